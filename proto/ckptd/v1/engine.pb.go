@@ -80,6 +80,85 @@ func (JobStatus) EnumDescriptor() ([]byte, []int) {
 	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{0}
 }
 
+type Refused_Reason int32
+
+const (
+	Refused_REASON_UNSPECIFIED Refused_Reason = 0
+	// The attempt is not the journal's. FAILED_PRECONDITION.
+	Refused_REASON_STALE_ATTEMPT Refused_Reason = 1
+	// The epoch is not the owner's: attach again. FAILED_PRECONDITION.
+	Refused_REASON_STALE_EPOCH Refused_Reason = 2
+	// The checkpoint is not open: not triggered yet, complete, aborted, or past its last acknowledgement. FAILED_PRECONDITION.
+	Refused_REASON_NOT_OPEN Refused_Reason = 3
+	// The job's status is terminal: begin a new job id. FAILED_PRECONDITION.
+	Refused_REASON_JOB_TERMINAL Refused_Reason = 4
+	// Another process runs these subtasks. ABORTED.
+	Refused_REASON_REPLACED Refused_Reason = 5
+	// The checkpoint's inline bytes would exceed the cap: send pieces as files. RESOURCE_EXHAUSTED.
+	Refused_REASON_INLINE_CAP Refused_Reason = 6
+	// Another plan than the journal's, and no new attempt can begin with it. FAILED_PRECONDITION.
+	Refused_REASON_PLAN_MISMATCH Refused_Reason = 7
+	// A handle is neither named for this epoch and checkpoint nor promised to it. INVALID_ARGUMENT.
+	Refused_REASON_UNKNOWN_HANDLE Refused_Reason = 8
+	// Bytes differ from their sum or length: what arrived (send again), or what is stored. DATA_LOSS.
+	Refused_REASON_CORRUPT Refused_Reason = 9
+)
+
+// Enum value maps for Refused_Reason.
+var (
+	Refused_Reason_name = map[int32]string{
+		0: "REASON_UNSPECIFIED",
+		1: "REASON_STALE_ATTEMPT",
+		2: "REASON_STALE_EPOCH",
+		3: "REASON_NOT_OPEN",
+		4: "REASON_JOB_TERMINAL",
+		5: "REASON_REPLACED",
+		6: "REASON_INLINE_CAP",
+		7: "REASON_PLAN_MISMATCH",
+		8: "REASON_UNKNOWN_HANDLE",
+		9: "REASON_CORRUPT",
+	}
+	Refused_Reason_value = map[string]int32{
+		"REASON_UNSPECIFIED":    0,
+		"REASON_STALE_ATTEMPT":  1,
+		"REASON_STALE_EPOCH":    2,
+		"REASON_NOT_OPEN":       3,
+		"REASON_JOB_TERMINAL":   4,
+		"REASON_REPLACED":       5,
+		"REASON_INLINE_CAP":     6,
+		"REASON_PLAN_MISMATCH":  7,
+		"REASON_UNKNOWN_HANDLE": 8,
+		"REASON_CORRUPT":        9,
+	}
+)
+
+func (x Refused_Reason) Enum() *Refused_Reason {
+	p := new(Refused_Reason)
+	*p = x
+	return p
+}
+
+func (x Refused_Reason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Refused_Reason) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_engine_proto_enumTypes[1].Descriptor()
+}
+
+func (Refused_Reason) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_engine_proto_enumTypes[1]
+}
+
+func (x Refused_Reason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Refused_Reason.Descriptor instead.
+func (Refused_Reason) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{1, 0}
+}
+
 type ReportRequest_Kind int32
 
 const (
@@ -131,11 +210,11 @@ func (x ReportRequest_Kind) String() string {
 }
 
 func (ReportRequest_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_engine_proto_enumTypes[1].Descriptor()
+	return file_ckptd_v1_engine_proto_enumTypes[2].Descriptor()
 }
 
 func (ReportRequest_Kind) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_engine_proto_enumTypes[1]
+	return &file_ckptd_v1_engine_proto_enumTypes[2]
 }
 
 func (x ReportRequest_Kind) Number() protoreflect.EnumNumber {
@@ -144,7 +223,7 @@ func (x ReportRequest_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReportRequest_Kind.Descriptor instead.
 func (ReportRequest_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{17, 0}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{18, 0}
 }
 
 // NotOwner is the error detail of a call that reached a daemon which does not own the job.
@@ -201,6 +280,85 @@ func (x *NotOwner) GetEpoch() uint64 {
 	return 0
 }
 
+// Refused is the error detail that names why a call was refused, so that nobody has to read the message.
+type Refused struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason Refused_Reason         `protobuf:"varint,1,opt,name=reason,proto3,enum=ckptd.v1.Refused_Reason" json:"reason,omitempty"`
+	// What the owner has, where it helps: its epoch, its attempt, the job's status.
+	Epoch   uint64    `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Attempt uint64    `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Status  JobStatus `protobuf:"varint,4,opt,name=status,proto3,enum=ckptd.v1.JobStatus" json:"status,omitempty"`
+	// With REASON_INLINE_CAP: the inline bytes that the checkpoint still takes.
+	InlineLeft    uint32 `protobuf:"varint,5,opt,name=inline_left,json=inlineLeft,proto3" json:"inline_left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refused) Reset() {
+	*x = Refused{}
+	mi := &file_ckptd_v1_engine_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refused) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refused) ProtoMessage() {}
+
+func (x *Refused) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_engine_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refused.ProtoReflect.Descriptor instead.
+func (*Refused) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Refused) GetReason() Refused_Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Refused_REASON_UNSPECIFIED
+}
+
+func (x *Refused) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Refused) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Refused) GetStatus() JobStatus {
+	if x != nil {
+		return x.Status
+	}
+	return JobStatus_JOB_STATUS_UNSPECIFIED
+}
+
+func (x *Refused) GetInlineLeft() uint32 {
+	if x != nil {
+		return x.InlineLeft
+	}
+	return 0
+}
+
 type AttachJobRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or _ or "savepoint-".
@@ -216,7 +374,7 @@ type AttachJobRequest struct {
 
 func (x *AttachJobRequest) Reset() {
 	*x = AttachJobRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[1]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -228,7 +386,7 @@ func (x *AttachJobRequest) String() string {
 func (*AttachJobRequest) ProtoMessage() {}
 
 func (x *AttachJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[1]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -241,7 +399,7 @@ func (x *AttachJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachJobRequest.ProtoReflect.Descriptor instead.
 func (*AttachJobRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{1}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *AttachJobRequest) GetJobId() string {
@@ -295,7 +453,7 @@ type AttachJobResponse struct {
 
 func (x *AttachJobResponse) Reset() {
 	*x = AttachJobResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[2]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -307,7 +465,7 @@ func (x *AttachJobResponse) String() string {
 func (*AttachJobResponse) ProtoMessage() {}
 
 func (x *AttachJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[2]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -320,7 +478,7 @@ func (x *AttachJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachJobResponse.ProtoReflect.Descriptor instead.
 func (*AttachJobResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{2}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AttachJobResponse) GetEpoch() uint64 {
@@ -376,7 +534,7 @@ type RegisterRequest struct {
 
 func (x *RegisterRequest) Reset() {
 	*x = RegisterRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[3]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +546,7 @@ func (x *RegisterRequest) String() string {
 func (*RegisterRequest) ProtoMessage() {}
 
 func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[3]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +559,7 @@ func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterRequest.ProtoReflect.Descriptor instead.
 func (*RegisterRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{3}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RegisterRequest) GetJobId() string {
@@ -466,7 +624,7 @@ type RegisterResponse struct {
 
 func (x *RegisterResponse) Reset() {
 	*x = RegisterResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[4]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -478,7 +636,7 @@ func (x *RegisterResponse) String() string {
 func (*RegisterResponse) ProtoMessage() {}
 
 func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[4]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -491,7 +649,7 @@ func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterResponse.ProtoReflect.Descriptor instead.
 func (*RegisterResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{4}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RegisterResponse) GetCommand() isRegisterResponse_Command {
@@ -639,7 +797,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[5]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +809,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[5]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +822,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{5}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Start) GetAttempt() uint64 {
@@ -707,7 +865,7 @@ type RosterEntry struct {
 
 func (x *RosterEntry) Reset() {
 	*x = RosterEntry{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[6]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +877,7 @@ func (x *RosterEntry) String() string {
 func (*RosterEntry) ProtoMessage() {}
 
 func (x *RosterEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[6]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +890,7 @@ func (x *RosterEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterEntry.ProtoReflect.Descriptor instead.
 func (*RosterEntry) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{6}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RosterEntry) GetSubtask() *Subtask {
@@ -769,7 +927,7 @@ type Trigger struct {
 
 func (x *Trigger) Reset() {
 	*x = Trigger{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[7]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +939,7 @@ func (x *Trigger) String() string {
 func (*Trigger) ProtoMessage() {}
 
 func (x *Trigger) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[7]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +952,7 @@ func (x *Trigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trigger.ProtoReflect.Descriptor instead.
 func (*Trigger) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{7}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Trigger) GetAttempt() uint64 {
@@ -837,7 +995,7 @@ type Complete struct {
 
 func (x *Complete) Reset() {
 	*x = Complete{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[8]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +1007,7 @@ func (x *Complete) String() string {
 func (*Complete) ProtoMessage() {}
 
 func (x *Complete) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[8]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +1020,7 @@ func (x *Complete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Complete.ProtoReflect.Descriptor instead.
 func (*Complete) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{8}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Complete) GetAttempt() uint64 {
@@ -902,7 +1060,7 @@ type Abort struct {
 
 func (x *Abort) Reset() {
 	*x = Abort{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[9]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -914,7 +1072,7 @@ func (x *Abort) String() string {
 func (*Abort) ProtoMessage() {}
 
 func (x *Abort) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[9]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -927,7 +1085,7 @@ func (x *Abort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Abort.ProtoReflect.Descriptor instead.
 func (*Abort) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{9}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Abort) GetAttempt() uint64 {
@@ -976,7 +1134,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[10]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1146,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[10]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1159,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{10}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Cancel) GetStatus() JobStatus {
@@ -1027,7 +1185,7 @@ type Reregister struct {
 
 func (x *Reregister) Reset() {
 	*x = Reregister{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[11]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1039,7 +1197,7 @@ func (x *Reregister) String() string {
 func (*Reregister) ProtoMessage() {}
 
 func (x *Reregister) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[11]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1052,7 +1210,7 @@ func (x *Reregister) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reregister.ProtoReflect.Descriptor instead.
 func (*Reregister) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{11}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{12}
 }
 
 // Replaced: another process runs these subtasks; end, and do not register again.
@@ -1064,7 +1222,7 @@ type Replaced struct {
 
 func (x *Replaced) Reset() {
 	*x = Replaced{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[12]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1234,7 @@ func (x *Replaced) String() string {
 func (*Replaced) ProtoMessage() {}
 
 func (x *Replaced) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[12]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +1247,7 @@ func (x *Replaced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replaced.ProtoReflect.Descriptor instead.
 func (*Replaced) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{12}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{13}
 }
 
 // Ping keeps the stream alive: the worker answers with Report ALIVE.
@@ -1101,7 +1259,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[13]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1271,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[13]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1284,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{13}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{14}
 }
 
 type AssignmentRequest struct {
@@ -1143,7 +1301,7 @@ type AssignmentRequest struct {
 
 func (x *AssignmentRequest) Reset() {
 	*x = AssignmentRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[14]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1313,7 @@ func (x *AssignmentRequest) String() string {
 func (*AssignmentRequest) ProtoMessage() {}
 
 func (x *AssignmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[14]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1326,7 @@ func (x *AssignmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignmentRequest.ProtoReflect.Descriptor instead.
 func (*AssignmentRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{14}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AssignmentRequest) GetJobId() string {
@@ -1219,7 +1377,7 @@ type AssignmentResponse struct {
 
 func (x *AssignmentResponse) Reset() {
 	*x = AssignmentResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[15]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1389,7 @@ func (x *AssignmentResponse) String() string {
 func (*AssignmentResponse) ProtoMessage() {}
 
 func (x *AssignmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[15]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1402,7 @@ func (x *AssignmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignmentResponse.ProtoReflect.Descriptor instead.
 func (*AssignmentResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{15}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AssignmentResponse) GetStates() []*SubtaskState {
@@ -1279,7 +1437,7 @@ type SubtaskState struct {
 
 func (x *SubtaskState) Reset() {
 	*x = SubtaskState{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[16]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1449,7 @@ func (x *SubtaskState) String() string {
 func (*SubtaskState) ProtoMessage() {}
 
 func (x *SubtaskState) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[16]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1462,7 @@ func (x *SubtaskState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubtaskState.ProtoReflect.Descriptor instead.
 func (*SubtaskState) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{16}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SubtaskState) GetSubtask() *Subtask {
@@ -1341,7 +1499,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[17]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1511,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[17]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1524,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{17}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReportRequest) GetJobId() string {
@@ -1440,7 +1598,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[18]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1610,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[18]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1623,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{18}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{19}
 }
 
 // LocalFile is an immutable file of a backend, as BeginSnapshot asks about it.
@@ -1483,7 +1641,7 @@ type LocalFile struct {
 
 func (x *LocalFile) Reset() {
 	*x = LocalFile{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[19]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1653,7 @@ func (x *LocalFile) String() string {
 func (*LocalFile) ProtoMessage() {}
 
 func (x *LocalFile) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[19]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1666,7 @@ func (x *LocalFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalFile.ProtoReflect.Descriptor instead.
 func (*LocalFile) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{19}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LocalFile) GetInstanceNonce() string {
@@ -1553,7 +1711,7 @@ type BeginSnapshotRequest struct {
 
 func (x *BeginSnapshotRequest) Reset() {
 	*x = BeginSnapshotRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[20]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1565,7 +1723,7 @@ func (x *BeginSnapshotRequest) String() string {
 func (*BeginSnapshotRequest) ProtoMessage() {}
 
 func (x *BeginSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[20]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +1736,7 @@ func (x *BeginSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*BeginSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{20}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *BeginSnapshotRequest) GetJobId() string {
@@ -1633,7 +1791,7 @@ type BeginSnapshotResponse struct {
 
 func (x *BeginSnapshotResponse) Reset() {
 	*x = BeginSnapshotResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[21]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +1803,7 @@ func (x *BeginSnapshotResponse) String() string {
 func (*BeginSnapshotResponse) ProtoMessage() {}
 
 func (x *BeginSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[21]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +1816,7 @@ func (x *BeginSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*BeginSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{21}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *BeginSnapshotResponse) GetKnown() []uint32 {
@@ -1686,7 +1844,7 @@ type SnapshotHandle struct {
 
 func (x *SnapshotHandle) Reset() {
 	*x = SnapshotHandle{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[22]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +1856,7 @@ func (x *SnapshotHandle) String() string {
 func (*SnapshotHandle) ProtoMessage() {}
 
 func (x *SnapshotHandle) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[22]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +1869,7 @@ func (x *SnapshotHandle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHandle.ProtoReflect.Descriptor instead.
 func (*SnapshotHandle) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{22}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SnapshotHandle) GetSource() isSnapshotHandle_Source {
@@ -1803,7 +1961,7 @@ type SubtaskSnapshot struct {
 
 func (x *SubtaskSnapshot) Reset() {
 	*x = SubtaskSnapshot{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[23]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +1973,7 @@ func (x *SubtaskSnapshot) String() string {
 func (*SubtaskSnapshot) ProtoMessage() {}
 
 func (x *SubtaskSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[23]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +1986,7 @@ func (x *SubtaskSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubtaskSnapshot.ProtoReflect.Descriptor instead.
 func (*SubtaskSnapshot) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{23}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SubtaskSnapshot) GetSubtask() *Subtask {
@@ -1859,7 +2017,7 @@ type AcknowledgeRequest struct {
 
 func (x *AcknowledgeRequest) Reset() {
 	*x = AcknowledgeRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[24]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +2029,7 @@ func (x *AcknowledgeRequest) String() string {
 func (*AcknowledgeRequest) ProtoMessage() {}
 
 func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[24]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +2042,7 @@ func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{24}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AcknowledgeRequest) GetJobId() string {
@@ -1937,7 +2095,7 @@ type AcknowledgeResponse struct {
 
 func (x *AcknowledgeResponse) Reset() {
 	*x = AcknowledgeResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[25]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2107,7 @@ func (x *AcknowledgeResponse) String() string {
 func (*AcknowledgeResponse) ProtoMessage() {}
 
 func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[25]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2120,7 @@ func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeResponse.ProtoReflect.Descriptor instead.
 func (*AcknowledgeResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{25}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{26}
 }
 
 type DeclineRequest struct {
@@ -1982,7 +2140,7 @@ type DeclineRequest struct {
 
 func (x *DeclineRequest) Reset() {
 	*x = DeclineRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[26]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2152,7 @@ func (x *DeclineRequest) String() string {
 func (*DeclineRequest) ProtoMessage() {}
 
 func (x *DeclineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[26]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2165,7 @@ func (x *DeclineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclineRequest.ProtoReflect.Descriptor instead.
 func (*DeclineRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{26}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeclineRequest) GetJobId() string {
@@ -2074,7 +2232,7 @@ type DeclineResponse struct {
 
 func (x *DeclineResponse) Reset() {
 	*x = DeclineResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[27]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2244,7 @@ func (x *DeclineResponse) String() string {
 func (*DeclineResponse) ProtoMessage() {}
 
 func (x *DeclineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[27]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2257,7 @@ func (x *DeclineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclineResponse.ProtoReflect.Descriptor instead.
 func (*DeclineResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{27}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{28}
 }
 
 type NewAttemptRequest struct {
@@ -2115,7 +2273,7 @@ type NewAttemptRequest struct {
 
 func (x *NewAttemptRequest) Reset() {
 	*x = NewAttemptRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[28]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2285,7 @@ func (x *NewAttemptRequest) String() string {
 func (*NewAttemptRequest) ProtoMessage() {}
 
 func (x *NewAttemptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[28]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2298,7 @@ func (x *NewAttemptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewAttemptRequest.ProtoReflect.Descriptor instead.
 func (*NewAttemptRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{28}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *NewAttemptRequest) GetJobId() string {
@@ -2180,7 +2338,7 @@ type NewAttemptResponse struct {
 
 func (x *NewAttemptResponse) Reset() {
 	*x = NewAttemptResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[29]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2192,7 +2350,7 @@ func (x *NewAttemptResponse) String() string {
 func (*NewAttemptResponse) ProtoMessage() {}
 
 func (x *NewAttemptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[29]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2205,7 +2363,7 @@ func (x *NewAttemptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewAttemptResponse.ProtoReflect.Descriptor instead.
 func (*NewAttemptResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{29}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *NewAttemptResponse) GetAttempt() uint64 {
@@ -2232,7 +2390,7 @@ type PutStateHeader struct {
 
 func (x *PutStateHeader) Reset() {
 	*x = PutStateHeader{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[30]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2244,7 +2402,7 @@ func (x *PutStateHeader) String() string {
 func (*PutStateHeader) ProtoMessage() {}
 
 func (x *PutStateHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[30]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2257,7 +2415,7 @@ func (x *PutStateHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateHeader.ProtoReflect.Descriptor instead.
 func (*PutStateHeader) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{30}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutStateHeader) GetJobId() string {
@@ -2322,7 +2480,7 @@ type PutStateRequest struct {
 
 func (x *PutStateRequest) Reset() {
 	*x = PutStateRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2334,7 +2492,7 @@ func (x *PutStateRequest) String() string {
 func (*PutStateRequest) ProtoMessage() {}
 
 func (x *PutStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2347,7 +2505,7 @@ func (x *PutStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateRequest.ProtoReflect.Descriptor instead.
 func (*PutStateRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{31}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutStateRequest) GetPart() isPutStateRequest_Part {
@@ -2401,7 +2559,7 @@ type PutStateResponse struct {
 
 func (x *PutStateResponse) Reset() {
 	*x = PutStateResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2571,7 @@ func (x *PutStateResponse) String() string {
 func (*PutStateResponse) ProtoMessage() {}
 
 func (x *PutStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2584,7 @@ func (x *PutStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateResponse.ProtoReflect.Descriptor instead.
 func (*PutStateResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{32}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutStateResponse) GetFile() *FileHandle {
@@ -2450,7 +2608,7 @@ type GetStateRequest struct {
 
 func (x *GetStateRequest) Reset() {
 	*x = GetStateRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2462,7 +2620,7 @@ func (x *GetStateRequest) String() string {
 func (*GetStateRequest) ProtoMessage() {}
 
 func (x *GetStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2475,7 +2633,7 @@ func (x *GetStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStateRequest.ProtoReflect.Descriptor instead.
 func (*GetStateRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{33}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetStateRequest) GetJobId() string {
@@ -2515,7 +2673,7 @@ type GetStateResponse struct {
 
 func (x *GetStateResponse) Reset() {
 	*x = GetStateResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2685,7 @@ func (x *GetStateResponse) String() string {
 func (*GetStateResponse) ProtoMessage() {}
 
 func (x *GetStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2698,7 @@ func (x *GetStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStateResponse.ProtoReflect.Descriptor instead.
 func (*GetStateResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{34}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetStateResponse) GetChunk() []byte {
@@ -2558,7 +2716,25 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\bNotOwner\x12\x1d\n" +
 	"\n" +
 	"owner_urls\x18\x01 \x03(\tR\townerUrls\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x94\x02\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xb1\x03\n" +
+	"\aRefused\x120\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x18.ckptd.v1.Refused.ReasonR\x06reason\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x04R\aattempt\x12+\n" +
+	"\x06status\x18\x04 \x01(\x0e2\x13.ckptd.v1.JobStatusR\x06status\x12\x1f\n" +
+	"\vinline_left\x18\x05 \x01(\rR\n" +
+	"inlineLeft\"\xf5\x01\n" +
+	"\x06Reason\x12\x16\n" +
+	"\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14REASON_STALE_ATTEMPT\x10\x01\x12\x16\n" +
+	"\x12REASON_STALE_EPOCH\x10\x02\x12\x13\n" +
+	"\x0fREASON_NOT_OPEN\x10\x03\x12\x17\n" +
+	"\x13REASON_JOB_TERMINAL\x10\x04\x12\x13\n" +
+	"\x0fREASON_REPLACED\x10\x05\x12\x15\n" +
+	"\x11REASON_INLINE_CAP\x10\x06\x12\x18\n" +
+	"\x14REASON_PLAN_MISMATCH\x10\a\x12\x19\n" +
+	"\x15REASON_UNKNOWN_HANDLE\x10\b\x12\x12\n" +
+	"\x0eREASON_CORRUPT\x10\t\"\x94\x02\n" +
 	"\x10AttachJobRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\"\n" +
 	"\x04plan\x18\x02 \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\x12+\n" +
@@ -2771,118 +2947,122 @@ func file_ckptd_v1_engine_proto_rawDescGZIP() []byte {
 	return file_ckptd_v1_engine_proto_rawDescData
 }
 
-var file_ckptd_v1_engine_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_ckptd_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_ckptd_v1_engine_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_ckptd_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_ckptd_v1_engine_proto_goTypes = []any{
 	(JobStatus)(0),                // 0: ckptd.v1.JobStatus
-	(ReportRequest_Kind)(0),       // 1: ckptd.v1.ReportRequest.Kind
-	(*NotOwner)(nil),              // 2: ckptd.v1.NotOwner
-	(*AttachJobRequest)(nil),      // 3: ckptd.v1.AttachJobRequest
-	(*AttachJobResponse)(nil),     // 4: ckptd.v1.AttachJobResponse
-	(*RegisterRequest)(nil),       // 5: ckptd.v1.RegisterRequest
-	(*RegisterResponse)(nil),      // 6: ckptd.v1.RegisterResponse
-	(*Start)(nil),                 // 7: ckptd.v1.Start
-	(*RosterEntry)(nil),           // 8: ckptd.v1.RosterEntry
-	(*Trigger)(nil),               // 9: ckptd.v1.Trigger
-	(*Complete)(nil),              // 10: ckptd.v1.Complete
-	(*Abort)(nil),                 // 11: ckptd.v1.Abort
-	(*Cancel)(nil),                // 12: ckptd.v1.Cancel
-	(*Reregister)(nil),            // 13: ckptd.v1.Reregister
-	(*Replaced)(nil),              // 14: ckptd.v1.Replaced
-	(*Ping)(nil),                  // 15: ckptd.v1.Ping
-	(*AssignmentRequest)(nil),     // 16: ckptd.v1.AssignmentRequest
-	(*AssignmentResponse)(nil),    // 17: ckptd.v1.AssignmentResponse
-	(*SubtaskState)(nil),          // 18: ckptd.v1.SubtaskState
-	(*ReportRequest)(nil),         // 19: ckptd.v1.ReportRequest
-	(*ReportResponse)(nil),        // 20: ckptd.v1.ReportResponse
-	(*LocalFile)(nil),             // 21: ckptd.v1.LocalFile
-	(*BeginSnapshotRequest)(nil),  // 22: ckptd.v1.BeginSnapshotRequest
-	(*BeginSnapshotResponse)(nil), // 23: ckptd.v1.BeginSnapshotResponse
-	(*SnapshotHandle)(nil),        // 24: ckptd.v1.SnapshotHandle
-	(*SubtaskSnapshot)(nil),       // 25: ckptd.v1.SubtaskSnapshot
-	(*AcknowledgeRequest)(nil),    // 26: ckptd.v1.AcknowledgeRequest
-	(*AcknowledgeResponse)(nil),   // 27: ckptd.v1.AcknowledgeResponse
-	(*DeclineRequest)(nil),        // 28: ckptd.v1.DeclineRequest
-	(*DeclineResponse)(nil),       // 29: ckptd.v1.DeclineResponse
-	(*NewAttemptRequest)(nil),     // 30: ckptd.v1.NewAttemptRequest
-	(*NewAttemptResponse)(nil),    // 31: ckptd.v1.NewAttemptResponse
-	(*PutStateHeader)(nil),        // 32: ckptd.v1.PutStateHeader
-	(*PutStateRequest)(nil),       // 33: ckptd.v1.PutStateRequest
-	(*PutStateResponse)(nil),      // 34: ckptd.v1.PutStateResponse
-	(*GetStateRequest)(nil),       // 35: ckptd.v1.GetStateRequest
-	(*GetStateResponse)(nil),      // 36: ckptd.v1.GetStateResponse
-	nil,                           // 37: ckptd.v1.AttachJobRequest.LabelsEntry
-	(*Plan)(nil),                  // 38: ckptd.v1.Plan
-	(*JobConfig)(nil),             // 39: ckptd.v1.JobConfig
-	(*Subtask)(nil),               // 40: ckptd.v1.Subtask
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
-	(*StateHandle)(nil),           // 42: ckptd.v1.StateHandle
-	(*FileHandle)(nil),            // 43: ckptd.v1.FileHandle
-	(*KeyGroupRange)(nil),         // 44: ckptd.v1.KeyGroupRange
-	(Scope)(0),                    // 45: ckptd.v1.Scope
+	(Refused_Reason)(0),           // 1: ckptd.v1.Refused.Reason
+	(ReportRequest_Kind)(0),       // 2: ckptd.v1.ReportRequest.Kind
+	(*NotOwner)(nil),              // 3: ckptd.v1.NotOwner
+	(*Refused)(nil),               // 4: ckptd.v1.Refused
+	(*AttachJobRequest)(nil),      // 5: ckptd.v1.AttachJobRequest
+	(*AttachJobResponse)(nil),     // 6: ckptd.v1.AttachJobResponse
+	(*RegisterRequest)(nil),       // 7: ckptd.v1.RegisterRequest
+	(*RegisterResponse)(nil),      // 8: ckptd.v1.RegisterResponse
+	(*Start)(nil),                 // 9: ckptd.v1.Start
+	(*RosterEntry)(nil),           // 10: ckptd.v1.RosterEntry
+	(*Trigger)(nil),               // 11: ckptd.v1.Trigger
+	(*Complete)(nil),              // 12: ckptd.v1.Complete
+	(*Abort)(nil),                 // 13: ckptd.v1.Abort
+	(*Cancel)(nil),                // 14: ckptd.v1.Cancel
+	(*Reregister)(nil),            // 15: ckptd.v1.Reregister
+	(*Replaced)(nil),              // 16: ckptd.v1.Replaced
+	(*Ping)(nil),                  // 17: ckptd.v1.Ping
+	(*AssignmentRequest)(nil),     // 18: ckptd.v1.AssignmentRequest
+	(*AssignmentResponse)(nil),    // 19: ckptd.v1.AssignmentResponse
+	(*SubtaskState)(nil),          // 20: ckptd.v1.SubtaskState
+	(*ReportRequest)(nil),         // 21: ckptd.v1.ReportRequest
+	(*ReportResponse)(nil),        // 22: ckptd.v1.ReportResponse
+	(*LocalFile)(nil),             // 23: ckptd.v1.LocalFile
+	(*BeginSnapshotRequest)(nil),  // 24: ckptd.v1.BeginSnapshotRequest
+	(*BeginSnapshotResponse)(nil), // 25: ckptd.v1.BeginSnapshotResponse
+	(*SnapshotHandle)(nil),        // 26: ckptd.v1.SnapshotHandle
+	(*SubtaskSnapshot)(nil),       // 27: ckptd.v1.SubtaskSnapshot
+	(*AcknowledgeRequest)(nil),    // 28: ckptd.v1.AcknowledgeRequest
+	(*AcknowledgeResponse)(nil),   // 29: ckptd.v1.AcknowledgeResponse
+	(*DeclineRequest)(nil),        // 30: ckptd.v1.DeclineRequest
+	(*DeclineResponse)(nil),       // 31: ckptd.v1.DeclineResponse
+	(*NewAttemptRequest)(nil),     // 32: ckptd.v1.NewAttemptRequest
+	(*NewAttemptResponse)(nil),    // 33: ckptd.v1.NewAttemptResponse
+	(*PutStateHeader)(nil),        // 34: ckptd.v1.PutStateHeader
+	(*PutStateRequest)(nil),       // 35: ckptd.v1.PutStateRequest
+	(*PutStateResponse)(nil),      // 36: ckptd.v1.PutStateResponse
+	(*GetStateRequest)(nil),       // 37: ckptd.v1.GetStateRequest
+	(*GetStateResponse)(nil),      // 38: ckptd.v1.GetStateResponse
+	nil,                           // 39: ckptd.v1.AttachJobRequest.LabelsEntry
+	(*Plan)(nil),                  // 40: ckptd.v1.Plan
+	(*JobConfig)(nil),             // 41: ckptd.v1.JobConfig
+	(*Subtask)(nil),               // 42: ckptd.v1.Subtask
+	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
+	(*StateHandle)(nil),           // 44: ckptd.v1.StateHandle
+	(*FileHandle)(nil),            // 45: ckptd.v1.FileHandle
+	(*KeyGroupRange)(nil),         // 46: ckptd.v1.KeyGroupRange
+	(Scope)(0),                    // 47: ckptd.v1.Scope
 }
 var file_ckptd_v1_engine_proto_depIdxs = []int32{
-	38, // 0: ckptd.v1.AttachJobRequest.plan:type_name -> ckptd.v1.Plan
-	39, // 1: ckptd.v1.AttachJobRequest.config:type_name -> ckptd.v1.JobConfig
-	37, // 2: ckptd.v1.AttachJobRequest.labels:type_name -> ckptd.v1.AttachJobRequest.LabelsEntry
-	0,  // 3: ckptd.v1.AttachJobResponse.status:type_name -> ckptd.v1.JobStatus
-	40, // 4: ckptd.v1.RegisterRequest.subtasks:type_name -> ckptd.v1.Subtask
-	38, // 5: ckptd.v1.RegisterRequest.plan:type_name -> ckptd.v1.Plan
-	7,  // 6: ckptd.v1.RegisterResponse.start:type_name -> ckptd.v1.Start
-	9,  // 7: ckptd.v1.RegisterResponse.trigger:type_name -> ckptd.v1.Trigger
-	10, // 8: ckptd.v1.RegisterResponse.complete:type_name -> ckptd.v1.Complete
-	11, // 9: ckptd.v1.RegisterResponse.abort:type_name -> ckptd.v1.Abort
-	12, // 10: ckptd.v1.RegisterResponse.cancel:type_name -> ckptd.v1.Cancel
-	13, // 11: ckptd.v1.RegisterResponse.reregister:type_name -> ckptd.v1.Reregister
-	14, // 12: ckptd.v1.RegisterResponse.replaced:type_name -> ckptd.v1.Replaced
-	15, // 13: ckptd.v1.RegisterResponse.ping:type_name -> ckptd.v1.Ping
-	8,  // 14: ckptd.v1.Start.roster:type_name -> ckptd.v1.RosterEntry
-	40, // 15: ckptd.v1.RosterEntry.subtask:type_name -> ckptd.v1.Subtask
-	41, // 16: ckptd.v1.Trigger.timestamp:type_name -> google.protobuf.Timestamp
-	0,  // 17: ckptd.v1.Cancel.status:type_name -> ckptd.v1.JobStatus
-	40, // 18: ckptd.v1.AssignmentRequest.subtasks:type_name -> ckptd.v1.Subtask
-	18, // 19: ckptd.v1.AssignmentResponse.states:type_name -> ckptd.v1.SubtaskState
-	40, // 20: ckptd.v1.SubtaskState.subtask:type_name -> ckptd.v1.Subtask
-	42, // 21: ckptd.v1.SubtaskState.handles:type_name -> ckptd.v1.StateHandle
-	1,  // 22: ckptd.v1.ReportRequest.kind:type_name -> ckptd.v1.ReportRequest.Kind
-	40, // 23: ckptd.v1.ReportRequest.subtasks:type_name -> ckptd.v1.Subtask
-	40, // 24: ckptd.v1.BeginSnapshotRequest.subtasks:type_name -> ckptd.v1.Subtask
-	21, // 25: ckptd.v1.BeginSnapshotRequest.files:type_name -> ckptd.v1.LocalFile
-	43, // 26: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
-	44, // 27: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	40, // 28: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
-	24, // 29: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
-	25, // 30: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
-	40, // 31: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
-	45, // 32: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
-	32, // 33: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
-	43, // 34: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
-	43, // 35: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
-	3,  // 36: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
-	5,  // 37: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
-	16, // 38: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
-	19, // 39: ckptd.v1.EngineService.Report:input_type -> ckptd.v1.ReportRequest
-	22, // 40: ckptd.v1.EngineService.BeginSnapshot:input_type -> ckptd.v1.BeginSnapshotRequest
-	26, // 41: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
-	28, // 42: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
-	30, // 43: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
-	33, // 44: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
-	35, // 45: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
-	4,  // 46: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
-	6,  // 47: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
-	17, // 48: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
-	20, // 49: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
-	23, // 50: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
-	27, // 51: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
-	29, // 52: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
-	31, // 53: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
-	34, // 54: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
-	36, // 55: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
-	46, // [46:56] is the sub-list for method output_type
-	36, // [36:46] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	1,  // 0: ckptd.v1.Refused.reason:type_name -> ckptd.v1.Refused.Reason
+	0,  // 1: ckptd.v1.Refused.status:type_name -> ckptd.v1.JobStatus
+	40, // 2: ckptd.v1.AttachJobRequest.plan:type_name -> ckptd.v1.Plan
+	41, // 3: ckptd.v1.AttachJobRequest.config:type_name -> ckptd.v1.JobConfig
+	39, // 4: ckptd.v1.AttachJobRequest.labels:type_name -> ckptd.v1.AttachJobRequest.LabelsEntry
+	0,  // 5: ckptd.v1.AttachJobResponse.status:type_name -> ckptd.v1.JobStatus
+	42, // 6: ckptd.v1.RegisterRequest.subtasks:type_name -> ckptd.v1.Subtask
+	40, // 7: ckptd.v1.RegisterRequest.plan:type_name -> ckptd.v1.Plan
+	9,  // 8: ckptd.v1.RegisterResponse.start:type_name -> ckptd.v1.Start
+	11, // 9: ckptd.v1.RegisterResponse.trigger:type_name -> ckptd.v1.Trigger
+	12, // 10: ckptd.v1.RegisterResponse.complete:type_name -> ckptd.v1.Complete
+	13, // 11: ckptd.v1.RegisterResponse.abort:type_name -> ckptd.v1.Abort
+	14, // 12: ckptd.v1.RegisterResponse.cancel:type_name -> ckptd.v1.Cancel
+	15, // 13: ckptd.v1.RegisterResponse.reregister:type_name -> ckptd.v1.Reregister
+	16, // 14: ckptd.v1.RegisterResponse.replaced:type_name -> ckptd.v1.Replaced
+	17, // 15: ckptd.v1.RegisterResponse.ping:type_name -> ckptd.v1.Ping
+	10, // 16: ckptd.v1.Start.roster:type_name -> ckptd.v1.RosterEntry
+	42, // 17: ckptd.v1.RosterEntry.subtask:type_name -> ckptd.v1.Subtask
+	43, // 18: ckptd.v1.Trigger.timestamp:type_name -> google.protobuf.Timestamp
+	0,  // 19: ckptd.v1.Cancel.status:type_name -> ckptd.v1.JobStatus
+	42, // 20: ckptd.v1.AssignmentRequest.subtasks:type_name -> ckptd.v1.Subtask
+	20, // 21: ckptd.v1.AssignmentResponse.states:type_name -> ckptd.v1.SubtaskState
+	42, // 22: ckptd.v1.SubtaskState.subtask:type_name -> ckptd.v1.Subtask
+	44, // 23: ckptd.v1.SubtaskState.handles:type_name -> ckptd.v1.StateHandle
+	2,  // 24: ckptd.v1.ReportRequest.kind:type_name -> ckptd.v1.ReportRequest.Kind
+	42, // 25: ckptd.v1.ReportRequest.subtasks:type_name -> ckptd.v1.Subtask
+	42, // 26: ckptd.v1.BeginSnapshotRequest.subtasks:type_name -> ckptd.v1.Subtask
+	23, // 27: ckptd.v1.BeginSnapshotRequest.files:type_name -> ckptd.v1.LocalFile
+	45, // 28: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
+	46, // 29: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	42, // 30: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
+	26, // 31: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
+	27, // 32: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
+	42, // 33: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
+	47, // 34: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
+	34, // 35: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
+	45, // 36: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
+	45, // 37: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
+	5,  // 38: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
+	7,  // 39: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
+	18, // 40: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
+	21, // 41: ckptd.v1.EngineService.Report:input_type -> ckptd.v1.ReportRequest
+	24, // 42: ckptd.v1.EngineService.BeginSnapshot:input_type -> ckptd.v1.BeginSnapshotRequest
+	28, // 43: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
+	30, // 44: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
+	32, // 45: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
+	35, // 46: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
+	37, // 47: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
+	6,  // 48: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
+	8,  // 49: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
+	19, // 50: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
+	22, // 51: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
+	25, // 52: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
+	29, // 53: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
+	31, // 54: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
+	33, // 55: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
+	36, // 56: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
+	38, // 57: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
+	48, // [48:58] is the sub-list for method output_type
+	38, // [38:48] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_engine_proto_init() }
@@ -2891,7 +3071,7 @@ func file_ckptd_v1_engine_proto_init() {
 		return
 	}
 	file_ckptd_v1_common_proto_init()
-	file_ckptd_v1_engine_proto_msgTypes[4].OneofWrappers = []any{
+	file_ckptd_v1_engine_proto_msgTypes[5].OneofWrappers = []any{
 		(*RegisterResponse_Start)(nil),
 		(*RegisterResponse_Trigger)(nil),
 		(*RegisterResponse_Complete)(nil),
@@ -2901,13 +3081,13 @@ func file_ckptd_v1_engine_proto_init() {
 		(*RegisterResponse_Replaced)(nil),
 		(*RegisterResponse_Ping)(nil),
 	}
-	file_ckptd_v1_engine_proto_msgTypes[22].OneofWrappers = []any{
+	file_ckptd_v1_engine_proto_msgTypes[23].OneofWrappers = []any{
 		(*SnapshotHandle_Inline)(nil),
 		(*SnapshotHandle_Uploaded)(nil),
 		(*SnapshotHandle_Known)(nil),
 	}
-	file_ckptd_v1_engine_proto_msgTypes[30].OneofWrappers = []any{}
-	file_ckptd_v1_engine_proto_msgTypes[31].OneofWrappers = []any{
+	file_ckptd_v1_engine_proto_msgTypes[31].OneofWrappers = []any{}
+	file_ckptd_v1_engine_proto_msgTypes[32].OneofWrappers = []any{
 		(*PutStateRequest_Header)(nil),
 		(*PutStateRequest_Chunk)(nil),
 	}
@@ -2916,8 +3096,8 @@ func file_ckptd_v1_engine_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_engine_proto_rawDesc), len(file_ckptd_v1_engine_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   36,
+			NumEnums:      3,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
