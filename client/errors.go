@@ -1,0 +1,132 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+var (
+	// ErrNotOwner: daemons kept pointing elsewhere for the job's owner. Redirects are followed; this is what is left.
+	ErrNotOwner = errors.New("not the job's owner")
+	// ErrUnavailable: no daemon answered within the client's patience.
+	ErrUnavailable = errors.New("no daemon answered")
+	// ErrStaleAttempt: the job is in another attempt; wait for Start, Cancel or Replaced.
+	ErrStaleAttempt = errors.New("not the current attempt")
+	// ErrStaleEpoch: the job has a new owner; the checkpoint of the old epoch will not complete.
+	ErrStaleEpoch = errors.New("not the current epoch")
+	// ErrNotOpen: the checkpoint is not open: complete, aborted, or past its last acknowledgement.
+	ErrNotOpen = errors.New("checkpoint is not open")
+	// ErrJobTerminal: the job is canceled, failed or finished; begin a new job id.
+	ErrJobTerminal = errors.New("job has ended")
+	// ErrReplaced: another process runs these subtasks.
+	ErrReplaced = errors.New("replaced by another process")
+	// ErrInlineCap: the checkpoint takes no more inline bytes. Snapshot sends files instead; this is what is left.
+	ErrInlineCap = errors.New("too much inline state")
+	// ErrPlanMismatch: the journal has another plan and no attempt can begin with this one.
+	ErrPlanMismatch = errors.New("another plan")
+	// ErrUnknownHandle: an acknowledgement named state that is neither new for the checkpoint nor promised to it.
+	ErrUnknownHandle = errors.New("unknown state handle")
+	// ErrCorrupt: bytes differ from their sum or length.
+	ErrCorrupt = errors.New("corrupt state")
+	// ErrNotFound: the job, checkpoint or file does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrInvalid: the daemon refuses what was asked as malformed.
+	ErrInvalid = errors.New("invalid request")
+	// ErrNoSpace: the store is full.
+	ErrNoSpace = errors.New("no space left")
+	// ErrSource: a piece's source could not be read, or gave other bytes than it should.
+	ErrSource = errors.New("source of state")
+	// ErrClosed: the client or session is closed.
+	ErrClosed = errors.New("closed")
+)
+
+// reasons is the one place where a daemon's reasons become this package's errors.
+var reasons = map[ckptdv1.Refused_Reason]error{
+	ckptdv1.Refused_REASON_STALE_ATTEMPT:  ErrStaleAttempt,
+	ckptdv1.Refused_REASON_STALE_EPOCH:    ErrStaleEpoch,
+	ckptdv1.Refused_REASON_NOT_OPEN:       ErrNotOpen,
+	ckptdv1.Refused_REASON_JOB_TERMINAL:   ErrJobTerminal,
+	ckptdv1.Refused_REASON_REPLACED:       ErrReplaced,
+	ckptdv1.Refused_REASON_INLINE_CAP:     ErrInlineCap,
+	ckptdv1.Refused_REASON_PLAN_MISMATCH:  ErrPlanMismatch,
+	ckptdv1.Refused_REASON_UNKNOWN_HANDLE: ErrUnknownHandle,
+	ckptdv1.Refused_REASON_CORRUPT:        ErrCorrupt,
+}
+
+// codes is what a code means where no detail says more. Codes that are absent have no meaning of their own.
+var codes = map[connect.Code]error{
+	connect.CodeUnavailable:       ErrUnavailable,
+	connect.CodeNotFound:          ErrNotFound,
+	connect.CodeInvalidArgument:   ErrInvalid,
+	connect.CodeResourceExhausted: ErrNoSpace,
+	connect.CodeDataLoss:          ErrCorrupt,
+}
+
+// callError is a daemon's answer, or its absence, with its meaning.
+type callError struct {
+	// kind is one of this package's sentinels, or nil.
+	kind error
+	// retry: the call may succeed when repeated, with this owner or another.
+	retry bool
+	// notOwner is where the owner is, if the daemon said so.
+	notOwner *ckptdv1.NotOwner
+	refused  *ckptdv1.Refused
+	cause    error
+}
+
+func (e *callError) Error() string {
+	if e.kind == nil {
+		return e.cause.Error()
+	}
+	return fmt.Sprintf("%v: %v", e.kind, e.cause)
+}
+
+func (e *callError) Unwrap() []error {
+	if e.kind == nil {
+		return []error{e.cause}
+	}
+	return []error{e.kind, e.cause}
+}
+
+// classify gives an error of a call its meaning. ctx is the caller's: its end is never retried.
+func classify(ctx context.Context, err error) *callError {
+	if ce, ok := errors.AsType[*callError](err); ok {
+		return ce
+	}
+	e := &callError{cause: err}
+	if ctx.Err() != nil {
+		e.cause = context.Cause(ctx)
+		return e
+	}
+	answer, ok := errors.AsType[*connect.Error](err)
+	if !ok {
+		e.kind, e.retry = ErrUnavailable, true
+		return e
+	}
+	for _, d := range answer.Details() {
+		m, err := d.Value()
+		if err != nil {
+			continue
+		}
+		switch m := m.(type) {
+		case *ckptdv1.NotOwner:
+			e.kind, e.notOwner, e.retry = ErrNotOwner, m, true
+			return e
+		case *ckptdv1.Refused:
+			e.kind, e.refused = reasons[m.GetReason()], m
+			return e
+		}
+	}
+	e.kind = codes[answer.Code()]
+	// What did not come from a daemon (a refused connection, a reset, a proxy's page) and time-outs of one try.
+	e.retry = !connect.IsWireError(err) || answer.Code() == connect.CodeUnavailable || answer.Code() == connect.CodeDeadlineExceeded
+	if e.retry && e.kind == nil {
+		e.kind = ErrUnavailable
+	}
+	return e
+}
