@@ -7,7 +7,8 @@
 // # What the world must provide
 //
 // Read after write, list after write and gone after delete, for every process over the same root. Keys are relative to the
-// store's root, of path elements joined by "/", without empty elements, "." or "..".
+// store's root, of path elements joined by "/", without empty elements, "." or "..". The element "_tmp" is the drivers' own: there
+// stores without unnamed files keep what is unfinished. ValidateKey has the rule, for callers and drivers alike.
 //
 // # Outcomes
 //
@@ -30,18 +31,25 @@ import (
 var (
 	// ErrNotFound is in the chain of every error that says an object does not exist.
 	ErrNotFound = errors.New("object does not exist")
-	// ErrExists is in the chain when Publish, or Create with IfAbsent, found the key taken. The winner itself may get it, when
-	// the reply to its first try was lost.
+	// ErrExists is in the chain when Publish, or Create with IfAbsent, found the key taken; the object that took it is durable
+	// then. The winner itself may get it, when the reply to its first try was lost.
 	ErrExists = errors.New("object exists")
 	// ErrUnknown is in the chain when a mutation's outcome is not known.
 	ErrUnknown = errors.New("outcome unknown")
+	// ErrMismatch is in the chain when the bytes written are not those announced in CreateOptions: their number or their sum. Never done.
+	ErrMismatch = errors.New("bytes are not those announced")
+	// ErrAbandoned is in the chain, mostly beside ErrUnknown, when this process can no longer learn what is durable around the key
+	// (a directory's fsync failed once, and a later success would prove nothing). Trying again in this process is useless: whoever
+	// owns things there gives up the ownership.
+	ErrAbandoned = errors.New("durability lost for this process")
 )
 
 // Store is one root of objects. All methods are safe for concurrent use. An already cancelled context never changes anything.
 // Errors name operation and key (see Error).
 type Store interface {
 	// Create begins an object. It is whole and durable once Commit returned nil; it may be visible earlier, so nothing may rely on
-	// its absence. Without IfAbsent the key must be one that is never used twice.
+	// its absence. Without IfAbsent the key must be one that is never used twice (a driver that notices refuses, not done). The writer
+	// belongs to ctx: once ctx is cancelled, Write and Commit fail, not done.
 	Create(ctx context.Context, key string, opts CreateOptions) (Writer, error)
 	// Publish creates a small object atomically if the key is free: durable on return, exactly one of concurrent writers wins, no
 	// reader ever sees a part. ErrExists if the key is taken.
@@ -53,10 +61,12 @@ type Store interface {
 	Stat(ctx context.Context, key string) (Info, error)
 	// List yields every finished object whose key starts with prefix, each once, in any order; prefix is "" or ends with "/". Never
 	// unfinished things. After an error nothing follows. Stopping early releases everything. What is created or deleted
-	// meanwhile may or may not be shown.
+	// meanwhile may or may not be shown. What is shown is durable, whoever made it: a reader may act on it (stores that could show
+	// more, such as a directory that its writer has not synced yet, sync it first; HDFS is the exception its driver names).
 	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 	// Delete deletes objects, and folders that thereby became empty where the store has folders. An absent object is fine. The
-	// result has one element per key, in order; a nil slice means that all were deleted.
+	// result has one element per key, in order, nil where it was deleted; a nil slice means that all were. Deletes need not be
+	// durable: after a power cut an object may be back.
 	Delete(ctx context.Context, keys []string) []error
 	// AbortUnfinished gives up what Create and Publish left unfinished (multipart uploads, temporaries) whose target key starts
 	// with prefix and is dead according to the caller, and reports how many. Objects that were committed are never touched.

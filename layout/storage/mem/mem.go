@@ -1,0 +1,311 @@
+// Package mem keeps objects in memory: for tests, and for benchmarks of everything above a store.
+//
+// It owns a Store made of maps, and two decorators that work over any store: Faults, which makes mutations fail in each way that a
+// real store may, and Transcript, which writes down what was called. It must not know what the objects mean.
+package mem
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// Store is a storage.Store in memory. Two processes over one root are two users of one Store.
+type Store struct {
+	mu   sync.RWMutex
+	root folder
+}
+
+var _ storage.Store = (*Store)(nil)
+
+// A folder holds what lies directly below it, so that a listing costs what it shows. It is guarded by Store.mu.
+type folder struct {
+	folders map[string]*folder
+	objects map[string]object
+}
+
+// An object never changes; data is not written to after it is in a folder.
+type object struct {
+	data    []byte
+	modTime time.Time
+}
+
+// New returns an empty store.
+func New() *Store { return &Store{} }
+
+// Open returns a new, empty store in the shape that every driver's constructor has.
+func Open() storage.Opened { return New().Opened() }
+
+// Opened returns the store in the shape that every driver's constructor has. Close does nothing, so that the objects outlive it.
+func (s *Store) Opened() storage.Opened {
+	return storage.Opened{
+		Store: s,
+		Facts: storage.Facts{
+			Kind: "mem", Location: "mem:", ListShowsPublished: true,
+			Notes: []string{"in memory: gone with the process"},
+		},
+		Close: func() error { return nil },
+	}
+}
+
+// Create implements storage.Store.
+func (s *Store) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
+	if err := begin(ctx, key); err != nil {
+		return nil, &storage.Error{Op: "create", Key: key, Err: err}
+	}
+	w := &writer{store: s, ctx: ctx, key: key, verifier: storage.NewVerifier(opts)}
+	if opts.HasSize && opts.Size > 0 {
+		w.data = make([]byte, 0, min(opts.Size, 64<<20))
+	}
+	return w, nil
+}
+
+// Publish implements storage.Store.
+func (s *Store) Publish(ctx context.Context, key string, data []byte) error {
+	err := begin(ctx, key)
+	if err == nil {
+		err = s.put(key, bytes.Clone(data))
+	}
+	if err != nil {
+		return &storage.Error{Op: "publish", Key: key, Err: err}
+	}
+	return nil
+}
+
+// Open implements storage.Store.
+func (s *Store) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	o, err := s.get(ctx, key)
+	if err == nil {
+		size := int64(len(o.data))
+		if length < 0 {
+			length = size - offset
+		}
+		if offset >= 0 && length >= 0 && offset <= size-length {
+			return io.NopCloser(bytes.NewReader(o.data[offset : offset+length])), nil
+		}
+		err = fmt.Errorf("range of %d bytes from %d of an object of %d: %w", length, offset, size, io.ErrUnexpectedEOF)
+	}
+	return nil, &storage.Error{Op: "open", Key: key, Err: err}
+}
+
+// Stat implements storage.Store.
+func (s *Store) Stat(ctx context.Context, key string) (storage.Info, error) {
+	o, err := s.get(ctx, key)
+	if err != nil {
+		return storage.Info{}, &storage.Error{Op: "stat", Key: key, Err: err}
+	}
+	return o.info(key), nil
+}
+
+// List implements storage.Store. It shows the store as it was when the iteration began.
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		err := ctx.Err()
+		if err == nil {
+			err = storage.ValidatePrefix(prefix)
+		}
+		if err != nil {
+			yield(storage.Info{}, &storage.Error{Op: "list", Key: prefix, Err: err})
+			return
+		}
+		for _, info := range s.infos(prefix) {
+			if err := ctx.Err(); err != nil {
+				yield(storage.Info{}, &storage.Error{Op: "list", Key: prefix, Err: err})
+				return
+			}
+			if !yield(info, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Delete implements storage.Store.
+func (s *Store) Delete(ctx context.Context, keys []string) []error {
+	var errs []error
+	for i, key := range keys {
+		err := begin(ctx, key)
+		if err == nil {
+			s.remove(key)
+			continue
+		}
+		if errs == nil {
+			errs = make([]error, len(keys))
+		}
+		errs[i] = &storage.Error{Op: "delete", Key: key, Err: err}
+	}
+	return errs
+}
+
+// AbortUnfinished implements storage.Store. What is unfinished has no name here: there is never anything to do.
+func (s *Store) AbortUnfinished(ctx context.Context, prefix string, _ func(string) bool) (int, error) {
+	err := ctx.Err()
+	if err == nil {
+		err = storage.ValidatePrefix(prefix)
+	}
+	if err != nil {
+		return 0, &storage.Error{Op: "abort unfinished", Key: prefix, Err: err}
+	}
+	return 0, nil
+}
+
+func begin(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return storage.ValidateKey(key)
+}
+
+func (o object) info(key string) storage.Info {
+	return storage.Info{Key: key, Size: int64(len(o.data)), ModTime: o.modTime}
+}
+
+// split gives the folder's path without a last "/", and the name.
+func split(key string) (dir, name string) {
+	i := strings.LastIndexByte(key, '/')
+	return key[:max(i, 0)], key[i+1:]
+}
+
+// findLocked walks down to a folder; nil if there is none and create is false.
+func (s *Store) findLocked(dir string, create bool) *folder {
+	at := &s.root
+	if dir == "" {
+		return at
+	}
+	for name := range strings.SplitSeq(dir, "/") {
+		next := at.folders[name]
+		if next == nil {
+			if !create {
+				return nil
+			}
+			next = &folder{}
+			if at.folders == nil {
+				at.folders = map[string]*folder{}
+			}
+			at.folders[name] = next
+		}
+		at = next
+	}
+	return at
+}
+
+func (s *Store) put(key string, data []byte) error {
+	dir, name := split(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.findLocked(dir, true)
+	if _, ok := at.objects[name]; ok {
+		return storage.ErrExists
+	}
+	if at.objects == nil {
+		at.objects = map[string]object{}
+	}
+	at.objects[name] = object{data: data, modTime: time.Now()}
+	return nil
+}
+
+func (s *Store) get(ctx context.Context, key string) (object, error) {
+	if err := begin(ctx, key); err != nil {
+		return object{}, err
+	}
+	dir, name := split(key)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if at := s.findLocked(dir, false); at != nil {
+		if o, ok := at.objects[name]; ok {
+			return o, nil
+		}
+	}
+	return object{}, storage.ErrNotFound
+}
+
+// remove deletes an object, and the folders that thereby became empty.
+func (s *Store) remove(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dir, name := split(key)
+	at := s.findLocked(dir, false)
+	if at == nil {
+		return
+	}
+	delete(at.objects, name)
+	for dir != "" && len(at.objects) == 0 && len(at.folders) == 0 {
+		dir, name = split(dir)
+		at = s.findLocked(dir, false)
+		delete(at.folders, name)
+	}
+}
+
+func (s *Store) infos(prefix string) []storage.Info {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	at := s.findLocked(strings.TrimSuffix(prefix, "/"), false)
+	if at == nil {
+		return nil
+	}
+	return at.appendInfos(make([]storage.Info, 0, len(at.objects)), prefix)
+}
+
+func (f *folder) appendInfos(infos []storage.Info, prefix string) []storage.Info {
+	for name, o := range f.objects {
+		infos = append(infos, o.info(prefix+name))
+	}
+	for name, below := range f.folders {
+		infos = below.appendInfos(infos, prefix+name+"/")
+	}
+	return infos
+}
+
+// A writer collects bytes and puts them into the store at Commit.
+type writer struct {
+	store    *Store
+	ctx      context.Context // of Create; the contract binds the writer to it
+	key      string
+	data     []byte
+	verifier storage.Verifier
+	err      error // why no more can be written; errDone after Commit or Abort
+}
+
+var errDone = errors.New("writer was committed or aborted before")
+
+func (w *writer) Write(p []byte) (int, error) {
+	if w.err == nil {
+		w.err = w.ctx.Err()
+	}
+	if w.err == nil {
+		w.err = w.verifier.Add(p)
+	}
+	if w.err != nil {
+		return 0, &storage.Error{Op: "write", Key: w.key, Err: w.err}
+	}
+	w.data = append(w.data, p...)
+	return len(p), nil
+}
+
+func (w *writer) Commit() error {
+	err := w.err
+	if err == nil {
+		err = w.ctx.Err()
+	}
+	if err == nil {
+		err = w.verifier.Check()
+	}
+	if err == nil {
+		err = w.store.put(w.key, w.data)
+	}
+	w.data, w.err = nil, errDone
+	if err != nil {
+		return &storage.Error{Op: "commit", Key: w.key, Err: err}
+	}
+	return nil
+}
+
+func (w *writer) Abort() { w.data, w.err = nil, errDone }

@@ -1,0 +1,46 @@
+package storage
+
+import (
+	"fmt"
+	"hash/crc32"
+)
+
+// Verifier compares the bytes that a driver's Writer is given with what CreateOptions announced. Every driver uses it, so that
+// Commit refuses the same things everywhere. The sum is taken only where one was announced.
+type Verifier struct {
+	opts  CreateOptions
+	size  int64
+	table *crc32.Table
+	sum   uint32
+}
+
+// NewVerifier begins with no bytes.
+func NewVerifier(opts CreateOptions) Verifier {
+	return Verifier{opts: opts, table: crc32.MakeTable(crc32.Castagnoli)}
+}
+
+// Add takes the next bytes. It fails as soon as there are more than announced.
+func (v *Verifier) Add(p []byte) error {
+	v.size += int64(len(p))
+	if v.opts.HasSize && v.size > v.opts.Size {
+		return fmt.Errorf("%w: more than %d bytes", ErrMismatch, v.opts.Size)
+	}
+	if v.opts.HasCRC32C {
+		v.sum = crc32.Update(v.sum, v.table, p)
+	}
+	return nil
+}
+
+// Size is the number of bytes so far.
+func (v *Verifier) Size() int64 { return v.size }
+
+// Check is for Commit: are these all the bytes, and the right ones?
+func (v *Verifier) Check() error {
+	if v.opts.HasSize && v.size != v.opts.Size {
+		return fmt.Errorf("%w: %d bytes, announced %d", ErrMismatch, v.size, v.opts.Size)
+	}
+	if v.opts.HasCRC32C && v.sum != v.opts.CRC32C {
+		return fmt.Errorf("%w: CRC32C %08x, announced %08x", ErrMismatch, v.sum, v.opts.CRC32C)
+	}
+	return nil
+}
