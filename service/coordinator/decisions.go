@@ -1,0 +1,64 @@
+package coordinator
+
+import "time"
+
+// Decision is what the machine wants done. The shell carries decisions out in their order.
+type Decision interface{ decision() }
+
+// Trigger: begin a checkpoint. Answered by TriggerAccepted or TriggerRefused; there is only one without an answer at a time.
+type Trigger struct {
+	// Manual says that a person asked for it.
+	Manual bool
+}
+
+// Abort: give a pending checkpoint up. The owner does not do so while it is unresolved; once it did, Aborted comes back.
+type Abort struct {
+	Checkpoint uint64
+	Reason     Reason
+	Cause      string
+}
+
+// Answer tells a caller of Request how it went.
+type Answer struct {
+	Caller uint64
+	// Checkpoint is the id, if there ever was one.
+	Checkpoint uint64
+	// Reason is empty if the checkpoint is complete.
+	Reason Reason
+	Cause  string
+}
+
+// Failover: the attempt has failed; StartAttempt follows at the given time. Its pending checkpoints are aborted before.
+type Failover struct {
+	Attempt uint64
+	Cause   string
+	At      time.Time
+}
+
+// StartAttempt: begin the next attempt as soon as all subtasks have a worker. AttemptStarting comes back.
+type StartAttempt struct{ Cause string }
+
+// FailJob: the restart strategy allows no further attempt; the job is FAILED. Terminal comes back.
+type FailJob struct{ Cause string }
+
+// Ping: ask all workers for a sign of life.
+type Ping struct{}
+
+// WorkerLost: a worker did not come back, or said nothing for too long. Forget it and end its stream.
+type WorkerLost struct {
+	Worker string
+	Cause  string
+}
+
+// RegistrationsExpired: not all workers of the attempt that a new owner found have come back in time.
+type RegistrationsExpired struct{ Attempt uint64 }
+
+func (Trigger) decision()              {}
+func (Abort) decision()                {}
+func (Answer) decision()               {}
+func (Failover) decision()             {}
+func (StartAttempt) decision()         {}
+func (FailJob) decision()              {}
+func (Ping) decision()                 {}
+func (WorkerLost) decision()           {}
+func (RegistrationsExpired) decision() {}

@@ -1,0 +1,107 @@
+package coordinator
+
+// Event is what the shell tells the machine. Checkpoints are named by their id, workers by the nonce of their process.
+type Event interface{ event() }
+
+// Attached: this daemon became the job's owner. If the journal has an attempt, its workers get some time to register.
+type Attached struct {
+	// Attempt is the journal's; 0: none yet, nobody is waited for.
+	Attempt uint64
+}
+
+// AttemptStarting: an attempt has begun, or was adopted. Its workers are not known to run yet. Whatever ran before is over.
+type AttemptStarting struct {
+	Attempt uint64
+	// Workers are the nonces of the processes that run it: the loss of one of them ends the attempt.
+	Workers []string
+}
+
+// AllRunning: all subtasks of the attempt have reported that they run.
+type AllRunning struct{ Attempt uint64 }
+
+// AllAtEnd: all sources have read all their input. One checkpoint is taken at once, so that what they have sent is committed.
+type AllAtEnd struct{ Attempt uint64 }
+
+// Request: somebody wants a checkpoint now. It is answered by exactly one Answer that carries the same caller.
+type Request struct{ Caller uint64 }
+
+// TriggerAccepted answers a Trigger: the owner has begun the checkpoint.
+type TriggerAccepted struct{ Checkpoint uint64 }
+
+// TriggerRefused answers a Trigger: there is no checkpoint.
+type TriggerRefused struct {
+	Reason Reason
+	Cause  string
+}
+
+// Declined: a subtask could not take part in a checkpoint.
+type Declined struct {
+	Checkpoint uint64
+	Reason     Reason
+	Cause      string
+}
+
+// Unresolved: the owner has issued a checkpoint's entry and cannot abort it any more until it knows the outcome. Completed or
+// Aborted follows.
+type Unresolved struct{ Checkpoint uint64 }
+
+// Completed: a checkpoint is complete.
+type Completed struct{ Checkpoint uint64 }
+
+// Aborted: a checkpoint will not complete, by our decision or the owner's own. Only here failures are counted.
+type Aborted struct {
+	Checkpoint uint64
+	Reason     Reason
+	Cause      string
+}
+
+// WorkerUp: a process has registered, or registered again.
+type WorkerUp struct{ Worker string }
+
+// WorkerGone: a process's stream broke. It may come back.
+type WorkerGone struct{ Worker string }
+
+// WorkerDead: a process is known not to come back: it said so, or another took its place.
+type WorkerDead struct {
+	Worker string
+	Cause  string
+}
+
+// WorkerFailed: a worker reported that a subtask of the attempt failed. The process itself may live on.
+type WorkerFailed struct {
+	Worker  string
+	Attempt uint64
+	Cause   string
+}
+
+// Alive: a worker was heard of, by whatever call.
+type Alive struct{ Worker string }
+
+// Fenced: another daemon owns the job.
+type Fenced struct{}
+
+// Terminal: the journal says that the job is canceled, failed or finished.
+type Terminal struct{}
+
+// Tick: nothing happened, but NextDeadline has come.
+type Tick struct{}
+
+func (Attached) event()        {}
+func (AttemptStarting) event() {}
+func (AllRunning) event()      {}
+func (AllAtEnd) event()        {}
+func (Request) event()         {}
+func (TriggerAccepted) event() {}
+func (TriggerRefused) event()  {}
+func (Declined) event()        {}
+func (Unresolved) event()      {}
+func (Completed) event()       {}
+func (Aborted) event()         {}
+func (WorkerUp) event()        {}
+func (WorkerGone) event()      {}
+func (WorkerDead) event()      {}
+func (WorkerFailed) event()    {}
+func (Alive) event()           {}
+func (Fenced) event()          {}
+func (Terminal) event()        {}
+func (Tick) event()            {}

@@ -1,0 +1,262 @@
+package coordinator
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// Machine is the coordinator of one job for one owner's life. It is not safe for concurrent use. Equal seeds and equal
+// sequences of Step give equal decisions.
+type Machine struct {
+	policy Policy
+	times  Times
+	random rand.PCG
+	now    time.Time // of the last Step; never goes back
+	out    []Decision
+
+	phase    phase
+	attempt  uint64
+	cause    string          // why the attempt before ended
+	roster   map[string]bool // the processes of the attempt
+	restarts int             // used up of the restart strategy
+
+	schedule schedule
+	pending  []pending // in the order of their triggers
+	failures failures
+	workers  []worker // in the order of their registrations
+
+	restartAt      time.Time // in phase backoff only
+	registrationAt time.Time // zero: nobody is waited for
+	pingAt         time.Time // zero: nobody to ping
+}
+
+// New makes the machine of a job. The seed spreads the first checkpoints of jobs that start together.
+func New(p Policy, t Times, seed uint64) *Machine {
+	p = p.normalized()
+	return &Machine{policy: p, times: t, random: *rand.NewPCG(seed, 0), failures: failures{tolerable: p.TolerableFailures}}
+}
+
+// phase is where the job stands between two attempts.
+type phase int
+
+const (
+	suspended phase = iota // no attempt runs here, and none is asked for
+	starting               // an attempt has begun; not all subtasks run
+	running                // all subtasks run: checkpoints are triggered
+	backoff                // the attempt failed; the next one begins at restartAt
+	asked                  // the next attempt is the owner's to begin
+	ended                  // nothing begins any more
+)
+
+func (p phase) String() string {
+	return [...]string{"suspended", "starting", "running", "backoff", "asked", "ended"}[p]
+}
+
+// Step takes what happened at now and answers what to do. Time that goes back counts as standing still. What is due by now is
+// done after the event: what has arrived in time must not be missed because the timer was faster.
+func (m *Machine) Step(now time.Time, e Event) []Decision {
+	if now.Before(m.now) {
+		now = m.now
+	}
+	m.overslept(now)
+	m.now = now
+	if m.phase != ended {
+		m.handle(e)
+	}
+	m.settle(e)
+	m.due()
+	m.trigger()
+	out := m.out
+	m.out = nil
+	return out
+}
+
+// handle is what events do to an attempt and its workers.
+func (m *Machine) handle(e Event) {
+	switch e := e.(type) {
+	case Attached:
+		if e.Attempt > 0 && m.phase == suspended {
+			m.attempt, m.registrationAt = e.Attempt, m.now.Add(m.times.Registration)
+		}
+	case AttemptStarting:
+		m.attemptStarting(e)
+	case AllRunning:
+		if m.phase == starting && e.Attempt == m.attempt {
+			m.phase = running
+			m.startTimer()
+		}
+	case AllAtEnd:
+		if m.phase == running && e.Attempt == m.attempt && m.policy.Interval > 0 {
+			m.enqueue(request{})
+		}
+	case WorkerUp:
+		m.workerUp(e.Worker)
+	case WorkerGone:
+		m.workerGone(e.Worker)
+	case WorkerDead:
+		m.workerDead(e)
+	case WorkerFailed:
+		m.alive(e.Worker)
+		if e.Attempt == m.attempt {
+			m.failAttempt(e.Cause)
+		}
+	case Alive:
+		m.alive(e.Worker)
+	}
+}
+
+// settle is what events do to checkpoints and their callers, also after the end: what is pending then still comes to one.
+func (m *Machine) settle(e Event) {
+	switch e := e.(type) {
+	case Request:
+		m.requested(e.Caller)
+	case TriggerAccepted:
+		m.accepted(e.Checkpoint)
+	case TriggerRefused:
+		m.refused(e)
+	case Declined:
+		m.declined(e)
+	case Unresolved:
+		if p := m.find(e.Checkpoint); p != nil {
+			p.unresolved = true
+		}
+	case Completed:
+		m.completed(e.Checkpoint)
+	case Aborted:
+		m.aborted(e)
+	case Fenced:
+		m.end("another daemon owns the job; it knows whether the checkpoint is complete")
+	case Terminal:
+		m.end("the job has ended")
+	}
+}
+
+// due does what the time has come for.
+func (m *Machine) due() {
+	if m.reached(m.registrationAt) {
+		m.registrationAt = time.Time{}
+		m.phase = asked
+		m.decide(RegistrationsExpired{Attempt: m.attempt})
+	}
+	m.overdue()
+	if m.reached(m.pingAt) {
+		m.pingAt = m.now.Add(m.times.Ping)
+		m.decide(Ping{})
+	}
+	m.expire()
+	if m.reached(m.restartAt) {
+		m.restartAt = time.Time{}
+		m.phase = asked
+		m.decide(StartAttempt{Cause: m.cause})
+	}
+	if m.reached(m.schedule.next) {
+		m.periodic()
+	}
+}
+
+// NextDeadline is when the machine wants a Tick if nothing happens before; false: never. It lies after the last Step.
+func (m *Machine) NextDeadline() (time.Time, bool) {
+	var next time.Time
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	sooner(m.registrationAt)
+	sooner(m.restartAt)
+	sooner(m.pingAt)
+	sooner(m.schedule.next)
+	for _, p := range m.pending {
+		if !p.aborting && !p.unresolved {
+			sooner(p.deadline)
+		}
+	}
+	for _, w := range m.workers {
+		at, _ := w.lostAt(m.times)
+		sooner(at)
+	}
+	return next, !next.IsZero()
+}
+
+// attemptStarting begins anew, whoever decided on the attempt.
+func (m *Machine) attemptStarting(e AttemptStarting) {
+	m.suspend(fmt.Sprintf("attempt %d begins", e.Attempt))
+	// The owner begins no attempt before it has answered what it was asked.
+	m.schedule.triggering = nil
+	m.attempt, m.phase = e.Attempt, starting
+	m.restartAt, m.registrationAt = time.Time{}, time.Time{}
+	m.roster = make(map[string]bool, len(e.Workers))
+	for _, w := range e.Workers {
+		m.roster[w] = true
+	}
+}
+
+// failed counts a failed checkpoint, and fails the attempt if there were too many.
+func (m *Machine) failed(id uint64, r Reason, cause string) {
+	if m.failures.failed(id, r) {
+		m.failAttempt(fmt.Sprintf("more than %d checkpoints failed in a row, the last with %s: %s", m.policy.TolerableFailures, r, cause))
+	}
+}
+
+// failAttempt ends the attempt and lets the restart strategy decide. An attempt fails once.
+func (m *Machine) failAttempt(cause string) {
+	if m.phase != starting && m.phase != running {
+		return
+	}
+	m.cause = cause
+	if m.restarts >= m.policy.Restart.Attempts && m.policy.Restart.Attempts < Never {
+		m.phase = ended
+		m.suspend(cause)
+		m.decide(FailJob{Cause: cause})
+		return
+	}
+	m.restarts++
+	m.phase = backoff
+	m.suspend(cause)
+	m.restartAt = m.now.Add(m.policy.Restart.Delay)
+	m.decide(Failover{Attempt: m.attempt, Cause: cause, At: m.restartAt})
+}
+
+// end stops everything for good.
+func (m *Machine) end(cause string) {
+	m.phase = ended
+	m.answerAll(ReasonShutdown, cause)
+	m.workers, m.roster = nil, nil
+	m.restartAt, m.registrationAt, m.pingAt = time.Time{}, time.Time{}, time.Time{}
+}
+
+func (m *Machine) reached(t time.Time) bool { return !t.IsZero() && !t.After(m.now) }
+
+func (m *Machine) decide(d Decision) { m.out = append(m.out, d) }
+
+// State is what people may want to know of a machine.
+type State struct {
+	// Phase in a word: suspended, starting, running, backoff, asked, ended.
+	Phase string
+	// Attempt is the one that Phase is about; 0: none yet.
+	Attempt uint64
+	// ConsecutiveFailures counts the failed checkpoints since the last completed one, as Flink counts them.
+	ConsecutiveFailures int
+	// Restarts is how many of the restart strategy's attempts are used up.
+	Restarts int
+	// Queued is how many requests wait for their turn.
+	Queued int
+	// NextPeriodic is when the next periodic checkpoint is planned; zero: not planned.
+	NextPeriodic time.Time
+	// RestartAt is when the next attempt begins; zero: none is planned.
+	RestartAt time.Time
+}
+
+// State describes the machine as it is.
+func (m *Machine) State() State {
+	return State{
+		Phase:               m.phase.String(),
+		Attempt:             m.attempt,
+		ConsecutiveFailures: m.failures.consecutive,
+		Restarts:            m.restarts,
+		Queued:              len(m.schedule.queue),
+		NextPeriodic:        m.schedule.next,
+		RestartAt:           m.restartAt,
+	}
+}

@@ -1,0 +1,65 @@
+package coordinator
+
+import (
+	"math"
+	"time"
+)
+
+// Never is a number of tolerable failures or of restarts that is never used up (Flink: the largest int).
+const Never = math.MaxInt32
+
+// Policy is what a job's configuration says about time and failures. Package config makes one from Flink's keys.
+type Policy struct {
+	// Interval is the base period of periodic checkpoints; 0: none.
+	Interval time.Duration
+	// Timeout is the time from the trigger of a checkpoint to its completion.
+	Timeout time.Duration
+	// MinPause is the least time from a completion to the next periodic trigger. If it is larger than Interval, Interval is
+	// raised to it.
+	MinPause time.Duration
+	// MaxConcurrent is how many checkpoints may be pending at a time; 0 means 1.
+	MaxConcurrent int
+	// TolerableFailures is how many consecutive counted failures are tolerated.
+	TolerableFailures int
+	// Restart says what follows a failed attempt.
+	Restart Restart
+}
+
+// Restart is a fixed-delay restart strategy; its zero value is the strategy "none".
+type Restart struct {
+	// Attempts is how many failures are followed by a restart.
+	Attempts int
+	// Delay is the time between a failure and the next attempt.
+	Delay time.Duration
+}
+
+// Times are the durations that no key of Flink's sets. None of them decides more than whether to try.
+type Times struct {
+	// Grace is how long the same process may take to come back after its stream broke.
+	Grace time.Duration
+	// Ping is the time between two pings.
+	Ping time.Duration
+	// Silence is how long a worker whose stream stands may say nothing.
+	Silence time.Duration
+	// Registration is how long a new owner waits for the workers of the attempt it found.
+	Registration time.Duration
+}
+
+// DefaultTimes are the times of a daemon that was told nothing else.
+func DefaultTimes() Times {
+	return Times{Grace: time.Second, Ping: time.Second, Silence: 5 * time.Second, Registration: 10 * time.Second}
+}
+
+// maxQueued is how many requests may wait for their turn.
+const maxQueued = 1000
+
+// normalized fills in what was left out.
+func (p Policy) normalized() Policy {
+	if p.MaxConcurrent <= 0 {
+		p.MaxConcurrent = 1
+	}
+	if p.Interval > 0 && p.Interval < p.MinPause {
+		p.Interval = p.MinPause
+	}
+	return p
+}

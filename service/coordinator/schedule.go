@@ -1,0 +1,232 @@
+package coordinator
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// request is a checkpoint that somebody or something wants.
+type request struct {
+	periodic bool
+	caller   uint64 // 0: nobody waits
+}
+
+// pending is a checkpoint that the owner has begun.
+type pending struct {
+	id         uint64
+	caller     uint64 // 0: nobody waits
+	deadline   time.Time
+	aborting   bool // Abort was decided; the owner's answer is awaited
+	unresolved bool // the owner alone knows how it ends
+}
+
+// schedule is what waits to be triggered.
+type schedule struct {
+	queue      []request // people's requests in their order, then at most one periodic one
+	triggering *request  // Trigger was decided, the answer is awaited
+	next       time.Time // of the periodic timer; zero: it does not run
+	completed  time.Time // of the newest completion; zero: none yet
+}
+
+// startTimer arms the periodic timer: the first time at random between the pause and the interval.
+func (m *Machine) startTimer() {
+	if m.policy.Interval <= 0 {
+		return
+	}
+	first := m.policy.MinPause
+	if span := m.policy.Interval - m.policy.MinPause; span > 0 {
+		first += time.Duration(rand.New(&m.random).Int64N(int64(span) + 1))
+	}
+	// At least one step of time, or the timer would be due in the Step that arms it.
+	m.schedule.next = m.now.Add(max(first, time.Millisecond))
+}
+
+// periodic is called when the timer is due. The rate is fixed: the next time is planned from the planned one. Periods that
+// went by unnoticed are not made up for, and a periodic request that still waits stands for the new one too.
+func (m *Machine) periodic() {
+	late := m.now.Sub(m.schedule.next)
+	m.schedule.next = m.schedule.next.Add((late/m.policy.Interval + 1) * m.policy.Interval)
+	if n := len(m.schedule.queue); n > 0 && m.schedule.queue[n-1].periodic {
+		return
+	}
+	m.enqueue(request{periodic: true})
+}
+
+// enqueue admits a request to the queue: people's before periodic ones, then by time.
+func (m *Machine) enqueue(r request) {
+	q := m.schedule.queue
+	last := len(q) - 1
+	lastPeriodic := last >= 0 && q[last].periodic
+	if len(q) >= maxQueued && !lastPeriodic {
+		m.answer(r.caller, 0, ReasonTooManyRequests, "")
+		return
+	}
+	if r.periodic || !lastPeriodic {
+		m.schedule.queue = append(q, r)
+	} else {
+		m.schedule.queue = slices.Insert(q, last, r)
+	}
+	if len(m.schedule.queue) > maxQueued {
+		m.schedule.queue = m.schedule.queue[:maxQueued]
+	}
+}
+
+// trigger starts what may start now.
+func (m *Machine) trigger() {
+	s := &m.schedule
+	for len(s.queue) > 0 && m.mayTrigger() {
+		head := s.queue[0]
+		s.queue = slices.Delete(s.queue, 0, 1)
+		if head.periodic && m.pauseEnd().After(m.now) {
+			s.next = m.pauseEnd() // dropped; the timer starts anew from here
+			continue
+		}
+		s.triggering = &head
+		m.decide(Trigger{Manual: head.caller != 0})
+	}
+}
+
+// mayTrigger reports whether another checkpoint may begin. While one is unresolved none does: nobody knows yet which one the
+// next would follow.
+func (m *Machine) mayTrigger() bool {
+	return m.phase == running && m.schedule.triggering == nil && len(m.pending) < m.policy.MaxConcurrent &&
+		!slices.ContainsFunc(m.pending, func(p pending) bool { return p.unresolved })
+}
+
+// pauseEnd is when the pause after the newest completion is over.
+func (m *Machine) pauseEnd() time.Time {
+	if m.schedule.completed.IsZero() {
+		return time.Time{}
+	}
+	return m.schedule.completed.Add(m.policy.MinPause)
+}
+
+func (m *Machine) requested(caller uint64) {
+	switch m.phase {
+	case running:
+		m.enqueue(request{caller: caller})
+	case ended:
+		m.answer(caller, 0, ReasonShutdown, "the job is not run from here any more")
+	default:
+		m.answer(caller, 0, ReasonNotAllRunning, "the attempt is not running: "+m.phase.String())
+	}
+}
+
+func (m *Machine) accepted(id uint64) {
+	p := pending{id: id, deadline: m.now.Add(m.policy.Timeout)}
+	if t := m.schedule.triggering; t != nil {
+		p.caller, m.schedule.triggering = t.caller, nil
+	}
+	m.pending = append(m.pending, p)
+	if m.phase != running {
+		m.abort(&m.pending[len(m.pending)-1], ReasonFailover, m.cause)
+	}
+}
+
+func (m *Machine) refused(e TriggerRefused) {
+	t := m.schedule.triggering
+	if t == nil {
+		return
+	}
+	m.schedule.triggering = nil
+	m.answer(t.caller, 0, e.Reason, e.Cause)
+	m.failed(0, e.Reason, e.Cause)
+}
+
+func (m *Machine) declined(e Declined) {
+	if p := m.find(e.Checkpoint); p != nil {
+		m.abort(p, e.Reason, e.Cause)
+	}
+}
+
+func (m *Machine) completed(id uint64) {
+	m.failures.succeeded(id)
+	m.schedule.completed = m.now
+	if p, ok := m.remove(id); ok {
+		m.answer(p.caller, id, "", "")
+	}
+}
+
+func (m *Machine) aborted(e Aborted) {
+	p, ok := m.remove(e.Checkpoint)
+	if !ok {
+		return
+	}
+	m.answer(p.caller, p.id, e.Reason, e.Cause)
+	m.failed(p.id, e.Reason, e.Cause)
+}
+
+// abort asks the owner once to give p up. An unresolved one is past that.
+func (m *Machine) abort(p *pending, r Reason, cause string) {
+	if p.aborting || p.unresolved {
+		return
+	}
+	p.aborting = true
+	m.decide(Abort{Checkpoint: p.id, Reason: r, Cause: cause})
+}
+
+// expire aborts the pending checkpoints whose time is up.
+func (m *Machine) expire() {
+	for i := range m.pending {
+		if p := &m.pending[i]; !p.deadline.After(m.now) {
+			m.abort(p, ReasonExpired, "not complete after "+m.policy.Timeout.String())
+		}
+	}
+}
+
+// suspend stops triggering: what waits is answered, what is pending is given up.
+func (m *Machine) suspend(cause string) {
+	s := &m.schedule
+	s.next = time.Time{}
+	if s.triggering != nil {
+		m.answer(s.triggering.caller, 0, ReasonSuspend, cause)
+		s.triggering = &request{} // its answer may still come: it must not begin a checkpoint unseen
+	}
+	for _, r := range s.queue {
+		m.answer(r.caller, 0, ReasonSuspend, cause)
+	}
+	s.queue = nil
+	for i := range m.pending {
+		m.abort(&m.pending[i], ReasonFailover, cause)
+	}
+}
+
+// answerAll ends every wait, because nobody will report the outcome here any more.
+func (m *Machine) answerAll(r Reason, cause string) {
+	for _, p := range m.pending {
+		m.answer(p.caller, p.id, r, cause)
+	}
+	if t := m.schedule.triggering; t != nil {
+		m.answer(t.caller, 0, r, cause)
+	}
+	for _, q := range m.schedule.queue {
+		m.answer(q.caller, 0, r, cause)
+	}
+	m.pending, m.schedule = nil, schedule{}
+}
+
+func (m *Machine) answer(caller, id uint64, r Reason, cause string) {
+	if caller != 0 {
+		m.decide(Answer{Caller: caller, Checkpoint: id, Reason: r, Cause: cause})
+	}
+}
+
+func (m *Machine) find(id uint64) *pending {
+	for i := range m.pending {
+		if m.pending[i].id == id {
+			return &m.pending[i]
+		}
+	}
+	return nil
+}
+
+func (m *Machine) remove(id uint64) (pending, bool) {
+	i := slices.IndexFunc(m.pending, func(p pending) bool { return p.id == id })
+	if i < 0 {
+		return pending{}, false
+	}
+	p := m.pending[i]
+	m.pending = slices.Delete(m.pending, i, i+1)
+	return p, true
+}
