@@ -12,7 +12,7 @@
 //	    ^                             |                        |
 //	    |                             +---- a failure ---------+
 //	    |                                      |
-//	    |                       restart strategy: Failover, or FailJob -> ended
+//	    |                       restart strategy: Failover, or FailJob -> failing
 //	    |                                      v
 //	 asked <--StartAttempt, after the delay-- backoff
 package coordinator

@@ -16,6 +16,14 @@ type AttemptStarting struct {
 	Workers []string
 }
 
+// NewAttempt: somebody who may say so wants the next attempt at once: an engine that schedules by itself, or a worker that
+// registered with another plan. It uses up nothing of the restart strategy.
+type NewAttempt struct {
+	// Attempt is the one to be replaced; if it is not the current one, nothing happens.
+	Attempt uint64
+	Cause   string
+}
+
 // AllRunning: all subtasks of the attempt have reported that they run.
 type AllRunning struct{ Attempt uint64 }
 
@@ -23,7 +31,10 @@ type AllRunning struct{ Attempt uint64 }
 type AllAtEnd struct{ Attempt uint64 }
 
 // Request: somebody wants a checkpoint now. It is answered by exactly one Answer that carries the same caller.
-type Request struct{ Caller uint64 }
+type Request struct {
+	// Caller is the shell's number for who waits; not 0.
+	Caller uint64
+}
 
 // TriggerAccepted answers a Trigger: the owner has begun the checkpoint.
 type TriggerAccepted struct{ Checkpoint uint64 }
@@ -88,6 +99,7 @@ type Tick struct{}
 
 func (Attached) event()        {}
 func (AttemptStarting) event() {}
+func (NewAttempt) event()      {}
 func (AllRunning) event()      {}
 func (AllAtEnd) event()        {}
 func (Request) event()         {}

@@ -34,7 +34,7 @@ type Machine struct {
 // New makes the machine of a job. The seed spreads the first checkpoints of jobs that start together.
 func New(p Policy, t Times, seed uint64) *Machine {
 	p = p.normalized()
-	return &Machine{policy: p, times: t, random: *rand.NewPCG(seed, 0), failures: failures{tolerable: p.TolerableFailures}}
+	return &Machine{policy: p, times: t.normalized(), random: *rand.NewPCG(seed, 0), failures: failures{tolerable: p.TolerableFailures}}
 }
 
 // phase is where the job stands between two attempts.
@@ -46,11 +46,12 @@ const (
 	running                // all subtasks run: checkpoints are triggered
 	backoff                // the attempt failed; the next one begins at restartAt
 	asked                  // the next attempt is the owner's to begin
-	ended                  // nothing begins any more
+	failing                // FailJob was decided: nothing begins any more, what is pending still comes to an end
+	ended                  // terminal, or another daemon's
 )
 
 func (p phase) String() string {
-	return [...]string{"suspended", "starting", "running", "backoff", "asked", "ended"}[p]
+	return [...]string{"suspended", "starting", "running", "backoff", "asked", "failing", "ended"}[p]
 }
 
 // Step takes what happened at now and answers what to do. Time that goes back counts as standing still. What is due by now is
@@ -61,12 +62,14 @@ func (m *Machine) Step(now time.Time, e Event) []Decision {
 	}
 	m.overslept(now)
 	m.now = now
-	if m.phase != ended {
+	if m.phase == ended {
+		m.afterEnd(e)
+	} else {
 		m.handle(e)
+		m.settle(e)
+		m.due()
+		m.trigger()
 	}
-	m.settle(e)
-	m.due()
-	m.trigger()
 	out := m.out
 	m.out = nil
 	return out
@@ -81,6 +84,8 @@ func (m *Machine) handle(e Event) {
 		}
 	case AttemptStarting:
 		m.attemptStarting(e)
+	case NewAttempt:
+		m.newAttempt(e)
 	case AllRunning:
 		if m.phase == starting && e.Attempt == m.attempt {
 			m.phase = running
@@ -106,7 +111,7 @@ func (m *Machine) handle(e Event) {
 	}
 }
 
-// settle is what events do to checkpoints and their callers, also after the end: what is pending then still comes to one.
+// settle is what events do to checkpoints and their callers.
 func (m *Machine) settle(e Event) {
 	switch e := e.(type) {
 	case Request:
@@ -129,6 +134,13 @@ func (m *Machine) settle(e Event) {
 		m.end("another daemon owns the job; it knows whether the checkpoint is complete")
 	case Terminal:
 		m.end("the job has ended")
+	}
+}
+
+// afterEnd answers who comes too late.
+func (m *Machine) afterEnd(e Event) {
+	if r, ok := e.(Request); ok {
+		m.answer(r.Caller, 0, ReasonShutdown, "the job is not run from here any more")
 	}
 }
 
@@ -181,6 +193,9 @@ func (m *Machine) NextDeadline() (time.Time, bool) {
 
 // attemptStarting begins anew, whoever decided on the attempt.
 func (m *Machine) attemptStarting(e AttemptStarting) {
+	if m.phase == failing {
+		return
+	}
 	m.suspend(fmt.Sprintf("attempt %d begins", e.Attempt))
 	// The owner begins no attempt before it has answered what it was asked.
 	m.schedule.triggering = nil
@@ -190,6 +205,17 @@ func (m *Machine) attemptStarting(e AttemptStarting) {
 	for _, w := range e.Workers {
 		m.roster[w] = true
 	}
+}
+
+// newAttempt asks for the next attempt without a failure.
+func (m *Machine) newAttempt(e NewAttempt) {
+	if e.Attempt != m.attempt || m.phase == asked || m.phase == failing {
+		return
+	}
+	m.cause, m.phase = e.Cause, asked
+	m.restartAt, m.registrationAt = time.Time{}, time.Time{}
+	m.suspend(e.Cause)
+	m.decide(StartAttempt{Cause: e.Cause})
 }
 
 // failed counts a failed checkpoint, and fails the attempt if there were too many.
@@ -206,7 +232,7 @@ func (m *Machine) failAttempt(cause string) {
 	}
 	m.cause = cause
 	if m.restarts >= m.policy.Restart.Attempts && m.policy.Restart.Attempts < Never {
-		m.phase = ended
+		m.phase = failing
 		m.suspend(cause)
 		m.decide(FailJob{Cause: cause})
 		return
@@ -232,7 +258,7 @@ func (m *Machine) decide(d Decision) { m.out = append(m.out, d) }
 
 // State is what people may want to know of a machine.
 type State struct {
-	// Phase in a word: suspended, starting, running, backoff, asked, ended.
+	// Phase in a word: suspended, starting, running, backoff, asked, failing, ended.
 	Phase string
 	// Attempt is the one that Phase is about; 0: none yet.
 	Attempt uint64

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"math"
 	"time"
 )
@@ -8,11 +9,14 @@ import (
 // Never is a number of tolerable failures or of restarts that is never used up (Flink: the largest int).
 const Never = math.MaxInt32
 
+// DefaultTimeout is Flink's.
+const DefaultTimeout = 10 * time.Minute
+
 // Policy is what a job's configuration says about time and failures. Package config makes one from Flink's keys.
 type Policy struct {
 	// Interval is the base period of periodic checkpoints; 0: none.
 	Interval time.Duration
-	// Timeout is the time from the trigger of a checkpoint to its completion.
+	// Timeout is the time from the trigger of a checkpoint to its completion; 0 means DefaultTimeout.
 	Timeout time.Duration
 	// MinPause is the least time from a completion to the next periodic trigger. If it is larger than Interval, Interval is
 	// raised to it.
@@ -33,7 +37,7 @@ type Restart struct {
 	Delay time.Duration
 }
 
-// Times are the durations that no key of Flink's sets. None of them decides more than whether to try.
+// Times are the durations that no key of Flink's sets; 0 means the default. None decides more than whether to try.
 type Times struct {
 	// Grace is how long the same process may take to come back after its stream broke.
 	Grace time.Duration
@@ -58,8 +62,22 @@ func (p Policy) normalized() Policy {
 	if p.MaxConcurrent <= 0 {
 		p.MaxConcurrent = 1
 	}
+	if p.Timeout <= 0 {
+		p.Timeout = DefaultTimeout
+	}
 	if p.Interval > 0 && p.Interval < p.MinPause {
 		p.Interval = p.MinPause
 	}
 	return p
+}
+
+// normalized fills in what was left out.
+func (t Times) normalized() Times {
+	d := DefaultTimes()
+	return Times{
+		Grace:        cmp.Or(t.Grace, d.Grace),
+		Ping:         cmp.Or(t.Ping, d.Ping),
+		Silence:      cmp.Or(t.Silence, d.Silence),
+		Registration: cmp.Or(t.Registration, d.Registration),
+	}
 }

@@ -23,7 +23,7 @@ type pending struct {
 
 // schedule is what waits to be triggered.
 type schedule struct {
-	queue      []request // people's requests in their order, then at most one periodic one
+	queue      []request // people's requests in their order, then periodic ones, at most as many as may run at a time
 	triggering *request  // Trigger was decided, the answer is awaited
 	next       time.Time // of the periodic timer; zero: it does not run
 	completed  time.Time // of the newest completion; zero: none yet
@@ -43,33 +43,38 @@ func (m *Machine) startTimer() {
 }
 
 // periodic is called when the timer is due. The rate is fixed: the next time is planned from the planned one. Periods that
-// went by unnoticed are not made up for, and a periodic request that still waits stands for the new one too.
+// went by unnoticed are not made up for, and periodic requests that still wait stand for the new one too: a checkpoint that took ten
+// intervals is not followed by ten at once.
 func (m *Machine) periodic() {
 	late := m.now.Sub(m.schedule.next)
 	m.schedule.next = m.schedule.next.Add((late/m.policy.Interval + 1) * m.policy.Interval)
-	if n := len(m.schedule.queue); n > 0 && m.schedule.queue[n-1].periodic {
-		return
+	if len(m.schedule.queue)-m.schedule.people() < m.policy.MaxConcurrent {
+		m.enqueue(request{periodic: true})
 	}
-	m.enqueue(request{periodic: true})
 }
 
-// enqueue admits a request to the queue: people's before periodic ones, then by time.
+// enqueue admits a request to the queue: people's before periodic ones, then by time. In a full queue the last gives way, if it is
+// a periodic one.
 func (m *Machine) enqueue(r request) {
-	q := m.schedule.queue
-	last := len(q) - 1
-	lastPeriodic := last >= 0 && q[last].periodic
-	if len(q) >= maxQueued && !lastPeriodic {
+	s := &m.schedule
+	at := len(s.queue)
+	if !r.periodic {
+		at = s.people()
+	}
+	if at >= maxQueued {
 		m.answer(r.caller, 0, ReasonTooManyRequests, "")
 		return
 	}
-	if r.periodic || !lastPeriodic {
-		m.schedule.queue = append(q, r)
-	} else {
-		m.schedule.queue = slices.Insert(q, last, r)
+	s.queue = slices.Insert(s.queue, at, r)
+	s.queue = s.queue[:min(len(s.queue), maxQueued)]
+}
+
+// people is how many requests before the periodic ones there are.
+func (s *schedule) people() int {
+	if i := slices.IndexFunc(s.queue, func(r request) bool { return r.periodic }); i >= 0 {
+		return i
 	}
-	if len(m.schedule.queue) > maxQueued {
-		m.schedule.queue = m.schedule.queue[:maxQueued]
-	}
+	return len(s.queue)
 }
 
 // trigger starts what may start now.
@@ -103,14 +108,11 @@ func (m *Machine) pauseEnd() time.Time {
 }
 
 func (m *Machine) requested(caller uint64) {
-	switch m.phase {
-	case running:
-		m.enqueue(request{caller: caller})
-	case ended:
-		m.answer(caller, 0, ReasonShutdown, "the job is not run from here any more")
-	default:
+	if m.phase != running {
 		m.answer(caller, 0, ReasonNotAllRunning, "the attempt is not running: "+m.phase.String())
+		return
 	}
+	m.enqueue(request{caller: caller})
 }
 
 func (m *Machine) accepted(id uint64) {
