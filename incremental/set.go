@@ -1,0 +1,216 @@
+package incremental
+
+import (
+	"encoding/binary"
+	"iter"
+	"maps"
+	"math/bits"
+	"slices"
+)
+
+// File is the number of a file (or of anything else that is counted from 0). It is never given out twice in an owner's life.
+type File uint32
+
+// Set is an immutable, comparable set of numbers. The zero value is empty. Numbers below 64 lie in a word, so that small sets
+// cost nothing; the others in a string of (word number, word) pairs, in ascending order, none of them empty.
+type Set struct {
+	lo uint64
+	hi string
+}
+
+// pair is the size of one (word number, word) of hi.
+const pair = 4 + 8
+
+// SetOf makes a set of numbers in any order.
+func SetOf(files ...File) Set {
+	var b Builder
+	for _, f := range files {
+		b.Add(f)
+	}
+	return b.Set()
+}
+
+// Range makes the set of 0 to n-1.
+func Range(n uint32) Set {
+	var b Builder
+	for f := range n {
+		b.Add(File(f))
+	}
+	return b.Set()
+}
+
+// Has tells whether f is in the set.
+func (s Set) Has(f File) bool {
+	word, bit := uint32(f>>6), uint64(1)<<(f&63)
+	if word == 0 {
+		return s.lo&bit != 0
+	}
+	lo, hi := 0, len(s.hi)/pair
+	for lo < hi {
+		if mid := int(uint(lo+hi) >> 1); s.number(mid) < word {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo < len(s.hi)/pair && s.number(lo) == word && s.word(lo)&bit != 0
+}
+
+// IsEmpty tells whether there is nothing in the set.
+func (s Set) IsEmpty() bool { return s == Set{} }
+
+// Len counts the numbers in the set.
+func (s Set) Len() int {
+	n := bits.OnesCount64(s.lo)
+	for i := range len(s.hi) / pair {
+		n += bits.OnesCount64(s.word(i))
+	}
+	return n
+}
+
+// All yields the numbers in ascending order.
+func (s Set) All() iter.Seq[File] {
+	return func(yield func(File) bool) {
+		if !each(0, s.lo, yield) {
+			return
+		}
+		for i := range len(s.hi) / pair {
+			if !each(s.number(i), s.word(i), yield) {
+				return
+			}
+		}
+	}
+}
+
+func each(number uint32, w uint64, yield func(File) bool) bool {
+	for ; w != 0; w &= w - 1 {
+		if !yield(File(number)<<6 | File(bits.TrailingZeros64(w))) {
+			return false
+		}
+	}
+	return true
+}
+
+// Or is everything that is in s or t.
+func (s Set) Or(t Set) Set {
+	if t.hi == "" || s.hi == t.hi {
+		return Set{s.lo | t.lo, s.hi}
+	}
+	if s.hi == "" {
+		return Set{s.lo | t.lo, t.hi}
+	}
+	return s.merge(t, func(a, b uint64) uint64 { return a | b })
+}
+
+// And is everything that is in both.
+func (s Set) And(t Set) Set {
+	if s.hi == "" || t.hi == "" || s.hi == t.hi {
+		if s.hi != t.hi {
+			return Set{lo: s.lo & t.lo}
+		}
+		return Set{s.lo & t.lo, s.hi}
+	}
+	return s.merge(t, func(a, b uint64) uint64 { return a & b })
+}
+
+// Minus is everything that is in s and not in t.
+func (s Set) Minus(t Set) Set {
+	if s.hi == "" || t.hi == "" {
+		return Set{s.lo &^ t.lo, s.hi}
+	}
+	if s.hi == t.hi {
+		return Set{lo: s.lo &^ t.lo}
+	}
+	return s.merge(t, func(a, b uint64) uint64 { return a &^ b })
+}
+
+// In tells whether everything in s is in t.
+func (s Set) In(t Set) bool { return s.Minus(t).IsEmpty() }
+
+// AppendKey appends a form of the set that no other set has.
+func (s Set) AppendKey(b []byte) []byte {
+	b = binary.AppendUvarint(b, s.lo)
+	b = binary.AppendUvarint(b, uint64(len(s.hi)))
+	return append(b, s.hi...)
+}
+
+func (s Set) number(i int) uint32 {
+	p := s.hi[i*pair:]
+	return uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16 | uint32(p[3])<<24
+}
+
+func (s Set) word(i int) uint64 {
+	p := s.hi[i*pair+4:]
+	return uint64(p[0]) | uint64(p[1])<<8 | uint64(p[2])<<16 | uint64(p[3])<<24 |
+		uint64(p[4])<<32 | uint64(p[5])<<40 | uint64(p[6])<<48 | uint64(p[7])<<56
+}
+
+// merge walks both sets word by word.
+func (s Set) merge(t Set, f func(a, b uint64) uint64) Set {
+	out := make([]byte, 0, len(s.hi)+len(t.hi))
+	i, j, n, m := 0, 0, len(s.hi)/pair, len(t.hi)/pair
+	for i < n || j < m {
+		var number uint32
+		var a, b uint64
+		switch {
+		case j == m || i < n && s.number(i) < t.number(j):
+			number, a = s.number(i), s.word(i)
+			i++
+		case i == n || t.number(j) < s.number(i):
+			number, b = t.number(j), t.word(j)
+			j++
+		default:
+			number, a, b = s.number(i), s.word(i), t.word(j)
+			i++
+			j++
+		}
+		if w := f(a, b); w != 0 {
+			out = binary.LittleEndian.AppendUint32(out, number)
+			out = binary.LittleEndian.AppendUint64(out, w)
+		}
+	}
+	return Set{f(s.lo, t.lo), string(out)}
+}
+
+// Builder makes a Set of many numbers. The zero value is ready; it is used up by Set.
+type Builder struct {
+	words map[uint32]uint64
+	last  uint32
+	word  uint64
+}
+
+// Add adds a number; numbers that come in runs are cheapest.
+func (b *Builder) Add(f File) {
+	if w := uint32(f >> 6); w != b.last {
+		b.flush()
+		b.last = w
+	}
+	b.word |= 1 << (f & 63)
+}
+
+func (b *Builder) flush() {
+	if b.word != 0 {
+		if b.words == nil {
+			b.words = make(map[uint32]uint64)
+		}
+		b.words[b.last] |= b.word
+		b.word = 0
+	}
+}
+
+// Set is what was added.
+func (b *Builder) Set() (s Set) {
+	if b.words == nil && b.last == 0 {
+		return Set{lo: b.word}
+	}
+	b.flush()
+	s.lo = b.words[0]
+	delete(b.words, 0)
+	out := make([]byte, 0, len(b.words)*pair)
+	for _, number := range slices.Sorted(maps.Keys(b.words)) {
+		out = binary.LittleEndian.AppendUint32(out, number)
+		out = binary.LittleEndian.AppendUint64(out, b.words[number])
+	}
+	s.hi = string(out)
+	return s
+}
