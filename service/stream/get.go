@@ -1,0 +1,69 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+
+	"connectrpc.com/connect"
+
+	"github.com/ckptd/ckptd/layout"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/data"
+)
+
+// GetState streams a range of a file of the job's own state. The reader checks the sums: it has them from the checkpoint.
+func (s *Service) GetState(ctx context.Context, req *ckptdv1.GetStateRequest, stream *connect.ServerStream[ckptdv1.GetStateResponse]) error {
+	key, n, err := rangeOf(req)
+	if err != nil {
+		return rpcError(err)
+	}
+	if _, err := s.gets.acquire(ctx); err != nil {
+		return rpcError(err)
+	}
+	defer s.gets.release()
+	r, err := s.store.Open(ctx, key, int64(req.GetOffset()), n)
+	if err != nil {
+		return rpcError(err)
+	}
+	defer r.Close()
+	return send(stream.Conn(), r, n, chunkSize(ctx))
+}
+
+// rangeOf is the object and the number of bytes that a request asks for. The key is made anew from its parts: a state file of
+// the job, never a path.
+func rangeOf(req *ckptdv1.GetStateRequest) (key string, n int64, err error) {
+	if err := layout.ValidateJobID(req.GetJobId()); err != nil {
+		return "", 0, err
+	}
+	f := req.GetFile()
+	k := layout.ParseJobKey(f.GetKey())
+	if k.Place != layout.PlaceShared && k.Place != layout.PlaceExclusive {
+		return "", 0, fmt.Errorf("%w: %.200q is not the key of a state file", layout.ErrName, f.GetKey())
+	}
+	length, off := f.GetLength(), req.GetOffset()
+	if length > math.MaxInt64 || off > length || req.GetLength() > length-off {
+		return "", 0, invalidf("%d bytes from %d: %s has %d", req.GetLength(), off, f.GetKey(), length)
+	}
+	size := req.GetLength()
+	if size == 0 {
+		size = length - off
+	}
+	return layout.JobPrefix(req.GetJobId()) + k.String(), int64(size), nil
+}
+
+// send streams n bytes of r.
+func send(conn connect.StreamingHandlerConn, r io.Reader, n int64, chunk int) error {
+	for n > 0 {
+		out := data.Out{Direction: data.Get, R: r, N: int(min(n, int64(chunk)))}
+		if err := conn.Send(&out); err != nil {
+			if out.Err != nil {
+				return rpcError(fmt.Errorf("%w: %w", errRead, out.Err))
+			}
+			return err
+		}
+		n -= int64(out.N)
+	}
+	return nil
+}

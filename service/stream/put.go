@@ -1,0 +1,203 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/data"
+)
+
+// drainMax is how many bytes of a refused body are read and thrown away, so that the client hears the refusal and not a reset.
+const drainMax = 64 << 20
+
+// PutState stores one file and answers its handle once the file is durable.
+func (s *Service) PutState(ctx context.Context, stream *connect.ClientStream[ckptdv1.PutStateRequest]) (*ckptdv1.PutStateResponse, error) {
+	early, err := earlyHeader(stream.RequestHeader())
+	if err != nil {
+		return nil, err
+	}
+	if early != nil {
+		if err := s.check(ctx, early); err != nil {
+			return nil, rpcError(err)
+		}
+	}
+	waited, err := s.puts.acquire(ctx)
+	if err != nil {
+		return nil, rpcError(err)
+	}
+	file, begun, err := s.admitted(ctx, stream.Conn(), early, waited)
+	s.puts.release()
+	if err != nil {
+		if begun {
+			drain(stream.Conn())
+		}
+		return nil, rpcError(err)
+	}
+	return &ckptdv1.PutStateResponse{File: file}, nil
+}
+
+// admitted is PutState while it holds a slot; begun says whether anything of the body has been read.
+func (s *Service) admitted(ctx context.Context, conn connect.StreamingHandlerConn, early *ckptdv1.PutStateHeader, waited bool) (file *ckptdv1.FileHandle, begun bool, err error) {
+	if early != nil && waited {
+		if err := s.check(ctx, early); err != nil {
+			return nil, false, err
+		}
+	}
+	var first ckptdv1.PutStateRequest
+	if err := conn.Receive(&first); err != nil {
+		return nil, true, notEOF(err)
+	}
+	header := first.GetHeader()
+	switch {
+	case header == nil:
+		return nil, true, invalidf("the first message is not a header")
+	case early == nil:
+		if err := s.check(ctx, header); err != nil {
+			return nil, true, err
+		}
+	case !proto.Equal(early, header):
+		return nil, true, invalidf("the header message differs from %s", data.HeaderName)
+	}
+	file, err = s.receiveFile(ctx, conn, header)
+	return file, true, err
+}
+
+// earlyHeader is the copy of the header message in the HTTP header; nil: none.
+func earlyHeader(h http.Header) (*ckptdv1.PutStateHeader, error) {
+	v := h.Get(data.HeaderName)
+	if v == "" {
+		return nil, nil
+	}
+	b, err := connect.DecodeBinaryHeader(v)
+	if err != nil {
+		return nil, invalidf("%s: %v", data.HeaderName, err)
+	}
+	m := &ckptdv1.PutStateHeader{}
+	if err := proto.Unmarshal(b, m); err != nil {
+		return nil, invalidf("%s: %v", data.HeaderName, err)
+	}
+	return m, nil
+}
+
+// check refuses what cannot be stored, whatever its bytes.
+func (s *Service) check(ctx context.Context, h *ckptdv1.PutStateHeader) error {
+	if err := layout.ValidateJobID(h.GetJobId()); err != nil {
+		return err
+	}
+	switch {
+	case h.GetScope() != ckptdv1.Scope_SCOPE_EXCLUSIVE && h.GetScope() != ckptdv1.Scope_SCOPE_SHARED:
+		return invalidf("scope %v: want EXCLUSIVE or SHARED", h.GetScope())
+	case h.GetEpoch() == 0 || h.GetCheckpointId() == 0:
+		return invalidf("epoch %d, checkpoint %d: both count from 1", h.GetEpoch(), h.GetCheckpointId())
+	case h.GetLength() > min(s.maxFile, math.MaxInt64):
+		return invalidf("length %d: at most %d bytes are taken", h.GetLength(), s.maxFile)
+	}
+	return s.auth.AuthorizePut(ctx, Upload{
+		Job: h.GetJobId(), Epoch: h.GetEpoch(), Attempt: h.GetAttempt(), Checkpoint: h.GetCheckpointId(),
+	})
+}
+
+// receiveFile writes the chunks that follow to a file of their own.
+func (s *Service) receiveFile(ctx context.Context, conn connect.StreamingHandlerConn, h *ckptdv1.PutStateHeader) (*ckptdv1.FileHandle, error) {
+	name := layout.JobKey{
+		Place:      layout.PlaceExclusive,
+		Checkpoint: h.GetCheckpointId(),
+		File:       layout.FileName{Epoch: h.GetEpoch(), Checkpoint: h.GetCheckpointId(), Nonce: s.nonce, Sequence: s.sequence.Add(1)},
+	}
+	if h.GetScope() == ckptdv1.Scope_SCOPE_SHARED {
+		name.Place = layout.PlaceShared
+	}
+	w, err := s.store.Create(ctx, layout.JobPrefix(h.GetJobId())+name.String(), storage.CreateOptions{
+		Size: int64(h.GetLength()), HasSize: h.Length != nil,
+		CRC32C: h.GetCrc32C(), HasCRC32C: h.Crc32C != nil,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer w.Abort()
+	var sums data.Sums
+	if err := receive(conn, func(p []byte) error {
+		_, _ = sums.Write(p)
+		if err := s.bounded(h, sums.Length(), len(p)); err != nil {
+			return err
+		}
+		_, err := w.Write(p)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if err := compare(h, &sums); err != nil {
+		return nil, err
+	}
+	if err := w.Commit(); err != nil {
+		return nil, err
+	}
+	return sums.Handle(name.String()), nil
+}
+
+// bounded refuses a chunk of n bytes that brings the file to length.
+func (s *Service) bounded(h *ckptdv1.PutStateHeader, length uint64, n int) error {
+	switch {
+	case n > data.MaxChunk:
+		return invalidf("chunk of %d bytes: at most %d", n, data.MaxChunk)
+	case h.Length != nil && length > h.GetLength():
+		return fmt.Errorf("%w: more than the %d bytes announced", storage.ErrMismatch, h.GetLength())
+	case length > s.maxFile:
+		return invalidf("at most %d bytes are taken", s.maxFile)
+	}
+	return nil
+}
+
+// compare says whether what arrived is what was announced.
+func compare(h *ckptdv1.PutStateHeader, sums *data.Sums) error {
+	if h.Length != nil && sums.Length() != h.GetLength() {
+		return fmt.Errorf("%w: %d bytes arrived, %d were announced", storage.ErrMismatch, sums.Length(), h.GetLength())
+	}
+	if h.Crc32C != nil && sums.CRC32C() != h.GetCrc32C() {
+		return fmt.Errorf("%w: CRC32C %08x arrived, %08x was announced", storage.ErrMismatch, sums.CRC32C(), h.GetCrc32C())
+	}
+	return nil
+}
+
+// receive gives write each chunk until the stream ends well.
+func receive(conn connect.StreamingHandlerConn, write func([]byte) error) error {
+	in := data.In{Direction: data.Put, Write: write}
+	for {
+		err := conn.Receive(&in)
+		switch {
+		case in.Err != nil:
+			return in.Err
+		case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+func drain(conn connect.StreamingHandlerConn) {
+	n := 0
+	_ = receive(conn, func(p []byte) error {
+		if n += len(p); n > drainMax {
+			return io.ErrShortBuffer
+		}
+		return nil
+	})
+}
+
+func notEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return invalidf("the stream has no header")
+	}
+	return err
+}
