@@ -1,0 +1,165 @@
+package layout
+
+import (
+	"errors"
+	"time"
+
+	"github.com/ckptd/ckptd/layout/keygroup"
+)
+
+// MetadataVersion is the format version of the _metadata that this code writes. It reads every version up to it.
+const MetadataVersion = 1
+
+// BlockSize is the number of bytes that one block sum of a file covers.
+const BlockSize = 4 << 20
+
+// MaxInline is the largest piece of state, in bytes, that a _metadata can hold itself.
+const MaxInline = 1 << 20
+
+// Why a _metadata cannot be read. Any other error of a reader comes from the source of its bytes and says nothing about them.
+var (
+	// ErrCorrupt: the bytes are not what was written, or are not a _metadata at all.
+	ErrCorrupt = errors.New("corrupt")
+	// ErrNewerFormat: a newer version of ckptd wrote it.
+	ErrNewerFormat = errors.New("written in a newer format")
+	// ErrUnknownKind: whole, but it holds a kind of record or state handle that this version does not know.
+	ErrUnknownKind = errors.New("unknown kind of record or handle")
+)
+
+// Kind says who asked for a checkpoint.
+type Kind int
+
+// The kinds.
+const (
+	KindCheckpoint Kind = iota + 1
+	KindSavepoint
+)
+
+// Header says which checkpoint a _metadata describes.
+type Header struct {
+	JobID      string
+	Checkpoint uint64
+	// Epoch of the owner that completed it, Attempt that took it.
+	Epoch, Attempt uint64
+	// Nonce of this very file: the journal entry that retains the checkpoint names it.
+	Nonce string
+	// Kind; zero means KindCheckpoint.
+	Kind Kind
+	// TriggeredAt and CompletedAt (the last acknowledgement) are for people, never for decisions.
+	TriggeredAt, CompletedAt time.Time
+}
+
+// Record is what a reader yields: *Job, *Operator, *File or *Subtask.
+type Record interface{ record() }
+
+// Job describes the job for people.
+type Job struct {
+	Labels map[string]string
+}
+
+// Operator is one operator of the plan. The records of its subtasks follow.
+type Operator struct {
+	ID, UID string
+	// 1 <= Parallelism <= MaxParallelism <= keygroup.MaxParallelism.
+	Parallelism, MaxParallelism int
+	// Triggered is true for sources.
+	Triggered bool
+}
+
+// File is one entry of the table of files.
+type File struct {
+	// Key relative to the job's folder: "shared/<file name>", or "chk-N/<file name>" of this checkpoint.
+	Key string
+	// Length in bytes.
+	Length uint64
+	// CRC32C of all bytes.
+	CRC32C uint32
+	// Blocks has the CRC32C of each block of BlockSize bytes, the last one shorter. Only files longer than BlockSize have them.
+	Blocks []uint32
+	// InstanceNonce of the backend instance that made the file, and LocalName by which it knows it.
+	InstanceNonce, LocalName string
+	// SHA256 of all bytes, or nil.
+	SHA256 []byte
+}
+
+// FileRef is the number of a file in the table, counted from 1 in the order of the File records. 0 is no file.
+type FileRef uint32
+
+// Subtask is state of one subtask. Much state comes in several records of the same subtask in a row.
+type Subtask struct {
+	// OperatorID is that of the Operator record before it.
+	OperatorID string
+	Index      int
+	Handles    []Handle
+}
+
+// Handle is one piece of state.
+type Handle struct {
+	// File that holds it; 0: Inline holds it.
+	File FileRef
+	// Inline state, at most MaxInline bytes; may be empty.
+	Inline []byte
+	// Name that the engine calls this piece, and InstanceNonce of its backend. Empty: as the file's LocalName and InstanceNonce;
+	// they differ from them where a backend works on files that it restored.
+	Name, InstanceNonce string
+	// KeyGroups of keyed state; nil otherwise.
+	KeyGroups *keygroup.Range
+}
+
+// Totals counts what a _metadata holds; its end record repeats them.
+type Totals struct {
+	Operators, Subtasks, Files uint64
+	// Handles, inline ones included.
+	Handles uint64
+	// FileBytes of all files, each counted once; NewFileBytes of those that were written for this checkpoint.
+	FileBytes, NewFileBytes uint64
+	InlineBytes             uint64
+}
+
+// StateBytes is the size of all state that the checkpoint names.
+func (t Totals) StateBytes() uint64 { return t.FileBytes + t.InlineBytes }
+
+// NewBytes is the size of what this checkpoint brought.
+func (t Totals) NewBytes() uint64 { return t.NewFileBytes + t.InlineBytes }
+
+// ReusedBytes is the size of the files that were there before.
+func (t Totals) ReusedBytes() uint64 { return t.FileBytes - t.NewFileBytes }
+
+func (*Job) record()      {}
+func (*Operator) record() {}
+func (*File) record()     {}
+func (*Subtask) record()  {}
+
+// The frame of the file: see proto/ckptd/stored/v1/metadata.proto.
+const (
+	metadataMagic = "ckptdMD\n"
+	preambleLen   = len(metadataMagic) + 4 + 4
+	// flinkMagic begins the _metadata of Apache Flink.
+	flinkMagic = "\x49\x60\x67\x2d"
+)
+
+// Limits, in bytes where not said otherwise. They bound what a hostile file can make a reader hold: a decoded record takes at most
+// a few times its payload, and a handle about 150 bytes.
+const (
+	maxRecord    = 4 << 20
+	maxSubtask   = 2 << 20
+	maxJob       = 64 << 10
+	maxSmall     = 16 << 10
+	maxHandles   = 4096   // in one record
+	maxOperators = 10_000 // in one file
+	maxText      = 4 << 10
+	// splitSubtaskAt is the size at which a subtask's record has no room for one more handle of the largest size.
+	splitSubtaskAt = maxSubtask - (MaxInline + 3*maxText)
+	sha256Len      = 32
+)
+
+// Field numbers of MetadataRecord, and of the handles in MetadataSubtask.
+const (
+	fieldHeader     = 1
+	fieldJob        = 2
+	fieldOperator   = 3
+	fieldFile       = 4
+	fieldSubtask    = 5
+	fieldEnd        = 6
+	fieldSubHandles = 2
+)

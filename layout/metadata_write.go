@@ -1,0 +1,296 @@
+package layout
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	storedv1 "github.com/ckptd/ckptd/proto/ckptd/stored/v1"
+)
+
+// MetadataWriter writes one _metadata as a stream: WriteJob, then for each operator of the plan WriteOperator and WriteSubtask
+// for every index from 0, each file by WriteFile before the first handle that refers to it, and Close. Whatever is out of
+// order or not valid is refused, and after an error every later call, Close included, returns it. It is used by one goroutine.
+type MetadataWriter struct {
+	out   *bufio.Writer
+	check *metadataCheck
+	err   error
+	// chain is the CRC32C of all lengths and payloads so far; sum that of all bytes.
+	chain, sum uint32
+	size       int64
+	// Reused: body holds a record's message, frame the whole record.
+	body, frame []byte
+}
+
+// NewMetadataWriter begins a _metadata. An error about the header is returned by the first call.
+func NewMetadataWriter(w io.Writer, h Header) *MetadataWriter {
+	if h.Kind == 0 {
+		h.Kind = KindCheckpoint
+	}
+	m := &MetadataWriter{out: bufio.NewWriterSize(w, 64<<10)}
+	check, err := newMetadataCheck(h)
+	if err != nil {
+		m.fail("header", err)
+		return m
+	}
+	m.check = check
+	preamble := append([]byte(nil), metadataMagic...)
+	preamble = binary.LittleEndian.AppendUint32(preamble, MetadataVersion)
+	preamble = binary.LittleEndian.AppendUint32(preamble, crc32.Checksum(preamble, castagnoli))
+	m.write(preamble)
+	m.message("header", fieldHeader, maxSmall, &storedv1.MetadataHeader{
+		JobId:        h.JobID,
+		CheckpointId: h.Checkpoint,
+		Epoch:        h.Epoch,
+		Attempt:      h.Attempt,
+		Nonce:        h.Nonce,
+		Kind:         storedv1.MetadataKind(h.Kind),
+		TriggeredAt:  timestampOf(h.TriggeredAt),
+		CompletedAt:  timestampOf(h.CompletedAt),
+	})
+	return m
+}
+
+// WriteJob writes the job record: the first one, exactly once.
+func (m *MetadataWriter) WriteJob(j Job) error {
+	if m.err == nil && m.allow("job", m.check.checkJob(&j)) {
+		m.message("job", fieldJob, maxJob, &storedv1.MetadataJob{Labels: j.Labels})
+	}
+	return m.err
+}
+
+// WriteOperator begins an operator. The one before it must have all its subtasks.
+func (m *MetadataWriter) WriteOperator(op Operator) error {
+	if m.err == nil && m.allow("operator", m.check.checkOperator(&op)) {
+		m.message("operator", fieldOperator, maxSmall, &storedv1.MetadataOperator{
+			Id:             op.ID,
+			Uid:            op.UID,
+			Parallelism:    uint32(op.Parallelism),
+			MaxParallelism: uint32(op.MaxParallelism),
+			Triggered:      op.Triggered,
+		})
+	}
+	return m.err
+}
+
+// WriteFile adds a file to the table and returns its number. The caller calls it once per file.
+func (m *MetadataWriter) WriteFile(f File) (FileRef, error) {
+	if m.err == nil && m.allow("file", m.check.checkFile(&f)) {
+		m.body = appendFile(m.body[:0], &f)
+		m.record("file", fieldFile, maxRecord)
+	}
+	if m.err != nil {
+		return 0, m.err
+	}
+	return FileRef(m.check.totals.Files), nil
+}
+
+// WriteSubtask writes a subtask's state, in as many records as it takes. It may be called several times in a row for one subtask,
+// and must be called for a subtask without state, too.
+func (m *MetadataWriter) WriteSubtask(s Subtask) error {
+	if m.err != nil || !m.allow("subtask", m.check.checkSubtask(&s)) {
+		return m.err
+	}
+	m.body = appendIndex(m.body[:0], s.Index)
+	for i := range s.Handles {
+		if i%maxHandles == 0 && i > 0 || len(m.body) > splitSubtaskAt {
+			m.record("subtask", fieldSubtask, maxSubtask)
+			m.body = appendIndex(m.body[:0], s.Index)
+		}
+		m.body = appendHandle(m.body, &s.Handles[i])
+	}
+	m.record("subtask", fieldSubtask, maxSubtask)
+	return m.err
+}
+
+// Close writes the end record. The file is complete, and Size, Sum and Totals are final, only if it returns nil. The caller
+// still has to commit what it gave to NewMetadataWriter.
+func (m *MetadataWriter) Close() error {
+	if m.err != nil || !m.allow("end", m.check.checkEnd()) {
+		return m.err
+	}
+	m.message("end", fieldEnd, maxSmall, endMessage(m.check.totals))
+	if m.err == nil {
+		m.allow("end", m.out.Flush())
+	}
+	return m.err
+}
+
+// Totals counts what was written so far.
+func (m *MetadataWriter) Totals() Totals {
+	if m.check == nil {
+		return Totals{}
+	}
+	return m.check.totals
+}
+
+// Size is the number of bytes written so far.
+func (m *MetadataWriter) Size() int64 { return m.size }
+
+// Sum is the CRC32C of all bytes written so far: that of the object, after Close.
+func (m *MetadataWriter) Sum() uint32 { return m.sum }
+
+// allow notes a refusal and says whether there was none.
+func (m *MetadataWriter) allow(what string, err error) bool {
+	if err != nil {
+		m.fail(what, err)
+	}
+	return err == nil
+}
+
+func (m *MetadataWriter) fail(what string, err error) {
+	m.err = fmt.Errorf("layout: write _metadata: %s: %w", what, err)
+}
+
+func (m *MetadataWriter) message(what string, field protowire.Number, limit int, msg proto.Message) {
+	body, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(m.body[:0], msg)
+	if m.body = body; m.allow(what, err) {
+		m.record(what, field, limit)
+	}
+}
+
+// record frames m.body.
+func (m *MetadataWriter) record(what string, field protowire.Number, limit int) {
+	if m.err != nil {
+		return
+	}
+	b := append(m.frame[:0], 0, 0, 0, 0)
+	b = protowire.AppendTag(b, field, protowire.BytesType)
+	b = protowire.AppendBytes(b, m.body)
+	if n := len(b) - 4; n > limit {
+		m.fail(what, fmt.Errorf("takes %d bytes, at most %d", n, limit))
+		return
+	}
+	binary.LittleEndian.PutUint32(b, uint32(len(b)-4))
+	m.chain = crc32.Update(m.chain, castagnoli, b)
+	m.frame = binary.LittleEndian.AppendUint32(b, m.chain)
+	m.write(m.frame)
+}
+
+func (m *MetadataWriter) write(b []byte) {
+	n, err := m.out.Write(b)
+	if err == nil && n < len(b) {
+		err = errors.New("short write")
+	}
+	m.sum = crc32.Update(m.sum, castagnoli, b)
+	m.size += int64(len(b))
+	if err != nil {
+		m.fail("bytes", err)
+	}
+}
+
+func timestampOf(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+func endMessage(t Totals) *storedv1.MetadataEnd {
+	return &storedv1.MetadataEnd{
+		Operators: t.Operators, Subtasks: t.Subtasks, Files: t.Files, Handles: t.Handles,
+		FileBytes: t.FileBytes, NewFileBytes: t.NewFileBytes, InlineBytes: t.InlineBytes,
+	}
+}
+
+// The two hot messages are encoded by hand: ten thousand references cost milliseconds of a commit otherwise. A test compares
+// the bytes with those of the generated code.
+
+func appendFile(b []byte, f *File) []byte {
+	scope, folder := storedv1.MetadataScope_METADATA_SCOPE_EXCLUSIVE, strings.IndexByte(f.Key, '/')
+	if f.Key[:folder+1] == sharedFolder {
+		scope = storedv1.MetadataScope_METADATA_SCOPE_SHARED
+	}
+	b = appendUint(b, 1, uint64(scope))
+	b = appendString(b, 2, f.Key[folder+1:])
+	b = appendUint(b, 3, f.Length)
+	if f.CRC32C != 0 {
+		b = protowire.AppendTag(b, 4, protowire.Fixed32Type)
+		b = protowire.AppendFixed32(b, f.CRC32C)
+	}
+	if len(f.Blocks) > 0 {
+		b = protowire.AppendTag(b, 5, protowire.BytesType)
+		b = protowire.AppendVarint(b, 4*uint64(len(f.Blocks)))
+		for _, s := range f.Blocks {
+			b = protowire.AppendFixed32(b, s)
+		}
+	}
+	b = appendString(b, 6, f.InstanceNonce)
+	b = appendString(b, 7, f.LocalName)
+	return appendString(b, 8, f.SHA256)
+}
+
+func appendIndex(b []byte, index int) []byte { return appendUint(b, 1, uint64(index)) }
+
+func appendHandle(b []byte, h *Handle) []byte {
+	b = protowire.AppendTag(b, fieldSubHandles, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(sizeHandle(h)))
+	if h.File != 0 {
+		b = appendUint(b, 1, uint64(h.File))
+	} else {
+		b = protowire.AppendTag(b, 2, protowire.BytesType)
+		b = protowire.AppendBytes(b, h.Inline)
+	}
+	b = appendString(b, 3, h.Name)
+	b = appendString(b, 4, h.InstanceNonce)
+	if g := h.KeyGroups; g != nil {
+		b = protowire.AppendTag(b, 5, protowire.BytesType)
+		b = protowire.AppendVarint(b, uint64(sizeUint(uint64(g.Start))+sizeUint(uint64(g.End))))
+		b = appendUint(b, 1, uint64(g.Start))
+		b = appendUint(b, 2, uint64(g.End))
+	}
+	return b
+}
+
+func sizeHandle(h *Handle) int {
+	n := sizeUint(uint64(h.File))
+	if h.File == 0 {
+		n = 1 + protowire.SizeBytes(len(h.Inline))
+	}
+	n += sizeString(h.Name) + sizeString(h.InstanceNonce)
+	if g := h.KeyGroups; g != nil {
+		n += 1 + protowire.SizeBytes(sizeUint(uint64(g.Start))+sizeUint(uint64(g.End)))
+	}
+	return n
+}
+
+// A field number below 16 takes one byte; fields of proto3 that are zero are left out.
+
+func appendUint(b []byte, field protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), v)
+}
+
+func sizeUint(v uint64) int {
+	if v == 0 {
+		return 0
+	}
+	return 1 + protowire.SizeVarint(v)
+}
+
+func appendString[T string | []byte](b []byte, field protowire.Number, v T) []byte {
+	if len(v) == 0 {
+		return b
+	}
+	b = protowire.AppendTag(b, field, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(len(v)))
+	return append(b, v...)
+}
+
+func sizeString(s string) int {
+	if s == "" {
+		return 0
+	}
+	return 1 + protowire.SizeBytes(len(s))
+}
