@@ -2373,6 +2373,103 @@ func (x *NewAttemptResponse) GetAttempt() uint64 {
 	return 0
 }
 
+type OwnsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// Of the attach in the journal: the same URL may meanwhile belong to another process.
+	OwnerNonce    string `protobuf:"bytes,2,opt,name=owner_nonce,json=ownerNonce,proto3" json:"owner_nonce,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnsRequest) Reset() {
+	*x = OwnsRequest{}
+	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnsRequest) ProtoMessage() {}
+
+func (x *OwnsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnsRequest.ProtoReflect.Descriptor instead.
+func (*OwnsRequest) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *OwnsRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *OwnsRequest) GetOwnerNonce() string {
+	if x != nil {
+		return x.OwnerNonce
+	}
+	return ""
+}
+
+type OwnsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owns          bool                   `protobuf:"varint,1,opt,name=owns,proto3" json:"owns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnsResponse) Reset() {
+	*x = OwnsResponse{}
+	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnsResponse) ProtoMessage() {}
+
+func (x *OwnsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnsResponse.ProtoReflect.Descriptor instead.
+func (*OwnsResponse) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *OwnsResponse) GetOwns() bool {
+	if x != nil {
+		return x.Owns
+	}
+	return false
+}
+
 type PutStateHeader struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	JobId        string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
@@ -2390,7 +2487,7 @@ type PutStateHeader struct {
 
 func (x *PutStateHeader) Reset() {
 	*x = PutStateHeader{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +2499,7 @@ func (x *PutStateHeader) String() string {
 func (*PutStateHeader) ProtoMessage() {}
 
 func (x *PutStateHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +2512,7 @@ func (x *PutStateHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateHeader.ProtoReflect.Descriptor instead.
 func (*PutStateHeader) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{31}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutStateHeader) GetJobId() string {
@@ -2480,7 +2577,7 @@ type PutStateRequest struct {
 
 func (x *PutStateRequest) Reset() {
 	*x = PutStateRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2492,7 +2589,7 @@ func (x *PutStateRequest) String() string {
 func (*PutStateRequest) ProtoMessage() {}
 
 func (x *PutStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2505,7 +2602,7 @@ func (x *PutStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateRequest.ProtoReflect.Descriptor instead.
 func (*PutStateRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{32}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutStateRequest) GetPart() isPutStateRequest_Part {
@@ -2559,7 +2656,7 @@ type PutStateResponse struct {
 
 func (x *PutStateResponse) Reset() {
 	*x = PutStateResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2571,7 +2668,7 @@ func (x *PutStateResponse) String() string {
 func (*PutStateResponse) ProtoMessage() {}
 
 func (x *PutStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2584,7 +2681,7 @@ func (x *PutStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateResponse.ProtoReflect.Descriptor instead.
 func (*PutStateResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{33}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutStateResponse) GetFile() *FileHandle {
@@ -2608,7 +2705,7 @@ type GetStateRequest struct {
 
 func (x *GetStateRequest) Reset() {
 	*x = GetStateRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2717,7 @@ func (x *GetStateRequest) String() string {
 func (*GetStateRequest) ProtoMessage() {}
 
 func (x *GetStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2730,7 @@ func (x *GetStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStateRequest.ProtoReflect.Descriptor instead.
 func (*GetStateRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{34}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetStateRequest) GetJobId() string {
@@ -2673,7 +2770,7 @@ type GetStateResponse struct {
 
 func (x *GetStateResponse) Reset() {
 	*x = GetStateResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2685,7 +2782,7 @@ func (x *GetStateResponse) String() string {
 func (*GetStateResponse) ProtoMessage() {}
 
 func (x *GetStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2698,7 +2795,7 @@ func (x *GetStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStateResponse.ProtoReflect.Descriptor instead.
 func (*GetStateResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{35}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetStateResponse) GetChunk() []byte {
@@ -2890,7 +2987,13 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\".\n" +
 	"\x12NewAttemptResponse\x12\x18\n" +
-	"\aattempt\x18\x01 \x01(\x04R\aattempt\"\xf3\x01\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\"E\n" +
+	"\vOwnsRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1f\n" +
+	"\vowner_nonce\x18\x02 \x01(\tR\n" +
+	"ownerNonce\"\"\n" +
+	"\fOwnsResponse\x12\x12\n" +
+	"\x04owns\x18\x01 \x01(\bR\x04owns\"\xf3\x01\n" +
 	"\x0ePutStateHeader\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
@@ -2919,7 +3022,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x12JOB_STATUS_RUNNING\x10\x01\x12\x17\n" +
 	"\x13JOB_STATUS_CANCELED\x10\x02\x12\x15\n" +
 	"\x11JOB_STATUS_FAILED\x10\x03\x12\x17\n" +
-	"\x13JOB_STATUS_FINISHED\x10\x042\xc7\x04\n" +
+	"\x13JOB_STATUS_FINISHED\x10\x042\xfe\x04\n" +
 	"\rEngineService\x12D\n" +
 	"\tAttachJob\x12\x1a.ckptd.v1.AttachJobRequest\x1a\x1b.ckptd.v1.AttachJobResponse\x12C\n" +
 	"\bRegister\x12\x19.ckptd.v1.RegisterRequest\x1a\x1a.ckptd.v1.RegisterResponse0\x01\x12G\n" +
@@ -2930,7 +3033,8 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\vAcknowledge\x12\x1c.ckptd.v1.AcknowledgeRequest\x1a\x1d.ckptd.v1.AcknowledgeResponse\x12>\n" +
 	"\aDecline\x12\x18.ckptd.v1.DeclineRequest\x1a\x19.ckptd.v1.DeclineResponse\x12G\n" +
 	"\n" +
-	"NewAttempt\x12\x1b.ckptd.v1.NewAttemptRequest\x1a\x1c.ckptd.v1.NewAttemptResponse2\x98\x01\n" +
+	"NewAttempt\x12\x1b.ckptd.v1.NewAttemptRequest\x1a\x1c.ckptd.v1.NewAttemptResponse\x125\n" +
+	"\x04Owns\x12\x15.ckptd.v1.OwnsRequest\x1a\x16.ckptd.v1.OwnsResponse2\x98\x01\n" +
 	"\fStateService\x12C\n" +
 	"\bPutState\x12\x19.ckptd.v1.PutStateRequest\x1a\x1a.ckptd.v1.PutStateResponse(\x01\x12C\n" +
 	"\bGetState\x12\x19.ckptd.v1.GetStateRequest\x1a\x1a.ckptd.v1.GetStateResponse0\x01B/Z-github.com/ckptd/ckptd/proto/ckptd/v1;ckptdv1b\x06proto3"
@@ -2948,7 +3052,7 @@ func file_ckptd_v1_engine_proto_rawDescGZIP() []byte {
 }
 
 var file_ckptd_v1_engine_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_ckptd_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_ckptd_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_ckptd_v1_engine_proto_goTypes = []any{
 	(JobStatus)(0),                // 0: ckptd.v1.JobStatus
 	(Refused_Reason)(0),           // 1: ckptd.v1.Refused.Reason
@@ -2984,30 +3088,32 @@ var file_ckptd_v1_engine_proto_goTypes = []any{
 	(*DeclineResponse)(nil),       // 31: ckptd.v1.DeclineResponse
 	(*NewAttemptRequest)(nil),     // 32: ckptd.v1.NewAttemptRequest
 	(*NewAttemptResponse)(nil),    // 33: ckptd.v1.NewAttemptResponse
-	(*PutStateHeader)(nil),        // 34: ckptd.v1.PutStateHeader
-	(*PutStateRequest)(nil),       // 35: ckptd.v1.PutStateRequest
-	(*PutStateResponse)(nil),      // 36: ckptd.v1.PutStateResponse
-	(*GetStateRequest)(nil),       // 37: ckptd.v1.GetStateRequest
-	(*GetStateResponse)(nil),      // 38: ckptd.v1.GetStateResponse
-	nil,                           // 39: ckptd.v1.AttachJobRequest.LabelsEntry
-	(*Plan)(nil),                  // 40: ckptd.v1.Plan
-	(*JobConfig)(nil),             // 41: ckptd.v1.JobConfig
-	(*Subtask)(nil),               // 42: ckptd.v1.Subtask
-	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
-	(*StateHandle)(nil),           // 44: ckptd.v1.StateHandle
-	(*FileHandle)(nil),            // 45: ckptd.v1.FileHandle
-	(*KeyGroupRange)(nil),         // 46: ckptd.v1.KeyGroupRange
-	(Scope)(0),                    // 47: ckptd.v1.Scope
+	(*OwnsRequest)(nil),           // 34: ckptd.v1.OwnsRequest
+	(*OwnsResponse)(nil),          // 35: ckptd.v1.OwnsResponse
+	(*PutStateHeader)(nil),        // 36: ckptd.v1.PutStateHeader
+	(*PutStateRequest)(nil),       // 37: ckptd.v1.PutStateRequest
+	(*PutStateResponse)(nil),      // 38: ckptd.v1.PutStateResponse
+	(*GetStateRequest)(nil),       // 39: ckptd.v1.GetStateRequest
+	(*GetStateResponse)(nil),      // 40: ckptd.v1.GetStateResponse
+	nil,                           // 41: ckptd.v1.AttachJobRequest.LabelsEntry
+	(*Plan)(nil),                  // 42: ckptd.v1.Plan
+	(*JobConfig)(nil),             // 43: ckptd.v1.JobConfig
+	(*Subtask)(nil),               // 44: ckptd.v1.Subtask
+	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
+	(*StateHandle)(nil),           // 46: ckptd.v1.StateHandle
+	(*FileHandle)(nil),            // 47: ckptd.v1.FileHandle
+	(*KeyGroupRange)(nil),         // 48: ckptd.v1.KeyGroupRange
+	(Scope)(0),                    // 49: ckptd.v1.Scope
 }
 var file_ckptd_v1_engine_proto_depIdxs = []int32{
 	1,  // 0: ckptd.v1.Refused.reason:type_name -> ckptd.v1.Refused.Reason
 	0,  // 1: ckptd.v1.Refused.status:type_name -> ckptd.v1.JobStatus
-	40, // 2: ckptd.v1.AttachJobRequest.plan:type_name -> ckptd.v1.Plan
-	41, // 3: ckptd.v1.AttachJobRequest.config:type_name -> ckptd.v1.JobConfig
-	39, // 4: ckptd.v1.AttachJobRequest.labels:type_name -> ckptd.v1.AttachJobRequest.LabelsEntry
+	42, // 2: ckptd.v1.AttachJobRequest.plan:type_name -> ckptd.v1.Plan
+	43, // 3: ckptd.v1.AttachJobRequest.config:type_name -> ckptd.v1.JobConfig
+	41, // 4: ckptd.v1.AttachJobRequest.labels:type_name -> ckptd.v1.AttachJobRequest.LabelsEntry
 	0,  // 5: ckptd.v1.AttachJobResponse.status:type_name -> ckptd.v1.JobStatus
-	42, // 6: ckptd.v1.RegisterRequest.subtasks:type_name -> ckptd.v1.Subtask
-	40, // 7: ckptd.v1.RegisterRequest.plan:type_name -> ckptd.v1.Plan
+	44, // 6: ckptd.v1.RegisterRequest.subtasks:type_name -> ckptd.v1.Subtask
+	42, // 7: ckptd.v1.RegisterRequest.plan:type_name -> ckptd.v1.Plan
 	9,  // 8: ckptd.v1.RegisterResponse.start:type_name -> ckptd.v1.Start
 	11, // 9: ckptd.v1.RegisterResponse.trigger:type_name -> ckptd.v1.Trigger
 	12, // 10: ckptd.v1.RegisterResponse.complete:type_name -> ckptd.v1.Complete
@@ -3017,27 +3123,27 @@ var file_ckptd_v1_engine_proto_depIdxs = []int32{
 	16, // 14: ckptd.v1.RegisterResponse.replaced:type_name -> ckptd.v1.Replaced
 	17, // 15: ckptd.v1.RegisterResponse.ping:type_name -> ckptd.v1.Ping
 	10, // 16: ckptd.v1.Start.roster:type_name -> ckptd.v1.RosterEntry
-	42, // 17: ckptd.v1.RosterEntry.subtask:type_name -> ckptd.v1.Subtask
-	43, // 18: ckptd.v1.Trigger.timestamp:type_name -> google.protobuf.Timestamp
+	44, // 17: ckptd.v1.RosterEntry.subtask:type_name -> ckptd.v1.Subtask
+	45, // 18: ckptd.v1.Trigger.timestamp:type_name -> google.protobuf.Timestamp
 	0,  // 19: ckptd.v1.Cancel.status:type_name -> ckptd.v1.JobStatus
-	42, // 20: ckptd.v1.AssignmentRequest.subtasks:type_name -> ckptd.v1.Subtask
+	44, // 20: ckptd.v1.AssignmentRequest.subtasks:type_name -> ckptd.v1.Subtask
 	20, // 21: ckptd.v1.AssignmentResponse.states:type_name -> ckptd.v1.SubtaskState
-	42, // 22: ckptd.v1.SubtaskState.subtask:type_name -> ckptd.v1.Subtask
-	44, // 23: ckptd.v1.SubtaskState.handles:type_name -> ckptd.v1.StateHandle
+	44, // 22: ckptd.v1.SubtaskState.subtask:type_name -> ckptd.v1.Subtask
+	46, // 23: ckptd.v1.SubtaskState.handles:type_name -> ckptd.v1.StateHandle
 	2,  // 24: ckptd.v1.ReportRequest.kind:type_name -> ckptd.v1.ReportRequest.Kind
-	42, // 25: ckptd.v1.ReportRequest.subtasks:type_name -> ckptd.v1.Subtask
-	42, // 26: ckptd.v1.BeginSnapshotRequest.subtasks:type_name -> ckptd.v1.Subtask
+	44, // 25: ckptd.v1.ReportRequest.subtasks:type_name -> ckptd.v1.Subtask
+	44, // 26: ckptd.v1.BeginSnapshotRequest.subtasks:type_name -> ckptd.v1.Subtask
 	23, // 27: ckptd.v1.BeginSnapshotRequest.files:type_name -> ckptd.v1.LocalFile
-	45, // 28: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
-	46, // 29: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	42, // 30: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
+	47, // 28: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
+	48, // 29: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	44, // 30: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
 	26, // 31: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
 	27, // 32: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
-	42, // 33: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
-	47, // 34: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
-	34, // 35: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
-	45, // 36: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
-	45, // 37: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
+	44, // 33: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
+	49, // 34: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
+	36, // 35: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
+	47, // 36: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
+	47, // 37: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
 	5,  // 38: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
 	7,  // 39: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
 	18, // 40: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
@@ -3046,20 +3152,22 @@ var file_ckptd_v1_engine_proto_depIdxs = []int32{
 	28, // 43: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
 	30, // 44: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
 	32, // 45: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
-	35, // 46: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
-	37, // 47: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
-	6,  // 48: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
-	8,  // 49: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
-	19, // 50: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
-	22, // 51: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
-	25, // 52: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
-	29, // 53: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
-	31, // 54: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
-	33, // 55: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
-	36, // 56: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
-	38, // 57: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
-	48, // [48:58] is the sub-list for method output_type
-	38, // [38:48] is the sub-list for method input_type
+	34, // 46: ckptd.v1.EngineService.Owns:input_type -> ckptd.v1.OwnsRequest
+	37, // 47: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
+	39, // 48: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
+	6,  // 49: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
+	8,  // 50: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
+	19, // 51: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
+	22, // 52: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
+	25, // 53: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
+	29, // 54: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
+	31, // 55: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
+	33, // 56: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
+	35, // 57: ckptd.v1.EngineService.Owns:output_type -> ckptd.v1.OwnsResponse
+	38, // 58: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
+	40, // 59: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
+	49, // [49:60] is the sub-list for method output_type
+	38, // [38:49] is the sub-list for method input_type
 	38, // [38:38] is the sub-list for extension type_name
 	38, // [38:38] is the sub-list for extension extendee
 	0,  // [0:38] is the sub-list for field type_name
@@ -3086,8 +3194,8 @@ func file_ckptd_v1_engine_proto_init() {
 		(*SnapshotHandle_Uploaded)(nil),
 		(*SnapshotHandle_Known)(nil),
 	}
-	file_ckptd_v1_engine_proto_msgTypes[31].OneofWrappers = []any{}
-	file_ckptd_v1_engine_proto_msgTypes[32].OneofWrappers = []any{
+	file_ckptd_v1_engine_proto_msgTypes[33].OneofWrappers = []any{}
+	file_ckptd_v1_engine_proto_msgTypes[34].OneofWrappers = []any{
 		(*PutStateRequest_Header)(nil),
 		(*PutStateRequest_Chunk)(nil),
 	}
@@ -3097,7 +3205,7 @@ func file_ckptd_v1_engine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_engine_proto_rawDesc), len(file_ckptd_v1_engine_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   37,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -56,6 +56,8 @@ const (
 	// EngineServiceNewAttemptProcedure is the fully-qualified name of the EngineService's NewAttempt
 	// RPC.
 	EngineServiceNewAttemptProcedure = "/ckptd.v1.EngineService/NewAttempt"
+	// EngineServiceOwnsProcedure is the fully-qualified name of the EngineService's Owns RPC.
+	EngineServiceOwnsProcedure = "/ckptd.v1.EngineService/Owns"
 	// StateServicePutStateProcedure is the fully-qualified name of the StateService's PutState RPC.
 	StateServicePutStateProcedure = "/ckptd.v1.StateService/PutState"
 	// StateServiceGetStateProcedure is the fully-qualified name of the StateService's GetState RPC.
@@ -80,6 +82,8 @@ type EngineServiceClient interface {
 	Decline(context.Context, *v1.DeclineRequest) (*v1.DeclineResponse, error)
 	// NewAttempt begins the next attempt, for engines that schedule by themselves.
 	NewAttempt(context.Context, *v1.NewAttemptRequest) (*v1.NewAttemptResponse, error)
+	// Owns answers another daemon that finds this one in a job's journal: does the process still own it? Asked before every take-over.
+	Owns(context.Context, *v1.OwnsRequest) (*v1.OwnsResponse, error)
 }
 
 // NewEngineServiceClient constructs a client for the ckptd.v1.EngineService service. By default, it
@@ -141,6 +145,12 @@ func NewEngineServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(engineServiceMethods.ByName("NewAttempt")),
 			connect.WithClientOptions(opts...),
 		),
+		owns: connect.NewClient[v1.OwnsRequest, v1.OwnsResponse](
+			httpClient,
+			baseURL+EngineServiceOwnsProcedure,
+			connect.WithSchema(engineServiceMethods.ByName("Owns")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -154,6 +164,7 @@ type engineServiceClient struct {
 	acknowledge   *connect.Client[v1.AcknowledgeRequest, v1.AcknowledgeResponse]
 	decline       *connect.Client[v1.DeclineRequest, v1.DeclineResponse]
 	newAttempt    *connect.Client[v1.NewAttemptRequest, v1.NewAttemptResponse]
+	owns          *connect.Client[v1.OwnsRequest, v1.OwnsResponse]
 }
 
 // AttachJob calls ckptd.v1.EngineService.AttachJob.
@@ -224,6 +235,15 @@ func (c *engineServiceClient) NewAttempt(ctx context.Context, req *v1.NewAttempt
 	return nil, err
 }
 
+// Owns calls ckptd.v1.EngineService.Owns.
+func (c *engineServiceClient) Owns(ctx context.Context, req *v1.OwnsRequest) (*v1.OwnsResponse, error) {
+	response, err := c.owns.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // EngineServiceHandler is an implementation of the ckptd.v1.EngineService service.
 type EngineServiceHandler interface {
 	// AttachJob makes this daemon the job's owner, or says who is. Anyone may call it, any number of times.
@@ -242,6 +262,8 @@ type EngineServiceHandler interface {
 	Decline(context.Context, *v1.DeclineRequest) (*v1.DeclineResponse, error)
 	// NewAttempt begins the next attempt, for engines that schedule by themselves.
 	NewAttempt(context.Context, *v1.NewAttemptRequest) (*v1.NewAttemptResponse, error)
+	// Owns answers another daemon that finds this one in a job's journal: does the process still own it? Asked before every take-over.
+	Owns(context.Context, *v1.OwnsRequest) (*v1.OwnsResponse, error)
 }
 
 // NewEngineServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -299,6 +321,12 @@ func NewEngineServiceHandler(svc EngineServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(engineServiceMethods.ByName("NewAttempt")),
 		connect.WithHandlerOptions(opts...),
 	)
+	engineServiceOwnsHandler := connect.NewUnaryHandlerSimple(
+		EngineServiceOwnsProcedure,
+		svc.Owns,
+		connect.WithSchema(engineServiceMethods.ByName("Owns")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/ckptd.v1.EngineService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case EngineServiceAttachJobProcedure:
@@ -317,6 +345,8 @@ func NewEngineServiceHandler(svc EngineServiceHandler, opts ...connect.HandlerOp
 			engineServiceDeclineHandler.ServeHTTP(w, r)
 		case EngineServiceNewAttemptProcedure:
 			engineServiceNewAttemptHandler.ServeHTTP(w, r)
+		case EngineServiceOwnsProcedure:
+			engineServiceOwnsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -356,6 +386,10 @@ func (UnimplementedEngineServiceHandler) Decline(context.Context, *v1.DeclineReq
 
 func (UnimplementedEngineServiceHandler) NewAttempt(context.Context, *v1.NewAttemptRequest) (*v1.NewAttemptResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ckptd.v1.EngineService.NewAttempt is not implemented"))
+}
+
+func (UnimplementedEngineServiceHandler) Owns(context.Context, *v1.OwnsRequest) (*v1.OwnsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ckptd.v1.EngineService.Owns is not implemented"))
 }
 
 // StateServiceClient is a client for the ckptd.v1.StateService service.
