@@ -179,15 +179,12 @@ func (f *Faults) Create(ctx context.Context, key string, opts storage.CreateOpti
 	if err := f.reachable("create", key); err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, &storage.Error{Op: "create", Key: key, Err: err}
+	}
 	// The bytes must be able to land after the caller's context has ended; its cancellation counts up to Commit.
 	inner, err := f.inner.Create(context.WithoutCancel(ctx), key, opts)
-	if err == nil {
-		err = ctx.Err()
-	}
 	if err != nil {
-		if inner != nil {
-			inner.Abort()
-		}
 		return nil, err
 	}
 	return &faultyWriter{faults: f, ctx: ctx, key: key, inner: inner}, nil

@@ -1,0 +1,159 @@
+package stores
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+func lists() []check {
+	return []check{
+		{"list: every finished object once, in any order", listOnce},
+		{"list: a prefix is a folder", listPrefix},
+		{"list: an absent prefix shows nothing", listAbsent},
+		{"list: stopping early releases everything", listEarly},
+		{"list: deleting what is shown, while it is shown", listDeleting},
+		{"list: after a publish its key is shown to every process", listPublished},
+		{"abort unfinished: never touches what was committed", abortCommitted},
+		{"abort unfinished: a creation given up is not done", abortUnfinished},
+	}
+}
+
+func listOnce(t *testing.T, r *root) {
+	const n = 2500 // more than a page of any store
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("job-%d/shared/%04d", i%2, i)
+		if i%100 == 0 {
+			keys[i] = fmt.Sprintf("job-%d/chk-%d/f", i%2, i)
+		}
+	}
+	each(t, 16, n, func(i int) error { return r.Publish(t.Context(), keys[i], nil) })
+	wantList(t, r, "", keys...)
+	wantList(t, r.again(), "", keys...)
+}
+
+func listPrefix(t *testing.T, r *root) {
+	for _, key := range []string{"a/x", "a/y/z", "a/y/u/v", "ab/x", "top"} {
+		must(t, r.Publish(t.Context(), key, nil))
+	}
+	wantList(t, r, "", "a/x", "a/y/z", "a/y/u/v", "ab/x", "top")
+	wantList(t, r, "a/", "a/x", "a/y/z", "a/y/u/v")
+	wantList(t, r, "a/y/", "a/y/z", "a/y/u/v")
+	wantList(t, r, "a/y/u/", "a/y/u/v")
+}
+
+func listAbsent(t *testing.T, r *root) {
+	wantList(t, r, "")
+	wantList(t, r, "a/")
+	must(t, r.Publish(t.Context(), "a/x", nil))
+	wantList(t, r, "a/x/")
+	wantList(t, r, "a/y/")
+	wantList(t, r, "b/c/")
+}
+
+func listEarly(t *testing.T, r *root) {
+	each(t, 16, 50, func(i int) error { return r.Publish(t.Context(), fmt.Sprintf("job/%d/f", i), nil) })
+	for stop := range 20 {
+		seen := 0
+		for _, err := range r.List(t.Context(), "") {
+			must(t, err)
+			if seen++; seen > stop {
+				break
+			}
+		}
+	}
+	for range r.List(t.Context(), "job/") {
+		break
+	}
+}
+
+func listDeleting(t *testing.T, r *root) {
+	const n = 300
+	each(t, 16, n, func(i int) error { return r.Publish(t.Context(), fmt.Sprintf("job/chk-%d/f-%d", i%7, i), nil) })
+	seen := map[string]bool{}
+	for info, err := range r.List(t.Context(), "job/") {
+		must(t, err)
+		if seen[info.Key] {
+			t.Errorf("%s shown twice", info.Key)
+		}
+		seen[info.Key] = true
+		if errs := r.Delete(t.Context(), []string{info.Key}); errs != nil {
+			t.Fatal(errs)
+		}
+	}
+	if len(seen) != n {
+		t.Errorf("%d of %d objects shown", len(seen), n)
+	}
+	wantList(t, r, "")
+}
+
+func listPublished(t *testing.T, r *root) {
+	other := r.again()
+	var want []string
+	for i := range r.races {
+		key := fmt.Sprintf("job/_journal/%020d", i+1)
+		must(t, r.Publish(t.Context(), key, []byte("entry")))
+		want = append(want, key)
+		wantList(t, other, "job/_journal/", want...)
+		wantList(t, r, "job/_journal/", want...)
+	}
+}
+
+func abortCommitted(t *testing.T, r *root) {
+	must(t, r.Publish(t.Context(), "job/_journal/1", []byte("x")))
+	must(t, create(t.Context(), r, "job/shared/f", []byte("y"), storage.CreateOptions{}))
+	for _, prefix := range []string{"", "job/", "job/shared/", "other/"} {
+		n, err := r.again().AbortUnfinished(t.Context(), prefix, func(string) bool { return true })
+		if n != 0 || err != nil {
+			t.Errorf("AbortUnfinished(%q) = %d, %v with nothing unfinished", prefix, n, err)
+		}
+	}
+	wantObject(t, r, "job/_journal/1", []byte("x"))
+	wantObject(t, r, "job/shared/f", []byte("y"))
+}
+
+// abortUnfinished: the creation of a dead target either fails, not done, or goes on as if nothing had been; a target that is not
+// dead always goes on.
+func abortUnfinished(t *testing.T, r *root) {
+	data := random(1, 9<<20)
+	for _, key := range []string{"job/chk-1/dead", "job/chk-1/alive", "other/chk-1/dead"} {
+		defer begun(t, r, key+"-left", data, storage.CreateOptions{}).Abort()
+	}
+	dead := begun(t, r, "job/chk-1/dead", data, storage.CreateOptions{})
+	defer dead.Abort()
+	alive := begun(t, r, "job/chk-1/alive", data, storage.CreateOptions{})
+	defer alive.Abort()
+	elsewhere := begun(t, r, "other/chk-1/dead", data, storage.CreateOptions{})
+	defer elsewhere.Abort()
+	var asked []string
+	n, err := r.again().AbortUnfinished(t.Context(), "job/", func(key string) bool {
+		asked = append(asked, key)
+		return key == "job/chk-1/dead"
+	})
+	must(t, err)
+	if n > 1 {
+		t.Errorf("%d given up, at most one was dead", n)
+	}
+	for _, key := range asked {
+		if key != "job/chk-1/dead" && key != "job/chk-1/alive" && key != "job/chk-1/dead-left" && key != "job/chk-1/alive-left" {
+			t.Errorf("asked whether %s is dead, which is not below job/ or never was begun", key)
+		}
+	}
+	must(t, alive.Commit())
+	must(t, elsewhere.Commit())
+	wantObject(t, r, "job/chk-1/alive", data)
+	wantObject(t, r, "other/chk-1/dead", data)
+	switch err := dead.Commit(); {
+	case err == nil && n == 1:
+		t.Error("what was given up was committed all the same")
+	case err == nil:
+		wantObject(t, r, "job/chk-1/dead", data)
+	case errors.Is(err, storage.ErrUnknown):
+		t.Errorf("outcome unknown: %v", err)
+	default:
+		wantAbsent(t, r, "job/chk-1/dead")
+	}
+}

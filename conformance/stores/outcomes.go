@@ -1,0 +1,116 @@
+package stores
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// A mutation is one kind of change to one key, and what the key holds before and after it; nil is absent.
+type mutation struct {
+	name          string
+	key           string
+	before, after []byte
+	do            func(ctx context.Context, s storage.Store, key string) error
+}
+
+func mutations() []mutation {
+	small, large := []byte("an entry"), random(9, 6<<20)
+	creating := func(data []byte, ifAbsent bool) func(context.Context, storage.Store, string) error {
+		return func(ctx context.Context, s storage.Store, key string) error {
+			opts := announced(data)
+			opts.IfAbsent = ifAbsent
+			return create(ctx, s, key, data, opts)
+		}
+	}
+	return []mutation{
+		{"publish", "job/_journal/1", nil, small, func(ctx context.Context, s storage.Store, key string) error {
+			return s.Publish(ctx, key, small)
+		}},
+		{"create", "job/shared/f", nil, large, creating(large, false)},
+		{"create with IfAbsent", "job/chk-1/_metadata", nil, small, creating(small, true)},
+		{"delete", "job/chk-1/f", small, nil, func(ctx context.Context, s storage.Store, key string) error {
+			if errs := s.Delete(ctx, []string{key}); errs != nil {
+				return errs[0]
+			}
+			return nil
+		}},
+	}
+}
+
+// outcomes lets every step of a mutation go wrong in turn and compares what was reported with what another process then sees.
+func outcomes(t *testing.T, h Harness, m mutation, newRoot func() string) {
+	for step := 0; ; step++ {
+		if step == 1000 {
+			t.Fatal("the faulty store always finds one more step to fail")
+		}
+		name := newRoot()
+		clean := h.Open(t, name)
+		must(t, clean.Store.Publish(t.Context(), "bystander", []byte("b")))
+		if m.before != nil {
+			must(t, clean.Store.Publish(t.Context(), m.key, m.before))
+		}
+		opened, arm, struck := h.Faulty(t, name, step)
+		arm()
+		err := m.do(t.Context(), opened.Store, m.key)
+		hit := struck()
+		verdict(t, clean.Store, m, step, err)
+		if err := errors.Join(opened.Close(), clean.Close()); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if !hit {
+			if err != nil {
+				t.Errorf("nothing went wrong, and yet: %v", err)
+			}
+			if step == 0 {
+				t.Error("no step went wrong")
+			}
+			return
+		}
+	}
+}
+
+// verdict compares what a mutation reported with what is there.
+func verdict(t *testing.T, s storage.Store, m mutation, step int, reported error) {
+	t.Helper()
+	got, err := read(t.Context(), s, m.key, 0, -1)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		t.Fatalf("step %d: %v", step, err)
+	}
+	if err == nil && got == nil {
+		got = []byte{}
+	}
+	same := func(want []byte) bool { return (got == nil) == (want == nil) && bytes.Equal(got, want) }
+	switch {
+	case reported == nil:
+		if !same(m.after) {
+			t.Errorf("step %d: reported as done, but is not", step)
+		}
+	case errors.Is(reported, storage.ErrUnknown):
+		if !same(m.before) && !same(m.after) {
+			t.Errorf("step %d: reported as unknown, but is neither done nor not done: %d bytes", step, len(got))
+		}
+	default:
+		if !same(m.before) {
+			t.Errorf("step %d: reported as not done (%v), but is done", step, reported)
+		}
+	}
+	if reported != nil {
+		var named *storage.Error
+		if !errors.As(reported, &named) || named.Key != m.key {
+			t.Errorf("step %d: error %v does not name operation and key", step, reported)
+		}
+	}
+	if _, err := s.AbortUnfinished(t.Context(), "", func(string) bool { return true }); err != nil {
+		t.Errorf("step %d: %v", step, err)
+	}
+	want := []string{"bystander"}
+	if got != nil {
+		want = append(want, m.key)
+	}
+	wantList(t, s, "", want...)
+	wantObject(t, s, "bystander", []byte("b"))
+}

@@ -1,0 +1,146 @@
+package stores
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// random returns n bytes that depend on seed alone.
+func random(seed uint64, n int) []byte {
+	data := make([]byte, n)
+	var key [32]byte
+	key[0], key[1], key[2] = byte(seed), byte(seed>>8), byte(seed>>16)
+	_, _ = rand.NewChaCha8(key).Read(data)
+	return data
+}
+
+func sum(data []byte) uint32 { return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) }
+
+// announced is everything that can be known of data before it is written.
+func announced(data []byte) storage.CreateOptions {
+	return storage.CreateOptions{Size: int64(len(data)), HasSize: true, CRC32C: sum(data), HasCRC32C: true}
+}
+
+// create writes data in pieces and commits.
+func create(ctx context.Context, s storage.Store, key string, data []byte, opts storage.CreateOptions) error {
+	w, err := s.Create(ctx, key, opts)
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	for piece := range slices.Chunk(data, 512<<10) {
+		if n, err := w.Write(piece); err != nil || n != len(piece) {
+			return errors.Join(err, errIf(err == nil, "short write without an error"))
+		}
+	}
+	return w.Commit()
+}
+
+func errIf(cond bool, text string) error {
+	if cond {
+		return errors.New(text)
+	}
+	return nil
+}
+
+// read gives a range, or the first error.
+func read(ctx context.Context, s storage.Store, key string, offset, length int64) ([]byte, error) {
+	r, err := s.Open(ctx, key, offset, length)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(r)
+	return data, errors.Join(err, r.Close())
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantError asks for op and key in the text, target in the chain (nil: any), and that the outcome is not unknown.
+func wantError(t *testing.T, err error, key string, target error) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("%s: no error", key)
+	}
+	if errors.Is(err, storage.ErrUnknown) {
+		t.Errorf("%s: outcome unknown: %v", key, err)
+	}
+	if target != nil && !errors.Is(err, target) {
+		t.Errorf("%s: error %v, want one with %q in the chain", key, err, target)
+	}
+	var named *storage.Error
+	if !errors.As(err, &named) || named.Key != key || named.Op == "" {
+		t.Errorf("error %v does not name operation and key %q", err, key)
+	}
+}
+
+// wantObject asks for an object with these bytes, seen by Stat, Open and List.
+func wantObject(t *testing.T, s storage.Store, key string, data []byte) {
+	t.Helper()
+	got, err := read(t.Context(), s, key, 0, -1)
+	must(t, err)
+	if !bytes.Equal(got, data) {
+		t.Fatalf("%s: %d bytes that are not the %d written", key, len(got), len(data))
+	}
+	info, err := s.Stat(t.Context(), key)
+	must(t, err)
+	if info.Key != key || info.Size != int64(len(data)) || info.ModTime.IsZero() {
+		t.Errorf("Stat(%s) = %+v, want %d bytes and a time", key, info, len(data))
+	}
+	if !slices.Contains(list(t, s, ""), key) {
+		t.Errorf("List does not show %s", key)
+	}
+}
+
+// wantAbsent asks that there is no such object for Stat, Open and List.
+func wantAbsent(t *testing.T, s storage.Store, key string) {
+	t.Helper()
+	_, err := s.Stat(t.Context(), key)
+	wantError(t, err, key, storage.ErrNotFound)
+	_, err = read(t.Context(), s, key, 0, -1)
+	wantError(t, err, key, storage.ErrNotFound)
+	if slices.Contains(list(t, s, ""), key) {
+		t.Errorf("List shows %s", key)
+	}
+}
+
+// list gives the keys below prefix, sorted.
+func list(t *testing.T, s storage.Store, prefix string) []string {
+	t.Helper()
+	var keys []string
+	for info, err := range s.List(t.Context(), prefix) {
+		must(t, err)
+		keys = append(keys, info.Key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func wantList(t *testing.T, s storage.Store, prefix string, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	if diff := cmp.Diff(want, list(t, s, prefix)); diff != "" {
+		t.Errorf("List(%q), -want +got:\n%s", prefix, diff)
+	}
+}
+
+// gone is a context that was cancelled before.
+func gone(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}

@@ -1,0 +1,252 @@
+// Package file keeps objects as files below one folder of a local (or NFS) file system.
+//
+// It owns how a file comes to be whole, durable and there at once, and when that may be believed: a new file has no name (or, where
+// the file system cannot do that, one below "_tmp") until its bytes are synced; then a hard link gives it its name, which never
+// replaces another; then its folder is synced, and every folder above it that this process has not yet synced itself. A failed
+// sync is never tried again: of a file, it abandons the file; of a folder, everything that wants to rely on that folder from then
+// on fails with storage.ErrAbandoned. It must not know what the objects mean.
+//
+// There is no switch to do without the syncs.
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// Options of Open. The zero value, or nil: read and write.
+type Options struct {
+	// ReadOnly opens a folder that exists, creates and syncs nothing and refuses every mutation: for people's commands on a bare
+	// root, and for roots of others.
+	ReadOnly bool
+}
+
+// A store is one root folder.
+type store struct {
+	root     string // absolute, symbolic links resolved
+	readOnly bool
+	sys      *system
+	dirs     *dirs
+	unique   string        // this store's part of the names of temporaries
+	sequence atomic.Uint64 // the other part
+
+	mu     sync.Mutex
+	probed bool // linking is known
+	named  bool // files cannot be made without a name
+}
+
+var _ storage.Store = (*store)(nil)
+
+// Open opens the folder dir as a root, and creates it and the folders above it if missing. An empty folder is probed at once: a file system
+// without hard links or without fsync of folders is refused. A folder that holds something is not written to before the
+// first mutation, which probes it then.
+func Open(ctx context.Context, dir string, opts *Options) (storage.Opened, error) {
+	opened, err := open(ctx, dir, opts, realSystem())
+	if err != nil {
+		return storage.Opened{}, fmt.Errorf("file: open %s: %w", dir, err)
+	}
+	return opened, nil
+}
+
+func open(ctx context.Context, dir string, opts *Options, sys *system) (storage.Opened, error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	if err := ctx.Err(); err != nil {
+		return storage.Opened{}, err
+	}
+	if dir == "" {
+		return storage.Opened{}, errors.New("no folder named")
+	}
+	root, err := openRoot(dir, opts.ReadOnly, sys)
+	if err != nil {
+		return storage.Opened{}, err
+	}
+	s := &store{root: root, readOnly: opts.ReadOnly, sys: sys, dirs: newDirs(root, sys), unique: newUnique()}
+	if !opts.ReadOnly {
+		if err := s.probeIfEmpty(); err != nil {
+			return storage.Opened{}, err
+		}
+	}
+	return storage.Opened{Store: s, Facts: s.facts(), Close: func() error { return nil }}, nil
+}
+
+func (s *store) facts() storage.Facts {
+	kind, network := fileSystem(s.root)
+	location := url.URL{Scheme: "file", Path: filepath.ToSlash(s.root)}
+	facts := storage.Facts{Kind: "file", Location: location.String(), ListShowsPublished: !network, Notes: []string{kind}}
+	if network {
+		facts.Notes = append(facts.Notes,
+			kind+": listings may come from a cache; several daemons over one root need a mount without attribute caching (noac)")
+	}
+	if s.named {
+		facts.Notes = append(facts.Notes, "no unnamed files (O_TMPFILE): what is unfinished has names below _tmp/")
+	}
+	return facts
+}
+
+// Create implements storage.Store.
+func (s *store) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
+	t, err := s.begin(ctx, key)
+	if err != nil {
+		return nil, &storage.Error{Op: "create", Key: key, Err: err}
+	}
+	return &writer{store: s, ctx: ctx, key: key, temp: t, verifier: storage.NewVerifier(opts)}, nil
+}
+
+// Publish implements storage.Store.
+func (s *store) Publish(ctx context.Context, key string, data []byte) error {
+	t, err := s.begin(ctx, key)
+	if err == nil {
+		if _, err = s.sys.write(t.f, data); err == nil {
+			err = s.finish(ctx, t, key)
+		}
+		s.discard(t, key, err == nil)
+	}
+	if err != nil {
+		return &storage.Error{Op: "publish", Key: key, Err: err}
+	}
+	s.dirs.remember(s.split(key))
+	return nil
+}
+
+// begin checks what every creation needs and makes its temporary.
+func (s *store) begin(ctx context.Context, key string) (*temp, error) {
+	if err := s.writable(ctx); err != nil {
+		return nil, err
+	}
+	if err := storage.ValidateKey(key); err != nil {
+		return nil, err
+	}
+	return s.newTemp(key)
+}
+
+// writable refuses mutations that cannot be.
+func (s *store) writable(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.readOnly {
+		return errors.New("store was opened for reading only")
+	}
+	return nil
+}
+
+// Open implements storage.Store.
+func (s *store) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	r, err := s.open(ctx, key, offset, length)
+	if err != nil {
+		return nil, &storage.Error{Op: "open", Key: key, Err: notFound(err)}
+	}
+	return r, nil
+}
+
+func (s *store) open(ctx context.Context, key string, offset, length int64) (*rangeReader, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := storage.ValidateKey(key); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(s.path(key))
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = storage.ErrNotFound
+	}
+	if err == nil {
+		if length < 0 {
+			length = info.Size() - offset
+		}
+		if offset < 0 || length < 0 || offset > info.Size()-length {
+			err = fmt.Errorf("range of %d bytes from %d of an object of %d: %w", length, offset, info.Size(), io.ErrUnexpectedEOF)
+		}
+	}
+	if err == nil && offset > 0 {
+		_, err = f.Seek(offset, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &rangeReader{f: f, key: key, rest: length}, nil
+}
+
+// A rangeReader gives exactly rest more bytes, or an error.
+type rangeReader struct {
+	f    *os.File
+	key  string
+	rest int64
+}
+
+func (r *rangeReader) Read(p []byte) (int, error) {
+	if r.rest == 0 {
+		return 0, io.EOF
+	}
+	if int64(len(p)) > r.rest {
+		p = p[:r.rest]
+	}
+	n, err := r.f.Read(p)
+	r.rest -= int64(n)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF // the file was cut since Open
+	}
+	if err != nil {
+		err = &storage.Error{Op: "read", Key: r.key, Err: err}
+	}
+	return n, err
+}
+
+func (r *rangeReader) Close() error { return r.f.Close() }
+
+// Stat implements storage.Store.
+func (s *store) Stat(ctx context.Context, key string) (storage.Info, error) {
+	err := ctx.Err()
+	if err == nil {
+		err = storage.ValidateKey(key)
+	}
+	var info fs.FileInfo
+	if err == nil {
+		info, err = os.Stat(s.path(key))
+	}
+	if err == nil && info.IsDir() {
+		err = storage.ErrNotFound
+	}
+	if err != nil {
+		return storage.Info{}, &storage.Error{Op: "stat", Key: key, Err: notFound(err)}
+	}
+	return storage.Info{Key: key, Size: info.Size(), ModTime: info.ModTime()}, nil
+}
+
+// path is where a key, or a prefix, lies.
+func (s *store) path(key string) string { return filepath.Join(s.root, filepath.FromSlash(key)) }
+
+// split gives the folder a key lies in, and its name there.
+func (s *store) split(key string) (dir, name string) {
+	path := s.path(key)
+	return filepath.Dir(path), filepath.Base(path)
+}
+
+// next makes a name's unique part.
+func (s *store) next() string { return s.unique + "-" + strconv.FormatUint(s.sequence.Add(1), 10) }
+
+// notFound replaces the system's words for an absent file by the contract's.
+func notFound(err error) error {
+	if absent(err) {
+		return storage.ErrNotFound
+	}
+	return err
+}

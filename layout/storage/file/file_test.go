@@ -1,0 +1,121 @@
+package file
+
+import (
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptd/ckptd/conformance/stores"
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// openAt opens a root with a system of its own, which a test may have changed.
+func openAt(t *testing.T, dir string, sys *system) storage.Opened {
+	t.Helper()
+	opened, err := open(t.Context(), dir, nil, sys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return opened
+}
+
+// withoutUnnamed is a file system that has no O_TMPFILE.
+func withoutUnnamed() *system {
+	sys := realSystem()
+	sys.openUnnamed = func(string) (*os.File, error) { return nil, errUnnamed }
+	return sys
+}
+
+func TestStore(t *testing.T)        { conform(t, realSystem) }
+func TestStoreNamed(t *testing.T)   { conform(t, withoutUnnamed) }
+func TestStoreNoBirth(t *testing.T) { conform(t, withoutBirth) }
+
+// withoutBirth is a file system that does not tell when a folder was made.
+func withoutBirth() *system {
+	sys := realSystem()
+	sys.identify = func(f *os.File) (identity, bool, error) {
+		id, _, err := identify(f)
+		return identity{dev: id.dev, ino: id.ino}, false, err
+	}
+	return sys
+}
+
+func conform(t *testing.T, newSystem func() *system) {
+	base := t.TempDir()
+	stores.Run(t, stores.Harness{
+		Open: func(t *testing.T, root string) storage.Opened {
+			return openAt(t, filepath.Join(base, root), newSystem())
+		},
+		Faulty: func(t *testing.T, root string, step int) (storage.Opened, func(), func() bool) {
+			sys := newSystem()
+			f := &failing{step: int64(step / len(causes)), cause: causes[step%len(causes)]}
+			f.wrap(sys)
+			opened := openAt(t, filepath.Join(base, root), sys)
+			if err := opened.Store.(*store).probe(); err != nil {
+				t.Fatal(err)
+			}
+			return opened, func() { f.armed.Store(true) }, func() bool { return f.struck.Load() }
+		},
+	})
+}
+
+// A cause is a way for a system call to go wrong.
+type cause struct {
+	err   error
+	after bool // the call happens all the same
+}
+
+var causes = []cause{{unix.EIO, false}, {unix.EIO, true}, {unix.ENOSPC, false}}
+
+// failing lets the step-th call after arming go wrong.
+type failing struct {
+	step   int64
+	cause  cause
+	armed  atomic.Bool
+	calls  atomic.Int64
+	struck atomic.Bool
+}
+
+func (f *failing) call(do func() error) error {
+	if !f.armed.Load() || f.calls.Add(1)-1 != f.step {
+		return do()
+	}
+	f.struck.Store(true)
+	if f.cause.after {
+		_ = do()
+	}
+	return f.cause.err
+}
+
+func (f *failing) wrap(sys *system) {
+	real := *sys
+	open := func(do func(string) (*os.File, error)) func(string) (*os.File, error) {
+		return func(path string) (file *os.File, err error) {
+			err = f.call(func() (err error) { file, err = do(path); return err })
+			if err != nil && file != nil {
+				file.Close()
+			}
+			return file, err
+		}
+	}
+	path := func(do func(string) error) func(string) error {
+		return func(path string) error { return f.call(func() error { return do(path) }) }
+	}
+	handle := func(do func(*os.File) error) func(*os.File) error {
+		return func(file *os.File) error { return f.call(func() error { return do(file) }) }
+	}
+	sys.openUnnamed, sys.createTemp = open(real.openUnnamed), open(real.createTemp)
+	sys.sync, sys.syncDir = handle(real.sync), handle(real.syncDir)
+	sys.mkdir, sys.unlink, sys.rmdir = path(real.mkdir), path(real.unlink), path(real.rmdir)
+	sys.link = func(file *os.File, path string, dir *os.File, name string) error {
+		return f.call(func() error { return real.link(file, path, dir, name) })
+	}
+	sys.write = func(file *os.File, p []byte) (n int, err error) {
+		err = f.call(func() (err error) { n, err = real.write(file, p); return err })
+		return n, err
+	}
+	sys.openDir = open(real.openDir)
+}

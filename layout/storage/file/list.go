@@ -1,0 +1,137 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"strings"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// listBatch is how many names of a folder are in memory at once, and share a sync before they are shown.
+const listBatch = 4096
+
+// List implements storage.Store. Whatever is not a folder is shown, strange things too, so that a foreign root never looks empty.
+func (s *store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		w := &walk{store: s, ctx: ctx, yield: yield}
+		err := storage.ValidatePrefix(prefix)
+		if err == nil {
+			err = w.folder(prefix)
+		}
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(storage.Info{}, &storage.Error{Op: "list", Key: prefix, Err: err})
+		}
+	}
+}
+
+// errStopped says that the caller wants no more.
+var errStopped = errors.New("iteration stopped")
+
+// A walk is one List.
+type walk struct {
+	store *store
+	ctx   context.Context // for this one call
+	yield func(storage.Info, error) bool
+}
+
+// folder shows what lies at or below prefix, which is "" or ends with "/".
+func (w *walk) folder(prefix string) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	at, err := w.store.dirs.open(w.store.path(prefix))
+	switch {
+	case absent(err) && prefix != "":
+		return nil
+	case errors.Is(err, os.ErrPermission) && prefix == "lost+found/":
+		return nil // of every fresh ext4, and only root may read it
+	case err != nil:
+		return err
+	}
+	defer at.f.Close()
+	for first := true; ; first = false {
+		entries, err := at.f.ReadDir(listBatch)
+		if err == io.EOF || absent(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.entries(at, prefix, entries, first && len(entries) < listBatch); err != nil {
+			return err
+		}
+	}
+}
+
+// entries shows some of a folder, or all of it.
+func (w *walk) entries(at *dir, prefix string, entries []fs.DirEntry, all bool) error {
+	infos := make([]storage.Info, 0, len(entries))
+	var below []string
+	for _, entry := range entries {
+		if entry.IsDir() {
+			if entry.Name() != storage.TempElement {
+				below = append(below, prefix+entry.Name()+"/")
+			}
+			continue
+		}
+		info, err := entry.Info()
+		if absent(err) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		infos = append(infos, storage.Info{Key: prefix + entry.Name(), Size: info.Size(), ModTime: info.ModTime()})
+	}
+	if err := w.settle(at, prefix, infos, all); err != nil {
+		return err
+	}
+	for _, info := range infos {
+		if err := w.ctx.Err(); err != nil {
+			return err
+		}
+		if !w.yield(info, nil) {
+			return errStopped
+		}
+	}
+	for _, prefix := range below {
+		if err := w.folder(prefix); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle makes what is about to be shown durable: its writer may be another process that has linked but not yet synced it, and
+// whoever acts on what a power cut then takes away would act on a lie.
+func (w *walk) settle(at *dir, prefix string, infos []storage.Info, all bool) error {
+	if len(infos) == 0 || w.store.readOnly {
+		return nil
+	}
+	names := make([]string, len(infos))
+	for i, info := range infos {
+		names[i] = strings.TrimPrefix(info.Key, prefix)
+	}
+	dirs := w.store.dirs
+	if err := dirs.broken(at.path); err != nil {
+		return err
+	}
+	if dirs.knows(at.path, names) {
+		return nil
+	}
+	if err := dirs.settle(at); err != nil {
+		if absent(err) {
+			return nil // removed meanwhile, with all above it: nothing to rely on
+		}
+		return err
+	}
+	if all && len(names) <= maxNames {
+		dirs.remember(at.path, names...)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// openRoot finds the root's real path. Unless readOnly it makes it, and everything above it durable.
+func openRoot(path string, readOnly bool, sys *system) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	made := false
+	if !readOnly {
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			made = true
+			if err := os.MkdirAll(path, 0o777); err != nil {
+				return "", err
+			}
+		}
+	}
+	root, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(root)
+	if err != nil {
+		return "", err
+	}
+	if !info.IsDir() {
+		return "", errors.New("not a folder")
+	}
+	if readOnly {
+		return root, nil
+	}
+	return root, syncAbove(root, made, sys)
+}
+
+// syncAbove syncs the folders above root, up to that of its file system. Where the root was there before, a folder that may not be
+// read, or cannot be synced, is no reason to refuse it.
+func syncAbove(root string, made bool, sys *system) error {
+	var st unix.Stat_t
+	if err := unix.Stat(root, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: root, Err: err}
+	}
+	device := st.Dev
+	for path := root; path != filepath.Dir(path); {
+		path = filepath.Dir(path)
+		if err := unix.Stat(path, &st); err != nil || st.Dev != device {
+			return nil
+		}
+		f, err := os.Open(path)
+		if err == nil {
+			err = sys.syncDir(f)
+			f.Close()
+		}
+		if err == nil {
+			continue
+		}
+		if !made && (errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EROFS)) {
+			return nil
+		}
+		return err
+	}
+	return nil
+}
+
+// probeIfEmpty probes a root that holds nothing yet.
+func (s *store) probeIfEmpty() error {
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.Name() != storage.TempElement && entry.Name() != "lost+found" {
+			return nil
+		}
+	}
+	return s.probe()
+}
+
+// probe finds out once how a file gets its name here, and that folders can be synced. What is merely in the way for now (a full
+// disk) is asked again the next time.
+func (s *store) probe() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.probed {
+		return nil
+	}
+	folder := filepath.Join(s.root, storage.TempElement)
+	defer s.dirs.prune(folder)
+	var err error
+	for range tries {
+		if err = s.dirs.mkdirAll(folder); err == nil {
+			s.removeProbes(folder)
+			s.named, err = s.probeLinks(folder)
+		}
+		if err == nil {
+			s.probed = true
+			return nil
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			break // else another process's probe has removed our files, or the folder
+		}
+	}
+	return err
+}
+
+// removeProbes removes what a probe left that was killed.
+func (s *store) removeProbes(folder string) {
+	entries, _ := os.ReadDir(folder)
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), probeName) {
+			_ = s.sys.unlink(filepath.Join(folder, entry.Name()))
+		}
+	}
+}
+
+// probeName begins the names of a probe's files. It is no target's: those end in "~" before the unique part, too.
+const probeName = "probe-"
+
+func (s *store) probeLinks(folder string) (named bool, err error) {
+	at, err := s.dirs.open(folder)
+	if err != nil {
+		return false, err
+	}
+	defer at.f.Close()
+	path := ""
+	f, err := s.sys.openUnnamed(folder)
+	if err == nil {
+		err = s.probeLink(f, path, at)
+		f.Close()
+		if err == nil {
+			return false, nil
+		}
+		if !noHardLinks(err) && !errors.Is(err, os.ErrNotExist) {
+			return false, err
+		}
+		// Without /proc an unnamed file can get no name: a named one can.
+	} else if !errors.Is(err, errUnnamed) {
+		return false, err
+	}
+	path = filepath.Join(folder, probeName+s.next())
+	if f, err = s.sys.createTemp(path); err != nil {
+		return true, err
+	}
+	defer func() {
+		f.Close()
+		_ = s.sys.unlink(path)
+	}()
+	return true, s.probeLink(f, path, at)
+}
+
+// probeLink links a file and syncs the folder.
+func (s *store) probeLink(f *os.File, path string, at *dir) error {
+	name := probeName + s.next()
+	if err := s.sys.link(f, path, at.f, name); err != nil {
+		if noHardLinks(err) {
+			kind, _ := fileSystem(s.root)
+			return fmt.Errorf("the file system (%s) has no hard links, without which nothing can be published safely; "+
+				"use a folder on ext4, xfs, btrfs or the like: %w", kind, err)
+		}
+		return err
+	}
+	defer func() { _ = s.sys.unlink(filepath.Join(at.path, name)) }()
+	if err := s.sys.syncDir(at.f); err != nil {
+		return fmt.Errorf("folders cannot be synced here, so that nothing can be made durable: %w", err)
+	}
+	return nil
+}

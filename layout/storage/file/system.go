@@ -1,0 +1,74 @@
+package file
+
+import (
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A system is the calls that change or sync something. Tests replace single ones, to fail them or to count them.
+type system struct {
+	// openUnnamed makes a file without a name on the file system of folder dir; errUnnamed if that cannot be there.
+	openUnnamed func(dir string) (*os.File, error)
+	// createTemp makes a file of a new name.
+	createTemp func(path string) (*os.File, error)
+	write      func(f *os.File, p []byte) (int, error)
+	// openDir opens a folder, identify tells it from every other that ever had its path.
+	openDir  func(path string) (*os.File, error)
+	identify func(f *os.File) (id identity, ok bool, err error)
+	// link gives f (at path; "": unnamed) the name in folder dir. It never replaces.
+	link func(f *os.File, path string, dir *os.File, name string) error
+	// sync makes a file's bytes durable, syncDir a folder's names.
+	sync    func(f *os.File) error
+	syncDir func(f *os.File) error
+	mkdir   func(path string) error
+	unlink  func(path string) error
+	rmdir   func(path string) error
+}
+
+// errUnnamed says that the file system has no files without names.
+var errUnnamed = errors.New("no files without names here")
+
+func realSystem() *system {
+	return &system{
+		openUnnamed: openUnnamed,
+		createTemp:  func(path string) (*os.File, error) { return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666) },
+		write:       func(f *os.File, p []byte) (int, error) { return f.Write(p) },
+		openDir:     os.Open,
+		identify:    identify,
+		link:        link,
+		sync:        func(f *os.File) error { return f.Sync() },
+		syncDir:     func(f *os.File) error { return f.Sync() },
+		mkdir:       func(path string) error { return os.Mkdir(path, 0o777) },
+		unlink:      unix.Unlink,
+		rmdir:       unix.Rmdir,
+	}
+}
+
+// absent tells whether err says that a file, or a folder above it, does not exist.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
+}
+
+// neverHappened tells whether err of a link or unlink is the system's refusal, after which nothing happens any more. Other errors
+// (EIO, a server that did not answer) leave it open.
+func neverHappened(err error) bool {
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return false
+	}
+	switch errno {
+	case unix.ENOENT, unix.ENOTDIR, unix.EEXIST, unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EMLINK, unix.EPERM, unix.EACCES,
+		unix.EXDEV, unix.ENAMETOOLONG, unix.ELOOP, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.EBADF, unix.EMFILE, unix.ENFILE,
+		unix.ENOMEM, unix.EBUSY, unix.EISDIR:
+		return true
+	}
+	return false
+}
+
+// newUnique is 26 characters that no other store ever uses in a name.
+func newUnique() string { return strings.ToLower(rand.Text()) }

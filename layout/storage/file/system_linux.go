@@ -1,0 +1,88 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+func openUnnamed(dir string) (*os.File, error) {
+	for {
+		fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o666)
+		switch {
+		case err == nil:
+			return os.NewFile(uintptr(fd), dir+"/(unnamed)"), nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
+			return nil, errUnnamed
+		}
+		return nil, &os.PathError{Op: "open unnamed file in", Path: dir, Err: err}
+	}
+}
+
+func link(f *os.File, path string, dir *os.File, name string) error {
+	flags := 0
+	if path == "" {
+		// linkat by AT_EMPTY_PATH would need a capability on older kernels.
+		path, flags = "/proc/self/fd/"+strconv.Itoa(int(f.Fd())), unix.AT_SYMLINK_FOLLOW
+	}
+	if err := unix.Linkat(unix.AT_FDCWD, path, int(dir.Fd()), name, flags); err != nil {
+		return &os.LinkError{Op: "link", Old: f.Name(), New: dir.Name() + "/" + name, Err: err}
+	}
+	return nil
+}
+
+// identify tells a folder from every other that ever had its path. Inode numbers are used again at once, so the time of birth
+// belongs to it; without one (ok is false) nothing may be concluded from earlier syncs.
+func identify(f *os.File) (id identity, ok bool, err error) {
+	var st unix.Statx_t
+	err = unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st)
+	if err != nil {
+		return identity{}, false, &os.PathError{Op: "statx", Path: f.Name(), Err: err}
+	}
+	id = identity{dev: unix.Mkdev(st.Dev_major, st.Dev_minor), ino: st.Ino, birth: st.Btime.Sec*1e9 + int64(st.Btime.Nsec)}
+	return id, st.Mask&unix.STATX_BTIME != 0, nil
+}
+
+// fileSystem names the kind of file system and tells whether it is one of the network.
+func fileSystem(path string) (kind string, network bool) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return "unknown file system", false
+	}
+	return kindOf(int64(st.Type))
+}
+
+func kindOf(magic int64) (kind string, network bool) {
+	switch uint32(magic) {
+	case unix.EXT4_SUPER_MAGIC:
+		return "ext4", false
+	case unix.XFS_SUPER_MAGIC:
+		return "xfs", false
+	case unix.BTRFS_SUPER_MAGIC:
+		return "btrfs", false
+	case unix.F2FS_SUPER_MAGIC:
+		return "f2fs", false
+	case 0x2fc12fc1:
+		return "zfs", false
+	case unix.TMPFS_MAGIC:
+		return "tmpfs: in memory, gone at power-off", false
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return "overlayfs", false
+	case unix.NFS_SUPER_MAGIC:
+		return "NFS", true
+	case unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC:
+		return "SMB", true
+	case unix.CEPH_SUPER_MAGIC:
+		return "CephFS", false
+	case unix.FUSE_SUPER_MAGIC:
+		return "FUSE", false
+	case unix.MSDOS_SUPER_MAGIC:
+		return "FAT", false
+	}
+	return fmt.Sprintf("file system of type %#x", uint32(magic)), false
+}

@@ -1,0 +1,69 @@
+package file
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// A writer hands bytes to a temporary as they come; callers write big pieces.
+type writer struct {
+	store    *store
+	ctx      context.Context // of Create; the contract binds the writer to it
+	key      string
+	temp     *temp // nil after Commit or Abort
+	verifier storage.Verifier
+	err      error // why it cannot be committed any more
+}
+
+var errOver = errors.New("writer was committed or aborted before")
+
+func (w *writer) Write(p []byte) (int, error) {
+	n, err := 0, w.ready()
+	if err == nil {
+		err = w.verifier.Add(p)
+	}
+	if err == nil {
+		n, err = w.store.sys.write(w.temp.f, p)
+	}
+	if err != nil {
+		w.err = err
+		return n, &storage.Error{Op: "write", Key: w.key, Err: err}
+	}
+	return n, nil
+}
+
+func (w *writer) Commit() error {
+	err := w.ready()
+	if err == nil {
+		err = w.verifier.Check()
+	}
+	if err == nil {
+		err = w.store.finish(w.ctx, w.temp, w.key)
+	}
+	w.end(err == nil)
+	if err != nil {
+		return &storage.Error{Op: "commit", Key: w.key, Err: err}
+	}
+	return nil
+}
+
+func (w *writer) Abort() { w.end(false) }
+
+func (w *writer) ready() error {
+	switch {
+	case w.temp == nil:
+		return errOver
+	case w.err != nil:
+		return w.err
+	}
+	return w.ctx.Err()
+}
+
+func (w *writer) end(done bool) {
+	if w.temp != nil {
+		w.store.discard(w.temp, w.key, done)
+		w.temp = nil
+	}
+}
