@@ -85,7 +85,7 @@ func (e *Engine) Close() { e.blocks.Unref() }
 
 // pebbleOptions is the tree's tuning: small memory, one compaction at a time, tables of a few MiB so that a compaction replaces few of them.
 func (e *Engine) pebbleOptions(failed *failure) *pebble.Options {
-	o := &pebble.Options{
+	return &pebble.Options{
 		Cache:                       e.blocks,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 		DisableWAL:                  true,
@@ -101,5 +101,4 @@ func (e *Engine) pebbleOptions(failed *failure) *pebble.Options {
 		MemTableSize:                uint64(e.options.Memtable),
 		MemTableStopWritesThreshold: 3,
 	}
-	return o
 }

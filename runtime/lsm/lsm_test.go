@@ -2,6 +2,7 @@ package lsm
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +16,10 @@ import (
 	"github.com/ckptd/ckptd/runtime/state/statetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Set("rapid.checks", "25") // each opens many trees; the command line can ask for more
+	goleak.VerifyTestMain(m)
+}
 
 var everything = keygroup.Range{Start: 0, End: 127}
 

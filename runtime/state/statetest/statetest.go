@@ -271,7 +271,7 @@ func flipped(t *testing.T, open state.Factory) {
 	}
 	s := snapshot(t, b, 1)
 	for i, f := range s.Files {
-		step := max(1, int(f.Size)/150)
+		step := max(1, int(f.Size)/50)
 		for at := 0; at < int(f.Size); at += step {
 			files := Fetch(t, s, "")
 			p, err := os.ReadFile(files[i].Path)
@@ -353,10 +353,12 @@ func model(t *rapid.T, open state.Factory) {
 	}()
 	t.Repeat(map[string]func(*rapid.T){
 		"put": func(t *rapid.T) {
-			g, k := group.Draw(t, "group"), key.Draw(t, "key")
-			v := string(bytes.Repeat([]byte{'v'}, rapid.IntRange(0, 300).Draw(t, "length"))) + fmt.Sprint(len(values))
-			put(t, b, g, k, v)
-			values[fmt.Sprint(g, k)] = v
+			for range rapid.IntRange(1, 5).Draw(t, "times") {
+				g, k := group.Draw(t, "group"), key.Draw(t, "key")
+				v := string(bytes.Repeat([]byte{'v'}, rapid.IntRange(0, 300).Draw(t, "length"))) + fmt.Sprint(len(values))
+				put(t, b, g, k, v)
+				values[fmt.Sprint(g, k)] = v
+			}
 		},
 		"get": func(t *rapid.T) {
 			g, k := group.Draw(t, "group"), key.Draw(t, "key")
