@@ -2,19 +2,29 @@ package client
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"sync"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 )
 
 // Client talks to the daemons over one root.
 type Client struct {
+	urls    []string
 	options options
+
+	mu        sync.Mutex
+	closed    bool
+	endpoints map[string]*endpoint
+	sessions  map[*Session]struct{}
 }
 
 type options struct {
-	patience    time.Duration
-	parallel    int
-	connections int
-	onRetry     func(err error, next time.Duration)
+	patience time.Duration
+	parallel int
+	onRetry  func(err error, next time.Duration)
 }
 
 // Option changes a default of New.
@@ -34,10 +44,102 @@ func WithOnRetry(f func(err error, next time.Duration)) Option {
 
 // New makes a client of the daemons at the URLs: "http://host:port" or "unix:/path/to/socket". All serve the same root. No
 // connection is made yet.
-func New(urls []string, opts ...Option) (*Client, error) { panic("not yet") }
+func New(urls []string, opts ...Option) (*Client, error) {
+	c := &Client{
+		urls:      slices.Clone(urls),
+		options:   options{patience: time.Minute, parallel: 4},
+		endpoints: make(map[string]*endpoint),
+		sessions:  make(map[*Session]struct{}),
+	}
+	for _, o := range opts {
+		o(&c.options)
+	}
+	if c.options.parallel < 1 || c.options.patience < 0 {
+		return nil, fmt.Errorf("client: new: %w: parallel %d, patience %v", ErrInvalid, c.options.parallel, c.options.patience)
+	}
+	if len(urls) == 0 {
+		return nil, fmt.Errorf("client: new: %w: no daemon's URL", ErrInvalid)
+	}
+	for _, u := range urls {
+		if _, err := c.endpoint(u); err != nil {
+			return nil, fmt.Errorf("client: new: %w", err)
+		}
+	}
+	return c, nil
+}
 
-// Close ends the client's connections and with them its sessions. No call may be made after it.
-func (c *Client) Close() error { panic("not yet") }
+// Close ends the client's sessions and connections. No call may be made after it.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	var sessions []*Session
+	for s := range c.sessions {
+		sessions = append(sessions, s)
+	}
+	c.mu.Unlock()
+	for _, s := range sessions {
+		s.Close()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.endpoints {
+		e.close()
+	}
+	return nil
+}
 
 // AttachJob makes one of the daemons the job's owner, or finds out who is. Anyone may call it, any number of times.
-func (c *Client) AttachJob(ctx context.Context, spec JobSpec) (*Job, error) { panic("not yet") }
+func (c *Client) AttachJob(ctx context.Context, spec JobSpec) (*Job, error) {
+	j := &Job{client: c, spec: spec, attaching: make(chan struct{}, 1)}
+	_, err := retry(ctx, c, c.options.patience, func() (struct{}, error) {
+		return struct{}{}, j.attach(ctx, 0)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("client: attach %s: %w", spec.ID, err)
+	}
+	return j, nil
+}
+
+// endpoint is the daemon at url.
+func (c *Client) endpoint(url string) (*endpoint, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
+	if e := c.endpoints[url]; e != nil {
+		return e, nil
+	}
+	e, err := newEndpoint(url)
+	if err != nil {
+		return nil, err
+	}
+	c.endpoints[url] = e
+	return e, nil
+}
+
+// newBackOff waits 50 ms at first, 2 s at most, give or take half.
+func newBackOff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval, b.Multiplier = 50*time.Millisecond, 2*time.Second, 2
+	return b
+}
+
+// retry repeats f while its error says that this may help, for as long as patience (0: for ever) and ctx last.
+func retry[T any](ctx context.Context, c *Client, patience time.Duration, f func() (T, error)) (T, error) {
+	return backoff.Retry(ctx, func() (T, error) {
+		v, err := f()
+		if err == nil {
+			return v, nil
+		}
+		e := classify(ctx, err)
+		if !e.retry {
+			return v, backoff.Permanent(e)
+		}
+		return v, e
+	}, backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(patience), backoff.WithNotify(func(err error, next time.Duration) {
+		if f := c.options.onRetry; f != nil {
+			f(err, next)
+		}
+	}))
+}

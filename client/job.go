@@ -2,56 +2,280 @@ package client
 
 import (
 	"context"
-	"io"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+const (
+	// callTimeout bounds one try of a call; then the owner is looked for again.
+	callTimeout = 15 * time.Second
+	// maxHops is how many redirects are followed in a row.
+	maxHops = 3
 )
 
 // Job is an attached job.
-type Job struct{}
+type Job struct {
+	client *Client
+	spec   JobSpec
+	// attaching is held by the one caller that looks for the owner.
+	attaching chan struct{}
+
+	mu    sync.Mutex
+	owner *endpoint
+	// generation counts the owners found, so that of many callers who lost one, one looks for the next.
+	generation uint64
+	epoch      uint64
+	attempt    uint64
+	threshold  int
+	inlineCap  int
+	nonce      string
+}
 
 // ID is the job's id.
-func (j *Job) ID() string { panic("not yet") }
+func (j *Job) ID() string { return j.spec.ID }
 
 // Epoch is the newest epoch of the job's ownership that this process has heard of.
-func (j *Job) Epoch() uint64 { panic("not yet") }
+func (j *Job) Epoch() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.epoch
+}
 
 // Attempt is the journal's attempt when the job was last attached; 0: none yet.
-func (j *Job) Attempt() uint64 { panic("not yet") }
-
-// Register announces this process and the subtasks it runs. The session registers again by itself, at the same or another
-// daemon, until a Cancel or Replaced has come or ctx has ended.
-func (j *Job) Register(ctx context.Context, r Registration) (*Session, error) { panic("not yet") }
+func (j *Job) Attempt() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.attempt
+}
 
 // Assignment answers what the attempt's subtasks have to restore, one element per subtask, in the order asked.
 func (j *Job) Assignment(ctx context.Context, attempt uint64, subtasks []Subtask) ([]SubtaskState, error) {
-	panic("not yet")
+	states := make([]SubtaskState, len(subtasks))
+	index := make(map[Subtask]int, len(subtasks))
+	for i, s := range subtasks {
+		states[i].Subtask = s
+		index[s] = i
+	}
+	for page := ""; ; {
+		res, err := call(ctx, j, func(ctx context.Context, e *endpoint) (*ckptdv1.AssignmentResponse, error) {
+			return e.engine.Assignment(ctx, &ckptdv1.AssignmentRequest{
+				JobId: j.spec.ID, Epoch: j.Epoch(), Attempt: attempt, Subtasks: toSubtasks(subtasks), PageToken: page,
+			})
+		})
+		if err != nil {
+			return nil, j.wrap("assignment", err)
+		}
+		for _, s := range res.GetStates() {
+			i, ok := index[fromSubtask(s.GetSubtask())]
+			if !ok {
+				return nil, j.wrap("assignment", fmt.Errorf("%w: state of %v, which was not asked for", ErrInvalid, s.GetSubtask()))
+			}
+			for _, h := range s.GetHandles() {
+				states[i].Handles = append(states[i].Handles, fromHandle(h))
+			}
+		}
+		if page = res.GetNextPageToken(); page == "" {
+			return states, nil
+		}
+	}
 }
 
 // Report tells the owner how subtasks are.
-func (j *Job) Report(ctx context.Context, r Report) error { panic("not yet") }
+func (j *Job) Report(ctx context.Context, r Report) error {
+	_, err := call(ctx, j, func(ctx context.Context, e *endpoint) (*ckptdv1.ReportResponse, error) {
+		return e.engine.Report(ctx, j.report(r))
+	})
+	return j.wrap("report", err)
+}
 
 // Decline says that subtasks could not take part in a checkpoint; the checkpoint is aborted.
-func (j *Job) Decline(ctx context.Context, d Decline) error { panic("not yet") }
+func (j *Job) Decline(ctx context.Context, d Decline) error {
+	req := &ckptdv1.DeclineRequest{
+		JobId: j.spec.ID, Epoch: d.Epoch, Attempt: d.Attempt, CheckpointId: d.Checkpoint, Subtasks: toSubtasks(d.Subtasks),
+		Reason: d.Reason, Cause: d.Cause, RequestId: newID(),
+	}
+	_, err := callAs(ctx, j, d.Epoch, func(ctx context.Context, e *endpoint) (*ckptdv1.DeclineResponse, error) {
+		return e.engine.Decline(ctx, req)
+	})
+	return j.wrap("decline", err)
+}
 
 // NewAttempt ends the given attempt and begins the next, for engines that schedule by themselves. It answers the attempt in
 // the journal: a greater one at once if the given one is not current any more.
 func (j *Job) NewAttempt(ctx context.Context, attempt uint64, reason string) (uint64, error) {
-	panic("not yet")
+	req := &ckptdv1.NewAttemptRequest{JobId: j.spec.ID, Attempt: attempt, Reason: reason, RequestId: newID()}
+	res, err := call(ctx, j, func(ctx context.Context, e *endpoint) (*ckptdv1.NewAttemptResponse, error) {
+		return e.engine.NewAttempt(ctx, req)
+	})
+	return res.GetAttempt(), j.wrap("new attempt", err)
 }
 
-// Snapshot makes the subtasks' part of a checkpoint durable and acknowledges it: asks which files are known, sends the others
-// in parallel, each again from its source if its stream breaks, then acknowledges. Exclusive pieces up to the daemon's inline
-// threshold travel inside the acknowledgement. nil: acknowledged (that the checkpoint is complete is told by Complete).
-func (j *Job) Snapshot(ctx context.Context, s Snapshot) error { panic("not yet") }
-
-// Open reads n bytes of a piece from offset off; n < 0 means to the end. Every byte is checked against its sum before the
-// reader gives it away; ErrCorrupt if it differs. A broken stream is resumed.
-func (j *Job) Open(ctx context.Context, h Handle, off, n int64) (io.ReadCloser, error) {
-	panic("not yet")
+// call asks the job's owner until it answers or refuses, each try with a time-out of its own. f is called with the job's
+// newest epoch known.
+func call[T any](ctx context.Context, j *Job, f func(ctx context.Context, e *endpoint) (T, error)) (T, error) {
+	return callAs(ctx, j, 0, f)
 }
 
-// ReadAll reads a small piece whole, checked.
-func (j *Job) ReadAll(ctx context.Context, h Handle) ([]byte, error) { panic("not yet") }
+// callAs is call for what belongs to one epoch (0: to none): it is not repeated in another.
+func callAs[T any](ctx context.Context, j *Job, epoch uint64, f func(ctx context.Context, e *endpoint) (T, error)) (T, error) {
+	return search(ctx, j, epoch, func(ctx context.Context, e *endpoint) (T, error) {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		return f(ctx, e)
+	})
+}
 
-// Fetch writes a piece to a new file at path, blocks in parallel, each checked against its sum, and the whole. After an error
-// there is no file at path. It does not sync the file: what was fetched can be fetched again.
-func (j *Job) Fetch(ctx context.Context, h Handle, path string) error { panic("not yet") }
+// search calls f with the owner, and with the next owner when that one is lost.
+func search[T any](ctx context.Context, j *Job, epoch uint64, f func(ctx context.Context, e *endpoint) (T, error)) (T, error) {
+	return retry(ctx, j.client, j.client.options.patience, func() (T, error) {
+		for hops := 0; ; hops++ {
+			e, generation := j.current()
+			v, err := f(ctx, e)
+			if err == nil {
+				return v, nil
+			}
+			ce := classify(ctx, err)
+			if errors.Is(ce, ErrStaleEpoch) && epoch == 0 {
+				ce.retry = true
+			}
+			if !ce.retry {
+				return v, ce
+			}
+			if hops < maxHops && j.redirect(generation, ce.notOwner) {
+				continue
+			}
+			if lost := j.attach(ctx, generation); lost != nil {
+				return v, lost
+			}
+			if epoch != 0 && j.Epoch() > epoch {
+				return v, &callError{kind: ErrStaleEpoch, cause: fmt.Errorf("the owner of epoch %d is gone: %w", epoch, ce.cause)}
+			}
+			return v, ce
+		}
+	})
+}
+
+// current is the owner as last heard.
+func (j *Job) current() (*endpoint, uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.owner, j.generation
+}
+
+// redirect follows a daemon's word that the owner is elsewhere, and reports whether there is a daemon to follow it to.
+func (j *Job) redirect(generation uint64, to *ckptdv1.NotOwner) bool {
+	for _, u := range to.GetOwnerUrls() {
+		e, err := j.client.endpoint(u)
+		if err != nil {
+			continue
+		}
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if j.generation != generation {
+			return true
+		}
+		if j.owner == e {
+			return false
+		}
+		j.owner = e
+		j.generation++
+		j.epoch = max(j.epoch, to.GetEpoch())
+		return true
+	}
+	return false
+}
+
+// attach finds the owner that follows the one of the given generation, by asking daemons to take the job.
+func (j *Job) attach(ctx context.Context, generation uint64) error {
+	select {
+	case j.attaching <- struct{}{}:
+		defer func() { <-j.attaching }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	last, now := j.current()
+	if now != generation {
+		return nil // somebody else has found it
+	}
+	candidates := slices.Clone(j.client.urls)
+	if last != nil {
+		// It may be back already: then nobody has to take the job over.
+		candidates = slices.Insert(slices.DeleteFunc(candidates, func(u string) bool { return u == last.url }), 0, last.url)
+	}
+	req := &ckptdv1.AttachJobRequest{
+		JobId: j.spec.ID, Plan: j.spec.Plan, Config: j.spec.Config, Labels: j.spec.Labels, RequestId: newID(),
+	}
+	var errs []error
+	for hops, i := 0, 0; i < len(candidates); i++ {
+		err := j.attachAt(ctx, candidates[i], req)
+		if err == nil {
+			return nil
+		}
+		ce := classify(ctx, err)
+		if !ce.retry {
+			return ce
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", candidates[i], ce))
+		if urls := ce.notOwner.GetOwnerUrls(); len(urls) > 0 && hops < maxHops {
+			hops++
+			candidates = slices.Insert(candidates, i+1, urls...)
+		}
+	}
+	return &callError{retry: true, kind: ErrUnavailable, cause: errors.Join(errs...)}
+}
+
+func (j *Job) attachAt(ctx context.Context, url string, req *ckptdv1.AttachJobRequest) error {
+	e, err := j.client.endpoint(url)
+	if err != nil {
+		return &callError{kind: ErrInvalid, cause: err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	res, err := e.engine.AttachJob(ctx, req)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.owner = e
+	j.generation++
+	j.epoch = max(j.epoch, res.GetEpoch())
+	j.attempt = res.GetAttempt()
+	j.threshold = int(res.GetInlineThreshold())
+	j.inlineCap = int(res.GetInlineCap())
+	return nil
+}
+
+// heard notes the epoch and the attempt of a command.
+func (j *Job) heard(epoch, attempt uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.epoch = max(j.epoch, epoch)
+	j.attempt = max(j.attempt, attempt)
+}
+
+func (j *Job) report(r Report) *ckptdv1.ReportRequest {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return &ckptdv1.ReportRequest{
+		JobId: j.spec.ID, Epoch: j.epoch, Attempt: r.Attempt, Nonce: j.nonce, Kind: reportKinds[r.Kind],
+		Subtasks: toSubtasks(r.Subtasks), Cause: r.Cause, CheckpointId: r.Checkpoint,
+	}
+}
+
+// wrap names operation and job, once.
+func (j *Job) wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("client: %s %s: %w", op, j.spec.ID, err)
+}
+
+// newID makes what is never made twice: request ids, nonces of processes.
+func newID() string { return rand.Text() }

@@ -1,20 +1,294 @@
 package client
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// silence is how long a daemon may say nothing before it counts as lost; it pings each second.
+const silence = 5 * time.Second
 
 // Session is the registration of this process with the job's owner.
-type Session struct{}
+type Session struct {
+	job     *Job
+	reg     Registration
+	attempt atomic.Uint64
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	// alive asks for a sign of life; one waiting is enough.
+	alive chan struct{}
+	// wake says that there is something for Next.
+	wake chan struct{}
+
+	mu sync.Mutex
+	// queue has no bound: a worker that is slow to ask must still answer pings.
+	queue []Command
+	// err is what Next returns once the queue is empty and the session has ended.
+	err error
+}
+
+// Register announces this process and the subtasks it runs. The session registers again by itself, at the same or another
+// daemon, until a Cancel or Replaced has come or ctx has ended.
+func (j *Job) Register(ctx context.Context, r Registration) (*Session, error) {
+	if len(r.Subtasks) == 0 {
+		return nil, j.wrap("register", fmt.Errorf("%w: no subtasks", ErrInvalid))
+	}
+	if r.Nonce == "" {
+		r.Nonce = newID()
+	}
+	if r.Plan == nil {
+		r.Plan = j.spec.Plan
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &Session{job: j, reg: r, cancel: cancel, alive: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+	s.attempt.Store(r.Attempt)
+	c := j.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		cancel()
+		return nil, j.wrap("register", ErrClosed)
+	}
+	c.sessions[s] = struct{}{}
+	j.mu.Lock()
+	j.nonce = r.Nonce
+	j.mu.Unlock()
+	s.running.Go(func() { s.run(ctx) })
+	s.running.Go(func() { s.signLife(ctx) })
+	return s, nil
+}
 
 // Nonce is the process's nonce, as registered.
-func (s *Session) Nonce() string { panic("not yet") }
+func (s *Session) Nonce() string { return s.reg.Nonce }
 
 // Next waits for the next command. Lost daemons, new owners and pings are handled inside. After Cancel it returns
 // ErrJobTerminal, after Replaced ErrReplaced, after Close ErrClosed; an error that is not the context's ends the session.
-func (s *Session) Next(ctx context.Context) (Command, error) { panic("not yet") }
+func (s *Session) Next(ctx context.Context) (Command, error) {
+	for {
+		if c, err := s.take(); c != nil || err != nil {
+			return c, s.job.wrap("session", err)
+		}
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return nil, s.job.wrap("session", context.Cause(ctx))
+		}
+	}
+}
+
+func (s *Session) take() (Command, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 {
+		return nil, s.err
+	}
+	c := s.queue[0]
+	s.queue = s.queue[1:]
+	return c, nil
+}
 
 // SetAttempt says which attempt the process runs from now on: what a registration after a broken connection tells. Call it
 // when you follow a Start, before you report running. 0: none any more.
-func (s *Session) SetAttempt(attempt uint64) { panic("not yet") }
+func (s *Session) SetAttempt(attempt uint64) { s.attempt.Store(attempt) }
 
 // Close ends the session. The daemon takes it for the loss of the process unless the process reported otherwise.
-func (s *Session) Close() error { panic("not yet") }
+func (s *Session) Close() error {
+	s.finish(ErrClosed)
+	s.cancel()
+	s.running.Wait()
+	c := s.job.client
+	c.mu.Lock()
+	delete(c.sessions, s)
+	c.mu.Unlock()
+	return nil
+}
+
+// put hands a command to Next.
+func (s *Session) put(c Command) {
+	s.mu.Lock()
+	s.queue = append(s.queue, c)
+	s.mu.Unlock()
+	s.notify()
+}
+
+// finish ends the session for Next; the first reason counts.
+func (s *Session) finish(err error) {
+	s.mu.Lock()
+	if s.err == nil {
+		s.err = err
+	}
+	s.mu.Unlock()
+	s.notify()
+}
+
+func (s *Session) notify() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps a registration open until the session's end.
+func (s *Session) run(ctx context.Context) {
+	defer s.cancel()
+	wait := newBackOff()
+	for {
+		e, generation := s.job.current()
+		heard, err := s.listen(ctx, e)
+		if heard {
+			wait.Reset()
+		}
+		if s.ended(ctx, err) {
+			return
+		}
+		ce := classify(ctx, err)
+		// A daemon that says where the owner is, or that we should go, is followed at once.
+		if !s.job.redirect(generation, ce.notOwner) {
+			if err := s.job.attach(ctx, generation); err != nil && s.ended(ctx, err) {
+				return
+			}
+		}
+		if !s.pause(ctx, wait, ce) {
+			s.finish(context.Cause(ctx))
+			return
+		}
+	}
+}
+
+// ended says whether err, the end of a registration or of the search for an owner, is the end of the session; then it tells Next.
+func (s *Session) ended(ctx context.Context, err error) bool {
+	ce := classify(ctx, err)
+	switch {
+	case ce.retry || errors.Is(ce, ErrStaleEpoch):
+		return false
+	case errors.Is(ce, ErrJobTerminal):
+		if _, told := errors.AsType[endOfSession](err); !told {
+			s.put(Cancel{Status: ce.refused.GetStatus(), Reason: ce.cause.Error()})
+		}
+	case errors.Is(ce, ErrReplaced):
+		if _, told := errors.AsType[endOfSession](err); !told {
+			s.put(Replaced{})
+		}
+	}
+	s.finish(ce)
+	return true
+}
+
+// endOfSession is the end that a command has told of.
+type endOfSession struct{ error }
+
+func (e endOfSession) Unwrap() error { return e.error }
+
+// errReregister: the daemon lets the job go.
+var errReregister = &callError{retry: true, kind: ErrUnavailable, cause: errors.New("the daemon lets the job go")}
+
+// listen registers with a daemon and queues its commands until the stream ends; heard says that it said something.
+func (s *Session) listen(ctx context.Context, e *endpoint) (heard bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	lost := &callError{retry: true, kind: ErrUnavailable, cause: fmt.Errorf("%s was silent for %v", e.url, silence)}
+	watch := time.AfterFunc(silence, func() { cancel(lost) })
+	defer watch.Stop()
+	stream, err := e.engine.Register(ctx, &ckptdv1.RegisterRequest{
+		JobId: s.job.spec.ID, Subtasks: toSubtasks(s.reg.Subtasks), ExchangeAddress: s.reg.ExchangeAddress,
+		Nonce: s.reg.Nonce, Attempt: s.attempt.Load(), Plan: s.reg.Plan,
+	})
+	if err != nil {
+		return false, silenced(ctx, lost, err)
+	}
+	defer stream.Close()
+	for stream.Receive() {
+		heard = true
+		watch.Reset(silence)
+		if err := s.handle(stream.Msg()); err != nil {
+			return true, err
+		}
+	}
+	err = stream.Err()
+	if err == nil {
+		err = &callError{retry: true, kind: ErrUnavailable, cause: fmt.Errorf("%s ended the stream", e.url)}
+	}
+	return heard, silenced(ctx, lost, err)
+}
+
+// silenced gives the watch's reason in place of the cancellation that it caused.
+func silenced(ctx context.Context, lost *callError, err error) error {
+	if errors.Is(context.Cause(ctx), lost) {
+		return lost
+	}
+	return err
+}
+
+// handle queues a command, or does what the engine need not know; an error ends the stream.
+func (s *Session) handle(m *ckptdv1.RegisterResponse) error {
+	switch m.GetCommand().(type) {
+	case *ckptdv1.RegisterResponse_Ping:
+		select {
+		case s.alive <- struct{}{}:
+		default:
+		}
+		return nil
+	case *ckptdv1.RegisterResponse_Reregister:
+		return errReregister
+	}
+	c := fromCommand(m)
+	if c == nil {
+		return nil // from a newer daemon
+	}
+	if epoch, attempt := epochOf(c); epoch != 0 {
+		s.job.heard(epoch, attempt)
+	}
+	s.put(c)
+	switch c.(type) {
+	case Cancel:
+		return endOfSession{&callError{kind: ErrJobTerminal, cause: errors.New("canceled by the daemon")}}
+	case Replaced:
+		return endOfSession{&callError{kind: ErrReplaced, cause: errors.New("told by the daemon")}}
+	}
+	return nil
+}
+
+// pause waits before the next registration; false: ctx has ended.
+func (s *Session) pause(ctx context.Context, wait *backoff.ExponentialBackOff, why error) bool {
+	d := wait.NextBackOff()
+	if f := s.job.client.options.onRetry; f != nil {
+		f(why, d)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// signLife answers pings. A lost answer is as good as a late one: there is another ping in a second.
+func (s *Session) signLife(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.alive:
+		}
+		req := s.job.report(Report{Attempt: s.attempt.Load()})
+		req.Kind = ckptdv1.ReportRequest_KIND_ALIVE
+		req.Nonce = s.reg.Nonce
+		if s.reg.Records != nil {
+			req.Records = s.reg.Records()
+		}
+		e, _ := s.job.current()
+		try, cancel := context.WithTimeout(ctx, silence)
+		_, _ = e.engine.Report(try, req)
+		cancel()
+	}
+}

@@ -1,0 +1,228 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/data"
+)
+
+// ReadAll reads a small piece whole, checked.
+func (j *Job) ReadAll(ctx context.Context, h Handle) ([]byte, error) {
+	r, err := j.Open(ctx, h, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+// Fetch writes a piece to a new file at path, blocks in parallel, each checked against its sum, and the whole. After an error
+// there is no file at path. It does not sync the file: what was fetched can be fetched again.
+func (j *Job) Fetch(ctx context.Context, h Handle, path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return j.wrap("fetch", err)
+	}
+	err = j.fetch(ctx, h, f)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		_ = os.Remove(path)
+		return j.wrap(fmt.Sprintf("fetch %s of", h.Name), err)
+	}
+	return nil
+}
+
+func (j *Job) fetch(ctx context.Context, h Handle, w io.WriterAt) error {
+	if h.File == nil {
+		_, err := w.WriteAt(h.Inline, 0)
+		return err
+	}
+	if err := checkHandle(h.File); err != nil {
+		return err
+	}
+	spans := spansOf(h.File.GetLength(), j.client.options.parallel)
+	sums := make([]uint32, len(spans))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(j.client.options.parallel)
+	for i, s := range spans {
+		g.Go(func() error {
+			v := newVerifier(h.File, s)
+			err := j.read(gctx, h.File, v, func(p []byte, off uint64) error {
+				_, err := w.WriteAt(p, int64(off))
+				return err
+			})
+			sums[i] = v.whole
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	var whole uint32
+	for i, s := range spans {
+		whole = data.Combine(whole, sums[i], s.end-s.start)
+	}
+	return compareWhole(h.File, whole)
+}
+
+// span is a range of a file: whole blocks, but for the file's end.
+type span struct{ start, end uint64 }
+
+// spansOf cuts a file for parallel streams.
+func spansOf(length uint64, parallel int) []span {
+	blocks := (length + data.BlockSize - 1) / data.BlockSize
+	each := max(1, (blocks+uint64(parallel)-1)/uint64(parallel)) * data.BlockSize
+	var spans []span
+	for at := uint64(0); at < length; at += each {
+		spans = append(spans, span{at, min(length, at+each)})
+	}
+	return spans
+}
+
+// checkHandle refuses a handle whose sums cannot be those of its length.
+func checkHandle(f *File) error {
+	if n := data.BlockCount(f.GetLength()); uint64(len(f.GetBlockCrc32C())) != n {
+		return &callError{kind: ErrCorrupt, cause: fmt.Errorf("handle of %s: %d block sums, want %d", f.GetKey(), len(f.GetBlockCrc32C()), n)}
+	}
+	return nil
+}
+
+func compareWhole(f *File, sum uint32) error {
+	if sum != f.GetCrc32C() {
+		return &callError{kind: ErrCorrupt, cause: fmt.Errorf("%s: CRC32C %08x, want %08x", f.GetKey(), sum, f.GetCrc32C())}
+	}
+	return nil
+}
+
+// verifier checks the blocks of a span as they pass.
+type verifier struct {
+	file *File
+	span span
+	// at is where the next byte belongs; done is the end of the last block that was right.
+	at, done uint64
+	// block is the sum of the block in progress, whole of all before it.
+	block, whole uint32
+}
+
+func newVerifier(f *File, s span) *verifier {
+	return &verifier{file: f, span: s, at: s.start, done: s.start}
+}
+
+// rewind begins the block in progress again.
+func (v *verifier) rewind() { v.at, v.block = v.done, 0 }
+
+// add takes bytes that do not reach beyond the block in progress, and says whether they complete it.
+func (v *verifier) add(p []byte) (complete bool, err error) {
+	v.block = data.CRC32C(v.block, p)
+	v.at += uint64(len(p))
+	if v.at < v.blockEnd() {
+		return false, nil
+	}
+	want := v.file.GetCrc32C()
+	index := v.done / data.BlockSize
+	if blocks := v.file.GetBlockCrc32C(); len(blocks) > 0 {
+		want = blocks[index]
+	}
+	if v.block != want {
+		return false, &callError{kind: ErrCorrupt, cause: fmt.Errorf("%s: block %d has CRC32C %08x, want %08x", v.file.GetKey(), index, v.block, want)}
+	}
+	v.whole = data.Combine(v.whole, v.block, v.at-v.done)
+	v.done, v.block = v.at, 0
+	return true, nil
+}
+
+// blockEnd is where the block in progress ends.
+func (v *verifier) blockEnd() uint64 {
+	return min(v.file.GetLength(), (v.done/data.BlockSize+1)*data.BlockSize)
+}
+
+// read streams what is left of the verifier's span to write, in order; after a broken stream again from the block in
+// progress, so that write may see bytes of one block twice. A wrong block is asked for once more: the wire may have done it.
+func (j *Job) read(ctx context.Context, f *File, v *verifier, write func(p []byte, off uint64) error) error {
+	corrupt := 0
+	for v.done < v.span.end {
+		_, err := search(ctx, j, 0, func(ctx context.Context, e *endpoint) (struct{}, error) {
+			v.rewind()
+			before := v.done
+			err := j.stream(ctx, e, f, v, write)
+			ce := classify(ctx, err)
+			switch {
+			case err == nil:
+			case errors.Is(ce, ErrCorrupt):
+				corrupt++
+				ce.retry = corrupt < corruptTries
+				err = ce
+			case ce.retry && v.done > before:
+				err = nil // it got on: begin a new search, with new patience
+			}
+			return struct{}{}, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errSink is what a consumer of bytes failed with; it is not the daemon's fault.
+type errSink struct{ error }
+
+func (e errSink) Unwrap() error { return e.error }
+
+// stream is one GetState, from where the verifier is to the end of its span.
+func (j *Job) stream(ctx context.Context, e *endpoint, f *File, v *verifier, write func(p []byte, off uint64) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := e.state.GetState(ctx, &ckptdv1.GetStateRequest{
+		JobId: j.spec.ID, File: &File{Key: f.GetKey(), Length: f.GetLength()}, Offset: v.at, Length: v.span.end - v.at,
+	})
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	conn, err := stream.Conn()
+	if err != nil {
+		return err
+	}
+	in := data.In{Direction: data.Get, Write: func(p []byte) error { return deliver(v, p, write) }}
+	for {
+		err := conn.Receive(&in)
+		switch {
+		case in.Err != nil:
+			return in.Err
+		case errors.Is(err, io.EOF) && v.done < v.span.end:
+			return &callError{retry: true, kind: ErrUnavailable, cause: fmt.Errorf("%s: the stream ended at %d of %d", f.GetKey(), v.at, v.span.end)}
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// deliver gives a chunk to write and to the verifier, block by block.
+func deliver(v *verifier, p []byte, write func(p []byte, off uint64) error) error {
+	for len(p) > 0 {
+		if v.at >= v.span.end {
+			return &callError{kind: ErrCorrupt, cause: fmt.Errorf("%s: more bytes than asked for", v.file.GetKey())}
+		}
+		q := p[:min(uint64(len(p)), v.blockEnd()-v.at)]
+		if err := write(q, v.at); err != nil {
+			return &callError{cause: errSink{err}}
+		}
+		if _, err := v.add(q); err != nil {
+			return err
+		}
+		p = p[len(q):]
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/data"
+)
+
+// corruptTries is how often a file is sent when the daemon receives other bytes than were summed. A wire that damages bytes
+// mends; a source that changes does not.
+const corruptTries = 3
+
+// upload is one file to be sent for a checkpoint.
+type upload struct {
+	piece  Piece
+	header *ckptdv1.PutStateHeader
+}
+
+// send makes the file durable and answers its handle. The source is read once for its sum, and then for each try.
+func (j *Job) send(ctx context.Context, u upload) (*File, error) {
+	sums, err := sumOf(ctx, u.piece)
+	if err != nil {
+		return nil, err
+	}
+	u.header.Length, u.header.Crc32C = proto.Uint64(sums.Length()), proto.Uint32(sums.CRC32C())
+	corrupt := 0
+	return search(ctx, j, u.header.GetEpoch(), func(ctx context.Context, e *endpoint) (*File, error) {
+		f, err := put(ctx, e, u)
+		if err == nil {
+			err = compare(f, sums)
+		}
+		if ce := classify(ctx, err); err != nil && errors.Is(ce, ErrCorrupt) {
+			corrupt++
+			ce.retry = corrupt < corruptTries
+			return nil, ce
+		}
+		return f, err
+	})
+}
+
+// put is one try.
+func put(ctx context.Context, e *endpoint, u upload) (*File, error) {
+	src, err := u.piece.Open()
+	if err != nil {
+		return nil, sourceError(u.piece, err)
+	}
+	body, err := data.NewBody(u.header, src, e.chunk)
+	if err != nil {
+		src.Close()
+		return nil, err
+	}
+	header, err := proto.Marshal(u.header)
+	if err != nil {
+		src.Close()
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(data.WithBody(ctx, body))
+	defer cancel()
+	ctx, info := connect.NewClientContext(ctx)
+	info.RequestHeader().Set("Expect", "100-continue")
+	info.RequestHeader().Set(data.HeaderName, connect.EncodeBinaryHeader(header))
+	var file *File
+	stream, err := e.state.PutState(ctx)
+	if err == nil {
+		var res *ckptdv1.PutStateResponse
+		res, err = stream.CloseAndReceive()
+		file = res.GetFile()
+	}
+	// After this nobody reads the source any more: the caller may do with it what it likes.
+	cancel()
+	body.Close()
+	body.Wait()
+	if broken := body.Err(); broken != nil {
+		return nil, sourceError(u.piece, broken)
+	}
+	return file, err
+}
+
+func compare(f *File, sums *data.Sums) error {
+	want := sums.Handle(f.GetKey())
+	if f.GetKey() == "" || !proto.Equal(f, want) {
+		return &callError{kind: ErrCorrupt, cause: fmt.Errorf("the daemon answered %v, sent was %v", f, want)}
+	}
+	return nil
+}
+
+// sumBuffers are for reading sources.
+var sumBuffers = sync.Pool{New: func() any { return new([1 << 20]byte) }}
+
+// sumOf reads a piece's source once.
+func sumOf(ctx context.Context, p Piece) (*data.Sums, error) {
+	src, err := p.Open()
+	if err != nil {
+		return nil, sourceError(p, err)
+	}
+	defer src.Close()
+	buf := sumBuffers.Get().(*[1 << 20]byte)
+	defer sumBuffers.Put(buf)
+	sums := &data.Sums{}
+	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		n, err := src.Read(buf[:])
+		_, _ = sums.Write(buf[:n])
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, sourceError(p, err)
+		}
+	}
+	if sums.Length() != uint64(p.Size) {
+		return nil, sourceError(p, fmt.Errorf("has %d bytes, the piece says %d", sums.Length(), p.Size))
+	}
+	return sums, nil
+}
+
+func sourceError(p Piece, err error) error {
+	return &callError{kind: ErrSource, cause: fmt.Errorf("piece %s: %w", p.Name, err)}
+}
