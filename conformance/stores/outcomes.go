@@ -18,7 +18,7 @@ type mutation struct {
 }
 
 func mutations() []mutation {
-	small, large := []byte("an entry"), random(9, 6<<20)
+	small, large := []byte("an entry"), random(9, 3<<19)
 	creating := func(data []byte, ifAbsent bool) func(context.Context, storage.Store, string) error {
 		return func(ctx context.Context, s storage.Store, key string) error {
 			opts := announced(data)
