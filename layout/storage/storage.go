@@ -114,6 +114,9 @@ type Facts struct {
 	// ListShowsPublished: when a List that started after a Publish returned shows its key as the largest, no larger one existed
 	// when it was created, and the entry is durable: neither a read back nor a second List is needed.
 	ListShowsPublished bool
+	// Settle makes durable what can be read below a prefix: on file systems an object may be seen before the folder that names it
+	// was synced, and nobody may act on what a power cut can take away. Nil: what can be read is durable.
+	Settle func(ctx context.Context, prefix string) error
 	// Notes are sentences for the start-up line and doctor: "ext4", "NFS: mount without attribute caching", …
 	Notes []string
 }
