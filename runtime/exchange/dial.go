@@ -81,7 +81,7 @@ func (l *socketLink) Send(f *Frame) error {
 	err := f.writeTo(l.conn)
 	f.Release()
 	if err != nil {
-		return fmt.Errorf("exchange: channel %v lost: %w", l.channel, err)
+		return lost(l.channel, err)
 	}
 	return nil
 }

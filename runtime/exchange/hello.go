@@ -21,6 +21,13 @@ const (
 // not have.
 var ErrRefused = errors.New("channel refused")
 
+// ErrLost is in the chain when a channel's connection broke: the worker at its other end has ended, or left the attempt.
+var ErrLost = errors.New("channel lost")
+
+func lost(ch Channel, err error) error {
+	return fmt.Errorf("exchange: %v: %w: %w", ch, ErrLost, err)
+}
+
 // Endpoint is a subtask as the exchange names it.
 type Endpoint struct {
 	Task  string `json:"task"`

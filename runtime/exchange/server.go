@@ -135,11 +135,11 @@ func (s *Server) serve(c net.Conn) {
 		return
 	}
 	if err := writeMessage(c, answer{}); err != nil {
-		in.Gate.Fail(fmt.Errorf("exchange: channel %v: %w", h.Channel, err))
+		in.Gate.Fail(lost(h.Channel, err))
 		return
 	}
 	if err := pump(c, in); err != nil {
-		in.Gate.Fail(fmt.Errorf("exchange: channel %v lost: %w", h.Channel, err))
+		in.Gate.Fail(lost(h.Channel, err))
 	}
 }
 

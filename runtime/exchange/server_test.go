@@ -150,14 +150,14 @@ func TestHigherAttemptIsHeld(t *testing.T) {
 		r.l.Send(newFrame(Cancel))
 		next(t, g)
 		r.l.Close()
-		if err := lost(t, g); !strings.Contains(err.Error(), "a/0 -> b/1 lost") {
+		if err := failure(t, g); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), "a/0 -> b/1") {
 			t.Errorf("a connection that ended without End: %v", err)
 		}
 	})
 }
 
-// lost waits until a gate fails.
-func lost(t *testing.T, g *Gate) error {
+// failure waits until a gate fails.
+func failure(t *testing.T, g *Gate) error {
 	for range 1000 {
 		if _, _, err := g.Poll(); err != nil {
 			return err

@@ -89,10 +89,12 @@ func (w *Writer) Broadcast(kind Kind, checkpoint, epoch uint64) error {
 	return nil
 }
 
-// Close gives all channels up.
+// Close gives all channels up, those that were never made (nil) aside. It may be called from any goroutine, and again.
 func (w *Writer) Close() error {
 	for _, l := range w.links {
-		l.Close()
+		if l != nil {
+			l.Close()
+		}
 	}
 	return nil
 }

@@ -1,0 +1,110 @@
+package runtime
+
+import (
+	"fmt"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/runtime/aligner"
+	"github.com/ckptd/ckptd/runtime/exchange"
+)
+
+// letters obeys the commands that have come.
+func (t *task) letters() error {
+	for _, l := range t.mail.take() {
+		var err error
+		switch {
+		case l.trigger > 0:
+			if l.trigger >= t.machine.Current() {
+				t.epoch = l.epoch
+			}
+			err = t.act(t.machine.Trigger(l.trigger))
+		case l.complete > 0:
+			err = t.commit(l.complete)
+		case l.abort > 0:
+			err = t.aborted(l.abort)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// act carries the aligner's actions out, in their order.
+func (t *task) act(actions []aligner.Action) error {
+	var err error
+	for _, a := range actions {
+		switch a.Kind {
+		case aligner.Block:
+			t.gate.Block(a.Channel)
+		case aligner.Unblock:
+			t.gate.Unblock(a.Channel)
+		case aligner.Forward:
+			err = t.broadcast(exchange.Barrier, a.Checkpoint)
+		case aligner.Snapshot:
+			err = t.snapshot(a.Checkpoint)
+		case aligner.Decline:
+			t.around.decline(a.Checkpoint, t.epoch, t.subtasks, a.Reason, "")
+		case aligner.Cancel:
+			err = t.broadcast(exchange.Cancel, a.Checkpoint)
+		case aligner.End:
+			err = t.broadcast(exchange.End, 0)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *task) broadcast(kind exchange.Kind, checkpoint uint64) error {
+	for _, w := range t.outputs {
+		if err := w.Broadcast(kind, checkpoint, t.epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// snapshot is the synchronous part for all operators of the chain. What fails here may have lost records that were taken in, so
+// it ends the attempt.
+func (t *task) snapshot(checkpoint uint64) error {
+	p := part{checkpoint: checkpoint, epoch: t.epoch}
+	for _, o := range t.chain {
+		s, release, err := o.snapshot(checkpoint)
+		p.releases = append(p.releases, release)
+		if err != nil {
+			p.release()
+			return o.failed(fmt.Errorf("snapshot of checkpoint %d: %w", checkpoint, err))
+		}
+		p.snapshots = append(p.snapshots, s)
+		if o.sink != nil {
+			t.around.step(StepAfterPreCommit)
+		}
+	}
+	t.around.send(p)
+	return nil
+}
+
+// commit makes the sink's transactions up to a complete checkpoint visible.
+func (t *task) commit(checkpoint uint64) error {
+	last := t.chain[len(t.chain)-1]
+	if last.sink == nil || checkpoint <= t.committed {
+		return nil
+	}
+	t.around.step(StepBeforeCommit)
+	if err := last.sink.Commit(checkpoint); err != nil {
+		return last.failed(fmt.Errorf("commit of checkpoint %d: %w", checkpoint, err))
+	}
+	t.committed = checkpoint
+	t.around.step(StepAfterCommit)
+	t.around.tell(client.Report{Kind: client.ReportCommitted, Subtasks: []client.Subtask{last.subtask}, Checkpoint: checkpoint})
+	return nil
+}
+
+func (t *task) aborted(checkpoint uint64) error {
+	if sink := t.chain[len(t.chain)-1].sink; sink != nil {
+		sink.Abort(checkpoint)
+	}
+	return t.act(t.machine.Aborted(checkpoint))
+}

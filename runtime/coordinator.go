@@ -1,0 +1,43 @@
+package runtime
+
+import (
+	"context"
+
+	"github.com/ckptd/ckptd/client"
+)
+
+// Coordinator is what a worker needs of the daemons: a job that was attached. The methods are those of client.Job and as safe.
+type Coordinator interface {
+	Epoch() uint64
+	Register(ctx context.Context, r client.Registration) (Session, error)
+	Assignment(ctx context.Context, attempt uint64, subtasks []client.Subtask) ([]client.SubtaskState, error)
+	Fetch(ctx context.Context, h client.Handle, path string) error
+	Snapshot(ctx context.Context, s client.Snapshot) error
+	Decline(ctx context.Context, d client.Decline) error
+	Report(ctx context.Context, r client.Report) error
+}
+
+// Session is a worker's registration, as client.Session.
+type Session interface {
+	Next(ctx context.Context) (client.Command, error)
+	SetAttempt(attempt uint64)
+	Close() error
+}
+
+// Over makes a job of the client the coordinator of a worker.
+func Over(job *client.Job) Coordinator { return attached{job} }
+
+type attached struct{ *client.Job }
+
+func (a attached) Register(ctx context.Context, r client.Registration) (Session, error) {
+	s, err := a.Job.Register(ctx, r)
+	if err != nil {
+		return nil, err // not a nil *client.Session in an interface
+	}
+	return s, nil
+}
+
+var (
+	_ Session     = (*client.Session)(nil)
+	_ Coordinator = attached{}
+)

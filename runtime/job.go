@@ -1,0 +1,198 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/layout/keygroup"
+	"github.com/ckptd/ckptd/runtime/state"
+)
+
+// Job is the graph of a streaming job. It is code: all workers of a job are built from the same, chosen by name.
+type Job struct {
+	Name string
+	// Tasks in the direction of the stream: a task's inputs come before it.
+	Tasks []Task
+}
+
+// Task is a chain of operators that run together, in as many subtasks as Parallelism says.
+type Task struct {
+	Name        string
+	Parallelism int
+	// MaxParallelism is the number of key groups, fixed for the life of the job; 0: keygroup.DefaultMaxParallelism.
+	MaxParallelism int
+	// Inputs are the names of the tasks whose records this one reads, spread over its subtasks by the key group of their keys. A task
+	// that begins with a source has none.
+	Inputs    []string
+	Operators []Operator
+}
+
+// Operator is one step of a chain: exactly one of Source, Process, Keyed and Sink is set. A source is first in its chain, a keyed
+// operator first after the exchange, a sink last. The constructors are called once for each subtask and attempt.
+type Operator struct {
+	// ID is stable over restarts: state is found again by it.
+	ID string
+	// UID is the name that a person gave it; empty: ID.
+	UID string
+
+	Source func(Subtask) (state.Source, error)
+	// Rate bounds the records a second of each subtask of a source; 0: no bound.
+	Rate float64
+
+	Process func(Subtask) (Process, error)
+
+	Keyed func(Subtask) (Keyed, error)
+	// Backend opens the state of a keyed operator.
+	Backend state.Factory
+
+	Sink func(Subtask) (state.Sink, error)
+}
+
+// Subtask says to an operator's constructor which of the parallel instances it makes.
+type Subtask struct {
+	// 0 <= Index < Parallelism.
+	Index, Parallelism int
+	Attempt            uint64
+	// Restored is the checkpoint that the attempt restores; 0: none.
+	Restored uint64
+	// Dir is an empty folder of this subtask and attempt, gone with it.
+	Dir string
+}
+
+// Emit hands a record to the next operator; it may be changed or reused as soon as Emit has returned.
+type Emit func(state.Record) error
+
+// Process handles a record and emits what follows from it. It has no state.
+type Process func(rec state.Record, emit Emit) error
+
+// Keyed handles a record in the light of the state of its key.
+type Keyed func(rec state.Record, value *Value, emit Emit) error
+
+// Value is the state of the key of the record at hand.
+type Value struct {
+	backend state.Backend
+	group   uint16
+	key     []byte
+}
+
+// Get is the value, nil if the key has none. It is valid until the next call and not to be changed.
+func (v *Value) Get() ([]byte, error) { return v.backend.Get(v.group, v.key) }
+
+// Put sets the value.
+func (v *Value) Put(value []byte) error { return v.backend.Put(v.group, v.key, value) }
+
+// Plan is what the daemon has to know of the job.
+func (j *Job) Plan() *client.Plan {
+	p := &client.Plan{}
+	for i := range j.Tasks {
+		t := &j.Tasks[i]
+		for _, o := range t.Operators {
+			uid := o.UID
+			if uid == "" {
+				uid = o.ID
+			}
+			p.Operators = append(p.Operators, &client.Operator{
+				Id: o.ID, Uid: uid, Parallelism: uint32(t.Parallelism), MaxParallelism: uint32(t.maxParallelism()), Triggered: o.Source != nil,
+			})
+		}
+	}
+	return p
+}
+
+// Validate says what is wrong with the graph.
+func (j *Job) Validate() error {
+	ids, seen := map[string]bool{}, map[string]bool{}
+	for i := range j.Tasks {
+		t := &j.Tasks[i]
+		if t.Name == "" || seen[t.Name] {
+			return fmt.Errorf("runtime: job %s: task %d: name %q is empty or taken", j.Name, i, t.Name)
+		}
+		for _, in := range t.Inputs {
+			if !seen[in] {
+				return fmt.Errorf("runtime: job %s: task %s: input %s is not a task before it", j.Name, t.Name, in)
+			}
+		}
+		seen[t.Name] = true
+		if err := t.validate(ids); err != nil {
+			return fmt.Errorf("runtime: job %s: task %s: %w", j.Name, t.Name, err)
+		}
+	}
+	if len(j.Tasks) == 0 {
+		return fmt.Errorf("runtime: job %s: no tasks", j.Name)
+	}
+	return nil
+}
+
+func (t *Task) validate(ids map[string]bool) error {
+	if t.Parallelism < 1 || t.maxParallelism() < t.Parallelism || t.maxParallelism() > keygroup.MaxParallelism {
+		return fmt.Errorf("parallelism %d of at most %d is out of range", t.Parallelism, t.MaxParallelism)
+	}
+	if len(t.Operators) == 0 {
+		return errors.New("no operators")
+	}
+	for i, o := range t.Operators {
+		if o.ID == "" || ids[o.ID] {
+			return fmt.Errorf("operator id %q is empty or taken", o.ID)
+		}
+		ids[o.ID] = true
+		if err := o.validate(i == 0, i == len(t.Operators)-1, len(t.Inputs) > 0); err != nil {
+			return fmt.Errorf("operator %s: %w", o.ID, err)
+		}
+	}
+	return nil
+}
+
+func (o *Operator) validate(first, last, inputs bool) error {
+	kinds := 0
+	for _, set := range []bool{o.Source != nil, o.Process != nil, o.Keyed != nil, o.Sink != nil} {
+		if set {
+			kinds++
+		}
+	}
+	switch {
+	case kinds != 1:
+		return fmt.Errorf("%d of Source, Process, Keyed and Sink are set, not one", kinds)
+	case (o.Source != nil) != (first && !inputs):
+		return errors.New("a task begins with a source or has inputs")
+	case o.Keyed != nil && !first:
+		return errors.New("a keyed operator is the first of its task")
+	case o.Keyed != nil && o.Backend == nil:
+		return errors.New("a keyed operator needs a backend")
+	case o.Sink != nil && !last:
+		return errors.New("a sink is the last of its task")
+	}
+	return nil
+}
+
+func (t *Task) maxParallelism() int {
+	if t.MaxParallelism == 0 {
+		return keygroup.DefaultMaxParallelism(t.Parallelism)
+	}
+	return t.MaxParallelism
+}
+
+// subtasks are the operators' subtasks with one index.
+func (t *Task) subtasks(index int) []client.Subtask {
+	s := make([]client.Subtask, len(t.Operators))
+	for i, o := range t.Operators {
+		s[i] = client.Subtask{Operator: o.ID, Index: uint32(index)}
+	}
+	return s
+}
+
+// slot is who runs the subtasks with an index.
+func slot(index, slots int) int { return index % slots }
+
+// subtasksOf are all subtasks of one slot.
+func (j *Job) subtasksOf(s, slots int) []client.Subtask {
+	var all []client.Subtask
+	for i := range j.Tasks {
+		for index := range j.Tasks[i].Parallelism {
+			if slot(index, slots) == s {
+				all = append(all, j.Tasks[i].subtasks(index)...)
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,46 @@
+package runtime
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// letter is a command to one task.
+type letter struct {
+	// Exactly one is set: a checkpoint to trigger (with its epoch), to commit, or that was aborted.
+	trigger, complete, abort uint64
+	epoch                    uint64
+}
+
+// mailbox holds the commands to a task until its goroutine comes round. It is unbounded: the worker must never wait for a task
+// that waits for its output.
+type mailbox struct {
+	// full is cheap to ask, for the loop over records.
+	full atomic.Bool
+	wake chan struct{}
+
+	mu      sync.Mutex
+	letters []letter
+}
+
+func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
+
+func (m *mailbox) put(l letter) {
+	m.mu.Lock()
+	m.letters = append(m.letters, l)
+	m.full.Store(true)
+	m.mu.Unlock()
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (m *mailbox) take() []letter {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.letters
+	m.letters = nil
+	m.full.Store(false)
+	return l
+}

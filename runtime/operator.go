@@ -1,0 +1,127 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/layout/keygroup"
+	"github.com/ckptd/ckptd/runtime/state"
+)
+
+// The names of the pieces that the runtime itself makes of an operator's state. Those of a keyed operator are its backend's files.
+const (
+	piecePosition     = "position"
+	pieceTransactions = "transactions"
+)
+
+// operator is one operator of a running chain.
+type operator struct {
+	spec    *Operator
+	subtask client.Subtask
+	source  state.Source
+	process Process
+	keyed   Keyed
+	backend state.Backend
+	groups  keygroup.Range
+	sink    state.Sink
+}
+
+// link makes the function that runs the chain from operator i on; out takes what the last one emits.
+func link(chain []*operator, i int, out Emit) Emit {
+	if i == len(chain) {
+		return out
+	}
+	o, next := chain[i], link(chain, i+1, out)
+	switch {
+	case o.source != nil:
+		return next
+	case o.sink != nil:
+		return func(rec state.Record) error { return o.failed(o.sink.Write(rec)) }
+	case o.keyed != nil:
+		return nil // only ever first, and called with the key group: see task.keyedHead
+	default:
+		return func(rec state.Record) error { return o.failed(o.process(rec, next)) }
+	}
+}
+
+// operatorError names the operator in which a record failed.
+type operatorError struct {
+	subtask client.Subtask
+	err     error
+}
+
+func (e *operatorError) Error() string {
+	return fmt.Sprintf("operator %s/%d: %v", e.subtask.Operator, e.subtask.Index, e.err)
+}
+func (e *operatorError) Unwrap() error { return e.err }
+
+// failed names the operator once: an error that comes from further down the chain passes unchanged.
+func (o *operator) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, named := errors.AsType[*operatorError](err); named {
+		return err
+	}
+	return &operatorError{o.subtask, err}
+}
+
+// snapshot is the synchronous part of a checkpoint. release is never nil.
+func (o *operator) snapshot(checkpoint uint64) (s client.SubtaskSnapshot, release func(), err error) {
+	s, release = client.SubtaskSnapshot{Subtask: o.subtask}, func() {}
+	switch {
+	case o.source != nil:
+		s.Pieces = []client.Piece{{Name: piecePosition, Inline: o.source.Position()}}
+	case o.sink != nil:
+		pending, err := o.sink.PreCommit(checkpoint)
+		if err != nil {
+			return s, release, err
+		}
+		if len(pending) > 0 {
+			s.Pieces = []client.Piece{{Name: pieceTransactions, Inline: pending}}
+		}
+	case o.backend != nil:
+		taken, err := o.backend.Snapshot(checkpoint)
+		if err != nil {
+			return s, release, err
+		}
+		release = taken.Release
+		s.Pieces = pieces(taken, o.groups)
+	}
+	return s, release, nil
+}
+
+func pieces(s *state.Snapshot, groups keygroup.Range) []client.Piece {
+	out := make([]client.Piece, len(s.Files))
+	for i, f := range s.Files {
+		scope := client.Exclusive
+		if f.Shared {
+			scope = client.Shared
+		}
+		path := f.Path
+		out[i] = client.Piece{
+			Name: f.Name, InstanceNonce: s.InstanceNonce, Scope: scope, Size: f.Size, RestoredKey: f.RestoredKey,
+			KeyGroups: &client.KeyGroups{Start: uint32(groups.Start), End: uint32(groups.End)},
+			Open:      func() (io.ReadCloser, error) { return os.Open(path) },
+		}
+	}
+	return out
+}
+
+// close gives up what the operator holds.
+func (o *operator) close() error {
+	var errs []error
+	if o.source != nil {
+		errs = append(errs, o.source.Close())
+	}
+	if o.backend != nil {
+		errs = append(errs, o.backend.Close())
+	}
+	if o.sink != nil {
+		errs = append(errs, o.sink.Close())
+	}
+	return errors.Join(errs...)
+}

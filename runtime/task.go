@@ -1,0 +1,279 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/runtime/aligner"
+	"github.com/ckptd/ckptd/runtime/exchange"
+	"github.com/ckptd/ckptd/runtime/state"
+)
+
+const (
+	// idleFlush is how long records may wait in a buffer when nothing follows them, busyFlush when other records do.
+	idleFlush = 2 * time.Millisecond
+	busyFlush = 5 * time.Millisecond
+	// pulseRecords is how many records a source may hand out between two looks at the clock; a power of two.
+	pulseRecords = 128
+)
+
+// task is one subtask of a chain. Its methods are for its own goroutine; what others want of it they put into mail.
+type task struct {
+	spec     *Task
+	index    int
+	subtasks []client.Subtask
+	chain    []*operator
+	// gate is nil for a task that begins with a source.
+	gate    *exchange.Gate
+	outputs []*exchange.Writer
+	// pending are the outputs while they are being connected.
+	pending []pendingOutput
+	machine *aligner.Machine
+	mail    *mailbox
+	around  surroundings
+	// epoch of the newest barrier.
+	epoch     uint64
+	committed uint64
+	flushed   time.Time
+	timer     *time.Timer
+}
+
+// surroundings is what a task needs of its attempt. All functions are safe for concurrent use and do not block.
+type surroundings struct {
+	// send takes over the synchronous part's result.
+	send func(part)
+	// decline tells the coordinator.
+	decline func(checkpoint, epoch uint64, subtasks []client.Subtask, reason, cause string)
+	// tell notes a fact that the coordinator has to know.
+	tell func(client.Report)
+	step func(name string)
+}
+
+func (t *task) name() string { return fmt.Sprintf("%s/%d", t.spec.Name, t.index) }
+
+// run processes records until ctx ends or something fails.
+func (t *task) run(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	t.timer = time.NewTimer(time.Hour)
+	defer t.timer.Stop()
+	t.flushed = time.Now()
+	if t.gate == nil {
+		return t.runSource(ctx)
+	}
+	return t.runInputs(ctx)
+}
+
+// tail is where the chain's last operator emits to.
+func (t *task) tail(rec state.Record) error {
+	for _, w := range t.outputs {
+		if err := w.Write(rec.Key, rec.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *task) runSource(ctx context.Context) error {
+	source, emit := t.chain[0].source, link(t.chain, 0, t.tail)
+	pace := newPacer(t.spec.Operators[0].Rate)
+	var rec state.Record
+	for n := 1; ; n++ {
+		if t.mail.full.Load() {
+			if err := t.letters(); err != nil {
+				return err
+			}
+		}
+		if n%pulseRecords == 0 {
+			if err := t.pulse(ctx); err != nil {
+				return err
+			}
+		}
+		readiness, err := source.Next(&rec)
+		if err != nil {
+			return t.chain[0].failed(err)
+		}
+		switch readiness {
+		case state.Ready:
+			if err := emit(rec); err != nil {
+				return err
+			}
+			if pause := pace.next(); pause > 0 {
+				if err := t.pause(ctx, pause); err != nil {
+					return err
+				}
+			}
+		case state.NotNow:
+			if err := t.pause(ctx, 0); err != nil {
+				return err
+			}
+		case state.End:
+			return t.atEnd(ctx)
+		}
+	}
+}
+
+// atEnd goes on taking part in checkpoints after the input's last record.
+func (t *task) atEnd(ctx context.Context) error {
+	t.around.tell(client.Report{Kind: client.ReportEndOfData, Subtasks: t.subtasks[:1]})
+	for {
+		if err := t.letters(); err != nil {
+			return err
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+		select {
+		case <-t.mail.wake:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// pause sends what waits and serves the mail for at least d.
+func (t *task) pause(ctx context.Context, d time.Duration) error {
+	if err := t.flush(); err != nil {
+		return err
+	}
+	t.timer.Reset(d)
+	for {
+		select {
+		case <-t.timer.C:
+			return nil
+		case <-t.mail.wake:
+			if err := t.letters(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (t *task) runInputs(ctx context.Context) error {
+	head := t.head()
+	for {
+		if t.mail.full.Load() {
+			if err := t.letters(); err != nil {
+				return err
+			}
+		}
+		ch, f, err := t.gate.Poll()
+		if err != nil {
+			return err
+		}
+		if f == nil {
+			if err := t.await(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := t.frame(ch, f, head); err != nil {
+			return err
+		}
+		f.Release()
+		if err := t.pulse(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// head is what the records of the inputs are given to, with their key groups.
+func (t *task) head() func(group uint16, rec state.Record) error {
+	first := t.chain[0]
+	if first.keyed == nil {
+		emit := link(t.chain, 0, t.tail)
+		return func(_ uint16, rec state.Record) error { return emit(rec) }
+	}
+	next := link(t.chain, 1, t.tail)
+	value := &Value{backend: first.backend}
+	return func(group uint16, rec state.Record) error {
+		value.group, value.key = group, rec.Key
+		return first.failed(first.keyed(rec, value, next))
+	}
+}
+
+func (t *task) frame(ch int, f *exchange.Frame, head func(uint16, state.Record) error) error {
+	switch f.Kind {
+	case exchange.Data:
+		for records := f.Records(); records.More(); {
+			group, key, value, err := records.Next()
+			if err != nil {
+				return err
+			}
+			if err := head(group, state.Record{Key: key, Value: value}); err != nil {
+				return err
+			}
+		}
+		return nil
+	case exchange.Barrier:
+		if f.Checkpoint >= t.machine.Current() {
+			t.epoch = f.Epoch
+		}
+		return t.act(t.machine.Barrier(ch, f.Checkpoint))
+	case exchange.Cancel:
+		if f.Checkpoint >= t.machine.Current() {
+			t.epoch = f.Epoch
+		}
+		return t.act(t.machine.CancelMarker(ch, f.Checkpoint))
+	default:
+		return t.act(t.machine.Ended(ch))
+	}
+}
+
+// await waits for frames or mail, and sends what waits in buffers if nothing comes for a moment.
+func (t *task) await(ctx context.Context) error {
+	var flush <-chan time.Time
+	if t.dirty() {
+		t.timer.Reset(idleFlush)
+		flush = t.timer.C
+	}
+	select {
+	case <-t.gate.Wake():
+	case <-t.mail.wake:
+	case <-flush:
+		return t.flush()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// pulse is due now and then while records flow.
+func (t *task) pulse(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	default:
+	}
+	if t.dirty() && time.Since(t.flushed) > busyFlush {
+		return t.flush()
+	}
+	return nil
+}
+
+func (t *task) dirty() bool {
+	for _, w := range t.outputs {
+		if w.Dirty() {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *task) flush() error {
+	for _, w := range t.outputs {
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	t.flushed = time.Now()
+	return nil
+}
