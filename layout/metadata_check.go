@@ -29,7 +29,10 @@ func newMetadataCheck(h Header) (*metadataCheck, error) {
 	if err := ValidateJobID(h.JobID); err != nil {
 		return nil, err
 	}
-	if err := ValidateNonce(h.Nonce); err != nil {
+	if h.Nonce == "" {
+		return nil, errors.New("no nonce")
+	}
+	if err := checkText("nonce", h.Nonce); err != nil {
 		return nil, err
 	}
 	if h.Kind != KindCheckpoint && h.Kind != KindSavepoint {
