@@ -1,0 +1,243 @@
+package layout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// RootFormat is the format of a root that this code makes: of everything in the package comment's drawing.
+const RootFormat = 1
+
+var (
+	// ErrNotRoot: there is no root marker.
+	ErrNotRoot = errors.New("not a root of ckptd")
+	// ErrUnfit: the store does not do what Publish promises, so that two owners could commit side by side.
+	ErrUnfit = errors.New("store is not fit for checkpoints")
+)
+
+// Root is what the root marker says, and how opening the root went.
+type Root struct {
+	// ID is random; two roots never have the same.
+	ID string
+	// Format of the root; LeastReader and LeastWriter are the least formats that a program must know to read, and to write or delete.
+	Format, LeastReader, LeastWriter uint32
+	// Created by this very OpenRoot.
+	Created bool
+	// Probe of Publish; nil after ReadRoot.
+	Probe *Probe
+}
+
+// String is one line for people.
+func (r Root) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "root %s, format %d", r.ID, r.Format)
+	if r.Created {
+		b.WriteString(", new")
+	}
+	if r.Probe != nil {
+		fmt.Fprintf(&b, ", %v", r.Probe)
+	}
+	return b.String()
+}
+
+// OpenRoot opens a root for writing, and makes one of an empty prefix. In this order: what has a marker of a newer format is refused
+// before anything is written (ErrNewerFormat); a prefix that is not empty and has no marker is refused, naming what was found
+// (ErrNotRoot); a store that fails the probe of Publish is refused (ErrUnfit); only then the marker is written. Several processes
+// may open the same prefix at the same time.
+func OpenRoot(ctx context.Context, s storage.Store) (Root, error) {
+	r, err := openRoot(ctx, s)
+	if err != nil {
+		return Root{}, fmt.Errorf("layout: open root: %w", err)
+	}
+	return r, nil
+}
+
+func openRoot(ctx context.Context, s storage.Store) (Root, error) {
+	r, err := readMarker(ctx, s)
+	fresh := errors.Is(err, storage.ErrNotFound)
+	if fresh {
+		r, fresh, err = checkEmpty(ctx, s)
+	}
+	if err != nil {
+		return Root{}, err
+	}
+	if !fresh && r.LeastWriter > RootFormat {
+		return Root{}, fmt.Errorf("needs a ckptd that writes format %d, this one writes %d: %w", r.LeastWriter, RootFormat, ErrNewerFormat)
+	}
+	if err := removeStale(ctx, s, fresh); err != nil {
+		return Root{}, err
+	}
+	probe, err := probePublish(ctx, s)
+	if err != nil {
+		return Root{}, err
+	}
+	if fresh {
+		if r, err = writeMarker(ctx, s); err != nil {
+			return Root{}, err
+		}
+	}
+	r.Probe = &probe
+	return r, nil
+}
+
+// ReadRoot reads the marker and never writes: for tools that look at a bare root.
+func ReadRoot(ctx context.Context, s storage.Store) (Root, error) {
+	r, err := readMarker(ctx, s)
+	if errors.Is(err, storage.ErrNotFound) {
+		if _, _, err = checkEmpty(ctx, s); err == nil {
+			err = fmt.Errorf("%w: nothing is there", ErrNotRoot)
+		}
+	}
+	if err != nil {
+		return Root{}, fmt.Errorf("layout: read root: %w", err)
+	}
+	return r, nil
+}
+
+// checkEmpty refuses content without a marker. If somebody made the root meanwhile, it answers that one, and false.
+func checkEmpty(ctx context.Context, s storage.Store) (Root, bool, error) {
+	const enough = 3
+	var found []string
+	for info, err := range s.List(ctx, "") {
+		if err != nil {
+			return Root{}, false, err
+		}
+		if strings.HasPrefix(info.Key, ProbePrefix) || strings.HasPrefix(info.Key, TempPrefix) {
+			continue
+		}
+		if found = append(found, info.Key); len(found) > enough {
+			break
+		}
+	}
+	if len(found) == 0 {
+		return Root{}, true, nil
+	}
+	r, err := readMarker(ctx, s)
+	if !errors.Is(err, storage.ErrNotFound) {
+		return r, false, err
+	}
+	slices.Sort(found)
+	more := ""
+	if len(found) > enough {
+		found, more = found[:enough], ", …"
+	}
+	return Root{}, false, fmt.Errorf("%w: no %s, but the prefix is not empty: found %s%s", ErrNotRoot, RootMarkerKey, strings.Join(found, ", "), more)
+}
+
+// writeMarker publishes a marker, or learns that another process was faster.
+func writeMarker(ctx context.Context, s storage.Store) (Root, error) {
+	const tries, pause = 10, 100 * time.Millisecond
+	mine := Root{ID: NewNonce(), Format: RootFormat, LeastReader: RootFormat, LeastWriter: RootFormat}
+	for range tries {
+		err := s.Publish(ctx, RootMarkerKey, formatMarker(mine))
+		if err == nil || errors.Is(err, storage.ErrExists) {
+			break
+		}
+		if !errors.Is(err, storage.ErrUnknown) {
+			return Root{}, err
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return Root{}, err
+		}
+	}
+	r, err := readMarker(ctx, s)
+	if err != nil {
+		return Root{}, err
+	}
+	r.Created = r.ID == mine.ID
+	if !r.Created && r.LeastWriter > RootFormat {
+		return Root{}, fmt.Errorf("needs a ckptd that writes format %d, this one writes %d: %w", r.LeastWriter, RootFormat, ErrNewerFormat)
+	}
+	return r, nil
+}
+
+// maxMarker bounds what is read of a marker, in bytes.
+const maxMarker = 4 << 10
+
+func readMarker(ctx context.Context, s storage.Store) (Root, error) {
+	data, err := readAll(ctx, s, RootMarkerKey, maxMarker)
+	if err != nil {
+		return Root{}, err
+	}
+	r, err := parseMarker(data)
+	if err != nil {
+		return Root{}, fmt.Errorf("%s: %w", RootMarkerKey, err)
+	}
+	return r, nil
+}
+
+// readAll reads a small object whole; a larger one is cut off at limit.
+func readAll(ctx context.Context, s storage.Store, key string, limit int64) ([]byte, error) {
+	r, err := s.Open(ctx, key, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(r, limit))
+	return data, errors.Join(err, r.Close())
+}
+
+const (
+	markerTitle = "ckptd root\n"
+	markerSum   = "crc32c "
+)
+
+// formatMarker is the marker's text: a title, a line for each field, and the CRC32C of all that.
+func formatMarker(r Root) []byte {
+	text := fmt.Appendf(nil, "%sformat %d\nleast-reader %d\nleast-writer %d\nid %s\n", markerTitle, r.Format, r.LeastReader, r.LeastWriter, r.ID)
+	return fmt.Appendf(text, "%s%08x\n", markerSum, crc32.Checksum(text, castagnoli))
+}
+
+// parseMarker accepts exactly what formatMarker prints; from newer formats also lines that it does not know.
+func parseMarker(data []byte) (Root, error) {
+	text := string(data)
+	if !strings.HasPrefix(text, markerTitle) {
+		return Root{}, fmt.Errorf("%w: does not begin with %q", ErrCorrupt, strings.TrimSpace(markerTitle))
+	}
+	cut := strings.LastIndex(text, "\n"+markerSum) + 1
+	if want := fmt.Sprintf("%s%08x\n", markerSum, crc32.Checksum(data[:cut], castagnoli)); text[cut:] != want {
+		return Root{}, fmt.Errorf("%w: checksum", ErrCorrupt)
+	}
+	fields := map[string]string{}
+	for line := range strings.Lines(text[len(markerTitle):cut]) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		fields[name] = value
+	}
+	r := Root{ID: fields["id"]}
+	for name, to := range map[string]*uint32{"format": &r.Format, "least-reader": &r.LeastReader, "least-writer": &r.LeastWriter} {
+		v, err := strconv.ParseUint(fields[name], 10, 32)
+		if err != nil || v == 0 {
+			return Root{}, fmt.Errorf("%w: %s %q", ErrCorrupt, name, fields[name])
+		}
+		*to = uint32(v)
+	}
+	if r.LeastReader > RootFormat {
+		return Root{}, fmt.Errorf("needs a ckptd that reads format %d, this one reads %d: %w", r.LeastReader, RootFormat, ErrNewerFormat)
+	}
+	if err := ValidateNonce(r.ID); err != nil {
+		return Root{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if r.Format <= RootFormat && text != string(formatMarker(r)) {
+		return Root{}, fmt.Errorf("%w: not as it is written", ErrCorrupt)
+	}
+	return r, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
