@@ -25,7 +25,7 @@ func TestMetadataWriterRefuses(t *testing.T) {
 		edit func(c *contents)
 	}{
 		{"job id", func(c *contents) { c.Header.JobID = "_a" }},
-		{"nonce", func(c *contents) { c.Header.Nonce = "x" }},
+		{"nonce", func(c *contents) { c.Header.Nonce = "" }},
 		{"kind", func(c *contents) { c.Header.Kind = 3 }},
 		{"checkpoint 0", func(c *contents) { c.Header.Checkpoint = 0 }},
 		{"no job", func(c *contents) { c.Records = c.Records[1:] }},
