@@ -1,0 +1,405 @@
+package stream_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/proto/data"
+	"github.com/ckptd/ckptd/service/stream"
+)
+
+// authorizer lets everything pass but what refuse refuses.
+type authorizer struct {
+	refuse func(stream.Upload) error
+}
+
+func (a authorizer) AuthorizePut(_ context.Context, u stream.Upload) error {
+	if a.refuse == nil {
+		return nil
+	}
+	return a.refuse(u)
+}
+
+// server serves a store over a real socket and is how to reach it.
+type server struct {
+	base string
+	http *http.Client
+	// addr is where it listens.
+	addr string
+}
+
+func serve(t testing.TB, network string, h func() (string, http.Handler)) server {
+	t.Helper()
+	addr := "127.0.0.1:0"
+	if network == "unix" {
+		addr = filepath.Join(t.TempDir(), "s")
+	}
+	l, err := net.Listen(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle(h())
+	srv := &http.Server{Handler: mux, ConnContext: stream.ConnContext}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, l.Addr().String())
+		if err == nil {
+			stream.ConnContext(ctx, c)
+		}
+		return c, err
+	}
+	transport := &http.Transport{DialContext: dial, DisableCompression: true, ExpectContinueTimeout: data.AdmissionWait, MaxIdleConnsPerHost: 64}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		srv.Close()
+		<-done
+	})
+	return server{base: "http://ckptd", http: &http.Client{Transport: transport}, addr: l.Addr().String()}
+}
+
+func newService(t testing.TB, store storage.Store, a stream.Authorizer, o *stream.Options) *stream.Service {
+	t.Helper()
+	s, err := stream.New(store, layout.NewNonce(), a, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// defaultClient is what a generator in any language gives: Connect's own codec, gzip accepted, no headers of ours.
+func (s server) defaultClient(opts ...connect.ClientOption) ckptdv1connect.StateServiceClient {
+	return ckptdv1connect.NewStateServiceClient(s.http, s.base, opts...)
+}
+
+func randomBytes(seed uint64, n int) []byte {
+	p := make([]byte, n)
+	rng := rand.NewChaCha8([32]byte{byte(seed)})
+	_, _ = rng.Read(p)
+	return p
+}
+
+func header(p []byte) *ckptdv1.PutStateHeader {
+	return &ckptdv1.PutStateHeader{
+		JobId: "job", Epoch: 3, Attempt: 1, CheckpointId: 7, Scope: ckptdv1.Scope_SCOPE_SHARED,
+		Length: proto.Uint64(uint64(len(p))), Crc32C: proto.Uint32(data.CRC32C(0, p)),
+	}
+}
+
+// put sends as a default client does.
+func put(ctx context.Context, c ckptdv1connect.StateServiceClient, h *ckptdv1.PutStateHeader, p []byte, chunk int) (*ckptdv1.FileHandle, error) {
+	st, err := c.PutState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = st.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Header{Header: h}})
+	for err == nil && len(p) > 0 {
+		n := min(chunk, len(p))
+		err = st.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Chunk{Chunk: p[:n]}})
+		p = p[n:]
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	res, err := st.CloseAndReceive()
+	return res.GetFile(), err
+}
+
+func get(ctx context.Context, c ckptdv1connect.StateServiceClient, req *ckptdv1.GetStateRequest) ([]byte, error) {
+	st, err := c.GetState(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	var all []byte
+	for st.Receive() {
+		all = append(all, st.Msg().GetChunk()...)
+	}
+	return all, st.Err()
+}
+
+// sendOurs sends as the SDK does.
+func (s server) sendOurs(ctx context.Context, h *ckptdv1.PutStateHeader, src io.ReadCloser, chunk int) (*ckptdv1.FileHandle, error) {
+	body, err := data.NewBody(h, src, chunk)
+	if err != nil {
+		return nil, err
+	}
+	early, err := proto.Marshal(h)
+	if err != nil {
+		return nil, err
+	}
+	ctx, info := connect.NewClientContext(data.WithBody(ctx, body))
+	info.RequestHeader().Set("Expect", "100-continue")
+	info.RequestHeader().Set(data.HeaderName, connect.EncodeBinaryHeader(early))
+	st, err := ckptdv1connect.NewStateServiceClient(data.Doer{Client: s.http}, s.base, data.ClientOptions()).PutState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res, err := st.CloseAndReceive()
+	return res.GetFile(), err
+}
+
+func keys(t testing.TB, store storage.Store) []string {
+	t.Helper()
+	var ks []string
+	for info, err := range store.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ks = append(ks, info.Key)
+	}
+	return ks
+}
+
+// Every client, over every kind of connection, stores and reads the same.
+func TestRoundTrip(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		store := mem.New()
+		s := serve(t, network, newService(t, store, authorizer{}, nil).Handler)
+		clients := map[string]ckptdv1connect.StateServiceClient{
+			"default":   s.defaultClient(),
+			"json":      s.defaultClient(connect.WithProtoJSON()),
+			"gzip":      s.defaultClient(connect.WithSendGzip()),
+			"our codec": s.defaultClient(data.ClientOptions()),
+		}
+		for name, c := range clients {
+			for _, n := range []int{0, 1, 100_000, data.BlockSize, data.BlockSize + 1, 2*data.BlockSize + 77} {
+				if (name == "json" || name == "gzip") && n > 100_000 {
+					continue // slow, and nothing new
+				}
+				t.Run(fmt.Sprintf("%s/%s/%d", network, name, n), func(t *testing.T) {
+					p := randomBytes(uint64(n), n)
+					h := header(p)
+					if n == 1 { // unknown length and sum, for one checkpoint alone
+						h.Length, h.Crc32C, h.Scope = nil, nil, ckptdv1.Scope_SCOPE_EXCLUSIVE
+					}
+					f, err := put(t.Context(), c, h, p, 1<<20)
+					if name == "gzip" {
+						// No compression is offered; a client that compresses all the same is told so.
+						if connect.CodeOf(err) != connect.CodeUnimplemented {
+							t.Fatalf("gzip: %v", err)
+						}
+						return
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					checkStored(t, store, f, h, p)
+					off := n / 3
+					got, err := get(t.Context(), c, &ckptdv1.GetStateRequest{JobId: "job", File: f, Offset: uint64(off)})
+					if err != nil || !bytes.Equal(got, p[off:]) {
+						t.Fatalf("%d bytes from %d: %d bytes, %v", n-off, off, len(got), err)
+					}
+				})
+			}
+		}
+	}
+}
+
+func checkStored(t *testing.T, store storage.Store, f *ckptdv1.FileHandle, h *ckptdv1.PutStateHeader, p []byte) {
+	t.Helper()
+	k := layout.ParseJobKey(f.GetKey())
+	place := layout.PlaceShared
+	if h.GetScope() == ckptdv1.Scope_SCOPE_EXCLUSIVE {
+		place = layout.PlaceExclusive
+	}
+	if k.Place != place || k.File.Epoch != h.GetEpoch() || k.File.Checkpoint != h.GetCheckpointId() {
+		t.Errorf("key %q of %v", f.GetKey(), h)
+	}
+	var sums data.Sums
+	_, _ = sums.Write(p)
+	if want := sums.Handle(f.GetKey()); !proto.Equal(f, want) {
+		t.Errorf("handle %v, want %v", f, want)
+	}
+	r, err := store.Open(t.Context(), "job/"+f.GetKey(), 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, p) {
+		t.Errorf("stored are %d bytes, %v", len(got), err)
+	}
+}
+
+func TestOurClientRoundTrip(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		store := mem.New()
+		s := serve(t, network, newService(t, store, authorizer{}, nil).Handler)
+		p := randomBytes(5, data.BlockSize+12345)
+		h := header(p)
+		f, err := s.sendOurs(t.Context(), h, io.NopCloser(bytes.NewReader(p)), data.ChunkUnix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkStored(t, store, f, h, p)
+	}
+}
+
+// What is refused is refused with its code, and leaves nothing.
+func TestRefusals(t *testing.T) {
+	store := mem.New()
+	closed := connect.NewError(connect.CodeFailedPrecondition, errors.New("checkpoint 8 is not open"))
+	s := serve(t, "tcp", newService(t, store, authorizer{refuse: func(u stream.Upload) error {
+		if u.Checkpoint == 8 {
+			return closed
+		}
+		return nil
+	}}, &stream.Options{MaxFile: 1 << 20}).Handler)
+	p := randomBytes(1, 300_000)
+	cases := []struct {
+		name string
+		edit func(h *ckptdv1.PutStateHeader)
+		code connect.Code
+		// before: known before the body.
+		before bool
+	}{
+		{"not open", func(h *ckptdv1.PutStateHeader) { h.CheckpointId = 8 }, connect.CodeFailedPrecondition, true},
+		{"path as job", func(h *ckptdv1.PutStateHeader) { h.JobId = "../x" }, connect.CodeInvalidArgument, true},
+		{"no job", func(h *ckptdv1.PutStateHeader) { h.JobId = "" }, connect.CodeInvalidArgument, true},
+		{"no scope", func(h *ckptdv1.PutStateHeader) { h.Scope = 0 }, connect.CodeInvalidArgument, true},
+		{"no epoch", func(h *ckptdv1.PutStateHeader) { h.Epoch = 0 }, connect.CodeInvalidArgument, true},
+		{"no checkpoint", func(h *ckptdv1.PutStateHeader) { h.CheckpointId = 0 }, connect.CodeInvalidArgument, true},
+		{"too long", func(h *ckptdv1.PutStateHeader) { h.Length = proto.Uint64(1<<20 + 1) }, connect.CodeInvalidArgument, true},
+		{"announced more", func(h *ckptdv1.PutStateHeader) { *h.Length++ }, connect.CodeDataLoss, false},
+		{"announced less", func(h *ckptdv1.PutStateHeader) { *h.Length-- }, connect.CodeDataLoss, false},
+		{"another sum", func(h *ckptdv1.PutStateHeader) { *h.Crc32C ^= 1 }, connect.CodeDataLoss, false},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			h := header(p)
+			c.edit(h)
+			if _, err := put(t.Context(), s.defaultClient(), h, p, 1<<16); connect.CodeOf(err) != c.code {
+				t.Errorf("default client: %v, want %v", err, c.code)
+			}
+			src := &countingReader{r: bytes.NewReader(p)}
+			if _, err := s.sendOurs(t.Context(), h, src, 1<<16); connect.CodeOf(err) != c.code {
+				t.Errorf("our client: %v, want %v", err, c.code)
+			}
+			if c.before && src.n > 0 {
+				t.Errorf("%d bytes were read for a refusal", src.n)
+			}
+			if ks := keys(t, store); len(ks) > 0 {
+				t.Errorf("left: %v", ks)
+			}
+		})
+	}
+}
+
+type countingReader struct {
+	r io.Reader
+	n int
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += n
+	return n, err
+}
+
+func (c *countingReader) Close() error { return nil }
+
+// A default client that sends far more than any buffer still hears why it was refused.
+func TestRefusalOfALongBody(t *testing.T) {
+	store := mem.New()
+	s := serve(t, "tcp", newService(t, store, authorizer{refuse: func(stream.Upload) error {
+		return connect.NewError(connect.CodeFailedPrecondition, errors.New("no"))
+	}}, nil).Handler)
+	p := make([]byte, 1<<20)
+	for range 5 {
+		h := header(bytes.Repeat(p, 40))
+		if _, err := put(t.Context(), s.defaultClient(), h, bytes.Repeat(p, 40), 1<<20); connect.CodeOf(err) != connect.CodeFailedPrecondition {
+			t.Fatalf("got %v", err)
+		}
+	}
+}
+
+func TestProtocolErrors(t *testing.T) {
+	store := mem.New()
+	s := serve(t, "tcp", newService(t, store, authorizer{}, nil).Handler)
+	c := s.defaultClient()
+	st, err := c.PutState(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.CloseAndReceive(); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("no header: %v", err)
+	}
+	p := randomBytes(1, 2*data.MaxChunk)
+	if _, err := put(t.Context(), c, header(p), p, data.MaxChunk+1); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("chunk too large: %v", err)
+	}
+	if _, err := put(t.Context(), c, header(p), p, len(p)); connect.CodeOf(err) != connect.CodeResourceExhausted {
+		t.Errorf("message too large: %v", err)
+	}
+	if st, err = c.PutState(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_ = st.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Header{Header: header(p)}})
+	}
+	if _, err := st.CloseAndReceive(); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("second header: %v", err)
+	}
+	if ks := keys(t, store); len(ks) > 0 {
+		t.Errorf("left: %v", ks)
+	}
+}
+
+// Keys are never paths: nothing but a state file of the job named is readable.
+func TestGetRefusesEverythingButStateFiles(t *testing.T) {
+	store := mem.New()
+	s := serve(t, "tcp", newService(t, store, authorizer{}, nil).Handler)
+	p := randomBytes(1, 10)
+	f, err := put(t.Context(), s.defaultClient(), header(p), p, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{layout.SlotKey("job", 1), layout.MetadataKey("job", 7), "_ckptd"} {
+		if err := store.Publish(t.Context(), key, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bad := []string{
+		"", ".", "/", "_journal/" + layout.SlotName(1), "chk-7/_metadata", "../_ckptd", "shared/../../_ckptd", "shared/x",
+		"job/" + f.GetKey(), "/" + f.GetKey(), f.GetKey() + "/", strings.ToUpper(f.GetKey()), "shared//" + strings.TrimPrefix(f.GetKey(), "shared/"),
+	}
+	for _, key := range bad {
+		_, err := get(t.Context(), s.defaultClient(), &ckptdv1.GetStateRequest{JobId: "job", File: &ckptdv1.FileHandle{Key: key, Length: 10}})
+		if connect.CodeOf(err) != connect.CodeInvalidArgument {
+			t.Errorf("key %q: %v", key, err)
+		}
+	}
+	requests := map[string]struct {
+		req  *ckptdv1.GetStateRequest
+		code connect.Code
+	}{
+		"other job":       {&ckptdv1.GetStateRequest{JobId: "other", File: f}, connect.CodeNotFound},
+		"job is a path":   {&ckptdv1.GetStateRequest{JobId: "x/../job", File: f}, connect.CodeInvalidArgument},
+		"beyond the end":  {&ckptdv1.GetStateRequest{JobId: "job", File: f, Offset: 5, Length: 6}, connect.CodeInvalidArgument},
+		"far beyond":      {&ckptdv1.GetStateRequest{JobId: "job", File: f, Offset: 1 << 63, Length: 1 << 63}, connect.CodeInvalidArgument},
+		"file is shorter": {&ckptdv1.GetStateRequest{JobId: "job", File: &ckptdv1.FileHandle{Key: f.GetKey(), Length: 11}}, connect.CodeDataLoss},
+	}
+	for name, r := range requests {
+		if _, err := get(t.Context(), s.defaultClient(), r.req); connect.CodeOf(err) != r.code {
+			t.Errorf("%s: %v, want %v", name, err, r.code)
+		}
+	}
+}
