@@ -29,9 +29,8 @@ func withoutUnnamed() *system {
 	return sys
 }
 
-func TestStore(t *testing.T)        { conform(t, realSystem) }
-func TestStoreNamed(t *testing.T)   { conform(t, withoutUnnamed) }
-func TestStoreNoBirth(t *testing.T) { conform(t, withoutBirth) }
+func TestStore(t *testing.T)      { conform(t, realSystem) }
+func TestStoreNamed(t *testing.T) { conform(t, withoutUnnamed) }
 
 // withoutBirth is a file system that does not tell when a folder was made.
 func withoutBirth() *system {

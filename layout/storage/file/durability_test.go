@@ -1,0 +1,380 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// A trace is the calls that matter for durability, in order, with paths relative to the root ("." is the root).
+type trace struct {
+	mu    sync.Mutex
+	root  string
+	calls []string
+}
+
+func (tr *trace) add(call, path string) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if rel, err := filepath.Rel(tr.root, path); err == nil {
+		path = rel
+	}
+	tr.calls = append(tr.calls, call+" "+path)
+}
+
+// take gives the calls since the last take.
+func (tr *trace) take() []string {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	calls := tr.calls
+	tr.calls = nil
+	return calls
+}
+
+// traced opens a root and writes down what is called after that.
+func traced(t *testing.T, root string, sys *system) (storage.Store, *trace) {
+	t.Helper()
+	opened := openAt(t, root, sys)
+	if err := opened.Store.(*store).probe(); err != nil {
+		t.Fatal(err)
+	}
+	tr := &trace{root: opened.Store.(*store).root}
+	real := *sys
+	sys.sync = func(f *os.File) error {
+		tr.calls = append(tr.calls, "sync file")
+		return real.sync(f)
+	}
+	sys.syncDir = func(f *os.File) error {
+		tr.add("sync", f.Name())
+		return real.syncDir(f)
+	}
+	sys.link = func(f *os.File, path string, dir *os.File, name string) error {
+		tr.add("link", filepath.Join(dir.Name(), name))
+		return real.link(f, path, dir, name)
+	}
+	return opened.Store, tr
+}
+
+func wantCalls(t *testing.T, tr *trace, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, tr.take()); diff != "" {
+		t.Errorf("calls, -want +got:\n%s", diff)
+	}
+}
+
+func publish(t *testing.T, s storage.Store, key string) {
+	t.Helper()
+	if err := s.Publish(t.Context(), key, []byte("of "+key)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func listed(t *testing.T, s storage.Store, prefix string) []string {
+	t.Helper()
+	var keys []string
+	for info, err := range s.List(t.Context(), prefix) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, info.Key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// A folder counts as durable only once this process has synced the one above it, up to the root; then never again, until it
+// is another folder.
+func TestFoldersAreSyncedOnceByEachProcess(t *testing.T) {
+	root := t.TempDir()
+	s, tr := traced(t, root, realSystem())
+	publish(t, s, "job/_journal/1")
+	wantCalls(t, tr, "sync file", "link job/_journal/1", "sync .", "sync job", "sync job/_journal")
+	publish(t, s, "job/_journal/2")
+	wantCalls(t, tr, "sync file", "link job/_journal/2", "sync job/_journal")
+	publish(t, s, "job/shared/f")
+	wantCalls(t, tr, "sync file", "link job/shared/f", "sync job", "sync job/shared")
+	publish(t, s, "top")
+	wantCalls(t, tr, "sync file", "link top", "sync .")
+
+	other, otherTrace := traced(t, root, realSystem())
+	publish(t, other, "job/_journal/3")
+	wantCalls(t, otherTrace, "sync file", "link job/_journal/3", "sync .", "sync job", "sync job/_journal")
+
+	// The other process empties the folder and makes a new one of the same name: what this process synced is not that one.
+	if errs := other.Delete(t.Context(), []string{"job/shared/f"}); errs != nil {
+		t.Fatal(errs)
+	}
+	publish(t, other, "job/shared/g")
+	publish(t, s, "job/shared/h")
+	wantCalls(t, tr, "sync file", "link job/shared/h", "sync job", "sync job/shared")
+}
+
+// Where folders have no time of birth, nothing is concluded from earlier syncs.
+func TestFoldersWithoutBirthAreSyncedEachTime(t *testing.T) {
+	s, tr := traced(t, t.TempDir(), withoutBirth())
+	publish(t, s, "job/_journal/1")
+	wantCalls(t, tr, "sync file", "link job/_journal/1", "sync .", "sync job", "sync job/_journal")
+	publish(t, s, "job/_journal/2")
+	wantCalls(t, tr, "sync file", "link job/_journal/2", "sync .", "sync job", "sync job/_journal")
+}
+
+// Opening makes a new root itself durable, too.
+func TestOpenSyncsTheFoldersAboveTheRoot(t *testing.T) {
+	base, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys := realSystem()
+	var synced []string
+	sys.syncDir = func(f *os.File) error {
+		synced = append(synced, f.Name())
+		return f.Sync()
+	}
+	openAt(t, filepath.Join(base, "a", "b"), sys)
+	for _, path := range []string{filepath.Join(base, "a"), base, filepath.Dir(base)} {
+		if !slices.Contains(synced, path) {
+			t.Errorf("%s was not synced, only %v", path, synced)
+		}
+	}
+}
+
+// A list shows what another process has linked but perhaps not synced only after a sync of its own; what this process
+// published, or has shown before, needs none.
+func TestListShowsNothingThatIsNotDurable(t *testing.T) {
+	root := t.TempDir()
+	s, tr := traced(t, root, realSystem())
+	publish(t, s, "job/_journal/1")
+	tr.take()
+	listed(t, s, "job/_journal/")
+	wantCalls(t, tr)
+
+	other, otherTrace := traced(t, root, realSystem())
+	listed(t, other, "job/_journal/")
+	wantCalls(t, otherTrace, "sync .", "sync job", "sync job/_journal")
+	listed(t, other, "job/_journal/")
+	wantCalls(t, otherTrace)
+	publish(t, s, "job/_journal/2")
+	listed(t, other, "job/_journal/")
+	wantCalls(t, otherTrace, "sync job/_journal")
+	publish(t, other, "job/_journal/3")
+	otherTrace.take()
+	listed(t, other, "job/_journal/")
+	wantCalls(t, otherTrace)
+	if errs := other.Delete(t.Context(), []string{"job/_journal/1"}); errs != nil {
+		t.Fatal(errs)
+	}
+	publish(t, s, "job/_journal/1") // a late duplicate of a trimmed slot
+	listed(t, other, "job/_journal/")
+	wantCalls(t, otherTrace, "sync job/_journal")
+}
+
+// Who is told that an object exists may rely on it.
+func TestExistsMeansDurable(t *testing.T) {
+	root := t.TempDir()
+	s, _ := traced(t, root, realSystem())
+	publish(t, s, "job/_journal/1")
+	other, tr := traced(t, root, realSystem())
+	if err := other.Publish(t.Context(), "job/_journal/1", nil); !errors.Is(err, storage.ErrExists) {
+		t.Fatal(err)
+	}
+	wantCalls(t, tr, "sync file", "link job/_journal/1", "sync .", "sync job", "sync job/_journal")
+}
+
+// Callers that wait for the same folder share one sync.
+func TestWaitingCallersShareOneSync(t *testing.T) {
+	const writers = 32
+	sys := realSystem()
+	s := openAt(t, t.TempDir(), sys).Store
+	publish(t, s, "job/_journal/0")
+	var linked, syncs atomic.Int64
+	real := *sys
+	sys.link = func(f *os.File, path string, dir *os.File, name string) error {
+		defer linked.Add(1)
+		return real.link(f, path, dir, name)
+	}
+	sys.syncDir = func(f *os.File) error {
+		if syncs.Add(1) == 1 {
+			for linked.Load() < writers {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(20 * time.Millisecond) // the others are now asking for a sync that begins after their link
+		}
+		return real.syncDir(f)
+	}
+	var wg sync.WaitGroup
+	for i := range writers {
+		wg.Go(func() { publish(t, s, fmt.Sprintf("job/_journal/%d", i+1)) })
+	}
+	wg.Wait()
+	if n := syncs.Load(); n < 2 || n > 4 {
+		t.Errorf("%d syncs of the folder for %d callers, want 2: the first one's, and one for all who came meanwhile", n, writers)
+	}
+	d := s.(*store).dirs
+	if len(d.groups) != 0 {
+		t.Errorf("%d groups left", len(d.groups))
+	}
+}
+
+// A file whose sync failed is abandoned: not tried again, not linked, not done.
+func TestFailedSyncAbandonsTheFile(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		sys := realSystem()
+		if named {
+			sys = withoutUnnamed()
+		}
+		root := t.TempDir()
+		s, tr := traced(t, root, sys)
+		syncs := 0
+		sys.sync = func(*os.File) error { syncs++; return unix.EIO }
+		err := s.Publish(t.Context(), "job/_journal/1", []byte("x"))
+		if err == nil || errors.Is(err, storage.ErrUnknown) || !errors.Is(err, unix.EIO) || syncs != 1 {
+			t.Errorf("after %d syncs: %v", syncs, err)
+		}
+		wantCalls(t, tr)
+		if keys := listed(t, s, ""); keys != nil {
+			t.Errorf("left behind: %v", keys)
+		}
+		left, _ := filepath.Glob(filepath.Join(root, "*", "_tmp", "*"))
+		if len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+}
+
+// A folder whose sync failed is lost for this process: the outcome is unknown, and nothing in it is believed or tried any more.
+// Other folders, and other processes, go on.
+func TestFailedSyncAbandonsTheFolder(t *testing.T) {
+	root := t.TempDir()
+	sys := realSystem()
+	s, tr := traced(t, root, sys)
+	publish(t, s, "job/_journal/1")
+	publish(t, s, "other/_journal/1")
+	syncDir := sys.syncDir
+	failed := 0
+	sys.syncDir = func(f *os.File) error {
+		if strings.HasSuffix(f.Name(), "/job/_journal") && failed == 0 {
+			failed++
+			return unix.EIO
+		}
+		return syncDir(f)
+	}
+	err := s.Publish(t.Context(), "job/_journal/2", []byte("x"))
+	if !errors.Is(err, storage.ErrUnknown) || !errors.Is(err, storage.ErrAbandoned) || !errors.Is(err, unix.EIO) {
+		t.Fatalf("publish with a failed sync of the folder: %v", err)
+	}
+	tr.take()
+	for _, key := range []string{"job/_journal/2", "job/_journal/3"} {
+		err := s.Publish(t.Context(), key, []byte("x"))
+		if !errors.Is(err, storage.ErrAbandoned) || errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrExists) {
+			t.Errorf("publish into an abandoned folder: %v", err)
+		}
+	}
+	for _, err := range s.List(t.Context(), "job/_journal/") {
+		if !errors.Is(err, storage.ErrAbandoned) {
+			t.Errorf("list of an abandoned folder: %v", err)
+		}
+	}
+	wantCalls(t, tr)
+	publish(t, s, "other/_journal/2")
+	fresh := openAt(t, root, realSystem()).Store
+	publish(t, fresh, "job/_journal/3")
+}
+
+// A link that reported an error but happened is found out by the file's own count of links.
+func TestLinkThatHappenedAllTheSame(t *testing.T) {
+	for _, sys := range []*system{realSystem(), withoutUnnamed()} {
+		s, _ := traced(t, t.TempDir(), sys)
+		link := sys.link
+		sys.link = func(f *os.File, path string, dir *os.File, name string) error {
+			if err := link(f, path, dir, name); err != nil {
+				return err
+			}
+			return unix.EEXIST // as NFS says when it repeats a request whose reply was lost
+		}
+		publish(t, s, "job/_journal/1")
+	}
+}
+
+// Errors of the system after which nothing happens any more are "not done"; others of a link or unlink are unknown.
+func TestWhichErrorsAreUnknown(t *testing.T) {
+	for _, c := range []struct {
+		errno   unix.Errno
+		unknown bool
+		text    string
+	}{
+		{unix.ENOSPC, false, "no space left"},
+		{unix.EDQUOT, false, "quota"},
+		{unix.EROFS, false, "read-only file system"},
+		{unix.EPERM, false, "no hard links here"},
+		{unix.EMLINK, false, "no hard links here"},
+		{unix.EIO, true, "input/output error"},
+		{unix.ESTALE, true, "stale"},
+		{unix.ETIMEDOUT, true, "timed out"},
+	} {
+		sys := realSystem()
+		s, _ := traced(t, t.TempDir(), sys)
+		publish(t, s, "job/chk-1/g")
+		sys.link = func(*os.File, string, *os.File, string) error { return c.errno }
+		err := s.Publish(t.Context(), "job/chk-1/f", nil)
+		if errors.Is(err, storage.ErrUnknown) != c.unknown || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("link with %v: %v", c.errno, err)
+		}
+		sys.unlink = func(string) error { return c.errno }
+		errs := s.Delete(t.Context(), []string{"job/chk-1/g"})
+		if len(errs) != 1 || c.errno != unix.EMLINK && errors.Is(errs[0], storage.ErrUnknown) != c.unknown {
+			t.Errorf("unlink with %v: %v", c.errno, errs)
+		}
+	}
+}
+
+// A disk that is full while bytes are written, or while they are synced: not done, nothing left, and it goes on once there is space.
+func TestFullDisk(t *testing.T) {
+	sys := realSystem()
+	root := t.TempDir()
+	s, _ := traced(t, root, sys)
+	real := *sys
+	sys.write = func(f *os.File, p []byte) (int, error) {
+		n, _ := f.Write(p[:len(p)/2])
+		return n, unix.ENOSPC
+	}
+	full := func() {
+		t.Helper()
+		w, err := s.Create(t.Context(), "job/shared/f", storage.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.Write(make([]byte, 1<<20))
+		if err == nil {
+			err = w.Commit()
+		} else if again := w.Commit(); !errors.Is(again, unix.ENOSPC) {
+			t.Errorf("commit after a failed write: %v", again)
+		}
+		if !errors.Is(err, unix.ENOSPC) || errors.Is(err, storage.ErrUnknown) {
+			t.Errorf("full disk: %v", err)
+		}
+		if keys := listed(t, s, ""); keys != nil {
+			t.Errorf("left behind: %v", keys)
+		}
+		if _, err := os.Stat(filepath.Join(root, "job")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("an empty folder is left behind")
+		}
+	}
+	full()
+	sys.write = real.write
+	sys.sync = func(*os.File) error { return unix.ENOSPC }
+	full()
+	sys.sync = real.sync
+	publish(t, s, "job/shared/f")
+}

@@ -1,0 +1,259 @@
+package file
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// everything lists all paths below dir, folders and temporaries too.
+func everything(t *testing.T, dir string) []string {
+	t.Helper()
+	var paths []string
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		rel, _ := filepath.Rel(dir, path)
+		paths = append(paths, rel)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+func TestRefusesWithoutHardLinks(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		sys := realSystem()
+		if named {
+			sys = withoutUnnamed()
+		}
+		sys.link = func(*os.File, string, *os.File, string) error { return unix.EPERM }
+		root := t.TempDir()
+		_, err := open(t.Context(), root, nil, sys)
+		if err == nil || !strings.Contains(err.Error(), "has no hard links") {
+			t.Errorf("an empty root without hard links: %v", err)
+		}
+		if left := everything(t, root); len(left) != 1 {
+			t.Errorf("left behind: %v", left)
+		}
+		// A root that holds something is not written to before the first mutation, which refuses then.
+		if err := os.WriteFile(filepath.Join(root, "foreign"), nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		s := openAt(t, root, sys).Store
+		err = s.Publish(t.Context(), "a/b", nil)
+		if err == nil || errors.Is(err, storage.ErrUnknown) || !strings.Contains(err.Error(), "has no hard links") {
+			t.Errorf("a publish without hard links: %v", err)
+		}
+	}
+}
+
+func TestRefusesWithoutSyncOfFolders(t *testing.T) {
+	sys := realSystem()
+	sys.syncDir = func(*os.File) error { return unix.EINVAL }
+	_, err := open(t.Context(), t.TempDir(), nil, sys)
+	if err == nil || !strings.Contains(err.Error(), "folders cannot be synced") {
+		t.Errorf("a root whose folders cannot be synced: %v", err)
+	}
+}
+
+// Opening what may be somebody else's writes nothing; reading it neither.
+func TestOpenWritesNothingIntoForeignRoots(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "a", "chk-1"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "a", "chk-1", "_metadata"), []byte("x"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	sys := realSystem()
+	sys.openUnnamed = func(dir string) (*os.File, error) { t.Errorf("a file in %s", dir); return nil, errUnnamed }
+	sys.createTemp = func(path string) (*os.File, error) { t.Errorf("file %s", path); return nil, errUnnamed }
+	sys.mkdir = func(path string) error { t.Errorf("folder %s", path); return unix.EPERM }
+	sys.rmdir, sys.unlink = sys.mkdir, sys.mkdir
+	s := openAt(t, root, sys).Store
+	if got := listed(t, s, ""); !slices.Equal(got, []string{"a/chk-1/_metadata"}) {
+		t.Errorf("List = %v", got)
+	}
+}
+
+func TestReadOnly(t *testing.T) {
+	root := t.TempDir()
+	publish(t, openAt(t, root, realSystem()).Store, "a/f")
+	sys := realSystem()
+	sys.syncDir = func(f *os.File) error { t.Errorf("sync of %s", f.Name()); return nil }
+	opened, err := open(t.Context(), root, &Options{ReadOnly: true}, sys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := opened.Store
+	before := everything(t, root)
+	if got := listed(t, s, ""); !slices.Equal(got, []string{"a/f"}) {
+		t.Errorf("List = %v", got)
+	}
+	if err := s.Publish(t.Context(), "a/g", nil); err == nil {
+		t.Error("published into a store for reading")
+	}
+	if _, err := s.Create(t.Context(), "a/g", storage.CreateOptions{}); err == nil {
+		t.Error("created in a store for reading")
+	}
+	if errs := s.Delete(t.Context(), []string{"a/f"}); len(errs) != 1 {
+		t.Error("deleted in a store for reading")
+	}
+	if _, err := s.AbortUnfinished(t.Context(), "", func(string) bool { return true }); err == nil {
+		t.Error("aborted in a store for reading")
+	}
+	if after := everything(t, root); !slices.Equal(before, after) {
+		t.Errorf("changed: %v, before %v", after, before)
+	}
+	if _, err := Open(t.Context(), filepath.Join(root, "absent"), &Options{ReadOnly: true}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an absent root for reading: %v", err)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for dir, text := range map[string]string{"": "no folder", plain: "not a", filepath.Join(plain, "below"): "not a"} {
+		if _, err := Open(t.Context(), dir, nil); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("Open(%q): %v", dir, err)
+		}
+	}
+}
+
+func TestFacts(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "with space")
+	opened, err := Open(t.Context(), root, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := opened.Facts; !strings.HasPrefix(f.Location, "file:///") || !strings.HasSuffix(f.Location, "/with%20space") || len(f.Notes) == 0 {
+		t.Errorf("facts %+v", f)
+	}
+	if kind, network := kindOf(unix.NFS_SUPER_MAGIC); kind != "NFS" || !network {
+		t.Errorf("NFS is taken for %s", kind)
+	}
+	if kind, network := kindOf(unix.EXT4_SUPER_MAGIC); kind != "ext4" || network {
+		t.Errorf("ext4 is taken for %s", kind)
+	}
+	named := openAt(t, t.TempDir(), withoutUnnamed())
+	if !strings.Contains(strings.Join(named.Facts.Notes, "\n"), "_tmp/") {
+		t.Errorf("the notes do not tell that temporaries have names: %v", named.Facts.Notes)
+	}
+}
+
+// What a killed process left below _tmp names its target, is never listed, and goes when its target is dead.
+func TestAbortUnfinishedFindsWhatAKilledProcessLeft(t *testing.T) {
+	root := t.TempDir()
+	killed := openAt(t, root, withoutUnnamed()).Store
+	targets := []string{"job/shared/a~b%c", "job/chk-7/_metadata", "job/_journal/1", "other/chk-1/f", "_ckptd"}
+	for _, key := range targets {
+		w, err := killed.Create(t.Context(), key, storage.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte("half")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "job", "_tmp", "not ours"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s := openAt(t, root, realSystem()).Store
+	if keys := listed(t, s, ""); keys != nil {
+		t.Errorf("List shows %v", keys)
+	}
+	abort := func(prefix string, want int, wantAsked ...string) {
+		t.Helper()
+		var asked []string
+		n, err := s.AbortUnfinished(t.Context(), prefix, func(key string) bool {
+			asked = append(asked, key)
+			return key != "job/_journal/1"
+		})
+		slices.Sort(asked)
+		if err != nil || n != want || !slices.Equal(asked, wantAsked) {
+			t.Errorf("AbortUnfinished(%q) = %d, %v after asking for %v; want %d, %v", prefix, n, err, asked, want, wantAsked)
+		}
+	}
+	abort("job/chk-7/", 1, "job/chk-7/_metadata")
+	abort("job/", 1, "job/_journal/1", "job/shared/a~b%c")
+	abort("", 2, "_ckptd", "job/_journal/1", "other/chk-1/f")
+	abort("", 0, "job/_journal/1")
+	left := everything(t, root)
+	if len(left) != 5 || !slices.Contains(left, "job/_tmp/not ours") {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func FuzzTempName(f *testing.F) {
+	for _, key := range []string{"a", "a/b", "~", "%7E~/%25", "a~b/c~d"} {
+		f.Add(key)
+	}
+	f.Fuzz(func(t *testing.T, key string) {
+		if storage.ValidateKey(key) != nil {
+			return
+		}
+		s := &store{root: "/r", unique: newUnique()}
+		path := s.tempPath("job/" + key)
+		if filepath.Dir(path) != "/r/job/_tmp" {
+			t.Fatalf("%q: temporary %s", key, path)
+		}
+		if got, ok := parseTemp(filepath.Base(path)); !ok || got != key {
+			t.Errorf("%q comes back as %q, %v", key, got, ok)
+		}
+	})
+}
+
+// On a real small file system: `CKPTD_PRIVILEGED=1 go test -run TestSmallDisk ./layout/storage/file`, as root.
+func TestSmallDisk(t *testing.T) {
+	if os.Getenv("CKPTD_PRIVILEGED") == "" {
+		t.Skip("not run: CKPTD_PRIVILEGED=1 go test -run TestSmallDisk ./layout/storage/file (as root: it mounts a tmpfs)")
+	}
+	root := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", root).CombinedOutput(); err != nil {
+		t.Fatalf("mount: %v\n%s", err, out)
+	}
+	defer func() {
+		if err := unix.Unmount(root, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := openAt(t, root, realSystem()).Store
+	publish(t, s, "job/_journal/1")
+	fill := func(key string, size int) error {
+		w, err := s.Create(t.Context(), key, storage.CreateOptions{})
+		if err != nil {
+			return err
+		}
+		defer w.Abort()
+		if _, err := w.Write(make([]byte, size)); err != nil {
+			return err
+		}
+		return w.Commit()
+	}
+	if err := fill("job/shared/large", 16<<20); !errors.Is(err, unix.ENOSPC) || errors.Is(err, storage.ErrUnknown) {
+		t.Errorf("16 MiB on a disk of 8: %v", err)
+	}
+	if got := listed(t, s, ""); !slices.Equal(got, []string{"job/_journal/1"}) {
+		t.Errorf("List = %v", got)
+	}
+	if err := fill("job/shared/fits", 6<<20); err != nil {
+		t.Errorf("the space was not given back: %v", err)
+	}
+	if errs := s.Delete(t.Context(), []string{"job/shared/fits"}); errs != nil {
+		t.Error(errs)
+	}
+	if err := fill("job/shared/again", 6<<20); err != nil {
+		t.Error(err)
+	}
+}
