@@ -1,0 +1,112 @@
+package filesink
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+)
+
+// pendingDir is the staging folder below the output folder.
+const pendingDir = ".pending"
+
+// Part is what identifies a published file.
+type Part struct {
+	// Name of the job's output, as in Options.
+	Name string
+	// Subtask that wrote it.
+	Subtask uint32
+	// Checkpoint before whose barrier the records came: those after the barrier of the subtask's part before.
+	Checkpoint uint64
+	// Attempt that wrote it, not the one that published it.
+	Attempt uint64
+}
+
+var (
+	partName  = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9._-]{0,127})-([0-9]{4,10})-([0-9]{10,20})-([0-9]{4,20})\.csv$`)
+	validName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+)
+
+// String is the file's name. For usual numbers, files of one subtask sort by checkpoint.
+func (p Part) String() string {
+	return fmt.Sprintf("%s-%04d-%010d-%04d.csv", p.Name, p.Subtask, p.Checkpoint, p.Attempt)
+}
+
+// ParsePart is the inverse of String.
+func ParsePart(file string) (Part, error) {
+	m := partName.FindStringSubmatch(file)
+	if m == nil {
+		return Part{}, fmt.Errorf("filesink: %q is no part", file)
+	}
+	subtask, err1 := strconv.ParseUint(m[2], 10, 32)
+	checkpoint, err2 := strconv.ParseUint(m[3], 10, 64)
+	attempt, err3 := strconv.ParseUint(m[4], 10, 64)
+	p := Part{Name: m[1], Subtask: uint32(subtask), Checkpoint: checkpoint, Attempt: attempt}
+	if err1 != nil || err2 != nil || err3 != nil || p.String() != file {
+		return Part{}, fmt.Errorf("filesink: %q is no part", file)
+	}
+	return p, nil
+}
+
+// Parts lists what is published under a name, by subtask and checkpoint. Files of other names are ignored; an absent folder is empty.
+func Parts(dir, name string) ([]Part, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !os.IsNotExist(err) {
+		return nil, fmt.Errorf("filesink: list %s: %w", dir, err)
+	}
+	var parts []Part
+	for _, e := range entries {
+		if p, err := ParsePart(e.Name()); err == nil && p.Name == name {
+			parts = append(parts, p)
+		}
+	}
+	slices.SortFunc(parts, func(a, b Part) int {
+		if a.Subtask != b.Subtask {
+			return int(a.Subtask) - int(b.Subtask)
+		}
+		if a.Checkpoint < b.Checkpoint {
+			return -1
+		}
+		return 1
+	})
+	return parts, nil
+}
+
+// staged is a part in the staging folder: pre-committed under Checkpoint, or still open. Its JSON is the sink's state.
+type staged struct {
+	// Name as in Options of the sink that wrote it.
+	Name       string `json:"name"`
+	Subtask    uint32 `json:"subtask"`
+	Attempt    uint64 `json:"attempt"`
+	Sequence   uint64 `json:"sequence"`
+	Checkpoint uint64 `json:"checkpoint"`
+	// Size in bytes.
+	Size int64 `json:"size"`
+}
+
+func (s staged) file() string {
+	return fmt.Sprintf("%s-%04d-%d-%d.csv", s.Name, s.Subtask, s.Attempt, s.Sequence)
+}
+
+// parseStaged is the inverse of file, for parts of one subtask.
+func parseStaged(file, name string, subtask uint32) (staged, bool) {
+	s := staged{Name: name, Subtask: subtask}
+	prefix := fmt.Sprintf("%s-%04d-", name, subtask)
+	if len(file) < len(prefix) || file[:len(prefix)] != prefix {
+		return staged{}, false
+	}
+	if _, err := fmt.Sscanf(file[len(prefix):], "%d-%d.csv", &s.Attempt, &s.Sequence); err != nil || s.file() != file {
+		return staged{}, false
+	}
+	return s, true
+}
+
+func (s staged) pending(dir string) string {
+	return filepath.Join(dir, pendingDir, s.file())
+}
+
+func (s staged) final(dir string) string {
+	return filepath.Join(dir, Part{Name: s.Name, Subtask: s.Subtask, Checkpoint: s.Checkpoint, Attempt: s.Attempt}.String())
+}

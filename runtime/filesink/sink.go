@@ -1,0 +1,192 @@
+package filesink
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/ckptd/ckptd/runtime/state"
+)
+
+// Options say where one subtask of a sink writes.
+type Options struct {
+	// Dir is made if it is not there. Its file system needs hard links.
+	Dir string
+	// Name begins the names of all files: 1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or -. A job id will do.
+	Name string
+	// Subtask is the index of the sink's subtask.
+	Subtask uint32
+	// Step is called before each system call that changes something, with its name and file; an error is taken for the call's. For tests; else nil.
+	Step func(call, path string) error
+}
+
+// Sink implements state.Sink. Its lines are `key,value`, both as CSV fields: quoted if they must be.
+type Sink struct {
+	o       Options
+	attempt uint64
+	// restored: Restore has been called and was well.
+	restored bool
+	closed   bool
+	// pre-committed parts that are not published, by checkpoint, upward.
+	pending  []staged
+	open     *openPart
+	sequence uint64
+	line     []byte
+}
+
+var _ state.Sink = (*Sink)(nil)
+
+// openPart is the part that takes records.
+type openPart struct {
+	staged
+	file *os.File
+	out  *bufio.Writer
+}
+
+// savedState is the JSON of a sink's state.
+type savedState struct {
+	Version int      `json:"version"`
+	Parts   []staged `json:"parts"`
+}
+
+// New makes a sink; it touches nothing until Restore.
+func New(o Options) (*Sink, error) {
+	if !validName.MatchString(o.Name) {
+		return nil, fmt.Errorf("filesink: %q cannot begin file names", o.Name)
+	}
+	return &Sink{o: o}, nil
+}
+
+// Restore implements state.Sink.
+func (s *Sink) Restore(attempt, restored uint64, saved []byte) error {
+	if s.restored || s.closed {
+		return errors.New("filesink: restore: this sink has begun already")
+	}
+	parts, err := decodeState(saved, restored)
+	if err == nil {
+		s.attempt, s.pending = attempt, parts
+		err = s.begin()
+	}
+	if err != nil {
+		return fmt.Errorf("filesink: restore checkpoint %d in attempt %d: %w", restored, attempt, err)
+	}
+	s.restored = true
+	return nil
+}
+
+// Write implements state.Sink.
+func (s *Sink) Write(rec state.Record) error {
+	if err := s.usable(); err != nil {
+		return fmt.Errorf("filesink: write: %w", err)
+	}
+	if s.open == nil {
+		if err := s.create(); err != nil {
+			return fmt.Errorf("filesink: write: %w", err)
+		}
+	}
+	s.line = AppendLine(s.line[:0], rec.Key, rec.Value)
+	n, err := s.open.out.Write(s.line)
+	s.open.Size += int64(n)
+	if err != nil {
+		return fmt.Errorf("filesink: write: %w", err)
+	}
+	return nil
+}
+
+// PreCommit implements state.Sink. The state is nil if nothing waits to be committed.
+func (s *Sink) PreCommit(checkpoint uint64) ([]byte, error) {
+	if err := s.usable(); err != nil {
+		return nil, fmt.Errorf("filesink: pre-commit %d: %w", checkpoint, err)
+	}
+	if n := len(s.pending); n > 0 && s.pending[n-1].Checkpoint >= checkpoint {
+		return nil, fmt.Errorf("filesink: pre-commit %d: checkpoint %d was before", checkpoint, s.pending[n-1].Checkpoint)
+	}
+	if s.open != nil {
+		part, err := s.seal(checkpoint)
+		if err != nil {
+			return nil, fmt.Errorf("filesink: pre-commit %d: %w", checkpoint, err)
+		}
+		s.pending = append(s.pending, part)
+	}
+	return encodeState(s.pending), nil
+}
+
+// Commit implements state.Sink. Parts that could not be published stay pending, and the others are published all the same.
+func (s *Sink) Commit(checkpoint uint64) error {
+	if err := s.usable(); err != nil {
+		return fmt.Errorf("filesink: commit %d: %w", checkpoint, err)
+	}
+	if err := s.publish(checkpoint); err != nil {
+		return fmt.Errorf("filesink: commit %d: %w", checkpoint, err)
+	}
+	return nil
+}
+
+// Abort implements state.Sink: there is nothing to do.
+func (s *Sink) Abort(uint64) {}
+
+// Close implements state.Sink.
+func (s *Sink) Close() error {
+	s.closed = true
+	if s.open == nil {
+		return nil
+	}
+	path := s.open.pending(s.o.Dir)
+	err := s.open.file.Close()
+	s.open = nil
+	if err := errors.Join(err, s.remove(path)); err != nil {
+		return fmt.Errorf("filesink: close: %w", err)
+	}
+	return nil
+}
+
+func (s *Sink) usable() error {
+	switch {
+	case s.closed:
+		return errors.New("the sink is closed")
+	case !s.restored:
+		return errors.New("the sink has not begun: Restore comes first")
+	}
+	return nil
+}
+
+func encodeState(parts []staged) []byte {
+	if len(parts) == 0 {
+		return nil
+	}
+	p, err := json.Marshal(savedState{Version: 1, Parts: parts})
+	if err != nil {
+		panic(err) // numbers only
+	}
+	return p
+}
+
+// decodeState refuses what no sink can have saved: it decides which files become visible.
+func decodeState(p []byte, restored uint64) ([]staged, error) {
+	if len(p) == 0 {
+		return nil, nil
+	}
+	var saved savedState
+	d := json.NewDecoder(bytes.NewReader(p))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&saved); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	if saved.Version != 1 {
+		return nil, fmt.Errorf("state of version %d, this is version 1", saved.Version)
+	}
+	last := uint64(0)
+	for i, part := range saved.Parts {
+		if part.Checkpoint > restored || (i > 0 && part.Checkpoint <= last) || !validName.MatchString(part.Name) {
+			return nil, fmt.Errorf("state names a part %q of checkpoint %d after one of %d", part.Name, part.Checkpoint, last)
+		}
+		last = part.Checkpoint
+	}
+	return saved.Parts, nil
+}
+
+func (s *Sink) pendingPath() string { return filepath.Join(s.o.Dir, pendingDir) }
