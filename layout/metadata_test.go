@@ -17,10 +17,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/keygroup"
+	storedv1 "github.com/ckptd/ckptd/proto/ckptd/stored/v1"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden file anew: only while no release has written the format")
@@ -204,14 +206,39 @@ func TestMetadataCutAtEveryLength(t *testing.T) {
 	}
 }
 
+// split cuts a _metadata into its preamble and its records, frames included.
+func split(whole []byte) [][]byte {
+	parts := [][]byte{whole[:16]}
+	for rest := whole[16:]; len(rest) > 0; {
+		n := 4 + int(binary.LittleEndian.Uint32(rest)) + 4
+		parts, rest = append(parts, rest[:n]), rest[n:]
+	}
+	return parts
+}
+
+// What is encoded by hand is what the generated code of the .proto file would encode, down to the byte.
+func TestMetadataIsItsProto(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		for i, record := range split(encode(t, drawContents(rt)))[1:] {
+			payload := record[4 : len(record)-4]
+			msg := &storedv1.MetadataRecord{}
+			if err := (proto.UnmarshalOptions{}).Unmarshal(payload, msg); err != nil {
+				rt.Fatal(err)
+			}
+			if again, err := (proto.MarshalOptions{Deterministic: true}).Marshal(msg); err != nil || !bytes.Equal(again, payload) {
+				rt.Fatalf("record %d: %v (%v)\nby hand   %x\ngenerated %x", i, msg, err, payload, again)
+			}
+			if len(msg.ProtoReflect().GetUnknown()) > 0 {
+				rt.Fatalf("record %d has unknown fields: %v", i, msg)
+			}
+		}
+	})
+}
+
 // A record that is missing, doubled or moved has a right checksum of its own, and is noticed all the same.
 func TestMetadataRecordsMissingDoubledMoved(t *testing.T) {
 	whole := encode(t, example())
-	records := [][]byte{whole[:16]}
-	for rest := whole[16:]; len(rest) > 0; {
-		n := 4 + int(binary.LittleEndian.Uint32(rest)) + 4
-		records, rest = append(records, rest[:n]), rest[n:]
-	}
+	records := split(whole)
 	try := func(what string, i int, rs ...[]byte) {
 		t.Helper()
 		if _, err := read(bytes.NewReader(bytes.Join(rs, nil))); !errors.Is(err, layout.ErrCorrupt) {
@@ -401,6 +428,14 @@ func TestMetadataHostileMemory(t *testing.T) {
 	}
 	start := frame(bytes.Clone(begin), header)
 	after := chain
+	endless := io.MultiReader(bytes.NewReader(append(bytes.Clone(start), 0xff, 0xff, 0xff, 0xff)), io.LimitReader(zeros{}, 1<<30))
+	if peak := peakHeap(func() {
+		if _, err := read(endless); !isRefusal(err) {
+			t.Errorf("endless: %v, want a refusal", err)
+		}
+	}); peak > 1<<20 {
+		t.Errorf("endless: %d MiB", peak>>20)
+	}
 	for name, c := range map[string][]byte{
 		"four GiB promised":   append(bytes.Clone(start), 0xff, 0xff, 0xff, 0xff, 1, 2, 3),
 		"four MiB promised":   append(bytes.Clone(start), 0, 0, 0x40, 0, 1, 2, 3),
@@ -417,6 +452,26 @@ func TestMetadataHostileMemory(t *testing.T) {
 		})
 		if peak > 40<<20 {
 			t.Errorf("%s: %d MiB", name, peak>>20)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// An end record with other counts than there are records has been written by a program that lost count.
+func TestMetadataWrongCounts(t *testing.T) {
+	parts := split(encode(t, example()))
+	end := parts[len(parts)-1]
+	for i := 6; i < len(end)-4; i++ {
+		parts[len(parts)-1] = bytes.Clone(end)
+		parts[len(parts)-1][i] ^= 1
+		if _, err := read(bytes.NewReader(reframe(bytes.Join(parts, nil)))); !errors.Is(err, layout.ErrCorrupt) {
+			t.Errorf("byte %d of %x: %v, want ErrCorrupt", i, end, err)
 		}
 	}
 }

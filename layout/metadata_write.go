@@ -234,12 +234,6 @@ func appendIndex(b []byte, index int) []byte { return appendUint(b, 1, uint64(in
 func appendHandle(b []byte, h *Handle) []byte {
 	b = protowire.AppendTag(b, fieldSubHandles, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(sizeHandle(h)))
-	if h.File != 0 {
-		b = appendUint(b, 1, uint64(h.File))
-	} else {
-		b = protowire.AppendTag(b, 2, protowire.BytesType)
-		b = protowire.AppendBytes(b, h.Inline)
-	}
 	b = appendString(b, 3, h.Name)
 	b = appendString(b, 4, h.InstanceNonce)
 	if g := h.KeyGroups; g != nil {
@@ -248,7 +242,12 @@ func appendHandle(b []byte, h *Handle) []byte {
 		b = appendUint(b, 1, uint64(g.Start))
 		b = appendUint(b, 2, uint64(g.End))
 	}
-	return b
+	// The generated code puts a oneof last, too.
+	if h.File != 0 {
+		return appendUint(b, 1, uint64(h.File))
+	}
+	b = protowire.AppendTag(b, 2, protowire.BytesType)
+	return protowire.AppendBytes(b, h.Inline)
 }
 
 func sizeHandle(h *Handle) int {

@@ -163,13 +163,13 @@ func race(ctx context.Context, s storage.Store, key string) (decided bool, err e
 		})
 	}
 	done.Wait()
+	if a.won() && b.won() {
+		return false, fmt.Errorf("%w: two concurrent creators of one key, both told that they won", ErrUnfit)
+	}
 	for _, c := range []*creator{a, b} {
 		if err := c.check(a, b); err != nil {
 			return false, err
 		}
-	}
-	if a.won() && b.won() {
-		return false, fmt.Errorf("%w: two concurrent creators of one key were both told that they won", ErrUnfit)
 	}
 	return a.won() && b.lost() || a.lost() && b.won(), nil
 }

@@ -239,14 +239,14 @@ func TestOpenRootWithLostReplies(t *testing.T) {
 	}
 }
 
-// unfit is a store whose Publish breaks a promise.
-type unfit struct {
+// altered is a store with another Publish.
+type altered struct {
 	storage.Store
 	publish func(ctx context.Context, inner storage.Store, key string, data []byte) error
 }
 
-func (u unfit) Publish(ctx context.Context, key string, data []byte) error {
-	return u.publish(ctx, u.Store, key, data)
+func (a altered) Publish(ctx context.Context, key string, data []byte) error {
+	return a.publish(ctx, a.Store, key, data)
 }
 
 func put(ctx context.Context, s storage.Store, key string, data []byte) error {
@@ -255,14 +255,17 @@ func put(ctx context.Context, s storage.Store, key string, data []byte) error {
 }
 
 func TestOpenRootRefusesUnfitStores(t *testing.T) {
-	for name, publish := range map[string]func(ctx context.Context, inner storage.Store, key string, data []byte) error{
-		"replaces what is there": func(ctx context.Context, s storage.Store, key string, data []byte) error {
+	for _, c := range []struct {
+		name, message string
+		publish       func(ctx context.Context, inner storage.Store, key string, data []byte) error
+	}{
+		{"replaces what is there", "both told that they won", func(ctx context.Context, s storage.Store, key string, data []byte) error {
 			if err := put(ctx, s, key, data); !errors.Is(err, storage.ErrExists) {
 				return err
 			}
 			return nil
-		},
-		"looks before it writes": func(ctx context.Context, s storage.Store, key string, data []byte) error {
+		}},
+		{"looks before it writes", "both told that they won", func(ctx context.Context, s storage.Store, key string, data []byte) error {
 			if _, err := s.Stat(ctx, key); err == nil {
 				return storage.ErrExists
 			}
@@ -271,32 +274,61 @@ func TestOpenRootRefusesUnfitStores(t *testing.T) {
 				return err
 			}
 			return nil
-		},
-		"shows a part first": func(ctx context.Context, s storage.Store, key string, data []byte) error {
+		}},
+		{"shows a part first", "saw a part", func(ctx context.Context, s storage.Store, key string, data []byte) error {
 			if err := s.Publish(ctx, key, data[:len(data)/2]); err != nil {
 				return err
 			}
 			time.Sleep(time.Millisecond)
 			return put(ctx, s, key, data)
-		},
-		"forgets": func(ctx context.Context, s storage.Store, key string, data []byte) error {
+		}},
+		{"forgets", "is not found", func(ctx context.Context, s storage.Store, key string, data []byte) error {
 			err := s.Publish(ctx, key, data)
 			if !strings.HasSuffix(key, "canary") {
 				s.Delete(ctx, []string{key})
 			}
 			return err
-		},
+		}},
+		{"tells the wrong one", "but the object is the other's", func(ctx context.Context, s storage.Store, key string, data []byte) error {
+			err := s.Publish(ctx, key, data)
+			if strings.HasSuffix(key, "canary") {
+				return err
+			}
+			if err == nil {
+				return storage.ErrExists
+			}
+			return nil
+		}},
 	} {
 		s := mem.New()
-		_, err := layout.OpenRoot(t.Context(), unfit{s, publish})
-		if !errors.Is(err, layout.ErrUnfit) {
-			t.Errorf("a store that %s: %v, want ErrUnfit", name, err)
-			continue
+		_, err := layout.OpenRoot(t.Context(), altered{s, c.publish})
+		if !errors.Is(err, layout.ErrUnfit) || !strings.Contains(err.Error(), c.message) {
+			t.Errorf("a store that %s: %v, want ErrUnfit, %q", c.name, err, c.message)
 		}
-		t.Logf("a store that %s: %v", name, err)
 		if got := keys(t, s); len(got) != 0 {
-			t.Errorf("a store that %s: left %v", name, got)
+			t.Errorf("a store that %s: left %v", c.name, got)
 		}
+	}
+}
+
+// A neighbour that opens the root removes probes as stale. That is no fault of the store.
+func TestOpenRootDisturbedByANeighbour(t *testing.T) {
+	s := mem.New()
+	publishes := 0
+	var mu sync.Mutex
+	r, err := layout.OpenRoot(t.Context(), altered{s, func(ctx context.Context, s storage.Store, key string, data []byte) error {
+		err := s.Publish(ctx, key, data)
+		mu.Lock()
+		defer mu.Unlock()
+		if publishes++; publishes == 10 {
+			for _, k := range keys(t, s) {
+				s.Delete(ctx, []string{k})
+			}
+		}
+		return err
+	}})
+	if err != nil || publishes < 2*r.Probe.Rounds+10 {
+		t.Errorf("%v, %v, after %d publishes; want a second probe", r, err, publishes)
 	}
 }
 
