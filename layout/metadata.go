@@ -41,7 +41,7 @@ type Header struct {
 	Checkpoint uint64
 	// Epoch of the owner that completed it, Attempt that took it.
 	Epoch, Attempt uint64
-	// Nonce of this very file: the journal entry that retains the checkpoint names it.
+	// Nonce of this very file: the journal entry that retains the checkpoint names it. 1 to 128 of A-Z a-z 0-9 . _ -
 	Nonce string
 	// Kind; zero means KindCheckpoint.
 	Kind Kind
