@@ -25,6 +25,8 @@ type options struct {
 	patience time.Duration
 	parallel int
 	onRetry  func(err error, next time.Duration)
+	// silence is how long a daemon may say nothing to a session before it counts as lost; it pings each second.
+	silence time.Duration
 }
 
 // Option changes a default of New.
@@ -47,7 +49,7 @@ func WithOnRetry(f func(err error, next time.Duration)) Option {
 func New(urls []string, opts ...Option) (*Client, error) {
 	c := &Client{
 		urls:      slices.Clone(urls),
-		options:   options{patience: time.Minute, parallel: 4},
+		options:   options{patience: time.Minute, parallel: 4, silence: 5 * time.Second},
 		endpoints: make(map[string]*endpoint),
 		sessions:  make(map[*Session]struct{}),
 	}

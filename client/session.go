@@ -13,9 +13,6 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// silence is how long a daemon may say nothing before it counts as lost; it pings each second.
-const silence = 5 * time.Second
-
 // Session is the registration of this process with the job's owner.
 type Session struct {
 	job     *Job
@@ -194,6 +191,7 @@ var errReregister = &callError{retry: true, kind: ErrUnavailable, cause: errors.
 func (s *Session) listen(ctx context.Context, e *endpoint) (heard bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	silence := s.job.client.options.silence
 	lost := &callError{retry: true, kind: ErrUnavailable, cause: fmt.Errorf("%s was silent for %v", e.url, silence)}
 	watch := time.AfterFunc(silence, func() { cancel(lost) })
 	defer watch.Stop()
@@ -287,7 +285,7 @@ func (s *Session) signLife(ctx context.Context) {
 			req.Records = s.reg.Records()
 		}
 		e, _ := s.job.current()
-		try, cancel := context.WithTimeout(ctx, silence)
+		try, cancel := context.WithTimeout(ctx, callTimeout)
 		_, _ = e.engine.Report(try, req)
 		cancel()
 	}
