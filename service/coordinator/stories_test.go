@@ -12,9 +12,9 @@ import (
 	. "github.com/ckptd/ckptd/service/coordinator"
 )
 
-// TestStories runs the text stories of testdata. Rewrite them with -rewrite.
+// TestStories runs the text stories of testdata/stories. Rewrite them with -rewrite.
 func TestStories(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
 		var w *world
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			if d.Cmd == "new" {
@@ -116,7 +116,7 @@ func tellWorkers(t *testing.T, w *world, d *datadriven.TestData, words []string,
 // tellOwner carries out the lines that are about the owner.
 func tellOwner(t *testing.T, w *world, d *datadriven.TestData, words []string, arg func(key, def string) string) {
 	switch d.Cmd {
-	case "owner": // refuses=REASON | slow | answers | holds | learns CHECKPOINT (won | lost)
+	case "owner": // refuses=REASON | slow | answers | aborts-late | aborts CHECKPOINT | holds | learns CHECKPOINT (won | lost)
 		w.refuse = Reason(arg("refuses", ""))
 		if len(words) == 0 {
 			return
@@ -131,6 +131,12 @@ func tellOwner(t *testing.T, w *world, d *datadriven.TestData, words []string, a
 				w.trigger(*asked)
 				w.step(Tick{})
 			}
+		case "aborts-late":
+			w.late = true
+		case "aborts":
+			n, _ := strconv.ParseUint(words[1], 10, 64)
+			w.abort(n, ReasonDeclined, "")
+			w.step(Tick{})
 		case "holds":
 			w.hold = true
 		case "learns":

@@ -28,6 +28,7 @@ type world struct {
 	refuse  Reason   // how the owner answers the next Trigger
 	slow    bool     // the owner answers a Trigger only when told to
 	waiting *Trigger // waits for that
+	late    bool     // the owner aborts only when told to
 	hold    bool     // the owner does not learn how the publication of an entry ended
 	up      []string
 	mute    map[string]bool // workers that do not answer pings
@@ -71,7 +72,9 @@ func (w *world) carryOut(d Decision) {
 		w.trigger(d)
 	case Abort:
 		w.printf("abort %d: %s%s", d.Checkpoint, d.Reason, because(d.Cause))
-		w.abort(d.Checkpoint, d.Reason, d.Cause)
+		if !w.late {
+			w.abort(d.Checkpoint, d.Reason, d.Cause)
+		}
 	case Answer:
 		if d.Reason == "" {
 			w.printf("answer %d: checkpoint %d is complete", d.Caller, d.Checkpoint)

@@ -1,0 +1,195 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// File is what a configuration file says; what it does not say is absent.
+type File struct {
+	Job *ckptdv1.JobConfig
+	// Dir is where the checkpoints lie: a root URL or a path; empty: the file does not say.
+	Dir string
+}
+
+// strategy is the restart strategy to be filled in.
+func (f *File) strategy() *ckptdv1.RestartStrategy {
+	if f.Job.RestartStrategy == nil {
+		f.Job.RestartStrategy = &ckptdv1.RestartStrategy{}
+	}
+	return f.Job.RestartStrategy
+}
+
+// Parse reads Flink's keys from YAML or JSON, flat ("execution.checkpointing.interval: 3min"), nested, or both mixed. An unknown
+// key, a value out of range and a key that is given twice (also by an earlier spelling) are refused, all in one error.
+func Parse(data []byte) (*File, error) {
+	pairs, err := flatten(data)
+	if err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	f := &File{Job: &ckptdv1.JobConfig{}}
+	var bad []error
+	given := map[string]pair{}
+	for _, p := range pairs {
+		o, ok := lookUp(p.key)
+		if !ok {
+			bad = append(bad, fmt.Errorf("config: line %d: %s", p.line, unknown(p.key)))
+			continue
+		}
+		if first, twice := given[o.key]; twice {
+			bad = append(bad, fmt.Errorf("config: line %d: %s is given already, by %s in line %d", p.line, p.key, first.key, first.line))
+			continue
+		}
+		given[o.key] = p
+		if err := o.set(f, p.value); err != nil {
+			bad = append(bad, fmt.Errorf("config: line %d: %s: %w", p.line, p.key, err))
+		}
+	}
+	if err := errors.Join(bad...); err != nil {
+		return nil, err
+	}
+	f.settleStrategy(given)
+	return f, nil
+}
+
+// settleStrategy fills in Flink's number of attempts where the file names the strategy only, and the strategy where it gives the
+// attempts only. (Flink would ignore those; whoever writes them does not mean that.)
+func (f *File) settleStrategy(given map[string]pair) {
+	s := f.Job.RestartStrategy
+	if s == nil {
+		return
+	}
+	if _, ok := given[keyAttempts]; !ok && s.Type == ckptdv1.RestartStrategy_TYPE_FIXED_DELAY {
+		s.Attempts = 1
+	}
+	if _, ok := given[keyAttempts]; ok && s.Type == ckptdv1.RestartStrategy_TYPE_UNSPECIFIED {
+		s.Type = ckptdv1.RestartStrategy_TYPE_FIXED_DELAY
+	}
+}
+
+// Show prints what is in effect, every default included, in Flink's keys; Parse reads it.
+func Show(w io.Writer, dir string, j Job) error {
+	var out bytes.Buffer
+	for _, o := range options() {
+		value := o.get(dir, j)
+		if value == nil {
+			continue
+		}
+		line, err := yaml.Marshal(map[string]any{o.key: value})
+		if err != nil {
+			return fmt.Errorf("config: show %s: %w", o.key, err)
+		}
+		out.Write(line)
+	}
+	_, err := w.Write(out.Bytes())
+	return err
+}
+
+// pair is a key and its value as they stand in a file.
+type pair struct {
+	key, value string
+	line       int
+}
+
+// flatten reads a document and joins the keys of nested maps with dots.
+func flatten(data []byte) ([]pair, error) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil, nil // empty, or comments only
+	} else if err != nil {
+		return nil, err
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one document")
+	}
+	root := doc.Content[0]
+	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
+		return nil, nil
+	}
+	if root.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("line %d: keys and values are expected, like %s: 3min", root.Line, keyInterval)
+	}
+	return walk(nil, "", root)
+}
+
+func walk(pairs []pair, prefix string, node *yaml.Node) ([]pair, error) {
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		k, v := node.Content[i], node.Content[i+1]
+		key := prefix + k.Value
+		switch {
+		case k.Kind != yaml.ScalarNode:
+			return nil, fmt.Errorf("line %d: a key below %q is not a word", k.Line, strings.TrimSuffix(prefix, "."))
+		case v.Kind == yaml.MappingNode:
+			var err error
+			if pairs, err = walk(pairs, key+".", v); err != nil {
+				return nil, err
+			}
+		case v.Kind == yaml.ScalarNode && v.Tag != "!!null":
+			pairs = append(pairs, pair{key: key, value: v.Value, line: k.Line})
+		default:
+			return nil, fmt.Errorf("line %d: %s: a single value is expected", v.Line, key)
+		}
+	}
+	return pairs, nil
+}
+
+func lookUp(key string) (option, bool) {
+	for _, o := range options() {
+		if o.named(key) {
+			return o, true
+		}
+	}
+	return option{}, false
+}
+
+// unknown says what is wrong with a key, and what may have been meant.
+func unknown(key string) string {
+	for _, prefix := range elsewhere() {
+		if key == prefix || strings.HasPrefix(key, prefix+".") {
+			return key + " is an option of Flink that ckptd does not have"
+		}
+	}
+	best, distance := "", len(key)/3+1
+	for _, o := range options() {
+		for _, name := range append([]string{o.key}, o.old...) {
+			// The last part alone is what people remember.
+			d := min(edits(key, name), edits(key, name[strings.LastIndexByte(name, '.')+1:]))
+			if d < distance {
+				best, distance = o.key, d
+			}
+		}
+	}
+	if best == "" {
+		return key + " is unknown"
+	}
+	return fmt.Sprintf("%s is unknown; did you mean %s?", key, best)
+}
+
+// edits is the least number of letters to insert, drop or change to get from a to b.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}

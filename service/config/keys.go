@@ -1,0 +1,192 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/coordinator"
+)
+
+// Flink's keys.
+const (
+	keyInterval    = "execution.checkpointing.interval"
+	keyMode        = "execution.checkpointing.mode"
+	keyTimeout     = "execution.checkpointing.timeout"
+	keyMinPause    = "execution.checkpointing.min-pause"
+	keyTolerable   = "execution.checkpointing.tolerable-failed-checkpoints"
+	keyRetention   = "execution.checkpointing.externalized-checkpoint-retention"
+	keyNumRetained = "execution.checkpointing.num-retained"
+	keyDir         = "execution.checkpointing.dir"
+	keyRestart     = "restart-strategy.type"
+	keyAttempts    = "restart-strategy.fixed-delay.attempts"
+	keyDelay       = "restart-strategy.fixed-delay.delay"
+)
+
+// option is one key: how its value gets into a File, and out of what is in effect.
+type option struct {
+	key string
+	old []string // earlier spellings
+	set func(f *File, value string) error
+	get func(dir string, j Job) any // nil: there is nothing to print
+}
+
+func (o option) named(key string) bool { return o.key == key || slices.Contains(o.old, key) }
+
+// options are all keys, in the order in which they are printed.
+func options() []option {
+	return append(checkpointing(), restarting()...)
+}
+
+func checkpointing() []option {
+	return []option{
+		{key: keyDir, old: []string{"state.checkpoints.dir", "state.backend.fs.checkpointdir"},
+			set: func(f *File, v string) error { f.Dir = v; return nil },
+			get: func(dir string, _ Job) any { return unless(dir == "", dir) }},
+		{key: keyInterval,
+			set: setInterval,
+			get: func(_ string, j Job) any { return FormatDuration(j.Policy.Interval) }},
+		{key: keyMode,
+			set: func(f *File, v string) (err error) {
+				f.Job.Mode, err = enum[ckptdv1.CheckpointingMode](v, "CHECKPOINTING_MODE_", ckptdv1.CheckpointingMode_value)
+				return err
+			},
+			get: func(_ string, j Job) any { return strings.TrimPrefix(j.Mode.String(), "CHECKPOINTING_MODE_") }},
+		{key: keyTimeout,
+			set: func(f *File, v string) (err error) {
+				f.Job.Timeout, err = between(v, leastDuration, longestDuration)
+				return err
+			},
+			get: func(_ string, j Job) any { return FormatDuration(j.Policy.Timeout) }},
+		{key: keyMinPause,
+			set: func(f *File, v string) (err error) { f.Job.MinPause, err = between(v, 0, longestPause); return err },
+			get: func(_ string, j Job) any { return FormatDuration(j.Policy.MinPause) }},
+		{key: keyTolerable,
+			set: func(f *File, v string) (err error) {
+				f.Job.TolerableFailedCheckpoints, err = number(v, 0, coordinator.Never)
+				return err
+			},
+			get: func(_ string, j Job) any { return j.Policy.TolerableFailures }},
+		{key: keyRetention,
+			set: func(f *File, v string) (err error) {
+				f.Job.Retention, err = enum[ckptdv1.Retention](v, "RETENTION_", ckptdv1.Retention_value)
+				return err
+			},
+			get: func(_ string, j Job) any { return strings.TrimPrefix(j.Retention.String(), "RETENTION_") }},
+		{key: keyNumRetained, old: []string{"state.checkpoints.num-retained"},
+			set: func(f *File, v string) (err error) { f.Job.NumRetained, err = number(v, 1, mostRetained); return err },
+			get: func(_ string, j Job) any { return j.NumRetained }},
+	}
+}
+
+func restarting() []option {
+	return []option{
+		{key: keyRestart, old: []string{"restart-strategy"},
+			set: setStrategy,
+			get: func(_ string, j Job) any {
+				if j.Policy.Restart.Attempts == 0 {
+					return "none"
+				}
+				return "fixed-delay"
+			}},
+		{key: keyAttempts,
+			set: func(f *File, v string) (err error) {
+				f.strategy().Attempts, err = number(v, 0, coordinator.Never)
+				return err
+			},
+			get: func(_ string, j Job) any { return unless(j.Policy.Restart.Attempts == 0, j.Policy.Restart.Attempts) }},
+		{key: keyDelay,
+			set: func(f *File, v string) (err error) {
+				f.strategy().Delay, err = between(v, 0, longestDuration)
+				return err
+			},
+			get: func(_ string, j Job) any {
+				return unless(j.Policy.Restart.Attempts == 0, FormatDuration(j.Policy.Restart.Delay))
+			}},
+	}
+}
+
+// unless is v, or nothing.
+func unless(nothing bool, v any) any {
+	if nothing {
+		return nil
+	}
+	return v
+}
+
+// elsewhere are Flink's other keys about checkpoints and restarts: whoever brings them has not mistyped.
+func elsewhere() []string {
+	const c = "execution.checkpointing."
+	return []string{
+		c + "interval-during-backlog", c + "max-concurrent-checkpoints", c + "aligned-checkpoint-timeout", c + "alignment-timeout",
+		c + "unaligned", c + "checkpoints-after-tasks-finish", c + "incremental", c + "savepoint-dir", c + "storage",
+		c + "create-subdir", c + "data-inline-threshold", c + "write-buffer-size", c + "cleaner", c + "local-backup",
+		c + "snapshot-compression", c + "file-merging", "execution.state-recovery", "state.backend", "state.changelog",
+		"state.checkpoints.create-subdir", "state.checkpoint", "state.checkpoint-storage", "state.savepoints", "state.storage", "restart-strategy.failure-rate",
+		"restart-strategy.exponential-delay",
+	}
+}
+
+// setInterval takes 0 for none, as a command line would say it. Flink takes any value below 10 ms so, but it can only be a mistake.
+func setInterval(f *File, v string) (err error) {
+	if d, err := ParseDuration(v); err == nil && d > 0 && d < leastDuration {
+		return fmt.Errorf("%s is out of range; allowed is %s to %s, or 0 for no periodic checkpoints",
+			FormatDuration(d), FormatDuration(leastDuration), FormatDuration(longestDuration))
+	}
+	f.Job.Interval, err = between(v, 0, longestDuration)
+	return err
+}
+
+func setStrategy(f *File, v string) error {
+	switch strings.ToLower(v) {
+	case "none", "off", "disable":
+		f.strategy().Type = ckptdv1.RestartStrategy_TYPE_NONE
+	case "fixed-delay", "fixeddelay":
+		f.strategy().Type = ckptdv1.RestartStrategy_TYPE_FIXED_DELAY
+	default:
+		return fmt.Errorf("%q is unknown; allowed is fixed-delay or none", v)
+	}
+	return nil
+}
+
+func between(v string, least, most time.Duration) (*durationpb.Duration, error) {
+	d, err := ParseDuration(v)
+	if err != nil {
+		return nil, err
+	}
+	if d < least || d > most {
+		return nil, fmt.Errorf("%s is out of range; allowed is %s to %s", FormatDuration(d), FormatDuration(least), FormatDuration(most))
+	}
+	return durationpb.New(d), nil
+}
+
+func number(v string, least, most int64) (uint32, error) {
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a whole number; allowed is %d to %d", v, least, most)
+	}
+	if n < least || n > most {
+		return 0, fmt.Errorf("%d is out of range; allowed is %d to %d", n, least, most)
+	}
+	return uint32(n), nil
+}
+
+// enum reads one of Flink's constants, in any case.
+func enum[E ~int32](v, prefix string, values map[string]int32) (E, error) {
+	if n := values[prefix+strings.ToUpper(v)]; n != 0 {
+		return E(n), nil
+	}
+	allowed := make([]string, 0, len(values))
+	for name, n := range values {
+		if n != 0 {
+			allowed = append(allowed, strings.TrimPrefix(name, prefix))
+		}
+	}
+	slices.Sort(allowed)
+	return 0, fmt.Errorf("%q is unknown; allowed is %s", v, strings.Join(allowed, " or "))
+}
