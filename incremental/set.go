@@ -32,11 +32,20 @@ func SetOf(files ...File) Set {
 
 // Range makes the set of 0 to n-1.
 func Range(n uint32) Set {
-	var b Builder
-	for f := range n {
-		b.Add(File(f))
+	if n <= 64 {
+		return Set{lo: 1<<n - 1}
 	}
-	return b.Set()
+	words := n / 64
+	out := make([]byte, 0, (words+1)*pair)
+	for w := uint32(1); w < words; w++ {
+		out = binary.LittleEndian.AppendUint32(out, w)
+		out = binary.LittleEndian.AppendUint64(out, ^uint64(0))
+	}
+	if rest := n % 64; rest != 0 {
+		out = binary.LittleEndian.AppendUint32(out, words)
+		out = binary.LittleEndian.AppendUint64(out, 1<<rest-1)
+	}
+	return Set{^uint64(0), string(out)}
 }
 
 // Has tells whether f is in the set.

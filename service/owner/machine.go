@@ -43,85 +43,250 @@ const (
 )
 
 // Machine is the owner of one job in one process: attach, attempts, checkpoints, deletes, sweeps. The zero value owns nothing.
+// It is a value: n := m makes a copy that goes its own way, because slices are never edited, only replaced.
 type Machine struct {
 	phase Phase
+	// life counts attaches: results of an earlier one are ignored.
+	life uint32
+	// count of the nonces given out.
+	count uint32
+	// finish: attach only to a terminal job.
+	finish bool
+	// stop: give the job up.
+	stop   bool
+	create *Creation
+
+	reader journal.ReadHead
+	app    journal.Append
+	// doing is what app is about, doingID the checkpoint of a commit.
+	doing   journal.Kind
+	doingID uint64
+	// head is the newest entry as far as we know; while attaching, the one to append after (nil: into an empty journal).
+	head *journal.Entry
+	// me is the nonce of this attach.
+	me journal.Nonce
+	// first is the lowest id that this epoch may trigger, next the next one.
+	first, next uint64
+
+	// held is what keeps files reachable: the retained checkpoints of the head, in its order.
+	held []held
+	// question: the reader finds out why the _metadata of this checkpoint is not there.
+	question uint64
+	index    incremental.Index
+
+	workers []Registration
+	// live: the attempt of the head runs under this owner. begun: its entry is ours, but not all subtasks have a worker yet.
+	live, begun bool
+	// broken: the attempt has failed, the next one comes when asked for. expired: nothing is adopted any more.
+	broken, expired bool
+	// told: TellAllRunning was given for this attempt.
+	told bool
+	// raise: the next attempt is wished for.
+	raise   bool
+	wish    wish
+	ending  ending
+	trigger triggerWish
+
+	pending  []Pending
+	promises []promise
+	// strays are aborted checkpoints whose _metadata may still be on its way.
+	strays []uint64
+
+	// metas wait to be deleted, before the condemned files; deleting what is under way.
+	metas         []uint64
+	deletingMetas []uint64
+	deleting      incremental.Set
+	sweep         sweep
+}
+
+// held is one retained checkpoint with the files it names.
+type held struct {
+	id    uint64
+	state heldState
+	files incremental.Set
+}
+
+type heldState uint8
+
+const (
+	heldRead heldState = iota
+	// heldLoading: its _metadata is being read.
+	heldLoading
+	// heldMissing: its _metadata is not there. Did a new owner drop it? A look at the head tells.
+	heldMissing
+	// heldUnreadable: damage, or something newer: nothing is deleted.
+	heldUnreadable
+)
+
+// wish is what comes with the next attempt.
+type wish struct {
+	plan    *journal.Plan
+	config  *journal.Config
+	caller  uint64
+	request journal.Request
+}
+
+// ending is a terminal status that is wished for.
+type ending struct {
+	status  journal.Status
+	caller  uint64
+	request journal.Request
+}
+
+// triggerWish is a checkpoint that waits to begin.
+type triggerWish struct {
+	wanted bool
+	caller uint64
+}
+
+// promise is the owner's word that files stay while a checkpoint is pending.
+type promise struct {
+	id    uint64
+	files incremental.Set
+}
+
+// step is one Step under way.
+type step struct {
+	*Machine
+	cfg *Config
+	ops []Op
 }
 
 // Step takes an event and appends what has to be done to ops.
-func (m *Machine) Step(cfg *Config, ev *Event, ops []Op) []Op { return ops }
-
-// Phase is what the machine is doing.
-func (m *Machine) Phase() Phase { return m.phase }
-
-// Owns answers another process's OpAsk: whether this machine's attach with that nonce owns the job, or is about to.
-func (m *Machine) Owns(nonce journal.Nonce) bool { return false }
-
-// Head is the newest entry of the journal as far as this owner knows; nil unless PhaseOwning.
-func (m *Machine) Head() *journal.Entry { return nil }
-
-// Epoch, Attempt, Restore, Status, Plan and the retained checkpoints are in Head.
-
-// Live tells whether the attempt of the head runs under this owner: begun by it or adopted.
-func (m *Machine) Live() bool { return false }
-
-// AllRunning tells whether every subtask of the live attempt runs.
-func (m *Machine) AllRunning() bool { return false }
-
-// Missing is the subtasks of the plan that no worker has registered for.
-func (m *Machine) Missing() incremental.Set { return incremental.Set{} }
-
-// Pending is the checkpoints that are open, being written or unresolved, in ascending order.
-func (m *Machine) Pending() []Pending { return nil }
-
-// Registrations is the workers, in ascending order of their numbers.
-func (m *Machine) Registrations() []Registration { return nil }
-
-// Degraded says why nothing is deleted: ReasonNone, ReasonLoading (not yet read) or ReasonDegraded (unreadable), and which
-// checkpoint it is.
-func (m *Machine) Degraded() (Reason, uint64) { return ReasonNone, 0 }
-
-// Condemned is how many files and _metadata wait to be deleted.
-func (m *Machine) Condemned() int { return 0 }
-
-// Files is the files that a retained checkpoint names; ok is false if its _metadata is unreadable or not yet read.
-func (m *Machine) Files(checkpoint uint64) (files incremental.Set, ok bool) {
-	return incremental.Set{}, false
+func (m *Machine) Step(cfg *Config, ev *Event, ops []Op) []Op {
+	s := step{m, cfg, ops}
+	switch ev.Kind {
+	case EventResult:
+		if ev.Result.Life == m.life {
+			s.result(&ev.Result)
+		}
+	case EventAttach, EventFinish:
+		s.attach(ev)
+	case EventStop:
+		s.stopped()
+	default:
+		if m.phase == PhaseOwning {
+			s.owning(ev)
+		} else {
+			s.notOwner(ev)
+		}
+	}
+	if m.phase == PhaseOwning {
+		s.settle()
+	}
+	return s.ops
 }
 
-// PendingState is how far a checkpoint came.
-type PendingState uint8
-
-// The states of a pending checkpoint.
-const (
-	// PendingOpen: from trigger to last acknowledgement.
-	PendingOpen PendingState = iota
-	// PendingWriting: its _metadata is being written.
-	PendingWriting
-	// PendingReady: its _metadata is durable; its entry waits for its turn.
-	PendingReady
-	// PendingUnresolved: its entry is being published.
-	PendingUnresolved
-)
-
-// Pending is one pending checkpoint.
-type Pending struct {
-	ID    uint64
-	State PendingState
-	// Acked are the subtasks that have acknowledged.
-	Acked incremental.Set
-	// Promised are the files that must not go while it is pending; Named those that acknowledgements name.
-	Promised, Named incremental.Set
-	Meta            journal.Checkpoint
+func (s *step) emit(op Op) {
+	op.Life = s.life
+	s.ops = append(s.ops, op)
 }
 
-// Registration is one worker process.
-type Registration struct {
-	Worker   uint32
-	Subtasks incremental.Set
-	// Running of them, in the live attempt.
-	Running incremental.Set
-	// Attempt that the process runs or was told to start.
-	Attempt uint64
-	// Gone: its stream broke.
-	Gone bool
+func (s *step) journal(op journal.Op) {
+	if op.Kind != journal.OpNone {
+		s.emit(Op{Kind: OpJournal, Wait: op.Wait, Journal: op})
+	}
 }
+
+// nonce makes one that was never used.
+func (s *step) nonce() journal.Nonce {
+	s.count++
+	return journal.Nonce{Process: s.cfg.Process, Count: s.count}
+}
+
+// forget drops everything but what keeps lives and nonces apart.
+func (s *step) forget() { *s.Machine = Machine{life: s.life, count: s.count} }
+
+// owning takes an event while the job is owned.
+func (s *step) owning(ev *Event) {
+	switch ev.Kind {
+	case EventRegister:
+		s.register(ev)
+	case EventWorkerGone:
+		s.workerGone(ev.Worker)
+	case EventRunning:
+		s.running(ev)
+	case EventRegistrationsExpired:
+		s.expired = !s.live && !s.begun
+	case EventFailover:
+		s.failover(ev)
+	case EventNewAttempt:
+		s.newAttempt(ev)
+	case EventTrigger:
+		s.wantTrigger(ev)
+	case EventBegin:
+		s.begin(ev)
+	case EventAck:
+		s.ack(ev)
+	case EventAbort:
+		s.abort(ev.ID, ev.Reason)
+	case EventEnd:
+		s.end(ev)
+	case EventSweep:
+		s.wantSweep(ev)
+	}
+}
+
+// notOwner refuses an event for a job that is not owned.
+func (s *step) notOwner(ev *Event) {
+	answer := Op{Caller: ev.Caller, ID: ev.ID, Reason: ReasonNotOwner}
+	switch ev.Kind {
+	case EventRegister:
+		s.emit(Op{Kind: TellReregister, Worker: ev.Worker})
+		return
+	case EventNewAttempt:
+		answer.Kind = TellAttempted
+	case EventTrigger:
+		answer.Kind = TellTriggerRefused
+	case EventBegin:
+		answer.Kind = TellBegun
+	case EventAck:
+		answer.Kind = TellAcked
+	case EventEnd:
+		answer.Kind = TellEnded
+	case EventSweep:
+		answer.Kind = TellSwept
+	default:
+		return
+	}
+	s.emit(answer)
+}
+
+// result takes the answer to an operation of this life.
+func (s *step) result(r *Result) {
+	switch {
+	case r.Kind == OpJournal && s.app.Busy():
+		s.appended(r)
+	case r.Kind == OpJournal && s.reader.Busy():
+		s.read(r)
+	case r.Kind == OpAsk && s.phase == PhaseAsking:
+		s.answered(r)
+	case s.phase != PhaseOwning:
+	case r.Kind == OpReadMeta:
+		s.metaRead(r)
+	case r.Kind == OpCreateMeta:
+		s.metaCreated(r)
+	case r.Kind == OpDeleteMetas:
+		s.metasDeleted(r)
+	case r.Kind == OpDeleteFiles:
+		s.filesDeleted(r)
+	case r.Kind == OpAbortUnfinished:
+		s.unfinishedAborted()
+	case r.Kind == OpSweep:
+		s.swept(r)
+	}
+}
+
+// settle begins whatever can begin now. One append at a time: the order of wishes is the order here.
+func (s *step) settle() {
+	if s.ask() && !s.commitNext() && !s.endNow() && !s.releaseNow() {
+		s.settleAttempt()
+		s.settleTrigger()
+	}
+	if s.phase == PhaseOwning {
+		s.deleteNext()
+	}
+}
+
+// free tells whether an append may begin.
+func (s *step) free() bool { return !s.app.Busy() && !s.reader.Busy() }

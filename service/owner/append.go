@@ -1,0 +1,202 @@
+package owner
+
+import (
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/retention"
+)
+
+// append publishes an edit of the head. Only when nothing else is being appended.
+func (s *step) append(e journal.Entry, id uint64) {
+	s.doing, s.doingID = e.Kind, id
+	s.journal(s.app.Begin(&s.cfg.Journal, s.head, e, s.nonce(), journal.RoleOwner))
+}
+
+// appended takes a result of an append under way.
+func (s *step) appended(r *Result) {
+	next, doing, id := s.app.Next(), s.doing, s.doingID
+	op, verdict, head, trim := s.app.Step(&s.cfg.Journal, r.Result, func(head *journal.Entry) bool { return s.effect(head, next) })
+	s.journal(op)
+	if verdict == journal.Open {
+		return
+	}
+	s.doing, s.doingID = journal.KindNone, 0
+	if doing == journal.KindAttach {
+		s.attachEnded(verdict, head, next.Slot)
+		return
+	}
+	switch verdict {
+	case journal.Won:
+		s.head = head
+		if len(trim) > 0 {
+			s.emit(Op{Kind: OpTrim, IDs: trim})
+		}
+		s.won(doing, id)
+	case journal.Lost:
+		s.lostSlot(doing, id, head)
+	default:
+		s.fenced()
+	}
+}
+
+// effect tells whether a head of our epoch shows what next is for.
+func (s *step) effect(head, next *journal.Entry) bool {
+	switch s.doing {
+	case journal.KindAttach:
+		return head.Owner == s.me
+	case journal.KindCommit:
+		mine, _ := next.Checkpoint(s.doingID)
+		c, ok := head.Checkpoint(s.doingID)
+		return ok && c.Nonce == mine.Nonce
+	case journal.KindReserve:
+		return head.Reserved >= next.Reserved
+	case journal.KindAttempt:
+		return head.Attempt >= next.Attempt
+	case journal.KindEnd:
+		return head.Status == next.Status
+	case journal.KindRelease:
+		return head.Owner.IsZero()
+	}
+	return false
+}
+
+// won: the entry counts. Only now anything is announced or condemned.
+func (s *step) won(doing journal.Kind, id uint64) {
+	switch doing {
+	case journal.KindCommit:
+		s.committed(id)
+	case journal.KindAttempt:
+		s.attemptWon()
+	case journal.KindEnd:
+		s.ended()
+	case journal.KindRelease:
+		s.released()
+	}
+}
+
+// lostSlot: a third party was faster. What was wished for still is; it is tried again on the new head.
+func (s *step) lostSlot(doing journal.Kind, id uint64, head *journal.Entry) {
+	if head != nil && !s.cfg.off.lost {
+		s.head = head
+	}
+	if doing != journal.KindCommit {
+		return
+	}
+	i, p := s.find(id)
+	p.State = PendingReady
+	s.pending = replaced(s.pending, i, p)
+	// Nothing that it names may have been disposed of by the other entry.
+	if s.cfg.off.lost || !p.Named.In(s.index.Known.Minus(s.index.Condemned)) {
+		s.abort(id, ReasonOther)
+	}
+}
+
+// commitNext publishes the entry of the lowest checkpoint whose _metadata is durable; it answers whether there is one.
+func (s *step) commitNext() bool {
+	for i, p := range s.pending {
+		if p.State != PendingReady {
+			continue
+		}
+		p.State = PendingUnresolved
+		s.pending = replaced(s.pending, i, p)
+		e := *s.head
+		e.Kind = journal.KindCommit
+		e.Reserved = max(e.Reserved, p.ID+s.cfg.Reserve)
+		if s.cfg.off.reserveMax {
+			e.Reserved = p.ID + s.cfg.Reserve
+		}
+		e.Retained = apply(e.Retained, p.Meta, func(all []retention.Checkpoint) []retention.Decision {
+			return retention.AfterCompletion(all, e.Config.NumRetained)
+		}, e.IsLent)
+		s.append(e, p.ID)
+		s.emit(Op{Kind: TellUnresolved, ID: p.ID, Attempt: e.Attempt, Epoch: e.Epoch})
+		return true
+	}
+	return false
+}
+
+// apply adds a checkpoint (unless its id is 0) and carries a plan of package retention out.
+func apply(retained []journal.Checkpoint, add journal.Checkpoint, plan func([]retention.Checkpoint) []retention.Decision, lent func(uint64) bool) []journal.Checkpoint {
+	all := without(retained, func(c journal.Checkpoint) bool { return c.ID == add.ID })
+	if add.ID != 0 {
+		all = append(all, add)
+	}
+	facts := make([]retention.Checkpoint, len(all))
+	for i, c := range all {
+		facts[i] = retention.Checkpoint{ID: c.ID, Savepoint: c.Type == journal.TypeSavepoint, Lent: lent(c.ID),
+			Hidden: c.State == journal.StateHidden, Trashed: c.State == journal.StateTrashed}
+	}
+	var out []journal.Checkpoint
+	for i, d := range plan(facts) {
+		switch d.Action {
+		case retention.Hide:
+			all[i].State = journal.StateHidden
+			out = append(out, all[i])
+		case retention.Keep:
+			out = append(out, all[i])
+		}
+	}
+	return out
+}
+
+// end takes the wish for a terminal status.
+func (s *step) end(ev *Event) {
+	answer := Op{Kind: TellEnded, Caller: ev.Caller}
+	switch {
+	case s.head.Status.Terminal():
+		answer.Status = s.head.Status
+	case s.stop:
+		answer.Reason = ReasonStopping
+	case s.ending.status != journal.StatusNone:
+		answer.Reason = ReasonBusy
+	case !ev.Status.Terminal():
+		answer.Reason = ReasonOther
+	default:
+		s.ending = ending{ev.Status, ev.Caller, ev.Request}
+		s.abortAll(ReasonStopping)
+		return
+	}
+	if ev.Caller != 0 {
+		s.emit(answer)
+	}
+}
+
+// endNow appends the terminal entry; it answers whether it did.
+func (s *step) endNow() bool {
+	if s.ending.status == journal.StatusNone {
+		return false
+	}
+	e := *s.head
+	e.Kind, e.Status = journal.KindEnd, s.ending.status
+	e.Requests = remember(e.Requests, s.ending.request)
+	e.Retained = apply(e.Retained, journal.Checkpoint{}, func(all []retention.Checkpoint) []retention.Decision {
+		return retention.AfterEnd(all, retention.Policy(e.Config.Retention), retention.End(e.Status-journal.StatusCanceled))
+	}, e.IsLent)
+	s.append(e, 0)
+	return true
+}
+
+// ended: the status is terminal. Workers are told Cancel; a sweep, then the release follow.
+func (s *step) ended() {
+	caller := s.ending.caller
+	s.ending = ending{}
+	s.live, s.begun, s.raise, s.broken = false, false, false, false
+	if s.wish.caller != 0 {
+		s.emit(Op{Kind: TellAttempted, Caller: s.wish.caller, Attempt: s.head.Attempt, Reason: ReasonTerminal})
+	}
+	s.wish = wish{}
+	s.refuseTrigger(ReasonTerminal)
+	s.emit(Op{Kind: TellEnded, Status: s.head.Status})
+	if caller != 0 {
+		s.emit(Op{Kind: TellEnded, Caller: caller, Status: s.head.Status})
+	}
+	s.workers = nil
+	s.condemn(s.dropHeld())
+}
+
+// remember is the last requests, with one more.
+func remember(requests []journal.Request, r journal.Request) []journal.Request {
+	if r == (journal.Request{}) {
+		return requests
+	}
+	return with(requests[max(0, len(requests)-journal.MaxRequests+1):], r)
+}

@@ -1,0 +1,316 @@
+package owner
+
+import (
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+// attach begins to become the job's owner, unless it is under way or done.
+func (s *step) attach(ev *Event) {
+	switch {
+	case s.phase == PhaseOwning && ev.Kind == EventAttach && s.head.Status.Terminal():
+		s.emit(Op{Kind: TellAttachRefused, Reason: ReasonTerminal})
+	case s.phase == PhaseOwning && ev.Kind == EventFinish && !s.head.Status.Terminal():
+		s.emit(Op{Kind: TellAttachRefused, Reason: ReasonNotTerminal})
+	case s.phase == PhaseOwning:
+		s.tellAttached()
+	case s.phase == PhaseIdle:
+		s.forget()
+		s.life++
+		s.phase, s.finish, s.create = PhaseReading, ev.Kind == EventFinish, ev.Create
+		s.journal(s.reader.Begin(0))
+	}
+}
+
+func (s *step) tellAttached() {
+	s.emit(Op{Kind: TellAttached, Epoch: s.head.Epoch, Attempt: s.head.Attempt})
+}
+
+func (s *step) refuse(why Reason) {
+	s.forget()
+	s.emit(Op{Kind: TellAttachRefused, Reason: why})
+}
+
+// read takes a result of the reader: of an attach, or of the question why a _metadata is not there.
+func (s *step) read(r *Result) {
+	op, how := s.reader.Step(&s.cfg.Journal, r.Result)
+	s.journal(op)
+	if how == journal.ReadMore {
+		return
+	}
+	head := s.reader.Head()
+	s.reader = journal.ReadHead{}
+	if s.phase == PhaseOwning {
+		s.questionAnswered(how, head)
+		return
+	}
+	switch how {
+	case journal.ReadDone:
+		s.found(head)
+	case journal.ReadEmpty:
+		if s.create == nil || s.finish {
+			s.refuse(ReasonNoJob)
+			return
+		}
+		s.head = nil
+		s.appendAttach()
+	case journal.ReadForeign:
+		s.refuse(ReasonForeign)
+	case journal.ReadNewer:
+		s.refuse(ReasonNewer)
+	default:
+		s.refuse(ReasonCorrupt)
+	}
+}
+
+// found decides what to do about the head: refuse, ask the owner it names, or take over.
+func (s *step) found(head *journal.Entry) {
+	terminal, owned := head.Status.Terminal(), !head.Owner.IsZero()
+	switch {
+	case head.LeastWriter > s.cfg.Journal.Version:
+		s.refuse(ReasonNewer)
+	case terminal && !s.finish:
+		s.refuse(ReasonTerminal)
+	case !terminal && s.finish:
+		s.refuse(ReasonNotTerminal)
+	case terminal && !owned:
+		s.refuse(ReasonReleased)
+	case owned && head.Owner.Process != s.cfg.Process && !s.cfg.off.ask:
+		s.phase, s.head = PhaseAsking, head
+		s.emit(Op{Kind: OpAsk, Nonce: head.Owner, URLs: head.URLs})
+	default:
+		s.head = head
+		s.appendAttach()
+	}
+}
+
+func (s *step) answered(r *Result) {
+	if !r.Answered {
+		s.appendAttach()
+		return
+	}
+	urls, epoch := s.head.URLs, s.head.Epoch
+	s.forget()
+	s.emit(Op{Kind: TellRedirect, URLs: urls, Epoch: epoch})
+}
+
+// appendAttach appends the entry that makes this process the owner.
+func (s *step) appendAttach() {
+	var e journal.Entry
+	if s.head == nil {
+		e = journal.Entry{Status: journal.StatusRunning, Plan: s.create.Plan, Config: s.create.Config, About: s.create.About}
+	} else {
+		e = *s.head
+	}
+	s.me = s.nonce()
+	s.first = e.Reserved + 1
+	e.Kind, e.Owner, e.URLs = journal.KindAttach, s.me, s.cfg.URLs
+	e.Epoch++
+	e.Reserved += s.cfg.Reserve
+	s.phase, s.doing = PhaseAttaching, journal.KindAttach
+	s.journal(s.app.Begin(&s.cfg.Journal, s.head, e, s.me, journal.RoleAttach))
+}
+
+// attachEnded takes the verdict on that entry.
+func (s *step) attachEnded(v journal.Verdict, head *journal.Entry, slot uint64) {
+	switch v {
+	case journal.Won:
+		s.own(head)
+	case journal.Unreadable:
+		s.refuse(ReasonCorrupt)
+	default:
+		if s.stop {
+			s.refuse(ReasonStopping)
+			s.emit(Op{Kind: TellReleased})
+			return
+		}
+		// From the start, asking first. Rebasing an attach would be a duel without end.
+		s.phase, s.head, s.me = PhaseReading, nil, journal.Nonce{}
+		op := s.reader.Begin(slot)
+		op.Wait = journal.WaitJitter
+		s.journal(op)
+	}
+}
+
+// own begins to serve as the owner, and to read what the retained checkpoints name.
+func (s *step) own(head *journal.Entry) {
+	s.phase, s.head, s.next, s.create = PhaseOwning, head, s.first, nil
+	s.tellAttached()
+	for _, c := range head.Retained {
+		if c.State == journal.StateHidden && !head.IsLent(c.ID) {
+			continue
+		}
+		s.held = append(s.held, held{id: c.ID, state: heldLoading})
+		s.emit(Op{Kind: OpReadMeta, ID: c.ID, Nonce: c.Nonce})
+	}
+}
+
+// metaRead takes the contents of a _metadata: of a retained checkpoint, or of one that is to be complete.
+func (s *step) metaRead(r *Result) {
+	for i, h := range s.held {
+		if h.id == r.ID && h.state == heldLoading {
+			s.loaded(i, r)
+			return
+		}
+	}
+	s.metaChecked(r)
+}
+
+func (s *step) loaded(i int, r *Result) {
+	h := s.held[i]
+	c, _ := s.head.Checkpoint(h.id)
+	switch r.Outcome {
+	case journal.Done:
+		h.state = heldRead
+		if r.Nonce != c.Nonce {
+			h.state = heldUnreadable
+		}
+	case journal.NotFound:
+		h.state = heldMissing
+	case journal.Corrupt, journal.Newer:
+		h.state = heldUnreadable
+	default: // merely failed: not unreadable
+		s.emit(Op{Kind: OpReadMeta, ID: h.id, Nonce: c.Nonce, Wait: journal.WaitBackoff})
+		return
+	}
+	h.files = r.Files
+	s.setHeld(i, h)
+	s.index.Known = s.index.Known.Or(r.Files)
+	s.index.AtAttach = s.index.AtAttach.Or(r.Files)
+	if h.state == heldUnreadable {
+		s.emit(Op{Kind: TellDegraded, ID: h.id, Reason: ReasonDegraded})
+	}
+}
+
+func (s *step) setHeld(i int, h held) {
+	s.held = replaced(s.held, i, h)
+	s.reachable()
+}
+
+// reachable joins what the held checkpoints name.
+func (s *step) reachable() {
+	var all incremental.Set
+	for _, h := range s.held {
+		all = all.Or(h.files)
+	}
+	s.index.Reachable = all
+}
+
+// ask begins to find out why a _metadata is not there; it answers whether an append may begin now.
+func (s *step) ask() bool {
+	if !s.free() {
+		return false
+	}
+	for _, h := range s.held {
+		if h.state == heldMissing {
+			s.question = h.id
+			s.journal(s.reader.Begin(s.head.Slot))
+			return false
+		}
+	}
+	return true
+}
+
+// questionAnswered: another epoch, then the new owner dropped the checkpoint; else its _metadata is lost.
+func (s *step) questionAnswered(how journal.Reading, head *journal.Entry) {
+	if how != journal.ReadDone || head.Epoch != s.head.Epoch {
+		s.fenced()
+		return
+	}
+	s.head = head
+	for i, h := range s.held {
+		if h.id == s.question && h.state == heldMissing {
+			h.state = heldUnreadable
+			s.setHeld(i, h)
+			s.emit(Op{Kind: TellDegraded, ID: h.id, Reason: ReasonDegraded})
+		}
+	}
+	s.question = 0
+}
+
+// blind says why nothing may be condemned or swept, and because of which checkpoint.
+func (m *Machine) blind() (why Reason, id uint64) {
+	for _, h := range m.held {
+		switch h.state {
+		case heldLoading, heldMissing:
+			return ReasonLoading, h.id
+		case heldUnreadable:
+			why, id = ReasonDegraded, h.id
+		}
+	}
+	return why, id
+}
+
+// fenced: another epoch. Announce nothing, delete nothing, forget.
+func (s *step) fenced() {
+	s.forget()
+	s.emit(Op{Kind: TellFenced})
+}
+
+// stopped begins to let the job go.
+func (s *step) stopped() {
+	switch s.phase {
+	case PhaseIdle:
+		s.forget()
+		s.emit(Op{Kind: TellReleased})
+	case PhaseReading, PhaseAsking:
+		s.refuse(ReasonStopping)
+		s.emit(Op{Kind: TellReleased})
+	default:
+		s.stop = true
+	}
+	if s.phase == PhaseOwning {
+		for _, p := range s.pending {
+			if p.State != PendingUnresolved {
+				s.drop(p.ID)
+			}
+		}
+	}
+}
+
+// releaseNow gives the job up if that is wished for, or if it is over and swept; it answers whether it did something.
+func (s *step) releaseNow() bool {
+	terminal := s.head.Status.Terminal()
+	switch {
+	case terminal && s.sweep.done && s.clean():
+	case terminal && s.stop:
+		// The next daemon that starts finds it terminal, not released, and sweeps.
+		s.released()
+		return true
+	case !terminal && s.stop:
+	default:
+		return false
+	}
+	e := *s.head
+	e.Kind, e.Owner, e.URLs = journal.KindRelease, journal.Nonce{}, nil
+	s.append(e, 0)
+	return true
+}
+
+func (s *step) released() {
+	s.forget()
+	s.emit(Op{Kind: TellReleased})
+}
+
+// replaced is a copy of the slice with another element at i.
+func replaced[T any](in []T, i int, v T) []T {
+	out := append([]T(nil), in...)
+	out[i] = v
+	return out
+}
+
+// without is a copy of the slice without those that drop names.
+func without[T any](in []T, drop func(T) bool) []T {
+	var out []T
+	for _, v := range in {
+		if !drop(v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// with is a copy of the slice with one more element.
+func with[T any](in []T, v ...T) []T {
+	return append(append(make([]T, 0, len(in)+len(v)), in...), v...)
+}

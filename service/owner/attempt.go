@@ -1,0 +1,294 @@
+package owner
+
+import (
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+// register takes a worker process, and decides between two that run the same subtasks.
+func (s *step) register(ev *Event) {
+	running := s.head.Attempt
+	switch {
+	case s.head.Status.Terminal():
+		s.emit(Op{Kind: TellEnded, Worker: ev.Worker, Status: s.head.Status})
+		return
+	case s.stop, ev.Attempt > running: // it knows a newer entry than we do
+		s.emit(Op{Kind: TellReregister, Worker: ev.Worker})
+		return
+	case ev.Plan != nil && ev.Plan.Hash() != s.head.Plan.Hash(), ev.Subtasks.IsEmpty(), !ev.Subtasks.In(s.planned()):
+		s.emit(Op{Kind: TellPlanRefused, Worker: ev.Worker})
+		return
+	}
+	r := Registration{Worker: ev.Worker, Subtasks: ev.Subtasks, Attempt: ev.Attempt}
+	if i, old := s.worker(ev.Worker); i >= 0 && old.Subtasks == ev.Subtasks {
+		if again := s.live && old.Attempt == running && ev.Attempt < running; again {
+			// Told to start, but it never heard: the same owner may say it again to the same process.
+			r.Attempt = running
+			s.tellStart(r.Worker)
+		}
+		s.workers = replaced(s.workers, i, r)
+		return
+	}
+	for _, w := range s.workers {
+		if w.Worker != r.Worker && !w.Subtasks.And(r.Subtasks).IsEmpty() && s.keeps(w, r) {
+			s.emit(Op{Kind: TellReplaced, Worker: r.Worker})
+			return
+		}
+	}
+	for _, w := range s.workers {
+		if w.Worker == r.Worker || !w.Subtasks.And(r.Subtasks).IsEmpty() {
+			s.replace(w, r.Worker)
+		}
+	}
+	i := 0
+	for i < len(s.workers) && s.workers[i].Worker < r.Worker {
+		i++
+	}
+	s.workers = with(with(s.workers[:i], r), s.workers[i:]...)
+}
+
+// keeps decides whether a registered process keeps its subtasks against another one. A fresh process takes over, always: it was
+// started because the other one is gone. One that runs an older attempt, or comes beside one of its own, does not.
+func (s *step) keeps(w, other Registration) bool {
+	switch {
+	case other.Attempt == 0:
+		return false
+	case s.live && w.Attempt == s.head.Attempt:
+		return true
+	}
+	return !w.Gone && (w.Attempt == 0 || w.Attempt > other.Attempt)
+}
+
+func (s *step) replace(w Registration, by uint32) {
+	s.workers = without(s.workers, func(r Registration) bool { return r.Worker == w.Worker })
+	if s.live && w.Attempt == s.head.Attempt {
+		// Its subtasks go on in a new attempt only, when that is asked for.
+		s.live, s.broken = false, true
+	}
+	if w.Worker != by {
+		s.emit(Op{Kind: TellReplaced, Worker: w.Worker})
+	}
+}
+
+func (s *step) workerGone(worker uint32) {
+	i, w := s.worker(worker)
+	switch {
+	case i < 0:
+	case s.live && w.Attempt == s.head.Attempt: // it may come back
+		w.Gone, w.Running = true, incremental.Set{}
+		s.workers = replaced(s.workers, i, w)
+	default:
+		s.workers = without(s.workers, func(r Registration) bool { return r.Worker == worker })
+	}
+}
+
+func (s *step) running(ev *Event) {
+	i, w := s.worker(ev.Worker)
+	if i < 0 || w.Gone || ev.Attempt != s.head.Attempt || w.Attempt != ev.Attempt {
+		return
+	}
+	w.Running = w.Running.Or(ev.Subtasks.And(w.Subtasks))
+	s.workers = replaced(s.workers, i, w)
+	s.tellRunning()
+}
+
+func (s *step) tellRunning() {
+	if !s.told && s.allRunning() {
+		s.told = true
+		s.emit(Op{Kind: TellAllRunning, Attempt: s.head.Attempt})
+	}
+}
+
+// failover: the attempt has failed; the next one comes when it is asked for.
+func (s *step) failover(ev *Event) {
+	if ev.Attempt != s.head.Attempt || s.raise {
+		return
+	}
+	s.abortAll(ev.Reason)
+	s.live, s.broken = false, true
+}
+
+// newAttempt takes the wish for the next attempt.
+func (s *step) newAttempt(ev *Event) {
+	answer := Op{Kind: TellAttempted, Caller: ev.Caller, Attempt: s.head.Attempt}
+	switch {
+	case s.head.Status.Terminal():
+		answer.Reason = ReasonTerminal
+	case s.stop, s.ending.status != journal.StatusNone:
+		answer.Reason = ReasonStopping
+	case ev.Attempt != s.head.Attempt, s.head.Seen(ev.Request): // done already
+	case s.raise && s.wish.caller != 0 && ev.Caller != 0:
+		answer.Reason = ReasonBusy
+	default:
+		if !s.raise {
+			s.wish = wish{}
+		}
+		if ev.Plan != nil {
+			s.wish.plan = ev.Plan
+		}
+		if ev.Config != nil {
+			s.wish.config = ev.Config
+		}
+		if ev.Caller != 0 {
+			s.wish.caller, s.wish.request = ev.Caller, ev.Request
+		}
+		s.raise, s.live = true, false
+		s.abortAll(ReasonAttemptEnded)
+		return
+	}
+	if ev.Caller != 0 {
+		s.emit(answer)
+	}
+}
+
+// settleAttempt adopts the attempt in the journal, begins the next one, or starts the one begun when all subtasks have a worker.
+func (s *step) settleAttempt() {
+	if !s.free() || s.live || s.head.Status.Terminal() || s.ending.status != journal.StatusNone || s.stop {
+		return
+	}
+	switch {
+	case s.raise || !s.begun && !s.broken && s.cannotAdopt():
+		if s.cfg.off.raise && !s.raise && s.head.Attempt > 0 {
+			s.begun = true
+			s.start(func(w Registration) bool { return w.Attempt != s.head.Attempt })
+			return
+		}
+		s.appendAttempt()
+	case s.begun:
+		s.start(func(Registration) bool { return true })
+	case !s.broken:
+		s.adopt()
+	}
+}
+
+// cannotAdopt: a process of another attempt has registered, or not all came back; or there is nothing to adopt.
+func (s *step) cannotAdopt() bool {
+	if s.expired {
+		return true
+	}
+	for _, w := range s.workers {
+		if s.head.Attempt == 0 || w.Attempt != s.head.Attempt {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *step) appendAttempt() {
+	e := *s.head
+	e.Kind = journal.KindAttempt
+	e.Attempt++
+	e.Restore = e.Newest()
+	if s.wish.plan != nil {
+		e.Plan = s.wish.plan
+	}
+	if s.wish.config != nil {
+		e.Config = s.wish.config
+	}
+	e.Requests = remember(e.Requests, s.wish.request)
+	s.append(e, 0)
+}
+
+// attemptWon: the next attempt has begun. It is started when every subtask has a worker.
+func (s *step) attemptWon() {
+	if s.wish.caller != 0 {
+		s.emit(Op{Kind: TellAttempted, Caller: s.wish.caller, Attempt: s.head.Attempt})
+	}
+	if s.wish.plan != nil { // who registered for the old plan comes again with the new one, or not at all
+		for _, w := range s.workers {
+			s.emit(Op{Kind: TellPlanRefused, Worker: w.Worker})
+		}
+		s.workers = nil
+	}
+	s.workers = without(s.workers, func(w Registration) bool { return w.Gone })
+	s.wish = wish{}
+	s.raise, s.broken, s.expired, s.told = false, false, false, false
+	s.begun = true
+}
+
+// start tells the workers to begin the attempt of the head, once every subtask has one.
+func (s *step) start(told func(Registration) bool) {
+	if !s.covered() {
+		return
+	}
+	s.live, s.begun, s.told = true, false, false
+	workers := with[Registration](nil, s.workers...)
+	var start []uint32
+	for i, w := range workers {
+		if told(w) {
+			start = append(start, w.Worker)
+		}
+		workers[i].Attempt, workers[i].Running = s.head.Attempt, incremental.Set{}
+	}
+	s.workers = workers
+	s.emit(Op{Kind: TellAttempt, Attempt: s.head.Attempt, ID: s.head.Restore, Epoch: s.head.Epoch})
+	for _, w := range start {
+		s.tellStart(w)
+	}
+}
+
+func (s *step) tellStart(worker uint32) {
+	s.emit(Op{Kind: TellStart, Worker: worker, Attempt: s.head.Attempt, Epoch: s.head.Epoch, ID: s.head.Restore})
+}
+
+// adopt goes on with the attempt of the journal, if every subtask of its plan registered as running it. What its predecessor may
+// not have said is said again.
+func (s *step) adopt() {
+	if s.head.Attempt == 0 || !s.covered() || s.cannotAdopt() {
+		return
+	}
+	s.live = true
+	attempt, epoch, last := s.head.Attempt, s.head.Epoch, s.head.Newest()
+	s.emit(Op{Kind: TellAttempt, Attempt: attempt, ID: s.head.Restore, Epoch: epoch, Adopted: true})
+	if last > s.head.Restore {
+		s.emit(Op{Kind: TellComplete, ID: last, Attempt: attempt, Epoch: epoch, Repeated: true})
+	}
+	if last+1 < s.first {
+		s.emit(Op{Kind: TellAbort, ID: last + 1, Last: s.first - 1, Latest: last, Attempt: attempt, Epoch: epoch, Reason: ReasonNotOwner, Repeated: true})
+	}
+	s.tellRunning()
+}
+
+func (m *Machine) worker(worker uint32) (int, Registration) {
+	for i, w := range m.workers {
+		if w.Worker == worker {
+			return i, w
+		}
+	}
+	return -1, Registration{}
+}
+
+// planned is all subtasks of the plan in the journal.
+func (m *Machine) planned() incremental.Set { return incremental.Range(m.head.Plan.Subtasks()) }
+
+// all is the subtasks that must have a worker, run and acknowledge.
+func (s *step) all() incremental.Set {
+	if s.cfg.off.plan {
+		return s.registered()
+	}
+	return s.planned()
+}
+
+// covered tells whether every subtask has a worker.
+func (s *step) covered() bool { return len(s.workers) > 0 && s.all().In(s.registered()) }
+
+// allRunning tells whether every subtask of the live attempt runs.
+func (s *step) allRunning() bool { return s.live && s.all().In(s.ran()) }
+
+// ran is the subtasks that have reported that they run.
+func (m *Machine) ran() (all incremental.Set) {
+	for _, w := range m.workers {
+		all = all.Or(w.Running)
+	}
+	return all
+}
+
+// registered is the subtasks that a process has registered for and not left.
+func (m *Machine) registered() (all incremental.Set) {
+	for _, w := range m.workers {
+		if !w.Gone {
+			all = all.Or(w.Subtasks)
+		}
+	}
+	return all
+}

@@ -1,0 +1,87 @@
+package owner
+
+import (
+	"slices"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+// condemn gives up everything that is unreachable and unpromised, and the _metadata of checkpoints that left the state. Only right
+// after an entry that was won; not while a _metadata is unreadable or not yet read: sweeps find it later.
+func (s *step) condemn(metas []uint64) {
+	if why, _ := s.blind(); why != ReasonNone {
+		return
+	}
+	s.condemnMetas(metas)
+	promised := s.promised()
+	if s.cfg.off.promises {
+		promised = incremental.Set{}
+	}
+	s.index.Condemned = s.index.Condemned.Or(s.index.Idle(promised))
+}
+
+// condemnMetas gives _metadata up.
+func (s *step) condemnMetas(ids []uint64) {
+	if why, _ := s.blind(); why != ReasonNone {
+		return
+	}
+	for _, id := range ids {
+		if !slices.Contains(s.metas, id) {
+			s.metas = with(s.metas, id)
+		}
+	}
+}
+
+// deleteNext deletes what is condemned: _metadata first, files after its answer.
+func (s *step) deleteNext() {
+	switch {
+	case len(s.deletingMetas) > 0 || !s.deleting.IsEmpty():
+	case len(s.metas) > 0:
+		s.deleteMetas(journal.WaitNot)
+	case !s.index.Condemned.IsEmpty():
+		s.deleteFiles(journal.WaitNot)
+	}
+}
+
+func (s *step) deleteMetas(wait journal.Wait) {
+	s.deletingMetas = s.metas
+	s.emit(Op{Kind: OpDeleteMetas, IDs: s.metas, Wait: wait})
+}
+
+func (s *step) deleteFiles(wait journal.Wait) {
+	s.deleting = s.index.Condemned
+	s.emit(Op{Kind: OpDeleteFiles, Files: s.deleting, Wait: wait})
+}
+
+func (s *step) metasDeleted(r *Result) {
+	gone := r.IDs
+	if r.Outcome == journal.Done {
+		gone = s.deletingMetas
+	}
+	all := s.deletingMetas
+	s.metas = without(s.metas, func(id uint64) bool { return slices.Contains(gone, id) })
+	s.deletingMetas = nil
+	if !slices.ContainsFunc(all, func(id uint64) bool { return !slices.Contains(gone, id) }) {
+		return
+	}
+	s.deleteMetas(journal.WaitBackoff)
+}
+
+func (s *step) filesDeleted(r *Result) {
+	gone := r.Files.And(s.deleting)
+	if r.Outcome == journal.Done {
+		gone = s.deleting
+	}
+	all := s.deleting.In(gone)
+	s.index.Gone(gone)
+	s.deleting = s.deleting.Minus(s.deleting)
+	if !all {
+		s.deleteFiles(journal.WaitBackoff)
+	}
+}
+
+// clean tells whether nothing waits to be deleted and no _metadata is on its way.
+func (m *Machine) clean() bool {
+	return len(m.strays) == 0 && len(m.metas) == 0 && m.index.Condemned.IsEmpty() && len(m.deletingMetas) == 0 && m.deleting.IsEmpty()
+}

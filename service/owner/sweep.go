@@ -1,0 +1,96 @@
+package owner
+
+import (
+	"slices"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+// sweep is a sweep under way.
+type sweep struct {
+	stage  sweepStage
+	caller uint64
+	// terminal: it began after the terminal entry. done: one that did has gone through.
+	terminal, done bool
+}
+
+type sweepStage uint8
+
+const (
+	sweepIdle sweepStage = iota
+	sweepUnfinished
+	sweepListing
+)
+
+// wantSweep begins a sweep.
+func (s *step) wantSweep(ev *Event) {
+	why, _ := s.blind()
+	switch {
+	case s.stop:
+		why = ReasonStopping
+	case s.sweep.stage != sweepIdle:
+		why = ReasonBusy
+	}
+	if why != ReasonNone {
+		s.emit(Op{Kind: TellSwept, Caller: ev.Caller, Reason: why})
+		return
+	}
+	s.sweep.stage, s.sweep.caller, s.sweep.terminal = sweepUnfinished, ev.Caller, s.head.Status.Terminal()
+	s.emit(Op{Kind: OpAbortUnfinished, Epoch: s.head.Epoch, Floor: s.floor(), Slot: s.head.Slot})
+}
+
+func (s *step) unfinishedAborted() {
+	if s.sweep.stage == sweepUnfinished {
+		s.sweep.stage = sweepListing
+		s.emit(Op{Kind: OpSweep})
+	}
+}
+
+// swept takes one page, judged by what is known now, not when it was asked for.
+func (s *step) swept(r *Result) {
+	if s.sweep.stage != sweepListing {
+		return
+	}
+	if r.Outcome != journal.Done {
+		s.emit(Op{Kind: OpSweep, Wait: journal.WaitBackoff})
+		return
+	}
+	var dead incremental.Builder
+	promised := s.promised()
+	for _, f := range r.Found {
+		if s.dead(f, promised) {
+			dead.Add(f.File)
+		}
+	}
+	s.index.Condemned = s.index.Condemned.Or(dead.Set())
+	for _, id := range r.IDs {
+		if _, kept := s.head.Checkpoint(id); !kept && id < s.floor() && !slices.Contains(s.metas, id) {
+			s.metas = with(s.metas, id)
+		}
+	}
+	if r.More {
+		return
+	}
+	s.sweep.stage = sweepIdle
+	s.sweep.done = s.sweep.done || s.sweep.terminal
+	s.emit(Op{Kind: TellSwept, Caller: s.sweep.caller})
+	s.sweep.caller = 0
+}
+
+// dead tells whether nothing needs a file that a list shows, and nothing ever will.
+func (s *step) dead(f Found, promised incremental.Set) bool {
+	switch epoch := s.head.Epoch; {
+	case s.index.Condemned.Has(f.File) || s.index.Reachable.Has(f.File) || promised.Has(f.File):
+		return false
+	case s.index.Known.Has(f.File):
+		// Its last user fell while a promise, since ended, held it.
+		return len(s.pending) == 0 && !s.cfg.off.third
+	case f.Epoch < epoch:
+		return !s.index.AtAttach.Has(f.File)
+	case f.Epoch == epoch:
+		// An acknowledgement brings only files made for its own checkpoint: below the floor nothing can be acknowledged.
+		return f.Checkpoint < s.floor() || s.cfg.off.floor
+	}
+	return false
+}
