@@ -184,7 +184,8 @@ func (Scope) EnumDescriptor() ([]byte, []int) {
 type RestartStrategy_Type int32
 
 const (
-	// FIXED_DELAY with the given attempts and delay is taken if attempts is above 0, else NONE.
+	// FIXED_DELAY with the given attempts and delay is taken if attempts is above 0. Else, as in Flink: a job with periodic
+	// checkpoints is restarted after the delay (absent: 1 s) however often it fails, one without is not.
 	RestartStrategy_TYPE_UNSPECIFIED RestartStrategy_Type = 0
 	RestartStrategy_TYPE_NONE        RestartStrategy_Type = 1
 	RestartStrategy_TYPE_FIXED_DELAY RestartStrategy_Type = 2
