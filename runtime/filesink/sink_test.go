@@ -3,6 +3,7 @@ package filesink
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,7 +17,10 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Set("rapid.checks", "30") // each step is some fsyncs; the command line can ask for more
+	goleak.VerifyTestMain(m)
+}
 
 func begin(t testing.TB, dir string, attempt, restored uint64, saved []byte) *Sink {
 	t.Helper()
@@ -205,6 +209,18 @@ func TestDurableBeforeItIsPromised(t *testing.T) {
 	if d := cmp.Diff(wantCalls, calls); d != "" {
 		t.Errorf("calls (-want +got):\n%s", d)
 	}
+}
+
+func TestOneAttemptHasOneSink(t *testing.T) {
+	dir := t.TempDir()
+	one, two := begin(t, dir, 1, 0, nil), begin(t, dir, 1, 0, nil)
+	write(t, one, "a")
+	if err := two.Write(state.Record{Key: []byte("b")}); !errors.Is(err, os.ErrExist) {
+		t.Errorf("the second sink of one attempt: %v", err)
+	}
+	preCommit(t, one, 1)
+	check(t, one.Commit(1))
+	want(t, dir, "a")
 }
 
 func TestWhatIsNotThisPartIsRefused(t *testing.T) {
