@@ -18,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Set("rapid.checks", "30") // each step is some fsyncs; the command line can ask for more
+	flag.Set("rapid.checks", "200") // steps are fsyncs; the command line can ask for more
 	goleak.VerifyTestMain(m)
 }
 
@@ -209,6 +209,21 @@ func TestDurableBeforeItIsPromised(t *testing.T) {
 	if d := cmp.Diff(wantCalls, calls); d != "" {
 		t.Errorf("calls (-want +got):\n%s", d)
 	}
+}
+
+func TestLateRestoreOfAZombieRemovesNothingOfTheNewAttempt(t *testing.T) {
+	dir := t.TempDir()
+	first := begin(t, dir, 1, 0, nil)
+	write(t, first, "a")
+	saved := preCommit(t, first, 1)
+	third := begin(t, dir, 3, 1, saved)
+	write(t, third, "b")
+	preCommit(t, third, 2)
+	write(t, third, "c")
+	begin(t, dir, 2, 1, saved)
+	preCommit(t, third, 3)
+	check(t, third.Commit(3))
+	want(t, dir, "a", "b", "c")
 }
 
 func TestOneAttemptHasOneSink(t *testing.T) {
