@@ -25,6 +25,60 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// FilePresence says what was found where a file should be. Its bytes were not read.
+type FilePresence int32
+
+const (
+	// Not looked for.
+	FilePresence_FILE_PRESENCE_UNSPECIFIED FilePresence = 0
+	FilePresence_FILE_PRESENCE_PRESENT     FilePresence = 1
+	FilePresence_FILE_PRESENCE_MISSING     FilePresence = 2
+	FilePresence_FILE_PRESENCE_WRONG_SIZE  FilePresence = 3
+)
+
+// Enum value maps for FilePresence.
+var (
+	FilePresence_name = map[int32]string{
+		0: "FILE_PRESENCE_UNSPECIFIED",
+		1: "FILE_PRESENCE_PRESENT",
+		2: "FILE_PRESENCE_MISSING",
+		3: "FILE_PRESENCE_WRONG_SIZE",
+	}
+	FilePresence_value = map[string]int32{
+		"FILE_PRESENCE_UNSPECIFIED": 0,
+		"FILE_PRESENCE_PRESENT":     1,
+		"FILE_PRESENCE_MISSING":     2,
+		"FILE_PRESENCE_WRONG_SIZE":  3,
+	}
+)
+
+func (x FilePresence) Enum() *FilePresence {
+	p := new(FilePresence)
+	*p = x
+	return p
+}
+
+func (x FilePresence) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FilePresence) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_jobs_proto_enumTypes[0].Descriptor()
+}
+
+func (FilePresence) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_jobs_proto_enumTypes[0]
+}
+
+func (x FilePresence) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FilePresence.Descriptor instead.
+func (FilePresence) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{0}
+}
+
 type ListJobsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -119,7 +173,9 @@ type JobSummary struct {
 	LatestCheckpointId uint64                 `protobuf:"varint,8,opt,name=latest_checkpoint_id,json=latestCheckpointId,proto3" json:"latest_checkpoint_id,omitempty"`
 	LatestCompletedAt  *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=latest_completed_at,json=latestCompletedAt,proto3" json:"latest_completed_at,omitempty"`
 	// Why this job's journal cannot be read; the other fields are then empty.
-	Error         string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
+	// What is retained, oldest first; of a bare root only.
+	Checkpoints   []*CheckpointSummary `protobuf:"bytes,11,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -224,6 +280,13 @@ func (x *JobSummary) GetError() string {
 	return ""
 }
 
+func (x *JobSummary) GetCheckpoints() []*CheckpointSummary {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
 type ListCheckpointsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
@@ -326,6 +389,7 @@ type CheckpointSummary struct {
 	ReusedBytes uint64 `protobuf:"varint,6,opt,name=reused_bytes,json=reusedBytes,proto3" json:"reused_bytes,omitempty"`
 	// From trigger to completion.
 	Duration      *durationpb.Duration `protobuf:"bytes,7,opt,name=duration,proto3" json:"duration,omitempty"`
+	Savepoint     bool                 `protobuf:"varint,8,opt,name=savepoint,proto3" json:"savepoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -409,6 +473,13 @@ func (x *CheckpointSummary) GetDuration() *durationpb.Duration {
 	return nil
 }
 
+func (x *CheckpointSummary) GetSavepoint() bool {
+	if x != nil {
+		return x.Savepoint
+	}
+	return false
+}
+
 type ShowCheckpointRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
@@ -469,8 +540,15 @@ type ShowCheckpointResponse struct {
 	Attempt       uint64                 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Operators     []*OperatorSummary     `protobuf:"bytes,5,rep,name=operators,proto3" json:"operators,omitempty"`
 	Files         []*FileSummary         `protobuf:"bytes,6,rep,name=files,proto3" json:"files,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	JobId         string                 `protobuf:"bytes,7,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Labels        map[string]string      `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	TriggeredAt   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=triggered_at,json=triggeredAt,proto3" json:"triggered_at,omitempty"`
+	// Of the _metadata: the nonce by which the journal knows it, its bytes and their CRC32C.
+	Nonce          string `protobuf:"bytes,10,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	MetadataBytes  uint64 `protobuf:"varint,11,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
+	MetadataCrc32C uint32 `protobuf:"fixed32,12,opt,name=metadata_crc32c,json=metadataCrc32c,proto3" json:"metadata_crc32c,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ShowCheckpointResponse) Reset() {
@@ -543,6 +621,48 @@ func (x *ShowCheckpointResponse) GetFiles() []*FileSummary {
 		return x.Files
 	}
 	return nil
+}
+
+func (x *ShowCheckpointResponse) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *ShowCheckpointResponse) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *ShowCheckpointResponse) GetTriggeredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TriggeredAt
+	}
+	return nil
+}
+
+func (x *ShowCheckpointResponse) GetNonce() string {
+	if x != nil {
+		return x.Nonce
+	}
+	return ""
+}
+
+func (x *ShowCheckpointResponse) GetMetadataBytes() uint64 {
+	if x != nil {
+		return x.MetadataBytes
+	}
+	return 0
+}
+
+func (x *ShowCheckpointResponse) GetMetadataCrc32C() uint32 {
+	if x != nil {
+		return x.MetadataCrc32C
+	}
+	return 0
 }
 
 type OperatorSummary struct {
@@ -619,8 +739,12 @@ type FileSummary struct {
 	Scope         Scope                  `protobuf:"varint,2,opt,name=scope,proto3,enum=ckptd.v1.Scope" json:"scope,omitempty"`
 	InstanceNonce string                 `protobuf:"bytes,3,opt,name=instance_nonce,json=instanceNonce,proto3" json:"instance_nonce,omitempty"`
 	LocalName     string                 `protobuf:"bytes,4,opt,name=local_name,json=localName,proto3" json:"local_name,omitempty"`
-	// How many subtasks of this checkpoint refer to it.
-	References    uint32 `protobuf:"varint,5,opt,name=references,proto3" json:"references,omitempty"`
+	// How many pieces of state of this checkpoint lie in it.
+	References uint32 `protobuf:"varint,5,opt,name=references,proto3" json:"references,omitempty"`
+	// Whether it is on storage, where that was looked for.
+	Presence FilePresence `protobuf:"varint,6,opt,name=presence,proto3,enum=ckptd.v1.FilePresence" json:"presence,omitempty"`
+	// Bytes on storage, where it is of another size.
+	FoundLength   uint64 `protobuf:"varint,7,opt,name=found_length,json=foundLength,proto3" json:"found_length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -686,6 +810,20 @@ func (x *FileSummary) GetLocalName() string {
 func (x *FileSummary) GetReferences() uint32 {
 	if x != nil {
 		return x.References
+	}
+	return 0
+}
+
+func (x *FileSummary) GetPresence() FilePresence {
+	if x != nil {
+		return x.Presence
+	}
+	return FilePresence_FILE_PRESENCE_UNSPECIFIED
+}
+
+func (x *FileSummary) GetFoundLength() uint64 {
+	if x != nil {
+		return x.FoundLength
 	}
 	return 0
 }
@@ -1424,6 +1562,301 @@ func (x *CancelJobResponse) GetRetained() []*CheckpointSummary {
 	return nil
 }
 
+// ShowJournalResponse is a job's journal, for people: the last resort. No call answers it; `ckptd journal show` reads the storage.
+type ShowJournalResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// Oldest first; the last one is the head.
+	Entries       []*JournalEntry `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShowJournalResponse) Reset() {
+	*x = ShowJournalResponse{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShowJournalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShowJournalResponse) ProtoMessage() {}
+
+func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShowJournalResponse.ProtoReflect.Descriptor instead.
+func (*ShowJournalResponse) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ShowJournalResponse) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *ShowJournalResponse) GetEntries() []*JournalEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// JournalEntry is one slot of a job's journal.
+type JournalEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Slot  uint64                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
+	// Why the slot cannot be read; the other fields are then empty.
+	Error string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	// "attach", "attempt", "commit", "reserve", "end", "release", "lend", "return".
+	Kind  string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	Nonce string `protobuf:"bytes,4,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Epoch uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The nonce of the owner's attach; empty: nobody owns the job.
+	OwnerNonce string   `protobuf:"bytes,6,opt,name=owner_nonce,json=ownerNonce,proto3" json:"owner_nonce,omitempty"`
+	OwnerUrls  []string `protobuf:"bytes,7,rep,name=owner_urls,json=ownerUrls,proto3" json:"owner_urls,omitempty"`
+	Attempt    uint64   `protobuf:"varint,8,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// The checkpoint that the attempt restores; 0: none.
+	RestoreCheckpointId uint64    `protobuf:"varint,9,opt,name=restore_checkpoint_id,json=restoreCheckpointId,proto3" json:"restore_checkpoint_id,omitempty"`
+	Status              JobStatus `protobuf:"varint,10,opt,name=status,proto3,enum=ckptd.v1.JobStatus" json:"status,omitempty"`
+	// The highest checkpoint id that may be used.
+	Reserved      uint64               `protobuf:"varint,11,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	Plan          *Plan                `protobuf:"bytes,12,opt,name=plan,proto3" json:"plan,omitempty"`
+	Config        *JobConfig           `protobuf:"bytes,13,opt,name=config,proto3" json:"config,omitempty"`
+	Labels        map[string]string    `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Retained      []*JournalCheckpoint `protobuf:"bytes,15,rep,name=retained,proto3" json:"retained,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalEntry) Reset() {
+	*x = JournalEntry{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalEntry) ProtoMessage() {}
+
+func (x *JournalEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalEntry.ProtoReflect.Descriptor instead.
+func (*JournalEntry) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *JournalEntry) GetSlot() uint64 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *JournalEntry) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *JournalEntry) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *JournalEntry) GetNonce() string {
+	if x != nil {
+		return x.Nonce
+	}
+	return ""
+}
+
+func (x *JournalEntry) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *JournalEntry) GetOwnerNonce() string {
+	if x != nil {
+		return x.OwnerNonce
+	}
+	return ""
+}
+
+func (x *JournalEntry) GetOwnerUrls() []string {
+	if x != nil {
+		return x.OwnerUrls
+	}
+	return nil
+}
+
+func (x *JournalEntry) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *JournalEntry) GetRestoreCheckpointId() uint64 {
+	if x != nil {
+		return x.RestoreCheckpointId
+	}
+	return 0
+}
+
+func (x *JournalEntry) GetStatus() JobStatus {
+	if x != nil {
+		return x.Status
+	}
+	return JobStatus_JOB_STATUS_UNSPECIFIED
+}
+
+func (x *JournalEntry) GetReserved() uint64 {
+	if x != nil {
+		return x.Reserved
+	}
+	return 0
+}
+
+func (x *JournalEntry) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *JournalEntry) GetConfig() *JobConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *JournalEntry) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *JournalEntry) GetRetained() []*JournalCheckpoint {
+	if x != nil {
+		return x.Retained
+	}
+	return nil
+}
+
+// JournalCheckpoint is a retained checkpoint as the journal points to it.
+type JournalCheckpoint struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Summary *CheckpointSummary     `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"`
+	// "kept", "trashed", "hidden".
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Of its _metadata.
+	Nonce          string `protobuf:"bytes,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	MetadataBytes  uint64 `protobuf:"varint,4,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
+	MetadataCrc32C uint32 `protobuf:"fixed32,5,opt,name=metadata_crc32c,json=metadataCrc32c,proto3" json:"metadata_crc32c,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *JournalCheckpoint) Reset() {
+	*x = JournalCheckpoint{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalCheckpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalCheckpoint) ProtoMessage() {}
+
+func (x *JournalCheckpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalCheckpoint.ProtoReflect.Descriptor instead.
+func (*JournalCheckpoint) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *JournalCheckpoint) GetSummary() *CheckpointSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+func (x *JournalCheckpoint) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *JournalCheckpoint) GetNonce() string {
+	if x != nil {
+		return x.Nonce
+	}
+	return ""
+}
+
+func (x *JournalCheckpoint) GetMetadataBytes() uint64 {
+	if x != nil {
+		return x.MetadataBytes
+	}
+	return 0
+}
+
+func (x *JournalCheckpoint) GetMetadataCrc32C() uint32 {
+	if x != nil {
+		return x.MetadataCrc32C
+	}
+	return 0
+}
+
 var File_ckptd_v1_jobs_proto protoreflect.FileDescriptor
 
 const file_ckptd_v1_jobs_proto_rawDesc = "" +
@@ -1431,7 +1864,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x13ckptd/v1/jobs.proto\x12\bckptd.v1\x1a\x15ckptd/v1/common.proto\x1a\x15ckptd/v1/engine.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n" +
 	"\x0fListJobsRequest\"<\n" +
 	"\x10ListJobsResponse\x12(\n" +
-	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\xc4\x03\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\x83\x04\n" +
 	"\n" +
 	"JobSummary\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12+\n" +
@@ -1445,14 +1878,15 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x14latest_checkpoint_id\x18\b \x01(\x04R\x12latestCheckpointId\x12J\n" +
 	"\x13latest_completed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x11latestCompletedAt\x12\x14\n" +
 	"\x05error\x18\n" +
-	" \x01(\tR\x05error\x1a9\n" +
+	" \x01(\tR\x05error\x12=\n" +
+	"\vcheckpoints\x18\v \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\vcheckpoints\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"/\n" +
 	"\x16ListCheckpointsRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"X\n" +
 	"\x17ListCheckpointsResponse\x12=\n" +
-	"\vcheckpoints\x18\x01 \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\vcheckpoints\"\xa3\x02\n" +
+	"\vcheckpoints\x18\x01 \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\vcheckpoints\"\xc1\x02\n" +
 	"\x11CheckpointSummary\x12#\n" +
 	"\rcheckpoint_id\x18\x01 \x01(\x04R\fcheckpointId\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12=\n" +
@@ -1461,23 +1895,34 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"stateBytes\x12\x1b\n" +
 	"\tnew_bytes\x18\x05 \x01(\x04R\bnewBytes\x12!\n" +
 	"\freused_bytes\x18\x06 \x01(\x04R\vreusedBytes\x125\n" +
-	"\bduration\x18\a \x01(\v2\x19.google.protobuf.DurationR\bduration\"S\n" +
+	"\bduration\x18\a \x01(\v2\x19.google.protobuf.DurationR\bduration\x12\x1c\n" +
+	"\tsavepoint\x18\b \x01(\bR\tsavepoint\"S\n" +
 	"\x15ShowCheckpointRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12#\n" +
-	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\"\x8c\x02\n" +
+	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\"\xc9\x04\n" +
 	"\x16ShowCheckpointResponse\x125\n" +
 	"\asummary\x18\x01 \x01(\v2\x1b.ckptd.v1.CheckpointSummaryR\asummary\x12%\n" +
 	"\x0eformat_version\x18\x02 \x01(\rR\rformatVersion\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aattempt\x18\x04 \x01(\x04R\aattempt\x127\n" +
 	"\toperators\x18\x05 \x03(\v2\x19.ckptd.v1.OperatorSummaryR\toperators\x12+\n" +
-	"\x05files\x18\x06 \x03(\v2\x15.ckptd.v1.FileSummaryR\x05files\"\xae\x01\n" +
+	"\x05files\x18\x06 \x03(\v2\x15.ckptd.v1.FileSummaryR\x05files\x12\x15\n" +
+	"\x06job_id\x18\a \x01(\tR\x05jobId\x12D\n" +
+	"\x06labels\x18\b \x03(\v2,.ckptd.v1.ShowCheckpointResponse.LabelsEntryR\x06labels\x12=\n" +
+	"\ftriggered_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vtriggeredAt\x12\x14\n" +
+	"\x05nonce\x18\n" +
+	" \x01(\tR\x05nonce\x12%\n" +
+	"\x0emetadata_bytes\x18\v \x01(\x04R\rmetadataBytes\x12'\n" +
+	"\x0fmetadata_crc32c\x18\f \x01(\aR\x0emetadataCrc32c\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x01\n" +
 	"\x0fOperatorSummary\x12.\n" +
 	"\boperator\x18\x01 \x01(\v2\x12.ckptd.v1.OperatorR\boperator\x12\x1f\n" +
 	"\vstate_bytes\x18\x02 \x01(\x04R\n" +
 	"stateBytes\x12!\n" +
 	"\finline_bytes\x18\x03 \x01(\x04R\vinlineBytes\x12'\n" +
-	"\x0ffile_references\x18\x04 \x01(\rR\x0efileReferences\"\xc4\x01\n" +
+	"\x0ffile_references\x18\x04 \x01(\rR\x0efileReferences\"\x9b\x02\n" +
 	"\vFileSummary\x12(\n" +
 	"\x04file\x18\x01 \x01(\v2\x14.ckptd.v1.FileHandleR\x04file\x12%\n" +
 	"\x05scope\x18\x02 \x01(\x0e2\x0f.ckptd.v1.ScopeR\x05scope\x12%\n" +
@@ -1486,7 +1931,9 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"local_name\x18\x04 \x01(\tR\tlocalName\x12\x1e\n" +
 	"\n" +
 	"references\x18\x05 \x01(\rR\n" +
-	"references\"L\n" +
+	"references\x122\n" +
+	"\bpresence\x18\x06 \x01(\x0e2\x16.ckptd.v1.FilePresenceR\bpresence\x12!\n" +
+	"\ffound_length\x18\a \x01(\x04R\vfoundLength\"L\n" +
 	"\x10GetStatusRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12!\n" +
 	"\fevents_after\x18\x02 \x01(\x04R\veventsAfter\"\xb8\x01\n" +
@@ -1551,7 +1998,43 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"y\n" +
 	"\x11CancelJobResponse\x12+\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x13.ckptd.v1.JobStatusR\x06status\x127\n" +
-	"\bretained\x18\x02 \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\bretained2\xe6\x03\n" +
+	"\bretained\x18\x02 \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\bretained\"^\n" +
+	"\x13ShowJournalResponse\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
+	"\aentries\x18\x02 \x03(\v2\x16.ckptd.v1.JournalEntryR\aentries\"\xd0\x04\n" +
+	"\fJournalEntry\x12\x12\n" +
+	"\x04slot\x18\x01 \x01(\x04R\x04slot\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05nonce\x18\x04 \x01(\tR\x05nonce\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x1f\n" +
+	"\vowner_nonce\x18\x06 \x01(\tR\n" +
+	"ownerNonce\x12\x1d\n" +
+	"\n" +
+	"owner_urls\x18\a \x03(\tR\townerUrls\x12\x18\n" +
+	"\aattempt\x18\b \x01(\x04R\aattempt\x122\n" +
+	"\x15restore_checkpoint_id\x18\t \x01(\x04R\x13restoreCheckpointId\x12+\n" +
+	"\x06status\x18\n" +
+	" \x01(\x0e2\x13.ckptd.v1.JobStatusR\x06status\x12\x1a\n" +
+	"\breserved\x18\v \x01(\x04R\breserved\x12\"\n" +
+	"\x04plan\x18\f \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\x12+\n" +
+	"\x06config\x18\r \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\x12:\n" +
+	"\x06labels\x18\x0e \x03(\v2\".ckptd.v1.JournalEntry.LabelsEntryR\x06labels\x127\n" +
+	"\bretained\x18\x0f \x03(\v2\x1b.ckptd.v1.JournalCheckpointR\bretained\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc6\x01\n" +
+	"\x11JournalCheckpoint\x125\n" +
+	"\asummary\x18\x01 \x01(\v2\x1b.ckptd.v1.CheckpointSummaryR\asummary\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
+	"\x05nonce\x18\x03 \x01(\tR\x05nonce\x12%\n" +
+	"\x0emetadata_bytes\x18\x04 \x01(\x04R\rmetadataBytes\x12'\n" +
+	"\x0fmetadata_crc32c\x18\x05 \x01(\aR\x0emetadataCrc32c*\x81\x01\n" +
+	"\fFilePresence\x12\x1d\n" +
+	"\x19FILE_PRESENCE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15FILE_PRESENCE_PRESENT\x10\x01\x12\x19\n" +
+	"\x15FILE_PRESENCE_MISSING\x10\x02\x12\x1c\n" +
+	"\x18FILE_PRESENCE_WRONG_SIZE\x10\x032\xe6\x03\n" +
 	"\n" +
 	"JobService\x12A\n" +
 	"\bListJobs\x12\x19.ckptd.v1.ListJobsRequest\x1a\x1a.ckptd.v1.ListJobsResponse\x12V\n" +
@@ -1573,82 +2056,102 @@ func file_ckptd_v1_jobs_proto_rawDescGZIP() []byte {
 	return file_ckptd_v1_jobs_proto_rawDescData
 }
 
-var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_ckptd_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_ckptd_v1_jobs_proto_goTypes = []any{
-	(*ListJobsRequest)(nil),           // 0: ckptd.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),          // 1: ckptd.v1.ListJobsResponse
-	(*JobSummary)(nil),                // 2: ckptd.v1.JobSummary
-	(*ListCheckpointsRequest)(nil),    // 3: ckptd.v1.ListCheckpointsRequest
-	(*ListCheckpointsResponse)(nil),   // 4: ckptd.v1.ListCheckpointsResponse
-	(*CheckpointSummary)(nil),         // 5: ckptd.v1.CheckpointSummary
-	(*ShowCheckpointRequest)(nil),     // 6: ckptd.v1.ShowCheckpointRequest
-	(*ShowCheckpointResponse)(nil),    // 7: ckptd.v1.ShowCheckpointResponse
-	(*OperatorSummary)(nil),           // 8: ckptd.v1.OperatorSummary
-	(*FileSummary)(nil),               // 9: ckptd.v1.FileSummary
-	(*GetStatusRequest)(nil),          // 10: ckptd.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),         // 11: ckptd.v1.GetStatusResponse
-	(*JobState)(nil),                  // 12: ckptd.v1.JobState
-	(*PendingCheckpoint)(nil),         // 13: ckptd.v1.PendingCheckpoint
-	(*WorkerState)(nil),               // 14: ckptd.v1.WorkerState
-	(*JobEvent)(nil),                  // 15: ckptd.v1.JobEvent
-	(*TriggerCheckpointRequest)(nil),  // 16: ckptd.v1.TriggerCheckpointRequest
-	(*TriggerCheckpointResponse)(nil), // 17: ckptd.v1.TriggerCheckpointResponse
-	(*CancelJobRequest)(nil),          // 18: ckptd.v1.CancelJobRequest
-	(*CancelJobResponse)(nil),         // 19: ckptd.v1.CancelJobResponse
-	nil,                               // 20: ckptd.v1.JobSummary.LabelsEntry
-	(JobStatus)(0),                    // 21: ckptd.v1.JobStatus
-	(*timestamppb.Timestamp)(nil),     // 22: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 23: google.protobuf.Duration
-	(*Operator)(nil),                  // 24: ckptd.v1.Operator
-	(*FileHandle)(nil),                // 25: ckptd.v1.FileHandle
-	(Scope)(0),                        // 26: ckptd.v1.Scope
-	(*Subtask)(nil),                   // 27: ckptd.v1.Subtask
+	(FilePresence)(0),                 // 0: ckptd.v1.FilePresence
+	(*ListJobsRequest)(nil),           // 1: ckptd.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),          // 2: ckptd.v1.ListJobsResponse
+	(*JobSummary)(nil),                // 3: ckptd.v1.JobSummary
+	(*ListCheckpointsRequest)(nil),    // 4: ckptd.v1.ListCheckpointsRequest
+	(*ListCheckpointsResponse)(nil),   // 5: ckptd.v1.ListCheckpointsResponse
+	(*CheckpointSummary)(nil),         // 6: ckptd.v1.CheckpointSummary
+	(*ShowCheckpointRequest)(nil),     // 7: ckptd.v1.ShowCheckpointRequest
+	(*ShowCheckpointResponse)(nil),    // 8: ckptd.v1.ShowCheckpointResponse
+	(*OperatorSummary)(nil),           // 9: ckptd.v1.OperatorSummary
+	(*FileSummary)(nil),               // 10: ckptd.v1.FileSummary
+	(*GetStatusRequest)(nil),          // 11: ckptd.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),         // 12: ckptd.v1.GetStatusResponse
+	(*JobState)(nil),                  // 13: ckptd.v1.JobState
+	(*PendingCheckpoint)(nil),         // 14: ckptd.v1.PendingCheckpoint
+	(*WorkerState)(nil),               // 15: ckptd.v1.WorkerState
+	(*JobEvent)(nil),                  // 16: ckptd.v1.JobEvent
+	(*TriggerCheckpointRequest)(nil),  // 17: ckptd.v1.TriggerCheckpointRequest
+	(*TriggerCheckpointResponse)(nil), // 18: ckptd.v1.TriggerCheckpointResponse
+	(*CancelJobRequest)(nil),          // 19: ckptd.v1.CancelJobRequest
+	(*CancelJobResponse)(nil),         // 20: ckptd.v1.CancelJobResponse
+	(*ShowJournalResponse)(nil),       // 21: ckptd.v1.ShowJournalResponse
+	(*JournalEntry)(nil),              // 22: ckptd.v1.JournalEntry
+	(*JournalCheckpoint)(nil),         // 23: ckptd.v1.JournalCheckpoint
+	nil,                               // 24: ckptd.v1.JobSummary.LabelsEntry
+	nil,                               // 25: ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	nil,                               // 26: ckptd.v1.JournalEntry.LabelsEntry
+	(JobStatus)(0),                    // 27: ckptd.v1.JobStatus
+	(*timestamppb.Timestamp)(nil),     // 28: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 29: google.protobuf.Duration
+	(*Operator)(nil),                  // 30: ckptd.v1.Operator
+	(*FileHandle)(nil),                // 31: ckptd.v1.FileHandle
+	(Scope)(0),                        // 32: ckptd.v1.Scope
+	(*Subtask)(nil),                   // 33: ckptd.v1.Subtask
+	(*Plan)(nil),                      // 34: ckptd.v1.Plan
+	(*JobConfig)(nil),                 // 35: ckptd.v1.JobConfig
 }
 var file_ckptd_v1_jobs_proto_depIdxs = []int32{
-	2,  // 0: ckptd.v1.ListJobsResponse.jobs:type_name -> ckptd.v1.JobSummary
-	21, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
-	20, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
-	22, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
-	5,  // 4: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	22, // 5: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
-	23, // 6: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
-	5,  // 7: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
-	8,  // 8: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
-	9,  // 9: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
-	24, // 10: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
-	25, // 11: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
-	26, // 12: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
-	22, // 13: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	12, // 14: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
-	2,  // 15: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
-	13, // 16: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
-	14, // 17: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
-	15, // 18: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
-	22, // 19: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
-	27, // 20: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
-	22, // 21: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
-	22, // 22: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
-	5,  // 23: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	5,  // 24: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	21, // 25: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
-	5,  // 26: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
-	0,  // 27: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
-	3,  // 28: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
-	6,  // 29: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
-	10, // 30: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
-	16, // 31: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
-	18, // 32: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
-	1,  // 33: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
-	4,  // 34: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
-	7,  // 35: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
-	11, // 36: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
-	17, // 37: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
-	19, // 38: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
-	33, // [33:39] is the sub-list for method output_type
-	27, // [27:33] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	3,  // 0: ckptd.v1.ListJobsResponse.jobs:type_name -> ckptd.v1.JobSummary
+	27, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
+	24, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
+	28, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
+	6,  // 4: ckptd.v1.JobSummary.checkpoints:type_name -> ckptd.v1.CheckpointSummary
+	6,  // 5: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
+	28, // 6: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
+	29, // 7: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
+	6,  // 8: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
+	9,  // 9: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
+	10, // 10: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
+	25, // 11: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	28, // 12: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
+	30, // 13: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
+	31, // 14: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
+	32, // 15: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
+	0,  // 16: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
+	28, // 17: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	13, // 18: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
+	3,  // 19: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
+	14, // 20: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
+	15, // 21: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
+	16, // 22: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
+	28, // 23: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
+	33, // 24: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
+	28, // 25: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
+	28, // 26: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	6,  // 27: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	6,  // 28: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	27, // 29: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
+	6,  // 30: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
+	22, // 31: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
+	27, // 32: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
+	34, // 33: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
+	35, // 34: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
+	26, // 35: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
+	23, // 36: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
+	6,  // 37: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
+	1,  // 38: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
+	4,  // 39: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
+	7,  // 40: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
+	11, // 41: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
+	17, // 42: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
+	19, // 43: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
+	2,  // 44: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
+	5,  // 45: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
+	8,  // 46: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
+	12, // 47: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
+	18, // 48: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
+	20, // 49: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
+	44, // [44:50] is the sub-list for method output_type
+	38, // [38:44] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_jobs_proto_init() }
@@ -1663,13 +2166,14 @@ func file_ckptd_v1_jobs_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_jobs_proto_rawDesc), len(file_ckptd_v1_jobs_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   21,
+			NumEnums:      1,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_ckptd_v1_jobs_proto_goTypes,
 		DependencyIndexes: file_ckptd_v1_jobs_proto_depIdxs,
+		EnumInfos:         file_ckptd_v1_jobs_proto_enumTypes,
 		MessageInfos:      file_ckptd_v1_jobs_proto_msgTypes,
 	}.Build()
 	File_ckptd_v1_jobs_proto = out.File
