@@ -378,3 +378,25 @@ func TestFullDisk(t *testing.T) {
 	sys.sync = real.sync
 	publish(t, s, "job/shared/f")
 }
+
+// The disk's first complaint about a file ends it, also where it comes before the sync.
+func TestFailedFlushAbandonsTheFile(t *testing.T) {
+	sys := realSystem()
+	s, tr := traced(t, t.TempDir(), sys)
+	flushes := 0
+	sys.flush = func(*os.File, int64, int64) error { flushes++; return unix.EIO }
+	w, err := s.Create(t.Context(), "job/shared/f", storage.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for written := 0; written < flushEvery && err == nil; written += 1 << 20 {
+		_, err = w.Write(make([]byte, 1<<20))
+	}
+	if !errors.Is(err, unix.EIO) || flushes != 1 {
+		t.Errorf("after %d flushes: %v", flushes, err)
+	}
+	if err := w.Commit(); !errors.Is(err, unix.EIO) || errors.Is(err, storage.ErrUnknown) {
+		t.Errorf("commit: %v", err)
+	}
+	wantCalls(t, tr)
+}

@@ -116,5 +116,8 @@ func (f *failing) wrap(sys *system) {
 		err = f.call(func() (err error) { n, err = real.write(file, p); return err })
 		return n, err
 	}
+	sys.flush = func(file *os.File, offset, length int64) error {
+		return f.call(func() error { return real.flush(file, offset, length) })
+	}
 	sys.openDir = open(real.openDir)
 }

@@ -36,6 +36,14 @@ func link(f *os.File, path string, dir *os.File, name string) error {
 	return nil
 }
 
+func flush(f *os.File, offset, length int64) error {
+	err := unix.SyncFileRange(int(f.Fd()), offset, length, unix.SYNC_FILE_RANGE_WRITE)
+	if err == nil || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	return &os.PathError{Op: "sync_file_range", Path: f.Name(), Err: err}
+}
+
 // identify tells a folder from every other that ever had its path. Inode numbers are used again at once, so the time of birth
 // belongs to it; without one (ok is false) nothing may be concluded from earlier syncs.
 func identify(f *os.File) (id identity, ok bool, err error) {
