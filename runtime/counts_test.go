@@ -382,7 +382,7 @@ func TestFailedUploadDeclines(t *testing.T) {
 	c := &clicks{parallelism: 2, records: 10000, users: 10, rate: 60000, target: newTarget()}
 	job := c.job()
 	d := newDaemon(t, job.Plan())
-	d.refuse = func(client.Snapshot) error {
+	d.refuse = func(context.Context, client.Snapshot) error {
 		if calls.Add(1)%5 == 3 {
 			return client.ErrNoSpace
 		}

@@ -22,7 +22,9 @@ type daemon struct {
 	t    *testing.T
 	plan *client.Plan
 	// refuse is asked before each acknowledgement; an error is what the worker gets.
-	refuse func(client.Snapshot) error
+	refuse func(context.Context, client.Snapshot) error
+	// mute says which commands are lost.
+	mute func(client.Command) bool
 
 	mu       sync.Mutex
 	change   chan struct{} // closed and replaced whenever something happened
@@ -248,7 +250,7 @@ func (a *attached) Fetch(_ context.Context, h client.Handle, path string) error 
 
 func (a *attached) Snapshot(ctx context.Context, s client.Snapshot) error {
 	if a.refuse != nil {
-		if err := a.refuse(s); err != nil {
+		if err := a.refuse(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -369,13 +371,19 @@ type session struct {
 	daemon       *daemon
 	registration client.Registration
 	wake         chan struct{}
+	// frozen sessions hear nothing; guarded by the daemon's lock.
+	frozen bool
 
 	mu      sync.Mutex
 	queue   []client.Command
 	attempt uint64
 }
 
+// put is called under the daemon's lock.
 func (s *session) put(c client.Command) {
+	if s.frozen || (s.daemon.mute != nil && s.daemon.mute(c)) {
+		return
+	}
 	s.mu.Lock()
 	s.queue = append(s.queue, c)
 	s.mu.Unlock()

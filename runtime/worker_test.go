@@ -1,0 +1,316 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/runtime"
+	"github.com/ckptd/ckptd/runtime/exchange"
+	"github.com/ckptd/ckptd/runtime/state"
+)
+
+// endless is a job that runs until it is told to end.
+func endless() *clicks {
+	return &clicks{parallelism: 2, records: 1 << 40, users: 20, rate: 20000, target: newTarget()}
+}
+
+// local runs a job's workers until the test ends and waits until all tasks run.
+func local(t *testing.T, c *clicks, workers int) (*daemon, *runtime.Local, string) {
+	t.Helper()
+	job := c.job()
+	d, dir := newDaemon(t, job.Plan()), t.TempDir()
+	l := runtime.StartLocal(context.Background(), runtime.LocalOptions{JobID: "job", Job: job, Workers: workers, Attach: d.attach, Dir: dir})
+	t.Cleanup(l.Stop)
+	d.await("all run", d.allRunningLocked)
+	return d, l, dir
+}
+
+func (d *daemon) checkpoint() uint64 {
+	d.t.Helper()
+	id := d.trigger()
+	d.await("the checkpoint completes", func() bool { return len(d.complete) > 0 && d.complete[len(d.complete)-1].id == id })
+	return id
+}
+
+func (d *daemon) tell(c client.Command) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sendLocked(c)
+}
+
+func (c *clicks) transactions() int {
+	c.target.mu.Lock()
+	defer c.target.mu.Unlock()
+	return len(c.target.visible)
+}
+
+// SC-7: aborted while uploading: the upload is cancelled, nothing is declined, the next checkpoint works.
+func TestAbortedWhileUploading(t *testing.T) {
+	c := endless()
+	job := c.job()
+	d := newDaemon(t, job.Plan())
+	var uploading, ended atomic.Int32
+	var free atomic.Bool
+	d.refuse = func(ctx context.Context, _ client.Snapshot) error {
+		if free.Load() {
+			return nil
+		}
+		uploading.Add(1)
+		<-ctx.Done()
+		ended.Add(1)
+		return ctx.Err()
+	}
+	l := runtime.StartLocal(context.Background(), runtime.LocalOptions{JobID: "job", Job: job, Attach: d.attach, Dir: t.TempDir()})
+	defer l.Stop()
+	d.await("all run", d.allRunningLocked)
+	d.trigger()
+	poll(t, "an upload runs", func() bool { return uploading.Load() > 0 })
+	d.abort("CHECKPOINT_EXPIRED")
+	poll(t, "it ends", func() bool { return ended.Load() == uploading.Load() })
+	free.Store(true)
+	d.checkpoint()
+	if len(d.declines) > 0 || d.attempt != 1 {
+		t.Errorf("attempt %d, declines %v", d.attempt, d.declines)
+	}
+}
+
+func poll(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for range 1000 {
+		if is() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("never: %s", what)
+}
+
+// Complete, Abort and Trigger of another attempt change nothing.
+func TestCommandsOfOtherAttemptsAreIgnored(t *testing.T) {
+	c := endless()
+	d, _, _ := local(t, c, 1)
+	d.refuse = func(context.Context, client.Snapshot) error { return nil }
+	d.checkpoint()
+	poll(t, "the commit", func() bool { return c.transactions() == 2 })
+	d.mu.Lock()
+	d.complete = nil // so that what follows is not told by the fake itself
+	d.mu.Unlock()
+	for _, attempt := range []uint64{0, 2, 99} {
+		d.tell(client.Trigger{Attempt: attempt, Epoch: 1, Checkpoint: 50})
+		d.tell(client.Abort{Attempt: attempt, Epoch: 1, Checkpoint: 2, LatestComplete: 2})
+		d.tell(client.Complete{Attempt: attempt, Epoch: 1, Checkpoint: 40})
+	}
+	d.checkpoint() // checkpoint 2 was not taken for aborted, nor subsumed by 50
+	poll(t, "the commit", func() bool { return c.transactions() == 4 })
+}
+
+// A Complete that was lost is made good by what an Abort says of the newest complete checkpoint.
+func TestAbortTellsOfALostComplete(t *testing.T) {
+	c := endless()
+	job := c.job()
+	d := newDaemon(t, job.Plan())
+	d.mute = func(cmd client.Command) bool { _, complete := cmd.(client.Complete); return complete }
+	l := runtime.StartLocal(context.Background(), runtime.LocalOptions{JobID: "job", Job: job, Workers: 2, Attach: d.attach, Dir: t.TempDir()})
+	defer l.Stop()
+	d.await("all run", d.allRunningLocked)
+	id := d.checkpoint()
+	if n := c.transactions(); n != 0 {
+		t.Fatalf("%d transactions without Complete", n)
+	}
+	d.refuse = nil
+	d.trigger()
+	d.abort("CHECKPOINT_EXPIRED")
+	d.await("all sinks have committed", func() bool { return d.committedEverywhere(id, 2) })
+}
+
+// A new owner, whose memory is empty, hears again who runs and what is committed; the attempt goes on.
+func TestNewOwnerHearsTheFacts(t *testing.T) {
+	c := &clicks{parallelism: 2, records: 100, users: 5, target: newTarget()}
+	d, _, _ := local(t, c, 2)
+	id := d.checkpoint()
+	d.await("commits", func() bool { return d.committedEverywhere(id, 2) && len(d.ended) == 2 })
+	d.mu.Lock()
+	d.deaf = true
+	d.mu.Unlock()
+	d.restart()
+	time.Sleep(50 * time.Millisecond)
+	d.mu.Lock()
+	d.deaf = false
+	d.mu.Unlock()
+	d.await("all is told again", func() bool {
+		return d.allRunningLocked() && len(d.ended) == 2 && d.committedEverywhere(id, 2)
+	})
+	if d.attempt != 1 {
+		t.Errorf("attempt %d", d.attempt)
+	}
+}
+
+// A Start that comes again starts nothing again.
+func TestRepeatedStart(t *testing.T) {
+	c := endless()
+	d, _, _ := local(t, c, 1)
+	d.mu.Lock()
+	clear(d.running)
+	d.sendLocked(client.Start{Attempt: 1, Epoch: 1})
+	d.sendLocked(client.Start{Attempt: 0, Epoch: 1})
+	d.mu.Unlock()
+	d.await("it says that it runs", d.allRunningLocked)
+	d.checkpoint()
+	if d.attempt != 1 || len(d.causes) > 0 {
+		t.Errorf("attempt %d, causes %q", d.attempt, d.causes)
+	}
+}
+
+// A worker that was replaced ends, and says so; nothing of an ended worker is left in its folder.
+func TestReplacedWorkerEnds(t *testing.T) {
+	c := endless()
+	job := c.job()
+	d, network := newDaemon(t, job.Plan()), exchange.NewMemory()
+	ctx, cancel := context.WithCancel(context.Background())
+	run := func(dir string) <-chan error {
+		co, _ := d.attach(ctx, 0)
+		ended := make(chan error, 1)
+		go func() {
+			ended <- runtime.RunWorker(ctx, runtime.WorkerOptions{JobID: "job", Job: job, Coordinator: co, Network: network, Dir: dir})
+		}()
+		return ended
+	}
+	firstDir := t.TempDir()
+	first := run(firstDir)
+	d.await("the first runs", func() bool { return d.allRunningLocked() && d.attempt == 1 })
+	second := run(t.TempDir())
+	if err := <-first; !errors.Is(err, client.ErrReplaced) {
+		t.Errorf("the first ended with %v", err)
+	}
+	if left, _ := os.ReadDir(firstDir); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	d.await("the second runs", func() bool { return d.allRunningLocked() && d.attempt == 2 })
+	cancel()
+	if err := <-second; !errors.Is(err, context.Canceled) {
+		t.Errorf("the second ended with %v", err)
+	}
+}
+
+// A worker that hears nothing any more, as one that is frozen or cut off, changes nothing: its channels are closed and refused, its
+// acknowledgements too, and the attempt that replaced it counts exactly.
+func TestZombieWorkerChangesNothing(t *testing.T) {
+	c := &clicks{parallelism: 2, records: 10000, users: 20, rate: 30000}
+	var zombie context.CancelFunc
+	ended := make(chan error, 1)
+	play(t, c, 2, nil, func(d *daemon, l *runtime.Local, n int) {
+		if n != 3 {
+			return
+		}
+		// Another worker takes slot 0 while the old one goes on; then a third takes over from that one, in Local.
+		d.mu.Lock()
+		for _, s := range d.workers {
+			if s.registration.Subtasks[0].Index == 0 {
+				s.frozen = true
+			}
+		}
+		d.mu.Unlock()
+		co, _ := d.attach(context.Background(), 0)
+		var ctx context.Context
+		ctx, zombie = context.WithCancel(context.Background())
+		go func() {
+			ended <- runtime.RunWorker(ctx, runtime.WorkerOptions{
+				JobID: "job", Job: c.job(), Slots: 2, Coordinator: co, Network: l.Network, Dir: t.TempDir(),
+			})
+		}()
+		d.await("the other runs", func() bool { return d.attempt > 1 && d.allRunningLocked() })
+		time.Sleep(20 * time.Millisecond)
+		l.Kill(0) // the zombie dies; its successor in Local replaces the other
+	})
+	if err := <-ended; !errors.Is(err, client.ErrReplaced) {
+		t.Errorf("the other worker ended with %v", err)
+	}
+	zombie()
+}
+
+// What cannot be restored is said, not run from the beginning.
+func TestRestoreWithoutStateFails(t *testing.T) {
+	for operator, want := range map[string]string{"source": "no position", "sum": "no state"} {
+		c := endless()
+		d, l, _ := local(t, c, 2)
+		d.checkpoint()
+		d.mu.Lock()
+		lost := client.Subtask{Operator: operator, Index: 1}
+		kept := d.complete[0].handles[lost]
+		d.complete[0].handles[lost] = nil
+		d.mu.Unlock()
+		l.Kill(0)
+		d.await("a failure", func() bool { return len(d.causes) > 0 })
+		d.mu.Lock()
+		if !strings.Contains(d.causes[0], operator+"/1") || !strings.Contains(d.causes[0], want) {
+			t.Errorf("cause %q", d.causes[0])
+		}
+		d.complete[0].handles[lost] = kept
+		d.mu.Unlock()
+		d.await("it runs again", d.allRunningLocked)
+		l.Stop()
+	}
+}
+
+func TestRateIsBounded(t *testing.T) {
+	c := &clicks{parallelism: 1, records: 3000, users: 5, rate: 10000, target: newTarget()}
+	began := time.Now()
+	d, _, _ := local(t, c, 1)
+	d.await("the end", func() bool { return len(d.ended) == 1 })
+	if took := time.Since(began); took < 250*time.Millisecond || took > 3*time.Second {
+		t.Errorf("3000 records at 10000 a second took %v", took)
+	}
+}
+
+func TestJobValidate(t *testing.T) {
+	good := func() *runtime.Job { return endless().job() }
+	if err := good().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for want, spoil := range map[string]func(j *runtime.Job){
+		"no tasks":                     func(j *runtime.Job) { j.Tasks = nil },
+		"empty or taken":               func(j *runtime.Job) { j.Tasks[1].Name = "read" },
+		"is not a task before it":      func(j *runtime.Job) { j.Tasks[1].Inputs = []string{"count"} },
+		"out of range":                 func(j *runtime.Job) { j.Tasks[1].MaxParallelism = 1 },
+		"no operators":                 func(j *runtime.Job) { j.Tasks[1].Operators = nil },
+		"id \"sum\" is empty or taken": func(j *runtime.Job) { j.Tasks[1].Operators[1].ID = "sum" },
+		"needs a backend":              func(j *runtime.Job) { j.Tasks[1].Operators[0].Backend = nil },
+		"begins with a source":         func(j *runtime.Job) { j.Tasks[0].Operators = j.Tasks[0].Operators[1:] },
+		"0 of Source":                  func(j *runtime.Job) { j.Tasks[0].Operators[1].Process = nil },
+		"first of its task": func(j *runtime.Job) {
+			j.Tasks[1].Operators = append([]runtime.Operator{j.Tasks[0].Operators[1]}, j.Tasks[1].Operators...)
+			j.Tasks[0].Operators = j.Tasks[0].Operators[:1]
+		},
+		"last of its task": func(j *runtime.Job) {
+			j.Tasks[1].Operators = append(j.Tasks[1].Operators, runtime.Operator{ID: "more", Process: func(runtime.Subtask) (runtime.Process, error) {
+				return func(state.Record, runtime.Emit) error { return nil }, nil
+			}})
+		},
+	} {
+		j := good()
+		spoil(j)
+		if err := j.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+func TestPlan(t *testing.T) {
+	p := endless().job().Plan()
+	var got []string
+	for _, o := range p.GetOperators() {
+		if o.GetParallelism() != 2 || o.GetMaxParallelism() != 128 || o.GetTriggered() != (o.GetId() == "source") || o.GetUid() != o.GetId() {
+			t.Errorf("%v", o)
+		}
+		got = append(got, o.GetId())
+	}
+	if strings.Join(got, " ") != "source filter map sum sink" {
+		t.Errorf("operators %v", got)
+	}
+}
