@@ -289,6 +289,23 @@ func TestShow(t *testing.T) {
 	})
 }
 
+// Whatever a file says, it is read or refused, and what was read can be acted upon.
+func FuzzParse(f *testing.F) {
+	f.Add("execution.checkpointing.interval: 3min\nrestart-strategy: {type: none}")
+	f.Add(`{"execution": {"checkpointing": {"dir": "/c", "num-retained": 3}}}`)
+	f.Add("a: &x [*x]\n? [b]\n: c\n<<: *x")
+	f.Add("!!binary a: b")
+	f.Fuzz(func(t *testing.T, text string) {
+		file, err := config.Parse([]byte(text))
+		if err != nil {
+			return
+		}
+		if _, err := config.Effective(file.Job); err != nil {
+			t.Fatalf("%q is read, but then: %v", text, err)
+		}
+	})
+}
+
 func ExampleShow() {
 	f, err := config.Parse([]byte("execution.checkpointing: {interval: 60s, dir: /var/lib/ckptd}\nrestart-strategy: fixed-delay"))
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/coordinator"
 )
@@ -22,7 +23,7 @@ const (
 	// defaultRestartDelay is Flink's restart-strategy.fixed-delay.delay.
 	defaultRestartDelay = time.Second
 	// mostRetained is what fits a journal entry.
-	mostRetained = 200
+	mostRetained = journal.MaxRetained
 )
 
 // Job is a job's configuration with every default filled in and every limit checked.

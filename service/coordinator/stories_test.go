@@ -155,10 +155,10 @@ func tellOwner(t *testing.T, w *world, d *datadriven.TestData, words []string, a
 		w.step(Fenced{})
 	case "terminal":
 		w.step(Terminal{})
-	case "clock": // back DURATION: what the machine is told goes back, and comes again
+	case "clock": // back DURATION: a worker is heard of while the clock is wrong
 		v, _ := time.ParseDuration(words[1])
 		w.now = w.now.Add(-v)
-		w.step(Tick{})
+		w.step(Alive{Worker: "w0"})
 		w.now = w.now.Add(v)
 	case "sleep": // DURATION: the daemon itself stands still, then its timer fires
 		v, _ := time.ParseDuration(words[0])
