@@ -1,0 +1,175 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// assignmentPage is how many bytes of handles one page of an assignment holds, roughly.
+const assignmentPage = 1 << 20
+
+// assigned is what an assignment is cut from.
+type assigned struct {
+	restore uint64
+	plan    *journal.Plan
+	wanted  incremental.Set
+}
+
+// Assignment answers what subtasks restore.
+func (e engine) Assignment(ctx context.Context, req *ckptdv1.AssignmentRequest) (*ckptdv1.AssignmentResponse, error) {
+	j, err := e.s.job(req.GetJobId())
+	if err != nil {
+		return nil, err
+	}
+	skip := uint64(0)
+	if t := req.GetPageToken(); t != "" {
+		if skip, err = strconv.ParseUint(t, 10, 64); err != nil {
+			return nil, invalidf("assignment: page token %q", t)
+		}
+	}
+	a, err := ask(ctx, j, func(reply func(assigned, error)) { reply(j.assigned(req)) })
+	if err != nil {
+		return nil, err
+	}
+	if a.restore == 0 {
+		return &ckptdv1.AssignmentResponse{}, nil
+	}
+	res, err := assignment(ctx, e.s.store, req.GetJobId(), a, skip)
+	if err != nil {
+		return nil, rpcError(fmt.Errorf("service: assignment of job %s, checkpoint %d: %w", req.GetJobId(), a.restore, err))
+	}
+	return res, nil
+}
+
+func (j *job) assigned(req *ckptdv1.AssignmentRequest) (assigned, error) {
+	head := j.m.Head()
+	if head == nil {
+		return assigned{}, notAttached(j.id)
+	}
+	if head.Attempt != req.GetAttempt() {
+		return assigned{}, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STALE_ATTEMPT, Epoch: head.Epoch, Attempt: head.Attempt},
+			"job %s: attempt %d is not the journal's, %d", j.id, req.GetAttempt(), head.Attempt)
+	}
+	wanted, err := numbersIn(head.Plan, req.GetSubtasks())
+	return assigned{restore: head.Restore, plan: head.Plan, wanted: wanted}, err
+}
+
+// assignment streams through the _metadata once and keeps the page that is asked for: the handles of the wanted subtasks after the
+// first skip of them.
+func assignment(ctx context.Context, store storage.Store, job string, a assigned, skip uint64) (*ckptdv1.AssignmentResponse, error) {
+	body, err := store.Open(ctx, layout.MetadataKey(job, a.restore), 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	r, err := layout.NewMetadataReader(body)
+	if err != nil {
+		return nil, dataLoss(err)
+	}
+	p := &assignmentPager{plan: a.plan, wanted: a.wanted, skip: skip, res: &ckptdv1.AssignmentResponse{CheckpointId: a.restore}}
+	for !p.full {
+		record, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return p.res, nil
+		}
+		if err != nil {
+			return nil, dataLoss(err)
+		}
+		if err := p.take(record); err != nil {
+			return nil, err
+		}
+	}
+	p.res.NextPageToken = strconv.FormatUint(p.seen, 10)
+	return p.res, nil
+}
+
+func dataLoss(err error) error {
+	if errors.Is(err, layout.ErrCorrupt) {
+		return connect.NewError(connect.CodeDataLoss, err)
+	}
+	return err
+}
+
+// assignmentPager cuts one page.
+type assignmentPager struct {
+	plan       *journal.Plan
+	wanted     incremental.Set
+	skip, seen uint64 // handles of wanted subtasks
+	size       int
+	full       bool
+	files      []layout.File // the table so far
+	res        *ckptdv1.AssignmentResponse
+}
+
+func (p *assignmentPager) take(record layout.Record) error {
+	switch record := record.(type) {
+	case *layout.File:
+		p.files = append(p.files, *record)
+	case *layout.Operator:
+		return p.sameShape(record)
+	case *layout.Subtask:
+		n, ok := p.plan.Number(record.OperatorID, uint32(record.Index))
+		if ok && p.wanted.Has(incremental.File(n)) {
+			p.cut(record)
+		}
+	}
+	return nil
+}
+
+// sameShape refuses what restoring at another parallelism would need.
+func (p *assignmentPager) sameShape(op *layout.Operator) error {
+	for i := range p.plan.Operators {
+		if q := &p.plan.Operators[i]; q.ID == op.ID && (int(q.Parallelism) != op.Parallelism || int(q.MaxParallelism) != op.MaxParallelism) {
+			return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
+				"operator %s had parallelism %d of %d when the checkpoint was taken and has %d of %d now: rescaling is not supported; run it at the old one",
+				op.ID, op.Parallelism, op.MaxParallelism, q.Parallelism, q.MaxParallelism))
+		}
+	}
+	return nil
+}
+
+func (p *assignmentPager) cut(s *layout.Subtask) {
+	state := &ckptdv1.SubtaskState{Subtask: &ckptdv1.Subtask{OperatorId: s.OperatorID, Index: uint32(s.Index)}}
+	for i := range s.Handles {
+		if p.full = p.size >= assignmentPage; p.full {
+			break
+		}
+		p.seen++
+		if p.seen <= p.skip {
+			continue
+		}
+		h := p.handle(&s.Handles[i])
+		p.size += proto.Size(h)
+		state.Handles = append(state.Handles, h)
+	}
+	p.res.States = append(p.res.States, state)
+}
+
+func (p *assignmentPager) handle(h *layout.Handle) *ckptdv1.StateHandle {
+	out := &ckptdv1.StateHandle{
+		Name: h.Name, InstanceNonce: h.InstanceNonce, Scope: ckptdv1.Scope_SCOPE_EXCLUSIVE, KeyGroups: groupsOut(h.KeyGroups),
+	}
+	if h.File == 0 {
+		out.Location = &ckptdv1.StateHandle_Inline{Inline: h.Inline}
+		return out
+	}
+	f := &p.files[h.File-1]
+	out.Location = &ckptdv1.StateHandle_File{File: fileOut(f)}
+	out.Scope = scopeOf(f.Key)
+	if out.Name == "" && out.InstanceNonce == "" {
+		out.Name, out.InstanceNonce = f.LocalName, f.InstanceNonce
+	}
+	return out
+}

@@ -1,0 +1,221 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/keygroup"
+	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/service/coordinator"
+)
+
+// content is what the acknowledgements of a pending checkpoint have brought.
+type content struct {
+	triggeredAt time.Time
+	// completedAt is set when the last acknowledgement is in; from then on the content does not change.
+	completedAt time.Time
+	inline      int // bytes
+	parts       map[uint32][]part
+	// abort is why the coordinator gave it up; empty: it did not.
+	abort      coordinator.Reason
+	abortCause string
+}
+
+// part is one piece of a subtask's state: a file, or inline bytes.
+type part struct {
+	name, instance string
+	isFile         bool
+	file           incremental.File
+	inline         []byte
+	groups         *keygroup.Range
+}
+
+func newContent(now time.Time) *content {
+	return &content{triggeredAt: now, parts: map[uint32][]part{}}
+}
+
+// table is a checkpoint's content in the form its _metadata takes: all there is to write it, shared with nobody.
+type table struct {
+	header layout.Header
+	job    layout.Job
+	plan   *journal.Plan
+	parts  map[uint32][]part
+	files  map[incremental.File]layout.File
+}
+
+// table makes the content of checkpoint id ready to be written. It answers the same each time.
+func (j *job) table(id uint64, nonce journal.Nonce) (*table, error) {
+	c, head := j.contents[id], j.m.Head()
+	if c == nil || head == nil {
+		return nil, fmt.Errorf("service: checkpoint %d has no content", id)
+	}
+	if c.completedAt.IsZero() {
+		c.completedAt = time.Now()
+	}
+	t := &table{
+		header: layout.Header{
+			JobID: j.id, Checkpoint: id, Epoch: head.Epoch, Attempt: head.Attempt, Nonce: nonce.String(),
+			TriggeredAt: c.triggeredAt, CompletedAt: c.completedAt,
+		},
+		job: layout.Job{Labels: labelsOut(head.About)}, plan: head.Plan, parts: c.parts,
+		files: make(map[incremental.File]layout.File),
+	}
+	for _, parts := range c.parts {
+		for i := range parts {
+			if !parts[i].isFile {
+				continue
+			}
+			number := parts[i].file
+			if _, ok := t.files[number]; ok {
+				continue
+			}
+			d, ok := j.names.Describe(number)
+			if !ok {
+				return nil, fmt.Errorf("service: checkpoint %d: file %d has no description", id, number)
+			}
+			t.files[number] = layout.File{
+				Key: d.Key, Length: d.Size, CRC32C: d.CRC, Blocks: d.Blocks, InstanceNonce: d.Instance, LocalName: d.Name,
+			}
+		}
+	}
+	return t, nil
+}
+
+// write creates the _metadata and answers what the journal's entry says of it.
+func (t *table) write(ctx context.Context, store storage.Store) (journal.Checkpoint, error) {
+	key := layout.MetadataKey(t.header.JobID, t.header.Checkpoint)
+	w, err := store.Create(ctx, key, storage.CreateOptions{IfAbsent: true})
+	if err != nil {
+		return journal.Checkpoint{}, err
+	}
+	defer w.Abort()
+	m := layout.NewMetadataWriter(w, t.header)
+	if err := t.records(m); err != nil {
+		return journal.Checkpoint{}, err
+	}
+	if err := w.Commit(); err != nil {
+		return journal.Checkpoint{}, err
+	}
+	return t.entry(m), nil
+}
+
+// entry is what the journal says of a written _metadata.
+func (t *table) entry(m *layout.MetadataWriter) journal.Checkpoint {
+	totals := m.Totals()
+	return journal.Checkpoint{
+		Size: uint64(m.Size()), CRC: m.Sum(),
+		CompletedAt:    uint64(t.header.CompletedAt.UnixMilli()),
+		DurationMillis: uint64(t.header.CompletedAt.Sub(t.header.TriggeredAt).Milliseconds()),
+		StateBytes:     totals.StateBytes(), NewBytes: totals.NewBytes(),
+	}
+}
+
+// measure writes the same bytes nowhere, for what the journal's entry says of a _metadata that is there already.
+func (t *table) measure() (journal.Checkpoint, error) {
+	m := layout.NewMetadataWriter(io.Discard, t.header)
+	if err := t.records(m); err != nil {
+		return journal.Checkpoint{}, err
+	}
+	return t.entry(m), nil
+}
+
+func (t *table) records(m *layout.MetadataWriter) error {
+	if err := m.WriteJob(t.job); err != nil {
+		return err
+	}
+	refs := make(map[incremental.File]layout.FileRef, len(t.files))
+	number := uint32(0)
+	for _, op := range t.plan.Operators {
+		err := m.WriteOperator(layout.Operator{
+			ID: op.ID, UID: op.UID, Parallelism: int(op.Parallelism), MaxParallelism: int(op.MaxParallelism), Triggered: op.Triggered,
+		})
+		if err != nil {
+			return err
+		}
+		for index := range op.Parallelism {
+			handles, err := t.handles(m, number, refs)
+			if err != nil {
+				return err
+			}
+			if err := m.WriteSubtask(layout.Subtask{OperatorID: op.ID, Index: int(index), Handles: handles}); err != nil {
+				return err
+			}
+			number++
+		}
+	}
+	return m.Close()
+}
+
+// handles writes those files of a subtask that no subtask before it has, and answers its handles.
+func (t *table) handles(m *layout.MetadataWriter, subtask uint32, refs map[incremental.File]layout.FileRef) ([]layout.Handle, error) {
+	parts := t.parts[subtask]
+	handles := make([]layout.Handle, len(parts))
+	for i := range parts {
+		p := &parts[i]
+		h := layout.Handle{Name: p.name, InstanceNonce: p.instance, KeyGroups: p.groups, Inline: p.inline}
+		if p.isFile {
+			file := t.files[p.file]
+			ref, ok := refs[p.file]
+			if !ok {
+				var err error
+				if ref, err = m.WriteFile(file); err != nil {
+					return nil, err
+				}
+				refs[p.file] = ref
+			}
+			h.File = ref
+			if h.Name == file.LocalName && h.InstanceNonce == file.InstanceNonce {
+				h.Name, h.InstanceNonce = "", ""
+			}
+		}
+		handles[i] = h
+	}
+	return handles, nil
+}
+
+// metadataFiles is what an owner has to know of a retained checkpoint's _metadata.
+type metadataFiles struct {
+	header layout.Header
+	totals layout.Totals
+	files  []layout.File
+}
+
+// readMetadata reads a _metadata whole. On an error that says something about the bytes it answers the files it found before.
+func readMetadata(ctx context.Context, store storage.Store, job string, id uint64) (metadataFiles, journal.Outcome, error) {
+	var m metadataFiles
+	body, err := store.Open(ctx, layout.MetadataKey(job, id), 0, -1)
+	if err != nil {
+		return m, slots.ReadOutcome(err), err
+	}
+	defer body.Close()
+	r, err := layout.NewMetadataReader(body)
+	if err != nil {
+		return m, slots.ReadOutcome(err), err
+	}
+	m.header = r.Header()
+	for {
+		record, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return m, slots.ReadOutcome(err), err
+		}
+		if f, ok := record.(*layout.File); ok {
+			m.files = append(m.files, *f)
+		}
+	}
+	m.totals = r.Totals()
+	if m.header.JobID != job || m.header.Checkpoint != id {
+		err := fmt.Errorf("service: _metadata of checkpoint %d says it is %s, checkpoint %d: %w", id, m.header.JobID, m.header.Checkpoint, layout.ErrCorrupt)
+		return m, journal.Corrupt, err
+	}
+	return m, journal.Done, nil
+}

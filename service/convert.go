@@ -1,0 +1,325 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/keygroup"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/config"
+	"github.com/ckptd/ckptd/service/coordinator"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// This file is the only place where the API's messages and the domain's types meet.
+
+func invalidf(format string, args ...any) error {
+	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf(format, args...))
+}
+
+// planIn checks a plan and makes it the domain's.
+func planIn(p *ckptdv1.Plan) (*journal.Plan, error) {
+	if len(p.GetOperators()) == 0 {
+		return nil, invalidf("plan: no operators")
+	}
+	seen := map[string]bool{}
+	operators := make([]journal.Operator, 0, len(p.GetOperators()))
+	subtasks := uint64(0)
+	for _, op := range p.GetOperators() {
+		if err := layout.ValidateOperatorID(op.GetId()); err != nil {
+			return nil, connect.NewError(connect.CodeInvalidArgument, err)
+		}
+		switch {
+		case seen[op.GetId()]:
+			return nil, invalidf("plan: operator %s twice", op.GetId())
+		case op.GetParallelism() == 0 || op.GetParallelism() > op.GetMaxParallelism() || op.GetMaxParallelism() > keygroup.MaxParallelism:
+			return nil, invalidf("plan: operator %s: parallelism %d, max parallelism %d: want 1 <= parallelism <= max parallelism <= %d",
+				op.GetId(), op.GetParallelism(), op.GetMaxParallelism(), keygroup.MaxParallelism)
+		}
+		seen[op.GetId()] = true
+		subtasks += uint64(op.GetParallelism())
+		operators = append(operators, journal.Operator{
+			ID: op.GetId(), UID: op.GetUid(), Parallelism: op.GetParallelism(), MaxParallelism: op.GetMaxParallelism(), Triggered: op.GetTriggered(),
+		})
+	}
+	if subtasks > 1<<20 {
+		return nil, invalidf("plan: %d subtasks, at most %d", subtasks, 1<<20)
+	}
+	return journal.NewPlan(operators), nil
+}
+
+func operatorOut(op *journal.Operator) *ckptdv1.Operator {
+	return &ckptdv1.Operator{
+		Id: op.ID, Uid: op.UID, Parallelism: op.Parallelism, MaxParallelism: op.MaxParallelism, Triggered: op.Triggered,
+	}
+}
+
+// numbersIn are the numbers of subtasks in a plan.
+func numbersIn(plan *journal.Plan, subtasks []*ckptdv1.Subtask) (incremental.Set, error) {
+	var b incremental.Builder
+	for _, s := range subtasks {
+		n, ok := plan.Number(s.GetOperatorId(), s.GetIndex())
+		if !ok {
+			return incremental.Set{}, invalidf("subtask %s[%d] is not in the plan", s.GetOperatorId(), s.GetIndex())
+		}
+		b.Add(incremental.File(n))
+	}
+	return b.Set(), nil
+}
+
+func subtaskOut(plan *journal.Plan, number uint32) *ckptdv1.Subtask {
+	op, index := plan.Subtask(number)
+	if op == nil {
+		return &ckptdv1.Subtask{}
+	}
+	return &ckptdv1.Subtask{OperatorId: op.ID, Index: index}
+}
+
+func subtasksOut(plan *journal.Plan, set incremental.Set) []*ckptdv1.Subtask {
+	out := make([]*ckptdv1.Subtask, 0, set.Len())
+	for n := range set.All() {
+		out = append(out, subtaskOut(plan, uint32(n)))
+	}
+	return out
+}
+
+// configIn checks a job's configuration, fills in Flink's defaults and makes it the journal's.
+func configIn(c *ckptdv1.JobConfig) (*journal.Config, error) {
+	job, err := config.Effective(c)
+	if err != nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	p := job.Policy
+	return &journal.Config{
+		AtLeastOnce:    job.Mode == ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_AT_LEAST_ONCE,
+		IntervalMillis: uint64(p.Interval.Milliseconds()), TimeoutMillis: uint64(p.Timeout.Milliseconds()),
+		PauseMillis: uint64(p.MinPause.Milliseconds()), TolerableFailures: uint32(p.TolerableFailures),
+		NumRetained: uint32(job.NumRetained), Retention: retentionIn(job.Retention),
+		RestartAttempts: uint32(p.Restart.Attempts), RestartDelayMillis: uint64(p.Restart.Delay.Milliseconds()),
+	}, nil
+}
+
+func retentionIn(r ckptdv1.Retention) journal.Retention {
+	switch r {
+	case ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION:
+		return journal.RetainOnCancellation
+	case ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION:
+		return journal.RetainOnFailure
+	}
+	return journal.RetainNothing
+}
+
+// policyOf is what the coordinator acts upon.
+func policyOf(c *journal.Config) coordinator.Policy {
+	return coordinator.Policy{
+		Interval: time.Duration(c.IntervalMillis) * time.Millisecond, Timeout: time.Duration(c.TimeoutMillis) * time.Millisecond,
+		MinPause: time.Duration(c.PauseMillis) * time.Millisecond, TolerableFailures: int(c.TolerableFailures),
+		Restart: coordinator.Restart{Attempts: int(c.RestartAttempts), Delay: time.Duration(c.RestartDelayMillis) * time.Millisecond},
+	}
+}
+
+// aboutIn is what a job is called; labels in order.
+func aboutIn(id string, labels map[string]string) *journal.About {
+	a := &journal.About{Job: id}
+	for k, v := range labels {
+		a.Labels = append(a.Labels, journal.Label{Key: k, Value: v})
+	}
+	slices.SortFunc(a.Labels, func(x, y journal.Label) int { return strings.Compare(x.Key, y.Key) })
+	return a
+}
+
+func labelsOut(a *journal.About) map[string]string {
+	if a == nil || len(a.Labels) == 0 {
+		return nil
+	}
+	m := make(map[string]string, len(a.Labels))
+	for _, l := range a.Labels {
+		m[l.Key] = l.Value
+	}
+	return m
+}
+
+func statusOut(s journal.Status) ckptdv1.JobStatus {
+	switch s {
+	case journal.StatusRunning:
+		return ckptdv1.JobStatus_JOB_STATUS_RUNNING
+	case journal.StatusCanceled:
+		return ckptdv1.JobStatus_JOB_STATUS_CANCELED
+	case journal.StatusFailed:
+		return ckptdv1.JobStatus_JOB_STATUS_FAILED
+	case journal.StatusFinished:
+		return ckptdv1.JobStatus_JOB_STATUS_FINISHED
+	}
+	return ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED
+}
+
+func statusWord(s journal.Status) string {
+	return strings.ToLower(strings.TrimPrefix(statusOut(s).String(), "JOB_STATUS_"))
+}
+
+func timeOut(millis uint64) *timestamppb.Timestamp {
+	return timestamppb.New(time.UnixMilli(int64(millis)))
+}
+
+func summaryOut(job string, c journal.Checkpoint) *ckptdv1.CheckpointSummary {
+	return &ckptdv1.CheckpointSummary{
+		CheckpointId: c.ID, Path: job + "/" + layout.CheckpointDir(c.ID), CompletedAt: timeOut(c.CompletedAt), StateBytes: c.StateBytes,
+		NewBytes: c.NewBytes, ReusedBytes: c.StateBytes - min(c.NewBytes, c.StateBytes),
+		Duration: durationpb.New(time.Duration(c.DurationMillis) * time.Millisecond),
+	}
+}
+
+func retainedOut(e *journal.Entry) []*ckptdv1.CheckpointSummary {
+	var out []*ckptdv1.CheckpointSummary
+	for _, c := range e.Retained {
+		if c.State == journal.StateKept {
+			out = append(out, summaryOut(e.About.Job, c))
+		}
+	}
+	return out
+}
+
+func jobOut(e *journal.Entry) *ckptdv1.JobSummary {
+	s := &ckptdv1.JobSummary{
+		JobId: e.About.Job, Status: statusOut(e.Status), Labels: labelsOut(e.About), Epoch: e.Epoch, Attempt: e.Attempt,
+		Retained: uint32(len(e.Retained)), LatestCheckpointId: e.Newest(),
+	}
+	if !e.Owner.IsZero() {
+		s.OwnerUrls = e.URLs
+	}
+	if c, ok := e.Checkpoint(s.LatestCheckpointId); ok {
+		s.LatestCompletedAt = timeOut(c.CompletedAt)
+	}
+	return s
+}
+
+// groupsIn checks a range of key groups; nil stays nil.
+func groupsIn(r *ckptdv1.KeyGroupRange) (*keygroup.Range, error) {
+	if r == nil {
+		return nil, nil
+	}
+	if r.GetStart() > r.GetEnd() || r.GetEnd() >= keygroup.MaxParallelism {
+		return nil, invalidf("key groups %d to %d: want start <= end < %d", r.GetStart(), r.GetEnd(), keygroup.MaxParallelism)
+	}
+	return &keygroup.Range{Start: uint16(r.GetStart()), End: uint16(r.GetEnd())}, nil
+}
+
+func groupsOut(r *keygroup.Range) *ckptdv1.KeyGroupRange {
+	if r == nil {
+		return nil
+	}
+	return &ckptdv1.KeyGroupRange{Start: uint32(r.Start), End: uint32(r.End)}
+}
+
+func fileOut(f *layout.File) *ckptdv1.FileHandle {
+	return &ckptdv1.FileHandle{Key: f.Key, Length: f.Length, Crc32C: f.CRC32C, BlockCrc32C: f.Blocks}
+}
+
+// uploadIn checks a handle that PutState gave out for this epoch and checkpoint, and takes its name apart.
+func uploadIn(f *ckptdv1.FileHandle, checkpoint uint64) (layout.FileName, error) {
+	k := layout.ParseJobKey(f.GetKey())
+	if k.Place != layout.PlaceShared && (k.Place != layout.PlaceExclusive || k.Checkpoint != checkpoint) {
+		return layout.FileName{}, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_UNKNOWN_HANDLE},
+			"%q is not the key of a file of checkpoint %d", f.GetKey(), checkpoint)
+	}
+	return k.File, nil
+}
+
+func scopeOf(key string) ckptdv1.Scope {
+	if layout.ParseJobKey(key).Place == layout.PlaceShared {
+		return ckptdv1.Scope_SCOPE_SHARED
+	}
+	return ckptdv1.Scope_SCOPE_EXCLUSIVE
+}
+
+// reasons is the one table of the owner machine's reasons: Flink's name for a checkpoint's failure, the API's for a refused call,
+// and what people are told.
+var reasons = map[owner.Reason]struct {
+	flink coordinator.Reason
+	api   ckptdv1.Refused_Reason
+	text  string
+}{
+	owner.ReasonNoJob:        {coordinator.ReasonTriggerFailed, 0, "there is no such job"},
+	owner.ReasonForeign:      {coordinator.ReasonTriggerFailed, 0, "the job's folder is not empty but has no journal: it may have been lost; `ckptd journal show` looks at it, nothing is changed"},
+	owner.ReasonCorrupt:      {coordinator.ReasonTriggerFailed, 0, "the head of the journal is corrupt; nothing is changed"},
+	owner.ReasonNewer:        {coordinator.ReasonTriggerFailed, 0, "the journal asks for a newer ckptd; nothing is changed"},
+	owner.ReasonTerminal:     {coordinator.ReasonShutdown, ckptdv1.Refused_REASON_JOB_TERMINAL, "the job has ended: begin a new job id"},
+	owner.ReasonNotTerminal:  {coordinator.ReasonShutdown, 0, "the job has not ended"},
+	owner.ReasonReleased:     {coordinator.ReasonShutdown, 0, "there is nothing left to do"},
+	owner.ReasonNotOwner:     {coordinator.ReasonSuspend, 0, "this daemon does not own the job"},
+	owner.ReasonEpoch:        {coordinator.ReasonSuspend, ckptdv1.Refused_REASON_STALE_EPOCH, "another epoch: attach again"},
+	owner.ReasonAttempt:      {coordinator.ReasonFailover, ckptdv1.Refused_REASON_STALE_ATTEMPT, "another attempt"},
+	owner.ReasonNotOpen:      {coordinator.ReasonSubsumed, ckptdv1.Refused_REASON_NOT_OPEN, "the checkpoint is not open"},
+	owner.ReasonNotPromised:  {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "a file named by its number was not promised to this checkpoint"},
+	owner.ReasonNotNamed:     {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "an uploaded file is not named for this epoch and checkpoint"},
+	owner.ReasonSubtasks:     {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "the subtasks are not of the plan, or were acknowledged with others"},
+	owner.ReasonNotRunning:   {coordinator.ReasonNotAllRunning, 0, "not all subtasks run"},
+	owner.ReasonLoading:      {coordinator.ReasonNotAllRunning, 0, "the retained checkpoints are still being read"},
+	owner.ReasonBusy:         {coordinator.ReasonTooManyRequests, 0, "one like it is waiting already"},
+	owner.ReasonFull:         {coordinator.ReasonTriggerFailed, 0, "the journal has no room for another retained checkpoint"},
+	owner.ReasonStopping:     {coordinator.ReasonShutdown, 0, "the job is being given up or ends"},
+	owner.ReasonDegraded:     {coordinator.ReasonTriggerFailed, 0, "a retained _metadata is unreadable: nothing is deleted"},
+	owner.ReasonPlan:         {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "another plan than the journal's"},
+	owner.ReasonSubsumed:     {coordinator.ReasonSubsumed, 0, "a newer checkpoint completed first"},
+	owner.ReasonMetadata:     {coordinator.ReasonFinalize, 0, "its _metadata could not be written"},
+	owner.ReasonAttemptEnded: {coordinator.ReasonFailover, 0, "a new attempt begins"},
+	owner.ReasonExpired:      {coordinator.ReasonExpired, 0, "it took longer than the time-out"},
+	owner.ReasonDeclined:     {coordinator.ReasonDeclined, 0, "a subtask declined it"},
+	owner.ReasonFailover:     {coordinator.ReasonFailover, 0, "the job fails over"},
+	owner.ReasonOther:        {coordinator.ReasonDeclined, 0, "given up"},
+}
+
+func reasonOut(r owner.Reason) coordinator.Reason { return reasons[r].flink }
+func reasonText(r owner.Reason) string            { return reasons[r].text }
+
+// reasonIn is what the owner machine carries of the coordinator's reason; the shell keeps the rest.
+func reasonIn(r coordinator.Reason) owner.Reason {
+	switch r {
+	case coordinator.ReasonExpired:
+		return owner.ReasonExpired
+	case coordinator.ReasonDeclined:
+		return owner.ReasonDeclined
+	case coordinator.ReasonFailover:
+		return owner.ReasonFailover
+	}
+	return owner.ReasonOther
+}
+
+// refusal is the error of a call that the owner machine refused.
+func (j *job) refusal(op *owner.Op) error {
+	switch op.Kind {
+	case owner.TellFenced, owner.TellReleased:
+		return notAttached(j.id)
+	case owner.TellRedirect:
+		return notOwner(j.id, op.URLs, op.Epoch)
+	}
+	if op.Reason == owner.ReasonNone {
+		return nil
+	}
+	detail := &ckptdv1.Refused{Reason: reasons[op.Reason].api}
+	if head := j.m.Head(); head != nil {
+		detail.Epoch, detail.Attempt, detail.Status = head.Epoch, head.Attempt, statusOut(head.Status)
+	}
+	text := fmt.Sprintf("job %s: %s", j.id, reasonText(op.Reason))
+	switch op.Reason {
+	case owner.ReasonNoJob:
+		return connect.NewError(connect.CodeNotFound, errors.New(text))
+	case owner.ReasonCorrupt, owner.ReasonForeign:
+		return connect.NewError(connect.CodeDataLoss, errors.New(text))
+	case owner.ReasonLoading, owner.ReasonBusy, owner.ReasonStopping:
+		return connect.NewError(connect.CodeUnavailable, errors.New(text))
+	case owner.ReasonNotOwner:
+		return notAttached(j.id)
+	}
+	return refused(detail, "%s", text)
+}

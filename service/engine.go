@@ -1,0 +1,178 @@
+package service
+
+import (
+	"context"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/service/coordinator"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// engine implements EngineService.
+type engine struct{ s *Server }
+
+var _ ckptdv1connect.EngineServiceHandler = engine{}
+
+// AttachJob makes this daemon the job's owner, or says who is.
+func (e engine) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
+	create, err := creationIn(req, e.s.opts.URLs)
+	if err != nil {
+		return nil, err
+	}
+	j, err := e.s.open(req.GetJobId())
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, j, func(reply func(*ckptdv1.AttachJobResponse, error)) {
+		caller := j.wait(func(op *owner.Op) {
+			if op.Kind != owner.TellAttached {
+				reply(nil, j.refusal(op))
+				return
+			}
+			head := j.m.Head()
+			reply(&ckptdv1.AttachJobResponse{
+				Epoch: head.Epoch, Attempt: head.Attempt, Status: statusOut(head.Status),
+				InlineThreshold: uint32(e.s.opts.InlineThreshold), InlineCap: uint32(e.s.opts.InlineCap),
+			}, nil)
+		})
+		j.attach(caller, create)
+	})
+}
+
+// creationIn is what a job begins with if it does not exist yet; nil: the caller did not say.
+func creationIn(req *ckptdv1.AttachJobRequest, urls []string) (*owner.Creation, error) {
+	if err := layout.ValidateJobID(req.GetJobId()); err != nil {
+		return nil, invalidf("%v", err)
+	}
+	if req.GetPlan() == nil {
+		return nil, nil
+	}
+	plan, err := planIn(req.GetPlan())
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := configIn(req.GetConfig())
+	if err != nil {
+		return nil, err
+	}
+	c := &owner.Creation{Plan: plan, Config: cfg, About: aboutIn(req.GetJobId(), req.GetLabels())}
+	if err := journal.Fits(plan, cfg, c.About, urls); err != nil {
+		return nil, invalidf("job %s: %v", req.GetJobId(), err)
+	}
+	return c, nil
+}
+
+// Owns answers another daemon.
+func (e engine) Owns(ctx context.Context, req *ckptdv1.OwnsRequest) (*ckptdv1.OwnsResponse, error) {
+	nonce, err := journal.ParseNonce(req.GetOwnerNonce())
+	if err != nil {
+		return nil, invalidf("%v", err)
+	}
+	j, err := e.s.job(req.GetJobId())
+	if err != nil {
+		return &ckptdv1.OwnsResponse{}, nil
+	}
+	return ask(ctx, j, func(reply func(*ckptdv1.OwnsResponse, error)) {
+		reply(&ckptdv1.OwnsResponse{Owns: j.m.Owns(nonce)}, nil)
+	})
+}
+
+// Report tells the owner how subtasks are.
+func (e engine) Report(ctx context.Context, req *ckptdv1.ReportRequest) (*ckptdv1.ReportResponse, error) {
+	j, err := e.s.job(req.GetJobId())
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, j, func(reply func(*ckptdv1.ReportResponse, error)) {
+		if j.m.Head() == nil {
+			reply(nil, notAttached(j.id))
+			return
+		}
+		j.report(req)
+		reply(&ckptdv1.ReportResponse{}, nil)
+	})
+}
+
+// BeginSnapshot says which files are known; those are promised to the checkpoint.
+func (e engine) BeginSnapshot(ctx context.Context, req *ckptdv1.BeginSnapshotRequest) (*ckptdv1.BeginSnapshotResponse, error) {
+	j, err := e.s.job(req.GetJobId())
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, j, func(reply func(*ckptdv1.BeginSnapshotResponse, error)) {
+		numbers := make([]incremental.File, len(req.GetFiles()))
+		found := make([]bool, len(numbers))
+		var known incremental.Builder
+		for i, f := range req.GetFiles() {
+			numbers[i], found[i] = j.names.Lookup(f.GetInstanceNonce(), f.GetName(), f.GetSize(), f.GetRestoredKey())
+			if found[i] {
+				d, _ := j.names.Describe(numbers[i])
+				found[i] = scopeOf(d.Key) == ckptdv1.Scope_SCOPE_SHARED // exclusive files are never reused
+			}
+			if found[i] {
+				known.Add(numbers[i])
+			}
+		}
+		caller := j.wait(func(op *owner.Op) {
+			if err := j.refusal(op); err != nil {
+				reply(nil, err)
+				return
+			}
+			res := &ckptdv1.BeginSnapshotResponse{Known: make([]uint32, len(numbers))}
+			for i, n := range numbers {
+				if found[i] && op.Files.Has(n) {
+					res.Known[i] = uint32(n) + 1
+				}
+			}
+			reply(res, nil)
+		})
+		j.feed(owner.Event{
+			Kind: owner.EventBegin, Caller: caller, Epoch: req.GetEpoch(), Attempt: req.GetAttempt(), ID: req.GetCheckpointId(), Files: known.Set(),
+		})
+	})
+}
+
+// Decline gives a checkpoint up for a subtask.
+func (e engine) Decline(ctx context.Context, req *ckptdv1.DeclineRequest) (*ckptdv1.DeclineResponse, error) {
+	j, err := e.s.job(req.GetJobId())
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, j, func(reply func(*ckptdv1.DeclineResponse, error)) {
+		head := j.m.Head()
+		switch {
+		case head == nil:
+			reply(nil, notAttached(j.id))
+			return
+		case head.Epoch == req.GetEpoch() && head.Attempt == req.GetAttempt() && j.contents[req.GetCheckpointId()] != nil:
+			j.coordinate(coordinator.Declined{
+				Checkpoint: req.GetCheckpointId(), Reason: coordinator.ParseReason(req.GetReason()), Cause: req.GetCause(),
+			})
+		}
+		reply(&ckptdv1.DeclineResponse{}, nil) // a late one, or a repetition, changes nothing
+	})
+}
+
+// NewAttempt begins the next attempt.
+func (e engine) NewAttempt(ctx context.Context, req *ckptdv1.NewAttemptRequest) (*ckptdv1.NewAttemptResponse, error) {
+	j, err := e.s.job(req.GetJobId())
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, j, func(reply func(*ckptdv1.NewAttemptResponse, error)) {
+		caller := j.wait(func(op *owner.Op) {
+			if err := j.refusal(op); err != nil {
+				reply(nil, err)
+				return
+			}
+			reply(&ckptdv1.NewAttemptResponse{Attempt: op.Attempt}, nil)
+		})
+		j.feed(owner.Event{
+			Kind: owner.EventNewAttempt, Caller: caller, Attempt: req.GetAttempt(), Request: journal.RequestOf(req.GetRequestId()),
+		})
+	})
+}

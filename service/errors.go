@@ -1,0 +1,74 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// reasonCodes is the one table from a reason of refusal to the RPC code.
+var reasonCodes = map[ckptdv1.Refused_Reason]connect.Code{
+	ckptdv1.Refused_REASON_STALE_ATTEMPT:  connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_STALE_EPOCH:    connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_NOT_OPEN:       connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_JOB_TERMINAL:   connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_REPLACED:       connect.CodeAborted,
+	ckptdv1.Refused_REASON_INLINE_CAP:     connect.CodeResourceExhausted,
+	ckptdv1.Refused_REASON_PLAN_MISMATCH:  connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_UNKNOWN_HANDLE: connect.CodeInvalidArgument,
+	ckptdv1.Refused_REASON_CORRUPT:        connect.CodeDataLoss,
+}
+
+// refused is an error with the detail that names its reason.
+func refused(detail *ckptdv1.Refused, format string, args ...any) error {
+	code, ok := reasonCodes[detail.Reason]
+	if !ok {
+		code = connect.CodeFailedPrecondition
+	}
+	return withDetail(connect.NewError(code, fmt.Errorf(format, args...)), detail)
+}
+
+// notOwner sends the caller to the daemon that owns the job.
+func notOwner(job string, urls []string, epoch uint64) error {
+	err := connect.NewError(connect.CodeFailedPrecondition,
+		fmt.Errorf("job %s is owned by another daemon, at %v, since epoch %d", job, urls, epoch))
+	return withDetail(err, &ckptdv1.NotOwner{OwnerUrls: urls, Epoch: epoch})
+}
+
+// notAttached says that this daemon knows of no owner: the caller attaches (again).
+func notAttached(job string) error {
+	err := connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s is not attached here: call AttachJob first", job))
+	return withDetail(err, &ckptdv1.NotOwner{})
+}
+
+func withDetail(err *connect.Error, message proto.Message) error {
+	if d, derr := connect.NewErrorDetail(message); derr == nil {
+		err.AddDetail(d)
+	}
+	return err
+}
+
+// rpcError maps what the floors below return to the code a caller sees; errors that carry a code keep it.
+func rpcError(err error) error {
+	var ce *connect.Error
+	switch {
+	case err == nil || errors.As(err, &ce):
+		return err
+	case errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeCanceled, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return connect.NewError(connect.CodeDeadlineExceeded, err)
+	case errors.Is(err, storage.ErrNotFound):
+		return connect.NewError(connect.CodeNotFound, err)
+	case errors.Is(err, storage.ErrUnknown):
+		return connect.NewError(connect.CodeUnavailable, err)
+	default:
+		return connect.NewError(connect.CodeInternal, err)
+	}
+}

@@ -1,0 +1,298 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// The named steps of a commit: what Options.Steps is called with, after the thing is durable.
+const (
+	StepMetadata = "metadata-written"
+	StepCommit   = "commit-entry-written"
+	StepEnd      = "end-entry-written"
+)
+
+// start begins a storage operation of the owner machine. What it needs of the job it takes now; the rest runs beside the job, and its
+// result comes back as an event.
+func (j *job) start(op *owner.Op) {
+	work := j.work(*op)
+	if work == nil {
+		return
+	}
+	wait := slots.Delay(op.Wait)
+	j.s.wg.Add(1)
+	go func() {
+		defer j.s.wg.Done()
+		if !slots.Sleep(j.ops, wait) {
+			return
+		}
+		work(j.ops)
+	}()
+}
+
+// work is what a storage operation does, off the job's goroutine.
+func (j *job) work(op owner.Op) func(context.Context) {
+	switch op.Kind {
+	case owner.OpJournal:
+		return func(ctx context.Context) {
+			r := op.Result(journal.Unknown)
+			r.Result = slots.Execute(ctx, j.s.store, j.s.facts, j.id, op.Journal)
+			j.stepped(op, r.Outcome)
+			j.result(r)
+		}
+	case owner.OpAsk:
+		return func(ctx context.Context) {
+			r := op.Result(journal.Done)
+			r.Answered = j.s.asker.owns(ctx, op.URLs, j.id, op.Nonce.String())
+			j.result(r)
+		}
+	case owner.OpReadMeta:
+		return func(ctx context.Context) { j.readMeta(ctx, op) }
+	case owner.OpCreateMeta:
+		return j.createMeta(op)
+	case owner.OpTrim:
+		return func(ctx context.Context) { j.trim(ctx, op) }
+	case owner.OpDeleteMetas:
+		return func(ctx context.Context) { j.deleteMetas(ctx, op) }
+	case owner.OpDeleteFiles:
+		return j.deleteFiles(op)
+	case owner.OpAbortUnfinished:
+		return func(ctx context.Context) { j.abortUnfinished(ctx, op) }
+	case owner.OpSweep:
+		return func(ctx context.Context) { j.list(ctx, op) }
+	}
+	return nil
+}
+
+// stepped calls the hook of tests after an entry is durable.
+func (j *job) stepped(op owner.Op, outcome journal.Outcome) {
+	if op.Journal.Kind != journal.OpPublish || outcome != journal.Done {
+		return
+	}
+	switch op.Journal.Entry.Kind {
+	case journal.KindCommit:
+		j.s.opts.Steps(StepCommit)
+	case journal.KindEnd:
+		j.s.opts.Steps(StepEnd)
+	}
+}
+
+// result hands a result to the job.
+func (j *job) result(r owner.Result) {
+	j.do(func() { j.feed(owner.Event{Kind: owner.EventResult, Result: r}) })
+}
+
+func (j *job) readMeta(ctx context.Context, op owner.Op) {
+	m, outcome, err := readMetadata(ctx, j.s.store, j.id, op.ID)
+	if err != nil {
+		j.log.Warn("cannot read _metadata", "checkpoint", op.ID, "err", err)
+	}
+	j.do(func() {
+		r := op.Result(outcome)
+		var files incremental.Builder
+		for i := range m.files {
+			f := &m.files[i]
+			n, err := j.names.Intern(incremental.Description{
+				Key: f.Key, Instance: f.InstanceNonce, Name: f.LocalName, Size: f.Length, CRC: f.CRC32C, Blocks: f.Blocks,
+			})
+			if err != nil {
+				r.Outcome = journal.Unknown
+				break
+			}
+			files.Add(n)
+		}
+		r.Files = files.Set()
+		if nonce, err := journal.ParseNonce(m.header.Nonce); err == nil {
+			r.Nonce = nonce
+		}
+		j.feed(owner.Event{Kind: owner.EventResult, Result: r})
+	})
+}
+
+// createMeta writes the _metadata of a checkpoint whose acknowledgements are all in.
+func (j *job) createMeta(op owner.Op) func(context.Context) {
+	t, err := j.table(op.ID, op.Nonce)
+	if err != nil {
+		j.log.Error("cannot complete a checkpoint", "checkpoint", op.ID, "err", err)
+		return func(context.Context) { j.result(op.Result(journal.NotDone)) }
+	}
+	return func(ctx context.Context) {
+		meta, err := t.write(ctx, j.s.store)
+		r := op.Result(slots.WriteOutcome(err))
+		if r.Outcome == journal.Exists {
+			meta, err = t.measure()
+		}
+		if err != nil {
+			j.log.Warn("cannot write _metadata", "checkpoint", op.ID, "err", err)
+		}
+		if r.Meta = meta; r.Outcome == journal.Done {
+			j.s.opts.Steps(StepMetadata)
+		}
+		j.result(r)
+	}
+}
+
+func (j *job) trim(ctx context.Context, op owner.Op) {
+	keys := make([]string, len(op.IDs))
+	for i, slot := range op.IDs {
+		keys[i] = layout.SlotKey(j.id, slot)
+	}
+	if err := errors.Join(j.s.store.Delete(ctx, keys)...); err != nil {
+		j.log.Warn("cannot trim the journal", "err", err)
+	}
+}
+
+func (j *job) deleteMetas(ctx context.Context, op owner.Op) {
+	keys := make([]string, len(op.IDs))
+	for i, id := range op.IDs {
+		keys[i] = layout.MetadataKey(j.id, id)
+	}
+	r := op.Result(journal.Done)
+	for i, err := range j.s.store.Delete(ctx, keys) {
+		if err == nil {
+			r.IDs = append(r.IDs, op.IDs[i])
+		} else {
+			r.Outcome = journal.Unknown
+			j.log.Warn("cannot delete", "key", keys[i], "err", err)
+		}
+	}
+	j.result(r)
+}
+
+// deleteBatch is how many files one Delete takes; deleters is how many of them run at a time.
+const (
+	deleteBatch = 1000
+	deleters    = 4
+)
+
+func (j *job) deleteFiles(op owner.Op) func(context.Context) {
+	var numbers []incremental.File
+	var keys []string
+	for n := range op.Files.All() {
+		if d, ok := j.names.Describe(n); ok {
+			numbers, keys = append(numbers, n), append(keys, layout.JobPrefix(j.id)+d.Key)
+		}
+	}
+	return func(ctx context.Context) {
+		failed := j.deleteAll(ctx, keys)
+		j.do(func() {
+			r := op.Result(journal.Done)
+			gone := op.Files
+			if len(failed) > 0 {
+				r.Outcome = journal.Unknown
+				var kept incremental.Builder
+				for i := range failed {
+					kept.Add(numbers[i])
+				}
+				gone = gone.Minus(kept.Set())
+			}
+			r.Files = gone
+			j.feed(owner.Event{Kind: owner.EventResult, Result: r})
+			j.names.Forget(gone)
+		})
+	}
+}
+
+// deleteAll deletes in batches and answers the positions of the keys that are not certain to be gone.
+func (j *job) deleteAll(ctx context.Context, keys []string) map[int]error {
+	var mu sync.Mutex
+	failed := map[int]error{}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, deleters)
+	for from := 0; from < len(keys); from += deleteBatch {
+		batch := keys[from:min(from+deleteBatch, len(keys))]
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			errs := j.s.store.Delete(ctx, batch)
+			mu.Lock()
+			defer mu.Unlock()
+			for i, err := range errs {
+				if err != nil {
+					failed[from+i] = err
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i, err := range failed {
+		j.log.Warn("cannot delete", "key", keys[i], "err", err)
+		break
+	}
+	return failed
+}
+
+func (j *job) abortUnfinished(ctx context.Context, op owner.Op) {
+	prefix := layout.JobPrefix(j.id)
+	n, err := j.s.store.AbortUnfinished(ctx, prefix, func(key string) bool {
+		k := layout.ParseJobKey(strings.TrimPrefix(key, prefix))
+		switch k.Place {
+		case layout.PlaceSlot:
+			return k.Slot <= op.Slot
+		case layout.PlaceMetadata:
+			return op.DeadTarget(op.Epoch, k.Checkpoint)
+		case layout.PlaceExclusive, layout.PlaceShared:
+			return op.DeadTarget(k.File.Epoch, k.File.Checkpoint)
+		}
+		return false
+	})
+	if err != nil {
+		j.log.Warn("cannot give up unfinished writes", "err", err)
+	} else if n > 0 {
+		j.log.Info("gave up unfinished writes", "count", n)
+	}
+	j.result(op.Result(slots.WriteOutcome(err)))
+}
+
+// sweepPage is how many objects of a sweep's list are judged at a time.
+const sweepPage = 1000
+
+// list goes through the job's folder for a sweep, page by page.
+func (j *job) list(ctx context.Context, op owner.Op) {
+	prefix := layout.JobPrefix(j.id)
+	var page []layout.JobKey
+	for info, err := range j.s.store.List(ctx, prefix) {
+		if err != nil {
+			j.log.Warn("cannot list for a sweep", "err", err)
+			j.result(op.Result(journal.Unknown))
+			return
+		}
+		k := layout.ParseJobKey(strings.TrimPrefix(info.Key, prefix))
+		switch k.Place {
+		case layout.PlaceMetadata, layout.PlaceExclusive, layout.PlaceShared:
+			page = append(page, k)
+		}
+		if len(page) == sweepPage {
+			j.sweepFound(op, page, true)
+			page = nil
+		}
+	}
+	j.sweepFound(op, page, false)
+}
+
+func (j *job) sweepFound(op owner.Op, page []layout.JobKey, more bool) {
+	j.do(func() {
+		r := op.Result(journal.Done)
+		r.More = more
+		for _, k := range page {
+			if k.Place == layout.PlaceMetadata {
+				r.IDs = append(r.IDs, k.Checkpoint)
+				continue
+			}
+			n, err := j.names.Intern(incremental.Description{Key: k.String()})
+			if err != nil {
+				continue // what has no number is not judged; the next owner's sweep takes it
+			}
+			r.Found = append(r.Found, owner.Found{File: n, Epoch: k.File.Epoch, Checkpoint: k.File.Checkpoint})
+		}
+		j.feed(owner.Event{Kind: owner.EventResult, Result: r})
+	})
+}

@@ -1,0 +1,311 @@
+package service
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ckptd/ckptd/layout/journal"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/coordinator"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// tell carries what the owner machine has to say to workers, callers and the coordinator.
+func (j *job) tell(op *owner.Op) {
+	switch op.Kind {
+	case owner.TellAttached, owner.TellRedirect, owner.TellAttachRefused, owner.TellFenced, owner.TellReleased, owner.TellDegraded:
+		j.tellOwnership(op)
+	case owner.TellStart, owner.TellReplaced, owner.TellReregister, owner.TellPlanRefused:
+		j.tellWorker(op)
+	case owner.TellAttempt, owner.TellAttempted, owner.TellAllRunning, owner.TellEnded:
+		j.tellAttempt(op)
+	case owner.TellTrigger, owner.TellTriggerRefused, owner.TellUnresolved, owner.TellComplete, owner.TellAbort:
+		j.tellCheckpoint(op)
+	case owner.TellSwept:
+		j.swept(op)
+		j.answer(op)
+	default: // TellBegun, TellAcked
+		j.answer(op)
+	}
+}
+
+func (j *job) tellOwnership(op *owner.Op) {
+	switch op.Kind {
+	case owner.TellAttached:
+		j.attached(op)
+		j.answerAttach(op)
+	case owner.TellRedirect, owner.TellAttachRefused:
+		j.answerAttach(op)
+		j.over = errLetGo
+	case owner.TellFenced, owner.TellReleased:
+		j.log.Info("let go", "fenced", op.Kind == owner.TellFenced)
+		j.coordinate(coordinator.Fenced{})
+		for _, w := range j.workers {
+			w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
+		}
+		j.answerAll(op)
+		j.over = errLetGo
+	case owner.TellDegraded:
+		if op.Reason == owner.ReasonNone {
+			j.eventf("recovered", "all retained checkpoints can be read again; deletes go on")
+			return
+		}
+		j.log.Warn("degraded: nothing is deleted", "checkpoint", op.ID)
+		j.event("degraded", &ckptdv1.JobEvent{CheckpointId: op.ID, Text: fmt.Sprintf(
+			"the _metadata of retained checkpoint %d cannot be read: nothing of this job is deleted until it can", op.ID)})
+	}
+}
+
+// attached begins the life of an owner: a coordinator for the journal's configuration, and a first sweep by and by.
+func (j *job) attached(op *owner.Op) {
+	if j.coord != nil {
+		return // owned before; one more caller is answered
+	}
+	head := j.m.Head()
+	j.coord = coordinator.New(policyOf(head.Config), j.s.opts.Times, rand.Uint64())
+	j.event("attached", &ckptdv1.JobEvent{Attempt: head.Attempt, Text: fmt.Sprintf("epoch %d", op.Epoch)})
+	j.coordinate(coordinator.Attached{Attempt: head.Attempt})
+	j.sweep.due = time.Now().Add(firstSweep)
+	if head.Status.Terminal() {
+		j.coordinate(coordinator.Terminal{})
+		j.sweepWhenQuiet()
+	}
+}
+
+func (j *job) tellWorker(op *owner.Op) {
+	w := j.workers[op.Worker]
+	if w == nil {
+		return
+	}
+	switch op.Kind {
+	case owner.TellStart:
+		w.attempt, w.running = op.Attempt, false
+		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Start{Start: &ckptdv1.Start{
+			Attempt: op.Attempt, Epoch: j.epoch(), RestoreCheckpointId: op.ID, Roster: j.roster(),
+		}}})
+		return
+	case owner.TellReplaced:
+		j.eventf("replaced", "worker %s: another process runs its subtasks", w.nonce)
+		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Replaced{Replaced: &ckptdv1.Replaced{}}})
+		j.coordinate(coordinator.WorkerDead{Worker: w.nonce, Cause: "replaced by another process"})
+	case owner.TellReregister:
+		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
+	case owner.TellPlanRefused:
+		j.eventf("refused", "worker %s: it runs another plan than the journal's, which others run", w.nonce)
+		w.err = refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_PLAN_MISMATCH, Epoch: j.epoch(), Attempt: op.Attempt},
+			"job %s: this worker's plan is not that of the running attempt: deploy the same code everywhere, or begin a new job id", j.id)
+	}
+	w.out.close()
+}
+
+func (j *job) tellAttempt(op *owner.Op) {
+	switch op.Kind {
+	case owner.TellAttempt:
+		j.progress.begin(op.Attempt)
+		var nonces []string
+		for _, r := range j.m.Registrations() {
+			if w := j.workers[r.Worker]; w != nil && !r.Gone {
+				nonces = append(nonces, w.nonce)
+			}
+		}
+		verb := "begun"
+		if op.Adopted {
+			verb = "adopted: no worker restores"
+			for _, w := range j.workers {
+				w.attempt = op.Attempt
+			}
+		}
+		j.event("attempt", &ckptdv1.JobEvent{Attempt: op.Attempt, CheckpointId: op.ID, Text: verb})
+		j.coordinate(coordinator.AttemptStarting{Attempt: op.Attempt, Workers: nonces})
+	case owner.TellAllRunning:
+		j.eventf("running", "all subtasks run")
+		j.coordinate(coordinator.AllRunning{Attempt: op.Attempt})
+		j.allAtEnd()
+	case owner.TellAttempted:
+		j.answer(op)
+	case owner.TellEnded:
+		j.ended(op)
+		j.answer(op)
+	}
+}
+
+// ended tells workers that the job's status is terminal.
+func (j *job) ended(op *owner.Op) {
+	if op.Reason != owner.ReasonNone {
+		return
+	}
+	cancel := &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Cancel{Cancel: &ckptdv1.Cancel{
+		Status: statusOut(op.Status), Reason: j.progress.endCause,
+	}}}
+	if op.Worker != 0 {
+		if w := j.workers[op.Worker]; w != nil {
+			w.out.put(cancel)
+			w.out.close()
+		}
+		return
+	}
+	j.event(statusWord(op.Status), &ckptdv1.JobEvent{Text: j.progress.endCause})
+	j.coordinate(coordinator.Terminal{})
+	for _, w := range j.workers {
+		w.out.put(cancel)
+		w.out.close()
+	}
+	j.sweepWhenQuiet()
+}
+
+func (j *job) tellCheckpoint(op *owner.Op) {
+	switch op.Kind {
+	case owner.TellTrigger:
+		now := time.Now()
+		j.contents[op.ID] = newContent(now)
+		j.event("triggered", &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt})
+		j.broadcast(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Trigger{Trigger: &ckptdv1.Trigger{
+			Attempt: op.Attempt, Epoch: op.Epoch, CheckpointId: op.ID, Timestamp: timestamppb.New(now),
+		}}})
+		j.answer(op)
+		j.coordinate(coordinator.TriggerAccepted{Checkpoint: op.ID})
+	case owner.TellTriggerRefused:
+		j.answer(op)
+		j.coordinate(coordinator.TriggerRefused{Reason: reasonOut(op.Reason), Cause: reasonText(op.Reason)})
+	case owner.TellUnresolved:
+		j.coordinate(coordinator.Unresolved{Checkpoint: op.ID})
+	case owner.TellComplete:
+		j.completed(op)
+	case owner.TellAbort:
+		for id := op.ID; id <= max(op.ID, op.Last); id++ {
+			j.aborted(op, id)
+		}
+	}
+}
+
+func (j *job) completed(op *owner.Op) {
+	j.broadcast(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Complete{Complete: &ckptdv1.Complete{
+		Attempt: op.Attempt, Epoch: j.epoch(), CheckpointId: op.ID,
+	}}})
+	if op.Repeated {
+		return
+	}
+	delete(j.contents, op.ID)
+	if c, ok := j.m.Head().Checkpoint(op.ID); ok {
+		j.event("completed", &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt, Checkpoint: summaryOut(j.id, c)})
+	}
+	j.coordinate(coordinator.Completed{Checkpoint: op.ID})
+}
+
+func (j *job) aborted(op *owner.Op, id uint64) {
+	reason, cause := reasonOut(op.Reason), reasonText(op.Reason)
+	if c := j.contents[id]; c != nil && c.abort != "" {
+		reason, cause = c.abort, c.abortCause
+	}
+	delete(j.contents, id)
+	j.broadcast(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Abort{Abort: &ckptdv1.Abort{
+		Attempt: op.Attempt, Epoch: j.epoch(), CheckpointId: id, Reason: string(reason), LatestCompleteId: op.Latest,
+	}}})
+	if op.Repeated {
+		return
+	}
+	j.event("aborted", &ckptdv1.JobEvent{CheckpointId: id, Attempt: op.Attempt, Text: fmt.Sprintf("%s: %s", reason, cause)})
+	j.coordinate(coordinator.Aborted{Checkpoint: id, Reason: reason, Cause: cause})
+}
+
+// broadcast sends to every worker whose stream is open.
+func (j *job) broadcast(m *ckptdv1.RegisterResponse) {
+	for _, w := range j.workers {
+		w.out.put(m)
+	}
+}
+
+func (j *job) epoch() uint64 {
+	if head := j.m.Head(); head != nil {
+		return head.Epoch
+	}
+	return 0
+}
+
+// roster says where each subtask of the attempt runs.
+func (j *job) roster() []*ckptdv1.RosterEntry {
+	plan := j.m.Head().Plan
+	var entries []*ckptdv1.RosterEntry
+	for _, r := range j.m.Registrations() {
+		w := j.workers[r.Worker]
+		if w == nil || r.Gone {
+			continue
+		}
+		for n := range r.Subtasks.All() {
+			entries = append(entries, &ckptdv1.RosterEntry{
+				Subtask: subtaskOut(plan, uint32(n)), ExchangeAddress: w.address, Nonce: w.nonce,
+			})
+		}
+	}
+	return entries
+}
+
+// coordinate tells the coordinator what happened and carries out what it decides.
+func (j *job) coordinate(e coordinator.Event) {
+	if j.coord == nil {
+		return
+	}
+	j.happened = append(j.happened, e)
+	if j.deciding {
+		return // what a decision brings about is told after the decisions that came with it
+	}
+	j.deciding = true
+	defer func() { j.deciding = false }()
+	for len(j.happened) > 0 {
+		e := j.happened[0]
+		j.happened = j.happened[1:]
+		for _, d := range j.coord.Step(time.Now(), e) {
+			j.decide(d)
+		}
+	}
+}
+
+func (j *job) decide(d coordinator.Decision) {
+	switch d := d.(type) {
+	case coordinator.Trigger:
+		j.feed(owner.Event{Kind: owner.EventTrigger})
+	case coordinator.Abort:
+		if c := j.contents[d.Checkpoint]; c != nil {
+			c.abort, c.abortCause = d.Reason, d.Cause
+		}
+		j.feed(owner.Event{Kind: owner.EventAbort, ID: d.Checkpoint, Reason: reasonIn(d.Reason)})
+	case coordinator.Answer:
+		if f := j.requests[d.Caller]; f != nil {
+			delete(j.requests, d.Caller)
+			f(d)
+		}
+	case coordinator.Failover:
+		j.event("failover", &ckptdv1.JobEvent{Attempt: d.Attempt, Text: d.Cause})
+		j.feed(owner.Event{Kind: owner.EventFailover, Attempt: d.Attempt, Reason: owner.ReasonFailover})
+	case coordinator.StartAttempt:
+		j.feed(owner.Event{Kind: owner.EventNewAttempt, Attempt: j.m.Head().Attempt})
+	case coordinator.FailJob:
+		j.progress.endCause = d.Cause
+		j.feed(owner.Event{Kind: owner.EventEnd, Status: journal.StatusFailed})
+	case coordinator.Ping:
+		j.broadcast(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Ping{Ping: &ckptdv1.Ping{}}})
+	case coordinator.WorkerLost:
+		j.workerLost(d)
+	case coordinator.RegistrationsExpired:
+		j.eventf("expired", "not all workers of attempt %d came back", d.Attempt)
+		j.feed(owner.Event{Kind: owner.EventRegistrationsExpired})
+	}
+}
+
+// workerLost gives a worker up. If its stream still stands it is told to register again: should it live, that is how it learns.
+func (j *job) workerLost(d coordinator.WorkerLost) {
+	n, ok := j.numbers[d.Worker]
+	if !ok {
+		return
+	}
+	j.eventf("worker-lost", "worker %s: %s", d.Worker, d.Cause)
+	if w := j.workers[n]; w != nil {
+		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
+		w.out.close()
+		delete(j.workers, n)
+	}
+	j.feed(owner.Event{Kind: owner.EventWorkerGone, Worker: n})
+}

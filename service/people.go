@@ -1,0 +1,274 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/service/coordinator"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// people implements JobService: what people and their tools ask.
+type people struct{ s *Server }
+
+var _ ckptdv1connect.JobServiceHandler = people{}
+
+// ListJobs lists the jobs under the root.
+func (p people) ListJobs(ctx context.Context, _ *ckptdv1.ListJobsRequest) (*ckptdv1.ListJobsResponse, error) {
+	jobs, err := catalog.New(p.s.store).Jobs(ctx)
+	return &ckptdv1.ListJobsResponse{Jobs: jobs}, rpcError(err)
+}
+
+// ListCheckpoints lists a job's retained checkpoints.
+func (p people) ListCheckpoints(ctx context.Context, req *ckptdv1.ListCheckpointsRequest) (*ckptdv1.ListCheckpointsResponse, error) {
+	list, err := catalog.New(p.s.store).Checkpoints(ctx, req.GetJobId())
+	return &ckptdv1.ListCheckpointsResponse{Checkpoints: list}, rpcError(err)
+}
+
+// ShowCheckpoint describes one checkpoint.
+func (p people) ShowCheckpoint(ctx context.Context, req *ckptdv1.ShowCheckpointRequest) (*ckptdv1.ShowCheckpointResponse, error) {
+	res, err := catalog.New(p.s.store).Show(ctx, req.GetJobId(), req.GetCheckpointId())
+	return res, rpcError(err)
+}
+
+// GetStatus says what the daemon is doing and waiting for.
+func (p people) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*ckptdv1.GetStatusResponse, error) {
+	res := p.s.status()
+	jobs := p.s.allJobs()
+	if id := req.GetJobId(); id != "" {
+		j, err := p.s.job(id)
+		if err != nil {
+			return nil, p.elsewhere(ctx, id, err)
+		}
+		jobs = []*job{j}
+	}
+	for _, j := range jobs {
+		state, err := ask(ctx, j, func(reply func(*ckptdv1.JobState, error)) { reply(j.state(req), nil) })
+		switch {
+		case err == nil:
+			res.Jobs = append(res.Jobs, state)
+		case req.GetJobId() != "":
+			return nil, err
+		}
+	}
+	slices.SortFunc(res.Jobs, func(a, b *ckptdv1.JobState) int {
+		return strings.Compare(a.GetSummary().GetJobId(), b.GetSummary().GetJobId())
+	})
+	return res, nil
+}
+
+// elsewhere says where a job's owner is, if the journal knows one.
+func (p people) elsewhere(ctx context.Context, id string, err error) error {
+	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		return err
+	}
+	head, how, rerr := p.s.readHead(ctx, id)
+	switch {
+	case rerr != nil:
+		return rpcError(rerr)
+	case how == journal.ReadEmpty:
+		return connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no job %s", id))
+	case how != journal.ReadDone:
+		return connect.NewError(connect.CodeDataLoss, fmt.Errorf("the journal of job %s cannot be read", id))
+	case head.Status.Terminal():
+		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: statusOut(head.Status)},
+			"job %s is %s and no daemon owns it", id, statusWord(head.Status))
+	case head.Owner.IsZero():
+		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s is %s; no daemon owns it", id, statusWord(head.Status)))
+	}
+	return notOwner(id, head.URLs, head.Epoch)
+}
+
+// TriggerCheckpoint takes a checkpoint now.
+func (p people) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
+	j, err := p.s.job(req.GetJobId())
+	if err != nil {
+		return nil, p.elsewhere(ctx, req.GetJobId(), err)
+	}
+	return ask(ctx, j, func(reply func(*ckptdv1.TriggerCheckpointResponse, error)) {
+		if j.coord == nil {
+			reply(nil, notAttached(j.id))
+			return
+		}
+		j.nextCaller++
+		j.requests[j.nextCaller] = func(a coordinator.Answer) {
+			if a.Reason != "" {
+				reply(nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: no checkpoint: %s: %s", j.id, a.Reason, a.Cause)))
+				return
+			}
+			res := &ckptdv1.TriggerCheckpointResponse{Checkpoint: &ckptdv1.CheckpointSummary{CheckpointId: a.Checkpoint}}
+			if c, ok := j.m.Head().Checkpoint(a.Checkpoint); ok {
+				res.Checkpoint = summaryOut(j.id, c)
+			}
+			reply(res, nil)
+		}
+		j.coordinate(coordinator.Request{Caller: j.nextCaller})
+	})
+}
+
+// CancelJob ends a job.
+func (p people) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest) (*ckptdv1.CancelJobResponse, error) {
+	j, err := p.s.job(req.GetJobId())
+	if err != nil {
+		return p.cancelUnowned(ctx, req, p.elsewhere(ctx, req.GetJobId(), err))
+	}
+	return ask(ctx, j, func(reply func(*ckptdv1.CancelJobResponse, error)) { j.cancel(req, reply) })
+}
+
+func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJobResponse, error)) {
+	caller := j.wait(func(op *owner.Op) {
+		if err := j.refusal(op); err != nil {
+			reply(nil, err)
+			return
+		}
+		head := j.m.Head()
+		reply(&ckptdv1.CancelJobResponse{Status: statusOut(head.Status), Retained: retainedOut(head)}, nil)
+	})
+	j.progress.endCause = "canceled by a person"
+	j.feed(owner.Event{
+		Kind: owner.EventEnd, Status: journal.StatusCanceled, Caller: caller, Request: journal.RequestOf(req.GetRequestId()),
+	})
+}
+
+// cancelUnowned cancels a job that nobody owns: this daemon takes it over for that. A job that is canceled already stays so.
+func (p people) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobRequest, why error) (*ckptdv1.CancelJobResponse, error) {
+	head, how, err := p.s.readHead(ctx, req.GetJobId())
+	if err != nil || how != journal.ReadDone {
+		return nil, errors.Join(why, err)
+	}
+	if head.Status.Terminal() {
+		return &ckptdv1.CancelJobResponse{Status: statusOut(head.Status), Retained: retainedOut(head)}, nil
+	}
+	if _, err := (engine{p.s}).AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: req.GetJobId(), RequestId: req.GetRequestId()}); err != nil {
+		return nil, err
+	}
+	j, err := p.s.job(req.GetJobId())
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, j, func(reply func(*ckptdv1.CancelJobResponse, error)) { j.cancel(req, reply) })
+}
+
+// state is what the job's goroutine knows at this moment.
+func (j *job) state(req *ckptdv1.GetStatusRequest) *ckptdv1.JobState {
+	s := &ckptdv1.JobState{
+		Phase: j.phase(), CommittedCheckpointId: j.progress.announced, CondemnedFiles: uint64(j.m.Condemned()),
+		Events: j.events.after(req.GetEventsAfter()),
+	}
+	head := j.m.Head()
+	if head == nil {
+		s.Summary = &ckptdv1.JobSummary{JobId: j.id}
+		return s
+	}
+	s.Summary, s.OwnerNonce = jobOut(head), head.Owner.String()
+	if reason, id := j.m.Degraded(); reason == owner.ReasonDegraded {
+		s.Degraded = fmt.Sprintf("checkpoint %d: %s", id, reasonText(reason))
+	}
+	for _, p := range j.m.Pending() {
+		pending := &ckptdv1.PendingCheckpoint{
+			CheckpointId: p.ID, Acknowledged: uint32(p.Acked.Len()), Subtasks: head.Plan.Subtasks(), State: pendingWord(p.State),
+		}
+		if c := j.contents[p.ID]; c != nil {
+			pending.TriggeredAt = timestamppb.New(c.triggeredAt)
+		}
+		s.Pending = append(s.Pending, pending)
+	}
+	for _, r := range j.m.Registrations() {
+		if w := j.workers[r.Worker]; w != nil {
+			s.Workers = append(s.Workers, &ckptdv1.WorkerState{
+				Nonce: w.nonce, ExchangeAddress: w.address, Attempt: r.Attempt, Subtasks: subtasksOut(head.Plan, r.Subtasks),
+				LastHeard: timestamppb.New(w.heard), Running: !r.Running.IsEmpty(),
+			})
+			s.Records += w.records
+		}
+	}
+	end, all := j.progress.sources(head.Plan)
+	s.SourcesAtEnd, s.Sources = uint32(end), uint32(all)
+	return s
+}
+
+func pendingWord(s owner.PendingState) string {
+	switch s {
+	case owner.PendingOpen:
+		return "open"
+	case owner.PendingUnresolved:
+		return "unresolved"
+	}
+	return "writing"
+}
+
+// phase is what the job is doing, in a few words.
+func (j *job) phase() string {
+	head := j.m.Head()
+	switch {
+	case head == nil:
+		return "attaching"
+	case head.Status.Terminal():
+		return statusWord(head.Status) + ", clearing up"
+	case j.m.AllRunning():
+		return "running"
+	}
+	if n := j.m.Missing().Len(); n > 0 {
+		return fmt.Sprintf("waiting for %d of %d subtasks to register", n, head.Plan.Subtasks())
+	}
+	if j.m.Live() {
+		return "starting: not all subtasks run yet"
+	}
+	return "waiting to begin the next attempt"
+}
+
+// Start takes back the jobs that this daemon's predecessor at the same URLs owned, and finishes ended ones whose owner does not
+// answer any more. It returns when all have been looked at; what has to be done goes on in the background.
+func (s *Server) Start(ctx context.Context) error {
+	jobs, err := catalog.New(s.store).JobIDs(ctx)
+	if err != nil {
+		return fmt.Errorf("service: list the root's jobs: %w", err)
+	}
+	for _, id := range jobs {
+		head, how, err := s.readHead(ctx, id)
+		if err != nil {
+			return err
+		}
+		if how != journal.ReadDone || head.Owner.IsZero() {
+			continue
+		}
+		mine := slices.ContainsFunc(head.URLs, func(u string) bool { return slices.Contains(s.opts.URLs, u) })
+		switch {
+		case head.Status.Terminal():
+			s.begin(id, owner.Event{Kind: owner.EventFinish})
+		case mine:
+			s.begin(id, owner.Event{Kind: owner.EventAttach})
+		}
+	}
+	return nil
+}
+
+// begin starts a job's goroutine with an attach that nobody waits for.
+func (s *Server) begin(id string, ev owner.Event) {
+	j, err := s.open(id)
+	if err != nil {
+		s.log.Warn("cannot take a job back", "job", id, "err", err)
+		return
+	}
+	j.do(func() {
+		began := time.Now()
+		ev.Caller = j.wait(func(op *owner.Op) {
+			if op.Kind != owner.TellAttached {
+				s.log.Info("did not take a job back", "job", id, "why", j.refusal(op), "after", time.Since(began))
+			}
+		})
+		j.attaching = append(j.attaching, ev.Caller)
+		j.feed(ev)
+	})
+}

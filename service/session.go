@@ -1,0 +1,44 @@
+package service
+
+import (
+	"context"
+	"time"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// session is one worker process's registration: the stream on which its commands go out. The job's goroutine owns all
+// fields but out, which it shares with the stream's handler.
+type session struct {
+	nonce    string
+	address  string
+	subtasks []*ckptdv1.Subtask
+	attempt  uint64
+	number   uint32
+	running  bool
+	records  uint64
+	heard    time.Time
+	out      *inbox[*ckptdv1.RegisterResponse]
+	// err is what the stream ends with.
+	err error
+}
+
+// pump sends what the job says until the worker leaves, the job ends the session, or a send fails.
+func (s *session) pump(ctx context.Context, send func(*ckptdv1.RegisterResponse) error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.out.ready():
+		}
+		items, closed := s.out.take()
+		for _, m := range items {
+			if err := send(m); err != nil {
+				return err
+			}
+		}
+		if closed {
+			return nil
+		}
+	}
+}

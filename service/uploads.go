@@ -1,0 +1,166 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"connectrpc.com/connect"
+
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/stream"
+)
+
+// authorizer judges uploads: by the owner machine's state where this daemon owns the job, else by the head of the journal.
+type authorizer struct{ s *Server }
+
+var _ stream.Authorizer = authorizer{}
+
+// AuthorizePut refuses bytes that no acknowledgement could name any more.
+func (a authorizer) AuthorizePut(ctx context.Context, u stream.Upload) error {
+	r, err := a.s.rightsOf(ctx, u)
+	if err != nil {
+		return err
+	}
+	switch {
+	case r.epoch != u.Epoch:
+		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STALE_EPOCH, Epoch: r.epoch},
+			"job %s: epoch %d is not the journal's, %d: attach again", u.Job, u.Epoch, r.epoch)
+	case u.Checkpoint > r.reserved:
+		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_NOT_OPEN, Epoch: r.epoch},
+			"job %s: checkpoint %d has not been triggered", u.Job, u.Checkpoint)
+	}
+	return nil
+}
+
+// rightsOf answers what an upload is judged by. A daemon that does not own the job reads the head once per epoch, and again when
+// the ids reserved there are used up.
+func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*rights, error) {
+	id := u.Job
+	if j, err := s.job(id); err == nil {
+		if r := j.rights.Load(); r != nil {
+			return r, nil
+		}
+	} else if connect.CodeOf(err) == connect.CodeUnavailable {
+		return nil, err
+	}
+	if r, ok := s.foreign.get(id); ok && r.epoch == u.Epoch && u.Checkpoint <= r.reserved {
+		return r, nil
+	}
+	head, how, err := s.readHead(ctx, id)
+	switch {
+	case err != nil:
+		return nil, rpcError(err)
+	case how != journal.ReadDone:
+		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("job %s has no journal that can be read", id))
+	case head.Status.Terminal():
+		return nil, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: statusOut(head.Status)},
+			"job %s is %s: begin a new job id", id, statusWord(head.Status))
+	}
+	r := &rights{epoch: head.Epoch, reserved: head.Reserved}
+	s.foreign.put(id, r)
+	return r, nil
+}
+
+// readHead reads the head of a job's journal.
+func (s *Server) readHead(ctx context.Context, id string) (*journal.Entry, journal.Reading, error) {
+	return slots.ReadHead(ctx, s.store, s.facts, id)
+}
+
+// foreignRights remembers the heads of jobs that other daemons own; a bounded cache.
+type foreignRights struct {
+	mu   sync.Mutex
+	jobs map[string]*rights
+}
+
+const foreignJobs = 1000
+
+func (f *foreignRights) get(id string) (*rights, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, ok := f.jobs[id]
+	return r, ok
+}
+
+func (f *foreignRights) put(id string, r *rights) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.jobs == nil || len(f.jobs) >= foreignJobs {
+		f.jobs = map[string]*rights{}
+	}
+	f.jobs[id] = r
+}
+
+// closeUploads refuses uploads from here on; those under way end by themselves.
+func (j *job) closeUploads() {
+	j.uploads.Lock()
+	defer j.uploads.Unlock()
+	j.shut = true
+}
+
+func (j *job) uploading() int {
+	j.uploads.Lock()
+	defer j.uploads.Unlock()
+	return j.writing
+}
+
+// countedStore counts the files that are being written for each job, and refuses new ones for a job that has ended here.
+type countedStore struct {
+	storage.Store
+	s *Server
+}
+
+// Create is storage.Store's.
+func (c countedStore) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
+	id, _, _ := strings.Cut(key, "/")
+	c.s.mu.Lock()
+	j := c.s.jobs[id]
+	c.s.mu.Unlock()
+	if j == nil {
+		return c.Store.Create(ctx, key, opts)
+	}
+	j.uploads.Lock()
+	if j.shut {
+		j.uploads.Unlock()
+		return nil, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL}, "job %s has ended", id)
+	}
+	j.writing++
+	j.uploads.Unlock()
+	w, err := c.Store.Create(ctx, key, opts)
+	if err != nil {
+		j.wrote()
+		return nil, err
+	}
+	return &countedWriter{Writer: w, j: j}, nil
+}
+
+func (j *job) wrote() {
+	j.uploads.Lock()
+	defer j.uploads.Unlock()
+	j.writing--
+}
+
+// countedWriter is one file being written.
+type countedWriter struct {
+	storage.Writer
+	j    *job
+	once sync.Once
+}
+
+// Commit is storage.Writer's.
+func (w *countedWriter) Commit() error {
+	defer w.once.Do(w.j.wrote)
+	return w.Writer.Commit()
+}
+
+// Abort is storage.Writer's.
+func (w *countedWriter) Abort() {
+	defer w.once.Do(w.j.wrote)
+	w.Writer.Abort()
+}
+
+var _ storage.Store = countedStore{}
