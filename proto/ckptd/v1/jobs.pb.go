@@ -547,8 +547,10 @@ type ShowCheckpointResponse struct {
 	Nonce          string `protobuf:"bytes,10,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	MetadataBytes  uint64 `protobuf:"varint,11,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
 	MetadataCrc32C uint32 `protobuf:"fixed32,12,opt,name=metadata_crc32c,json=metadataCrc32c,proto3" json:"metadata_crc32c,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// How the job's journal stands to it: "kept", "trashed", "hidden", "not retained"; empty: there is no journal beside it.
+	State         string `protobuf:"bytes,13,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ShowCheckpointResponse) Reset() {
@@ -663,6 +665,13 @@ func (x *ShowCheckpointResponse) GetMetadataCrc32C() uint32 {
 		return x.MetadataCrc32C
 	}
 	return 0
+}
+
+func (x *ShowCheckpointResponse) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
 }
 
 type OperatorSummary struct {
@@ -1899,7 +1908,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\tsavepoint\x18\b \x01(\bR\tsavepoint\"S\n" +
 	"\x15ShowCheckpointRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12#\n" +
-	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\"\xc9\x04\n" +
+	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\"\xdf\x04\n" +
 	"\x16ShowCheckpointResponse\x125\n" +
 	"\asummary\x18\x01 \x01(\v2\x1b.ckptd.v1.CheckpointSummaryR\asummary\x12%\n" +
 	"\x0eformat_version\x18\x02 \x01(\rR\rformatVersion\x12\x14\n" +
@@ -1913,7 +1922,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x05nonce\x18\n" +
 	" \x01(\tR\x05nonce\x12%\n" +
 	"\x0emetadata_bytes\x18\v \x01(\x04R\rmetadataBytes\x12'\n" +
-	"\x0fmetadata_crc32c\x18\f \x01(\aR\x0emetadataCrc32c\x1a9\n" +
+	"\x0fmetadata_crc32c\x18\f \x01(\aR\x0emetadataCrc32c\x12\x14\n" +
+	"\x05state\x18\r \x01(\tR\x05state\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x01\n" +
