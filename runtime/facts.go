@@ -9,28 +9,23 @@ import (
 	"github.com/ckptd/ckptd/client"
 )
 
+// Facts are told again after factLow, then with doubling pauses up to factHigh.
 const (
-	// factPause is between two tries to tell a fact.
-	factPause = 200 * time.Millisecond
-	// factTick is how often it is looked whether the job has a new owner.
-	factTick = 500 * time.Millisecond
+	factLow  = 100 * time.Millisecond
+	factHigh = time.Second
 )
 
-// facts are what the job's owner has to know of an attempt in this worker: each is told until the owner has heard it, and again to every
-// new owner, whose memory is empty.
+// facts are what the job's owner has to know of an attempt in this worker. They are told again and again: an owner may be new, with an
+// empty memory, or may not have known this worker yet when it was told; only repetition needs no knowledge of that. A failure is told
+// until it was heard once: it ends the attempt.
 type facts struct {
 	attempt     uint64
 	coordinator Coordinator
 	wake        chan struct{}
 
-	mu  sync.Mutex
-	all []fact
-}
-
-type fact struct {
-	report client.Report
-	// heard is the epoch whose owner has heard it; 0: none.
-	heard uint64
+	mu     sync.Mutex
+	all    []client.Report
+	failed *client.Report
 }
 
 func newFacts(c Coordinator, attempt uint64) *facts {
@@ -39,31 +34,23 @@ func newFacts(c Coordinator, attempt uint64) *facts {
 
 // tell notes a fact; a newer one of the same kind about the same subtasks replaces it.
 func (f *facts) tell(r client.Report) {
-	f.mu.Lock()
 	r.Attempt = f.attempt
-	i := slices.IndexFunc(f.all, func(x fact) bool {
-		return x.report.Kind == r.Kind && slices.Equal(x.report.Subtasks, r.Subtasks)
-	})
-	if i < 0 {
-		f.all = append(f.all, fact{report: r})
-	} else {
-		f.all[i] = fact{report: r}
-	}
-	f.mu.Unlock()
-	f.nudge()
-}
-
-// again forgets who has heard what.
-func (f *facts) again() {
 	f.mu.Lock()
-	for i := range f.all {
-		f.all[i].heard = 0
+	i := slices.IndexFunc(f.all, func(x client.Report) bool { return x.Kind == r.Kind && slices.Equal(x.Subtasks, r.Subtasks) })
+	switch {
+	case r.Kind == client.ReportFailed:
+		f.failed, f.all = &r, nil
+	case i < 0:
+		f.all = append(f.all, r)
+	default:
+		f.all[i] = r
 	}
 	f.mu.Unlock()
-	f.nudge()
+	f.again()
 }
 
-func (f *facts) nudge() {
+// again has everything told soon.
+func (f *facts) again() {
 	select {
 	case f.wake <- struct{}{}:
 	default:
@@ -72,62 +59,57 @@ func (f *facts) nudge() {
 
 // run tells facts until ctx ends.
 func (f *facts) run(ctx context.Context) {
-	tick := time.NewTicker(factTick)
-	defer tick.Stop()
+	pause, epoch := factLow, uint64(0)
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
 	for {
-		pause := !f.tellAll(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.wake:
-		case <-tick.C:
+			pause = factLow
+		case <-timer.C:
+			pause = min(2*pause, factHigh)
 		}
-		if pause {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(factPause):
-			}
+		if now := f.coordinator.Epoch(); now != epoch {
+			pause, epoch = factLow, now
 		}
+		f.tellAll(ctx)
+		timer.Reset(pause)
 	}
 }
 
-// tellAll tries each fact once that the present owner has not heard. False: some remain.
-func (f *facts) tellAll(ctx context.Context) bool {
-	all := true
-	for {
-		epoch := f.coordinator.Epoch()
-		r, ok := f.unheard(epoch)
-		if !ok {
-			return all
-		}
-		if err := f.coordinator.Report(ctx, r); err != nil && !overtaken(err) {
-			f.nudge()
-			return false
-		}
-		f.mark(r, epoch)
-	}
-}
-
-func (f *facts) unheard(epoch uint64) (client.Report, bool) {
+// tellAll says everything once.
+func (f *facts) tellAll(ctx context.Context) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, x := range f.all {
-		if x.heard != max(epoch, 1) {
-			return x.report, true
+	failed, level := f.failed, merge(f.all)
+	f.mu.Unlock()
+	if failed != nil {
+		if err := f.coordinator.Report(ctx, *failed); err == nil || overtaken(err) {
+			f.mu.Lock()
+			f.failed = nil
+			f.mu.Unlock()
+		}
+		return
+	}
+	for _, r := range level {
+		if err := f.coordinator.Report(ctx, r); err != nil {
+			return // later
 		}
 	}
-	return client.Report{}, false
 }
 
-// mark notes that a fact was heard, unless it has changed meanwhile.
-func (f *facts) mark(r client.Report, epoch uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i := range f.all {
-		x := &f.all[i]
-		if x.report.Kind == r.Kind && x.report.Checkpoint == r.Checkpoint && slices.Equal(x.report.Subtasks, r.Subtasks) {
-			x.heard = max(epoch, 1)
+// merge puts facts together that differ in their subtasks only.
+func merge(all []client.Report) []client.Report {
+	var out []client.Report
+	for _, r := range all {
+		i := slices.IndexFunc(out, func(x client.Report) bool { return x.Kind == r.Kind && x.Checkpoint == r.Checkpoint })
+		if i < 0 {
+			r.Subtasks = slices.Clone(r.Subtasks)
+			out = append(out, r)
+			continue
 		}
+		out[i].Subtasks = append(out[i].Subtasks, r.Subtasks...)
 	}
+	return out
 }

@@ -45,7 +45,7 @@ type daemon struct {
 	names    map[string]string // instance nonce and name -> key
 	uploads  int
 	terminal bool
-	deaf     bool // loses what it is told and says nothing, as a daemon that is down
+	deaf     bool // forgets what it is told
 }
 
 type checkpoint struct {
@@ -343,7 +343,7 @@ func (a *attached) Report(_ context.Context, r client.Report) error {
 	defer a.mu.Unlock()
 	defer a.changedLocked()
 	if a.deaf {
-		return client.ErrUnavailable
+		return nil // an owner that does not know the worker yet forgets what it says
 	}
 	if r.Attempt != a.attempt || a.workers[a.nonce] == nil {
 		return client.ErrStaleAttempt
