@@ -7,6 +7,8 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"google.golang.org/protobuf/proto"
@@ -64,8 +66,12 @@ func rpcError(err error) error {
 		return connect.NewError(connect.CodeCanceled, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return connect.NewError(connect.CodeDeadlineExceeded, err)
-	case errors.Is(err, storage.ErrNotFound):
+	case errors.Is(err, storage.ErrNotFound), errors.Is(err, catalog.ErrNoJob), errors.Is(err, catalog.ErrNoCheckpoint):
 		return connect.NewError(connect.CodeNotFound, err)
+	case errors.Is(err, layout.ErrName):
+		return connect.NewError(connect.CodeInvalidArgument, err)
+	case errors.Is(err, catalog.ErrDamaged):
+		return connect.NewError(connect.CodeDataLoss, err)
 	case errors.Is(err, storage.ErrUnknown):
 		return connect.NewError(connect.CodeUnavailable, err)
 	default:

@@ -26,14 +26,14 @@ var _ ckptdv1connect.JobServiceHandler = people{}
 
 // ListJobs lists the jobs under the root.
 func (p people) ListJobs(ctx context.Context, _ *ckptdv1.ListJobsRequest) (*ckptdv1.ListJobsResponse, error) {
-	jobs, err := catalog.New(p.s.store).Jobs(ctx)
-	return &ckptdv1.ListJobsResponse{Jobs: jobs}, rpcError(err)
+	res, err := catalog.New(p.s.store).Jobs(ctx)
+	return res, rpcError(err)
 }
 
 // ListCheckpoints lists a job's retained checkpoints.
 func (p people) ListCheckpoints(ctx context.Context, req *ckptdv1.ListCheckpointsRequest) (*ckptdv1.ListCheckpointsResponse, error) {
-	list, err := catalog.New(p.s.store).Checkpoints(ctx, req.GetJobId())
-	return &ckptdv1.ListCheckpointsResponse{Checkpoints: list}, rpcError(err)
+	res, err := catalog.New(p.s.store).Checkpoints(ctx, req.GetJobId())
+	return res, rpcError(err)
 }
 
 // ShowCheckpoint describes one checkpoint.
@@ -231,11 +231,16 @@ func (j *job) phase() string {
 // Start takes back the jobs that this daemon's predecessor at the same URLs owned, and finishes ended ones whose owner does not
 // answer any more. It returns when all have been looked at; what has to be done goes on in the background.
 func (s *Server) Start(ctx context.Context) error {
-	jobs, err := catalog.New(s.store).JobIDs(ctx)
+	res, err := catalog.New(s.store).Jobs(ctx)
 	if err != nil {
-		return fmt.Errorf("service: list the root's jobs: %w", err)
+		return fmt.Errorf("service: start: %w", err)
 	}
-	for _, id := range jobs {
+	for _, summary := range res.GetJobs() {
+		id := summary.GetJobId()
+		if summary.GetError() != "" {
+			s.log.Warn("a job's journal cannot be read", "job", id, "err", summary.GetError())
+			continue
+		}
 		head, how, err := s.readHead(ctx, id)
 		if err != nil {
 			return err

@@ -1,0 +1,92 @@
+package owner
+
+import (
+	"encoding/binary"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+// appendKey appends all that the machine is: two machines with equal keys behave alike, whatever comes. TestKeySeesEveryField
+// changes each field in turn and wants another key.
+func (m *Machine) appendKey(b []byte) []byte {
+	b = append(b, byte(m.phase), byte(m.doing), bits(m.finish, m.stop, m.live, m.begun, m.broken, m.expired, m.told, m.raise),
+		bits(m.create != nil, m.trigger.wanted, m.sweep.terminal, m.sweep.done), byte(m.sweep.stage))
+	b = uints(b, uint64(m.life), uint64(m.count), m.doingID, m.first, m.next, m.question, m.trigger.caller, m.sweep.caller)
+	b = m.reader.AppendKey(b)
+	b = m.app.AppendKey(b)
+	b = m.head.AppendKey(b)
+	b = nonce(b, m.me)
+	b = sets(b, m.index.Known, m.index.AtAttach, m.index.Reachable, m.index.Condemned, m.deleting)
+	b = uints(b, uint64(len(m.held)))
+	for _, h := range m.held {
+		b = sets(uints(append(b, byte(h.state)), h.id), h.files)
+	}
+	b = uints(b, uint64(len(m.workers)))
+	for _, w := range m.workers {
+		b = sets(uints(append(b, bits(w.Gone)), uint64(w.Worker), w.Attempt), w.Subtasks, w.Running)
+	}
+	b = uints(b, uint64(len(m.pending)))
+	for _, p := range m.pending {
+		b = sets(uints(append(b, byte(p.State)), p.ID), p.Acked, p.Named)
+		b = checkpoint(b, p.Meta)
+	}
+	b = uints(b, uint64(len(m.promises)))
+	for _, p := range m.promises {
+		b = sets(uints(b, p.id), p.files)
+	}
+	b = list(list(list(b, m.strays), m.metas), m.deletingMetas)
+	b = m.ending.key(b)
+	return m.wish.key(b)
+}
+
+func (e ending) key(b []byte) []byte {
+	b = uints(append(b, byte(e.status)), e.caller)
+	return append(b, e.request[:]...)
+}
+
+func (w wish) key(b []byte) []byte {
+	b = uints(b, w.caller)
+	b = append(b, w.request[:]...)
+	if w.plan != nil {
+		b = uints(append(b, 1), w.plan.Hash())
+	} else {
+		b = append(b, 0)
+	}
+	return append(b, bits(w.config != nil))
+}
+
+func checkpoint(b []byte, c journal.Checkpoint) []byte {
+	b = append(b, byte(c.Type), byte(c.State))
+	b = uints(b, c.ID, c.Size, uint64(c.CRC), c.CompletedAt, c.DurationMillis, c.StateBytes, c.NewBytes)
+	return nonce(b, c.Nonce)
+}
+
+func nonce(b []byte, n journal.Nonce) []byte {
+	return uints(append(b, n.Process[:]...), uint64(n.Count))
+}
+
+func uints(b []byte, vs ...uint64) []byte {
+	for _, v := range vs {
+		b = binary.AppendUvarint(b, v)
+	}
+	return b
+}
+
+func sets(b []byte, ss ...incremental.Set) []byte {
+	for _, s := range ss {
+		b = s.AppendKey(b)
+	}
+	return b
+}
+
+func list(b []byte, ids []uint64) []byte { return uints(uints(b, uint64(len(ids))), ids...) }
+
+func bits(flags ...bool) (b byte) {
+	for i, f := range flags {
+		if f {
+			b |= 1 << i
+		}
+	}
+	return b
+}

@@ -1,0 +1,147 @@
+package owner
+
+import (
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+	"reflect"
+	"unsafe"
+)
+
+// story is one configuration of the search: who takes part, and how often what may happen.
+type story struct {
+	name string
+	// daemons that may attach; each has so many attaches, triggers, aborts and sweeps in all its lives.
+	daemons                            int
+	attaches, triggers, aborts, sweeps uint8
+	// crashes of daemons, lost replies (of a Publish or a Create), kills of workers, in all.
+	crashes, lost, kills uint8
+	// faults bounds crashes and lost replies together, if not 0.
+	faults uint8
+	// files of state in each checkpoint.
+	files int
+	// lend: a third party pins the newest checkpoint.
+	lend bool
+	// workers are modelled: two of them, one subtask each. Else one subtask runs as soon as it is asked for.
+	workers bool
+	// truthful: who is asked answers. Else nobody ever does: a paused owner.
+	truthful bool
+	// begun: there is a checkpoint already.
+	begun bool
+	// reserve: checkpoint ids reserved ahead; 0 means 2.
+	reserve uint64
+	// ring of nonces; 0 means 2. keep slots beside the head.
+	ring int
+	keep uint64
+	// distrust: the store's facts do not allow to skip the look after a created slot.
+	distrust bool
+	// off switches rules off; journalOff those of package journal, by name.
+	off        off
+	journalOff []string
+	// full switches reductions off.
+	full reductions
+
+	configs [2][4]*Config
+	lender  journal.Settings
+}
+
+// reductions that are switched off: what is then tried in all its orders.
+type reductions struct {
+	// split: a mutation lands and replies in two steps.
+	split bool
+	// trims land at any time, not only where somebody could notice.
+	trims bool
+	// uploads land at any time, not only before the list or the acknowledgement that shows them.
+	uploads bool
+	// deletes are under way for a while, and may be lost with their process.
+	deletes bool
+}
+
+// subtasks of the plan.
+func (s *story) subtasks() uint32 {
+	if s.workers {
+		return 2
+	}
+	return 1
+}
+
+func (s *story) plan() *journal.Plan {
+	return journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: s.subtasks(), MaxParallelism: 4, Triggered: true}})
+}
+
+// prepare makes the configurations of the processes: a daemon that crashed comes back as another process.
+func (s *story) prepare() {
+	set := journal.Settings{Ring: max(2, s.ring), Keep: s.keep, Version: journal.FormatVersion, TrustList: !s.distrust}
+	for _, name := range s.journalOff {
+		f := reflect.ValueOf(&set).Elem().FieldByName("off").FieldByName(name)
+		*(*bool)(unsafe.Pointer(f.UnsafeAddr())) = true
+	}
+	s.lender = set
+	for d := range s.configs {
+		for life := range s.configs[d] {
+			s.configs[d][life] = &Config{Journal: set, Reserve: max(1, s.reserve), MaxRetained: 200,
+				Process: journal.Process{byte(d + 1), byte(life + 1)}, off: s.off}
+			if s.reserve == 0 {
+				s.configs[d][life].Reserve = 2
+			}
+		}
+	}
+}
+
+// start is the world before the first step: a job whose first attempt ran under an owner that released it.
+func (s *story) start() *world {
+	w := &world{lost: s.lost, crashes: s.crashes, kills: s.kills, faults: s.faults}
+	if s.faults == 0 {
+		w.faults = 255
+	}
+	e := journal.Entry{Epoch: 1, Kind: journal.KindRelease, Attempt: 1, Status: journal.StatusRunning, Plan: s.plan(),
+		Config: &journal.Config{NumRetained: 1}, About: &journal.About{Job: "job"}}
+	if s.begun {
+		meta := metaObject{id: 1, nonce: journal.Nonce{Process: journal.Process{9}, Count: 1}}
+		for i := range s.files {
+			meta.files |= s.file(1, i)
+		}
+		w.files, w.created, w.metas = meta.files, meta.files, []metaObject{meta}
+		w.used, w.acked[1], w.epochs[1] = 1<<1, byte(1<<s.subtasks()-1), 1
+		e.Reserved = 1
+		e.Retained = []journal.Checkpoint{{ID: 1, Nonce: meta.nonce}}
+	}
+	var a journal.Append
+	first := a.Begin(&s.lender, nil, e, journal.Nonce{Process: journal.Process{9}, Count: 2}, journal.RoleOwner).Entry
+	w.slots = []slotObject{{slot: 1, entry: first}}
+	w.past = []*journal.Entry{first}
+	for d := range s.daemons {
+		w.d[d] = (&daemon{alive: true, attaches: s.attaches, triggers: s.triggers, aborts: s.aborts, sweeps: s.sweeps}).sealed()
+	}
+	for i := range w.workers {
+		w.workers[i] = workerState{alive: s.workers, attempt: 1, at: -1}
+		w.started = append(w.started, startRecord{1, uint8(i), 0})
+	}
+	if s.lend {
+		w.third = &third{}
+	}
+	return w
+}
+
+// file is the number of the i-th file that is uploaded for a checkpoint, as a bit.
+func (s *story) file(id uint64, i int) uint64 { return 1 << s.number(id, i) }
+
+func (s *story) number(id uint64, i int) uint64 { return id*uint64(s.files) + uint64(i) }
+
+// setOf turns bits into a set.
+func setOf(bits uint64) incremental.Set {
+	var b incremental.Builder
+	for f := range 64 {
+		if bits&(1<<f) != 0 {
+			b.Add(incremental.File(f))
+		}
+	}
+	return b.Set()
+}
+
+// bitsOf is the inverse of setOf.
+func bitsOf(s incremental.Set) (bits uint64) {
+	for f := range s.All() {
+		bits |= 1 << f
+	}
+	return bits
+}
