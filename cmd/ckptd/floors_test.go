@@ -20,8 +20,8 @@ import (
 const module = "github.com/ckptd/ckptd"
 
 // floors says which packages of ours the production code of a package may import. Names are relative to the module; "x/..." is x and
-// everything below it. The longest name that fits a package is its row; a package may always import what is below itself, unless that
-// has a row of its own.
+// everything below it that has no row of its own. The longest name that fits a package is its row. A package may always import what
+// is below itself in the same row.
 var floors = []struct {
 	pkg string
 	may []string
@@ -31,10 +31,10 @@ var floors = []struct {
 	{"conformance", []string{"layout/storage", "client", "proto/..."}},
 	{"client", []string{"proto/..."}},
 	{"client/example_engine", []string{"client"}},
-	{"service", []string{"retention", "incremental", "layout", "layout/journal", "layout/keygroup", "layout/flink", "layout/storage", "proto/...", "service/..."}},
-	{"retention", []string{"layout", "layout/journal", "layout/keygroup", "layout/flink"}},
-	{"incremental", []string{"layout", "layout/journal", "layout/keygroup", "layout/flink"}},
-	{"layout", []string{"layout", "layout/journal", "layout/keygroup", "layout/flink", "layout/storage", "proto/..."}},
+	{"service", []string{"retention/...", "incremental/...", "layout/...", "layout/keygroup", "layout/storage", "proto/...", "service/..."}},
+	{"retention", []string{"layout/...", "layout/keygroup"}},
+	{"incremental", []string{"layout/...", "layout/keygroup"}},
+	{"layout", []string{"layout/...", "layout/keygroup", "layout/storage", "proto/..."}},
 	{"layout/keygroup", nil},
 	{"layout/storage", nil},
 	{"layout/storage/file", []string{"layout/storage"}},
@@ -112,10 +112,11 @@ func load(t *testing.T) []*pkg {
 // covers tells whether a pattern of the table names the package.
 func covers(pattern, name string) bool {
 	below, ok := strings.CutSuffix(pattern, "...")
-	if !ok {
-		return pattern == name
+	if !ok || below == "" {
+		return ok || pattern == name
 	}
-	return below == "" || strings.HasPrefix(name+"/", below)
+	floor, _, _ := row(name)
+	return floor+"/" == below
 }
 
 // row gives what a package may import; ok is false if no row fits.
@@ -165,6 +166,7 @@ func TestFloorsRefuse(t *testing.T) {
 		{"cmd/ckptd", "layout/storage/file", true},
 		{"service", "layout/storage/file", false},
 		{"service", "layout/storage", true},
+		{"service", "layout/catalog", true},
 		{"service", "client", false},
 		{"service/owner", "layout/journal", true},
 		{"service/owner", "runtime", false},
@@ -185,6 +187,9 @@ func TestFloorsRefuse(t *testing.T) {
 		{"layout/storage/file", "layout/storage", true},
 		{"layout/storage/s3/sign", "layout/storage", true},
 		{"incremental", "layout/storage", false},
+		{"incremental/fileset", "layout/journal", true},
+		{"incremental", "incremental/fileset", true},
+		{"incremental", "retention", false},
 		{"conformance/stores", "layout/storage/mem", false},
 		{"proto/data", "layout", false},
 	} {

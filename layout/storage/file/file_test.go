@@ -29,8 +29,8 @@ func withoutUnnamed() *system {
 	return sys
 }
 
-func TestStore(t *testing.T)      { conform(t, realSystem) }
-func TestStoreNamed(t *testing.T) { conform(t, withoutUnnamed) }
+func TestStore(t *testing.T)      { conform(t, realSystem, 10) }
+func TestStoreNamed(t *testing.T) { conform(t, withoutUnnamed, 5) }
 
 // withoutBirth is a file system that does not tell when a folder was made.
 func withoutBirth() *system {
@@ -42,9 +42,10 @@ func withoutBirth() *system {
 	return sys
 }
 
-func conform(t *testing.T, newSystem func() *system) {
+func conform(t *testing.T, newSystem func() *system, races int) {
 	base := t.TempDir()
 	stores.Run(t, stores.Harness{
+		Races: races,
 		Open: func(t *testing.T, root string) storage.Opened {
 			return openAt(t, filepath.Join(base, root), newSystem())
 		},
