@@ -17,7 +17,10 @@ import (
 // be heard first.
 const lossGrace = 50 * time.Millisecond
 
-var errStopped = errors.New("attempt stopped")
+var (
+	errStopped  = errors.New("attempt stopped")
+	errJobEnded = errors.New("job ended")
+)
 
 // attempt is one attempt of the job in this worker, from Start to the end of its tasks.
 type attempt struct {
@@ -59,9 +62,9 @@ func (w *worker) begin(ctx context.Context, start client.Start) *attempt {
 	return a
 }
 
-// stop ends the attempt and waits until nothing of it is left.
-func (a *attempt) stop() {
-	a.cancel(errStopped)
+// stop ends the attempt for a cause and waits until nothing of it is left.
+func (a *attempt) stop(cause error) {
+	a.cancel(cause)
 	<-a.running
 	a.endTelling()
 	a.wg.Wait()
@@ -98,6 +101,9 @@ func (a *attempt) run() {
 	<-a.ctx.Done()
 	a.unwire(tasks)
 	wg.Wait()
+	if context.Cause(a.ctx) == errJobEnded {
+		a.lastCommits(tasks)
+	}
 	a.ups.stop()
 	a.small.Wait()
 }
@@ -139,6 +145,20 @@ func (a *attempt) fail(t *task, err error) {
 		case <-a.telling.Done():
 		}
 	})
+}
+
+// lastCommits commits what the sinks were told to but had no time for: nobody will restore this job and make it good.
+func (a *attempt) lastCommits(tasks []*task) {
+	for _, t := range tasks {
+		for _, l := range t.mail.take() {
+			if l.complete == 0 {
+				continue
+			}
+			if err := t.commit(l.complete); err != nil {
+				a.worker.Log.Error("last commit", "task", t.name(), "checkpoint", l.complete, "error", err)
+			}
+		}
+	}
 }
 
 func closeAll(tasks []*task) {

@@ -61,7 +61,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) error {
 		return fmt.Errorf("runtime: worker %d: register: %w", w.Slot, err)
 	}
 	defer w.session.Close()
-	defer w.stop()
+	defer w.stop(errStopped)
 	w.Log.Info("registered", "slot", w.Slot, "slots", w.Slots, "nonce", w.Nonce, "exchange", address)
 	for {
 		cmd, err := w.session.Next(ctx)
@@ -126,6 +126,7 @@ func (w *worker) obey(ctx context.Context, cmd client.Command) (done bool, err e
 		}
 	case client.Cancel:
 		w.Log.Info("job ended", "status", cmd.Status, "reason", cmd.Reason)
+		w.stop(errJobEnded)
 		return true, nil
 	case client.Replaced:
 		return true, fmt.Errorf("runtime: worker %d: %w", w.Slot, client.ErrReplaced)
@@ -160,20 +161,20 @@ func (w *worker) start(ctx context.Context, cmd client.Start) {
 			return
 		}
 	}
-	w.stop()
+	w.stop(errStopped)
 	w.Log.Info("start", "attempt", cmd.Attempt, "restore", cmd.Restore, "epoch", cmd.Epoch)
 	w.session.SetAttempt(cmd.Attempt)
 	w.current.Store(w.begin(ctx, cmd))
 }
 
-// stop ends the current attempt, if there is one.
-func (w *worker) stop() {
+// stop ends the current attempt for a cause, if there is one.
+func (w *worker) stop(cause error) {
 	a := w.current.Load()
 	if a == nil {
 		return
 	}
 	w.records()
-	a.stop()
+	a.stop(cause)
 }
 
 // records is how many records the sources of this worker have read.

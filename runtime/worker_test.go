@@ -234,6 +234,27 @@ func TestZombieWorkerChangesNothing(t *testing.T) {
 	zombie()
 }
 
+// A Complete that comes right before the end of the job is still obeyed.
+func TestLastCompleteIsObeyed(t *testing.T) {
+	c := endless()
+	d, l, _ := local(t, c, 2)
+	id := d.trigger()
+	d.await("it completes", func() bool {
+		if len(d.complete) == 0 || d.complete[0].id != id {
+			return false
+		}
+		d.terminal = true
+		d.sendLocked(client.Cancel{}) // under the lock: nothing was told after Complete
+		return true
+	})
+	if err := l.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.transactions(); n != 2 {
+		t.Errorf("%d of 2 transactions", n)
+	}
+}
+
 // What cannot be restored is said, not run from the beginning.
 func TestRestoreWithoutStateFails(t *testing.T) {
 	for operator, want := range map[string]string{"source": "no position", "sum": "no state"} {

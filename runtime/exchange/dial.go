@@ -52,6 +52,7 @@ func dialOnce(ctx context.Context, n Network, address string, h hello) (Link, er
 	if err != nil {
 		return nil, err
 	}
+	bound(c)
 	// The answer may take as long as the other side waits for its Start.
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	var a answer

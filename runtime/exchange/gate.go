@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// queueDepth bounds the frames that wait in one input channel.
-const queueDepth = 8
+// queueDepth bounds the frames that wait in one input channel. Whatever waits also delays the barriers behind it.
+const queueDepth = 4
 
 // ErrClosed is in the chain of what is sent to, or polled from, something that was closed.
 var ErrClosed = errors.New("exchange closed")

@@ -118,6 +118,21 @@ func (m *Memory) Dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 }
 
+// socketBuffer bounds what the kernel keeps of one channel, in bytes for each side: by itself it would keep megabytes, and barriers would wait
+// behind them.
+const socketBuffer = 128 << 10
+
+// bound sets the buffers of a connection that has any. That one cannot be set is no reason to do without the channel.
+func bound(c net.Conn) {
+	if s, ok := c.(interface {
+		SetReadBuffer(bytes int) error
+		SetWriteBuffer(bytes int) error
+	}); ok {
+		s.SetReadBuffer(socketBuffer)
+		s.SetWriteBuffer(socketBuffer)
+	}
+}
+
 type memoryListener struct {
 	network *Memory
 	address string

@@ -120,6 +120,7 @@ func (s *Server) serve(c net.Conn) {
 		return
 	}
 	defer s.untrack(c)
+	bound(c)
 	c.SetReadDeadline(time.Now().Add(helloTimeout))
 	var h hello
 	if err := readMessage(c, &h); err != nil {
