@@ -38,6 +38,8 @@ type Options struct {
 	InlineCap int
 	// Log takes what operators should know; nil: nothing.
 	Log *slog.Logger
+	// Fatal is called when the store cannot be relied on any more by this process (storage.ErrAbandoned); it must make the process end.
+	Fatal func(error)
 	// Steps is called at each named step of a commit; nil in production. Tests kill the process in it.
 	Steps func(step string)
 }
@@ -55,6 +57,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if v.Log == nil {
 		v.Log = slog.New(slog.DiscardHandler)
+	}
+	if v.Fatal == nil {
+		v.Fatal = func(err error) { v.Log.Error("the store cannot be relied on any more", "err", err) }
 	}
 	if v.Steps == nil {
 		v.Steps = func(string) {}
@@ -87,10 +92,11 @@ type Server struct {
 // New makes a server over an opened root. Nothing is read or written before Start or a call.
 func New(root storage.Opened, opts *Options) (*Server, error) {
 	s := &Server{
-		store: root.Store, facts: root.Facts, opts: opts.withDefaults(), nonce: layout.NewNonce(),
+		facts: root.Facts, opts: opts.withDefaults(), nonce: layout.NewNonce(),
 		started: time.Now(), jobs: map[string]*job{}, asker: newAsker(),
 	}
 	s.log = s.opts.Log
+	s.store = watchedStore{root.Store, s.opts.Fatal}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	data, err := stream.New(countedStore{s.store, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
 	if err != nil {

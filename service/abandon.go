@@ -1,0 +1,65 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// watchedStore calls fatal when the store says that this process can no longer learn what is durable: it gives up the ownership of
+// its jobs by ending, and whoever takes over reads the truth anew.
+type watchedStore struct {
+	storage.Store
+	fatal func(error)
+}
+
+func (s watchedStore) watch(err error) error {
+	if errors.Is(err, storage.ErrAbandoned) {
+		s.fatal(err)
+	}
+	return err
+}
+
+// Create is storage.Store's.
+func (s watchedStore) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
+	w, err := s.Store.Create(ctx, key, opts)
+	if err != nil {
+		return nil, s.watch(err)
+	}
+	return watchedWriter{w, s}, nil
+}
+
+// Publish is storage.Store's.
+func (s watchedStore) Publish(ctx context.Context, key string, data []byte) error {
+	return s.watch(s.Store.Publish(ctx, key, data))
+}
+
+// Open is storage.Store's.
+func (s watchedStore) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	r, err := s.Store.Open(ctx, key, offset, length)
+	return r, s.watch(err)
+}
+
+// List is storage.Store's.
+func (s watchedStore) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		for info, err := range s.Store.List(ctx, prefix) {
+			if !yield(info, s.watch(err)) {
+				return
+			}
+		}
+	}
+}
+
+type watchedWriter struct {
+	storage.Writer
+	s watchedStore
+}
+
+// Commit is storage.Writer's.
+func (w watchedWriter) Commit() error { return w.s.watch(w.Writer.Commit()) }
+
+var _ storage.Store = watchedStore{}
