@@ -1,0 +1,242 @@
+// Package catalog is the view of what lies under a root that every command for people goes through: which jobs and checkpoints there
+// are, what a checkpoint consists of, whether its files are there. It reads storage and needs no daemon.
+//
+// It owns the way from stored formats (journal, _metadata) to the API's messages, so that daemon and command line answer with one
+// schema. It must not know daemons, drivers, or how anything is decided, and it never writes.
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+var (
+	// ErrNoJob: there is nothing of that job.
+	ErrNoJob = errors.New("no such job")
+	// ErrNoCheckpoint: the job has no such checkpoint.
+	ErrNoCheckpoint = errors.New("no such checkpoint")
+	// ErrDamaged: something that must be there is missing, unreadable, or not what the journal says it is.
+	ErrDamaged = errors.New("damaged")
+)
+
+// parallel is how many jobs are read at once.
+const parallel = 8
+
+// Catalog reads one root. All methods are safe for concurrent use.
+type Catalog struct {
+	store storage.Store
+}
+
+// New makes a catalog of the root that the store keeps.
+func New(s storage.Store) *Catalog { return &Catalog{store: s} }
+
+// Jobs lists all jobs, by id, each with what its journal retains. A job whose journal cannot be read is listed with the reason.
+func (c *Catalog) Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error) {
+	ids, err := c.jobIDs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("catalog: list jobs: %w", err)
+	}
+	out := &ckptdv1.ListJobsResponse{Jobs: make([]*ckptdv1.JobSummary, len(ids))}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for i, id := range ids {
+		g.Go(func() error {
+			e, err := c.head(ctx, id)
+			if err != nil && ctx.Err() != nil {
+				return err
+			}
+			if err != nil {
+				out.Jobs[i] = &ckptdv1.JobSummary{JobId: id, Error: err.Error()}
+				return nil
+			}
+			out.Jobs[i] = jobOut(e)
+			out.Jobs[i].Checkpoints = checkpointsOut(e)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("catalog: list jobs: %w", err)
+	}
+	return out, nil
+}
+
+// jobIDs are the folders that have a job's name, in order.
+func (c *Catalog) jobIDs(ctx context.Context) ([]string, error) {
+	seen := map[string]bool{}
+	for info, err := range c.store.List(ctx, "") {
+		if err != nil {
+			return nil, err
+		}
+		if id, _, inFolder := strings.Cut(info.Key, "/"); inFolder && !seen[id] {
+			seen[id] = true
+		}
+	}
+	var ids []string
+	for id := range seen {
+		if layout.ValidateJobID(id) == nil {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+// Checkpoints lists what a job's journal retains, oldest first.
+func (c *Catalog) Checkpoints(ctx context.Context, job string) (*ckptdv1.ListCheckpointsResponse, error) {
+	e, err := c.head(ctx, job)
+	if err != nil {
+		return nil, fmt.Errorf("catalog: list checkpoints: %w", err)
+	}
+	return &ckptdv1.ListCheckpointsResponse{Checkpoints: checkpointsOut(e)}, nil
+}
+
+// Show describes one checkpoint by its _metadata, and compares that with the journal. A checkpoint that the journal does not retain,
+// or has no journal, is shown as long as its _metadata is there; State says so.
+func (c *Catalog) Show(ctx context.Context, job string, id uint64) (*ckptdv1.ShowCheckpointResponse, error) {
+	show, err := c.show(ctx, job, id)
+	if err != nil {
+		return nil, fmt.Errorf("catalog: show %s/%s: %w", job, layout.CheckpointDir(id), err)
+	}
+	return show, nil
+}
+
+func (c *Catalog) show(ctx context.Context, job string, id uint64) (*ckptdv1.ShowCheckpointResponse, error) {
+	if err := layout.ValidateJobID(job); err != nil {
+		return nil, err
+	}
+	head, headErr := c.head(ctx, job)
+	show, err := ReadMetadata(ctx, c.store, layout.MetadataKey(job, id))
+	switch {
+	case errors.Is(err, storage.ErrNotFound) && headErr != nil:
+		return nil, headErr
+	case errors.Is(err, storage.ErrNotFound):
+		return nil, missing(head, id)
+	case err != nil:
+		return nil, err
+	case show.GetJobId() != job || show.GetSummary().GetCheckpointId() != id:
+		return nil, fmt.Errorf("%w: its _metadata is that of %s/%s", ErrDamaged, show.GetJobId(), layout.CheckpointDir(show.GetSummary().GetCheckpointId()))
+	case headErr != nil:
+		return show, nil
+	}
+	return show, compare(show, head, id)
+}
+
+// missing says why there is no _metadata.
+func missing(head *journal.Entry, id uint64) error {
+	if _, retained := head.Checkpoint(id); retained {
+		return fmt.Errorf("%w: the journal retains it, but its _metadata is missing", ErrDamaged)
+	}
+	var ids []string
+	for _, r := range head.Retained {
+		ids = append(ids, layout.CheckpointDir(r.ID))
+	}
+	if len(ids) == 0 {
+		return fmt.Errorf("%w: the job retains none", ErrNoCheckpoint)
+	}
+	return fmt.Errorf("%w: the job retains %s", ErrNoCheckpoint, strings.Join(ids, ", "))
+}
+
+// compare fills in how the journal stands to a checkpoint, and refuses one that is not the one it means.
+func compare(show *ckptdv1.ShowCheckpointResponse, head *journal.Entry, id uint64) error {
+	r, retained := head.Checkpoint(id)
+	if !retained {
+		show.State = "not retained"
+		return nil
+	}
+	show.State = stateOut(r.State)
+	if show.GetNonce() != r.Nonce.String() || show.GetMetadataBytes() != r.Size || show.GetMetadataCrc32C() != r.CRC {
+		return fmt.Errorf("%w: the journal means the _metadata %s of %d bytes with CRC32C %08x, but this is %s of %d bytes with %08x", ErrDamaged,
+			r.Nonce, r.Size, r.CRC, show.GetNonce(), show.GetMetadataBytes(), show.GetMetadataCrc32C())
+	}
+	return nil
+}
+
+// Files is Show, with each file looked for on storage. Bytes are not read.
+func (c *Catalog) Files(ctx context.Context, job string, id uint64) (*ckptdv1.ShowCheckpointResponse, error) {
+	show, err := c.Show(ctx, job, id)
+	if err != nil {
+		return nil, err
+	}
+	locate := func(key string) string { return layout.JobPrefix(job) + key }
+	if err := CheckFiles(ctx, c.store, show, locate); err != nil {
+		return nil, fmt.Errorf("catalog: files of %s/%s: %w", job, layout.CheckpointDir(id), err)
+	}
+	return show, nil
+}
+
+// CheckFiles looks for every file of a shown checkpoint and fills in its presence. locate turns a file's key, relative to the job's
+// folder, into that of the store.
+func CheckFiles(ctx context.Context, s storage.Store, show *ckptdv1.ShowCheckpointResponse, locate func(key string) string) error {
+	wanted := make(map[string]*ckptdv1.FileSummary, len(show.GetFiles()))
+	folders := map[string]bool{}
+	for _, f := range show.GetFiles() {
+		key := locate(f.GetFile().GetKey())
+		f.Presence = ckptdv1.FilePresence_FILE_PRESENCE_MISSING
+		wanted[key] = f
+		folders[key[:strings.LastIndexByte(key, '/')+1]] = true
+	}
+	for folder := range folders {
+		for info, err := range s.List(ctx, folder) {
+			if err != nil {
+				return err
+			}
+			f, ok := wanted[info.Key]
+			if !ok {
+				continue
+			}
+			f.Presence = ckptdv1.FilePresence_FILE_PRESENCE_PRESENT
+			if uint64(info.Size) != f.GetFile().GetLength() {
+				f.Presence, f.FoundLength = ckptdv1.FilePresence_FILE_PRESENCE_WRONG_SIZE, uint64(info.Size)
+			}
+		}
+	}
+	return nil
+}
+
+// Journal reads every slot of a job's journal, oldest first. A slot that cannot be read is listed with the reason.
+func (c *Catalog) Journal(ctx context.Context, job string) (*ckptdv1.ShowJournalResponse, error) {
+	out, err := c.journal(ctx, job)
+	if err != nil {
+		return nil, fmt.Errorf("catalog: journal of %s: %w", job, err)
+	}
+	return out, nil
+}
+
+func (c *Catalog) journal(ctx context.Context, job string) (*ckptdv1.ShowJournalResponse, error) {
+	if err := layout.ValidateJobID(job); err != nil {
+		return nil, err
+	}
+	slots, err := c.slots(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(slots)
+	out := &ckptdv1.ShowJournalResponse{JobId: job}
+	for _, slot := range slots {
+		e, err := c.entry(ctx, job, slot)
+		switch {
+		case errors.Is(err, storage.ErrNotFound): // trimmed meanwhile
+		case errors.Is(err, journal.ErrCorrupt) || errors.Is(err, journal.ErrNewer):
+			out.Entries = append(out.Entries, &ckptdv1.JournalEntry{Slot: slot, Error: err.Error()})
+		case err != nil:
+			return nil, err
+		default:
+			out.Entries = append(out.Entries, entryOut(e))
+		}
+	}
+	if len(out.GetEntries()) == 0 {
+		_, err := c.head(ctx, job)
+		return nil, err
+	}
+	return out, nil
+}

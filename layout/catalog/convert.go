@@ -1,0 +1,166 @@
+package catalog
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+func jobOut(e *journal.Entry) *ckptdv1.JobSummary {
+	s := &ckptdv1.JobSummary{
+		JobId: e.About.Job, Status: statusOut(e.Status), Labels: labelsOut(e.About), Epoch: e.Epoch, Attempt: e.Attempt,
+		Retained: uint32(len(e.Retained)), LatestCheckpointId: e.Newest(),
+	}
+	if !e.Owner.IsZero() {
+		s.OwnerUrls = e.URLs
+	}
+	if c, ok := e.Checkpoint(s.GetLatestCheckpointId()); ok {
+		s.LatestCompletedAt = timeOut(c.CompletedAt)
+	}
+	return s
+}
+
+func checkpointsOut(e *journal.Entry) []*ckptdv1.CheckpointSummary {
+	var out []*ckptdv1.CheckpointSummary
+	for i := range e.Retained {
+		out = append(out, checkpointOut(e.About.Job, &e.Retained[i]))
+	}
+	return out
+}
+
+func checkpointOut(job string, c *journal.Checkpoint) *ckptdv1.CheckpointSummary {
+	return &ckptdv1.CheckpointSummary{
+		CheckpointId: c.ID, Path: job + "/" + layout.CheckpointDir(c.ID), CompletedAt: timeOut(c.CompletedAt),
+		StateBytes: c.StateBytes, NewBytes: c.NewBytes, ReusedBytes: c.StateBytes - min(c.NewBytes, c.StateBytes),
+		Duration: millisOut(c.DurationMillis), Savepoint: c.Type == journal.TypeSavepoint,
+	}
+}
+
+func entryOut(e *journal.Entry) *ckptdv1.JournalEntry {
+	out := &ckptdv1.JournalEntry{
+		Slot: e.Slot, Kind: kindOut(e.Kind), Nonce: e.Nonce.String(), Epoch: e.Epoch, OwnerNonce: e.Owner.String(), OwnerUrls: e.URLs,
+		Attempt: e.Attempt, RestoreCheckpointId: e.Restore, Status: statusOut(e.Status), Reserved: e.Reserved,
+		Plan: planOut(e.Plan), Config: configOut(e.Config), Labels: labelsOut(e.About),
+	}
+	for i := range e.Retained {
+		c := &e.Retained[i]
+		out.Retained = append(out.Retained, &ckptdv1.JournalCheckpoint{
+			Summary: checkpointOut(e.About.Job, c), State: stateOut(c.State), Nonce: c.Nonce.String(), MetadataBytes: c.Size, MetadataCrc32C: c.CRC,
+		})
+	}
+	return out
+}
+
+func planOut(p *journal.Plan) *ckptdv1.Plan {
+	out := &ckptdv1.Plan{}
+	for _, op := range p.Operators {
+		out.Operators = append(out.Operators, &ckptdv1.Operator{
+			Id: op.ID, Uid: op.UID, Parallelism: op.Parallelism, MaxParallelism: op.MaxParallelism, Triggered: op.Triggered,
+		})
+	}
+	return out
+}
+
+func configOut(c *journal.Config) *ckptdv1.JobConfig {
+	out := &ckptdv1.JobConfig{
+		Mode:     ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_EXACTLY_ONCE,
+		Interval: millisOut(c.IntervalMillis), Timeout: millisOut(c.TimeoutMillis), MinPause: millisOut(c.PauseMillis),
+		TolerableFailedCheckpoints: c.TolerableFailures,
+		Retention:                  ckptdv1.Retention_RETENTION_NO_EXTERNALIZED_CHECKPOINTS,
+		NumRetained:                max(1, c.NumRetained),
+		RestartStrategy:            &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_NONE},
+	}
+	if c.AtLeastOnce {
+		out.Mode = ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_AT_LEAST_ONCE
+	}
+	switch c.Retention {
+	case journal.RetainOnFailure:
+		out.Retention = ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION
+	case journal.RetainOnCancellation:
+		out.Retention = ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION
+	}
+	if c.RestartAttempts > 0 {
+		out.RestartStrategy = &ckptdv1.RestartStrategy{
+			Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: c.RestartAttempts, Delay: millisOut(c.RestartDelayMillis),
+		}
+	}
+	return out
+}
+
+func labelsOut(a *journal.About) map[string]string {
+	if len(a.Labels) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(a.Labels))
+	for _, l := range a.Labels {
+		out[l.Key] = l.Value
+	}
+	return out
+}
+
+func statusOut(s journal.Status) ckptdv1.JobStatus {
+	switch s {
+	case journal.StatusRunning:
+		return ckptdv1.JobStatus_JOB_STATUS_RUNNING
+	case journal.StatusCanceled:
+		return ckptdv1.JobStatus_JOB_STATUS_CANCELED
+	case journal.StatusFailed:
+		return ckptdv1.JobStatus_JOB_STATUS_FAILED
+	case journal.StatusFinished:
+		return ckptdv1.JobStatus_JOB_STATUS_FINISHED
+	}
+	return ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED
+}
+
+func stateOut(s journal.CheckpointState) string {
+	switch s {
+	case journal.StateTrashed:
+		return "trashed"
+	case journal.StateHidden:
+		return "hidden"
+	}
+	return "kept"
+}
+
+func kindOut(k journal.Kind) string {
+	switch k {
+	case journal.KindAttach:
+		return "attach"
+	case journal.KindAttempt:
+		return "attempt"
+	case journal.KindCommit:
+		return "commit"
+	case journal.KindReserve:
+		return "reserve"
+	case journal.KindEnd:
+		return "end"
+	case journal.KindRelease:
+		return "release"
+	case journal.KindLend:
+		return "lend"
+	case journal.KindReturn:
+		return "return"
+	}
+	return ""
+}
+
+// timeOut and millisOut: zero is absent.
+
+func timeOut(millis uint64) *timestamppb.Timestamp {
+	if millis == 0 {
+		return nil
+	}
+	return timestamppb.New(time.UnixMilli(int64(millis)))
+}
+
+func millisOut(millis uint64) *durationpb.Duration {
+	if millis == 0 {
+		return nil
+	}
+	return durationpb.New(time.Duration(millis) * time.Millisecond)
+}
