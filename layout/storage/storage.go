@@ -62,7 +62,7 @@ type Store interface {
 	// List yields every finished object whose key starts with prefix, each once, in any order; prefix is "" or ends with "/". Never
 	// unfinished things. After an error nothing follows. Stopping early releases everything. What is created or deleted
 	// meanwhile may or may not be shown. What is shown is durable, whoever made it: a reader may act on it (stores that could show
-	// more, such as a directory that its writer has not synced yet, sync it first; HDFS is the exception its driver names).
+	// more, such as a directory that its writer has not synced yet, sync it first; where that cannot be, Facts.Settle does it).
 	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 	// Delete deletes objects, and folders that thereby became empty where the store has folders. An absent object is fine. The
 	// result has one element per key, in order, nil where it was deleted; a nil slice means that all were. Deletes need not be
@@ -114,8 +114,8 @@ type Facts struct {
 	// ListShowsPublished: when a List that started after a Publish returned shows its key as the largest, no larger one existed
 	// when it was created, and the entry is durable: neither a read back nor a second List is needed.
 	ListShowsPublished bool
-	// Settle makes durable what can be read below a prefix: on file systems an object may be seen before the folder that names it
-	// was synced, and nobody may act on what a power cut can take away. Nil: what can be read is durable.
+	// Settle makes durable what was shown below a prefix, for stores whose List cannot see to that itself (HDFS: a reply lost by its
+	// writer; a mutation that succeeds covers it). Nil: whatever List has shown is durable. That is so for files, whose List syncs.
 	Settle func(ctx context.Context, prefix string) error
 	// Notes are sentences for the start-up line and doctor: "ext4", "NFS: mount without attribute caching", …
 	Notes []string

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -251,6 +252,18 @@ func TestFailedSyncAbandonsTheFile(t *testing.T) {
 			t.Errorf("left behind: %v", left)
 		}
 	}
+}
+
+// A context that is cancelled while the file is synced still changes nothing: not done, not linked.
+func TestCancelledBeforeTheLink(t *testing.T) {
+	sys := realSystem()
+	s, tr := traced(t, t.TempDir(), sys)
+	ctx, cancel := context.WithCancel(t.Context())
+	sys.sync = func(*os.File) error { cancel(); return nil }
+	if err := s.Publish(ctx, "job/_journal/1", nil); !errors.Is(err, context.Canceled) || errors.Is(err, storage.ErrUnknown) {
+		t.Error(err)
+	}
+	wantCalls(t, tr)
 }
 
 // A folder whose sync failed is lost for this process: the outcome is unknown, and nothing in it is believed or tried any more.
