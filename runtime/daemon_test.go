@@ -1,0 +1,210 @@
+package runtime_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/runtime"
+	"github.com/ckptd/ckptd/runtime/lsm"
+	"github.com/ckptd/ckptd/service"
+	"github.com/ckptd/ckptd/service/coordinator"
+	"github.com/ckptd/ckptd/service/stream"
+)
+
+// realDaemon is a server over a store, at a socket of its own, that can be killed and started again.
+type realDaemon struct {
+	t      *testing.T
+	store  storage.Opened
+	socket string
+
+	mu     sync.Mutex
+	server *service.Server
+	web    *http.Server
+}
+
+func startDaemon(t *testing.T, log *slog.Logger) *realDaemon {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "rt") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &realDaemon{t: t, store: mem.Open(), socket: filepath.Join(dir, "s")}
+	t.Cleanup(func() {
+		d.kill()
+		os.RemoveAll(dir)
+	})
+	if _, err := layout.OpenRoot(context.Background(), d.store.Store); err != nil {
+		t.Fatal(err)
+	}
+	d.start(log)
+	return d
+}
+
+func (d *realDaemon) url() string { return "unix:" + d.socket }
+
+func (d *realDaemon) start(log *slog.Logger) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	os.Remove(d.socket)
+	s, err := service.New(d.store, &service.Options{URLs: []string{d.url()}, Log: log, Times: coordinator.Times{Grace: 200 * time.Millisecond}})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	l, err := net.Listen("unix", d.socket)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var p http.Protocols
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	d.server, d.web = s, &http.Server{Handler: s.Handler(), Protocols: &p, ConnContext: stream.ConnContext}
+	go d.web.Serve(l)
+	if err := s.Start(context.Background()); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// kill ends the daemon without a word.
+func (d *realDaemon) kill() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.server == nil {
+		return
+	}
+	d.web.Close()
+	d.server.Close()
+	d.server = nil
+}
+
+// people calls the service for people.
+func (d *realDaemon) people() (ckptdv1connect.JobServiceClient, func()) {
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", d.socket)
+	}}
+	return ckptdv1connect.NewJobServiceClient(&http.Client{Transport: tr}, "http://daemon"), tr.CloseIdleConnections
+}
+
+// TestJobOverRealDaemon is the whole way in one process: daemon, client, workers, LSM state; workers and daemon killed at random.
+func TestJobOverRealDaemon(t *testing.T) {
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			runOverRealDaemon(t, seed)
+		})
+	}
+}
+
+func runOverRealDaemon(t *testing.T, seed uint64) {
+	var logged strings.Builder
+	var mu sync.Mutex
+	log := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return logged.Write(p)
+	}), nil))
+	defer func() {
+		if t.Failed() {
+			mu.Lock()
+			defer mu.Unlock()
+			t.Log(logged.String())
+		}
+	}()
+	d := startDaemon(t, log.With("who", "daemon"))
+	engine := lsm.New(nil)
+	defer engine.Close()
+	c := &clicks{parallelism: 2, records: 30000, users: 200, rate: 20000, target: newTarget()}
+	job := c.job()
+	job.Tasks[1].Operators[0].Backend = engine.Open
+	l := runtime.StartLocal(context.Background(), runtime.LocalOptions{
+		JobID: "clicks", Job: job, Workers: 2, Dir: t.TempDir(), Log: log.With("who", "worker"),
+		Attach: func(ctx context.Context, _ int) (runtime.Coordinator, error) {
+			cl, err := client.New([]string{d.url()})
+			if err != nil {
+				return nil, err
+			}
+			context.AfterFunc(ctx, func() { cl.Close() })
+			config := client.Every(50 * time.Millisecond)
+			config.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 100, Delay: durationpb.New(10 * time.Millisecond)}
+			config.TolerableFailedCheckpoints = 100
+			attached, err := cl.AttachJob(ctx, client.JobSpec{ID: "clicks", Plan: job.Plan(), Config: config})
+			if err != nil {
+				return nil, err
+			}
+			return runtime.Over(attached), nil
+		},
+	})
+	defer l.Stop()
+	people, done := d.people()
+	defer done()
+	rng := rand.New(rand.NewPCG(seed, 2))
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	kills := 0
+	for strike := time.Now().Add(400 * time.Millisecond); ; time.Sleep(20 * time.Millisecond) {
+		if ctx.Err() != nil {
+			t.Fatal("the job does not come to its end")
+		}
+		if kills < 3 && time.Now().After(strike) {
+			kills++
+			strike = time.Now().Add(time.Duration(300+rng.IntN(300)) * time.Millisecond)
+			if rng.IntN(3) == 0 {
+				log.Info("TEST kills the daemon")
+				d.kill()
+				d.start(log.With("who", "daemon", "life", kills))
+			} else {
+				log.Info("TEST kills a worker")
+				l.Kill(rng.IntN(2))
+			}
+		}
+		s := jobState(ctx, people)
+		if s == nil || s.GetSources() == 0 || s.GetSourcesAtEnd() < s.GetSources() || kills < 3 {
+			continue
+		}
+		last, err := people.TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: "clicks", RequestId: "last"})
+		if err != nil {
+			log.Info("TEST trigger", "err", err)
+			continue
+		}
+		for s := jobState(ctx, people); s.GetCommittedCheckpointId() < last.GetCheckpoint().GetCheckpointId() && ctx.Err() == nil; s = jobState(ctx, people) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		break
+	}
+	if _, err := people.CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: "clicks", RequestId: "end"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	c.check(t)
+}
+
+func jobState(ctx context.Context, people ckptdv1connect.JobServiceClient) *ckptdv1.JobState {
+	r, err := people.GetStatus(ctx, &ckptdv1.GetStatusRequest{JobId: "clicks"})
+	if err != nil || len(r.GetJobs()) == 0 {
+		return nil
+	}
+	return r.GetJobs()[0]
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
