@@ -21,6 +21,8 @@ const (
 
 // Job is an attached job.
 type Job struct {
+	standing standing
+
 	client *Client
 	spec   JobSpec
 	// attaching is held by the one caller that looks for the owner.
@@ -86,8 +88,9 @@ func (j *Job) Assignment(ctx context.Context, attempt uint64, subtasks []Subtask
 	}
 }
 
-// Report tells the owner how subtasks are.
+// Report tells the owner how subtasks are. What still holds is told again, by the session, to every owner that it registers with.
 func (j *Job) Report(ctx context.Context, r Report) error {
+	j.standing.note(r)
 	_, err := call(ctx, j, func(ctx context.Context, e *endpoint) (*ckptdv1.ReportResponse, error) {
 		return e.engine.Report(ctx, j.report(r))
 	})

@@ -61,7 +61,7 @@ func TestFetch(t *testing.T) {
 func TestOpenRanges(t *testing.T) {
 	c := newCluster(t)
 	_, job := c.client([]string{c.start(daemonOptions{network: "unix"}).url})
-	p := randomBytes(4, 2*data.BlockSize+1000)
+	p := randomBytes(4, data.BlockSize+1000)
 	file := uploaded(t, c, job, p)
 	rapid.Check(t, func(rt *rapid.T) {
 		h, p := file, p
@@ -117,7 +117,7 @@ func (s *rottenStore) Open(ctx context.Context, key string, off, n int64) (io.Re
 
 // A flipped bit on the store never gets out: not by Fetch, not by Open, wherever it is.
 func TestRottenBytesAreFound(t *testing.T) {
-	const n = 2*data.BlockSize + 1000
+	const n = data.BlockSize + 1000
 	for _, at := range []int64{0, data.BlockSize - 1, data.BlockSize, n - 1} {
 		c := newCluster(t)
 		good := c.start(daemonOptions{})

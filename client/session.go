@@ -18,6 +18,8 @@ type Session struct {
 	job     *Job
 	reg     Registration
 	attempt atomic.Uint64
+	// tell says that a registration is new: its owner has to hear the standing reports.
+	tell    atomic.Bool
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	// alive asks for a sign of life; one waiting is enough.
@@ -195,6 +197,7 @@ func (s *Session) listen(ctx context.Context, e *endpoint) (heard bool, err erro
 	lost := &callError{retry: true, kind: ErrUnavailable, cause: fmt.Errorf("%s was silent for %v", e.url, silence)}
 	watch := time.AfterFunc(silence, func() { cancel(lost) })
 	defer watch.Stop()
+	s.tell.Store(true)
 	stream, err := e.engine.Register(ctx, &ckptdv1.RegisterRequest{
 		JobId: s.job.spec.ID, Subtasks: toSubtasks(s.reg.Subtasks), ExchangeAddress: s.reg.ExchangeAddress,
 		Nonce: s.reg.Nonce, Attempt: s.attempt.Load(), Plan: s.reg.Plan,
@@ -270,7 +273,8 @@ func (s *Session) pause(ctx context.Context, wait *backoff.ExponentialBackOff, w
 	}
 }
 
-// signLife answers pings. A lost answer is as good as a late one: there is another ping in a second.
+// signLife answers pings; the first one of a registration says that the daemon knows the process, which then hears how the process stands.
+// A lost answer is as good as a late one: there is another ping in a second.
 func (s *Session) signLife(ctx context.Context) {
 	for {
 		select {
@@ -286,7 +290,15 @@ func (s *Session) signLife(ctx context.Context) {
 		}
 		e, _ := s.job.current()
 		try, cancel := context.WithTimeout(ctx, callTimeout)
-		_, _ = e.engine.Report(try, req)
+		_, err := e.engine.Report(try, req)
+		if err == nil && s.tell.Swap(false) {
+			for _, r := range s.job.standing.of(s.attempt.Load()) {
+				if _, err = e.engine.Report(try, s.job.report(r)); err != nil {
+					s.tell.Store(true) // again with the next ping
+					break
+				}
+			}
+		}
 		cancel()
 	}
 }
