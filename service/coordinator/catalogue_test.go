@@ -16,7 +16,10 @@ func hourly(tolerable int) Policy {
 // take begins checkpoints until id is pending.
 func (w *world) take(id uint64) {
 	for w.lastID < id {
-		w.step(Request{Caller: 1})
+		before := w.lastID
+		if w.step(Request{Caller: 1}); w.lastID == before {
+			w.t.Fatalf("checkpoint %d cannot be begun:\n%s", id, w.out.String())
+		}
 	}
 }
 

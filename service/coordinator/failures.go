@@ -15,7 +15,7 @@ func (f *failures) failed(id uint64, r Reason) bool {
 		return false
 	}
 	f.consecutive++
-	if f.tolerable >= Never || f.consecutive <= f.tolerable {
+	if f.consecutive <= f.tolerable {
 		return false
 	}
 	f.consecutive = 0
