@@ -197,7 +197,6 @@ func (s *Session) listen(ctx context.Context, e *endpoint) (heard bool, err erro
 	lost := &callError{retry: true, kind: ErrUnavailable, cause: fmt.Errorf("%s was silent for %v", e.url, silence)}
 	watch := time.AfterFunc(silence, func() { cancel(lost) })
 	defer watch.Stop()
-	s.tell.Store(true)
 	stream, err := e.engine.Register(ctx, &ckptdv1.RegisterRequest{
 		JobId: s.job.spec.ID, Subtasks: toSubtasks(s.reg.Subtasks), ExchangeAddress: s.reg.ExchangeAddress,
 		Nonce: s.reg.Nonce, Attempt: s.attempt.Load(), Plan: s.reg.Plan,
@@ -207,6 +206,9 @@ func (s *Session) listen(ctx context.Context, e *endpoint) (heard bool, err erro
 	}
 	defer stream.Close()
 	for stream.Receive() {
+		if !heard {
+			s.tell.Store(true)
+		}
 		heard = true
 		watch.Reset(silence)
 		if err := s.handle(stream.Msg()); err != nil {

@@ -3,6 +3,8 @@ package service_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -24,17 +26,23 @@ type daemon struct {
 	http *httptest.Server
 }
 
-func startDaemon(t *testing.T, root storage.Opened) *daemon {
+func startDaemon(t *testing.T, root storage.Opened, addr string) *daemon {
 	t.Helper()
-	d := &daemon{}
-	d.http = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.Handler().ServeHTTP(w, r) }))
-	s, err := service.New(root, &service.Options{URLs: []string{"http://" + d.http.Listener.Addr().String()}})
+	d := &daemon{http: httptest.NewUnstartedServer(nil)}
+	if addr != "" {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.http.Listener.Close()
+		d.http.Listener = l
+	}
+	s, err := service.New(root, &service.Options{URLs: []string{"http://" + d.http.Listener.Addr().String()}, Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.Server = s
-	h := s.Handler()
-	d.http.Config.Handler = h
+	d.http.Config.Handler = s.Handler()
 	d.http.Start()
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -54,8 +62,8 @@ func onePlan() *client.Plan {
 }
 
 // runEngine is an engine with one subtask that snapshots its number of starts and the checkpoint's id.
-func runEngine(ctx context.Context, t *testing.T, url, id string, complete chan<- uint64) {
-	c, err := client.New([]string{url})
+func runEngine(ctx context.Context, t *testing.T, urls []string, id string, heard chan<- client.Command) {
+	c, err := client.New(urls)
 	if err != nil {
 		t.Error(err)
 		return
@@ -85,7 +93,9 @@ func runEngine(ctx context.Context, t *testing.T, url, id string, complete chan<
 				t.Error("assignment:", err)
 				return
 			}
-			t.Logf("start attempt %d restore %d: %d handles", cmd.Attempt, cmd.Restore, len(states[0].Handles))
+			if (cmd.Restore == 0) != (len(states[0].Handles) == 0) {
+				t.Errorf("restore %d: %d handles", cmd.Restore, len(states[0].Handles))
+			}
 			s.SetAttempt(cmd.Attempt)
 			if err := job.Report(ctx, client.Report{Kind: client.ReportRunning, Attempt: cmd.Attempt}); err != nil {
 				t.Error("report:", err)
@@ -96,31 +106,45 @@ func runEngine(ctx context.Context, t *testing.T, url, id string, complete chan<
 			if err != nil && ctx.Err() == nil {
 				t.Log("snapshot:", err)
 			}
-		case client.Complete:
-			select {
-			case complete <- cmd.Checkpoint:
-			case <-ctx.Done():
-				return
+		}
+		select {
+		case heard <- cmd:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// waitComplete waits for n Complete commands and answers the last; no Start may come meanwhile unless starts allows it.
+func waitComplete(ctx context.Context, t *testing.T, heard <-chan client.Command, n int, attempt uint64) client.Complete {
+	t.Helper()
+	for {
+		select {
+		case cmd := <-heard:
+			switch cmd := cmd.(type) {
+			case client.Start:
+				if cmd.Attempt != attempt {
+					t.Fatalf("started in attempt %d, want %d", cmd.Attempt, attempt)
+				}
+			case client.Complete:
+				if n--; n == 0 {
+					return cmd
+				}
 			}
+		case <-ctx.Done():
+			t.Fatal("no checkpoint")
 		}
 	}
 }
 
 func TestCheckpointsOfOneWorker(t *testing.T) {
 	root := mem.Open()
-	d := startDaemon(t, root)
+	d := startDaemon(t, root, "")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	complete := make(chan uint64)
-	go runEngine(ctx, t, d.http.URL, "one", complete)
-	for range 5 {
-		select {
-		case id := <-complete:
-			t.Log("complete", id)
-		case <-ctx.Done():
-			t.Fatal("no checkpoint")
-		}
-	}
+	heard := make(chan client.Command)
+	go runEngine(ctx, t, []string{d.http.URL}, "one", heard)
+	waitComplete(ctx, t, heard, 5, 1)
 	people := ckptdv1connect.NewJobServiceClient(http.DefaultClient, d.http.URL)
 	res, err := people.CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: "one", RequestId: "r1"})
 	if err != nil {
@@ -161,4 +185,65 @@ func (d *daemon) waitReleased(t *testing.T, people ckptdv1connect.JobServiceClie
 			t.Fatal("not released")
 		}
 	}
+}
+
+func TestKilledDaemonTakesItsJobsBack(t *testing.T) {
+	root := mem.Open()
+	d := startDaemon(t, root, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	heard := make(chan client.Command)
+	go runEngine(ctx, t, []string{d.http.URL}, "one", heard)
+	for epoch := uint64(1); epoch <= 4; epoch++ {
+		for waitComplete(ctx, t, heard, 2, 1).Epoch != epoch {
+		}
+		d.kill()
+		d = startDaemon(t, root, d.http.Listener.Addr().String())
+	}
+}
+
+func TestReleasedJobGoesOnAtAnotherDaemon(t *testing.T) {
+	root := mem.Open()
+	a, b := startDaemon(t, root, ""), startDaemon(t, root, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	heard := make(chan client.Command)
+	go runEngine(ctx, t, []string{a.http.URL, b.http.URL}, "one", heard)
+	waitComplete(ctx, t, heard, 2, 1)
+	if err := a.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	a.http.Close()
+	for waitComplete(ctx, t, heard, 1, 1).Epoch != 2 {
+	}
+}
+
+func TestOwnerThatAnswersIsNotTakenFrom(t *testing.T) {
+	root := mem.Open()
+	a, b := startDaemon(t, root, ""), startDaemon(t, root, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	heard := make(chan client.Command)
+	go runEngine(ctx, t, []string{a.http.URL}, "one", heard)
+	waitComplete(ctx, t, heard, 1, 1)
+	c, err := client.New([]string{b.http.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	job, err := c.AttachJob(ctx, client.JobSpec{ID: "one", Plan: onePlan()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if job.Epoch() != 1 {
+		t.Fatalf("epoch %d, want 1: the owner answers", job.Epoch())
+	}
+}
+
+// testWriter sends a daemon's log to the test's.
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Logf("%s", p)
+	return len(p), nil
 }

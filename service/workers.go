@@ -33,6 +33,8 @@ func (j *job) register(r registration) {
 	}
 	w.number, w.heard = n, time.Now()
 	j.workers[n] = w
+	// The answer to this first ping brings what the process has reported to an owner before this one.
+	w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Ping{Ping: &ckptdv1.Ping{}}})
 	j.coordinate(coordinator.WorkerUp{Worker: w.nonce})
 	j.feed(owner.Event{Kind: owner.EventRegister, Worker: n, Subtasks: r.set, Attempt: w.attempt, Plan: r.plan})
 }

@@ -124,6 +124,10 @@ func (s *story) completed(w *world, was, e *journal.Entry, c journal.Checkpoint)
 func (r *runner) tell(w *world, who int, d *daemon, op *Op) {
 	switch op.Kind {
 	case TellTrigger:
+		if op.ID >= 32 {
+			w.fail("the model has no room for more checkpoint ids")
+			return
+		}
 		if w.used&(1<<op.ID) != 0 {
 			w.fail(fmt.Sprintf("I7: checkpoint id %d is used twice", op.ID))
 		}

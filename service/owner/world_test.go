@@ -262,6 +262,13 @@ func (r *runner) op(w *world, who int, d *daemon, op *Op) {
 	again := func(res Result) { r.events = append(r.events, Event{Kind: EventResult, Result: res}) }
 	switch op.Kind {
 	case OpJournal:
+		if op.Wait == journal.WaitJitter {
+			if d.attaches == 0 { // it does not try again
+				d.m = Machine{life: d.m.life, count: d.m.count}
+				return
+			}
+			d.attaches--
+		}
 		f.jk, f.id, f.entry = op.Journal.Kind, op.Journal.Slot, op.Journal.Entry
 		w.issue(f)
 	case OpAsk:

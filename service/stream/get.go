@@ -28,6 +28,9 @@ func (s *Service) GetState(ctx context.Context, req *ckptdv1.GetStateRequest, st
 		return rpcError(err)
 	}
 	defer r.Close()
+	if w := plainResponse(ctx); w != nil && n > 0 {
+		return rpcError(sendPlain(w, r, n, chunkSize(ctx)))
+	}
 	return send(stream.Conn(), r, n, chunkSize(ctx))
 }
 

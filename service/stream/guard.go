@@ -12,7 +12,7 @@ func guardBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		guarded := *r
 		guarded.Body = &guardedBody{ReadCloser: r.Body}
-		next.ServeHTTP(w, &guarded)
+		next.ServeHTTP(w, withPlain(w, &guarded))
 	})
 }
 

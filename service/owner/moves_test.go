@@ -1,0 +1,379 @@
+package owner
+
+import (
+	"fmt"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+// move says what a step of the world was.
+type move struct {
+	what string
+	who  int
+	f    flight
+	a, b uint64
+}
+
+func (m move) String() string {
+	s := m.what
+	if m.who >= 0 {
+		s = fmt.Sprintf("D%d %s", m.who, s)
+	}
+	names := map[OpKind]string{OpAsk: "ask", OpReadMeta: "read _metadata of", OpCreateMeta: "create _metadata of", OpSweep: "list files",
+		OpDeleteFiles: "delete files", OpDeleteMetas: "delete _metadata"}
+	journals := map[journal.OpKind]string{journal.OpList: "list", journal.OpGet: "get", journal.OpPublish: "publish"}
+	switch {
+	case m.f.kind == OpJournal:
+		s += fmt.Sprintf(": %s %d", journals[m.f.jk], m.f.id)
+		if e := m.f.entry; e != nil {
+			s += fmt.Sprintf(" (kind %d epoch %d attempt %d reserved %d retained %v nonce %v)", e.Kind, e.Epoch, e.Attempt, e.Reserved, ids(e), e.Nonce)
+		}
+	case m.f.kind != OpNone:
+		s += fmt.Sprintf(": %s %d files %b", names[m.f.kind], m.f.id, m.f.files)
+	case m.a|m.b != 0:
+		s += fmt.Sprintf(" %d (%b)", m.a, m.b)
+	}
+	return s
+}
+
+func ids(e *journal.Entry) (out []uint64) {
+	for _, c := range e.Retained {
+		out = append(out, c.ID)
+	}
+	return out
+}
+
+// expand visits every world that one step leads to, in an order that depends on w alone. What is visited is reused.
+func (r *runner) expand(w *world, visit func(*world, move)) {
+	for i := range w.flight {
+		if i > 0 && w.flight[i] == w.flight[i-1] {
+			continue
+		}
+		r.fly(w, i, visit)
+	}
+	r.land(w, visit)
+	r.upload(w, visit)
+	for i, d := range w.d {
+		if d == nil || !d.alive {
+			continue
+		}
+		r.crash(w, i, visit)
+		if d.m.phase == PhaseIdle && d.attaches > 0 {
+			n, nd := *w, *d
+			nd.attaches--
+			n.d[i] = &nd
+			r.run(&n, i, Event{Kind: EventAttach})
+			visit(&n, move{what: "attach", who: i})
+		}
+		if d.m.phase == PhaseOwning {
+			r.own(w, i, visit)
+		}
+	}
+	if w.third != nil && !w.third.begun {
+		n := *w
+		n.third = &third{begun: true}
+		n.third.begin(&n)
+		visit(&n, move{what: "lend", who: -1})
+	}
+	if r.s.workers {
+		r.work(w, visit)
+	}
+}
+
+// fly takes the next step of an operation under way.
+func (r *runner) fly(w *world, i int, visit func(*world, move)) {
+	f := w.flight[i]
+	n := *w
+	n.flight = removed(w.flight, i)
+	mutation := f.jk == journal.OpPublish || f.kind == OpCreateMeta
+	switch {
+	case f.landed && f.kind == OpSweep:
+		r.reply(&n, &f, visit, "reply")
+	case f.landed:
+		lost := n
+		r.reply(&n, &f, visit, "reply")
+		if lost.lose() {
+			f.outcome = journal.Unknown
+			r.reply(&lost, &f, visit, "reply lost")
+		}
+	case f.kind == OpSweep:
+		f.landed, f.shown = true, w.files
+		for _, m := range w.metas {
+			f.shownMetas |= 1 << m.id
+		}
+		n.issue(f)
+		visit(&n, move{what: "land", who: int(f.who), f: f})
+	case f.kind == OpDeleteFiles || f.kind == OpDeleteMetas:
+		n.remove(f.files, f.shownMetas)
+		f.outcome = journal.Done
+		r.reply(&n, &f, visit, "done")
+	case !mutation:
+		r.reply(&n, &f, visit, "done")
+	default:
+		r.mutate(w, i, visit)
+	}
+}
+
+// mutate: done; done and the reply lost; or an error now, while it lands later.
+func (r *runner) mutate(w *world, i int, visit func(*world, move)) {
+	base := *w
+	f := w.flight[i]
+	base.flight = removed(w.flight, i)
+	n := base
+	f.outcome = r.mutation(&n, &f)
+	if r.s.full.split {
+		f.landed = true
+		n.issue(f)
+		visit(&n, move{what: "land", who: int(f.who), f: f})
+	} else {
+		lost := n
+		r.reply(&n, &f, visit, "done")
+		if lost.lose() {
+			g := f
+			g.outcome = journal.Unknown
+			r.reply(&lost, &g, visit, "done, reply lost")
+		}
+	}
+	n = base
+	if n.lose() {
+		g := w.flight[i]
+		g.who, g.life = -1, 0
+		n.late = insert(n.late, g)
+		g = f
+		g.outcome = journal.Unknown
+		r.reply(&n, &g, visit, "error now, lands later")
+	}
+}
+
+func (r *runner) mutation(n *world, f *flight) journal.Outcome {
+	if f.kind == OpCreateMeta {
+		return n.create(f)
+	}
+	return r.s.publish(n, f.entry)
+}
+
+func (w *world) lose() bool {
+	if w.lost == 0 || w.faults == 0 {
+		return false
+	}
+	w.lost--
+	w.faults--
+	return true
+}
+
+// reply hands a result to who asked.
+func (r *runner) reply(n *world, f *flight, visit func(*world, move), what string) {
+	res := Result{Kind: f.kind, Life: f.life, ID: f.id, Result: journal.Result{Outcome: f.outcome}}
+	switch {
+	case f.jk == journal.OpList:
+		res.ID, res.Outcome = 0, journal.Done
+		for _, s := range n.slots {
+			res.Slots = append(res.Slots, s.slot)
+		}
+	case f.jk == journal.OpGet:
+		res.ID, res.Outcome = 0, journal.NotFound
+		if i := n.slot(f.id); i >= 0 {
+			res.Outcome, res.Entry = journal.Done, n.slots[i].entry
+		}
+	case f.kind == OpAsk:
+		for _, d := range n.d {
+			res.Answered = res.Answered || d != nil && d.alive && d.m.Owns(f.nonce)
+		}
+	case f.kind == OpReadMeta:
+		res.Outcome = journal.NotFound
+		if i := n.meta(f.id); i >= 0 {
+			res.Outcome, res.Nonce, res.Files = journal.Done, n.metas[i].nonce, setOf(n.metas[i].files)
+		}
+	case f.kind == OpSweep:
+		res.Outcome = journal.Done
+		for file := range incremental.File(64) {
+			if f.shown&(1<<file) != 0 {
+				id := uint64(file) / uint64(r.s.files)
+				res.Found = append(res.Found, Found{file, uint64(n.epochs[id]), id})
+			}
+		}
+		for id := range uint64(64) {
+			if f.shownMetas&(1<<id) != 0 {
+				res.IDs = append(res.IDs, id)
+			}
+		}
+	}
+	if f.who == 2 {
+		t := *n.third
+		n.third = &t
+		t.step(r.s, n, res.Result)
+	} else {
+		r.run(n, int(f.who), Event{Kind: EventResult, Result: res})
+	}
+	visit(n, move{what: what, who: int(f.who), f: *f})
+}
+
+// land lets what was said to be unknown happen, and trims where somebody could notice.
+func (r *runner) land(w *world, visit func(*world, move)) {
+	for i := range w.late {
+		f := w.late[i]
+		n := *w
+		n.late = removed(w.late, i)
+		if f.kind == OpDeleteFiles || f.kind == OpDeleteMetas {
+			n.remove(f.files, f.shownMetas)
+		} else if r.mutation(&n, &f) != journal.Done {
+			continue // it may still land when the object is gone
+		}
+		visit(&n, move{what: "lands late", who: -1, f: f})
+	}
+	for i, s := range w.slots {
+		if !s.trim || !r.s.full.trims && !w.noticed(s.slot) {
+			continue
+		}
+		n := *w
+		n.slots = removed(w.slots, i)
+		visit(&n, move{what: "trim", who: -1, a: s.slot})
+	}
+}
+
+// noticed tells whether an operation under way would see that a slot is gone.
+func (w *world) noticed(slot uint64) bool {
+	for _, fs := range [2][]flight{w.flight, w.late} {
+		for i := range fs {
+			if f := &fs[i]; f.kind == OpJournal && f.id == slot && !f.landed && f.jk != journal.OpList {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// upload lands a file, where only a list can see it.
+func (r *runner) upload(w *world, visit func(*world, move)) {
+	seen := r.s.full.uploads
+	for i := range w.flight {
+		seen = seen || w.flight[i].kind == OpSweep && !w.flight[i].landed
+	}
+	if !seen {
+		return
+	}
+	for id := range uint64(32) {
+		if w.used&(1<<id) == 0 {
+			continue
+		}
+		for i := range r.s.files {
+			if f := r.s.file(id, i); w.created&f == 0 {
+				n := *w
+				n.files, n.created = n.files|f, n.created|f
+				visit(&n, move{what: "upload", who: -1, a: id, b: f})
+			}
+		}
+	}
+}
+
+func (r *runner) crash(w *world, i int, visit func(*world, move)) {
+	d := w.d[i]
+	if w.crashes == 0 || w.faults == 0 || d.m.phase == PhaseIdle && !w.flies(i) {
+		return
+	}
+	n := *w
+	n.crashes--
+	n.faults--
+	n.forgotten(i)
+	n.d[i] = (&daemon{alive: d.attaches > 0 && int(d.process)+1 < len(r.s.configs[i]), process: d.process + 1, attaches: d.attaches,
+		triggers: d.triggers, aborts: d.aborts, sweeps: d.sweeps}).sealed()
+	visit(&n, move{what: "crash", who: i})
+}
+
+func (w *world) flies(who int) bool {
+	for i := range w.flight {
+		if w.flight[i].who == int8(who) {
+			return true
+		}
+	}
+	return false
+}
+
+// own is what can happen to an owner.
+func (r *runner) own(w *world, i int, visit func(*world, move)) {
+	d := w.d[i]
+	spend := func(ev Event, budget func(*daemon), m move) {
+		n, nd := *w, *d
+		budget(&nd)
+		n.d[i] = &nd
+		r.run(&n, i, ev)
+		if !r.refused || n.bad != "" {
+			m.who = i
+			visit(&n, m)
+		}
+	}
+	if d.triggers > 0 && d.m.live && !d.m.trigger.wanted {
+		spend(Event{Kind: EventTrigger, Caller: 1}, func(d *daemon) { d.triggers-- }, move{what: "trigger"})
+	}
+	if d.sweeps > 0 && d.m.sweep.stage == sweepIdle {
+		spend(Event{Kind: EventSweep}, func(d *daemon) { d.sweeps-- }, move{what: "sweep"})
+	}
+	for _, p := range d.m.pending {
+		if d.aborts > 0 && p.State != PendingUnresolved {
+			spend(Event{Kind: EventAbort, ID: p.ID}, func(d *daemon) { d.aborts-- }, move{what: "abort", a: p.ID})
+		}
+	}
+	for id := range uint64(32) {
+		if d.triggered&(1<<id) != 0 {
+			r.snapshot(w, i, id, spend)
+		}
+	}
+}
+
+// snapshot is what workers say about a checkpoint, in time or late: BeginSnapshot of a file known, acknowledgements that bring a
+// new file or name a promised one.
+func (r *runner) snapshot(w *world, i int, id uint64, spend func(Event, func(*daemon), move)) {
+	m := &w.d[i].m
+	ev := Event{ID: id, Epoch: m.head.Epoch, Attempt: m.head.Attempt, Caller: 1}
+	none := func(*daemon) {}
+	promised := bitsOf(m.promisedTo(id))
+	known := bitsOf(m.index.Known) &^ promised
+	for f := range incremental.File(64) {
+		if known&(1<<f) != 0 && uint64(f) < r.s.number(id, 0) {
+			ev.Kind, ev.Files = EventBegin, incremental.SetOf(f)
+			spend(ev, none, move{what: "begin", a: id, b: 1 << f})
+		}
+	}
+	if _, p := m.find(id); p.State != PendingOpen {
+		return
+	}
+	ev.Kind = EventAck
+	for subtask := range r.s.subtasks() {
+		ev.Subtasks = incremental.SetOf(incremental.File(subtask))
+		if r.s.workers && (w.workers[subtask].at != int8(i) || w.workers[subtask].attempt != m.head.Attempt) {
+			continue
+		}
+		r.pieces(w, id, promised, 0, 0, 0, func(uploads, reused uint64) {
+			n := *w
+			n.files, n.created = n.files|uploads, n.created|uploads
+			ev.Uploads, ev.Files = nil, setOf(reused)
+			for f := range incremental.File(64) {
+				if uploads&(1<<f) != 0 {
+					ev.Uploads = append(ev.Uploads, Found{f, m.head.Epoch, id})
+				}
+			}
+			was := *w
+			*w = n
+			spend(ev, none, move{what: "ack", a: id, b: uploads | reused})
+			*w = was
+		})
+	}
+}
+
+// pieces gives every way to bring the files of a checkpoint: each new, or one promised that was made of the same.
+func (r *runner) pieces(w *world, id, promised uint64, i int, uploads, reused uint64, give func(uploads, reused uint64)) {
+	if i == r.s.files {
+		give(uploads, reused)
+		return
+	}
+	f := r.s.file(id, i)
+	if w.created&f == 0 || w.files&f != 0 {
+		r.pieces(w, id, promised, i+1, uploads|f, reused, give)
+	}
+	for g := range uint64(64) {
+		if promised&(1<<g) != 0 && g < r.s.number(id, 0) && g%uint64(r.s.files) == uint64(i) {
+			r.pieces(w, id, promised, i+1, uploads, reused|1<<g, give)
+		}
+	}
+}

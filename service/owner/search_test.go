@@ -1,0 +1,201 @@
+package owner
+
+import (
+	"fmt"
+	"hash/maphash"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// result is what a search found.
+type result struct {
+	states int
+	// depth is the last level that was expanded whole.
+	depth int
+	// whole: every state that the story can reach was visited.
+	whole bool
+	bad   string
+	trace []string
+	took  time.Duration
+	heap  uint64
+}
+
+func (r result) String() string {
+	s := fmt.Sprintf("%d states, depth %d, %.1f s, %d MB", r.states, r.depth, r.took.Seconds(), r.heap>>20)
+	if !r.whole {
+		s += ", not exhausted"
+	}
+	if r.bad != "" {
+		s += "\n" + r.bad + "\n" + strings.Join(r.trace, "\n")
+	}
+	return s
+}
+
+// limits of a search; 0: none.
+type limits struct {
+	states int
+	time   time.Duration
+	heap   uint64
+}
+
+const shards = 256
+
+// table is a set of 64-bit hashes, in shards of open addressing.
+type table [shards]struct {
+	sync.Mutex
+	slots []uint64
+	n     int
+}
+
+// add tells whether the hash is new.
+func (t *table) add(h uint64) bool {
+	s := &t[h%shards]
+	h |= 1 << 63 // never 0
+	s.Lock()
+	defer s.Unlock()
+	if 4*s.n >= 3*len(s.slots) {
+		old := s.slots
+		s.slots = make([]uint64, max(64, 2*len(old)))
+		for _, o := range old {
+			if o != 0 {
+				s.slots[probe(s.slots, o)] = o
+			}
+		}
+	}
+	i := probe(s.slots, h)
+	if s.slots[i] == h {
+		return false
+	}
+	s.slots[i] = h
+	s.n++
+	return true
+}
+
+func probe(slots []uint64, h uint64) int {
+	mask := uint64(len(slots) - 1)
+	for i := h / shards & mask; ; i = (i + 1) & mask {
+		if slots[i] == 0 || slots[i] == h {
+			return int(i)
+		}
+	}
+}
+
+// step back from a state: its parent in the level before, and which of its successors it is.
+type back struct {
+	parent uint32
+	move   uint16
+}
+
+// search walks a story breadth first over hashed worlds, until it finds something bad, has seen all, or reaches a limit.
+func search(s *story, lim limits) result {
+	s.prepare()
+	began := time.Now()
+	seen := new(table)
+	start := s.start()
+	seen.add(maphash.Bytes(seed, start.key(nil)))
+	levels := [][]back{{{}}}
+	frontier := []*world{start}
+	res := result{states: 1}
+	for len(frontier) > 0 {
+		next, steps, bad := s.level(seen, frontier)
+		levels = append(levels, steps)
+		res.states += len(next)
+		if bad >= 0 {
+			res.bad, res.trace = s.replay(levels, bad)
+			break
+		}
+		res.depth++
+		frontier = next
+		if res.whole = len(frontier) == 0; res.whole {
+			break
+		}
+		var mem runtime.MemStats
+		if lim.heap != 0 || lim.time != 0 {
+			runtime.ReadMemStats(&mem)
+			res.heap = max(res.heap, mem.HeapAlloc)
+		}
+		if lim.states != 0 && res.states > lim.states || lim.time != 0 && time.Since(began) > lim.time || lim.heap != 0 && mem.HeapAlloc > lim.heap {
+			break
+		}
+	}
+	res.took = time.Since(began)
+	return res
+}
+
+// level expands a frontier. bad is the index of a bad world in next, or -1.
+func (s *story) level(seen *table, frontier []*world) (next []*world, steps []back, bad int) {
+	const chunk = 256
+	type part struct {
+		worlds []*world
+		steps  []back
+	}
+	parts := make([]part, (len(frontier)+chunk-1)/chunk)
+	work := make(chan int, len(parts))
+	for i := range parts {
+		work <- i
+	}
+	close(work)
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(parts)) {
+		wg.Go(func() {
+			r := &runner{s: s}
+			for i := range work {
+				p := &parts[i]
+				for k := i * chunk; k < min(len(frontier), (i+1)*chunk); k++ {
+					n := uint16(0)
+					r.expand(frontier[k], func(w *world, _ move) {
+						if w.bad == "" {
+							s.check(w)
+						}
+						r.buf = w.key(r.buf[:0])
+						if w.bad != "" || seen.add(maphash.Bytes(seed, r.buf)) {
+							kept := *w
+							p.worlds = append(p.worlds, &kept)
+							p.steps = append(p.steps, back{uint32(k), n})
+						}
+						n++
+					})
+					frontier[k] = nil
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i := range parts {
+		next = append(next, parts[i].worlds...)
+		steps = append(steps, parts[i].steps...)
+		parts[i] = part{}
+	}
+	return next, steps, slices.IndexFunc(next, func(w *world) bool { return w.bad != "" })
+}
+
+// replay walks to a bad world again and says what happened on the way.
+func (s *story) replay(levels [][]back, bad int) (what string, trace []string) {
+	path := make([]uint16, len(levels))
+	for i := len(levels) - 1; i > 0; i-- {
+		path[i] = levels[i][bad].move
+		bad = int(levels[i][bad].parent)
+	}
+	w := s.start()
+	r := &runner{s: s}
+	for i, step := range path[1:] {
+		n := uint16(0)
+		var then *world
+		r.expand(w, func(x *world, m move) {
+			if n == step {
+				kept := *x
+				then = &kept
+				trace = append(trace, fmt.Sprintf("%3d %v", i+1, m))
+			}
+			n++
+		})
+		w = then
+	}
+	if w.bad == "" {
+		s.check(w)
+	}
+	return w.bad, trace
+}
