@@ -64,9 +64,9 @@ type Store interface {
 	// meanwhile may or may not be shown. What is shown is durable, whoever made it: a reader may act on it (stores that could show
 	// more, such as a directory that its writer has not synced yet, sync it first; where that cannot be, Facts.Settle does it).
 	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
-	// Delete deletes objects, and folders that thereby became empty where the store has folders. An absent object is fine. The
-	// result has one element per key, in order, nil where it was deleted; a nil slice means that all were. Deletes need not be
-	// durable: after a power cut an object may be back.
+	// Delete deletes objects, in no particular order, and folders that thereby became empty where the store has folders. An absent
+	// object is fine. The result has one element per key, in the order of keys, nil where it was deleted; a nil slice means that
+	// all were. Deletes need not be durable: after a power cut an object may be back.
 	Delete(ctx context.Context, keys []string) []error
 	// AbortUnfinished gives up what Create and Publish left unfinished (multipart uploads, temporaries) whose target key starts
 	// with prefix and is dead according to the caller, and reports how many. Objects that were committed are never touched.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -14,24 +15,43 @@ import (
 // Delete implements storage.Store. Nothing is synced: after a power cut a deleted file may be back, and the next sweep finds it.
 // Every folder that thereby became empty goes too, except the root.
 func (s *store) Delete(ctx context.Context, keys []string) []error {
-	var errs []error
+	errs := make([]error, len(keys))
+	workers := min(deleters, 1+len(keys)/deletersEvery)
+	var wg sync.WaitGroup
+	for first := range workers {
+		wg.Go(func() {
+			for i := first; i < len(keys); i += workers {
+				if err := s.delete(ctx, keys[i]); err != nil {
+					errs[i] = &storage.Error{Op: "delete", Key: keys[i], Err: err}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	failed := false
 	emptied := map[string]struct{}{}
 	for i, key := range keys {
-		err := s.delete(ctx, key)
-		if err == nil {
+		if errs[i] != nil {
+			failed = true
+		} else {
 			emptied[filepath.Dir(s.path(key))] = struct{}{}
-			continue
 		}
-		if errs == nil {
-			errs = make([]error, len(keys))
-		}
-		errs[i] = &storage.Error{Op: "delete", Key: key, Err: err}
 	}
 	for folder := range emptied {
 		s.dirs.prune(folder)
 	}
-	return errs
+	if failed {
+		return errs
+	}
+	return nil
 }
+
+// Unlinking waits for the file system's journal where much is being synced: 512 files of 256 KiB beside other writers took 600 ms
+// one by one and 110 ms by several at once.
+const (
+	deleters      = 8
+	deletersEvery = 16 // keys for each further one
+)
 
 func (s *store) delete(ctx context.Context, key string) error {
 	if err := s.writable(ctx); err != nil {
