@@ -171,6 +171,7 @@ func (e engine) NewAttempt(ctx context.Context, req *ckptdv1.NewAttemptRequest) 
 			}
 			reply(&ckptdv1.NewAttemptResponse{Attempt: op.Attempt}, nil)
 		})
+		j.coordinate(coordinator.NewAttempt{Attempt: req.GetAttempt(), Cause: req.GetReason()})
 		j.feed(owner.Event{
 			Kind: owner.EventNewAttempt, Caller: caller, Attempt: req.GetAttempt(), Request: journal.RequestOf(req.GetRequestId()),
 		})

@@ -88,7 +88,7 @@ func BenchmarkGet(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer opened.Close()
-	service := newService(b, opened.Store, authorizer{}, nil)
+	service := newService(b, sfStore{opened.Store, dir}, authorizer{}, nil)
 	handles := map[string]*ckptdv1.FileHandle{}
 	sources := benchSources(b)
 	variants := map[string]func(src string) error{}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/runtime/launcher"
+	"github.com/ckptd/ckptd/service"
+)
+
+// defaultListen is where a daemon listens, and where the command line looks for one, if nobody says otherwise.
+const defaultListen = "127.0.0.1:7420"
+
+// letGoTime is how long a daemon that was told to stop takes at most to let its jobs go.
+const letGoTime = 10 * time.Second
+
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	root, listen string
+	advertise    []string
+	streams      int
+	logLevel     slog.Level
+	steps        func(string) // of tests; nil in production
+}
+
+func newServeCmd(steps func(string)) *cobra.Command {
+	o := serveOptions{steps: steps}
+	cmd := &cobra.Command{
+		Use:   "serve --root URL",
+		Short: "Run the daemon that keeps the checkpoints of jobs under a root",
+		Long: `Run the daemon that keeps the checkpoints of jobs under a root.
+
+The root is a folder of the daemon's own: an empty one becomes a root, one that holds something else is refused. Several daemons
+may serve one root; each job is owned by one of them at a time. SIGTERM lets all jobs go, so that another daemon can take them
+at once; a daemon that is killed takes its jobs back when it is started again at the same address.`,
+		Example: `  ckptd serve --root file:///var/lib/ckptd
+  ckptd serve --root /var/lib/ckptd --listen unix:/run/ckptd.sock
+  curl http://127.0.0.1:7420/healthz`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.root, "root", "", "where the checkpoints lie: file:///DIR (required)")
+	f.StringVar(&o.listen, "listen", defaultListen, "HOST:PORT, or unix:PATH of a socket")
+	f.StringArrayVar(&o.advertise, "advertise", nil, "URL under which workers and other daemons reach this one, instead of what --listen says (repeatable)")
+	f.IntVar(&o.streams, "streams", 0, "how many files are taken at a time; the others wait (default 16)")
+	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	cobra.CheckErr(cmd.MarkFlagRequired("root"))
+	return cmd
+}
+
+// serve runs the daemon until ctx ends or the process that launched it does.
+func serve(ctx context.Context, o serveOptions) (err error) {
+	ctx = launcher.WithParent(ctx)
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
+	opened, err := openStore(ctx, o.root, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	root, err := layout.OpenRoot(ctx, opened.Store)
+	if err != nil {
+		return fmt.Errorf("serve %s: %w", o.root, err)
+	}
+	log.Info("root is fit", "location", opened.Facts.Location, "store", opened.Facts.Kind, "root", root.String(), "notes", opened.Facts.Notes)
+	listener, url, err := listen(ctx, o.listen)
+	if err != nil {
+		return err
+	}
+	urls := o.advertise
+	if len(urls) == 0 {
+		urls = []string{url}
+	}
+	return serveOn(ctx, log, opened, o, urls, func(h http.Handler) (*http.Server, <-chan error) {
+		web := newHTTPServer(h)
+		failed := make(chan error, 1)
+		go func() { failed <- web.Serve(listener) }()
+		log.Info("listening", "url", url)
+		return web, failed
+	})
+}
+
+// serveOn runs a server until ctx ends, its listener fails, or it cannot go on itself.
+func serveOn(ctx context.Context, log *slog.Logger, opened storage.Opened, o serveOptions, urls []string,
+	open func(http.Handler) (*http.Server, <-chan error)) error {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	s, err := service.New(opened, &service.Options{
+		URLs: urls, Version: version(), Streams: o.streams, Log: log, Steps: o.steps, Fatal: giveUp,
+	})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	web, failed := open(s.Handler())
+	defer web.Close()
+	if err := s.Start(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, storage.ErrAbandoned) {
+		return fmt.Errorf("serve: the store cannot be relied on any more; start the daemon again when it can: %w", cause)
+	}
+	log.Info("stopping: letting all jobs go")
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), letGoTime)
+	defer cancel()
+	return s.Shutdown(ctx)
+}
