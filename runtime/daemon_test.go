@@ -130,7 +130,7 @@ func runOverRealDaemon(t *testing.T, seed uint64) {
 	d := startDaemon(t, log.With("who", "daemon"))
 	engine := lsm.New(nil)
 	defer engine.Close()
-	c := &clicks{parallelism: 2, records: 30000, users: 200, rate: 20000, target: newTarget()}
+	c := &clicks{parallelism: 2, records: 24000, users: 200, rate: 20000, target: newTarget()}
 	job := c.job()
 	job.Tasks[1].Operators[0].Backend = engine.Open
 	l := runtime.StartLocal(context.Background(), runtime.LocalOptions{
@@ -158,13 +158,13 @@ func runOverRealDaemon(t *testing.T, seed uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	kills := 0
-	for strike := time.Now().Add(400 * time.Millisecond); ; time.Sleep(20 * time.Millisecond) {
+	for strike := time.Now().Add(300 * time.Millisecond); ; time.Sleep(20 * time.Millisecond) {
 		if ctx.Err() != nil {
 			t.Fatal("the job does not come to its end")
 		}
 		if kills < 3 && time.Now().After(strike) {
 			kills++
-			strike = time.Now().Add(time.Duration(300+rng.IntN(300)) * time.Millisecond)
+			strike = time.Now().Add(time.Duration(200+rng.IntN(300)) * time.Millisecond)
 			if rng.IntN(3) == 0 {
 				log.Info("TEST kills the daemon")
 				d.kill()

@@ -286,7 +286,7 @@ func (a *attached) Snapshot(ctx context.Context, s client.Snapshot) error {
 	for _, o := range a.plan.GetOperators() {
 		all += int(o.GetParallelism())
 	}
-	if len(a.pending.handles) == all {
+	if _, held := a.pending.handles[client.Subtask{Operator: "elsewhere"}]; len(a.pending.handles) == all && !held {
 		done := a.pending
 		a.pending = nil
 		a.complete = append(a.complete, done)

@@ -112,7 +112,7 @@ func (l *Local) live(ctx context.Context, slot, life int, kill func()) error {
 	}
 	o := WorkerOptions{
 		JobID: l.JobID, Job: l.Job, Slot: slot, Slots: l.Workers, Coordinator: c, Network: l.Network,
-		Dir: filepath.Join(l.Dir, fmt.Sprintf("worker-%d-%d", slot, life)), Log: l.Log.With("slot", slot, "life", life),
+		Dir: filepath.Join(l.Dir, fmt.Sprintf("worker-%d-%d", slot, life)), Log: l.Log.With("life", life),
 	}
 	if l.Steps != nil {
 		o.Steps = func(name string) {

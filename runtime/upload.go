@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/ckptd/ckptd/client"
@@ -36,8 +37,13 @@ type uploads struct {
 
 	mu      sync.Mutex
 	running map[uint64]*upload
+	// aborted are the newest ids of which that was said: a task may take its part before it hears so.
+	aborted []uint64
 	stopped bool
 }
+
+// rememberedAborts bounds uploads.aborted. What is forgotten is sent in vain, no more.
+const rememberedAborts = 16
 
 type upload struct {
 	cancel  context.CancelFunc
@@ -48,7 +54,7 @@ type upload struct {
 func (u *uploads) add(p part) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.stopped {
+	if u.stopped || slices.Contains(u.aborted, p.checkpoint) {
 		p.release()
 		return
 	}
@@ -66,6 +72,8 @@ func (u *uploads) add(p part) {
 func (u *uploads) abort(checkpoint uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.aborted = append(u.aborted, checkpoint)
+	u.aborted = u.aborted[max(len(u.aborted)-rememberedAborts, 0):]
 	if up := u.running[checkpoint]; up != nil {
 		up.cancel()
 	}

@@ -62,7 +62,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) error {
 	}
 	defer w.session.Close()
 	defer w.stop(errStopped)
-	w.Log.Info("registered", "slot", w.Slot, "slots", w.Slots, "nonce", w.Nonce, "exchange", address)
+	w.Log.Info("registered", "slots", w.Slots, "nonce", w.Nonce, "exchange", address)
 	for {
 		cmd, err := w.session.Next(ctx)
 		if err != nil {
@@ -90,6 +90,7 @@ func (w *worker) prepare() error {
 	if w.Log == nil {
 		w.Log = slog.New(slog.DiscardHandler)
 	}
+	w.Log = w.Log.With("slot", w.Slot)
 	if err := os.RemoveAll(w.Dir); err != nil {
 		return fmt.Errorf("runtime: worker %d: clear %s: %w", w.Slot, w.Dir, err)
 	}

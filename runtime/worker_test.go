@@ -50,8 +50,36 @@ func (c *clicks) transactions() int {
 	return len(c.target.visible)
 }
 
+func TestAborted(t *testing.T) {
+	t.Run("SC-7 while uploading", abortedWhileUploading)
+	t.Run("SC-8 after the acknowledgement", abortedAfterAcknowledgement)
+}
+
+// SC-8: aborted after this worker's acknowledgement: nothing is remembered, and the transaction of the aborted checkpoint becomes
+// visible with the next one.
+func abortedAfterAcknowledgement(t *testing.T) {
+	c := endless()
+	d, _, _ := local(t, c, 1)
+	d.mu.Lock()
+	d.lastID++
+	d.pending = &checkpoint{id: d.lastID, attempt: 1, epoch: 1, handles: map[client.Subtask][]client.Handle{{Operator: "elsewhere"}: nil}}
+	d.sendLocked(client.Trigger{Attempt: 1, Epoch: 1, Checkpoint: d.lastID})
+	d.mu.Unlock()
+	poll(t, "all but one have acknowledged", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.pending == nil || len(d.pending.handles) == 11
+	})
+	d.abort("CHECKPOINT_EXPIRED")
+	id := d.checkpoint()
+	d.await("commits", func() bool { return d.committedEverywhere(id, 2) })
+	if n := c.transactions(); n != 4 || d.attempt != 1 {
+		t.Errorf("%d transactions of two checkpoints and two sinks, attempt %d", n, d.attempt)
+	}
+}
+
 // SC-7: aborted while uploading: the upload is cancelled, nothing is declined, the next checkpoint works.
-func TestAbortedWhileUploading(t *testing.T) {
+func abortedWhileUploading(t *testing.T) {
 	c := endless()
 	job := c.job()
 	d := newDaemon(t, job.Plan())
