@@ -1,0 +1,133 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+func newLsCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ls [ROOT | JOB]",
+		Short: "List the jobs below a root, or the checkpoints of a job",
+		Long: `List the jobs below a root with the checkpoints they retain, or the checkpoints of one job.
+
+It reads the storage and needs no daemon. With --server it asks that daemon instead; then ROOT may be left out, and a job is its
+id alone. A job whose journal cannot be read is listed with the reason; the exit code is then 3.`,
+		Example: `  ckptd ls file:///var/lib/ckptd
+  ckptd ls ./data/clicks
+  ckptd ls --server unix:/run/ckptd.sock
+  ckptd ls ./data --json | jq '.jobs[].jobId'`,
+		Args: wantArgs(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			t, err := openRootOrJob(cmd.Context(), serverOf(cmd), strings.Join(args, ""))
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, t.close()) }()
+			if t.job != "" {
+				return lsJob(cmd, t)
+			}
+			return lsRoot(cmd, t)
+		},
+	}
+	serverFlag(cmd)
+	jsonFlag(cmd, "ListJobsResponse or ListCheckpointsResponse")
+	return cmd
+}
+
+func lsRoot(cmd *cobra.Command, t *target) error {
+	jobs, err := t.view.Jobs(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if wantsJSON(cmd) {
+		err = printJSON(cmd.OutOrStdout(), jobs)
+	} else {
+		err = printJobs(cmd.OutOrStdout(), jobs)
+	}
+	if err != nil {
+		return err
+	}
+	bad := 0
+	for _, j := range jobs.GetJobs() {
+		if j.GetError() != "" {
+			bad++
+		}
+	}
+	if bad > 0 {
+		return &statusError{exitPart, fmt.Errorf("ls: the journals of %d of %d jobs cannot be read", bad, len(jobs.GetJobs()))}
+	}
+	return nil
+}
+
+func printJobs(w io.Writer, jobs *ckptdv1.ListJobsResponse) error {
+	if len(jobs.GetJobs()) == 0 {
+		_, err := fmt.Fprintln(w, "no jobs")
+		return err
+	}
+	for i, j := range jobs.GetJobs() {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintln(w, jobLine(j))
+		if len(j.GetCheckpoints()) == 0 {
+			continue
+		}
+		if err := printCheckpoints(w, j.GetCheckpoints()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// jobLine is a job in one line.
+func jobLine(j *ckptdv1.JobSummary) string {
+	if j.GetError() != "" {
+		return fmt.Sprintf("%s: cannot be read: %s", clean(j.GetJobId()), clean(j.GetError()))
+	}
+	parts := []string{fmt.Sprintf("%s: %s, epoch %d, attempt %d", j.GetJobId(), enumText(j.GetStatus(), "JOB_STATUS_"), j.GetEpoch(), j.GetAttempt())}
+	if urls := j.GetOwnerUrls(); len(urls) > 0 {
+		parts = append(parts, "owner "+clean(strings.Join(urls, " ")))
+	} else {
+		parts = append(parts, "no owner")
+	}
+	if j.GetRetained() == 0 {
+		parts = append(parts, "no checkpoints")
+	} else if len(j.GetCheckpoints()) == 0 {
+		parts = append(parts, fmt.Sprintf("%d checkpoints, the latest is chk-%d of %s", j.GetRetained(), j.GetLatestCheckpointId(), timeText(j.GetLatestCompletedAt())))
+	}
+	if labels := labelsText(j.GetLabels()); labels != "" {
+		parts = append(parts, clean(labels))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func lsJob(cmd *cobra.Command, t *target) error {
+	list, err := t.view.Checkpoints(cmd.Context(), t.job)
+	switch {
+	case err != nil:
+		return err
+	case wantsJSON(cmd):
+		return printJSON(cmd.OutOrStdout(), list)
+	case len(list.GetCheckpoints()) == 0:
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), "no checkpoints")
+		return err
+	}
+	return printCheckpoints(cmd.OutOrStdout(), list.GetCheckpoints())
+}
+
+func printCheckpoints(w io.Writer, all []*ckptdv1.CheckpointSummary) error {
+	t := newTable(w)
+	t.row("  CHECKPOINT", "COMPLETED", "TOOK", "STATE", "NEW", "REUSED")
+	for _, c := range all {
+		t.row("  "+c.GetPath(), timeText(c.GetCompletedAt()), durationText(c.GetDuration()),
+			bytesText(c.GetStateBytes()), bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes()))
+	}
+	return t.flush()
+}

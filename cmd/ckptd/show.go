@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+func newShowCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show CHECKPOINT",
+		Short: "Describe a checkpoint",
+		Long: `Describe a checkpoint: when it was taken, by which attempt, how large the state of each operator is, how much of it was new.
+
+It reads the _metadata whole, checks every checksum in it, and compares it with the journal where there is one. It needs no daemon;
+with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
+		Example: `  ckptd show file:///var/lib/ckptd/clicks/chk-42
+  ckptd show ./backup/chk-42/_metadata
+  ckptd show clicks/chk-42 --server http://127.0.0.1:7420 --json`,
+		Args: wantArgs(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			t, err := openCheckpoint(cmd.Context(), serverOf(cmd), args[0])
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, t.close()) }()
+			show, err := t.view.Show(cmd.Context(), t.job, t.id)
+			if err != nil {
+				return err
+			}
+			if wantsJSON(cmd) {
+				return printJSON(cmd.OutOrStdout(), show)
+			}
+			return printShow(cmd.OutOrStdout(), show)
+		},
+	}
+	serverFlag(cmd)
+	jsonFlag(cmd, "ShowCheckpointResponse")
+	return cmd
+}
+
+func printShow(w io.Writer, s *ckptdv1.ShowCheckpointResponse) error {
+	c := s.GetSummary()
+	facts := newTable(w)
+	facts.row("checkpoint", c.GetPath())
+	if s.GetState() != "" {
+		facts.row("journal", s.GetState())
+	}
+	facts.row("completed", fmt.Sprintf("%s, after %s", timeText(c.GetCompletedAt()), durationText(c.GetDuration())))
+	facts.row("taken by", fmt.Sprintf("attempt %d, in epoch %d", s.GetAttempt(), s.GetEpoch()))
+	if labels := labelsText(s.GetLabels()); labels != "" {
+		facts.row("labels", labels)
+	}
+	facts.row("state", fmt.Sprintf("%s: %s new, %s reused", bytesText(c.GetStateBytes()), bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes())))
+	facts.row("files", len(s.GetFiles()))
+	facts.row("_metadata", fmt.Sprintf("%s, format %d, CRC32C %08x", bytesText(s.GetMetadataBytes()), s.GetFormatVersion(), s.GetMetadataCrc32C()))
+	if err := facts.flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	ops := newTable(w)
+	ops.row("OPERATOR", "NAME", "PARALLELISM", "STATE", "INLINE", "FILE REFERENCES")
+	for _, o := range s.GetOperators() {
+		op := o.GetOperator()
+		ops.row(op.GetId(), orDash(op.GetUid()), fmt.Sprintf("%d of %d", op.GetParallelism(), op.GetMaxParallelism()),
+			bytesText(o.GetStateBytes()), bytesText(o.GetInlineBytes()), o.GetFileReferences())
+	}
+	return ops.flush()
+}

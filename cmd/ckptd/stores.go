@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/file"
+)
+
+// openStore opens the store of a root: the only place that names drivers. The caller closes it. With readOnly nothing is ever created or
+// changed. It does not look for the root marker.
+func openStore(ctx context.Context, root string, readOnly bool) (storage.Opened, error) {
+	scheme, path, err := splitURL(root)
+	if err != nil {
+		return storage.Opened{}, err
+	}
+	switch scheme {
+	case "file":
+		return file.Open(ctx, path, &file.Options{ReadOnly: readOnly})
+	default:
+		return storage.Opened{}, usagef("root %q: no driver for %s:// in this ckptd; a right one is file:///var/lib/ckptd", root, scheme)
+	}
+}
+
+// normalRoot is the one spelling of a root, job or checkpoint: a URL, without a slash at the end. A bare path is made absolute.
+func normalRoot(root string) (string, error) {
+	scheme, path, err := splitURL(root)
+	if err != nil {
+		return "", err
+	}
+	if scheme != "file" {
+		return strings.TrimRight(root, "/"), nil
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("root %q: %w", root, err)
+	}
+	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}).String(), nil
+}
+
+// splitURL takes a URL or a bare path apart. For file the path is that of the file system.
+func splitURL(root string) (scheme, path string, err error) {
+	if root == "" {
+		return "", "", usagef("root: empty; a right one is file:///var/lib/ckptd")
+	}
+	if !strings.Contains(root, "://") {
+		if name, _, ok := strings.Cut(root, ":"); ok && name == "file" {
+			return "", "", usagef("root %q: want three slashes: file:///var/lib/ckptd", root)
+		}
+		return "file", root, nil
+	}
+	u, err := url.Parse(root)
+	if err != nil {
+		return "", "", usagef("root %q is not a URL; a right one is file:///var/lib/ckptd", root)
+	}
+	if u.Scheme != "file" {
+		return u.Scheme, u.Path, nil
+	}
+	if u.Host != "" && u.Host != "localhost" {
+		return "", "", usagef("root %q: want three slashes: file:///%s", root, u.Host+u.Path)
+	}
+	if u.Path == "" || u.RawQuery != "" || u.Fragment != "" {
+		return "", "", usagef("root %q: want a path and nothing else: file:///var/lib/ckptd", root)
+	}
+	return "file", u.Path, nil
+}

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// view is where a command looks: a bare root, or a daemon.
+type view interface {
+	Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error)
+	Checkpoints(ctx context.Context, job string) (*ckptdv1.ListCheckpointsResponse, error)
+	Show(ctx context.Context, job string, id uint64) (*ckptdv1.ShowCheckpointResponse, error)
+	Files(ctx context.Context, job string, id uint64) (*ckptdv1.ShowCheckpointResponse, error)
+	Journal(ctx context.Context, job string) (*ckptdv1.ShowJournalResponse, error)
+}
+
+// target is what an argument names: a view and what to look at in it.
+type target struct {
+	view  view
+	close func() error
+	job   string
+	// id of a checkpoint.
+	id uint64
+}
+
+// serverFlag adds --server, and serverOf reads it.
+func serverFlag(cmd *cobra.Command) {
+	cmd.Flags().String("server", os.Getenv("CKPTD_SERVER"), "ask this `daemon`: http://host:port or unix:/path; CKPTD_SERVER by default")
+}
+
+func serverOf(cmd *cobra.Command) string {
+	s, _ := cmd.Flags().GetString("server")
+	return s
+}
+
+// isID tells a job's id, or <id>/chk-<number>, from a path: with a daemon to ask, what has no scheme and does not begin with "/" or "."
+// is an id.
+func isID(server, arg string) bool {
+	return server != "" && !strings.Contains(arg, "://") && !strings.HasPrefix(arg, "/") && !strings.HasPrefix(arg, ".")
+}
+
+// openRootOrJob resolves the argument of ls: a root, a job, or nothing (all jobs of the daemon).
+func openRootOrJob(ctx context.Context, server, arg string) (*target, error) {
+	switch {
+	case arg == "" && server == "":
+		return nil, usagef("ls: want a ROOT or a JOB, or --server")
+	case arg == "":
+		return openServer(server)
+	case isID(server, arg):
+		return openJob(ctx, server, arg)
+	}
+	at, err := normalRoot(arg)
+	if err != nil {
+		return nil, err
+	}
+	t, rootErr := openBareRoot(ctx, at)
+	if rootErr == nil {
+		return t, nil
+	}
+	parent, job := cutLast(at)
+	if !absent(rootErr) || layout.ValidateJobID(job) != nil {
+		return nil, rootErr
+	}
+	if t, err = openBareRoot(ctx, parent); err != nil {
+		return nil, rootErr
+	}
+	t.job = job
+	return t, nil
+}
+
+// openJob resolves a JOB.
+func openJob(ctx context.Context, server, arg string) (*target, error) {
+	if isID(server, arg) {
+		if err := layout.ValidateJobID(arg); err != nil {
+			return nil, usagef("%w", err)
+		}
+		t, err := openServer(server)
+		if err == nil {
+			t.job = arg
+		}
+		return t, err
+	}
+	at, err := normalRoot(arg)
+	if err != nil {
+		return nil, err
+	}
+	root, job := cutLast(at)
+	if err := layout.ValidateJobID(job); err != nil {
+		return nil, usagef("job %q: want <root>/<job id>, such as file:///var/lib/ckptd/clicks, or <job id> with --server: %w", arg, err)
+	}
+	t, err := openBareRoot(ctx, root)
+	if err == nil {
+		t.job = job
+	}
+	return t, err
+}
+
+// openCheckpoint resolves a CHECKPOINT.
+func openCheckpoint(ctx context.Context, server, arg string) (*target, error) {
+	if isID(server, arg) {
+		job, dir, _ := strings.Cut(arg, "/")
+		id, err := layout.ParseCheckpointDir(dir)
+		if err != nil {
+			return nil, usagef("checkpoint %q: want <job id>/chk-<number>, such as clicks/chk-42: %w", arg, err)
+		}
+		t, err := openJob(ctx, server, job)
+		if err == nil {
+			t.id = id
+		}
+		return t, err
+	}
+	at, err := normalRoot(arg)
+	if err != nil {
+		return nil, err
+	}
+	if folder, last := cutLast(at); last == layout.MetadataName {
+		at = folder
+	}
+	inJob, folder := cutLast(at)
+	root, job := cutLast(inJob)
+	id, err := layout.ParseCheckpointDir(folder)
+	if err == nil && layout.ValidateJobID(job) == nil {
+		t, err := openBareRoot(ctx, root)
+		if err == nil {
+			t.job, t.id = job, id
+			return t, nil
+		}
+		if !absent(err) {
+			return nil, err
+		}
+	}
+	return openLoose(ctx, arg, inJob, folder)
+}
+
+// absent: it is not a root, rather than one that cannot be read.
+func absent(err error) bool {
+	return errors.Is(err, layout.ErrNotRoot) || errors.Is(err, fs.ErrNotExist)
+}
+
+// cutLast cuts the last element off a normal URL.
+func cutLast(at string) (parent, last string) {
+	i := strings.LastIndexByte(at, '/')
+	parent, last = at[:i], at[i+1:]
+	if strings.HasSuffix(parent, "://") || strings.HasSuffix(parent, ":/") || parent == "file:" {
+		parent += "/"
+	}
+	return parent, last
+}
+
+// openBareRoot opens a root to look at it.
+func openBareRoot(ctx context.Context, root string) (*target, error) {
+	opened, err := openStore(ctx, root, true)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := layout.ReadRoot(ctx, opened.Store); err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	return &target{view: catalog.New(opened.Store), close: opened.Close}, nil
+}
+
+// openLoose opens a checkpoint's folder that does not lie in a root.
+func openLoose(ctx context.Context, arg, parent, folder string) (*target, error) {
+	if folder == "" {
+		return nil, usagef("checkpoint %q: want <job>/chk-<number>, or the path or URL of a _metadata or its folder", arg)
+	}
+	folder, err := url.PathUnescape(folder)
+	if err != nil {
+		return nil, usagef("checkpoint %q: %w", arg, err)
+	}
+	opened, err := openStore(ctx, parent, true)
+	if err != nil {
+		return nil, err
+	}
+	return &target{view: &loose{store: opened.Store, arg: arg, folder: folder}, close: opened.Close}, nil
+}
+
+// loose is the view of one checkpoint's folder, wherever it lies. It knows no jobs.
+type loose struct {
+	store storage.Store
+	// arg is what the user wrote, folder the last element of it.
+	arg, folder string
+}
+
+func (l *loose) Jobs(context.Context) (*ckptdv1.ListJobsResponse, error) {
+	return nil, layout.ErrNotRoot
+}
+
+func (l *loose) Checkpoints(context.Context, string) (*ckptdv1.ListCheckpointsResponse, error) {
+	return nil, layout.ErrNotRoot
+}
+
+func (l *loose) Journal(context.Context, string) (*ckptdv1.ShowJournalResponse, error) {
+	return nil, layout.ErrNotRoot
+}
+
+func (l *loose) Show(ctx context.Context, _ string, _ uint64) (*ckptdv1.ShowCheckpointResponse, error) {
+	show, err := catalog.ReadMetadata(ctx, l.store, l.folder+"/"+layout.MetadataName)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint %s: %w", l.arg, err)
+	}
+	return show, nil
+}
+
+// Files looks for exclusive files beside the _metadata, whatever the folder is called, and for shared ones in shared/ beside the folder.
+func (l *loose) Files(ctx context.Context, job string, id uint64) (*ckptdv1.ShowCheckpointResponse, error) {
+	show, err := l.Show(ctx, job, id)
+	if err != nil {
+		return nil, err
+	}
+	own := layout.CheckpointDir(show.GetSummary().GetCheckpointId()) + "/"
+	return show, catalog.CheckFiles(ctx, l.store, show, func(key string) string {
+		if name, ok := strings.CutPrefix(key, own); ok {
+			return l.folder + "/" + name
+		}
+		return key
+	})
+}
