@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/runtime/clicks"
+	"github.com/ckptd/ckptd/runtime/filesink"
+)
+
+// topUsers is how many users the ranking has.
+const topUsers = 5
+
+// verdict compares the sink's lines with the recount, and prints it.
+func (d *demo) verdict() (exact bool, err error) {
+	v, err := clicks.Check(d.want, func(f func(user, count []byte) error) error {
+		return filesink.ReadLines(d.params.Output, d.params.OutputName, f)
+	})
+	if err != nil {
+		return false, err
+	}
+	n := d.say
+	n.line("")
+	n.line("%s", v)
+	for _, p := range v.Problems {
+		n.line("  %s", p)
+	}
+	n.line("  %s of %s clicks were by users logged in%s", grouped(d.want.Total()), grouped(d.total), unparsable(d.unparsable))
+	n.line("  %d of %d kills; %d attempts, %d epochs", d.struck, len(d.kills), d.watch.attempt, d.watch.epoch)
+	if d.struck < len(d.kills) {
+		n.line("  the input ended before the other kills could count: give them more time with a smaller --rate, or a shorter --interval")
+	}
+	if d.o.output != "" {
+		n.line("  counts: %s", filepath.Join(d.params.Output, d.params.OutputName+"-*.csv"))
+	}
+	n.line("")
+	n.line("most clicks")
+	t := newTable(n.out)
+	for _, u := range d.want.Top(topUsers) {
+		t.row("", grouped(u.Count), u.User)
+	}
+	return v.Exact(), t.flush()
+}
+
+// checkpoints prints what is kept, and how to look at it.
+func (d *demo) checkpoints(ctx context.Context) {
+	kept := d.retained
+	if !d.canceled {
+		kept = d.kept(ctx)
+	}
+	n := d.say
+	n.line("")
+	if len(kept) == 0 {
+		n.line("no checkpoint is kept, as the configuration says")
+	} else {
+		n.line("checkpoints kept")
+		t := newTable(n.out)
+		for _, c := range kept {
+			t.row("", d.root+"/"+c.GetPath(), bytesText(c.GetStateBytes()), bytesText(c.GetNewBytes())+" new", timeText(c.GetCompletedAt()))
+		}
+		_ = t.flush() // as the other lines: a terminal that is gone is no failure of the job
+	}
+	n.line("")
+	n.line("look at them")
+	n.line("  %s ls %s/%s", program(), d.root, d.id)
+	if len(kept) > 0 {
+		last := d.root + "/" + kept[len(kept)-1].GetPath()
+		n.line("  %s show %s", program(), last)
+		n.line("  %s files %s", program(), last)
+	}
+	n.line("  %s journal show %s/%s", program(), d.root, d.id)
+	if d.root == "file://"+demoRoot() {
+		n.line("  %s demo --clean       removes all of them", program())
+	}
+}
+
+// kept is what the journal retains, read from the bare root.
+func (d *demo) kept(ctx context.Context) []*ckptdv1.CheckpointSummary {
+	opened, err := openStore(ctx, d.root, true)
+	if err != nil {
+		return nil
+	}
+	defer opened.Close()
+	list, err := catalog.New(opened.Store).Checkpoints(ctx, d.id)
+	if err != nil {
+		return nil
+	}
+	return list.GetCheckpoints()
+}
+
+// end stops all processes, and removes what is not to be kept. It gives the run's error its last form.
+func (d *demo) end(ctx context.Context, err error) error {
+	if d.launch != nil {
+		d.hangUp()
+		d.launch.Stop(context.WithoutCancel(ctx))
+	}
+	interrupted := ctx.Err() != nil && !d.o.keep || ctx.Err() != nil && d.final == 0
+	if interrupted {
+		err = &statusError{code: exitInterrupted, err: d.interrupted(context.WithoutCancel(ctx))}
+	} else if err != nil && d.final == 0 && d.launch != nil {
+		return fmt.Errorf("%w\nlogs: %s", err, filepath.Join(d.tmp, "logs"))
+	}
+	if d.tmp == "" {
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(d.tmp))
+}
+
+// interrupted says what is left after Ctrl-C.
+func (d *demo) interrupted(ctx context.Context) error {
+	if len(d.kept(ctx)) == 0 {
+		return errors.New("demo: interrupted; no process is left, no checkpoint was complete")
+	}
+	d.checkpoints(ctx)
+	return fmt.Errorf("demo: interrupted; no process is left; the checkpoints of job %s are kept", d.id)
+}
+
+// cleanDemo removes the default root.
+func cleanDemo(ctx context.Context, out io.Writer) error {
+	dir := demoRoot()
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		_, err := fmt.Fprintf(out, "nothing to remove: there is no %s\n", dir)
+		return err
+	}
+	opened, err := openStore(ctx, dir, true)
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	if _, err := layout.ReadRoot(ctx, opened.Store); err != nil {
+		return &statusError{code: exitDamage, err: fmt.Errorf("demo: %s is not removed: %w", dir, err)}
+	}
+	jobs, err := catalog.New(opened.Store).Jobs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs.GetJobs() {
+		if url := answers(ctx, j); url != "" {
+			return &statusError{code: exitDamage, err: fmt.Errorf(
+				"demo: %s is not removed: the daemon at %s is at work on job %s; end that demo first", dir, url, j.GetJobId())}
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	_, err = fmt.Fprintf(out, "removed %s with %d jobs\n", dir, len(jobs.GetJobs()))
+	return err
+}
+
+// answers gives the URL at which the owner of a job answers; empty: none does.
+func answers(ctx context.Context, j *ckptdv1.JobSummary) string {
+	for _, url := range j.GetOwnerUrls() {
+		people, hangUp, err := dialServer(url)
+		if err != nil {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		_, err = people.GetStatus(ctx, &ckptdv1.GetStatusRequest{})
+		cancel()
+		hangUp()
+		if err == nil {
+			return url
+		}
+	}
+	return ""
+}

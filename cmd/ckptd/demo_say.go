@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// narrator prints what happens, one line each, with the seconds since the processes were started. It needs no colours and no
+// moving cursor: what it prints looks the same in a log.
+type narrator struct {
+	out   io.Writer
+	began time.Time
+	last  time.Time
+}
+
+func newNarrator(out io.Writer) *narrator {
+	now := time.Now()
+	return &narrator{out: out, began: now, last: now}
+}
+
+// event prints a line with the time.
+func (n *narrator) event(format string, args ...any) {
+	n.last = time.Now()
+	fmt.Fprintf(n.out, "%6.1fs  %s\n", n.last.Sub(n.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// more prints a line that belongs to the event before it.
+func (n *narrator) more(format string, args ...any) {
+	fmt.Fprintf(n.out, "         %s\n", fmt.Sprintf(format, args...))
+}
+
+// line prints a line of its own.
+func (n *narrator) line(format string, args ...any) { fmt.Fprintf(n.out, format+"\n", args...) }
+
+// silent is how long nothing was printed.
+func (n *narrator) silent() time.Duration { return time.Since(n.last) }
+
+// introduce says what will happen.
+func (d *demo) introduce() {
+	n := d.say
+	n.line("job     source -> filter -> map -> keyBy + sum -> sink, each %d times, over %d workers", d.o.parallelism, demoWorkers)
+	if d.params.Input == "" {
+		n.line("input   %s generated clicks of at most %s users (--seed %d)", grouped(d.total), grouped(d.params.Users), d.params.Seed)
+	} else {
+		n.line("input   %s: %s clicks%s", d.o.input, grouped(d.total), unparsable(d.unparsable))
+	}
+	n.line("rate    %s a second: about %.0f s", grouped(uint64(d.rate())), float64(d.total)/d.rate())
+	n.line("state   %s/%s", d.root, d.id)
+	n.line("logs    %s", filepath.Join(d.tmp, "logs"))
+	n.line("watch   %s status %s --server %s", program(), d.id, d.url)
+	n.line("")
+	n.began = time.Now()
+}
+
+// rate is records a second of all sources together.
+func (d *demo) rate() float64 { return d.params.Rate * float64(d.o.parallelism) }
+
+func unparsable(n uint64) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return ", and 1 line that is none: counted and skipped"
+	}
+	return fmt.Sprintf(", and %s lines that are none: counted and skipped", grouped(n))
+}
+
+// program is how a person calls this program again.
+func program() string {
+	self, err := os.Executable()
+	switch {
+	case err != nil:
+		return "ckptd"
+	case strings.Contains(self, "go-build"): // it is gone when `go run` has ended
+		return "go run ./cmd/ckptd"
+	case strings.ContainsRune(os.Args[0], filepath.Separator):
+		return os.Args[0]
+	}
+	return "ckptd"
+}
+
+// grouped prints 1234567 as 1,234,567.
+func grouped(n uint64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/runtime"
+	"github.com/ckptd/ckptd/runtime/clickjob"
+	"github.com/ckptd/ckptd/runtime/exchange"
+	"github.com/ckptd/ckptd/runtime/launcher"
+	"github.com/ckptd/ckptd/runtime/lsm"
+	"github.com/ckptd/ckptd/service/config"
+)
+
+// workerOptions are the flags of worker.
+type workerOptions struct {
+	jobID, job, params string
+	slot, of           int
+	servers            []string
+	config             string
+	dir, exchange      string
+	logLevel           slog.Level
+	steps              func(string) // of tests; nil in production
+}
+
+func newWorkerCmd(steps func(string)) *cobra.Command {
+	o := workerOptions{steps: steps}
+	cmd := &cobra.Command{
+		Use:   "worker --job-id ID --server URL --params JSON",
+		Short: "Run one slot of a job of the bundled runtime",
+		Long: `Run one slot of a job of the bundled runtime: the subtasks whose index modulo --of is --slot. All slots of a job are started with
+the same job id, parameters and configuration, by a launcher that starts them again when they fail. A worker ends with exit code
+0 when the job has ended, or when another process has taken its slot.`,
+		Example: `  ckptd worker --job-id clicks-1 --slot 0 --of 2 --server unix:/run/ckptd.sock \
+    --params '{"records":100000,"users":1000,"parallelism":2,"output":"/tmp/clicks","output_name":"clicks-1"}'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return work(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.jobID, "job-id", "", "the job (required)")
+	f.StringVar(&o.job, "job", clickjob.Name, "the graph; there is "+clickjob.Name)
+	f.StringVar(&o.params, "params", "", "the graph's parameters, as JSON (required)")
+	f.IntVar(&o.slot, "slot", 0, "which slot, from 0")
+	f.IntVar(&o.of, "of", 1, "how many slots there are")
+	f.StringArrayVar(&o.servers, "server", nil, "URL of a daemon, http://HOST:PORT or unix:PATH (repeatable; required)")
+	f.StringVar(&o.config, "config", "", "file with Flink's keys, for a job that does not exist yet")
+	f.StringVar(&o.dir, "dir", "", "folder for local state, which is lost with the worker (default: a temporary one)")
+	f.StringVar(&o.exchange, "exchange", "127.0.0.1", "host name under which other workers reach this one, or unix:DIR for sockets in a folder")
+	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	for _, name := range []string{"job-id", "params", "server"} {
+		cobra.CheckErr(cmd.MarkFlagRequired(name))
+	}
+	return cmd
+}
+
+// work runs the worker until its job has ended, ctx ends, or the process that launched it does.
+func work(ctx context.Context, o workerOptions) (err error) {
+	ctx = launcher.WithParent(ctx)
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel})).With("job", o.jobID)
+	params, err := o.parameters()
+	if err != nil {
+		return err
+	}
+	cfg, err := readConfig(o.config)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(o.dir, fmt.Sprintf("slot-%d-", o.slot))
+	if err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	tree := lsm.New(nil)
+	defer tree.Close()
+	job := clickjob.New(params, tree.Open)
+	c, err := client.New(o.servers, client.WithPatience(0))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	attached, err := c.AttachJob(ctx, client.JobSpec{ID: o.jobID, Plan: job.Plan(), Config: cfg.Job})
+	switch {
+	case errors.Is(err, client.ErrJobTerminal):
+		log.Info("the job has ended")
+		return nil
+	case err != nil:
+		return stopped(ctx, err)
+	}
+	err = runtime.RunWorker(ctx, runtime.WorkerOptions{
+		JobID: o.jobID, Job: job, Slot: o.slot, Slots: o.of, Coordinator: runtime.Over(attached), Network: o.network(),
+		Dir: dir, Steps: o.steps, Log: log,
+	})
+	if errors.Is(err, client.ErrReplaced) {
+		log.Info("another process has taken the slot")
+		return nil
+	}
+	return stopped(ctx, err)
+}
+
+// stopped is no error if somebody asked for the end.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (o workerOptions) parameters() (p clickjob.Params, err error) {
+	if o.job != clickjob.Name {
+		return p, usagef("worker: there is no job %q, only %q", o.job, clickjob.Name)
+	}
+	d := json.NewDecoder(bytes.NewReader([]byte(o.params)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		return p, usagef("worker: --params: %w", err)
+	}
+	if err := p.Validate(); err != nil {
+		return p, usagef("worker: --params: %w", err)
+	}
+	return p, nil
+}
+
+func (o workerOptions) network() exchange.Network {
+	if dir, ok := strings.CutPrefix(o.exchange, "unix:"); ok {
+		return exchange.Unix{Dir: dir}
+	}
+	return exchange.TCP{Host: o.exchange}
+}
+
+// readConfig reads a file with Flink's keys; no file says nothing.
+func readConfig(path string) (*config.File, error) {
+	if path == "" {
+		return config.Parse(nil)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := config.Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
