@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/slots"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -104,7 +105,7 @@ func ownerInJournal(ctx context.Context, arg string) (urls []string, id string, 
 	case how == journal.ReadEmpty:
 		return nil, "", fmt.Errorf("there is no job %s under %s; `ckptd ls %s` lists what there is", id, root, root)
 	case how != journal.ReadDone:
-		return nil, "", fmt.Errorf("the journal of %s cannot be read; `ckptd journal show %s` says why: %w", id, arg, errWrong)
+		return nil, "", fmt.Errorf("the journal of %s cannot be read; `ckptd journal show %s` says why: %w", id, arg, catalog.ErrDamaged)
 	case head.Owner.IsZero():
 		return nil, "", fmt.Errorf("no daemon owns job %s (epoch %d); `ckptd ls %s` shows what is kept of it", id, head.Epoch, at)
 	}
