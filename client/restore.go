@@ -180,7 +180,8 @@ func (e errSink) Unwrap() error { return e.error }
 
 // stream is one GetState, from where the verifier is to the end of its span.
 func (j *Job) stream(ctx context.Context, e *endpoint, f *File, v *verifier, write func(p []byte, off uint64) error) error {
-	ctx, cancel := context.WithCancel(ctx)
+	in := data.In{Direction: data.Get, Write: func(p []byte) error { return deliver(v, p, write) }}
+	ctx, cancel := context.WithCancel(data.WithSink(ctx, &in))
 	defer cancel()
 	stream, err := e.state.GetState(ctx, &ckptdv1.GetStateRequest{
 		JobId: j.spec.ID, File: &File{Key: f.GetKey(), Length: f.GetLength()}, Offset: v.at, Length: v.span.end - v.at,
@@ -193,7 +194,6 @@ func (j *Job) stream(ctx context.Context, e *endpoint, f *File, v *verifier, wri
 	if err != nil {
 		return err
 	}
-	in := data.In{Direction: data.Get, Write: func(p []byte) error { return deliver(v, p, write) }}
 	for {
 		err := conn.Receive(&in)
 		switch {

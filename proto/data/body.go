@@ -199,7 +199,8 @@ func WithBody(ctx context.Context, b *Body) context.Context {
 	return context.WithValue(ctx, bodyKey{}, b)
 }
 
-// Doer is a connect.HTTPClient for data streams: it puts the Body of WithBody in the place of Connect's pipe.
+// Doer is a connect.HTTPClient for data streams: it puts the Body of WithBody in the place of Connect's pipe, and serves the
+// sink of WithSink.
 type Doer struct{ Client *http.Client }
 
 // Do sends the request.
@@ -209,5 +210,9 @@ func (d Doer) Do(r *http.Request) (*http.Response, error) {
 		r.Body = b
 		r.ContentLength = -1
 	}
-	return d.Client.Do(r)
+	res, err := d.Client.Do(r)
+	if in, ok := r.Context().Value(sinkKey{}).(*In); ok && err == nil {
+		takeChunks(res, in)
+	}
+	return res, err
 }

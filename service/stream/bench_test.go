@@ -88,7 +88,7 @@ func BenchmarkGet(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer opened.Close()
-	service := newService(b, sfStore{opened.Store, dir}, authorizer{}, nil)
+	service := newService(b, opened.Store, authorizer{}, nil)
 	handles := map[string]*ckptdv1.FileHandle{}
 	sources := benchSources(b)
 	variants := map[string]func(src string) error{}
@@ -293,8 +293,10 @@ func (s server) benchPut(ctx context.Context, src string, chunk int) (*ckptdv1.F
 }
 
 func (s server) benchGet(ctx context.Context, f *ckptdv1.FileHandle) error {
-	c := ckptdv1connect.NewStateServiceClient(s.http, s.base, data.ClientOptions())
-	st, err := c.GetState(ctx, &ckptdv1.GetStateRequest{JobId: "job", File: f})
+	var sums data.Sums
+	in := data.In{Direction: data.Get, Write: func(p []byte) error { _, err := sums.Write(p); return err }}
+	c := ckptdv1connect.NewStateServiceClient(data.Doer{Client: s.http}, s.base, data.ClientOptions())
+	st, err := c.GetState(data.WithSink(ctx, &in), &ckptdv1.GetStateRequest{JobId: "job", File: f})
 	if err != nil {
 		return err
 	}
@@ -303,8 +305,6 @@ func (s server) benchGet(ctx context.Context, f *ckptdv1.FileHandle) error {
 	if err != nil {
 		return err
 	}
-	var sums data.Sums
-	in := data.In{Direction: data.Get, Write: func(p []byte) error { _, err := sums.Write(p); return err }}
 	for err == nil {
 		err = conn.Receive(&in)
 	}
