@@ -56,6 +56,24 @@ func TestRefusesWithoutHardLinks(t *testing.T) {
 	}
 }
 
+// Two processes may probe one root at once, and each remove the other's folder of temporaries.
+func TestProbeBesideAnother(t *testing.T) {
+	sys := realSystem()
+	mkdir, made := sys.mkdir, 0
+	sys.mkdir = func(path string) error {
+		err := mkdir(path)
+		if made++; made == 1 {
+			err = errors.Join(err, os.Remove(path))
+		}
+		return err
+	}
+	root := t.TempDir()
+	publish(t, openAt(t, root, sys).Store, "a")
+	if left := everything(t, root); made < 2 || len(left) != 2 {
+		t.Errorf("%d folders made, left: %v", made, left)
+	}
+}
+
 func TestRefusesWithoutSyncOfFolders(t *testing.T) {
 	sys := realSystem()
 	sys.syncDir = func(*os.File) error { return unix.EINVAL }
