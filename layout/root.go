@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,32 +106,43 @@ func ReadRoot(ctx context.Context, s storage.Store) (Root, error) {
 
 // checkEmpty refuses content without a marker. If somebody made the root meanwhile, it answers that one, and false.
 func checkEmpty(ctx context.Context, s storage.Store) (Root, bool, error) {
-	const enough = 3
-	var found []string
-	for info, err := range s.List(ctx, "") {
-		if err != nil {
-			return Root{}, false, err
-		}
-		if strings.HasPrefix(info.Key, ProbePrefix) || strings.HasPrefix(info.Key, TempPrefix) {
-			continue
-		}
-		if found = append(found, info.Key); len(found) > enough {
-			break
-		}
-	}
-	if len(found) == 0 {
-		return Root{}, true, nil
+	found, err := lookAround(ctx, s)
+	if err != nil || len(found) == 0 {
+		return Root{}, err == nil, err
 	}
 	r, err := readMarker(ctx, s)
 	if !errors.Is(err, storage.ErrNotFound) {
 		return r, false, err
 	}
-	slices.Sort(found)
-	more := ""
-	if len(found) > enough {
-		found, more = found[:enough], ", …"
+	return Root{}, false, fmt.Errorf("%w: there is no %s, but other things: %s", ErrNotRoot, RootMarkerKey, strings.Join(found, ", "))
+}
+
+// lookAround names some of what lies at the top of a root, in order; what does not count as content is left out.
+func lookAround(ctx context.Context, s storage.Store) (found []string, err error) {
+	const names, objects = 5, 1000
+	seen := map[string]bool{}
+	looked := 0
+	for info, err := range s.List(ctx, "") {
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(info.Key, ProbePrefix) || strings.HasPrefix(info.Key, TempPrefix) {
+			continue
+		}
+		name, _, folder := strings.Cut(info.Key, "/")
+		if folder {
+			name += "/"
+		}
+		seen[name] = true
+		if looked++; len(seen) > names || looked >= objects {
+			break
+		}
 	}
-	return Root{}, false, fmt.Errorf("%w: no %s, but the prefix is not empty: found %s%s", ErrNotRoot, RootMarkerKey, strings.Join(found, ", "), more)
+	found = slices.Sorted(maps.Keys(seen))
+	if len(found) > names {
+		found = append(found[:names], "…")
+	}
+	return found, nil
 }
 
 // writeMarker publishes a marker, or learns that another process was faster.

@@ -86,17 +86,23 @@ func TestOpenRootMakesOneAndFindsItAgain(t *testing.T) {
 
 func TestOpenRootRefusesContentWithoutMarker(t *testing.T) {
 	s := mem.New()
-	for _, key := range []string{"photos/1.jpg", "photos/2.jpg", "photos/3.jpg", "photos/4.jpg", "_probe/x/00"} {
+	for _, key := range []string{"photos/1.jpg", "photos/2.jpg", "b", "c", "_probe/x/00"} {
 		publish(t, s, key, "x")
 	}
 	for name, open := range map[string]func(context.Context, storage.Store) (layout.Root, error){"OpenRoot": layout.OpenRoot, "ReadRoot": layout.ReadRoot} {
 		_, err := open(t.Context(), s)
-		if !errors.Is(err, layout.ErrNotRoot) || !strings.Contains(err.Error(), "photos/") || !strings.Contains(err.Error(), "…") {
+		if !errors.Is(err, layout.ErrNotRoot) || !strings.HasSuffix(err.Error(), ": b, c, photos/") {
 			t.Errorf("%s: %v, want ErrNotRoot with what was found", name, err)
 		}
 	}
 	if got := keys(t, s); len(got) != 5 {
 		t.Errorf("changed to %v", got)
+	}
+	for i := range 10 {
+		publish(t, s, fmt.Sprint("more", i), "x")
+	}
+	if _, err := layout.ReadRoot(t.Context(), s); !errors.Is(err, layout.ErrNotRoot) || !strings.HasSuffix(err.Error(), ", …") {
+		t.Errorf("with more: %v", err)
 	}
 }
 

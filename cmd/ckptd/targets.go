@@ -166,7 +166,7 @@ func openBareRoot(ctx context.Context, root string) (*target, error) {
 		return nil, err
 	}
 	if _, err := layout.ReadRoot(ctx, opened.Store); err != nil {
-		return nil, errors.Join(err, opened.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", root, err), opened.Close())
 	}
 	return &target{view: catalog.New(opened.Store), close: opened.Close}, nil
 }

@@ -1,0 +1,49 @@
+// Command ckptd keeps the checkpoints of streaming jobs: the daemon, and the commands that look at what it keeps.
+//
+// It owns the wiring (which driver serves which URL, in stores.go; which verb is which command, in root.go), the words for people and
+// the exit codes. It must not know how anything about checkpoints is decided: that is for the packages it wires.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the whole program; it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return runSteps(ctx, args, stdout, stderr, nil)
+}
+
+// runSteps is run with a function that daemons and workers call at each named step: tests kill the process in it.
+func runSteps(ctx context.Context, args []string, stdout, stderr io.Writer, steps func(step string)) int {
+	root := newRootCmd(steps)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	begun := false
+	noteBegin(root, &begun)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintf(stderr, "ckptd: %v\n", err)
+	code := exitCode(ctx, err)
+	if !begun {
+		code = exitUsage // an unknown verb or flag, a missing argument
+	}
+	if code == exitUsage {
+		fmt.Fprintf(stderr, "Usage: %s\nSee `%s --help`.\n", cmd.UseLine(), cmd.CommandPath())
+	}
+	return code
+}
