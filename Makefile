@@ -5,17 +5,36 @@ GO ?= go
 BIN := $(CURDIR)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test generate lint tools
+.PHONY: help build test quick search nightly bench fuzz generate lint tools
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
 
 build: ## build bin/ckptd
 	$(GO) build -o $(BIN)/ckptd ./cmd/ckptd
 
-test: ## all tests, with the race detector; what CI runs
+quick: ## the fast suite: what `go test ./...` runs
 	$(GO) vet ./...
-	$(GO) test -race ./...
+	$(GO) test ./...
+
+test: quick ## all tests: the fast suite, then again with the race detector, more seeds, and what needs privileges; what CI runs
+	@scripts/privileges
+	CKPTD_TEST_FULL=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -race ./...
+
+search: ## search the owner's machines with the larger bounds: up to 15 minutes, 8 GB
+	CKPTD_SEARCH=1 $(GO) test ./service/owner -run 'TestSearch' -timeout 20m -v
+
+nightly: test search fuzz ## everything, the long runs too
+
+bench: ## every benchmark beside its limit
+	$(GO) test -run '^$$' -bench . -benchtime 1x -count 5 ./layout/storage/file ./service/... ./runtime/...
+
+fuzz: ## each fuzz target for half a minute
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime 30s $$pkg; \
+	  done; \
+	done
 
 tools: ## build buf and the generators into bin/
 	cd tools && $(GO) build -o $(BIN)/ github.com/bufbuild/buf/cmd/buf google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go
