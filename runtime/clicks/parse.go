@@ -1,0 +1,152 @@
+package clicks
+
+import (
+	"bytes"
+	"encoding/json"
+	"unicode/utf8"
+)
+
+// maxUser is the longest user that is taken, in bytes.
+const maxUser = 1 << 10
+
+// parse reads a line without its end. The user points into the line, or is fresh.
+func parse(line []byte) (user []byte, in, ok bool) {
+	if trimmed := bytes.TrimLeft(line, " \t"); len(trimmed) > 0 && trimmed[0] == '{' {
+		if user, in, ok = parsePlainJSON(trimmed); !ok {
+			user, in, ok = parseAnyJSON(trimmed)
+		}
+	} else {
+		user, in, ok = parseAccess(line)
+	}
+	if len(user) == 0 || len(user) > maxUser {
+		return nil, false, false
+	}
+	return user, in, ok
+}
+
+// parseAccess reads `address ident user [time] "request" status ...`. A request may hold anything; servers escape quotes in it by a backslash.
+func parseAccess(line []byte) (user []byte, in, ok bool) {
+	space := bytes.IndexByte(line, ' ')
+	if space < 0 {
+		return nil, false, false
+	}
+	user = line[:space]
+	for _, c := range user {
+		if c < '!' || c == '"' || c == '[' || c == 0x7f {
+			return nil, false, false
+		}
+	}
+	i := bytes.Index(line[space:], []byte("] \""))
+	if i < 0 || bytes.IndexByte(line[space:space+i], '[') < 0 {
+		return nil, false, false
+	}
+	for i += space + 3; i < len(line) && line[i] != '"'; i++ {
+		if line[i] == '\\' {
+			i++
+		}
+	}
+	if len(line) < i+5 || line[i+1] != ' ' {
+		return nil, false, false
+	}
+	rest := line[i+2:]
+	if len(rest) > 3 && rest[3] != ' ' {
+		return nil, false, false
+	}
+	for _, c := range rest[:3] {
+		if c < '0' || c > '9' {
+			return nil, false, false
+		}
+	}
+	if rest[0] < '1' || rest[0] > '5' {
+		return nil, false, false
+	}
+	return user, rest[0] < '4', true
+}
+
+// parsePlainJSON reads the usual form: the two fields in either order, nothing else, no escapes. It refuses all else, also what is right.
+func parsePlainJSON(p []byte) (user []byte, in, ok bool) {
+	const known = 3
+	seen, p := 0, p[1:]
+	for {
+		var name []byte
+		if name, p, ok = plainString(p); !ok {
+			return nil, false, false
+		}
+		if p = skipSpace(p); len(p) == 0 || p[0] != ':' {
+			return nil, false, false
+		}
+		p = p[1:]
+		switch string(name) {
+		case "user":
+			if user, p, ok = plainString(p); !ok || seen&1 != 0 {
+				return nil, false, false
+			}
+			seen |= 1
+		case "logged_in":
+			if in, p, ok = plainBool(p); !ok || seen&2 != 0 {
+				return nil, false, false
+			}
+			seen |= 2
+		default:
+			return nil, false, false
+		}
+		if p = skipSpace(p); len(p) == 0 {
+			return nil, false, false
+		}
+		switch {
+		case p[0] == ',':
+			p = p[1:]
+		case p[0] == '}' && seen == known && len(skipSpace(p[1:])) == 0:
+			return user, in, true
+		default:
+			return nil, false, false
+		}
+	}
+}
+
+func skipSpace(p []byte) []byte {
+	for len(p) > 0 && (p[0] == ' ' || p[0] == '\t' || p[0] == '\r') {
+		p = p[1:]
+	}
+	return p
+}
+
+// plainString takes a string without escapes off p.
+func plainString(p []byte) (s, rest []byte, ok bool) {
+	p = skipSpace(p)
+	if len(p) == 0 || p[0] != '"' {
+		return nil, nil, false
+	}
+	wide := false
+	for i := 1; i < len(p); i++ {
+		switch c := p[i]; {
+		case c == '"':
+			return p[1:i], p[i+1:], !wide || utf8.Valid(p[1:i])
+		case c == '\\' || c < ' ':
+			return nil, nil, false
+		case c >= utf8.RuneSelf:
+			wide = true
+		}
+	}
+	return nil, nil, false
+}
+
+func plainBool(p []byte) (v bool, rest []byte, ok bool) {
+	p = skipSpace(p)
+	if rest, ok = bytes.CutPrefix(p, []byte("true")); ok {
+		return true, rest, true
+	}
+	rest, ok = bytes.CutPrefix(p, []byte("false"))
+	return false, rest, ok
+}
+
+func parseAnyJSON(p []byte) (user []byte, in, ok bool) {
+	var click struct {
+		User     *string `json:"user"`
+		LoggedIn *bool   `json:"logged_in"`
+	}
+	if err := json.Unmarshal(p, &click); err != nil || click.User == nil || click.LoggedIn == nil {
+		return nil, false, false
+	}
+	return []byte(*click.User), *click.LoggedIn, true
+}
