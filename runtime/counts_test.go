@@ -308,6 +308,9 @@ func TestJobCountsExactlyUnderKills(t *testing.T) {
 			kills := 0
 			d := play(t, &clicks{parallelism: 2 + int(seed%2), records: 15000, users: 40, rate: 60000}, 2, nil, func(d *daemon, l *runtime.Local, n int) {
 				time.Sleep(time.Duration(rng.IntN(10)) * time.Millisecond)
+				if n == 0 {
+					return // the first attempt has not begun
+				}
 				switch rng.IntN(8) {
 				case 0:
 					if kills++; kills < 6 {

@@ -100,8 +100,17 @@ func TestHandshakeRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		refused("job", 4, channelAB, "connected already")
+		s.End(4) // also ends channels on which nothing moves
+		for range 500 {
+			if s.tracked() == 0 {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := s.tracked(); n > 0 {
+			t.Errorf("%d connections of an attempt that is over", n)
+		}
 		g.Close()
-		s.End(4)
 		refused("job", 4, channelAB, "attempt 4 is over")
 		for l.Send(newFrame(Cancel)) == nil {
 			time.Sleep(time.Millisecond) // the socket's buffer may take some
@@ -156,6 +165,12 @@ func TestHigherAttemptIsHeld(t *testing.T) {
 	})
 }
 
+func (s *Server) tracked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
 // failure waits until a gate fails.
 func failure(t *testing.T, g *Gate) error {
 	for range 1000 {
@@ -190,10 +205,7 @@ func TestCallersThatGiveUp(t *testing.T) {
 			t.Errorf("garbage was answered: %v", err)
 		}
 		for range 500 {
-			s.mu.Lock()
-			tracked := len(s.conns)
-			s.mu.Unlock()
-			if tracked == 1 {
+			if s.tracked() == 1 {
 				return
 			}
 			time.Sleep(10 * time.Millisecond)
