@@ -249,6 +249,9 @@ func TestJournal(t *testing.T) {
 	if _, err := c.Checkpoints(t.Context(), layouttest.Running); !errors.Is(err, catalog.ErrDamaged) {
 		t.Errorf("with an entry in another's slot: %v", err)
 	}
+	if got, err = c.Journal(t.Context(), layouttest.Running); err != nil || !strings.Contains(got.GetEntries()[3].GetError(), "says that it is slot 3") {
+		t.Errorf("journal with an entry in another's slot: %v, %v", got, err)
+	}
 	if _, err := c.Journal(t.Context(), "nobody"); !errors.Is(err, catalog.ErrNoJob) {
 		t.Errorf("of nobody: %v", err)
 	}
@@ -262,6 +265,9 @@ func TestStoreTrouble(t *testing.T) {
 	c := catalog.New(down)
 	if _, err := c.Show(t.Context(), "clicks", 42); err == nil || errors.Is(err, catalog.ErrDamaged) || errors.Is(err, catalog.ErrNoJob) {
 		t.Errorf("show: %v", err)
+	}
+	if _, err := c.Checkpoints(t.Context(), "clicks"); err == nil || strings.Contains(err.Error(), "faster") {
+		t.Errorf("checkpoints: %v, want the store's error", err)
 	}
 	if _, err := c.Jobs(t.Context()); err == nil {
 		t.Error("jobs were listed")
