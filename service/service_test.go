@@ -3,63 +3,15 @@ package service_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/layout"
-	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
-	"github.com/ckptd/ckptd/service"
 )
-
-// daemon is a server with a listener of its own.
-type daemon struct {
-	*service.Server
-	http *httptest.Server
-}
-
-func startDaemon(t *testing.T, root storage.Opened, addr string) *daemon {
-	t.Helper()
-	d := &daemon{http: httptest.NewUnstartedServer(nil)}
-	if addr != "" {
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d.http.Listener.Close()
-		d.http.Listener = l
-	}
-	s, err := service.New(root, &service.Options{URLs: []string{"http://" + d.http.Listener.Addr().String()}, Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Server = s
-	d.http.Config.Handler = s.Handler()
-	d.http.Start()
-	if err := s.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.kill() })
-	return d
-}
-
-func (d *daemon) kill() {
-	d.Close()
-	d.http.CloseClientConnections()
-	d.http.Close()
-}
-
-func onePlan() *client.Plan {
-	return &client.Plan{Operators: []*client.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
-}
 
 // runEngine is an engine with one subtask that snapshots its number of starts and the checkpoint's id.
 func runEngine(ctx context.Context, t *testing.T, urls []string, id string, heard chan<- client.Command) {
@@ -145,15 +97,14 @@ func TestCheckpointsOfOneWorker(t *testing.T) {
 	heard := make(chan client.Command)
 	go runEngine(ctx, t, []string{d.http.URL}, "one", heard)
 	waitComplete(ctx, t, heard, 5, 1)
-	people := ckptdv1connect.NewJobServiceClient(http.DefaultClient, d.http.URL)
-	res, err := people.CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: "one", RequestId: "r1"})
+	res, err := d.people().CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: "one", RequestId: "r1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(res.GetRetained()) != 1 {
 		t.Fatalf("retained %v", res.GetRetained())
 	}
-	d.waitReleased(t, people, "one")
+	d.waitReleased(t)
 	var keys []string
 	for info, err := range root.Store.List(ctx, "one/") {
 		if err != nil {
@@ -165,25 +116,6 @@ func TestCheckpointsOfOneWorker(t *testing.T) {
 	}
 	if want := layout.MetadataKey("one", res.GetRetained()[0].GetCheckpointId()); len(keys) != 1 || keys[0] != want {
 		t.Fatalf("on storage: %v, want only %s", keys, want)
-	}
-}
-
-// waitReleased waits until the daemon has let an ended job go.
-func (d *daemon) waitReleased(t *testing.T, people ckptdv1connect.JobServiceClient, id string) {
-	t.Helper()
-	for {
-		res, err := people.GetStatus(t.Context(), &ckptdv1.GetStatusRequest{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(res.GetJobs()) == 0 {
-			return
-		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-t.Context().Done():
-			t.Fatal("not released")
-		}
 	}
 }
 
@@ -238,12 +170,4 @@ func TestOwnerThatAnswersIsNotTakenFrom(t *testing.T) {
 	if job.Epoch() != 1 {
 		t.Fatalf("epoch %d, want 1: the owner answers", job.Epoch())
 	}
-}
-
-// testWriter sends a daemon's log to the test's.
-type testWriter struct{ t *testing.T }
-
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Logf("%s", p)
-	return len(p), nil
 }

@@ -1,0 +1,589 @@
+package service_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"go.uber.org/goleak"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/service"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// daemon is a server with a listener of its own.
+type daemon struct {
+	*service.Server
+	http *httptest.Server
+	web  *http.Client
+}
+
+func startDaemon(t testing.TB, root storage.Opened, addr string) *daemon {
+	t.Helper()
+	return startDaemonWith(t, root, addr, service.Options{})
+}
+
+func startDaemonWith(t testing.TB, root storage.Opened, addr string, opts service.Options) *daemon {
+	t.Helper()
+	d := &daemon{http: httptest.NewUnstartedServer(nil)}
+	if addr != "" {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.http.Listener.Close()
+		d.http.Listener = l
+	}
+	opts.URLs = []string{"http://" + d.http.Listener.Addr().String()}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	s, err := service.New(root, &opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Server = s
+	d.http.Config.Handler = s.Handler()
+	d.http.Start()
+	transport := &http.Transport{MaxIdleConnsPerHost: 8}
+	d.web = &http.Client{Transport: transport}
+	t.Cleanup(func() { d.kill(); transport.CloseIdleConnections() })
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// kill ends the daemon as a crash would.
+func (d *daemon) kill() {
+	d.Close()
+	d.http.CloseClientConnections()
+	d.http.Close()
+}
+
+func (d *daemon) addr() string { return d.http.Listener.Addr().String() }
+
+func (d *daemon) engine() ckptdv1connect.EngineServiceClient {
+	return ckptdv1connect.NewEngineServiceClient(d.web, d.http.URL)
+}
+
+func (d *daemon) state() ckptdv1connect.StateServiceClient {
+	return ckptdv1connect.NewStateServiceClient(d.web, d.http.URL)
+}
+
+func (d *daemon) people() ckptdv1connect.JobServiceClient {
+	return ckptdv1connect.NewJobServiceClient(d.web, d.http.URL)
+}
+
+// attach has the daemon own a job with the plan, without periodic checkpoints.
+func (d *daemon) attach(t testing.TB, id string, plan *client.Plan, change func(*client.JobConfig)) *ckptdv1.AttachJobResponse {
+	t.Helper()
+	cfg := client.Every(0)
+	cfg.RestartStrategy.Delay = nil
+	if change != nil {
+		change(cfg)
+	}
+	res, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: plan, Config: cfg})
+	if err != nil {
+		t.Fatal("attach:", err)
+	}
+	return res
+}
+
+// status is what the daemon says of one of its jobs.
+func (d *daemon) status(t testing.TB, id string) *ckptdv1.JobState {
+	t.Helper()
+	res, err := d.people().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: id})
+	if err != nil {
+		t.Fatal("status:", err)
+	}
+	return res.GetJobs()[0]
+}
+
+func (d *daemon) cancel(t testing.TB, id string) *ckptdv1.CancelJobResponse {
+	t.Helper()
+	res, err := d.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: id, RequestId: "cancel " + id})
+	if err != nil {
+		t.Fatal("cancel:", err)
+	}
+	return res
+}
+
+// trigger takes a checkpoint that must complete.
+func (d *daemon) trigger(t testing.TB, id string) uint64 {
+	t.Helper()
+	res, err := d.people().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: id})
+	if err != nil {
+		t.Fatal("trigger:", err)
+	}
+	return res.GetCheckpoint().GetCheckpointId()
+}
+
+// eventually waits for what must come to be.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never came: %s", what)
+		}
+	}
+}
+
+// waitReleased waits until the daemon has let an ended job go.
+func (d *daemon) waitReleased(t testing.TB) {
+	t.Helper()
+	eventually(t, "the job's release", func() bool {
+		res, err := d.people().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(res.GetJobs()) == 0
+	})
+}
+
+// onePlan has one subtask, twoPlan one of each of two operators.
+func onePlan() *client.Plan {
+	return &client.Plan{Operators: []*client.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
+}
+
+func twoPlan() *client.Plan {
+	return &client.Plan{Operators: []*client.Operator{
+		{Id: "source", Parallelism: 1, MaxParallelism: 128, Triggered: true}, {Id: "sink", Parallelism: 1, MaxParallelism: 128},
+	}}
+}
+
+func subtask(operator string) *ckptdv1.Subtask { return &ckptdv1.Subtask{OperatorId: operator} }
+
+// worker is a worker process played over the plain API, so that it can do what the SDK would not.
+type worker struct {
+	t              testing.TB
+	d              *daemon
+	job, nonce     string
+	subtasks       []*ckptdv1.Subtask
+	epoch, attempt uint64
+	commands       chan *ckptdv1.RegisterResponse // closed at the stream's end
+	err            error                          // of the stream, once commands is closed
+	leave          context.CancelFunc
+}
+
+// register opens a worker's stream. It answers pings by itself.
+func (d *daemon) register(t testing.TB, job, nonce string, attempt uint64, subtasks ...*ckptdv1.Subtask) *worker {
+	t.Helper()
+	return d.registerWith(t, nonce, &ckptdv1.RegisterRequest{JobId: job, Attempt: attempt, Subtasks: subtasks})
+}
+
+func (d *daemon) registerWith(t testing.TB, nonce string, req *ckptdv1.RegisterRequest) *worker {
+	t.Helper()
+	req.Nonce, req.ExchangeAddress = nonce, "x:"+nonce
+	w := &worker{t: t, d: d, job: req.GetJobId(), nonce: nonce, subtasks: req.GetSubtasks(), attempt: req.GetAttempt(), commands: make(chan *ckptdv1.RegisterResponse, 10_000)}
+	var ctx context.Context
+	ctx, w.leave = context.WithCancel(t.Context())
+	stream, err := d.engine().Register(ctx, req)
+	if err != nil {
+		t.Fatal("register:", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer close(w.commands)
+		defer stream.Close()
+		for stream.Receive() {
+			if stream.Msg().GetPing() != nil {
+				w.tell(ctx, &ckptdv1.ReportRequest{Kind: ckptdv1.ReportRequest_KIND_ALIVE})
+				continue
+			}
+			w.commands <- stream.Msg()
+		}
+		w.err = stream.Err()
+	}()
+	t.Cleanup(func() { w.leave(); <-done })
+	return w
+}
+
+// tell reports; what is refused is not heard of again.
+func (w *worker) tell(ctx context.Context, r *ckptdv1.ReportRequest) error {
+	r.JobId, r.Nonce = w.job, w.nonce
+	if r.Attempt == 0 {
+		r.Attempt = w.attempt
+	}
+	_, err := w.d.engine().Report(ctx, r)
+	return err
+}
+
+func (w *worker) report(kind ckptdv1.ReportRequest_Kind, change func(*ckptdv1.ReportRequest)) {
+	w.t.Helper()
+	r := &ckptdv1.ReportRequest{Kind: kind}
+	if change != nil {
+		change(r)
+	}
+	if err := w.tell(w.t.Context(), r); err != nil {
+		w.t.Fatal("report:", err)
+	}
+}
+
+// expect waits for a command of one kind; others are passed over.
+func expect[T any](w *worker) T {
+	w.t.Helper()
+	timer := time.After(patience)
+	var want T
+	for {
+		select {
+		case m, ok := <-w.commands:
+			if !ok {
+				w.t.Fatalf("worker %s: the stream ended, waiting for %T: %v", w.nonce, want, w.err)
+			}
+			if c, ok := m.GetCommand().(T); ok {
+				return c
+			}
+		case <-timer:
+			w.t.Fatalf("worker %s: no %T", w.nonce, want)
+		}
+	}
+}
+
+// ended waits for the stream's end and answers its error.
+func (w *worker) ended() error {
+	w.t.Helper()
+	timer := time.After(patience)
+	for {
+		select {
+		case _, ok := <-w.commands:
+			if !ok {
+				return w.err
+			}
+		case <-timer:
+			w.t.Fatalf("worker %s: the stream does not end", w.nonce)
+		}
+	}
+}
+
+type (
+	start      = *ckptdv1.RegisterResponse_Start
+	trigger    = *ckptdv1.RegisterResponse_Trigger
+	complete   = *ckptdv1.RegisterResponse_Complete
+	abort      = *ckptdv1.RegisterResponse_Abort
+	cancel     = *ckptdv1.RegisterResponse_Cancel
+	replaced   = *ckptdv1.RegisterResponse_Replaced
+	reregister = *ckptdv1.RegisterResponse_Reregister
+)
+
+// begin follows the next Start and reports that all subtasks run.
+func (w *worker) begin() *ckptdv1.Start {
+	w.t.Helper()
+	s := expect[start](w).Start
+	w.attempt, w.epoch = s.GetAttempt(), s.GetEpoch()
+	w.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
+	return s
+}
+
+// triggered waits for the next checkpoint.
+func (w *worker) triggered() uint64 {
+	w.t.Helper()
+	c := expect[trigger](w).Trigger
+	w.epoch = c.GetEpoch()
+	return c.GetCheckpointId()
+}
+
+// put stores a file for a checkpoint, at the worker's daemon.
+func (w *worker) put(scope ckptdv1.Scope, checkpoint uint64, contents string) *ckptdv1.FileHandle {
+	w.t.Helper()
+	f, err := w.putAt(w.d, scope, checkpoint, contents)
+	if err != nil {
+		w.t.Fatal("put:", err)
+	}
+	return f
+}
+
+func (w *worker) putAt(d *daemon, scope ckptdv1.Scope, checkpoint uint64, contents string) (*ckptdv1.FileHandle, error) {
+	stream, err := d.state().PutState(w.t.Context())
+	if err != nil {
+		return nil, err
+	}
+	// What a send fails with, the answer says better.
+	_ = stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Header{Header: &ckptdv1.PutStateHeader{
+		JobId: w.job, Epoch: w.epoch, Attempt: w.attempt, CheckpointId: checkpoint, Scope: scope,
+	}}})
+	_ = stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Chunk{Chunk: []byte(contents)}})
+	res, err := stream.CloseAndReceive()
+	return res.GetFile(), err
+}
+
+const (
+	shared    = ckptdv1.Scope_SCOPE_SHARED
+	exclusive = ckptdv1.Scope_SCOPE_EXCLUSIVE
+)
+
+func inline(name, contents string) *ckptdv1.SnapshotHandle {
+	return &ckptdv1.SnapshotHandle{Name: name, Source: &ckptdv1.SnapshotHandle_Inline{Inline: []byte(contents)}}
+}
+
+func uploaded(instance, name string, f *ckptdv1.FileHandle) *ckptdv1.SnapshotHandle {
+	return &ckptdv1.SnapshotHandle{Name: name, InstanceNonce: instance, Source: &ckptdv1.SnapshotHandle_Uploaded{Uploaded: f}}
+}
+
+func known(name string, n uint32) *ckptdv1.SnapshotHandle {
+	return &ckptdv1.SnapshotHandle{Name: name, Source: &ckptdv1.SnapshotHandle_Known{Known: n}}
+}
+
+// ack acknowledges a checkpoint for all subtasks of the worker; the first one has the handles.
+func (w *worker) ack(checkpoint uint64, handles ...*ckptdv1.SnapshotHandle) error {
+	req := &ckptdv1.AcknowledgeRequest{JobId: w.job, Epoch: w.epoch, Attempt: w.attempt, CheckpointId: checkpoint, RequestId: "r"}
+	for i, s := range w.subtasks {
+		st := &ckptdv1.SubtaskSnapshot{Subtask: s}
+		if i == 0 {
+			st.Handles = handles
+		}
+		req.Snapshots = append(req.Snapshots, st)
+	}
+	_, err := w.d.engine().Acknowledge(w.t.Context(), req)
+	return err
+}
+
+func (w *worker) mustAck(checkpoint uint64, handles ...*ckptdv1.SnapshotHandle) {
+	w.t.Helper()
+	if err := w.ack(checkpoint, handles...); err != nil {
+		w.t.Fatal("acknowledge:", err)
+	}
+}
+
+// ask is BeginSnapshot for one file of 3 bytes.
+func (w *worker) ask(checkpoint uint64, instance, name string) (uint32, error) {
+	res, err := w.d.engine().BeginSnapshot(w.t.Context(), &ckptdv1.BeginSnapshotRequest{
+		JobId: w.job, Epoch: w.epoch, Attempt: w.attempt, CheckpointId: checkpoint, Subtasks: w.subtasks,
+		Files: []*ckptdv1.LocalFile{{InstanceNonce: instance, Name: name, Size: 3}},
+	})
+	if err != nil {
+		return 0, err
+	}
+	return res.GetKnown()[0], nil
+}
+
+// checkpoint takes one checkpoint with what pieces answers.
+func (w *worker) checkpoint(pieces func(id uint64) []*ckptdv1.SnapshotHandle) uint64 {
+	w.t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.d.people().TriggerCheckpoint(w.t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: w.job})
+		done <- err
+	}()
+	id := w.triggered()
+	w.mustAck(id, pieces(id)...)
+	if err := <-done; err != nil {
+		w.t.Fatal("trigger:", err)
+	}
+	return id
+}
+
+// small is a checkpoint of inline state.
+func small(id uint64) []*ckptdv1.SnapshotHandle {
+	return []*ckptdv1.SnapshotHandle{inline("n", fmt.Sprint(id))}
+}
+
+// oneWorker is a job of one subtask whose worker runs.
+func oneWorker(t testing.TB, d *daemon, id string, change func(*client.JobConfig)) *worker {
+	t.Helper()
+	d.attach(t, id, onePlan(), change)
+	w := d.register(t, id, "w-"+id, 0, subtask("count"))
+	w.begin()
+	return w
+}
+
+// wantRefused checks why a call was refused.
+func wantRefused(t testing.TB, err error, want ckptdv1.Refused_Reason) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("not refused, want %v", want)
+	}
+	r := detail[*ckptdv1.Refused](err)
+	if r.GetReason() != want {
+		t.Fatalf("refused with %v: %v, want %v", r.GetReason(), err, want)
+	}
+}
+
+// detail is the detail of that type of an answer; nil: there is none.
+func detail[T any](err error) (none T) {
+	var ce *connect.Error
+	if !errors.As(err, &ce) {
+		return none
+	}
+	for _, d := range ce.Details() {
+		if m, err := d.Value(); err == nil {
+			if v, ok := m.(T); ok {
+				return v
+			}
+		}
+	}
+	return none
+}
+
+// wantCode checks the code of a call's error, and that its text says the words.
+func wantCode(t testing.TB, err error, code connect.Code, words ...string) {
+	t.Helper()
+	if err == nil || connect.CodeOf(err) != code {
+		t.Fatalf("%v (%v), want %v", err, connect.CodeOf(err), code)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Fatalf("%q does not say %q", err, w)
+		}
+	}
+}
+
+// contents is everything below a prefix, with its bytes.
+func contents(t testing.TB, s storage.Store, prefix string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for info, err := range s.List(t.Context(), prefix) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[info.Key] = read(t, s, info.Key)
+	}
+	return all
+}
+
+func read(t testing.TB, s storage.Store, key string) string {
+	t.Helper()
+	r, err := s.Open(t.Context(), key, 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// unchanged runs f, which must leave the store as it is.
+func unchanged(t testing.TB, s storage.Store, f func()) {
+	t.Helper()
+	before := contents(t, s, "")
+	f()
+	if after := contents(t, s, ""); !maps.Equal(before, after) {
+		t.Fatalf("storage changed: %v, was %v", slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
+	}
+}
+
+// overwrite replaces an object behind everybody's back.
+func overwrite(t testing.TB, s storage.Store, key string, change func([]byte) []byte) {
+	t.Helper()
+	b := change([]byte(read(t, s, key)))
+	if err := s.Delete(t.Context(), []string{key}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Publish(t.Context(), key, b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func flip(b []byte) []byte { b[len(b)/2] ^= 0x10; return b }
+
+// head is the head of a job's journal.
+func head(t testing.TB, root storage.Opened, id string) *journal.Entry {
+	t.Helper()
+	e, how, err := slots.ReadHead(t.Context(), root.Store, root.Facts, id)
+	if err != nil || how != journal.ReadDone {
+		t.Fatal("head:", how, err)
+	}
+	return e
+}
+
+// atRest checks that below the job's folder lies what its journal reaches, whole, and nothing else, and answers the journal's head.
+func atRest(t testing.TB, root storage.Opened, id string) *journal.Entry {
+	t.Helper()
+	e := head(t, root, id)
+	all := contents(t, root.Store, layout.JobPrefix(id))
+	want := map[string]bool{}
+	for _, c := range e.Retained {
+		key := layout.MetadataKey(id, c.ID)
+		want[key] = true
+		if uint64(len(all[key])) != c.Size {
+			t.Errorf("%s has %d bytes, the journal says %d", key, len(all[key]), c.Size)
+		}
+		for _, f := range filesOf(t, all[key]) {
+			want[layout.JobPrefix(id)+f.Key] = true
+			if got := all[layout.JobPrefix(id)+f.Key]; uint64(len(got)) != f.Length {
+				t.Errorf("%s of checkpoint %d has %d bytes, not %d", f.Key, c.ID, len(got), f.Length)
+			}
+		}
+	}
+	slot := 0
+	for key := range all {
+		switch {
+		case strings.HasPrefix(key, layout.JournalPrefix(id)):
+			slot++
+		case !want[key]:
+			t.Errorf("nothing reaches %s", key)
+		}
+	}
+	if slot > 17 {
+		t.Errorf("%d slots", slot)
+	}
+	return e
+}
+
+// filesOf is the table of files of a _metadata.
+func filesOf(t testing.TB, metadata string) []layout.File {
+	t.Helper()
+	r, err := layout.NewMetadataReader(bytes.NewReader([]byte(metadata)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []layout.File
+	for {
+		record, err := r.Next()
+		if err == io.EOF {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, ok := record.(*layout.File); ok {
+			files = append(files, *f)
+		}
+	}
+}
+
+// newRoot is an empty store in memory.
+func newRoot() storage.Opened { return mem.Open() }
+
+// faulty is a process's way to a root on which mutations can fail.
+func faulty(root storage.Opened, decide func(mem.Mutation) mem.Outcome) (storage.Opened, *mem.Faults) {
+	f := mem.NewFaults(root.Store, decide)
+	root.Store = f
+	return root, f
+}
+
+// testWriter sends a daemon's log to the test's.
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Logf("%s", p)
+	return len(p), nil
+}
