@@ -129,7 +129,7 @@ func TestRestoredTablesNeedNotTravel(t *testing.T) {
 
 func TestSnapshotIsSmallBesideItsTables(t *testing.T) {
 	b := begin(t, engine(t, nil), nil)
-	for n := range uint64(300) { // many flushes and compactions: the manifest must not grow with them
+	for n := range uint64(100) { // many flushes and compactions: the manifest must not grow with them
 		put(t, b, fmt.Sprint(n), "v")
 		s := snapshot(t, b, n)
 		for _, f := range s.Files {

@@ -129,7 +129,7 @@ func exactly(t *testing.T, open state.Factory) {
 func sameBytes(t *testing.T, open state.Factory) {
 	b := begin(t, open)
 	seen := map[string][32]byte{}
-	for n := range 40 {
+	for n := range 20 {
 		for i := range 200 {
 			put(t, b, uint16(i%128), fmt.Sprint(i*n), fmt.Sprint(n))
 		}
