@@ -132,9 +132,9 @@ func (j *job) tellAttempt(op *owner.Op) {
 	}
 }
 
-// ended tells workers that the job's status is terminal.
+// ended tells workers that the job's status is terminal. What answers a caller comes on top of that.
 func (j *job) ended(op *owner.Op) {
-	if op.Reason != owner.ReasonNone {
+	if op.Reason != owner.ReasonNone || op.Caller != 0 {
 		return
 	}
 	cancel := &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Cancel{Cancel: &ckptdv1.Cancel{

@@ -124,10 +124,12 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	d.checkpoints(ctx)
 	if o.keep {
-		d.goOn(ctx)
+		if err := d.goOn(ctx); err != nil {
+			return err
+		}
 	}
+	d.checkpoints(context.WithoutCancel(ctx))
 	if !exact {
 		return &statusError{code: exitDamage, err: errors.New("demo: the counts are not exact")}
 	}

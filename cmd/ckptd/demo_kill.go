@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/ckptd/ckptd/layout/catalog"
@@ -11,22 +12,26 @@ import (
 	"github.com/ckptd/ckptd/runtime/launcher"
 )
 
-// kill is a kill that is planned: whom, and after how many records.
+// kill is a kill that is planned: whom, after how many records, and whether in the middle of a checkpoint.
 type kill struct {
 	daemon bool
 	worker int
 	after  uint64
+	amid   bool
 }
 
+// amidPatience is how long a kill waits for a checkpoint to be in progress.
+const amidPatience = 1500 * time.Millisecond
+
 // planKills spreads kills over the middle of the input: one in each of so many equal stretches, at a random point of it. A worker
-// and the daemon take turns.
+// and the daemon take turns. Checkpoints are short: of each four kills, two wait for one.
 func planKills(n int, total, seed uint64) []kill {
 	const first, last = 0.08, 0.88 // of the input
 	rng := rand.New(rand.NewPCG(seed, 0x6b696c6c))
 	kills := make([]kill, n)
 	for i := range kills {
 		at := first + (float64(i)+rng.Float64())*(last-first)/float64(n)
-		kills[i] = kill{daemon: i%2 == 1, worker: rng.IntN(demoWorkers), after: uint64(at * float64(total))}
+		kills[i] = kill{daemon: i%2 == 1, worker: rng.IntN(demoWorkers), after: uint64(at * float64(total)), amid: i%4 < 2}
 	}
 	return kills
 }
@@ -44,17 +49,19 @@ type strike struct {
 	restored uint64
 }
 
-// settle notes what became of the checkpoint in progress, if the event tells. A nil strike notes nothing.
-func (k *strike) settle(e *ckptdv1.JobEvent) {
-	if k == nil || e.GetCheckpointId() != k.pending || k.fate != "" {
-		return
+// settle notes what became of the checkpoint in progress, if the event tells that. A nil strike notes nothing.
+func (k *strike) settle(e *ckptdv1.JobEvent) bool {
+	if k == nil || e.GetCheckpointId() != k.pending {
+		return false
 	}
 	switch e.GetKind() {
 	case "completed":
 		k.fate = "it had all it needed, and completed"
 	case "aborted":
-		k.fate = "its owner gave it up: " + e.GetText()
+		reason, _, _ := strings.Cut(e.GetText(), ":")
+		k.fate = "its owner gave it up: " + reason
 	}
+	return true
 }
 
 // due says whether the next kill is to be carried out now. A kill counts only while there are records to be read, and if a
@@ -63,16 +70,26 @@ func (d *demo) due(s *ckptdv1.JobState) bool {
 	if d.struck == len(d.kills) || d.strike != nil || !d.watch.running || !d.watch.fresh {
 		return false
 	}
-	read := d.estimate()
-	return read >= d.kills[d.struck].after && read < d.total && s.GetSourcesAtEnd() < s.GetSources()
+	read, next := d.estimate(), &d.kills[d.struck]
+	if read < next.after || read >= d.total || s.GetSourcesAtEnd() == s.GetSources() {
+		return false
+	}
+	if d.dueSince.IsZero() {
+		d.dueSince = time.Now()
+	}
+	return !next.amid || len(s.GetPending()) > 0 || time.Since(d.dueSince) > amidPatience
 }
 
-// kill carries out the next kill.
-func (d *demo) kill(ctx context.Context) error {
-	s := d.poll(ctx) // the latest, to know what is in progress
-	if s == nil || !d.due(s) {
-		return nil
+// pause is how long to wait until the next look: a checkpoint that a kill waits for lasts some tens of milliseconds.
+func (d *demo) pause() time.Duration {
+	if d.dueSince.IsZero() {
+		return pollEvery
 	}
+	return pollEvery / 10
+}
+
+// kill carries out the next kill. s is how things stand.
+func (d *demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
 	k := &strike{kill: d.kills[d.struck], epoch: d.watch.epoch, attempt: d.watch.attempt}
 	whom, p := "the daemon", d.daemon
 	if !k.daemon {
@@ -93,6 +110,8 @@ func (d *demo) kill(ctx context.Context) error {
 	}
 	d.strike, d.watch.fresh, d.watch.running = k, false, false
 	d.struck++
+	d.dueSince = time.Time{}
+	d.watch.stand(read)
 	d.say.event("KILL %d of %d: %s (process %d) by SIGKILL, at about record %s of %s", d.struck, len(d.kills), whom, pid, grouped(read), grouped(d.total))
 	d.say.more("%s", progress)
 	if k.daemon {
@@ -141,6 +160,7 @@ func (d *demo) recovered() {
 		return
 	}
 	took := time.Since(k.at).Seconds()
+	w.stand(w.records)
 	switch {
 	case k.daemon && w.attempt == k.attempt:
 		d.say.event("recovered in %.1f s: epoch %d, still attempt %d: no worker restored, records flowed on", took, w.epoch, w.attempt)

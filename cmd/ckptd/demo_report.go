@@ -52,11 +52,7 @@ func (d *demo) verdict() (exact bool, err error) {
 
 // checkpoints prints what is kept, and how to look at it.
 func (d *demo) checkpoints(ctx context.Context) {
-	kept := d.retained
-	if !d.canceled {
-		kept = d.kept(ctx)
-	}
-	n := d.say
+	kept, n := d.kept(ctx), d.say
 	n.line("")
 	if len(kept) == 0 {
 		n.line("no checkpoint is kept, as the configuration says")
@@ -102,11 +98,11 @@ func (d *demo) end(ctx context.Context, err error) error {
 		d.hangUp()
 		d.launch.Stop(context.WithoutCancel(ctx))
 	}
-	interrupted := ctx.Err() != nil && !d.o.keep || ctx.Err() != nil && d.final == 0
-	if interrupted {
+	switch {
+	case ctx.Err() != nil && (d.final == 0 || !d.o.keep):
 		err = &statusError{code: exitInterrupted, err: d.interrupted(context.WithoutCancel(ctx))}
-	} else if err != nil && d.final == 0 && d.launch != nil {
-		return fmt.Errorf("%w\nlogs: %s", err, filepath.Join(d.tmp, "logs"))
+	case err != nil && d.launch != nil:
+		return fmt.Errorf("%w\nkept for a look: %s", err, d.tmp)
 	}
 	if d.tmp == "" {
 		return err
@@ -116,7 +112,7 @@ func (d *demo) end(ctx context.Context, err error) error {
 
 // interrupted says what is left after Ctrl-C.
 func (d *demo) interrupted(ctx context.Context) error {
-	if len(d.kept(ctx)) == 0 {
+	if d.tmp == "" || len(d.kept(ctx)) == 0 {
 		return errors.New("demo: interrupted; no process is left, no checkpoint was complete")
 	}
 	d.checkpoints(ctx)

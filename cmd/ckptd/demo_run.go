@@ -30,7 +30,7 @@ func (d *demo) follow(ctx context.Context) error {
 		switch {
 		case s == nil:
 		case d.due(s):
-			if err := d.kill(ctx); err != nil {
+			if err := d.kill(ctx, s); err != nil {
 				return err
 			}
 		case d.watch.running && s.GetSources() > 0 && s.GetSourcesAtEnd() == s.GetSources():
@@ -44,7 +44,7 @@ func (d *demo) follow(ctx context.Context) error {
 				}
 			}
 		}
-		if !sleep(ctx, pollEvery) {
+		if !sleep(ctx, d.pause()) {
 			return context.Cause(ctx)
 		}
 	}
@@ -99,15 +99,14 @@ func (d *demo) lastCheckpoint(ctx context.Context) (done bool, err error) {
 	}
 }
 
-// cancel ends the job, and waits until the daemon has cleared up and let it go.
+// cancel ends the job, and waits until it was let go.
 func (d *demo) cancel(ctx context.Context) error {
 	req := &ckptdv1.CancelJobRequest{JobId: d.id, RequestId: layout.NewNonce()}
 	try, stop := context.WithTimeout(ctx, letGo)
 	defer stop()
 	for {
-		res, err := d.people.CancelJob(try, req)
+		_, err := d.people.CancelJob(try, req)
 		if err == nil {
-			d.retained, d.canceled = res.GetRetained(), true
 			break
 		}
 		if !sleep(try, pollEvery) {
@@ -115,6 +114,13 @@ func (d *demo) cancel(ctx context.Context) error {
 		}
 	}
 	d.poll(ctx)
+	return d.awaitLetGo(ctx)
+}
+
+// awaitLetGo waits until the workers of a canceled job have ended, and the daemon has cleared up.
+func (d *demo) awaitLetGo(ctx context.Context) error {
+	try, stop := context.WithTimeout(ctx, letGo)
+	defer stop()
 	for _, w := range d.workers {
 		select {
 		case <-w.Done():
@@ -134,7 +140,7 @@ func (d *demo) cancel(ctx context.Context) error {
 }
 
 // goOn leaves the job running until ctx ends or somebody cancels it.
-func (d *demo) goOn(ctx context.Context) {
+func (d *demo) goOn(ctx context.Context) error {
 	d.say.line("")
 	d.say.line("the job goes on; end it by Ctrl-C, or from another terminal by")
 	d.say.line("  %s cancel %s --server %s", program(), d.id, d.url)
@@ -142,14 +148,8 @@ func (d *demo) goOn(ctx context.Context) {
 	for d.watch.ended == ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
 		d.poll(ctx)
 		if !sleep(ctx, pollEvery) {
-			return
+			return nil
 		}
 	}
-	d.canceled = true
-	for _, w := range d.workers {
-		select {
-		case <-w.Done():
-		case <-ctx.Done():
-		}
-	}
+	return d.awaitLetGo(ctx)
 }

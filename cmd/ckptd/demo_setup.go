@@ -53,14 +53,15 @@ type demo struct {
 
 	watch watch
 	kills []kill
-	// struck is how many of them were carried out; strike is the last one, until it is recovered from.
-	struck int
-	strike *strike
+	// struck is how many of them were carried out; strike is the last one, until it is recovered from. dueSince is since when the next
+	// one could be.
+	struck   int
+	strike   *strike
+	dueSince time.Time
 	// final is the checkpoint that the sinks have committed to the end of the input.
 	final uint64
-	// retained is what the cancel left.
-	retained []*ckptdv1.CheckpointSummary
-	canceled bool
+	// environment of the processes, besides this one's; of tests.
+	environment []string
 }
 
 // newDemo settles what flags and configuration file say.
@@ -199,7 +200,11 @@ func (d *demo) child(name string, restart launcher.Restart, args ...string) (*la
 	if err != nil {
 		return nil, fmt.Errorf("demo: %w", err)
 	}
-	return d.launch.Start(launcher.Child{Name: name, Restart: restart, Command: func() *exec.Cmd { return exec.Command(self, args...) }})
+	return d.launch.Start(launcher.Child{Name: name, Restart: restart, Command: func() *exec.Cmd {
+		cmd := exec.Command(self, args...)
+		cmd.Env = append(os.Environ(), d.environment...)
+		return cmd
+	}})
 }
 
 // awaitDaemon waits until the daemon answers, or has failed.

@@ -17,6 +17,8 @@ const (
 	pollEvery = 50 * time.Millisecond
 	// sayEvery is how long nothing may be printed while records flow.
 	sayEvery = 2 * time.Second
+	// reportEvery is a little more than the time after which all workers have reported how far they are.
+	reportEvery = 1200 * time.Millisecond
 	// phaseRunning is what an owner calls the state in which records flow.
 	phaseRunning = "running"
 )
@@ -26,9 +28,10 @@ type watch struct {
 	// owner's life, and the last of its events that was read.
 	owner string
 	seen  uint64
-	// records as last reported, and when.
+	// records as last reported, and when; until known they are not what is reported, as not all workers have.
 	records uint64
 	at      time.Time
+	known   time.Time
 	running bool
 	epoch   uint64
 	attempt uint64
@@ -65,7 +68,7 @@ func (d *demo) poll(ctx context.Context) *ckptdv1.JobState {
 	if status := s.GetSummary().GetStatus(); status > ckptdv1.JobStatus_JOB_STATUS_RUNNING {
 		w.ended = status
 	}
-	if n := s.GetRecords(); n != w.records {
+	if n := s.GetRecords(); n != w.records && w.running && time.Now().After(w.known) {
 		w.records, w.at = n, time.Now()
 	}
 	for _, e := range s.GetEvents() {
@@ -112,8 +115,9 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 			bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes()), d.position())
 		d.strike.settle(e)
 	case "aborted":
-		d.say.event("checkpoint %d aborted: %s", e.GetCheckpointId(), e.GetText())
-		d.strike.settle(e)
+		if !d.strike.settle(e) { // else it is said when the job has recovered
+			d.say.event("checkpoint %d aborted: %s", e.GetCheckpointId(), e.GetText())
+		}
 	case "task-failed":
 		if d.strike == nil {
 			d.say.event("a task failed: %s", e.GetText())
@@ -143,13 +147,21 @@ func because(cause string) string {
 	return ": " + cause
 }
 
+// stand has the estimate go on from a number of records until all workers have reported again.
+func (w *watch) stand(records uint64) {
+	w.records, w.at, w.known = records, time.Now(), time.Now().Add(reportEvery)
+}
+
 // estimate is about how many records are read at this moment: workers report only now and then.
 func (d *demo) estimate() uint64 {
 	w := &d.watch
 	if w.records == 0 {
 		return 0
 	}
-	since := min(time.Since(w.at), 2*time.Second)
+	since := min(time.Since(w.at), 2*reportEvery)
+	if d.strike != nil {
+		since = 0
+	}
 	return min(d.total, w.records+uint64(since.Seconds()*d.rate()))
 }
 

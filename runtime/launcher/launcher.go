@@ -20,7 +20,7 @@ const (
 	pauseLow  = 100 * time.Millisecond
 	pauseHigh = 5 * time.Second
 	// settled is how long a child has to live for the pauses to begin small again.
-	settled = 10 * time.Second
+	settled = 3 * time.Second
 	// stopGrace is how long a child may take to end after SIGTERM.
 	stopGrace = 10 * time.Second
 )
