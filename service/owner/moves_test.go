@@ -346,7 +346,7 @@ func (r *runner) snapshot(w *world, i int, id uint64, spend func(Event, func(*da
 		}
 		r.pieces(w, id, promised, 0, 0, 0, func(uploads, reused uint64) {
 			n := *w
-			n.files, n.created = n.files|uploads, n.created|uploads
+			n.files, n.created = n.files|uploads&^n.created, n.created|uploads
 			ev.Uploads, ev.Files = nil, setOf(reused)
 			for f := range incremental.File(64) {
 				if uploads&(1<<f) != 0 {
@@ -368,9 +368,7 @@ func (r *runner) pieces(w *world, id, promised uint64, i int, uploads, reused ui
 		return
 	}
 	f := r.s.file(id, i)
-	if w.created&f == 0 || w.files&f != 0 {
-		r.pieces(w, id, promised, i+1, uploads|f, reused, give)
-	}
+	r.pieces(w, id, promised, i+1, uploads|f, reused, give) // uploaded now or before, even if a sweep took it since
 	for g := range uint64(64) {
 		if promised&(1<<g) != 0 && g < r.s.number(id, 0) && g%uint64(r.s.files) == uint64(i) {
 			r.pieces(w, id, promised, i+1, uploads, reused|1<<g, give)

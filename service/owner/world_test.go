@@ -88,11 +88,13 @@ type startRecord struct {
 
 var seed = maphash.MakeSeed()
 
-func (d *daemon) sealed() *daemon {
-	b := make([]byte, 0, 512)
-	b = append(b, bits(d.alive), d.process, d.attaches, d.triggers, d.aborts, d.sweeps)
+func (d *daemon) sealed() *daemon { return d.seal(new([]byte)) }
+
+func (d *daemon) seal(buf *[]byte) *daemon {
+	b := append((*buf)[:0], bits(d.alive), d.process, d.attaches, d.triggers, d.aborts, d.sweeps)
 	b = uints(b, d.triggered)
-	d.sum = maphash.Bytes(seed, d.m.appendKey(b))
+	*buf = d.m.appendKey(b)
+	d.sum = maphash.Bytes(seed, *buf)
 	return d
 }
 
@@ -231,21 +233,23 @@ type runner struct {
 	events  []Event
 	refused bool
 	buf     []byte
+	d       daemon
 }
 
 // run feeds an event to a daemon and does what follows at once.
 func (r *runner) run(w *world, i int, ev Event) {
-	d := *w.d[i]
+	d := &r.d
+	*d = *w.d[i]
 	r.refused = false
 	r.events = append(r.events[:0], ev)
 	cfg := r.s.configs[i][d.process]
 	for n := 0; n < len(r.events); n++ {
 		r.ops = d.m.Step(cfg, &r.events[n], r.ops[:0])
 		if e := &r.events[n]; e.Kind == EventResult && e.Result.Kind == OpSweep {
-			r.atRest(w, &d, &e.Result)
+			r.atRest(w, d, &e.Result)
 		}
 		for k := range r.ops {
-			r.op(w, i, &d, &r.ops[k])
+			r.op(w, i, d, &r.ops[k])
 		}
 		if n == len(r.events)-1 && !r.s.workers && d.m.phase == PhaseOwning && len(d.m.workers) == 0 && !d.m.head.Status.Terminal() {
 			all := incremental.Range(1)
@@ -253,7 +257,10 @@ func (r *runner) run(w *world, i int, ev Event) {
 				Event{Kind: EventRunning, Worker: 1, Subtasks: all, Attempt: d.m.head.Attempt})
 		}
 	}
-	w.d[i] = d.sealed()
+	if !r.refused || w.bad != "" {
+		kept := *d
+		w.d[i] = kept.seal(&r.buf)
+	}
 }
 
 // op begins an operation; what commutes with everything else is done at once.

@@ -1,0 +1,77 @@
+package owner
+
+import (
+	"os"
+	"runtime/debug"
+	"testing"
+	"time"
+)
+
+// small is searched always, fast unless the race detector is on, large only when asked for.
+var (
+	small = []story{
+		{name: "two daemons, an attach and a commit each, one file, a fault", daemons: 2, attaches: 1, triggers: 1, aborts: 1, files: 1,
+			crashes: 1, lost: 1, faults: 1},
+		{name: "two daemons, an attach each, the store not trusted", daemons: 2, attaches: 1, triggers: 1, lost: 1, distrust: true},
+		{name: "third party beside an owner, lost reply", daemons: 1, attaches: 1, triggers: 1, lost: 1, lend: true, begun: true},
+		{name: "third party beside two owners", daemons: 2, attaches: 1, triggers: 1, lend: true, begun: true},
+		{name: "two workers, kills and a crash", daemons: 1, attaches: 2, triggers: 1, crashes: 1, kills: 1, workers: true},
+		{name: "asked daemons answer", daemons: 2, attaches: 2, triggers: 1, crashes: 1, truthful: true},
+	}
+	fast = []story{
+		{name: "two daemons, an attach and a commit each, one file, a fault, a sweep", daemons: 2, attaches: 1, triggers: 1, aborts: 1,
+			files: 1, crashes: 1, lost: 1, faults: 1, sweeps: 1},
+		{name: "unreduced: two daemons, an attach and a commit each, one file, a fault", daemons: 2, attaches: 1, triggers: 1, aborts: 1,
+			files: 1, crashes: 1, lost: 1, faults: 1, full: reductions{split: true, trims: true, uploads: true, deletes: true}},
+		{name: "two attaches, two commits, one file, crash and lost reply", daemons: 1, attaches: 2, triggers: 2, files: 1, crashes: 1, lost: 1},
+		{name: "promises: three triggers, one file, lost reply, sweep", daemons: 1, attaches: 1, triggers: 3, files: 1, lost: 1, sweeps: 1,
+			aborts: 1, begun: true},
+		{name: "two workers, two daemons, kill", daemons: 2, attaches: 1, triggers: 1, kills: 1, workers: true},
+	}
+	large = []story{
+		{name: "two daemons, an attach and a commit each, two files, a fault, a sweep", daemons: 2, attaches: 1, triggers: 1, aborts: 1,
+			files: 2, crashes: 1, lost: 1, faults: 1, sweeps: 1, begun: true},
+		{name: "two daemons, an attach and a commit each, one file, a fault, two sweeps", daemons: 2, attaches: 1, triggers: 1, aborts: 1,
+			files: 1, crashes: 1, lost: 1, faults: 1, sweeps: 2},
+		{name: "third party beside two owners, lost reply", daemons: 2, attaches: 1, triggers: 1, lost: 1, lend: true, begun: true},
+		{name: "promises: three triggers, two files, lost reply, sweep", daemons: 1, attaches: 1, triggers: 3, files: 2, lost: 1, sweeps: 1, begun: true},
+		{name: "two workers, two daemons, kill, crash, lost reply", daemons: 2, attaches: 1, triggers: 1, kills: 1, crashes: 1, lost: 1, workers: true},
+		{name: "two daemons, two attaches, two commits, one file, crash, lost reply, sweep", daemons: 2, attaches: 2, triggers: 2, files: 1,
+			crashes: 1, lost: 1, sweeps: 1},
+	}
+	// last is searched as deep as time and memory reach.
+	last = story{name: "two daemons, two attaches, two commits, two files, crash, lost reply, sweep", daemons: 2, attaches: 2, triggers: 2,
+		files: 2, crashes: 1, lost: 1, sweeps: 1}
+)
+
+func exhaust(t *testing.T, stories []story, lim limits) {
+	for _, s := range stories {
+		t.Run(s.name, func(t *testing.T) {
+			defer debug.SetGCPercent(debug.SetGCPercent(300))
+			r := search(&s, lim)
+			if r.bad != "" || !r.whole && lim == (limits{}) {
+				t.Fatalf("%v", r)
+			}
+			t.Logf("%v", r)
+		})
+	}
+}
+
+// TestSearch finds no order of events that loses anything, within its bounds.
+func TestSearch(t *testing.T) {
+	exhaust(t, small, limits{})
+	if !raced && !testing.Short() {
+		exhaust(t, fast, limits{})
+	}
+}
+
+// TestSearchDeep is `make search`: minutes, and gigabytes. CKPTD_SEARCH=1 asks for it.
+func TestSearchDeep(t *testing.T) {
+	if os.Getenv("CKPTD_SEARCH") == "" {
+		t.Log("set CKPTD_SEARCH=1 to search for minutes")
+		return
+	}
+	end := time.Now().Add(13 * time.Minute)
+	exhaust(t, large, limits{time: 4 * time.Minute, heap: 7 << 30})
+	exhaust(t, []story{last}, limits{time: max(time.Minute, time.Until(end)), heap: 7 << 30})
+}
