@@ -27,7 +27,8 @@ type Backend interface {
 	// The caller has to release every snapshot it was given. Taking a snapshot of the same checkpoint twice is allowed.
 	Snapshot(checkpoint uint64) (*Snapshot, error)
 	// Close ends the backend and gives up its local files, except those of snapshots not yet released: they stay readable
-	// until their Release. A second Close does nothing. After Close, and after any error of another method, every other method fails.
+	// until their Release. A second Close does nothing. After Close every other method fails;
+	// after an error of another method they may: give the backend up.
 	Close() error
 }
 
