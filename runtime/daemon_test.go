@@ -18,7 +18,6 @@ import (
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/layout"
-	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
@@ -29,29 +28,34 @@ import (
 	"github.com/ckptd/ckptd/service/stream"
 )
 
-// realDaemon is a server over a store, at a socket of its own, that can be killed and started again.
+// realDaemon is a server over a store, at a socket of its own, that can be killed and started again. Each of its lives has the faults of
+// its own way to the store; what had not landed at a kill lands in the next life.
 type realDaemon struct {
 	t      *testing.T
-	store  storage.Opened
+	store  *mem.Store
 	socket string
+	seed   uint64
+	rates  mem.Rates
 
 	mu     sync.Mutex
+	lives  uint64
+	faults *mem.Faults
 	server *service.Server
 	web    *http.Server
 }
 
-func startDaemon(t *testing.T, log *slog.Logger) *realDaemon {
+func startDaemon(t *testing.T, log *slog.Logger, seed uint64, rates mem.Rates) *realDaemon {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "rt") // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &realDaemon{t: t, store: mem.Open(), socket: filepath.Join(dir, "s")}
+	d := &realDaemon{t: t, store: mem.New(), socket: filepath.Join(dir, "s"), seed: seed, rates: rates}
 	t.Cleanup(func() {
 		d.kill()
 		os.RemoveAll(dir)
 	})
-	if _, err := layout.OpenRoot(context.Background(), d.store.Store); err != nil {
+	if _, err := layout.OpenRoot(context.Background(), d.store); err != nil {
 		t.Fatal(err)
 	}
 	d.start(log)
@@ -64,7 +68,15 @@ func (d *realDaemon) start(log *slog.Logger) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	os.Remove(d.socket)
-	s, err := service.New(d.store, &service.Options{URLs: []string{d.url()}, Log: log, Times: coordinator.Times{Grace: 200 * time.Millisecond}})
+	before := d.faults
+	d.lives++
+	d.faults = mem.NewFaults(d.store, mem.Seeded(d.seed+100*d.lives, d.rates))
+	opened := d.store.Opened()
+	opened.Store = d.faults
+	if before != nil {
+		time.AfterFunc(50*time.Millisecond, func() { before.Land() })
+	}
+	s, err := service.New(opened, &service.Options{URLs: []string{d.url()}, Log: log, Times: coordinator.Times{Grace: 200 * time.Millisecond}})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -104,15 +116,19 @@ func (d *realDaemon) people() (ckptdv1connect.JobServiceClient, func()) {
 
 // TestJobOverRealDaemon is the whole way in one process: daemon, client, workers, LSM state; workers and daemon killed at random.
 func TestJobOverRealDaemon(t *testing.T) {
-	for seed := range uint64(3) {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+	for seed := range uint64(4) {
+		name, rates := "seed %d", mem.Rates{}
+		if seed >= 2 {
+			name, rates = "seed %d, faulty store", mem.Rates{Failed: 0.02, DoneButError: 0.02, Later: 0.02}
+		}
+		t.Run(fmt.Sprintf(name, seed), func(t *testing.T) {
 			t.Parallel()
-			runOverRealDaemon(t, seed)
+			runOverRealDaemon(t, seed, rates)
 		})
 	}
 }
 
-func runOverRealDaemon(t *testing.T, seed uint64) {
+func runOverRealDaemon(t *testing.T, seed uint64, rates mem.Rates) {
 	var logged strings.Builder
 	var mu sync.Mutex
 	log := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
@@ -127,7 +143,7 @@ func runOverRealDaemon(t *testing.T, seed uint64) {
 			t.Log(logged.String())
 		}
 	}()
-	d := startDaemon(t, log.With("who", "daemon"))
+	d := startDaemon(t, log.With("who", "daemon"), seed, rates)
 	engine := lsm.New(nil)
 	defer engine.Close()
 	c := &clicks{parallelism: 2, records: 24000, users: 200, rate: 20000, target: newTarget()}
