@@ -44,7 +44,8 @@ type demo struct {
 
 	// tmp holds sockets, logs, local state, and the output unless it is to be kept.
 	tmp     string
-	url     string // of the daemon
+	url     string   // of the daemon
+	servers []string // where workers look for it
 	launch  *launcher.Launcher
 	daemon  *launcher.Process
 	workers []*launcher.Process
@@ -167,6 +168,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 	if d.people, d.hangUp, err = dialServer(d.url); err != nil {
 		return err
 	}
+	d.servers = []string{d.url}
 	d.launch = launcher.New(filepath.Join(d.tmp, "logs"))
 	if d.daemon, err = d.child("daemon", launcher.Always, "serve", "--root", d.root, "--listen", d.url); err != nil {
 		return err
@@ -239,10 +241,6 @@ func (d *demo) attach(ctx context.Context) error {
 }
 
 func (d *demo) startWorkers() error {
-	params, err := json.Marshal(d.params)
-	if err != nil {
-		return fmt.Errorf("demo: %w", err)
-	}
 	effective, err := config.Effective(d.config.Job)
 	if err != nil {
 		return err
@@ -251,20 +249,35 @@ func (d *demo) startWorkers() error {
 	if err := config.Show(&keys, d.root, effective); err != nil {
 		return err
 	}
-	file := filepath.Join(d.tmp, "job.yaml")
-	if err := os.WriteFile(file, keys.Bytes(), 0o666); err != nil {
+	if err := os.WriteFile(d.keys(), keys.Bytes(), 0o666); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
 	for slot := range demoWorkers {
-		w, err := d.child(fmt.Sprintf("worker-%d", slot), launcher.OnFailure, "worker", "--job-id", d.id, "--server", d.url,
-			"--slot", strconv.Itoa(slot), "--of", strconv.Itoa(demoWorkers), "--params", string(params), "--config", file,
-			"--dir", filepath.Join(d.tmp, "local"), "--exchange", "unix:"+d.tmp)
+		w, err := d.worker(fmt.Sprintf("worker-%d", slot), slot, d.params)
 		if err != nil {
 			return err
 		}
 		d.workers = append(d.workers, w)
 	}
 	return nil
+}
+
+// keys is the file with the job's configuration.
+func (d *demo) keys() string { return filepath.Join(d.tmp, "job.yaml") }
+
+func (d *demo) worker(name string, slot int, params clickjob.Params) (*launcher.Process, error) {
+	p, err := json.Marshal(params)
+	if err != nil {
+		return nil, fmt.Errorf("demo: %w", err)
+	}
+	args := []string{
+		"worker", "--job-id", d.id, "--slot", strconv.Itoa(slot), "--of", strconv.Itoa(demoWorkers), "--params", string(p),
+		"--config", d.keys(), "--dir", filepath.Join(d.tmp, "local"), "--exchange", "unix:" + d.tmp,
+	}
+	for _, url := range d.servers {
+		args = append(args, "--server", url)
+	}
+	return d.child(name, launcher.OnFailure, args...)
 }
 
 // sleep waits, and reports false if ctx ended first.

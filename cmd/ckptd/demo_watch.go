@@ -124,6 +124,7 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 		}
 		w.cause = e.GetText()
 	case "end-of-data":
+		w.records = d.total
 		d.say.event("all of the input is read; barriers go on")
 	case "failed", "canceled":
 		d.say.event("the job is %s%s", e.GetKind(), because(e.GetText()))

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/runtime"
+	"github.com/ckptd/ckptd/service"
+)
+
+// Processes killed at random moments, as the demo does it: the counts are exact every time.
+func TestRandomKills(t *testing.T) {
+	seeds := 3
+	if os.Getenv("CKPTD_TEST_FULL") != "" {
+		seeds = 10
+	}
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, demoOptions{seed: seed, kills: 3, records: 20_000, rate: 3500})
+			r.begin()
+			r.finish()
+			if r.struck != 3 {
+				t.Errorf("%d of 3 kills", r.struck)
+			}
+		})
+	}
+}
+
+// A process killed exactly at each phase of a checkpoint, and right after the cancel's entry. When a worker dies, all restore; when the
+// daemon dies, nobody does.
+func TestKilledAtEachStep(t *testing.T) {
+	for _, c := range []struct {
+		step           string
+		n              int
+		epoch, attempt uint64
+	}{
+		{runtime.StepRestored, 1, 1, 2},
+		{runtime.StepAfterPreCommit, 5, 1, 2},
+		{runtime.StepUploading, 5, 1, 2},
+		{runtime.StepAcknowledged, 5, 1, 2},
+		{runtime.StepBeforeCommit, 4, 1, 2},
+		{runtime.StepAfterCommit, 4, 1, 2},
+		{service.StepMetadata, 4, 2, 1},
+		{service.StepCommit, 4, 2, 1},
+		{service.StepEnd, 1, 2, 1},
+	} {
+		t.Run(c.step, func(t *testing.T) {
+			t.Parallel()
+			struck := filepath.Join(t.TempDir(), "struck")
+			r := newRig(t, demoOptions{}, fmt.Sprintf("%s=%s:%d:%s", killVariable, c.step, c.n, struck))
+			r.begin()
+			r.finish()
+			if _, err := os.Stat(struck); err != nil {
+				t.Errorf("the step was not struck: %v", err)
+			}
+			if h := r.head(); h.GetEpoch() != c.epoch || h.GetAttempt() != c.attempt {
+				t.Errorf("epoch %d, attempt %d; want %d, %d", h.GetEpoch(), h.GetAttempt(), c.epoch, c.attempt)
+			}
+		})
+	}
+}
+
+// A worker and the daemon killed together: the next owner finds that not all of the attempt came back, and begins another.
+func TestWorkerAndDaemonKilledTogether(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, demoOptions{})
+	r.begin()
+	r.awaitCheckpoints(3)
+	_, err := r.workers[0].Kill()
+	r.must(err)
+	_, err = r.daemon.Kill()
+	r.must(err)
+	r.finish()
+	if h := r.head(); h.GetEpoch() != 2 || h.GetAttempt() != 2 {
+		t.Errorf("epoch %d, attempt %d", h.GetEpoch(), h.GetAttempt())
+	}
+}
+
+// A worker is stopped until another process has taken its slot, then woken: it ends, and changes nothing.
+func TestStoppedWorkerIsReplaced(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, demoOptions{records: 20_000})
+	r.begin()
+	r.awaitCheckpoints(3)
+	zombie := r.workers[0]
+	_, err := zombie.Pause()
+	r.must(err)
+	r.workers[0], err = r.worker("worker-0-again", 0, r.params)
+	r.must(err)
+	r.await("the next attempt", func(s *ckptdv1.JobState) bool { return r.watch.running && r.watch.attempt == 2 })
+	r.awaitCheckpoints(2)
+	_, err = zombie.Resume()
+	r.must(err)
+	select {
+	case <-zombie.Done():
+	case <-r.ctx.Done():
+		t.Fatal("the woken worker does not end")
+	}
+	if zombie.Starts() != 1 || zombie.Err() != nil {
+		t.Errorf("the woken worker: %d starts, %v", zombie.Starts(), zombie.Err())
+	}
+	r.awaitCheckpoints(2)
+	r.finish()
+	if h := r.head(); h.GetEpoch() != 1 || h.GetAttempt() != 2 {
+		t.Errorf("epoch %d, attempt %d", h.GetEpoch(), h.GetAttempt())
+	}
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+const (
+	// actVariable makes the test binary act as ckptd: the children of a test are what is tested, with the race detector if it is on.
+	actVariable = "CKPTD_TEST_ACT"
+	// killVariable is STEP:N:FILE: whoever reaches the step for the N-th time and makes FILE kills itself exactly there.
+	killVariable = "CKPTD_TEST_KILL"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(actVariable) == "" {
+		os.Setenv(actVariable, "1")
+		goleak.VerifyTestMain(m)
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := runSteps(ctx, os.Args[1:], os.Stdout, os.Stderr, killer(os.Getenv(killVariable)))
+	stop()
+	os.Exit(code)
+}
+
+// killer is the function that is called at each named step.
+func killer(spec string) func(step string) {
+	step, rest, ok := strings.Cut(spec, ":")
+	number, file, _ := strings.Cut(rest, ":")
+	n, err := strconv.Atoi(number)
+	if !ok || err != nil {
+		return nil
+	}
+	var reached atomic.Int64
+	return func(at string) {
+		if at != step || reached.Add(1) < int64(n) {
+			return
+		}
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL, 0o666)
+		if err != nil {
+			return // another process, or an earlier life of this one, was struck
+		}
+		f.Close()
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+}

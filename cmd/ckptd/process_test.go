@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// A rig is the demo's job in processes of its own, in the hands of a test.
+type rig struct {
+	*demo
+	t   *testing.T
+	ctx context.Context
+	out buffer
+}
+
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// newRig settles a job with checkpoints every 100 ms, which reads its input in about a second unless o says otherwise.
+func newRig(t *testing.T, o demoOptions, environment ...string) *rig {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	r := &rig{t: t, ctx: ctx}
+	o.parallelism, o.users, o.interval = 2, 500, "100ms"
+	o.root, o.output = filepath.Join(t.TempDir(), "root"), filepath.Join(t.TempDir(), "output")
+	if o.records == 0 {
+		o.records = 10_000
+	}
+	if o.rate == 0 {
+		o.rate = 5000
+	}
+	var err error
+	if r.demo, err = newDemo(o, &r.out); err != nil {
+		t.Fatal(err)
+	}
+	r.environment = environment
+	t.Cleanup(func() {
+		if r.launch != nil {
+			r.hangUp()
+			r.launch.Stop(ctx)
+		}
+		cancel()
+		if t.Failed() {
+			t.Logf("%s", r.out.String())
+			r.logs()
+		}
+		os.RemoveAll(r.tmp)
+	})
+	return r
+}
+
+// logs shows the ends of the processes' logs.
+func (r *rig) logs() {
+	files, _ := filepath.Glob(filepath.Join(r.tmp, "logs", "*"))
+	for _, f := range files {
+		b, _ := os.ReadFile(f)
+		r.t.Logf("%s:\n%s", filepath.Base(f), b[max(0, len(b)-6000):])
+	}
+}
+
+func (r *rig) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// begin starts the processes.
+func (r *rig) begin() {
+	r.t.Helper()
+	r.must(r.count(r.ctx))
+	r.must(r.start(r.ctx))
+}
+
+// await follows the job until something holds.
+func (r *rig) await(what string, is func(*ckptdv1.JobState) bool) {
+	r.t.Helper()
+	for {
+		if s := r.poll(r.ctx); s != nil && is(s) {
+			return
+		}
+		if !sleep(r.ctx, pollEvery/5) {
+			r.t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// checkpoints waits until some have completed since now.
+func (r *rig) awaitCheckpoints(n int) {
+	r.t.Helper()
+	begin := r.watch.newest
+	r.await(fmt.Sprintf("%d more checkpoints", n), func(*ckptdv1.JobState) bool { return r.watch.running && r.watch.newest >= begin+uint64(n) })
+}
+
+// finish lets the job come to its end, and checks the counts and what is left on storage.
+func (r *rig) finish() {
+	r.t.Helper()
+	r.must(r.follow(r.ctx))
+	r.must(r.cancel(r.ctx))
+	exact, err := r.verdict()
+	r.must(err)
+	if !exact {
+		r.t.Error("the counts are not exact")
+	}
+	r.checkStorage()
+}
+
+// head is the last entry of the job's journal.
+func (r *rig) head() *ckptdv1.JournalEntry {
+	r.t.Helper()
+	opened, err := openStore(r.ctx, r.root, true)
+	r.must(err)
+	defer opened.Close()
+	j, err := catalog.New(opened.Store).Journal(r.ctx, r.id)
+	r.must(err)
+	return j.GetEntries()[len(j.GetEntries())-1]
+}
+
+// checkStorage compares what lies under the root of a job that was let go with what the journal reaches: nothing else may be there, and
+// nothing may be missing or of another size.
+func (r *rig) checkStorage() {
+	r.t.Helper()
+	opened, err := openStore(r.ctx, r.root, true)
+	r.must(err)
+	defer opened.Close()
+	c := catalog.New(opened.Store)
+	entries, err := c.Journal(r.ctx, r.id)
+	r.must(err)
+	want := []string{layout.RootMarkerKey}
+	for _, e := range entries.GetEntries() {
+		if e.GetError() != "" {
+			r.t.Errorf("slot %d: %s", e.GetSlot(), e.GetError())
+		}
+		want = append(want, layout.SlotKey(r.id, e.GetSlot()))
+	}
+	if n := len(entries.GetEntries()); n > 18 {
+		r.t.Errorf("%d slots", n)
+	}
+	head := entries.GetEntries()[len(entries.GetEntries())-1]
+	if head.GetOwnerNonce() != "" {
+		r.t.Errorf("the job was not let go: %v", head.GetOwnerUrls())
+	}
+	for _, k := range head.GetRetained() {
+		id := k.GetSummary().GetCheckpointId()
+		want = append(want, layout.MetadataKey(r.id, id))
+		show, err := c.Files(r.ctx, r.id, id)
+		r.must(err)
+		for _, f := range show.GetFiles() {
+			want = append(want, layout.JobPrefix(r.id)+f.GetFile().GetKey())
+			if f.GetPresence() != ckptdv1.FilePresence_FILE_PRESENCE_PRESENT {
+				r.t.Errorf("checkpoint %d: %s is %v", id, f.GetFile().GetKey(), f.GetPresence())
+			}
+		}
+	}
+	slices.Sort(want)
+	want = slices.Compact(want)
+	got := r.files()
+	for _, key := range got {
+		if _, ok := slices.BinarySearch(want, key); !ok {
+			r.t.Errorf("left on storage: %s", key)
+		}
+	}
+	for _, key := range want {
+		if _, ok := slices.BinarySearch(got, key); !ok {
+			r.t.Errorf("missing on storage: %s", key)
+		}
+	}
+}
+
+// files are all files below the root, as the file system has them, and folders that are empty.
+func (r *rig) files() []string {
+	r.t.Helper()
+	root := strings.TrimPrefix(r.root, "file://")
+	var keys []string
+	r.must(filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		key, err := filepath.Rel(root, path)
+		if err != nil || !d.IsDir() {
+			keys = append(keys, filepath.ToSlash(key))
+			return err
+		}
+		if entries, err := os.ReadDir(path); err != nil || len(entries) > 0 {
+			return err
+		}
+		keys = append(keys, filepath.ToSlash(key)+"/")
+		return nil
+	}))
+	slices.Sort(keys)
+	return keys
+}
