@@ -125,7 +125,7 @@ func call[T any](ctx context.Context, j *Job, f func(ctx context.Context, e *end
 	return callAs(ctx, j, 0, f)
 }
 
-// callAs is call for what belongs to one epoch (0: to none): it is not repeated in another.
+// callAs is call for what belongs to one epoch (0: to none): another owner's refusal of it is final.
 func callAs[T any](ctx context.Context, j *Job, epoch uint64, f func(ctx context.Context, e *endpoint) (T, error)) (T, error) {
 	return search(ctx, j, epoch, func(ctx context.Context, e *endpoint) (T, error) {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -155,9 +155,6 @@ func search[T any](ctx context.Context, j *Job, epoch uint64, f func(ctx context
 			}
 			if lost := j.attach(ctx, generation); lost != nil {
 				return v, lost
-			}
-			if epoch != 0 && j.Epoch() > epoch {
-				return v, &callError{kind: ErrStaleEpoch, cause: fmt.Errorf("the owner of epoch %d is gone: %w", epoch, ce.cause)}
 			}
 			return v, ce
 		}

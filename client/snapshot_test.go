@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -305,5 +307,60 @@ func TestRefusedUploadIsACleanError(t *testing.T) {
 	c.refusePut = &storage.Error{Op: "create", Key: "k", Err: errors.New("odd")}
 	if err := job.Snapshot(t.Context(), snapshotOf(piece("f", Shared, randomBytes(1, 5<<20)))); err == nil || !strings.Contains(err.Error(), "odd") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// slowSource takes its time with each Read, and knows whether it is being read.
+type slowSource struct{ began, reading atomic.Int32 }
+
+func (s *slowSource) Read(p []byte) (int, error) {
+	s.reading.Add(1)
+	defer s.reading.Add(-1)
+	s.began.Add(1)
+	time.Sleep(100 * time.Millisecond)
+	return len(p), nil
+}
+
+func (s *slowSource) Close() error { return nil }
+
+// After Snapshot has returned nobody reads a source any more, even if it returned because it was told to.
+func TestSourcesAreLeftAlone(t *testing.T) {
+	c := newCluster(t)
+	_, job := c.client([]string{c.start(daemonOptions{}).url})
+	src := &slowSource{}
+	q := piece("f", Shared, make([]byte, 1<<20))
+	open, opens := q.Open, 0
+	q.Open = func() (io.ReadCloser, error) {
+		if opens++; opens == 1 {
+			return open()
+		}
+		return src, nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		eventually(t, "reading", func() bool { return src.began.Load() > 0 })
+		cancel()
+	}()
+	if err := job.Snapshot(ctx, snapshotOf(q)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if src.reading.Load() != 0 {
+		t.Error("still being read")
+	}
+}
+
+// A daemon that stored something else than was sent is not believed.
+func TestAnswersAreCompared(t *testing.T) {
+	sums := &data.Sums{}
+	_, _ = sums.Write([]byte("state"))
+	if err := compare(sums.Handle("shared/x"), sums); err != nil {
+		t.Error(err)
+	}
+	wrong := sums.Handle("shared/x")
+	wrong.Crc32C++
+	for _, f := range []*File{nil, sums.Handle(""), wrong} {
+		if err := compare(f, sums); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%v: %v", f, err)
+		}
 	}
 }

@@ -33,11 +33,16 @@ type brokenStore struct {
 	// began is closed, if not nil, by the first write; hold, if not nil, holds up every write until it is closed.
 	began, hold chan struct{}
 	once        sync.Once
+	// careless: it compares nothing.
+	careless bool
 }
 
 func (b *brokenStore) Create(ctx context.Context, key string, o storage.CreateOptions) (storage.Writer, error) {
 	if b.create != nil {
 		return nil, &storage.Error{Op: "create", Key: key, Err: b.create}
+	}
+	if b.careless {
+		o = storage.CreateOptions{}
 	}
 	w, err := b.Store.Create(ctx, key, o)
 	return &brokenWriter{Writer: w, b: b}, err
@@ -100,6 +105,27 @@ func TestStorageErrorsAreCodes(t *testing.T) {
 				t.Errorf("left: %v", ks)
 			}
 		})
+	}
+}
+
+// What was announced is compared here too: a store's word is not all there is.
+func TestAnnouncementsAreCompared(t *testing.T) {
+	inner := mem.New()
+	s := serve(t, "tcp", newService(t, &brokenStore{Store: inner, careless: true}, authorizer{}, nil).Handler)
+	p := randomBytes(1, 1000)
+	for name, edit := range map[string]func(h *ckptdv1.PutStateHeader){
+		"more": func(h *ckptdv1.PutStateHeader) { *h.Length++ },
+		"less": func(h *ckptdv1.PutStateHeader) { *h.Length-- },
+		"sum":  func(h *ckptdv1.PutStateHeader) { *h.Crc32C++ },
+	} {
+		h := header(p)
+		edit(h)
+		if _, err := put(t.Context(), s.defaultClient(), h, p, 300); connect.CodeOf(err) != connect.CodeDataLoss {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if ks := keys(t, inner); len(ks) > 0 {
+		t.Errorf("left: %v", ks)
 	}
 }
 
