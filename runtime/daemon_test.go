@@ -116,10 +116,10 @@ func (d *realDaemon) people() (ckptdv1connect.JobServiceClient, func()) {
 
 // TestJobOverRealDaemon is the whole way in one process: daemon, client, workers, LSM state; workers and daemon killed at random.
 func TestJobOverRealDaemon(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(20) {
 		name, rates := "seed %d", mem.Rates{}
-		if seed >= 2 {
-			name, rates = "seed %d, faulty store", mem.Rates{Failed: 0.02, DoneButError: 0.02, Later: 0.02}
+		if seed >= 3 {
+			name, rates = "seed %d, faulty store", mem.Rates{Failed: 0.04, DoneButError: 0.04, Later: 0.04}
 		}
 		t.Run(fmt.Sprintf(name, seed), func(t *testing.T) {
 			t.Parallel()
@@ -146,7 +146,7 @@ func runOverRealDaemon(t *testing.T, seed uint64, rates mem.Rates) {
 	d := startDaemon(t, log.With("who", "daemon"), seed, rates)
 	engine := lsm.New(nil)
 	defer engine.Close()
-	c := &clicks{parallelism: 2, records: 24000, users: 200, rate: 20000, target: newTarget()}
+	c := &clicks{parallelism: 2, records: 14000, users: 200, rate: 20000, target: newTarget()}
 	job := c.job()
 	job.Tasks[1].Operators[0].Backend = engine.Open
 	l := runtime.StartLocal(context.Background(), runtime.LocalOptions{
@@ -174,13 +174,13 @@ func runOverRealDaemon(t *testing.T, seed uint64, rates mem.Rates) {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	kills := 0
-	for strike := time.Now().Add(300 * time.Millisecond); ; time.Sleep(20 * time.Millisecond) {
+	for strike := time.Now().Add(200 * time.Millisecond); ; time.Sleep(20 * time.Millisecond) {
 		if ctx.Err() != nil {
 			t.Fatal("the job does not come to its end")
 		}
 		if kills < 3 && time.Now().After(strike) {
 			kills++
-			strike = time.Now().Add(time.Duration(200+rng.IntN(300)) * time.Millisecond)
+			strike = time.Now().Add(time.Duration(100+rng.IntN(200)) * time.Millisecond)
 			if rng.IntN(3) == 0 {
 				log.Info("TEST kills the daemon")
 				d.kill()
