@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"connectrpc.com/connect"
-
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -128,15 +127,27 @@ func (d *demo) awaitLetGo(ctx context.Context) error {
 			return fmt.Errorf("demo: a worker does not end: %s", lastLine(w.Log()))
 		}
 	}
-	for {
-		_, err := d.people.GetStatus(try, &ckptdv1.GetStatusRequest{JobId: d.id})
-		if connect.CodeOf(err) == connect.CodeFailedPrecondition {
-			return nil // nobody owns it any more
-		}
+	for !d.released(try) {
 		if !sleep(try, pollEvery) {
 			return fmt.Errorf("demo: the daemon does not let the job go: %s", lastLine(d.daemon.Log()))
 		}
 	}
+	return nil
+}
+
+// released tells whether the journal says that nobody owns the job any more.
+func (d *demo) released(ctx context.Context) bool {
+	opened, err := openStore(ctx, d.root, true)
+	if err != nil {
+		return false
+	}
+	defer opened.Close()
+	res, err := catalog.New(opened.Store).Journal(ctx, d.id)
+	if err != nil {
+		return false
+	}
+	entries := res.GetEntries()
+	return entries[len(entries)-1].GetOwnerNonce() == ""
 }
 
 // goOn leaves the job running until ctx ends or somebody cancels it.

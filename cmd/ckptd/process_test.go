@@ -67,8 +67,8 @@ func newRig(t *testing.T, o demoOptions, environment ...string) *rig {
 			r.launch.Stop(ctx)
 		}
 		cancel()
+		t.Logf("%s", r.out.String())
 		if t.Failed() {
-			t.Logf("%s", r.out.String())
 			r.logs()
 		}
 		os.RemoveAll(r.tmp)
