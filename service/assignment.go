@@ -76,7 +76,7 @@ func assignment(ctx context.Context, store storage.Store, job string, a assigned
 	defer body.Close()
 	r, err := layout.NewMetadataReader(body)
 	if err != nil {
-		return nil, dataLoss(err)
+		return nil, err
 	}
 	p := &assignmentPager{plan: a.plan, wanted: a.wanted, skip: skip, res: &ckptdv1.AssignmentResponse{CheckpointId: a.restore}}
 	for !p.full {
@@ -85,7 +85,7 @@ func assignment(ctx context.Context, store storage.Store, job string, a assigned
 			return p.res, nil
 		}
 		if err != nil {
-			return nil, dataLoss(err)
+			return nil, err
 		}
 		if err := p.take(record); err != nil {
 			return nil, err
@@ -93,13 +93,6 @@ func assignment(ctx context.Context, store storage.Store, job string, a assigned
 	}
 	p.res.NextPageToken = strconv.FormatUint(p.seen, 10)
 	return p.res, nil
-}
-
-func dataLoss(err error) error {
-	if errors.Is(err, layout.ErrCorrupt) {
-		return connect.NewError(connect.CodeDataLoss, err)
-	}
-	return err
 }
 
 // assignmentPager cuts one page.

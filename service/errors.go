@@ -49,6 +49,21 @@ func notAttached(job string) error {
 	return withDetail(err, &ckptdv1.NotOwner{})
 }
 
+// isNotAttached tells whether an error is notAttached's.
+func isNotAttached(err error) bool {
+	var ce *connect.Error
+	if !errors.As(err, &ce) {
+		return false
+	}
+	for _, d := range ce.Details() {
+		if m, err := d.Value(); err == nil {
+			n, ok := m.(*ckptdv1.NotOwner)
+			return ok && len(n.GetOwnerUrls()) == 0
+		}
+	}
+	return false
+}
+
 func withDetail(err *connect.Error, message proto.Message) error {
 	if d, derr := connect.NewErrorDetail(message); derr == nil {
 		err.AddDetail(d)
@@ -70,8 +85,10 @@ func rpcError(err error) error {
 		return connect.NewError(connect.CodeNotFound, err)
 	case errors.Is(err, layout.ErrName):
 		return connect.NewError(connect.CodeInvalidArgument, err)
-	case errors.Is(err, catalog.ErrDamaged):
+	case errors.Is(err, catalog.ErrDamaged), errors.Is(err, layout.ErrCorrupt):
 		return connect.NewError(connect.CodeDataLoss, err)
+	case errors.Is(err, layout.ErrNewerFormat), errors.Is(err, layout.ErrUnknownKind):
+		return connect.NewError(connect.CodeFailedPrecondition, err)
 	case errors.Is(err, storage.ErrUnknown):
 		return connect.NewError(connect.CodeUnavailable, err)
 	default:

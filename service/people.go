@@ -120,10 +120,17 @@ func (p people) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheck
 // CancelJob ends a job.
 func (p people) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest) (*ckptdv1.CancelJobResponse, error) {
 	j, err := p.s.job(req.GetJobId())
-	if err != nil {
+	switch {
+	case err != nil && connect.CodeOf(err) == connect.CodeFailedPrecondition:
 		return p.cancelUnowned(ctx, req, p.elsewhere(ctx, req.GetJobId(), err))
+	case err != nil:
+		return nil, err
 	}
-	return ask(ctx, j, func(reply func(*ckptdv1.CancelJobResponse, error)) { j.cancel(req, reply) })
+	res, err := ask(ctx, j, func(reply func(*ckptdv1.CancelJobResponse, error)) { j.cancel(req, reply) })
+	if err != nil && isNotAttached(err) { // it is being attached just now, or was let go meanwhile
+		return p.cancelUnowned(ctx, req, err)
+	}
+	return res, err
 }
 
 func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJobResponse, error)) {
@@ -135,7 +142,9 @@ func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJo
 		head := j.m.Head()
 		reply(&ckptdv1.CancelJobResponse{Status: statusOut(head.Status), Retained: retainedOut(head)}, nil)
 	})
-	j.progress.endCause = "canceled by a person"
+	if head := j.m.Head(); head != nil && !head.Status.Terminal() {
+		j.progress.endCause = "canceled by a person"
+	}
 	j.feed(owner.Event{
 		Kind: owner.EventEnd, Status: journal.StatusCanceled, Caller: caller, Request: journal.RequestOf(req.GetRequestId()),
 	})

@@ -8,10 +8,12 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/slots"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/owner"
 	"github.com/ckptd/ckptd/service/stream"
 )
 
@@ -57,6 +59,8 @@ func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*rights, error)
 		return nil, rpcError(err)
 	case how != journal.ReadDone:
 		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("job %s has no journal that can be read", id))
+	case head.LeastWriter > journal.DefaultSettings().Version:
+		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: %s", id, reasonText(owner.ReasonNewer)))
 	case head.Status.Terminal():
 		return nil, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: statusOut(head.Status)},
 			"job %s is %s: begin a new job id", id, statusWord(head.Status))
@@ -68,6 +72,9 @@ func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*rights, error)
 
 // readHead reads the head of a job's journal.
 func (s *Server) readHead(ctx context.Context, id string) (*journal.Entry, journal.Reading, error) {
+	if err := layout.ValidateJobID(id); err != nil {
+		return nil, journal.ReadMore, err
+	}
 	return slots.ReadHead(ctx, s.store, s.facts, id)
 }
 

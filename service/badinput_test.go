@@ -1,0 +1,350 @@
+package service_test
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/file"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+func TestBadJobIDs(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	ctx := t.Context()
+	unchanged(t, root.Store, func() {
+		for _, id := range []string{"", ".", "..", "_journal", "a/b", "savepoint-1", "ü", strings.Repeat("x", 129)} {
+			_, err := d.engine().AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: id, Plan: onePlan()})
+			wantCode(t, err, connect.CodeInvalidArgument)
+			_, err = d.people().CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: id})
+			wantCode(t, err, connect.CodeInvalidArgument)
+			if id == "" {
+				continue // all jobs
+			}
+			_, err = d.people().GetStatus(ctx, &ckptdv1.GetStatusRequest{JobId: id})
+			wantCode(t, err, connect.CodeInvalidArgument)
+		}
+	})
+}
+
+func TestUnknownJob(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	ctx := t.Context()
+	unchanged(t, root.Store, func() {
+		_, err := d.engine().AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: "none"})
+		wantCode(t, err, connect.CodeNotFound, "no such job")
+		_, err = d.people().GetStatus(ctx, &ckptdv1.GetStatusRequest{JobId: "none"})
+		wantCode(t, err, connect.CodeNotFound, "no job none")
+		_, err = d.people().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: "none"})
+		wantCode(t, err, connect.CodeNotFound, "no job none")
+		_, err = d.people().CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: "none"})
+		wantCode(t, err, connect.CodeNotFound, "no job none")
+		_, err = d.people().ListCheckpoints(ctx, &ckptdv1.ListCheckpointsRequest{JobId: "none"})
+		wantCode(t, err, connect.CodeNotFound)
+		_, err = d.engine().Report(ctx, &ckptdv1.ReportRequest{JobId: "none", Nonce: "x"})
+		if detail[*ckptdv1.NotOwner](err) == nil {
+			t.Errorf("report: %v", err)
+		}
+		w := &worker{t: t, job: "none", epoch: 1, attempt: 1}
+		_, err = w.putAt(d, shared, 1, "abc")
+		wantCode(t, err, connect.CodeNotFound, "no journal")
+	})
+}
+
+func TestBadPlansAndConfigurations(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	op := func(id string, p, m uint32) *client.Plan {
+		return &client.Plan{Operators: []*client.Operator{{Id: id, Parallelism: p, MaxParallelism: m}}}
+	}
+	twice := op("a", 1, 1)
+	twice.Operators = append(twice.Operators, twice.Operators[0])
+	unchanged(t, root.Store, func() {
+		for name, plan := range map[string]*client.Plan{
+			"empty": {}, "bad id": op("a/b", 1, 1), "none": op("a", 0, 1), "above the maximum": op("a", 2, 1), "too many groups": op("a", 1, 32769), "twice": twice,
+		} {
+			_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: plan})
+			if connect.CodeOf(err) != connect.CodeInvalidArgument {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: onePlan(), Config: &client.JobConfig{Mode: 7}})
+		wantCode(t, err, connect.CodeInvalidArgument)
+		_, err = d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: onePlan(), Labels: map[string]string{"k": strings.Repeat("v", 70_000)}})
+		wantCode(t, err, connect.CodeInvalidArgument)
+	})
+}
+
+// TestRootsThatServeRefuses goes the way of `ckptd serve`: driver, then marker.
+func TestRootsThatServeRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		fill func(storage.Store) error
+		want error
+		word string
+	}{
+		"not empty": {func(s storage.Store) error { return s.Publish(t.Context(), "photos/cat.jpg", []byte("x")) }, layout.ErrNotRoot, "photos"},
+		"a job without marker": {func(s storage.Store) error {
+			return s.Publish(t.Context(), layout.SlotKey("j", 1), []byte("x"))
+		}, layout.ErrNotRoot, "j"},
+		"not a marker": {func(s storage.Store) error { return s.Publish(t.Context(), layout.RootMarkerKey, []byte("x")) }, layout.ErrCorrupt, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root, err := file.Open(t.Context(), t.TempDir(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer root.Close()
+			if err := c.fill(root.Store); err != nil {
+				t.Fatal(err)
+			}
+			unchanged(t, root.Store, func() {
+				if _, err := layout.OpenRoot(t.Context(), root.Store); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.word) {
+					t.Errorf("%v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestRootOfANewerFormat(t *testing.T) {
+	root, err := file.Open(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if _, err := layout.OpenRoot(t.Context(), root.Store); err != nil {
+		t.Fatal(err)
+	}
+	overwrite(t, root.Store, layout.RootMarkerKey, newerMarker)
+	unchanged(t, root.Store, func() {
+		if _, err := layout.OpenRoot(t.Context(), root.Store); !errors.Is(err, layout.ErrNewerFormat) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// twoCheckpoints is a job that retains two checkpoints with a shared file each, whose daemon was killed. It answers their ids.
+func twoCheckpoints(t *testing.T, root storage.Opened) (first, second uint64) {
+	t.Helper()
+	d := startDaemon(t, root, "")
+	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.NumRetained = 2 })
+	take := func() uint64 {
+		return w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
+			name := fmt.Sprint(id)
+			return []*ckptdv1.SnapshotHandle{uploaded("i", name, w.put(shared, id, name+"..")), uploaded("", "m", w.put(exclusive, id, "own"))}
+		})
+	}
+	first, second = take(), take()
+	d.kill()
+	return first, second
+}
+
+func TestCorruptHeadOfTheJournal(t *testing.T) {
+	for name, change := range map[string]func([]byte) []byte{
+		"flipped": flip, "cut": func(b []byte) []byte { return b[:len(b)-3] }, "empty": func([]byte) []byte { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := newRoot()
+			twoCheckpoints(t, root)
+			overwrite(t, root.Store, layout.SlotKey("j", head(t, root, "j").Slot), change)
+			wantJournalRefused(t, root, connect.CodeDataLoss, "corrupt")
+		})
+	}
+}
+
+func TestMissingJournal(t *testing.T) {
+	root := newRoot()
+	twoCheckpoints(t, root)
+	for key := range contents(t, root.Store, layout.JournalPrefix("j")) {
+		if errs := root.Store.Delete(t.Context(), []string{key}); errs != nil {
+			t.Fatal(errs)
+		}
+	}
+	wantJournalRefused(t, root, connect.CodeDataLoss, "no journal", "not empty")
+}
+
+func TestJournalOfANewerWriter(t *testing.T) {
+	root := newRoot()
+	twoCheckpoints(t, root)
+	e := *head(t, root, "j")
+	e.Slot, e.LeastWriter = e.Slot+1, 99
+	b, err := journal.Encode(&e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := root.Store.Publish(t.Context(), layout.SlotKey("j", e.Slot), b); err != nil {
+		t.Fatal(err)
+	}
+	wantJournalRefused(t, root, connect.CodeFailedPrecondition, "newer ckptd")
+}
+
+// wantJournalRefused starts a daemon over the root: whatever it is asked about job j, it refuses, and nothing changes on storage.
+func wantJournalRefused(t *testing.T, root storage.Opened, code connect.Code, words ...string) {
+	t.Helper()
+	unchanged(t, root.Store, func() {
+		d := startDaemon(t, root, "")
+		_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+		wantCode(t, err, code, words...)
+		if _, err = d.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err == nil {
+			t.Error("canceled")
+		}
+		w := &worker{t: t, job: "j", epoch: 1, attempt: 1}
+		if _, err = w.putAt(d, shared, 1, "abc"); err == nil {
+			t.Error("took a file")
+		}
+		d.kill()
+	})
+}
+
+// TestCorruptNewestMetadata: the job is attached, and shown as degraded; restoring says what is wrong; the _metadata stays for
+// whoever can mend it.
+func TestCorruptNewestMetadata(t *testing.T) {
+	root := newRoot()
+	_, second := twoCheckpoints(t, root)
+	key := layout.MetadataKey("j", second)
+	overwrite(t, root.Store, key, flip)
+	before := contents(t, root.Store, "")
+	d := startDaemon(t, root, "")
+	d.attach(t, "j", onePlan(), nil)
+	eventually(t, "degraded", func() bool { return strings.Contains(d.status(t, "j").GetDegraded(), fmt.Sprint(second)) })
+	w := d.register(t, "j", "w2", 0, subtask("count"))
+	s := expect[start](w).Start
+	if s.GetRestoreCheckpointId() != second {
+		t.Fatalf("restores %d, want %d: an older one silently would be wrong", s.GetRestoreCheckpointId(), second)
+	}
+	_, err := d.engine().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: s.GetAttempt(), Subtasks: w.subtasks})
+	wantCode(t, err, connect.CodeDataLoss, fmt.Sprint(second), "corrupt")
+	if _, err := catalog.New(root.Store).Show(t.Context(), "j", second); !errors.Is(err, catalog.ErrDamaged) {
+		t.Errorf("show: %v", err)
+	}
+	d.kill()
+	after := contents(t, root.Store, "")
+	for key, was := range before {
+		if !strings.HasPrefix(key, layout.JournalPrefix("j")) && after[key] != was {
+			t.Errorf("%s changed", key)
+		}
+	}
+}
+
+// TestRottenOldCheckpoint: one rotten old checkpoint must not stop the job when the next one is needed most.
+func TestRottenOldCheckpoint(t *testing.T) {
+	for name, rot := range map[string]func(t *testing.T, s storage.Store, key string){
+		"flipped": func(t *testing.T, s storage.Store, key string) { overwrite(t, s, key, flip) },
+		"missing": func(t *testing.T, s storage.Store, key string) { s.Delete(t.Context(), []string{key}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := newRoot()
+			first, second := twoCheckpoints(t, root)
+			rot(t, root.Store, layout.MetadataKey("j", first))
+			before := contents(t, root.Store, "")
+			d := startDaemon(t, root, "")
+			d.attach(t, "j", onePlan(), nil)
+			w := d.register(t, "j", "w2", 0, subtask("count"))
+			if s := w.begin(); s.GetRestoreCheckpointId() != second {
+				t.Fatalf("restores %d, want %d", s.GetRestoreCheckpointId(), second)
+			}
+			eventually(t, "degraded", func() bool { return strings.Contains(d.status(t, "j").GetDegraded(), fmt.Sprint(first)) })
+			w.checkpoint(small) // first leaves what is retained, and with it the reason not to delete
+			eventually(t, "the end of it", func() bool { s := d.status(t, "j"); return s.GetDegraded() == "" && s.GetCondemnedFiles() == 0 })
+			for key, was := range before {
+				if strings.HasPrefix(key, layout.CheckpointPrefix("j", second)) && contents(t, root.Store, "")[key] != was {
+					t.Errorf("%s of checkpoint %d is gone", key, second)
+				}
+			}
+			d.cancel(t, "j")
+			w.ended()
+			d.waitReleased(t)
+			atRest(t, root, "j")
+		})
+	}
+}
+
+// TestDeletesStopWhileDegraded: with three retained, the rotten one stays for one more completion; nothing is deleted until it is gone.
+func TestDeletesStopWhileDegraded(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.NumRetained = 2 })
+	w.checkpoint(small)
+	rotten := w.checkpoint(small)
+	d.kill()
+	overwrite(t, root.Store, layout.MetadataKey("j", rotten), flip)
+	d = startDaemon(t, root, "")
+	d.attach(t, "j", onePlan(), nil)
+	w = d.register(t, "j", "w2", 0, subtask("count"))
+	w.begin()
+	before := contents(t, root.Store, "")
+	w.checkpoint(small) // the first one leaves, rotten stays
+	if s := d.status(t, "j"); !strings.Contains(s.GetDegraded(), "nothing is deleted") {
+		t.Errorf("degraded: %q", s.GetDegraded())
+	}
+	after := contents(t, root.Store, "")
+	for key := range before {
+		if _, ok := after[key]; !ok && !strings.HasPrefix(key, layout.JournalPrefix("j")) {
+			t.Errorf("%s was deleted", key)
+		}
+	}
+	w.checkpoint(small)
+	eventually(t, "the end of it", func() bool { s := d.status(t, "j"); return s.GetDegraded() == "" && s.GetCondemnedFiles() == 0 })
+	d.cancel(t, "j")
+	w.ended()
+	d.waitReleased(t)
+	atRest(t, root, "j")
+}
+
+func TestMissingStateFile(t *testing.T) {
+	root := newRoot()
+	_, second := twoCheckpoints(t, root)
+	var lost string
+	for _, f := range filesOf(t, read(t, root.Store, layout.MetadataKey("j", second))) {
+		if strings.HasPrefix(f.Key, "shared/") {
+			lost = f.Key
+		}
+	}
+	root.Store.Delete(t.Context(), []string{layout.JobPrefix("j") + lost})
+	d := startDaemon(t, root, "")
+	c, err := client.New([]string{d.http.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	job, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: onePlan()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := d.register(t, "j", "w2", 0, subtask("count"))
+	s := expect[start](w).Start
+	states, err := job.Assignment(t.Context(), s.GetAttempt(), []client.Subtask{{Operator: "count"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := 0
+	for _, h := range states[0].Handles {
+		if _, err := job.ReadAll(t.Context(), h); err != nil {
+			failed++
+			if !errors.Is(err, client.ErrNotFound) || !strings.Contains(err.Error(), lost) {
+				t.Errorf("restore: %v, want one that names %s", err, lost)
+			}
+		}
+	}
+	if failed != 1 {
+		t.Errorf("%d files failed, want 1", failed)
+	}
+}
+
+// newerMarker makes the root marker that of a later format, with the right sum.
+func newerMarker(b []byte) []byte {
+	text := strings.NewReplacer("format 1\n", "format 9\n", "least-writer 1\n", "least-writer 9\n").Replace(string(b))
+	text = text[:strings.LastIndex(text, "crc32c ")]
+	return fmt.Appendf(nil, "%scrc32c %08x\n", text, crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli)))
+}
