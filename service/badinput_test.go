@@ -225,7 +225,7 @@ func TestCorruptNewestMetadata(t *testing.T) {
 	}
 	_, err := d.engine().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: s.GetAttempt(), Subtasks: w.subtasks})
 	wantCode(t, err, connect.CodeDataLoss, fmt.Sprint(second), "corrupt")
-	if _, err := catalog.New(root.Store).Show(t.Context(), "j", second); !errors.Is(err, catalog.ErrDamaged) {
+	if _, err := catalog.New(root.Store).Show(t.Context(), "j", second); !errors.Is(err, layout.ErrCorrupt) {
 		t.Errorf("show: %v", err)
 	}
 	d.kill()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"google.golang.org/protobuf/proto"
@@ -85,9 +86,9 @@ func rpcError(err error) error {
 		return connect.NewError(connect.CodeNotFound, err)
 	case errors.Is(err, layout.ErrName):
 		return connect.NewError(connect.CodeInvalidArgument, err)
-	case errors.Is(err, catalog.ErrDamaged), errors.Is(err, layout.ErrCorrupt):
+	case errors.Is(err, catalog.ErrDamaged), errors.Is(err, layout.ErrCorrupt), errors.Is(err, journal.ErrCorrupt):
 		return connect.NewError(connect.CodeDataLoss, err)
-	case errors.Is(err, layout.ErrNewerFormat), errors.Is(err, layout.ErrUnknownKind):
+	case errors.Is(err, layout.ErrNewerFormat), errors.Is(err, layout.ErrUnknownKind), errors.Is(err, journal.ErrNewer):
 		return connect.NewError(connect.CodeFailedPrecondition, err)
 	case errors.Is(err, storage.ErrUnknown):
 		return connect.NewError(connect.CodeUnavailable, err)

@@ -82,7 +82,7 @@ func (p people) elsewhere(ctx context.Context, id string, err error) error {
 	case how != journal.ReadDone:
 		return connect.NewError(connect.CodeDataLoss, fmt.Errorf("the journal of job %s cannot be read", id))
 	case head.Status.Terminal():
-		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: statusOut(head.Status)},
+		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
 			"job %s is %s and no daemon owns it", id, statusWord(head.Status))
 	case head.Owner.IsZero():
 		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s is %s; no daemon owns it", id, statusWord(head.Status)))
@@ -109,7 +109,7 @@ func (p people) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheck
 			}
 			res := &ckptdv1.TriggerCheckpointResponse{Checkpoint: &ckptdv1.CheckpointSummary{CheckpointId: a.Checkpoint}}
 			if c, ok := j.m.Head().Checkpoint(a.Checkpoint); ok {
-				res.Checkpoint = summaryOut(j.id, c)
+				res.Checkpoint = catalog.Checkpoint(j.id, &c)
 			}
 			reply(res, nil)
 		}
@@ -140,7 +140,7 @@ func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJo
 			return
 		}
 		head := j.m.Head()
-		reply(&ckptdv1.CancelJobResponse{Status: statusOut(head.Status), Retained: retainedOut(head)}, nil)
+		reply(&ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: retainedOut(head)}, nil)
 	})
 	if head := j.m.Head(); head != nil && !head.Status.Terminal() {
 		j.progress.endCause = "canceled by a person"
@@ -157,7 +157,7 @@ func (p people) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobRequest
 		return nil, errors.Join(why, err)
 	}
 	if head.Status.Terminal() {
-		return &ckptdv1.CancelJobResponse{Status: statusOut(head.Status), Retained: retainedOut(head)}, nil
+		return &ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: retainedOut(head)}, nil
 	}
 	if _, err := (engine{p.s}).AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: req.GetJobId(), RequestId: req.GetRequestId()}); err != nil {
 		return nil, err
@@ -180,7 +180,7 @@ func (j *job) state(req *ckptdv1.GetStatusRequest) *ckptdv1.JobState {
 		s.Summary = &ckptdv1.JobSummary{JobId: j.id}
 		return s
 	}
-	s.Summary, s.OwnerNonce = jobOut(head), head.Owner.String()
+	s.Summary, s.OwnerNonce = catalog.Job(head), head.Owner.String()
 	if reason, id := j.m.Degraded(); reason == owner.ReasonDegraded {
 		s.Degraded = fmt.Sprintf("checkpoint %d: %s", id, reasonText(reason))
 	}
@@ -251,10 +251,13 @@ func (s *Server) Start(ctx context.Context) error {
 			continue
 		}
 		head, how, err := s.readHead(ctx, id)
-		if err != nil {
-			return err
-		}
-		if how != journal.ReadDone || head.Owner.IsZero() {
+		switch {
+		case ctx.Err() != nil:
+			return fmt.Errorf("service: start: %w", context.Cause(ctx))
+		case err != nil:
+			s.log.Warn("a job's journal cannot be read", "job", id, "err", err)
+			continue
+		case how != journal.ReadDone || head.Owner.IsZero():
 			continue
 		}
 		mine := slices.ContainsFunc(head.URLs, func(u string) bool { return slices.Contains(s.opts.URLs, u) })

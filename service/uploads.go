@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/slots"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -62,7 +63,7 @@ func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*rights, error)
 	case head.LeastWriter > journal.DefaultSettings().Version:
 		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: %s", id, reasonText(owner.ReasonNewer)))
 	case head.Status.Terminal():
-		return nil, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: statusOut(head.Status)},
+		return nil, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
 			"job %s is %s: begin a new job id", id, statusWord(head.Status))
 	}
 	r := &rights{epoch: head.Epoch, reserved: head.Reserved}
