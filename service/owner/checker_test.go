@@ -2,6 +2,7 @@ package owner
 
 import (
 	"fmt"
+	"hash/maphash"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
@@ -67,6 +68,7 @@ func (s *story) check(w *world) {
 func (s *story) becameHead(w *world, e *journal.Entry) {
 	was := w.head()
 	w.past = with(w.past, e)
+	w.pastSum = maphash.Bytes(seed, e.AppendKey(uints(nil, w.pastSum)))
 	switch {
 	case e.Slot != was.Slot+1:
 		w.fail(fmt.Sprintf("I3: slot %d after %d", e.Slot, was.Slot))
@@ -76,6 +78,8 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 		w.fail(fmt.Sprintf("I5: epoch %d after %d by an entry of kind %d", e.Epoch, was.Epoch, e.Kind))
 	case e.Reserved < was.Reserved:
 		w.fail(fmt.Sprintf("I10: reserved goes down to %d", e.Reserved))
+	case was.Status.Terminal() && e.Status != was.Status:
+		w.fail("a terminal status changed")
 	case e.Newest() < was.Newest() && !e.Status.Terminal():
 		w.fail("I11: the newest checkpoint was dropped")
 	case e.Kind != journal.KindAttempt && (e.Attempt != was.Attempt || e.Plan.Hash() != was.Plan.Hash()):
@@ -153,7 +157,13 @@ func (r *runner) tell(w *world, who int, d *daemon, op *Op) {
 		w.acked[op.ID] |= byte(bitsOf(op.Subtasks))
 	case TellBegun, TellTriggerRefused, TellSwept:
 		r.refused = r.refused || op.Reason != ReasonNone
-	case TellFenced, TellReleased:
+	case TellReleased:
+		if e := w.head(); e.Status.Terminal() && e.Owner.IsZero() && e.Kind == journal.KindRelease && r.s.truthful {
+			r.released(w)
+		}
+		d.triggered = 0
+		w.forgotten(who)
+	case TellFenced:
 		d.triggered = 0
 		w.forgotten(who)
 	case TellStart:
@@ -163,6 +173,19 @@ func (r *runner) tell(w *world, who int, d *daemon, op *Op) {
 		if w.workers[i].process == uint8(op.Worker-1)%8 {
 			w.workers[i].alive, w.workers[i].at = false, -1
 		}
+	}
+}
+
+// released: a job that is over and let go has nothing left but what it retains, as far as a list could see it.
+func (r *runner) released(w *world) {
+	reach, _ := w.reachable(w.head())
+	for _, m := range w.metas {
+		if _, kept := w.head().Checkpoint(m.id); !kept && w.afterMetas&(1<<m.id) == 0 {
+			w.fail(fmt.Sprintf("I4: released with the _metadata of %d", m.id))
+		}
+	}
+	if left := w.files &^ reach &^ w.afterList; left != 0 {
+		w.fail(fmt.Sprintf("I4: released with files %b", left))
 	}
 }
 

@@ -2,6 +2,7 @@ package owner
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
@@ -52,6 +53,9 @@ func (w wish) key(b []byte) []byte {
 		b = uints(append(b, 1), w.plan.Hash())
 	} else {
 		b = append(b, 0)
+	}
+	if w.config != nil {
+		b = fmt.Append(b, *w.config)
 	}
 	return append(b, bits(w.config != nil))
 }

@@ -65,6 +65,13 @@ func (r *runner) expand(w *world, visit func(*world, move)) {
 			n.d[i] = &nd
 			r.run(&n, i, Event{Kind: EventAttach})
 			visit(&n, move{what: "attach", who: i})
+			if r.s.ends > 0 {
+				n, nd := *w, *d
+				nd.attaches--
+				n.d[i] = &nd
+				r.run(&n, i, Event{Kind: EventFinish})
+				visit(&n, move{what: "finish", who: i})
+			}
 		}
 		if d.m.phase == PhaseOwning {
 			r.own(w, i, visit)
@@ -101,6 +108,9 @@ func (r *runner) fly(w *world, i int, visit func(*world, move)) {
 		f.landed, f.shown = true, w.files
 		for _, m := range w.metas {
 			f.shownMetas |= 1 << m.id
+		}
+		if m := &n.d[f.who].m; m.sweep.terminal && m.head == n.head() && m.life == f.life {
+			n.afterList, n.afterMetas = 0, 0
 		}
 		n.issue(f)
 		visit(&n, move{what: "land", who: int(f.who), f: f})
@@ -260,7 +270,7 @@ func (r *runner) upload(w *world, visit func(*world, move)) {
 		for i := range r.s.files {
 			if f := r.s.file(id, i); w.created&f == 0 {
 				n := *w
-				n.files, n.created = n.files|f, n.created|f
+				n.files, n.created, n.afterList = n.files|f, n.created|f, n.afterList|f
 				visit(&n, move{what: "upload", who: -1, a: id, b: f})
 			}
 		}
@@ -297,6 +307,12 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 		n, nd := *w, *d
 		budget(&nd)
 		n.d[i] = &nd
+		switch ev.Kind {
+		case EventEnd:
+			n.ends--
+		case EventStop:
+			n.stops--
+		}
 		r.run(&n, i, ev)
 		if !r.refused || n.bad != "" {
 			m.who = i
@@ -305,6 +321,12 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 	}
 	if d.triggers > 0 && d.m.live && !d.m.trigger.wanted {
 		spend(Event{Kind: EventTrigger, Caller: 1}, func(d *daemon) { d.triggers-- }, move{what: "trigger"})
+	}
+	if w.ends > 0 && !d.m.head.Status.Terminal() && d.m.ending == (ending{}) {
+		spend(Event{Kind: EventEnd, Status: journal.StatusCanceled}, func(d *daemon) {}, move{what: "cancel"})
+	}
+	if w.stops > 0 && !d.m.stop {
+		spend(Event{Kind: EventStop}, func(d *daemon) {}, move{what: "stop"})
 	}
 	if d.sweeps > 0 && d.m.sweep.stage == sweepIdle {
 		spend(Event{Kind: EventSweep}, func(d *daemon) { d.sweeps-- }, move{what: "sweep"})

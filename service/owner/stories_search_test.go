@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 	"testing"
 	"time"
+
+	"github.com/ckptd/ckptd/layout/journal"
 )
 
 // small is searched always, fast unless the race detector is on, large only when asked for.
@@ -16,6 +18,9 @@ var (
 		{name: "third party beside an owner, lost reply", daemons: 1, attaches: 1, triggers: 1, lost: 1, lend: true, begun: true},
 		{name: "third party beside two owners", daemons: 2, attaches: 1, triggers: 1, lend: true, begun: true},
 		{name: "two workers, kills and a crash", daemons: 1, attaches: 2, triggers: 1, crashes: 1, kills: 1, workers: true},
+		{name: "an end, a stop, a sweep, finished by another daemon", daemons: 2, attaches: 1, ends: 1, stops: 1, sweeps: 1, truthful: true},
+		{name: "an end that retains, beside a completion and a crash", daemons: 1, attaches: 2, triggers: 1, files: 1, ends: 1, crashes: 1,
+			lost: 1, sweeps: 1, truthful: true, begun: true, retains: journal.RetainOnCancellation},
 		{name: "asked daemons answer", daemons: 2, attaches: 2, triggers: 1, crashes: 1, truthful: true},
 	}
 	fast = []story{
@@ -24,11 +29,13 @@ var (
 		{name: "unreduced: two daemons, an attach and a commit each, one file, a fault", daemons: 2, attaches: 1, triggers: 1, aborts: 1,
 			files: 1, crashes: 1, lost: 1, faults: 1, full: reductions{split: true, trims: true, uploads: true, deletes: true}},
 		{name: "two attaches, two commits, one file, crash and lost reply", daemons: 1, attaches: 2, triggers: 2, files: 1, crashes: 1, lost: 1},
-		{name: "promises: three triggers, one file, lost reply, sweep", daemons: 1, attaches: 1, triggers: 3, files: 1, lost: 1, sweeps: 1,
+		{name: "promises: two triggers, one file, lost reply, sweep", daemons: 1, attaches: 1, triggers: 2, files: 1, lost: 1, sweeps: 1,
 			aborts: 1, begun: true},
 		{name: "two workers, two daemons, kill", daemons: 2, attaches: 1, triggers: 1, kills: 1, workers: true},
 	}
 	large = []story{
+		{name: "an end, a stop, a sweep, a checkpoint, finished by another daemon", daemons: 2, attaches: 1, triggers: 1, files: 1, ends: 1,
+			stops: 1, sweeps: 1, truthful: true},
 		{name: "two daemons, an attach and a commit each, two files, a fault, a sweep", daemons: 2, attaches: 1, triggers: 1, aborts: 1,
 			files: 2, crashes: 1, lost: 1, faults: 1, sweeps: 1, begun: true},
 		{name: "two daemons, an attach and a commit each, one file, a fault, two sweeps", daemons: 2, attaches: 1, triggers: 1, aborts: 1,

@@ -15,6 +15,8 @@ type story struct {
 	attaches, triggers, aborts, sweeps uint8
 	// crashes of daemons, lost replies (of a Publish or a Create), kills of workers, in all.
 	crashes, lost, kills uint8
+	// ends of the job (canceled) and graceful stops of daemons, in all.
+	ends, stops uint8
 	// faults bounds crashes and lost replies together, if not 0.
 	faults uint8
 	// files of state in each checkpoint.
@@ -25,6 +27,8 @@ type story struct {
 	workers bool
 	// truthful: who is asked answers. Else nobody ever does: a paused owner.
 	truthful bool
+	// retains: what a canceled job leaves.
+	retains journal.Retention
 	// begun: there is a checkpoint already.
 	begun bool
 	// reserve: checkpoint ids reserved ahead; 0 means 2.
@@ -89,12 +93,11 @@ func (s *story) prepare() {
 
 // start is the world before the first step: a job whose first attempt ran under an owner that released it.
 func (s *story) start() *world {
-	w := &world{lost: s.lost, crashes: s.crashes, kills: s.kills, faults: s.faults}
+	w := &world{lost: s.lost, crashes: s.crashes, kills: s.kills, faults: s.faults, ends: s.ends, stops: s.stops}
 	if s.faults == 0 {
 		w.faults = 255
 	}
-	e := journal.Entry{Epoch: 1, Kind: journal.KindRelease, Attempt: 1, Status: journal.StatusRunning, Plan: s.plan(),
-		Config: &journal.Config{NumRetained: 1}, About: &journal.About{Job: "job"}}
+	e := s.first()
 	if s.begun {
 		meta := metaObject{id: 1, nonce: journal.Nonce{Process: journal.Process{9}, Count: 1}}
 		for i := range s.files {
@@ -120,6 +123,18 @@ func (s *story) start() *world {
 		w.third = &third{}
 	}
 	return w
+}
+
+// first is the job's state before the first step.
+func (s *story) first() journal.Entry {
+	return journal.Entry{Epoch: 1, Kind: journal.KindRelease, Attempt: 1, Status: journal.StatusRunning, Plan: s.plan(),
+		Config: &journal.Config{NumRetained: 1, Retention: s.retains}, About: &journal.About{Job: "job"}}
+}
+
+// entry is the same, sealed.
+func (s *story) entry() *journal.Entry {
+	var a journal.Append
+	return a.Begin(&journal.Settings{Ring: 2}, nil, s.first(), journal.Nonce{Process: journal.Process{9}, Count: 2}, journal.RoleOwner).Entry
 }
 
 // file is the number of the i-th file that is uploaded for a checkpoint, as a bit.

@@ -20,13 +20,16 @@ type world struct {
 	third   *third
 	workers [2]workerState
 
-	crashes, lost, kills, faults uint8
+	crashes, lost, kills, faults, ends, stops uint8
 
 	// What the checker remembers. past is every entry that was the head.
 	past        []*journal.Entry
+	pastSum     uint64 // of all of them
 	created     uint64 // files ever
 	doomed      uint64 // files whose delete was ever issued
 	doomedMetas uint64 // checkpoints whose _metadata's delete was
+	afterList   uint64 // files that came after the last list of a terminal job's sweep
+	afterMetas  uint64 // checkpoints whose _metadata did
 	used        uint64 // checkpoint ids triggered
 	aborted     uint64 // checkpoint ids told to be aborted
 	acked       [32]byte
@@ -102,13 +105,13 @@ func (d *daemon) seal(buf *[]byte) *daemon {
 func (w *world) key(b []byte) []byte {
 	b = uints(b, uint64(len(w.slots)))
 	for _, s := range w.slots {
-		b = s.entry.AppendKey(append(b, bits(s.trim)))
+		b = s.entry.AppendKey(uints(append(b, bits(s.trim)), s.slot))
 	}
 	b = uints(b, uint64(len(w.metas)))
 	for _, m := range w.metas {
 		b = nonce(uints(b, m.id, m.files), m.nonce)
 	}
-	b = uints(b, w.files, w.created, w.doomed, w.doomedMetas, w.used, w.aborted)
+	b = uints(b, w.files, w.created, w.doomed, w.doomedMetas, w.used, w.aborted, w.afterList, w.afterMetas)
 	for _, flights := range [2][]flight{w.flight, w.late} {
 		b = uints(b, uint64(len(flights)))
 		for i := range flights {
@@ -129,13 +132,13 @@ func (w *world) key(b []byte) []byte {
 	for _, x := range w.workers {
 		b = append(b, bits(x.alive), x.process, byte(x.attempt), byte(x.at))
 	}
-	b = append(b, w.crashes, w.lost, w.kills, w.faults)
+	b = append(b, w.crashes, w.lost, w.kills, w.faults, w.ends, w.stops)
 	b = append(b, w.acked[:]...)
 	b = append(b, w.epochs[:]...)
 	for _, r := range w.started {
 		b = append(b, byte(r.attempt), r.subtask, r.process)
 	}
-	return w.past[len(w.past)-1].AppendKey(b)
+	return uints(b, w.pastSum)
 }
 
 func (w *world) head() *journal.Entry { return w.past[len(w.past)-1] }
@@ -213,6 +216,7 @@ func (w *world) create(f *flight) journal.Outcome {
 	if w.meta(f.id) >= 0 {
 		return journal.Exists
 	}
+	w.afterMetas |= 1 << f.id
 	i := 0
 	for i < len(w.metas) && w.metas[i].id < f.id {
 		i++
