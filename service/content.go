@@ -9,6 +9,7 @@ import (
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/keygroup"
 	"github.com/ckptd/ckptd/layout/slots"
@@ -64,7 +65,7 @@ func (j *job) table(id uint64, nonce journal.Nonce) (*table, error) {
 			JobID: j.id, Checkpoint: id, Epoch: head.Epoch, Attempt: head.Attempt, Nonce: nonce.String(),
 			TriggeredAt: c.triggeredAt, CompletedAt: c.completedAt,
 		},
-		job: layout.Job{Labels: labelsOut(head.About)}, plan: head.Plan, parts: c.parts,
+		job: layout.Job{Labels: catalog.Labels(head.About)}, plan: head.Plan, parts: c.parts,
 		files: make(map[incremental.File]layout.File),
 	}
 	for _, parts := range c.parts {

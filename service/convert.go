@@ -8,11 +8,10 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/keygroup"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -138,69 +137,18 @@ func aboutIn(id string, labels map[string]string) *journal.About {
 	return a
 }
 
-func labelsOut(a *journal.About) map[string]string {
-	if a == nil || len(a.Labels) == 0 {
-		return nil
-	}
-	m := make(map[string]string, len(a.Labels))
-	for _, l := range a.Labels {
-		m[l.Key] = l.Value
-	}
-	return m
-}
-
-func statusOut(s journal.Status) ckptdv1.JobStatus {
-	switch s {
-	case journal.StatusRunning:
-		return ckptdv1.JobStatus_JOB_STATUS_RUNNING
-	case journal.StatusCanceled:
-		return ckptdv1.JobStatus_JOB_STATUS_CANCELED
-	case journal.StatusFailed:
-		return ckptdv1.JobStatus_JOB_STATUS_FAILED
-	case journal.StatusFinished:
-		return ckptdv1.JobStatus_JOB_STATUS_FINISHED
-	}
-	return ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED
-}
-
 func statusWord(s journal.Status) string {
-	return strings.ToLower(strings.TrimPrefix(statusOut(s).String(), "JOB_STATUS_"))
-}
-
-func timeOut(millis uint64) *timestamppb.Timestamp {
-	return timestamppb.New(time.UnixMilli(int64(millis)))
-}
-
-func summaryOut(job string, c journal.Checkpoint) *ckptdv1.CheckpointSummary {
-	return &ckptdv1.CheckpointSummary{
-		CheckpointId: c.ID, Path: job + "/" + layout.CheckpointDir(c.ID), CompletedAt: timeOut(c.CompletedAt), StateBytes: c.StateBytes,
-		NewBytes: c.NewBytes, ReusedBytes: c.StateBytes - min(c.NewBytes, c.StateBytes),
-		Duration: durationpb.New(time.Duration(c.DurationMillis) * time.Millisecond),
-	}
+	return strings.ToLower(strings.TrimPrefix(catalog.Status(s).String(), "JOB_STATUS_"))
 }
 
 func retainedOut(e *journal.Entry) []*ckptdv1.CheckpointSummary {
 	var out []*ckptdv1.CheckpointSummary
 	for _, c := range e.Retained {
 		if c.State == journal.StateKept {
-			out = append(out, summaryOut(e.About.Job, c))
+			out = append(out, catalog.Checkpoint(e.About.Job, &c))
 		}
 	}
 	return out
-}
-
-func jobOut(e *journal.Entry) *ckptdv1.JobSummary {
-	s := &ckptdv1.JobSummary{
-		JobId: e.About.Job, Status: statusOut(e.Status), Labels: labelsOut(e.About), Epoch: e.Epoch, Attempt: e.Attempt,
-		Retained: uint32(len(e.Retained)), LatestCheckpointId: e.Newest(),
-	}
-	if !e.Owner.IsZero() {
-		s.OwnerUrls = e.URLs
-	}
-	if c, ok := e.Checkpoint(s.LatestCheckpointId); ok {
-		s.LatestCompletedAt = timeOut(c.CompletedAt)
-	}
-	return s
 }
 
 // groupsIn checks a range of key groups; nil stays nil.
@@ -308,7 +256,7 @@ func (j *job) refusal(op *owner.Op) error {
 	}
 	detail := &ckptdv1.Refused{Reason: reasons[op.Reason].api}
 	if head := j.m.Head(); head != nil {
-		detail.Epoch, detail.Attempt, detail.Status = head.Epoch, head.Attempt, statusOut(head.Status)
+		detail.Epoch, detail.Attempt, detail.Status = head.Epoch, head.Attempt, catalog.Status(head.Status)
 	}
 	text := fmt.Sprintf("job %s: %s", j.id, reasonText(op.Reason))
 	switch op.Reason {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
@@ -35,7 +36,7 @@ func (e engine) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequest) (*
 			}
 			head := j.m.Head()
 			reply(&ckptdv1.AttachJobResponse{
-				Epoch: head.Epoch, Attempt: head.Attempt, Status: statusOut(head.Status),
+				Epoch: head.Epoch, Attempt: head.Attempt, Status: catalog.Status(head.Status),
 				InlineThreshold: uint32(e.s.opts.InlineThreshold), InlineCap: uint32(e.s.opts.InlineCap),
 			}, nil)
 		})

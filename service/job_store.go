@@ -44,7 +44,11 @@ func (j *job) work(op owner.Op) func(context.Context) {
 	case owner.OpJournal:
 		return func(ctx context.Context) {
 			r := op.Result(journal.Unknown)
-			r.Result = slots.Execute(ctx, j.s.store, j.s.facts, j.id, op.Journal)
+			res, err := slots.Execute(ctx, j.s.store, j.s.facts, j.id, op.Journal)
+			if err != nil && ctx.Err() == nil {
+				j.log.Warn("journal", "err", err)
+			}
+			r.Result = res
 			j.stepped(op, r.Outcome)
 			j.result(r)
 		}

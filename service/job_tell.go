@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/coordinator"
@@ -138,7 +139,7 @@ func (j *job) ended(op *owner.Op) {
 		return
 	}
 	cancel := &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Cancel{Cancel: &ckptdv1.Cancel{
-		Status: statusOut(op.Status), Reason: j.progress.endCause,
+		Status: catalog.Status(op.Status), Reason: j.progress.endCause,
 	}}}
 	if op.Worker != 0 {
 		if w := j.workers[op.Worker]; w != nil {
@@ -190,7 +191,7 @@ func (j *job) completed(op *owner.Op) {
 	}
 	delete(j.contents, op.ID)
 	if c, ok := j.m.Head().Checkpoint(op.ID); ok {
-		j.event("completed", &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt, Checkpoint: summaryOut(j.id, c)})
+		j.event("completed", &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt, Checkpoint: catalog.Checkpoint(j.id, &c)})
 	}
 	j.coordinate(coordinator.Completed{Checkpoint: op.ID})
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/slots"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
@@ -59,8 +60,8 @@ func (c *Catalog) Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error) {
 				out.Jobs[i] = &ckptdv1.JobSummary{JobId: id, Error: err.Error()}
 				return nil
 			}
-			out.Jobs[i] = jobOut(e)
-			out.Jobs[i].Checkpoints = checkpointsOut(e)
+			out.Jobs[i] = Job(e)
+			out.Jobs[i].Checkpoints = Checkpoints(e)
 			return nil
 		})
 	}
@@ -97,7 +98,7 @@ func (c *Catalog) Checkpoints(ctx context.Context, job string) (*ckptdv1.ListChe
 	if err != nil {
 		return nil, fmt.Errorf("catalog: list checkpoints: %w", err)
 	}
-	return &ckptdv1.ListCheckpointsResponse{Checkpoints: checkpointsOut(e)}, nil
+	return &ckptdv1.ListCheckpointsResponse{Checkpoints: Checkpoints(e)}, nil
 }
 
 // Show describes one checkpoint by its _metadata, and compares that with the journal. A checkpoint that the journal does not retain,
@@ -216,14 +217,14 @@ func (c *Catalog) journal(ctx context.Context, job string) (*ckptdv1.ShowJournal
 	if err := layout.ValidateJobID(job); err != nil {
 		return nil, err
 	}
-	slots, err := c.slots(ctx, job)
+	there, err := slots.List(ctx, c.store, job)
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(slots)
+	slices.Sort(there)
 	out := &ckptdv1.ShowJournalResponse{JobId: job}
-	for _, slot := range slots {
-		e, err := c.entry(ctx, job, slot)
+	for _, slot := range there {
+		e, err := slots.Read(ctx, c.store, job, slot)
 		switch {
 		case errors.Is(err, storage.ErrNotFound): // trimmed meanwhile
 		case errors.Is(err, journal.ErrCorrupt) || errors.Is(err, journal.ErrNewer):

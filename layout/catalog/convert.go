@@ -11,9 +11,10 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-func jobOut(e *journal.Entry) *ckptdv1.JobSummary {
+// Job is what the journal's head says of a job.
+func Job(e *journal.Entry) *ckptdv1.JobSummary {
 	s := &ckptdv1.JobSummary{
-		JobId: e.About.Job, Status: statusOut(e.Status), Labels: labelsOut(e.About), Epoch: e.Epoch, Attempt: e.Attempt,
+		JobId: e.About.Job, Status: Status(e.Status), Labels: Labels(e.About), Epoch: e.Epoch, Attempt: e.Attempt,
 		Retained: uint32(len(e.Retained)), LatestCheckpointId: e.Newest(),
 	}
 	if !e.Owner.IsZero() {
@@ -25,15 +26,17 @@ func jobOut(e *journal.Entry) *ckptdv1.JobSummary {
 	return s
 }
 
-func checkpointsOut(e *journal.Entry) []*ckptdv1.CheckpointSummary {
+// Checkpoints are those that an entry retains, oldest first.
+func Checkpoints(e *journal.Entry) []*ckptdv1.CheckpointSummary {
 	var out []*ckptdv1.CheckpointSummary
 	for i := range e.Retained {
-		out = append(out, checkpointOut(e.About.Job, &e.Retained[i]))
+		out = append(out, Checkpoint(e.About.Job, &e.Retained[i]))
 	}
 	return out
 }
 
-func checkpointOut(job string, c *journal.Checkpoint) *ckptdv1.CheckpointSummary {
+// Checkpoint is what an entry says of one.
+func Checkpoint(job string, c *journal.Checkpoint) *ckptdv1.CheckpointSummary {
 	return &ckptdv1.CheckpointSummary{
 		CheckpointId: c.ID, Path: job + "/" + layout.CheckpointDir(c.ID), CompletedAt: timeOut(c.CompletedAt),
 		StateBytes: c.StateBytes, NewBytes: c.NewBytes, ReusedBytes: c.StateBytes - min(c.NewBytes, c.StateBytes),
@@ -44,13 +47,13 @@ func checkpointOut(job string, c *journal.Checkpoint) *ckptdv1.CheckpointSummary
 func entryOut(e *journal.Entry) *ckptdv1.JournalEntry {
 	out := &ckptdv1.JournalEntry{
 		Slot: e.Slot, Kind: kindOut(e.Kind), Nonce: e.Nonce.String(), Epoch: e.Epoch, OwnerNonce: e.Owner.String(), OwnerUrls: e.URLs,
-		Attempt: e.Attempt, RestoreCheckpointId: e.Restore, Status: statusOut(e.Status), Reserved: e.Reserved,
-		Plan: planOut(e.Plan), Config: configOut(e.Config), Labels: labelsOut(e.About),
+		Attempt: e.Attempt, RestoreCheckpointId: e.Restore, Status: Status(e.Status), Reserved: e.Reserved,
+		Plan: planOut(e.Plan), Config: configOut(e.Config), Labels: Labels(e.About),
 	}
 	for i := range e.Retained {
 		c := &e.Retained[i]
 		out.Retained = append(out.Retained, &ckptdv1.JournalCheckpoint{
-			Summary: checkpointOut(e.About.Job, c), State: stateOut(c.State), Nonce: c.Nonce.String(), MetadataBytes: c.Size, MetadataCrc32C: c.CRC,
+			Summary: Checkpoint(e.About.Job, c), State: stateOut(c.State), Nonce: c.Nonce.String(), MetadataBytes: c.Size, MetadataCrc32C: c.CRC,
 		})
 	}
 	return out
@@ -92,7 +95,8 @@ func configOut(c *journal.Config) *ckptdv1.JobConfig {
 	return out
 }
 
-func labelsOut(a *journal.About) map[string]string {
+// Labels are a job's.
+func Labels(a *journal.About) map[string]string {
 	if len(a.Labels) == 0 {
 		return nil
 	}
@@ -103,7 +107,8 @@ func labelsOut(a *journal.About) map[string]string {
 	return out
 }
 
-func statusOut(s journal.Status) ckptdv1.JobStatus {
+// Status is a job's, in the API's words.
+func Status(s journal.Status) ckptdv1.JobStatus {
 	switch s {
 	case journal.StatusRunning:
 		return ckptdv1.JobStatus_JOB_STATUS_RUNNING

@@ -18,82 +18,114 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// ReadHead reads the head of a job's journal. It repeats what fails until ctx ends; the error is then the context's. The head is nil unless the
-// journal.Reading is ReadDone.
+// How long ReadHead tries: rounds of a journal that changes meanwhile, and reads that fail one after the other.
+const (
+	patience = 100
+	tries    = 5
+)
+
+// ReadHead reads the head of a job's journal the way an owner does. The head is nil unless the Reading is ReadDone. The error says
+// why the journal could not be read (ReadMore: the store, or ctx), or what is wrong with its head (ReadCorrupt, ReadNewer); it is
+// nil for ReadDone, ReadEmpty and ReadForeign.
 func ReadHead(ctx context.Context, store storage.Store, facts storage.Facts, job string) (*journal.Entry, journal.Reading, error) {
 	set := journal.DefaultSettings()
 	var r journal.ReadHead
-	op, how := r.Begin(0), journal.ReadMore
-	for how == journal.ReadMore {
+	op, failed := r.Begin(0), 0
+	var cause error
+	for range patience {
 		if !Sleep(ctx, Delay(op.Wait)) {
-			break
+			return nil, journal.ReadMore, fmt.Errorf("slots: read the head of job %s: %w", job, context.Cause(ctx))
 		}
-		op, how = r.Step(&set, Execute(ctx, store, facts, job, op))
+		res, err := Execute(ctx, store, facts, job, op)
+		if err != nil {
+			cause = fmt.Errorf("slots: read the head of job %s: %w", job, err)
+		}
+		if failed++; res.Outcome != journal.Unknown {
+			failed = 0
+		}
+		if failed == tries {
+			return nil, journal.ReadMore, cause
+		}
+		var how journal.Reading
+		switch op, how = r.Step(&set, res); how {
+		case journal.ReadMore:
+		case journal.ReadCorrupt, journal.ReadNewer:
+			return nil, how, cause
+		default:
+			return r.Head(), how, nil
+		}
 	}
-	if how == journal.ReadMore {
-		return nil, how, fmt.Errorf("slots: read the head of job %s: %w", job, context.Cause(ctx))
-	}
-	return r.Head(), how, nil
+	return nil, journal.ReadMore, fmt.Errorf("slots: the journal of job %s changes faster than it can be read", job)
 }
 
-// Execute carries out one operation of the journal's machines on a store. Op.Wait is the caller's to wait.
-func Execute(ctx context.Context, store storage.Store, facts storage.Facts, job string, op journal.Op) journal.Result {
+// Execute carries out one operation of the journal's machines on a store. Op.Wait is the caller's to wait. The error says why the
+// outcome is not Done.
+func Execute(ctx context.Context, store storage.Store, facts storage.Facts, job string, op journal.Op) (journal.Result, error) {
 	switch op.Kind {
 	case journal.OpList:
-		return listSlots(ctx, store, job)
+		r, err := list(ctx, store, job)
+		r.Outcome = ReadOutcome(err)
+		return r, err
 	case journal.OpGet:
-		return getSlot(ctx, store, facts, job, op.Slot)
+		e, err := get(ctx, store, facts, job, op.Slot)
+		return journal.Result{Outcome: ReadOutcome(err), Entry: e}, err
 	case journal.OpPublish:
 		b, err := journal.Encode(op.Entry)
 		if err == nil {
 			err = store.Publish(ctx, layout.SlotKey(job, op.Entry.Slot), b)
 		}
-		return journal.Result{Outcome: WriteOutcome(err)}
+		return journal.Result{Outcome: WriteOutcome(err)}, err
 	}
-	return journal.Result{Outcome: journal.Unknown}
+	return journal.Result{}, fmt.Errorf("slots: job %s: operation %d", job, op.Kind)
 }
 
-// listSlots lists the journal; if it has no slots it looks for anything else in the job's folder.
-func listSlots(ctx context.Context, store storage.Store, job string) journal.Result {
-	var r journal.Result
+// List answers the slots of a job's journal, in any order.
+func List(ctx context.Context, store storage.Store, job string) ([]uint64, error) {
+	var slots []uint64
 	for info, err := range store.List(ctx, layout.JournalPrefix(job)) {
 		if err != nil {
-			return journal.Result{Outcome: journal.Unknown}
+			return nil, err
 		}
 		if slot, err := layout.ParseSlotKey(job, info.Key); err == nil {
-			r.Slots = append(r.Slots, slot)
+			slots = append(slots, slot)
 		}
 	}
-	r.Outcome = journal.Done
-	if len(r.Slots) > 0 {
-		return r
-	}
-	for info, err := range store.List(ctx, layout.JobPrefix(job)) {
-		if err != nil {
-			return journal.Result{Outcome: journal.Unknown}
-		}
-		if layout.ParseJobKey(strings.TrimPrefix(info.Key, layout.JobPrefix(job))).Place != layout.PlaceTemp {
-			r.Foreign = true
-			break
-		}
-	}
-	return r
+	return slots, nil
 }
 
-// getSlot reads an entry, and makes sure that what it read cannot vanish: nobody may act on an entry that a power cut could
+// list lists the journal; if it has no slots it looks for anything else in the job's folder.
+func list(ctx context.Context, store storage.Store, job string) (journal.Result, error) {
+	slots, err := List(ctx, store, job)
+	if err != nil || len(slots) > 0 {
+		return journal.Result{Slots: slots}, err
+	}
+	prefix := layout.JobPrefix(job)
+	for info, err := range store.List(ctx, prefix) {
+		if err != nil {
+			return journal.Result{}, err
+		}
+		if layout.ParseJobKey(strings.TrimPrefix(info.Key, prefix)).Place != layout.PlaceTemp {
+			return journal.Result{Foreign: true}, nil
+		}
+	}
+	return journal.Result{}, nil
+}
+
+// get reads an entry, and makes sure that what it read cannot vanish: nobody may act on an entry that a power cut could
 // take away.
-func getSlot(ctx context.Context, store storage.Store, facts storage.Facts, job string, slot uint64) journal.Result {
+func get(ctx context.Context, store storage.Store, facts storage.Facts, job string, slot uint64) (*journal.Entry, error) {
 	if facts.Settle != nil {
 		if err := facts.Settle(ctx, layout.JournalPrefix(job)); err != nil {
-			return journal.Result{Outcome: journal.Unknown}
+			return nil, err
 		}
 	}
-	e, err := readSlot(ctx, store, job, slot)
-	return journal.Result{Outcome: ReadOutcome(err), Entry: e}
+	return Read(ctx, store, job, slot)
 }
 
-func readSlot(ctx context.Context, store storage.Store, job string, slot uint64) (*journal.Entry, error) {
-	body, err := store.Open(ctx, layout.SlotKey(job, slot), 0, -1)
+// Read reads one entry, to look at it.
+func Read(ctx context.Context, store storage.Store, job string, slot uint64) (*journal.Entry, error) {
+	key := layout.SlotKey(job, slot)
+	body, err := store.Open(ctx, key, 0, -1)
 	if err != nil {
 		return nil, err
 	}
@@ -103,10 +135,13 @@ func readSlot(ctx context.Context, store storage.Store, job string, slot uint64)
 		return nil, err
 	}
 	e, err := journal.Decode(b)
-	if err == nil && (e.Slot != slot || e.About.Job != job) {
-		return nil, fmt.Errorf("slots: journal slot %d of %s says it is slot %d of %s: %w", slot, job, e.Slot, e.About.Job, journal.ErrCorrupt)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
 	}
-	return e, err
+	if e.Slot != slot || e.About.Job != job {
+		return nil, fmt.Errorf("%s: says that it is slot %d of job %s: %w", key, e.Slot, e.About.Job, journal.ErrCorrupt)
+	}
+	return e, nil
 }
 
 // Delay is how long an operation waits before it starts: longer the more is wrong, and at random, so that two do not race again.
