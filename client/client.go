@@ -94,7 +94,7 @@ func (c *Client) Close() error {
 func (c *Client) AttachJob(ctx context.Context, spec JobSpec) (*Job, error) {
 	j := &Job{client: c, spec: spec, attaching: make(chan struct{}, 1)}
 	_, err := retry(ctx, c, c.options.patience, func() (struct{}, error) {
-		return struct{}{}, j.attach(ctx, 0)
+		return struct{}{}, j.attach(ctx, 0, false)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("client: attach %s: %w", spec.ID, err)

@@ -77,6 +77,8 @@ type callError struct {
 	notOwner *ckptdv1.NotOwner
 	refused  *ckptdv1.Refused
 	cause    error
+	// silent: the daemon was given its time and said nothing; it may be frozen.
+	silent bool
 }
 
 func (e *callError) Error() string {
@@ -125,6 +127,7 @@ func classify(ctx context.Context, err error) *callError {
 	e.kind = codes[answer.Code()]
 	// What did not come from a daemon (a refused connection, a reset, a proxy's page) and time-outs of one try.
 	e.retry = !connect.IsWireError(err) || answer.Code() == connect.CodeUnavailable || answer.Code() == connect.CodeDeadlineExceeded
+	e.silent = answer.Code() == connect.CodeDeadlineExceeded
 	if e.retry && e.kind == nil {
 		e.kind = ErrUnavailable
 	}

@@ -153,7 +153,7 @@ func search[T any](ctx context.Context, j *Job, epoch uint64, f func(ctx context
 			if hops < maxHops && j.redirect(generation, ce.notOwner) {
 				continue
 			}
-			if lost := j.attach(ctx, generation); lost != nil {
+			if lost := j.attach(ctx, generation, ce.silent); lost != nil {
 				return v, lost
 			}
 			return v, ce
@@ -191,8 +191,9 @@ func (j *Job) redirect(generation uint64, to *ckptdv1.NotOwner) bool {
 	return false
 }
 
-// attach finds the owner that follows the one of the given generation, by asking daemons to take the job.
-func (j *Job) attach(ctx context.Context, generation uint64) error {
+// attach finds the owner that follows the one of the given generation, by asking daemons to take the job. silent says that that one
+// did not answer in its time.
+func (j *Job) attach(ctx context.Context, generation uint64, silent bool) error {
 	select {
 	case j.attaching <- struct{}{}:
 		defer func() { <-j.attaching }()
@@ -205,8 +206,14 @@ func (j *Job) attach(ctx context.Context, generation uint64) error {
 	}
 	candidates := slices.Clone(j.client.urls)
 	if last != nil {
-		// It may be back already: then nobody has to take the job over.
-		candidates = slices.Insert(slices.DeleteFunc(candidates, func(u string) bool { return u == last.url }), 0, last.url)
+		// It may be back already: then nobody has to take the job over. A frozen one is asked last, as it would hold us up; the others ask
+		// it themselves before they take anything over.
+		candidates = slices.DeleteFunc(candidates, func(u string) bool { return u == last.url })
+		at := 0
+		if silent {
+			at = len(candidates)
+		}
+		candidates = slices.Insert(candidates, at, last.url)
 	}
 	req := &ckptdv1.AttachJobRequest{
 		JobId: j.spec.ID, Plan: j.spec.Plan, Config: j.spec.Config, Labels: j.spec.Labels, RequestId: newID(),

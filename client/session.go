@@ -151,7 +151,7 @@ func (s *Session) run(ctx context.Context) {
 		ce := classify(ctx, err)
 		// A daemon that says where the owner is, or that we should go, is followed at once.
 		if !s.job.redirect(generation, ce.notOwner) {
-			if err := s.job.attach(ctx, generation); err != nil && s.ended(ctx, err) {
+			if err := s.job.attach(ctx, generation, ce.silent); err != nil && s.ended(ctx, err) {
 				return
 			}
 		}
@@ -194,7 +194,7 @@ func (s *Session) listen(ctx context.Context, e *endpoint) (heard bool, err erro
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silence := s.job.client.options.silence
-	lost := &callError{retry: true, kind: ErrUnavailable, cause: fmt.Errorf("%s was silent for %v", e.url, silence)}
+	lost := &callError{retry: true, silent: true, kind: ErrUnavailable, cause: fmt.Errorf("%s was silent for %v", e.url, silence)}
 	watch := time.AfterFunc(silence, func() { cancel(lost) })
 	defer watch.Stop()
 	stream, err := e.engine.Register(ctx, &ckptdv1.RegisterRequest{

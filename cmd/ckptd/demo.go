@@ -109,7 +109,10 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 	if err := d.count(ctx); err != nil {
 		return err
 	}
-	if err := d.start(ctx); err != nil {
+	if err := d.startDaemon(ctx); err != nil {
+		return err
+	}
+	if err := d.startJob(ctx); err != nil {
 		return err
 	}
 	if err := d.follow(ctx); err != nil {

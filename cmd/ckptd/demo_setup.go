@@ -148,8 +148,8 @@ func (i interruptible) Next(rec *state.Record) (state.Readiness, error) {
 	return i.Source.Next(rec)
 }
 
-// start brings up the daemon, the job and the workers.
-func (d *demo) start(ctx context.Context) (err error) {
+// startDaemon brings up the daemon.
+func (d *demo) startDaemon(ctx context.Context) (err error) {
 	if d.tmp, err = shortTemp(); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
@@ -173,9 +173,11 @@ func (d *demo) start(ctx context.Context) (err error) {
 	if d.daemon, err = d.child("daemon", launcher.Always, "serve", "--root", d.root, "--listen", d.url); err != nil {
 		return err
 	}
-	if err := d.awaitDaemon(ctx); err != nil {
-		return err
-	}
+	return d.awaitDaemon(ctx)
+}
+
+// startJob creates the job and brings up the workers.
+func (d *demo) startJob(ctx context.Context) error {
 	d.introduce()
 	if err := d.attach(ctx); err != nil {
 		return err

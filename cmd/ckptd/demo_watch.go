@@ -32,12 +32,15 @@ type watch struct {
 	records uint64
 	at      time.Time
 	known   time.Time
+	atEnd   bool
 	running bool
 	epoch   uint64
 	attempt uint64
 	// newest complete checkpoint, and whether it completed since the last kill.
 	newest uint64
 	fresh  bool
+	// failed counts aborted checkpoints.
+	failed int
 	// ended is the terminal status of the job.
 	ended ckptdv1.JobStatus
 	cause string
@@ -102,6 +105,7 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 	w := &d.watch
 	switch e.GetKind() {
 	case "attempt":
+		w.atEnd = false
 		if d.strike == nil && !strings.HasPrefix(e.GetText(), "adopted") {
 			d.say.event("attempt %d begins%s", e.GetAttempt(), from(e.GetCheckpointId()))
 		}
@@ -115,6 +119,7 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 			bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes()), d.position())
 		d.strike.settle(e)
 	case "aborted":
+		w.failed++
 		if !d.strike.settle(e) { // else it is said when the job has recovered
 			d.say.event("checkpoint %d aborted: %s", e.GetCheckpointId(), e.GetText())
 		}
@@ -124,7 +129,7 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 		}
 		w.cause = e.GetText()
 	case "end-of-data":
-		w.records = d.total
+		w.atEnd = true
 		d.say.event("all of the input is read; barriers go on")
 	case "failed", "canceled":
 		d.say.event("the job is %s%s", e.GetKind(), because(e.GetText()))
@@ -156,7 +161,10 @@ func (w *watch) stand(records uint64) {
 // estimate is about how many records are read at this moment: workers report only now and then.
 func (d *demo) estimate() uint64 {
 	w := &d.watch
-	if w.records == 0 {
+	switch {
+	case w.atEnd:
+		return d.total
+	case w.records == 0:
 		return 0
 	}
 	since := min(time.Since(w.at), 2*reportEvery)

@@ -96,7 +96,8 @@ func (r *rig) must(err error) {
 func (r *rig) begin() {
 	r.t.Helper()
 	r.must(r.count(r.ctx))
-	r.must(r.start(r.ctx))
+	r.must(r.startDaemon(r.ctx))
+	r.must(r.startJob(r.ctx))
 }
 
 // await follows the job until something holds.
