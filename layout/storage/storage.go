@@ -42,6 +42,9 @@ var (
 	// (a directory's fsync failed once, and a later success would prove nothing). Trying again in this process is useless: whoever
 	// owns things there gives up the ownership.
 	ErrAbandoned = errors.New("durability lost for this process")
+	// ErrThrottled is in the chain when the store asked for fewer requests (S3: 503 SlowDown). It says nothing of the outcome: a mutation
+	// whose outcome is not known has ErrUnknown beside it.
+	ErrThrottled = errors.New("the store asks for fewer requests")
 )
 
 // Store is one root of objects. All methods are safe for concurrent use. An already cancelled context never changes anything.
