@@ -22,7 +22,7 @@ func (s *store) Delete(ctx context.Context, keys []string) []error {
 		wg.Go(func() {
 			for i := first; i < len(keys); i += workers {
 				if err := s.delete(ctx, keys[i]); err != nil {
-					errs[i] = &storage.Error{Op: "delete", Key: keys[i], Err: err}
+					errs[i] = s.failed("delete", keys[i], err)
 				}
 			}
 		})

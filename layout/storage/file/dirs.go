@@ -3,9 +3,12 @@ package file
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/ckptd/ckptd/layout/storage"
 )
@@ -21,8 +24,9 @@ type dirs struct {
 	groups map[identity]*group
 	// durable folders: this process has synced the folder above since the folder had this identity. May forget, never invents.
 	durable map[string]identity
-	// names in small folders that are durable for certain, so that showing them needs no sync: the journal's, mostly. Likewise.
-	names map[string]map[string]struct{}
+	// names in small folders that are durable for certain, so that showing them needs no sync: the journal's, mostly. Likewise. Each
+	// with the file that had it: another process may have deleted that one, and be about to make another of the same name.
+	names map[string]map[string]stamp
 	// failed folders: a sync failed once; that a later one succeeds would prove nothing.
 	failed map[string]error
 }
@@ -38,6 +42,20 @@ const (
 type identity struct {
 	dev, ino uint64
 	birth    int64 // ns
+}
+
+// A stamp tells a file from others that have its name later.
+type stamp struct {
+	ino     uint64
+	written int64 // ns
+}
+
+func stampOf(info fs.FileInfo) stamp {
+	s := stamp{written: info.ModTime().UnixNano()}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.ino = uint64(st.Ino)
+	}
+	return s
 }
 
 // A dir is an open folder.
@@ -64,7 +82,7 @@ func newDirs(root string, sys *system) *dirs {
 		root: root, sys: sys,
 		groups:  map[identity]*group{},
 		durable: map[string]identity{},
-		names:   map[string]map[string]struct{}{},
+		names:   map[string]map[string]stamp{},
 		failed:  map[string]error{},
 	}
 }
@@ -177,7 +195,7 @@ func (d *dirs) broken(path string) error {
 }
 
 // remember that these names in the folder are durable.
-func (d *dirs) remember(path string, names ...string) {
+func (d *dirs) remember(path string, names map[string]stamp) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.names) >= maxFolders && d.names[path] == nil {
@@ -185,24 +203,22 @@ func (d *dirs) remember(path string, names ...string) {
 	}
 	known := d.names[path]
 	if known == nil || len(known)+len(names) > maxNames {
-		known = make(map[string]struct{}, len(names))
+		known = make(map[string]stamp, len(names))
 		d.names[path] = known
 	}
-	for _, name := range names {
-		known[name] = struct{}{}
-	}
+	maps.Copy(known, names)
 }
 
 // knows tells whether every one of the names is durable for certain.
-func (d *dirs) knows(path string, names []string) bool {
+func (d *dirs) knows(path string, names map[string]stamp) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	known := d.names[path]
 	if len(names) > len(known) {
 		return false
 	}
-	for _, name := range names {
-		if _, ok := known[name]; !ok {
+	for name, is := range names {
+		if was, ok := known[name]; !ok || was != is {
 			return false
 		}
 	}

@@ -22,6 +22,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
@@ -36,6 +38,8 @@ type Options struct {
 type store struct {
 	root     string // absolute, symbolic links resolved
 	readOnly bool
+	kind     string // of file system
+	network  bool   // it is one of the network
 	sys      *system
 	dirs     *dirs
 	unique   string        // this store's part of the names of temporaries
@@ -74,21 +78,21 @@ func open(ctx context.Context, dir string, opts *Options, sys *system) (storage.
 		return storage.Opened{}, err
 	}
 	s := &store{root: root, readOnly: opts.ReadOnly, sys: sys, dirs: newDirs(root, sys), unique: newUnique()}
+	s.kind, s.network = sys.fileSystem(root)
 	if !opts.ReadOnly {
 		if err := s.probeIfEmpty(); err != nil {
-			return storage.Opened{}, err
+			return storage.Opened{}, s.explain(err)
 		}
 	}
 	return storage.Opened{Store: s, Facts: s.facts(), Close: func() error { return nil }}, nil
 }
 
 func (s *store) facts() storage.Facts {
-	kind, network := fileSystem(s.root)
 	location := url.URL{Scheme: "file", Path: filepath.ToSlash(s.root)}
-	facts := storage.Facts{Kind: "file", Location: location.String(), ListShowsPublished: !network, Notes: []string{kind}}
-	if network {
+	facts := storage.Facts{Kind: "file", Location: location.String(), ListShowsPublished: !s.network, Notes: []string{s.kind}}
+	if s.network {
 		facts.Notes = append(facts.Notes,
-			kind+": listings may come from a cache; several daemons over one root need a mount without attribute caching (noac)")
+			s.kind+": listings may come from a cache; several daemons over one root need a mount without attribute caching (noac)")
 	}
 	if s.named {
 		facts.Notes = append(facts.Notes, "no unnamed files (O_TMPFILE): what is unfinished has names below _tmp/")
@@ -96,11 +100,29 @@ func (s *store) facts() storage.Facts {
 	return facts
 }
 
+// failed is how every method says what went wrong.
+func (s *store) failed(op, key string, err error) error {
+	return &storage.Error{Op: op, Key: key, Err: s.explain(err)}
+}
+
+// explain adds what people who know only the system's words would not guess.
+func (s *store) explain(err error) error {
+	if errors.Is(err, unix.EROFS) {
+		err = fmt.Errorf("%w (on %s: mounted for reading only, or the kernel stopped writing to it after an error of the disk, which its log then names)",
+			err, s.kind)
+	}
+	var errno unix.Errno
+	if s.network && errors.As(err, &errno) && !absent(err) {
+		err = fmt.Errorf("on %s: %w", s.kind, err)
+	}
+	return err
+}
+
 // Create implements storage.Store.
 func (s *store) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
 	t, err := s.begin(ctx, key)
 	if err != nil {
-		return nil, &storage.Error{Op: "create", Key: key, Err: err}
+		return nil, s.failed("create", key, err)
 	}
 	return &writer{store: s, ctx: ctx, key: key, temp: t, verifier: storage.NewVerifier(opts)}, nil
 }
@@ -112,13 +134,23 @@ func (s *store) Publish(ctx context.Context, key string, data []byte) error {
 		if _, err = s.sys.write(t.f, data); err == nil {
 			err = s.finish(ctx, t, key)
 		}
+		if err == nil {
+			s.remember(t, key)
+		}
 		s.discard(t, key, err == nil)
 	}
 	if err != nil {
-		return &storage.Error{Op: "publish", Key: key, Err: err}
+		return s.failed("publish", key, err)
 	}
-	s.dirs.remember(s.split(key))
 	return nil
+}
+
+// remember that what t has become is durable, so that List needs no sync to show it.
+func (s *store) remember(t *temp, key string) {
+	if info, err := t.f.Stat(); err == nil {
+		folder, name := s.split(key)
+		s.dirs.remember(folder, map[string]stamp{name: stampOf(info)})
+	}
 }
 
 // begin checks what every creation needs and makes its temporary.
@@ -147,7 +179,7 @@ func (s *store) writable(ctx context.Context) error {
 func (s *store) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	r, err := s.open(ctx, key, offset, length)
 	if err != nil {
-		return nil, &storage.Error{Op: "open", Key: key, Err: notFound(err)}
+		return nil, s.failed("open", key, notFound(err))
 	}
 	return r, nil
 }
@@ -182,14 +214,15 @@ func (s *store) open(ctx context.Context, key string, offset, length int64) (*ra
 		f.Close()
 		return nil, err
 	}
-	return &rangeReader{f: f, key: key, rest: length}, nil
+	return &rangeReader{store: s, f: f, key: key, rest: length}, nil
 }
 
 // A rangeReader gives exactly rest more bytes, or an error.
 type rangeReader struct {
-	f    *os.File
-	key  string
-	rest int64
+	store *store
+	f     *os.File
+	key   string
+	rest  int64
 }
 
 func (r *rangeReader) Read(p []byte) (int, error) {
@@ -205,7 +238,7 @@ func (r *rangeReader) Read(p []byte) (int, error) {
 		err = io.ErrUnexpectedEOF // the file was cut since Open
 	}
 	if err != nil {
-		err = &storage.Error{Op: "read", Key: r.key, Err: err}
+		err = r.store.failed("read", r.key, err)
 	}
 	return n, err
 }
@@ -226,7 +259,7 @@ func (s *store) Stat(ctx context.Context, key string) (storage.Info, error) {
 		err = storage.ErrNotFound
 	}
 	if err != nil {
-		return storage.Info{}, &storage.Error{Op: "stat", Key: key, Err: notFound(err)}
+		return storage.Info{}, s.failed("stat", key, notFound(err))
 	}
 	return storage.Info{Key: key, Size: info.Size(), ModTime: info.ModTime()}, nil
 }

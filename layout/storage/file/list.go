@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"strings"
 
 	"github.com/ckptd/ckptd/layout/storage"
 )
@@ -24,7 +23,7 @@ func (s *store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info,
 			err = w.folder(prefix)
 		}
 		if err != nil && !errors.Is(err, errStopped) {
-			yield(storage.Info{}, &storage.Error{Op: "list", Key: prefix, Err: err})
+			yield(storage.Info{}, s.failed("list", prefix, err))
 		}
 	}
 }
@@ -71,6 +70,7 @@ func (w *walk) folder(prefix string) error {
 // entries shows some of a folder, or all of it.
 func (w *walk) entries(at *dir, prefix string, entries []fs.DirEntry, all bool) error {
 	infos := make([]storage.Info, 0, len(entries))
+	names := make(map[string]stamp, min(len(entries), maxNames))
 	var below []string
 	for _, entry := range entries {
 		if entry.IsDir() {
@@ -87,8 +87,11 @@ func (w *walk) entries(at *dir, prefix string, entries []fs.DirEntry, all bool) 
 			return err
 		}
 		infos = append(infos, storage.Info{Key: prefix + entry.Name(), Size: info.Size(), ModTime: info.ModTime()})
+		if len(entries) <= maxNames {
+			names[entry.Name()] = stampOf(info)
+		}
 	}
-	if err := w.settle(at, prefix, infos, all); err != nil {
+	if err := w.settle(at, len(infos), names, all); err != nil {
 		return err
 	}
 	for _, info := range infos {
@@ -108,20 +111,16 @@ func (w *walk) entries(at *dir, prefix string, entries []fs.DirEntry, all bool) 
 }
 
 // settle makes what is about to be shown durable: its writer may be another process that has linked but not yet synced it, and
-// whoever acts on what a power cut then takes away would act on a lie.
-func (w *walk) settle(at *dir, prefix string, infos []storage.Info, all bool) error {
-	if len(infos) == 0 || w.store.readOnly {
+// whoever acts on what a power cut then takes away would act on a lie. names are the files, unless there are too many to remember.
+func (w *walk) settle(at *dir, files int, names map[string]stamp, all bool) error {
+	if files == 0 || w.store.readOnly {
 		return nil
-	}
-	names := make([]string, len(infos))
-	for i, info := range infos {
-		names[i] = strings.TrimPrefix(info.Key, prefix)
 	}
 	dirs := w.store.dirs
 	if err := dirs.broken(at.path); err != nil {
 		return err
 	}
-	if dirs.knows(at.path, names) {
+	if len(names) == files && dirs.knows(at.path, names) {
 		return nil
 	}
 	if err := dirs.settle(at); err != nil {
@@ -130,8 +129,8 @@ func (w *walk) settle(at *dir, prefix string, infos []storage.Info, all bool) er
 		}
 		return err
 	}
-	if all && len(names) <= maxNames {
-		dirs.remember(at.path, names...)
+	if all && len(names) == files {
+		dirs.remember(at.path, names)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func openRoot(path string, readOnly bool, sys *system) (string, error) {
 	if !readOnly {
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 			made = true
-			if err := os.MkdirAll(path, 0o777); err != nil {
+			if err := makeRoot(path, sys); err != nil {
 				return "", err
 			}
 		}
@@ -44,6 +44,20 @@ func openRoot(path string, readOnly bool, sys *system) (string, error) {
 	return root, syncAbove(root, made, sys)
 }
 
+// makeRoot makes the folder and all above it that are missing.
+func makeRoot(path string, sys *system) error {
+	err := sys.mkdir(path)
+	if above := filepath.Dir(path); errors.Is(err, os.ErrNotExist) && above != path {
+		if err = makeRoot(above, sys); err == nil {
+			err = sys.mkdir(path)
+		}
+	}
+	if errors.Is(err, os.ErrExist) {
+		return nil // if it is no folder, openRoot says so
+	}
+	return err
+}
+
 // syncAbove syncs the folders above root, up to that of its file system. Where the root was there before, a folder that may not be
 // read, or cannot be synced, is no reason to refuse it.
 func syncAbove(root string, made bool, sys *system) error {
@@ -57,7 +71,7 @@ func syncAbove(root string, made bool, sys *system) error {
 		if err := unix.Stat(path, &st); err != nil || st.Dev != device {
 			return nil
 		}
-		f, err := os.Open(path)
+		f, err := sys.openDir(path)
 		if err == nil {
 			err = sys.syncDir(f)
 			f.Close()
@@ -164,13 +178,16 @@ func (s *store) probeLink(f *os.File, path string, at *dir) error {
 	name := probeName + s.next()
 	if err := s.sys.link(f, path, at.f, name); err != nil {
 		if noHardLinks(err) {
-			kind, _ := fileSystem(s.root)
 			return fmt.Errorf("the file system (%s) has no hard links, without which nothing can be published safely; "+
-				"use a folder on ext4, xfs, btrfs or the like: %w", kind, err)
+				"use a folder on ext4, xfs, btrfs or the like: %w", s.kind, err)
 		}
 		return err
 	}
 	defer func() { _ = s.sys.unlink(filepath.Join(at.path, name)) }()
+	if _, err := os.Lstat(filepath.Join(at.path, strings.ToUpper(name))); err == nil {
+		return fmt.Errorf("the folder (on %s) does not tell upper case from lower case, so that two keys could be one file; "+
+			"use a folder that does, on ext4, xfs, btrfs or the like", s.kind)
+	}
 	if err := s.sys.syncDir(at.f); err != nil {
 		return fmt.Errorf("folders cannot be synced here, so that nothing can be made durable: %w", err)
 	}

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A system is the calls that change or sync something. Tests replace single ones, to fail them or to count them.
+// A system is the calls that change or sync something, or depend on the kind of file system. Tests replace single ones, to fail them or to count them.
 type system struct {
 	// openUnnamed makes a file without a name on the file system of folder dir; errUnnamed if that cannot be there.
 	openUnnamed func(dir string) (*os.File, error)
@@ -30,6 +30,8 @@ type system struct {
 	mkdir   func(path string) error
 	unlink  func(path string) error
 	rmdir   func(path string) error
+	// fileSystem names the kind of file system and tells whether it is one of the network.
+	fileSystem func(path string) (kind string, network bool)
 }
 
 // errUnnamed says that the file system has no files without names.
@@ -49,6 +51,7 @@ func realSystem() *system {
 		mkdir:       func(path string) error { return os.Mkdir(path, 0o777) },
 		unlink:      unix.Unlink,
 		rmdir:       unix.Rmdir,
+		fileSystem:  fileSystem,
 	}
 }
 

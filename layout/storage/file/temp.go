@@ -172,7 +172,7 @@ func parseTemp(name string) (target string, ok bool) {
 func (s *store) AbortUnfinished(ctx context.Context, prefix string, dead func(key string) bool) (int, error) {
 	n, err := s.abortUnfinished(ctx, prefix, dead)
 	if err != nil {
-		return n, &storage.Error{Op: "abort unfinished", Key: prefix, Err: err}
+		return n, s.failed("abort unfinished", prefix, err)
 	}
 	return n, nil
 }

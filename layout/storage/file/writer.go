@@ -38,7 +38,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	if err != nil {
 		w.err = err
-		return n, &storage.Error{Op: "write", Key: w.key, Err: err}
+		return n, w.store.failed("write", w.key, err)
 	}
 	return n, nil
 }
@@ -53,7 +53,7 @@ func (w *writer) Commit() error {
 	}
 	w.end(err == nil)
 	if err != nil {
-		return &storage.Error{Op: "commit", Key: w.key, Err: err}
+		return w.store.failed("commit", w.key, err)
 	}
 	return nil
 }
