@@ -89,12 +89,7 @@ func (e engine) Report(ctx context.Context, req *ckptdv1.ReportRequest) (*ckptdv
 		return nil, err
 	}
 	return ask(ctx, j, func(reply func(*ckptdv1.ReportResponse, error)) {
-		if j.m.Head() == nil {
-			reply(nil, notAttached(j.id))
-			return
-		}
-		j.report(req)
-		reply(&ckptdv1.ReportResponse{}, nil)
+		reply(&ckptdv1.ReportResponse{}, j.report(req))
 	})
 }
 

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"connectrpc.com/connect"
@@ -53,18 +54,26 @@ func (j *job) left(w *session) {
 }
 
 // report takes what a worker says of its subtasks.
-func (j *job) report(req *ckptdv1.ReportRequest) {
+func (j *job) report(req *ckptdv1.ReportRequest) error {
 	n, ok := j.numbers[req.GetNonce()]
-	w := j.workers[n]
-	if !ok || w == nil {
-		return // its stream is gone; it registers again and says it again
+	w, head := j.workers[n], j.m.Head()
+	if head == nil {
+		return notAttached(j.id)
+	}
+	if !ok || w == nil { // its stream is gone; it registers again and says it again, but for a failure
+		if req.GetKind() == ckptdv1.ReportRequest_KIND_FAILED && req.GetAttempt() == head.Attempt && !head.Status.Terminal() {
+			return connect.NewError(connect.CodeUnavailable, fmt.Errorf("job %s: worker %q is not registered here", j.id, req.GetNonce()))
+		}
+		return nil
 	}
 	w.heard = time.Now()
 	j.coordinate(coordinator.Alive{Worker: w.nonce})
-	head := j.m.Head()
-	if head == nil {
-		return
-	}
+	j.reported(req, head, w)
+	return nil
+}
+
+// reported takes what a registered worker says.
+func (j *job) reported(req *ckptdv1.ReportRequest, head *journal.Entry, w *session) {
 	subtasks := req.GetSubtasks()
 	if len(subtasks) == 0 {
 		subtasks = w.subtasks
@@ -80,7 +89,7 @@ func (j *job) report(req *ckptdv1.ReportRequest) {
 		}
 	case ckptdv1.ReportRequest_KIND_RUNNING:
 		w.running = w.running || req.GetAttempt() == w.attempt
-		j.feed(owner.Event{Kind: owner.EventRunning, Worker: n, Subtasks: set, Attempt: req.GetAttempt()})
+		j.feed(owner.Event{Kind: owner.EventRunning, Worker: w.number, Subtasks: set, Attempt: req.GetAttempt()})
 	case ckptdv1.ReportRequest_KIND_FAILED:
 		j.event("task-failed", &ckptdv1.JobEvent{Attempt: req.GetAttempt(), Text: req.GetCause()})
 		j.coordinate(coordinator.WorkerFailed{Worker: w.nonce, Attempt: req.GetAttempt(), Cause: req.GetCause()})

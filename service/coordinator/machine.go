@@ -225,12 +225,14 @@ func (m *Machine) failed(id uint64, r Reason, cause string) {
 	}
 }
 
-// failAttempt ends the attempt and lets the restart strategy decide. An attempt fails once.
+// failAttempt ends the attempt and lets the restart strategy decide. An attempt fails once. One that a new owner found can fail, too,
+// before its workers have all come back.
 func (m *Machine) failAttempt(cause string) {
-	if m.phase != starting && m.phase != running {
+	found := m.phase == suspended && m.attempt > 0
+	if m.phase != starting && m.phase != running && !found {
 		return
 	}
-	m.cause = cause
+	m.cause, m.registrationAt = cause, time.Time{}
 	if m.restarts >= m.policy.Restart.Attempts && m.policy.Restart.Attempts < Never {
 		m.phase = failing
 		m.suspend(cause)

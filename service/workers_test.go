@@ -1,0 +1,290 @@
+package service_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/ckptd/ckptd/client"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service"
+	"github.com/ckptd/ckptd/service/coordinator"
+)
+
+func TestWorkerWithAnotherPlan(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	w := oneWorker(t, d, "j", nil)
+	w.checkpoint(small)
+	unchanged(t, root.Store, func() {
+		other := d.registerWith(t, "other", &ckptdv1.RegisterRequest{JobId: "j", Subtasks: []*ckptdv1.Subtask{subtask("source")}, Plan: twoPlan()})
+		wantRefused(t, other.ended(), ckptdv1.Refused_REASON_PLAN_MISMATCH)
+		for name, req := range map[string]*ckptdv1.RegisterRequest{
+			"no subtasks":        {JobId: "j"},
+			"a subtask too many": {JobId: "j", Subtasks: []*ckptdv1.Subtask{{OperatorId: "count", Index: 1}}},
+			"a bad plan":         {JobId: "j", Subtasks: w.subtasks, Plan: &client.Plan{}},
+		} {
+			if err := d.registerWith(t, "bad", req).ended(); err == nil {
+				t.Errorf("%s: not refused", name)
+			}
+		}
+	})
+	w.checkpoint(small) // the one that runs is not disturbed
+}
+
+// TestNewAttempt: a caller that repeats itself begins one attempt, not two.
+func TestNewAttempt(t *testing.T) {
+	d := startDaemon(t, newRoot(), "")
+	w := oneWorker(t, d, "j", nil)
+	last := w.checkpoint(small)
+	pending := w.open()
+	for range 2 {
+		res, err := d.engine().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: 1, Reason: "moved", RequestId: "n1"})
+		if err != nil || res.GetAttempt() != 2 {
+			t.Fatalf("attempt %d: %v", res.GetAttempt(), err)
+		}
+	}
+	if a := expect[abort](w).Abort; a.GetCheckpointId() != pending || a.GetAttempt() != 1 || a.GetLatestCompleteId() != last {
+		t.Errorf("%v", a)
+	}
+	if s := w.begin(); s.GetAttempt() != 2 || s.GetRestoreCheckpointId() != last || len(s.GetRoster()) != 1 || s.GetRoster()[0].GetNonce() != w.nonce {
+		t.Errorf("%v", s)
+	}
+	stale := *w
+	stale.attempt = 1
+	wantRefused(t, stale.ack(pending, small(pending)...), ckptdv1.Refused_REASON_STALE_ATTEMPT)
+	stale.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "late" })
+	w.checkpoint(small)
+	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 2 {
+		t.Errorf("attempt %d: a failure of another attempt counted", s.GetSummary().GetAttempt())
+	}
+}
+
+// TestZombieChangesNothing: a worker that was frozen until it was replaced is told so, and nothing that it says counts.
+func TestZombieChangesNothing(t *testing.T) {
+	root := newRoot()
+	d := startDaemonWith(t, root, "", service.Options{Times: coordinator.Times{Grace: 20 * time.Millisecond}})
+	w := oneWorker(t, d, "j", nil)
+	w.checkpoint(small)
+	fresh := d.register(t, "j", "fresh", 0, w.subtasks...)
+	expect[replaced](w)
+	if err := w.ended(); err != nil {
+		t.Errorf("the replaced worker's stream: %v", err)
+	}
+	s := fresh.begin()
+	if s.GetAttempt() != 2 {
+		t.Fatalf("attempt %d", s.GetAttempt())
+	}
+	id := fresh.open()
+	unchanged(t, root.Store, func() {
+		wantRefused(t, w.ack(id, small(id)...), ckptdv1.Refused_REASON_STALE_ATTEMPT)
+		_, err := w.ask(id, "i", "a")
+		wantRefused(t, err, ckptdv1.Refused_REASON_STALE_ATTEMPT)
+		if _, err := d.engine().Decline(t.Context(), &ckptdv1.DeclineRequest{JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: id}); err != nil {
+			t.Error(err) // a late one changes nothing
+		}
+		again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
+		expect[replaced](again)
+		again.ended()
+	})
+	fresh.mustAck(id, small(id)...)
+	expect[complete](fresh)
+}
+
+// TestStaleAttemptAtANewOwner: after the owner's death a process of an older attempt does not get the job back.
+func TestStaleAttemptAtANewOwner(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	w := oneWorker(t, d, "j", nil)
+	if _, err := d.engine().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: 1}); err != nil {
+		t.Fatal(err)
+	}
+	w.begin()
+	w.checkpoint(small)
+	d.kill()
+	d = startDaemon(t, root, "")
+	d.attach(t, "j", onePlan(), nil)
+	current := d.register(t, "j", w.nonce, 2, w.subtasks...)
+	current.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
+	eventually(t, "adopted", func() bool { return d.status(t, "j").GetPhase() == "running" })
+	old := d.register(t, "j", "old", 1, w.subtasks...)
+	expect[replaced](old)
+	ahead := d.register(t, "j", "ahead", 9, w.subtasks...)
+	expect[reregister](ahead)
+	current.epoch = 2
+	current.checkpoint(small)
+	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 2 {
+		t.Errorf("attempt %d", s.GetSummary().GetAttempt())
+	}
+}
+
+// TestPoison: what fails in every attempt ends in FAILED, with its cause, and keeps its checkpoint.
+func TestPoison(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	w := oneWorker(t, d, "j", func(c *client.JobConfig) {
+		c.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 2, Delay: durationpb.New(time.Millisecond)}
+	})
+	w.checkpoint(small)
+	for attempt := uint64(1); ; attempt++ {
+		w.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "record 7: not a number" })
+		if attempt == 3 {
+			break
+		}
+		if s := w.begin(); s.GetAttempt() != attempt+1 {
+			t.Fatalf("attempt %d", s.GetAttempt())
+		}
+	}
+	c := expect[cancel](w).Cancel
+	if c.GetStatus() != ckptdv1.JobStatus_JOB_STATUS_FAILED || !strings.Contains(c.GetReason(), "record 7") {
+		t.Errorf("%v", c)
+	}
+	w.ended()
+	d.waitReleased(t)
+	if e := atRest(t, root, "j"); len(e.Retained) != 1 || e.Attempt != 3 {
+		t.Errorf("attempt %d, retained %v", e.Attempt, e.Retained)
+	}
+	_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+	wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
+}
+
+// TestLostWorker: a worker that does not come back in time costs the attempt; the next one begins when another takes its place.
+func TestLostWorker(t *testing.T) {
+	d := startDaemonWith(t, newRoot(), "", service.Options{Times: coordinator.Times{Grace: 30 * time.Millisecond}})
+	w := oneWorker(t, d, "j", nil)
+	last := w.checkpoint(small)
+	w.leave()
+	eventually(t, "the loss", func() bool { return strings.HasPrefix(d.status(t, "j").GetPhase(), "waiting for 1 of 1") })
+	fresh := d.register(t, "j", "fresh", 0, w.subtasks...)
+	if s := fresh.begin(); s.GetRestoreCheckpointId() != last || s.GetAttempt() != 2 {
+		t.Errorf("%v", s)
+	}
+	fresh.checkpoint(small)
+}
+
+// TestBrokenStreamIsNoFailure: the same process that comes back in time goes on, and what it missed it hears in the next Abort or Complete.
+func TestBrokenStreamIsNoFailure(t *testing.T) {
+	d := startDaemon(t, newRoot(), "")
+	w := oneWorker(t, d, "j", nil)
+	w.leave()
+	w.ended()
+	again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
+	again.epoch = w.epoch
+	again.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
+	eventually(t, "running", func() bool { return d.status(t, "j").GetPhase() == "running" })
+	again.checkpoint(small)
+	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 1 {
+		t.Errorf("attempt %d", s.GetSummary().GetAttempt())
+	}
+}
+
+// TestStandingReports: what a process has reported to one owner, its session tells the next one.
+func TestStandingReports(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	heard := make(chan client.Command, 1000)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	c, err := client.New([]string{d.http.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	cfg := client.Every(0)
+	job, err := c.AttachJob(ctx, client.JobSpec{ID: "j", Plan: twoPlan(), Config: cfg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, sink := client.Subtask{Operator: "source"}, client.Subtask{Operator: "sink"}
+	s, err := job.Register(ctx, client.Registration{Subtasks: []client.Subtask{source, sink}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			cmd, err := s.Next(ctx)
+			if err != nil {
+				return
+			}
+			heard <- cmd
+		}
+	}()
+	defer func() { stop(); <-done }()
+	begin := (<-heard).(client.Start)
+	s.SetAttempt(begin.Attempt)
+	report := func(r client.Report) {
+		t.Helper()
+		r.Attempt = begin.Attempt
+		if err := job.Report(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report(client.Report{Kind: client.ReportRunning})
+	go d.people().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
+	cp := (<-heard).(client.Trigger)
+	if err := job.Snapshot(ctx, client.Snapshot{Attempt: cp.Attempt, Epoch: cp.Epoch, Checkpoint: cp.Checkpoint,
+		Subtasks: []client.SubtaskSnapshot{{Subtask: source}, {Subtask: sink}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := (<-heard).(client.Complete); !ok {
+		t.Fatal("not complete")
+	}
+	report(client.Report{Kind: client.ReportEndOfData, Subtasks: []client.Subtask{source}})
+	report(client.Report{Kind: client.ReportCommitted, Subtasks: []client.Subtask{sink}, Checkpoint: cp.Checkpoint})
+	stands := func() bool {
+		s := d.status(t, "j")
+		return s.GetSourcesAtEnd() == 1 && s.GetSources() == 1 && s.GetCommittedCheckpointId() == cp.Checkpoint && s.GetPhase() == "running"
+	}
+	eventually(t, "reported", stands)
+	d.kill()
+	d = startDaemon(t, root, d.addr())
+	eventually(t, "reported to the next owner", func() bool {
+		res, err := d.people().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: "j"})
+		return err == nil && res.GetJobs()[0].GetSummary().GetEpoch() == 2 && stands()
+	})
+	if got := d.status(t, "j"); got.GetSummary().GetAttempt() != begin.Attempt {
+		t.Errorf("attempt %d", got.GetSummary().GetAttempt())
+	}
+}
+
+// TestFailureWhileTheOwnerIsNew: a failure that is reported before all workers have come back is not forgotten.
+func TestFailureWhileTheOwnerIsNew(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	d.attach(t, "j", twoPlan(), nil)
+	a := d.register(t, "j", "a", 0, subtask("source"))
+	b := d.register(t, "j", "b", 0, subtask("sink"))
+	a.begin()
+	b.begin()
+	d.kill()
+	d = startDaemon(t, root, "")
+	d.attach(t, "j", twoPlan(), nil)
+	a = d.register(t, "j", "a", 1, subtask("source"))
+	a.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "broke while nobody listened" })
+	b = d.register(t, "j", "b", 1, subtask("sink"))
+	b.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
+	if s := a.begin(); s.GetAttempt() != 2 {
+		t.Errorf("attempt %d", s.GetAttempt())
+	}
+	b.begin()
+}
+
+// TestFailureOfAnUnknownWorker: the daemon does not take a failure from a process whose stream it does not have; it is told again.
+func TestFailureOfAnUnknownWorker(t *testing.T) {
+	d := startDaemon(t, newRoot(), "")
+	w := oneWorker(t, d, "j", nil)
+	ghost := &worker{t: t, d: d, job: "j", nonce: "ghost", attempt: w.attempt}
+	if err := ghost.tell(t.Context(), &ckptdv1.ReportRequest{Kind: ckptdv1.ReportRequest_KIND_FAILED, Cause: "x"}); err == nil {
+		t.Error("taken, and forgotten")
+	}
+	ghost.attempt = 77
+	if err := ghost.tell(t.Context(), &ckptdv1.ReportRequest{Kind: ckptdv1.ReportRequest_KIND_FAILED, Cause: "x"}); err != nil {
+		t.Error(fmt.Errorf("of another attempt: %w", err))
+	}
+}
