@@ -1,0 +1,223 @@
+package owner
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+// taken is the job of running, with a checkpoint of two subtasks complete, taken over by another process.
+func taken(t *testing.T) *desk {
+	t.Helper()
+	d := running(t, 2)
+	d.do(Event{Kind: EventTrigger})
+	d.ack(1, 0, []incremental.File{1})
+	d.ack(1, 1, nil)
+	d.do(Event{Kind: EventTrigger})
+	d.m = Machine{}
+	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.do(Event{Kind: EventAttach})
+	d.want("attached epoch=2 attempt=1")
+	return d
+}
+
+func register(worker uint32, attempt uint64, tasks ...incremental.File) Event {
+	return Event{Kind: EventRegister, Worker: worker, Subtasks: subtasks(tasks...), Attempt: attempt}
+}
+
+// TestAdopt: every subtask comes back as running the journal's attempt: nobody is started, nobody restores, and what the
+// predecessor may not have said is said again.
+func TestAdopt(t *testing.T) {
+	d := taken(t)
+	d.do(register(1, 1, 0))
+	d.want()
+	d.do(Event{Kind: EventRunning, Worker: 1, Subtasks: subtasks(0), Attempt: 1})
+	d.do(register(2, 1, 1))
+	d.want("attempt epoch=2 attempt=1 adopted", "complete epoch=2 attempt=1 id=1 repeated",
+		fmt.Sprintf("abort epoch=2 attempt=1 id=2 last=17 reason=%d repeated", ReasonNotOwner))
+	d.do(Event{Kind: EventRunning, Worker: 2, Subtasks: subtasks(1), Attempt: 1})
+	d.want("all running attempt=1")
+	d.do(Event{Kind: EventTrigger})
+	d.want("trigger epoch=2 attempt=1 id=18")
+}
+
+// TestNothingIsRepeatedOfAnEarlierAttempt: a checkpoint that the attempt restored is not said to be complete in it.
+func TestNothingIsRepeatedOfAnEarlierAttempt(t *testing.T) {
+	d := running(t, 1)
+	d.checkpoint(1)
+	d.do(Event{Kind: EventNewAttempt, Attempt: 1})
+	d.m = Machine{}
+	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.do(Event{Kind: EventAttach})
+	d.do(register(1, 2, 0))
+	d.want("attempt epoch=2 attempt=2 id=1 adopted", fmt.Sprintf("abort epoch=2 attempt=2 id=2 last=17 reason=%d repeated", ReasonNotOwner))
+}
+
+// TestRaiseNotRepeat: a new owner that meets a fresh process begins the next attempt; it never repeats a Start.
+func TestRaiseNotRepeat(t *testing.T) {
+	d := taken(t)
+	d.do(register(1, 1, 0))
+	d.do(register(3, 0, 1))
+	d.want("attempt epoch=2 attempt=2 id=1", "start worker=1 epoch=2 attempt=2 id=1", "start worker=3 epoch=2 attempt=2 id=1")
+}
+
+func TestRegistrationsExpired(t *testing.T) {
+	d := taken(t)
+	d.do(register(1, 1, 0))
+	d.do(Event{Kind: EventRegistrationsExpired})
+	d.want()
+	if got := d.m.Head().Attempt; got != 2 {
+		t.Errorf("attempt %d", got)
+	}
+	d.do(register(2, 1, 1))
+	d.want("attempt epoch=2 attempt=2 id=1", "start worker=1 epoch=2 attempt=2 id=1", "start worker=2 epoch=2 attempt=2 id=1")
+	d.do(Event{Kind: EventRegistrationsExpired})
+	d.want()
+}
+
+// TestTwoProcessesOfOneSubtask: who is told Replaced, and ends.
+func TestTwoProcessesOfOneSubtask(t *testing.T) {
+	t.Run("a fresh process takes over, in a new attempt", func(t *testing.T) {
+		d := running(t, 2)
+		d.do(register(3, 0, 0))
+		d.want("replaced worker=1")
+		if d.m.Live() {
+			t.Error("live, but a subtask was replaced")
+		}
+		d.do(Event{Kind: EventTrigger, Caller: 1})
+		d.want(fmt.Sprintf("trigger refused caller=1 reason=%d", ReasonNotRunning))
+		d.do(Event{Kind: EventNewAttempt, Attempt: 1})
+		d.want("attempt epoch=1 attempt=2", "start worker=2 epoch=1 attempt=2", "start worker=3 epoch=1 attempt=2")
+	})
+	t.Run("a process of a lower attempt ends", func(t *testing.T) {
+		d := running(t, 2)
+		d.do(Event{Kind: EventNewAttempt, Attempt: 1})
+		d.do(register(9, 1, 0))
+		d.want("replaced worker=9")
+		if !d.m.Live() {
+			t.Error("not live")
+		}
+	})
+	t.Run("a thawed process beside its replacement, at a new owner", func(t *testing.T) {
+		d := taken(t)
+		d.do(register(3, 0, 0))
+		d.do(register(1, 1, 0))
+		d.want("replaced worker=1")
+		d.do(register(2, 1, 1))
+		d.want("attempt epoch=2 attempt=2 id=1", "start worker=2 epoch=2 attempt=2 id=1", "start worker=3 epoch=2 attempt=2 id=1")
+	})
+	t.Run("a replacement beside its thawed predecessor, at a new owner", func(t *testing.T) {
+		d := taken(t)
+		d.do(register(1, 1, 0))
+		d.do(register(3, 0, 0))
+		d.want("replaced worker=1")
+	})
+}
+
+// TestStartIsSaidAgainToTheSameProcess: its stream broke before it heard.
+func TestStartIsSaidAgainToTheSameProcess(t *testing.T) {
+	d := running(t, 2)
+	d.do(Event{Kind: EventWorkerGone, Worker: 2})
+	d.do(register(2, 0, 1))
+	d.want("start worker=2 epoch=1 attempt=1")
+	d.do(Event{Kind: EventWorkerGone, Worker: 2})
+	d.do(register(2, 1, 1))
+	d.want()
+	if d.m.AllRunning() {
+		t.Error("it has not said again that it runs")
+	}
+	d.do(Event{Kind: EventRunning, Worker: 2, Subtasks: subtasks(1), Attempt: 1})
+	if !d.m.AllRunning() {
+		t.Error("not all running")
+	}
+}
+
+func TestRegistrationsRefused(t *testing.T) {
+	d := running(t, 2)
+	other := journal.NewPlan([]journal.Operator{{ID: "other", Parallelism: 2}})
+	ev := register(7, 0, 0)
+	ev.Plan = other
+	d.do(ev)
+	d.want("plan refused worker=7")
+	d.do(register(7, 0, 2))
+	d.want("plan refused worker=7")
+	d.do(register(7, 0))
+	d.want("plan refused worker=7")
+	d.do(register(7, 5, 0))
+	d.want("reregister worker=7")
+	if len(d.m.Registrations()) != 2 || !d.m.Live() {
+		t.Error("a refused registration changed something")
+	}
+}
+
+func TestFailover(t *testing.T) {
+	d := running(t, 2)
+	d.do(Event{Kind: EventTrigger})
+	d.do(Event{Kind: EventWorkerGone, Worker: 1})
+	d.do(Event{Kind: EventFailover, Attempt: 1, Reason: ReasonFailover})
+	d.want(fmt.Sprintf("abort epoch=1 attempt=1 id=1 reason=%d", ReasonFailover))
+	d.do(register(1, 1, 0))
+	d.want()
+	if d.m.Live() {
+		t.Error("a failed attempt is not adopted")
+	}
+	d.do(Event{Kind: EventWorkerGone, Worker: 1})
+	d.do(Event{Kind: EventNewAttempt, Attempt: 1})
+	d.want()
+	if got := d.m.Missing(); got != subtasks(0) {
+		t.Errorf("missing %v", got)
+	}
+	d.do(Event{Kind: EventFailover, Attempt: 1})
+	d.want()
+	d.do(register(3, 0, 0))
+	d.want("attempt epoch=1 attempt=2", "start worker=2 epoch=1 attempt=2", "start worker=3 epoch=1 attempt=2")
+}
+
+func TestNewAttemptRequests(t *testing.T) {
+	d := running(t, 1)
+	r := journal.RequestOf("once")
+	d.do(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 1, Request: r})
+	d.want("attempted caller=1 attempt=2", "attempt epoch=1 attempt=2", "start worker=1 epoch=1 attempt=2")
+	d.do(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 2})
+	d.want("attempted caller=2 attempt=2")
+	d.do(Event{Kind: EventNewAttempt, Attempt: 2, Caller: 2, Request: r})
+	d.want("attempted caller=2 attempt=2")
+	if d.m.Head().Attempt != 2 {
+		t.Error("a repeated request began another attempt")
+	}
+	d.do(Event{Kind: EventEnd, Status: journal.StatusFailed})
+	d.do(Event{Kind: EventNewAttempt, Attempt: 2, Caller: 2})
+	d.want(fmt.Sprintf("attempted caller=2 attempt=2 reason=%d", ReasonTerminal))
+}
+
+// TestNewPlan: the plan changes with the entry that raises the attempt, and with no other; who registered for the old one goes.
+func TestNewPlan(t *testing.T) {
+	d := running(t, 1)
+	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 3, MaxParallelism: 128}})
+	config := &journal.Config{NumRetained: 5}
+	d.do(Event{Kind: EventNewAttempt, Attempt: 1, Plan: plan, Config: config})
+	d.want("plan refused worker=1")
+	if head := d.m.Head(); head.Plan.Hash() != plan.Hash() || head.Config.NumRetained != 5 || head.Attempt != 2 {
+		t.Errorf("head %+v", head)
+	}
+	d.do(register(4, 0, 0, 1))
+	d.want()
+	d.do(register(5, 0, 2))
+	d.want("attempt epoch=1 attempt=2", "start worker=4 epoch=1 attempt=2", "start worker=5 epoch=1 attempt=2")
+}
+
+// TestCopiesAreApart: n := m is a copy; what one does the other does not see.
+func TestCopiesAreApart(t *testing.T) {
+	d := running(t, 2)
+	d.do(Event{Kind: EventTrigger})
+	before := d.m
+	key := string(before.appendKey(nil))
+	d.ack(1, 0, []incremental.File{1})
+	d.do(register(3, 0, 0))
+	d.do(Event{Kind: EventAbort, ID: 1})
+	if string(before.appendKey(nil)) != key {
+		t.Error("a step of a copy changed the original")
+	}
+}

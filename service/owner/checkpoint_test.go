@@ -1,0 +1,304 @@
+package owner
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+func TestAcknowledgementsRefused(t *testing.T) {
+	d := running(t, 2)
+	d.do(Event{Kind: EventTrigger})
+	d.ack(1, 1, nil)
+	good := Event{Kind: EventAck, Caller: 1, ID: 1, Epoch: 1, Attempt: 1, Subtasks: subtasks(0)}
+	for name, test := range map[string]struct {
+		edit func(*Event)
+		why  Reason
+	}{
+		"epoch":            {func(e *Event) { e.Epoch = 2 }, ReasonEpoch},
+		"attempt":          {func(e *Event) { e.Attempt = 2 }, ReasonAttempt},
+		"not open":         {func(e *Event) { e.ID = 2 }, ReasonNotOpen},
+		"no subtasks":      {func(e *Event) { e.Subtasks = subtasks() }, ReasonSubtasks},
+		"not of the plan":  {func(e *Event) { e.Subtasks = subtasks(2) }, ReasonSubtasks},
+		"half repeated":    {func(e *Event) { e.Subtasks = subtasks(0, 1) }, ReasonSubtasks},
+		"not promised":     {func(e *Event) { e.Files = subtasks(7) }, ReasonNotPromised},
+		"other epoch's":    {func(e *Event) { e.Uploads = []Found{{7, 2, 1}} }, ReasonNotNamed},
+		"other checkpoint": {func(e *Event) { e.Uploads = []Found{{7, 1, 2}} }, ReasonNotNamed},
+	} {
+		ev := good
+		test.edit(&ev)
+		before := d.m
+		d.do(ev)
+		d.want(fmt.Sprintf("acked caller=1 id=%d reason=%d", ev.ID, test.why))
+		if string(before.appendKey(nil)) != string(d.m.appendKey(nil)) {
+			t.Errorf("%s: refused, and something changed", name)
+		}
+	}
+	for _, ev := range []Event{{Epoch: 2, Attempt: 1, ID: 1}, {Epoch: 1, Attempt: 3, ID: 1}, {Epoch: 1, Attempt: 1, ID: 4}} {
+		ev.Kind = EventBegin
+		if d.do(ev); d.told[0] == "begun id=1" {
+			t.Errorf("%+v", d.told)
+		}
+	}
+}
+
+// TestAcknowledgementRepeated: the answer was lost; the second time it is accepted and changes nothing, also after completion.
+func TestAcknowledgementRepeated(t *testing.T) {
+	d := running(t, 2)
+	d.do(Event{Kind: EventTrigger})
+	d.ack(1, 0, []incremental.File{1})
+	d.ack(1, 0, []incremental.File{2})
+	d.want("acked caller=9 id=1")
+	if d.m.index.Known.Has(2) {
+		t.Error("a repetition brought a file")
+	}
+	d.ack(1, 1, nil)
+	d.ack(1, 1, nil)
+	d.want("acked caller=9 id=1")
+}
+
+func TestMetadataOutcomes(t *testing.T) {
+	first := func(kind OpKind, outcome journal.Outcome, edit func(*desk, Op)) func(*desk) func(Op) *Result {
+		return func(d *desk) func(Op) *Result {
+			done := false
+			return func(op Op) *Result {
+				if op.Kind != kind || done {
+					return nil
+				}
+				done = true
+				if edit != nil {
+					edit(d, op)
+				}
+				res := op.Result(outcome)
+				return &res
+			}
+		}
+	}
+	land := func(d *desk, op Op) { d.metas[op.ID] = metaObject{id: op.ID, nonce: op.Nonce, files: bitsOf(op.Files)} }
+	other := func(d *desk, op Op) { d.metas[op.ID] = metaObject{id: op.ID, nonce: journal.Nonce{Count: 7}} }
+	complete := []string{"acked caller=9 id=1", "unresolved epoch=1 attempt=1 id=1", "complete epoch=1 attempt=1 id=1"}
+	aborted := []string{"acked caller=9 id=1", fmt.Sprintf("abort epoch=1 attempt=1 id=1 reason=%d", ReasonMetadata)}
+	for name, test := range map[string]struct {
+		answer func(*desk) func(Op) *Result
+		want   []string
+	}{
+		"unknown, not written":      {first(OpCreateMeta, journal.Unknown, nil), complete},
+		"unknown, written":          {first(OpCreateMeta, journal.Unknown, land), complete},
+		"exists, ours":              {first(OpCreateMeta, journal.Exists, land), complete},
+		"exists, another's":         {first(OpCreateMeta, journal.Exists, other), aborted},
+		"exists, not there to read": {first(OpCreateMeta, journal.Exists, nil), complete},
+		"disk full":                 {first(OpCreateMeta, journal.NotDone, nil), aborted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := running(t, 1)
+			d.do(Event{Kind: EventTrigger})
+			d.answer = test.answer(d)
+			d.ack(1, 0, []incremental.File{1})
+			d.want(test.want...)
+			d.answer = nil
+			d.checkpoint(2)
+			if len(d.files) != 1 {
+				t.Errorf("files %v: space was not given back", d.files)
+			}
+		})
+	}
+}
+
+// TestUnresolved: between the issue of an entry and its verdict there is no abort of it, no attempt and no trigger.
+func TestUnresolved(t *testing.T) {
+	d := running(t, 1)
+	d.do(Event{Kind: EventTrigger})
+	d.answer = func(op Op) *Result {
+		if op.Journal.Kind == journal.OpPublish {
+			return hold
+		}
+		return nil
+	}
+	d.ack(1, 0, []incremental.File{1})
+	d.want("acked caller=9 id=1", "unresolved epoch=1 attempt=1 id=1")
+	d.do(Event{Kind: EventAbort, ID: 1, Reason: ReasonExpired})
+	d.want()
+	d.do(Event{Kind: EventTrigger, Caller: 4})
+	d.want()
+	d.do(Event{Kind: EventTrigger, Caller: 5})
+	d.want(fmt.Sprintf("trigger refused caller=5 reason=%d", ReasonBusy))
+	d.do(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 6})
+	d.want(fmt.Sprintf("trigger refused caller=4 reason=%d", ReasonAttemptEnded))
+	told := d.release()
+	want := []string{"complete epoch=1 attempt=1 id=1", "attempted caller=6 attempt=2", "attempt epoch=1 attempt=2 id=1", "start worker=1 epoch=1 attempt=2 id=1"}
+	if fmt.Sprint(told) != fmt.Sprint(want) {
+		t.Errorf("told %q", told)
+	}
+}
+
+func TestSubsumed(t *testing.T) {
+	d := running(t, 1)
+	d.do(Event{Kind: EventTrigger})
+	d.do(Event{Kind: EventTrigger})
+	d.ack(2, 0, []incremental.File{2})
+	d.want("acked caller=9 id=2", "unresolved epoch=1 attempt=1 id=2", "complete epoch=1 attempt=1 id=2",
+		fmt.Sprintf("abort epoch=1 attempt=1 id=1 reason=%d", ReasonSubsumed))
+}
+
+func TestPromises(t *testing.T) {
+	d := running(t, 1)
+	d.checkpoint(1, 2)
+	d.do(Event{Kind: EventTrigger})
+	d.do(Event{Kind: EventTrigger})
+	d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.SetOf(1, 2)})
+	d.ack(2, 0, []incremental.File{5})
+	if len(d.files) != 3 {
+		t.Errorf("files %v: 1 and 2 are promised to 3", d.files)
+	}
+	d.ack(3, 0, nil, 2)
+	if _, there := d.files[2]; len(d.files) != 1 || !there {
+		t.Errorf("files %v: only 2 was named", d.files)
+	}
+}
+
+// TestOldFilesAreNotPromisedAgain: a file of an older epoch that nothing reaches any more stays dead.
+func TestOldFilesAreNotPromisedAgain(t *testing.T) {
+	d := running(t, 1)
+	d.checkpoint(1)
+	d.m = Machine{}
+	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.do(Event{Kind: EventAttach})
+	d.serve(1, 1)
+	d.do(Event{Kind: EventTrigger})
+	held := d.m.Pending()[0].ID
+	d.do(Event{Kind: EventTrigger})
+	d.do(Event{Kind: EventBegin, ID: held + 1, Epoch: 2, Attempt: 1, Files: incremental.SetOf(1)})
+	d.ack(held, 0, []incremental.File{3})
+	d.do(Event{Kind: EventAbort, ID: held + 1})
+	d.do(Event{Kind: EventTrigger})
+	d.do(Event{Kind: EventBegin, ID: held + 2, Epoch: 2, Attempt: 1, Files: incremental.SetOf(1, 3)})
+	d.want(fmt.Sprintf("begun id=%d f3", held+2))
+}
+
+func TestDeletesAreRetried(t *testing.T) {
+	d := running(t, 1)
+	d.checkpoint(1, 2)
+	fails := 3
+	d.answer = func(op Op) *Result {
+		if fails == 0 || op.Kind != OpDeleteFiles && op.Kind != OpDeleteMetas {
+			return nil
+		}
+		fails--
+		res := op.Result(journal.Unknown)
+		if op.Kind == OpDeleteFiles {
+			delete(d.files, 1)
+			res.Files = incremental.SetOf(1)
+		}
+		return &res
+	}
+	d.checkpoint(3)
+	if len(d.files) != 1 || len(d.metas) != 1 || d.m.Condemned() != 0 || fails != 0 {
+		t.Errorf("files %v metas %v condemned %d", d.files, d.metas, d.m.Condemned())
+	}
+}
+
+// TestRottenCheckpoint: while a retained _metadata is unreadable nothing is deleted, commits go on; when it has left, all is made
+// up for.
+func TestRottenCheckpoint(t *testing.T) {
+	for _, outcome := range []journal.Outcome{journal.Corrupt, journal.Newer, journal.NotFound} {
+		create := twoTasks(1)
+		config := *create.Config
+		config.NumRetained = 3
+		create.Config = &config
+		d := newDesk(t)
+		d.do(Event{Kind: EventAttach, Create: create})
+		d.serve(1, 0)
+		for i := range incremental.File(3) {
+			d.checkpoint(i)
+		}
+		d.m = Machine{}
+		d.cfg = DefaultConfig(journal.Process{2}, nil)
+		d.answer = func(op Op) *Result {
+			if op.Kind != OpReadMeta || op.ID != 2 {
+				return nil
+			}
+			res := op.Result(outcome)
+			return &res
+		}
+		d.do(Event{Kind: EventAttach})
+		d.want("attached epoch=2 attempt=1", fmt.Sprintf("degraded id=2 reason=%d", ReasonDegraded))
+		d.serve(1, 1)
+		d.do(Event{Kind: EventSweep})
+		d.want(fmt.Sprintf("swept reason=%d", ReasonDegraded))
+		d.checkpoint(10)
+		if why, id := d.m.Degraded(); why != ReasonDegraded || id != 2 || len(d.files) != 4 || len(d.metas) != 4 {
+			t.Errorf("outcome %d: degraded %d %d, files %v, metas %v", outcome, why, id, d.files, d.metas)
+		}
+		d.checkpoint(11)
+		if why, _ := d.m.Degraded(); why != ReasonNone {
+			t.Errorf("outcome %d: still degraded", outcome)
+		}
+		d.do(Event{Kind: EventSweep})
+		if len(d.files) != 3 || len(d.metas) != 3 {
+			t.Errorf("outcome %d: after the sweep files %v, metas %v", outcome, d.files, d.metas)
+		}
+	}
+}
+
+// TestMissingMetadataOfAnotherEpoch: it was dropped by a new owner, not lost.
+func TestMissingMetadataOfAnotherEpoch(t *testing.T) {
+	d := running(t, 1)
+	d.checkpoint(1)
+	d.m = Machine{}
+	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.answer = func(op Op) *Result {
+		if op.Kind == OpReadMeta {
+			return hold
+		}
+		return nil
+	}
+	d.do(Event{Kind: EventAttach})
+	d.do(Event{Kind: EventTrigger, Caller: 1})
+	d.want(fmt.Sprintf("trigger refused caller=1 reason=%d", ReasonNotRunning))
+	d.seize(func(e *journal.Entry) {
+		e.Epoch++
+		e.Kind = journal.KindAttach
+		e.Owner = journal.Nonce{Process: journal.Process{3}, Count: 1}
+	})
+	delete(d.metas, 1)
+	if told := d.release(); fmt.Sprint(told) != "[fenced]" {
+		t.Errorf("told %q", told)
+	}
+}
+
+func BenchmarkReferences(b *testing.B) {
+	d := running(new(testing.T), 1)
+	names := incremental.NewNames()
+	const n = 10000
+	var uploads []Found
+	descriptions := make([]incremental.Description, n)
+	for i := range descriptions {
+		descriptions[i] = incremental.Description{Key: fmt.Sprintf("shared/3f-1-1-abcdefghijklmnopqrstuvwxyz-%d", i), Instance: "nonce", Name: fmt.Sprintf("%06d.sst", i), Size: 1 << 20}
+		f, err := names.Intern(descriptions[i])
+		if err != nil {
+			b.Fatal(err)
+		}
+		uploads = append(uploads, Found{f, 1, 1})
+	}
+	d.do(Event{Kind: EventTrigger})
+	d.do(Event{Kind: EventAck, ID: 1, Epoch: 1, Attempt: 1, Subtasks: subtasks(0), Uploads: uploads})
+	d.do(Event{Kind: EventTrigger})
+	for b.Loop() {
+		var set incremental.Builder
+		for i := range descriptions {
+			f, ok := names.Lookup("nonce", descriptions[i].Name, 1<<20, "")
+			if !ok {
+				b.Fatal("unknown")
+			}
+			set.Add(f)
+		}
+		m := d.m
+		ev := Event{Kind: EventBegin, ID: 2, Epoch: 1, Attempt: 1, Files: set.Set()}
+		ops := m.Step(d.cfg, &ev, nil)
+		ev = Event{Kind: EventAck, ID: 2, Epoch: 1, Attempt: 1, Subtasks: subtasks(0), Files: ops[0].Files}
+		m.Step(d.cfg, &ev, nil)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/reference")
+}

@@ -1,0 +1,265 @@
+package owner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+// desk is a trivial world in memory: one machine, whose operations are carried out at once unless a test interferes.
+type desk struct {
+	t     *testing.T
+	m     Machine
+	cfg   *Config
+	slots map[uint64]*journal.Entry
+	metas map[uint64]metaObject
+	files map[incremental.File]Found
+	// told is what was told since the last look; ops counts what was asked of the storage.
+	told []string
+	ops  map[OpKind]int
+	// answer, if not nil, may answer an operation in place of the desk: nil means that the desk does; hold keeps it for later.
+	answer  func(op Op) *Result
+	held    []Op
+	foreign bool
+}
+
+var hold = &Result{}
+
+func newDesk(t *testing.T) *desk {
+	return &desk{t: t, cfg: DefaultConfig(journal.Process{1}, []string{"http://a"}), slots: map[uint64]*journal.Entry{},
+		metas: map[uint64]metaObject{}, files: map[incremental.File]Found{}, ops: map[OpKind]int{}}
+}
+
+func twoTasks(parallelism uint32) *Creation {
+	return &Creation{Plan: journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: parallelism, MaxParallelism: 128, Triggered: true}}),
+		Config: &journal.Config{NumRetained: 1, Retention: journal.RetainOnCancellation}, About: &journal.About{Job: "job"}}
+}
+
+func subtasks(n ...incremental.File) incremental.Set { return incremental.SetOf(n...) }
+
+// do feeds an event and everything that follows from it, and gives what was told.
+func (d *desk) do(ev Event) []string {
+	d.t.Helper()
+	d.told = nil
+	events := []Event{ev}
+	for len(events) > 0 {
+		ops := d.m.Step(d.cfg, &events[0], nil)
+		events = events[1:]
+		for _, op := range ops {
+			if op.Kind.IsTell() {
+				d.told = append(d.told, tellText(op))
+				continue
+			}
+			d.ops[op.Kind]++
+			res := d.carryOut(op)
+			if res == hold {
+				d.held = append(d.held, op)
+			} else if res != nil {
+				events = append(events, Event{Kind: EventResult, Result: *res})
+			}
+		}
+	}
+	return d.told
+}
+
+// release carries out what was held.
+func (d *desk) release() []string {
+	held := d.held
+	d.held, d.answer = nil, nil
+	var told []string
+	for _, op := range held {
+		if res := d.carryOut(op); res != nil {
+			told = append(told, d.do(Event{Kind: EventResult, Result: *res})...)
+		}
+	}
+	return told
+}
+
+func (d *desk) carryOut(op Op) *Result {
+	if d.answer != nil {
+		if res := d.answer(op); res != nil {
+			return res
+		}
+	}
+	res := op.Result(journal.Done)
+	switch op.Kind {
+	case OpJournal:
+		d.journal(op.Journal, &res)
+	case OpReadMeta:
+		m, ok := d.metas[op.ID]
+		if !ok {
+			res.Outcome = journal.NotFound
+		}
+		res.Nonce, res.Files = m.nonce, setOf(m.files)
+	case OpCreateMeta:
+		if _, ok := d.metas[op.ID]; ok {
+			res.Outcome = journal.Exists
+		} else {
+			d.metas[op.ID] = metaObject{op.ID, op.Nonce, bitsOf(op.Files)}
+		}
+	case OpTrim:
+		for _, id := range op.IDs {
+			delete(d.slots, id)
+		}
+		return nil
+	case OpDeleteMetas:
+		for _, id := range op.IDs {
+			delete(d.metas, id)
+		}
+	case OpDeleteFiles:
+		for f := range op.Files.All() {
+			delete(d.files, f)
+		}
+	case OpSweep:
+		for _, f := range d.files {
+			res.Found = append(res.Found, f)
+		}
+		for id := range d.metas {
+			res.IDs = append(res.IDs, id)
+		}
+	}
+	return &res
+}
+
+func (d *desk) journal(op journal.Op, res *Result) {
+	switch op.Kind {
+	case journal.OpList:
+		for s := range d.slots {
+			res.Slots = append(res.Slots, s)
+		}
+		res.Foreign = d.foreign
+	case journal.OpGet:
+		if res.Entry = d.slots[op.Slot]; res.Entry == nil {
+			res.Outcome = journal.NotFound
+		}
+	case journal.OpPublish:
+		if _, ok := d.slots[op.Slot]; ok {
+			res.Outcome = journal.Exists
+			return
+		}
+		b, err := journal.Encode(op.Entry)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		if d.slots[op.Slot], err = journal.Decode(b); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
+// seize publishes an entry as another process would.
+func (d *desk) seize(edit func(*journal.Entry)) {
+	head := d.head()
+	e := *head
+	edit(&e)
+	var a journal.Append
+	op := a.Begin(&d.cfg.Journal, head, e, journal.Nonce{Process: journal.Process{8}, Count: uint32(head.Slot)}, journal.RoleThird)
+	d.slots[op.Slot] = op.Entry
+}
+
+func (d *desk) head() (head *journal.Entry) {
+	for _, e := range d.slots {
+		if head == nil || e.Slot > head.Slot {
+			head = e
+		}
+	}
+	return head
+}
+
+// want compares what was told, as far as the test says.
+func (d *desk) want(what ...string) {
+	d.t.Helper()
+	if !slices.Equal(d.told, what) {
+		d.t.Fatalf("told\n  %s\nwant\n  %s", strings.Join(d.told, "\n  "), strings.Join(what, "\n  "))
+	}
+}
+
+// running is a desk whose job runs under one worker for each subtask.
+func running(t *testing.T, parallelism uint32) *desk {
+	t.Helper()
+	d := newDesk(t)
+	d.do(Event{Kind: EventAttach, Create: twoTasks(parallelism)})
+	d.serve(parallelism, 0)
+	if !d.m.AllRunning() {
+		t.Fatal("not all running")
+	}
+	return d
+}
+
+// serve registers one worker for each subtask, and lets all run.
+func (d *desk) serve(parallelism uint32, attempt uint64) {
+	for i := range parallelism {
+		d.do(Event{Kind: EventRegister, Worker: i + 1, Subtasks: subtasks(incremental.File(i)), Attempt: attempt})
+	}
+	for i := range parallelism {
+		d.do(Event{Kind: EventRunning, Worker: i + 1, Subtasks: subtasks(incremental.File(i)), Attempt: d.m.Head().Attempt})
+	}
+}
+
+// ack acknowledges for one subtask, with files uploaded and files known.
+func (d *desk) ack(id uint64, subtask incremental.File, uploads []incremental.File, known ...incremental.File) []string {
+	head := d.m.Head()
+	ev := Event{Kind: EventAck, Caller: 9, ID: id, Epoch: head.Epoch, Attempt: head.Attempt, Subtasks: subtasks(subtask), Files: incremental.SetOf(known...)}
+	for _, f := range uploads {
+		d.files[f] = Found{f, head.Epoch, id}
+		ev.Uploads = append(ev.Uploads, d.files[f])
+	}
+	return d.do(ev)
+}
+
+// checkpoint takes one with one subtask and the given uploads.
+func (d *desk) checkpoint(uploads ...incremental.File) uint64 {
+	d.t.Helper()
+	d.do(Event{Kind: EventTrigger})
+	p := d.m.Pending()
+	if len(p) == 0 {
+		d.t.Fatalf("no checkpoint began: %v", d.told)
+	}
+	id := p[len(p)-1].ID
+	d.ack(id, 0, uploads)
+	if _, ok := d.m.Head().Checkpoint(id); !ok {
+		d.t.Fatalf("checkpoint %d is not complete: %v", id, d.told)
+	}
+	return id
+}
+
+// tellText says in a few words what is told.
+func tellText(op Op) string {
+	names := map[OpKind]string{TellAttached: "attached", TellRedirect: "redirect", TellAttachRefused: "attach refused", TellFenced: "fenced",
+		TellReleased: "released", TellDegraded: "degraded", TellStart: "start", TellReplaced: "replaced", TellReregister: "reregister",
+		TellPlanRefused: "plan refused", TellAttempt: "attempt", TellAttempted: "attempted", TellAllRunning: "all running", TellTrigger: "trigger",
+		TellTriggerRefused: "trigger refused", TellBegun: "begun", TellAcked: "acked", TellUnresolved: "unresolved", TellComplete: "complete",
+		TellAbort: "abort", TellEnded: "ended", TellSwept: "swept"}
+	s := names[op.Kind]
+	add := func(what string, v uint64) {
+		if v != 0 {
+			s += fmt.Sprintf(" %s=%d", what, v)
+		}
+	}
+	add("worker", uint64(op.Worker))
+	add("caller", op.Caller)
+	add("epoch", op.Epoch)
+	add("attempt", op.Attempt)
+	add("id", op.ID)
+	if op.Last != op.ID {
+		add("last", op.Last)
+	}
+	add("status", uint64(op.Status))
+	for f := range op.Files.All() {
+		s += fmt.Sprintf(" f%d", f)
+	}
+	if op.Reason != ReasonNone {
+		s += fmt.Sprintf(" reason=%d", op.Reason)
+	}
+	if op.Adopted {
+		s += " adopted"
+	}
+	if op.Repeated {
+		s += " repeated"
+	}
+	return s + strings.Join(op.URLs, ",")
+}

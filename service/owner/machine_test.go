@@ -1,0 +1,259 @@
+package owner
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+func TestLifeOfAJob(t *testing.T) {
+	d := newDesk(t)
+	d.do(Event{Kind: EventAttach, Create: twoTasks(2)})
+	d.want("attached epoch=1")
+	d.do(Event{Kind: EventRegister, Worker: 1, Subtasks: subtasks(0)})
+	d.want()
+	if got := d.m.Head().Attempt; got != 1 {
+		t.Errorf("attempt %d: the first begins with the first worker", got)
+	}
+	d.do(Event{Kind: EventRegister, Worker: 2, Subtasks: subtasks(1)})
+	d.want("attempt epoch=1 attempt=1", "start worker=1 epoch=1 attempt=1", "start worker=2 epoch=1 attempt=1")
+	d.do(Event{Kind: EventTrigger, Caller: 5})
+	d.want(fmt.Sprintf("trigger refused caller=5 reason=%d", ReasonNotRunning))
+	d.do(Event{Kind: EventRunning, Worker: 1, Subtasks: subtasks(0), Attempt: 1})
+	d.want()
+	d.do(Event{Kind: EventRunning, Worker: 2, Subtasks: subtasks(1), Attempt: 1})
+	d.want("all running attempt=1")
+
+	d.do(Event{Kind: EventTrigger, Caller: 5})
+	d.want("trigger caller=5 epoch=1 attempt=1 id=1")
+	d.do(Event{Kind: EventBegin, Caller: 6, ID: 1, Epoch: 1, Attempt: 1})
+	d.want("begun caller=6 id=1")
+	d.ack(1, 0, []incremental.File{10, 11})
+	d.want("acked caller=9 id=1")
+	d.ack(1, 1, []incremental.File{12})
+	d.want("acked caller=9 id=1", "unresolved epoch=1 attempt=1 id=1", "complete epoch=1 attempt=1 id=1")
+
+	d.do(Event{Kind: EventTrigger})
+	d.do(Event{Kind: EventBegin, Caller: 6, ID: 2, Epoch: 1, Attempt: 1, Files: incremental.SetOf(10, 12, 99)})
+	d.want("begun caller=6 id=2 f10 f12")
+	d.ack(2, 0, []incremental.File{20}, 10)
+	d.ack(2, 1, nil, 12)
+	d.want("acked caller=9 id=2", "unresolved epoch=1 attempt=1 id=2", "complete epoch=1 attempt=1 id=2")
+	if _, there := d.files[11]; there || len(d.files) != 3 || len(d.metas) != 1 {
+		t.Errorf("files %v, metas %v: 11 and the first _metadata are needed by nothing", d.files, d.metas)
+	}
+	if n := d.m.NeededBy(10); n != 1 {
+		t.Errorf("file 10 is needed by %d", n)
+	}
+
+	d.do(Event{Kind: EventEnd, Caller: 7, Status: journal.StatusCanceled, Request: journal.RequestOf("r")})
+	d.want("ended status=2", "ended caller=7 status=2")
+	d.do(Event{Kind: EventEnd, Caller: 8, Status: journal.StatusCanceled, Request: journal.RequestOf("r")})
+	d.want("ended caller=8 status=2")
+	d.do(Event{Kind: EventRegister, Worker: 1, Subtasks: subtasks(0), Attempt: 1})
+	d.want("ended worker=1 status=2")
+	d.do(Event{Kind: EventSweep, Caller: 3})
+	d.want("swept caller=3", "released")
+	if head := d.head(); !head.Owner.IsZero() || len(head.Retained) != 1 || len(d.files) != 3 {
+		t.Errorf("after the end: %+v, files %v", head, d.files)
+	}
+	d.do(Event{Kind: EventAttach, Create: twoTasks(2)})
+	d.want(fmt.Sprintf("attach refused reason=%d", ReasonTerminal))
+	d.do(Event{Kind: EventFinish})
+	d.want(fmt.Sprintf("attach refused reason=%d", ReasonReleased))
+}
+
+func TestEndDeletesByPolicy(t *testing.T) {
+	for status, kept := range map[journal.Status]int{journal.StatusCanceled: 1, journal.StatusFailed: 1, journal.StatusFinished: 0} {
+		d := running(t, 1)
+		d.checkpoint(5)
+		d.do(Event{Kind: EventEnd, Status: status})
+		d.do(Event{Kind: EventSweep})
+		if len(d.metas) != kept || len(d.files) != kept {
+			t.Errorf("status %d: %d metas, %d files", status, len(d.metas), len(d.files))
+		}
+	}
+}
+
+func TestAttach(t *testing.T) {
+	begun := func(edit func(*journal.Entry)) *desk {
+		d := running(t, 1)
+		d.checkpoint(1)
+		d.seize(edit)
+		d.m = Machine{}
+		d.cfg = DefaultConfig(journal.Process{2}, nil)
+		return d
+	}
+	for name, test := range map[string]struct {
+		desk *desk
+		want string
+	}{
+		"no job":        {newDesk(t), fmt.Sprintf("attach refused reason=%d", ReasonNoJob)},
+		"foreign":       {func() *desk { d := newDesk(t); d.foreign = true; return d }(), fmt.Sprintf("attach refused reason=%d", ReasonForeign)},
+		"newer writer":  {begun(func(e *journal.Entry) { e.LeastWriter = 2 }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
+		"newer reader":  {begun(func(e *journal.Entry) { e.LeastReader = 2 }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
+		"terminal":      {begun(func(e *journal.Entry) { e.Status = journal.StatusFailed }), fmt.Sprintf("attach refused reason=%d", ReasonTerminal)},
+		"no answer":     {begun(func(*journal.Entry) {}), "attached epoch=2 attempt=1"},
+		"nobody's":      {begun(func(e *journal.Entry) { e.Owner = journal.Nonce{} }), "attached epoch=2 attempt=1"},
+		"ours, earlier": {begun(func(e *journal.Entry) { e.Owner.Process = journal.Process{2} }), "attached epoch=2 attempt=1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			slots, metas := len(test.desk.slots), len(test.desk.metas)
+			test.desk.do(Event{Kind: EventAttach})
+			test.desk.want(test.want)
+			if strings.HasPrefix(test.want, "attach refused") && (len(test.desk.slots) != slots || len(test.desk.metas) != metas) {
+				t.Error("refused, but something changed")
+			}
+		})
+	}
+	t.Run("an owner that answers", func(t *testing.T) {
+		d := begun(func(*journal.Entry) {})
+		d.answer = func(op Op) *Result {
+			if op.Kind != OpAsk {
+				return nil
+			}
+			res := op.Result(journal.Done)
+			res.Answered = true
+			return &res
+		}
+		d.do(Event{Kind: EventAttach})
+		d.want("redirect epoch=1http://a")
+	})
+	t.Run("a corrupt head", func(t *testing.T) {
+		d := begun(func(*journal.Entry) {})
+		d.answer = func(op Op) *Result {
+			if op.Journal.Kind != journal.OpGet {
+				return nil
+			}
+			res := op.Result(journal.Corrupt)
+			return &res
+		}
+		d.do(Event{Kind: EventAttach})
+		d.want(fmt.Sprintf("attach refused reason=%d", ReasonCorrupt))
+	})
+	t.Run("finish a job that is not over", func(t *testing.T) {
+		d := begun(func(*journal.Entry) {})
+		d.do(Event{Kind: EventFinish})
+		d.want(fmt.Sprintf("attach refused reason=%d", ReasonNotTerminal))
+	})
+	t.Run("finish a job that was killed after its end", func(t *testing.T) {
+		d := begun(func(e *journal.Entry) { e.Status, e.Retained = journal.StatusFinished, nil })
+		d.do(Event{Kind: EventFinish})
+		d.want("attached epoch=2 attempt=1")
+		d.do(Event{Kind: EventSweep})
+		d.want("swept", "released")
+		if len(d.files)+len(d.metas) != 0 {
+			t.Errorf("left: files %v, metas %v", d.files, d.metas)
+		}
+	})
+}
+
+func TestOwnsAndRelease(t *testing.T) {
+	d := running(t, 1)
+	me := d.head().Owner
+	if !d.m.Owns(me) || d.m.Owns(journal.Nonce{}) || d.m.Owns(journal.Nonce{Process: me.Process, Count: 99}) {
+		t.Error("Owns")
+	}
+	d.do(Event{Kind: EventTrigger})
+	d.do(Event{Kind: EventStop})
+	d.want("released")
+	if d.m.Owns(me) || !d.head().Owner.IsZero() || d.m.Head() != nil {
+		t.Error("still the owner")
+	}
+	d.do(Event{Kind: EventStop})
+	d.want("released")
+	d.do(Event{Kind: EventTrigger, Caller: 1})
+	d.want(fmt.Sprintf("trigger refused caller=1 reason=%d", ReasonNotOwner))
+	d.do(Event{Kind: EventRegister, Worker: 1})
+	d.want("reregister worker=1")
+}
+
+// TestStopAfterTheEnd: a job that is over but not swept keeps its owner in the journal, so that the next daemon finds it.
+func TestStopAfterTheEnd(t *testing.T) {
+	d := running(t, 1)
+	d.do(Event{Kind: EventEnd, Status: journal.StatusCanceled})
+	d.do(Event{Kind: EventStop})
+	d.want("released")
+	if d.head().Owner.IsZero() {
+		t.Error("released in the journal before a sweep")
+	}
+}
+
+func TestFencedForgets(t *testing.T) {
+	d := running(t, 1)
+	d.checkpoint(1)
+	d.do(Event{Kind: EventTrigger})
+	d.seize(func(e *journal.Entry) {
+		e.Epoch++
+		e.Kind = journal.KindAttach
+		e.Owner = journal.Nonce{Process: journal.Process{3}, Count: 1}
+	})
+	metas, files := len(d.metas), len(d.files)
+	d.ack(2, 0, []incremental.File{2})
+	d.want("acked caller=9 id=2", fmt.Sprintf("unresolved epoch=1 attempt=1 id=2"), "fenced")
+	if d.m.Phase() != PhaseIdle || len(d.metas) != metas+1 || len(d.files) != files+1 {
+		t.Error("fenced, and something was deleted or kept in mind")
+	}
+	life := d.m.life
+	d.do(Event{Kind: EventResult, Result: Result{Kind: OpSweep, Life: life}})
+	d.want()
+	d.do(Event{Kind: EventAttach})
+	d.do(Event{Kind: EventResult, Result: Result{Kind: OpDeleteFiles, Life: life}})
+	d.want()
+}
+
+// TestThirdPartyTakesTheSlot: lost in one's own epoch is tried again on the new head, which keeps what the other wrote.
+func TestThirdPartyTakesTheSlot(t *testing.T) {
+	d := running(t, 1)
+	d.checkpoint(1)
+	d.seize(func(e *journal.Entry) {
+		e.Kind = journal.KindLend
+		e.Lent = []journal.Lent{{Pin: pin, Checkpoint: 1, Holder: "other"}}
+	})
+	d.checkpoint(2)
+	head := d.head()
+	if len(head.Lent) != 1 || len(head.Retained) != 2 || head.Retained[0].State != journal.StateHidden {
+		t.Errorf("head %+v", head)
+	}
+	if len(d.files) != 2 || len(d.metas) != 2 {
+		t.Error("a lent checkpoint was deleted")
+	}
+	d.seize(func(e *journal.Entry) { e.Kind = journal.KindReturn; e.Lent = nil })
+	d.checkpoint(3)
+	if len(d.files) != 1 || len(d.metas) != 1 {
+		t.Errorf("returned, and still there: %v %v", d.files, d.metas)
+	}
+}
+
+func TestTrim(t *testing.T) {
+	d := running(t, 1)
+	for i := range incremental.File(40) {
+		d.checkpoint(i)
+	}
+	if len(d.slots) != 17 {
+		t.Errorf("%d slots, want the head and 16", len(d.slots))
+	}
+	if got := len(d.head().Ring); got != 16 {
+		t.Errorf("ring of %d", got)
+	}
+}
+
+// TestFull: what would not fit into an entry is refused before it is begun.
+func TestFull(t *testing.T) {
+	create := twoTasks(1)
+	config := *create.Config
+	config.NumRetained = 300
+	create.Config = &config
+	d := newDesk(t)
+	d.cfg.MaxRetained = 3
+	d.do(Event{Kind: EventAttach, Create: create})
+	d.serve(1, 0)
+	for i := range incremental.File(3) {
+		d.checkpoint(i)
+	}
+	d.do(Event{Kind: EventTrigger, Caller: 1})
+	d.want(fmt.Sprintf("trigger refused caller=1 reason=%d", ReasonFull))
+}
