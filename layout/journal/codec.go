@@ -42,15 +42,20 @@ func Encode(e *Entry) ([]byte, error) {
 	if n := preamble + len(payload) + 4; n > MaxBytes {
 		return nil, fmt.Errorf("journal: encode slot %d: %d bytes: %w", e.Slot, n, ErrTooLarge)
 	}
+	return frame(payload, e.LeastReader, e.LeastWriter), nil
+}
+
+// frame puts a payload between its preamble and its sum.
+func frame(payload []byte, leastReader, leastWriter uint32) []byte {
 	b := make([]byte, 0, preamble+len(payload)+4)
 	b = append(b, magic...)
 	b = binary.LittleEndian.AppendUint32(b, FormatVersion)
-	b = binary.LittleEndian.AppendUint32(b, e.LeastReader)
-	b = binary.LittleEndian.AppendUint32(b, e.LeastWriter)
+	b = binary.LittleEndian.AppendUint32(b, leastReader)
+	b = binary.LittleEndian.AppendUint32(b, leastWriter)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
 	b = binary.LittleEndian.AppendUint32(b, castagnoli(b))
 	b = append(b, payload...)
-	return binary.LittleEndian.AppendUint32(b, castagnoli(b)), nil
+	return binary.LittleEndian.AppendUint32(b, castagnoli(b))
 }
 
 // Decode reads an entry. Its errors have ErrCorrupt or ErrNewer in the chain.

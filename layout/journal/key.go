@@ -17,7 +17,7 @@ func (r *ReadHead) AppendKey(b []byte) []byte {
 
 // AppendKey appends all that the machine is: two with equal keys behave alike. Entries count by their contents.
 func (a *Append) AppendKey(b []byte) []byte {
-	b = append(b, byte(a.state), byte(a.role), flag(a.created), flag(a.unknown))
+	b = append(b, byte(a.state), byte(a.role), bit(a.created), bit(a.unknown))
 	b = a.next.AppendKey(b)
 	return a.read.AppendKey(b)
 }
@@ -43,7 +43,7 @@ func (e *Entry) seal() {
 		h.uint(e.Plan.hash)
 	}
 	if c := e.Config; c != nil {
-		h.uint(uint64(flag(c.AtLeastOnce)), c.IntervalMillis, c.TimeoutMillis, c.PauseMillis, uint64(c.TolerableFailures), uint64(c.Retention),
+		h.uint(uint64(bit(c.AtLeastOnce)), c.IntervalMillis, c.TimeoutMillis, c.PauseMillis, uint64(c.TolerableFailures), uint64(c.Retention),
 			uint64(c.NumRetained), uint64(c.RestartAttempts), c.RestartDelayMillis)
 	}
 	if a := e.About; a != nil {
@@ -71,7 +71,7 @@ func (e *Entry) seal() {
 	}
 	h.uint(uint64(len(e.Savepoints)))
 	for _, s := range e.Savepoints {
-		h.uint(s.ID, uint64(flag(s.Done)))
+		h.uint(s.ID, uint64(bit(s.Done)))
 		h.text(s.Path)
 	}
 	for _, r := range e.Requests {
@@ -112,7 +112,7 @@ func (h *fnv) text(texts ...string) {
 	}
 }
 
-func flag(b bool) byte {
+func bit(b bool) byte {
 	if b {
 		return 1
 	}

@@ -1,0 +1,99 @@
+package incremental
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestSetIsASet compares with a map, and demands that equal sets are equal values.
+func TestSetIsASet(t *testing.T) {
+	files := rapid.SliceOf(rapid.OneOf(rapid.Uint32Range(0, 70), rapid.Uint32Range(0, 1000), rapid.Uint32()))
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := files.Draw(t, "a"), files.Draw(t, "b")
+		s, u := of(a), of(b)
+		x, y := make(map[uint32]bool), make(map[uint32]bool)
+		for _, f := range a {
+			x[f] = true
+		}
+		for _, f := range b {
+			y[f] = true
+		}
+		same(t, "a", s, x)
+		or, and, minus := maps.Clone(x), maps.Clone(x), maps.Clone(x)
+		maps.Copy(or, y)
+		maps.DeleteFunc(and, func(f uint32, _ bool) bool { return !y[f] })
+		maps.DeleteFunc(minus, func(f uint32, _ bool) bool { return y[f] })
+		same(t, "or", s.Or(u), or)
+		same(t, "and", s.And(u), and)
+		same(t, "minus", s.Minus(u), minus)
+		if s.In(u) != (len(minus) == 0) || !s.And(u).In(s) || s.Or(u) != u.Or(s) {
+			t.Fatal("in")
+		}
+		if (string(s.AppendKey(nil)) == string(u.AppendKey(nil))) != (s == u) {
+			t.Fatal("keys")
+		}
+	})
+}
+
+func of(files []uint32) Set {
+	var b Builder
+	for _, f := range files {
+		b.Add(File(f))
+	}
+	return b.Set()
+}
+
+func same(t *rapid.T, what string, s Set, want map[uint32]bool) {
+	t.Helper()
+	got := []uint32{}
+	for f := range s.All() {
+		got = append(got, uint32(f))
+	}
+	keys := slices.Sorted(maps.Keys(want))
+	if !slices.Equal(got, keys) || s.Len() != len(want) || s.IsEmpty() != (len(want) == 0) {
+		t.Fatalf("%s: %v, want %v", what, got, keys)
+	}
+	if s != of(keys) {
+		t.Fatalf("%s: equal sets, different values", what)
+	}
+	for _, f := range append(keys, 0, 63, 64, 1<<31) {
+		if s.Has(File(f)) != want[f] {
+			t.Fatalf("%s: has %d", what, f)
+		}
+	}
+}
+
+func TestRange(t *testing.T) {
+	for _, n := range []uint32{0, 1, 63, 64, 65, 127, 128, 129, 1000} {
+		files := make([]uint32, n)
+		for i := range files {
+			files[i] = uint32(i)
+		}
+		if Range(n) != of(files) {
+			t.Errorf("%d", n)
+		}
+	}
+}
+
+func TestAllStops(t *testing.T) {
+	for _, s := range []Set{SetOf(1, 2, 3), SetOf(100, 101)} {
+		n := 0
+		for range s.All() {
+			n++
+			break
+		}
+		if n != 1 {
+			t.Errorf("%d", n)
+		}
+	}
+}
+
+func BenchmarkOrOfAMillion(b *testing.B) {
+	all, few := Range(1_000_000), SetOf(5, 999_999)
+	for b.Loop() {
+		all.Or(few)
+	}
+}
