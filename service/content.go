@@ -14,6 +14,7 @@ import (
 	"github.com/ckptd/ckptd/layout/keygroup"
 	"github.com/ckptd/ckptd/layout/slots"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/proto/data"
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
@@ -104,27 +105,17 @@ func (t *table) write(ctx context.Context, store storage.Store) (journal.Checkpo
 	if err := w.Commit(); err != nil {
 		return journal.Checkpoint{}, err
 	}
-	return t.entry(m), nil
+	return entryOf(uint64(m.Size()), m.Sum(), t.header, m.Totals()), nil
 }
 
-// entry is what the journal says of a written _metadata.
-func (t *table) entry(m *layout.MetadataWriter) journal.Checkpoint {
-	totals := m.Totals()
+// entryOf is what the journal says of a _metadata of so many bytes with that CRC32C.
+func entryOf(size uint64, crc uint32, h layout.Header, totals layout.Totals) journal.Checkpoint {
 	return journal.Checkpoint{
-		Size: uint64(m.Size()), CRC: m.Sum(),
-		CompletedAt:    uint64(t.header.CompletedAt.UnixMilli()),
-		DurationMillis: uint64(t.header.CompletedAt.Sub(t.header.TriggeredAt).Milliseconds()),
+		Size: size, CRC: crc,
+		CompletedAt:    uint64(h.CompletedAt.UnixMilli()),
+		DurationMillis: uint64(h.CompletedAt.Sub(h.TriggeredAt).Milliseconds()),
 		StateBytes:     totals.StateBytes(), NewBytes: totals.NewBytes(),
 	}
-}
-
-// measure writes the same bytes nowhere, for what the journal's entry says of a _metadata that is there already.
-func (t *table) measure() (journal.Checkpoint, error) {
-	m := layout.NewMetadataWriter(io.Discard, t.header)
-	if err := t.records(m); err != nil {
-		return journal.Checkpoint{}, err
-	}
-	return t.entry(m), nil
 }
 
 func (t *table) records(m *layout.MetadataWriter) error {
@@ -184,8 +175,24 @@ func (t *table) handles(m *layout.MetadataWriter, subtask uint32, refs map[incre
 // metadataFiles is what an owner has to know of a retained checkpoint's _metadata.
 type metadataFiles struct {
 	header layout.Header
-	totals layout.Totals
 	files  []layout.File
+	// entry is what a journal says of it; only of one that is whole.
+	entry journal.Checkpoint
+}
+
+// summed counts and sums what is read through it.
+type summed struct {
+	io.Reader
+	size uint64
+	sum  uint32
+}
+
+// Read implements io.Reader.
+func (s *summed) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	s.size += uint64(n)
+	s.sum = data.CRC32C(s.sum, p[:n])
+	return n, err
 }
 
 // readMetadata reads a _metadata whole. On an error that says something about the bytes it answers the files it found before.
@@ -196,7 +203,8 @@ func readMetadata(ctx context.Context, store storage.Store, job string, id uint6
 		return m, slots.ReadOutcome(err), err
 	}
 	defer body.Close()
-	r, err := layout.NewMetadataReader(body)
+	whole := &summed{Reader: body}
+	r, err := layout.NewMetadataReader(whole)
 	if err != nil {
 		return m, slots.ReadOutcome(err), err
 	}
@@ -213,7 +221,7 @@ func readMetadata(ctx context.Context, store storage.Store, job string, id uint6
 			m.files = append(m.files, *f)
 		}
 	}
-	m.totals = r.Totals()
+	m.entry = entryOf(whole.size, whole.sum, m.header, r.Totals())
 	if m.header.JobID != job || m.header.Checkpoint != id {
 		err := fmt.Errorf("service: _metadata of checkpoint %d says it is %s, checkpoint %d: %w", id, m.header.JobID, m.header.Checkpoint, layout.ErrCorrupt)
 		return m, journal.Corrupt, err

@@ -113,7 +113,7 @@ func (j *job) readMeta(ctx context.Context, op owner.Op) {
 			}
 			files.Add(n)
 		}
-		r.Files = files.Set()
+		r.Files, r.Meta = files.Set(), m.entry
 		if nonce, err := journal.ParseNonce(m.header.Nonce); err == nil {
 			r.Nonce = nonce
 		}
@@ -131,9 +131,6 @@ func (j *job) createMeta(op owner.Op) func(context.Context) {
 	return func(ctx context.Context) {
 		meta, err := t.write(ctx, j.s.store)
 		r := op.Result(slots.WriteOutcome(err))
-		if r.Outcome == journal.Exists {
-			meta, err = t.measure()
-		}
 		if err != nil {
 			j.log.Warn("cannot write _metadata", "checkpoint", op.ID, "err", err)
 		}
