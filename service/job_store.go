@@ -27,14 +27,16 @@ func (j *job) start(op *owner.Op) {
 	if work == nil {
 		return
 	}
-	wait := slots.Delay(op.Wait)
+	wait, ctx := slots.Delay(op.Wait), j.ops
+	if op.Kind == owner.OpTrim { // history is history, whoever owns the job: the entry that lets it go is trimmed after, too
+		ctx = j.s.ctx
+	}
 	j.s.wg.Add(1)
 	go func() {
 		defer j.s.wg.Done()
-		if !slots.Sleep(j.ops, wait) {
-			return
+		if slots.Sleep(ctx, wait) {
+			work(ctx)
 		}
-		work(j.ops)
 	}()
 }
 

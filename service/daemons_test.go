@@ -1,0 +1,274 @@
+package service_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/layout/journal"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service"
+)
+
+func TestRedirects(t *testing.T) {
+	root := newRoot()
+	a, b := startDaemon(t, root, ""), startDaemon(t, root, "")
+	w := oneWorker(t, a, "j", nil)
+	id := w.checkpoint(small)
+	owner := func(err error) string {
+		n := detail[*ckptdv1.NotOwner](err)
+		if connect.CodeOf(err) != connect.CodeFailedPrecondition || n == nil {
+			t.Errorf("%v, want one that names the owner", err)
+		}
+		return strings.Join(n.GetOwnerUrls(), " ")
+	}
+	_, err := b.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+	if got := owner(err); got != a.http.URL {
+		t.Errorf("attach: sent to %q, want %q", got, a.http.URL)
+	}
+	_, err = b.people().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
+	if got := owner(err); got != a.http.URL {
+		t.Errorf("trigger: sent to %q, want %q", got, a.http.URL)
+	}
+	_, err = b.people().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: "j"})
+	if got := owner(err); got != a.http.URL {
+		t.Errorf("status: sent to %q, want %q", got, a.http.URL)
+	}
+	_, err = b.engine().Report(t.Context(), &ckptdv1.ReportRequest{JobId: "j", Nonce: w.nonce})
+	owner(err)
+	// What only reads, any daemon answers.
+	res, err := b.people().ListCheckpoints(t.Context(), &ckptdv1.ListCheckpointsRequest{JobId: "j"})
+	if err != nil || len(res.GetCheckpoints()) != 1 || res.GetCheckpoints()[0].GetCheckpointId() != id {
+		t.Errorf("%v, %v", res, err)
+	}
+	if _, err = b.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); owner(err) != a.http.URL {
+		t.Errorf("cancel: %v", err)
+	}
+	w.checkpoint(small)
+}
+
+// elsewhere is the answer of a daemon that sends everybody to another one.
+func elsewhere(url string) error {
+	err := connect.NewError(connect.CodeFailedPrecondition, errors.New("elsewhere"))
+	if d, derr := connect.NewErrorDetail(&ckptdv1.NotOwner{OwnerUrls: []string{url}, Epoch: 1}); derr == nil {
+		err.AddDetail(d)
+	}
+	return err
+}
+
+// TestThreeHops: two daemons that send callers to each other are given up, not followed for ever.
+func TestThreeHops(t *testing.T) {
+	var calls atomic.Int64
+	var urls [2]string
+	for i := range urls {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			calls.Add(1)
+			if err := connect.NewErrorWriter().Write(w, r, elsewhere(urls[1-i])); err != nil {
+				t.Error(err)
+			}
+		}))
+		defer s.Close()
+		urls[i] = s.URL
+	}
+	var rounds atomic.Int64
+	c, err := client.New(urls[:1], client.WithPatience(1), client.WithOnRetry(func(error, time.Duration) { rounds.Add(1) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: onePlan()}); !errors.Is(err, client.ErrNotOwner) {
+		t.Errorf("%v", err)
+	}
+	if n, most := calls.Load(), 4*(rounds.Load()+1); n > most {
+		t.Errorf("%d calls in %d rounds", n, rounds.Load()+1)
+	}
+}
+
+// TestShutdownReleases: another daemon attaches at once, without asking anybody, and the checkpoint in progress is not completed by both.
+func TestShutdownReleases(t *testing.T) {
+	root := newRoot()
+	a, b := startDaemon(t, root, ""), startDaemon(t, root, "")
+	w := oneWorker(t, a, "j", nil)
+	last := w.checkpoint(small)
+	open := w.open()
+	if err := a.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect[reregister](w)
+	if e := head(t, root, "j"); !e.Owner.IsZero() || e.Kind != journal.KindRelease {
+		t.Fatalf("after the shutdown: %v", e.Kind)
+	}
+	if err := w.ack(open, small(open)...); err == nil {
+		t.Error("acknowledged after the release")
+	}
+	_, err := a.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+	wantCode(t, err, connect.CodeUnavailable, "shutting down")
+	if res := b.attach(t, "j", onePlan(), nil); res.GetEpoch() != 2 || res.GetAttempt() != 1 {
+		t.Errorf("%v", res)
+	}
+	again := b.register(t, "j", w.nonce, 1, w.subtasks...)
+	again.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
+	if c := expect[complete](again).Complete; c.GetCheckpointId() != last || c.GetEpoch() != 2 {
+		t.Errorf("repeated %v", c)
+	}
+	if id := again.checkpoint(small); id <= open {
+		t.Errorf("checkpoint %d after %d was open", id, open)
+	}
+}
+
+// TestKilledAfterTheCancel: the owner dies right after the entry of the cancel; a daemon that starts, anywhere, sweeps the job and lets it
+// go.
+func TestKilledAfterTheCancel(t *testing.T) {
+	root := newRoot()
+	opened, faults := faulty(root, nil)
+	struck := make(chan struct{})
+	a := startDaemonWith(t, opened, "", service.Options{Steps: func(step string) {
+		if step == service.StepEnd {
+			faults.Freeze() // nothing that this process does from here on reaches the store
+			close(struck)
+		}
+	}})
+	w := oneWorker(t, a, "j", nil)
+	w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
+		return []*ckptdv1.SnapshotHandle{uploaded("i", "a", w.put(shared, id, "abc"))}
+	})
+	w.put(shared, w.open(), "an orphan")
+	done := make(chan error, 1)
+	go func() {
+		_, err := a.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"})
+		done <- err
+	}()
+	<-struck
+	a.kill()
+	if err := <-done; err == nil {
+		t.Error("the caller was told of a cancel that nobody checked")
+	}
+	if e := head(t, root, "j"); !e.Status.Terminal() || e.Owner.IsZero() {
+		t.Fatalf("status %v, owner %v", e.Status, e.Owner)
+	}
+	b := startDaemon(t, root, "")
+	b.waitReleased(t)
+	if e := atRest(t, root, "j"); len(e.Retained) != 1 || !e.Owner.IsZero() {
+		t.Errorf("retained %v, owner %v", e.Retained, e.Owner)
+	}
+}
+
+// TestAttachesRace: of many daemons that attach at a time, one owns each epoch.
+func TestAttachesRace(t *testing.T) {
+	root := newRoot()
+	var daemons []*daemon
+	for range 4 {
+		daemons = append(daemons, startDaemon(t, root, ""))
+	}
+	for job := range 5 {
+		id := fmt.Sprint("j", job)
+		var owners atomic.Int64
+		var g errgroup.Group
+		for _, d := range daemons {
+			g.Go(func() error {
+				res, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: onePlan(), Config: client.Every(0)})
+				if err == nil {
+					owners.Add(1)
+					if res.GetEpoch() != 1 {
+						return fmt.Errorf("epoch %d", res.GetEpoch())
+					}
+					return nil
+				}
+				if detail[*ckptdv1.NotOwner](err) == nil {
+					return err
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			t.Error(err)
+		}
+		if owners.Load() != 1 {
+			t.Errorf("%s has %d owners", id, owners.Load())
+		}
+	}
+}
+
+// TestTakenFromAFrozenOwner: an owner that does not answer loses the job, and changes nothing when it thaws.
+func TestTakenFromAFrozenOwner(t *testing.T) {
+	root := newRoot()
+	opened, faults := faulty(root, nil)
+	a := startDaemon(t, opened, "")
+	w := oneWorker(t, a, "j", nil)
+	w.checkpoint(small)
+	open := w.open()
+	a.http.Listener.Close() // b cannot ask
+	faults.Freeze()
+	b := startDaemon(t, root, "")
+	if res := b.attach(t, "j", onePlan(), nil); res.GetEpoch() != 2 {
+		t.Fatalf("epoch %d", res.GetEpoch())
+	}
+	fresh := b.register(t, "j", "fresh", 0, w.subtasks...)
+	fresh.begin()
+	fresh.checkpoint(small)
+	faults.Thaw()
+	before := head(t, root, "j").Slot
+	// The thawed owner takes the acknowledgement, writes what nobody will name, and learns at its entry that it is none any more.
+	w.mustAck(open, small(open)...)
+	expect[reregister](w)
+	if after := head(t, root, "j").Slot; after != before {
+		t.Errorf("head %d, was %d", after, before)
+	}
+	fresh.checkpoint(small)
+	b.cancel(t, "j")
+	fresh.ended()
+	b.waitReleased(t)
+	atRest(t, root, "j")
+}
+
+// TestPutStateAtAnotherDaemon: files go through any daemon; it judges by the journal.
+func TestPutStateAtAnotherDaemon(t *testing.T) {
+	root := newRoot()
+	a, b := startDaemon(t, root, ""), startDaemon(t, root, "")
+	w := oneWorker(t, a, "j", nil)
+	id := w.open()
+	f, err := w.putAt(b, shared, id, "abc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mustAck(id, uploaded("i", "a", f))
+	expect[complete](w)
+	if s := head(t, root, "j"); s.Retained[0].StateBytes != 3 {
+		t.Errorf("%+v", s.Retained)
+	}
+	unchanged(t, root.Store, func() {
+		stale := *w
+		stale.epoch++
+		_, err := stale.putAt(b, shared, id, "abc")
+		wantRefused(t, err, ckptdv1.Refused_REASON_STALE_EPOCH)
+		_, err = w.putAt(b, shared, 1_000, "abc")
+		wantRefused(t, err, ckptdv1.Refused_REASON_NOT_OPEN)
+		_, err = w.putAt(a, shared, 1_000, "abc")
+		wantRefused(t, err, ckptdv1.Refused_REASON_NOT_OPEN)
+	})
+	// More checkpoints than were reserved when b read the journal first.
+	for range 20 {
+		w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
+			f, err := w.putAt(b, shared, id, "abc")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return []*ckptdv1.SnapshotHandle{uploaded("i", fmt.Sprint(id), f)}
+		})
+	}
+	a.cancel(t, "j")
+	w.ended()
+	a.waitReleased(t)
+	atRest(t, root, "j")
+	_, err = w.putAt(a, shared, id, "abc")
+	wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
+}
