@@ -8,6 +8,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -142,12 +143,17 @@ func (d *demo) released(ctx context.Context) bool {
 		return false
 	}
 	defer opened.Close()
-	res, err := catalog.New(opened.Store).Journal(ctx, d.id)
+	return !owned(ctx, opened.Store, d.id)
+}
+
+// owned tells whether a journal names an owner of its job, as far as it can be read.
+func owned(ctx context.Context, s storage.Store, job string) bool {
+	res, err := catalog.New(s).Journal(ctx, job)
 	if err != nil {
-		return false
+		return true
 	}
 	entries := res.GetEntries()
-	return entries[len(entries)-1].GetOwnerNonce() == ""
+	return entries[len(entries)-1].GetOwnerNonce() != ""
 }
 
 // goOn leaves the job running until ctx ends or somebody cancels it.

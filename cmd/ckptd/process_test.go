@@ -15,6 +15,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -144,56 +145,68 @@ func (r *rig) head() *ckptdv1.JournalEntry {
 	return j.GetEntries()[len(j.GetEntries())-1]
 }
 
-// checkStorage compares what lies under the root of a job that was let go with what the journal reaches: nothing else may be there, and
-// nothing may be missing or of another size.
+// checkStorage compares what lies under the root of a job that was let go with what its journal reaches.
 func (r *rig) checkStorage() {
 	r.t.Helper()
 	opened, err := openStore(r.ctx, r.root, true)
 	r.must(err)
 	defer opened.Close()
-	c := catalog.New(opened.Store)
-	entries, err := c.Journal(r.ctx, r.id)
-	r.must(err)
+	compareStorage(r.ctx, r.t, opened.Store, r.id, r.files())
+}
+
+// compareStorage fails if a key is there that the journal of the root's only job does not reach, or if one that it reaches is missing
+// or of another size.
+func compareStorage(ctx context.Context, t *testing.T, s storage.Store, job string, got []string) {
+	t.Helper()
+	c := catalog.New(s)
+	entries, err := c.Journal(ctx, job)
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := []string{layout.RootMarkerKey}
 	for _, e := range entries.GetEntries() {
 		if e.GetError() != "" {
-			r.t.Errorf("slot %d: %s", e.GetSlot(), e.GetError())
+			t.Errorf("slot %d: %s", e.GetSlot(), e.GetError())
 		}
-		want = append(want, layout.SlotKey(r.id, e.GetSlot()))
+		want = append(want, layout.SlotKey(job, e.GetSlot()))
 	}
-	if n := len(entries.GetEntries()); n > 18 {
-		r.t.Errorf("%d slots", n)
+	if n := len(entries.GetEntries()); n > slotsKept {
+		t.Errorf("%d slots", n)
 	}
 	head := entries.GetEntries()[len(entries.GetEntries())-1]
 	if head.GetOwnerNonce() != "" {
-		r.t.Errorf("the job was not let go: %v", head.GetOwnerUrls())
+		t.Errorf("the job was not let go: %v", head.GetOwnerUrls())
 	}
 	for _, k := range head.GetRetained() {
 		id := k.GetSummary().GetCheckpointId()
-		want = append(want, layout.MetadataKey(r.id, id))
-		show, err := c.Files(r.ctx, r.id, id)
-		r.must(err)
+		want = append(want, layout.MetadataKey(job, id))
+		show, err := c.Files(ctx, job, id)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, f := range show.GetFiles() {
-			want = append(want, layout.JobPrefix(r.id)+f.GetFile().GetKey())
+			want = append(want, layout.JobPrefix(job)+f.GetFile().GetKey())
 			if f.GetPresence() != ckptdv1.FilePresence_FILE_PRESENCE_PRESENT {
-				r.t.Errorf("checkpoint %d: %s is %v", id, f.GetFile().GetKey(), f.GetPresence())
+				t.Errorf("checkpoint %d: %s is %v", id, f.GetFile().GetKey(), f.GetPresence())
 			}
 		}
 	}
 	slices.Sort(want)
 	want = slices.Compact(want)
-	got := r.files()
 	for _, key := range got {
 		if _, ok := slices.BinarySearch(want, key); !ok {
-			r.t.Errorf("left on storage: %s", key)
+			t.Errorf("left on storage: %s", key)
 		}
 	}
 	for _, key := range want {
 		if _, ok := slices.BinarySearch(got, key); !ok {
-			r.t.Errorf("missing on storage: %s", key)
+			t.Errorf("missing on storage: %s", key)
 		}
 	}
 }
+
+// slotsKept is how many slots a journal at rest has at most: 17, and one for the owner's release.
+const slotsKept = 18
 
 // files are all files below the root, as the file system has them, and folders that are empty.
 func (r *rig) files() []string {
