@@ -1,0 +1,178 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// newClient makes the SDK's client over connections of our own.
+func newClient(ctx context.Context, c Config) (client *s3.Client, region string, closeClient func(), err error) {
+	var options []func(*config.LoadOptions) error
+	if c.Region != "" {
+		options = append(options, config.WithRegion(c.Region))
+	}
+	if c.Profile != "" {
+		options = append(options, config.WithSharedConfigProfile(c.Profile))
+	}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, "", nil, fmt.Errorf("ca: %w", err)
+		}
+		options = append(options, config.WithCustomCABundle(bytes.NewReader(pem)))
+	}
+	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	if loaded.Region == "" && c.Endpoint != "" {
+		loaded.Region = "us-east-1" // what servers other than Amazon's take, unless told otherwise
+	}
+	if loaded.Region == "" {
+		return nil, "", nil, errors.New("no region; say region= in the URL, or AWS_REGION in the environment")
+	}
+	transport := newTransport(loaded.HTTPClient)
+	client = s3.NewFromConfig(loaded, func(o *s3.Options) { configure(o, c, transport) })
+	return client, loaded.Region, transport.CloseIdleConnections, nil
+}
+
+func configure(o *s3.Options, c Config, transport *http.Transport) {
+	if c.Endpoint != "" {
+		o.BaseEndpoint = aws.String(c.Endpoint)
+	}
+	o.UsePathStyle = c.PathStyle
+	o.HTTPClient = &watcher{http.Client{Transport: transport, CheckRedirect: noRedirect}}
+	if c.MaxAttempts > 0 {
+		o.RetryMaxAttempts = c.MaxAttempts
+	}
+	// Sums are ours: readers check them above this package, for ranges too, which the SDK cannot.
+	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	o.DisableLogOutputChecksumValidationSkipped = true
+	if c.NoChecksums {
+		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+	}
+}
+
+// noRedirect: a body that is streamed cannot be sent twice, and a redirect tells of a wrong region, which people should know.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// newTransport keeps the SDK's own trust (ca=, AWS_CA_BUNDLE) and changes what matters for many large bodies: HTTP/1.1 only, as streams
+// of one HTTP/2 connection would starve each other; many idle connections; and no silence without end.
+func newTransport(base aws.HTTPClient) *http.Transport {
+	transport := awshttp.NewBuildableClient().GetTransport()
+	if b, ok := base.(*awshttp.BuildableClient); ok {
+		transport = b.GetTransport()
+	}
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetHTTP1(true)
+	transport.ForceAttemptHTTP2 = false
+	transport.MaxIdleConns = 512
+	transport.MaxIdleConnsPerHost = 512
+	transport.IdleConnTimeout = stallTime / 2
+	transport.ReadBufferSize, transport.WriteBufferSize = 64<<10, 64<<10
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &stallConn{Conn: conn}, nil
+	}
+	return transport
+}
+
+// A stallConn ends when it makes no progress for stallTime. A write gives the read that waits for its answer new time too.
+type stallConn struct{ net.Conn }
+
+func (c *stallConn) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(stallTime)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *stallConn) Write(p []byte) (int, error) {
+	if err := c.SetDeadline(time.Now().Add(stallTime)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// unsigned leaves the body out of the signature: it is streamed, so nobody can hash it first, and CRC32C, which is signed, guards it.
+func unsigned(o *s3.Options) {
+	o.APIOptions = append(o.APIOptions, swapPayloadHash)
+}
+
+// once switches the SDK's retries off, for a body that can be sent only once.
+func once(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
+
+// oldDelete makes the SDK send Content-MD5 with DeleteObjects, for servers that know no newer sums.
+func oldDelete(o *s3.Options) {
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		for _, id := range []string{"AWSChecksum:ComputeInputPayloadChecksum", "addInputChecksumTrailer"} {
+			if _, ok := stack.Finalize.Get(id); ok {
+				if _, err := stack.Finalize.Remove(id); err != nil {
+					return err
+				}
+			}
+		}
+		if _, ok := stack.Initialize.Get("AWSChecksum:SetupInputContext"); ok {
+			if _, err := stack.Initialize.Remove("AWSChecksum:SetupInputContext"); err != nil {
+				return err
+			}
+		}
+		return smithyhttp.AddContentChecksumMiddleware(stack)
+	})
+}
+
+// A watcher does the requests of the SDK and writes down how each try of a mutation went.
+type watcher struct{ client http.Client }
+
+// Do implements aws.HTTPClient.
+func (w *watcher) Do(req *http.Request) (*http.Response, error) {
+	tries := triesOf(req.Context())
+	if tries == nil {
+		return w.client.Do(req)
+	}
+	req, end := tries.begin(req)
+	resp, err := w.client.Do(req)
+	if err == nil && req.Method == http.MethodPut && resp.StatusCode == http.StatusOK {
+		err = refuseHiddenError(resp)
+	}
+	end(resp, err)
+	return resp, err
+}
+
+// refuseHiddenError turns a reply to PUT that says 200 and holds an error into what it is.
+func refuseHiddenError(resp *http.Response) error {
+	if resp.ContentLength == 0 {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		resp.Body.Close()
+		return fmt.Errorf("reply cut short: %w", err)
+	}
+	if bytes.Contains(body, []byte("<Error>")) {
+		resp.StatusCode, resp.Status = http.StatusInternalServerError, "500 error inside a reply of 200"
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
+	return nil
+}

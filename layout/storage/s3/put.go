@@ -1,0 +1,65 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+// castagnoli is made once; the standard library keeps one of its own for it.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(data []byte) uint32 { return crc32.Checksum(data, castagnoli) }
+
+// encode writes a sum as the protocol does; nil where the server is to be given none.
+func (s *store) encode(sum uint32) *string {
+	if s.config.NoChecksums {
+		return nil
+	}
+	return aws.String(base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum)))
+}
+
+// condition is the value of If-None-Match.
+func onlyNew(ifAbsent bool) *string {
+	if !ifAbsent {
+		return nil
+	}
+	return aws.String("*")
+}
+
+// put creates an object by one request that the SDK may repeat.
+func (s *store) put(ctx context.Context, key string, data []byte, sum uint32, ifAbsent bool) error {
+	ctx, tries := watched(ctx)
+	_, err := s.client.PutObject(ctx, s.putInput(key, bytes.NewReader(data), int64(len(data)), sum, ifAbsent), unsigned)
+	return tries.outcome(err, ifAbsent)
+}
+
+// putOnce creates an object by one request whose body can be read once.
+func (s *store) putOnce(ctx context.Context, key string, body io.Reader, size int64, sum uint32, ifAbsent bool) error {
+	ctx, tries := watched(ctx)
+	_, err := s.client.PutObject(ctx, s.putInput(key, body, size, sum, ifAbsent), unsigned, once)
+	return tries.outcome(err, ifAbsent)
+}
+
+func (s *store) putInput(key string, body io.Reader, size int64, sum uint32, ifAbsent bool) *s3.PutObjectInput {
+	input := &s3.PutObjectInput{
+		Bucket:         &s.config.Bucket,
+		Key:            s.name(key),
+		Body:           body,
+		ContentLength:  &size,
+		ChecksumCRC32C: s.encode(sum),
+		IfNoneMatch:    onlyNew(ifAbsent),
+		StorageClass:   types.StorageClass(s.config.StorageClass),
+	}
+	if s.config.KMSKeyID != "" {
+		input.ServerSideEncryption, input.SSEKMSKeyId = types.ServerSideEncryptionAwsKms, &s.config.KMSKeyID
+	}
+	return input
+}

@@ -1,0 +1,211 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"net/http"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// Open implements storage.Store.
+func (s *store) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	err := s.usable(ctx, key)
+	var r io.ReadCloser
+	if err == nil {
+		r, err = s.openRange(ctx, key, offset, length)
+	}
+	if err != nil {
+		return nil, &storage.Error{Op: "open", Key: key, Err: err}
+	}
+	return r, nil
+}
+
+func (s *store) openRange(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	input := &s3.GetObjectInput{Bucket: &s.config.Bucket, Key: s.name(key)}
+	switch {
+	case offset < 0:
+		return nil, fmt.Errorf("range from %d", offset)
+	case length == 0 || length > 0 && offset > math.MaxInt64-length:
+		return s.openNothing(ctx, key, offset, length) // no request can ask for that
+	case length > 0:
+		input.Range = aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+	case offset > 0:
+		input.Range = aws.String(fmt.Sprintf("bytes=%d-", offset))
+	}
+	reply, err := s.client.GetObject(ctx, input)
+	switch {
+	case statusOf(err) == http.StatusRequestedRangeNotSatisfiable:
+		return s.openNothing(ctx, key, offset, length)
+	case err != nil:
+		return nil, reading(err)
+	}
+	got := aws.ToInt64(reply.ContentLength)
+	if length < 0 {
+		length = got
+	}
+	switch {
+	case reply.ContentLength == nil:
+		err = errors.New("reply without a length")
+	case input.Range != nil && !strings.HasPrefix(aws.ToString(reply.ContentRange), fmt.Sprintf("bytes %d-", offset)):
+		err = fmt.Errorf("asked for %s, got %q: the server does not know ranges", *input.Range, aws.ToString(reply.ContentRange))
+	case got < length:
+		err = fmt.Errorf("range of %d bytes from %d, of which the object has %d: %w", length, offset, got, io.ErrUnexpectedEOF)
+	}
+	if err != nil {
+		return nil, errors.Join(err, reply.Body.Close())
+	}
+	return &rangeReader{body: reply.Body, key: key, rest: length}, nil
+}
+
+// openNothing opens an empty range, or says why a range is none.
+func (s *store) openNothing(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	info, err := s.stat(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if offset > info.Size || length > 0 {
+		return nil, fmt.Errorf("range of %d bytes from %d of an object of %d: %w", length, offset, info.Size, io.ErrUnexpectedEOF)
+	}
+	if length < 0 && offset < info.Size {
+		return nil, fmt.Errorf("range from %d refused for an object of %d bytes", offset, info.Size)
+	}
+	return drained{}, nil
+}
+
+// A rangeReader gives exactly rest more bytes, or an error.
+type rangeReader struct {
+	body io.ReadCloser
+	key  string
+	rest int64
+}
+
+func (r *rangeReader) Read(p []byte) (int, error) {
+	if r.rest == 0 {
+		return 0, io.EOF
+	}
+	if int64(len(p)) > r.rest {
+		p = p[:r.rest]
+	}
+	n, err := r.body.Read(p)
+	r.rest -= int64(n)
+	switch {
+	case err == io.EOF && r.rest == 0:
+		return n, io.EOF
+	case err == io.EOF:
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		err = &storage.Error{Op: "read", Key: r.key, Err: err}
+	}
+	return n, err
+}
+
+func (r *rangeReader) Close() error {
+	if r.rest == 0 {
+		_, _ = r.body.Read(make([]byte, 1)) // the end, so that the connection can be used again
+	}
+	return r.body.Close()
+}
+
+// Stat implements storage.Store.
+func (s *store) Stat(ctx context.Context, key string) (storage.Info, error) {
+	err := s.usable(ctx, key)
+	var info storage.Info
+	if err == nil {
+		info, err = s.stat(ctx, key)
+	}
+	if err != nil {
+		return storage.Info{}, &storage.Error{Op: "stat", Key: key, Err: err}
+	}
+	return info, nil
+}
+
+func (s *store) stat(ctx context.Context, key string) (storage.Info, error) {
+	head, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.config.Bucket, Key: s.name(key)})
+	if err != nil {
+		return storage.Info{}, reading(err)
+	}
+	return storage.Info{Key: key, Size: aws.ToInt64(head.ContentLength), ModTime: aws.ToTime(head.LastModified)}, nil
+}
+
+// List implements storage.Store.
+func (s *store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		err := ctx.Err()
+		if err == nil {
+			err = storage.ValidatePrefix(prefix)
+		}
+		if err == nil {
+			err = s.list(ctx, prefix, yield)
+		}
+		if err != nil && err != errStopped {
+			yield(storage.Info{}, &storage.Error{Op: "list", Key: prefix, Err: err})
+		}
+	}
+}
+
+var errStopped = errors.New("the caller has seen enough")
+
+// list asks for page after page until the store says that there are no more; pages may be short, or empty.
+func (s *store) list(ctx context.Context, prefix string, yield func(storage.Info, error) bool) error {
+	input := &s3.ListObjectsV2Input{Bucket: &s.config.Bucket, Prefix: s.name(prefix)}
+	for {
+		page, err := s.client.ListObjectsV2(ctx, input)
+		if err != nil {
+			return plain(err)
+		}
+		for _, object := range page.Contents {
+			key, ok := strings.CutPrefix(aws.ToString(object.Key), s.prefix)
+			if !ok || key == "" || strings.HasSuffix(key, "/") {
+				continue // consoles make objects for folders; ours have none
+			}
+			info := storage.Info{Key: key, Size: aws.ToInt64(object.Size), ModTime: aws.ToTime(object.LastModified)}
+			if !yield(info, nil) {
+				return errStopped
+			}
+		}
+		if !aws.ToBool(page.IsTruncated) {
+			return nil
+		}
+		if aws.ToString(page.NextContinuationToken) == "" {
+			return errors.New("the store says that there is more, and not where")
+		}
+		input.ContinuationToken = page.NextContinuationToken
+	}
+}
+
+// look reads one page of one object, for its errors.
+func (s *store) look(ctx context.Context) error {
+	_, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.config.Bucket, Prefix: &s.prefix, MaxKeys: aws.Int32(1)})
+	if err == nil {
+		return nil
+	}
+	return advise(plain(err), codeOf(err), s.config)
+}
+
+// advise adds what to do about the errors that a wrong set-up gives.
+func advise(err error, code string, c Config) error {
+	switch code {
+	case "NoSuchBucket":
+		return fmt.Errorf("%w; make the bucket first (ckptd makes none), or mend its name", err)
+	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
+		return fmt.Errorf("%w; the bucket is in another region: say region=", err)
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken":
+		return fmt.Errorf("%w; the credentials found (AWS_ACCESS_KEY_ID, profile or role) are not this store's", err)
+	case "AccessDenied":
+		return fmt.Errorf("%w; ckptd needs s3:ListBucket on the bucket and what else docs/stores.md lists", err)
+	}
+	if c.Endpoint == "" {
+		return err
+	}
+	return fmt.Errorf("%w (endpoint %s)", err, c.Endpoint)
+}

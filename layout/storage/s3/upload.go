@@ -1,0 +1,185 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// An upload is one object on its way in parts.
+type upload struct {
+	store  *store
+	key    string
+	id     *string
+	ctx    context.Context // of the writer, until a part fails
+	cancel context.CancelCauseFunc
+	sent   int // parts begun
+	slots  chan struct{}
+	wg     sync.WaitGroup
+	gone   bool // completed, or aborted, or nobody knows: not to be aborted
+
+	mu    sync.Mutex
+	parts []types.CompletedPart
+}
+
+func (s *store) newUpload(ctx context.Context, key string) (*upload, error) {
+	input := &s3.CreateMultipartUploadInput{
+		Bucket:       &s.config.Bucket,
+		Key:          s.name(key),
+		StorageClass: types.StorageClass(s.config.StorageClass),
+	}
+	if !s.config.NoChecksums {
+		input.ChecksumAlgorithm, input.ChecksumType = types.ChecksumAlgorithmCrc32c, types.ChecksumTypeFullObject
+	}
+	if s.config.KMSKeyID != "" {
+		input.ServerSideEncryption, input.SSEKMSKeyId = types.ServerSideEncryptionAwsKms, &s.config.KMSKeyID
+	}
+	created, err := s.client.CreateMultipartUpload(ctx, input)
+	if err != nil {
+		return nil, plain(err) // an upload that nobody knows of is swept
+	}
+	u := &upload{store: s, key: key, id: created.UploadId, slots: make(chan struct{}, partsAtOnce)}
+	u.ctx, u.cancel = context.WithCancelCause(ctx)
+	return u, nil
+}
+
+// send uploads a part in the background, and releases it afterwards.
+func (u *upload) send(p part) error {
+	if u.sent == maxParts {
+		p.release()
+		return fmt.Errorf("object of more than %d parts", maxParts)
+	}
+	select {
+	case u.slots <- struct{}{}:
+	case <-u.ctx.Done():
+		p.release()
+		return context.Cause(u.ctx)
+	}
+	u.sent++
+	number := int32(u.sent)
+	u.wg.Go(func() {
+		defer func() { <-u.slots }()
+		defer p.release()
+		if err := u.sendPart(number, p.data); err != nil {
+			u.cancel(fmt.Errorf("part %d: %w", number, plain(err)))
+		}
+	})
+	return nil
+}
+
+func (u *upload) sendPart(number int32, data []byte) error {
+	size, sum := int64(len(data)), u.store.encode(checksum(data))
+	reply, err := u.store.client.UploadPart(u.ctx, &s3.UploadPartInput{
+		Bucket:         &u.store.config.Bucket,
+		Key:            u.store.name(u.key),
+		UploadId:       u.id,
+		PartNumber:     &number,
+		Body:           bytes.NewReader(data),
+		ContentLength:  &size,
+		ChecksumCRC32C: sum,
+	}, unsigned)
+	if err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.parts = append(u.parts, types.CompletedPart{ETag: reply.ETag, PartNumber: &number, ChecksumCRC32C: sum})
+	return nil
+}
+
+// completeTries is how often Complete is asked when its outcome is not known; a repeated one is harmless.
+const completeTries = 4
+
+// complete makes the parts an object.
+func (u *upload) complete(size int64, sum uint32, ifAbsent bool) error {
+	u.wg.Wait()
+	if err := context.Cause(u.ctx); err != nil {
+		return err
+	}
+	if ifAbsent {
+		if err := u.store.conditionHolds(u.ctx); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(u.parts, func(a, b types.CompletedPart) int { return int(*a.PartNumber - *b.PartNumber) })
+	ctx, tries := watched(u.ctx)
+	for attempt := 1; ; attempt++ {
+		_, err := u.store.client.CompleteMultipartUpload(ctx, u.completeInput(size, sum, ifAbsent))
+		outcome := tries.outcome(err, ifAbsent)
+		if !errors.Is(outcome, storage.ErrUnknown) {
+			u.gone = outcome == nil
+			return outcome
+		}
+		u.gone = true // from here on it may be, and what may be an object is not given up
+		if codeOf(err) == "NoSuchUpload" || attempt == completeTries {
+			return u.settle(ctx, size, sum, outcome)
+		}
+		select {
+		case <-time.After(time.Duration(attempt) * 200 * time.Millisecond):
+		case <-ctx.Done():
+			return outcome
+		}
+	}
+}
+
+func (u *upload) completeInput(size int64, sum uint32, ifAbsent bool) *s3.CompleteMultipartUploadInput {
+	input := &s3.CompleteMultipartUploadInput{
+		Bucket:          &u.store.config.Bucket,
+		Key:             u.store.name(u.key),
+		UploadId:        u.id,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
+		MpuObjectSize:   &size,
+		IfNoneMatch:     onlyNew(ifAbsent),
+	}
+	if !u.store.config.NoChecksums {
+		input.ChecksumCRC32C, input.ChecksumType = u.store.encode(sum), types.ChecksumTypeFullObject
+	}
+	return input
+}
+
+// settle looks at the object itself: of this length and sum it can only be ours. Anything else proves nothing.
+func (u *upload) settle(ctx context.Context, size int64, sum uint32, outcome error) error {
+	head, err := u.store.client.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket: &u.store.config.Bucket, Key: u.store.name(u.key), ChecksumMode: types.ChecksumModeEnabled,
+	})
+	if err != nil || u.store.config.NoChecksums {
+		return outcome
+	}
+	if aws.ToInt64(head.ContentLength) == size && aws.ToString(head.ChecksumCRC32C) == *u.store.encode(sum) {
+		return nil
+	}
+	return outcome
+}
+
+// abort gives the upload up, and waits for the parts that are on their way: one that came later would stay for ever.
+func (u *upload) abort() {
+	u.cancel(errAborted)
+	u.wg.Wait()
+	if u.gone {
+		return
+	}
+	u.gone = true
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(u.ctx), abortTime)
+	defer cancel()
+	_ = u.store.abortUpload(ctx, u.store.name(u.key), u.id) // what is left of it is swept
+}
+
+// abortUpload gives an upload up. One that is not there is fine.
+func (s *store) abortUpload(ctx context.Context, name, id *string) error {
+	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.config.Bucket, Key: name, UploadId: id})
+	if statusOf(err) == http.StatusNotFound {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,215 @@
+package s3
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Config says where a store is and how to speak to it. Bucket is all that must be given. Credentials are no part of it: they come from
+// where the AWS SDK looks for them (environment, shared files, web identity, the machine's role).
+type Config struct {
+	Bucket string
+	// Prefix of all keys, without slashes at its ends; may be empty.
+	Prefix string
+	// Endpoint is the URL of a server that is not Amazon's.
+	Endpoint string
+	// Region; where none is configured anywhere and Endpoint is given, us-east-1.
+	Region string
+	// PathStyle puts the bucket into the path instead of the host name. Parse sets it where an endpoint is given.
+	PathStyle bool
+	// Profile of the shared configuration files.
+	Profile string
+	// CAFile is a file of PEM certificates to trust beside the system's.
+	CAFile string
+	// KMSKeyID asks for encryption by this key (SSE-KMS).
+	KMSKeyID string
+	// StorageClass of new objects.
+	StorageClass string
+	// NoChecksums leaves out the checksums that a server may not know (checksums=when_required). It then checks nothing for us.
+	NoChecksums bool
+	// MaxAttempts of a request that can be repeated, the first included; 0 means 3. A value of 1 switches the SDK's retries off.
+	MaxAttempts int
+	// ReadOnly refuses every mutation.
+	ReadOnly bool
+}
+
+// example is what errors show as a right URL.
+const example = "s3://my-bucket/ckptd?region=eu-central-1"
+
+// schemes are the spellings of s3://; Flink and Hadoop use all of them.
+var schemes = []string{"s3", "s3a", "s3n", "s3p"}
+
+// A parameter is one key of a URL's query: how it gets into a Config, and out of it ("" when it need not be said).
+type parameter struct {
+	set func(c *Config, value string) error
+	get func(c Config) string
+}
+
+// text is a parameter that is taken as it is.
+func text(field func(c *Config) *string) parameter {
+	return parameter{
+		set: func(c *Config, value string) error { *field(c) = value; return nil },
+		get: func(c Config) string { return *field(&c) },
+	}
+}
+
+func parameters() map[string]parameter {
+	return map[string]parameter{
+		"endpoint":       {setEndpoint, func(c Config) string { return c.Endpoint }},
+		"region":         text(func(c *Config) *string { return &c.Region }),
+		"path_style":     {setPathStyle, getPathStyle},
+		"profile":        text(func(c *Config) *string { return &c.Profile }),
+		"ca":             text(func(c *Config) *string { return &c.CAFile }),
+		"sse_kms_key_id": text(func(c *Config) *string { return &c.KMSKeyID }),
+		"storage_class":  text(func(c *Config) *string { return &c.StorageClass }),
+		"checksums":      {setChecksums, getChecksums},
+		"max_attempts":   {setAttempts, getAttempts},
+	}
+}
+
+// IsScheme tells whether URLs of this scheme are for this driver.
+func IsScheme(scheme string) bool { return slices.Contains(schemes, scheme) }
+
+// Parse reads s3://bucket/prefix?endpoint=…&region=…&path_style=…&profile=…&ca=…&sse_kms_key_id=…&storage_class=…&checksums=…&max_attempts=…,
+// also with s3a, s3n or s3p as its scheme.
+func Parse(raw string) (Config, error) {
+	c, err := parse(raw)
+	if err != nil {
+		return Config{}, fmt.Errorf("s3: %q: %w; a right one is %s", raw, err, example)
+	}
+	return c, nil
+}
+
+func parse(raw string) (Config, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return Config{}, errors.New("not a URL")
+	}
+	switch {
+	case !IsScheme(u.Scheme):
+		return Config{}, fmt.Errorf("scheme %q, want s3", u.Scheme)
+	case u.User != nil:
+		return Config{}, errors.New("credentials in a URL end up in logs; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as profile=")
+	case u.Host == "":
+		return Config{}, errors.New("no bucket")
+	case strings.Contains(u.Host, ":"):
+		return Config{}, fmt.Errorf("the place of the bucket holds %q; a server's address goes into endpoint=http://%s", u.Host, u.Host)
+	case u.Fragment != "":
+		return Config{}, errors.New("a # begins a fragment; write it as %23")
+	}
+	c := Config{Bucket: u.Host, Prefix: strings.Trim(u.Path, "/")}
+	if err := checkPrefix(c.Prefix); err != nil {
+		return Config{}, err
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return Config{}, fmt.Errorf("query: %w", err)
+	}
+	known := parameters()
+	for key, values := range query {
+		p, ok := known[key]
+		switch {
+		case !ok:
+			return Config{}, fmt.Errorf("unknown parameter %q (there are %s)", key, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		case len(values) > 1:
+			return Config{}, fmt.Errorf("%s is given %d times", key, len(values))
+		case values[0] == "":
+			return Config{}, fmt.Errorf("%s is empty", key)
+		}
+		if err := p.set(&c, values[0]); err != nil {
+			return Config{}, err
+		}
+	}
+	if !query.Has("path_style") {
+		c.PathStyle = c.Endpoint != ""
+	}
+	return c, nil
+}
+
+// String is the URL of the store. There are no secrets in it.
+func (c Config) String() string {
+	query := url.Values{}
+	for key, p := range parameters() {
+		if value := p.get(c); value != "" {
+			query.Set(key, value)
+		}
+	}
+	u := url.URL{Scheme: "s3", Host: c.Bucket, Path: "/" + c.Prefix, RawQuery: query.Encode()}
+	if c.Prefix == "" {
+		u.Path = ""
+	}
+	return u.String()
+}
+
+// checkPrefix refuses what servers with folders would make something else of.
+func checkPrefix(prefix string) error {
+	if prefix == "" {
+		return nil
+	}
+	for element := range strings.SplitSeq(prefix, "/") {
+		if element == "" || element == "." || element == ".." {
+			return fmt.Errorf("prefix with the element %q", element)
+		}
+	}
+	return nil
+}
+
+func setEndpoint(c *Config, value string) error {
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.User != nil {
+		return fmt.Errorf("endpoint=%s: want http://host:port or https://host", value)
+	}
+	c.Endpoint = strings.TrimRight(value, "/")
+	return nil
+}
+
+func setPathStyle(c *Config, value string) (err error) {
+	if c.PathStyle, err = strconv.ParseBool(value); err != nil {
+		return fmt.Errorf("path_style=%s: want true or false", value)
+	}
+	return nil
+}
+
+func getPathStyle(c Config) string {
+	if c.PathStyle == (c.Endpoint != "") {
+		return ""
+	}
+	return strconv.FormatBool(c.PathStyle)
+}
+
+func setChecksums(c *Config, value string) error {
+	switch value {
+	case "when_supported":
+	case "when_required":
+		c.NoChecksums = true
+	default:
+		return fmt.Errorf("checksums=%s: want when_supported or when_required", value)
+	}
+	return nil
+}
+
+func getChecksums(c Config) string {
+	if c.NoChecksums {
+		return "when_required"
+	}
+	return ""
+}
+
+func setAttempts(c *Config, value string) (err error) {
+	if c.MaxAttempts, err = strconv.Atoi(value); err != nil || c.MaxAttempts < 1 || c.MaxAttempts > 100 {
+		return fmt.Errorf("max_attempts=%s: want 1 (no retries) to 100", value)
+	}
+	return nil
+}
+
+func getAttempts(c Config) string {
+	if c.MaxAttempts == 0 {
+		return ""
+	}
+	return strconv.Itoa(c.MaxAttempts)
+}

@@ -1,0 +1,172 @@
+package s3
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// A writer takes one of three ways: what is small or unknown is held until Commit and sent by one request; what is announced in full and
+// fits into one request is streamed into it as it comes; the rest goes in parts.
+type writer struct {
+	store    *store
+	ctx      context.Context // of Create; the contract binds the writer to it
+	key      string
+	opts     storage.CreateOptions
+	verifier storage.Verifier
+	sum      uint32 // of all bytes so far; only where nobody announced one
+	part     part   // what is held: the object, or its next part
+	stream   *stream
+	upload   *upload
+	over     bool
+	err      error // why it cannot be committed any more
+}
+
+var _ storage.Writer = (*writer)(nil)
+
+var errOver = errors.New("writer was committed or aborted before")
+
+func newWriter(ctx context.Context, s *store, key string, opts storage.CreateOptions) *writer {
+	return &writer{store: s, ctx: ctx, key: key, opts: opts, verifier: storage.NewVerifier(opts)}
+}
+
+// Write implements io.Writer.
+func (w *writer) Write(p []byte) (int, error) {
+	n, err := 0, w.ready()
+	if err == nil {
+		err = w.verifier.Add(p)
+	}
+	if err == nil {
+		n, err = w.take(p)
+	}
+	if err != nil {
+		w.err = err
+		return n, &storage.Error{Op: "write", Key: w.key, Err: err}
+	}
+	return n, nil
+}
+
+// Commit implements storage.Writer.
+func (w *writer) Commit() error {
+	err := w.ready()
+	if err == nil {
+		err = w.verifier.Check()
+	}
+	if err == nil {
+		err = w.finish()
+	}
+	w.Abort() // what is left of it: memory, and whatever was not done
+	if err != nil {
+		return &storage.Error{Op: "commit", Key: w.key, Err: err}
+	}
+	return nil
+}
+
+// Abort implements storage.Writer.
+func (w *writer) Abort() {
+	if w.over {
+		return
+	}
+	w.over = true
+	w.part.release()
+	if w.stream != nil {
+		w.stream.abort()
+	}
+	if w.upload != nil {
+		w.upload.abort()
+	}
+}
+
+func (w *writer) ready() error {
+	switch {
+	case w.over:
+		return errOver
+	case w.ctx.Err() != nil:
+		return w.ctx.Err()
+	}
+	return w.err
+}
+
+// streams: the object goes into one request as it comes.
+func (w *writer) streams() bool {
+	return w.opts.HasSize && w.opts.HasCRC32C && w.opts.Size > smallSize && w.opts.Size <= singleSize
+}
+
+func (w *writer) take(p []byte) (int, error) {
+	if w.streams() {
+		if w.stream == nil {
+			w.stream = w.store.newStream(w.ctx, w.key, w.opts)
+		}
+		return w.stream.write(p)
+	}
+	if !w.opts.HasCRC32C {
+		w.sum = update(w.sum, p)
+	}
+	taken := 0
+	for len(p) > 0 {
+		if w.part.store == nil {
+			w.part = part{store: w.store, limit: w.partLimit()}
+		}
+		if w.part.full() {
+			if err := w.flush(); err != nil {
+				return taken, err
+			}
+			continue
+		}
+		n, err := w.part.add(w.ctx, p)
+		taken += n
+		p = p[n:]
+		if err != nil {
+			return taken, err
+		}
+	}
+	return taken, nil
+}
+
+// partLimit is how large the next part may be: parts of one object have one size where its length is known; else they grow, so that
+// maxParts are enough for any object.
+func (w *writer) partLimit() int {
+	if w.opts.HasSize {
+		least := (w.opts.Size + maxParts - 1) / maxParts
+		return int(max(partSize, (least+1<<20-1)&^(1<<20-1)))
+	}
+	if w.upload == nil {
+		return partSize
+	}
+	return partSize << (w.upload.sent / 2000)
+}
+
+// flush sends the part that is held and begins another.
+func (w *writer) flush() error {
+	if w.upload == nil {
+		u, err := w.store.newUpload(w.ctx, w.key)
+		if err != nil {
+			return err
+		}
+		w.upload = u
+	}
+	full := w.part
+	w.part = part{store: w.store, limit: full.limit}
+	err := w.upload.send(full)
+	w.part.limit = w.partLimit()
+	return err
+}
+
+// finish makes the object whole. Only here something may be done, or be unknown.
+func (w *writer) finish() error {
+	sum := w.opts.CRC32C
+	if !w.opts.HasCRC32C {
+		sum = w.sum
+	}
+	switch {
+	case w.stream != nil:
+		return w.stream.finish()
+	case w.upload != nil:
+		if err := w.flush(); err != nil {
+			return err
+		}
+		return w.upload.complete(w.verifier.Size(), sum, w.opts.IfAbsent)
+	}
+	return w.store.put(w.ctx, w.key, w.part.data, sum, w.opts.IfAbsent)
+}
