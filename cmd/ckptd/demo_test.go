@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// demoProcess is a demo in a process of its own, with a folder for temporary files of its own.
+func demoProcess(t *testing.T, tmp string, args ...string) (*exec.Cmd, *buffer) {
+	t.Helper()
+	var out buffer
+	cmd := exec.Command(os.Args[0], append([]string{"demo"}, args...)...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Minute
+	return cmd, &out
+}
+
+// await waits until the output holds a text.
+func (b *buffer) await(t *testing.T, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for !strings.Contains(b.String(), text) {
+		if !sleep(ctx, pollEvery) {
+			t.Fatalf("it never says %q:\n%s", text, b.String())
+		}
+	}
+}
+
+// left are the processes whose command line or environment names a folder.
+func left(t *testing.T, dir string) (found []string) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range all {
+		if env, err := os.ReadFile(path); err == nil && bytes.Contains(env, []byte(dir)) {
+			line, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+			found = append(found, strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return found
+}
+
+const accessLog = `10.0.0.1 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 203023 "-" "Mozilla/5.0"
+10.0.0.2 - - [17/May/2015:10:05:04 +0000] "GET /private HTTP/1.1" 403 12 "-" "Mozilla/5.0"
+this is no line of a log
+{"user": "ann", "logged_in": true}
+10.0.0.1 - - [17/May/2015:10:05:05 +0000] "GET /a HTTP/1.1" 304 0 "-" "Mozilla/5.0"
+`
+
+// The demo of real input says what it found, keeps its output where it was told to, and another beside it does the same.
+func TestDemoOfInput(t *testing.T) {
+	t.Parallel()
+	tmp, counts := t.TempDir(), t.TempDir()
+	input := filepath.Join(tmp, "access.log")
+	if err := os.WriteFile(input, []byte(strings.Repeat(accessLog, 100)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--input", input, "--output", counts, "--kills", "0", "--rate", "400", "--interval", "200ms"}
+	first, out1 := demoProcess(t, tmp, args...)
+	second, out2 := demoProcess(t, tmp, args...)
+	for _, cmd := range []*exec.Cmd{first, second} {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for cmd, out := range map[*exec.Cmd]*buffer{first: out1, second: out2} {
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("%v\n%s", err, out.String())
+		}
+		for _, want := range []string{
+			"400 clicks, and 100 lines that are none", "exact: 300 lines of 2 users", "200  10.0.0.1\n", "100  ann\n", "chk-", "journal show ", "--clean",
+		} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("it does not say %q:\n%s", want, out.String())
+			}
+		}
+	}
+	if parts, _ := filepath.Glob(filepath.Join(counts, "*.csv")); len(parts) < 4 {
+		t.Errorf("kept: %v", parts)
+	}
+	if l := left(t, tmp); len(l) > 0 {
+		t.Errorf("left: %q", l)
+	}
+	cleaned(t, tmp, 2)
+}
+
+// cleaned has --clean remove everything.
+func cleaned(t *testing.T, tmp string, jobs int) {
+	t.Helper()
+	cmd, out := demoProcess(t, tmp, "--clean")
+	if err := cmd.Run(); err != nil || !strings.Contains(out.String(), fmt.Sprintf("with %d jobs", jobs)) {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	if found, _ := filepath.Glob(filepath.Join(tmp, "ckptd-*")); len(found) > 0 {
+		t.Errorf("left: %v", found)
+	}
+}
+
+// Ctrl-C leaves no process and says what is kept. Until then --clean removes nothing.
+func TestDemoInterrupted(t *testing.T) {
+	t.Parallel()
+	tmp := t.TempDir()
+	cmd, out := demoProcess(t, tmp, "--records", "100000", "--interval", "100ms", "--kills", "0")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out.await(t, "checkpoint 2 complete")
+	clean, said := demoProcess(t, tmp, "--clean")
+	if err := clean.Run(); clean.ProcessState.ExitCode() != exitDamage || !strings.Contains(said.String(), "is at work on job") {
+		t.Errorf("--clean beside a demo: %v: %s", err, said.String())
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != exitInterrupted {
+		t.Errorf("%v", err)
+	}
+	for _, want := range []string{"checkpoints kept", "interrupted; no process is left"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out.String())
+		}
+	}
+	if l := left(t, tmp); len(l) > 0 {
+		t.Errorf("left: %q", l)
+	}
+	cleaned(t, tmp, 1)
+}
+
+// With --keep the job goes on after its input was read and checked, until somebody cancels it.
+func TestDemoKeep(t *testing.T) {
+	t.Parallel()
+	tmp := t.TempDir()
+	cmd, out := demoProcess(t, tmp, "--records", "2000", "--rate", "4000", "--interval", "100ms", "--kills", "0", "--keep")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out.await(t, "the job goes on")
+	_, after, _ := strings.Cut(out.String(), "the job goes on")
+	_, after, _ = strings.Cut(after, " cancel ")
+	line, _, _ := strings.Cut(after, "\n")
+	canceled, err := exec.Command(os.Args[0], append([]string{"cancel"}, strings.Fields(line)...)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %s", err, canceled)
+	}
+	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "exact: ") || !strings.Contains(out.String(), "the job is canceled") {
+		t.Errorf("%v:\n%s", err, out.String())
+	}
+	if l := left(t, tmp); len(l) > 0 {
+		t.Errorf("left: %q", l)
+	}
+	cleaned(t, tmp, 1)
+}
+
+// What cannot work is refused before anything is begun.
+func TestDemoRefuses(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "flink.yaml")
+	if err := os.WriteFile(config, []byte("execution.checkpointing.intervall: 3min\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"--kills -1", exitUsage, "--kills"},
+		{"--rate 0", exitUsage, "--rate"},
+		{"--parallelism 0", exitUsage, "--parallelism"},
+		{"--records 0", exitUsage, "--records"},
+		{"--input x --records 5", exitUsage, "--input reads them"},
+		{"--clean --keep", exitUsage, "--clean"},
+		{"--interval soon", exitUsage, "--interval"},
+		{"--config " + config, exitUsage, "execution.checkpointing.interval"},
+		{"--config " + dir + "/none", exitUsage, "no such file"},
+		{"--root s3://bucket/x", exitUsage, "s3"},
+		{"--nonsense", exitUsage, "nonsense"},
+		{"more", exitUsage, "more"},
+		{"--input " + dir + "/none", exitFailed, "no such file"},
+		{"--input " + dir, exitFailed, "not a regular file"},
+	} {
+		var out bytes.Buffer
+		code := run(t.Context(), append([]string{"demo"}, strings.Fields(c.args)...), &out, &out)
+		if code != c.code || !strings.Contains(out.String(), c.says) {
+			t.Errorf("%s: exit code %d:\n%s", c.args, code, out.String())
+		}
+	}
+}
