@@ -1,0 +1,271 @@
+// Package measure counts what a store is asked and how it answers, for Prometheus.
+//
+// It owns the metrics named ckptd_store_…: requests by outcome, bytes, throttles, repetitions, latencies, by store and operation.
+// It must not know what the objects mean, nor who asks. It lies directly over a driver, so that each repetition counts as a
+// request of its own and the time that a request waits for its turn is not counted.
+package measure
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// Metrics are the counters of one store. It is safe for concurrent use.
+type Metrics struct {
+	requests, retries, throttles *prometheus.CounterVec
+	seconds                      *prometheus.HistogramVec
+	read, written, deleted       prometheus.Counter
+}
+
+// New registers the counters of the store of that kind (storage.Facts.Kind).
+func New(kind string, r prometheus.Registerer) *Metrics {
+	r = prometheus.WrapRegistererWith(prometheus.Labels{"store": kind}, r)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		r.MustRegister(c)
+		return c
+	}
+	bytes := counter("ckptd_store_bytes_total", "Bytes of objects read from and written to the store.", "direction")
+	m := &Metrics{
+		requests: counter("ckptd_store_requests_total", "Requests to the store, by operation and outcome; a repetition is a request of its own.",
+			"op", "outcome"),
+		retries:   counter("ckptd_store_retries_total", "Requests that were repeated.", "op"),
+		throttles: counter("ckptd_store_throttles_total", "Requests that the store answered by asking for fewer.", "op"),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "ckptd_store_request_seconds",
+			Help: "How long requests take. create: until the object is durable, its sender's time included; commit: the end of it; " +
+				"open: until the first byte can be read; list: until the first object is shown.",
+			Buckets: prometheus.ExponentialBuckets(100e-6, 3, 13), // 0.1 ms to 53 s
+		}, []string{"op"}),
+		read: bytes.WithLabelValues("read"), written: bytes.WithLabelValues("written"),
+		deleted: counter("ckptd_store_deleted_objects_total", "Objects deleted, or found to be gone.").WithLabelValues(),
+	}
+	r.MustRegister(m.seconds)
+	return m
+}
+
+// Retried counts a repetition; see retry.Policy.
+func (m *Metrics) Retried(op string) { m.retries.WithLabelValues(op).Inc() }
+
+// Store is the store with its requests counted.
+func (m *Metrics) Store(inner storage.Store) storage.Store { return store{inner, m} }
+
+// ended counts a request that began at start.
+func (m *Metrics) ended(op string, start time.Time, err error) {
+	m.seconds.WithLabelValues(op).Observe(time.Since(start).Seconds())
+	m.requests.WithLabelValues(op, outcome(err)).Inc()
+	m.throttled(op, err)
+}
+
+func (m *Metrics) throttled(op string, err error) {
+	if errors.Is(err, storage.ErrThrottled) {
+		m.throttles.WithLabelValues(op).Inc()
+	}
+}
+
+// outcomes are told apart in this order.
+var outcomes = []struct {
+	err  error
+	name string
+}{
+	{storage.ErrAbandoned, "abandoned"},
+	{storage.ErrUnknown, "unknown"},
+	{storage.ErrNotFound, "not_found"},
+	{storage.ErrExists, "exists"},
+	{storage.ErrMismatch, "mismatch"},
+	{storage.ErrThrottled, "throttled"},
+	{context.Canceled, "canceled"},
+	{context.DeadlineExceeded, "timeout"},
+	{fs.ErrPermission, "denied"},
+}
+
+func outcome(err error) string {
+	if err == nil {
+		return "done"
+	}
+	for _, o := range outcomes {
+		if errors.Is(err, o.err) {
+			return o.name
+		}
+	}
+	return "failed"
+}
+
+// store counts.
+type store struct {
+	inner storage.Store
+	m     *Metrics
+}
+
+var _ storage.Store = store{}
+
+// Create implements storage.Store.
+func (s store) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
+	start := time.Now()
+	w, err := s.inner.Create(ctx, key, opts)
+	if err != nil {
+		s.m.ended("create", start, err)
+		return nil, err
+	}
+	return &writer{Writer: w, m: s.m, start: start}, nil
+}
+
+// Publish implements storage.Store.
+func (s store) Publish(ctx context.Context, key string, data []byte) error {
+	start := time.Now()
+	err := s.inner.Publish(ctx, key, data)
+	s.m.ended("publish", start, err)
+	if err == nil {
+		s.m.written.Add(float64(len(data)))
+	}
+	return err
+}
+
+// Open implements storage.Store.
+func (s store) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	start := time.Now()
+	r, err := s.inner.Open(ctx, key, offset, length)
+	s.m.ended("open", start, err)
+	if err != nil {
+		return nil, err
+	}
+	return &reader{ReadCloser: r, m: s.m}, nil
+}
+
+// Stat implements storage.Store.
+func (s store) Stat(ctx context.Context, key string) (storage.Info, error) {
+	start := time.Now()
+	info, err := s.inner.Stat(ctx, key)
+	s.m.ended("stat", start, err)
+	return info, err
+}
+
+// List implements storage.Store.
+func (s store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		start, first := time.Now(), true
+		for info, err := range s.inner.List(ctx, prefix) {
+			switch {
+			case first:
+				s.m.ended("list", start, err)
+			case err != nil: // of a later page
+				s.m.throttled("list", err)
+				s.m.requests.WithLabelValues("list", outcome(err)).Inc()
+			}
+			if first = false; !yield(info, err) {
+				return
+			}
+		}
+		if first {
+			s.m.ended("list", start, nil)
+		}
+	}
+}
+
+// Delete implements storage.Store. Its outcome is that of the first key that failed.
+func (s store) Delete(ctx context.Context, keys []string) []error {
+	start := time.Now()
+	errs := s.inner.Delete(ctx, keys)
+	failed := 0
+	var first error
+	for _, err := range errs {
+		if err != nil {
+			if failed++; first == nil || errors.Is(err, storage.ErrThrottled) {
+				first = err
+			}
+		}
+	}
+	s.m.ended("delete", start, first)
+	s.m.deleted.Add(float64(len(keys) - failed))
+	return errs
+}
+
+// AbortUnfinished implements storage.Store.
+func (s store) AbortUnfinished(ctx context.Context, prefix string, dead func(key string) bool) (int, error) {
+	start := time.Now()
+	n, err := s.inner.AbortUnfinished(ctx, prefix, dead)
+	s.m.ended("abort_unfinished", start, err)
+	return n, err
+}
+
+// writer is used by one goroutine.
+type writer struct {
+	storage.Writer
+	m     *Metrics
+	start time.Time
+	bytes int
+	over  bool
+	err   error // of Write
+}
+
+// Write implements storage.Writer.
+func (w *writer) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	w.bytes += n
+	if err != nil {
+		w.err = err
+	}
+	return n, err
+}
+
+// Commit implements storage.Writer.
+func (w *writer) Commit() error {
+	start := time.Now()
+	err := w.Writer.Commit()
+	w.m.seconds.WithLabelValues("commit").Observe(time.Since(start).Seconds())
+	w.end(err)
+	return err
+}
+
+// Abort implements storage.Writer. An object that its writer gave up by itself counts as canceled.
+func (w *writer) Abort() {
+	w.Writer.Abort()
+	if w.err == nil {
+		w.err = context.Canceled
+	}
+	w.end(w.err)
+}
+
+func (w *writer) end(err error) {
+	if w.over {
+		return
+	}
+	w.over = true
+	w.m.ended("create", w.start, err)
+	w.m.written.Add(float64(w.bytes))
+}
+
+type reader struct {
+	io.ReadCloser
+	m     *Metrics
+	bytes int64
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// WriteTo implements io.WriterTo: the store's own way, where it has one.
+func (r *reader) WriteTo(w io.Writer) (int64, error) {
+	n, err := io.Copy(w, r.ReadCloser)
+	r.bytes += n
+	return n, err
+}
+
+// Close implements io.Closer.
+func (r *reader) Close() error {
+	r.m.read.Add(float64(r.bytes))
+	r.bytes = 0
+	return r.ReadCloser.Close()
+}

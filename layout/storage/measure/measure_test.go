@@ -1,0 +1,146 @@
+package measure_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/ckptd/ckptd/conformance/stores"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/measure"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+)
+
+func TestStore(t *testing.T) {
+	roots := map[string]*mem.Store{}
+	stores.Run(t, stores.Harness{Races: 5, Open: func(_ *testing.T, name string) storage.Opened {
+		if roots[name] == nil {
+			roots[name] = mem.New()
+		}
+		opened := roots[name].Opened()
+		opened.Store = measure.New("mem", prometheus.NewRegistry()).Store(opened.Store)
+		return opened
+	}})
+}
+
+// Each verb is counted once, by how it ended, with its bytes.
+func TestCounts(t *testing.T) {
+	ctx, reg := t.Context(), prometheus.NewRegistry()
+	faults := mem.NewFaults(mem.New(), nil)
+	m := measure.New("mem", reg)
+	s := m.Store(faults)
+	write := func(key string, commit bool) {
+		w, err := s.Create(ctx, key, storage.CreateOptions{IfAbsent: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Abort()
+		fmt.Fprint(w, "0123456789")
+		if commit {
+			_ = w.Commit()
+		}
+	}
+	write("a", true)
+	write("a", true) // exists
+	write("b", false)
+	_ = s.Publish(ctx, "p", []byte("12345"))
+	_ = s.Publish(ctx, "p", []byte("12345")) // exists
+	faults.SetDecide(func(mem.Mutation) mem.Outcome { return mem.DoneButError() })
+	_ = s.Publish(ctx, "q", []byte("12345"))
+	faults.SetDecide(nil)
+	for range 2 { // once read, once handed on
+		r, err := s.Open(ctx, "a", 2, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		_, _ = io.CopyN(&b, r, 2)
+		_, _ = io.Copy(&b, r)
+		if r.Close(); b.String() != "23456" {
+			t.Errorf("read %q", b.String())
+		}
+	}
+	_, _ = s.Open(ctx, "none", 0, -1)
+	_, _ = s.Stat(ctx, "none")
+	for range s.List(ctx, "") {
+	}
+	for range s.List(ctx, "none/") {
+	}
+	s.Delete(ctx, []string{"a", "p", "none"})
+	_, _ = s.AbortUnfinished(ctx, "", nil)
+	m.Retried("stat")
+	const want = `
+# HELP ckptd_store_bytes_total Bytes of objects read from and written to the store.
+# TYPE ckptd_store_bytes_total counter
+ckptd_store_bytes_total{direction="read",store="mem"} 10
+ckptd_store_bytes_total{direction="written",store="mem"} 35
+# HELP ckptd_store_deleted_objects_total Objects deleted, or found to be gone.
+# TYPE ckptd_store_deleted_objects_total counter
+ckptd_store_deleted_objects_total{store="mem"} 3
+# HELP ckptd_store_requests_total Requests to the store, by operation and outcome; a repetition is a request of its own.
+# TYPE ckptd_store_requests_total counter
+ckptd_store_requests_total{op="abort_unfinished",outcome="done",store="mem"} 1
+ckptd_store_requests_total{op="create",outcome="canceled",store="mem"} 1
+ckptd_store_requests_total{op="create",outcome="done",store="mem"} 1
+ckptd_store_requests_total{op="create",outcome="exists",store="mem"} 1
+ckptd_store_requests_total{op="delete",outcome="done",store="mem"} 1
+ckptd_store_requests_total{op="list",outcome="done",store="mem"} 2
+ckptd_store_requests_total{op="open",outcome="done",store="mem"} 2
+ckptd_store_requests_total{op="open",outcome="not_found",store="mem"} 1
+ckptd_store_requests_total{op="publish",outcome="done",store="mem"} 1
+ckptd_store_requests_total{op="publish",outcome="exists",store="mem"} 1
+ckptd_store_requests_total{op="publish",outcome="unknown",store="mem"} 1
+ckptd_store_requests_total{op="stat",outcome="not_found",store="mem"} 1
+# HELP ckptd_store_retries_total Requests that were repeated.
+# TYPE ckptd_store_retries_total counter
+ckptd_store_retries_total{op="stat",store="mem"} 1
+`
+	err := testutil.GatherAndCompare(reg, bytes.NewBufferString(want), "ckptd_store_bytes_total", "ckptd_store_requests_total",
+		"ckptd_store_deleted_objects_total", "ckptd_store_retries_total", "ckptd_store_throttles_total")
+	if err != nil {
+		t.Error(err)
+	}
+	if n, err := testutil.GatherAndCount(reg, "ckptd_store_request_seconds"); n != 8 || err != nil {
+		t.Errorf("%d histograms, want one for each verb and one for commit: %v", n, err)
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+		t.Errorf("%v %v", problems, err)
+	}
+}
+
+// throttling throttles what it is asked, in part.
+type throttling struct{ storage.Store }
+
+func (throttling) Delete(_ context.Context, keys []string) []error {
+	errs := make([]error, len(keys))
+	errs[0], errs[1] = errors.New("locked"), storage.ErrThrottled
+	return errs
+}
+
+func TestThrottles(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	s := measure.New("s3", reg).Store(throttling{mem.New()})
+	s.Delete(t.Context(), []string{"a", "b", "c"})
+	const want = `
+# HELP ckptd_store_deleted_objects_total Objects deleted, or found to be gone.
+# TYPE ckptd_store_deleted_objects_total counter
+ckptd_store_deleted_objects_total{store="s3"} 1
+# HELP ckptd_store_requests_total Requests to the store, by operation and outcome; a repetition is a request of its own.
+# TYPE ckptd_store_requests_total counter
+ckptd_store_requests_total{op="delete",outcome="throttled",store="s3"} 1
+# HELP ckptd_store_throttles_total Requests that the store answered by asking for fewer.
+# TYPE ckptd_store_throttles_total counter
+ckptd_store_throttles_total{op="delete",store="s3"} 1
+`
+	err := testutil.GatherAndCompare(reg, bytes.NewBufferString(want),
+		"ckptd_store_requests_total", "ckptd_store_deleted_objects_total", "ckptd_store_throttles_total")
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,167 @@
+// Package retry repeats requests to a store that failed, where repeating is safe.
+//
+// It owns which those are: reads before their first byte (Open, Stat, List), and Delete, key by key. It never repeats what makes
+// objects: a stream comes from its source, which the caller has, and only the journal's machines know what another Publish of
+// the same bytes means. It must not know what the objects mean, nor a store's own errors.
+package retry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// Policy says how patient a store's user is. The zero value of a field is its default.
+type Policy struct {
+	// Tries is how often a request is made at most, the first time included: 6, which take about 3 s.
+	Tries int
+	// First is the pause before the second try: 100 ms. Each pause is about twice the one before; at random, so that users do not come
+	// back together.
+	First time.Duration
+	// Longest is the longest pause: 5 s.
+	Longest time.Duration
+	// Retried is called before each repetition, with the operation's name; nil: nothing.
+	Retried func(op string)
+}
+
+// New makes a store whose reads and deletes are repeated by the policy.
+func New(inner storage.Store, p Policy) storage.Store {
+	if p.Tries <= 0 {
+		p.Tries = 6
+	}
+	if p.First <= 0 {
+		p.First = 100 * time.Millisecond
+	}
+	if p.Longest <= 0 {
+		p.Longest = 5 * time.Second
+	}
+	if p.Retried == nil {
+		p.Retried = func(string) {}
+	}
+	return store{inner, &p}
+}
+
+// store embeds what it repeats nothing of: Create, Publish, AbortUnfinished.
+type store struct {
+	storage.Store
+	policy *Policy
+}
+
+var _ storage.Store = store{}
+
+// Open implements storage.Store.
+func (s store) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	r, err := s.Store.Open(ctx, key, offset, length)
+	for t := (tries{policy: s.policy, op: "open"}); t.again(ctx, err); {
+		r, err = s.Store.Open(ctx, key, offset, length)
+	}
+	return r, err
+}
+
+// Stat implements storage.Store.
+func (s store) Stat(ctx context.Context, key string) (storage.Info, error) {
+	info, err := s.Store.Stat(ctx, key)
+	for t := (tries{policy: s.policy, op: "stat"}); t.again(ctx, err); {
+		info, err = s.Store.Stat(ctx, key)
+	}
+	return info, err
+}
+
+// List implements storage.Store. Once an element was shown, an error ends it: another list might show it again.
+func (s store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		for t := (tries{policy: s.policy, op: "list"}); ; {
+			shown, repeat := false, false
+			for info, err := range s.Store.List(ctx, prefix) {
+				if repeat = !shown && t.again(ctx, err); repeat {
+					break
+				}
+				if shown = true; !yield(info, err) {
+					return
+				}
+			}
+			if !repeat {
+				return
+			}
+		}
+	}
+}
+
+// Delete implements storage.Store. Only the keys that may still be there are repeated.
+func (s store) Delete(ctx context.Context, keys []string) []error {
+	errs := s.Store.Delete(ctx, keys)
+	for t := (tries{policy: s.policy, op: "delete"}); ; {
+		var again []int
+		var left []string
+		var cause error
+		for i, err := range errs {
+			if retriable(err) {
+				again, left, cause = append(again, i), append(left, keys[i]), err
+			}
+		}
+		if !t.again(ctx, cause) {
+			break
+		}
+		repeated := s.Store.Delete(ctx, left)
+		for n, i := range again {
+			if errs[i] = nil; repeated != nil {
+				errs[i] = repeated[n]
+			}
+		}
+	}
+	if errors.Join(errs...) == nil {
+		return nil
+	}
+	return errs
+}
+
+// tries are those of one request.
+type tries struct {
+	policy *Policy
+	op     string
+	made   int
+	pauses *backoff.ExponentialBackOff
+}
+
+// again waits for the next try, and tells whether there is one.
+func (t *tries) again(ctx context.Context, err error) bool {
+	if t.made++; !retriable(err) || t.made >= t.policy.Tries || ctx.Err() != nil {
+		return false
+	}
+	if t.pauses == nil {
+		t.pauses = &backoff.ExponentialBackOff{
+			InitialInterval: t.policy.First, MaxInterval: t.policy.Longest, Multiplier: 2, RandomizationFactor: 0.5,
+		}
+	}
+	timer := time.NewTimer(t.pauses.NextBackOff())
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	t.policy.Retried(t.op)
+	return true
+}
+
+// retriable tells whether the same request may end otherwise.
+func retriable(err error) bool {
+	for _, final := range []error{
+		storage.ErrNotFound, storage.ErrExists, storage.ErrMismatch, storage.ErrAbandoned, fs.ErrPermission,
+	} {
+		if errors.Is(err, final) {
+			return false
+		}
+	}
+	return err != nil
+}

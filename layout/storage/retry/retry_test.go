@@ -1,0 +1,245 @@
+package retry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ckptd/ckptd/conformance/stores"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+	"github.com/ckptd/ckptd/layout/storage/retry"
+)
+
+func TestStore(t *testing.T) {
+	roots := map[string]*mem.Store{}
+	open := func(name string) *mem.Store {
+		if roots[name] == nil {
+			roots[name] = mem.New()
+		}
+		return roots[name]
+	}
+	wrapped := func(s storage.Store) storage.Opened {
+		opened := mem.New().Opened()
+		opened.Store = retry.New(s, retry.Policy{First: time.Microsecond})
+		return opened
+	}
+	outcomes := []mem.Outcome{mem.Failed(), mem.DoneButError(), mem.Later(1), mem.Later(3)}
+	stores.Run(t, stores.Harness{
+		Races: 5,
+		Open:  func(_ *testing.T, name string) storage.Opened { return wrapped(open(name)) },
+		Faulty: func(_ *testing.T, name string, step int) (storage.Opened, func(), func() bool) {
+			faults := mem.NewFaults(open(name), nil)
+			struck := false
+			arm := func() {
+				faults.SetDecide(func(mem.Mutation) mem.Outcome {
+					if struck || step >= len(outcomes) {
+						return mem.Done()
+					}
+					struck = true
+					return outcomes[step]
+				})
+			}
+			return wrapped(faults), arm, func() bool { return struck }
+		},
+	})
+}
+
+// failing answers each call with the next error, and counts them; nil is success.
+type failing struct {
+	storage.Store
+	errs  []error
+	calls int
+}
+
+func (f *failing) next() error {
+	f.calls++
+	if f.calls <= len(f.errs) {
+		return f.errs[f.calls-1]
+	}
+	return nil
+}
+
+func (f *failing) Create(context.Context, string, storage.CreateOptions) (storage.Writer, error) {
+	return nil, f.next()
+}
+func (f *failing) Publish(context.Context, string, []byte) error { return f.next() }
+func (f *failing) Open(context.Context, string, int64, int64) (io.ReadCloser, error) {
+	return nil, f.next()
+}
+func (f *failing) Stat(context.Context, string) (storage.Info, error) {
+	return storage.Info{}, f.next()
+}
+func (f *failing) AbortUnfinished(context.Context, string, func(string) bool) (int, error) {
+	return 0, f.next()
+}
+func (f *failing) Delete(_ context.Context, keys []string) []error {
+	if err := f.next(); err != nil {
+		return slices.Repeat([]error{err}, len(keys))
+	}
+	return nil
+}
+func (f *failing) List(context.Context, string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		if err := f.next(); err != nil {
+			yield(storage.Info{}, err)
+		} else if yield(storage.Info{Key: "a"}, nil) {
+			if err := f.next(); err != nil { // of the second page
+				yield(storage.Info{}, err)
+			}
+		}
+	}
+}
+
+var errBroken = errors.New("connection reset")
+
+func listed(ctx context.Context, s storage.Store) error {
+	var last error
+	for _, err := range s.List(ctx, "") {
+		last = err
+	}
+	return last
+}
+
+// calls are all verbs, and how often each may be made.
+var calls = []struct {
+	name    string
+	retried bool
+	do      func(context.Context, storage.Store) error
+}{
+	{"create", false, func(ctx context.Context, s storage.Store) error {
+		_, err := s.Create(ctx, "a", storage.CreateOptions{})
+		return err
+	}},
+	{"publish", false, func(ctx context.Context, s storage.Store) error { return s.Publish(ctx, "a", nil) }},
+	{"open", true, func(ctx context.Context, s storage.Store) error { _, err := s.Open(ctx, "a", 0, -1); return err }},
+	{"stat", true, func(ctx context.Context, s storage.Store) error { _, err := s.Stat(ctx, "a"); return err }},
+	{"list", true, func(ctx context.Context, s storage.Store) error { return listed(ctx, s) }},
+	{"delete", true, func(ctx context.Context, s storage.Store) error {
+		return errors.Join(s.Delete(ctx, []string{"a", "b"})...)
+	}},
+	{"abort unfinished", false, func(ctx context.Context, s storage.Store) error {
+		_, err := s.AbortUnfinished(ctx, "", nil)
+		return err
+	}},
+}
+
+// What is safe is repeated, with growing pauses, so often and no more; the rest is asked once.
+func TestRepeats(t *testing.T) {
+	for _, c := range calls {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var told []string
+				f := &failing{errs: []error{errBroken, errBroken, errBroken}}
+				s := retry.New(f, retry.Policy{Retried: func(op string) { told = append(told, op) }})
+				start := time.Now()
+				err := c.do(t.Context(), s)
+				if !c.retried {
+					if f.calls != 1 || !errors.Is(err, errBroken) || time.Since(start) != 0 {
+						t.Errorf("%d calls, %v, after %v", f.calls, err, time.Since(start))
+					}
+					return
+				}
+				if want := []string{c.name, c.name, c.name}; err != nil || !slices.Equal(told, want) {
+					t.Errorf("told %q, %v, want %q", told, err, want)
+				}
+				if took := time.Since(start); took < 350*time.Millisecond || took > 1050*time.Millisecond {
+					t.Errorf("pauses of %v, want 100, 200 and 400 ms, half of each more or less", took)
+				}
+				f.calls, f.errs = 0, slices.Repeat([]error{errBroken}, 100)
+				start = time.Now()
+				if err := c.do(t.Context(), s); f.calls != 6 || !errors.Is(err, errBroken) || time.Since(start) > 5*time.Second {
+					t.Errorf("%d calls, %v, after %v", f.calls, err, time.Since(start))
+				}
+			})
+		})
+	}
+}
+
+// What would end the same way again is not repeated.
+func TestFinal(t *testing.T) {
+	final := []error{storage.ErrNotFound, storage.ErrExists, storage.ErrAbandoned, storage.ErrMismatch, fs.ErrPermission}
+	for _, c := range calls {
+		for _, want := range final {
+			f := &failing{errs: []error{&storage.Error{Op: c.name, Key: "a", Err: fmt.Errorf("%w: %w", want, storage.ErrUnknown)}}}
+			if err := c.do(t.Context(), retry.New(f, retry.Policy{})); !errors.Is(err, want) || f.calls != 1 {
+				t.Errorf("%s, %v: %d calls, %v", c.name, want, f.calls, err)
+			}
+		}
+	}
+}
+
+// A cancelled context ends the pauses at once, and the answer is the store's own.
+func TestCancelled(t *testing.T) {
+	for _, c := range calls {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			defer cancel()
+			f := &failing{errs: slices.Repeat([]error{errBroken}, 100)}
+			start := time.Now()
+			if err := c.do(ctx, retry.New(f, retry.Policy{})); !errors.Is(err, errBroken) || f.calls != 1 || time.Since(start) > 10*time.Millisecond {
+				t.Errorf("%s: %d calls, %v, after %v", c.name, f.calls, err, time.Since(start))
+			}
+			f.calls = 0
+			if err := c.do(ctx, retry.New(f, retry.Policy{})); !errors.Is(err, errBroken) || f.calls != 1 {
+				t.Errorf("%s, cancelled before: %d calls, %v", c.name, f.calls, err)
+			}
+		})
+	}
+}
+
+// A list that broke after its first element is not begun again: it would show it twice.
+func TestListBrokenInTheMiddle(t *testing.T) {
+	f := &failing{errs: []error{nil, errBroken}}
+	var keys []string
+	var last error
+	for info, err := range retry.New(f, retry.Policy{}).List(t.Context(), "") {
+		keys, last = append(keys, info.Key), err
+	}
+	if f.calls != 2 || !slices.Equal(keys, []string{"a", ""}) || !errors.Is(last, errBroken) {
+		t.Errorf("%d calls, %q, %v", f.calls, keys, last)
+	}
+}
+
+// partial fails to delete some keys, once, and remembers what it was asked.
+type partial struct {
+	storage.Store
+	asked [][]string
+}
+
+func (p *partial) Delete(_ context.Context, keys []string) []error {
+	p.asked = append(p.asked, slices.Clone(keys))
+	errs := make([]error, len(keys))
+	for i, key := range keys {
+		switch {
+		case key == "denied":
+			errs[i] = fs.ErrPermission
+		case key == "stuck" && len(p.asked) < 4, key == "busy" && len(p.asked) < 3:
+			errs[i] = storage.ErrThrottled
+		}
+	}
+	return errs
+}
+
+func TestDeleteRepeatsOnlyWhatIsLeft(t *testing.T) {
+	p := &partial{}
+	s := retry.New(p, retry.Policy{First: time.Microsecond})
+	errs := s.Delete(t.Context(), []string{"a", "stuck", "denied", "busy"})
+	if errs[0] != nil || errs[1] != nil || !errors.Is(errs[2], fs.ErrPermission) || errs[3] != nil {
+		t.Errorf("results: %v", errs)
+	}
+	want := "[[a stuck denied busy] [stuck busy] [stuck busy] [stuck]]"
+	if got := fmt.Sprint(p.asked); got != want {
+		t.Errorf("asked %s, want %s", got, want)
+	}
+	if errs := s.Delete(t.Context(), []string{"a"}); errs != nil {
+		t.Errorf("all deleted: %v, want nil", errs)
+	}
+}
