@@ -3,6 +3,7 @@ package file
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -101,34 +102,59 @@ func (f *failing) call(do func() error) error {
 }
 
 func (f *failing) wrap(sys *system) {
+	around(sys, func(_ string, do func() error) error { return f.call(do) })
+}
+
+// around runs every call that changes or syncs something, or opens a folder, through hook.
+func around(sys *system, hook func(call string, do func() error) error) {
 	real := *sys
-	open := func(do func(string) (*os.File, error)) func(string) (*os.File, error) {
+	open := func(call string, do func(string) (*os.File, error)) func(string) (*os.File, error) {
 		return func(path string) (file *os.File, err error) {
-			err = f.call(func() (err error) { file, err = do(path); return err })
+			err = hook(call, func() (err error) { file, err = do(path); return err })
 			if err != nil && file != nil {
 				file.Close()
 			}
 			return file, err
 		}
 	}
-	path := func(do func(string) error) func(string) error {
-		return func(path string) error { return f.call(func() error { return do(path) }) }
+	path := func(call string, do func(string) error) func(string) error {
+		return func(path string) error { return hook(call, func() error { return do(path) }) }
 	}
-	handle := func(do func(*os.File) error) func(*os.File) error {
-		return func(file *os.File) error { return f.call(func() error { return do(file) }) }
+	handle := func(call string, do func(*os.File) error) func(*os.File) error {
+		return func(file *os.File) error { return hook(call, func() error { return do(file) }) }
 	}
-	sys.openUnnamed, sys.createTemp = open(real.openUnnamed), open(real.createTemp)
-	sys.sync, sys.syncDir = handle(real.sync), handle(real.syncDir)
-	sys.mkdir, sys.unlink, sys.rmdir = path(real.mkdir), path(real.unlink), path(real.rmdir)
+	sys.openUnnamed, sys.createTemp = open("open unnamed", real.openUnnamed), open("create", real.createTemp)
+	sys.openDir = open("open folder", real.openDir)
+	sys.sync, sys.syncDir = handle("sync", real.sync), handle("sync folder", real.syncDir)
+	sys.mkdir, sys.unlink, sys.rmdir = path("mkdir", real.mkdir), path("unlink", real.unlink), path("rmdir", real.rmdir)
 	sys.link = func(file *os.File, path string, dir *os.File, name string) error {
-		return f.call(func() error { return real.link(file, path, dir, name) })
+		return hook("link", func() error { return real.link(file, path, dir, name) })
 	}
 	sys.write = func(file *os.File, p []byte) (n int, err error) {
-		err = f.call(func() (err error) { n, err = real.write(file, p); return err })
+		err = hook("write", func() (err error) { n, err = real.write(file, p); return err })
 		return n, err
 	}
 	sys.flush = func(file *os.File, offset, length int64) error {
-		return f.call(func() error { return real.flush(file, offset, length) })
+		return hook("flush", func() error { return real.flush(file, offset, length) })
 	}
-	sys.openDir = open(real.openDir)
+}
+
+// memoryDir is a new folder on a file system in memory where there is one: for what does not depend on a disk. Waiting for the
+// disk takes most of the time otherwise.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	const memory = "/dev/shm"
+	if kind, _ := fileSystem(memory); !strings.HasPrefix(kind, "tmpfs") {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "ckptd-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }

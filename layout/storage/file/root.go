@@ -178,15 +178,15 @@ func (s *store) probeLink(f *os.File, path string, at *dir) error {
 	name := probeName + s.next()
 	if err := s.sys.link(f, path, at.f, name); err != nil {
 		if noHardLinks(err) {
-			return fmt.Errorf("the file system (%s) has no hard links, without which nothing can be published safely; "+
-				"use a folder on ext4, xfs, btrfs or the like: %w", s.kind, err)
+			return fmt.Errorf("%w: the file system (%s) has no hard links, without which nothing can be published safely; "+
+				"use a folder on ext4, xfs, btrfs or the like: %w", storage.ErrUnfit, s.kind, err)
 		}
 		return err
 	}
 	defer func() { _ = s.sys.unlink(filepath.Join(at.path, name)) }()
 	if _, err := os.Lstat(filepath.Join(at.path, strings.ToUpper(name))); err == nil {
-		return fmt.Errorf("the folder (on %s) does not tell upper case from lower case, so that two keys could be one file; "+
-			"use a folder that does, on ext4, xfs, btrfs or the like", s.kind)
+		return fmt.Errorf("%w: the folder (on %s) does not tell upper case from lower case, so that two keys could be one file; "+
+			"use a folder that does, on ext4, xfs, btrfs or the like", storage.ErrUnfit, s.kind)
 	}
 	if err := s.sys.syncDir(at.f); err != nil {
 		return fmt.Errorf("folders cannot be synced here, so that nothing can be made durable: %w", err)

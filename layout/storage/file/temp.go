@@ -98,7 +98,10 @@ func (s *store) place(t *temp, at *dir, name string) (linked bool, err error) {
 		switch {
 		case errors.Is(err, os.ErrExist):
 			// Who is told "exists" may rely on what exists, whoever made it.
-			if err := s.dirs.settle(at); err != nil {
+			switch err := s.dirs.settle(at); {
+			case errors.Is(err, os.ErrNotExist):
+				return false, err // deleted meanwhile, and the folder with it
+			case err != nil:
 				return true, fmt.Errorf("object exists, but is not known to be durable: %w", err)
 			}
 			return true, storage.ErrExists

@@ -1,0 +1,252 @@
+package file
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A disk is a model of what POSIX promises of the file system below one real folder, which itself is durable: only what was
+// synced outlives a power cut. Of everything else, each single thing may outlive it or not: every name may be any of the
+// files (or none) that had it since its folder was synced, and every file that was not synced may hold anything. Real file systems keep
+// more; nobody may rely on it. Calls are mirrored one at a time.
+type disk struct {
+	base string
+	root *node
+	open map[*os.File]*node
+	made int
+	// changed since somebody last looked.
+	changed bool
+}
+
+// A node is a folder or a file.
+type node struct {
+	id int
+	// names of a folder. What each was when the folder was synced (nil: absent), then what it became; the last is now.
+	names map[string][]*node
+	// bytes of a file, and those that are certain.
+	now, synced string
+}
+
+func newDisk(base string) *disk {
+	d := &disk{base: base, open: map[*os.File]*node{}}
+	d.root = d.node(true)
+	return d
+}
+
+func (d *disk) node(folder bool) *node {
+	d.made++
+	d.changed = true
+	n := &node{id: d.made}
+	if folder {
+		n.names = map[string][]*node{}
+	}
+	return n
+}
+
+func (n *node) is(name string) *node {
+	values := n.names[name]
+	if len(values) == 0 {
+		return nil
+	}
+	return values[len(values)-1]
+}
+
+func (n *node) become(name string, to *node) {
+	if len(n.names[name]) == 0 {
+		n.names[name] = []*node{nil}
+	}
+	n.names[name] = append(n.names[name], to)
+}
+
+func (n *node) syncNames() {
+	for name := range n.names {
+		if now := n.is(name); now == nil {
+			delete(n.names, name)
+		} else {
+			n.names[name] = []*node{now}
+		}
+	}
+}
+
+// find gives the node at a path, or nil: also for what lies outside.
+func (d *disk) find(path string) *node {
+	rel, err := filepath.Rel(d.base, path)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+		return nil
+	}
+	n := d.root
+	for element := range strings.SplitSeq(rel, "/") {
+		if element == "." {
+			continue
+		}
+		if n == nil || n.names == nil {
+			return nil
+		}
+		n = n.is(element)
+	}
+	return n
+}
+
+// set gives the path another meaning.
+func (d *disk) set(path string, to *node) {
+	if folder := d.find(filepath.Dir(path)); folder != nil {
+		folder.become(filepath.Base(path), to)
+		d.changed = true
+	}
+}
+
+// mirror lets the model follow what sys does. For lies see TestPowerCutsAreNoticed.
+func (d *disk) mirror(sys *system, lies func(call, path string) bool) {
+	real := *sys
+	open := func(do func(string) (*os.File, error), made func(path string) *node) func(string) (*os.File, error) {
+		return func(path string) (*os.File, error) {
+			f, err := do(path)
+			if err == nil {
+				d.open[f] = made(path)
+			}
+			return f, err
+		}
+	}
+	sys.openUnnamed = open(real.openUnnamed, func(string) *node { return d.node(false) })
+	sys.createTemp = open(real.createTemp, func(path string) *node { n := d.node(false); d.set(path, n); return n })
+	sys.openDir = open(real.openDir, d.find)
+	sys.write = func(f *os.File, p []byte) (int, error) {
+		n, err := real.write(f, p)
+		d.open[f].now += string(p[:n])
+		d.changed = true
+		return n, err
+	}
+	sys.sync = func(f *os.File) error {
+		if n := d.open[f]; !lies("sync", f.Name()) {
+			n.synced = n.now
+			d.changed = true
+		}
+		return nil
+	}
+	sys.syncDir = func(f *os.File) error {
+		if n := d.open[f]; n != nil && !lies("sync folder", f.Name()) {
+			n.syncNames()
+			d.changed = true
+		}
+		return nil
+	}
+	sys.link = func(f *os.File, path string, dir *os.File, name string) error {
+		err := real.link(f, path, dir, name)
+		if err == nil {
+			d.open[dir].become(name, d.open[f])
+			d.changed = true
+		}
+		return err
+	}
+	change := func(do func(string) error, to func() *node) func(string) error {
+		return func(path string) error {
+			err := do(path)
+			if err == nil {
+				d.set(path, to())
+			}
+			return err
+		}
+	}
+	nothing := func() *node { return nil }
+	sys.mkdir = change(real.mkdir, func() *node { return d.node(true) })
+	sys.unlink, sys.rmdir = change(real.unlink, nothing), change(real.rmdir, nothing)
+}
+
+// An image is what is there after a power cut: files by path, with their bytes, and folders by path with "/" at the end.
+type image map[string]string
+
+func (i image) String() string {
+	var b strings.Builder
+	for _, path := range slices.Sorted(maps.Keys(i)) {
+		fmt.Fprintf(&b, "%s=%q ", path, i[path])
+	}
+	return b.String()
+}
+
+// images are all that may be there if the power is cut now.
+func (d *disk) images() []image { return d.root.images("") }
+
+func (n *node) images(prefix string) []image {
+	all := []image{{}}
+	for _, name := range slices.Sorted(maps.Keys(n.names)) {
+		var options []image
+		seen := map[*node]bool{}
+		for _, value := range n.names[name] {
+			if seen[value] {
+				continue
+			}
+			seen[value] = true
+			switch path := prefix + name; {
+			case value == nil:
+				options = append(options, image{})
+			case value.names == nil:
+				for _, content := range value.contents() {
+					options = append(options, image{path: content})
+				}
+			default:
+				for _, below := range value.images(path + "/") {
+					below[path+"/"] = ""
+					options = append(options, below)
+				}
+			}
+		}
+		all = product(all, options)
+	}
+	return all
+}
+
+func product(as, bs []image) []image {
+	if len(bs) == 1 {
+		for _, a := range as {
+			maps.Copy(a, bs[0])
+		}
+		return as
+	}
+	both := make([]image, 0, len(as)*len(bs))
+	for _, a := range as {
+		for _, b := range bs {
+			c := maps.Clone(a)
+			maps.Copy(c, b)
+			both = append(both, c)
+		}
+	}
+	return both
+}
+
+// contents are what a file may hold: what was synced, all, half, or as much of nothing.
+func (n *node) contents() []string {
+	if n.now == n.synced {
+		return []string{n.now}
+	}
+	return []string{n.synced, n.now, n.now[:len(n.synced)+(len(n.now)-len(n.synced))/2], n.synced + strings.Repeat("\x00", len(n.now)-len(n.synced))}
+}
+
+// uncertain describes the disk with all that may become of it, for a search to know where it was before.
+func (d *disk) uncertain() string {
+	var b strings.Builder
+	d.root.describe(&b)
+	return b.String()
+}
+
+func (n *node) describe(b *strings.Builder) {
+	switch {
+	case n == nil:
+		b.WriteString("-")
+	case n.names == nil:
+		fmt.Fprintf(b, "%q/%q", n.synced, n.now)
+	default:
+		b.WriteString("{")
+		for _, name := range slices.Sorted(maps.Keys(n.names)) {
+			fmt.Fprintf(b, "%s:", name)
+			for _, value := range n.names[name] {
+				value.describe(b)
+				b.WriteString(",")
+			}
+		}
+		b.WriteString("}")
+	}
+}
