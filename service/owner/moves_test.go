@@ -158,7 +158,7 @@ func (r *runner) mutate(w *world, i int, visit func(*world, move)) {
 
 func (r *runner) mutation(n *world, f *flight) journal.Outcome {
 	if f.kind == OpCreateMeta {
-		return n.create(f)
+		return r.s.create(n, f)
 	}
 	return r.s.publish(n, f.entry)
 }
@@ -270,7 +270,10 @@ func (r *runner) upload(w *world, visit func(*world, move)) {
 		for i := range r.s.files {
 			if f := r.s.file(id, i); w.created&f == 0 {
 				n := *w
-				n.files, n.created, n.afterList = n.files|f, n.created|f, n.afterList|f
+				n.files, n.created = n.files|f, n.created|f
+				if r.s.ends > 0 {
+					n.afterList |= f
+				}
 				visit(&n, move{what: "upload", who: -1, a: id, b: f})
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,83 +42,25 @@ type limits struct {
 	heap   uint64
 }
 
-const shards = 256
-
-// table is a set of 64-bit hashes, in shards of open addressing.
-type table [shards]struct {
-	sync.Mutex
-	slots []uint64
-	n     int
-}
-
-// add tells whether the hash is new.
-func (t *table) add(h uint64) bool {
-	s := &t[h%shards]
-	h |= 1 << 63 // never 0
-	s.Lock()
-	defer s.Unlock()
-	if 4*s.n >= 3*len(s.slots) {
-		old := s.slots
-		s.slots = make([]uint64, max(64, 2*len(old)))
-		for _, o := range old {
-			if o != 0 {
-				s.slots[probe(s.slots, o)] = o
+// watch stops a search that is over its limits, also in the middle of a level.
+func (lim limits) watch(stop *atomic.Bool, heap *uint64) (end func()) {
+	if lim.time == 0 && lim.heap == 0 {
+		return func() {}
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	deadline := time.Now().Add(lim.time)
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(200 * time.Millisecond):
 			}
+			if lim != (limits{}) {
+			res.heap = max(res.heap, heapAlloc())
 		}
-	}
-	i := probe(s.slots, h)
-	if s.slots[i] == h {
-		return false
-	}
-	s.slots[i] = h
-	s.n++
-	return true
-}
-
-func probe(slots []uint64, h uint64) int {
-	mask := uint64(len(slots) - 1)
-	for i := h / shards & mask; ; i = (i + 1) & mask {
-		if slots[i] == 0 || slots[i] == h {
-			return int(i)
-		}
-	}
-}
-
-// step back from a state: its parent in the level before, and which of its successors it is.
-type back struct {
-	parent uint32
-	move   uint16
-}
-
-// search walks a story breadth first over hashed worlds, until it finds something bad, has seen all, or reaches a limit.
-func search(s *story, lim limits) result {
-	s.prepare()
-	began := time.Now()
-	seen := new(table)
-	start := s.start()
-	seen.add(maphash.Bytes(seed, start.key(nil)))
-	levels := [][]back{{{}}}
-	frontier := []*world{start}
-	res := result{states: 1}
-	for len(frontier) > 0 {
-		next, steps, bad := s.level(seen, frontier)
-		levels = append(levels, steps)
-		res.states += len(next)
-		if bad >= 0 {
-			res.bad, res.trace = s.replay(levels, bad)
-			break
-		}
-		res.depth++
-		frontier = next
-		if res.whole = len(frontier) == 0; res.whole {
-			break
-		}
-		var mem runtime.MemStats
-		if lim.heap != 0 || lim.time != 0 {
-			runtime.ReadMemStats(&mem)
-			res.heap = max(res.heap, mem.HeapAlloc)
-		}
-		if lim.states != 0 && res.states > lim.states || lim.time != 0 && time.Since(began) > lim.time || lim.heap != 0 && mem.HeapAlloc > lim.heap {
+		if cut || lim.over(began, res.states) {
 			break
 		}
 	}
@@ -126,7 +69,7 @@ func search(s *story, lim limits) result {
 }
 
 // level expands a frontier. bad is the index of a bad world in next, or -1.
-func (s *story) level(seen *table, frontier []*world) (next []*world, steps []back, bad int) {
+func (s *story) level(seen *table, frontier []*world, stop *atomic.Bool) (next []*world, steps []back, bad int) {
 	const chunk = 256
 	type part struct {
 		worlds []*world
@@ -143,6 +86,9 @@ func (s *story) level(seen *table, frontier []*world) (next []*world, steps []ba
 		wg.Go(func() {
 			r := &runner{s: s}
 			for i := range work {
+				if stop.Load() {
+					return
+				}
 				p := &parts[i]
 				for k := i * chunk; k < min(len(frontier), (i+1)*chunk); k++ {
 					n := uint16(0)
@@ -169,7 +115,7 @@ func (s *story) level(seen *table, frontier []*world) (next []*world, steps []ba
 		steps = append(steps, parts[i].steps...)
 		parts[i] = part{}
 	}
-	return next, steps, slices.IndexFunc(next, func(w *world) bool { return w.bad != "" })
+	return next, steps, slices.IndexFunc(next, func(w *world) bool { return w.bad != "" }), stop.Load()
 }
 
 // replay walks to a bad world again and says what happened on the way.

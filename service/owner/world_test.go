@@ -28,7 +28,7 @@ type world struct {
 	created     uint64 // files ever
 	doomed      uint64 // files whose delete was ever issued
 	doomedMetas uint64 // checkpoints whose _metadata's delete was
-	afterList   uint64 // files that came after the last list of a terminal job's sweep
+	afterList   uint64 // files that came after the last list of a terminal job's sweep (in stories with an end)
 	afterMetas  uint64 // checkpoints whose _metadata did
 	used        uint64 // checkpoint ids triggered
 	aborted     uint64 // checkpoint ids told to be aborted
@@ -212,11 +212,13 @@ func (s *story) publish(w *world, e *journal.Entry) journal.Outcome {
 }
 
 // create lands a Create of a _metadata, IfAbsent.
-func (w *world) create(f *flight) journal.Outcome {
+func (s *story) create(w *world, f *flight) journal.Outcome {
 	if w.meta(f.id) >= 0 {
 		return journal.Exists
 	}
-	w.afterMetas |= 1 << f.id
+	if s.ends > 0 {
+		w.afterMetas |= 1 << f.id
+	}
 	i := 0
 	for i < len(w.metas) && w.metas[i].id < f.id {
 		i++
