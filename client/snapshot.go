@@ -25,7 +25,7 @@ func (j *Job) Snapshot(ctx context.Context, s Snapshot) error {
 }
 
 func (j *Job) snapshot(ctx context.Context, s Snapshot) error {
-	sn := &snapshotter{job: j, snapshot: s, files: make(map[fileIdentity]*part)}
+	sn := &snapshotter{job: j, snapshot: s}
 	if err := sn.plan(); err != nil {
 		return err
 	}
@@ -45,6 +45,8 @@ type snapshotter struct {
 	// parts are all pieces, subtask by subtask; a shared file that several subtasks name is one part for all.
 	parts [][]*part
 	files map[fileIdentity]*part
+	// room holds the parts: as many as there are pieces, so that it never grows and they never move.
+	room []part
 }
 
 // fileIdentity is what makes a backend's file the same file.
@@ -59,6 +61,8 @@ type part struct {
 	inline []byte
 	known  uint32
 	file   *File
+	// asked: the daemon was asked for it.
+	asked bool
 }
 
 // placed: the part needs nothing more.
@@ -69,8 +73,13 @@ func (sn *snapshotter) plan() error {
 	sn.job.mu.Lock()
 	threshold, limit := sn.job.threshold, sn.job.inlineCap
 	sn.job.mu.Unlock()
+	all := 0
 	for _, st := range sn.snapshot.Subtasks {
-		var parts []*part
+		all += len(st.Pieces)
+	}
+	sn.files, sn.room = make(map[fileIdentity]*part, all), make([]part, 0, all)
+	for _, st := range sn.snapshot.Subtasks {
+		parts := make([]*part, 0, len(st.Pieces))
 		for _, p := range st.Pieces {
 			q, err := sn.part(p, threshold)
 			if err != nil {
@@ -90,11 +99,11 @@ func (sn *snapshotter) part(p Piece, threshold int) (*part, error) {
 		p.Size = int64(len(inline))
 		p.Open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(inline)), nil }
 		if len(inline) <= threshold {
-			return &part{piece: p, inline: nonNil(inline)}, nil
+			return sn.add(part{piece: p, inline: nonNil(inline)}), nil
 		}
 	}
 	if p.Scope == Exclusive {
-		q := &part{piece: p}
+		q := part{piece: p}
 		if p.Size <= int64(threshold) {
 			b, err := readSource(p)
 			if err != nil {
@@ -102,7 +111,7 @@ func (sn *snapshotter) part(p Piece, threshold int) (*part, error) {
 			}
 			q.inline = nonNil(b)
 		}
-		return q, nil
+		return sn.add(q), nil
 	}
 	if p.InstanceNonce == "" || p.Name == "" {
 		return nil, &callError{kind: ErrInvalid, cause: fmt.Errorf("shared piece %q of instance %q: needs both names", p.Name, p.InstanceNonce)}
@@ -111,9 +120,15 @@ func (sn *snapshotter) part(p Piece, threshold int) (*part, error) {
 	if q := sn.files[id]; q != nil {
 		return q, nil
 	}
-	q := &part{piece: p}
+	q := sn.add(part{piece: p})
 	sn.files[id] = q
 	return q, nil
+}
+
+// add keeps a part.
+func (sn *snapshotter) add(p part) *part {
+	sn.room = append(sn.room, p)
+	return &sn.room[len(sn.room)-1]
 }
 
 // offload turns the largest inline parts into files until at most limit inline bytes are left.
@@ -138,22 +153,22 @@ func (sn *snapshotter) offload(limit int) {
 
 // ask finds out which shared files need not travel. They are promised until the checkpoint ends.
 func (sn *snapshotter) ask(ctx context.Context) error {
-	var asked []*part
-	seen := make(map[*part]bool)
+	asked := make([]*part, 0, len(sn.files))
+	files := make([]ckptdv1.LocalFile, len(sn.files))
 	req := &ckptdv1.BeginSnapshotRequest{
 		JobId: sn.job.spec.ID, Epoch: sn.snapshot.Epoch, Attempt: sn.snapshot.Attempt, CheckpointId: sn.snapshot.Checkpoint,
 	}
 	for i, parts := range sn.parts {
 		req.Subtasks = append(req.Subtasks, toSubtask(sn.snapshot.Subtasks[i].Subtask))
 		for _, p := range parts {
-			if p.piece.Scope != Shared || p.placed() || seen[p] {
+			if p.piece.Scope != Shared || p.placed() || p.asked {
 				continue
 			}
-			seen[p] = true
+			p.asked = true
+			f := &files[len(asked)]
+			f.InstanceNonce, f.Name, f.Size, f.RestoredKey = p.piece.InstanceNonce, p.piece.Name, uint64(p.piece.Size), p.piece.RestoredKey
 			asked = append(asked, p)
-			req.Files = append(req.Files, &ckptdv1.LocalFile{
-				InstanceNonce: p.piece.InstanceNonce, Name: p.piece.Name, Size: uint64(p.piece.Size), RestoredKey: p.piece.RestoredKey,
-			})
+			req.Files = append(req.Files, f)
 		}
 	}
 	if len(asked) == 0 {
@@ -177,10 +192,8 @@ func (sn *snapshotter) ask(ctx context.Context) error {
 // missing are the parts that have to be sent, each once.
 func (sn *snapshotter) missing() []*part {
 	var missing []*part
-	seen := make(map[*part]bool)
-	for _, p := range slices.Concat(sn.parts...) {
-		if !p.placed() && !seen[p] {
-			seen[p] = true
+	for i := range sn.room {
+		if p := &sn.room[i]; !p.placed() {
 			missing = append(missing, p)
 		}
 	}
@@ -230,11 +243,16 @@ func (sn *snapshotter) request() *ckptdv1.AcknowledgeRequest {
 		RequestId: newID(),
 	}
 	for i, parts := range sn.parts {
-		st := &ckptdv1.SubtaskSnapshot{Subtask: toSubtask(sn.snapshot.Subtasks[i].Subtask)}
+		st := &ckptdv1.SubtaskSnapshot{
+			Subtask: toSubtask(sn.snapshot.Subtasks[i].Subtask), Handles: make([]*ckptdv1.SnapshotHandle, 0, len(parts)),
+		}
 		for j, p := range parts {
 			// The subtask's own piece, for its key groups: a shared part may stand for several.
-			own := sn.snapshot.Subtasks[i].Pieces[j]
-			h := &ckptdv1.SnapshotHandle{Name: own.Name, InstanceNonce: own.InstanceNonce, KeyGroups: toKeyGroups(own.KeyGroups)}
+			own := &sn.snapshot.Subtasks[i].Pieces[j]
+			h := &ckptdv1.SnapshotHandle{KeyGroups: toKeyGroups(own.KeyGroups)}
+			if p.known == 0 || p.piece.RestoredKey != "" { // else the daemon knows the file by the very same names
+				h.Name, h.InstanceNonce = own.Name, own.InstanceNonce
+			}
 			switch {
 			case p.file != nil:
 				h.Source = &ckptdv1.SnapshotHandle_Uploaded{Uploaded: p.file}

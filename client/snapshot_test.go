@@ -102,7 +102,11 @@ func TestSnapshotPlacesEachPiece(t *testing.T) {
 					t.Errorf("%s has %d bytes", h.GetName(), n)
 				}
 			}
-			if got != want[i] || h.GetName() != s.Subtasks[0].Pieces[i].Name {
+			name := s.Subtasks[0].Pieces[i].Name
+			if h.GetKnown() != 0 {
+				name = "" // the daemon knows it
+			}
+			if got != want[i] || h.GetName() != name {
 				t.Errorf("%s: %s, want %s", h.GetName(), got, want[i])
 			}
 		}

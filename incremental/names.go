@@ -1,7 +1,6 @@
 package incremental
 
 import (
-	"encoding/binary"
 	"errors"
 	"hash/maphash"
 	"math"
@@ -133,13 +132,6 @@ func (n *Names) nonce(instance string) uint32 {
 
 // local hashes what a backend calls a file. A clash only makes a known file unknown: what is found is compared.
 func (n *Names) local(instance, name string, size uint64) uint64 {
-	var h maphash.Hash
-	h.SetSeed(n.seed)
-	h.WriteString(instance)
-	h.WriteByte(0)
-	h.WriteString(name)
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], size)
-	h.Write(b[:])
-	return h.Sum64()
+	const odd = 0x9e3779b97f4a7c15
+	return (maphash.String(n.seed, name)*odd+maphash.String(n.seed, instance))*odd + size
 }

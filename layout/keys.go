@@ -128,6 +128,9 @@ func (k JobKey) String() string {
 	}
 }
 
+// IsShared tells whether the key of a state file, relative to its job's folder, is that of a shared one.
+func IsShared(relative string) bool { return strings.HasPrefix(relative, sharedFolder) }
+
 // ParseJobKey says what a key relative to a job's folder is: "shared/<file>", "chk-3/<file>", "chk-3/_metadata", "_journal/<slot>".
 // What is not exactly such a key is PlaceUnknown, or PlaceTemp or PlaceTaskOwned by its folder.
 func ParseJobKey(relative string) JobKey {

@@ -24,9 +24,10 @@ type MetadataWriter struct {
 	out   *bufio.Writer
 	check *metadataCheck
 	err   error
-	// chain is the CRC32C of all lengths and payloads so far; sum that of all bytes.
-	chain, sum uint32
-	size       int64
+	below *summing
+	// chain is the CRC32C of all lengths and payloads so far.
+	chain uint32
+	size  int64
 	// Reused: body holds a record's message, frame the whole record.
 	body, frame []byte
 }
@@ -36,7 +37,8 @@ func NewMetadataWriter(w io.Writer, h Header) *MetadataWriter {
 	if h.Kind == 0 {
 		h.Kind = KindCheckpoint
 	}
-	m := &MetadataWriter{out: bufio.NewWriterSize(w, 64<<10)}
+	below := &summing{Writer: w}
+	m := &MetadataWriter{out: bufio.NewWriterSize(below, 64<<10), below: below}
 	check, err := newMetadataCheck(h)
 	if err != nil {
 		m.fail("header", err)
@@ -133,11 +135,23 @@ func (m *MetadataWriter) Totals() Totals {
 	return m.check.totals
 }
 
+// summing sums what passes, in pieces as large as the buffer above it.
+type summing struct {
+	io.Writer
+	sum uint32
+}
+
+// Write implements io.Writer.
+func (s *summing) Write(p []byte) (int, error) {
+	s.sum = crc32.Update(s.sum, castagnoli, p)
+	return s.Writer.Write(p)
+}
+
 // Size is the number of bytes written so far.
 func (m *MetadataWriter) Size() int64 { return m.size }
 
-// Sum is the CRC32C of all bytes written so far: that of the object, after Close.
-func (m *MetadataWriter) Sum() uint32 { return m.sum }
+// Sum is the CRC32C of the object, after Close.
+func (m *MetadataWriter) Sum() uint32 { return m.below.sum }
 
 // allow notes a refusal and says whether there was none.
 func (m *MetadataWriter) allow(what string, err error) bool {
@@ -181,7 +195,6 @@ func (m *MetadataWriter) write(b []byte) {
 	if err == nil && n < len(b) {
 		err = errors.New("short write")
 	}
-	m.sum = crc32.Update(m.sum, castagnoli, b)
 	m.size += int64(len(b))
 	if err != nil {
 		m.fail("bytes", err)

@@ -85,7 +85,10 @@ func (j *job) readAck(plan *journal.Plan, req *ckptdv1.AcknowledgeRequest, a *ac
 			a.inline[n] += len(p.inline)
 			parts = append(parts, p)
 		}
-		a.parts[n] = append(a.parts[n], parts...)
+		if before := a.parts[n]; len(before) > 0 {
+			parts = append(before, parts...)
+		}
+		a.parts[n] = parts
 	}
 	a.subtasks, a.known = subtasks.Set(), known.Set()
 	return nil

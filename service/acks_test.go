@@ -153,7 +153,7 @@ func TestKnownFilesAreLent(t *testing.T) {
 			if n == 0 || err != nil {
 				t.Fatalf("shared file known as %d: %v", n, err)
 			}
-			return []*ckptdv1.SnapshotHandle{known("a", n)}
+			return []*ckptdv1.SnapshotHandle{known("", n)} // no name: as the file's
 		})
 	}
 	again(w)
@@ -163,6 +163,17 @@ func TestKnownFilesAreLent(t *testing.T) {
 	w2 := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
 	w2.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
 	again(w2)
+	if _, err := d.engine().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: w2.attempt}); err != nil {
+		t.Fatal(err)
+	}
+	w2.begin()
+	res, err := d.engine().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: w2.attempt, Subtasks: w2.subtasks})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := res.GetStates()[0].GetHandles(); len(h) != 1 || h[0].GetName() != "a" || h[0].GetInstanceNonce() != "i" || h[0].GetScope() != shared {
+		t.Errorf("restores %v", h)
+	}
 	d.cancel(t, "j")
 	w2.ended()
 	d.waitReleased(t)

@@ -49,7 +49,9 @@ type table struct {
 	job    layout.Job
 	plan   *journal.Plan
 	parts  map[uint32][]part
-	files  map[incremental.File]layout.File
+	// files are those that the parts name; places are their positions by number.
+	files  []layout.File
+	places map[incremental.File]int
 }
 
 // table makes the content of checkpoint id ready to be written. It answers the same each time.
@@ -67,24 +69,29 @@ func (j *job) table(id uint64, nonce journal.Nonce) (*table, error) {
 			TriggeredAt: c.triggeredAt, CompletedAt: c.completedAt,
 		},
 		job: layout.Job{Labels: catalog.Labels(head.About)}, plan: head.Plan, parts: c.parts,
-		files: make(map[incremental.File]layout.File),
 	}
+	most := 0
+	for _, parts := range c.parts {
+		most += len(parts)
+	}
+	t.files, t.places = make([]layout.File, 0, most), make(map[incremental.File]int, most)
 	for _, parts := range c.parts {
 		for i := range parts {
 			if !parts[i].isFile {
 				continue
 			}
 			number := parts[i].file
-			if _, ok := t.files[number]; ok {
+			if _, ok := t.places[number]; ok {
 				continue
 			}
 			d, ok := j.names.Describe(number)
 			if !ok {
 				return nil, fmt.Errorf("service: checkpoint %d: file %d has no description", id, number)
 			}
-			t.files[number] = layout.File{
+			t.places[number] = len(t.files)
+			t.files = append(t.files, layout.File{
 				Key: d.Key, Length: d.Size, CRC32C: d.CRC, Blocks: d.Blocks, InstanceNonce: d.Instance, LocalName: d.Name,
-			}
+			})
 		}
 	}
 	return t, nil
@@ -122,7 +129,7 @@ func (t *table) records(m *layout.MetadataWriter) error {
 	if err := m.WriteJob(t.job); err != nil {
 		return err
 	}
-	refs := make(map[incremental.File]layout.FileRef, len(t.files))
+	refs := make([]layout.FileRef, len(t.files))
 	number := uint32(0)
 	for _, op := range t.plan.Operators {
 		err := m.WriteOperator(layout.Operator{
@@ -146,23 +153,23 @@ func (t *table) records(m *layout.MetadataWriter) error {
 }
 
 // handles writes those files of a subtask that no subtask before it has, and answers its handles.
-func (t *table) handles(m *layout.MetadataWriter, subtask uint32, refs map[incremental.File]layout.FileRef) ([]layout.Handle, error) {
+func (t *table) handles(m *layout.MetadataWriter, subtask uint32, refs []layout.FileRef) ([]layout.Handle, error) {
 	parts := t.parts[subtask]
 	handles := make([]layout.Handle, len(parts))
 	for i := range parts {
 		p := &parts[i]
 		h := layout.Handle{Name: p.name, InstanceNonce: p.instance, KeyGroups: p.groups, Inline: p.inline}
 		if p.isFile {
-			file := t.files[p.file]
-			ref, ok := refs[p.file]
-			if !ok {
-				var err error
-				if ref, err = m.WriteFile(file); err != nil {
+			place := t.places[p.file]
+			file := &t.files[place]
+			if refs[place] == 0 {
+				ref, err := m.WriteFile(*file)
+				if err != nil {
 					return nil, err
 				}
-				refs[p.file] = ref
+				refs[place] = ref
 			}
-			h.File = ref
+			h.File = refs[place]
 			if h.Name == file.LocalName && h.InstanceNonce == file.InstanceNonce {
 				h.Name, h.InstanceNonce = "", ""
 			}

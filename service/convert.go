@@ -183,8 +183,9 @@ func uploadIn(f *ckptdv1.FileHandle, checkpoint uint64) (layout.FileName, error)
 	return k.File, nil
 }
 
+// scopeOf is the scope of a state file of a job; its key has been checked.
 func scopeOf(key string) ckptdv1.Scope {
-	if layout.ParseJobKey(key).Place == layout.PlaceShared {
+	if layout.IsShared(key) {
 		return ckptdv1.Scope_SCOPE_SHARED
 	}
 	return ckptdv1.Scope_SCOPE_EXCLUSIVE

@@ -587,3 +587,14 @@ func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Logf("%s", p)
 	return len(p), nil
 }
+
+// sibling is the key of another shared file of the same process, for the same checkpoint.
+func sibling(t testing.TB, key string, sequence uint64) string {
+	t.Helper()
+	k := layout.ParseJobKey(key)
+	if k.Place != layout.PlaceShared {
+		t.Fatalf("%s is not shared", key)
+	}
+	k.File.Sequence = sequence
+	return k.String()
+}
