@@ -40,9 +40,14 @@ func (j *job) tellOwnership(op *owner.Op) {
 		j.answerAttach(op)
 	case owner.TellRedirect, owner.TellAttachRefused:
 		j.answerAttach(op)
-		j.over = errLetGo
+		if j.m.Phase() != owner.PhaseOwning { // a job that has ended is owned until it is swept; only its callers are refused
+			j.over = errLetGo
+		}
 	case owner.TellFenced, owner.TellReleased:
 		j.log.Info("let go", "fenced", op.Kind == owner.TellFenced)
+		if op.Kind == owner.TellFenced {
+			j.s.metrics.fenced(j.contents)
+		}
 		j.coordinate(coordinator.Fenced{})
 		for _, w := range j.workers {
 			w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
@@ -105,6 +110,7 @@ func (j *job) tellWorker(op *owner.Op) {
 func (j *job) tellAttempt(op *owner.Op) {
 	switch op.Kind {
 	case owner.TellAttempt:
+		j.s.metrics.attempts.Inc()
 		j.progress.begin(op.Attempt)
 		var nonces []string
 		for _, r := range j.m.Registrations() {
@@ -169,6 +175,7 @@ func (j *job) tellCheckpoint(op *owner.Op) {
 		j.answer(op)
 		j.coordinate(coordinator.TriggerAccepted{Checkpoint: op.ID})
 	case owner.TellTriggerRefused:
+		j.s.metrics.refuse(reasonOut(op.Reason))
 		j.answer(op)
 		j.coordinate(coordinator.TriggerRefused{Reason: reasonOut(op.Reason), Cause: reasonText(op.Reason)})
 	case owner.TellUnresolved:
@@ -191,6 +198,7 @@ func (j *job) completed(op *owner.Op) {
 	}
 	delete(j.contents, op.ID)
 	if c, ok := j.m.Head().Checkpoint(op.ID); ok {
+		j.s.metrics.complete(&c)
 		j.event("completed", &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt, Checkpoint: catalog.Checkpoint(j.id, &c)})
 	}
 	j.coordinate(coordinator.Completed{Checkpoint: op.ID})
@@ -208,6 +216,7 @@ func (j *job) aborted(op *owner.Op, id uint64) {
 	if op.Repeated {
 		return
 	}
+	j.s.metrics.abort(reason)
 	j.event("aborted", &ckptdv1.JobEvent{CheckpointId: id, Attempt: op.Attempt, Text: fmt.Sprintf("%s: %s", reason, cause)})
 	j.coordinate(coordinator.Aborted{Checkpoint: id, Reason: reason, Cause: cause})
 }

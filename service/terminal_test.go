@@ -1,0 +1,64 @@
+package service_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// TestAttachWhileAnEndedJobIsClearedUp: who comes late to a job that has ended is refused, and the owner still sweeps it and lets it go.
+func TestAttachWhileAnEndedJobIsClearedUp(t *testing.T) {
+	root := newRoot()
+	begun := &createdStore{Store: root.Store, files: make(chan struct{}, 10)}
+	d := startDaemon(t, storage.Opened{Store: begun, Facts: root.Facts, Close: root.Close}, "")
+	w := oneWorker(t, d, "j", nil)
+	w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
+		return []*ckptdv1.SnapshotHandle{uploaded("i", "a", w.put(shared, id, "abc"))}
+	})
+	<-begun.files
+	// An upload that has not ended keeps the owner from its last sweep.
+	stream, err := d.state().PutState(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Header{Header: &ckptdv1.PutStateHeader{
+		JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: w.open(), Scope: shared,
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Chunk{Chunk: []byte("an orphan")}}); err != nil {
+		t.Fatal(err)
+	}
+	<-begun.files
+	d.cancel(t, "j")
+	_, err = d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+	wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
+	wantCode(t, err, connect.CodeFailedPrecondition, "begin a new job id")
+	if _, err := stream.CloseAndReceive(); err != nil {
+		t.Log("the late upload:", err)
+	}
+	d.waitReleased(t)
+	if e := atRest(t, root, "j"); !e.Owner.IsZero() {
+		t.Errorf("not let go: owner %v", e.Owner)
+	}
+}
+
+// createdStore tells of each shared file that is begun.
+type createdStore struct {
+	storage.Store
+	files chan struct{}
+}
+
+// Create is storage.Store's.
+func (s *createdStore) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
+	w, err := s.Store.Create(ctx, key, opts)
+	if strings.Contains(key, "/shared/") {
+		s.files <- struct{}{}
+	}
+	return w, err
+}
