@@ -48,7 +48,7 @@ func (lim limits) watch(stop *atomic.Bool, heap *uint64) (end func()) {
 		return func() {}
 	}
 	done, ended := make(chan struct{}), make(chan struct{})
-	deadline := time.Now().Add(lim.time)
+	began := time.Now()
 	go func() {
 		defer close(ended)
 		for {
@@ -57,13 +57,94 @@ func (lim limits) watch(stop *atomic.Bool, heap *uint64) (end func()) {
 				return
 			case <-time.After(200 * time.Millisecond):
 			}
-			if lim != (limits{}) {
-			res.heap = max(res.heap, heapAlloc())
+			var mem runtime.MemStats
+			runtime.ReadMemStats(&mem)
+			*heap = max(*heap, mem.HeapAlloc)
+			if lim.time != 0 && time.Since(began) > lim.time || lim.heap != 0 && mem.HeapAlloc > lim.heap {
+				stop.Store(true)
+				return
+			}
 		}
-		if cut || lim.over(began, res.states) {
-			break
+	}()
+	return func() { close(done); <-ended }
+}
+
+const shards = 256
+
+// table is a set of 64-bit hashes, in shards of open addressing.
+type table [shards]struct {
+	sync.Mutex
+	slots []uint64
+	n     int
+}
+
+// add tells whether the hash is new.
+func (t *table) add(h uint64) bool {
+	s := &t[h%shards]
+	h |= 1 << 63 // never 0
+	s.Lock()
+	defer s.Unlock()
+	if 4*s.n >= 3*len(s.slots) {
+		old := s.slots
+		s.slots = make([]uint64, max(64, 2*len(old)))
+		for _, o := range old {
+			if o != 0 {
+				s.slots[probe(s.slots, o)] = o
+			}
 		}
 	}
+	i := probe(s.slots, h)
+	if s.slots[i] == h {
+		return false
+	}
+	s.slots[i] = h
+	s.n++
+	return true
+}
+
+func probe(slots []uint64, h uint64) int {
+	mask := uint64(len(slots) - 1)
+	for i := h / shards & mask; ; i = (i + 1) & mask {
+		if slots[i] == 0 || slots[i] == h {
+			return int(i)
+		}
+	}
+}
+
+// step back from a state: its parent in the level before, and which of its successors it is.
+type back struct {
+	parent uint32
+	move   uint16
+}
+
+// search walks a story breadth first over hashed worlds, until it finds something bad, has seen all, or reaches a limit.
+func search(s *story, lim limits) result {
+	s.prepare()
+	began := time.Now()
+	seen := new(table)
+	start := s.start()
+	seen.add(maphash.Bytes(seed, start.key(nil)))
+	levels := [][]back{{{}}}
+	frontier := []*world{start}
+	res := result{states: 1}
+	var stop atomic.Bool
+	end := lim.watch(&stop, &res.heap)
+	for len(frontier) > 0 {
+		next, steps, bad := s.level(seen, frontier, &stop)
+		levels = append(levels, steps)
+		res.states += len(next)
+		if bad >= 0 {
+			res.bad, res.trace = s.replay(levels, bad)
+			break
+		}
+		if stop.Load() || lim.states != 0 && res.states > lim.states {
+			break
+		}
+		res.depth++
+		frontier = next
+		res.whole = len(frontier) == 0
+	}
+	end()
 	res.took = time.Since(began)
 	return res
 }
@@ -115,7 +196,7 @@ func (s *story) level(seen *table, frontier []*world, stop *atomic.Bool) (next [
 		steps = append(steps, parts[i].steps...)
 		parts[i] = part{}
 	}
-	return next, steps, slices.IndexFunc(next, func(w *world) bool { return w.bad != "" }), stop.Load()
+	return next, steps, slices.IndexFunc(next, func(w *world) bool { return w.bad != "" })
 }
 
 // replay walks to a bad world again and says what happened on the way.
