@@ -30,6 +30,8 @@ type job struct {
 	shut    bool
 	// rights are what uploads are judged by.
 	rights atomic.Pointer[rights]
+	// vitals are for metrics; nil: the job is not run from here.
+	vitals atomic.Pointer[vitals]
 
 	calls *inbox[func()]
 
@@ -167,7 +169,7 @@ func (j *job) feed(ev owner.Event) {
 		return
 	}
 	j.feeding = true
-	defer func() { j.feeding = false }()
+	defer func() { j.feeding = false; j.showVitals() }()
 	for len(j.queue) > 0 && j.over == nil {
 		ev := j.queue[0]
 		j.queue = j.queue[1:]

@@ -46,7 +46,7 @@ func (j *job) work(op owner.Op) func(context.Context) {
 	case owner.OpJournal:
 		return func(ctx context.Context) {
 			r := op.Result(journal.Unknown)
-			res, err := slots.Execute(ctx, j.s.store, j.s.facts, j.id, op.Journal)
+			res, err := slots.Execute(ctx, j.s.ways.commit, j.s.facts, j.id, op.Journal)
 			if err != nil && ctx.Err() == nil {
 				j.log.Warn("journal", "err", err)
 			}
@@ -97,7 +97,7 @@ func (j *job) result(r owner.Result) {
 }
 
 func (j *job) readMeta(ctx context.Context, op owner.Op) {
-	m, outcome, err := readMetadata(ctx, j.s.store, j.id, op.ID)
+	m, outcome, err := readMetadata(ctx, j.s.ways.commit, j.id, op.ID)
 	if err != nil {
 		j.log.Warn("cannot read _metadata", "checkpoint", op.ID, "err", err)
 	}
@@ -131,7 +131,7 @@ func (j *job) createMeta(op owner.Op) func(context.Context) {
 		return func(context.Context) { j.result(op.Result(journal.NotDone)) }
 	}
 	return func(ctx context.Context) {
-		meta, err := t.write(ctx, j.s.store)
+		meta, err := t.write(ctx, j.s.ways.commit)
 		r := op.Result(slots.WriteOutcome(err))
 		if err != nil {
 			j.log.Warn("cannot write _metadata", "checkpoint", op.ID, "err", err)
@@ -148,7 +148,7 @@ func (j *job) trim(ctx context.Context, op owner.Op) {
 	for i, slot := range op.IDs {
 		keys[i] = layout.SlotKey(j.id, slot)
 	}
-	if err := errors.Join(j.s.store.Delete(ctx, keys)...); err != nil {
+	if err := errors.Join(j.s.ways.collect.Delete(ctx, keys)...); err != nil {
 		j.log.Warn("cannot trim the journal", "err", err)
 	}
 }
@@ -159,7 +159,7 @@ func (j *job) deleteMetas(ctx context.Context, op owner.Op) {
 		keys[i] = layout.MetadataKey(j.id, id)
 	}
 	r := op.Result(journal.Done)
-	for i, err := range j.s.store.Delete(ctx, keys) {
+	for i, err := range j.s.ways.collect.Delete(ctx, keys) {
 		if err == nil {
 			r.IDs = append(r.IDs, op.IDs[i])
 		} else {
@@ -215,7 +215,7 @@ func (j *job) deleteAll(ctx context.Context, keys []string) map[int]error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			errs := j.s.store.Delete(ctx, batch)
+			errs := j.s.ways.collect.Delete(ctx, batch)
 			mu.Lock()
 			defer mu.Unlock()
 			for i, err := range errs {
@@ -235,7 +235,7 @@ func (j *job) deleteAll(ctx context.Context, keys []string) map[int]error {
 
 func (j *job) abortUnfinished(ctx context.Context, op owner.Op) {
 	prefix := layout.JobPrefix(j.id)
-	n, err := j.s.store.AbortUnfinished(ctx, prefix, func(key string) bool {
+	n, err := j.s.ways.collect.AbortUnfinished(ctx, prefix, func(key string) bool {
 		k := layout.ParseJobKey(strings.TrimPrefix(key, prefix))
 		switch k.Place {
 		case layout.PlaceSlot:
@@ -262,7 +262,7 @@ const sweepPage = 1000
 func (j *job) list(ctx context.Context, op owner.Op) {
 	prefix := layout.JobPrefix(j.id)
 	var page []layout.JobKey
-	for info, err := range j.s.store.List(ctx, prefix) {
+	for info, err := range j.s.ways.collect.List(ctx, prefix) {
 		if err != nil {
 			j.log.Warn("cannot list for a sweep", "err", err)
 			j.result(op.Result(journal.Unknown))

@@ -26,19 +26,19 @@ var _ ckptdv1connect.JobServiceHandler = people{}
 
 // ListJobs lists the jobs under the root.
 func (p people) ListJobs(ctx context.Context, _ *ckptdv1.ListJobsRequest) (*ckptdv1.ListJobsResponse, error) {
-	res, err := catalog.New(p.s.store).Jobs(ctx)
+	res, err := catalog.New(p.s.ways.restore).Jobs(ctx)
 	return res, rpcError(err)
 }
 
 // ListCheckpoints lists a job's retained checkpoints.
 func (p people) ListCheckpoints(ctx context.Context, req *ckptdv1.ListCheckpointsRequest) (*ckptdv1.ListCheckpointsResponse, error) {
-	res, err := catalog.New(p.s.store).Checkpoints(ctx, req.GetJobId())
+	res, err := catalog.New(p.s.ways.restore).Checkpoints(ctx, req.GetJobId())
 	return res, rpcError(err)
 }
 
 // ShowCheckpoint describes one checkpoint.
 func (p people) ShowCheckpoint(ctx context.Context, req *ckptdv1.ShowCheckpointRequest) (*ckptdv1.ShowCheckpointResponse, error) {
-	res, err := catalog.New(p.s.store).Show(ctx, req.GetJobId(), req.GetCheckpointId())
+	res, err := catalog.New(p.s.ways.restore).Show(ctx, req.GetJobId(), req.GetCheckpointId())
 	return res, rpcError(err)
 }
 
@@ -240,7 +240,7 @@ func (j *job) phase() string {
 // Start takes back the jobs that this daemon's predecessor at the same URLs owned, and finishes ended ones whose owner does not
 // answer any more. It returns when all have been looked at; what has to be done goes on in the background.
 func (s *Server) Start(ctx context.Context) error {
-	res, err := catalog.New(s.store).Jobs(ctx)
+	res, err := catalog.New(s.ways.restore).Jobs(ctx)
 	if err != nil {
 		return fmt.Errorf("service: start: %w", err)
 	}

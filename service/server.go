@@ -16,6 +16,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/limit"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/service/coordinator"
@@ -36,6 +37,11 @@ type Options struct {
 	InlineThreshold int
 	// InlineCap is how many inline bytes one checkpoint takes, over all subtasks; 0: 1 MiB.
 	InlineCap int
+	// Budgets are how many requests of each class of work the store gets at a time.
+	Budgets limit.Budgets
+	// JobMetrics is how many jobs have metrics of their own, labelled with their id; 0: none. Ids come and go with every deployment,
+	// each one a series that Prometheus keeps; whoever wants them says how many at a time.
+	JobMetrics int
 	// Log takes what operators should know; nil: nothing.
 	Log *slog.Logger
 	// Fatal is called when the store cannot be relied on any more by this process (storage.ErrAbandoned); it must make the process end.
@@ -69,7 +75,8 @@ func (o *Options) withDefaults() Options {
 
 // Server keeps the checkpoints of the jobs under one root. It is safe for concurrent use.
 type Server struct {
-	store   storage.Store
+	ways    ways // to the root
+	metrics *metrics
 	facts   storage.Facts
 	opts    Options
 	nonce   string // of this process: part of the names of the files it writes, and of its journal entries
@@ -93,20 +100,21 @@ type Server struct {
 func New(root storage.Opened, opts *Options) (*Server, error) {
 	s := &Server{
 		facts: root.Facts, opts: opts.withDefaults(), nonce: layout.NewNonce(),
-		started: time.Now(), jobs: map[string]*job{}, asker: newAsker(),
+		started: time.Now(), jobs: map[string]*job{}, asker: newAsker(), metrics: newMetrics(),
 	}
 	s.log = s.opts.Log
-	s.store = watchedStore{root.Store, s.opts.Fatal}
+	s.ways = layers(root, &s.opts, s.metrics)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	data, err := stream.New(countedStore{s.store, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
+	data, err := stream.New(countedStore{s.ways.restore, s.ways.upload, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}
 	s.data = data
+	s.metrics.registry.MustRegister(newGauges(s))
 	return s, nil
 }
 
-// Handler serves the API: Connect, gRPC and gRPC-Web, health, reflection and /healthz.
+// Handler serves the API: Connect, gRPC and gRPC-Web, health, reflection, /healthz and, for Prometheus, /metrics.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engine{s}, connect.WithReadMaxBytes(controlMessageMax)))
@@ -118,6 +126,7 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.Handle("/metrics", s.metrics.handler())
 	return mux
 }
 

@@ -76,7 +76,7 @@ func (s *Server) readHead(ctx context.Context, id string) (*journal.Entry, journ
 	if err := layout.ValidateJobID(id); err != nil {
 		return nil, journal.ReadMore, err
 	}
-	return slots.ReadHead(ctx, s.store, s.facts, id)
+	return slots.ReadHead(ctx, s.ways.commit, s.facts, id)
 }
 
 // foreignRights remembers the heads of jobs that other daemons own; a bounded cache.
@@ -116,10 +116,12 @@ func (j *job) uploading() int {
 	return j.writing
 }
 
-// countedStore counts the files that are being written for each job, and refuses new ones for a job that has ended here.
+// countedStore is the data plane's: it counts the files that are being written for each job, and refuses new ones for a job that has
+// ended here.
 type countedStore struct {
-	storage.Store
-	s *Server
+	storage.Store // for all but Create
+	uploads       storage.Store
+	s             *Server
 }
 
 // Create is storage.Store's.
@@ -129,7 +131,7 @@ func (c countedStore) Create(ctx context.Context, key string, opts storage.Creat
 	j := c.s.jobs[id]
 	c.s.mu.Unlock()
 	if j == nil {
-		return c.Store.Create(ctx, key, opts)
+		return c.uploads.Create(ctx, key, opts)
 	}
 	j.uploads.Lock()
 	if j.shut {
@@ -138,7 +140,7 @@ func (c countedStore) Create(ctx context.Context, key string, opts storage.Creat
 	}
 	j.writing++
 	j.uploads.Unlock()
-	w, err := c.Store.Create(ctx, key, opts)
+	w, err := c.uploads.Create(ctx, key, opts)
 	if err != nil {
 		j.wrote()
 		return nil, err

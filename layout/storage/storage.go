@@ -45,6 +45,8 @@ var (
 	// ErrThrottled is in the chain when the store asked for fewer requests (S3: 503 SlowDown). It says nothing of the outcome: a mutation
 	// whose outcome is not known has ErrUnknown beside it.
 	ErrThrottled = errors.New("the store asks for fewer requests")
+	// ErrUnfit is in the chain when the store cannot keep the contract at all, whatever is tried (no hard links, names that fold case).
+	ErrUnfit = errors.New("store is not fit for checkpoints")
 )
 
 // Store is one root of objects. All methods are safe for concurrent use. An already cancelled context never changes anything.
@@ -122,7 +124,37 @@ type Facts struct {
 	Settle func(ctx context.Context, prefix string) error
 	// Notes are sentences for the start-up line and doctor: "ext4", "NFS: mount without attribute caching", …
 	Notes []string
+	// Hazards looks for what keeps or removes files behind our back, as far as the store can be asked. It writes nothing and may take a
+	// few requests; nil: the driver knows of none.
+	Hazards func(ctx context.Context) []Hazard
 }
+
+// Hazard is one thing outside of ckptd that decides about its files (versions that are kept, rules that expire them, caches that
+// answer for them), and what the store says of it.
+type Hazard struct {
+	// Name in a few words: "versioning", "lifecycle rules", …
+	Name string
+	// Weight is how bad it is as found.
+	Weight Weight
+	// Seen is what was found, in words.
+	Seen string
+	// Advice is one sentence on what to do; empty where there is nothing to do.
+	Advice string
+}
+
+// Weight is how bad a Hazard is.
+type Weight uint8
+
+const (
+	// WeightNone: it is not there.
+	WeightNone Weight = iota
+	// WeightUnknown: the store could not be asked, or does not say.
+	WeightUnknown
+	// WeightWarning: it costs space, speed or certainty, and checkpoints are safe all the same.
+	WeightWarning
+	// WeightUnfit: checkpoints are lost or damaged by it.
+	WeightUnfit
+)
 
 // Opened is what a driver's constructor returns.
 type Opened struct {

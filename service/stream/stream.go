@@ -83,6 +83,9 @@ func New(store storage.Store, nonce string, auth Authorizer, opts *Options) (*Se
 	}, nil
 }
 
+// InFlight is how many streams are admitted now.
+func (s *Service) InFlight() (puts, gets int) { return len(s.puts), len(s.gets) }
+
 // Handler is what an http.Server mounts at path: codecs, bounds and guards included.
 func (s *Service) Handler() (path string, h http.Handler) {
 	path, h = ckptdv1connect.NewStateServiceHandler(s, data.HandlerOptions())

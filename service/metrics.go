@@ -1,0 +1,173 @@
+package service
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/storage/limit"
+	"github.com/ckptd/ckptd/service/coordinator"
+)
+
+// metrics are what the daemon counts of its jobs, and the registry that holds them beside those of the store (layers.go).
+type metrics struct {
+	registry                  *prometheus.Registry
+	checkpoints               *prometheus.CounterVec
+	seconds                   prometheus.Histogram
+	newBytes, reusedBytes     prometheus.Counter
+	attempts                  prometheus.Counter
+	fencedJobs, fencedCommits prometheus.Counter
+}
+
+func newMetrics() *metrics {
+	m := &metrics{registry: prometheus.NewRegistry()}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		m.registry.MustRegister(c)
+		return c
+	}
+	m.checkpoints = counter("ckptd_checkpoints_total",
+		"Checkpoints by how they ended: completed, aborted, or refused at their trigger; reason is Flink's name for why.", "outcome", "reason")
+	m.checkpoints.WithLabelValues("completed", "")
+	bytes := counter("ckptd_checkpoint_bytes_total", "State of completed checkpoints: new, or reused from earlier ones.", "kind")
+	m.newBytes, m.reusedBytes = bytes.WithLabelValues("new"), bytes.WithLabelValues("reused")
+	m.attempts = counter("ckptd_attempts_total", "Attempts begun or adopted.").WithLabelValues()
+	m.fencedJobs = counter("ckptd_jobs_fenced_total", "Jobs that another daemon took over while they were run from here.").WithLabelValues()
+	m.fencedCommits = counter("ckptd_commits_fenced_total",
+		"Commits, begun here, of checkpoints whose job another daemon had taken over meanwhile.").WithLabelValues()
+	m.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "ckptd_checkpoint_seconds", Help: "From a completed checkpoint's trigger to its last acknowledgement.",
+		Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 13), // 10 ms to 10 minutes
+	})
+	m.registry.MustRegister(m.seconds, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
+
+// complete counts a completed checkpoint.
+func (m *metrics) complete(c *journal.Checkpoint) {
+	m.checkpoints.WithLabelValues("completed", "").Inc()
+	m.seconds.Observe(float64(c.DurationMillis) / 1000)
+	m.newBytes.Add(float64(c.NewBytes))
+	m.reusedBytes.Add(float64(c.StateBytes - min(c.NewBytes, c.StateBytes)))
+}
+
+func (m *metrics) abort(r coordinator.Reason) {
+	m.checkpoints.WithLabelValues("aborted", string(r)).Inc()
+}
+func (m *metrics) refuse(r coordinator.Reason) {
+	m.checkpoints.WithLabelValues("refused", string(r)).Inc()
+}
+
+// fenced counts a job that was taken over, and the commits that were under way.
+func (m *metrics) fenced(contents map[uint64]*content) {
+	m.fencedJobs.Inc()
+	for _, c := range contents {
+		if !c.completedAt.IsZero() {
+			m.fencedCommits.Inc()
+		}
+	}
+}
+
+// vitals are what a job shows whoever looks in from outside its goroutine.
+type vitals struct {
+	pending int
+	// last is when the newest checkpoint completed; before the first one, when the job was attached here.
+	last time.Time
+}
+
+// showVitals tells how the job stands. Those of an ended job are nobody's concern.
+func (j *job) showVitals() {
+	head := j.m.Head()
+	if head == nil || head.Status.Terminal() || j.coord == nil {
+		j.vitals.Store(nil)
+		return
+	}
+	v := vitals{pending: len(j.contents)}
+	if before := j.vitals.Load(); before != nil {
+		v.last = before.last
+	} else {
+		v.last = time.Now()
+	}
+	if c, ok := head.Checkpoint(head.Newest()); ok && c.CompletedAt > 0 {
+		v.last = time.UnixMilli(int64(c.CompletedAt))
+	}
+	j.vitals.Store(&v)
+}
+
+// gauges are what is looked up when somebody asks.
+type gauges struct {
+	s                                       *Server
+	jobs, pending, age                      *prometheus.Desc
+	jobPending, jobAge                      *prometheus.Desc
+	streams, running, waiting, allowed, how *prometheus.Desc
+}
+
+func newGauges(s *Server) *gauges {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
+	return &gauges{
+		s:    s,
+		jobs: desc("ckptd_jobs", "Jobs that this daemon owns and that have not ended."),
+		pending: desc("ckptd_checkpoints_pending",
+			"Checkpoints triggered and neither completed nor aborted, over all jobs."),
+		age:        desc("ckptd_checkpoint_age_seconds", "Time since the newest checkpoint of that job in which it is longest; absent without jobs."),
+		jobPending: desc("ckptd_job_checkpoints_pending", "Of ckptd_checkpoints_pending, one job's.", "job"),
+		jobAge:     desc("ckptd_job_checkpoint_age_seconds", "Time since the newest checkpoint of a job, or since its attach if it has none.", "job"),
+		streams:    desc("ckptd_data_streams", "Files being received (put) and sent (get).", "direction"),
+		running:    desc("ckptd_store_running_requests", "Requests that the store is working on, by class of work.", "class"),
+		waiting:    desc("ckptd_store_waiting_requests", "Requests that wait for their turn, by class of work.", "class"),
+		allowed:    desc("ckptd_store_allowed_requests", "How many requests may run now, by class of work: less after throttles.", "class"),
+		how:        desc("ckptd_info", "Always 1: the daemon's version and the kind of its store.", "version", "store"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (g *gauges) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(g, out) }
+
+// Collect implements prometheus.Collector.
+func (g *gauges) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	jobs := g.s.allJobs()
+	slices.SortFunc(jobs, func(a, b *job) int { return cmp.Compare(a.id, b.id) })
+	count, pending, oldest := 0, 0, 0.0
+	for _, j := range jobs {
+		v := j.vitals.Load()
+		if v == nil {
+			continue
+		}
+		age := max(0, time.Since(v.last).Seconds())
+		if count < g.s.opts.JobMetrics {
+			gauge(g.jobPending, float64(v.pending), j.id)
+			gauge(g.jobAge, age, j.id)
+		}
+		count, pending, oldest = count+1, pending+v.pending, max(oldest, age)
+	}
+	gauge(g.jobs, float64(count))
+	gauge(g.pending, float64(pending))
+	if count > 0 {
+		gauge(g.age, oldest)
+	}
+	puts, gets := g.s.data.InFlight()
+	gauge(g.streams, float64(puts), "put")
+	gauge(g.streams, float64(gets), "get")
+	for _, c := range []limit.Class{limit.Commit, limit.Restore, limit.Upload, limit.Collect} {
+		line := g.s.ways.limiter.Line(c)
+		gauge(g.running, float64(line.Running), c.String())
+		gauge(g.waiting, float64(line.Waiting), c.String())
+		gauge(g.allowed, float64(line.Allowed), c.String())
+	}
+	gauge(g.how, 1, g.s.opts.Version, g.s.facts.Kind)
+}
