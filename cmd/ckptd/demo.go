@@ -29,9 +29,11 @@ const (
 	demoInterval = time.Second
 	demoLength   = 20 * time.Second
 	// killLength is how long a run takes at least, for each kill and two more.
-	killLength  = 2 * time.Second
-	demoRetain  = 3
-	demoWorkers = 2
+	killLength = 2 * time.Second
+	demoRetain = 3
+	// spareRestarts is how many failures besides the kills the job survives: what fails every time has to end.
+	spareRestarts = 10
+	demoWorkers   = 2
 )
 
 func newDemoCmd() *cobra.Command {

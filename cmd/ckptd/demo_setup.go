@@ -19,7 +19,6 @@ import (
 	"github.com/ckptd/ckptd/runtime/launcher"
 	"github.com/ckptd/ckptd/runtime/state"
 	"github.com/ckptd/ckptd/service/config"
-	"github.com/ckptd/ckptd/service/coordinator"
 )
 
 // demo is one run. Everything is done by one goroutine.
@@ -79,9 +78,9 @@ func newDemo(o demoOptions, out io.Writer) (*demo, error) {
 	}
 	job.Retention = cmp.Or(job.Retention, ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION)
 	job.NumRetained = cmp.Or(job.NumRetained, demoRetain)
-	if job.RestartStrategy == nil { // killed over and over, restarted at once
+	if job.RestartStrategy == nil { // restarted at once after each kill, and a little more often than killed
 		job.RestartStrategy = &ckptdv1.RestartStrategy{
-			Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: coordinator.Never, Delay: durationpb.New(100 * time.Millisecond),
+			Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: uint32(o.kills) + spareRestarts, Delay: durationpb.New(100 * time.Millisecond),
 		}
 	}
 	if _, err := config.Effective(job); err != nil {
