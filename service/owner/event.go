@@ -16,7 +16,8 @@ const (
 	EventResult
 	// EventAttach: somebody asks this daemon to own the job (AttachJob, Register). Create: what to begin the job with if it does
 	// not exist; nil: then it is refused. One at a time; while it lasts more are ignored, they wait for the same answer:
-	// TellAttached (at once if the job is owned already), TellRedirect, TellAttachRefused.
+	// TellAttached (at once if the job is owned already), TellRedirect, TellAttachRefused. If EventFinish was under way and is refused,
+	// ask again.
 	EventAttach
 	// EventFinish: attach only to sweep and release a terminal job whose owner does not answer (at a daemon's start). Answered
 	// like EventAttach.
@@ -39,7 +40,7 @@ const (
 	EventFailover
 	// EventNewAttempt: begin the attempt after Attempt as soon as all subtasks have a worker. Plan and Config change with it, nil:
 	// as they are. Caller, Request. With a Caller answered by TellAttempted once the journal says so; another Attempt than the
-	// journal's is answered at once and changes nothing. A second caller's wish joins the first.
+	// journal's is answered at once and changes nothing; so is a second caller meanwhile (ReasonBusy).
 	EventNewAttempt
 
 	// EventTrigger: begin a checkpoint. Caller. Answered by TellTrigger or TellTriggerRefused; waits for an append that is under

@@ -257,3 +257,64 @@ func TestFull(t *testing.T) {
 	d.do(Event{Kind: EventTrigger, Caller: 1})
 	d.want(fmt.Sprintf("trigger refused caller=1 reason=%d", ReasonFull))
 }
+
+// TestDeadTargets: what is unfinished goes by the name of its target, as a sweep's first two lines say.
+func TestDeadTargets(t *testing.T) {
+	op := Op{Kind: OpAbortUnfinished, Epoch: 3, Floor: 10}
+	for _, test := range []struct {
+		epoch, checkpoint uint64
+		dead              bool
+	}{{2, 50, true}, {3, 9, true}, {3, 10, false}, {4, 1, false}} {
+		if op.DeadTarget(test.epoch, test.checkpoint) != test.dead {
+			t.Errorf("%+v", test)
+		}
+	}
+	if !TellAttached.IsTell() || OpSweep.IsTell() {
+		t.Error("IsTell")
+	}
+}
+
+// TestSweepJudgesWhatItSees: each line of the sweep, and what it must leave alone.
+func TestSweepJudgesWhatItSees(t *testing.T) {
+	d := running(t, 1)
+	d.checkpoint(1, 2)
+	d.m = Machine{}
+	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.do(Event{Kind: EventAttach})
+	d.serve(1, 1)
+	d.do(Event{Kind: EventTrigger})
+	open := d.m.Pending()[0].ID
+	for f, found := range map[incremental.File]Found{
+		20: {20, 1, 5},        // an older epoch, named by nothing
+		21: {21, 2, open - 1}, // below the floor
+		22: {22, 2, open},     // may still be acknowledged
+		23: {23, 3, 1},        // a larger epoch
+	} {
+		d.files[f] = found
+	}
+	d.metas[open-1] = metaObject{id: open - 1}
+	d.metas[open+5] = metaObject{id: open + 5}
+	d.do(Event{Kind: EventSweep, Caller: 1})
+	d.want("swept caller=1")
+	left := ""
+	for f := range incremental.File(30) {
+		if _, ok := d.files[f]; ok {
+			left += fmt.Sprint(f, " ")
+		}
+	}
+	if left != "1 2 22 23 " || len(d.metas) != 2 {
+		t.Errorf("left files %s, metas %v", left, d.metas)
+	}
+	d.do(Event{Kind: EventSweep, Caller: 1})
+	d.answer = func(op Op) *Result {
+		if op.Kind == OpSweep {
+			return hold
+		}
+		return nil
+	}
+	d.do(Event{Kind: EventSweep, Caller: 2})
+	d.want()
+	d.do(Event{Kind: EventSweep, Caller: 3})
+	d.want(fmt.Sprintf("swept caller=3 reason=%d", ReasonBusy))
+	d.release()
+}
