@@ -157,7 +157,7 @@ func (t *tries) again(ctx context.Context, err error) bool {
 // retriable tells whether the same request may end otherwise.
 func retriable(err error) bool {
 	for _, final := range []error{
-		storage.ErrNotFound, storage.ErrExists, storage.ErrMismatch, storage.ErrAbandoned, fs.ErrPermission,
+		storage.ErrNotFound, storage.ErrExists, storage.ErrMismatch, storage.ErrAbandoned, storage.ErrUnfit, fs.ErrPermission,
 	} {
 		if errors.Is(err, final) {
 			return false

@@ -165,7 +165,7 @@ func TestRepeats(t *testing.T) {
 
 // What would end the same way again is not repeated.
 func TestFinal(t *testing.T) {
-	final := []error{storage.ErrNotFound, storage.ErrExists, storage.ErrAbandoned, storage.ErrMismatch, fs.ErrPermission}
+	final := []error{storage.ErrNotFound, storage.ErrExists, storage.ErrAbandoned, storage.ErrMismatch, storage.ErrUnfit, fs.ErrPermission}
 	for _, c := range calls {
 		for _, want := range final {
 			f := &failing{errs: []error{&storage.Error{Op: c.name, Key: "a", Err: fmt.Errorf("%w: %w", want, storage.ErrUnknown)}}}
