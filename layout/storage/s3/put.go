@@ -37,9 +37,17 @@ func onlyNew(ifAbsent bool) *string {
 // put creates an object by one request that the SDK may repeat.
 func (s *store) put(ctx context.Context, key string, data []byte, sum uint32, ifAbsent bool) error {
 	ctx, tries := watched(ctx)
-	_, err := s.client.PutObject(ctx, s.putInput(key, bytes.NewReader(data), int64(len(data)), sum, ifAbsent), unsigned)
-	return tries.outcome(err, ifAbsent)
+	for attempt := 1; ; attempt++ {
+		_, err := s.client.PutObject(ctx, s.putInput(key, bytes.NewReader(data), int64(len(data)), sum, ifAbsent), unsigned)
+		if err == nil || attempt == folderTries || codeOf(err) != "ExistingObjectIsDirectory" {
+			return tries.outcome(err, ifAbsent)
+		}
+	}
 }
+
+// folderTries is how often a small object is created where a server over a file tree says that the key is a folder: it also says so when
+// the last object beside it was deleted just then, and the folder with it.
+const folderTries = 5
 
 // putOnce creates an object by one request whose body can be read once.
 func (s *store) putOnce(ctx context.Context, key string, body io.Reader, size int64, sum uint32, ifAbsent bool) error {

@@ -31,7 +31,7 @@ func (s *store) newStream(ctx context.Context, key string, opts storage.CreateOp
 		defer close(st.ended)
 		defer stop()
 		st.err = s.putOnce(ctx, key, struct{ io.Reader }{body}, // the SDK treats a bare pipe as one of unknown length
-			 opts.Size, opts.CRC32C, opts.IfAbsent)
+			opts.Size, opts.CRC32C, opts.IfAbsent)
 		body.CloseWithError(errEnded)
 	}()
 	return st

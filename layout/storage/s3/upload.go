@@ -107,11 +107,6 @@ func (u *upload) complete(size int64, sum uint32, ifAbsent bool) error {
 	if err := context.Cause(u.ctx); err != nil {
 		return err
 	}
-	if ifAbsent {
-		if err := u.store.conditionHolds(u.ctx); err != nil {
-			return err
-		}
-	}
 	slices.SortFunc(u.parts, func(a, b types.CompletedPart) int { return int(*a.PartNumber - *b.PartNumber) })
 	ctx, tries := watched(u.ctx)
 	for attempt := 1; ; attempt++ {

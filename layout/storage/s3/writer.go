@@ -166,6 +166,11 @@ func (w *writer) finish() error {
 		if err := w.flush(); err != nil {
 			return err
 		}
+		if w.opts.IfAbsent {
+			if err := w.store.conditionHolds(w.ctx); err != nil {
+				return err
+			}
+		}
 		return w.upload.complete(w.verifier.Size(), sum, w.opts.IfAbsent)
 	}
 	return w.store.put(w.ctx, w.key, w.part.data, sum, w.opts.IfAbsent)

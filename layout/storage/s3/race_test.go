@@ -1,0 +1,3 @@
+package s3_test
+
+func raceMain() bool { return false }

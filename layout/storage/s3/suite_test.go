@@ -1,0 +1,55 @@
+package s3_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/conformance/stores"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/s3"
+)
+
+func TestMain(m *testing.M) {
+	if raceMain() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// TestStore runs the suite on each server, over http and https.
+func TestStore(t *testing.T) {
+	for _, kind := range []string{servers.Versitygw, servers.MinIO} {
+		for _, withTLS := range []bool{false, true} {
+			t.Run(kind+scheme(withTLS), func(t *testing.T) {
+				server := servers.StartS3(t, kind, withTLS)
+				h := stores.Harness{Open: func(t *testing.T, root string) storage.Opened { return open(t, server.URL(root, "")) }}
+				if kind == servers.MinIO {
+					h.Races = 5 // it backs off for long when many want one key
+				}
+				stores.Run(t, h)
+			})
+		}
+	}
+}
+
+func scheme(withTLS bool) string {
+	if withTLS {
+		return "/https"
+	}
+	return "/http"
+}
+
+func open(t testing.TB, url string) storage.Opened {
+	t.Helper()
+	c, err := s3.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := s3.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return opened
+}
