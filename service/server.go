@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -117,8 +118,10 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 // Handler serves the API: Connect, gRPC and gRPC-Web, health, reflection, /healthz and, for Prometheus, /metrics.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engine{s}, connect.WithReadMaxBytes(controlMessageMax)))
-	mux.Handle(ckptdv1connect.NewJobServiceHandler(people{s}, connect.WithReadMaxBytes(controlMessageMax)))
+	// Answers are not compressed: that takes longer than sending them, and a commit waits for it.
+	options := connect.WithHandlerOptions(connect.WithReadMaxBytes(controlMessageMax), connect.WithCompressMinBytes(math.MaxInt32))
+	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engine{s}, options))
+	mux.Handle(ckptdv1connect.NewJobServiceHandler(people{s}, options))
 	mux.Handle(s.data.Handler())
 	names := []string{ckptdv1connect.EngineServiceName, ckptdv1connect.JobServiceName, ckptdv1connect.StateServiceName}
 	mux.Handle(grpchealth.NewHandler(grpchealth.NewStaticChecker(names...)))

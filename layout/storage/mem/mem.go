@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -285,6 +286,9 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	if w.err != nil {
 		return 0, &storage.Error{Op: "write", Key: w.key, Err: w.err}
+	}
+	if free := cap(w.data) - len(w.data); free < len(p) {
+		w.data = slices.Grow(w.data, max(len(p), len(w.data))) // doubled: append by itself grows large slices by a quarter
 	}
 	w.data = append(w.data, p...)
 	return len(p), nil
