@@ -9,6 +9,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/file"
+	"github.com/ckptd/ckptd/layout/storage/s3"
 )
 
 // openStore opens the store of a root: the only place that names drivers. The caller closes it. With readOnly nothing is ever created or
@@ -21,8 +22,15 @@ func openStore(ctx context.Context, root string, readOnly bool) (storage.Opened,
 	switch scheme {
 	case "file":
 		return file.Open(ctx, path, &file.Options{ReadOnly: readOnly})
+	case "s3":
+		c, err := s3.Parse(root)
+		if err != nil {
+			return storage.Opened{}, usagef("root: %w", err)
+		}
+		c.ReadOnly = readOnly
+		return s3.Open(ctx, c)
 	default:
-		return storage.Opened{}, usagef("root %q: no driver for %s:// in this ckptd; a right one is file:///var/lib/ckptd", root, scheme)
+		return storage.Opened{}, usagef("root %q: no driver for %s:// in this ckptd; right ones are file:///var/lib/ckptd and s3://my-bucket/ckptd", root, scheme)
 	}
 }
 
@@ -32,7 +40,15 @@ func normalRoot(root string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if scheme != "file" {
+	switch scheme {
+	case "file":
+	case "s3":
+		c, err := s3.Parse(root)
+		if err != nil {
+			return "", usagef("root: %w", err)
+		}
+		return c.String(), nil
+	default:
 		return strings.TrimRight(root, "/"), nil
 	}
 	abs, err := filepath.Abs(path)
@@ -42,7 +58,7 @@ func normalRoot(root string) (string, error) {
 	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}).String(), nil
 }
 
-// splitURL takes a URL or a bare path apart. For file the path is that of the file system.
+// splitURL takes a URL or a bare path apart. For file the path is that of the file system; all spellings of s3 have that scheme.
 func splitURL(root string) (scheme, path string, err error) {
 	if root == "" {
 		return "", "", usagef("root: empty; a right one is file:///var/lib/ckptd")
@@ -56,6 +72,9 @@ func splitURL(root string) (scheme, path string, err error) {
 	u, err := url.Parse(root)
 	if err != nil {
 		return "", "", usagef("root %q is not a URL; a right one is file:///var/lib/ckptd", root)
+	}
+	if s3.IsScheme(u.Scheme) {
+		return "s3", u.Path, nil
 	}
 	if u.Scheme != "file" {
 		return u.Scheme, u.Path, nil

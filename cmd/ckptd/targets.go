@@ -149,8 +149,12 @@ func absent(err error) bool {
 	return errors.Is(err, layout.ErrNotRoot) || errors.Is(err, fs.ErrNotExist)
 }
 
-// cutLast cuts the last element off a normal URL.
+// cutLast cuts the last element off a normal URL. A query, which says how to speak to the store, stays with the parent.
 func cutLast(at string) (parent, last string) {
+	if path, query, ok := strings.Cut(at, "?"); ok {
+		parent, last = cutLast(path)
+		return parent + "?" + query, last
+	}
 	i := strings.LastIndexByte(at, '/')
 	parent, last = at[:i], at[i+1:]
 	if strings.HasSuffix(parent, "://") || strings.HasSuffix(parent, ":/") || parent == "file:" {
