@@ -1,3 +1,190 @@
 package s3_test
 
-func raceMain() bool { return false }
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/s3"
+)
+
+const racers = 16
+
+// raceURL, in the environment, makes this program a racer instead of a test.
+const raceURL = "CKPTD_TEST_RACE_URL"
+
+// TestRace lets 16 processes publish the same keys at once. Each key has one winner, which knows it, and its content is whole.
+func TestRace(t *testing.T) {
+	rounds := 50
+	if os.Getenv("CKPTD_NIGHTLY") == "1" {
+		rounds = 1000
+	}
+	for _, kind := range []string{servers.Versitygw, servers.MinIO} {
+		for _, retries := range []string{"max_attempts=1", "max_attempts=4"} {
+			t.Run(kind+"/"+retries, func(t *testing.T) {
+				server := servers.StartS3(t, kind, false)
+				runRace(t, server.URL("race", retries), rounds)
+			})
+		}
+	}
+}
+
+// A racer is another process.
+type racer struct {
+	in  io.WriteCloser
+	out *bufio.Scanner
+}
+
+func startRacer(t *testing.T, url string, number int) *racer {
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), raceURL+"="+url, "CKPTD_TEST_RACER="+strconv.Itoa(number))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("racer %d: %v", number, err)
+		}
+	})
+	r := &racer{in, bufio.NewScanner(out)}
+	if !r.out.Scan() || r.out.Text() != "ready" {
+		t.Fatalf("racer %d: %q", number, r.out.Text())
+	}
+	return r
+}
+
+func runRace(t *testing.T, url string, rounds int) {
+	var all []*racer
+	for i := range racers {
+		all = append(all, startRacer(t, url, i))
+	}
+	opened := open(t, url)
+	defer opened.Close()
+	told := 0
+	for round := range rounds {
+		for _, r := range all {
+			fmt.Fprintln(r.in, round)
+		}
+		var winners []int
+		for i, r := range all {
+			if !r.out.Scan() {
+				t.Fatalf("round %d: racer %d is gone", round, i)
+			}
+			verdict, first, _ := strings.Cut(r.out.Text(), " ")
+			switch verdict {
+			case "won":
+				winners = append(winners, i)
+				if first != "created" {
+					told++
+				}
+			case "lost":
+			default:
+				t.Errorf("round %d: racer %d: %s", round, i, r.out.Text())
+			}
+		}
+		if len(winners) != 1 {
+			t.Fatalf("round %d: winners %v, want one", round, winners)
+		}
+		content, err := readAll(t.Context(), opened.Store, raceKey(round))
+		if err != nil || string(content) != raceContent(round, winners[0]) {
+			t.Errorf("round %d: %d bytes that are not whole or not those of the winner %d; %v", round, len(content), winners[0], err)
+		}
+	}
+	t.Logf("%d rounds; the winner learned it by reading back in %d", rounds, told)
+}
+
+func raceKey(round int) string { return fmt.Sprintf("job/_journal/%020d", round+1) }
+
+func raceContent(round, racer int) string {
+	return strings.Repeat(fmt.Sprintf("entry of racer %d in round %d\n", racer, round), 100+racer)
+}
+
+func readAll(ctx context.Context, s storage.Store, key string) ([]byte, error) {
+	r, err := s.Open(ctx, key, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(r)
+	return data, errors.Join(err, r.Close())
+}
+
+// raceMain is the other processes; false: this is none.
+func raceMain() bool {
+	url := os.Getenv(raceURL)
+	if url == "" {
+		return false
+	}
+	if err := race(context.Background(), url); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return true
+}
+
+// race publishes what it is told to, as the protocol says: again while the outcome is unknown, and "exists" is a question to what is there.
+func race(ctx context.Context, url string) error {
+	number, err := strconv.Atoi(os.Getenv("CKPTD_TEST_RACER"))
+	if err != nil {
+		return err
+	}
+	c, err := s3.Parse(url)
+	if err != nil {
+		return err
+	}
+	opened, err := s3.Open(ctx, c)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		round, err := strconv.Atoi(in.Text())
+		if err != nil {
+			return err
+		}
+		fmt.Println(raceOnce(ctx, opened.Store, round, number))
+	}
+	return opened.Close()
+}
+
+func raceOnce(ctx context.Context, s storage.Store, round, number int) string {
+	key, content := raceKey(round), raceContent(round, number)
+	for tries := 0; tries < 20; tries++ {
+		err := s.Publish(ctx, key, []byte(content))
+		switch {
+		case err == nil:
+			return "won created"
+		case errors.Is(err, storage.ErrUnknown):
+			continue
+		case !errors.Is(err, storage.ErrExists):
+			return "error " + err.Error()
+		}
+		there, err := readAll(ctx, s, key)
+		switch {
+		case err != nil:
+			return "error " + err.Error()
+		case string(there) == content:
+			return "won by-nonce"
+		}
+		return "lost"
+	}
+	return "error still unknown"
+}
