@@ -318,3 +318,28 @@ func TestSweepJudgesWhatItSees(t *testing.T) {
 	d.want(fmt.Sprintf("swept caller=3 reason=%d", ReasonBusy))
 	d.release()
 }
+
+// TestReleaseWaitsForDeletes: a job that is over is let go when nothing of it waits to be deleted any more.
+func TestReleaseWaitsForDeletes(t *testing.T) {
+	for _, kind := range []OpKind{OpDeleteMetas, OpDeleteFiles, OpCreateMeta} {
+		d := running(t, 1)
+		d.checkpoint(1)
+		d.answer = func(op Op) *Result {
+			if op.Kind == kind {
+				return hold
+			}
+			return nil
+		}
+		d.do(Event{Kind: EventTrigger})
+		d.ack(2, 0, []incremental.File{2})
+		d.do(Event{Kind: EventEnd, Status: journal.StatusFinished})
+		d.do(Event{Kind: EventSweep})
+		d.want("swept")
+		if told := d.release(); fmt.Sprint(told) != "[released]" {
+			t.Errorf("kind %d: told %q", kind, told)
+		}
+		if !d.head().Owner.IsZero() || len(d.files)+len(d.metas) != 0 {
+			t.Errorf("kind %d: files %v, metas %v", kind, d.files, d.metas)
+		}
+	}
+}
