@@ -13,6 +13,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/limit"
 	"github.com/ckptd/ckptd/runtime/launcher"
 	"github.com/ckptd/ckptd/service"
 )
@@ -28,6 +29,8 @@ type serveOptions struct {
 	root, listen string
 	advertise    []string
 	streams      int
+	jobMetrics   int
+	budgets      limit.Budgets
 	logLevel     slog.Level
 	steps        func(string) // of tests; nil in production
 }
@@ -44,7 +47,8 @@ may serve one root; each job is owned by one of them at a time. SIGTERM lets all
 at once; a daemon that is killed takes its jobs back when it is started again at the same address.`,
 		Example: `  ckptd serve --root file:///var/lib/ckptd
   ckptd serve --root /var/lib/ckptd --listen unix:/run/ckptd.sock
-  curl http://127.0.0.1:7420/healthz`,
+  curl http://127.0.0.1:7420/healthz
+  curl http://127.0.0.1:7420/metrics`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), o) },
 	}
@@ -53,6 +57,11 @@ at once; a daemon that is killed takes its jobs back when it is started again at
 	f.StringVar(&o.listen, "listen", defaultListen, "HOST:PORT, or unix:PATH of a socket")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "URL under which workers and other daemons reach this one, instead of what --listen says (repeatable)")
 	f.IntVar(&o.streams, "streams", 0, "how many files are taken at a time; the others wait (default 16)")
+	f.IntVar(&o.budgets.Commit, "commits", 0, "requests of commits that the store gets at a time (default 32)")
+	f.IntVar(&o.budgets.Restore, "reads", 0, "requests of restores (default 64; fewer while the store throttles)")
+	f.IntVar(&o.budgets.Upload, "writes", 0, "requests of uploads (default 64; fewer while the store throttles)")
+	f.IntVar(&o.budgets.Collect, "deletes", 0, "requests that collect garbage (default 4; 1 beside a commit, and while the store throttles)")
+	f.IntVar(&o.jobMetrics, "metrics-jobs", 0, "how many jobs have series of their own in /metrics, labelled with their id")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	cobra.CheckErr(cmd.MarkFlagRequired("root"))
 	return cmd
@@ -95,7 +104,7 @@ func serveOn(ctx context.Context, log *slog.Logger, opened storage.Opened, o ser
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	s, err := service.New(opened, &service.Options{
-		URLs: urls, Version: version(), Streams: o.streams, Log: log, Steps: o.steps, Fatal: giveUp,
+		URLs: urls, Version: version(), Streams: o.streams, Budgets: o.budgets, JobMetrics: o.jobMetrics, Log: log, Steps: o.steps, Fatal: giveUp,
 	})
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,32 @@ type Metrics struct {
 	requests, retries, throttles *prometheus.CounterVec
 	seconds                      *prometheus.HistogramVec
 	read, written, deleted       prometheus.Counter
+	verbs                        [verbs]series
+}
+
+// verb is an operation, as it is labelled.
+type verb int
+
+const (
+	create verb = iota
+	commit
+	publish
+	open
+	stat
+	list
+	remove
+	abortUnfinished
+	verbs = iota
+)
+
+func (v verb) String() string {
+	return [...]string{"create", "commit", "publish", "open", "stat", "list", "delete", "abort_unfinished"}[v]
+}
+
+// series are those that every request needs, looked up at a verb's first.
+type series struct {
+	seconds func() prometheus.Observer
+	done    func() prometheus.Counter
 }
 
 // New registers the counters of the store of that kind (storage.Facts.Kind).
@@ -49,6 +76,12 @@ func New(kind string, r prometheus.Registerer) *Metrics {
 		deleted: counter("ckptd_store_deleted_objects_total", "Objects deleted, or found to be gone.").WithLabelValues(),
 	}
 	r.MustRegister(m.seconds)
+	for v := range verb(verbs) {
+		m.verbs[v] = series{
+			seconds: sync.OnceValue(func() prometheus.Observer { return m.seconds.WithLabelValues(v.String()) }),
+			done:    sync.OnceValue(func() prometheus.Counter { return m.requests.WithLabelValues(v.String(), "done") }),
+		}
+	}
 	return m
 }
 
@@ -59,15 +92,19 @@ func (m *Metrics) Retried(op string) { m.retries.WithLabelValues(op).Inc() }
 func (m *Metrics) Store(inner storage.Store) storage.Store { return store{inner, m} }
 
 // ended counts a request that began at start.
-func (m *Metrics) ended(op string, start time.Time, err error) {
-	m.seconds.WithLabelValues(op).Observe(time.Since(start).Seconds())
-	m.requests.WithLabelValues(op, outcome(err)).Inc()
-	m.throttled(op, err)
+func (m *Metrics) ended(v verb, start time.Time, err error) {
+	m.verbs[v].seconds().Observe(time.Since(start).Seconds())
+	if err == nil {
+		m.verbs[v].done().Inc()
+	} else {
+		m.failed(v, err)
+	}
 }
 
-func (m *Metrics) throttled(op string, err error) {
+func (m *Metrics) failed(v verb, err error) {
+	m.requests.WithLabelValues(v.String(), outcome(err)).Inc()
 	if errors.Is(err, storage.ErrThrottled) {
-		m.throttles.WithLabelValues(op).Inc()
+		m.throttles.WithLabelValues(v.String()).Inc()
 	}
 }
 
@@ -88,9 +125,6 @@ var outcomes = []struct {
 }
 
 func outcome(err error) string {
-	if err == nil {
-		return "done"
-	}
 	for _, o := range outcomes {
 		if errors.Is(err, o.err) {
 			return o.name
@@ -112,7 +146,7 @@ func (s store) Create(ctx context.Context, key string, opts storage.CreateOption
 	start := time.Now()
 	w, err := s.inner.Create(ctx, key, opts)
 	if err != nil {
-		s.m.ended("create", start, err)
+		s.m.ended(create, start, err)
 		return nil, err
 	}
 	return &writer{Writer: w, m: s.m, start: start}, nil
@@ -122,7 +156,7 @@ func (s store) Create(ctx context.Context, key string, opts storage.CreateOption
 func (s store) Publish(ctx context.Context, key string, data []byte) error {
 	start := time.Now()
 	err := s.inner.Publish(ctx, key, data)
-	s.m.ended("publish", start, err)
+	s.m.ended(publish, start, err)
 	if err == nil {
 		s.m.written.Add(float64(len(data)))
 	}
@@ -133,7 +167,7 @@ func (s store) Publish(ctx context.Context, key string, data []byte) error {
 func (s store) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	start := time.Now()
 	r, err := s.inner.Open(ctx, key, offset, length)
-	s.m.ended("open", start, err)
+	s.m.ended(open, start, err)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +178,7 @@ func (s store) Open(ctx context.Context, key string, offset, length int64) (io.R
 func (s store) Stat(ctx context.Context, key string) (storage.Info, error) {
 	start := time.Now()
 	info, err := s.inner.Stat(ctx, key)
-	s.m.ended("stat", start, err)
+	s.m.ended(stat, start, err)
 	return info, err
 }
 
@@ -155,17 +189,16 @@ func (s store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, 
 		for info, err := range s.inner.List(ctx, prefix) {
 			switch {
 			case first:
-				s.m.ended("list", start, err)
+				s.m.ended(list, start, err)
 			case err != nil: // of a later page
-				s.m.throttled("list", err)
-				s.m.requests.WithLabelValues("list", outcome(err)).Inc()
+				s.m.failed(list, err)
 			}
 			if first = false; !yield(info, err) {
 				return
 			}
 		}
 		if first {
-			s.m.ended("list", start, nil)
+			s.m.ended(list, start, nil)
 		}
 	}
 }
@@ -183,7 +216,7 @@ func (s store) Delete(ctx context.Context, keys []string) []error {
 			}
 		}
 	}
-	s.m.ended("delete", start, first)
+	s.m.ended(remove, start, first)
 	s.m.deleted.Add(float64(len(keys) - failed))
 	return errs
 }
@@ -192,7 +225,7 @@ func (s store) Delete(ctx context.Context, keys []string) []error {
 func (s store) AbortUnfinished(ctx context.Context, prefix string, dead func(key string) bool) (int, error) {
 	start := time.Now()
 	n, err := s.inner.AbortUnfinished(ctx, prefix, dead)
-	s.m.ended("abort_unfinished", start, err)
+	s.m.ended(abortUnfinished, start, err)
 	return n, err
 }
 
@@ -220,7 +253,7 @@ func (w *writer) Write(p []byte) (int, error) {
 func (w *writer) Commit() error {
 	start := time.Now()
 	err := w.Writer.Commit()
-	w.m.seconds.WithLabelValues("commit").Observe(time.Since(start).Seconds())
+	w.m.verbs[commit].seconds().Observe(time.Since(start).Seconds())
 	w.end(err)
 	return err
 }
@@ -239,7 +272,7 @@ func (w *writer) end(err error) {
 		return
 	}
 	w.over = true
-	w.m.ended("create", w.start, err)
+	w.m.ended(create, w.start, err)
 	w.m.written.Add(float64(w.bytes))
 }
 
