@@ -18,7 +18,7 @@ func (w *worker) open() uint64 {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = w.d.people().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: w.job})
+		_ = w.d.trigger(ctx, w.job)
 	}()
 	w.t.Cleanup(func() { <-done })
 	return w.triggered()

@@ -18,7 +18,6 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/file"
-	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service"
 )
 
@@ -81,7 +80,7 @@ func (w *sdkWorker) checkpoint(pieces []client.Piece) took {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = w.d.people().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: w.job.ID()})
+		_ = w.d.trigger(ctx, w.job.ID())
 	}()
 	defer func() { cancel(); <-done }()
 	t := next[client.Trigger](w)

@@ -117,8 +117,8 @@ func TestEveryMutationOnce(t *testing.T) {
 	var g errgroup.Group
 	g.SetLimit(16)
 	step := 1
-	if testing.Short() {
-		step = 3
+	if testing.Short() || raceDetector {
+		step = 4
 	}
 	for _, outcome := range []mem.Outcome{mem.DoneButError(), mem.Later(1), mem.Later(3)} {
 		for i := 1; i <= count; i += step {

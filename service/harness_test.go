@@ -28,6 +28,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/service"
+	"github.com/ckptd/ckptd/service/coordinator"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -131,16 +132,6 @@ func (d *daemon) cancel(t testing.TB, id string) *ckptdv1.CancelJobResponse {
 		t.Fatal("cancel:", err)
 	}
 	return res
-}
-
-// trigger takes a checkpoint that must complete.
-func (d *daemon) trigger(t testing.TB, id string) uint64 {
-	t.Helper()
-	res, err := d.people().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: id})
-	if err != nil {
-		t.Fatal("trigger:", err)
-	}
-	return res.GetCheckpoint().GetCheckpointId()
 }
 
 // eventually waits for what must come to be.
@@ -382,14 +373,22 @@ func (w *worker) ask(checkpoint uint64, instance, name string) (uint32, error) {
 	return res.GetKnown()[0], nil
 }
 
+// trigger has a checkpoint taken and waits for its end. An owner that has not read all retained checkpoints yet refuses; it is asked again.
+func (d *daemon) trigger(ctx context.Context, job string) error {
+	for {
+		_, err := d.people().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: job})
+		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), string(coordinator.ReasonNotAllRunning)) {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // checkpoint takes one checkpoint with what pieces answers.
 func (w *worker) checkpoint(pieces func(id uint64) []*ckptdv1.SnapshotHandle) uint64 {
 	w.t.Helper()
 	done := make(chan error, 1)
-	go func() {
-		_, err := w.d.people().TriggerCheckpoint(w.t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: w.job})
-		done <- err
-	}()
+	go func() { done <- w.d.trigger(w.t.Context(), w.job) }()
 	id := w.triggered()
 	w.mustAck(id, pieces(id)...)
 	if err := <-done; err != nil {
@@ -461,23 +460,34 @@ func contents(t testing.TB, s storage.Store, prefix string) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all[info.Key] = read(t, s, info.Key)
+		b, err := readAll(t, s, info.Key)
+		if errors.Is(err, storage.ErrNotFound) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[info.Key] = string(b)
 	}
 	return all
 }
 
 func read(t testing.TB, s storage.Store, key string) string {
 	t.Helper()
-	r, err := s.Open(t.Context(), key, 0, -1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	b, err := io.ReadAll(r)
+	b, err := readAll(t, s, key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+func readAll(t testing.TB, s storage.Store, key string) ([]byte, error) {
+	r, err := s.Open(t.Context(), key, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
 }
 
 // unchanged runs f, which must leave the store as it is.

@@ -226,7 +226,7 @@ func TestStandingReports(t *testing.T) {
 		}
 	}
 	report(client.Report{Kind: client.ReportRunning})
-	go d.people().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
+	go d.trigger(ctx, "j")
 	cp := (<-heard).(client.Trigger)
 	if err := job.Snapshot(ctx, client.Snapshot{Attempt: cp.Attempt, Epoch: cp.Epoch, Checkpoint: cp.Checkpoint,
 		Subtasks: []client.SubtaskSnapshot{{Subtask: source}, {Subtask: sink}}}); err != nil {
