@@ -64,7 +64,7 @@ func printJournal(w io.Writer, j *ckptdv1.ShowJournalResponse) error {
 	t.row("SLOT", "KIND", "STATUS", "EPOCH", "ATTEMPT", "RESTORES", "RETAINED", "IDS UP TO", "OWNER")
 	for _, e := range j.GetEntries() {
 		if e.GetError() != "" {
-			t.row(e.GetSlot(), "cannot be read: "+e.GetError())
+			t.row(e.GetSlot(), "-", "-", "-", "-", "-", "-", "-", "cannot be read: "+e.GetError())
 			continue
 		}
 		var retained []string

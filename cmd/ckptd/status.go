@@ -96,11 +96,16 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 	t = newTable(w)
 	list := j.GetEvents()
 	for _, e := range list[max(0, len(list)-eventsShown):] {
-		what := e.GetKind()
-		if id := e.GetCheckpointId(); id != 0 {
+		what, text := e.GetKind(), e.GetText()
+		switch id := e.GetCheckpointId(); {
+		case what == "attempt":
+			what += fmt.Sprintf(" %d", e.GetAttempt())
+			if id != 0 {
+				text += fmt.Sprintf("; it began with checkpoint %d restored", id)
+			}
+		case id != 0:
 			what += fmt.Sprintf(" %d", id)
 		}
-		text := e.GetText()
 		if c := e.GetCheckpoint(); c != nil {
 			text = fmt.Sprintf("in %s, %s new, %s reused", c.GetDuration().AsDuration(), bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes()))
 		}

@@ -6,18 +6,25 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 func newVersionCmd() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program",
 		Args:  wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if wantsJSON(cmd) {
+				return printJSON(cmd.OutOrStdout(), &ckptdv1.GetStatusResponse{Version: version()})
+			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "ckptd %s, %s, %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}
+	jsonFlag(cmd, "GetStatusResponse with the version alone")
+	return cmd
 }
 
 // version is what the build recorded: a module's version, or the commit of a working copy, "+dirty" if it was changed.
