@@ -175,6 +175,45 @@ func TestOldFilesAreNotPromisedAgain(t *testing.T) {
 	d.do(Event{Kind: EventTrigger})
 	d.do(Event{Kind: EventBegin, ID: held + 2, Epoch: 2, Attempt: 1, Files: incremental.SetOf(1, 3)})
 	d.want(fmt.Sprintf("begun id=%d f3", held+2))
+	d.do(Event{Kind: EventSweep})
+	if _, there := d.files[1]; !there {
+		t.Error("swept while something is pending")
+	}
+	d.do(Event{Kind: EventAbort, ID: held + 2})
+	d.do(Event{Kind: EventSweep})
+	if _, there := d.files[1]; there || len(d.files) != 1 {
+		t.Errorf("files %v: the last user of 1 fell while a promise, since ended, held it", d.files)
+	}
+}
+
+// TestEffects: what shows that an append took effect though another entry came on top. An id alone is no effect.
+func TestEffects(t *testing.T) {
+	mine := journal.Nonce{Process: journal.Process{1}, Count: 5}
+	next := &journal.Entry{Reserved: 20, Attempt: 3, Status: journal.StatusFailed, Retained: []journal.Checkpoint{{ID: 7, Nonce: mine}}}
+	for _, test := range []struct {
+		doing journal.Kind
+		head  journal.Entry
+		want  bool
+	}{
+		{journal.KindAttach, journal.Entry{Owner: mine}, true},
+		{journal.KindAttach, journal.Entry{}, false},
+		{journal.KindCommit, journal.Entry{Retained: next.Retained}, true},
+		{journal.KindCommit, journal.Entry{Retained: []journal.Checkpoint{{ID: 7}}}, false},
+		{journal.KindCommit, journal.Entry{}, false},
+		{journal.KindReserve, journal.Entry{Reserved: 21}, true},
+		{journal.KindReserve, journal.Entry{Reserved: 19}, false},
+		{journal.KindAttempt, journal.Entry{Attempt: 3}, true},
+		{journal.KindAttempt, journal.Entry{Attempt: 2}, false},
+		{journal.KindEnd, journal.Entry{Status: journal.StatusFailed}, true},
+		{journal.KindEnd, journal.Entry{Status: journal.StatusRunning}, false},
+		{journal.KindRelease, journal.Entry{}, true},
+		{journal.KindRelease, journal.Entry{Owner: mine}, false},
+	} {
+		s := step{Machine: &Machine{doing: test.doing, doingID: 7, me: mine}, cfg: &Config{}}
+		if got := s.effect(&test.head, next); got != test.want {
+			t.Errorf("kind %d, %+v: %v", test.doing, test.head, got)
+		}
+	}
 }
 
 func TestDeletesAreRetried(t *testing.T) {
