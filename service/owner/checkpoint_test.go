@@ -281,6 +281,35 @@ func TestRottenCheckpoint(t *testing.T) {
 	}
 }
 
+// TestLoading: nothing is triggered or swept before all retained _metadata are read.
+func TestLoading(t *testing.T) {
+	d := running(t, 1)
+	d.checkpoint(1)
+	d.m = Machine{}
+	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.answer = func(op Op) *Result {
+		if op.Kind == OpReadMeta {
+			return hold
+		}
+		return nil
+	}
+	d.do(Event{Kind: EventAttach})
+	d.serve(1, 1)
+	d.do(Event{Kind: EventTrigger, Caller: 1})
+	d.want(fmt.Sprintf("trigger refused caller=1 reason=%d", ReasonLoading))
+	d.do(Event{Kind: EventSweep, Caller: 1})
+	d.want(fmt.Sprintf("swept caller=1 reason=%d", ReasonLoading))
+	// A read that merely failed is no damage: it is read again.
+	failed := d.held[0].Result(journal.Unknown)
+	d.held = nil
+	d.do(Event{Kind: EventResult, Result: failed})
+	if len(d.held) != 1 || d.held[0].Wait != journal.WaitBackoff {
+		t.Fatalf("held %+v", d.held)
+	}
+	d.release()
+	d.checkpoint(2)
+}
+
 // TestMissingMetadataOfAnotherEpoch: it was dropped by a new owner, not lost.
 func TestMissingMetadataOfAnotherEpoch(t *testing.T) {
 	d := running(t, 1)

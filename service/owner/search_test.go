@@ -59,8 +59,12 @@ func (lim limits) watch(stop *atomic.Bool, heap *uint64) (end func()) {
 			}
 			var mem runtime.MemStats
 			runtime.ReadMemStats(&mem)
+			if lim.heap != 0 && mem.HeapAlloc > lim.heap { // how much of it is garbage?
+				runtime.GC()
+				runtime.ReadMemStats(&mem)
+			}
 			*heap = max(*heap, mem.HeapAlloc)
-			if lim.time != 0 && time.Since(began) > lim.time || lim.heap != 0 && mem.HeapAlloc > lim.heap {
+			if lim.time != 0 && time.Since(began) > lim.time || lim.heap != 0 && mem.HeapAlloc > lim.heap*9/10 {
 				stop.Store(true)
 				return
 			}
