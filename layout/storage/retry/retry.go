@@ -132,7 +132,7 @@ type tries struct {
 
 // again waits for the next try, and tells whether there is one.
 func (t *tries) again(ctx context.Context, err error) bool {
-	if t.made++; !retriable(err) || t.made >= t.policy.Tries || ctx.Err() != nil {
+	if t.made++; !retriable(err) || t.made >= t.policy.Tries {
 		return false
 	}
 	if t.pauses == nil {
