@@ -22,7 +22,7 @@ var (
 	// ErrNotRoot: there is no root marker.
 	ErrNotRoot = errors.New("not a root of ckptd")
 	// ErrUnfit: the store does not do what Publish promises, so that two owners could commit side by side.
-	ErrUnfit = errors.New("store is not fit for checkpoints")
+	ErrUnfit = storage.ErrUnfit
 )
 
 // Root is what the root marker says, and how opening the root went.

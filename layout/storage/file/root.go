@@ -58,6 +58,18 @@ func makeRoot(path string, sys *system) error {
 	return err
 }
 
+// existing is the path, or what there is above it.
+func existing(path string) string {
+	for {
+		_, err := os.Stat(path)
+		above := filepath.Dir(path)
+		if err == nil || above == path {
+			return path
+		}
+		path = above
+	}
+}
+
 // syncAbove syncs the folders above root, up to that of its file system. Where the root was there before, a folder that may not be
 // read, or cannot be synced, is no reason to refuse it.
 func syncAbove(root string, made bool, sys *system) error {
