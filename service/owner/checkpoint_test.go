@@ -148,6 +148,8 @@ func TestPromises(t *testing.T) {
 	d.do(Event{Kind: EventTrigger})
 	d.do(Event{Kind: EventTrigger})
 	d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.SetOf(1, 2)})
+	d.ack(2, 0, nil, 1)
+	d.want(fmt.Sprintf("acked caller=9 id=2 reason=%d", ReasonNotPromised)) // it was promised to 3
 	d.ack(2, 0, []incremental.File{5})
 	if len(d.files) != 3 {
 		t.Errorf("files %v: 1 and 2 are promised to 3", d.files)
