@@ -57,6 +57,7 @@ func (j *job) tellOwnership(op *owner.Op) {
 	case owner.TellDegraded:
 		if op.Reason == owner.ReasonNone {
 			j.eventf("recovered", "all retained checkpoints can be read again; deletes go on")
+			j.sweep.due = time.Now() // of what fell meanwhile
 			return
 		}
 		j.log.Warn("degraded: nothing is deleted", "checkpoint", op.ID)

@@ -45,7 +45,10 @@ func (j *job) beginSweep(caller uint64) {
 // swept notes the end of a sweep. One that could not be ended is begun again.
 func (j *job) swept(op *owner.Op) {
 	j.sweep.running = false
-	if op.Reason != owner.ReasonNone {
+	switch op.Reason {
+	case owner.ReasonNone:
+	case owner.ReasonDegraded: // nothing is swept until that is over (recovered)
+	default:
 		j.log.Info("sweep not ended", "reason", reasonText(op.Reason))
 		j.sweep.due = time.Now().Add(firstSweep)
 	}
