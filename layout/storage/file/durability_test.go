@@ -179,6 +179,12 @@ func TestListShowsNothingThatIsNotDurable(t *testing.T) {
 	publish(t, s, "job/_journal/1") // a late duplicate of a trimmed slot
 	listed(t, other, "job/_journal/")
 	wantCalls(t, otherTrace, "sync job/_journal")
+	if errs := s.Delete(t.Context(), []string{"job/_journal/3"}); errs != nil {
+		t.Fatal(errs)
+	}
+	publish(t, s, "job/_journal/3") // of the name that other has shown, but another file
+	listed(t, other, "job/_journal/")
+	wantCalls(t, otherTrace, "sync job/_journal")
 }
 
 // Who is told that an object exists may rely on it.

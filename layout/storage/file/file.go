@@ -73,11 +73,13 @@ func open(ctx context.Context, dir string, opts *Options, sys *system) (storage.
 	if dir == "" {
 		return storage.Opened{}, errors.New("no folder named")
 	}
+	s := &store{readOnly: opts.ReadOnly, sys: sys, unique: newUnique()}
 	root, err := openRoot(dir, opts.ReadOnly, sys)
 	if err != nil {
-		return storage.Opened{}, err
+		s.kind, s.network = sys.fileSystem(existing(dir))
+		return storage.Opened{}, s.explain(err)
 	}
-	s := &store{root: root, readOnly: opts.ReadOnly, sys: sys, dirs: newDirs(root, sys), unique: newUnique()}
+	s.root, s.dirs = root, newDirs(root, sys)
 	s.kind, s.network = sys.fileSystem(root)
 	if !opts.ReadOnly {
 		if err := s.probeIfEmpty(); err != nil {

@@ -3,7 +3,6 @@ package file
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -53,6 +52,55 @@ func TestRefusesWithoutHardLinks(t *testing.T) {
 		if err == nil || errors.Is(err, storage.ErrUnknown) || !strings.Contains(err.Error(), "has no hard links") {
 			t.Errorf("a publish without hard links: %v", err)
 		}
+	}
+}
+
+// A folder that folds case is found out: here, by one in which every link has its name in both cases.
+func TestRefusesFoldersThatFoldCase(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		sys := realSystem()
+		if named {
+			sys = withoutUnnamed()
+		}
+		link := sys.link
+		sys.link = func(f *os.File, path string, dir *os.File, name string) error {
+			if err := link(f, path, dir, name); err != nil {
+				return err
+			}
+			return os.Link(filepath.Join(dir.Name(), name), filepath.Join(dir.Name(), strings.ToUpper(name)))
+		}
+		root := t.TempDir()
+		_, err := open(t.Context(), root, nil, sys)
+		if err == nil || !strings.Contains(err.Error(), "does not tell upper case from lower case") {
+			t.Errorf("an empty root that folds case: %v", err)
+		}
+	}
+}
+
+// NFS is known by its type, and named wherever something goes wrong on it.
+func TestNFSIsNamed(t *testing.T) {
+	sys := realSystem()
+	sys.fileSystem = func(string) (string, bool) { return kindOf(unix.NFS_SUPER_MAGIC) }
+	link := sys.link
+	root := t.TempDir()
+	opened := openAt(t, root, sys)
+	if f := opened.Facts; f.ListShowsPublished || !strings.Contains(strings.Join(f.Notes, "\n"), "NFS: listings may come from a cache") {
+		t.Errorf("facts %+v", f)
+	}
+	sys.link = func(*os.File, string, *os.File, string) error { return unix.ESTALE }
+	if err := opened.Store.Publish(t.Context(), "job/_journal/1", nil); !errors.Is(err, storage.ErrUnknown) || !strings.Contains(err.Error(), "on NFS: ") {
+		t.Errorf("a stale handle: %v", err)
+	}
+	sys.link = link
+	if err := opened.Store.Publish(t.Context(), "job/_journal/1", nil); err != nil {
+		t.Error(err)
+	}
+	if err := opened.Store.Publish(t.Context(), "job/_journal/1", nil); !errors.Is(err, storage.ErrExists) || strings.Contains(err.Error(), "NFS") {
+		t.Errorf("a taken key: %v", err)
+	}
+	sys.link = func(*os.File, string, *os.File, string) error { return unix.EPERM }
+	if _, err := open(t.Context(), t.TempDir(), nil, sys); err == nil || !strings.Contains(err.Error(), "(NFS) has no hard links") {
+		t.Errorf("an empty root without hard links: %v", err)
 	}
 }
 
@@ -224,48 +272,4 @@ func FuzzTempName(f *testing.F) {
 			t.Errorf("%q comes back as %q, %v", key, got, ok)
 		}
 	})
-}
-
-// On a real small file system: `CKPTD_PRIVILEGED=1 go test -run TestSmallDisk ./layout/storage/file`, as root.
-func TestSmallDisk(t *testing.T) {
-	if os.Getenv("CKPTD_PRIVILEGED") == "" {
-		t.Skip("not run: CKPTD_PRIVILEGED=1 go test -run TestSmallDisk ./layout/storage/file (as root: it mounts a tmpfs)")
-	}
-	root := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", root).CombinedOutput(); err != nil {
-		t.Fatalf("mount: %v\n%s", err, out)
-	}
-	defer func() {
-		if err := unix.Unmount(root, 0); err != nil {
-			t.Error(err)
-		}
-	}()
-	s := openAt(t, root, realSystem()).Store
-	publish(t, s, "job/_journal/1")
-	fill := func(key string, size int) error {
-		w, err := s.Create(t.Context(), key, storage.CreateOptions{})
-		if err != nil {
-			return err
-		}
-		defer w.Abort()
-		if _, err := w.Write(make([]byte, size)); err != nil {
-			return err
-		}
-		return w.Commit()
-	}
-	if err := fill("job/shared/large", 16<<20); !errors.Is(err, unix.ENOSPC) || errors.Is(err, storage.ErrUnknown) {
-		t.Errorf("16 MiB on a disk of 8: %v", err)
-	}
-	if got := listed(t, s, ""); !slices.Equal(got, []string{"job/_journal/1"}) {
-		t.Errorf("List = %v", got)
-	}
-	if err := fill("job/shared/fits", 6<<20); err != nil {
-		t.Errorf("the space was not given back: %v", err)
-	}
-	if errs := s.Delete(t.Context(), []string{"job/shared/fits"}); errs != nil {
-		t.Error(errs)
-	}
-	if err := fill("job/shared/again", 6<<20); err != nil {
-		t.Error(err)
-	}
 }

@@ -47,7 +47,7 @@ func realSystem() *system {
 		identify:    identify,
 		link:        link,
 		sync:        func(f *os.File) error { return f.Sync() },
-		syncDir:     func(f *os.File) error { return f.Sync() },
+		syncDir:     syncDir,
 		mkdir:       func(path string) error { return os.Mkdir(path, 0o777) },
 		unlink:      unix.Unlink,
 		rmdir:       unix.Rmdir,

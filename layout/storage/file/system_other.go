@@ -19,6 +19,8 @@ func link(f *os.File, path string, dir *os.File, name string) error {
 
 func flush(*os.File, int64, int64) error { return nil }
 
+func syncDir(f *os.File) error { return f.Sync() }
+
 // identify has no time of birth here that is the same everywhere: nothing may be concluded from earlier syncs.
 func identify(f *os.File) (id identity, ok bool, err error) {
 	var st unix.Stat_t
