@@ -65,7 +65,7 @@ func (d *demo) checkpoints(ctx context.Context) {
 		_ = t.flush() // as the other lines: a terminal that is gone is no failure of the job
 	}
 	n.line("")
-	n.line("look at them")
+	n.line("look at the job")
 	n.line("  %s ls %s/%s", program(), d.root, d.id)
 	if len(kept) > 0 {
 		last := d.root + "/" + kept[len(kept)-1].GetPath()
@@ -74,7 +74,7 @@ func (d *demo) checkpoints(ctx context.Context) {
 	}
 	n.line("  %s journal show %s/%s", program(), d.root, d.id)
 	if d.root == "file://"+demoRoot() {
-		n.line("  %s demo --clean       removes all of them", program())
+		n.line("  %s demo --clean       removes what all demos have left", program())
 	}
 }
 

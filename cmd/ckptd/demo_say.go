@@ -42,7 +42,7 @@ func (n *narrator) silent() time.Duration { return time.Since(n.last) }
 // introduce says what will happen.
 func (d *demo) introduce() {
 	n := d.say
-	n.line("job     source -> filter -> map -> keyBy + sum -> sink, each %d times, over %d workers", d.o.parallelism, demoWorkers)
+	n.line("job     source -> filter -> map -> keyBy + sum -> sink, parallelism %d, over %d workers", d.o.parallelism, demoWorkers)
 	if d.params.Input == "" {
 		n.line("input   %s generated clicks of at most %s users (--seed %d)", grouped(d.total), grouped(d.params.Users), d.params.Seed)
 	} else {

@@ -71,6 +71,9 @@ func (d *demo) poll(ctx context.Context) *ckptdv1.JobState {
 	if status := s.GetSummary().GetStatus(); status > ckptdv1.JobStatus_JOB_STATUS_RUNNING {
 		w.ended = status
 	}
+	if w.running && w.at.IsZero() {
+		w.stand(0)
+	}
 	if n := s.GetRecords(); n != w.records && w.running && time.Now().After(w.known) {
 		w.records, w.at = n, time.Now()
 	}
@@ -164,7 +167,7 @@ func (d *demo) estimate() uint64 {
 	switch {
 	case w.atEnd:
 		return d.total
-	case w.records == 0:
+	case w.at.IsZero():
 		return 0
 	}
 	since := min(time.Since(w.at), 2*reportEvery)
