@@ -1,9 +1,14 @@
 package file
 
 import (
+	"errors"
+	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ckptd/ckptd/layout/storage"
 )
 
 func TestKindOf(t *testing.T) {
@@ -21,5 +26,32 @@ func TestKindOf(t *testing.T) {
 		if kind, network := kindOf(c.magic); kind != c.kind || network != c.network {
 			t.Errorf("%#x is taken for %s, %v", c.magic, kind, network)
 		}
+	}
+}
+
+// NFS is known by its type, and named wherever something goes wrong on it.
+func TestNFSIsNamed(t *testing.T) {
+	sys := realSystem()
+	sys.fileSystem = func(string) (string, bool) { return kindOf(unix.NFS_SUPER_MAGIC) }
+	link := sys.link
+	root := t.TempDir()
+	opened := openAt(t, root, sys)
+	if f := opened.Facts; f.ListShowsPublished || !strings.Contains(strings.Join(f.Notes, "\n"), "NFS: listings may come from a cache") {
+		t.Errorf("facts %+v", f)
+	}
+	sys.link = func(*os.File, string, *os.File, string) error { return unix.ESTALE }
+	if err := opened.Store.Publish(t.Context(), "job/_journal/1", nil); !errors.Is(err, storage.ErrUnknown) || !strings.Contains(err.Error(), "on NFS: ") {
+		t.Errorf("a stale handle: %v", err)
+	}
+	sys.link = link
+	if err := opened.Store.Publish(t.Context(), "job/_journal/1", nil); err != nil {
+		t.Error(err)
+	}
+	if err := opened.Store.Publish(t.Context(), "job/_journal/1", nil); !errors.Is(err, storage.ErrExists) || strings.Contains(err.Error(), "NFS") {
+		t.Errorf("a taken key: %v", err)
+	}
+	sys.link = func(*os.File, string, *os.File, string) error { return unix.EPERM }
+	if _, err := open(t.Context(), t.TempDir(), nil, sys); err == nil || !strings.Contains(err.Error(), "(NFS) has no hard links") {
+		t.Errorf("an empty root without hard links: %v", err)
 	}
 }
