@@ -36,6 +36,7 @@ var floors = []struct {
 	{"retention", []string{"layout/...", "layout/keygroup"}},
 	{"incremental", []string{"layout/...", "layout/keygroup"}},
 	{"layout", []string{"layout/...", "layout/keygroup", "layout/storage", "proto/..."}},
+	{"layout/doctor", []string{"layout", "layout/storage", "proto/..."}},
 	{"layout/keygroup", nil},
 	{"layout/storage", nil},
 	{"layout/storage/limit", []string{"layout/storage"}},

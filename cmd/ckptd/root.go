@@ -30,6 +30,8 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		newStatusCmd(),
 		newTriggerCmd(),
 		newCancelCmd(),
+		newDoctorCmd(),
+		newDoctorRacerCmd(),
 		newLsCmd(),
 		newShowCmd(),
 		newFilesCmd(),

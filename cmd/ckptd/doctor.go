@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/doctor"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+func newDoctorCmd() *cobra.Command {
+	var quick, write bool
+	cmd := &cobra.Command{
+		Use:   "doctor ROOT",
+		Short: "Examine a store: may checkpoints be kept there?",
+		Long: `Examine a store: may checkpoints be kept there?
+
+It tries each permission, lets several processes race to publish the same names, looks at what is visible when, at clocks, ranges and
+sums, asks what else keeps or removes files there, and measures latency and throughput. Each finding comes with what to do.
+
+It writes below ROOT/_probe/ only and leaves nothing behind, also when it is interrupted. Where something lies that is not
+ckptd's it only reads, unless --write. Exit code 0 means fit, 4 unfit, 1 that it could not be examined.`,
+		Example: `  ckptd doctor file:///var/lib/ckptd
+  ckptd doctor 's3://my-bucket/ckptd?region=eu-central-1'
+  ckptd doctor 's3://bucket/ckptd?endpoint=http://127.0.0.1:9000' --quick
+  ckptd doctor /mnt/data --json | jq '.findings[] | select(.result != "RESULT_OK")'`,
+		Args: wantArgs(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root, err := normalRoot(args[0])
+			if err != nil {
+				return err
+			}
+			scheme, _, err := splitURL(root)
+			if err != nil {
+				return err
+			}
+			p := &progress{w: cmd.ErrOrStderr()}
+			report, err := examine(cmd.Context(), root, scheme, &doctor.Options{
+				Quick: quick, Write: write, Progress: p.say,
+				Racers:     func(ctx context.Context) ([]doctor.Racer, error) { return startRacers(ctx, root, quick) },
+				Permission: func(operation string) string { return permissions[scheme][operation] },
+			})
+			p.end()
+			if err != nil {
+				return err
+			}
+			return printReport(cmd, report)
+		},
+	}
+	jsonFlag(cmd, "DoctorReport")
+	cmd.Flags().BoolVar(&quick, "quick", false, "a few rounds of everything")
+	cmd.Flags().BoolVar(&write, "write", false, "also write (and remove again) where something lies that is not ckptd's")
+	return cmd
+}
+
+// permissions are what the stores call what doctor tries.
+var permissions = map[string]map[string]string{
+	"s3": {
+		"publish": "s3:PutObject", "create": "s3:PutObject and s3:AbortMultipartUpload", "read": "s3:GetObject", "range": "s3:GetObject", "stat": "s3:GetObject",
+		"list": "s3:ListBucket on the bucket", "delete": "s3:DeleteObject",
+		"abort unfinished": "s3:AbortMultipartUpload, and s3:ListBucketMultipartUploads on the bucket",
+	},
+}
+
+// examine opens the store as gently as can be: for reading, until it is clear that it may be written to.
+func examine(ctx context.Context, root, scheme string, o *doctor.Options) (report *ckptdv1.DoctorReport, err error) {
+	remove := func() {}
+	opened, err := openStore(ctx, root, true)
+	switch {
+	case err == nil:
+		found, surveyErr := layout.Survey(ctx, opened.Store)
+		foreign := surveyErr == nil && found.Root == nil
+		if surveyErr != nil || !found.Writable() && !(foreign && o.Write) {
+			defer func() { err = errors.Join(err, opened.Close()) }()
+			return doctor.Examine(ctx, opened, o)
+		}
+		if err := opened.Close(); err != nil {
+			return nil, err
+		}
+	case ctx.Err() != nil:
+		return nil, err
+	case scheme == "file" && errors.Is(err, fs.ErrNotExist):
+		// A folder that is not there yet is made, and removed at the end.
+		if remove, err = missingFolders(root); err != nil {
+			return nil, err
+		}
+	default:
+		return unopened(root, scheme, false, err, o)
+	}
+	defer remove()
+	if opened, err = openStore(ctx, root, false); err != nil {
+		return unopened(root, scheme, true, err, o)
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	return doctor.Examine(ctx, opened, o)
+}
+
+// unopened reports on a store that cannot be opened. What is wrong with the URL itself is the caller's.
+func unopened(root, scheme string, readable bool, err error, o *doctor.Options) (*ckptdv1.DoctorReport, error) {
+	var status *statusError
+	if errors.As(err, &status) {
+		return nil, err
+	}
+	return doctor.Unopened(root, scheme, readable, err, o), nil
+}
+
+// missingFolders gives a function that removes the folders of a root that are not there now, if they are empty then.
+func missingFolders(root string) (remove func(), err error) {
+	_, path, err := splitURL(root)
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	for ; path != filepath.Dir(path); path = filepath.Dir(path) {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		missing = append(missing, path)
+	}
+	return func() {
+		for _, path := range missing {
+			if os.Remove(path) != nil {
+				return // somebody uses it by now
+			}
+		}
+	}, nil
+}
+
+// printReport prints it, and turns its verdict into the exit code.
+func printReport(cmd *cobra.Command, r *ckptdv1.DoctorReport) error {
+	var err error
+	if wantsJSON(cmd) {
+		err = printJSON(cmd.OutOrStdout(), r)
+	} else {
+		err = printFindings(cmd.OutOrStdout(), r)
+	}
+	switch {
+	case err != nil:
+		return err
+	case r.GetVerdict() == ckptdv1.Verdict_VERDICT_FIT:
+		return nil
+	case r.GetVerdict() == ckptdv1.Verdict_VERDICT_UNFIT:
+		return &statusError{exitDamage, fmt.Errorf("doctor %s: %s", r.GetUrl(), r.GetSummary())}
+	}
+	return &statusError{exitFailed, fmt.Errorf("doctor %s: %s", r.GetUrl(), r.GetSummary())}
+}
+
+func printFindings(w io.Writer, r *ckptdv1.DoctorReport) error {
+	fmt.Fprintf(w, "%s\n", clean(r.GetUrl()))
+	for _, note := range r.GetNotes() {
+		fmt.Fprintf(w, "  %s\n", clean(note))
+	}
+	fmt.Fprintln(w)
+	t := newTable(w)
+	t.row("CHECK", "RESULT", "SEEN")
+	for _, f := range r.GetFindings() {
+		t.row(f.GetCheck(), resultText(f.GetResult()), f.GetSeen())
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if len(r.GetMeasurements()) > 0 {
+		fmt.Fprintln(w)
+		t = newTable(w)
+		t.row("OPERATION", "SIZE", "COUNT", "AT ONCE", "P50", "P99", "PER SECOND")
+		for _, m := range r.GetMeasurements() {
+			size, rate := any("-"), any("-")
+			if m.GetObjectBytes() > 0 {
+				size, rate = bytesText(m.GetObjectBytes()), bytesText(uint64(m.GetBytesPerSecond()))
+			}
+			t.row(m.GetOperation(), size, m.GetCount(), m.GetAtOnce(), latencyText(m.GetP50()), latencyText(m.GetP99()), rate)
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	advised := false
+	for _, f := range r.GetFindings() {
+		if f.GetAdvice() == "" {
+			continue
+		}
+		if !advised {
+			fmt.Fprintln(w, "\nWhat to do:")
+			advised = true
+		}
+		fmt.Fprintf(w, "  %s: %s\n", clean(f.GetCheck()), clean(f.GetAdvice()))
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", strings.ToUpper(r.GetSummary()[:1])+clean(r.GetSummary()[1:]))
+	return err
+}
+
+func resultText(r ckptdv1.Result) string {
+	if r == ckptdv1.Result_RESULT_UNFIT {
+		return "UNFIT"
+	}
+	return enumText(r, "RESULT_")
+}

@@ -1,0 +1,187 @@
+// Package doctor examines a store: may ckptd keep checkpoints there?
+//
+// It owns the checks (permissions one by one, races of Publish by several processes, what a reader may see when, ranges, clocks, speed)
+// and the report that comes of them. It asks the store through the contract only, writes below "_probe/<nonce>/" only, and leaves
+// nothing there, also when it is interrupted. It must not know drivers, processes or how a report is shown.
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// Options of Examine. The zero value, or nil: everything, with racers in this process.
+type Options struct {
+	// Quick does a few rounds of everything.
+	Quick bool
+	// Write also where there is something that is not ckptd's.
+	Write bool
+	// Racers opens the store several times, best in as many processes; nil: in this one, over the same store.
+	Racers func(ctx context.Context) ([]Racer, error)
+	// Progress, if not nil, is told what is being done.
+	Progress func(what string)
+	// Permission, if not nil, names what a store calls the permission to do an operation ("list", "create", …); "" where it has no
+	// word for it.
+	Permission func(operation string) string
+}
+
+// Unopened is the report on a store that could not be opened. It is unfit if the error says so, or if only reading is possible there;
+// else it could not be examined.
+func Unopened(url, kind string, readable bool, err error, o *Options) *ckptdv1.DoctorReport {
+	e := &exam{report: newReport(url, kind), o: o, optional: map[string]bool{}}
+	switch {
+	case errors.Is(err, storage.ErrUnfit):
+		e.trouble("open", err, fitAdvice)
+	case readable:
+		e.trouble("publish", err, e.permission("publish"))
+	default:
+		e.trouble("open", err, "Check the address, the name and the credentials; then run doctor again.")
+	}
+	e.judge()
+	return e.report
+}
+
+func newReport(url, kind string) *ckptdv1.DoctorReport {
+	return &ckptdv1.DoctorReport{Url: url, Kind: kind, ExaminedAt: timestamppb.Now()}
+}
+
+// Examine examines a store. What goes wrong is in the report; the error is for an examination that was interrupted, of which the report
+// has the part that was done. Nothing is left on the store either way.
+func Examine(ctx context.Context, opened storage.Opened, o *Options) (*ckptdv1.DoctorReport, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	e := newExam(ctx, opened, o)
+	defer e.close()
+	start := time.Now()
+	e.report.Notes = opened.Facts.Notes
+	e.contents(ctx)
+	e.hazards(ctx)
+	e.report.Took = durationpb.New(time.Since(start))
+	if err := ctx.Err(); err != nil {
+		return e.report, context.Cause(ctx)
+	}
+	e.judge()
+	return e.report, nil
+}
+
+// contents looks at what is there, which decides whether anything may be written.
+func (e *exam) contents(ctx context.Context) {
+	e.say("looking at what is there")
+	found, err := layout.Survey(e.ops, e.store)
+	switch {
+	case errors.Is(err, layout.ErrCorrupt) || errors.Is(err, layout.ErrNewerFormat):
+		e.add("contents", ckptdv1.Result_RESULT_UNFIT, err.Error(), "Use a prefix of its own, or a ckptd that knows this root.")
+		return
+	case err != nil:
+		e.trouble("list", err, e.permission("list"))
+		return
+	}
+	switch {
+	case found.Root != nil && !found.Writable():
+		e.add("contents", ckptdv1.Result_RESULT_NOT_EXAMINED, fmt.Sprintf("a root of a newer ckptd (%v): only read", found.Root), "Use the newer ckptd.")
+	case found.Root != nil:
+		e.ok("contents", "a root of ckptd: "+found.Root.ID)
+	case len(found.Found) == 0:
+		e.ok("contents", "empty")
+	default:
+		seen := "not ckptd's: " + strings.Join(found.Found, ", ")
+		if e.o.Write {
+			e.add("contents", ckptdv1.Result_RESULT_WARNING, seen, "Give ckptd a prefix of its own: serve refuses this one.")
+			break
+		}
+		e.add("contents", ckptdv1.Result_RESULT_NOT_EXAMINED, seen+"; only read",
+			"Give an empty prefix, as serve will want one; or examine this one by --write, which writes below _probe/ and removes it again.")
+	}
+	if !found.Writable() && !(e.o.Write && found.Root == nil) {
+		e.report.ReadOnly = true
+		e.onlyRead(ctx)
+		return
+	}
+	e.write(ctx)
+}
+
+// write is the examination proper. Each step is done if the ones it stands on went well.
+func (e *exam) write(ctx context.Context) {
+	defer e.cleanUp()
+	if !e.permissions(ctx) {
+		return
+	}
+	e.removeStale()
+	racers := e.openRacers(ctx)
+	for _, step := range []func(context.Context, []Racer){e.races, e.visibility} {
+		if ctx.Err() == nil && len(racers) > 0 {
+			step(ctx, racers)
+		}
+	}
+	closeAll(racers)
+	for _, step := range []func(context.Context){e.ifAbsent, e.contentsOfObjects, e.speed} {
+		if ctx.Err() == nil {
+			step(ctx)
+		}
+	}
+}
+
+// hazards asks the driver.
+func (e *exam) hazards(ctx context.Context) {
+	if e.facts.Hazards == nil || ctx.Err() != nil {
+		return
+	}
+	e.say("asking what keeps or removes files")
+	results := map[storage.Weight]ckptdv1.Result{
+		storage.WeightNone: ckptdv1.Result_RESULT_OK, storage.WeightUnknown: ckptdv1.Result_RESULT_NOT_EXAMINED,
+		storage.WeightWarning: ckptdv1.Result_RESULT_WARNING, storage.WeightUnfit: ckptdv1.Result_RESULT_UNFIT,
+	}
+	for _, h := range e.facts.Hazards(ctx) {
+		e.report.Findings = append(e.report.Findings, &ckptdv1.Finding{Check: h.Name, Result: results[h.Weight], Seen: h.Seen, Advice: h.Advice})
+		// What a store does not say about itself is worth knowing, and no reason to withhold the verdict.
+		if h.Weight == storage.WeightUnknown {
+			e.optional[h.Name] = true
+		}
+	}
+}
+
+// judge draws the verdict from the findings: the worst decides.
+func (e *exam) judge() {
+	var unfit, missing []string
+	warnings := 0
+	for _, f := range e.report.GetFindings() {
+		switch f.GetResult() {
+		case ckptdv1.Result_RESULT_UNFIT:
+			unfit = append(unfit, f.GetCheck())
+		case ckptdv1.Result_RESULT_NOT_EXAMINED:
+			if !e.optional[f.GetCheck()] {
+				missing = append(missing, f.GetCheck())
+			}
+		case ckptdv1.Result_RESULT_WARNING:
+			warnings++
+		}
+	}
+	switch {
+	case len(unfit) > 0:
+		e.report.Verdict, e.report.Summary = ckptdv1.Verdict_VERDICT_UNFIT, "unfit: "+strings.Join(unfit, ", ")
+	case len(missing) > 0:
+		e.report.Verdict, e.report.Summary = ckptdv1.Verdict_VERDICT_NOT_EXAMINED, "could not be examined: "+strings.Join(missing, ", ")
+	case warnings > 0:
+		e.report.Verdict, e.report.Summary = ckptdv1.Verdict_VERDICT_FIT, fmt.Sprintf("fit, with %s", plural(warnings, "warning"))
+	default:
+		e.report.Verdict, e.report.Summary = ckptdv1.Verdict_VERDICT_FIT, "fit"
+	}
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,290 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+const (
+	// localRacers are made where nobody brings racers.
+	localRacers = 4
+	// raceSize is near that of a large journal entry, so that a store that shows parts has the time to do so.
+	raceSize = 16 << 10
+	// batchSize is how many keys are raced for at once.
+	batchSize = 16
+	// raceTime bounds the races on slow stores; leastRaces are done all the same.
+	raceTime   = 4 * time.Second
+	leastRaces = 64
+	// lead is what racers are given to get ready for the moment.
+	lead = 2 * time.Millisecond
+)
+
+// fitAdvice is for a store that does not keep the contract.
+const fitAdvice = "Do not keep checkpoints here: use a local folder (ext4, xfs, btrfs), or an S3 server that obeys If-None-Match " +
+	"(Amazon S3, MinIO, versitygw 1.8 or newer)."
+
+// unshared lends a store to a racer, without its Close.
+func unshared(opened storage.Opened) storage.Opened {
+	opened.Close = func() error { return nil }
+	return opened
+}
+
+// openRacers opens them, or says why there are none.
+func (e *exam) openRacers(ctx context.Context) []Racer {
+	e.say("starting processes that race")
+	if e.o.Racers == nil {
+		var racers []Racer
+		for range localRacers {
+			racers = append(racers, NewRacer(unshared(storage.Opened{Store: e.store, Facts: e.facts})))
+		}
+		return racers
+	}
+	racers, err := e.o.Racers(ctx)
+	if err != nil {
+		closeAll(racers)
+		e.add("publish races", ckptdv1.Result_RESULT_NOT_EXAMINED, err.Error(), "See that this program may start itself, then run doctor again.")
+		return nil
+	}
+	return racers
+}
+
+func closeAll(racers []Racer) {
+	for _, r := range racers {
+		_ = r.Close() // a racer that cannot end well has nothing to tell any more
+	}
+}
+
+// together lets all racers do a task at one moment; between is called when all are ready.
+func (e *exam) together(racers []Racer, t Task, between func() error) ([]Answer, error) {
+	answers := make([]Answer, len(racers))
+	var ready errgroup.Group
+	for i, r := range racers {
+		mine := t
+		mine.Author = i + 1
+		ready.Go(func() error { return r.Ready(e.ops, mine) })
+	}
+	if err := ready.Wait(); err != nil {
+		return nil, err
+	}
+	if between != nil {
+		if err := between(); err != nil {
+			return nil, err
+		}
+	}
+	var g errgroup.Group
+	at := time.Now().Add(lead)
+	for i, r := range racers {
+		g.Go(func() (err error) {
+			answers[i], err = r.Go(e.ops, at)
+			if err == nil && len(answers[i].Outcomes) != len(t.Keys) {
+				err = errors.New("a racer answers for other keys")
+			}
+			return err
+		})
+	}
+	return answers, g.Wait()
+}
+
+// newKeys names the next batch.
+func (e *exam) newKeys(kind string, batch int) []string {
+	keys := make([]string, batchSize)
+	for i := range keys {
+		keys[i] = e.key(fmt.Sprintf("%s-%03d-%02d", kind, batch, i))
+	}
+	return keys
+}
+
+// A tally counts how races ended.
+type tally struct {
+	races, decided int
+	// unfit is what no fit store does; trouble is an error that left a race undecided.
+	unfit   string
+	trouble string
+}
+
+// count judges one race by what each racer was told and saw.
+func (t *tally) count(outcomes []Outcome) {
+	t.races++
+	winners, losers, author, winner := 0, 0, 0, 0
+	for i, o := range outcomes {
+		switch o.Told {
+		case ToldWon:
+			winners++
+			winner = i + 1
+		case ToldLost:
+			losers++
+		default:
+			t.trouble = o.Error
+			continue
+		}
+		switch o.Seen {
+		case SeenAbsent:
+			t.unfit = "an object that was there was not found"
+		case SeenTorn:
+			t.unfit = fmt.Sprintf("a reader saw a part of an object: %d bytes of %d", o.Size, raceSize)
+		case SeenFailed:
+			t.trouble = o.ReadError
+		case SeenWhole:
+			if author != 0 && author != o.Author {
+				t.unfit = "an object changed after it was there"
+			}
+			author = o.Author
+		}
+	}
+	switch {
+	case winners > 1:
+		t.unfit = fmt.Sprintf("%d of %d concurrent creators of one key were told that they won", winners, len(outcomes))
+	case winners == 1 && author != 0 && author != winner:
+		t.unfit = "a creator was told that it won, but the object is another's"
+	case winners == 1 && losers == len(outcomes)-1:
+		t.decided++
+	}
+}
+
+// races lets several processes publish the same keys at the same moments: of each, exactly one may be told that it won, and all must
+// read what it wrote.
+func (e *exam) races(ctx context.Context, racers []Racer) {
+	rounds := 320
+	if e.o.Quick {
+		rounds = leastRaces
+	}
+	start := time.Now()
+	var t tally
+	for batch := 0; t.races < rounds && t.unfit == "" && ctx.Err() == nil; batch++ {
+		if t.races >= leastRaces && time.Since(start) > raceTime {
+			break
+		}
+		e.say(fmt.Sprintf("racing to publish: %d of %d", t.races, rounds))
+		task := Task{Publish: true, Keys: e.newKeys("race", batch), Size: raceSize}
+		answers, err := e.together(racers, task, nil)
+		if err != nil {
+			e.add("publish races", ckptdv1.Result_RESULT_NOT_EXAMINED, err.Error(), "Run doctor again.")
+			return
+		}
+		for k := range task.Keys {
+			outcomes := make([]Outcome, len(racers))
+			for i := range racers {
+				outcomes[i] = answers[i].Outcomes[k]
+				e.doubt = e.doubt || outcomes[i].Told == ToldUnknown
+			}
+			t.count(outcomes)
+		}
+	}
+	seen := fmt.Sprintf("%d of %d races between %d creators had one winner, in %v",
+		t.decided, t.races, len(racers), time.Since(start).Round(time.Millisecond))
+	switch {
+	case t.unfit != "":
+		e.unfit("publish races", t.unfit, fitAdvice)
+	case t.decided < t.races/2:
+		e.add("publish races", ckptdv1.Result_RESULT_NOT_EXAMINED, seen+": "+t.trouble, "See that the store answers, then run doctor again.")
+	case t.decided < t.races:
+		e.add("publish races", ckptdv1.Result_RESULT_WARNING, seen+": "+t.trouble,
+			"Nothing is lost by replies that do not come, but commits wait for them: look at the network and the server's log.")
+	default:
+		e.ok("publish races", seen)
+	}
+}
+
+// unfit adds what no fit store does, unless a neighbour has removed the examination's objects.
+func (e *exam) unfit(check, seen, advice string) {
+	sleep(e.ops, settlePause)
+	if _, err := e.store.Stat(e.ops, e.prefix+canary); errors.Is(err, storage.ErrNotFound) {
+		e.add(check, ckptdv1.Result_RESULT_NOT_EXAMINED, "disturbed: something else removes what the doctor writes ("+seen+")",
+			"Run doctor again when no daemon is being started over the same root.")
+		return
+	}
+	e.add(check, ckptdv1.Result_RESULT_UNFIT, seen, advice)
+}
+
+// visibility lets several processes look at objects right after they were made, and right after they were deleted.
+func (e *exam) visibility(ctx context.Context, racers []Racer) {
+	const after, before = "read after write", "gone after delete"
+	rounds := 4
+	if e.o.Quick {
+		rounds = 1
+	}
+	unfit := map[string]string{}
+	checks := []string{after, "list after write", before}
+	looks := 0
+	for batch := 0; batch < rounds && ctx.Err() == nil && len(unfit) == 0; batch++ {
+		e.say(fmt.Sprintf("looking right after each write and delete: %d of %d", batch*batchSize, rounds*batchSize))
+		task := Task{Keys: e.newKeys("look", batch), Size: raceSize, Prefix: e.prefix}
+		here, err := e.together(racers, task, func() error { return e.publishAll(task.Keys) })
+		var gone []Answer
+		if err == nil {
+			gone, err = e.together(racers, task, func() error { return firstOf(e.store.Delete(e.ops, task.Keys)) })
+		}
+		if err == nil {
+			err = errors.Join(listErrors(here), listErrors(gone))
+		}
+		if err != nil {
+			e.add(after, ckptdv1.Result_RESULT_NOT_EXAMINED, err.Error(), "See that the store answers, then run doctor again.")
+			return
+		}
+		looks += len(racers) * batchSize
+		judgeLooks(here, gone, checks, unfit)
+	}
+	for _, check := range checks {
+		if seen := unfit[check]; seen != "" {
+			e.unfit(check, seen, "Do not keep checkpoints here: ckptd needs a store without caches that answer for it.")
+		} else {
+			e.ok(check, fmt.Sprintf("%d looks by %d readers", looks, len(racers)))
+		}
+	}
+}
+
+// judgeLooks says what is unfit of looks at objects that are there, and at the same ones that are gone.
+func judgeLooks(here, gone []Answer, checks []string, unfit map[string]string) {
+	for _, a := range here {
+		for _, o := range a.Outcomes {
+			switch {
+			case o.Seen == SeenAbsent || !o.Statted && o.ReadError == "":
+				unfit[checks[0]] = "an object is not found right after it was written"
+			case o.Seen == SeenTorn:
+				unfit[checks[0]] = fmt.Sprintf("a reader saw a part of an object right after it was written: %d bytes of %d", o.Size, raceSize)
+			}
+			if !o.Listed {
+				unfit[checks[1]] = "a list that began after a write does not show the object"
+			}
+		}
+	}
+	for _, a := range gone {
+		for _, o := range a.Outcomes {
+			switch {
+			case o.Statted || o.Seen == SeenWhole || o.Seen == SeenTorn:
+				unfit[checks[2]] = "an object can be read after it was deleted"
+			case o.Listed:
+				unfit[checks[2]] = "a list that began after a delete still shows the object"
+			}
+		}
+	}
+}
+
+func listErrors(answers []Answer) error {
+	for _, a := range answers {
+		if a.ListError != "" {
+			return errors.New(a.ListError)
+		}
+		for _, o := range a.Outcomes {
+			if o.ReadError != "" {
+				return errors.New(o.ReadError)
+			}
+		}
+	}
+	return nil
+}
+
+func (e *exam) publishAll(keys []string) error {
+	var g errgroup.Group
+	for _, key := range keys {
+		g.Go(func() error { return e.publish(key, content(1, key, raceSize)) })
+	}
+	return g.Wait()
+}
