@@ -15,6 +15,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -61,7 +62,7 @@ func configure(o *s3.Options, c Config, transport *http.Transport) {
 	}
 	// Sums are ours: readers check them above this package, for ranges too, which the SDK cannot.
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-	o.DisableLogOutputChecksumValidationSkipped = true
+	o.Logger = logging.Nop{} // what matters is in the errors
 	if c.NoChecksums {
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	}

@@ -41,8 +41,8 @@ func (s *store) conditionHolds(ctx context.Context) error {
 func (s *store) tryCondition(ctx context.Context) (holds bool, err error) {
 	key := "_probe/" + rand.Text() + "/complete"
 	data := []byte("ckptd")
-	if err := s.put(ctx, key, data, checksum(data), true); err != nil {
-		return false, certain(err)
+	if err := s.put(ctx, key, data, checksum(data), false); err != nil {
+		return false, certain(err) // it says nothing about the object that this is for
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)

@@ -1,0 +1,276 @@
+package s3_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/conformance/stores"
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// A way is what may go wrong with one request between the driver and the server.
+type way struct {
+	name string
+	// forwarded: the server got the request, and did it.
+	forwarded bool
+	// status and body of the reply; 0: the connection is cut instead.
+	status int
+	body   string
+	// half of a reply is sent before the cut.
+	half bool
+}
+
+var ways = []way{
+	{name: "cut before the request"},
+	{name: "cut before the reply", forwarded: true},
+	{name: "cut in the reply", forwarded: true, half: true},
+	{name: "503 and not done", status: 503, body: "<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"},
+	{name: "500 and done", forwarded: true, status: 500, body: "<Error><Code>InternalError</Code><Message>We encountered one.</Message></Error>"},
+	{name: "409 and not done", status: 409, body: "<Error><Code>ConditionalRequestConflict</Code><Message>Again.</Message></Error>"},
+	{name: "200 with an error and not done", status: 200, body: "<?xml version=\"1.0\"?>\n<Error><Code>InternalError</Code><Message>Hidden.</Message></Error>"},
+	{name: "200 with an error and done", forwarded: true, status: 200, body: "<Error><Code>InternalError</Code><Message>Hidden.</Message></Error>"},
+	{name: "403 and not done", status: 403, body: "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>"},
+	{name: "404 and not done", status: 404, body: "<Error><Code>NoSuchUpload</Code><Message>Gone.</Message></Error>"},
+}
+
+// A middleman stands between a driver and a server and, once armed, lets one request go wrong.
+type middleman struct {
+	*httptest.Server
+	server *servers.S3
+	client *http.Client
+
+	mu     sync.Mutex
+	armed  bool
+	target int // number of the request
+	way    way
+	seen   int
+	struck bool
+}
+
+// newMiddleman lets step decide which request goes wrong in which way.
+func newMiddleman(t *testing.T, server *servers.S3, step int) *middleman {
+	m := &middleman{server: server, client: &http.Client{Transport: &http.Transport{}}, target: step / len(ways), way: ways[step%len(ways)]}
+	m.Server = httptest.NewServer(m)
+	t.Cleanup(func() {
+		m.Server.CloseClientConnections()
+		m.Server.Close()
+		m.client.CloseIdleConnections()
+	})
+	return m
+}
+
+func (m *middleman) arm() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.armed = true
+}
+
+func (m *middleman) wasStruck() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.struck
+}
+
+// strikes tells whether this request is the one.
+func (m *middleman) strikes() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.armed {
+		return false
+	}
+	m.seen++
+	if m.seen-1 != m.target {
+		return false
+	}
+	m.struck = true
+	return true
+}
+
+func (m *middleman) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	hit := m.strikes()
+	if hit && !m.way.forwarded {
+		m.answer(w, r, nil)
+		return
+	}
+	out, err := http.NewRequestWithContext(r.Context(), r.Method, m.server.Endpoint+r.URL.RequestURI(), r.Body)
+	if err != nil {
+		panic(err)
+	}
+	out.Header, out.Host, out.ContentLength = r.Header.Clone(), r.Host, r.ContentLength
+	out.Header.Del("Expect")
+	if r.ContentLength == 0 {
+		out.Body = nil
+	}
+	resp, err := m.client.Do(out)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if hit {
+		m.answer(w, r, body)
+		return
+	}
+	for name, values := range resp.Header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(resp.StatusCode)
+	_, _ = w.Write(body)
+}
+
+// answer does what the way says.
+func (m *middleman) answer(w http.ResponseWriter, r *http.Request, body []byte) {
+	switch {
+	case m.way.half:
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)+10))
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(http.StatusOK)
+		_, _ = w.Write(body[:len(body)/2])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	case m.way.status == 0:
+		panic(http.ErrAbortHandler)
+	}
+	if !m.way.forwarded {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(m.way.status)
+	_, _ = io.WriteString(w, m.way.body)
+}
+
+// TestFaults runs the suite with every request of every mutation going wrong in every way. The SDK's retries are off: with them the writer
+// itself may be told "exists", which the suite takes for not done; TestFaultsRetried has them on.
+func TestFaults(t *testing.T) {
+	server := servers.StartS3(t, servers.Versitygw, false)
+	stores.Run(t, stores.Harness{
+		Races: 2,
+		Open:  func(t *testing.T, root string) storage.Opened { return open(t, server.URL(root, "")) },
+		Faulty: func(t *testing.T, root string, step int) (storage.Opened, func(), func() bool) {
+			m := newMiddleman(t, server, step)
+			return open(t, server.URLAt(m.URL, root, "max_attempts=1")), m.arm, m.wasStruck
+		},
+	})
+}
+
+// TestFaultsRetried lets each request go wrong in each way, with the SDK's retries on and off, for what the suite has not: multipart
+// uploads, and winners who are told "exists".
+func TestFaultsRetried(t *testing.T) {
+	server := servers.StartS3(t, servers.Versitygw, false)
+	large := random(9 << 20)
+	small := []byte("an entry")
+	for name, do := range map[string]struct {
+		content []byte
+		run     func(ctx context.Context, s storage.Store, key string) error
+	}{
+		"publish":                   {small, func(ctx context.Context, s storage.Store, key string) error { return s.Publish(ctx, key, small) }},
+		"create":                    {large[:1<<20], creating(large[:1<<20], announced(large[:1<<20]))},
+		"create in parts":           {large, creating(large, storage.CreateOptions{})},
+		"create in parts, IfAbsent": {large, creating(large, storage.CreateOptions{IfAbsent: true})},
+	} {
+		for _, retries := range []string{"max_attempts=1", "max_attempts=3"} {
+			t.Run(name+"/"+retries, func(t *testing.T) {
+				t.Parallel() // they wait most of the time
+				prefix := fmt.Sprintf("faults/%s/%s", strings.ReplaceAll(name, " ", "-"), retries)
+				clean := open(t, server.URL(prefix, ""))
+				defer clean.Close()
+				for request := range 50 {
+					if !wrong(t, server, clean.Store, prefix, retries, request, do.content, do.run) {
+						return
+					}
+				}
+				t.Fatal("there is always one more request")
+			})
+		}
+	}
+}
+
+// wrong lets one request of a creation go wrong in every way, and tells whether there was such a request.
+func wrong(t *testing.T, server *servers.S3, clean storage.Store, prefix, retries string, request int, content []byte,
+	run func(context.Context, storage.Store, string) error) bool {
+	var wg sync.WaitGroup
+	struck := make([]bool, len(ways))
+	for i, way := range ways {
+		m := newMiddleman(t, server, request*len(ways)+i)
+		opened := open(t, server.URLAt(m.URL, prefix, retries))
+		m.arm()
+		wg.Go(func() {
+			defer opened.Close()
+			key := fmt.Sprintf("job/shared/%d-%d", request, i)
+			err := run(t.Context(), opened.Store, key)
+			judge(t, clean, key, content, err, fmt.Sprintf("request %d: %s", request, way.name))
+			if struck[i] = m.wasStruck(); !struck[i] && err != nil {
+				t.Errorf("nothing went wrong, and yet: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	return slices.Contains(struck, true)
+}
+
+// judge compares what a creation of an absent key reported with what is there.
+func judge(t *testing.T, clean storage.Store, key string, content []byte, reported error, how string) {
+	t.Helper()
+	got, err := readAll(t.Context(), clean, key)
+	there := err == nil
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("%s: %v", how, err)
+	}
+	if there && !bytes.Equal(got, content) {
+		t.Errorf("%s: %d bytes there, which are not the %d written (reported: %v)", how, len(got), len(content), reported)
+	}
+	switch {
+	case reported == nil && !there:
+		t.Errorf("%s: reported as done, and is not there", how)
+	case errors.Is(reported, storage.ErrExists) && !there:
+		t.Errorf("%s: reported as existing, and is not there", how)
+	case reported != nil && !errors.Is(reported, storage.ErrExists) && !errors.Is(reported, storage.ErrUnknown) && there:
+		t.Errorf("%s: reported as not done (%v), and is there", how, reported)
+	}
+}
+
+func random(n int) []byte {
+	data := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{byte(n)}).Read(data)
+	return data
+}
+
+func announced(data []byte) storage.CreateOptions {
+	sum := crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
+	return storage.CreateOptions{Size: int64(len(data)), HasSize: true, CRC32C: sum, HasCRC32C: true}
+}
+
+func creating(data []byte, opts storage.CreateOptions) func(context.Context, storage.Store, string) error {
+	return func(ctx context.Context, s storage.Store, key string) error { return create(ctx, s, key, data, opts) }
+}
+
+func create(ctx context.Context, s storage.Store, key string, data []byte, opts storage.CreateOptions) error {
+	w, err := s.Create(ctx, key, opts)
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	for len(data) > 0 {
+		n := min(len(data), 512<<10)
+		if _, err := w.Write(data[:n]); err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return w.Commit()
+}
