@@ -32,6 +32,9 @@ type system struct {
 	rmdir   func(path string) error
 	// fileSystem names the kind of file system and tells whether it is one of the network.
 	fileSystem func(path string) (kind string, network bool)
+	// mountOptions of the mount that a path lies on, and the space there.
+	mountOptions func(path string) []string
+	space        func(path string) (free, total uint64)
 }
 
 // errUnnamed says that the file system has no files without names.
@@ -52,6 +55,9 @@ func realSystem() *system {
 		unlink:      unix.Unlink,
 		rmdir:       unix.Rmdir,
 		fileSystem:  fileSystem,
+
+		mountOptions: mountOptions,
+		space:        space,
 	}
 }
 

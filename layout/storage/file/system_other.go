@@ -31,3 +31,7 @@ func identify(f *os.File) (id identity, ok bool, err error) {
 }
 
 func fileSystem(string) (kind string, network bool) { return "local file system", false }
+
+func mountOptions(string) []string { return nil }
+
+func space(string) (free, total uint64) { return 0, 0 }

@@ -82,7 +82,7 @@ func open(ctx context.Context, c Config) (storage.Opened, error) {
 		closeClient()
 		return storage.Opened{}, err
 	}
-	facts := storage.Facts{Kind: "s3", Location: c.String(), ListShowsPublished: true, Notes: s.notes(region)}
+	facts := storage.Facts{Kind: "s3", Location: c.String(), ListShowsPublished: true, Notes: s.notes(region), Hazards: s.hazards}
 	return storage.Opened{Store: s, Facts: facts, Close: func() error { closeClient(); return nil }}, nil
 }
 

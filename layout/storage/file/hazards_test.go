@@ -1,0 +1,60 @@
+package file
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// What a mount and a place mean for files: names of hazards that are not none, and how bad they are.
+func TestHazards(t *testing.T) {
+	disk := place{root: "/srv/ckptd", kind: "ext4", options: []string{"rw", "relatime"}, free: 500 << 30, total: 1000 << 30}
+	with := func(change func(p *place)) place { p := disk; change(&p); return p }
+	for _, c := range []struct {
+		name string
+		at   place
+		want map[string]storage.Weight
+	}{
+		{"a disk", disk, nil},
+		{"NFS", with(func(p *place) { p.kind, p.network = "NFS", true }), map[string]storage.Weight{"network caching": storage.WeightWarning}},
+		{"NFS, noac", with(func(p *place) { p.kind, p.network, p.options = "NFS", true, []string{"rw", "noac"} }), nil},
+		{"NFS, options unknown", with(func(p *place) { p.kind, p.network, p.options = "NFS", true, nil }), map[string]storage.Weight{"network caching": storage.WeightUnknown}},
+		{"NFS, soft", with(func(p *place) { p.kind, p.network, p.options = "NFS", true, []string{"noac", "soft"} }), map[string]storage.Weight{"soft mount": storage.WeightWarning}},
+		{"no barriers", with(func(p *place) { p.options = []string{"rw", "nobarrier"} }), map[string]storage.Weight{"write barriers": storage.WeightUnfit}},
+		{"tmpfs", with(func(p *place) { p.kind = "tmpfs: in memory" }), map[string]storage.Weight{"files stay": storage.WeightWarning}},
+		{"a container", with(func(p *place) { p.kind = "overlayfs" }), map[string]storage.Weight{"files stay": storage.WeightWarning}},
+		{"/tmp", with(func(p *place) { p.root = "/tmp/ckptd" }), map[string]storage.Weight{"files stay": storage.WeightWarning}},
+		{"/tmpx", with(func(p *place) { p.root = "/tmpx" }), nil},
+		{"nearly full", with(func(p *place) { p.free = 40 << 30 }), map[string]storage.Weight{"space": storage.WeightWarning}},
+		{"space unknown", with(func(p *place) { p.free, p.total = 0, 0 }), map[string]storage.Weight{"space": storage.WeightUnknown}},
+	} {
+		found := 0
+		for _, h := range c.at.hazards() {
+			if h.Weight != c.want[h.Name] {
+				t.Errorf("%s: %s is %d (%s), want %d", c.name, h.Name, h.Weight, h.Seen, c.want[h.Name])
+			}
+			if h.Weight != storage.WeightNone {
+				found++
+			}
+			if h.Seen == "" || h.Weight > storage.WeightUnknown && !strings.HasSuffix(h.Advice, ".") {
+				t.Errorf("%s: %s has no words: %+v", c.name, h.Name, h)
+			}
+		}
+		if found != len(c.want) {
+			t.Errorf("%s: %d found, want %v", c.name, found, c.want)
+		}
+	}
+}
+
+// NFS is known by its statfs type; its hazards come with the facts.
+func TestHazardsOfAStore(t *testing.T) {
+	sys := realSystem()
+	sys.fileSystem = func(string) (string, bool) { return "NFS", true }
+	sys.mountOptions = func(string) []string { return []string{"rw", "hard"} }
+	facts := openAt(t, t.TempDir(), sys).Facts
+	if !slices.ContainsFunc(facts.Hazards(t.Context()), func(h storage.Hazard) bool { return h.Name == "network caching" && h.Weight == storage.WeightWarning }) {
+		t.Errorf("hazards: %+v", facts.Hazards(t.Context()))
+	}
+}

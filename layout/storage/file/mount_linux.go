@@ -1,0 +1,47 @@
+package file
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// mountOptions gives the options of the mount that path lies on, nil if they cannot be found.
+func mountOptions(path string) []string {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil
+	}
+	return optionsOf(string(table), path)
+}
+
+// optionsOf finds a path's mount in the kernel's table: the longest mount point above it, of those the last, which hides the others.
+func optionsOf(table, path string) (options []string) {
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	longest := -1
+	for line := range strings.Lines(table) {
+		mount, file, ok := strings.Cut(line, " - ")
+		m, f := strings.Fields(mount), strings.Fields(file)
+		if !ok || len(m) < 6 || len(f) < 3 {
+			continue
+		}
+		at := unescape.Replace(m[4])
+		if rel, err := filepath.Rel(at, path); err != nil || rel == ".." || strings.HasPrefix(rel, "../") || len(at) < longest {
+			continue
+		}
+		longest = len(at)
+		options = append(strings.Split(m[5], ","), strings.Split(f[2], ",")...)
+	}
+	return options
+}
+
+// space gives what is free for this user, and all there is.
+func space(path string) (free, total uint64) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, 0
+	}
+	return st.Bavail * uint64(st.Bsize), st.Blocks * uint64(st.Bsize)
+}
