@@ -166,6 +166,7 @@ func TestDemoKeep(t *testing.T) {
 // What cannot work is refused before anything is begun.
 func TestDemoRefuses(t *testing.T) {
 	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
 	config := filepath.Join(dir, "flink.yaml")
 	if err := os.WriteFile(config, []byte("execution.checkpointing.intervall: 3min\n"), 0o666); err != nil {
 		t.Fatal(err)
@@ -184,7 +185,7 @@ func TestDemoRefuses(t *testing.T) {
 		{"--interval soon", exitUsage, "--interval"},
 		{"--config " + config, exitUsage, "execution.checkpointing.interval"},
 		{"--config " + dir + "/none", exitUsage, "no such file"},
-		{"--root s3://bucket/x", exitUsage, "s3"},
+		{"--root nowhere://bucket/x", exitUsage, "no driver for nowhere"},
 		{"--nonsense", exitUsage, "nonsense"},
 		{"more", exitUsage, "more"},
 		{"--input " + dir + "/none", exitFailed, "no such file"},
