@@ -30,10 +30,18 @@ func withoutUnnamed() *system {
 	return sys
 }
 
-func TestStore(t *testing.T) { conform(t, realSystem, 10) }
+// Everything in memory, where nothing waits for a disk.
+func TestStore(t *testing.T) { conform(t, memoryDir(t), realSystem, 10, true) }
 
-func TestStoreNamed(t *testing.T) {
-	conform(t, func() *system { return unsynced(withoutUnnamed()) }, 10)
+func TestStoreNamed(t *testing.T) { conform(t, memoryDir(t), withoutUnnamed, 10, true) }
+
+// What the disk's file system could do differently, with its syncs.
+func TestStoreOnDisk(t *testing.T) {
+	races, faulty := 2, false
+	if os.Getenv("CKPTD_TEST_FULL") != "" {
+		races, faulty = 5, true
+	}
+	conform(t, t.TempDir(), realSystem, races, faulty)
 }
 
 // unsynced is sys without syncs, for what does not depend on them: they take most of the time.
@@ -53,14 +61,15 @@ func withoutBirth() *system {
 	return sys
 }
 
-func conform(t *testing.T, newSystem func() *system, races int) {
-	base := t.TempDir()
-	stores.Run(t, stores.Harness{
+func conform(t *testing.T, base string, newSystem func() *system, races int, faulty bool) {
+	h := stores.Harness{
 		Races: races,
 		Open: func(t *testing.T, root string) storage.Opened {
 			return openAt(t, filepath.Join(base, root), newSystem())
 		},
-		Faulty: func(t *testing.T, root string, step int) (storage.Opened, func(), func() bool) {
+	}
+	if faulty {
+		h.Faulty = func(t *testing.T, root string, step int) (storage.Opened, func(), func() bool) {
 			sys := newSystem()
 			f := &failing{step: int64(step / len(causes)), cause: causes[step%len(causes)]}
 			f.wrap(sys)
@@ -69,8 +78,9 @@ func conform(t *testing.T, newSystem func() *system, races int) {
 				t.Fatal(err)
 			}
 			return opened, func() { f.armed.Store(true) }, func() bool { return f.struck.Load() }
-		},
-	})
+		}
+	}
+	stores.Run(t, h)
 }
 
 // A cause is a way for a system call to go wrong.

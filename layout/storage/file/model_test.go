@@ -19,13 +19,14 @@ import (
 func TestAgainstMem(t *testing.T) {
 	for name, newSystem := range map[string]func() *system{"unnamed": realSystem, "named": withoutUnnamed} {
 		t.Run(name, func(t *testing.T) {
-			rapid.Check(t, func(rt *rapid.T) { againstMem(t, rt, newSystem) })
+			base := memoryDir(t)
+			rapid.Check(t, func(rt *rapid.T) { againstMem(t, rt, base, newSystem) })
 		})
 	}
 }
 
-func againstMem(t *testing.T, rt *rapid.T, newSystem func() *system) {
-	root, err := os.MkdirTemp("", "ckptd-model-")
+func againstMem(t *testing.T, rt *rapid.T, base string, newSystem func() *system) {
+	root, err := os.MkdirTemp(base, "model-")
 	if err != nil {
 		t.Fatal(err)
 	}
