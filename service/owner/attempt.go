@@ -21,10 +21,13 @@ func (s *step) register(ev *Event) {
 	}
 	r := Registration{Worker: ev.Worker, Subtasks: ev.Subtasks, Attempt: ev.Attempt}
 	if i, old := s.worker(ev.Worker); i >= 0 && old.Subtasks == ev.Subtasks {
-		if again := s.live && old.Attempt == running && ev.Attempt < running; again {
+		switch ours := s.live && old.Attempt == running; {
+		case ours && ev.Attempt < running:
 			// Told to start, but it never heard: the same owner may say it again to the same process.
 			r.Attempt = running
 			s.tellStart(r.Worker)
+		case ours:
+			s.catchUp(r.Worker)
 		}
 		s.workers = replaced(s.workers, i, r)
 		return
@@ -45,6 +48,40 @@ func (s *step) register(ev *Event) {
 		i++
 	}
 	s.workers = with(with(s.workers[:i], r), s.workers[i:]...)
+}
+
+// catchUp says again what a process of the attempt may have missed while its stream was broken. A Trigger that nobody repeats would hold up
+// whoever waits for the barriers until the checkpoint's time-out.
+func (s *step) catchUp(worker uint32) {
+	again := Op{Worker: worker, Attempt: s.head.Attempt, Epoch: s.head.Epoch, Latest: s.head.Newest(), Repeated: true}
+	say := func(kind OpKind, id, last uint64) {
+		op := again
+		op.Kind, op.ID, op.Last = kind, id, last
+		if kind == TellAbort {
+			op.Reason = ReasonOther
+		}
+		s.emit(op)
+	}
+	if again.Latest > s.head.Restore {
+		say(TellComplete, again.Latest, 0)
+	}
+	// Of those that came to nothing the newest few are enough: a newer barrier ends the wait for an older one.
+	from := max(s.first, again.Latest+1)
+	if s.next > s.cfg.Reserve {
+		from = max(from, s.next-s.cfg.Reserve)
+	}
+	for _, p := range s.pending {
+		if from < p.ID {
+			say(TellAbort, from, p.ID-1)
+		}
+		from = max(from, p.ID+1)
+		if p.State == PendingOpen {
+			say(TellTrigger, p.ID, 0)
+		}
+	}
+	if from < s.next {
+		say(TellAbort, from, s.next-1)
+	}
 }
 
 // keeps decides whether a registered process keeps its subtasks against another one. A fresh process takes over, always: it was

@@ -134,6 +134,39 @@ func TestStartIsSaidAgainToTheSameProcess(t *testing.T) {
 	}
 }
 
+// TestWhatAProcessMissedIsSaidAgain: its stream broke, and what was told meanwhile went nowhere.
+func TestWhatAProcessMissedIsSaidAgain(t *testing.T) {
+	d := running(t, 2)
+	back := func() {
+		d.do(register(2, 1, 1))
+		again := d.told
+		d.do(Event{Kind: EventRunning, Worker: 2, Subtasks: subtasks(1), Attempt: 1})
+		d.told = again
+	}
+	d.do(Event{Kind: EventTrigger})
+	back()
+	d.want("trigger worker=2 epoch=1 attempt=1 id=1 repeated")
+	d.do(Event{Kind: EventAbort, ID: 1, Reason: ReasonExpired})
+	back()
+	d.want(fmt.Sprintf("abort worker=2 epoch=1 attempt=1 id=1 reason=%d repeated", ReasonOther))
+	d.do(Event{Kind: EventTrigger})
+	d.ack(2, 0, nil)
+	d.ack(2, 1, nil)
+	for range 2 {
+		d.do(Event{Kind: EventTrigger})
+		d.do(Event{Kind: EventAbort, ID: d.m.Pending()[0].ID, Reason: ReasonExpired})
+	}
+	d.do(Event{Kind: EventTrigger})
+	d.ack(5, 0, nil)
+	back()
+	d.want("complete worker=2 epoch=1 attempt=1 id=2 repeated",
+		fmt.Sprintf("abort worker=2 epoch=1 attempt=1 id=3 last=4 reason=%d repeated", ReasonOther), "trigger worker=2 epoch=1 attempt=1 id=5 repeated")
+	d.ack(5, 1, nil)
+	if _, ok := d.m.Head().Checkpoint(5); !ok {
+		t.Error("not complete")
+	}
+}
+
 func TestRegistrationsRefused(t *testing.T) {
 	d := running(t, 2)
 	other := journal.NewPlan([]journal.Operator{{ID: "other", Parallelism: 2}})

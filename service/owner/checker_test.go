@@ -3,6 +3,7 @@ package owner
 import (
 	"fmt"
 	"hash/maphash"
+	mathbits "math/bits"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
@@ -54,13 +55,35 @@ func (s *story) check(w *world) {
 			continue // fenced, and does not know yet: nothing it promises can complete
 		}
 		believers++
-		needed |= bitsOf(d.m.promised())
+		promised := bitsOf(d.m.promised())
+		needed |= promised
+		s.bury(w, &d.m, reach|promised)
+	}
+	if needed&w.dead != 0 {
+		w.fail(fmt.Sprintf("I6: files %b were dead, and are reachable or promised again", needed&w.dead))
 	}
 	if believers > 1 {
 		w.fail("I5: two owners of one epoch")
 	}
 	if needed&w.doomed != 0 {
 		w.fail(fmt.Sprintf("I6: files %b are reachable or promised, and their delete was issued", needed&w.doomed))
+	}
+}
+
+// bury marks files that are dead by the owner's state: not needed, and of an older epoch, or made for a checkpoint below the floor
+// and never acknowledged. (A file acknowledged in this epoch may be promised again until it is condemned.)
+func (s *story) bury(w *world, m *Machine, needed uint64) {
+	if why, _ := m.blind(); why != ReasonNone || s.files == 0 || m.head != w.head() {
+		return
+	}
+	known, floor := bitsOf(m.index.Known), m.floor()
+	for files := w.created &^ needed &^ w.dead; files != 0; files &= files - 1 {
+		f := uint64(mathbits.TrailingZeros64(files))
+		id := f / uint64(s.files)
+		epoch := uint64(w.epochs[id])
+		if epoch < m.head.Epoch || epoch == m.head.Epoch && id < floor && known&(1<<f) == 0 {
+			w.dead |= 1 << f
+		}
 	}
 }
 
@@ -128,6 +151,12 @@ func (s *story) completed(w *world, was, e *journal.Entry, c journal.Checkpoint)
 func (r *runner) tell(w *world, who int, d *daemon, op *Op) {
 	switch op.Kind {
 	case TellTrigger:
+		if op.Repeated {
+			if d.triggered&(1<<op.ID) == 0 || w.aborted&(1<<op.ID) != 0 || w.committed(op.ID) != nil {
+				w.fail(fmt.Sprintf("Trigger(%d) is repeated, but the checkpoint is not open", op.ID))
+			}
+			return
+		}
 		if op.ID >= 32 {
 			w.fail("the model has no room for more checkpoint ids")
 			return

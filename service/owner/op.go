@@ -66,7 +66,8 @@ const (
 	// TellAllRunning: all subtasks of Attempt run.
 	TellAllRunning
 
-	// TellTrigger: to all workers (with triggered subtasks) and to Caller: the checkpoint ID of Attempt has begun.
+	// TellTrigger: to all workers (with triggered subtasks) and to Caller: the checkpoint ID of Attempt has begun. Repeated: to Worker
+	// alone, which may not have heard; so are a repeated Complete and Abort with a Worker.
 	TellTrigger
 	// TellTriggerRefused: to Caller: Reason.
 	TellTriggerRefused

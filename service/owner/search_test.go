@@ -223,10 +223,9 @@ func (s *story) replay(levels [][]back, bad int) (what string, trace []string) {
 			}
 			n++
 		})
-		w = then
-	}
-	if w.bad == "" {
-		s.check(w)
+		if w = then; w.bad == "" {
+			s.check(w) // it also remembers what is dead
+		}
 	}
 	return w.bad, trace
 }

@@ -30,14 +30,16 @@ var (
 			files: 1, crashes: 1, lost: 1, faults: 1, sweeps: 1},
 		{name: "unreduced: two daemons, an attach and a commit each, one file, a fault", daemons: 2, attaches: 1, triggers: 1, aborts: 1,
 			files: 1, crashes: 1, lost: 1, faults: 1, full: reductions{split: true, trims: true, uploads: true, deletes: true}},
-		{name: "two daemons, two attaches and a commit each, no file, crash and lost reply", daemons: 2, attaches: 2, triggers: 1,
-			crashes: 1, lost: 1},
+		{name: "two daemons, an attach and a commit each, one file, crash and lost reply", daemons: 2, attaches: 1, triggers: 1,
+			aborts: 1, files: 1, crashes: 1, lost: 1},
 		{name: "two attaches, two commits, one file, crash and lost reply", daemons: 1, attaches: 2, triggers: 2, files: 1, crashes: 1, lost: 1},
 		{name: "promises: two triggers, one file, lost reply, sweep", daemons: 1, attaches: 1, triggers: 2, files: 1, lost: 1, sweeps: 1,
 			aborts: 1, begun: true},
 		{name: "two workers, two daemons, kill", daemons: 2, attaches: 1, triggers: 1, kills: 1, workers: true},
 	}
 	large = []story{
+		{name: "two daemons, two attaches and a commit each, no file, crash and lost reply", daemons: 2, attaches: 2, triggers: 1,
+			crashes: 1, lost: 1},
 		{name: "an end, a stop, a sweep, a checkpoint, finished by another daemon", daemons: 2, attaches: 1, triggers: 1, files: 1, ends: 1,
 			stops: 1, sweeps: 1, truthful: true},
 		{name: "two daemons, an attach and a commit each, two files, a fault, a sweep", daemons: 2, attaches: 1, triggers: 1, aborts: 1,

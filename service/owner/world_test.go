@@ -27,6 +27,7 @@ type world struct {
 	pastSum     uint64 // of all of them
 	created     uint64 // files ever
 	doomed      uint64 // files whose delete was ever issued
+	dead        uint64 // files that nothing reached, promised or could still acknowledge, once
 	doomedMetas uint64 // checkpoints whose _metadata's delete was
 	afterList   uint64 // files that came after the last list of a terminal job's sweep (in stories with an end)
 	afterMetas  uint64 // checkpoints whose _metadata did
@@ -111,7 +112,7 @@ func (w *world) key(b []byte) []byte {
 	for _, m := range w.metas {
 		b = nonce(uints(b, m.id, m.files), m.nonce)
 	}
-	b = uints(b, w.files, w.created, w.doomed, w.doomedMetas, w.used, w.aborted, w.afterList, w.afterMetas)
+	b = uints(b, w.files, w.created, w.doomed, w.dead, w.doomedMetas, w.used, w.aborted, w.afterList, w.afterMetas)
 	for _, flights := range [2][]flight{w.flight, w.late} {
 		b = uints(b, uint64(len(flights)))
 		for i := range flights {
