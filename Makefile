@@ -5,7 +5,7 @@ GO ?= go
 BIN := $(CURDIR)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test quick search nightly bench fuzz generate lint tools
+.PHONY: help build servers test quick search nightly bench fuzz generate lint tools
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -17,7 +17,7 @@ quick: ## the fast suite: what `go test ./...` runs
 	$(GO) vet ./...
 	$(GO) test ./...
 
-test: ## all tests, with the race detector, more seeds, and what needs privileges; what CI runs
+test: servers ## all tests, with the race detector, more seeds, and what needs privileges; what CI runs
 	@scripts/privileges
 	$(GO) vet ./...
 	$(GO) test ./service/owner
@@ -37,6 +37,11 @@ fuzz: ## each fuzz target for half a minute
 	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime 30s $$pkg; \
 	  done; \
 	done
+
+servers: ## build the servers that tests start (versitygw, MinIO, gofakes3, toxiproxy) into bin/, from modules of their own
+	@set -e; while read -r name package; do \
+	  (cd conformance/servers/$$name && $(GO) build -mod=readonly -ldflags='-s -w' -o $(BIN)/$$name $$package); \
+	done < conformance/servers/packages
 
 tools: ## build buf and the generators into bin/
 	cd tools && $(GO) build -o $(BIN)/ github.com/bufbuild/buf/cmd/buf google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go

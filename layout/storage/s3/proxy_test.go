@@ -160,7 +160,7 @@ func settle(t *testing.T, s, clean storage.Store, results []result) {
 
 // TestServerAway kills the server while mutations are under way, cuts the proxy, and brings both back.
 func TestServerAway(t *testing.T) {
-	for _, kind := range []string{servers.Versitygw, servers.MinIO} {
+	for _, kind := range kinds(t) {
 		t.Run(kind, func(t *testing.T) {
 			server := servers.StartS3(t, kind, false)
 			proxy := servers.StartProxy(t, server.Address())

@@ -28,7 +28,7 @@ func TestRace(t *testing.T) {
 	if os.Getenv("CKPTD_NIGHTLY") == "1" {
 		rounds = 1000
 	}
-	for _, kind := range []string{servers.Versitygw, servers.MinIO} {
+	for _, kind := range kinds(t) {
 		for _, retries := range []string{"max_attempts=1", "max_attempts=4"} {
 			t.Run(kind+"/"+retries, func(t *testing.T) {
 				server := servers.StartS3(t, kind, false)

@@ -1,6 +1,7 @@
 package s3_test
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) {
 
 // TestStore runs the suite on each server, over http and https.
 func TestStore(t *testing.T) {
-	for _, kind := range []string{servers.Versitygw, servers.MinIO} {
+	for _, kind := range kinds(t) {
 		for _, withTLS := range []bool{false, true} {
 			t.Run(kind+scheme(withTLS), func(t *testing.T) {
 				server := servers.StartS3(t, kind, withTLS)
@@ -33,6 +34,18 @@ func TestStore(t *testing.T) {
 		}
 	}
 }
+
+// kinds are the servers to test with. MinIO is slow, so the quick run leaves it out.
+func kinds(t *testing.T) []string {
+	if !full() {
+		t.Log("not run: MinIO; `make test` does")
+		return []string{servers.Versitygw}
+	}
+	return []string{servers.Versitygw, servers.MinIO}
+}
+
+// full: what takes long is wanted too.
+func full() bool { return os.Getenv("CKPTD_TEST_FULL") == "1" || servers.InCI() }
 
 func scheme(withTLS bool) string {
 	if withTLS {

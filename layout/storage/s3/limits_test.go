@@ -1,0 +1,186 @@
+package s3_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/s3"
+)
+
+// gofakes3 ignores If-None-Match on CompleteMultipartUpload, and says nothing. The driver finds that out before it relies on it.
+func TestCompleteWithoutCondition(t *testing.T) {
+	server := servers.StartS3(t, servers.Gofakes3, false)
+	opened := open(t, server.URL("condition", ""))
+	defer opened.Close()
+	large := random(9 << 20)
+	err := create(t.Context(), opened.Store, "job/chk-1/_metadata", large, storage.CreateOptions{IfAbsent: true})
+	if err == nil || errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrExists) || !strings.Contains(err.Error(), "ignores If-None-Match") {
+		t.Errorf("a large object IfAbsent on a store that ignores the condition: %v", err)
+	}
+	if err := create(t.Context(), opened.Store, "job/chk-1/_metadata", large[:8<<20], storage.CreateOptions{IfAbsent: true}); err != nil {
+		t.Errorf("one that fits into one request: %v", err)
+	}
+	if err := create(t.Context(), opened.Store, "job/shared/f", large, storage.CreateOptions{}); err != nil {
+		t.Errorf("one without a condition: %v", err)
+	}
+	for info, err := range opened.Store.List(t.Context(), "") {
+		if err != nil || strings.HasPrefix(info.Key, "_probe") {
+			t.Errorf("left behind: %s, %v", info.Key, err)
+		}
+	}
+	n, err := opened.Store.AbortUnfinished(t.Context(), "", func(string) bool { return true })
+	if n != 0 || err != nil {
+		t.Errorf("%d uploads left behind, %v", n, err)
+	}
+}
+
+// A writer whose object is streamed is given up in the middle, in every way there is.
+func TestStreamGivenUp(t *testing.T) {
+	server := servers.StartS3(t, servers.Versitygw, false)
+	opened := open(t, server.URL("stream", ""))
+	defer opened.Close()
+	data := random(1 << 20)
+	begin := func(ctx context.Context, key string, part int) storage.Writer {
+		w, err := opened.Store.Create(ctx, key, announced(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(data[:part]); err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	for key, part := range map[string]int{"a/begun": 1, "a/half": 500_000, "a/all": len(data)} {
+		begin(t.Context(), key, part).Abort()
+		ctx, cancel := context.WithCancel(t.Context())
+		w := begin(ctx, key, part)
+		cancel()
+		if err := w.Commit(); !errors.Is(err, context.Canceled) || errors.Is(err, storage.ErrUnknown) {
+			t.Errorf("%s: commit after cancelling: %v", key, err)
+		}
+		w = begin(t.Context(), key, part)
+		if part < len(data) {
+			if err := w.Commit(); !errors.Is(err, storage.ErrMismatch) {
+				t.Errorf("%s: commit of a part: %v", key, err)
+			}
+		}
+		w.Abort()
+		if _, err := opened.Store.Stat(t.Context(), key); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("%s: %v after it was given up", key, err)
+		}
+	}
+}
+
+// A store opened for reading changes nothing.
+func TestReadOnly(t *testing.T) {
+	server := servers.StartS3(t, servers.Versitygw, false)
+	clean := open(t, server.URL("readonly", ""))
+	defer clean.Close()
+	if err := clean.Store.Publish(t.Context(), "a/f", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s3.Parse(server.URL("readonly", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.ReadOnly = true
+	opened, err := s3.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	if got, err := readAll(t.Context(), opened.Store, "a/f"); err != nil || string(got) != "x" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	if err := opened.Store.Publish(t.Context(), "a/g", nil); err == nil {
+		t.Error("published")
+	}
+	if _, err := opened.Store.Create(t.Context(), "a/g", storage.CreateOptions{}); err == nil {
+		t.Error("created")
+	}
+	if errs := opened.Store.Delete(t.Context(), []string{"a/f"}); errs == nil {
+		t.Error("deleted")
+	}
+	if _, err := opened.Store.AbortUnfinished(t.Context(), "", func(string) bool { return true }); err == nil {
+		t.Error("aborted")
+	}
+}
+
+// Servers that know no newer sums get none, and Content-MD5 where the protocol wants a sum.
+func TestChecksumsWhenRequired(t *testing.T) {
+	server := servers.StartS3(t, servers.Versitygw, false)
+	var unknown []string
+	m := newMiddleman(t, server, 0)
+	strict := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name := range r.Header {
+			if n := strings.ToLower(name); strings.HasPrefix(n, "x-amz-checksum") || strings.HasPrefix(n, "x-amz-sdk-checksum") || n == "x-amz-trailer" {
+				unknown = append(unknown, r.Method+" "+name)
+			}
+		}
+		if r.Method == http.MethodPost && r.URL.Query().Has("delete") && r.Header.Get("Content-Md5") == "" {
+			unknown = append(unknown, "no Content-MD5")
+		}
+		m.ServeHTTP(w, r)
+	}))
+	defer strict.Close()
+	opened := open(t, server.URLAt(strict.URL, "old", "checksums=when_required"))
+	defer opened.Close()
+	large := random(9 << 20)
+	for key, opts := range map[string]storage.CreateOptions{"a/known": announced(large[:1<<20]), "a/small": announced(large[:10])} {
+		if err := create(t.Context(), opened.Store, key, large[:opts.Size], opts); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := create(t.Context(), opened.Store, "a/large", large, storage.CreateOptions{}); err != nil {
+		t.Error(err)
+	}
+	if err := opened.Store.Publish(t.Context(), "a/entry", []byte("x")); err != nil {
+		t.Error(err)
+	}
+	if errs := opened.Store.Delete(t.Context(), []string{"a/known", "a/small", "a/large", "a/entry"}); errs != nil {
+		t.Error(errs)
+	}
+	if len(unknown) > 0 {
+		t.Errorf("headers that an old server does not know: %q", unknown)
+	}
+}
+
+// What a wrong set-up gives is said with what to do about it.
+func TestOpenAdvises(t *testing.T) {
+	server := servers.StartS3(t, servers.Versitygw, true)
+	right := server.URL("p", "")
+	for why, url := range map[string]string{
+		"make the bucket first": strings.Replace(right, "s3://"+servers.Bucket, "s3://no-such-bucket", 1),
+		"certificate":           strings.Replace(right, "&ca=", "&profile=", 1),
+		"refused":               "s3://b/p?max_attempts=1&endpoint=http://127.0.0.1:1",
+		"no region":             "s3://b/p",
+	} {
+		if why == "certificate" {
+			url, _, _ = strings.Cut(right, "ca=")
+			_, endpoint, _ := strings.Cut(right, "endpoint=")
+			url = "s3://" + servers.Bucket + "/p?max_attempts=1&endpoint=" + endpoint
+		}
+		c, err := s3.Parse(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened, err := s3.Open(t.Context(), c)
+		if err == nil {
+			opened.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: error %v, want one with %q", url, err, why)
+		}
+	}
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+	c, _ := s3.Parse(right)
+	if _, err := s3.Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), "credentials found") {
+		t.Errorf("wrong secret: %v", err)
+	}
+}
