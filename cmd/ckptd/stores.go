@@ -9,12 +9,22 @@ import (
 
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/file"
+	"github.com/ckptd/ckptd/layout/storage/retry"
 	"github.com/ckptd/ckptd/layout/storage/s3"
 )
 
-// openStore opens the store of a root: the only place that names drivers. The caller closes it. With readOnly nothing is ever created or
-// changed. It does not look for the root marker.
+// openStore opens the store of a root. The caller closes it. With readOnly nothing is ever created or changed, and reads are repeated;
+// a store to write to is bare: the service stacks its own layers over it. It does not look for the root marker.
 func openStore(ctx context.Context, root string, readOnly bool) (storage.Opened, error) {
+	opened, err := openDriver(ctx, root, readOnly)
+	if err == nil && readOnly {
+		opened.Store = retry.New(opened.Store, retry.Policy{})
+	}
+	return opened, err
+}
+
+// openDriver is the only place that names drivers.
+func openDriver(ctx context.Context, root string, readOnly bool) (storage.Opened, error) {
 	scheme, path, err := splitURL(root)
 	if err != nil {
 		return storage.Opened{}, err
