@@ -167,12 +167,16 @@ func (j *job) ended(op *owner.Op) {
 func (j *job) tellCheckpoint(op *owner.Op) {
 	switch op.Kind {
 	case owner.TellTrigger:
+		if op.Repeated {
+			if c := j.contents[op.ID]; c != nil {
+				j.send(op, triggerOut(op, c.triggeredAt))
+			}
+			return
+		}
 		now := time.Now()
 		j.contents[op.ID] = newContent(now)
 		j.event("triggered", &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt})
-		j.broadcast(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Trigger{Trigger: &ckptdv1.Trigger{
-			Attempt: op.Attempt, Epoch: op.Epoch, CheckpointId: op.ID, Timestamp: timestamppb.New(now),
-		}}})
+		j.send(op, triggerOut(op, now))
 		j.answer(op)
 		j.coordinate(coordinator.TriggerAccepted{Checkpoint: op.ID})
 	case owner.TellTriggerRefused:
@@ -191,7 +195,7 @@ func (j *job) tellCheckpoint(op *owner.Op) {
 }
 
 func (j *job) completed(op *owner.Op) {
-	j.broadcast(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Complete{Complete: &ckptdv1.Complete{
+	j.send(op, &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Complete{Complete: &ckptdv1.Complete{
 		Attempt: op.Attempt, Epoch: j.epoch(), CheckpointId: op.ID,
 	}}})
 	if op.Repeated {
@@ -211,7 +215,7 @@ func (j *job) aborted(op *owner.Op, id uint64) {
 		reason, cause = c.abort, c.abortCause
 	}
 	delete(j.contents, id)
-	j.broadcast(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Abort{Abort: &ckptdv1.Abort{
+	j.send(op, &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Abort{Abort: &ckptdv1.Abort{
 		Attempt: op.Attempt, Epoch: j.epoch(), CheckpointId: id, Reason: string(reason), LatestCompleteId: op.Latest,
 	}}})
 	if op.Repeated {
@@ -220,6 +224,21 @@ func (j *job) aborted(op *owner.Op, id uint64) {
 	j.s.metrics.abort(reason)
 	j.event("aborted", &ckptdv1.JobEvent{CheckpointId: id, Attempt: op.Attempt, Text: fmt.Sprintf("%s: %s", reason, cause)})
 	j.coordinate(coordinator.Aborted{Checkpoint: id, Reason: reason, Cause: cause})
+}
+
+func triggerOut(op *owner.Op, at time.Time) *ckptdv1.RegisterResponse {
+	return &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Trigger{Trigger: &ckptdv1.Trigger{
+		Attempt: op.Attempt, Epoch: op.Epoch, CheckpointId: op.ID, Timestamp: timestamppb.New(at),
+	}}}
+}
+
+// send sends what is for one worker to that one, all else to everybody.
+func (j *job) send(op *owner.Op, m *ckptdv1.RegisterResponse) {
+	if op.Worker == 0 {
+		j.broadcast(m)
+	} else if w := j.workers[op.Worker]; w != nil {
+		w.out.put(m)
+	}
 }
 
 // broadcast sends to every worker whose stream is open.

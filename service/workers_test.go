@@ -182,6 +182,34 @@ func TestBrokenStreamIsNoFailure(t *testing.T) {
 	}
 }
 
+// TestMissedTrigger: a process whose stream breaks while a checkpoint begins hears of it from its next stream.
+func TestMissedTrigger(t *testing.T) {
+	d := startDaemon(t, newRoot(), "")
+	d.attach(t, "j", twoPlan(), nil)
+	source, sink := d.register(t, "j", "source", 0, subtask("source")), d.register(t, "j", "sink", 0, subtask("sink"))
+	source.begin()
+	sink.begin()
+	done := make(chan error, 1)
+	go func() {
+		_, err := d.people().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
+		done <- err
+	}()
+	id := sink.triggered()
+	sink.mustAck(id)
+	again := d.register(t, "j", "source", source.attempt, source.subtasks...)
+	if got := again.triggered(); got != id {
+		t.Fatalf("triggered %d, want %d", got, id)
+	}
+	again.mustAck(id)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	last := d.register(t, "j", "source", source.attempt, source.subtasks...)
+	if c := expect[complete](last).Complete; c.GetCheckpointId() != id || c.GetAttempt() != source.attempt {
+		t.Errorf("%v", c)
+	}
+}
+
 // TestStandingReports: what a process has reported to one owner, its session tells the next one.
 func TestStandingReports(t *testing.T) {
 	root := newRoot()
