@@ -341,11 +341,12 @@ func TestPowerCuts(t *testing.T) {
 		every []string // scripts of which all orders are run
 		some  int      // orders of all scripts
 	}{
-		{"unnamed", realSystem, []string{"publish", "create beside"}, 500},
-		{"named", withoutUnnamed, []string{"publish"}, 60},
+		{"unnamed", realSystem, []string{"publish", "create beside"}, 400},
+		{"named", withoutUnnamed, nil, 120},
 		{"without birth", withoutBirth, []string{"publish"}, 100},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			base, found := memoryDir(t), newFindings()
 			switch {
 			case os.Getenv("CKPTD_NIGHTLY") != "":
