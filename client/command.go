@@ -20,7 +20,7 @@ type RosterEntry struct {
 	Nonce           string
 }
 
-// Trigger asks the triggered subtasks of the process to take a checkpoint.
+// Trigger asks the triggered subtasks of the process to take a checkpoint. It may come twice: ignore it for one that has begun.
 type Trigger struct {
 	Attempt, Epoch, Checkpoint uint64
 	Time                       time.Time
