@@ -27,6 +27,7 @@ search: ## search the owner's machines with the larger bounds: up to 15 minutes,
 	CKPTD_SEARCH=1 $(GO) test ./service/owner -run 'TestSearch' -timeout 20m -v
 
 nightly: test search fuzz ## everything, the long runs too
+	CKPTD_NIGHTLY=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -timeout 90m ./layout/storage/...
 
 bench: ## every benchmark beside its limit
 	$(GO) test -run '^$$' -bench . -benchtime 1x -count 5 ./layout/storage/file ./service/... ./runtime/...
