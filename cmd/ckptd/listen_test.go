@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpcreflect"
+
+	"github.com/ckptd/ckptd/layout/storage/mem"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/service"
+)
+
+// onePort is a daemon that listens as serve has it, and its URL.
+func onePort(t *testing.T) string {
+	t.Helper()
+	l, url, err := listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := service.New(mem.Open(), &service.Options{URLs: []string{url}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := newHTTPServer(s.Handler())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = web.Serve(l) }()
+	t.Cleanup(func() { s.Close(); web.Close(); <-done })
+	return url
+}
+
+// httpClient speaks HTTP/2 without TLS, or HTTP/1.1.
+func httpClient(t *testing.T, two bool) *http.Client {
+	var p http.Protocols
+	p.SetUnencryptedHTTP2(two)
+	p.SetHTTP1(!two)
+	transport := &http.Transport{Protocols: &p}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// TestOnePort: Connect, gRPC and gRPC-Web, as binary and as JSON, health and reflection, all on the port that serve opens.
+func TestOnePort(t *testing.T) {
+	t.Parallel()
+	url, one, two := onePort(t), httpClient(t, false), httpClient(t, true)
+	for name, c := range map[string]struct {
+		web  *http.Client
+		opts []connect.ClientOption
+	}{
+		"Connect":                  {one, nil},
+		"Connect by HTTP/2":        {two, nil},
+		"Connect with JSON":        {one, []connect.ClientOption{connect.WithProtoJSON()}},
+		"gRPC":                     {two, []connect.ClientOption{connect.WithGRPC()}},
+		"gRPC-Web":                 {one, []connect.ClientOption{connect.WithGRPCWeb()}},
+		"gRPC-Web by HTTP/2, gzip": {two, []connect.ClientOption{connect.WithGRPCWeb(), connect.WithSendGzip()}},
+	} {
+		people := ckptdv1connect.NewJobServiceClient(c.web, url, c.opts...)
+		if res, err := people.GetStatus(t.Context(), &ckptdv1.GetStatusRequest{}); err != nil || res.GetUrls()[0] != url {
+			t.Errorf("%s: %v, %v", name, res, err)
+		}
+		_, err := people.CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "_"})
+		if connect.CodeOf(err) != connect.CodeInvalidArgument {
+			t.Errorf("%s: a bad job id: %v", name, err)
+		}
+	}
+	for path, want := range map[string]string{
+		"/ckptd.v1.EngineService/AttachJob {\"jobId\": \"counter\", \"requestId\": \"1\", \"config\": {\"interval\": \"0.5s\"}," +
+			"\"plan\": {\"operators\": [{\"id\": \"counter\", \"parallelism\": 1, \"maxParallelism\": 1, \"triggered\": true}]}}": `"epoch":"1"`,
+		`/grpc.health.v1.Health/Check {"service": "ckptd.v1.EngineService"}`: `"SERVING`,
+		`/ckptd.v1.JobService/ShowCheckpoint {"jobId": "nobody"}`:            `"code":"not_found"`,
+	} {
+		path, body, _ := strings.Cut(path, " ")
+		if got := post(t.Context(), t, one, url+path, body); !strings.Contains(got, want) {
+			t.Errorf("POST %s: %s, want %s", path, got, want)
+		}
+	}
+	stream := grpcreflect.NewClient(two, url).NewStream(t.Context())
+	names, err := stream.ListServices()
+	if err != nil || !slices.Contains(names, ckptdv1connect.StateServiceName) {
+		t.Errorf("reflection: %v, %v", names, err)
+	}
+	if _, err := stream.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// post is what `curl -H 'Content-Type: application/json' -d BODY URL` prints.
+func post(ctx context.Context, t *testing.T, c *http.Client, url, body string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
