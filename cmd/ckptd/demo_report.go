@@ -60,19 +60,19 @@ func (d *demo) checkpoints(ctx context.Context) {
 		n.line("checkpoints kept")
 		t := newTable(n.out)
 		for _, c := range kept {
-			t.row("", d.root+"/"+c.GetPath(), bytesText(c.GetStateBytes()), bytesText(c.GetNewBytes())+" new", timeText(c.GetCompletedAt()))
+			t.row("", below(d.root, c.GetPath()), bytesText(c.GetStateBytes()), bytesText(c.GetNewBytes())+" new", timeText(c.GetCompletedAt()))
 		}
 		_ = t.flush() // as the other lines: a terminal that is gone is no failure of the job
 	}
 	n.line("")
 	n.line("look at the job")
-	n.line("  %s ls %s/%s", program(), d.root, d.id)
+	n.line("  %s ls %s", program(), shellWord(below(d.root, d.id)))
 	if len(kept) > 0 {
-		last := d.root + "/" + kept[len(kept)-1].GetPath()
+		last := shellWord(below(d.root, kept[len(kept)-1].GetPath()))
 		n.line("  %s show %s", program(), last)
 		n.line("  %s files %s", program(), last)
 	}
-	n.line("  %s journal show %s/%s", program(), d.root, d.id)
+	n.line("  %s journal show %s", program(), shellWord(below(d.root, d.id)))
 	if d.root == "file://"+demoRoot() {
 		n.line("  %s demo --clean       removes what all demos have left", program())
 	}

@@ -49,7 +49,7 @@ func (d *demo) introduce() {
 		n.line("input   %s: %s clicks%s", d.o.input, grouped(d.total), unparsable(d.unparsable))
 	}
 	n.line("rate    %s a second: about %.0f s", grouped(uint64(d.rate())), float64(d.total)/d.rate())
-	n.line("state   %s/%s", d.root, d.id)
+	n.line("state   %s", below(d.root, d.id))
 	n.line("logs    %s", filepath.Join(d.tmp, "logs"))
 	n.line("watch   %s status %s --server %s", program(), d.id, d.url)
 	n.line("")

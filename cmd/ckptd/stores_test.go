@@ -9,9 +9,9 @@ func TestNormalRoot(t *testing.T) {
 		"s3://b/p/":                              "s3://b/p",
 		"s3a://b/p?region=eu-central-1":          "s3://b/p?region=eu-central-1",
 		"s3n://b":                                "s3://b",
-		"s3p://b/p/?endpoint=http://h:9/":        "s3://b/p?endpoint=http%3A%2F%2Fh%3A9",
+		"s3p://b/p/?endpoint=http://h:9/":        "s3://b/p?endpoint=http://h:9",
 		"s3://b/p/clicks?region=r&path_style=1":  "s3://b/p/clicks?path_style=true&region=r",
-		"s3://b/p/a b?endpoint=https://minio.tu": "s3://b/p/a%20b?endpoint=https%3A%2F%2Fminio.tu",
+		"s3://b/p/a b?endpoint=https://minio.tu": "s3://b/p/a%20b?endpoint=https://minio.tu",
 	} {
 		got, err := normalRoot(root)
 		if err != nil || got != want {
@@ -37,6 +37,21 @@ func TestCutLast(t *testing.T) {
 	} {
 		if parent, last := cutLast(at); parent != want[0] || last != want[1] {
 			t.Errorf("cutLast(%q) = %q, %q; want %q", at, parent, last, want)
+		}
+		if got := below(want[0], want[1]); got != at && want[0] != "s3://?region=r" {
+			t.Errorf("below(%q) = %q, want %q", want, got, at)
+		}
+	}
+}
+
+func TestShellWord(t *testing.T) {
+	for word, want := range map[string]string{
+		"file:///a/b":          "file:///a/b",
+		"s3://b/p?region=r&x":  "'s3://b/p?region=r&x'",
+		"file:///it's a place": `'file:///it'\''s a place'`,
+	} {
+		if got := shellWord(word); got != want {
+			t.Errorf("shellWord(%q) = %s, want %s", word, got, want)
 		}
 	}
 }

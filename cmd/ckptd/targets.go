@@ -163,6 +163,24 @@ func cutLast(at string) (parent, last string) {
 	return parent, last
 }
 
+// below is what lies at path below a root: the opposite of cutLast.
+func below(root, path string) string {
+	at, query, ok := strings.Cut(root, "?")
+	at += "/" + path
+	if ok {
+		at += "?" + query
+	}
+	return at
+}
+
+// shellWord quotes what a shell would not take as it is, such as a URL with a query.
+func shellWord(s string) string {
+	if !strings.ContainsAny(s, "?&*[]{}()<>|;!$`'\"\\ #~") {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // openBareRoot opens a root to look at it.
 func openBareRoot(ctx context.Context, root string) (*target, error) {
 	opened, err := openStore(ctx, root, true)

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -98,7 +99,7 @@ func newManager(b *testing.B, server *servers.S3) *transfermanager.Client {
 		b.Fatal(err)
 	}
 	return transfermanager.New(s3.NewFromConfig(loaded, func(o *s3.Options) {
-		o.BaseEndpoint, o.UsePathStyle = aws.String(server.Endpoint), true
+		o.BaseEndpoint, o.UsePathStyle, o.Logger = aws.String(server.Endpoint), true, logging.Nop{}
 	}))
 }
 

@@ -139,12 +139,15 @@ func (c Config) String() string {
 			query.Set(key, value)
 		}
 	}
-	u := url.URL{Scheme: "s3", Host: c.Bucket, Path: "/" + c.Prefix, RawQuery: query.Encode()}
+	u := url.URL{Scheme: "s3", Host: c.Bucket, Path: "/" + c.Prefix, RawQuery: readable.Replace(query.Encode())}
 	if c.Prefix == "" {
 		u.Path = ""
 	}
 	return u.String()
 }
+
+// readable takes back what a query need not escape; endpoints and files would be hard to read.
+var readable = strings.NewReplacer("%3A", ":", "%2F", "/")
 
 // checkPrefix refuses what servers with folders would make something else of.
 func checkPrefix(prefix string) error {
