@@ -38,8 +38,8 @@ func TestStoreNamed(t *testing.T) { conform(t, memoryDir(t), withoutUnnamed, 10,
 // What the disk's file system could do differently, with its syncs.
 func TestStoreOnDisk(t *testing.T) {
 	races, faulty := 1, false
-	if os.Getenv("CKPTD_TEST_FULL") != "" {
-		races, faulty = 3, true
+	if os.Getenv("CKPTD_NIGHTLY") != "" {
+		races, faulty = 10, true
 	}
 	conform(t, t.TempDir(), realSystem, races, faulty)
 }

@@ -357,7 +357,7 @@ func TestPowerCuts(t *testing.T) {
 			case os.Getenv("CKPTD_NIGHTLY") != "":
 				c.every = slices.Sorted(maps.Keys(scripts))
 			case os.Getenv("CKPTD_TEST_FULL") != "":
-				c.some *= 4
+				c.some *= 2
 			}
 			every(t, base, found, c.sys, truth, c.every...)
 			some(t, base, found, c.sys, c.some)
