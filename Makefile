@@ -24,13 +24,17 @@ test: servers ## all tests, with the race detector, more seeds, and what needs p
 	CKPTD_TEST_FULL=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -race ./...
 
 search: ## search the owner's machines with the larger bounds: up to 15 minutes, 8 GB
-	CKPTD_SEARCH=1 $(GO) test ./service/owner -run 'TestSearch' -timeout 20m -v
+	CKPTD_SEARCH=1 $(GO) test ./service/owner -run 'TestSearchDeep$$' -timeout 20m -v
 
 nightly: test search fuzz ## everything, the long runs too
 	CKPTD_NIGHTLY=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -timeout 90m ./layout/storage/...
 
-bench: ## every benchmark beside its limit
-	$(GO) test -run '^$$' -bench . -benchtime 1x -count 5 ./layout/storage/file ./service/... ./runtime/...
+bench: ## every benchmark beside its limit; see docs/benchmarks.md
+	$(GO) test -run '^$$' -bench 'Commit|Reference' -benchtime 100x ./service
+	$(GO) test -run Memory -v ./service
+	$(GO) test -run '^$$' -bench . -benchtime 7x ./service/stream
+	$(GO) test -run '^$$' -bench Durable ./layout/storage/file
+	$(GO) test -run '^$$' -bench 'Graph/^lsm' -benchtime 3s ./runtime
 
 fuzz: ## each fuzz target for half a minute
 	@for pkg in $$($(GO) list ./...); do \
