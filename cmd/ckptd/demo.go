@@ -27,6 +27,8 @@ const (
 	demoRecords  = 1_000_000
 	demoUsers    = 10_000
 	demoInterval = time.Second
+	// leastInterval is Flink's.
+	leastInterval = 10 * time.Millisecond
 	demoLength   = 20 * time.Second
 	// killLength is how long a run takes at least, for each kill and two more.
 	killLength = 2 * time.Second

@@ -71,6 +71,9 @@ func newDemo(o demoOptions, out io.Writer) (*demo, error) {
 		if err != nil {
 			return nil, usagef("demo: --interval: %w", err)
 		}
+		if interval > 0 && interval < leastInterval { // to Flink it means none
+			return nil, usagef("demo: --interval: %s is too short, the least is %s; 0 takes no checkpoint before the last", o.interval, leastInterval)
+		}
 		job.Interval = durationpb.New(interval)
 	}
 	if job.Interval == nil {

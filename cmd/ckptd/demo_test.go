@@ -183,6 +183,7 @@ func TestDemoRefuses(t *testing.T) {
 		{"--input x --records 5", exitUsage, "--input reads them"},
 		{"--clean --keep", exitUsage, "--clean"},
 		{"--interval soon", exitUsage, "--interval"},
+		{"--interval 9ms", exitUsage, "the least is 10ms"},
 		{"--config " + config, exitUsage, "execution.checkpointing.interval"},
 		{"--config " + dir + "/none", exitUsage, "no such file"},
 		{"--root nowhere://bucket/x", exitUsage, "no driver for nowhere"},
