@@ -18,6 +18,7 @@ quick: ## the fast suite: what `go test ./...` runs
 	$(GO) test ./...
 
 test: servers ## all tests, with the race detector, more seeds, and what needs privileges; what CI runs
+	@scripts/install-packages
 	@scripts/privileges
 	$(GO) vet ./...
 	$(GO) test ./service/owner
