@@ -84,7 +84,7 @@ func newTransport(base aws.HTTPClient) *http.Transport {
 	transport.MaxIdleConns = 512
 	transport.MaxIdleConnsPerHost = 512
 	transport.IdleConnTimeout = stallTime / 2
-	transport.ReadBufferSize, transport.WriteBufferSize = 64<<10, 64<<10
+	transport.ReadBufferSize, transport.WriteBufferSize = 16<<10, 16<<10 // of each connection; large reads and writes pass them by
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, address)

@@ -29,6 +29,9 @@ func TestStore(t *testing.T) {
 				if kind == servers.MinIO {
 					h.Races = 5 // it backs off for long when many want one key
 				}
+				if kind == servers.Versitygw && !withTLS {
+					h.Faulty = faulty(server)
+				}
 				stores.Run(t, h)
 			})
 		}
