@@ -196,9 +196,14 @@ func (s *step) reachable() {
 	s.index.Reachable = all
 }
 
-// ask begins to find out why a _metadata is not there; it answers whether an append may begin now.
+// ask begins to find out why a _metadata is not there, or whether the job is still ours; it answers whether an append may begin now.
 func (s *step) ask() bool {
 	if !s.free() {
+		return false
+	}
+	if s.doubt {
+		s.doubt = false
+		s.journal(s.reader.Begin(s.head.Slot))
 		return false
 	}
 	for _, h := range s.held {

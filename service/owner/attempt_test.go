@@ -167,6 +167,26 @@ func TestWhatAProcessMissedIsSaidAgain(t *testing.T) {
 	}
 }
 
+// TestWorkerOfALaterAttemptRaisesDoubt: an owner that has missed its successor, and has nothing to append, learns of it from the journal.
+func TestWorkerOfALaterAttemptRaisesDoubt(t *testing.T) {
+	d := newDesk(t)
+	d.do(Event{Kind: EventAttach, Create: twoTasks(2)})
+	d.do(register(1, 0, 0))
+	d.do(register(1, 7, 0))
+	d.want("reregister worker=1")
+	if d.m.Phase() != PhaseOwning {
+		t.Fatal("let go of a job that is its own")
+	}
+	stale := d.m
+	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+	d.do(Event{Kind: EventAttach})
+	d.do(register(1, 0, 0))
+	d.want()
+	d.m, d.cfg = stale, DefaultConfig(journal.Process{1}, nil)
+	d.do(register(1, 2, 0))
+	d.want("reregister worker=1", "fenced")
+}
+
 func TestRegistrationsRefused(t *testing.T) {
 	d := running(t, 2)
 	other := journal.NewPlan([]journal.Operator{{ID: "other", Parallelism: 2}})
