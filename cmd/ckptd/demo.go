@@ -29,7 +29,7 @@ const (
 	demoInterval = time.Second
 	// leastInterval is Flink's.
 	leastInterval = 10 * time.Millisecond
-	demoLength   = 20 * time.Second
+	demoLength    = 20 * time.Second
 	// killLength is how long a run takes at least, for each kill and two more.
 	killLength = 2 * time.Second
 	demoRetain = 3
