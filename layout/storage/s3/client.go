@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -151,29 +150,6 @@ func (w *watcher) Do(req *http.Request) (*http.Response, error) {
 	}
 	req, end := tries.begin(req)
 	resp, err := w.client.Do(req)
-	if err == nil && req.Method == http.MethodPut && resp.StatusCode == http.StatusOK {
-		err = refuseHiddenError(resp)
-	}
 	end(resp, err)
 	return resp, err
-}
-
-// refuseHiddenError turns a reply to PUT that says 200 and holds an error into what it is.
-func refuseHiddenError(resp *http.Response) error {
-	if resp.ContentLength == 0 {
-		return nil
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err != nil {
-		resp.Body.Close()
-		return fmt.Errorf("reply cut short: %w", err)
-	}
-	if bytes.Contains(body, []byte("<Error>")) {
-		resp.StatusCode, resp.Status = http.StatusInternalServerError, "500 error inside a reply of 200"
-	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
-	return nil
 }

@@ -49,6 +49,7 @@ type middleman struct {
 	*httptest.Server
 	server *servers.S3
 	client *http.Client
+	only   func(r *http.Request) bool // requests that count; nil: all
 
 	mu     sync.Mutex
 	armed  bool
@@ -83,10 +84,10 @@ func (m *middleman) wasStruck() bool {
 }
 
 // strikes tells whether this request is the one.
-func (m *middleman) strikes() bool {
+func (m *middleman) strikes(r *http.Request) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.armed {
+	if !m.armed || m.only != nil && !m.only(r) {
 		return false
 	}
 	m.seen++
@@ -98,7 +99,7 @@ func (m *middleman) strikes() bool {
 }
 
 func (m *middleman) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	hit := m.strikes()
+	hit := m.strikes(r)
 	if hit && !m.way.forwarded {
 		m.answer(w, r, nil)
 		return
@@ -221,6 +222,31 @@ func wrong(t *testing.T, server *servers.S3, clean storage.Store, prefix, retrie
 	}
 	wg.Wait()
 	return slices.Contains(struck, true)
+}
+
+// TestCompleteAnsweredBadly: the parts became an object and the reply says otherwise, or is lost. The driver asks again, and where the upload is
+// gone then it looks at the object: it is done, and it says so.
+func TestCompleteAnsweredBadly(t *testing.T) {
+	for _, kind := range kinds(t) {
+		server := servers.StartS3(t, kind, false)
+		for i, way := range ways {
+			if !way.forwarded {
+				continue
+			}
+			t.Run(kind+"/"+way.name, func(t *testing.T) {
+				m := newMiddleman(t, server, i)
+				m.only = func(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Query().Has("uploadId") }
+				opened := open(t, server.URLAt(m.URL, "complete", "max_attempts=1"))
+				defer opened.Close()
+				m.arm()
+				key, data := fmt.Sprintf("job/shared/%d", i), random(9<<20)
+				if err := create(t.Context(), opened.Store, key, data, storage.CreateOptions{}); err != nil || !m.wasStruck() {
+					t.Errorf("struck: %v; error %v", m.wasStruck(), err)
+				}
+				judge(t, opened.Store, key, data, nil, way.name)
+			})
+		}
+	}
 }
 
 // judge compares what a creation of an absent key reported with what is there.

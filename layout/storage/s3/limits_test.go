@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -57,9 +58,11 @@ func TestStreamGivenUp(t *testing.T) {
 		return w
 	}
 	for key, part := range map[string]int{"a/begun": 1, "a/half": 500_000, "a/all": len(data)} {
-		begin(t.Context(), key, part).Abort()
+		w := begin(t.Context(), key, part)
+		time.Sleep(100 * time.Millisecond) // the server has all that it was sent
+		w.Abort()
 		ctx, cancel := context.WithCancel(t.Context())
-		w := begin(ctx, key, part)
+		w = begin(ctx, key, part)
 		cancel()
 		if err := w.Commit(); !errors.Is(err, context.Canceled) || errors.Is(err, storage.ErrUnknown) {
 			t.Errorf("%s: commit after cancelling: %v", key, err)

@@ -103,7 +103,7 @@ func (t *tries) outcome(err error, conditional bool) error {
 	if conditional && status == http.StatusPreconditionFailed {
 		return fmt.Errorf("%w: %w", storage.ErrExists, plain(err))
 	}
-	certain := last.refused() || last.status == http.StatusConflict && !inProgress(err)
+	certain := last.refused() || last.status == http.StatusConflict && isFolder(err)
 	if certain && !t.unsettled() {
 		return plain(err)
 	}
@@ -125,13 +125,11 @@ func certain(err error) error {
 	return err
 }
 
-// inProgress: another writer of the key was at work; the request may be repeated.
-func inProgress(err error) bool {
-	switch codeOf(err) {
-	case "ConditionalRequestConflict", "OperationAborted", "":
-		return true
-	}
-	return false
+// isFolder: a server over a file tree refuses the key, because it or what is above it is something else there. Any other conflict means that
+// another writer was at work; what it says of us is not certain.
+func isFolder(err error) bool {
+	code := codeOf(err)
+	return code == "ExistingObjectIsDirectory" || code == "ObjectParentIsFile"
 }
 
 // statusOf is the status of the reply an error tells of, or 0.

@@ -5,12 +5,15 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"io"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/ckptd/ckptd/layout/storage"
 )
 
 // castagnoli is made once; the standard library keeps one of its own for it.
@@ -26,7 +29,7 @@ func (s *store) encode(sum uint32) *string {
 	return aws.String(base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum)))
 }
 
-// condition is the value of If-None-Match.
+// onlyNew is the value of If-None-Match.
 func onlyNew(ifAbsent bool) *string {
 	if !ifAbsent {
 		return nil
@@ -36,11 +39,12 @@ func onlyNew(ifAbsent bool) *string {
 
 // put creates an object by one request that the SDK may repeat.
 func (s *store) put(ctx context.Context, key string, data []byte, sum uint32, ifAbsent bool) error {
-	ctx, tries := watched(ctx)
 	for attempt := 1; ; attempt++ {
-		_, err := s.client.PutObject(ctx, s.putInput(key, bytes.NewReader(data), int64(len(data)), sum, ifAbsent), unsigned)
-		if err == nil || attempt == folderTries || codeOf(err) != "ExistingObjectIsDirectory" {
-			return tries.outcome(err, ifAbsent)
+		watchedCtx, tries := watched(ctx)
+		_, err := s.client.PutObject(watchedCtx, s.putInput(key, bytes.NewReader(data), int64(len(data)), sum, ifAbsent), unsigned)
+		outcome := tries.outcome(err, ifAbsent)
+		if err == nil || attempt == folderTries || codeOf(err) != "ExistingObjectIsDirectory" || errors.Is(outcome, storage.ErrUnknown) {
+			return outcome
 		}
 	}
 }
