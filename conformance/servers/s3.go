@@ -96,7 +96,7 @@ func (s *S3) Start() error {
 	data := filepath.Join(s.dir, "data")
 	certs := filepath.Join(s.dir, "certs")
 	var env, args []string
-	ready := s.Endpoint
+	ready, status := s.Endpoint, http.StatusOK
 	switch s.Kind {
 	case Versitygw:
 		env = []string{"ROOT_ACCESS_KEY=" + AccessKey, "ROOT_SECRET_KEY=" + SecretKey}
@@ -113,7 +113,8 @@ func (s *S3) Start() error {
 			args = append(args, "--certs-dir", certs)
 		}
 		args = append(args, data)
-		ready += "/minio/health/ready"
+		// Its own word (/minio/health/ready) comes too early. A request that nobody signed is refused as soon as it works.
+		ready, status = ready+"/"+Bucket+"/?list-type=2", http.StatusForbidden
 	case Gofakes3:
 		host, port := split(s.address)
 		args = []string{"-backend", "memory", "-host", fmt.Sprintf("%s:%s", host, port), "-autobucket", "-initialbucket", Bucket}
@@ -124,7 +125,7 @@ func (s *S3) Start() error {
 	if err != nil {
 		return err
 	}
-	if err := p.await(s.client, ready); err != nil {
+	if err := p.await(s.client, ready, status); err != nil {
 		p.kill()
 		return err
 	}

@@ -108,8 +108,8 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// await asks url until it answers 200.
-func (p *process) await(client *http.Client, url string) error {
+// await asks url until it answers with a status.
+func (p *process) await(client *http.Client, url string, status int) error {
 	var last error
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		select {
@@ -122,7 +122,7 @@ func (p *process) await(client *http.Client, url string) error {
 			continue
 		}
 		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK {
+		if resp.StatusCode == status {
 			return nil
 		}
 		last = errors.New(resp.Status)

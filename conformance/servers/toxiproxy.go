@@ -41,7 +41,7 @@ func StartProxy(t testing.TB, upstream string) *Proxy {
 			continue
 		}
 		p.api = "http://" + api
-		if err = process.await(p.client, p.api+"/version"); err != nil {
+		if err = process.await(p.client, p.api+"/version", http.StatusOK); err != nil {
 			process.kill()
 			continue
 		}
