@@ -246,3 +246,23 @@ func FuzzTempName(f *testing.F) {
 		}
 	})
 }
+
+func TestAbortUnfinishedRemovesEmptyFolders(t *testing.T) {
+	root := t.TempDir()
+	s := openAt(t, root, realSystem()).Store
+	if err := s.Publish(t.Context(), "job/_journal/1", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(root, "job", "chk-7"), 0o777); err != nil { // by a process killed right after
+		t.Fatal(err)
+	}
+	if n, err := s.AbortUnfinished(t.Context(), "job/", func(string) bool { return true }); n != 0 || err != nil {
+		t.Errorf("AbortUnfinished = %d, %v", n, err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "job", "chk-7")); !os.IsNotExist(err) {
+		t.Errorf("the empty folder is still there: %v", err)
+	}
+	if keys := listed(t, s, ""); len(keys) != 1 {
+		t.Errorf("List shows %v", keys)
+	}
+}

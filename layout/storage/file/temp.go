@@ -213,6 +213,11 @@ func (s *store) abortUnfinished(ctx context.Context, prefix string, dead func(ke
 
 // abortBelow handles one folder of temporaries: that of job, which is "" or ends with "/".
 func (s *store) abortBelow(ctx context.Context, job, prefix string, dead func(key string) bool) (n int, err error) {
+	if job != "" {
+		if err := s.pruneBelow(s.path(strings.TrimSuffix(job, "/"))); err != nil {
+			return 0, err
+		}
+	}
 	folder := s.path(job + storage.TempElement)
 	entries, err := os.ReadDir(folder)
 	if absent(err) {
@@ -239,4 +244,19 @@ func (s *store) abortBelow(ctx context.Context, job, prefix string, dead func(ke
 	}
 	s.dirs.prune(folder)
 	return n, nil
+}
+
+// pruneBelow removes what a killed process left of a creation that came no further than its folder: the empty folders in a job's. A
+// creation that is about to use one makes it again.
+func (s *store) pruneBelow(job string) error {
+	entries, err := os.ReadDir(job)
+	if err != nil && !absent(err) {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.IsDir() {
+			s.dirs.prune(filepath.Join(job, entry.Name()))
+		}
+	}
+	return nil
 }
