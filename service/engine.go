@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
@@ -24,24 +25,38 @@ func (e engine) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	j, err := e.s.open(req.GetJobId())
-	if err != nil {
-		return nil, err
-	}
-	return ask(ctx, j, func(reply func(*ckptdv1.AttachJobResponse, error)) {
-		caller := j.wait(func(op *owner.Op) {
-			if op.Kind != owner.TellAttached {
-				reply(nil, j.refusal(op))
-				return
-			}
-			head := j.m.Head()
-			reply(&ckptdv1.AttachJobResponse{
-				Epoch: head.Epoch, Attempt: head.Attempt, Status: catalog.Status(head.Status),
-				InlineThreshold: uint32(e.s.opts.InlineThreshold), InlineCap: uint32(e.s.opts.InlineCap),
-			}, nil)
+	for range attachTries {
+		j, err := e.s.open(req.GetJobId())
+		if err != nil {
+			return nil, err
+		}
+		res, err := ask(ctx, j, func(reply func(*ckptdv1.AttachJobResponse, error)) {
+			caller := j.wait(func(op *owner.Op) {
+				if op.Kind != owner.TellAttached {
+					reply(nil, j.refusal(op))
+					return
+				}
+				reply(j.attachedOut(), nil)
+			})
+			j.attach(caller, create)
 		})
-		j.attach(caller, create)
-	})
+		if !errors.Is(err, errLetGo) {
+			return res, err
+		}
+		<-j.done // it was just ending; the next one begins anew
+	}
+	return nil, notAttached(req.GetJobId())
+}
+
+// attachTries is how often an attach meets a job that is just ending here before its caller is sent to look elsewhere.
+const attachTries = 5
+
+func (j *job) attachedOut() *ckptdv1.AttachJobResponse {
+	head := j.m.Head()
+	return &ckptdv1.AttachJobResponse{
+		Epoch: head.Epoch, Attempt: head.Attempt, Status: catalog.Status(head.Status),
+		InlineThreshold: uint32(j.s.opts.InlineThreshold), InlineCap: uint32(j.s.opts.InlineCap),
+	}
 }
 
 // creationIn is what a job begins with if it does not exist yet; nil: the caller did not say.

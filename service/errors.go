@@ -46,7 +46,7 @@ func notOwner(job string, urls []string, epoch uint64) error {
 
 // notAttached says that this daemon knows of no owner: the caller attaches (again).
 func notAttached(job string) error {
-	err := connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s is not attached here: call AttachJob first", job))
+	err := connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("%w: %s: call AttachJob first", errLetGo, job))
 	return withDetail(err, &ckptdv1.NotOwner{})
 }
 

@@ -50,7 +50,8 @@ type job struct {
 	waiters    map[uint64]func(*owner.Op)
 	requests   map[uint64]func(coordinator.Answer)
 	nextCaller uint64
-	attaching  []uint64 // callers
+	attaching  []attacher
+	triggers   []*triggerCall // the last ones asked for by people
 
 	progress progress
 	events   eventLog
@@ -76,8 +77,8 @@ func newJob(s *Server, id string) *job {
 	return j
 }
 
-// errLetGo: the job is not owned here any more; the caller looks for its owner again.
-var errLetGo = errors.New("the job was let go")
+// errLetGo: the job is not owned here, or not any more; the caller looks for its owner again.
+var errLetGo = errors.New("the job is not attached here")
 
 // run is the job's goroutine.
 func (j *job) run() {
@@ -226,21 +227,34 @@ func (j *job) answerAll(op *owner.Op) {
 	}
 }
 
+// attacher is a caller that waits for the attach, and what it would begin the job with; nil: it did not say.
+type attacher struct {
+	caller uint64
+	create *owner.Creation
+}
+
 // attach asks the machine to own the job; several callers wait for one answer.
 func (j *job) attach(caller uint64, create *owner.Creation) {
-	j.attaching = append(j.attaching, caller)
+	j.attaching = append(j.attaching, attacher{caller, create})
 	j.feed(owner.Event{Kind: owner.EventAttach, Caller: caller, Create: create})
 }
 
-// answerAttach gives all who wait for the attach its answer.
-func (j *job) answerAttach(op *owner.Op) {
-	callers := j.attaching
+// answerAttach gives all who wait for the attach its answer. But where there is no job yet, those who would begin it are not refused
+// because another caller, who would not, came first: again tells that it is tried once more, for them.
+func (j *job) answerAttach(op *owner.Op) (again bool) {
+	waiting := j.attaching
 	j.attaching = nil
-	for _, c := range callers {
+	for _, a := range waiting {
+		if op.Reason == owner.ReasonNoJob && a.create != nil && a.caller != op.Caller {
+			j.attach(a.caller, a.create)
+			again = true
+			continue
+		}
 		o := *op
-		o.Caller = c
+		o.Caller = a.caller
 		j.answer(&o)
 	}
+	return again
 }
 
 // release gives the job up, gracefully.

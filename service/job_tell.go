@@ -39,8 +39,8 @@ func (j *job) tellOwnership(op *owner.Op) {
 		j.attached(op)
 		j.answerAttach(op)
 	case owner.TellRedirect, owner.TellAttachRefused:
-		j.answerAttach(op)
-		if j.m.Phase() != owner.PhaseOwning { // a job that has ended is owned until it is swept; only its callers are refused
+		again := j.answerAttach(op)
+		if !again && j.m.Phase() != owner.PhaseOwning { // a job that has ended is owned until it is swept; only its callers are refused
 			j.over = errLetGo
 		}
 	case owner.TellFenced, owner.TellReleased:

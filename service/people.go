@@ -15,7 +15,6 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
-	"github.com/ckptd/ckptd/service/coordinator"
 	"github.com/ckptd/ckptd/service/owner"
 )
 
@@ -88,33 +87,6 @@ func (p people) elsewhere(ctx context.Context, id string, err error) error {
 		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s is %s; no daemon owns it", id, statusWord(head.Status)))
 	}
 	return notOwner(id, head.URLs, head.Epoch)
-}
-
-// TriggerCheckpoint takes a checkpoint now.
-func (p people) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
-	j, err := p.s.job(req.GetJobId())
-	if err != nil {
-		return nil, p.elsewhere(ctx, req.GetJobId(), err)
-	}
-	return ask(ctx, j, func(reply func(*ckptdv1.TriggerCheckpointResponse, error)) {
-		if j.coord == nil {
-			reply(nil, notAttached(j.id))
-			return
-		}
-		j.nextCaller++
-		j.requests[j.nextCaller] = func(a coordinator.Answer) {
-			if a.Reason != "" {
-				reply(nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: no checkpoint: %s: %s", j.id, a.Reason, a.Cause)))
-				return
-			}
-			res := &ckptdv1.TriggerCheckpointResponse{Checkpoint: &ckptdv1.CheckpointSummary{CheckpointId: a.Checkpoint}}
-			if c, ok := j.m.Head().Checkpoint(a.Checkpoint); ok {
-				res.Checkpoint = catalog.Checkpoint(j.id, &c)
-			}
-			reply(res, nil)
-		}
-		j.coordinate(coordinator.Request{Caller: j.nextCaller})
-	})
 }
 
 // CancelJob ends a job.
@@ -285,7 +257,7 @@ func (s *Server) begin(id string, ev owner.Event) {
 				s.log.Info("did not take a job back", "job", id, "why", j.refusal(op), "after", time.Since(began))
 			}
 		})
-		j.attaching = append(j.attaching, ev.Caller)
+		j.attaching = append(j.attaching, attacher{caller: ev.Caller})
 		j.feed(ev)
 	})
 }

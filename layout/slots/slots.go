@@ -93,22 +93,33 @@ func List(ctx context.Context, store storage.Store, job string) ([]uint64, error
 	return slots, nil
 }
 
-// list lists the journal; if it has no slots it looks for anything else in the job's folder.
+// list lists the journal; if it has no slots it looks for anything else in the job's folder. What it finds there may belong to a job
+// that somebody began meanwhile, so the journal is listed once more before it is called foreign.
 func list(ctx context.Context, store storage.Store, job string) (journal.Result, error) {
 	slots, err := List(ctx, store, job)
 	if err != nil || len(slots) > 0 {
 		return journal.Result{Slots: slots}, err
 	}
+	foreign, err := holdsObjects(ctx, store, job)
+	if err != nil || !foreign {
+		return journal.Result{}, err
+	}
+	slots, err = List(ctx, store, job)
+	return journal.Result{Slots: slots, Foreign: len(slots) == 0}, err
+}
+
+// holdsObjects tells whether there is anything but temporaries in a job's folder.
+func holdsObjects(ctx context.Context, store storage.Store, job string) (bool, error) {
 	prefix := layout.JobPrefix(job)
 	for info, err := range store.List(ctx, prefix) {
 		if err != nil {
-			return journal.Result{}, err
+			return false, err
 		}
 		if layout.ParseJobKey(strings.TrimPrefix(info.Key, prefix)).Place != layout.PlaceTemp {
-			return journal.Result{Foreign: true}, nil
+			return true, nil
 		}
 	}
-	return journal.Result{}, nil
+	return false, nil
 }
 
 // get reads an entry, and makes sure that what it read cannot vanish: nobody may act on an entry that a power cut could
