@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"connectrpc.com/connect"
 
@@ -14,13 +15,13 @@ import (
 // triggersKept is how many requests for a checkpoint an owner remembers.
 const triggersKept = 32
 
-// triggerCall is a request for a checkpoint. A call that is repeated under the same request id joins it, or gets the same answer.
+// triggerCall is a request for a checkpoint. A call that is repeated under the same request id joins it, or gets the same checkpoint; one
+// that failed is forgotten, so that it can be repeated.
 type triggerCall struct {
 	request string
 	waiting []func(*ckptdv1.TriggerCheckpointResponse, error)
-	done    bool
-	res     *ckptdv1.TriggerCheckpointResponse
-	err     error
+	// res is the answer, once there is one.
+	res *ckptdv1.TriggerCheckpointResponse
 }
 
 // TriggerCheckpoint takes a checkpoint now.
@@ -43,8 +44,8 @@ func (j *job) trigger(request string, reply func(*ckptdv1.TriggerCheckpointRespo
 	for _, c := range j.triggers {
 		switch {
 		case request == "" || c.request != request:
-		case c.done:
-			reply(c.res, c.err)
+		case c.res != nil:
+			reply(c.res, nil)
 			return
 		default:
 			c.waiting = append(c.waiting, reply)
@@ -62,9 +63,10 @@ func (j *job) trigger(request string, reply func(*ckptdv1.TriggerCheckpointRespo
 
 // triggered answers all who wait for a request.
 func (j *job) triggered(c *triggerCall, a coordinator.Answer) {
-	c.done = true
+	var err error
 	if a.Reason != "" {
-		c.err = connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: no checkpoint: %s: %s", j.id, a.Reason, a.Cause))
+		err = connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: no checkpoint: %s: %s", j.id, a.Reason, a.Cause))
+		j.triggers = slices.DeleteFunc(j.triggers, func(x *triggerCall) bool { return x == c })
 	} else {
 		c.res = &ckptdv1.TriggerCheckpointResponse{Checkpoint: &ckptdv1.CheckpointSummary{CheckpointId: a.Checkpoint}}
 		if k, ok := j.m.Head().Checkpoint(a.Checkpoint); ok {
@@ -72,7 +74,7 @@ func (j *job) triggered(c *triggerCall, a coordinator.Answer) {
 		}
 	}
 	for _, reply := range c.waiting {
-		reply(c.res, c.err)
+		reply(c.res, err)
 	}
 	c.waiting = nil
 }
