@@ -14,6 +14,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/doctor"
+	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -133,6 +134,14 @@ func missingFolders(root string) (remove func(), err error) {
 			}
 		}
 	}, nil
+}
+
+// whatToDo adds it to the error of a store that is refused.
+func whatToDo(root string, err error) error {
+	if !errors.Is(err, storage.ErrUnfit) {
+		return err
+	}
+	return fmt.Errorf("%w. %s To see all that is wrong: ckptd doctor '%s'", err, doctor.Advice, root)
 }
 
 // printReport prints it, and turns its verdict into the exit code.

@@ -73,12 +73,12 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
 	opened, err := openStore(ctx, o.root, false)
 	if err != nil {
-		return err
+		return whatToDo(o.root, err)
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
 	root, err := layout.OpenRoot(ctx, opened.Store)
 	if err != nil {
-		return fmt.Errorf("serve %s: %w", o.root, err)
+		return fmt.Errorf("serve %s: %w", o.root, whatToDo(o.root, err))
 	}
 	log.Info("root is fit", "location", opened.Facts.Location, "store", opened.Facts.Kind, "root", root.String(), "notes", opened.Facts.Notes)
 	listener, url, err := listen(ctx, o.listen)

@@ -41,7 +41,7 @@ func Unopened(url, kind string, readable bool, err error, o *Options) *ckptdv1.D
 	e := &exam{report: newReport(url, kind), o: o, optional: map[string]bool{}}
 	switch {
 	case errors.Is(err, storage.ErrUnfit):
-		e.trouble("open", err, fitAdvice)
+		e.trouble("open", err, Advice)
 	case readable:
 		e.trouble("publish", err, e.permission("publish"))
 	default:

@@ -66,13 +66,13 @@ func (e *exam) ifAbsent(ctx context.Context) {
 		author, whole := authorOf(got, key, raceSize)
 		switch {
 		case winners > 1:
-			e.unfit(check, fmt.Sprintf("%d of %d concurrent creators of one key were told that they won", winners, creators), fitAdvice)
+			e.unfit(check, fmt.Sprintf("%d of %d concurrent creators of one key were told that they won", winners, creators), Advice)
 			return
 		case winners == 1 && err == nil && (!whole || author != winner):
-			e.unfit(check, "a creator was told that it won, but the object is another's", fitAdvice)
+			e.unfit(check, "a creator was told that it won, but the object is another's", Advice)
 			return
 		case winners == 0 && trouble != nil:
-			e.trouble(check, trouble, fitAdvice)
+			e.trouble(check, trouble, Advice)
 			return
 		case winners == 1 && losers == creators-1:
 			decided++
@@ -93,7 +93,7 @@ func (e *exam) largeIfAbsent(ctx context.Context) (good bool) {
 	case errors.Is(err, storage.ErrExists):
 		return true
 	case err == nil:
-		e.add(check, ckptdv1.Result_RESULT_UNFIT, "a large object replaced one that was there, against the condition", fitAdvice)
+		e.add(check, ckptdv1.Result_RESULT_UNFIT, "a large object replaced one that was there, against the condition", Advice)
 	case noAnswer(err):
 		e.trouble(check, err, "")
 	default:
@@ -141,7 +141,7 @@ func (e *exam) contentsOfObjects(ctx context.Context) {
 		}
 	}
 	if got, err := e.read(key, int64(size-10), 20); err == nil {
-		e.unfit("ranges", fmt.Sprintf("a range beyond the end of an object gives %d bytes and no error", len(got)), fitAdvice)
+		e.unfit("ranges", fmt.Sprintf("a range beyond the end of an object gives %d bytes and no error", len(got)), Advice)
 		return
 	}
 	e.ok("ranges", fmt.Sprintf("%d of an object of %d bytes", len(ranges)+1, size))

@@ -51,7 +51,7 @@ func (e *exam) permissions(ctx context.Context) bool {
 			e.ok(step.name, "")
 		case errors.Is(err, errSeen):
 			good = false
-			e.add(step.name, ckptdv1.Result_RESULT_UNFIT, err.Error(), fitAdvice)
+			e.add(step.name, ckptdv1.Result_RESULT_UNFIT, err.Error(), Advice)
 		default:
 			good = false
 			e.trouble(step.name, err, e.permission(step.name))

@@ -26,8 +26,8 @@ const (
 	lead = 2 * time.Millisecond
 )
 
-// fitAdvice is for a store that does not keep the contract.
-const fitAdvice = "Do not keep checkpoints here: use a local folder (ext4, xfs, btrfs), or an S3 server that obeys If-None-Match " +
+// Advice is for a store that does not keep the contract.
+const Advice = "Do not keep checkpoints here: use a local folder (ext4, xfs, btrfs), or an S3 server that obeys If-None-Match " +
 	"(Amazon S3, MinIO, versitygw 1.8 or newer)."
 
 // unshared lends a store to a racer, without its Close.
@@ -181,7 +181,7 @@ func (e *exam) races(ctx context.Context, racers []Racer) {
 		t.decided, t.races, len(racers), time.Since(start).Round(time.Millisecond))
 	switch {
 	case t.unfit != "":
-		e.unfit("publish races", t.unfit, fitAdvice)
+		e.unfit("publish races", t.unfit, Advice)
 	case t.decided < t.races/2:
 		e.add("publish races", ckptdv1.Result_RESULT_NOT_EXAMINED, seen+": "+t.trouble, "See that the store answers, then run doctor again.")
 	case t.decided < t.races:

@@ -158,7 +158,7 @@ func (e *exam) onlyRead(ctx context.Context) {
 	if info, err := e.store.Stat(e.ops, sample.Key); err != nil {
 		e.trouble("stat", err, e.permission("stat"))
 	} else if info.Size != sample.Size {
-		e.add("stat", ckptdv1.Result_RESULT_UNFIT, fmt.Sprintf("a list says %d bytes, stat says %d", sample.Size, info.Size), fitAdvice)
+		e.add("stat", ckptdv1.Result_RESULT_UNFIT, fmt.Sprintf("a list says %d bytes, stat says %d", sample.Size, info.Size), Advice)
 	} else {
 		e.ok("stat", "")
 	}
@@ -167,7 +167,7 @@ func (e *exam) onlyRead(ctx context.Context) {
 		var part []byte
 		half := sample.Size / 2
 		if part, err = e.read(sample.Key, half, sample.Size-half); err == nil && string(part) != string(whole[half:]) {
-			e.add("range", ckptdv1.Result_RESULT_UNFIT, "a range of an object is not what the whole holds there", fitAdvice)
+			e.add("range", ckptdv1.Result_RESULT_UNFIT, "a range of an object is not what the whole holds there", Advice)
 			return
 		}
 	}

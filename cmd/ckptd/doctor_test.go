@@ -1,0 +1,346 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/layout"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// runDoctor runs the verb and reads its report.
+func runDoctor(t *testing.T, args ...string) (report *ckptdv1.DoctorReport, code int, said string) {
+	t.Helper()
+	var out, stderr bytes.Buffer
+	code = run(t.Context(), append([]string{"doctor", "--quick", "--json"}, args...), &out, &stderr)
+	report = &ckptdv1.DoctorReport{}
+	if out.Len() > 0 {
+		if err := protojson.Unmarshal(out.Bytes(), report); err != nil {
+			t.Errorf("%v: %s", err, &out)
+		}
+	}
+	return report, code, stderr.String()
+}
+
+func findingOf(r *ckptdv1.DoctorReport, check string) *ckptdv1.Finding {
+	for _, f := range r.GetFindings() {
+		if f.GetCheck() == check {
+			return f
+		}
+	}
+	return nil
+}
+
+// tree is everything below a folder.
+func tree(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			all = append(all, path+" "+info.Mode().String())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// A folder is examined by several processes, found fit, and left as it was: also one that is not there yet.
+func TestDoctorOnFolders(t *testing.T) {
+	base := t.TempDir()
+	used := filepath.Join(base, "used")
+	for name, dir := range map[string]string{"empty": t.TempDir(), "absent": filepath.Join(base, "a", "b"), "a root": used} {
+		if name == "a root" {
+			opened, err := openStore(t.Context(), used, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := layout.OpenRoot(t.Context(), opened.Store); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := tree(t, base)
+		r, code, said := runDoctor(t, dir)
+		if code != exitDone || r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT || !strings.Contains(said, "racing to publish") {
+			t.Errorf("%s: exit code %d, %v\n%s", name, code, r, said)
+		}
+		if f := findingOf(r, "publish races"); !strings.HasPrefix(f.GetSeen(), "64 of 64 races between 2 creators") {
+			t.Errorf("%s: %v", name, f)
+		}
+		if after := tree(t, base); !slices.Equal(before, after) {
+			t.Errorf("%s: before %v\nafter %v", name, before, after)
+		}
+	}
+}
+
+// What is not ckptd's is only read, and no verdict is given; --write examines it, and leaves it as it was.
+func TestDoctorOnForeignFolder(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "photo.jpg"), []byte("photo"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, dir)
+	r, code, _ := runDoctor(t, dir)
+	if code != exitFailed || !r.GetReadOnly() || !strings.Contains(findingOf(r, "contents").GetSeen(), "photo.jpg") {
+		t.Errorf("exit code %d, %v", code, r)
+	}
+	r, code, _ = runDoctor(t, dir, "--write")
+	if code != exitDone || r.GetReadOnly() {
+		t.Errorf("--write: exit code %d, %v", code, r)
+	}
+	if after := tree(t, dir); !slices.Equal(before, after) {
+		t.Errorf("before %v\nafter %v", before, after)
+	}
+}
+
+// What is wrong with a URL is said with a right one, and is a usage error; what cannot be reached could not be examined.
+func TestDoctorRefusals(t *testing.T) {
+	servers.Credentials(t)
+	notFolder := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(notFolder, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		root, says string
+		code       int
+	}{
+		{"file:/var/lib/ckptd", "file:///var/lib/ckptd", exitUsage},
+		{"file://var/lib", "file:///var/lib", exitUsage},
+		{"s3://", "s3://my-bucket/ckptd", exitUsage},
+		{"s3://bucket/x?no_such=1", "s3://my-bucket/ckptd", exitUsage},
+		{"ftp://host/x", "file:///var/lib/ckptd", exitUsage},
+		{notFolder, "could not be examined: open", exitFailed},
+		{"s3://bucket/x?max_attempts=1&endpoint=http://127.0.0.1:1", "could not be examined: open", exitFailed},
+	} {
+		if _, code, said := runDoctor(t, c.root); code != c.code || !strings.Contains(said, c.says) {
+			t.Errorf("%s: exit code %d, want %d with %q\n%s", c.root, code, c.code, c.says, said)
+		}
+	}
+}
+
+// A folder that can only be read is unfit.
+func TestDoctorOnReadOnlyFolder(t *testing.T) {
+	if os.Getenv("CKPTD_PRIVILEGED") == "" {
+		t.Skip("mounts a tmpfs: set CKPTD_PRIVILEGED=1")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_RDONLY, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, 0) })
+	r, code, _ := runDoctor(t, dir)
+	if code != exitDamage || findingOf(r, "publish").GetResult() != ckptdv1.Result_RESULT_UNFIT || !strings.Contains(findingOf(r, "publish").GetSeen(), "reading only") {
+		t.Errorf("exit code %d, %v", code, r)
+	}
+}
+
+// Interrupted (SIGINT) at any time, doctor and its processes end and leave nothing. Killed, it leaves what the next start removes.
+func TestDoctorInterrupted(t *testing.T) {
+	for _, after := range []time.Duration{50 * time.Millisecond, 400 * time.Millisecond, 1200 * time.Millisecond} {
+		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
+			dir := filepath.Join(t.TempDir(), "root")
+			if err := os.Mkdir(dir, 0o777); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(os.Args[0], "doctor", dir)
+			var out bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) && len(tree(t, dir)) < 2; {
+				time.Sleep(5 * time.Millisecond) // until it has written something
+			}
+			time.Sleep(after)
+			_ = cmd.Process.Signal(signal)
+			_ = cmd.Wait()
+			if signal == syscall.SIGKILL {
+				time.Sleep(300 * time.Millisecond) // its racers finish what was under way
+				opened, err := openStore(t.Context(), dir, false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := layout.OpenRoot(t.Context(), opened.Store); err != nil {
+					t.Error(err)
+				}
+				if left := tree(t, dir); len(left) != 2 { // itself and the marker
+					t.Errorf("killed after %v: left %v", after, left)
+				}
+				continue
+			}
+			if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
+				t.Errorf("after %v: exit code %d\n%s", after, code, &out)
+			}
+			if left := tree(t, dir); len(left) != 1 {
+				t.Errorf("interrupted after %v: left %v\n%s", after, left, &out)
+			}
+		}
+	}
+}
+
+// The report as people and programs see it.
+func TestDoctorReport(t *testing.T) {
+	report := &ckptdv1.DoctorReport{
+		Url: "s3://bucket/ckptd", Kind: "s3", Verdict: ckptdv1.Verdict_VERDICT_UNFIT, Summary: "unfit: publish races", Notes: []string{"bucket \x1b[31m"},
+		ExaminedAt: timestamppb.New(time.Unix(1_800_000_000, 0)), Took: durationpb.New(1500 * time.Millisecond),
+		Findings: []*ckptdv1.Finding{
+			{Check: "publish", Result: ckptdv1.Result_RESULT_OK},
+			{Check: "publish races", Result: ckptdv1.Result_RESULT_UNFIT, Seen: "2 of 4 won", Advice: "Use another."},
+			{Check: "versioning", Result: ckptdv1.Result_RESULT_NOT_EXAMINED, Seen: "not known"},
+		},
+		Measurements: []*ckptdv1.Measurement{
+			{Operation: "create", ObjectBytes: 16 << 20, Count: 8, AtOnce: 4, P50: durationpb.New(2 * time.Second), P99: durationpb.New(3 * time.Second), BytesPerSecond: 1 << 25},
+			{Operation: "stat", Count: 10, AtOnce: 1, P50: durationpb.New(3 * time.Microsecond), P99: durationpb.New(1_234_567)},
+		},
+	}
+	for name, asJSON := range map[string]bool{"report.txt": false, "report.json": true} {
+		cmd := newDoctorCmd()
+		var out bytes.Buffer
+		cmd.SetOut(&out)
+		if asJSON {
+			_ = cmd.Flags().Set("json", "true")
+		}
+		if code := exitCode(t.Context(), printReport(cmd, report)); code != exitDamage {
+			t.Errorf("exit code %d", code)
+		}
+		path := filepath.Join("testdata", "doctor", name)
+		if os.Getenv("CKPTD_REWRITE") != "" {
+			_ = os.MkdirAll(filepath.Dir(path), 0o777)
+			if err := os.WriteFile(path, out.Bytes(), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out.String() != string(want) {
+			t.Errorf("%s (CKPTD_REWRITE=1 writes it):\n%s", name, &out)
+		}
+		if asJSON && !json.Valid(want) {
+			t.Error("not JSON")
+		}
+	}
+}
+
+// unfitS3 are proxies before gofakes3, which checks no signatures, that make a store of it which must be refused.
+func unfitS3(t *testing.T) map[string]string {
+	t.Helper()
+	server := servers.StartS3(t, servers.Gofakes3, false)
+	target, err := url.Parse(server.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward := httputil.NewSingleHostReverseProxy(target)
+	strips := func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("If-None-Match")
+		forward.ServeHTTP(w, r)
+	}
+	var mu sync.Mutex
+	writing := map[string]int{}
+	bothWin := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("If-None-Match") == "" {
+			forward.ServeHTTP(w, r)
+			return
+		}
+		count := func(n int) int {
+			mu.Lock()
+			defer mu.Unlock()
+			writing[r.URL.Path] += n
+			return writing[r.URL.Path]
+		}
+		concurrent := count(1) > 1
+		defer count(-1)
+		time.Sleep(10 * time.Millisecond)
+		reply := httptest.NewRecorder()
+		forward.ServeHTTP(reply, r)
+		if reply.Code == http.StatusPreconditionFailed && concurrent {
+			return // 200, and the other's object stays
+		}
+		for name, values := range reply.Header() {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(reply.Code)
+		_, _ = w.Write(reply.Body.Bytes())
+	}
+	urls := map[string]string{}
+	for name, handler := range map[string]http.HandlerFunc{"strips If-None-Match": strips, "both of two concurrent writers win": bothWin} {
+		proxy := httptest.NewServer(handler)
+		t.Cleanup(proxy.Close)
+		urls[name] = server.URLAt(proxy.URL, strings.ReplaceAll(name, " ", "-"), "")
+	}
+	return urls
+}
+
+// doctor, serve and demo refuse the same stores, with the reason and what to do, and exit code 4.
+func TestUnfitStoresAreRefused(t *testing.T) {
+	for name, root := range unfitS3(t) {
+		r, code, said := runDoctor(t, root)
+		if f := findingOf(r, "publish races"); code != exitDamage || f.GetResult() != ckptdv1.Result_RESULT_UNFIT || !strings.Contains(f.GetAdvice(), "If-None-Match") {
+			t.Errorf("doctor, a server that %s: exit code %d, %v\n%s", name, code, r, said)
+		}
+		for _, args := range [][]string{
+			{"serve", "--root", root, "--listen", "unix:" + filepath.Join(t.TempDir(), "s")},
+			{"demo", "--root", root, "--records", "100", "--kills", "0"},
+		} {
+			out, err := exec.Command(os.Args[0], args...).CombinedOutput()
+			code := -1
+			if exit, ok := err.(*exec.ExitError); ok {
+				code = exit.ExitCode()
+			}
+			if code != exitDamage {
+				t.Errorf("%s, a server that %s: exit code %d\n%s", args[0], name, code, out)
+			}
+			for _, want := range []string{"not fit", "told that they won", "Do not keep checkpoints here", "ckptd doctor '"} {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("%s, a server that %s: want %q\n%s", args[0], name, want, out)
+				}
+			}
+		}
+	}
+}
+
+// Real servers are fit, as they are; gofakes3 is, too, as ckptd uses it.
+func TestDoctorOnS3(t *testing.T) {
+	for _, kind := range []string{servers.Versitygw, servers.Gofakes3} {
+		t.Run(kind, func(t *testing.T) {
+			root := servers.StartS3(t, kind, false).URL("some/prefix", "")
+			r, code, said := runDoctor(t, root)
+			if code != exitDone {
+				t.Errorf("exit code %d\n%s\n%s", code, protojson.Format(r), said)
+			}
+			opened, err := openStore(t.Context(), root, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer opened.Close()
+			for info, err := range opened.Store.List(t.Context(), "") {
+				t.Errorf("left: %v, %v", info.Key, err)
+			}
+		})
+	}
+}
