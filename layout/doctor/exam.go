@@ -97,7 +97,8 @@ func (e *exam) trouble(check string, err error, advice string) {
 
 // noAnswer tells errors that say nothing about the store from its own words.
 func noAnswer(err error) bool {
-	var network net.Error
+	// Not net.Error: the system's own errors (a read-only file system) are of that interface, too.
+	var network *net.OpError
 	return errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrThrottled) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network)
 }

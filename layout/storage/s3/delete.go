@@ -119,6 +119,9 @@ func (s *store) abortUnfinished(ctx context.Context, prefix string, dead func(ke
 	input := &s3.ListMultipartUploadsInput{Bucket: &s.config.Bucket}
 	for {
 		page, err := s.client.ListMultipartUploads(ctx, input)
+		if codeOf(err) == "NoSuchUpload" {
+			break // as gofakes3 says of a bucket that never had one
+		}
 		if err != nil {
 			return 0, plain(err)
 		}
