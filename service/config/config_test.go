@@ -102,6 +102,10 @@ restart-strategy.fixed-delay.attempts: 10
 restart-strategy.fixed-delay.delay: 2s
 `, all()},
 		"the earliest spelling":     {"state.backend.fs.checkpointdir: /c", &config.File{Dir: "/c", Job: &ckptdv1.JobConfig{}}},
+		"the root as the storage":   {"execution.checkpointing.storage: s3a://b/c", &config.File{Dir: "s3a://b/c", Job: &ckptdv1.JobConfig{}}},
+		"a path as the storage":     {"state.checkpoint-storage: /c", &config.File{Dir: "/c", Job: &ckptdv1.JobConfig{}}},
+		"the same root twice":       {"execution.checkpointing: {storage: 's3://b/c', dir: 's3://b/c'}", &config.File{Dir: "s3://b/c", Job: &ckptdv1.JobConfig{}}},
+		"the storage and a root":    {"execution.checkpointing: {storage: FileSystem, dir: /c}", &config.File{Dir: "/c", Job: &ckptdv1.JobConfig{}}},
 		"empty":                     {"", &config.File{Job: &ckptdv1.JobConfig{}}},
 		"comments":                  {"# nothing\n", &config.File{Job: &ckptdv1.JobConfig{}}},
 		"null":                      {"null", &config.File{Job: &ckptdv1.JobConfig{}}},
@@ -140,6 +144,9 @@ func TestParseRefuses(t *testing.T) {
 		"an unknown mode":      {"execution.checkpointing.mode: twice", `execution.checkpointing.mode: "twice" is unknown; allowed is AT_LEAST_ONCE or EXACTLY_ONCE`},
 		"no mode":              {"execution.checkpointing.mode: unspecified", "is unknown"},
 		"an unknown retention": {"execution.checkpointing.externalized-checkpoint-retention: forever", "allowed is DELETE_ON_CANCELLATION or NO_EXTERNALIZED_CHECKPOINTS or RETAIN_ON_CANCELLATION"},
+		"another storage":      {"execution.checkpointing.storage: jobmanager", "ckptd keeps no checkpoints in a process's memory; allowed is filesystem, with execution.checkpointing.dir: s3://"},
+		"an unknown storage":   {"execution.checkpointing.storage: hdfs", `"hdfs" is unknown; allowed is filesystem, or a root like s3://`},
+		"two roots":            {"execution.checkpointing.storage: s3://b/c\nstate.checkpoints.dir: /c", "line 1: execution.checkpointing.storage: s3://b/c names another root than state.checkpoints.dir in line 2; say execution.checkpointing.storage: filesystem"},
 		"another strategy":     {"restart-strategy.type: exponential-delay", `"exponential-delay" is unknown; allowed is fixed-delay or none`},
 		"a key twice":          {"execution.checkpointing.dir: a\nexecution:\n  checkpointing: {dir: b}", "line 3: execution.checkpointing.dir is given already, by execution.checkpointing.dir in line 1"},
 		"both spellings":       {"execution.checkpointing.dir: a\nstate.checkpoints.dir: b", "line 2: state.checkpoints.dir is given already, by execution.checkpointing.dir in line 1"},
@@ -321,6 +328,7 @@ func ExampleShow() {
 		fmt.Println(err)
 	}
 	// Output:
+	// execution.checkpointing.storage: filesystem
 	// execution.checkpointing.dir: /var/lib/ckptd
 	// execution.checkpointing.interval: 1 min
 	// execution.checkpointing.mode: EXACTLY_ONCE

@@ -52,11 +52,26 @@ func Parse(data []byte) (*File, error) {
 			bad = append(bad, fmt.Errorf("config: line %d: %s: %w", p.line, p.key, err))
 		}
 	}
+	bad = append(bad, f.settleDir(given))
 	if err := errors.Join(bad...); err != nil {
 		return nil, err
 	}
 	f.settleStrategy(given)
 	return f, nil
+}
+
+// settleDir takes the root from the storage where it is given there.
+func (f *File) settleDir(given map[string]pair) error {
+	storage, ok := given[keyStorage]
+	if !ok || !isRoot(storage.value) {
+		return nil
+	}
+	if dir, ok := given[keyDir]; ok && dir.value != storage.value {
+		return fmt.Errorf("config: line %d: %s: %s names another root than %s in line %d; say %s: %s", storage.line, storage.key, storage.value,
+			dir.key, dir.line, storage.key, fileSystem)
+	}
+	f.Dir = storage.value
+	return nil
 }
 
 // settleStrategy fills in Flink's number of attempts where the file names the strategy only, and the strategy where it gives the

@@ -22,6 +22,7 @@ const (
 	keyTolerable   = "execution.checkpointing.tolerable-failed-checkpoints"
 	keyRetention   = "execution.checkpointing.externalized-checkpoint-retention"
 	keyNumRetained = "execution.checkpointing.num-retained"
+	keyStorage     = "execution.checkpointing.storage"
 	keyDir         = "execution.checkpointing.dir"
 	keyRestart     = "restart-strategy.type"
 	keyAttempts    = "restart-strategy.fixed-delay.attempts"
@@ -45,6 +46,9 @@ func options() []option {
 
 func checkpointing() []option {
 	return []option{
+		{key: keyStorage, old: []string{"state.checkpoint-storage"},
+			set: checkStorage,
+			get: func(string, Job) any { return fileSystem }},
 		{key: keyDir, old: []string{"state.checkpoints.dir", "state.backend.fs.checkpointdir"},
 			set: func(f *File, v string) error { f.Dir = v; return nil },
 			get: func(dir string, _ Job) any { return unless(dir == "", dir) }},
@@ -124,11 +128,29 @@ func elsewhere() []string {
 	const c = "execution.checkpointing."
 	return []string{
 		c + "interval-during-backlog", c + "max-concurrent-checkpoints", c + "aligned-checkpoint-timeout", c + "alignment-timeout",
-		c + "unaligned", c + "checkpoints-after-tasks-finish", c + "incremental", c + "savepoint-dir", c + "storage",
+		c + "unaligned", c + "checkpoints-after-tasks-finish", c + "incremental", c + "savepoint-dir",
 		c + "create-subdir", c + "data-inline-threshold", c + "write-buffer-size", c + "cleaner", c + "local-backup",
 		c + "snapshot-compression", c + "file-merging", "execution.state-recovery", "state.backend", "state.changelog",
-		"state.checkpoints.create-subdir", "state.checkpoint", "state.checkpoint-storage", "state.savepoints", "state.storage", "restart-strategy.failure-rate",
+		"state.checkpoints.create-subdir", "state.checkpoint", "state.savepoints", "state.storage", "restart-strategy.failure-rate",
 		"restart-strategy.exponential-delay",
+	}
+}
+
+// fileSystem is the one of Flink's storages that ckptd has: checkpoints lie below a root.
+const fileSystem = "filesystem"
+
+// isRoot: people give the root itself as the storage, and mean a file system and that root.
+func isRoot(storage string) bool { return strings.ContainsAny(storage, ":/") }
+
+// checkStorage takes Flink's filesystem, or a root; settleDir puts the latter where it belongs.
+func checkStorage(_ *File, v string) error {
+	switch {
+	case isRoot(v), strings.EqualFold(v, fileSystem):
+		return nil
+	case strings.EqualFold(v, "jobmanager"):
+		return fmt.Errorf("ckptd keeps no checkpoints in a process's memory; allowed is %s, with %s: s3://my-bucket/ckptd or file:///var/lib/ckptd", fileSystem, keyDir)
+	default:
+		return fmt.Errorf("%q is unknown; allowed is %s, or a root like s3://my-bucket/ckptd or file:///var/lib/ckptd", v, fileSystem)
 	}
 }
 
