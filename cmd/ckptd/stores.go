@@ -40,7 +40,7 @@ func openDriver(ctx context.Context, root string, readOnly bool) (storage.Opened
 		c.ReadOnly = readOnly
 		return s3.Open(ctx, c)
 	default:
-		return storage.Opened{}, usagef("root %q: no driver for %s:// in this ckptd; right ones are file:///var/lib/ckptd and s3://my-bucket/ckptd", root, scheme)
+		return storage.Opened{}, noDriver(scheme)
 	}
 }
 
@@ -59,7 +59,7 @@ func normalRoot(root string) (string, error) {
 		}
 		return c.String(), nil
 	default:
-		return strings.TrimRight(root, "/"), nil
+		return "", noDriver(scheme)
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -68,32 +68,61 @@ func normalRoot(root string) (string, error) {
 	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}).String(), nil
 }
 
+// noDriver says so. It does not repeat the URL, which may hold a password.
+func noDriver(scheme string) error {
+	hint := ""
+	if scheme == "http" || scheme == "https" {
+		hint = "; the address of an S3 server goes into s3://my-bucket/ckptd?endpoint=" + scheme + "://host:port"
+	}
+	return usagef("root: no driver for %s:// in this ckptd; right ones are file:///var/lib/ckptd and s3://my-bucket/ckptd%s", scheme, hint)
+}
+
 // splitURL takes a URL or a bare path apart. For file the path is that of the file system; all spellings of s3 have that scheme.
 func splitURL(root string) (scheme, path string, err error) {
 	if root == "" {
 		return "", "", usagef("root: empty; a right one is file:///var/lib/ckptd")
 	}
-	if !strings.Contains(root, "://") {
-		if name, _, ok := strings.Cut(root, ":"); ok && name == "file" {
-			return "", "", usagef("root %q: want three slashes: file:///var/lib/ckptd", root)
-		}
-		return "file", root, nil
+	scheme, rest, isURL := strings.Cut(root, "://")
+	if !isURL {
+		return splitPath(root)
+	}
+	scheme = strings.ToLower(scheme)
+	if s3.IsScheme(scheme) {
+		return "s3", "", nil // the driver reads it, and knows what is wrong with it
 	}
 	u, err := url.Parse(root)
-	if err != nil {
-		return "", "", usagef("root %q is not a URL; a right one is file:///var/lib/ckptd", root)
+	if err != nil { // whose text would tell a password
+		return "", "", usagef("root: not a URL; right ones are file:///var/lib/ckptd and s3://my-bucket/ckptd")
 	}
-	if s3.IsScheme(u.Scheme) {
-		return "s3", u.Path, nil
-	}
-	if u.Scheme != "file" {
-		return u.Scheme, u.Path, nil
+	if scheme != "file" {
+		return scheme, u.Path, nil
 	}
 	if u.Host != "" && u.Host != "localhost" {
-		return "", "", usagef("root %q: want three slashes: file:///%s", root, u.Host+u.Path)
+		return "", "", usagef("root %q: want three slashes: file:///%s", root, rest)
 	}
 	if u.Path == "" || u.RawQuery != "" || u.Fragment != "" {
 		return "", "", usagef("root %q: want a path and nothing else: file:///var/lib/ckptd", root)
 	}
 	return "file", u.Path, nil
+}
+
+// splitPath takes a path, or file:/path as Hadoop prints it. A colon in a path's first element is a URL gone wrong, or has to be meant.
+func splitPath(root string) (scheme, path string, err error) {
+	first, _, _ := strings.Cut(root, "/")
+	scheme, rest, colon := strings.Cut(first, ":")
+	switch {
+	case !colon:
+		return "file", root, nil
+	case scheme == "file" && rest == "" && root != "file:":
+		u, err := url.Parse(root)
+		if err != nil || u.RawQuery != "" || u.Fragment != "" {
+			return "", "", usagef("root %q: want a path and nothing else: file:///var/lib/ckptd", root)
+		}
+		return "file", u.Path, nil
+	case rest == "" && strings.HasPrefix(root, scheme+":/"):
+		return "", "", usagef("root %q: want two slashes: %s:/%s", root, scheme, strings.TrimPrefix(root, scheme+":"))
+	default:
+		return "", "", usagef("root %q is neither a URL nor a plain path; right ones are file:///var/lib/ckptd, s3://my-bucket/ckptd and, if a folder has "+
+			"that name, ./%s", root, root)
+	}
 }

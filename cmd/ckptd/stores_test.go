@@ -1,11 +1,20 @@
 package main
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestNormalRoot(t *testing.T) {
 	for root, want := range map[string]string{
 		"file:///var/lib/ckptd/":                 "file:///var/lib/ckptd",
 		"/var/lib/ckptd":                         "file:///var/lib/ckptd",
+		"file:/var/lib/ckptd":                    "file:///var/lib/ckptd", // as Hadoop prints it
+		"file:/a%20b":                            "file:///a%20b",
+		"file://localhost/a":                     "file:///a",
+		"FILE:///a":                              "file:///a",
+		"/a/b:c":                                 "file:///a/b:c",
+		"S3A://b/p":                              "s3://b/p",
 		"s3://b/p/":                              "s3://b/p",
 		"s3a://b/p?region=eu-central-1":          "s3://b/p?region=eu-central-1",
 		"s3n://b":                                "s3://b",
@@ -21,9 +30,36 @@ func TestNormalRoot(t *testing.T) {
 			t.Errorf("normalRoot(%q) = %q, %v; want it unchanged", got, again, err)
 		}
 	}
-	for _, root := range []string{"", "file:/x", "s3://", "s3://b/p?regoin=x", "s3://key:secret@b/p", "s3://h:9000/b"} {
-		if got, err := normalRoot(root); err == nil {
+}
+
+// What is wrong with a root is said, with a right one beside it, and never a password.
+func TestWrongRoot(t *testing.T) {
+	for root, want := range map[string]string{
+		"":                           "empty; a right one is file:///var/lib/ckptd",
+		"file://dir/x":               "want three slashes: file:///dir/x",
+		"file://":                    "want a path and nothing else",
+		"file:///a?b=c":              "want a path and nothing else",
+		"file:":                      "right ones are file:///var/lib/ckptd, s3://my-bucket/ckptd",
+		"s3:/b/p":                    "want two slashes: s3://b/p",
+		"arn:aws:s3:::b":             "neither a URL nor a plain path",
+		"b:p":                        "if a folder has that name, ./b:p",
+		"s3://":                      "no bucket",
+		"s3://b/p?regoin=x":          "unknown parameter",
+		"s3://key:topsecret@b/p":     "credentials",
+		"s3://key:topsecret%zz@b/p":  "a right one is s3://",
+		"s3://h:9000/b":              "endpoint=http://h:9000",
+		"gs://b/p":                   "no driver for gs://",
+		"hdfs://u:topsecret@nn/p":    "no driver for hdfs://",
+		"x://u:topsecret%zz@nn/p":    "not a URL; right ones are file:///var/lib/ckptd",
+		"https://b.s3.aws.example/p": "s3://my-bucket/ckptd?endpoint=https://host:port",
+	} {
+		got, err := normalRoot(root)
+		if err == nil {
 			t.Errorf("normalRoot(%q) = %q, want an error", root, got)
+			continue
+		}
+		if text := err.Error(); !strings.Contains(text, want) || strings.Contains(text, "topsecret") {
+			t.Errorf("normalRoot(%q): %s; want it to say %q", root, text, want)
 		}
 	}
 }

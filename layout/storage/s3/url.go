@@ -80,9 +80,23 @@ func IsScheme(scheme string) bool { return slices.Contains(schemes, scheme) }
 func Parse(raw string) (Config, error) {
 	c, err := parse(raw)
 	if err != nil {
-		return Config{}, fmt.Errorf("s3: %q: %w; a right one is %s", raw, err, example)
+		return Config{}, fmt.Errorf("s3: %q: %w; a right one is %s", withoutSecrets(raw), err, example)
 	}
 	return c, nil
+}
+
+// withoutSecrets leaves out what stands before an @ where credentials stand in URLs, however wrong the rest of it is.
+func withoutSecrets(raw string) string {
+	scheme, rest, _ := strings.Cut(raw, "://")
+	authority, path, below := strings.Cut(rest, "/")
+	at := strings.LastIndexByte(authority, '@')
+	if at < 0 {
+		return raw
+	}
+	if below {
+		path = "/" + path
+	}
+	return scheme + "://…" + authority[at:] + path
 }
 
 func parse(raw string) (Config, error) {
