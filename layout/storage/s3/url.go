@@ -85,18 +85,15 @@ func Parse(raw string) (Config, error) {
 	return c, nil
 }
 
-// withoutSecrets leaves out what stands before an @ where credentials stand in URLs, however wrong the rest of it is.
+// withoutSecrets leaves out what stands before an @, where credentials stand in URLs, however wrong the rest is. Secret keys have
+// slashes in them.
 func withoutSecrets(raw string) string {
 	scheme, rest, _ := strings.Cut(raw, "://")
-	authority, path, below := strings.Cut(rest, "/")
-	at := strings.LastIndexByte(authority, '@')
+	at := strings.LastIndexByte(rest, '@')
 	if at < 0 {
 		return raw
 	}
-	if below {
-		path = "/" + path
-	}
-	return scheme + "://…" + authority[at:] + path
+	return scheme + "://…" + rest[at:]
 }
 
 func parse(raw string) (Config, error) {
@@ -107,7 +104,7 @@ func parse(raw string) (Config, error) {
 	switch {
 	case !IsScheme(u.Scheme):
 		return Config{}, fmt.Errorf("scheme %q, want s3", u.Scheme)
-	case u.User != nil:
+	case u.User != nil, strings.Contains(u.Host, ":") && strings.Contains(u.Path, "@"):
 		return Config{}, errors.New("credentials in a URL end up in logs; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as profile=")
 	case u.Host == "":
 		return Config{}, errors.New("no bucket")
