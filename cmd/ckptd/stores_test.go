@@ -46,7 +46,7 @@ func TestWrongRoot(t *testing.T) {
 		"s3://":                      "no bucket",
 		"s3://b/p?regoin=x":          "unknown parameter",
 		"s3://key:topsecret@b/p":     "credentials",
-		"s3://key:topsecret%zz@b/p":  "a right one is s3://",
+		"s3://key:topsecret%zz@b/p":  "credentials",
 		"s3://key:top/topsecret@b/p": "credentials",
 		"s3://h:9000/b":              "endpoint=http://h:9000",
 		"gs://b/p":                   "no driver for gs://",

@@ -85,6 +85,8 @@ func Parse(raw string) (Config, error) {
 	return c, nil
 }
 
+var errCredentials = errors.New("credentials in a URL end up in logs; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as profile=")
+
 // withoutSecrets leaves out what stands before an @, where credentials stand in URLs, however wrong the rest is. Secret keys have
 // slashes in them.
 func withoutSecrets(raw string) string {
@@ -98,6 +100,9 @@ func withoutSecrets(raw string) string {
 
 func parse(raw string) (Config, error) {
 	u, err := url.Parse(raw)
+	if err != nil && withoutSecrets(raw) != raw {
+		return Config{}, errCredentials
+	}
 	if err != nil {
 		return Config{}, errors.New("not a URL")
 	}
@@ -105,7 +110,7 @@ func parse(raw string) (Config, error) {
 	case !IsScheme(u.Scheme):
 		return Config{}, fmt.Errorf("scheme %q, want s3", u.Scheme)
 	case u.User != nil, strings.Contains(u.Host, ":") && strings.Contains(u.Path, "@"):
-		return Config{}, errors.New("credentials in a URL end up in logs; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as profile=")
+		return Config{}, errCredentials
 	case u.Host == "":
 		return Config{}, errors.New("no bucket")
 	case strings.Contains(u.Host, ":"):
