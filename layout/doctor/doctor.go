@@ -65,8 +65,11 @@ func Examine(ctx context.Context, opened storage.Opened, o *Options) (*ckptdv1.D
 	defer e.close()
 	start := time.Now()
 	e.report.Notes = opened.Facts.Notes
-	e.contents(ctx)
-	e.hazards(ctx)
+	found := e.contents(ctx)
+	holds := found && e.hazards(ctx)
+	if found && ctx.Err() == nil {
+		e.examine(ctx, holds)
+	}
 	e.report.Took = durationpb.New(time.Since(start))
 	if err := ctx.Err(); err != nil {
 		return e.report, context.Cause(ctx)
@@ -75,17 +78,17 @@ func Examine(ctx context.Context, opened storage.Opened, o *Options) (*ckptdv1.D
 	return e.report, nil
 }
 
-// contents looks at what is there, which decides whether anything may be written.
-func (e *exam) contents(ctx context.Context) {
+// contents looks at what is there, which decides whether anything may be written. It reports whether the examination can go on.
+func (e *exam) contents(ctx context.Context) bool {
 	e.say("looking at what is there")
 	found, err := layout.Survey(e.ops, e.store)
 	switch {
 	case errors.Is(err, layout.ErrCorrupt) || errors.Is(err, layout.ErrNewerFormat):
 		e.add("contents", ckptdv1.Result_RESULT_UNFIT, err.Error(), "Use a prefix of its own, or a ckptd that knows this root.")
-		return
+		return false
 	case err != nil:
 		e.trouble("list", err, e.permission("list"))
-		return
+		return false
 	}
 	switch {
 	case found.Root != nil && !found.Writable():
@@ -103,8 +106,18 @@ func (e *exam) contents(ctx context.Context) {
 		e.add("contents", ckptdv1.Result_RESULT_NOT_EXAMINED, seen+"; only read",
 			"Give an empty prefix, as serve will want one; or examine this one by --write, which writes below _probe/ and removes it again.")
 	}
-	if !found.Writable() && !(e.o.Write && found.Root == nil) {
+	e.report.ReadOnly = !found.Writable() && !(e.o.Write && found.Root == nil)
+	return true
+}
+
+// examine does what may be done here. holds: nothing that is written now can be removed again.
+func (e *exam) examine(ctx context.Context, holds bool) {
+	if holds && !e.report.ReadOnly && !e.o.Write {
 		e.report.ReadOnly = true
+		e.add("writing", ckptdv1.Result_RESULT_NOT_EXAMINED, "only read: doctor could not remove what it writes",
+			"Give a place without a retention; or examine this one by --write, which leaves up to 200 MiB there until the retention ends.")
+	}
+	if e.report.ReadOnly {
 		e.onlyRead(ctx)
 		return
 	}
@@ -132,10 +145,10 @@ func (e *exam) write(ctx context.Context) {
 	}
 }
 
-// hazards asks the driver.
-func (e *exam) hazards(ctx context.Context) {
+// hazards asks the driver. holds: one of them keeps whatever is written.
+func (e *exam) hazards(ctx context.Context) (holds bool) {
 	if e.facts.Hazards == nil || ctx.Err() != nil {
-		return
+		return false
 	}
 	e.say("asking what keeps or removes files")
 	results := map[storage.Weight]ckptdv1.Result{
@@ -148,7 +161,9 @@ func (e *exam) hazards(ctx context.Context) {
 		if h.Weight == storage.WeightUnknown {
 			e.optional[h.Name] = true
 		}
+		holds = holds || h.Holds
 	}
+	return holds
 }
 
 // judge draws the verdict from the findings: the worst decides.

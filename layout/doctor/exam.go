@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,12 +18,8 @@ const (
 	// grace is what an operation under way is given to end when the examination is interrupted: a mutation that is cut off may still
 	// happen after everything has been removed.
 	grace = 3 * time.Second
-	// cleanTime is how long removing everything may take.
-	cleanTime = 15 * time.Second
 	// settlePause is what a store, or a neighbour, is given before the doctor looks again.
 	settlePause = 300 * time.Millisecond
-	// staleAge is how much older, by the store's clock, an examination is that has surely ended.
-	staleAge = 10 * time.Minute
 )
 
 // An exam is one examination.
@@ -43,9 +37,9 @@ type exam struct {
 	close func()
 
 	mu sync.Mutex
-	// keys that were, or may have been, created; doubt: the outcome of one is not known.
-	keys  map[string]bool
-	doubt bool
+	// keys that were, or may have been, created; doubts: how many requests may still be carried out.
+	keys   map[string]bool
+	doubts int
 }
 
 func newExam(ctx context.Context, opened storage.Opened, o *Options) *exam {
@@ -124,11 +118,16 @@ func (e *exam) key(name string) string {
 // noted looks at a mutation's error for doubt, and returns it.
 func (e *exam) noted(err error) error {
 	if errors.Is(err, storage.ErrUnknown) {
-		e.mu.Lock()
-		e.doubt = true
-		e.mu.Unlock()
+		e.doubt()
 	}
 	return err
+}
+
+// doubt notes a mutation whose outcome is not known.
+func (e *exam) doubt() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.doubts++
 }
 
 func (e *exam) publish(key string, data []byte) error {
@@ -181,101 +180,5 @@ func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-t.C:
 	case <-ctx.Done():
-	}
-}
-
-// cleanUp removes everything that the examination made, whatever has happened, and says if it could not.
-func (e *exam) cleanUp() {
-	e.say("removing what was written")
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ops), cleanTime)
-	defer cancel()
-	const passes = 4
-	var err error
-	var left []string
-	for pass := range passes {
-		if pass > 0 {
-			sleep(ctx, settlePause)
-		}
-		err = e.removeAll(ctx)
-		var listErr error
-		left, listErr = list(ctx, e.store, e.prefix)
-		if err = errors.Join(err, listErr); err == nil && len(left) == 0 && (!e.doubt || pass > 0) {
-			return
-		}
-	}
-	seen := fmt.Sprintf("%s below %s", plural(len(left), "object"), e.prefix)
-	if err != nil {
-		seen += ": " + err.Error()
-	}
-	e.add("left behind", ckptdv1.Result_RESULT_WARNING, seen, "Delete them by hand; the next start of a daemon does so, too, if it may.")
-}
-
-func (e *exam) removeAll(ctx context.Context) error {
-	const batch = 1000
-	left, err := list(ctx, e.store, e.prefix)
-	e.mu.Lock()
-	for _, key := range left {
-		e.keys[key] = true
-	}
-	var keys []string
-	for key := range e.keys {
-		keys = append(keys, key)
-	}
-	e.mu.Unlock()
-	for len(keys) > 0 {
-		n := min(batch, len(keys))
-		err = errors.Join(err, firstOf(e.store.Delete(ctx, keys[:n])))
-		keys = keys[n:]
-	}
-	_, abortErr := e.store.AbortUnfinished(ctx, e.prefix, func(string) bool { return true })
-	return errors.Join(err, abortErr)
-}
-
-// firstOf is the first error of several that mostly say the same.
-func firstOf(errs []error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func list(ctx context.Context, s storage.Store, prefix string) (keys []string, err error) {
-	for info, err := range s.List(ctx, prefix) {
-		if err != nil {
-			return keys, err
-		}
-		keys = append(keys, info.Key)
-	}
-	return keys, nil
-}
-
-// removeStale removes what examinations and starts left that were killed long ago, by the store's own clock. Younger ones may be at work.
-func (e *exam) removeStale() {
-	now, err := e.store.Stat(e.ops, e.prefix+canary)
-	if err != nil {
-		return
-	}
-	newest := map[string]time.Time{}
-	objects := map[string][]string{}
-	for info, err := range e.store.List(e.ops, layout.ProbePrefix) {
-		if err != nil {
-			return
-		}
-		nonce, _, folder := strings.Cut(strings.TrimPrefix(info.Key, layout.ProbePrefix), "/")
-		if !folder || layout.ValidateNonce(nonce) != nil {
-			continue
-		}
-		objects[nonce] = append(objects[nonce], info.Key)
-		if info.ModTime.After(newest[nonce]) {
-			newest[nonce] = info.ModTime
-		}
-	}
-	for nonce, at := range newest {
-		if now.ModTime.Sub(at) > staleAge {
-			// The next start tries again.
-			_ = firstOf(e.store.Delete(e.ops, objects[nonce]))
-		}
 	}
 }

@@ -19,9 +19,10 @@ const (
 	raceSize = 16 << 10
 	// batchSize is how many keys are raced for at once.
 	batchSize = 16
-	// raceTime bounds the races on slow stores; leastRaces are done all the same.
+	// raceTime bounds the races on slow stores, of which leastRaces are done all the same; quickRaces are those of a quick examination.
 	raceTime   = 4 * time.Second
-	leastRaces = 64
+	leastRaces = 208
+	quickRaces = 64
 	// lead is what racers are given to get ready for the moment.
 	lead = 2 * time.Millisecond
 )
@@ -153,7 +154,7 @@ func (t *tally) count(outcomes []Outcome) {
 func (e *exam) races(ctx context.Context, racers []Racer) {
 	rounds := 320
 	if e.o.Quick {
-		rounds = leastRaces
+		rounds = quickRaces
 	}
 	start := time.Now()
 	var t tally
@@ -165,6 +166,7 @@ func (e *exam) races(ctx context.Context, racers []Racer) {
 		task := Task{Publish: true, Keys: e.newKeys("race", batch), Size: raceSize}
 		answers, err := e.together(racers, task, nil)
 		if err != nil {
+			e.doubt() // what a racer was doing that gave no answer is not known
 			e.add("publish races", ckptdv1.Result_RESULT_NOT_EXAMINED, err.Error(), "Run doctor again.")
 			return
 		}
@@ -172,7 +174,9 @@ func (e *exam) races(ctx context.Context, racers []Racer) {
 			outcomes := make([]Outcome, len(racers))
 			for i := range racers {
 				outcomes[i] = answers[i].Outcomes[k]
-				e.doubt = e.doubt || outcomes[i].Told == ToldUnknown
+				if outcomes[i].Told == ToldUnknown {
+					e.doubt()
+				}
 			}
 			t.count(outcomes)
 		}

@@ -122,11 +122,17 @@ type Facts struct {
 	// Settle makes durable what was shown below a prefix, for stores whose List cannot see to that itself (HDFS: a reply lost by its
 	// writer; a mutation that succeeds covers it). Nil: whatever List has shown is durable. That is so for files, whose List syncs.
 	Settle func(ctx context.Context, prefix string) error
+	// Repeats is for drivers that repeat requests by themselves (their libraries do): the listener is called before each repetition with the
+	// error that made it, as no error of a method tells of it. Nil: nothing is repeated.
+	Repeats func(listener func(cause error))
 	// Notes are sentences for the start-up line and doctor: "ext4", "NFS: mount without attribute caching", …
 	Notes []string
 	// Hazards looks for what keeps or removes files behind our back, as far as the store can be asked. It writes nothing and may take a
 	// few requests; nil: the driver knows of none.
 	Hazards func(ctx context.Context) []Hazard
+	// Purge removes for good what Delete leaves of objects below a prefix (old versions), and says how much it could not; nil: Delete
+	// leaves nothing. For what tools wrote to try a store, never for checkpoints: their keepers chose to have versions.
+	Purge func(ctx context.Context, prefix string) (left int, err error)
 }
 
 // Hazard is one thing outside of ckptd that decides about its files (versions that are kept, rules that expire them, caches that
@@ -140,6 +146,8 @@ type Hazard struct {
 	Seen string
 	// Advice is one sentence on what to do; empty where there is nothing to do.
 	Advice string
+	// Holds: what is written now cannot be removed for good before some time has passed, by anybody.
+	Holds bool
 }
 
 // Weight is how bad a Hazard is.

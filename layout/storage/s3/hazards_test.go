@@ -44,10 +44,38 @@ func TestLifecycleRules(t *testing.T) {
 		}, storage.WeightUnfit},
 		"to a cheaper class": {types.LifecycleRule{
 			Status: types.ExpirationStatusEnabled, Filter: prefix(""), Transitions: []types.Transition{{StorageClass: types.TransitionStorageClassStandardIa}},
+		}, storage.WeightWarning},
+		"to where it is read most": {types.LifecycleRule{
+			Status: types.ExpirationStatusEnabled, Filter: prefix(""), Transitions: []types.Transition{{StorageClass: types.TransitionStorageClassIntelligentTiering}},
 		}, storage.WeightNone},
 	} {
 		if h := judgeRules([]types.LifecycleRule{c.rule}, "jobs/ckptd/"); h.Weight != c.want || h.Seen == "" || h.Weight != storage.WeightNone && h.Advice == "" {
 			t.Errorf("%s: %+v, want weight %d", name, h, c.want)
+		}
+	}
+}
+
+// Old versions are removed by a rule if it is for everything below the prefix.
+func TestRulesThatClearVersions(t *testing.T) {
+	rule := func(filter *types.LifecycleRuleFilter) types.LifecycleRule {
+		return types.LifecycleRule{
+			Status: types.ExpirationStatusEnabled, Filter: filter, NoncurrentVersionExpiration: &types.NoncurrentVersionExpiration{NoncurrentDays: aws.Int32(1)},
+		}
+	}
+	prefix := func(p string) *types.LifecycleRuleFilter { return &types.LifecycleRuleFilter{Prefix: aws.String(p)} }
+	for name, c := range map[string]struct {
+		rule types.LifecycleRule
+		want bool
+	}{
+		"whole bucket": {rule(nil), true},
+		"our prefix":   {rule(prefix("jobs/ckptd/")), true},
+		"below ours":   {rule(prefix("jobs/ckptd/clicks/")), false},
+		"another":      {rule(prefix("logs/")), false},
+		"by size":      {rule(&types.LifecycleRuleFilter{ObjectSizeGreaterThan: aws.Int64(1)}), false},
+		"by tag":       {rule(&types.LifecycleRuleFilter{Tag: &types.Tag{}}), false},
+	} {
+		if got := clears([]types.LifecycleRule{c.rule}, "jobs/ckptd/"); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
 }

@@ -50,6 +50,7 @@ type store struct {
 	pool   *pool
 	// condition is what is known of If-None-Match on CompleteMultipartUpload.
 	condition condition
+	repeats   repeats
 }
 
 var _ storage.Store = (*store)(nil)
@@ -70,11 +71,12 @@ func open(ctx context.Context, c Config) (storage.Opened, error) {
 	if c.Bucket == "" {
 		return storage.Opened{}, errors.New("no bucket named")
 	}
-	client, region, closeClient, err := newClient(ctx, c)
+	s := &store{config: c, pool: newPool(poolSize)}
+	client, region, closeClient, err := newClient(ctx, c, &s.repeats)
 	if err != nil {
 		return storage.Opened{}, err
 	}
-	s := &store{config: c, client: client, pool: newPool(poolSize)}
+	s.client = client
 	if prefix := strings.Trim(c.Prefix, "/"); prefix != "" {
 		s.prefix = prefix + "/"
 	}
@@ -82,7 +84,8 @@ func open(ctx context.Context, c Config) (storage.Opened, error) {
 		closeClient()
 		return storage.Opened{}, err
 	}
-	facts := storage.Facts{Kind: "s3", Location: c.String(), ListShowsPublished: true, Notes: s.notes(region), Hazards: s.hazards}
+	facts := storage.Facts{Kind: "s3", Location: c.String(), ListShowsPublished: true, Notes: s.notes(region), Hazards: s.hazards, Purge: s.purge}
+	facts.Repeats = s.repeats.listen
 	return storage.Opened{Store: s, Facts: facts, Close: func() error { closeClient(); return nil }}, nil
 }
 
@@ -101,7 +104,7 @@ func (s *store) notes(region string) []string {
 func (s *store) Publish(ctx context.Context, key string, data []byte) error {
 	err := s.writable(ctx, key)
 	if err == nil {
-		err = s.put(ctx, key, data, checksum(data), true)
+		err = s.put(ctx, key, data, checksum(data), true, s.repeatedAbove)
 	}
 	if err != nil {
 		return &storage.Error{Op: "publish", Key: key, Err: err}
