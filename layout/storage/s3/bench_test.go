@@ -1,11 +1,19 @@
 package s3_test
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,146 +23,342 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout/storage"
+	driver "github.com/ckptd/ckptd/layout/storage/s3"
 )
 
-// BenchmarkTransfer moves objects up and down by the driver and, interleaved in the same run, by the SDK's own transfer manager, over the
-// same server. Reported are the medians of a round by each, and
+// leastRounds is how many rounds a median needs.
+const leastRounds = 3
+
+// mover is who moves objects.
+type mover string
+
+const (
+	byDriver  mover = "driver"
+	byManager mover = "manager"
+	// byEqual is the manager told to do no more than the driver does: bodies not signed, sums of downloads not checked (our readers check
+	// them above the driver).
+	byEqual mover = "equal"
+	byS5cmd mover = "s5cmd"
+)
+
+// BenchmarkTransfer copies files to objects, and objects to files, by the driver and, interleaved in the same run over the same server, by the
+// SDK's transfer manager and by s5cmd. Each does its round in a process of its own, which is also where its CPU time and its peak of
+// memory are read; the time is that of the process, from its start to its end. A file and its sum are known before. Downloads are not
+// synced, and removed at once. Reported are the medians of the rounds, and
 //
-//	ratio        transfer manager / driver (limit: at least 0.9)
-//	ratio-equal  the same, with the manager told to do no more than the driver does: bodies not signed, sums of downloads not checked (our
-//	             readers check them above the driver)
+//	manager/driver  their times: at least 0.9
+//	s5cmd/driver    at least 1.0
+//	equal/driver    with the manager told to do no more than the driver does
 func BenchmarkTransfer(b *testing.B) {
 	for _, kind := range []string{servers.Versitygw, servers.MinIO} {
-		server := servers.StartS3(b, kind, false)
-		for _, c := range []struct{ size, atOnce int }{{4 << 10, 1}, {64 << 10, 16}, {1 << 20, 4}, {16 << 20, 1}, {96 << 20, 1}} {
-			b.Run(fmt.Sprintf("%s/KiB=%d/at-once=%d", kind, c.size>>10, c.atOnce), func(b *testing.B) {
-				b.Run("up", func(b *testing.B) { transfer(b, server, c.size, c.atOnce, true) })
-				b.Run("down", func(b *testing.B) { transfer(b, server, c.size, c.atOnce, false) })
-			})
-		}
-	}
-}
-
-// leastRounds is how many rounds a median needs.
-const leastRounds = 15
-
-func transfer(b *testing.B, server *servers.S3, size, atOnce int, up bool) {
-	opened := open(b, server.URL("bench", ""))
-	defer opened.Close()
-	managers := []*transfermanager.Client{newManager(b, server, false), newManager(b, server, true)}
-	data := random(size)
-	opts := announced(data)
-	methods := []func(key string) error{func(key string) error { return create(b.Context(), opened.Store, key, data, opts) }}
-	for _, manager := range managers {
-		methods = append(methods, func(key string) error { return upload(b.Context(), manager, "bench/"+key, data) })
-	}
-	if !up {
-		for i := range atOnce {
-			if err := methods[0](fmt.Sprintf("down/%d-%d", size, i)); err != nil {
-				b.Fatal(err)
-			}
-		}
-		methods = []func(key string) error{func(key string) error { return read(b.Context(), opened.Store, key, size) }}
-		for _, manager := range managers {
-			methods = append(methods, func(key string) error { return download(b.Context(), manager, "bench/"+key, size) })
-		}
-	}
-	times := make([][]time.Duration, len(methods))
-	round := 0
-	one := func() {
-		for i := range methods {
-			m := (i + round) % len(methods)
-			times[m] = append(times[m], together(b, atOnce, func(w int) error {
-				if up {
-					return methods[m](fmt.Sprintf("up/%d-%d-%d-%d", size, m, w, round%4))
+		b.Run(kind, func(b *testing.B) {
+			server := servers.StartS3(b, kind, false)
+			for _, c := range []struct{ size, atOnce, objects int }{
+				{4 << 10, 1, 256}, {4 << 10, 16, 1024}, {1 << 20, 4, 64}, {16 << 20, 2, 8}, {96 << 20, 1, 2},
+			} {
+				for _, way := range []string{"up", "down"} {
+					b.Run(fmt.Sprintf("KiB=%d/at-once=%d/%s", c.size>>10, c.atOnce, way), func(b *testing.B) {
+						transfer(b, server, work{Size: int64(c.size), AtOnce: c.atOnce, Objects: c.objects, Up: way == "up"})
+					})
 				}
-				return methods[m](fmt.Sprintf("down/%d-%d", size, w))
-			}))
-		}
-		round++
+			}
+		})
 	}
-	one() // connections are made once
-	clear(times)
-	for b.Loop() {
-		one()
-	}
-	for round < leastRounds {
-		one()
-	}
-	driver, other, equal := median(times[0]), median(times[1]), median(times[2])
-	b.ReportMetric(float64(driver.Microseconds()), "driver-µs")
-	b.ReportMetric(float64(other.Microseconds()), "manager-µs")
-	b.ReportMetric(float64(other)/float64(driver), "ratio")
-	b.ReportMetric(float64(equal)/float64(driver), "ratio-equal")
-	b.ReportMetric(0, "ns/op")
 }
 
-// newManager makes a transfer manager as it comes, or one that does no more than the driver.
-func newManager(b *testing.B, server *servers.S3, equal bool) *transfermanager.Client {
-	loaded, err := config.LoadDefaultConfig(b.Context(), config.WithRegion("us-east-1"))
+// work is what one process does in a round. It travels in its environment.
+type work struct {
+	Mover           mover
+	URL, Endpoint   string // of the store and its server
+	Up              bool
+	File            string // what goes up
+	Dir             string // where downloads go
+	Prefix          string // of the keys, in the store
+	Size            int64
+	CRC32C          uint32
+	AtOnce, Objects int
+}
+
+// workVariable, in the environment, makes this program a mover instead of a test.
+const workVariable = "CKPTD_BENCH_WORK"
+
+// cost is what a round took.
+type cost struct {
+	wall, cpu time.Duration
+	peak      int64 // bytes
+}
+
+func transfer(b *testing.B, server *servers.S3, w work) {
+	w.URL, w.Endpoint, w.File = server.URL("bench", ""), server.Endpoint, filepath.Join(b.TempDir(), "source")
+	w.CRC32C = writeSource(b, w.File, w.Size)
+	movers := []mover{byDriver, byManager, byEqual}
+	s5cmd := servers.S5cmd(b)
+	if s5cmd != "" {
+		movers = append(movers, byS5cmd)
+	}
+	costs := map[mover][]cost{}
+	round := func() {
+		rand.Shuffle(len(movers), func(i, j int) { movers[i], movers[j] = movers[j], movers[i] })
+		for _, m := range movers {
+			w.Mover, w.Prefix = m, fmt.Sprintf("down/%d", w.Size)
+			if w.Up {
+				w.Prefix = fmt.Sprintf("%s/%d", m, w.Size)
+			}
+			costs[m] = append(costs[m], w.start(b, s5cmd))
+		}
+	}
+	if !w.Up {
+		up := w
+		up.Up, up.Mover, up.Prefix = true, byDriver, fmt.Sprintf("down/%d", w.Size)
+		up.start(b, "")
+	}
+	round() // folders are made, pages are cached
+	clear(costs)
+	rounds := 0
+	for b.Loop() {
+		round()
+		rounds++
+	}
+	for ; rounds < leastRounds; rounds++ {
+		round()
+	}
+	report(b, w, costs)
+}
+
+// writeSource needs little memory: the peak of a child is never less than that of its parent when it was started.
+func writeSource(b *testing.B, path string, size int64) (crc32c uint32) {
+	f, err := os.Create(path)
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer f.Close()
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	if _, err := io.CopyN(io.MultiWriter(f, sum), rand.NewChaCha8([32]byte{byte(size >> 10)}), size); err != nil {
+		b.Fatal(err)
+	}
+	return sum.Sum32()
+}
+
+// start does the work in a process of its own.
+func (w work) start(b *testing.B, s5cmd string) cost {
+	w.Dir = b.TempDir()
+	defer os.RemoveAll(w.Dir)
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	if w.Mover == byS5cmd {
+		cmd = exec.Command(s5cmd, "--endpoint-url", w.Endpoint, "--numworkers", fmt.Sprint(w.AtOnce), "--log", "error", "run", w.commands(b))
+	}
+	text, err := json.Marshal(w)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), workVariable+"="+string(text), "AWS_REGION=us-east-1")
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = &said, &said
+	began := time.Now()
+	if err := cmd.Run(); err != nil {
+		b.Fatalf("%s: %v: %s", w.Mover, err, said.String())
+	}
+	c := cost{wall: time.Since(began), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
+	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		c.peak = u.Maxrss << 10
+	}
+	if !w.Up {
+		w.check(b)
+	}
+	return c
+}
+
+// commands writes the work down for `s5cmd run`.
+func (w work) commands(b *testing.B) string {
+	var text strings.Builder
+	for i := range w.Objects {
+		object := fmt.Sprintf("s3://%s/bench/%s", servers.Bucket, w.key(i))
+		if w.Up {
+			fmt.Fprintf(&text, "cp %s %s\n", w.File, object)
+		} else {
+			fmt.Fprintf(&text, "cp %s %s\n", object, w.target(i))
+		}
+	}
+	path := filepath.Join(b.TempDir(), "commands")
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	return path
+}
+
+// check that all has come.
+func (w work) check(b *testing.B) {
+	for i := range w.Objects {
+		info, err := os.Stat(w.target(i))
+		if err != nil || info.Size() != w.Size {
+			b.Fatalf("%s: object %d of %d bytes: %v, %v", w.Mover, i, w.Size, info, err)
+		}
+	}
+}
+
+func (w work) key(i int) string    { return fmt.Sprintf("%s/%d", w.Prefix, i) }
+func (w work) target(i int) string { return filepath.Join(w.Dir, fmt.Sprint(i)) }
+
+func report(b *testing.B, w work, costs map[mover][]cost) {
+	mib := float64(w.Size) * float64(w.Objects) / (1 << 20)
+	median := func(m mover, of func(cost) float64) float64 {
+		var values []float64
+		for _, c := range costs[m] {
+			values = append(values, of(c))
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	wall := func(m mover) float64 { return median(m, func(c cost) float64 { return c.wall.Seconds() }) }
+	for m := range costs {
+		b.ReportMetric(mib/wall(m), string(m)+"-MiB/s")
+		b.ReportMetric(median(m, func(c cost) float64 { return c.cpu.Seconds() })/mib*1024, string(m)+"-cpu-s/GiB")
+		b.ReportMetric(median(m, func(c cost) float64 { return float64(c.peak) / (1 << 20) }), string(m)+"-peak-MiB")
+		if m != byDriver {
+			b.ReportMetric(wall(m)/wall(byDriver), string(m)+"/driver")
+		}
+	}
+	b.ReportMetric(0, "ns/op") // of a round with all: says nothing
+}
+
+// workMain does the work that the environment says, if it does.
+func workMain() bool {
+	text := os.Getenv(workVariable)
+	if text == "" {
+		return false
+	}
+	var w work
+	err := json.Unmarshal([]byte(text), &w)
+	if err == nil {
+		err = w.do(context.Background())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return true
+}
+
+func (w work) do(ctx context.Context) error {
+	move, err := w.mover(ctx)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(w.AtOnce)
+	for i := range w.Objects {
+		g.Go(func() error { return move(ctx, i) })
+	}
+	return g.Wait()
+}
+
+// mover makes what moves one object.
+func (w work) mover(ctx context.Context) (func(ctx context.Context, i int) error, error) {
+	if w.Mover == byDriver {
+		c, err := driver.Parse(w.URL)
+		if err != nil {
+			return nil, err
+		}
+		opened, err := driver.Open(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if w.Up {
+			return func(ctx context.Context, i int) error { return w.create(ctx, opened.Store, i) }, nil
+		}
+		return func(ctx context.Context, i int) error { return w.read(ctx, opened.Store, i) }, nil
+	}
+	manager, err := w.newManager(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if w.Up {
+		return func(ctx context.Context, i int) error { return w.upload(ctx, manager, i) }, nil
+	}
+	return func(ctx context.Context, i int) error { return w.download(ctx, manager, i) }, nil
+}
+
+// buffers are for copies, as large as those of the daemon.
+var buffers = sync.Pool{New: func() any { return new([512 << 10]byte) }}
+
+func (w work) create(ctx context.Context, s storage.Store, i int) error {
+	f, err := os.Open(w.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	out, err := s.Create(ctx, w.key(i), storage.CreateOptions{Size: w.Size, HasSize: true, CRC32C: w.CRC32C, HasCRC32C: true})
+	if err != nil {
+		return err
+	}
+	defer out.Abort()
+	if err := plainCopy(out, f); err != nil {
+		return err
+	}
+	return out.Commit()
+}
+
+func (w work) read(ctx context.Context, s storage.Store, i int) error {
+	in, err := s.Open(ctx, w.key(i), 0, w.Size)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return w.save(i, func(f *os.File) error { return plainCopy(f, in) })
+}
+
+// plainCopy keeps the copy from ways around its buffer.
+func plainCopy(out io.Writer, in io.Reader) error {
+	buf := buffers.Get().(*[512 << 10]byte)
+	defer buffers.Put(buf)
+	_, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{in}, buf[:])
+	return err
+}
+
+func (w work) save(i int, fill func(f *os.File) error) error {
+	f, err := os.Create(w.target(i))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return fill(f)
+}
+
+func (w work) newManager(ctx context.Context) (*transfermanager.Client, error) {
+	loaded, err := config.LoadDefaultConfig(ctx, config.WithRegion("us-east-1"))
+	if err != nil {
+		return nil, err
+	}
 	return transfermanager.New(s3.NewFromConfig(loaded, func(o *s3.Options) {
-		o.BaseEndpoint, o.UsePathStyle, o.Logger = aws.String(server.Endpoint), true, logging.Nop{}
-		if equal {
+		o.BaseEndpoint, o.UsePathStyle, o.Logger = aws.String(w.Endpoint), true, logging.Nop{}
+		if w.Mover == byEqual {
 			o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 			o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
 		}
-	}))
+	})), nil
 }
 
-func upload(ctx context.Context, manager *transfermanager.Client, key string, data []byte) error {
-	_, err := manager.UploadObject(ctx, &transfermanager.UploadObjectInput{
-		Bucket: aws.String(servers.Bucket), Key: aws.String(key), Body: bytes.NewReader(data),
+func (w work) upload(ctx context.Context, manager *transfermanager.Client, i int) error {
+	f, err := os.Open(w.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = manager.UploadObject(ctx, &transfermanager.UploadObjectInput{
+		Bucket: aws.String(servers.Bucket), Key: aws.String("bench/" + w.key(i)), Body: f,
 	})
 	return err
 }
 
-func read(ctx context.Context, s storage.Store, key string, size int) error {
-	r, err := s.Open(ctx, key, 0, int64(size))
-	if err != nil {
+func (w work) download(ctx context.Context, manager *transfermanager.Client, i int) error {
+	return w.save(i, func(f *os.File) error {
+		_, err := manager.DownloadObject(ctx, &transfermanager.DownloadObjectInput{
+			Bucket: aws.String(servers.Bucket), Key: aws.String("bench/" + w.key(i)), WriterAt: f,
+		})
 		return err
-	}
-	defer r.Close()
-	return drain(r, size)
-}
-
-func download(ctx context.Context, manager *transfermanager.Client, key string, size int) error {
-	reply, err := manager.GetObject(ctx, &transfermanager.GetObjectInput{Bucket: aws.String(servers.Bucket), Key: aws.String(key)})
-	if err != nil {
-		return err
-	}
-	return drain(reply.Body, size)
-}
-
-func drain(r io.Reader, size int) error {
-	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, 512<<10))
-	if err == nil && n != int64(size) {
-		err = fmt.Errorf("%d of %d bytes", n, size)
-	}
-	return err
-}
-
-// together lets so many do the same at once and gives the time until all are done.
-func together(b *testing.B, atOnce int, do func(i int) error) time.Duration {
-	began := time.Now()
-	errs := make(chan error, atOnce)
-	for i := range atOnce {
-		go func() { errs <- do(i) }()
-	}
-	for range atOnce {
-		if err := <-errs; err != nil {
-			b.Fatal(err)
-		}
-	}
-	return time.Since(began)
-}
-
-func median(times []time.Duration) time.Duration {
-	slices.Sort(times)
-	return times[len(times)/2]
+	})
 }

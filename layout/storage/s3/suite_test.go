@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if raceMain() {
+	if raceMain() || workMain() {
 		return
 	}
 	goleak.VerifyTestMain(m)
