@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,17 +15,24 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// Probe is what the probe of Publish saw: that of two creators of one key exactly one won, and both read back what it wrote.
+// Probe is what the probe of the store saw: that of two creators of one key, who had both seen that it was free, exactly one won and both
+// read back what it wrote; that a list which began then had all the keys; that what was written could be deleted.
 type Probe struct {
 	// Rounds with two concurrent creators; in Decided of them one was told that it won and the other that it lost. (A lost reply
 	// leaves a round undecided.)
 	Rounds, Decided int
 	Took            time.Duration
+	// Removed is how many objects earlier starts and examinations had left that were killed.
+	Removed int
 }
 
 // String is for people.
 func (p *Probe) String() string {
-	return fmt.Sprintf("publish probed: %d of %d races with one winner, in %v", p.Decided, p.Rounds, p.Took.Round(time.Millisecond))
+	text := fmt.Sprintf("publish probed: %d of %d races with one winner, in %v", p.Decided, p.Rounds, p.Took.Round(time.Millisecond))
+	if p.Removed > 0 {
+		text += fmt.Sprintf(", removed what killed ones left: %d", p.Removed)
+	}
+	return text
 }
 
 const (
@@ -43,36 +52,58 @@ var errDisturbed = errors.New("disturbed by another process that opened the root
 
 // removeStale removes the probes of earlier starts, and what they and a first start left unfinished. A neighbour that starts at this
 // moment notices, and probes again.
-func removeStale(ctx context.Context, s storage.Store, fresh bool) error {
-	if err := removePrefix(ctx, s, ProbePrefix); err != nil {
-		return err
+func removeStale(ctx context.Context, s storage.Store, fresh bool) (removed int, err error) {
+	if removed, err = removePrefix(ctx, s, ProbePrefix); err != nil {
+		return removed, err
 	}
 	everything := func(string) bool { return true }
 	if _, err := s.AbortUnfinished(ctx, ProbePrefix, everything); err != nil {
-		return err
+		return removed, err
 	}
 	if !fresh {
-		return nil
+		return removed, nil
 	}
-	_, err := s.AbortUnfinished(ctx, "", func(key string) bool { return key == RootMarkerKey })
-	return err
+	_, err = s.AbortUnfinished(ctx, "", func(key string) bool { return key == RootMarkerKey })
+	return removed, err
 }
 
-func removePrefix(ctx context.Context, s storage.Store, prefix string) error {
-	var keys []string
+func removePrefix(ctx context.Context, s storage.Store, prefix string) (removed int, err error) {
+	listed, err := listKeys(ctx, s, prefix)
+	if err != nil || len(listed) == 0 {
+		return 0, err
+	}
+	keys := slices.Sorted(maps.Keys(listed))
+	for i, err := range s.Delete(ctx, keys) {
+		if err != nil {
+			return len(keys), notDeleted(ctx, s, keys[i], err)
+		}
+	}
+	return len(keys), nil
+}
+
+// notDeleted tells a store that does not delete from one that does not answer just now.
+func notDeleted(ctx context.Context, s storage.Store, key string, err error) error {
+	if errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrThrottled) || ctx.Err() != nil {
+		return err
+	}
+	if _, statErr := s.Stat(ctx, key); statErr != nil {
+		return err
+	}
+	return fmt.Errorf("%w: what was written cannot be deleted again: %w", ErrUnfit, err)
+}
+
+func listKeys(ctx context.Context, s storage.Store, prefix string) (keys map[string]bool, err error) {
+	keys = map[string]bool{}
 	for info, err := range s.List(ctx, prefix) {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		keys = append(keys, info.Key)
+		keys[info.Key] = true
 	}
-	if len(keys) == 0 {
-		return nil
-	}
-	return errors.Join(s.Delete(ctx, keys)...)
+	return keys, nil
 }
 
-// probePublish finds out whether the store keeps the one promise that all else stands on.
+// probePublish finds out whether the store keeps the promises that all else stands on.
 func probePublish(ctx context.Context, s storage.Store) (Probe, error) {
 	start := time.Now()
 	var err error
@@ -80,8 +111,10 @@ func probePublish(ctx context.Context, s storage.Store) (Probe, error) {
 		prefix := ProbePrefix + NewNonce() + "/"
 		var p Probe
 		p, err = probeOnce(ctx, s, prefix)
-		// What cannot be removed now, the next start removes.
-		_ = removePrefix(ctx, s, prefix)
+		_, removeErr := removePrefix(ctx, s, prefix)
+		if err == nil && errors.Is(removeErr, ErrUnfit) {
+			err = removeErr // else the next start removes what could not be removed now
+		}
 		if err == nil {
 			p.Took = time.Since(start)
 			return p, nil
@@ -97,21 +130,33 @@ func probeOnce(ctx context.Context, s storage.Store, prefix string) (Probe, erro
 	if err := s.Publish(ctx, prefix+probeCanary, []byte(probeCanary)); err != nil && !errors.Is(err, storage.ErrUnknown) {
 		return Probe{}, err
 	}
+	// For stores that remember lists.
+	if _, err := listKeys(ctx, s, prefix); err != nil {
+		return Probe{}, err
+	}
 	p := Probe{Rounds: probeRounds}
-	decided := make([]bool, probeRounds)
+	results := make([]result, probeRounds)
+	key := func(i int) string { return fmt.Sprintf("%s%02d", prefix, i) }
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(probeParallel)
 	for i := range probeRounds {
 		g.Go(func() (err error) {
-			decided[i], err = race(gctx, s, fmt.Sprintf("%s%02d", prefix, i))
+			results[i], err = race(gctx, s, key(i))
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return p, blame(ctx, s, prefix, err)
 	}
-	for _, d := range decided {
-		if d {
+	listed, err := listKeys(ctx, s, prefix)
+	if err != nil {
+		return p, err
+	}
+	for i, r := range results {
+		if r.there && !listed[key(i)] {
+			return p, blame(ctx, s, prefix, fmt.Errorf("%w: a list that began after a write does not show the object", ErrUnfit))
+		}
+		if r.decided {
 			p.Decided++
 		}
 	}
@@ -138,6 +183,11 @@ type creator struct {
 	err, readErr error
 }
 
+// look sees that the key is free: for stores that remember that.
+func (c *creator) look(ctx context.Context, s storage.Store, key string) {
+	_, _ = s.Stat(ctx, key) // what matters is what is found later
+}
+
 func (c *creator) run(ctx context.Context, s storage.Store, key string) {
 	c.err = s.Publish(ctx, key, c.data)
 	if c.err == nil || errors.Is(c.err, storage.ErrExists) {
@@ -149,14 +199,18 @@ func (c *creator) run(ctx context.Context, s storage.Store, key string) {
 func (c *creator) won() bool  { return c.err == nil }
 func (c *creator) lost() bool { return errors.Is(c.err, storage.ErrExists) }
 
-// race lets two creators publish one key, and says whether the store decided for one.
-func race(ctx context.Context, s storage.Store, key string) (decided bool, err error) {
+// A result of a race: the store decided for one; the object is there.
+type result struct{ decided, there bool }
+
+// race lets two creators publish one key.
+func race(ctx context.Context, s storage.Store, key string) (result, error) {
 	a := &creator{data: bytes.Repeat([]byte{'a'}, probeSize)}
 	b := &creator{data: bytes.Repeat([]byte{'b'}, probeSize)}
 	var start, done sync.WaitGroup
 	start.Add(2)
 	for _, c := range []*creator{a, b} {
 		done.Go(func() {
+			c.look(ctx, s, key)
 			start.Done()
 			start.Wait()
 			c.run(ctx, s, key)
@@ -164,14 +218,17 @@ func race(ctx context.Context, s storage.Store, key string) (decided bool, err e
 	}
 	done.Wait()
 	if a.won() && b.won() {
-		return false, fmt.Errorf("%w: two concurrent creators of one key, both told that they won", ErrUnfit)
+		return result{}, fmt.Errorf("%w: two concurrent creators of one key, both told that they won", ErrUnfit)
 	}
 	for _, c := range []*creator{a, b} {
 		if err := c.check(a, b); err != nil {
-			return false, err
+			return result{}, err
 		}
 	}
-	return a.won() && b.lost() || a.lost() && b.won(), nil
+	return result{
+		decided: a.won() && b.lost() || a.lost() && b.won(),
+		there:   a.won() || a.lost() || b.won() || b.lost(),
+	}, nil
 }
 
 // check judges one side: what it read must be the winner's, whole. One that does not know how it ended saw nothing.
@@ -182,7 +239,7 @@ func (c *creator) check(a, b *creator) error {
 	case !c.won() && !c.lost():
 		return c.err
 	case errors.Is(c.readErr, storage.ErrNotFound):
-		return fmt.Errorf("%w: an object that was there is not found: %w", ErrUnfit, c.readErr)
+		return fmt.Errorf("%w: an object that was there is not found right after it was written: %w", ErrUnfit, c.readErr)
 	case c.readErr != nil:
 		return c.readErr
 	case !bytes.Equal(c.seen, a.data) && !bytes.Equal(c.seen, b.data):

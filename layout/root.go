@@ -74,7 +74,8 @@ func openRoot(ctx context.Context, s storage.Store) (Root, error) {
 	if !fresh && r.LeastWriter > RootFormat {
 		return Root{}, fmt.Errorf("needs a ckptd that writes format %d, this one writes %d: %w", r.LeastWriter, RootFormat, ErrNewerFormat)
 	}
-	if err := removeStale(ctx, s, fresh); err != nil {
+	removed, err := removeStale(ctx, s, fresh)
+	if err != nil {
 		return Root{}, err
 	}
 	probe, err := probePublish(ctx, s)
@@ -86,6 +87,7 @@ func openRoot(ctx context.Context, s storage.Store) (Root, error) {
 			return Root{}, err
 		}
 	}
+	probe.Removed = removed
 	r.Probe = &probe
 	return r, nil
 }

@@ -1,0 +1,152 @@
+package layout_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+)
+
+// A lagging store shows what it should have shown a while ago.
+type lagging struct {
+	storage.Store
+	mu sync.Mutex
+	// since says when a key was published.
+	since map[string]time.Time
+	// lists and reads show an object so much later.
+	listLag, readLag time.Duration
+	// absences and lists are remembered.
+	remembersAbsence, remembersLists bool
+	absent                           map[string]bool
+	lists                            map[string][]storage.Info
+}
+
+func newLagging() *lagging {
+	return &lagging{Store: mem.New(), since: map[string]time.Time{}, absent: map[string]bool{}, lists: map[string][]storage.Info{}}
+}
+
+func (l *lagging) fresh(key string, lag time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.absent[key] || time.Since(l.since[key]) < lag
+}
+
+func (l *lagging) Publish(ctx context.Context, key string, data []byte) error {
+	l.mu.Lock()
+	if _, there := l.since[key]; !there {
+		l.since[key] = time.Now()
+	}
+	l.mu.Unlock()
+	return l.Store.Publish(ctx, key, data)
+}
+
+func (l *lagging) Stat(ctx context.Context, key string) (storage.Info, error) {
+	if l.fresh(key, l.readLag) {
+		return storage.Info{}, storage.ErrNotFound
+	}
+	info, err := l.Store.Stat(ctx, key)
+	if l.remembersAbsence && errors.Is(err, storage.ErrNotFound) {
+		l.mu.Lock()
+		l.absent[key] = true
+		l.mu.Unlock()
+	}
+	return info, err
+}
+
+func (l *lagging) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if l.fresh(key, l.readLag) {
+		return nil, storage.ErrNotFound
+	}
+	return l.Store.Open(ctx, key, offset, length)
+}
+
+func (l *lagging) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
+	l.mu.Lock()
+	infos, known := l.lists[prefix]
+	l.mu.Unlock()
+	if !known {
+		for info := range l.Store.List(ctx, prefix) {
+			infos = append(infos, info)
+		}
+		if l.remembersLists {
+			l.mu.Lock()
+			l.lists[prefix] = infos
+			l.mu.Unlock()
+		}
+	}
+	infos = slices.DeleteFunc(slices.Clone(infos), func(i storage.Info) bool { return l.fresh(i.Key, l.listLag) })
+	return func(yield func(storage.Info, error) bool) {
+		for _, info := range infos {
+			if !yield(info, nil) {
+				return
+			}
+		}
+	}
+}
+
+// A store that shows things late is refused, as is one that remembers what was not there.
+func TestOpenRootRefusesStoresThatShowThingsLate(t *testing.T) {
+	for name, c := range map[string]struct {
+		bend    func(l *lagging)
+		message string
+	}{
+		"lists late":       {func(l *lagging) { l.listLag = 100 * time.Millisecond }, "a list that began after a write does not show"},
+		"remembers lists":  {func(l *lagging) { l.remembersLists = true }, "a list that began after a write does not show"},
+		"reads late":       {func(l *lagging) { l.readLag = 20 * time.Millisecond }, "is not found right after it was written"},
+		"remembers absent": {func(l *lagging) { l.remembersAbsence = true }, "is not found right after it was written"},
+		"fit":              {func(*lagging) {}, ""},
+	} {
+		l := newLagging()
+		c.bend(l)
+		_, err := layout.OpenRoot(t.Context(), l)
+		if c.message == "" && err != nil || c.message != "" && (!errors.Is(err, layout.ErrUnfit) || !strings.Contains(err.Error(), c.message)) {
+			t.Errorf("a store that %s: %v, want ErrUnfit, %q", name, err, c.message)
+		}
+		if _, err := l.Store.Stat(t.Context(), layout.RootMarkerKey); (err == nil) != (c.message == "") {
+			t.Errorf("a store that %s: the marker: %v", name, err)
+		}
+	}
+}
+
+// keeping is a store whose deletes fail.
+type keeping struct {
+	storage.Store
+	err error
+}
+
+func (k *keeping) Delete(_ context.Context, keys []string) []error {
+	return slices.Repeat([]error{k.err}, len(keys))
+}
+
+// A store that deletes nothing is refused at the first start and at the next; one that only does not answer to a delete is not.
+func TestOpenRootRefusesStoresThatDeleteNothing(t *testing.T) {
+	k := &keeping{mem.New(), errors.New("AccessDenied: locked")}
+	for range 2 {
+		if _, err := layout.OpenRoot(t.Context(), k); !errors.Is(err, layout.ErrUnfit) || !strings.Contains(err.Error(), "cannot be deleted again: AccessDenied: locked") {
+			t.Errorf("%v, want ErrUnfit", err)
+		}
+	}
+	k = &keeping{mem.New(), storage.ErrUnknown}
+	if _, err := layout.OpenRoot(t.Context(), k); err != nil {
+		t.Error(err)
+	}
+}
+
+// What killed probes left is told of when it is removed.
+func TestOpenRootTellsWhatItRemoves(t *testing.T) {
+	s := mem.New()
+	publish(t, s, "_probe/"+layout.NewNonce()+"/canary", "x")
+	r, err := layout.OpenRoot(t.Context(), s)
+	if err != nil || r.Probe.Removed != 1 || !strings.HasSuffix(r.String(), ", removed what killed ones left: 1") {
+		t.Errorf("%v, %v", r, err)
+	}
+}
