@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +27,8 @@ type rig struct {
 	t   *testing.T
 	ctx context.Context
 	out buffer
+	// bare is the root as the test looks at it: past any proxy.
+	bare string
 }
 
 type buffer struct {
@@ -47,10 +51,21 @@ func (b *buffer) String() string {
 // newRig settles a job with checkpoints every 100 ms, which reads its input in about a second unless o says otherwise.
 func newRig(t *testing.T, o demoOptions, environment ...string) *rig {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	return newRigFor(t, time.Minute, o, environment...)
+}
+
+// newRigFor is newRig for a job that may take so long.
+func newRigFor(t *testing.T, long time.Duration, o demoOptions, environment ...string) *rig {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), long)
 	r := &rig{t: t, ctx: ctx}
-	o.parallelism, o.users, o.interval = 2, 500, "100ms"
-	o.root, o.output = filepath.Join(t.TempDir(), "root"), filepath.Join(t.TempDir(), "output")
+	o.parallelism, o.users, o.output = 2, 500, filepath.Join(t.TempDir(), "output")
+	if o.interval == "" {
+		o.interval = "100ms"
+	}
+	if o.root == "" {
+		o.root = filepath.Join(t.TempDir(), "root")
+	}
 	if o.records == 0 {
 		o.records = 10_000
 	}
@@ -61,7 +76,7 @@ func newRig(t *testing.T, o demoOptions, environment ...string) *rig {
 	if r.demo, err = newDemo(o, &r.out); err != nil {
 		t.Fatal(err)
 	}
-	r.environment = environment
+	r.environment, r.bare = environment, r.root
 	t.Cleanup(func() {
 		if r.launch != nil {
 			r.hangUp()
@@ -131,13 +146,48 @@ func (r *rig) finish() {
 	if !exact {
 		r.t.Error("the counts are not exact")
 	}
+	r.checkRestores()
 	r.checkStorage()
+}
+
+// logged are the lines of the daemons' logs in which a checkpoint completes or an attempt begins.
+var logged = regexp.MustCompile(`(?m)^time=(\S+) .* msg=(completed|attempt) .* checkpoint=(\d+) .*$`)
+
+// checkRestores compares what attempts began with with what was complete by then: a checkpoint that a daemon has said to be complete is
+// never lost.
+func (r *rig) checkRestores() {
+	r.t.Helper()
+	var lines [][]string
+	logs, _ := filepath.Glob(filepath.Join(r.tmp, "logs", "daemon*"))
+	for _, path := range logs {
+		b, err := os.ReadFile(path)
+		r.must(err)
+		lines = append(lines, logged.FindAllStringSubmatch(string(b), -1)...)
+	}
+	slices.SortStableFunc(lines, func(a, b []string) int { return strings.Compare(a[1], b[1]) })
+	newest, began := uint64(0), 0
+	for _, line := range lines {
+		id, err := strconv.ParseUint(line[3], 10, 64)
+		r.must(err)
+		switch {
+		case line[2] == "completed":
+			newest = max(newest, id)
+		case id < newest && !strings.Contains(line[0], "adopted"):
+			r.t.Errorf("checkpoint %d was complete, and an attempt began with %d", newest, id)
+			fallthrough
+		default:
+			began++
+		}
+	}
+	if newest == 0 || began == 0 {
+		r.t.Errorf("the logs tell of no checkpoint, or no attempt: %q", lines)
+	}
 }
 
 // head is the last entry of the job's journal.
 func (r *rig) head() *ckptdv1.JournalEntry {
 	r.t.Helper()
-	opened, err := openStore(r.ctx, r.root, true)
+	opened, err := openStore(r.ctx, r.bare, true)
 	r.must(err)
 	defer opened.Close()
 	j, err := catalog.New(opened.Store).Journal(r.ctx, r.id)
@@ -148,10 +198,34 @@ func (r *rig) head() *ckptdv1.JournalEntry {
 // checkStorage compares what lies under the root of a job that was let go with what its journal reaches.
 func (r *rig) checkStorage() {
 	r.t.Helper()
-	opened, err := openStore(r.ctx, r.root, true)
+	opened, err := openStore(r.ctx, r.bare, false)
 	r.must(err)
 	defer opened.Close()
-	compareStorage(r.ctx, r.t, opened.Store, r.id, r.files())
+	keys := listed(r.ctx, r.t, opened.Store)
+	if strings.HasPrefix(r.bare, "file:") {
+		keys = r.files()
+	}
+	compareStorage(r.ctx, r.t, opened.Store, r.id, keys)
+}
+
+// listed are all objects of a store, and those whose writing was begun and not ended.
+func listed(ctx context.Context, t *testing.T, s storage.Store) (keys []string) {
+	t.Helper()
+	for info, err := range s.List(ctx, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, info.Key)
+	}
+	_, err := s.AbortUnfinished(ctx, "", func(key string) bool {
+		keys = append(keys, key+" (unfinished)")
+		return false
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // compareStorage fails if a key is there that the journal of the root's only job does not reach, or if one that it reaches is missing
@@ -211,7 +285,7 @@ const slotsKept = 18
 // files are all files below the root, as the file system has them, and folders that are empty.
 func (r *rig) files() []string {
 	r.t.Helper()
-	root := strings.TrimPrefix(r.root, "file://")
+	root := strings.TrimPrefix(r.bare, "file://")
 	var keys []string
 	r.must(filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
