@@ -52,6 +52,7 @@ ckptd's it only reads, unless --write. Exit code 0 means fit, 4 unfit, 1 that it
 			})
 			p.end()
 			if err != nil {
+				sayLeft(cmd.ErrOrStderr(), report)
 				return err
 			}
 			return printReport(cmd, report)
@@ -69,6 +70,7 @@ var permissions = map[string]map[string]string{
 		"publish": "s3:PutObject", "create": "s3:PutObject and s3:AbortMultipartUpload", "read": "s3:GetObject", "range": "s3:GetObject", "stat": "s3:GetObject",
 		"list": "s3:ListBucket on the bucket", "delete": "s3:DeleteObject",
 		"abort unfinished": "s3:AbortMultipartUpload, and s3:ListBucketMultipartUploads on the bucket",
+		"purge":            "s3:ListBucketVersions on the bucket and s3:DeleteObjectVersion",
 	},
 }
 
@@ -136,13 +138,51 @@ func missingFolders(root string) (remove func(), err error) {
 	}, nil
 }
 
-// whatToDo adds it to the error of a store that is refused.
+// sayLeft says what an examination that was interrupted could not remove.
+func sayLeft(w io.Writer, r *ckptdv1.DoctorReport) {
+	for _, f := range r.GetFindings() {
+		if f.GetCheck() == doctor.LeftBehind {
+			fmt.Fprintf(w, "doctor: left behind: %s. %s\n", clean(f.GetSeen()), clean(f.GetAdvice()))
+		}
+	}
+}
+
+// whatToDo adds it to the error of a store that is refused, or does not let itself be used.
 func whatToDo(root string, err error) error {
-	if !errors.Is(err, storage.ErrUnfit) {
+	var status *statusError
+	switch {
+	case errors.Is(err, storage.ErrUnfit):
+		return fmt.Errorf("%w. %s To see all that is wrong: ckptd doctor '%s'", err, doctor.Advice, root)
+	case errors.As(err, &status), errors.Is(err, context.Canceled), errors.Is(err, layout.ErrNotRoot), errors.Is(err, layout.ErrNewerFormat):
 		return err
 	}
-	return fmt.Errorf("%w. %s To see all that is wrong: ckptd doctor '%s'", err, doctor.Advice, root)
+	return fmt.Errorf("%w. To see what is wrong: ckptd doctor '%s'", err, root)
 }
+
+// hazardous refuses a store that loses files by itself, as far as it tells, and warns of what costs.
+func hazardous(ctx context.Context, facts storage.Facts, warn func(h storage.Hazard)) error {
+	if facts.Hazards == nil {
+		return nil
+	}
+	for _, h := range facts.Hazards(ctx) {
+		switch h.Weight {
+		case storage.WeightUnfit:
+			return &refused{h}
+		case storage.WeightWarning:
+			warn(h)
+		}
+	}
+	return nil
+}
+
+// A refused store is one whose own habits lose files.
+type refused struct{ h storage.Hazard }
+
+func (r *refused) Error() string {
+	return fmt.Sprintf("%v: %s: %s. %s", storage.ErrUnfit, r.h.Name, r.h.Seen, r.h.Advice)
+}
+
+func (r *refused) Unwrap() error { return storage.ErrUnfit }
 
 // printReport prints it, and turns its verdict into the exit code.
 func printReport(cmd *cobra.Command, r *ckptdv1.DoctorReport) error {

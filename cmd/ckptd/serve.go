@@ -76,6 +76,11 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		return whatToDo(o.root, err)
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
+	if err := hazardous(ctx, opened.Facts, func(h storage.Hazard) {
+		log.Warn("of the store", "what", h.Name, "seen", h.Seen, "advice", h.Advice)
+	}); err != nil {
+		return fmt.Errorf("serve %s: %w", o.root, err)
+	}
 	root, err := layout.OpenRoot(ctx, opened.Store)
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", o.root, whatToDo(o.root, err))
