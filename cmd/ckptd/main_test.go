@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if len(os.Args) > 1 && os.Args[1] == holdStreams {
+		os.Exit(holdAll(ctx, os.Args[2:]))
+	}
 	code := runSteps(ctx, os.Args[1:], os.Stdout, os.Stderr, killer(os.Getenv(killVariable)))
 	stop()
 	os.Exit(code)

@@ -337,10 +337,14 @@ func (m *Machine) promised() (all incremental.Set) {
 	return all
 }
 
-// floor: below it nothing can be acknowledged any more.
+// floor: below it nothing can be acknowledged any more. Of a job that has ended nothing can, whatever ids were reserved: uploads are taken
+// for any of them.
 func (m *Machine) floor() uint64 {
-	if len(m.pending) > 0 {
+	switch {
+	case len(m.pending) > 0:
 		return m.pending[0].ID
+	case m.head.Status.Terminal():
+		return max(m.next, m.head.Reserved+1)
 	}
 	return m.next
 }

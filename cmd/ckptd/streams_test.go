@@ -1,0 +1,433 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/layout"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/proto/data"
+	"github.com/ckptd/ckptd/service/stream"
+)
+
+const (
+	// streamsAtOnce are PutState streams to one daemon, which has this much memory for them.
+	streamsAtOnce = 1000
+	streamsBudget = 512 << 20
+	// holdStreams makes the test binary a client: holdStreams SERVER EPOCH opens streamsAtOnce streams that never end, and says "held 1"
+	// when the daemon has all of them.
+	holdStreams = "hold-streams"
+	streamsJob  = "job"
+	// admittedAtOnce is the daemon's default of --streams.
+	admittedAtOnce = 16
+)
+
+// TestThousandStreams: a daemon takes 1,000 streams at once, all of which are open before the first byte comes, and has at most 512 MiB
+// resident; all end well. Then all are cut, and then their process is killed: the daemon has its goroutines and its memory back, and when
+// the job has ended nothing of them is in the store.
+func TestThousandStreams(t *testing.T) {
+	full, size := os.Getenv("CKPTD_TEST_FULL") != "", 256<<10
+	stores, networks := []string{"file"}, []string{"unix"}
+	if full {
+		stores, networks, size = []string{"file", servers.Versitygw}, []string{"unix", "tcp"}, 1<<20
+	}
+	if os.Getenv("CKPTD_NIGHTLY") != "" {
+		size = 4 << 20
+	}
+	for _, kind := range stores {
+		for _, network := range networks {
+			t.Run(kind+", "+network, func(t *testing.T) {
+				root := filepath.Join(t.TempDir(), "root")
+				if kind != "file" {
+					root = servers.StartS3(t, kind, false).URL("root", "")
+				}
+				thousandStreams(t, root, network, size)
+			})
+		}
+	}
+}
+
+func thousandStreams(t *testing.T, root, network string, size int) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	l := newLoaded(ctx, t, root, network)
+	l.watch("attached")
+	goroutines, heap := l.goroutines(), l.heap()
+
+	if err := l.sender.send(ctx, l.epoch, size, nil); err != nil {
+		t.Error(err)
+	}
+	l.watch("all have ended")
+	if got := len(l.objects("shared")); got != streamsAtOnce {
+		t.Errorf("%d files are stored, want %d", got, streamsAtOnce)
+	}
+
+	cut, cutAll := context.WithCancel(ctx)
+	if err := l.sender.send(cut, l.epoch, size, cutAll); err == nil {
+		t.Error("the streams that were cut ended well")
+	}
+	l.watch("all are cut")
+
+	child := begin(ctx, t, os.Args[0], holdStreams, l.server, fmt.Sprint(l.epoch), fmt.Sprint(size))
+	child.await("held %d")
+	child.kill()
+	l.watch("their process is killed")
+
+	l.sender.http.CloseIdleConnections()
+	l.calmDown(goroutines, heap)
+	l.endsClean()
+}
+
+// loaded is a daemon in a process of its own, with a job.
+type loaded struct {
+	ctx                  context.Context
+	t                    *testing.T
+	root, server, status string
+	epoch                uint64
+	daemon               *life
+	sender               *sender
+}
+
+func newLoaded(ctx context.Context, t *testing.T, root, network string) *loaded {
+	t.Helper()
+	dir, err := shortTemp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	l := &loaded{ctx: ctx, t: t, root: root, server: "unix:" + filepath.Join(dir, "s")}
+	listen := l.server
+	if network == "tcp" {
+		free, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listen = free.Addr().String()
+		l.server = "http://" + listen
+		free.Close()
+	}
+	l.daemon = begin(ctx, t, withoutRace(ctx, t, dir), "serve", "--root", root, "--listen", listen)
+	l.status = fmt.Sprintf("/proc/%d/status", l.daemon.cmd.Process.Pid)
+	awaitServer(ctx, t, l.server)
+	l.sender = newSender(l.server)
+	t.Cleanup(l.sender.http.CloseIdleConnections)
+	res, err := ckptdv1connect.NewEngineServiceClient(l.sender.http, l.sender.base).AttachJob(ctx, &ckptdv1.AttachJobRequest{
+		JobId: streamsJob, Config: client.Every(0),
+		Plan: &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: "state", Parallelism: 1, MaxParallelism: 128, Triggered: true}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.epoch = res.GetEpoch()
+	return l
+}
+
+// withoutRace is the program to measure: this one, unless it has the race detector, which multiplies memory.
+func withoutRace(ctx context.Context, t *testing.T, dir string) string {
+	t.Helper()
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		t.Fatal("the test does not know how it was built")
+	}
+	race := false
+	for _, s := range info.Settings {
+		race = race || s.Key == "-race" && s.Value == "true"
+	}
+	if !race {
+		return os.Args[0]
+	}
+	program := filepath.Join(dir, "ckptd")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-race=false", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return program
+}
+
+// watch reports the memory of the daemon, which must be within the budget all the while.
+func (l *loaded) watch(when string) {
+	l.t.Helper()
+	status, err := os.ReadFile(l.status)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	read := func(name string) uint64 {
+		_, rest, _ := strings.Cut(string(status), name+":")
+		line, _, _ := strings.Cut(rest, "kB")
+		kib, err := strconv.ParseUint(strings.TrimSpace(line), 10, 64)
+		if err != nil {
+			l.t.Fatalf("%s: %v", name, err)
+		}
+		return kib << 10
+	}
+	resident, most := read("VmRSS"), read("VmHWM")
+	l.t.Logf("%s: %d MiB resident, at most %d so far", when, resident>>20, most>>20)
+	if most > streamsBudget {
+		l.t.Errorf("%s: %d MiB were resident, at most %d may be", when, most>>20, streamsBudget>>20)
+	}
+}
+
+// metric is one of the daemon's.
+func (l *loaded) metric(name string) float64 {
+	l.t.Helper()
+	req, err := http.NewRequestWithContext(l.ctx, http.MethodGet, l.sender.base+"/metrics", nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	res, err := l.sender.http.Do(req)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for s := bufio.NewScanner(res.Body); s.Scan(); {
+		if value, ok := strings.CutPrefix(s.Text(), name+" "); ok {
+			v, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				l.t.Fatal(err)
+			}
+			return v
+		}
+	}
+	l.t.Fatalf("the daemon does not tell %s", name)
+	return 0
+}
+
+func (l *loaded) goroutines() int { return int(l.metric("go_goroutines")) }
+
+func (l *loaded) heap() float64 { return l.metric("go_memstats_heap_inuse_bytes") }
+
+// calm waits until no stream is admitted and no request is served but the one that asks.
+func (l *loaded) calm() {
+	l.t.Helper()
+	for l.metric("ckptd_data_streams{direction=\"put\"}") > 0 {
+		l.pause("the daemon still has streams")
+	}
+}
+
+// calmDown waits until the daemon has its goroutines and its memory back. Being asked makes it collect its garbage in the end.
+func (l *loaded) calmDown(goroutines int, heap float64) {
+	l.t.Helper()
+	l.calm()
+	for l.goroutines() > goroutines {
+		l.pause("the daemon has more goroutines than before")
+	}
+	for l.heap() > heap+8<<20 {
+		l.pause("the daemon holds more memory than before")
+	}
+}
+
+func (l *loaded) pause(why string) {
+	l.t.Helper()
+	if !sleep(l.ctx, 5*time.Millisecond) {
+		l.t.Fatalf("%s: %d goroutines, %.0f bytes", why, l.goroutines(), l.heap())
+	}
+}
+
+// endsClean cancels the job and looks at what is left in the store when it has been let go: its journal.
+func (l *loaded) endsClean() {
+	l.t.Helper()
+	people, hangUp, err := dialServer(l.server)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer hangUp()
+	if _, err := people.CancelJob(l.ctx, &ckptdv1.CancelJobRequest{JobId: streamsJob, RequestId: "end"}); err != nil {
+		l.t.Fatal(err)
+	}
+	opened, err := openStore(l.ctx, l.root, false)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer opened.Close()
+	for owned(l.ctx, opened.Store, streamsJob) {
+		l.pause("the job is not let go")
+	}
+	l.watch("the job has ended")
+	compareStorage(l.ctx, l.t, opened.Store, streamsJob, l.objects(""))
+	if n, err := opened.Store.AbortUnfinished(l.ctx, "", func(string) bool { return true }); n > 0 || err != nil {
+		l.t.Errorf("%d unfinished objects are left, %v", n, err)
+	}
+}
+
+// objects are the keys below a folder of the job, or all.
+func (l *loaded) objects(folder string) (keys []string) {
+	l.t.Helper()
+	opened, err := openStore(l.ctx, l.root, true)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer opened.Close()
+	if folder != "" {
+		folder = layout.JobPrefix(streamsJob) + folder + "/"
+	}
+	for info, err := range opened.Store.List(l.ctx, folder) {
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		keys = append(keys, info.Key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// sender sends files as the SDK does, and tells when all are under way.
+type sender struct {
+	base  string
+	chunk int
+	http  *http.Client
+}
+
+func newSender(server string) *sender {
+	s := &sender{base: server, chunk: data.ChunkTCP}
+	transport := &http.Transport{DisableCompression: true, ExpectContinueTimeout: data.AdmissionWait, MaxIdleConnsPerHost: streamsAtOnce}
+	if path, ok := strings.CutPrefix(server, "unix:"); ok {
+		s.base, s.chunk = "http://ckptd", data.ChunkUnix
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+			if err == nil {
+				stream.ConnContext(ctx, c)
+			}
+			return c, err
+		}
+	}
+	s.http = &http.Client{Transport: transport}
+	return s
+}
+
+// load is streamsAtOnce streams of one size.
+type load struct {
+	size int
+	// gate opens when the daemon has the requests of all; no source gives a byte before.
+	gate chan struct{}
+	sent atomic.Int32
+	// admitted have given a byte. If there is held, they give no more than a piece, and it is called when as many do as the daemon admits.
+	admitted atomic.Int32
+	held     func()
+}
+
+// send sends all files and answers why some failed.
+func (s *sender) send(ctx context.Context, epoch uint64, size int, held func()) error {
+	l := &load{size: size, gate: make(chan struct{}), held: held}
+	var sums data.Sums
+	for n := 0; n < size; n += len(pieceBytes) {
+		_, _ = sums.Write(pieceBytes[:])
+	}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Wait100Continue: func() {
+		if l.sent.Add(1) == streamsAtOnce {
+			close(l.gate)
+		}
+	}})
+	errs := make([]error, streamsAtOnce)
+	var wg sync.WaitGroup
+	for i := range streamsAtOnce {
+		wg.Go(func() {
+			f, err := s.put(ctx, epoch, &sums, &source{ctx: ctx, load: l}, i%4 > 0)
+			if want := sums.Handle(f.GetKey()); err == nil && !proto.Equal(f, want) {
+				err = fmt.Errorf("stored is %v, want %v", f, want)
+			}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// put sends one file; with its length and sum, if they are known.
+func (s *sender) put(ctx context.Context, epoch uint64, sums *data.Sums, src io.ReadCloser, known bool) (*ckptdv1.FileHandle, error) {
+	h := &ckptdv1.PutStateHeader{JobId: streamsJob, Epoch: epoch, Attempt: 1, CheckpointId: 1, Scope: ckptdv1.Scope_SCOPE_SHARED}
+	if known {
+		h.Length, h.Crc32C = proto.Uint64(sums.Length()), proto.Uint32(sums.CRC32C())
+	}
+	body, err := data.NewBody(h, src, s.chunk)
+	if err != nil {
+		return nil, err
+	}
+	early, err := proto.Marshal(h)
+	if err != nil {
+		return nil, err
+	}
+	ctx, info := connect.NewClientContext(data.WithBody(ctx, body))
+	info.RequestHeader().Set("Expect", "100-continue")
+	info.RequestHeader().Set(data.HeaderName, connect.EncodeBinaryHeader(early))
+	st, err := ckptdv1connect.NewStateServiceClient(data.Doer{Client: s.http}, s.base, data.ClientOptions()).PutState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res, err := st.CloseAndReceive()
+	return res.GetFile(), err
+}
+
+// pieceBytes is what a source gives at a time.
+var pieceBytes [16 << 10]byte
+
+// source is one file of a load.
+type source struct {
+	ctx  context.Context
+	load *load
+	n    int
+}
+
+// Read gives a piece.
+func (s *source) Read(p []byte) (int, error) {
+	if s.n == s.load.size {
+		return 0, io.EOF
+	}
+	wait := s.load.gate
+	if s.n > 0 {
+		wait = nil
+		if s.load.held != nil {
+			if s.load.admitted.Add(1) == admittedAtOnce {
+				s.load.held()
+			}
+			<-s.ctx.Done()
+		}
+	}
+	if wait != nil {
+		select {
+		case <-wait:
+		case <-s.ctx.Done():
+		}
+	}
+	if s.ctx.Err() != nil {
+		return 0, context.Cause(s.ctx)
+	}
+	n := copy(p, pieceBytes[:])
+	s.n += n
+	return n, nil
+}
+
+// Close is io.Closer's.
+func (s *source) Close() error { return nil }
+
+// holdAll is the process that holds streams until it is killed.
+func holdAll(ctx context.Context, args []string) int {
+	epoch, err := strconv.ParseUint(args[1], 10, 64)
+	size, sizeErr := strconv.Atoi(args[2])
+	if err = errors.Join(err, sizeErr); err == nil {
+		err = newSender(args[0]).send(ctx, epoch, size, func() { fmt.Println("held", 1) })
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
