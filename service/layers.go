@@ -19,6 +19,9 @@ func layers(root storage.Opened, o *Options, m *metrics) ways {
 	counts := measure.New(root.Facts.Kind, m.registry)
 	store := storage.Store(watchedStore{counts.Store(root.Store), o.Fatal})
 	limiter := limit.New(o.Budgets)
+	if root.Facts.Repeats != nil {
+		root.Facts.Repeats(func(cause error) { counts.Repeated(cause); limiter.Repeated(cause) })
+	}
 	way := func(c limit.Class) storage.Store {
 		return retry.New(limiter.Store(store, c), retry.Policy{Retried: counts.Retried})
 	}

@@ -196,6 +196,66 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
+// well is a store whose journal is well while the rest of it throttles.
+type well struct{ *slow }
+
+func (w well) Publish(context.Context, string, []byte) error {
+	time.Sleep(w.takes)
+	return nil
+}
+
+// Commits that succeed do not make the pauses of the others short again.
+func TestCommitsDoNotShortenPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slow{Store: mem.New(), takes: 10 * time.Millisecond}
+		l := limit.New(limit.Budgets{})
+		s.throttle.Store(true)
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		var asked atomic.Int64
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				_ = l.Store(well{s}, limit.Commit).Publish(ctx, "k", nil)
+			}
+		})
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = l.Store(s, limit.Restore).Stat(ctx, "k")
+				asked.Add(1)
+			}
+		})
+		time.Sleep(time.Minute)
+		asked.Store(0)
+		time.Sleep(time.Minute)
+		if n := asked.Load(); n < 6 || n > 30 {
+			t.Errorf("asked %d times in a minute, want about 12", n)
+		}
+		stop()
+		wg.Wait()
+	})
+}
+
+// A driver that repeats by itself is felt: what runs becomes less, once for a burst, and nothing else than a throttle counts.
+func TestRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limit.New(limit.Budgets{Upload: 16})
+		l.Repeated(errors.New("a cut connection"))
+		if got := l.Line(limit.Upload).Allowed; got != 16 {
+			t.Errorf("%d allowed after a repetition that was no throttle", got)
+		}
+		for range 10 {
+			l.Repeated(fmt.Errorf("503: %w", storage.ErrThrottled))
+		}
+		if got := l.Line(limit.Upload).Allowed; got != 0 {
+			t.Errorf("%d allowed in the pause", got)
+		}
+		time.Sleep(time.Second)
+		if got := l.Line(limit.Upload).Allowed; got != 8 {
+			t.Errorf("%d allowed after one burst, want half of 16", got)
+		}
+	})
+}
+
 // Commits that are throttled on and on do not starve a restore.
 func TestThrottledCommitsStarveNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -58,7 +58,8 @@ func (b Budgets) withDefaults() [classes]int {
 	return [classes]int{Commit: or(b.Commit, 32), Restore: or(b.Restore, 64), Upload: or(b.Upload, 64), Collect: or(b.Collect, 4)}
 }
 
-// The pauses after a throttle, in which nothing but commits begins: each about twice the one before, until a request succeeds.
+// The pauses after a throttle, in which nothing but commits begins: each about twice the one before, until a request that had to pause
+// succeeds.
 const (
 	firstPause = 50 * time.Millisecond
 	maxPause   = 5 * time.Second
@@ -154,12 +155,25 @@ func (l *Limiter) leave(c Class, round int, err error) {
 		switch {
 		case errors.Is(err, storage.ErrThrottled):
 			l.slowDownLocked()
-		case err == nil:
+		case err == nil && c != Commit: // the journal's part of a store may be well while the rest is not
 			l.lines[c].allowed = min(float64(l.lines[c].budget), l.lines[c].allowed+1/l.lines[c].allowed)
 			l.pauses.Reset()
 		}
 	}
 	l.admitLocked()
+}
+
+// Repeated tells of a request that the driver repeats by itself. Where the store asked for fewer, that is felt though no request failed; a
+// pause answers for all of its burst.
+func (l *Limiter) Repeated(cause error) {
+	if !errors.Is(cause, storage.ErrThrottled) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.paused {
+		l.slowDownLocked()
+	}
 }
 
 // slowDownLocked answers a burst of throttles.

@@ -64,7 +64,7 @@ func New(kind string, r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		requests: counter("ckptd_store_requests_total", "Requests to the store, by operation and outcome; a repetition is a request of its own.",
 			"op", "outcome"),
-		retries:   counter("ckptd_store_retries_total", "Requests that were repeated.", "op"),
+		retries:   counter("ckptd_store_retries_total", "Requests that were repeated; op driver: by the driver itself, as parts of an upload are.", "op"),
 		throttles: counter("ckptd_store_throttles_total", "Requests that the store answered by asking for fewer.", "op"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "ckptd_store_request_seconds",
@@ -87,6 +87,17 @@ func New(kind string, r prometheus.Registerer) *Metrics {
 
 // Retried counts a repetition; see retry.Policy.
 func (m *Metrics) Retried(op string) { m.retries.WithLabelValues(op).Inc() }
+
+// driver is where an operation's name stands for requests that a driver repeats below the contract.
+const driver = "driver"
+
+// Repeated counts a request that the driver repeats by itself, and what made it; see storage.Facts.
+func (m *Metrics) Repeated(cause error) {
+	m.Retried(driver)
+	if errors.Is(cause, storage.ErrThrottled) {
+		m.throttles.WithLabelValues(driver).Inc()
+	}
+}
 
 // Store is the store with its requests counted.
 func (m *Metrics) Store(inner storage.Store) storage.Store { return store{inner, m} }

@@ -75,6 +75,8 @@ func TestCounts(t *testing.T) {
 	s.Delete(ctx, []string{"a", "p", "none"})
 	_, _ = s.AbortUnfinished(ctx, "", nil)
 	m.Retried("stat")
+	m.Repeated(errors.New("a cut connection"))
+	m.Repeated(fmt.Errorf("503: %w", storage.ErrThrottled))
 	const want = `
 # HELP ckptd_store_bytes_total Bytes of objects read from and written to the store.
 # TYPE ckptd_store_bytes_total counter
@@ -97,9 +99,13 @@ ckptd_store_requests_total{op="publish",outcome="done",store="mem"} 1
 ckptd_store_requests_total{op="publish",outcome="exists",store="mem"} 1
 ckptd_store_requests_total{op="publish",outcome="unknown",store="mem"} 1
 ckptd_store_requests_total{op="stat",outcome="not_found",store="mem"} 1
-# HELP ckptd_store_retries_total Requests that were repeated.
+# HELP ckptd_store_retries_total Requests that were repeated; op driver: by the driver itself, as parts of an upload are.
 # TYPE ckptd_store_retries_total counter
+ckptd_store_retries_total{op="driver",store="mem"} 2
 ckptd_store_retries_total{op="stat",store="mem"} 1
+# HELP ckptd_store_throttles_total Requests that the store answered by asking for fewer.
+# TYPE ckptd_store_throttles_total counter
+ckptd_store_throttles_total{op="driver",store="mem"} 1
 `
 	err := testutil.GatherAndCompare(reg, bytes.NewBufferString(want), "ckptd_store_bytes_total", "ckptd_store_requests_total",
 		"ckptd_store_deleted_objects_total", "ckptd_store_retries_total", "ckptd_store_throttles_total")

@@ -20,7 +20,7 @@ import (
 )
 
 // newClient makes the SDK's client over connections of our own.
-func newClient(ctx context.Context, c Config) (client *s3.Client, region string, closeClient func(), err error) {
+func newClient(ctx context.Context, c Config, r *repeats) (client *s3.Client, region string, closeClient func(), err error) {
 	var options []func(*config.LoadOptions) error
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))
@@ -46,11 +46,11 @@ func newClient(ctx context.Context, c Config) (client *s3.Client, region string,
 		return nil, "", nil, errors.New("no region; say region= in the URL, or AWS_REGION in the environment")
 	}
 	transport := newTransport(loaded.HTTPClient)
-	client = s3.NewFromConfig(loaded, func(o *s3.Options) { configure(o, c, transport) })
+	client = s3.NewFromConfig(loaded, func(o *s3.Options) { configure(o, c, r, transport) })
 	return client, loaded.Region, transport.CloseIdleConnections, nil
 }
 
-func configure(o *s3.Options, c Config, transport *http.Transport) {
+func configure(o *s3.Options, c Config, r *repeats, transport *http.Transport) {
 	if c.Endpoint != "" {
 		o.BaseEndpoint = aws.String(c.Endpoint)
 	}
@@ -58,6 +58,9 @@ func configure(o *s3.Options, c Config, transport *http.Transport) {
 	o.HTTPClient = &watcher{http.Client{Transport: transport, CheckRedirect: noRedirect}}
 	if c.MaxAttempts > 0 {
 		o.RetryMaxAttempts = c.MaxAttempts
+	}
+	if policy, ok := o.Retryer.(aws.RetryerV2); ok {
+		o.Retryer = teller{policy, r}
 	}
 	// Sums are ours: readers check them above this package, for ranges too, which the SDK cannot.
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired

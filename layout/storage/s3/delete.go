@@ -61,7 +61,7 @@ func (s *store) deleteBatch(ctx context.Context, keys []string) []error {
 		}
 	}
 	input := &s3.DeleteObjectsInput{Bucket: &s.config.Bucket, Delete: &types.Delete{Objects: objects, Quiet: aws.Bool(true)}}
-	var options []func(*s3.Options)
+	options := []func(*s3.Options){s.repeatedAbove}
 	if s.config.NoChecksums {
 		options = append(options, oldDelete)
 	}
@@ -89,7 +89,7 @@ func (s *store) deleteBatch(ctx context.Context, keys []string) []error {
 // deleted is the outcome of one key of a batch.
 func deleted(refused types.Error) error {
 	code := aws.ToString(refused.Code)
-	err := fmt.Errorf("%s: %s", code, aws.ToString(refused.Message))
+	err := error(&refusal{text: code + ": " + aws.ToString(refused.Message), throttled: throttles(0, code)})
 	switch code {
 	case "NoSuchKey", "NoSuchVersion":
 		return nil

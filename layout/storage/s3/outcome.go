@@ -153,16 +153,32 @@ func codeOf(err error) string {
 // A refusal is an error of the store in few words; the SDK's own text has the request's whole life in it.
 type refusal struct {
 	text string
-	err  error
+	// err is the SDK's; nil where a key of a batch was refused.
+	err error
+	// throttled: the store asks for fewer requests.
+	throttled bool
 }
 
 func (r *refusal) Error() string { return r.text }
-func (r *refusal) Unwrap() error { return r.err }
+
+// Unwrap gives the SDK's error and the contract's word.
+func (r *refusal) Unwrap() (all []error) {
+	if r.throttled {
+		all = append(all, storage.ErrThrottled)
+	}
+	if r.err != nil {
+		all = append(all, r.err)
+	}
+	return all
+}
 
 // plain shortens an error of the SDK.
 func plain(err error) error {
+	r := &refusal{err: err, throttled: throttles(statusOf(err), codeOf(err))}
 	var api smithy.APIError
-	if errors.As(err, &api) {
+	var send *smithyhttp.RequestSendError
+	switch {
+	case errors.As(err, &api):
 		text := api.ErrorCode()
 		if message := api.ErrorMessage(); message != "" && message != text {
 			text += ": " + message
@@ -175,13 +191,15 @@ func plain(err error) error {
 			}
 			text += ")"
 		}
-		return &refusal{text, err}
+		r.text = text
+	case errors.As(err, &send) && send.Err != nil:
+		r.text = send.Err.Error()
+	case r.throttled:
+		r.text = fmt.Sprintf("a reply that is not S3's (status %d)", statusOf(err))
+	default:
+		return err
 	}
-	var send *smithyhttp.RequestSendError
-	if errors.As(err, &send) && send.Err != nil {
-		return &refusal{send.Err.Error(), err}
-	}
-	return err
+	return r
 }
 
 // absent: there is no such object. A bucket that is not there is something else.

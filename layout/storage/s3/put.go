@@ -37,11 +37,12 @@ func onlyNew(ifAbsent bool) *string {
 	return aws.String("*")
 }
 
-// put creates an object by one request that the SDK may repeat.
-func (s *store) put(ctx context.Context, key string, data []byte, sum uint32, ifAbsent bool) error {
+// put creates an object by one request that the SDK may repeat, unless the options say otherwise.
+func (s *store) put(ctx context.Context, key string, data []byte, sum uint32, ifAbsent bool, options ...func(*s3.Options)) error {
+	options = append(options, unsigned)
 	for attempt := 1; ; attempt++ {
 		watchedCtx, tries := watched(ctx)
-		_, err := s.client.PutObject(watchedCtx, s.putInput(key, bytes.NewReader(data), int64(len(data)), sum, ifAbsent), unsigned)
+		_, err := s.client.PutObject(watchedCtx, s.putInput(key, bytes.NewReader(data), int64(len(data)), sum, ifAbsent), options...)
 		outcome := tries.outcome(err, ifAbsent)
 		if err == nil || attempt == folderTries || codeOf(err) != "ExistingObjectIsDirectory" || errors.Is(outcome, storage.ErrUnknown) {
 			return outcome

@@ -41,7 +41,7 @@ func (s *store) openRange(ctx context.Context, key string, offset, length int64)
 	case offset > 0:
 		input.Range = aws.String(fmt.Sprintf("bytes=%d-", offset))
 	}
-	reply, err := s.client.GetObject(ctx, input)
+	reply, err := s.client.GetObject(ctx, input, s.repeatedAbove)
 	switch {
 	case statusOf(err) == http.StatusRequestedRangeNotSatisfiable:
 		return s.openNothing(ctx, key, offset, length)
@@ -130,7 +130,7 @@ func (s *store) Stat(ctx context.Context, key string) (storage.Info, error) {
 }
 
 func (s *store) stat(ctx context.Context, key string) (storage.Info, error) {
-	head, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.config.Bucket, Key: s.name(key)})
+	head, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.config.Bucket, Key: s.name(key)}, s.repeatedAbove)
 	if err != nil {
 		return storage.Info{}, reading(err)
 	}
@@ -159,7 +159,7 @@ var errStopped = errors.New("the caller has seen enough")
 func (s *store) list(ctx context.Context, prefix string, yield func(storage.Info, error) bool) error {
 	input := &s3.ListObjectsV2Input{Bucket: &s.config.Bucket, Prefix: s.name(prefix)}
 	for {
-		page, err := s.client.ListObjectsV2(ctx, input)
+		page, err := s.client.ListObjectsV2(ctx, input, s.repeatedAbove)
 		if err != nil {
 			return plain(err)
 		}

@@ -110,7 +110,7 @@ func (u *upload) complete(size int64, sum uint32, ifAbsent bool) error {
 	slices.SortFunc(u.parts, func(a, b types.CompletedPart) int { return int(*a.PartNumber - *b.PartNumber) })
 	ctx, tries := watched(u.ctx)
 	for attempt := 1; ; attempt++ {
-		_, err := u.store.client.CompleteMultipartUpload(ctx, u.completeInput(size, sum, ifAbsent))
+		_, err := u.store.client.CompleteMultipartUpload(ctx, u.completeInput(size, sum, ifAbsent), u.store.repeatedAbove)
 		outcome := tries.outcome(err, ifAbsent)
 		if !errors.Is(outcome, storage.ErrUnknown) {
 			u.gone = outcome == nil
@@ -122,6 +122,7 @@ func (u *upload) complete(size int64, sum uint32, ifAbsent bool) error {
 		}
 		select {
 		case <-time.After(time.Duration(attempt) * 200 * time.Millisecond):
+			u.store.repeats.tell(outcome)
 		case <-ctx.Done():
 			return outcome
 		}
