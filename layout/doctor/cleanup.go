@@ -82,16 +82,13 @@ func (e *exam) purge(ctx context.Context) {
 	if err != nil {
 		seen += ": " + err.Error()
 	}
-	e.add(LeftBehind, ckptdv1.Result_RESULT_WARNING, seen, "Delete them by hand, with their delete markers"+e.purgePermission()+".")
-}
-
-func (e *exam) purgePermission() string {
-	if e.o.Permission != nil {
-		if name := e.o.Permission("purge"); name != "" {
-			return ", or give whoever runs doctor " + name
-		}
+	advice := "Delete them by hand, with their delete markers"
+	if e.holds {
+		advice += ", when the retention has ended"
+	} else if e.o.Permission != nil && e.o.Permission("purge") != "" {
+		advice += "; doctor does it if whoever runs it has " + e.o.Permission("purge")
 	}
-	return ""
+	e.add(LeftBehind, ckptdv1.Result_RESULT_WARNING, seen, advice+".")
 }
 
 // removeAll removes objects last: as long as one is there, a later examination knows how old this one is.

@@ -66,9 +66,11 @@ func Examine(ctx context.Context, opened storage.Opened, o *Options) (*ckptdv1.D
 	start := time.Now()
 	e.report.Notes = opened.Facts.Notes
 	found := e.contents(ctx)
-	holds := found && e.hazards(ctx)
+	if found {
+		e.hazards(ctx)
+	}
 	if found && ctx.Err() == nil {
-		e.examine(ctx, holds)
+		e.examine(ctx)
 	}
 	e.report.Took = durationpb.New(time.Since(start))
 	if err := ctx.Err(); err != nil {
@@ -110,9 +112,9 @@ func (e *exam) contents(ctx context.Context) bool {
 	return true
 }
 
-// examine does what may be done here. holds: nothing that is written now can be removed again.
-func (e *exam) examine(ctx context.Context, holds bool) {
-	if holds && !e.report.ReadOnly && !e.o.Write {
+// examine does what may be done here.
+func (e *exam) examine(ctx context.Context) {
+	if e.holds && !e.report.ReadOnly && !e.o.Write {
 		e.report.ReadOnly = true
 		e.add("writing", ckptdv1.Result_RESULT_NOT_EXAMINED, "only read: doctor could not remove what it writes",
 			"Give a place without a retention; or examine this one by --write, which leaves up to 200 MiB there until the retention ends.")
@@ -145,10 +147,10 @@ func (e *exam) write(ctx context.Context) {
 	}
 }
 
-// hazards asks the driver. holds: one of them keeps whatever is written.
-func (e *exam) hazards(ctx context.Context) (holds bool) {
+// hazards asks the driver.
+func (e *exam) hazards(ctx context.Context) {
 	if e.facts.Hazards == nil || ctx.Err() != nil {
-		return false
+		return
 	}
 	e.say("asking what keeps or removes files")
 	results := map[storage.Weight]ckptdv1.Result{
@@ -161,9 +163,8 @@ func (e *exam) hazards(ctx context.Context) (holds bool) {
 		if h.Weight == storage.WeightUnknown {
 			e.optional[h.Name] = true
 		}
-		holds = holds || h.Holds
+		e.holds = e.holds || h.Holds
 	}
-	return holds
 }
 
 // judge draws the verdict from the findings: the worst decides.

@@ -128,6 +128,14 @@ type bent struct {
 	list    func(ctx context.Context, prefix string) iter.Seq2[storage.Info, error]
 	delete  func(ctx context.Context, keys []string) []error
 	create  func(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error)
+	abort   func(prefix string, dead func(key string) bool)
+}
+
+func (b *bent) AbortUnfinished(ctx context.Context, prefix string, dead func(key string) bool) (int, error) {
+	if b.abort != nil {
+		b.abort(prefix, dead)
+	}
+	return b.Store.AbortUnfinished(ctx, prefix, dead)
 }
 
 func (b *bent) Publish(ctx context.Context, key string, data []byte) error {
@@ -478,53 +486,6 @@ func TestInterrupted(t *testing.T) {
 			t.Errorf("at %d: left %v", at, left)
 		}
 		cancel()
-	}
-}
-
-// A mutation that is cut off may be done after everything was removed: the doctor looks again.
-func TestLateMutation(t *testing.T) {
-	s := mem.New()
-	b := &bent{Store: s}
-	var late sync.WaitGroup
-	defer late.Wait()
-	var n atomic.Int64
-	b.publish = func(ctx context.Context, key string, data []byte) error {
-		if !strings.Contains(key, "entry") || n.Add(1) != 3 {
-			return s.Publish(ctx, key, data)
-		}
-		late.Go(func() { time.Sleep(100 * time.Millisecond); _ = s.Publish(context.Background(), key, data) })
-		return storage.ErrUnknown
-	}
-	examineIt(t, opened(b), &Options{Quick: true})
-	late.Wait()
-	if left := keysOf(t, s); len(left) > 0 {
-		t.Errorf("left %v", left)
-	}
-}
-
-// What a killed examination left is removed by a later one, when it is old; what a running one writes is not.
-func TestStale(t *testing.T) {
-	s := mem.New()
-	old, young := "_probe/"+layout.NewNonce()+"/race-000-01", "_probe/"+layout.NewNonce()+"/race-000-01"
-	for _, key := range []string{old, young, "_probe/not-a-nonce/x"} {
-		must(t, s.Publish(t.Context(), key, []byte("x")))
-	}
-	b := &bent{Store: s}
-	b.list = func(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
-		return func(yield func(storage.Info, error) bool) {
-			for info, err := range s.List(ctx, prefix) {
-				if info.Key == old {
-					info.ModTime = info.ModTime.Add(-staleAge - time.Minute)
-				}
-				if !yield(info, err) {
-					return
-				}
-			}
-		}
-	}
-	examineIt(t, opened(b), &Options{Quick: true})
-	if got := keysOf(t, s); !slices.Equal(got, slices.Sorted(slices.Values([]string{young, "_probe/not-a-nonce/x"}))) {
-		t.Errorf("left %v", got)
 	}
 }
 

@@ -30,6 +30,8 @@ type exam struct {
 	report *ckptdv1.DoctorReport
 	// optional are the checks without which a verdict is possible.
 	optional map[string]bool
+	// holds: nothing that is written now can be removed again.
+	holds bool
 	// prefix is where this examination writes.
 	prefix string
 	// ops is the context of operations: it ends a little after the caller's.
