@@ -30,12 +30,9 @@ search: ## search the owner's machines with the larger bounds: up to 15 minutes,
 nightly: test search fuzz ## everything, the long runs too
 	CKPTD_NIGHTLY=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -timeout 90m ./layout/storage/...
 
-bench: ## every benchmark beside its limit; see docs/benchmarks.md
-	$(GO) test -run '^$$' -bench 'Commit|Reference' -benchtime 100x ./service
-	$(GO) test -run Memory -v ./service
-	$(GO) test -run '^$$' -bench . -benchtime 7x ./service/stream
-	$(GO) test -run '^$$' -bench Durable ./layout/storage/file
-	$(GO) test -run '^$$' -bench 'Graph/^lsm' -benchtime 3s ./runtime
+bench: servers ## every benchmark beside its limit, in less than ten minutes, and the tables of docs/benchmarks.md
+	cd conformance/servers/s5cmd && $(GO) build -mod=readonly -ldflags='-s -w' -o $(BIN)/s5cmd github.com/peak/s5cmd/v2
+	$(GO) run ./conformance/bench
 
 fuzz: ## each fuzz target for half a minute
 	@for pkg in $$($(GO) list ./...); do \

@@ -1,0 +1,109 @@
+// Command bench runs every benchmark beside its limit and puts the figures into docs/benchmarks.md: `make bench`.
+//
+// It owns the plan (which benchmarks, for how long), the budgets, and the tables, each of which stands in the page between
+// "<!-- bench NAME -->" and "<!-- end -->". How something is measured is known to the benchmarks, which lie beside what they measure.
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A step is one call of `go test`.
+type step struct {
+	pkg  string
+	args []string
+	// times it is called; the medians count. For benchmarks that cannot interleave by themselves.
+	times int
+}
+
+func bench(pkg, pattern, duration string) step {
+	return step{pkg, []string{"-run", "^$", "-bench", pattern, "-benchtime", duration}, 1}
+}
+
+// plan takes less than ten minutes on two quiet cores.
+var plan = []step{
+	bench("./layout/storage/s3", "Transfer", "4s"),
+	bench("./cmd/ckptd", "Daemon", "3s"),
+	bench("./cmd/ckptd", "OpenRoot", "10x"),
+	bench("./service", "CommitS3", "50x"),
+	bench("./service", "(Commit|Reference)$", "100x"),
+	{"./service", []string{"-run", "Memory", "-count", "1", "-v"}, 1},
+	bench("./layout/storage/file", "Durable", "2s"),
+	bench("./service/stream", ".", "7x"),
+	{"./runtime", []string{"-run", "^$", "-bench", "Graph/^lsm", "-benchtime", "2s"}, 4},
+}
+
+func main() {
+	page := flag.String("page", "docs/benchmarks.md", "the `file` whose tables are written anew")
+	raw := flag.String("raw", "bin/bench.txt", "the `file` that keeps what the benchmarks say")
+	from := flag.Bool("from-raw", false, "run nothing: make the tables of what -raw has kept")
+	flag.Parse()
+	if err := run(*page, *raw, *from); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(page, raw string, fromRaw bool) error {
+	if !fromRaw {
+		if err := runPlan(raw); err != nil {
+			return err
+		}
+	}
+	said, err := os.ReadFile(raw)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	filled, err := fill(string(text), parse(string(said)))
+	if err != nil {
+		return fmt.Errorf("%s: %w", page, err)
+	}
+	return os.WriteFile(page, []byte(filled), 0o666)
+}
+
+func runPlan(raw string) error {
+	if err := os.MkdirAll(filepath.Dir(raw), 0o777); err != nil {
+		return err
+	}
+	kept, err := os.Create(raw)
+	if err != nil {
+		return err
+	}
+	defer kept.Close()
+	out := io.MultiWriter(os.Stdout, kept)
+	began := time.Now()
+	for _, s := range plan {
+		for range s.times {
+			fmt.Fprintf(out, "date: %s\nload: %s\n", time.Now().UTC().Format(time.DateOnly), load())
+			cmd := exec.Command("go", append(append([]string{"test"}, s.args...), s.pkg)...)
+			cmd.Stdout, cmd.Stderr = out, os.Stderr
+			if err := cmd.Run(); err != nil {
+				return fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
+			}
+		}
+	}
+	fmt.Fprintf(out, "load: %s\ntook: %s\n", load(), time.Since(began).Round(time.Second))
+	return kept.Close()
+}
+
+// load is how many processes wanted a CPU in the last minute; "?" where the system does not say.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "?"
+	}
+	first, _, _ := bytes.Cut(text, []byte(" "))
+	return string(first)
+}

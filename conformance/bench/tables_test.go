@@ -1,0 +1,66 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+const said = `cpu: A machine
+date: 2026-01-02
+load: 0.50
+BenchmarkTransfer/minio/KiB=16384/at-once=1/up-2   5   200 driver-MiB/s   0.80 manager/driver   1.5 s5cmd/driver
+BenchmarkGraph/lsm-2   100   10 ns/op   1000 records/s
+BenchmarkGraph/lsm,_1s-2   100   10 ns/op   900 records/s
+BenchmarkGraph/lsm-2   100   10 ns/op   3000 records/s
+BenchmarkGraph/lsm,_1s-2   100   10 ns/op   2940 records/s
+BenchmarkGraph/lsm-2   100   10 ns/op   2000 records/s
+BenchmarkGraph/lsm,_1s-2   100   10 ns/op   1960 records/s
+    memory_test.go:12: 300 bytes for each known file; the budget is 256
+load: 3.00
+took: 9m0s
+`
+
+func TestRender(t *testing.T) {
+	f := parse(said)
+	texts := f.render()
+	for name, want := range map[string]string{
+		"made":     "on 2026-01-02, in 9m0s: A machine, 2 cores; load average (its own included) 0.5 to 3.",
+		"transfer": "| minio, 16 MiB, 1 at once, up | 200 | **0.8** | 1.5 | – | no |",
+	} {
+		if !strings.Contains(texts[name], want) {
+			t.Errorf("table %s is\n%s\nwithout %s", name, texts[name], want)
+		}
+	}
+	for _, want := range []string{
+		"| records/s with checkpoints at 1 s, against off, LSM state | ≥ 0.95 | 0.98 | yes |",
+		"| memory of a known shared file, bytes | ≤ 256 | 300 | no |",
+		"| restoring by Unix socket, against the same | ≥ 0.85 | not measured |",
+	} {
+		if !strings.Contains(texts["budgets"], want) {
+			t.Errorf("budgets are\n%s\nwithout %s", texts["budgets"], want)
+		}
+	}
+}
+
+// The page has a place for each table and for no other, and filling it again changes nothing.
+func TestFillPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/benchmarks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	once, err := fill(string(page), parse(said))
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice, err := fill(once, parse(said))
+	if err != nil || twice != once {
+		t.Errorf("filled again the page is another, %v:\n%s", err, twice)
+	}
+	if _, err := fill("<!-- bench nothing -->\n<!-- end -->", parse(said)); err == nil {
+		t.Error("a table that nobody knows is filled")
+	}
+	if _, err := fill("", parse(said)); err == nil {
+		t.Error("a page without places is filled")
+	}
+}
