@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ckptd/ckptd/layout/catalog"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime/launcher"
 )
@@ -120,24 +119,21 @@ func (d *demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
 	return nil
 }
 
-// readJournal says what the journal holds while there is no daemon: that alone decides what became of the checkpoint in progress.
+// readJournal says what the journal holds while there is no daemon: that alone decides what became of the checkpoint in progress. A store
+// that cannot be read at this moment is no failure of the job.
 func (d *demo) readJournal(ctx context.Context, p *launcher.Process, pid int) error {
 	for p.PID() == pid {
 		if !sleep(ctx, time.Millisecond) {
 			return context.Cause(ctx)
 		}
 	}
-	opened, err := openStore(ctx, d.root, true)
+	kept, err := d.kept(ctx)
 	if err != nil {
-		return err
-	}
-	defer opened.Close()
-	list, err := catalog.New(opened.Store).Checkpoints(ctx, d.id)
-	if err != nil {
-		return err
+		d.say.more("the journal cannot be read now: %v", err)
+		return nil
 	}
 	newest := uint64(0)
-	for _, c := range list.GetCheckpoints() {
+	for _, c := range kept {
 		newest = max(newest, c.GetCheckpointId())
 	}
 	d.watch.newest = max(d.watch.newest, newest)

@@ -52,11 +52,15 @@ func (d *demo) verdict() (exact bool, err error) {
 
 // checkpoints prints what is kept, and how to look at it.
 func (d *demo) checkpoints(ctx context.Context) {
-	kept, n := d.kept(ctx), d.say
+	kept, err := d.kept(ctx)
+	n := d.say
 	n.line("")
-	if len(kept) == 0 {
+	switch {
+	case err != nil:
+		n.line("which checkpoints are kept cannot be read now: %v", err)
+	case len(kept) == 0:
 		n.line("no checkpoint is kept, as the configuration says")
-	} else {
+	default:
 		n.line("checkpoints kept")
 		t := newTable(n.out)
 		for _, c := range kept {
@@ -79,17 +83,17 @@ func (d *demo) checkpoints(ctx context.Context) {
 }
 
 // kept is what the journal retains, read from the bare root.
-func (d *demo) kept(ctx context.Context) []*ckptdv1.CheckpointSummary {
+func (d *demo) kept(ctx context.Context) ([]*ckptdv1.CheckpointSummary, error) {
 	opened, err := openStore(ctx, d.root, true)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer opened.Close()
 	list, err := catalog.New(opened.Store).Checkpoints(ctx, d.id)
-	if err != nil {
-		return nil
+	if errors.Is(err, catalog.ErrNoJob) {
+		return nil, nil
 	}
-	return list.GetCheckpoints()
+	return list.GetCheckpoints(), err
 }
 
 // end stops all processes, and removes what is not to be kept. It gives the run's error its last form.
@@ -112,7 +116,10 @@ func (d *demo) end(ctx context.Context, err error) error {
 
 // interrupted says what is left after Ctrl-C.
 func (d *demo) interrupted(ctx context.Context) error {
-	if d.tmp == "" || len(d.kept(ctx)) == 0 {
+	if d.tmp == "" {
+		return errors.New("demo: interrupted; no process is left, no checkpoint was complete")
+	}
+	if kept, err := d.kept(ctx); err == nil && len(kept) == 0 {
 		return errors.New("demo: interrupted; no process is left, no checkpoint was complete")
 	}
 	d.checkpoints(ctx)

@@ -42,6 +42,7 @@ func (d *demo) follow(ctx context.Context) error {
 				if failures++; failures == lastCheckpointTries {
 					return fmt.Errorf("demo: the last checkpoint: %w", err)
 				}
+				sleep(ctx, min(pollEvery<<failures, sayEvery)) // the store may be away for a moment
 			}
 		}
 		if !sleep(ctx, d.pause()) {

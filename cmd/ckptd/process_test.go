@@ -19,6 +19,7 @@ import (
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/coordinator"
 )
 
 // A rig is the demo's job in processes of its own, in the hands of a test.
@@ -108,6 +109,13 @@ func (r *rig) must(err error) {
 	}
 }
 
+// tolerant lets the job survive as many failed checkpoints and attempts as there are, and leave nothing when it ends.
+func (r *rig) tolerant() {
+	job := r.config.Job
+	job.TolerableFailedCheckpoints, job.RestartStrategy.Attempts = coordinator.Never, coordinator.Never
+	job.Retention = ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION
+}
+
 // begin starts the processes.
 func (r *rig) begin() {
 	r.t.Helper()
@@ -140,6 +148,12 @@ func (r *rig) awaitCheckpoints(n int) {
 func (r *rig) finish() {
 	r.t.Helper()
 	r.must(r.follow(r.ctx))
+	r.end()
+}
+
+// end cancels a job that has come to its end, and checks what it has done and left.
+func (r *rig) end() {
+	r.t.Helper()
 	r.must(r.cancel(r.ctx))
 	exact, err := r.verdict()
 	r.must(err)

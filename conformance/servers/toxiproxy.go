@@ -81,6 +81,12 @@ func (p *Proxy) Enable(t testing.TB, enabled bool) {
 	p.call(t, http.MethodPost, "/proxies/store", map[string]any{"enabled": enabled})
 }
 
+// Reset takes all harms away and lets connections through.
+func (p *Proxy) Reset(t testing.TB) {
+	t.Helper()
+	p.call(t, http.MethodPost, "/reset", nil)
+}
+
 func (p *Proxy) call(t testing.TB, method, path string, body any) {
 	t.Helper()
 	text, err := json.Marshal(body)
