@@ -10,8 +10,33 @@ import (
 )
 
 func openUnnamed(dir string) (*os.File, error) {
+	f, err := openUnnamedAt(unix.AT_FDCWD, dir, dir)
+	if !errors.Is(err, unix.EPERM) {
+		return f, err
+	}
+	// Nobody may, or the folder was removed just then: ask the one that is there now.
+	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(at)
+	return openUnnamedIn(at, dir)
+}
+
+// openUnnamedIn knows what EPERM means: ext4 says it of a folder that is no more, others say so themselves.
+func openUnnamedIn(at int, dir string) (*os.File, error) {
+	f, err := openUnnamedAt(at, ".", dir)
+	var st unix.Stat_t
+	if errors.Is(err, unix.EPERM) && unix.Fstat(at, &st) == nil && st.Nlink == 0 {
+		return nil, &os.PathError{Op: "open unnamed file in", Path: dir, Err: unix.ENOENT}
+	}
+	return f, err
+}
+
+// openUnnamedAt is relative to a folder that is held open. dir is its name, for people.
+func openUnnamedAt(at int, path, dir string) (*os.File, error) {
 	for {
-		fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o666)
+		fd, err := unix.Openat(at, path, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o666)
 		switch {
 		case err == nil:
 			return os.NewFile(uintptr(fd), dir+"/(unnamed)"), nil

@@ -3,6 +3,7 @@ package file
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -53,5 +54,32 @@ func TestNFSIsNamed(t *testing.T) {
 	sys.link = func(*os.File, string, *os.File, string) error { return unix.EPERM }
 	if _, err := open(t.Context(), t.TempDir(), nil, sys); err == nil || !strings.Contains(err.Error(), "(NFS) has no hard links") {
 		t.Errorf("an empty root without hard links: %v", err)
+	}
+}
+
+// A folder that is removed between the look at its name and the creation in it is absent, whatever the file system calls that.
+func TestUnnamedInAFolderThatIsRemoved(t *testing.T) {
+	for _, base := range []string{t.TempDir(), memoryDir(t)} {
+		dir := filepath.Join(base, "folder")
+		if err := os.Mkdir(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		f, err := openUnnamedIn(at, dir)
+		switch {
+		case err == nil: // on tmpfs; it is the link that fails then
+			f.Close()
+		case !errors.Is(err, os.ErrNotExist):
+			t.Errorf("in a removed folder: %v", err)
+		}
+		if err := unix.Close(at); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
