@@ -116,14 +116,17 @@ func unopened(root, scheme string, readable bool, err error, o *doctor.Options) 
 	return doctor.Unopened(root, scheme, readable, err, o), nil
 }
 
-// missingFolders gives a function that removes the folders of a root that are not there now, if they are empty then.
+// missingFolders gives a function that removes the folders of a root that are not there now, if they are empty then. Other stores have none.
 func missingFolders(root string) (remove func(), err error) {
-	_, path, err := splitURL(root)
+	scheme, path, err := splitURL(root)
 	if err != nil {
 		return nil, err
 	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, fmt.Errorf("root %q: %w", root, err)
+	}
 	var missing []string
-	for ; path != filepath.Dir(path); path = filepath.Dir(path) {
+	for ; scheme == "file" && path != filepath.Dir(path); path = filepath.Dir(path) {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}

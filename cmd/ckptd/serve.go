@@ -71,6 +71,15 @@ at once; a daemon that is killed takes its jobs back when it is started again at
 func serve(ctx context.Context, o serveOptions) (err error) {
 	ctx = launcher.WithParent(ctx)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
+	remove, err := missingFolders(o.root)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if errors.Is(err, storage.ErrUnfit) {
+			remove() // a folder that was made to be refused
+		}
+	}()
 	opened, err := openStore(ctx, o.root, false)
 	if err != nil {
 		return whatToDo(o.root, err)
