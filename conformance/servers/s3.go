@@ -29,6 +29,7 @@ type S3 struct {
 	// CA is the file with the certificate to trust; empty without TLS.
 	CA string
 
+	env     []string // more of its environment
 	dir     string
 	address string
 	path    string
@@ -37,10 +38,10 @@ type S3 struct {
 }
 
 // StartS3 starts a server of a kind (Versitygw, MinIO, Gofakes3), which ends with the test, and lets the AWS SDK find its credentials in the
-// environment.
-func StartS3(t testing.TB, kind string, withTLS bool) *S3 {
+// environment. env is more of the server's own environment: "MINIO_KMS_SECRET_KEY=…".
+func StartS3(t testing.TB, kind string, withTLS bool, env ...string) *S3 {
 	t.Helper()
-	s := &S3{Kind: kind, path: binary(t, kind), dir: t.TempDir(), client: &http.Client{Timeout: 5 * time.Second}}
+	s := &S3{Kind: kind, env: env, path: binary(t, kind), dir: t.TempDir(), client: &http.Client{Timeout: 5 * time.Second}}
 	Credentials(t)
 	if err := os.MkdirAll(filepath.Join(s.dir, "data", Bucket), 0o755); err != nil {
 		t.Fatal(err)
@@ -88,6 +89,7 @@ func CredentialsEnv() map[string]string {
 		"AWS_ACCESS_KEY_ID": AccessKey, "AWS_SECRET_ACCESS_KEY": SecretKey, "AWS_SESSION_TOKEN": "",
 		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true",
 		"AWS_PROFILE": "", "AWS_REGION": "", "AWS_DEFAULT_REGION": "", "AWS_ENDPOINT_URL": "", "AWS_CA_BUNDLE": "",
+		"AWS_WEB_IDENTITY_TOKEN_FILE": "", "AWS_ROLE_ARN": "", "AWS_ENDPOINT_URL_S3": "", "AWS_ENDPOINT_URL_STS": "", "AWS_MAX_ATTEMPTS": "",
 	}
 }
 
@@ -121,7 +123,7 @@ func (s *S3) Start() error {
 	default:
 		return fmt.Errorf("no S3 server is called %q", s.Kind)
 	}
-	p, err := start(s.path, env, args...)
+	p, err := start(s.path, append(env, s.env...), args...)
 	if err != nil {
 		return err
 	}

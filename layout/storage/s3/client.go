@@ -25,6 +25,9 @@ func newClient(ctx context.Context, c Config, r *repeats) (client *s3.Client, re
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))
 	}
+	if c.Endpoint != "" { // what servers other than Amazon's take, unless told otherwise
+		options = append(options, config.WithDefaultRegion("us-east-1"))
+	}
 	if c.Profile != "" {
 		options = append(options, config.WithSharedConfigProfile(c.Profile))
 	}
@@ -36,14 +39,18 @@ func newClient(ctx context.Context, c Config, r *repeats) (client *s3.Client, re
 		options = append(options, config.WithCustomCABundle(bytes.NewReader(pem)))
 	}
 	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	var unknown config.SharedConfigProfileNotExistError
+	if errors.As(err, &unknown) {
+		return nil, "", nil, fmt.Errorf("no profile %q in the shared configuration (~/.aws/config, AWS_CONFIG_FILE); mend profile= or AWS_PROFILE", unknown.Profile)
+	}
 	if err != nil {
 		return nil, "", nil, err
 	}
-	if loaded.Region == "" && c.Endpoint != "" {
-		loaded.Region = "us-east-1" // what servers other than Amazon's take, unless told otherwise
-	}
 	if loaded.Region == "" {
 		return nil, "", nil, errors.New("no region; say region= in the URL, or AWS_REGION in the environment")
+	}
+	if _, err := loaded.Credentials.Retrieve(ctx); err != nil {
+		return nil, "", nil, fmt.Errorf("no credentials: %w; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, say profile=, or see to the role (docs/stores.md)", plain(err))
 	}
 	transport := newTransport(loaded.HTTPClient)
 	client = s3.NewFromConfig(loaded, func(o *s3.Options) { configure(o, c, r, transport) })

@@ -153,37 +153,3 @@ func TestChecksumsWhenRequired(t *testing.T) {
 		t.Errorf("headers that an old server does not know: %q", unknown)
 	}
 }
-
-// What a wrong set-up gives is said with what to do about it.
-func TestOpenAdvises(t *testing.T) {
-	server := servers.StartS3(t, servers.Versitygw, true)
-	right := server.URL("p", "")
-	for why, url := range map[string]string{
-		"make the bucket first": strings.Replace(right, "s3://"+servers.Bucket, "s3://no-such-bucket", 1),
-		"certificate":           strings.Replace(right, "&ca=", "&profile=", 1),
-		"refused":               "s3://b/p?max_attempts=1&endpoint=http://127.0.0.1:1",
-		"no region":             "s3://b/p",
-	} {
-		if why == "certificate" {
-			url, _, _ = strings.Cut(right, "ca=")
-			_, endpoint, _ := strings.Cut(right, "endpoint=")
-			url = "s3://" + servers.Bucket + "/p?max_attempts=1&endpoint=" + endpoint
-		}
-		c, err := s3.Parse(url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		opened, err := s3.Open(t.Context(), c)
-		if err == nil {
-			opened.Close()
-		}
-		if err == nil || !strings.Contains(err.Error(), why) {
-			t.Errorf("%s: error %v, want one with %q", url, err, why)
-		}
-	}
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-	c, _ := s3.Parse(right)
-	if _, err := s3.Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), "credentials found") {
-		t.Errorf("wrong secret: %v", err)
-	}
-}

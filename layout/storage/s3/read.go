@@ -182,30 +182,3 @@ func (s *store) list(ctx context.Context, prefix string, yield func(storage.Info
 		input.ContinuationToken = page.NextContinuationToken
 	}
 }
-
-// look reads one page of one object, for its errors.
-func (s *store) look(ctx context.Context) error {
-	_, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.config.Bucket, Prefix: &s.prefix, MaxKeys: aws.Int32(1)})
-	if err == nil {
-		return nil
-	}
-	return advise(plain(err), codeOf(err), s.config)
-}
-
-// advise adds what to do about the errors that a wrong set-up gives.
-func advise(err error, code string, c Config) error {
-	switch code {
-	case "NoSuchBucket":
-		return fmt.Errorf("%w; make the bucket first (ckptd makes none), or mend its name", err)
-	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
-		return fmt.Errorf("%w; the bucket is in another region: say region=", err)
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken":
-		return fmt.Errorf("%w; the credentials found (AWS_ACCESS_KEY_ID, profile or role) are not this store's", err)
-	case "AccessDenied":
-		return fmt.Errorf("%w; ckptd needs s3:ListBucket on the bucket and what else docs/stores.md lists", err)
-	}
-	if c.Endpoint == "" {
-		return err
-	}
-	return fmt.Errorf("%w (endpoint %s)", err, c.Endpoint)
-}
