@@ -85,19 +85,6 @@ func Parse(raw string) (Config, error) {
 	return c, nil
 }
 
-var errCredentials = errors.New("credentials in a URL end up in logs; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as profile=")
-
-// withoutSecrets leaves out what stands before an @, where credentials stand in URLs, however wrong the rest is. Secret keys have
-// slashes in them.
-func withoutSecrets(raw string) string {
-	scheme, rest, _ := strings.Cut(raw, "://")
-	at := strings.LastIndexByte(rest, '@')
-	if at < 0 {
-		return raw
-	}
-	return scheme + "://…" + rest[at:]
-}
-
 func parse(raw string) (Config, error) {
 	u, err := url.Parse(raw)
 	if err != nil && withoutSecrets(raw) != raw {
@@ -106,17 +93,8 @@ func parse(raw string) (Config, error) {
 	if err != nil {
 		return Config{}, errors.New("not a URL")
 	}
-	switch {
-	case !IsScheme(u.Scheme):
-		return Config{}, fmt.Errorf("scheme %q, want s3", u.Scheme)
-	case u.User != nil, strings.Contains(u.Host, ":") && strings.Contains(u.Path, "@"):
-		return Config{}, errCredentials
-	case u.Host == "":
-		return Config{}, errors.New("no bucket")
-	case strings.Contains(u.Host, ":"):
-		return Config{}, fmt.Errorf("the place of the bucket holds %q; a server's address goes into endpoint=http://%s", u.Host, u.Host)
-	case u.Fragment != "":
-		return Config{}, errors.New("a # begins a fragment; write it as %23")
+	if err := checkPlace(u); err != nil {
+		return Config{}, err
 	}
 	c := Config{Bucket: u.Host, Prefix: strings.Trim(u.Path, "/")}
 	if err := checkPrefix(c.Prefix); err != nil {
@@ -127,11 +105,12 @@ func parse(raw string) (Config, error) {
 		return Config{}, fmt.Errorf("query: %w", err)
 	}
 	known := parameters()
-	for key, values := range query {
+	for _, key := range slices.Sorted(maps.Keys(query)) {
+		values := query[key]
 		p, ok := known[key]
 		switch {
 		case !ok:
-			return Config{}, fmt.Errorf("unknown parameter %q (there are %s)", key, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			return Config{}, unknown(key, known)
 		case len(values) > 1:
 			return Config{}, fmt.Errorf("%s is given %d times", key, len(values))
 		case values[0] == "":
@@ -179,9 +158,8 @@ func checkPrefix(prefix string) error {
 }
 
 func setEndpoint(c *Config, value string) error {
-	u, err := url.Parse(value)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.User != nil {
-		return fmt.Errorf("endpoint=%s: want http://host:port or https://host", value)
+	if err := checkEndpoint(value); err != nil {
+		return err
 	}
 	c.Endpoint = strings.TrimRight(value, "/")
 	return nil
