@@ -325,24 +325,3 @@ func TestUnfitStoresAreRefused(t *testing.T) {
 		}
 	}
 }
-
-// Real servers are fit, as they are; gofakes3 is, too, as ckptd uses it.
-func TestDoctorOnS3(t *testing.T) {
-	for _, kind := range []string{servers.Versitygw, servers.Gofakes3} {
-		t.Run(kind, func(t *testing.T) {
-			root := servers.StartS3(t, kind, false).URL("some/prefix", "")
-			r, code, said := runDoctor(t, root)
-			if code != exitDone {
-				t.Errorf("exit code %d\n%s\n%s", code, protojson.Format(r), said)
-			}
-			opened, err := openStore(t.Context(), root, true)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer opened.Close()
-			for info, err := range opened.Store.List(t.Context(), "") {
-				t.Errorf("left: %v, %v", info.Key, err)
-			}
-		})
-	}
-}

@@ -45,10 +45,18 @@ func Unopened(url, kind string, readable bool, err error, o *Options) *ckptdv1.D
 	case readable:
 		e.trouble("publish", err, e.permission("publish"))
 	default:
-		e.trouble("open", err, "Check the address, the name and the credentials; then run doctor again.")
+		e.trouble("open", err, "Check the address, the name and the credentials"+e.mayList()+"; then run doctor again.")
 	}
 	e.judge()
 	return e.report
+}
+
+// mayList is what opening may want.
+func (e *exam) mayList() string {
+	if e.o.Permission == nil || e.o.Permission("list") == "" {
+		return ""
+	}
+	return " (they need " + e.o.Permission("list") + ")"
 }
 
 func newReport(url, kind string) *ckptdv1.DoctorReport {
@@ -89,7 +97,11 @@ func (e *exam) contents(ctx context.Context) bool {
 		e.add("contents", ckptdv1.Result_RESULT_UNFIT, err.Error(), "Use a prefix of its own, or a ckptd that knows this root.")
 		return false
 	case err != nil:
-		e.trouble("list", err, e.permission("list"))
+		operation := "list"
+		if failed := (*storage.Error)(nil); errors.As(err, &failed) && failed.Op == "open" {
+			operation = "read"
+		}
+		e.trouble(operation, err, e.permission(operation))
 		return false
 	}
 	switch {

@@ -131,7 +131,7 @@ func (e *exam) tryAbort(ctx context.Context) error {
 	}
 	defer w.Abort()
 	piece := make([]byte, 1<<20)
-	for n := 0; n < unfinishedSize && !e.o.Quick && ctx.Err() == nil; n += len(piece) {
+	for n := 0; n < unfinishedSize && ctx.Err() == nil; n += len(piece) {
 		if _, err := w.Write(piece); err != nil {
 			return err
 		}

@@ -2,9 +2,11 @@ package s3
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -40,7 +42,15 @@ func advise(cause error, c Config) error {
 	if status := statusOf(cause); status == http.StatusMovedPermanently || status == http.StatusTemporaryRedirect {
 		return fmt.Errorf("%w; the bucket is in another region: say region=%s", err, regionOf(cause))
 	}
-	if c.Endpoint == "" {
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case errors.As(cause, &untrusted):
+		return fmt.Errorf("%w; if the server is yours, say ca=, the file with the certificate to trust", err)
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return fmt.Errorf("%w; say endpoint=http://…", err)
+	case codeOf(cause) == "" && strings.Contains(err.Error(), "get credentials:"):
+		return fmt.Errorf("no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role: %w", err)
+	case c.Endpoint == "":
 		return err
 	}
 	return fmt.Errorf("%w (endpoint %s)", err, c.Endpoint)
