@@ -6,6 +6,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -53,10 +54,9 @@ func main() {
 }
 
 func run(page, raw string, fromRaw bool) error {
+	var failed error // of some benchmarks; the tables show the others
 	if !fromRaw {
-		if err := runPlan(raw); err != nil {
-			return err
-		}
+		failed = runPlan(raw)
 	}
 	said, err := os.ReadFile(raw)
 	if err != nil {
@@ -70,7 +70,7 @@ func run(page, raw string, fromRaw bool) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", page, err)
 	}
-	return os.WriteFile(page, []byte(filled), 0o666)
+	return errors.Join(failed, os.WriteFile(page, []byte(filled), 0o666))
 }
 
 func runPlan(raw string) error {
@@ -84,18 +84,19 @@ func runPlan(raw string) error {
 	defer kept.Close()
 	out := io.MultiWriter(os.Stdout, kept)
 	began := time.Now()
+	var failed []error
 	for _, s := range plan {
 		for range s.times {
 			fmt.Fprintf(out, "date: %s\nload: %s\n", time.Now().UTC().Format(time.DateOnly), load())
 			cmd := exec.Command("go", append(append([]string{"test"}, s.args...), s.pkg)...)
 			cmd.Stdout, cmd.Stderr = out, os.Stderr
 			if err := cmd.Run(); err != nil {
-				return fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
+				failed = append(failed, fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err))
 			}
 		}
 	}
 	fmt.Fprintf(out, "load: %s\ntook: %s\n", load(), time.Since(began).Round(time.Second))
-	return kept.Close()
+	return errors.Join(append(failed, kept.Close())...)
 }
 
 // load is how many processes wanted a CPU in the last minute; "?" where the system does not say.
