@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -77,6 +78,9 @@ func startAdmission(t *testing.T, network string) *admission {
 		return cc
 	}})
 	_, a.job = c.client([]string{d.url}, WithParallel(senders))
+	// Who has sent its header, and now waits for the daemon's word before it sends more.
+	var headers atomic.Int32
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Wait100Continue: func() { headers.Add(1) }})
 	p := randomBytes(1, 1<<20)
 	for i := range senders {
 		q := piece(fmt.Sprintf("%d.sst", i), Shared, p)
@@ -88,14 +92,12 @@ func startAdmission(t *testing.T, network string) *admission {
 			}
 			return open()
 		}
-		go func() { a.done <- a.job.Snapshot(t.Context(), snapshotOf(q)) }()
+		go func() { a.done <- a.job.Snapshot(ctx, snapshotOf(q)) }()
 	}
 	eventually(t, "all senders waiting", func() bool {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		return a.sources.Load() == senders && a.store.writing.Load() == 1 && len(a.conns) >= senders+1
+		brought, more := a.waiting(t)
+		return a.sources.Load() == senders && headers.Load() == senders && a.store.writing.Load() == 1 && brought >= senders-1 && more == 1
 	})
-	time.Sleep(200 * time.Millisecond) // for bytes that should not come
 	return a
 }
 
@@ -120,14 +122,14 @@ func (a *admission) waiting(t *testing.T) (headers, more int) {
 func TestAdmissionComesBeforeBytes(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		a := startAdmission(t, network)
-		if headers, more := a.waiting(t); more != 1 || headers < senders-1 {
-			t.Errorf("%s: %d connections brought headers only, %d brought more; want %d and 1", network, headers, more, senders-1)
-		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		if err := a.job.Snapshot(ctx, snapshotOf(Piece{Name: "offsets", Inline: []byte("x")})); err != nil {
 			t.Errorf("%s: acknowledgement: %v", network, err)
 		}
 		cancel()
+		if headers, more := a.waiting(t); more != 1 || headers < senders-1 {
+			t.Errorf("%s: %d connections brought headers only, %d brought more; want %d and 1", network, headers, more, senders-1)
+		}
 		close(a.store.gate)
 		for range senders {
 			if err := <-a.done; err != nil {

@@ -54,6 +54,8 @@ type daemon struct {
 	url  string
 	srv  *http.Server
 	done chan struct{}
+	// state is its data plane.
+	state *stream.Service
 	// script is what a registration is told; then the stream stays open until the daemon stops or ctx ends.
 	script   []*ckptdv1.RegisterResponse
 	stopping chan struct{}
@@ -100,6 +102,7 @@ func (c *cluster) start(o daemonOptions) *daemon {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	d.state = state
 	mux := http.NewServeMux()
 	mux.Handle(state.Handler())
 	mux.Handle(ckptdv1connect.NewEngineServiceHandler(d))

@@ -216,7 +216,7 @@ func TestLastCommands(t *testing.T) {
 				t.Errorf("then %v, want %v", err, tc.err)
 			}
 		}
-		time.Sleep(150 * time.Millisecond)
+		s.running.Wait() // nothing is left that could register again, though nobody has closed the session
 		if n := len(c.registry); n != 1 {
 			t.Errorf("%d registrations", n)
 		}

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	"connectrpc.com/connect"
 
@@ -314,14 +313,17 @@ func TestRefusedUploadIsACleanError(t *testing.T) {
 	}
 }
 
-// slowSource takes its time with each Read, and knows whether it is being read.
-type slowSource struct{ began, reading atomic.Int32 }
+// slowSource does not end its Read before it is told to, and knows whether it is being read.
+type slowSource struct {
+	began, reading atomic.Int32
+	goOn           chan struct{}
+}
 
 func (s *slowSource) Read(p []byte) (int, error) {
 	s.reading.Add(1)
 	defer s.reading.Add(-1)
 	s.began.Add(1)
-	time.Sleep(100 * time.Millisecond)
+	<-s.goOn
 	return len(p), nil
 }
 
@@ -330,8 +332,9 @@ func (s *slowSource) Close() error { return nil }
 // After Snapshot has returned nobody reads a source any more, even if it returned because it was told to.
 func TestSourcesAreLeftAlone(t *testing.T) {
 	c := newCluster(t)
-	_, job := c.client([]string{c.start(daemonOptions{}).url})
-	src := &slowSource{}
+	d := c.start(daemonOptions{})
+	_, job := c.client([]string{d.url})
+	src := &slowSource{goOn: make(chan struct{})}
 	q := piece("f", Shared, make([]byte, 1<<20))
 	open, opens := q.Open, 0
 	q.Open = func() (io.ReadCloser, error) {
@@ -341,13 +344,24 @@ func TestSourcesAreLeftAlone(t *testing.T) {
 		return src, nil
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	var returned atomic.Bool
+	watched := make(chan struct{})
 	go func() {
+		defer close(watched)
 		eventually(t, "reading", func() bool { return src.began.Load() > 0 })
 		cancel()
+		// The daemon has noticed that the request is over; Snapshot has not returned all the same.
+		eventually(t, "the stream cut", func() bool { puts, _ := d.state.InFlight(); return puts == 0 })
+		if returned.Load() {
+			t.Error("still being read")
+		}
+		close(src.goOn)
 	}()
 	if err := job.Snapshot(ctx, snapshotOf(q)); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
+	returned.Store(true)
+	<-watched
 	if src.reading.Load() != 0 {
 		t.Error("still being read")
 	}
