@@ -19,8 +19,9 @@ type writer struct {
 }
 
 // flushEvery is how many bytes gather before the disk is told to begin with them, so that it works while the next ones come and are
-// summed. Measured on ext4: a file of 32 MiB takes 0.7 of the time it takes without; smaller steps gain less.
-const flushEvery = 8 << 20
+// summed. Measured on ext4, beside plain write and fsync: a file of 4 MiB goes at 0.85 of its speed with 8 MiB, at 1.04 with 2 MiB and at 1.05 with 1
+// MiB; one of 32 MiB at 1.13, 1.27 and 0.97.
+const flushEvery = 2 << 20
 
 var errOver = errors.New("writer was committed or aborted before")
 
