@@ -48,8 +48,14 @@ func TestFullDisk(t *testing.T) {
 	if a := expect[abort](w).Abort; a.GetCheckpointId() != failed {
 		t.Errorf("%v", a)
 	}
+	if n := d.status(t, "j").GetConsecutiveFailures(); n != 1 {
+		t.Errorf("%d failures in a row are told of, want 1", n)
+	}
 	full.Store(false)
 	w.checkpoint(small)
+	if n := d.status(t, "j").GetConsecutiveFailures(); n != 0 {
+		t.Errorf("%d failures in a row are told of after one that completed", n)
+	}
 	eventually(t, "space given back", func() bool {
 		return len(contents(t, under.Store, "j/shared/")) == 0 && len(contents(t, under.Store, layout.CheckpointPrefix("j", failed))) == 0
 	})

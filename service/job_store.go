@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
@@ -27,7 +28,7 @@ func (j *job) start(op *owner.Op) {
 	if work == nil {
 		return
 	}
-	wait, ctx := slots.Delay(op.Wait), j.ops
+	wait, ctx := j.away.patience(slots.Delay(op.Wait)), j.ops
 	if op.Kind == owner.OpTrim { // history is history, whoever owns the job: the entry that lets it go is trimmed after, too
 		ctx = j.s.ctx
 	}
@@ -45,14 +46,14 @@ func (j *job) work(op owner.Op) func(context.Context) {
 	switch op.Kind {
 	case owner.OpJournal:
 		return func(ctx context.Context) {
-			r := op.Result(journal.Unknown)
+			r, began := op.Result(journal.Unknown), time.Now()
 			res, err := slots.Execute(ctx, j.s.ways.commit, j.s.facts, j.id, op.Journal)
-			if err != nil && ctx.Err() == nil {
-				j.log.Warn("journal", "err", err)
-			}
 			r.Result = res
 			j.stepped(op, r.Outcome)
-			j.result(r)
+			j.do(func() {
+				j.journalAnswered(began, res.Outcome, err)
+				j.feed(owner.Event{Kind: owner.EventResult, Result: r})
+			})
 		}
 	case owner.OpAsk:
 		return func(ctx context.Context) {

@@ -302,6 +302,9 @@ func (j *job) decide(d coordinator.Decision) {
 			c.abort, c.abortCause = d.Reason, d.Cause
 		}
 		j.feed(owner.Event{Kind: owner.EventAbort, ID: d.Checkpoint, Reason: reasonIn(d.Reason)})
+	case coordinator.NotBegun:
+		j.s.metrics.refuse(d.Reason)
+		j.eventf("not-begun", "%s: %s", d.Reason, d.Cause)
 	case coordinator.Answer:
 		if f := j.requests[d.Caller]; f != nil {
 			delete(j.requests, d.Caller)

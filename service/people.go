@@ -147,6 +147,10 @@ func (j *job) state(req *ckptdv1.GetStatusRequest) *ckptdv1.JobState {
 		Phase: j.phase(), CommittedCheckpointId: j.progress.announced, CondemnedFiles: uint64(j.m.Condemned()),
 		Events: j.events.after(req.GetEventsAfter()),
 	}
+	s.WaitingForStore = j.away.String()
+	if j.coord != nil {
+		s.ConsecutiveFailures = uint32(j.coord.State().ConsecutiveFailures)
+	}
 	head := j.m.Head()
 	if head == nil {
 		s.Summary = &ckptdv1.JobSummary{JobId: j.id}

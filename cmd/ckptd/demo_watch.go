@@ -131,6 +131,8 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 			d.say.event("a task failed: %s", e.GetText())
 		}
 		w.cause = e.GetText()
+	case "store-away", "store-back", "not-begun":
+		d.say.event("%s", e.GetText())
 	case "end-of-data":
 		w.atEnd = true
 		d.say.event("all of the input is read; barriers go on")

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -18,6 +19,8 @@ const (
 	actVariable = "CKPTD_TEST_ACT"
 	// killVariable is STEP:N:FILE: whoever reaches the step for the N-th time and makes FILE kills itself exactly there.
 	killVariable = "CKPTD_TEST_KILL"
+	// holdVariable is the same for who is to wait there until there is FILE.go.
+	holdVariable = "CKPTD_TEST_HOLD"
 )
 
 func TestMain(m *testing.M) {
@@ -30,18 +33,19 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == holdStreams {
 		os.Exit(holdAll(ctx, os.Args[2:]))
 	}
-	code := runSteps(ctx, os.Args[1:], os.Stdout, os.Stderr, killer(os.Getenv(killVariable)))
+	kill, hold := atStep(os.Getenv(killVariable), killSelf), atStep(os.Getenv(holdVariable), awaitGo)
+	code := runSteps(ctx, os.Args[1:], os.Stdout, os.Stderr, func(step string) { kill(step); hold(step) })
 	stop()
 	os.Exit(code)
 }
 
-// killer is the function that is called at each named step.
-func killer(spec string) func(step string) {
+// atStep is the function that is called at each named step: it acts at the one that a spec names, STEP:N:FILE. None: it does nothing.
+func atStep(spec string, act func(file string)) func(step string) {
 	step, rest, ok := strings.Cut(spec, ":")
 	number, file, _ := strings.Cut(rest, ":")
 	n, err := strconv.Atoi(number)
 	if !ok || err != nil {
-		return nil
+		return func(string) {}
 	}
 	var reached atomic.Int64
 	return func(at string) {
@@ -50,10 +54,20 @@ func killer(spec string) func(step string) {
 		}
 		f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL, 0o666)
 		if err != nil {
-			return // another process, or an earlier life of this one, was struck
+			return // another process, or an earlier life of this one, has acted
 		}
 		f.Close()
-		syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {}
+		act(file)
+	}
+}
+
+func killSelf(string) {
+	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+func awaitGo(file string) {
+	for _, err := os.Stat(file + ".go"); err != nil; _, err = os.Stat(file + ".go") {
+		time.Sleep(time.Millisecond)
 	}
 }

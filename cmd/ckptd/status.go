@@ -71,6 +71,12 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 	if d := j.GetDegraded(); d != "" {
 		fmt.Fprintf(w, "  DEGRADED: %s\n", clean(d))
 	}
+	if away := j.GetWaitingForStore(); away != "" {
+		fmt.Fprintf(w, "  WAITING FOR THE STORE %s\n", clean(away))
+	}
+	if n := j.GetConsecutiveFailures(); n > 0 {
+		fmt.Fprintf(w, "  checkpoints that failed in a row: %d\n", n)
+	}
 	fmt.Fprintf(w, "  records %d, sources at their end %d of %d, newest complete checkpoint %d, committed by all sinks %d\n",
 		j.GetRecords(), j.GetSourcesAtEnd(), j.GetSources(), s.GetLatestCheckpointId(), j.GetCommittedCheckpointId())
 	if n := j.GetCondemnedFiles(); n > 0 {

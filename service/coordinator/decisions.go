@@ -18,6 +18,13 @@ type Abort struct {
 	Cause      string
 }
 
+// NotBegun: the owner has not answered a Trigger for as long as a checkpoint may take. That counts as a failed checkpoint; the answer may
+// still come.
+type NotBegun struct {
+	Reason Reason
+	Cause  string
+}
+
 // Answer tells a caller of Request how it went.
 type Answer struct {
 	Caller uint64
@@ -55,6 +62,7 @@ type RegistrationsExpired struct{ Attempt uint64 }
 
 func (Trigger) decision()              {}
 func (Abort) decision()                {}
+func (NotBegun) decision()             {}
 func (Answer) decision()               {}
 func (Failover) decision()             {}
 func (StartAttempt) decision()         {}

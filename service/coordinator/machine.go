@@ -157,6 +157,7 @@ func (m *Machine) due() {
 		m.decide(Ping{})
 	}
 	m.expire()
+	m.unanswered()
 	if m.reached(m.restartAt) {
 		m.restartAt = time.Time{}
 		m.phase = asked
@@ -179,6 +180,9 @@ func (m *Machine) NextDeadline() (time.Time, bool) {
 	sooner(m.restartAt)
 	sooner(m.pingAt)
 	sooner(m.schedule.next)
+	if t := m.schedule.triggering; t != nil {
+		sooner(t.deadline)
+	}
 	for _, p := range m.pending {
 		if !p.aborting && !p.unresolved {
 			sooner(p.deadline)

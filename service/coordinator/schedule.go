@@ -9,7 +9,8 @@ import (
 // request is a checkpoint that somebody or something wants.
 type request struct {
 	periodic bool
-	caller   uint64 // 0: nobody waits
+	caller   uint64    // 0: nobody waits
+	deadline time.Time // once Trigger was decided: until then the owner should have begun it; zero: no matter
 }
 
 // pending is a checkpoint that the owner has begun.
@@ -87,6 +88,7 @@ func (m *Machine) trigger() {
 			s.next = m.pauseEnd() // dropped; the timer starts anew from here
 			continue
 		}
+		head.deadline = m.now.Add(m.policy.Timeout)
 		s.triggering = &head
 		m.decide(Trigger{Manual: head.caller != 0})
 	}
@@ -113,6 +115,20 @@ func (m *Machine) requested(caller uint64) {
 		return
 	}
 	m.enqueue(request{caller: caller})
+}
+
+// unanswered counts a checkpoint that the owner could not even begin in the time of one, as it waits for its store; and again after as
+// long. The owner cannot take the wish back, so its answer is still awaited.
+func (m *Machine) unanswered() {
+	t := m.schedule.triggering
+	if t == nil || !m.reached(t.deadline) {
+		return
+	}
+	cause := "not begun after " + m.policy.Timeout.String() + ": the owner waits for its store"
+	m.answer(t.caller, 0, ReasonExpired, cause)
+	t.caller, t.deadline = 0, m.now.Add(m.policy.Timeout)
+	m.decide(NotBegun{Reason: ReasonExpired, Cause: cause})
+	m.failed(0, ReasonExpired, cause)
 }
 
 func (m *Machine) accepted(id uint64) {

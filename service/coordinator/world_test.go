@@ -75,6 +75,8 @@ func (w *world) carryOut(d Decision) {
 		if !w.late {
 			w.abort(d.Checkpoint, d.Reason, d.Cause)
 		}
+	case NotBegun:
+		w.printf("not begun: %s%s", d.Reason, because(d.Cause))
 	case Answer:
 		if d.Reason == "" {
 			w.printf("answer %d: checkpoint %d is complete", d.Caller, d.Checkpoint)

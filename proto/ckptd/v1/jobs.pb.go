@@ -985,13 +985,16 @@ type JobState struct {
 	Sources      uint32 `protobuf:"varint,9,opt,name=sources,proto3" json:"sources,omitempty"`
 	// The newest checkpoint that every sink has committed; 0: none, or no sink.
 	CommittedCheckpointId uint64 `protobuf:"varint,10,opt,name=committed_checkpoint_id,json=committedCheckpointId,proto3" json:"committed_checkpoint_id,omitempty"`
-	ConsecutiveFailures   uint32 `protobuf:"varint,11,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
+	// Checkpoints that failed in a row, as Flink counts them against the tolerable ones.
+	ConsecutiveFailures uint32 `protobuf:"varint,11,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
 	// Files waiting to be deleted.
 	CondemnedFiles uint64 `protobuf:"varint,12,opt,name=condemned_files,json=condemnedFiles,proto3" json:"condemned_files,omitempty"`
 	// Whose events these are: an owner's life.
-	OwnerNonce    string `protobuf:"bytes,13,opt,name=owner_nonce,json=ownerNonce,proto3" json:"owner_nonce,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	OwnerNonce string `protobuf:"bytes,13,opt,name=owner_nonce,json=ownerNonce,proto3" json:"owner_nonce,omitempty"`
+	// Why the owner waits for its store, if it does: for how long, and what the store said last.
+	WaitingForStore string `protobuf:"bytes,14,opt,name=waiting_for_store,json=waitingForStore,proto3" json:"waiting_for_store,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *JobState) Reset() {
@@ -1111,6 +1114,13 @@ func (x *JobState) GetCondemnedFiles() uint64 {
 func (x *JobState) GetOwnerNonce() string {
 	if x != nil {
 		return x.OwnerNonce
+	}
+	return ""
+}
+
+func (x *JobState) GetWaitingForStore() string {
+	if x != nil {
+		return x.WaitingForStore
 	}
 	return ""
 }
@@ -1953,7 +1963,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x04urls\x18\x03 \x03(\tR\x04urls\x129\n" +
 	"\n" +
 	"started_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12&\n" +
-	"\x04jobs\x18\x05 \x03(\v2\x12.ckptd.v1.JobStateR\x04jobs\"\x8f\x04\n" +
+	"\x04jobs\x18\x05 \x03(\v2\x12.ckptd.v1.JobStateR\x04jobs\"\xbb\x04\n" +
 	"\bJobState\x12.\n" +
 	"\asummary\x18\x01 \x01(\v2\x14.ckptd.v1.JobSummaryR\asummary\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x1a\n" +
@@ -1969,7 +1979,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x14consecutive_failures\x18\v \x01(\rR\x13consecutiveFailures\x12'\n" +
 	"\x0fcondemned_files\x18\f \x01(\x04R\x0econdemnedFiles\x12\x1f\n" +
 	"\vowner_nonce\x18\r \x01(\tR\n" +
-	"ownerNonce\"\xcd\x01\n" +
+	"ownerNonce\x12*\n" +
+	"\x11waiting_for_store\x18\x0e \x01(\tR\x0fwaitingForStore\"\xcd\x01\n" +
 	"\x11PendingCheckpoint\x12#\n" +
 	"\rcheckpoint_id\x18\x01 \x01(\x04R\fcheckpointId\x12=\n" +
 	"\ftriggered_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vtriggeredAt\x12\"\n" +

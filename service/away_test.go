@@ -1,0 +1,96 @@
+package service_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service"
+)
+
+// TestStoreAway: while the store takes no entry the commit waits for it; people are told so, once in the events and always in the status,
+// and the log does not grow with each try. When it answers the checkpoint completes, and people are told that, too.
+func TestStoreAway(t *testing.T) {
+	var mu sync.Mutex
+	tries, away := 0, false
+	under := newRoot()
+	root, _ := faulty(under, func(m mem.Mutation) mem.Outcome {
+		mu.Lock()
+		defer mu.Unlock()
+		if away && m.Op == mem.OpPublish && strings.HasPrefix(m.Key, layout.JournalPrefix("j")) {
+			tries++
+			return mem.Failed()
+		}
+		return mem.Done()
+	})
+	var log locked
+	d := startDaemonWith(t, root, "", service.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	w := oneWorker(t, d, "j", nil)
+	w.checkpoint(small)
+	mu.Lock()
+	away = true
+	mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	res := make(chan error, 1)
+	go func() { res <- d.trigger(ctx, "j") }()
+	id := w.triggered()
+	w.mustAck(id, small(id)...)
+	eventually(t, "the status says it", func() bool { return d.status(t, "j").GetWaitingForStore() != "" })
+	failed := func() int { mu.Lock(); defer mu.Unlock(); return tries }
+	eventually(t, "five tries", func() bool { return failed() >= 5 })
+	mu.Lock()
+	away = false
+	mu.Unlock()
+	if err := <-res; err != nil {
+		t.Errorf("the checkpoint: %v", err)
+	}
+	s := d.status(t, "j")
+	if s.GetWaitingForStore() != "" || s.GetSummary().GetLatestCheckpointId() != id {
+		t.Errorf("%v", s)
+	}
+	for _, kind := range []string{"store-away", "store-back"} {
+		if n := count(s.GetEvents(), kind); n != 1 {
+			t.Errorf("%d events %s", n, kind)
+		}
+	}
+	if n := strings.Count(log.String(), "level=WARN msg=journal"); n < 1 || n > 5 || n >= failed() {
+		t.Errorf("%d of %d tries are in the log:\n%s", n, failed(), log.String())
+	}
+	d.cancel(t, "j")
+	w.ended()
+	d.waitReleased(t)
+}
+
+func count(events []*ckptdv1.JobEvent, kind string) (n int) {
+	for _, e := range events {
+		if e.GetKind() == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// locked is a buffer for a log.
+type locked struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *locked) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
