@@ -20,6 +20,8 @@ type disk struct {
 	made int
 	// changed since somebody last looked.
 	changed bool
+	// stores that have probed the root, numbered.
+	stores map[string]int
 }
 
 // A node is a folder or a file.
@@ -32,7 +34,7 @@ type node struct {
 }
 
 func newDisk(base string) *disk {
-	d := &disk{base: base, open: map[*os.File]*node{}}
+	d := &disk{base: base, open: map[*os.File]*node{}, stores: map[string]int{}}
 	d.root = d.node(true)
 	return d
 }
@@ -228,11 +230,11 @@ func (n *node) contents() []string {
 // uncertain describes the disk with all that may become of it, for a search to know where it was before.
 func (d *disk) uncertain() string {
 	var b strings.Builder
-	d.root.describe(&b)
+	d.describe(d.root, &b)
 	return b.String()
 }
 
-func (n *node) describe(b *strings.Builder) {
+func (d *disk) describe(n *node, b *strings.Builder) {
 	switch {
 	case n == nil:
 		b.WriteString("-")
@@ -241,12 +243,28 @@ func (n *node) describe(b *strings.Builder) {
 	default:
 		b.WriteString("{")
 		for _, name := range slices.Sorted(maps.Keys(n.names)) {
-			fmt.Fprintf(b, "%s:", name)
+			b.WriteString(d.alias(name))
+			b.WriteString(":")
 			for _, value := range n.names[name] {
-				value.describe(b)
+				d.describe(value, b)
 				b.WriteString(",")
 			}
 		}
 		b.WriteString("}")
 	}
+}
+
+// alias is a probe's name without its random part, of which no two are alike: the how manieth store it is of.
+func (d *disk) alias(name string) string {
+	unique, ok := strings.CutPrefix(name, probeName)
+	end := strings.LastIndexByte(unique, '-')
+	if !ok || end < 0 {
+		return name
+	}
+	number, ok := d.stores[unique[:end]]
+	if !ok {
+		number = len(d.stores)
+		d.stores[unique[:end]] = number
+	}
+	return fmt.Sprint(probeName, number, unique[end:])
 }
