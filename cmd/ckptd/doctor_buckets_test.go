@@ -285,7 +285,7 @@ func TestDocumentedPolicy(t *testing.T) {
 		if code != exitDone || !strings.Contains(findingOf(r, "lifecycle rules").GetSeen(), "s3:GetLifecycleConfiguration is not allowed") {
 			t.Errorf("exit code %d: %s\n%s", code, protojson.Format(r), said)
 		}
-		if out, code := runProcess("demo", "--root", root, "--records", "100000", "--kills", "1"); code != exitDone || !strings.Contains(out, "exact: ") {
+		if out, code := runProcess("demo", "--root", root, "--records", "20000", "--kills", "0"); code != exitDone || !strings.Contains(out, "exact: ") {
 			t.Errorf("demo: exit code %d\n%s", code, out)
 		}
 	})

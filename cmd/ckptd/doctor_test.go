@@ -159,50 +159,6 @@ func TestDoctorOnReadOnlyFolder(t *testing.T) {
 	}
 }
 
-// Interrupted (SIGINT) at any time, doctor and its processes end and leave nothing. Killed, it leaves what the next start removes.
-func TestDoctorInterrupted(t *testing.T) {
-	for _, after := range []time.Duration{50 * time.Millisecond, 400 * time.Millisecond, 1200 * time.Millisecond} {
-		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
-			dir := filepath.Join(t.TempDir(), "root")
-			if err := os.Mkdir(dir, 0o777); err != nil {
-				t.Fatal(err)
-			}
-			cmd := exec.Command(os.Args[0], "doctor", dir)
-			var out bytes.Buffer
-			cmd.Stdout, cmd.Stderr = &out, &out
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) && len(tree(t, dir)) < 2; {
-				time.Sleep(5 * time.Millisecond) // until it has written something
-			}
-			time.Sleep(after)
-			_ = cmd.Process.Signal(signal)
-			_ = cmd.Wait()
-			if signal == syscall.SIGKILL {
-				time.Sleep(300 * time.Millisecond) // its racers finish what was under way
-				opened, err := openStore(t.Context(), dir, false)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := layout.OpenRoot(t.Context(), opened.Store); err != nil {
-					t.Error(err)
-				}
-				if left := tree(t, dir); len(left) != 2 { // itself and the marker
-					t.Errorf("killed after %v: left %v", after, left)
-				}
-				continue
-			}
-			if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
-				t.Errorf("after %v: exit code %d\n%s", after, code, &out)
-			}
-			if left := tree(t, dir); len(left) != 1 {
-				t.Errorf("interrupted after %v: left %v\n%s", after, left, &out)
-			}
-		}
-	}
-}
-
 // The report as people and programs see it.
 func TestDoctorReport(t *testing.T) {
 	report := &ckptdv1.DoctorReport{
