@@ -98,7 +98,7 @@ func (e *exam) largeIfAbsent(ctx context.Context) (good bool) {
 		e.trouble(check, err, "")
 	default:
 		e.add(check, ckptdv1.Result_RESULT_WARNING, "not for large objects: "+err.Error(),
-			"Checkpoints work; those whose _metadata is above 64 MiB will fail, which needs a server that obeys If-None-Match on CompleteMultipartUpload.")
+			"Checkpoints work; those whose _metadata is larger than 8 MiB will fail, which needs a server that obeys If-None-Match on CompleteMultipartUpload.")
 	}
 	return false
 }
