@@ -85,6 +85,7 @@ type Server struct {
 	log     *slog.Logger
 	asker   *asker
 	foreign foreignRights
+	heads   headReads
 	data    *stream.Service
 
 	// ctx ends what jobs do in the background; it ends after the jobs have let go.

@@ -2,6 +2,8 @@ package service_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -46,6 +48,44 @@ func TestAttachWhileAnEndedJobIsClearedUp(t *testing.T) {
 	if e := atRest(t, root, "j"); !e.Owner.IsZero() {
 		t.Errorf("not let go: owner %v", e.Owner)
 	}
+}
+
+// TestUploadElsewhereAfterTheEnd: a job ends, and is let go, while one of its files is still on its way through a daemon that does not
+// own it: that one takes the file back, and refuses the next at once.
+func TestUploadElsewhereAfterTheEnd(t *testing.T) {
+	root := newRoot()
+	begun := &createdStore{Store: root.Store, files: make(chan struct{}, 10)}
+	a, b := startDaemon(t, root, ""), startDaemon(t, storage.Opened{Store: begun, Facts: root.Facts, Close: root.Close}, "")
+	w := oneWorker(t, a, "j", nil)
+	w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
+		return []*ckptdv1.SnapshotHandle{uploaded("i", "a", w.put(shared, id, "abc"))}
+	})
+	id := w.open()
+	send := func() *connect.ClientStreamForClientSimple[ckptdv1.PutStateRequest, ckptdv1.PutStateResponse] {
+		stream, err := b.state().PutState(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Header{Header: &ckptdv1.PutStateHeader{
+			JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: id, Scope: shared,
+		}}}); err != nil && !errors.Is(err, io.EOF) { // refused already: CloseAndReceive says why
+			t.Fatal(err)
+		}
+		return stream
+	}
+	early, late := send(), send()
+	<-begun.files
+	<-begun.files
+	if res, err := early.CloseAndReceive(); err != nil || res.GetFile().GetKey() == "" {
+		t.Errorf("before the end: %v, %v", res, err)
+	}
+	a.cancel(t, "j")
+	a.waitReleased(t)
+	_, err := late.CloseAndReceive()
+	wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
+	_, err = send().CloseAndReceive()
+	wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
+	atRest(t, root, "j")
 }
 
 // createdStore tells of each shared file that is begun.

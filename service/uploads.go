@@ -79,30 +79,6 @@ func (s *Server) readHead(ctx context.Context, id string) (*journal.Entry, journ
 	return slots.ReadHead(ctx, s.ways.commit, s.facts, id)
 }
 
-// foreignRights remembers the heads of jobs that other daemons own; a bounded cache.
-type foreignRights struct {
-	mu   sync.Mutex
-	jobs map[string]*rights
-}
-
-const foreignJobs = 1000
-
-func (f *foreignRights) get(id string) (*rights, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	r, ok := f.jobs[id]
-	return r, ok
-}
-
-func (f *foreignRights) put(id string, r *rights) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.jobs == nil || len(f.jobs) >= foreignJobs {
-		f.jobs = map[string]*rights{}
-	}
-	f.jobs[id] = r
-}
-
 // closeUploads refuses uploads from here on; those under way end by themselves.
 func (j *job) closeUploads() {
 	j.uploads.Lock()
@@ -131,7 +107,11 @@ func (c countedStore) Create(ctx context.Context, key string, opts storage.Creat
 	j := c.s.jobs[id]
 	c.s.mu.Unlock()
 	if j == nil {
-		return c.uploads.Create(ctx, key, opts)
+		w, err := c.uploads.Create(ctx, key, opts)
+		if err != nil {
+			return nil, err
+		}
+		return &foreignWriter{Writer: w, s: c.s, id: id, key: key}, nil
 	}
 	j.uploads.Lock()
 	if j.shut {

@@ -1,0 +1,145 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// Uploads for jobs that other daemons own. Such a job may end while one is under way: its owner, who counts only its own uploads, sweeps
+// and lets it go, and nobody sweeps it ever again. So the daemon that wrote a file looks at the journal once the file is there. If the
+// job has not ended by then, the last sweep is still to come, and its list shows the file. If it has, no acknowledgement can name the
+// file any more: whoever wrote it and has told nobody of it takes it back.
+
+// foreignRights remembers the heads of jobs that other daemons own; a bounded cache.
+type foreignRights struct {
+	mu   sync.Mutex
+	jobs map[string]*rights
+}
+
+const foreignJobs = 1000
+
+func (f *foreignRights) get(id string) (*rights, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, ok := f.jobs[id]
+	return r, ok
+}
+
+func (f *foreignRights) put(id string, r *rights) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.jobs == nil || len(f.jobs) >= foreignJobs {
+		f.jobs = map[string]*rights{}
+	}
+	f.jobs[id] = r
+}
+
+func (f *foreignRights) forget(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.jobs, id)
+}
+
+// foreignWriter is a file for a job that this daemon did not own when the file was begun.
+type foreignWriter struct {
+	storage.Writer
+	s       *Server
+	id, key string
+}
+
+// takeBackTime is how long a daemon tries at most to learn whether a job has ended, and to take a file back.
+const takeBackTime = 10 * time.Second
+
+// Commit is storage.Writer's.
+func (w *foreignWriter) Commit() error {
+	if err := w.Writer.Commit(); err != nil {
+		return err
+	}
+	// Not the caller's context: who has gone leaves a file, too.
+	ctx, cancel := context.WithTimeout(w.s.ctx, takeBackTime)
+	defer cancel()
+	head, err := w.s.heads.after(w.id, func() (*journal.Entry, error) { return w.s.headOf(ctx, w.id) })
+	if err != nil || !head.Status.Terminal() {
+		return nil // not known: then the file is as good as any; the next owner's sweep judges it
+	}
+	w.s.foreign.forget(w.id)
+	if errs := w.s.ways.collect.Delete(ctx, []string{w.key}); errs != nil {
+		w.s.log.Warn("cannot take back a file of a job that has ended", "key", w.key, "err", errors.Join(errs...))
+	}
+	return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
+		"job %s is %s: begin a new job id", w.id, statusWord(head.Status))
+}
+
+var _ storage.Writer = (*foreignWriter)(nil)
+
+var errNoHead = errors.New("no journal that can be read")
+
+func (s *Server) headOf(ctx context.Context, id string) (*journal.Entry, error) {
+	head, how, err := s.readHead(ctx, id)
+	if err == nil && how != journal.ReadDone {
+		err = errNoHead
+	}
+	return head, err
+}
+
+// headReads lets all who ask for the head of one journal at the same time share a read.
+type headReads struct {
+	mu    sync.Mutex
+	lines map[string]*headLine
+}
+
+// headLine is the reads of one journal, one at a time.
+type headLine struct {
+	asking int
+	turn   sync.Mutex
+	next   *headRead // has not begun; nil: none waits
+}
+
+type headRead struct {
+	done chan struct{}
+	head *journal.Entry
+	err  error
+}
+
+// after answers what a read says that began after the call.
+func (h *headReads) after(id string, read func() (*journal.Entry, error)) (*journal.Entry, error) {
+	h.mu.Lock()
+	if h.lines == nil {
+		h.lines = map[string]*headLine{}
+	}
+	line := h.lines[id]
+	if line == nil {
+		line = &headLine{}
+		h.lines[id] = line
+	}
+	line.asking++
+	r, mine := line.next, line.next == nil
+	if mine {
+		r = &headRead{done: make(chan struct{})}
+		line.next = r
+	}
+	h.mu.Unlock()
+	if mine {
+		line.turn.Lock()
+		h.mu.Lock()
+		line.next = nil
+		h.mu.Unlock()
+		r.head, r.err = read()
+		line.turn.Unlock()
+		close(r.done)
+	}
+	<-r.done
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if line.asking--; line.asking == 0 {
+		delete(h.lines, id)
+	}
+	return r.head, r.err
+}
