@@ -27,8 +27,8 @@ test: servers ## all tests, with the race detector, more seeds, and what needs p
 search: ## search the owner's machines with the larger bounds: up to 15 minutes, 8 GB
 	CKPTD_SEARCH=1 $(GO) test ./service/owner -run 'TestSearchDeep$$' -timeout 20m -v
 
-nightly: test search fuzz ## everything, the long runs too
-	CKPTD_NIGHTLY=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -timeout 90m ./layout/storage/...
+nightly: test search fuzz ## everything, the long runs too: one to two hours on two cores
+	CKPTD_NIGHTLY=1 CKPTD_TEST_FULL=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -p 1 -timeout 60m ./...
 
 bench: servers ## every benchmark beside its limit, in less than ten minutes, and the tables of docs/benchmarks.md
 	cd conformance/servers/s5cmd && $(GO) build -mod=readonly -ldflags='-s -w' -o $(BIN)/s5cmd github.com/peak/s5cmd/v2

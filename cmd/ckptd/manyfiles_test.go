@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// manyFilesBudget is the memory of each process, whatever the number of files.
+const manyFilesBudget = 200 << 20
+
+// TestManyFiles: a root that holds a job with two checkpoints and very many files that nothing needs any more, as a daemon leaves them
+// that was away for long. Whoever lists them, looks for some among them, examines the root, or takes the job over and deletes them, does
+// so within one budget of memory. A million on files with CKPTD_NIGHTLY=1, and 20,000 on the servers; else 20,000 and 2,000.
+func TestManyFiles(t *testing.T) {
+	files, objects := 20_000, 2000
+	if os.Getenv("CKPTD_NIGHTLY") != "" {
+		files, objects = 1_000_000, 20_000
+	}
+	t.Run("file", func(t *testing.T) {
+		root := filepath.Join(t.TempDir(), "root")
+		manyFiles(t, root, func(key string) error { return os.WriteFile(filepath.Join(root, key), nil, 0o666) }, files)
+	})
+	if os.Getenv("CKPTD_TEST_FULL") == "" && os.Getenv("CKPTD_NIGHTLY") == "" {
+		return
+	}
+	for _, kind := range []string{servers.Versitygw, servers.MinIO} {
+		t.Run(kind, func(t *testing.T) {
+			root := servers.StartS3(t, kind, false).URL("root", "")
+			var opened storage.Opened
+			var once sync.Once
+			manyFiles(t, root, func(key string) (err error) {
+				once.Do(func() { opened, err = openStore(t.Context(), root, false) })
+				if err != nil {
+					return err
+				}
+				w, err := opened.Store.Create(t.Context(), key, storage.CreateOptions{})
+				if err == nil {
+					err = w.Commit()
+				}
+				return err
+			}, objects)
+			if err := opened.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func manyFiles(t *testing.T, root string, create func(key string) error, n int) {
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	dir, err := shortTemp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	program, server := withoutRace(ctx, t, dir), "unix:"+filepath.Join(dir, "s")
+	checkpoint := someCheckpoints(ctx, t, dir, root, server)
+
+	nonce, began := layout.NewNonce(), time.Now()
+	key := func(i int) string {
+		place := layout.JobKey{Place: layout.PlaceShared, File: layout.FileName{Epoch: 1, Checkpoint: 1, Nonce: nonce, Sequence: uint64(i)}}
+		return layout.JobPrefix(countingJob) + place.String()
+	}
+	if err := os.MkdirAll(filepath.Join(root, filepath.Dir(key(0))), 0o777); err != nil && !strings.Contains(root, "://") {
+		t.Fatal(err)
+	}
+	g := errgroup.Group{}
+	g.SetLimit(16)
+	for i := range n {
+		g.Go(func() error { return create(key(i)) })
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d files made in %v", n, time.Since(began).Round(time.Millisecond))
+
+	for _, args := range [][]string{{"ls", root}, {"files", below(root, fmt.Sprintf("%s/chk-%d", countingJob, checkpoint))}, {"doctor", root, "--quick"}} {
+		began := time.Now()
+		cmd := exec.CommandContext(ctx, program, args...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("ckptd %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		resident(t, "ckptd "+args[0], began, cmd.ProcessState)
+	}
+
+	began = time.Now()
+	daemon := begin(ctx, t, program, "serve", "--root", root, "--listen", server)
+	awaitServer(ctx, t, server)
+	t.Logf("the daemon answers after %v", time.Since(began).Round(time.Millisecond))
+	deleted(ctx, t, root, nonce)
+	if code := run(ctx, []string{"cancel", countingJob, "--server", server}, io.Discard, os.Stderr); code != exitDone {
+		t.Errorf("cancel: exit code %d", code)
+	}
+	opened, err := openStore(ctx, root, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	for owned(ctx, opened.Store, countingJob) {
+		if !sleep(ctx, pollEvery) {
+			t.Fatal("the job is not let go")
+		}
+	}
+	var left []string
+	for info, err := range opened.Store.List(ctx, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, info.Key)
+	}
+	slices.Sort(left)
+	compareStorage(ctx, t, opened.Store, countingJob, left)
+	daemon.kill()
+	resident(t, "ckptd serve", began, daemon.cmd.ProcessState)
+}
+
+const countingJob = "counter"
+
+// someCheckpoints lets the example engine complete some, and answers the newest; then engine and daemon are killed.
+func someCheckpoints(ctx context.Context, t *testing.T, dir, root, server string) uint64 {
+	t.Helper()
+	engine := filepath.Join(dir, "engine")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", engine, "../../client/exampleengine").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	daemon := begin(ctx, t, os.Args[0], "serve", "--root", root, "--listen", server)
+	awaitServer(ctx, t, server)
+	count := begin(ctx, t, engine, "-daemon", server, "-job", countingJob)
+	count.await("checkpoint %d is complete")
+	newest := count.await("checkpoint %d is complete")
+	count.kill()
+	daemon.kill()
+	return newest
+}
+
+// deleted waits until none of the writer's files is left.
+func deleted(ctx context.Context, t *testing.T, root, nonce string) {
+	t.Helper()
+	opened, err := openStore(ctx, root, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	some := func() bool {
+		for info, err := range opened.Store.List(ctx, layout.JobPrefix(countingJob)+"shared/") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(info.Key, nonce) {
+				return true
+			}
+		}
+		return false
+	}
+	for some() {
+		if !sleep(ctx, pollEvery) {
+			t.Fatal("the files are not deleted")
+		}
+	}
+}
+
+// resident reports the memory of a process that has ended.
+func resident(t *testing.T, what string, began time.Time, s *os.ProcessState) {
+	t.Helper()
+	usage, ok := s.SysUsage().(*syscall.Rusage)
+	if !ok {
+		t.Fatal("this system does not tell what a process used")
+	}
+	most := usage.Maxrss << 10
+	t.Logf("%s: %v, %v of CPU, at most %d MiB resident", what, time.Since(began).Round(time.Millisecond), s.SystemTime()+s.UserTime(), most>>20)
+	if most > manyFilesBudget {
+		t.Errorf("%s: %d MiB were resident, at most %d may be", what, most>>20, manyFilesBudget>>20)
+	}
+}
