@@ -1,21 +1,28 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/runtime/launcher"
 )
 
 // second starts another daemon over the same root; workers are told of both.
-func (r *rig) second() {
+func (r *rig) second() *launcher.Process {
 	r.t.Helper()
 	url := "unix:" + filepath.Join(r.tmp, "second.sock")
-	_, err := r.child("daemon-2", launcher.Always, "serve", "--root", r.root, "--listen", url)
+	p, err := r.child("daemon-2", launcher.Always, "serve", "--root", r.root, "--listen", url)
 	r.must(err)
 	r.servers = append(r.servers, url)
+	return p
 }
 
 // Two daemons over one root: the one that owns the job is stopped, the other takes the job over, the first is woken. Nobody restores, and
@@ -46,4 +53,88 @@ func TestStoppedDaemonIsReplaced(t *testing.T) {
 	if h := r.head(); h.GetEpoch() != 2 || h.GetAttempt() != 1 {
 		t.Errorf("epoch %d, attempt %d", h.GetEpoch(), h.GetAttempt())
 	}
+}
+
+// Two daemons over one root on S3, which are stopped, woken and killed at random, as the workers are: whoever owns the job, the counts are
+// exact, no complete checkpoint is lost, and nothing is left.
+func TestTwoDaemonsAtRandom(t *testing.T) {
+	kinds, seeds, harms := []string{servers.Versitygw}, 1, 2
+	switch {
+	case os.Getenv("CKPTD_NIGHTLY") != "":
+		kinds, seeds, harms = append(kinds, servers.MinIO), 5, 20
+	case os.Getenv("CKPTD_TEST_FULL") != "":
+		harms = 4
+	}
+	for _, kind := range kinds {
+		for seed := range uint64(seeds) {
+			t.Run(fmt.Sprintf("%s, seed %d", kind, seed), func(t *testing.T) {
+				t.Parallel()
+				twoDaemons(t, servers.StartS3(t, kind, false), seed, harms)
+			})
+		}
+	}
+}
+
+func twoDaemons(t *testing.T, server *servers.S3, seed uint64, harms int) {
+	r := newRigFor(t, 5*time.Minute, demoOptions{
+		seed: seed, root: server.URL("two", ""), rate: 1000, records: uint64(harms) * 4000,
+	})
+	r.tolerant()
+	r.must(r.count(r.ctx))
+	r.must(r.startDaemon(r.ctx))
+	second := r.second()
+	other, hangUp, err := dialServer(r.servers[1])
+	r.must(err)
+	defer hangUp()
+	r.people = either{r.people, other}
+	r.must(r.startJob(r.ctx))
+	followed := make(chan error, 1)
+	go func() { followed <- r.follow(r.ctx) }()
+	rng := rand.New(rand.NewPCG(seed, 0x74776f))
+	victims := []*launcher.Process{r.daemon, second, r.daemon, second, r.workers[0], r.workers[1]}
+	for range harms {
+		victim, long := victims[rng.IntN(len(victims))], time.Duration(rng.IntN(6000))*time.Millisecond
+		if rng.IntN(3) == 0 {
+			_, _ = victim.Kill() // it may just be dead
+			long /= 10
+		} else if _, err := victim.Pause(); err == nil {
+			sleep(r.ctx, long)
+			_, err := victim.Resume()
+			r.must(err)
+		}
+		sleep(r.ctx, long/4)
+	}
+	r.must(<-followed)
+	r.end()
+}
+
+// either is the one of two daemons that gives an answer.
+type either struct {
+	ckptdv1connect.JobServiceClient
+	other ckptdv1connect.JobServiceClient
+}
+
+// firstAnswer asks one after the other; one that is stopped does not answer.
+func firstAnswer[Req, Res any](ctx context.Context, e either, req Req, call func(ckptdv1connect.JobServiceClient, context.Context, Req) (Res, error)) (res Res, err error) {
+	for _, c := range []ckptdv1connect.JobServiceClient{e.JobServiceClient, e.other} {
+		try, cancel := context.WithTimeout(ctx, 2*time.Second)
+		res, err = call(c, try, req)
+		cancel()
+		if err == nil {
+			break
+		}
+	}
+	return res, err
+}
+
+func (e either) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*ckptdv1.GetStatusResponse, error) {
+	return firstAnswer(ctx, e, req, ckptdv1connect.JobServiceClient.GetStatus)
+}
+
+func (e either) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
+	return firstAnswer(ctx, e, req, ckptdv1connect.JobServiceClient.TriggerCheckpoint)
+}
+
+func (e either) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest) (*ckptdv1.CancelJobResponse, error) {
+	return firstAnswer(ctx, e, req, ckptdv1connect.JobServiceClient.CancelJob)
 }

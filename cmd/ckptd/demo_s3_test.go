@@ -16,6 +16,7 @@ import (
 // The demo as a person starts it, on S3 servers, over http and https, under kills: it says that the counts are exact, what it tells to look
 // at can be looked at, and what it leaves is what it says.
 func TestDemoOnS3(t *testing.T) {
+	t.Parallel()
 	type runs struct {
 		kind   string
 		tls    bool

@@ -14,12 +14,18 @@ import (
 // The whole job over a proxy that does harm, one harm after the other, while workers and the daemon are killed, and the server too: the
 // counts are exact, no checkpoint that was complete is lost, and nothing is left.
 func TestJobOverProxy(t *testing.T) {
-	seeds, harms := 1, harmKinds
-	if os.Getenv("CKPTD_NIGHTLY") != "" {
+	seeds, harms := 1, harmKinds/2
+	switch {
+	case os.Getenv("CKPTD_NIGHTLY") != "":
 		seeds, harms = 10, 4*harmKinds
+	case os.Getenv("CKPTD_TEST_FULL") != "":
+		harms = harmKinds
 	}
 	for seed := range uint64(seeds) {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { jobOverProxy(t, seed, harms) })
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			jobOverProxy(t, seed, harms)
+		})
 	}
 }
 
@@ -27,7 +33,7 @@ func jobOverProxy(t *testing.T, seed uint64, harms int) {
 	h := &harm{t: t, rng: rand.New(rand.NewPCG(seed, 0x6861726d)), server: servers.StartS3(t, servers.Versitygw, false)}
 	h.proxy = servers.StartProxy(t, h.server.Address())
 	r := newRigFor(t, 5*time.Minute, demoOptions{
-		seed: seed, kills: harms / 4, records: uint64(harms) * 2500, rate: 1000, interval: "200ms",
+		seed: seed, kills: harms / 5, records: uint64(harms) * 2500, rate: 1000, interval: "200ms",
 		root: h.server.URLAt("http://"+h.proxy.Address, "job", ""),
 	})
 	r.bare = h.server.URL("job", "")

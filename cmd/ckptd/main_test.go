@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/ckptd/ckptd/conformance/servers"
 )
 
 const (
@@ -26,6 +28,9 @@ const (
 func TestMain(m *testing.M) {
 	if os.Getenv(actVariable) == "" {
 		os.Setenv(actVariable, "1")
+		for name, value := range servers.CredentialsEnv() { // here, so that tests with servers may be parallel ones
+			os.Setenv(name, value)
+		}
 		goleak.VerifyTestMain(m)
 		return
 	}

@@ -43,6 +43,7 @@ func newAwayRig(t *testing.T, server *servers.S3, root string, away time.Duratio
 // The server is away: checkpoints fail, are counted and tolerated, records flow on, and what people see says what is the matter. When it is
 // back, checkpoints complete again; nobody has restored.
 func TestServerAway(t *testing.T) {
+	t.Parallel()
 	server, away := servers.StartS3(t, servers.Versitygw, false), awayTime()
 	r := newAwayRig(t, server, "away", away)
 	server.Kill()
@@ -79,6 +80,7 @@ func TestServerAway(t *testing.T) {
 
 // The daemon dies while the server is away: it says why it cannot start, is started until it can, and nobody has restored.
 func TestDaemonRestartsWhileServerIsAway(t *testing.T) {
+	t.Parallel()
 	server, away := servers.StartS3(t, servers.Versitygw, false), awayTime()
 	r := newAwayRig(t, server, "restart", away)
 	server.Kill()
@@ -110,6 +112,7 @@ func TestDaemonRestartsWhileServerIsAway(t *testing.T) {
 func TestServerDiesInCommit(t *testing.T) {
 	for _, step := range []string{service.StepMetadata, service.StepCommit} {
 		t.Run(step, func(t *testing.T) {
+			t.Parallel()
 			server := servers.StartS3(t, servers.Versitygw, false)
 			held := filepath.Join(t.TempDir(), "held")
 			r := newRig(t, demoOptions{root: server.URL("commit", "max_attempts=1")}, fmt.Sprintf("%s=%s:4:%s", holdVariable, step, held))
@@ -141,6 +144,7 @@ func TestServerKilledAgainAndAgain(t *testing.T) {
 	}
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			server := servers.StartS3(t, kind, false)
 			r := newRigFor(t, 5*time.Minute, demoOptions{
 				root: server.URL("kills", "max_attempts=1"), interval: "20ms", rate: 500, records: uint64(kills) * 1000,
