@@ -50,6 +50,17 @@ func TestAttachWhileAnEndedJobIsClearedUp(t *testing.T) {
 	}
 }
 
+// TestUploadForNoCheckpoint: what a worker uploads for a checkpoint that is never triggered goes with the job.
+func TestUploadForNoCheckpoint(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	w := oneWorker(t, d, "j", nil)
+	w.put(shared, w.checkpoint(small)+5, "abc")
+	d.cancel(t, "j")
+	d.waitReleased(t)
+	atRest(t, root, "j")
+}
+
 // TestUploadElsewhereAfterTheEnd: a job ends, and is let go, while one of its files is still on its way through a daemon that does not
 // own it: that one takes the file back, and refuses the next at once.
 func TestUploadElsewhereAfterTheEnd(t *testing.T) {

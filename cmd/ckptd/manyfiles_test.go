@@ -33,6 +33,7 @@ func TestManyFiles(t *testing.T) {
 		files, objects = 1_000_000, 20_000
 	}
 	t.Run("file", func(t *testing.T) {
+		t.Parallel()
 		root := filepath.Join(t.TempDir(), "root")
 		manyFiles(t, root, func(key string) error { return os.WriteFile(filepath.Join(root, key), nil, 0o666) }, files)
 	})

@@ -56,7 +56,7 @@ at once; a daemon that is killed takes its jobs back when it is started again at
 	f.StringVar(&o.root, "root", "", "where the checkpoints lie: file:///DIR (required)")
 	f.StringVar(&o.listen, "listen", defaultListen, "HOST:PORT, or unix:PATH of a socket")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "URL under which workers and other daemons reach this one, instead of what --listen says (repeatable)")
-	f.IntVar(&o.streams, "streams", 0, "how many files are taken at a time; the others wait (default 16)")
+	f.IntVar(&o.streams, "streams", 0, "how many files are taken at a time; the others wait (default 16, each with up to 1 MiB of memory; S3 takes up to 256 MiB more for all)")
 	f.IntVar(&o.budgets.Commit, "commits", 0, "requests of commits that the store gets at a time (default 32)")
 	f.IntVar(&o.budgets.Restore, "reads", 0, "requests of restores (default 64; fewer while the store throttles)")
 	f.IntVar(&o.budgets.Upload, "writes", 0, "requests of uploads (default 64; fewer while the store throttles)")

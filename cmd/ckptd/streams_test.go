@@ -66,7 +66,9 @@ func TestThousandStreams(t *testing.T) {
 		}
 		t.Run(c.kind+", "+c.network, func(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "root")
-			if c.kind != "file" {
+			if c.kind == "file" {
+				t.Parallel()
+			} else {
 				root = servers.StartS3(t, c.kind, false).URL("root", "")
 			}
 			thousandStreams(t, root, c.network, size)
