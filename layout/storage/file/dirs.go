@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/ckptd/ckptd/layout/storage"
 )
@@ -22,6 +23,10 @@ type dirs struct {
 	// groups of callers that wait for a sync of one folder; only while some do. Callers hold the folder open, so the
 	// identity cannot be used again meanwhile.
 	groups map[identity]*group
+	// coming are the files whose bytes are being synced, by folder: each will soon want a sync of it.
+	coming map[string]*crowd
+	// took is how long the last sync of a folder took.
+	took time.Duration
 	// durable folders: this process has synced the folder above since the folder had this identity. May forget, never invents.
 	durable map[string]identity
 	// names in small folders that are durable for certain, so that showing them needs no sync: the journal's, mostly. Likewise. Each
@@ -71,6 +76,22 @@ type group struct {
 	running, next *batch
 }
 
+// A crowd is so many files that come together.
+type crowd struct {
+	n    int
+	none chan struct{} // closed when n is 0
+}
+
+// An arrival is one of a crowd.
+type arrival struct {
+	dirs  *dirs
+	path  string
+	crowd *crowd // nil: it has come, or will not
+}
+
+// maxWait bounds how long a sync of a folder waits for files that are coming.
+const maxWait = 2 * time.Millisecond
+
 // A batch is the callers that share one sync.
 type batch struct {
 	done chan struct{} // closed when err is set
@@ -81,6 +102,7 @@ func newDirs(root string, sys *system) *dirs {
 	return &dirs{
 		root: root, sys: sys,
 		groups:  map[identity]*group{},
+		coming:  map[string]*crowd{},
 		durable: map[string]identity{},
 		names:   map[string]map[string]stamp{},
 		failed:  map[string]error{},
@@ -100,12 +122,13 @@ func (d *dirs) open(path string) (*dir, error) {
 	return &dir{f: f, path: path, id: id, stable: stable}, nil
 }
 
-// settle makes every name in the folder durable, and the folder itself, up to the root. A failure is remembered for ever.
-func (d *dirs) settle(at *dir) error {
+// settle makes every name in the folder durable, and the folder itself, up to the root. A failure is remembered for ever. Whoever was expected
+// there is a; nobody is nil.
+func (d *dirs) settle(at *dir, a *arrival) error {
 	if err := d.reach(at); err != nil {
 		return err
 	}
-	return d.sync(at)
+	return d.sync(at, a)
 }
 
 // reach makes the folder itself durable: all folders above it are synced by this process once, after it saw the folder there.
@@ -118,7 +141,7 @@ func (d *dirs) reach(at *dir) error {
 		return err
 	}
 	defer above.f.Close()
-	if err := d.settle(above); err != nil {
+	if err := d.settle(above, nil); err != nil {
 		return err
 	}
 	if at.stable {
@@ -141,8 +164,9 @@ func (d *dirs) isDurable(at *dir) bool {
 
 // sync returns after an fsync of the folder that began after sync was called. Whoever comes while one runs waits for the next,
 // together with all others who do.
-func (d *dirs) sync(at *dir) error {
+func (d *dirs) sync(at *dir, a *arrival) error {
 	d.mu.Lock()
+	a.has()
 	if err := d.failed[at.path]; err != nil {
 		d.mu.Unlock()
 		return err
@@ -164,13 +188,16 @@ func (d *dirs) sync(at *dir) error {
 		<-before.done
 		d.mu.Lock()
 	}
+	d.awaitCrowd(at.path)
 	g.running, g.next = b, nil
 	d.mu.Unlock()
 
+	began := time.Now()
 	err := d.sys.syncDir(at.f)
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.took = time.Since(began)
 	if err != nil {
 		b.err = fmt.Errorf("%w: fsync of folder %s failed: %w", storage.ErrAbandoned, at.path, err)
 		d.failed[at.path] = b.err
@@ -185,6 +212,55 @@ func (d *dirs) sync(at *dir) error {
 	}
 	close(b.done)
 	return b.err
+}
+
+// expect says that a file is about to want a sync of the folder: until it asks for that, or leaves.
+func (d *dirs) expect(path string) *arrival {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.coming[path]
+	if c == nil {
+		c = &crowd{none: make(chan struct{})}
+		d.coming[path] = c
+	}
+	c.n++
+	return &arrival{d, path, c}
+}
+
+// leave does nothing for one that is not expected any more.
+func (a *arrival) leave() {
+	a.dirs.mu.Lock()
+	defer a.dirs.mu.Unlock()
+	a.has()
+}
+
+// has come. dirs.mu is held.
+func (a *arrival) has() {
+	if a == nil || a.crowd == nil {
+		return
+	}
+	if a.crowd.n--; a.crowd.n == 0 {
+		close(a.crowd.none)
+		delete(a.dirs.coming, a.path)
+	}
+	a.crowd = nil
+}
+
+// awaitCrowd lets others arrive before a sync that they then share: of files synced at the same time the first would otherwise have one for
+// itself, and the others wait for that and for theirs. It waits for at most half of what a sync takes. d.mu is held, but for the wait.
+func (d *dirs) awaitCrowd(path string) {
+	c, wait := d.coming[path], min(d.took/2, maxWait)
+	if c == nil || wait == 0 {
+		return
+	}
+	d.mu.Unlock()
+	timer := time.NewTimer(wait)
+	select {
+	case <-c.none:
+	case <-timer.C:
+	}
+	timer.Stop()
+	d.mu.Lock()
 }
 
 // broken says why nothing in the folder can be relied on any more; nil if it can.

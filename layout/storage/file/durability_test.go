@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -232,6 +233,52 @@ func TestWaitingCallersShareOneSync(t *testing.T) {
 	if len(d.groups) != 0 {
 		t.Errorf("%d groups left", len(d.groups))
 	}
+}
+
+// Files whose bytes are synced at the same time share one sync of the folder, also the first of them.
+func TestFilesThatComeTogetherShareOneSync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const writers = 8
+		sys := realSystem()
+		s := openAt(t, t.TempDir(), sys).Store
+		real := *sys
+		syncs := 0
+		sys.syncDir = func(f *os.File) error {
+			syncs++
+			time.Sleep(3 * time.Millisecond)
+			return real.syncDir(f)
+		}
+		publish(t, s, "job/_journal/0") // how long a sync takes is known, and the folders above are durable
+		write := func(late time.Duration) int {
+			var began atomic.Int64
+			sys.sync = func(f *os.File) error {
+				n := began.Add(1)
+				time.Sleep(10*time.Millisecond + late*time.Duration(n-1)/(writers-1))
+				return real.sync(f)
+			}
+			var wg sync.WaitGroup
+			syncs = 0
+			for i := range writers {
+				wg.Go(func() { publish(t, s, fmt.Sprintf("job/_journal/%d-%d", late, i)) })
+			}
+			wg.Wait()
+			return syncs
+		}
+		if n := write(time.Millisecond); n != 1 {
+			t.Errorf("%d syncs of the folder for files within 1 ms, want 1", n)
+		}
+		if n := write(time.Second); n != writers {
+			t.Errorf("%d syncs of the folder for files within 1 s, want %d: none waits for long", n, writers)
+		}
+		if d := s.(*store).dirs; len(d.coming) != 0 || len(d.groups) != 0 {
+			t.Errorf("left: %v, %v", d.coming, d.groups)
+		}
+		began := time.Now()
+		publish(t, s, "job/_journal/alone")
+		if took := time.Since(began); took != 3*time.Millisecond+10*time.Millisecond+time.Second*writers/(writers-1) {
+			t.Errorf("a file alone took %v", took)
+		}
+	})
 }
 
 // A file whose sync failed is abandoned: not tried again, not linked, not done.

@@ -123,7 +123,7 @@ func (w *walk) settle(at *dir, files int, names map[string]stamp, all bool) erro
 	if len(names) == files && dirs.knows(at.path, names) {
 		return nil
 	}
-	if err := dirs.settle(at); err != nil {
+	if err := dirs.settle(at, nil); err != nil {
 		if absent(err) {
 			return nil // removed meanwhile, with all above it: nothing to rely on
 		}

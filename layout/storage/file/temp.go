@@ -55,13 +55,15 @@ func (s *store) newTemp(key string) (*temp, error) {
 
 // finish makes a written temporary the object key: sync, link, sync of the folders. It ends as every mutation does.
 func (s *store) finish(ctx context.Context, t *temp, key string) error {
+	folder, name := s.split(key)
+	here := s.dirs.expect(folder)
+	defer here.leave()
 	if err := s.sys.sync(t.f); err != nil {
 		return fmt.Errorf("fsync failed, file abandoned: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	folder, name := s.split(key)
 	for range tries {
 		if err := s.dirs.broken(folder); err != nil {
 			return err
@@ -69,7 +71,7 @@ func (s *store) finish(ctx context.Context, t *temp, key string) error {
 		at, err := s.dirs.open(folder)
 		if err == nil {
 			var linked bool
-			linked, err = s.place(t, at, name)
+			linked, err = s.place(t, at, name, here)
 			at.f.Close()
 			if linked || !errors.Is(err, os.ErrNotExist) {
 				return err
@@ -92,13 +94,13 @@ func (s *store) finish(ctx context.Context, t *temp, key string) error {
 
 // place links the temporary into the folder and makes the link durable. If linked, err is the outcome; if not, an absent folder
 // is worth another try.
-func (s *store) place(t *temp, at *dir, name string) (linked bool, err error) {
+func (s *store) place(t *temp, at *dir, name string, here *arrival) (linked bool, err error) {
 	err = s.sys.link(t.f, t.path, at.f, name)
 	if err != nil && !t.hasGainedLink() {
 		switch {
 		case errors.Is(err, os.ErrExist):
 			// Who is told "exists" may rely on what exists, whoever made it.
-			switch err := s.dirs.settle(at); {
+			switch err := s.dirs.settle(at, here); {
 			case errors.Is(err, os.ErrNotExist):
 				return false, err // deleted meanwhile, and the folder with it
 			case err != nil:
@@ -112,7 +114,7 @@ func (s *store) place(t *temp, at *dir, name string) (linked bool, err error) {
 		}
 		return true, fmt.Errorf("%w: %w", storage.ErrUnknown, err)
 	}
-	if err := s.dirs.settle(at); err != nil {
+	if err := s.dirs.settle(at, here); err != nil {
 		return true, fmt.Errorf("%w: %w", storage.ErrUnknown, err)
 	}
 	return true, nil
