@@ -340,7 +340,7 @@ func (s *sender) send(ctx context.Context, epoch uint64, size int, held func()) 
 	for n := 0; n < size; n += len(pieceBytes) {
 		_, _ = sums.Write(pieceBytes[:])
 	}
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Wait100Continue: func() {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() {
 		if l.sent.Add(1) == streamsAtOnce {
 			close(l.gate)
 		}
@@ -349,7 +349,7 @@ func (s *sender) send(ctx context.Context, epoch uint64, size int, held func()) 
 	var wg sync.WaitGroup
 	for i := range streamsAtOnce {
 		wg.Go(func() {
-			f, err := s.put(ctx, epoch, &sums, &source{ctx: ctx, load: l}, i%4 > 0)
+			f, err := s.put(ctx, epoch, &sums, &source{ctx: ctx, load: l}, i%4 > 0, held != nil || i%10 > 0)
 			if want := sums.Handle(f.GetKey()); err == nil && !proto.Equal(f, want) {
 				err = fmt.Errorf("stored is %v, want %v", f, want)
 			}
@@ -360,8 +360,8 @@ func (s *sender) send(ctx context.Context, epoch uint64, size int, held func()) 
 	return errors.Join(errs...)
 }
 
-// put sends one file; with its length and sum, if they are known.
-func (s *sender) put(ctx context.Context, epoch uint64, sums *data.Sums, src io.ReadCloser, known bool) (*ckptdv1.FileHandle, error) {
+// put sends one file; with its length and sum, if they are known. Whoever is not polite does not wait for the daemon's word.
+func (s *sender) put(ctx context.Context, epoch uint64, sums *data.Sums, src io.ReadCloser, known, polite bool) (*ckptdv1.FileHandle, error) {
 	h := &ckptdv1.PutStateHeader{JobId: streamsJob, Epoch: epoch, Attempt: 1, CheckpointId: 1, Scope: ckptdv1.Scope_SCOPE_SHARED}
 	if known {
 		h.Length, h.Crc32C = proto.Uint64(sums.Length()), proto.Uint32(sums.CRC32C())
@@ -375,8 +375,10 @@ func (s *sender) put(ctx context.Context, epoch uint64, sums *data.Sums, src io.
 		return nil, err
 	}
 	ctx, info := connect.NewClientContext(data.WithBody(ctx, body))
-	info.RequestHeader().Set("Expect", "100-continue")
-	info.RequestHeader().Set(data.HeaderName, connect.EncodeBinaryHeader(early))
+	if polite {
+		info.RequestHeader().Set("Expect", "100-continue")
+		info.RequestHeader().Set(data.HeaderName, connect.EncodeBinaryHeader(early))
+	}
 	st, err := ckptdv1connect.NewStateServiceClient(data.Doer{Client: s.http}, s.base, data.ClientOptions()).PutState(ctx)
 	if err != nil {
 		return nil, err
