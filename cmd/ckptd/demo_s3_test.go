@@ -27,7 +27,7 @@ func TestDemoOnS3(t *testing.T) {
 	if os.Getenv("CKPTD_TEST_FULL") != "" {
 		all = []runs{
 			{kind: servers.Versitygw, seeds: []uint64{0, 1}}, {kind: servers.Versitygw, tls: true, seeds: []uint64{2}},
-			{kind: servers.MinIO, seeds: []uint64{3}}, {kind: servers.MinIO, tls: true, seeds: []uint64{4}},
+			{kind: servers.MinIO, seeds: []uint64{4}}, {kind: servers.MinIO, tls: true, seeds: []uint64{3}},
 		}
 	}
 	for i := range all {
