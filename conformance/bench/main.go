@@ -1,7 +1,8 @@
 // Command bench runs every benchmark beside its limit and puts the figures into docs/benchmarks.md: `make bench`.
 //
 // It owns the plan (which benchmarks, for how long), the budgets, and the tables, each of which stands in the page between
-// "<!-- bench NAME -->" and "<!-- end -->". How something is measured is known to the benchmarks, which lie beside what they measure.
+// "<!-- bench NAME -->" and "<!-- end -->". It must not know how anything is measured: the benchmarks do, which lie beside what they
+// measure, and it reads what they say.
 package main
 
 import (
