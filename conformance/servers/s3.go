@@ -75,11 +75,14 @@ func StartS3(t testing.TB, kind string, withTLS bool, env ...string) *S3 {
 	return s
 }
 
-// Credentials puts what the servers take into the environment, and takes out of it what would lead elsewhere.
+// Credentials puts what the servers take into the environment, and takes out of it what would lead elsewhere. Where all is so already (a
+// TestMain did it), it changes nothing, and the test may be a parallel one.
 func Credentials(t testing.TB) {
 	t.Helper()
 	for name, value := range CredentialsEnv() {
-		t.Setenv(name, value)
+		if os.Getenv(name) != value {
+			t.Setenv(name, value)
+		}
 	}
 }
 

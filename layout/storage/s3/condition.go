@@ -41,14 +41,15 @@ func (s *store) conditionHolds(ctx context.Context) error {
 func (s *store) tryCondition(ctx context.Context) (holds bool, err error) {
 	key := "_probe/" + rand.Text() + "/complete"
 	data := []byte("ckptd")
-	if err := s.put(ctx, key, data, checksum(data), false); err != nil {
-		return false, certain(err) // it says nothing about the object that this is for
-	}
-	defer func() {
+	defer func() { // also where it is not known whether it was made
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 		defer cancel()
 		_ = s.deleteBatch(ctx, []string{key}) // a probe's leavings are removed by the next start
 	}()
+	if err := s.put(ctx, key, data, checksum(data), false); err != nil {
+		return false, certain(err) // it says nothing about the object that this is for
+	}
+	data = []byte("other") // or the object that is there would pass for what Complete made of it
 	u, err := s.newUpload(ctx, key)
 	if err != nil {
 		return false, err

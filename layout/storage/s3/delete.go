@@ -60,7 +60,7 @@ func (s *store) deleteBatch(ctx context.Context, keys []string) []error {
 			objects = append(objects, types.ObjectIdentifier{Key: s.name(key)})
 		}
 	}
-	input := &s3.DeleteObjectsInput{Bucket: &s.config.Bucket, Delete: &types.Delete{Objects: objects, Quiet: aws.Bool(true)}}
+	input := &s3.DeleteObjectsInput{Bucket: &s.config.Bucket, Delete: &types.Delete{Objects: objects}}
 	options := []func(*s3.Options){s.repeatedAbove}
 	if s.config.NoChecksums {
 		options = append(options, oldDelete)
@@ -73,6 +73,14 @@ func (s *store) deleteBatch(ctx context.Context, keys []string) []error {
 			results[i] = err
 		}
 		return results
+	}
+	for i := range results {
+		results[i] = &doubtful{errNotS3} // unless the reply names the key
+	}
+	for _, done := range reply.Deleted {
+		for _, i := range places[strings.TrimPrefix(aws.ToString(done.Key), s.prefix)] {
+			results[i] = nil
+		}
 	}
 	for _, refused := range reply.Errors {
 		key := strings.TrimPrefix(aws.ToString(refused.Key), s.prefix)

@@ -166,6 +166,7 @@ func faulty(server *servers.S3) func(t *testing.T, root string, step int) (stora
 // TestFaultsRetried lets each request go wrong in each way, with the SDK's retries on and off, for what the suite has not: multipart
 // uploads, and winners who are told "exists".
 func TestFaultsRetried(t *testing.T) {
+	t.Parallel()
 	server := servers.StartS3(t, servers.Versitygw, false)
 	large := random(9 << 20)
 	small := []byte("an entry")
@@ -186,7 +187,7 @@ func TestFaultsRetried(t *testing.T) {
 				continue // they wait long between their tries
 			}
 			t.Run(name+"/"+retries, func(t *testing.T) {
-				t.Parallel() // they wait most of the time
+				t.Parallel()
 				prefix := fmt.Sprintf("faults/%s/%s", strings.ReplaceAll(name, " ", "-"), retries)
 				clean := open(t, server.URL(prefix, ""))
 				defer clean.Close()
@@ -227,6 +228,7 @@ func wrong(t *testing.T, server *servers.S3, clean storage.Store, prefix, retrie
 // TestCompleteAnsweredBadly: the parts became an object, or may have, and the reply says otherwise, or is lost. The driver asks again, and where
 // the upload is gone then it looks at the object: it is done, and it says so.
 func TestCompleteAnsweredBadly(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds(t) {
 		server := servers.StartS3(t, kind, false)
 		for i, way := range ways {
@@ -234,6 +236,7 @@ func TestCompleteAnsweredBadly(t *testing.T) {
 				continue // those are plain refusals
 			}
 			t.Run(kind+"/"+way.name, func(t *testing.T) {
+				t.Parallel()
 				m := newMiddleman(t, server, i)
 				m.only = func(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Query().Has("uploadId") }
 				opened := open(t, server.URLAt(m.URL, "complete", "max_attempts=1"))

@@ -202,6 +202,17 @@ func plain(err error) error {
 	return r
 }
 
+// errNotS3 is about a reply that says 200 and is none of the store's: a gateway's page, or nothing.
+var errNotS3 = errors.New("a reply without what a store says; is something else in its place?")
+
+// genuine doubts a success that does not name what is stored now, as every store does.
+func genuine(etag *string) error {
+	if etag == nil || *etag == "" {
+		return errNotS3
+	}
+	return nil
+}
+
 // absent: there is no such object. A bucket that is not there is something else.
 func absent(err error) bool {
 	return statusOf(err) == http.StatusNotFound && codeOf(err) != "NoSuchBucket"

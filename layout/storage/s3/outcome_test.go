@@ -57,6 +57,9 @@ func TestOutcome(t *testing.T) {
 				if reply.status == 0 {
 					panic(http.ErrAbortHandler)
 				}
+				if reply.status == http.StatusOK {
+					w.Header().Set("ETag", `"e"`)
+				}
 				w.WriteHeader(reply.status)
 				_, _ = io.WriteString(w, reply.body)
 			}))

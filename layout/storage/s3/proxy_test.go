@@ -90,6 +90,7 @@ func check(t *testing.T, clean storage.Store, results []result) (done, unknown i
 // TestProxy puts a proxy that does harm between driver and server. Whatever it does, every mutation ends as done, not done or unknown, and
 // what the server has is what was reported. When the harm is over, everything works.
 func TestProxy(t *testing.T) {
+	t.Parallel()
 	server := servers.StartS3(t, servers.Versitygw, false)
 	proxy := servers.StartProxy(t, server.Address())
 	clean := open(t, server.URL("proxy", ""))
@@ -162,6 +163,7 @@ func settle(t *testing.T, s, clean storage.Store, results []result) {
 func TestServerAway(t *testing.T) {
 	for _, kind := range kinds(t) {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			server := servers.StartS3(t, kind, false)
 			proxy := servers.StartProxy(t, server.Address())
 			clean := open(t, server.URL("away", ""))

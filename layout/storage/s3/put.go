@@ -42,7 +42,7 @@ func (s *store) put(ctx context.Context, key string, data []byte, sum uint32, if
 	options = append(options, unsigned)
 	for attempt := 1; ; attempt++ {
 		watchedCtx, tries := watched(ctx)
-		_, err := s.client.PutObject(watchedCtx, s.putInput(key, bytes.NewReader(data), int64(len(data)), sum, ifAbsent), options...)
+		err := s.putObject(watchedCtx, s.putInput(key, bytes.NewReader(data), int64(len(data)), sum, ifAbsent), options...)
 		outcome := tries.outcome(err, ifAbsent)
 		if err == nil || attempt == folderTries || codeOf(err) != "ExistingObjectIsDirectory" || errors.Is(outcome, storage.ErrUnknown) {
 			return outcome
@@ -57,8 +57,16 @@ const folderTries = 5
 // putOnce creates an object by one request whose body can be read once.
 func (s *store) putOnce(ctx context.Context, key string, body io.Reader, size int64, sum uint32, ifAbsent bool) error {
 	ctx, tries := watched(ctx)
-	_, err := s.client.PutObject(ctx, s.putInput(key, body, size, sum, ifAbsent), unsigned, once)
+	err := s.putObject(ctx, s.putInput(key, body, size, sum, ifAbsent), unsigned, once)
 	return tries.outcome(err, ifAbsent)
+}
+
+func (s *store) putObject(ctx context.Context, input *s3.PutObjectInput, options ...func(*s3.Options)) error {
+	reply, err := s.client.PutObject(ctx, input, options...)
+	if err != nil {
+		return err
+	}
+	return genuine(reply.ETag)
 }
 
 func (s *store) putInput(key string, body io.Reader, size int64, sum uint32, ifAbsent bool) *s3.PutObjectInput {

@@ -19,22 +19,33 @@ import (
 
 const racers = 16
 
-// raceURL, in the environment, makes this program a racer instead of a test.
-const raceURL = "CKPTD_TEST_RACE_URL"
+// raceURLs, in the environment, makes this program a racer instead of a test, for each of these stores.
+const raceURLs = "CKPTD_TEST_RACE_URLS"
 
-// TestRace lets 16 processes publish the same keys at once. Each key has one winner, which knows it, and its content is whole.
+// TestRace lets 16 processes publish the same keys at once, with the SDK's retries on and off. Each key has one winner, which knows it, and
+// its content is whole.
 func TestRace(t *testing.T) {
 	rounds := 50
 	if os.Getenv("CKPTD_NIGHTLY") == "1" {
 		rounds = 1000
 	}
 	for _, kind := range kinds(t) {
-		for _, retries := range []string{"max_attempts=1", "max_attempts=4"} {
-			t.Run(kind+"/"+retries, func(t *testing.T) {
-				server := servers.StartS3(t, kind, false)
-				runRace(t, server.URL("race", retries), rounds)
-			})
-		}
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			server := servers.StartS3(t, kind, false)
+			settings := []string{"max_attempts=1", "max_attempts=4"}
+			var urls []string
+			for _, retries := range settings {
+				urls = append(urls, server.URL("race-"+retries, retries))
+			}
+			var all []*racer
+			for i := range racers {
+				all = append(all, startRacer(t, urls, i))
+			}
+			for i, retries := range settings {
+				t.Run(retries, func(t *testing.T) { runRace(t, all, urls, i, rounds) })
+			}
+		})
 	}
 }
 
@@ -44,9 +55,9 @@ type racer struct {
 	out *bufio.Scanner
 }
 
-func startRacer(t *testing.T, url string, number int) *racer {
+func startRacer(t *testing.T, urls []string, number int) *racer {
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), raceURL+"="+url, "CKPTD_TEST_RACER="+strconv.Itoa(number))
+	cmd.Env = append(os.Environ(), raceURLs+"="+strings.Join(urls, " "), "CKPTD_TEST_RACER="+strconv.Itoa(number))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -72,17 +83,13 @@ func startRacer(t *testing.T, url string, number int) *racer {
 	return r
 }
 
-func runRace(t *testing.T, url string, rounds int) {
-	var all []*racer
-	for i := range racers {
-		all = append(all, startRacer(t, url, i))
-	}
-	opened := open(t, url)
+func runRace(t *testing.T, all []*racer, urls []string, setting, rounds int) {
+	opened := open(t, urls[setting])
 	defer opened.Close()
 	told := 0
 	for round := range rounds {
 		for _, r := range all {
-			fmt.Fprintln(r.in, round)
+			fmt.Fprintln(r.in, setting, round)
 		}
 		var winners []int
 		for i, r := range all {
@@ -129,11 +136,11 @@ func readAll(ctx context.Context, s storage.Store, key string) ([]byte, error) {
 
 // raceMain is the other processes; false: this is none.
 func raceMain() bool {
-	url := os.Getenv(raceURL)
-	if url == "" {
+	urls := strings.Fields(os.Getenv(raceURLs))
+	if len(urls) == 0 {
 		return false
 	}
-	if err := race(context.Background(), url); err != nil {
+	if err := race(context.Background(), urls); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -141,28 +148,33 @@ func raceMain() bool {
 }
 
 // race publishes what it is told to, as the protocol says: again while the outcome is unknown, and "exists" is a question to what is there.
-func race(ctx context.Context, url string) error {
+func race(ctx context.Context, urls []string) error {
 	number, err := strconv.Atoi(os.Getenv("CKPTD_TEST_RACER"))
 	if err != nil {
 		return err
 	}
-	c, err := s3.Parse(url)
-	if err != nil {
-		return err
-	}
-	opened, err := s3.Open(ctx, c)
-	if err != nil {
-		return err
-	}
-	fmt.Println("ready")
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		round, err := strconv.Atoi(in.Text())
+	var stores []storage.Store
+	for _, url := range urls {
+		c, err := s3.Parse(url)
 		if err != nil {
 			return err
 		}
-		fmt.Println(raceOnce(ctx, opened.Store, round, number))
+		opened, err := s3.Open(ctx, c)
+		if err != nil {
+			return err
+		}
+		defer opened.Close()
+		stores = append(stores, opened.Store)
 	}
-	return opened.Close()
+	fmt.Println("ready")
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		var setting, round int
+		if _, err := fmt.Sscan(in.Text(), &setting, &round); err != nil {
+			return err
+		}
+		fmt.Println(raceOnce(ctx, stores[setting], round, number))
+	}
+	return nil
 }
 
 func raceOnce(ctx context.Context, s storage.Store, round, number int) string {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/ckptd/ckptd/layout/storage"
 )
@@ -134,6 +135,9 @@ func (s *store) stat(ctx context.Context, key string) (storage.Info, error) {
 	if err != nil {
 		return storage.Info{}, reading(err)
 	}
+	if err := genuine(head.ETag); err != nil {
+		return storage.Info{}, err
+	}
 	return storage.Info{Key: key, Size: aws.ToInt64(head.ContentLength), ModTime: aws.ToTime(head.LastModified)}, nil
 }
 
@@ -158,12 +162,16 @@ var errStopped = errors.New("the caller has seen enough")
 // list asks for page after page until the store says that there are no more; pages may be short, or empty.
 func (s *store) list(ctx context.Context, prefix string, yield func(storage.Info, error) bool) error {
 	input := &s3.ListObjectsV2Input{Bucket: &s.config.Bucket, Prefix: s.name(prefix)}
+	var pages distinct
 	for {
 		page, err := s.client.ListObjectsV2(ctx, input, s.repeatedAbove)
 		if err != nil {
 			return plain(err)
 		}
-		for _, object := range page.Contents {
+		if page.Name == nil && page.KeyCount == nil && page.IsTruncated == nil {
+			return errNotS3 // not an empty list
+		}
+		for _, object := range pages.next(page.Contents) {
 			key, ok := strings.CutPrefix(aws.ToString(object.Key), s.prefix)
 			if !ok || key == "" || strings.HasSuffix(key, "/") {
 				continue // consoles make objects for folders; ours have none
@@ -179,6 +187,31 @@ func (s *store) list(ctx context.Context, prefix string, yield func(storage.Info
 		if aws.ToString(page.NextContinuationToken) == "" {
 			return errors.New("the store says that there is more, and not where")
 		}
+		if aws.ToString(page.NextContinuationToken) == aws.ToString(input.ContinuationToken) {
+			return errors.New("the store lists the same page again and again")
+		}
 		input.ContinuationToken = page.NextContinuationToken
 	}
+}
+
+// A distinct is the pages of a list, of which a store may show a key again on the next page when something changes meanwhile.
+type distinct struct {
+	last   string // the greatest key so far
+	before map[string]bool
+}
+
+// next gives what is new on a page. Keys in order, as nearly all stores list, are new without a look at the page before.
+func (d *distinct) next(page []types.Object) (fresh []types.Object) {
+	now := make(map[string]bool, len(page))
+	for _, object := range page {
+		key := aws.ToString(object.Key)
+		if key <= d.last && (d.before[key] || now[key]) {
+			continue
+		}
+		now[key] = true
+		d.last = max(d.last, key)
+		fresh = append(fresh, object)
+	}
+	d.before = now
+	return fresh
 }

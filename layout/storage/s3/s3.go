@@ -34,6 +34,8 @@ const (
 	partsAtOnce = 4
 	// maxParts is the protocol's own limit.
 	maxParts = 10_000
+	// largestSize of an object of known length: of maxParts that fit into the pool.
+	largestSize = maxParts * poolSize
 	// deleteBatch is the protocol's own limit.
 	deleteBatch = 1000
 	// stallTime is how long a connection may stay silent within a request.
@@ -116,6 +118,9 @@ func (s *store) Publish(ctx context.Context, key string, data []byte) error {
 func (s *store) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
 	if err := s.writable(ctx, key); err != nil {
 		return nil, &storage.Error{Op: "create", Key: key, Err: err}
+	}
+	if opts.HasSize && opts.Size > largestSize {
+		return nil, &storage.Error{Op: "create", Key: key, Err: fmt.Errorf("object of %d bytes, want at most %d", opts.Size, int64(largestSize))}
 	}
 	return newWriter(ctx, s, key, opts), nil
 }

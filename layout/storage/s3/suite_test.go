@@ -1,6 +1,7 @@
 package s3_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -16,6 +17,14 @@ func TestMain(m *testing.M) {
 	if raceMain() || workMain() {
 		return
 	}
+	for name, value := range servers.CredentialsEnv() { // a parallel test cannot
+		if err := os.Setenv(name, value); err != nil {
+			panic(err)
+		}
+	}
+	if err := flag.Set("test.parallel", "6"); err != nil { // they wait most of the time; -parallel says otherwise
+		panic(err)
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -23,7 +32,7 @@ func TestMain(m *testing.M) {
 func TestStore(t *testing.T) {
 	for _, kind := range kinds(t) {
 		for _, withTLS := range []bool{false, true} {
-			t.Run(kind+scheme(withTLS), func(t *testing.T) {
+			t.Run(kind+scheme(withTLS), func(t *testing.T) { // alone: the suite counts goroutines
 				server := servers.StartS3(t, kind, withTLS)
 				h := stores.Harness{Open: func(t *testing.T, root string) storage.Opened { return open(t, server.URL(root, "")) }}
 				if kind == servers.MinIO {

@@ -63,7 +63,7 @@ func (p *puppet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("ETag", `"e"`)
 	switch request(r) {
 	case "GET list-type":
-		_, _ = io.WriteString(w, "<ListBucketResult></ListBucketResult>")
+		_, _ = io.WriteString(w, "<ListBucketResult><Name>b</Name></ListBucketResult>")
 	case "POST uploads":
 		_, _ = io.WriteString(w, "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
 	case "POST uploadId":
@@ -171,7 +171,7 @@ func TestThrottledKeys(t *testing.T) {
 	servers.Credentials(t)
 	p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
 		if request(r) == "POST delete" {
-			_, _ = io.WriteString(w, "<DeleteResult><Error><Key>p/a/2</Key><Code>SlowDown</Code></Error><Error><Key>p/a/3</Key><Code>InternalError</Code></Error></DeleteResult>")
+			_, _ = io.WriteString(w, "<DeleteResult><Deleted><Key>p/a/1</Key></Deleted><Error><Key>p/a/2</Key><Code>SlowDown</Code></Error><Error><Key>p/a/3</Key><Code>InternalError</Code></Error></DeleteResult>")
 		}
 		return request(r) == "POST delete"
 	})
@@ -329,6 +329,7 @@ func newThrottler(t *testing.T, server *servers.S3) *throttler {
 // TestSlowDown: a real server whose prefix is too hot for a while. Commits go on as if nothing were; all else makes room, comes back by and
 // by, and is done in the end: nothing is lost.
 func TestSlowDown(t *testing.T) {
+	t.Parallel()
 	server := servers.StartS3(t, servers.Versitygw, false)
 	th := newThrottler(t, server)
 	opened := open(t, server.URLAt(th.URL, "slow", ""))

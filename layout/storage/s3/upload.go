@@ -89,6 +89,9 @@ func (u *upload) sendPart(number int32, data []byte) error {
 		ContentLength:  &size,
 		ChecksumCRC32C: sum,
 	}, unsigned)
+	if err == nil {
+		err = genuine(reply.ETag)
+	}
 	if err != nil {
 		return err
 	}
@@ -110,7 +113,10 @@ func (u *upload) complete(size int64, sum uint32, ifAbsent bool) error {
 	slices.SortFunc(u.parts, func(a, b types.CompletedPart) int { return int(*a.PartNumber - *b.PartNumber) })
 	ctx, tries := watched(u.ctx)
 	for attempt := 1; ; attempt++ {
-		_, err := u.store.client.CompleteMultipartUpload(ctx, u.completeInput(size, sum, ifAbsent), u.store.repeatedAbove)
+		reply, err := u.store.client.CompleteMultipartUpload(ctx, u.completeInput(size, sum, ifAbsent), u.store.repeatedAbove)
+		if err == nil {
+			err = genuine(reply.ETag)
+		}
 		outcome := tries.outcome(err, ifAbsent)
 		if !errors.Is(outcome, storage.ErrUnknown) {
 			u.gone = outcome == nil

@@ -125,7 +125,7 @@ func (w *writer) take(p []byte) (int, error) {
 }
 
 // partLimit is how large the next part may be: parts of one object have one size where its length is known; else they grow, so that
-// maxParts are enough for any object.
+// maxParts are enough for 1.4 TiB. None is larger than the pool.
 func (w *writer) partLimit() int {
 	if w.opts.HasSize {
 		least := (w.opts.Size + maxParts - 1) / maxParts
@@ -134,7 +134,7 @@ func (w *writer) partLimit() int {
 	if w.upload == nil {
 		return partSize
 	}
-	return partSize << (w.upload.sent / 2000)
+	return min(partSize<<(w.upload.sent/1000), poolSize)
 }
 
 // flush sends the part that is held and begins another.

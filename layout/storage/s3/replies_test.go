@@ -1,0 +1,244 @@
+package s3_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/layout/storage"
+)
+
+// A 200 that is none of the store's (a gateway's page, or nothing) is believed by nobody: what was to be done is unknown, what was asked is
+// not answered.
+func TestNotS3(t *testing.T) {
+	ctx, large := t.Context(), random(9<<20)
+	for name, c := range map[string]struct {
+		strikes string
+		unknown bool
+		run     func(s storage.Store) error
+	}{
+		"publish":  {"PUT", true, func(s storage.Store) error { return s.Publish(ctx, "a/f", nil) }},
+		"create":   {"PUT", true, func(s storage.Store) error { return create(ctx, s, "a/f", large[:1<<20], announced(large[:1<<20])) }},
+		"begin":    {"POST uploads", false, func(s storage.Store) error { return create(ctx, s, "a/f", large, storage.CreateOptions{}) }},
+		"part":     {"PUT uploadId", false, func(s storage.Store) error { return create(ctx, s, "a/f", large, storage.CreateOptions{}) }},
+		"complete": {"POST uploadId", true, func(s storage.Store) error { return create(ctx, s, "a/f", large, storage.CreateOptions{}) }},
+		"delete":   {"POST delete", true, func(s storage.Store) error { return errors.Join(s.Delete(ctx, []string{"a/f"})...) }},
+		"stat":     {"HEAD", false, func(s storage.Store) error { _, err := s.Stat(ctx, "a/f"); return err }},
+		"list": {"GET list-type", false, func(s storage.Store) error {
+			for _, err := range s.List(ctx, "a/") {
+				return err
+			}
+			return nil
+		}},
+	} {
+		for _, body := range []string{"", "OK", "<html><body>Welcome</body></html>", "<CompleteMultipartUploadResult>", "{}"} {
+			t.Run(name+"/"+body, func(t *testing.T) {
+				t.Parallel()
+				p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
+					if request(r) != c.strikes {
+						return false
+					}
+					_, _ = io.WriteString(w, body)
+					return true
+				})
+				opened := p.open(t, "&max_attempts=1")
+				defer opened.Close()
+				if err := c.run(opened.Store); err == nil || errors.Is(err, storage.ErrUnknown) != c.unknown || errors.Is(err, storage.ErrNotFound) {
+					t.Errorf("error %v, want one, unknown: %v", err, c.unknown)
+				}
+			})
+		}
+	}
+}
+
+// Pages may repeat keys, be empty, and be in no order: each key is shown once. A list that goes round ends.
+func TestListPages(t *testing.T) {
+	for name, c := range map[string]struct {
+		pages []string // keys; the last says that it is the last, unless round
+		round bool
+		want  string
+	}{
+		"repeated at the border": {[]string{"a b c", "c d"}, false, "a b c d"},
+		"repeated as a whole":    {[]string{"a b c", "a b c d"}, false, "a b c d"},
+		"repeated within":        {[]string{"a b b c c"}, false, "a b c"},
+		"in no order":            {[]string{"c a", "b a", "d"}, false, "a b c d"},
+		"empty ones":             {[]string{"", "a", "", "b"}, false, "a b"},
+		"without end":            {[]string{"a", "b"}, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
+				n := 0
+				_, _ = fmt.Sscan(r.URL.Query().Get("continuation-token"), &n)
+				next := n + 1
+				last := next == len(c.pages)
+				if last && c.round {
+					last, next = false, n
+				}
+				fmt.Fprintf(w, "<ListBucketResult><Name>b</Name><IsTruncated>%v</IsTruncated>", !last)
+				if !last {
+					fmt.Fprintf(w, "<NextContinuationToken>%d</NextContinuationToken>", next)
+				}
+				for key := range strings.FieldsSeq(c.pages[n]) {
+					fmt.Fprintf(w, "<Contents><Key>p/%s</Key><Size>1</Size></Contents>", key)
+				}
+				_, _ = io.WriteString(w, "</ListBucketResult>")
+				return true
+			})
+			opened := p.open(t, "")
+			defer opened.Close()
+			var got []string
+			for info, err := range opened.Store.List(t.Context(), "") {
+				if err != nil {
+					if c.want != "" || !strings.Contains(err.Error(), "again and again") {
+						t.Error(err)
+					}
+					return
+				}
+				got = append(got, info.Key)
+			}
+			if slices.Sort(got); strings.Join(got, " ") != c.want {
+				t.Errorf("shown %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// A server whose clock is another is spoken to by its own clock, from the first refusal on.
+func TestClockSkew(t *testing.T) {
+	servers.Credentials(t)
+	skew := 3 * time.Hour
+	var refused atomic.Int64
+	p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool { return false })
+	inner := p.Config.Handler
+	p.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		there := time.Now().Add(skew)
+		w.Header().Set("Date", there.UTC().Format(http.TimeFormat))
+		said, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+		if off := there.Sub(said); err != nil || off.Abs() > 15*time.Minute {
+			refused.Add(1)
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, "<Error><Code>RequestTimeTooSkewed</Code></Error>")
+			return
+		}
+		inner.ServeHTTP(w, r)
+	})
+	opened := p.open(t, "")
+	defer opened.Close()
+	if err := opened.Store.Publish(t.Context(), "a/f", nil); err != nil || refused.Load() != 1 {
+		t.Errorf("%d requests refused, want the first; %v", refused.Load(), err)
+	}
+	skew = -3 * time.Hour // it was set while we run
+	if err := opened.Store.Publish(t.Context(), "a/f", nil); err == nil || errors.Is(err, storage.ErrUnknown) {
+		t.Errorf("by the old clock: %v, want one that is certain", err)
+	}
+	if err := opened.Store.Publish(t.Context(), "a/f", nil); err != nil {
+		t.Errorf("by the new clock: %v", err)
+	}
+}
+
+// A read that is cut in the middle says so, wherever that is.
+func TestReadCut(t *testing.T) {
+	servers.Credentials(t)
+	data := random(100_000)
+	for _, whole := range []int{0, 1, 50_000, 99_999} {
+		p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+			_, _ = w.Write(data[:whole])
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		})
+		opened := p.open(t, "")
+		defer opened.Close()
+		got, err := readAll(t.Context(), opened.Store, "a/f")
+		var named *storage.Error
+		if !errors.As(err, &named) || named.Key != "a/f" || len(got) > whole || string(got) != string(data[:len(got)]) {
+			t.Errorf("cut after %d: %d bytes, %v", whole, len(got), err)
+		}
+	}
+}
+
+// A writer whose context ends while a request of each kind is under way leaves nothing: no object, no unfinished upload. Only of the request
+// that makes the object it cannot be known.
+func TestCancelledInEachPhase(t *testing.T) {
+	server := servers.StartS3(t, servers.Versitygw, false)
+	clean := open(t, server.URL("cancelled", ""))
+	defer clean.Close()
+	large := random(20 << 20)
+	for name, c := range map[string]struct {
+		phase   string
+		unknown bool
+		opts    storage.CreateOptions
+		size    int
+	}{
+		"small":    {"PUT", true, storage.CreateOptions{}, 100},
+		"streamed": {"PUT", false, announced(large[:1<<20]), 1 << 20}, // it lacks its last byte
+		"begin":    {"POST uploads", false, storage.CreateOptions{}, len(large)},
+		"part":     {"PUT uploadId", false, storage.CreateOptions{}, len(large)},
+		"complete": {"POST uploadId", true, storage.CreateOptions{}, len(large)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			m := newMiddleman(t, server, 0)
+			held := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if request(r) != c.phase {
+					m.ServeHTTP(w, r)
+					return
+				}
+				cancel()
+				_, _ = io.Copy(io.Discard, r.Body) // only then it is noticed that the client is gone
+				<-r.Context().Done()
+			}))
+			defer held.Close()
+			opened := open(t, server.URLAt(held.URL, "cancelled", ""))
+			defer opened.Close()
+			err := create(ctx, opened.Store, "a/"+name, large[:c.size], c.opts)
+			if !errors.Is(err, context.Canceled) || errors.Is(err, storage.ErrUnknown) != c.unknown {
+				t.Errorf("error %v, want that it was cancelled, unknown: %v", err, c.unknown)
+			}
+			if _, err := clean.Store.Stat(t.Context(), "a/"+name); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("an object: %v", err)
+			}
+			left, err := clean.Store.AbortUnfinished(t.Context(), "", func(string) bool { return true })
+			if want := map[bool]int{true: 1}[c.phase == "POST uploadId"]; left != want || err != nil { // what may be done is not given up; the sweep's
+				t.Errorf("%d unfinished uploads left, want %d; %v", left, want, err)
+			}
+		})
+	}
+}
+
+// Objects that end where a part does.
+func TestPartBorders(t *testing.T) {
+	server := servers.StartS3(t, servers.Versitygw, false)
+	opened := open(t, server.URL("borders", ""))
+	defer opened.Close()
+	large := random(16<<20 + 1)
+	for _, size := range []int{0, 1, 64 << 10, 64<<10 + 1, 8<<20 - 1, 8 << 20, 8<<20 + 1, 16<<20 - 1, 16 << 20, 16<<20 + 1} {
+		for name, opts := range map[string]storage.CreateOptions{"unknown": {}, "length": {Size: int64(size), HasSize: true}, "announced": announced(large[:size])} {
+			key := fmt.Sprintf("a/%s-%d", name, size)
+			err := create(t.Context(), opened.Store, key, large[:size], opts)
+			if err != nil {
+				t.Errorf("%s: %v", key, err)
+			}
+			judge(t, opened.Store, key, large[:size], err, key)
+		}
+	}
+	n, err := opened.Store.AbortUnfinished(t.Context(), "", func(string) bool { return true })
+	if n != 0 || err != nil {
+		t.Errorf("%d uploads left, %v", n, err)
+	}
+	_, err = opened.Store.Create(t.Context(), "a/huge", storage.CreateOptions{Size: 3 << 40, HasSize: true})
+	if err == nil || !strings.Contains(err.Error(), "want at most") {
+		t.Errorf("3 TiB: %v", err)
+	}
+}
