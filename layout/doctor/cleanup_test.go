@@ -29,6 +29,7 @@ func finding(r *ckptdv1.DoctorReport, check string) string {
 
 // A mutation that is cut off may be done after everything was removed: the doctor looks again, and says that it may come later still.
 func TestLateMutation(t *testing.T) {
+	t.Parallel()
 	s := mem.New()
 	b := &bent{Store: s}
 	var late sync.WaitGroup
@@ -53,6 +54,7 @@ func TestLateMutation(t *testing.T) {
 
 // Interrupted while racers wait for answers that do not come: what they asked for is done a little after they gave up, and removed.
 func TestInterruptedInDoubt(t *testing.T) {
+	t.Parallel()
 	s := mem.New()
 	b := &bent{Store: s}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -97,6 +99,7 @@ func aged(s storage.Store, old ...string) func(ctx context.Context, prefix strin
 
 // What a killed examination left is removed by a later one, when it is old; what a running one writes is not. Both are told.
 func TestStale(t *testing.T) {
+	t.Parallel()
 	s := mem.New()
 	oldNonce, youngNonce := layout.NewNonce(), layout.NewNonce()
 	old, young := "_probe/"+oldNonce+"/race-000-01", "_probe/"+youngNonce+"/race-000-01"
@@ -128,6 +131,7 @@ func TestStale(t *testing.T) {
 
 // Where nothing can be removed again, nothing is written, unless it is asked for.
 func TestHeld(t *testing.T) {
+	t.Parallel()
 	faults := mem.NewFaults(mem.New(), nil)
 	o := opened(faults)
 	o.Facts.Hazards = func(context.Context) []storage.Hazard {
@@ -147,6 +151,7 @@ func TestHeld(t *testing.T) {
 
 // Old versions are removed below the examination's own prefix, and what stays is told.
 func TestPurge(t *testing.T) {
+	t.Parallel()
 	for _, left := range []int{0, 1} {
 		o := opened(mem.New())
 		var asked string

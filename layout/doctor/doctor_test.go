@@ -69,6 +69,7 @@ func examineIt(t *testing.T, o storage.Opened, options *Options) *ckptdv1.Doctor
 
 // Every check is made of a fit store, and nothing is left there.
 func TestFit(t *testing.T) {
+	t.Parallel()
 	for _, quick := range []bool{true, false} {
 		s := mem.New()
 		r := examineIt(t, opened(s), &Options{Quick: quick})
@@ -392,6 +393,7 @@ func TestUnfit(t *testing.T) {
 
 // A store that does not answer is not called unfit.
 func TestNoAnswer(t *testing.T) {
+	t.Parallel()
 	b := &bent{Store: mem.New()}
 	b.publish = func(context.Context, string, []byte) error { return fmt.Errorf("cut off: %w", storage.ErrUnknown) }
 	r := examineIt(t, opened(b), &Options{Quick: true})
@@ -460,6 +462,7 @@ func TestForeign(t *testing.T) {
 
 // Interrupted after any mutation, an examination leaves nothing.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	for _, at := range []int64{1, 2, 5, 40, 150, 300, 330, 380, 480, 520} {
 		s := mem.New()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -491,6 +494,7 @@ func TestInterrupted(t *testing.T) {
 
 // Hazards weigh as the driver says, and one that cannot be asked about withholds nothing.
 func TestHazards(t *testing.T) {
+	t.Parallel()
 	for weight, want := range map[storage.Weight]ckptdv1.Verdict{
 		storage.WeightNone: ckptdv1.Verdict_VERDICT_FIT, storage.WeightUnknown: ckptdv1.Verdict_VERDICT_FIT,
 		storage.WeightWarning: ckptdv1.Verdict_VERDICT_FIT, storage.WeightUnfit: ckptdv1.Verdict_VERDICT_UNFIT,
@@ -507,6 +511,7 @@ func TestHazards(t *testing.T) {
 
 // A clock that is off is told.
 func TestClock(t *testing.T) {
+	t.Parallel()
 	for skew, want := range map[time.Duration]ckptdv1.Result{
 		0: ckptdv1.Result_RESULT_OK, -900 * time.Millisecond: ckptdv1.Result_RESULT_OK, 10 * time.Second: ckptdv1.Result_RESULT_OK,
 		time.Hour: ckptdv1.Result_RESULT_WARNING, -time.Hour: ckptdv1.Result_RESULT_WARNING,
