@@ -69,7 +69,9 @@ at once; a daemon that is killed takes its jobs back when it is started again at
 
 // serve runs the daemon until ctx ends or the process that launched it does.
 func serve(ctx context.Context, o serveOptions) (err error) {
-	ctx = launcher.WithParent(ctx)
+	ctx, cancel := context.WithCancel(launcher.WithParent(ctx))
+	defer cancel()
+	go keepSmall(ctx)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
 	remove, err := missingFolders(o.root)
 	if err != nil {
