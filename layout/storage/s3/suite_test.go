@@ -57,7 +57,9 @@ func kinds(t *testing.T) []string {
 }
 
 // full: what takes long is wanted too.
-func full() bool { return os.Getenv("CKPTD_TEST_FULL") == "1" || servers.InCI() }
+func full() bool {
+	return os.Getenv("CKPTD_TEST_FULL") == "1" || os.Getenv("CKPTD_NIGHTLY") == "1" || servers.InCI()
+}
 
 func scheme(withTLS bool) string {
 	if withTLS {
