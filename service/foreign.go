@@ -98,8 +98,8 @@ type headReads struct {
 // headLine is the reads of one journal, one at a time.
 type headLine struct {
 	asking int
-	turn   sync.Mutex
-	next   *headRead // has not begun; nil: none waits
+	turn   chan struct{} // holds something while a read is under way
+	next   *headRead     // has not begun; nil: none waits
 }
 
 type headRead struct {
@@ -116,7 +116,7 @@ func (h *headReads) after(id string, read func() (*journal.Entry, error)) (*jour
 	}
 	line := h.lines[id]
 	if line == nil {
-		line = &headLine{}
+		line = &headLine{turn: make(chan struct{}, 1)}
 		h.lines[id] = line
 	}
 	line.asking++
@@ -127,12 +127,12 @@ func (h *headReads) after(id string, read func() (*journal.Entry, error)) (*jour
 	}
 	h.mu.Unlock()
 	if mine {
-		line.turn.Lock()
+		line.turn <- struct{}{}
 		h.mu.Lock()
 		line.next = nil
 		h.mu.Unlock()
 		r.head, r.err = read()
-		line.turn.Unlock()
+		<-line.turn
 		close(r.done)
 	}
 	<-r.done

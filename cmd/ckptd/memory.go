@@ -17,7 +17,7 @@ const (
 )
 
 // keepSmall lets the garbage of a daemon with little to keep not grow to as much as it keeps, which is Go's way: a thousand streams to S3
-// hold 300 MiB at times. A daemon that keeps more gets half as much for garbage, whatever it keeps. Whoever sets GOMEMLIMIT or GOGC knows
+// hold 300 MiB at times. A daemon that keeps more gets a third of that for garbage, whatever it keeps. Whoever sets GOMEMLIMIT or GOGC knows
 // better.
 func keepSmall(ctx context.Context) {
 	if os.Getenv("GOMEMLIMIT") != "" || os.Getenv("GOGC") != "" {
@@ -38,8 +38,8 @@ func keepSmall(ctx context.Context) {
 	}
 }
 
-// memoryFor is the limit where so many bytes are live, in steps of 64 MiB.
+// memoryFor is the limit where so many bytes are live, in steps of 32 MiB.
 func memoryFor(live uint64) int64 {
-	const step = 64 << 20
-	return int64(max(smallMemory, (live+live/2+step)/step*step))
+	const step = 32 << 20
+	return int64(max(smallMemory, (live+live/3+step-1)/step*step))
 }
