@@ -29,7 +29,7 @@ It tries each permission, lets several processes race to publish the same names,
 sums, asks what else keeps or removes files there, and measures latency and throughput. Each finding comes with what to do.
 
 It writes below ROOT/_probe/ only and leaves nothing behind, also when it is interrupted. Where something lies that is not
-ckptd's it only reads, unless --write. Exit code 0 means fit, 4 unfit, 1 that it could not be examined.`,
+ckptd's, or where a bucket retains files, it only reads, unless --write. Exit code 0 means fit, 4 unfit, 1 that it could not be examined.`,
 		Example: `  ckptd doctor file:///var/lib/ckptd
   ckptd doctor 's3://my-bucket/ckptd?region=eu-central-1'
   ckptd doctor 's3://bucket/ckptd?endpoint=http://127.0.0.1:9000' --quick

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"io/fs"
@@ -26,6 +27,7 @@ import (
 
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -279,5 +281,27 @@ func TestUnfitStoresAreRefused(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// What a store does by itself is refused if it loses files, and warned of if it costs.
+func TestHazardsAtStart(t *testing.T) {
+	for weight, want := range map[storage.Weight]struct {
+		warned, refused bool
+	}{storage.WeightNone: {}, storage.WeightUnknown: {}, storage.WeightWarning: {warned: true}, storage.WeightUnfit: {refused: true}} {
+		facts := storage.Facts{Hazards: func(context.Context) []storage.Hazard {
+			return []storage.Hazard{{Name: "rules", Weight: weight, Seen: "they delete", Advice: "End them."}}
+		}}
+		warned := false
+		err := hazardous(t.Context(), facts, func(storage.Hazard) { warned = true })
+		if warned != want.warned || (err != nil) != want.refused {
+			t.Errorf("weight %d: warned %t, %v", weight, warned, err)
+		}
+		if err != nil && (exitCode(t.Context(), err) != exitDamage || err.Error() != "store is not fit for checkpoints: rules: they delete. End them.") {
+			t.Errorf("exit code %d: %v", exitCode(t.Context(), err), err)
+		}
+	}
+	if err := hazardous(t.Context(), storage.Facts{}, nil); err != nil {
+		t.Error(err)
 	}
 }

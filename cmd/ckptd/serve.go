@@ -88,7 +88,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
 	if err := hazardous(ctx, opened.Facts, func(h storage.Hazard) {
-		log.Warn("of the store", "what", h.Name, "seen", h.Seen, "advice", h.Advice)
+		log.Warn("the store: "+h.Name, "seen", h.Seen, "advice", h.Advice)
 	}); err != nil {
 		return fmt.Errorf("serve %s: %w", o.root, err)
 	}

@@ -155,7 +155,7 @@ type DoctorReport struct {
 	Measurements []*Measurement         `protobuf:"bytes,6,rep,name=measurements,proto3" json:"measurements,omitempty"`
 	ExaminedAt   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=examined_at,json=examinedAt,proto3" json:"examined_at,omitempty"`
 	Took         *durationpb.Duration   `protobuf:"bytes,8,opt,name=took,proto3" json:"took,omitempty"`
-	// True where nothing was written, because the place holds things that are not ckptd's.
+	// True where nothing was written: the place holds things that are not ckptd's, or would keep what is written there for a time.
 	ReadOnly bool `protobuf:"varint,9,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
 	// What the driver says of the store in general.
 	Notes         []string `protobuf:"bytes,10,rep,name=notes,proto3" json:"notes,omitempty"`
