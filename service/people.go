@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -211,57 +210,4 @@ func (j *job) phase() string {
 		return "starting: not all subtasks run yet"
 	}
 	return "waiting to begin the next attempt"
-}
-
-// Start takes back the jobs that this daemon's predecessor at the same URLs owned, and finishes ended ones whose owner does not
-// answer any more. It returns when all have been looked at; what has to be done goes on in the background.
-func (s *Server) Start(ctx context.Context) error {
-	res, err := catalog.New(s.ways.restore).Jobs(ctx)
-	if err != nil {
-		return fmt.Errorf("service: start: %w", err)
-	}
-	for _, summary := range res.GetJobs() {
-		id := summary.GetJobId()
-		if summary.GetError() != "" {
-			s.log.Warn("a job's journal cannot be read", "job", id, "err", summary.GetError())
-			continue
-		}
-		head, how, err := s.readHead(ctx, id)
-		switch {
-		case ctx.Err() != nil:
-			return fmt.Errorf("service: start: %w", context.Cause(ctx))
-		case err != nil:
-			s.log.Warn("a job's journal cannot be read", "job", id, "err", err)
-			continue
-		case how != journal.ReadDone || head.Owner.IsZero():
-			continue
-		}
-		mine := slices.ContainsFunc(head.URLs, func(u string) bool { return slices.Contains(s.opts.URLs, u) })
-		switch {
-		case head.Status.Terminal():
-			s.begin(id, owner.Event{Kind: owner.EventFinish})
-		case mine:
-			s.begin(id, owner.Event{Kind: owner.EventAttach})
-		}
-	}
-	return nil
-}
-
-// begin starts a job's goroutine with an attach that nobody waits for.
-func (s *Server) begin(id string, ev owner.Event) {
-	j, err := s.open(id)
-	if err != nil {
-		s.log.Warn("cannot take a job back", "job", id, "err", err)
-		return
-	}
-	j.do(func() {
-		began := time.Now()
-		ev.Caller = j.wait(func(op *owner.Op) {
-			if op.Kind != owner.TellAttached {
-				s.log.Info("did not take a job back", "job", id, "why", j.refusal(op), "after", time.Since(began))
-			}
-		})
-		j.attaching = append(j.attaching, attacher{caller: ev.Caller})
-		j.feed(ev)
-	})
 }

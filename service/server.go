@@ -91,6 +91,9 @@ type Server struct {
 	// ctx ends what jobs do in the background; it ends after the jobs have let go.
 	ctx    context.Context
 	cancel context.CancelFunc
+	// looking ends when Start need not look again at what it could not read.
+	looking     context.Context
+	stopLooking context.CancelFunc
 
 	mu      sync.Mutex
 	jobs    map[string]*job // running or attaching here
@@ -107,6 +110,7 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	s.log = s.opts.Log
 	s.ways = layers(root, &s.opts, s.metrics)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.looking, s.stopLooking = context.WithCancel(s.ctx)
 	data, err := stream.New(countedStore{s.ways.restore, s.ways.upload, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
@@ -204,6 +208,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
+	s.stopLooking()
 	for _, j := range s.allJobs() {
 		j.release()
 	}

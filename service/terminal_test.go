@@ -3,14 +3,22 @@ package service_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"connectrpc.com/connect"
 
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service"
 )
 
 // TestAttachWhileAnEndedJobIsClearedUp: who comes late to a job that has ended is refused, and the owner still sweeps it and lets it go.
@@ -112,4 +120,59 @@ func (s *createdStore) Create(ctx context.Context, key string, opts storage.Crea
 		s.files <- struct{}{}
 	}
 	return w, err
+}
+
+// unreadable is a store that for a while does not give the journals' entries.
+type unreadable struct {
+	storage.Store
+	now    atomic.Bool
+	failed atomic.Int64
+}
+
+func (u *unreadable) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if u.now.Load() && strings.HasPrefix(key, layout.JournalPrefix("j")) {
+		u.failed.Add(1)
+		return nil, fmt.Errorf("credentials have expired: %w", fs.ErrPermission)
+	}
+	return u.Store.Open(ctx, key, offset, length)
+}
+
+// TestStartLooksAgain: the daemon that ended a job dies before it has cleared up, and the next one cannot read the journal when it starts.
+// It looks again, clears up, and lets the job go; and being told to stop it does not wait for what it cannot read.
+func TestStartLooksAgain(t *testing.T) {
+	under, ended := newRoot(), make(chan struct{})
+	root, life := faulty(under, func(mem.Mutation) mem.Outcome { return mem.Done() })
+	d := startDaemonWith(t, root, "", service.Options{Steps: func(step string) {
+		if step == service.StepEnd {
+			life.Freeze()
+			close(ended)
+		}
+	}})
+	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.Retention = ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION })
+	w.checkpoint(small)
+	w.put(shared, w.open(), "of no use")
+	var canceling sync.WaitGroup
+	canceling.Go(func() {
+		_, _ = d.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}) // nobody answers
+	})
+	<-ended
+	d.kill()
+	canceling.Wait()
+
+	away := &unreadable{Store: under.Store}
+	away.now.Store(true)
+	root.Store = away
+	stopped := startDaemon(t, root, "")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := stopped.Shutdown(ctx); err != nil {
+		t.Errorf("shut down: %v", err)
+	}
+	startDaemon(t, root, "")
+	if away.failed.Load() == 0 || head(t, under, "j").Owner.IsZero() || len(contents(t, under.Store, "j/shared/")) == 0 {
+		t.Error("there was nothing to look at again")
+	}
+	away.now.Store(false)
+	eventually(t, "the job is let go", func() bool { return head(t, under, "j").Owner.IsZero() })
+	atRest(t, under, "j")
 }
