@@ -105,6 +105,16 @@ func racersOf(t *testing.T, root string) (n int) {
 	return n
 }
 
+// awaitNoRacers waits until they have seen that their doctor is gone.
+func awaitNoRacers(t *testing.T, root string) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); racersOf(t, root) > 0; time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("racers go on without their doctor")
+		}
+	}
+}
+
 // Interrupted in any phase, by SIGINT or SIGTERM, doctor and its racers end and nothing is left.
 func TestDoctorInterrupted(t *testing.T) {
 	phases := []string{
@@ -158,7 +168,7 @@ func TestDoctorKilled(t *testing.T) {
 	dir := t.TempDir()
 	d := startDoctor(t, dir)
 	d.strike("racing to publish", syscall.SIGKILL)
-	d.await("the racers end", func() bool { return racersOf(t, dir) == 0 })
+	awaitNoRacers(t, dir)
 	if left, _ := filepath.Glob(filepath.Join(dir, "_probe", "*", "canary")); len(left) != 1 {
 		t.Fatalf("nothing is left: %v", tree(t, dir))
 	}
@@ -186,7 +196,7 @@ func TestDoctorKilled(t *testing.T) {
 	}
 	d = startDoctor(t, dir)
 	d.strike("measuring", syscall.SIGKILL)
-	d.await("the racers end", func() bool { return racersOf(t, dir) == 0 })
+	awaitNoRacers(t, dir)
 	opened, err := openStore(t.Context(), dir, false)
 	if err != nil {
 		t.Fatal(err)
