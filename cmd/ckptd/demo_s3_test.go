@@ -61,7 +61,7 @@ func demoOnS3(t *testing.T, server *servers.S3, seed uint64) {
 		t.Fatal(err)
 	}
 	cmd, out := demoProcess(t, tmp, "--root", root, "--config", config, "--seed", fmt.Sprint(seed), "--users", "500",
-		"--records", "20000", "--rate", "2500", "--interval", "200ms", "--kills", "3")
+		"--records", "16000", "--rate", "2500", "--interval", "200ms", "--kills", "3")
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}

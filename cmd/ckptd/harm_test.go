@@ -33,7 +33,7 @@ func jobOverProxy(t *testing.T, seed uint64, harms int) {
 	h := &harm{t: t, rng: rand.New(rand.NewPCG(seed, 0x6861726d)), server: servers.StartS3(t, servers.Versitygw, false)}
 	h.proxy = servers.StartProxy(t, h.server.Address())
 	r := newRigFor(t, 5*time.Minute, demoOptions{
-		seed: seed, kills: harms / 5, records: uint64(harms) * 2500, rate: 1000, interval: "200ms",
+		seed: seed, kills: harms / 5, records: uint64(harms) * 2000, rate: 1000, interval: "200ms",
 		root: h.server.URLAt("http://"+h.proxy.Address, "job", ""),
 	})
 	r.bare = h.server.URL("job", "")

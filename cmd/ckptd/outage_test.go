@@ -22,7 +22,7 @@ func awayTime() time.Duration {
 	case os.Getenv("CKPTD_NIGHTLY") != "":
 		return time.Minute
 	case os.Getenv("CKPTD_TEST_FULL") != "":
-		return 6 * time.Second
+		return 5 * time.Second
 	}
 	return 3 * time.Second
 }
@@ -31,7 +31,7 @@ func awayTime() time.Duration {
 func newAwayRig(t *testing.T, server *servers.S3, root string, away time.Duration) *rig {
 	t.Helper()
 	r := newRigFor(t, away+2*time.Minute, demoOptions{
-		root: server.URL(root, "max_attempts=1"), interval: "200ms", rate: 1000, records: 2000 * uint64((away + 5*time.Second).Seconds()),
+		root: server.URL(root, "max_attempts=1"), interval: "200ms", rate: 1000, records: 2000 * uint64((away + 4*time.Second).Seconds()),
 	})
 	r.tolerant()
 	r.config.Job.Timeout = durationpb.New(time.Second)
