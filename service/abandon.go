@@ -45,9 +45,18 @@ func (s watchedStore) Open(ctx context.Context, key string, offset, length int64
 
 // List is storage.Store's.
 func (s watchedStore) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
-	return func(yield func(storage.Info, error) bool) {
-		for info, err := range s.Store.List(ctx, prefix) {
-			if !yield(info, s.watch(err)) {
+	return watchedList(s, s.Store.List(ctx, prefix))
+}
+
+// Folders is storage.FolderLister's.
+func (s watchedStore) Folders(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return watchedList(s, storage.Folders(ctx, s.Store, prefix))
+}
+
+func watchedList[T any](s watchedStore, list iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for element, err := range list {
+			if !yield(element, s.watch(err)) {
 				return
 			}
 		}

@@ -1,9 +1,13 @@
 package stores
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/ckptd/ckptd/layout/storage"
 )
@@ -13,6 +17,7 @@ func lists() []check {
 		{"list: every finished object once, in any order", listOnce},
 		{"list: a prefix is a folder", listPrefix},
 		{"list: an absent prefix shows nothing", listAbsent},
+		{"list: folders are the first elements below a prefix, each once", listFolders},
 		{"list: stopping early releases everything", listEarly},
 		{"list: deleting what is shown, while it is shown", listDeleting},
 		{"list: after a publish its key is shown to every process", listPublished},
@@ -52,6 +57,44 @@ func listAbsent(t *testing.T, r *root) {
 	wantList(t, r, "a/x/")
 	wantList(t, r, "a/y/")
 	wantList(t, r, "b/c/")
+}
+
+func listFolders(t *testing.T, r *root) {
+	wantFolders(t, r.Store, "")
+	const n = 1100 // more than a page of S3
+	var jobs []string
+	for i := range n {
+		jobs = append(jobs, fmt.Sprintf("job-%04d", i))
+	}
+	each(t, 16, n, func(i int) error { return r.Publish(t.Context(), jobs[i]+"/_journal/1", nil) })
+	for _, key := range []string{"top", "job-0000/shared/a", "job-0000/shared/b", "job-0000/chk-1/c", "job-0000/d", "job-00/e"} {
+		must(t, r.Publish(t.Context(), key, nil))
+	}
+	wantFolders(t, r.Store, "", append(jobs, "job-00")...)
+	wantFolders(t, r.again(), "job-0000/", "_journal", "chk-1", "shared")
+	wantFolders(t, r.Store, "job-0000/shared/")
+	wantFolders(t, r.Store, "job/")
+	for _, err := range storage.Folders(t.Context(), r.Store, "") {
+		must(t, err)
+		break
+	}
+	for _, err := range storage.Folders(gone(t), r.Store, "job-0000/") {
+		wantError(t, err, "job-0000/", context.Canceled)
+	}
+}
+
+func wantFolders(t *testing.T, s storage.Store, prefix string, want ...string) {
+	t.Helper()
+	var got []string
+	for name, err := range storage.Folders(t.Context(), s, prefix) {
+		must(t, err)
+		got = append(got, name)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Folders(%q), -want +got:\n%s", prefix, diff)
+	}
 }
 
 func listEarly(t *testing.T, r *root) {

@@ -56,6 +56,9 @@ func (c *Catalog) Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error) {
 			if err != nil && ctx.Err() != nil {
 				return err
 			}
+			if errors.Is(err, ErrNoJob) {
+				return nil // an empty folder
+			}
 			if err != nil {
 				out.Jobs[i] = &ckptdv1.JobSummary{JobId: id, Error: err.Error()}
 				return nil
@@ -68,22 +71,17 @@ func (c *Catalog) Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error) {
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("catalog: list jobs: %w", err)
 	}
+	out.Jobs = slices.DeleteFunc(out.Jobs, func(j *ckptdv1.JobSummary) bool { return j == nil })
 	return out, nil
 }
 
 // jobIDs are the folders that have a job's name, in order.
 func (c *Catalog) jobIDs(ctx context.Context) ([]string, error) {
-	seen := map[string]bool{}
-	for info, err := range c.store.List(ctx, "") {
+	var ids []string
+	for id, err := range storage.Folders(ctx, c.store, "") {
 		if err != nil {
 			return nil, err
 		}
-		if id, _, inFolder := strings.Cut(info.Key, "/"); inFolder && !seen[id] {
-			seen[id] = true
-		}
-	}
-	var ids []string
-	for id := range seen {
 		if layout.ValidateJobID(id) == nil {
 			ids = append(ids, id)
 		}

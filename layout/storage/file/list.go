@@ -28,6 +28,48 @@ func (s *store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info,
 	}
 }
 
+// Folders implements storage.FolderLister.
+func (s *store) Folders(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		err := ctx.Err()
+		if err == nil {
+			err = storage.ValidatePrefix(prefix)
+		}
+		if err == nil {
+			err = s.folders(prefix, func(name string) bool { return yield(name, nil) })
+		}
+		if err != nil && !errors.Is(err, errStopped) {
+			yield("", s.failed("list", prefix, err))
+		}
+	}
+}
+
+// folders shows those that lie directly below prefix.
+func (s *store) folders(prefix string, show func(name string) bool) error {
+	f, err := s.sys.openDir(s.path(prefix))
+	if absent(err) && prefix != "" {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for {
+		entries, err := f.ReadDir(listBatch)
+		if err == io.EOF || absent(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			if entry.IsDir() && entry.Name() != storage.TempElement && !show(entry.Name()) {
+				return errStopped
+			}
+		}
+	}
+}
+
 // errStopped says that the caller wants no more.
 var errStopped = errors.New("iteration stopped")
 

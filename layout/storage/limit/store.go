@@ -72,18 +72,29 @@ func (s store) Stat(ctx context.Context, key string) (info storage.Info, err err
 	return info, err
 }
 
-// List implements storage.Store. The turn ends with the loop.
+// List implements storage.Store.
 func (s store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
-	return func(yield func(storage.Info, error) bool) {
+	return inTurn(ctx, s, prefix, s.inner.List(ctx, prefix))
+}
+
+// Folders implements storage.FolderLister.
+func (s store) Folders(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return inTurn(ctx, s, prefix, storage.Folders(ctx, s.inner, prefix))
+}
+
+// inTurn begins a list when its turn has come. The turn ends with the loop.
+func inTurn[T any](ctx context.Context, s store, prefix string, list iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		round, err := s.l.enter(ctx, s.class)
 		if err != nil {
-			yield(storage.Info{}, &storage.Error{Op: "list", Key: prefix, Err: err})
+			var none T
+			yield(none, &storage.Error{Op: "list", Key: prefix, Err: err})
 			return
 		}
 		defer func() { s.l.leave(s.class, round, err) }()
-		for info, e := range s.inner.List(ctx, prefix) {
+		for element, e := range list {
 			err = e
-			if !yield(info, e) {
+			if !yield(element, e) {
 				return
 			}
 		}

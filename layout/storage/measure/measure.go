@@ -195,21 +195,30 @@ func (s store) Stat(ctx context.Context, key string) (storage.Info, error) {
 
 // List implements storage.Store.
 func (s store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
-	return func(yield func(storage.Info, error) bool) {
+	return counted(s.m, s.inner.List(ctx, prefix))
+}
+
+// Folders implements storage.FolderLister. They count as a list.
+func (s store) Folders(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return counted(s.m, storage.Folders(ctx, s.inner, prefix))
+}
+
+func counted[T any](m *Metrics, elements iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		start, first := time.Now(), true
-		for info, err := range s.inner.List(ctx, prefix) {
+		for element, err := range elements {
 			switch {
 			case first:
-				s.m.ended(list, start, err)
+				m.ended(list, start, err)
 			case err != nil: // of a later page
-				s.m.failed(list, err)
+				m.failed(list, err)
 			}
-			if first = false; !yield(info, err) {
+			if first = false; !yield(element, err) {
 				return
 			}
 		}
 		if first {
-			s.m.ended(list, start, nil)
+			m.ended(list, start, nil)
 		}
 	}
 }

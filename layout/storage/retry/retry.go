@@ -74,16 +74,26 @@ func (s store) Stat(ctx context.Context, key string) (storage.Info, error) {
 	return info, err
 }
 
-// List implements storage.Store. Once an element was shown, an error ends it: another list might show it again.
+// List implements storage.Store.
 func (s store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
-	return func(yield func(storage.Info, error) bool) {
+	return repeated(ctx, s, func() iter.Seq2[storage.Info, error] { return s.Store.List(ctx, prefix) })
+}
+
+// Folders implements storage.FolderLister.
+func (s store) Folders(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return repeated(ctx, s, func() iter.Seq2[string, error] { return storage.Folders(ctx, s.Store, prefix) })
+}
+
+// repeated repeats a list. Once an element was shown, an error ends it: another list might show it again.
+func repeated[T any](ctx context.Context, s store, list func() iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		for t := (tries{policy: s.policy, op: "list"}); ; {
 			shown, repeat := false, false
-			for info, err := range s.Store.List(ctx, prefix) {
+			for element, err := range list() {
 				if repeat = !shown && t.again(ctx, err); repeat {
 					break
 				}
-				if shown = true; !yield(info, err) {
+				if shown = true; !yield(element, err) {
 					return
 				}
 			}

@@ -157,20 +157,44 @@ func (s *store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info,
 	}
 }
 
+// Folders implements storage.FolderLister, by the delimiter that stores know.
+func (s *store) Folders(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		err := ctx.Err()
+		if err == nil {
+			err = storage.ValidatePrefix(prefix)
+		}
+		if err == nil {
+			seen := map[string]bool{}
+			input := &s3.ListObjectsV2Input{Bucket: &s.config.Bucket, Prefix: s.name(prefix), Delimiter: aws.String("/")}
+			err = s.pages(ctx, input, func(page *s3.ListObjectsV2Output) error {
+				for _, folder := range page.CommonPrefixes {
+					key, ok := strings.CutPrefix(aws.ToString(folder.Prefix), s.prefix+prefix)
+					name := strings.TrimSuffix(key, "/")
+					if !ok || name == "" || name == storage.TempElement || strings.Contains(name, "/") || seen[name] {
+						continue
+					}
+					seen[name] = true
+					if !yield(name, nil) {
+						return errStopped
+					}
+				}
+				return nil
+			})
+		}
+		if err != nil && err != errStopped {
+			yield("", &storage.Error{Op: "list", Key: prefix, Err: err})
+		}
+	}
+}
+
 var errStopped = errors.New("the caller has seen enough")
 
-// list asks for page after page until the store says that there are no more; pages may be short, or empty.
+// list shows the objects of page after page.
 func (s *store) list(ctx context.Context, prefix string, yield func(storage.Info, error) bool) error {
 	input := &s3.ListObjectsV2Input{Bucket: &s.config.Bucket, Prefix: s.name(prefix)}
 	var pages distinct
-	for {
-		page, err := s.client.ListObjectsV2(ctx, input, s.repeatedAbove)
-		if err != nil {
-			return plain(err)
-		}
-		if page.Name == nil && page.KeyCount == nil && page.IsTruncated == nil {
-			return errNotS3 // not an empty list
-		}
+	return s.pages(ctx, input, func(page *s3.ListObjectsV2Output) error {
 		for _, object := range pages.next(page.Contents) {
 			key, ok := strings.CutPrefix(aws.ToString(object.Key), s.prefix)
 			if !ok || key == "" || strings.HasSuffix(key, "/") {
@@ -180,6 +204,23 @@ func (s *store) list(ctx context.Context, prefix string, yield func(storage.Info
 			if !yield(info, nil) {
 				return errStopped
 			}
+		}
+		return nil
+	})
+}
+
+// pages asks for page after page until the store says that there are no more; pages may be short, or empty.
+func (s *store) pages(ctx context.Context, input *s3.ListObjectsV2Input, show func(*s3.ListObjectsV2Output) error) error {
+	for {
+		page, err := s.client.ListObjectsV2(ctx, input, s.repeatedAbove)
+		if err != nil {
+			return plain(err)
+		}
+		if page.Name == nil && page.KeyCount == nil && page.IsTruncated == nil {
+			return errNotS3 // not an empty list
+		}
+		if err := show(page); err != nil {
+			return err
 		}
 		if !aws.ToBool(page.IsTruncated) {
 			return nil

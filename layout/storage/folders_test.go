@@ -1,0 +1,56 @@
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/limit"
+	"github.com/ckptd/ckptd/layout/storage/measure"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+	"github.com/ckptd/ckptd/layout/storage/retry"
+)
+
+// A vast store finds its folders by itself, and is never to be listed.
+type vast struct {
+	storage.Store
+	t     *testing.T
+	fails int
+}
+
+func (v *vast) List(context.Context, string) iter.Seq2[storage.Info, error] {
+	v.t.Error("all objects are listed")
+	return func(func(storage.Info, error) bool) {}
+}
+
+func (v *vast) Folders(context.Context, string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if v.fails--; v.fails >= 0 {
+			yield("", errors.New("not now"))
+			return
+		}
+		yield("job", nil)
+	}
+}
+
+// Whatever lies between, a store that finds its folders by itself is asked for them, in turn, and again when that fails.
+func TestFoldersThroughAllLayers(t *testing.T) {
+	v := &vast{Store: mem.New(), t: t, fails: 2}
+	counts := measure.New("vast", prometheus.NewRegistry())
+	retried := 0
+	s := retry.New(limit.New(limit.Budgets{}).Store(counts.Store(v), limit.Restore), retry.Policy{First: 1, Retried: func(string) { retried++ }})
+	var got []string
+	for name, err := range storage.Folders(t.Context(), s, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, name)
+	}
+	if len(got) != 1 || got[0] != "job" || retried != 2 {
+		t.Errorf("%q after %d repetitions", got, retried)
+	}
+}
