@@ -113,6 +113,8 @@ func splitPath(root string) (scheme, path string, err error) {
 	switch {
 	case !colon:
 		return "file", root, nil
+	case s3.IsScheme(scheme):
+		return "s3", "", nil
 	case scheme == "file" && rest == "" && root != "file:":
 		u, err := url.Parse(root)
 		if err != nil || u.RawQuery != "" || u.Fragment != "" {

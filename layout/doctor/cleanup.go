@@ -50,6 +50,7 @@ func (e *exam) cleanUp() {
 		}
 	}
 	switch {
+	case errors.Is(err, storage.ErrUnfit) && len(left) == 0: // told already
 	case err != nil || len(left) > 0:
 		seen := fmt.Sprintf("%s below %s", plural(len(left), "object"), e.prefix)
 		if err != nil {

@@ -108,14 +108,15 @@ func TestStale(t *testing.T) {
 	}
 	b := &bent{Store: s, list: aged(s, old)}
 	asked := false
-	b.abort = func(prefix string, dead func(string) bool) {
+	b.abort = func(prefix string, dead func(string) bool) error {
 		if prefix != layout.ProbePrefix {
-			return
+			return nil
 		}
 		asked = true
 		if !dead("_probe/"+oldNonce+"/large") || dead("_probe/"+youngNonce+"/large") || dead("_probe/not-a-nonce/x") {
 			t.Error("other uploads are given up than those of the killed one")
 		}
+		return nil
 	}
 	r := examineIt(t, opened(b), &Options{Quick: true})
 	if got := keysOf(t, s); !slices.Equal(got, slices.Sorted(slices.Values([]string{young, "_probe/not-a-nonce/x"}))) {

@@ -129,12 +129,14 @@ type bent struct {
 	list    func(ctx context.Context, prefix string) iter.Seq2[storage.Info, error]
 	delete  func(ctx context.Context, keys []string) []error
 	create  func(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error)
-	abort   func(prefix string, dead func(key string) bool)
+	abort   func(prefix string, dead func(key string) bool) error
 }
 
 func (b *bent) AbortUnfinished(ctx context.Context, prefix string, dead func(key string) bool) (int, error) {
 	if b.abort != nil {
-		b.abort(prefix, dead)
+		if err := b.abort(prefix, dead); err != nil {
+			return 0, err
+		}
 	}
 	return b.Store.AbortUnfinished(ctx, prefix, dead)
 }
@@ -388,6 +390,23 @@ func TestUnfit(t *testing.T) {
 				t.Errorf("what stays is not told:\n%s", text(r))
 			}
 		})
+	}
+}
+
+// A store that has no list of unfinished uploads is unfit, whoever asks; all else is examined all the same, and nothing is said to be left.
+func TestLacking(t *testing.T) {
+	t.Parallel()
+	b := &bent{Store: mem.New()}
+	b.abort = func(string, func(string) bool) error { return fmt.Errorf("%w: NotImplemented", storage.ErrUnfit) }
+	b.publish = func(ctx context.Context, key string, data []byte) error { return replace(ctx, b.Store, key, data) }
+	r := examineIt(t, opened(b), &Options{Quick: true})
+	if want := "unfit: abort unfinished, publish races"; r.GetSummary() != want {
+		t.Errorf("%s\nwant %s", text(r), want)
+	}
+	for _, f := range r.GetFindings() {
+		if f.GetCheck() == LeftBehind || f.GetCheck() == "abort unfinished" && f.GetAdvice() != Advice {
+			t.Errorf("%v", f)
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ func (e *exam) permissions(ctx context.Context) bool {
 	text := []byte("ckptd doctor was here; whoever finds this may delete it\n")
 	before := time.Now()
 	if err := e.publish(e.key(canary), text); err != nil {
-		e.trouble("publish", err, e.permission("publish"))
+		e.refused("publish", err)
 		e.skip("stat", "read", "range", "list", "create", "delete", "abort unfinished", "publish races")
 		return false
 	}
@@ -41,7 +41,9 @@ func (e *exam) permissions(ctx context.Context) bool {
 		{"delete", e.tryDelete},
 		{"abort unfinished", func() error { return e.tryAbort(ctx) }},
 	}
+	// Whether unfinished uploads can be given up says nothing about all else.
 	good := true
+	stands := func(step string) bool { return step == "abort unfinished" && good }
 	for _, step := range steps {
 		if ctx.Err() != nil {
 			return false
@@ -50,14 +52,23 @@ func (e *exam) permissions(ctx context.Context) bool {
 		case err == nil:
 			e.ok(step.name, "")
 		case errors.Is(err, errSeen):
-			good = false
+			good = stands(step.name)
 			e.add(step.name, ckptdv1.Result_RESULT_UNFIT, err.Error(), Advice)
 		default:
-			good = false
-			e.trouble(step.name, err, e.permission(step.name))
+			good = stands(step.name)
+			e.refused(step.name, err)
 		}
 	}
 	return good
+}
+
+// refused notes an operation that a store does not let ckptd do, or does not have.
+func (e *exam) refused(operation string, err error) {
+	if errors.Is(err, storage.ErrUnfit) {
+		e.trouble(operation, err, Advice)
+		return
+	}
+	e.trouble(operation, err, e.permission(operation))
 }
 
 // skip notes checks that stand on one that failed.

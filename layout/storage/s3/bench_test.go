@@ -282,8 +282,8 @@ func (w work) mover(ctx context.Context) (func(ctx context.Context, i int) error
 	return func(ctx context.Context, i int) error { return w.download(ctx, manager, i) }, nil
 }
 
-// buffers are for copies, as large as those of the daemon.
-var buffers = sync.Pool{New: func() any { return new([512 << 10]byte) }}
+// buffers are for copies. Those of 512 KiB, as the daemon has, take a process that has just begun half as long again.
+var buffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
 
 func (w work) create(ctx context.Context, s storage.Store, i int) error {
 	f, err := os.Open(w.File)
@@ -302,16 +302,17 @@ func (w work) create(ctx context.Context, s storage.Store, i int) error {
 	return out.Commit()
 }
 
-// ranges is how many ranges of an object are read at once, as the SDK does by default.
+// ranges is how many ranges of an object are read at once, as the SDK does by default; of at most 8 MiB, as the manager's.
 const ranges = 4
 
 func (w work) read(ctx context.Context, s storage.Store, i int) error {
 	each := w.Size
 	if w.Size >= ranges<<20 {
-		each = (w.Size + ranges - 1) / ranges
+		each = min((w.Size+ranges-1)/ranges, 8<<20)
 	}
 	return w.save(i, func(f *os.File) error {
 		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(ranges)
 		for at := int64(0); at < w.Size; at += each {
 			g.Go(func() error {
 				in, err := s.Open(ctx, w.key(i), at, min(each, w.Size-at))
@@ -328,7 +329,7 @@ func (w work) read(ctx context.Context, s storage.Store, i int) error {
 
 // plainCopy keeps the copy from ways around its buffer.
 func plainCopy(out io.Writer, in io.Reader) error {
-	buf := buffers.Get().(*[512 << 10]byte)
+	buf := buffers.Get().(*[128 << 10]byte)
 	defer buffers.Put(buf)
 	_, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{in}, buf[:])
 	return err

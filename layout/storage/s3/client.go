@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -105,18 +106,32 @@ func newTransport(base aws.HTTPClient) *http.Transport {
 	return transport
 }
 
-// A stallConn ends when it makes no progress for stallTime. A write gives the read that waits for its answer new time too.
-type stallConn struct{ net.Conn }
+// A stallConn ends when it makes no progress for stallTime, or a little longer: the limit is moved only when an eighth of it has passed, as
+// each move may wake the runtime's poller. A write gives the read that waits for its answer new time too.
+type stallConn struct {
+	net.Conn
+	moved atomic.Int64 // Unix time in ns
+}
+
+// move gives both directions new time.
+func (c *stallConn) move() error {
+	now := time.Now()
+	if now.UnixNano()-c.moved.Load() < int64(stallTime/8) {
+		return nil
+	}
+	c.moved.Store(now.UnixNano())
+	return c.SetDeadline(now.Add(stallTime + stallTime/8))
+}
 
 func (c *stallConn) Read(p []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(stallTime)); err != nil {
+	if err := c.move(); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(p)
 }
 
 func (c *stallConn) Write(p []byte) (int, error) {
-	if err := c.SetDeadline(time.Now().Add(stallTime)); err != nil {
+	if err := c.move(); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 
 	"github.com/ckptd/ckptd/layout/storage"
@@ -61,6 +62,8 @@ func (s *store) tryCondition(ctx context.Context) (holds bool, err error) {
 	switch err := u.complete(int64(len(data)), checksum(data), true); {
 	case errors.Is(err, storage.ErrExists):
 		return true, nil
+	case statusOf(err) == http.StatusNotImplemented:
+		return false, nil
 	default:
 		return false, certain(err)
 	}

@@ -69,7 +69,7 @@ func (t try) refused() bool {
 	if !t.sent {
 		return true
 	}
-	return t.status >= 300 && t.status < 500 && t.status != http.StatusConflict
+	return t.status >= 300 && t.status < 500 && t.status != http.StatusConflict || t.status == http.StatusNotImplemented
 }
 
 // unsettled: one of the tries before the last may have been done, or may be.
@@ -157,6 +157,8 @@ type refusal struct {
 	err error
 	// throttled: the store asks for fewer requests.
 	throttled bool
+	// missing: the server does not have what it was asked for, and never will.
+	missing bool
 }
 
 func (r *refusal) Error() string { return r.text }
@@ -166,6 +168,9 @@ func (r *refusal) Unwrap() (all []error) {
 	if r.throttled {
 		all = append(all, storage.ErrThrottled)
 	}
+	if r.missing {
+		all = append(all, storage.ErrUnfit)
+	}
 	if r.err != nil {
 		all = append(all, r.err)
 	}
@@ -174,7 +179,7 @@ func (r *refusal) Unwrap() (all []error) {
 
 // plain shortens an error of the SDK.
 func plain(err error) error {
-	r := &refusal{err: err, throttled: throttles(statusOf(err), codeOf(err))}
+	r := &refusal{err: err, throttled: throttles(statusOf(err), codeOf(err)), missing: statusOf(err) == http.StatusNotImplemented}
 	var api smithy.APIError
 	var send *smithyhttp.RequestSendError
 	switch {
@@ -192,6 +197,9 @@ func plain(err error) error {
 			text += ")"
 		}
 		r.text = text
+		if r.missing {
+			r.text = storage.ErrUnfit.Error() + ": the server lacks what ckptd needs: " + text
+		}
 	case errors.As(err, &send) && send.Err != nil:
 		r.text = send.Err.Error()
 	case r.throttled:

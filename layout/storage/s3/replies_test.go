@@ -202,7 +202,12 @@ func TestCancelledInEachPhase(t *testing.T) {
 			defer held.Close()
 			opened := open(t, server.URLAt(held.URL, "cancelled", ""))
 			defer opened.Close()
-			err := create(ctx, opened.Store, "a/"+name, large[:c.size], c.opts)
+			var err error
+			if name == "streamed" {
+				err = createHalf(ctx, opened.Store, "a/"+name, large[:c.size], c.opts)
+			} else {
+				err = create(ctx, opened.Store, "a/"+name, large[:c.size], c.opts)
+			}
 			if !errors.Is(err, context.Canceled) || errors.Is(err, storage.ErrUnknown) != c.unknown {
 				t.Errorf("error %v, want that it was cancelled, unknown: %v", err, c.unknown)
 			}
@@ -215,6 +220,46 @@ func TestCancelledInEachPhase(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a server does not have at all is no doubt and no permission: the store is unfit, and nothing was done.
+func TestLacking(t *testing.T) {
+	servers.Credentials(t)
+	p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
+		w.WriteHeader(http.StatusNotImplemented)
+		_, _ = io.WriteString(w, "<Error><Code>NotImplemented</Code><Message>A header you provided implies more</Message></Error>")
+		return true
+	})
+	opened := p.open(t, "")
+	defer opened.Close()
+	_, abortErr := opened.Store.AbortUnfinished(t.Context(), "", func(string) bool { return true })
+	for name, err := range map[string]error{
+		"publish":          opened.Store.Publish(t.Context(), "a/f", nil),
+		"delete":           errors.Join(opened.Store.Delete(t.Context(), []string{"a/f"})...),
+		"abort unfinished": abortErr,
+	} {
+		if !errors.Is(err, storage.ErrUnfit) || errors.Is(err, storage.ErrUnknown) || !strings.Contains(err.Error(), "NotImplemented") {
+			t.Errorf("%s: %v, want that the store is unfit", name, err)
+		}
+	}
+}
+
+// createHalf gives one half, and the other when the context has ended.
+func createHalf(ctx context.Context, s storage.Store, key string, data []byte, opts storage.CreateOptions) error {
+	w, err := s.Create(ctx, key, opts)
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	half := len(data) / 2
+	if _, err := w.Write(data[:half]); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	if _, err := w.Write(data[half:]); err != nil {
+		return err
+	}
+	return w.Commit()
 }
 
 // Objects that end where a part does.
