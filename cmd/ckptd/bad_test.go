@@ -91,6 +91,7 @@ func TestFullDisk(t *testing.T) {
 	})
 	r := newRig(t, demoOptions{records: 40_000})
 	r.root = "file://" + filepath.Join(disk, "root")
+	r.bare = r.root
 	r.config.Job.TolerableFailedCheckpoints = coordinator.Never
 	r.begin()
 	r.awaitCheckpoints(2)

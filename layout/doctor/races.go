@@ -21,9 +21,9 @@ const (
 	batchSize = 16
 	// raceTime bounds the races, of which leastRaces are done all the same, and mostRaces on fast stores: some servers fail one in hundreds.
 	// quickRaces are those of a quick examination.
-	raceTime   = 4 * time.Second
+	raceTime   = 2 * time.Second
 	leastRaces = 320
-	mostRaces  = 1600
+	mostRaces  = 960
 	quickRaces = 64
 	// lead is what racers are given to get ready for the moment.
 	lead = 2 * time.Millisecond
