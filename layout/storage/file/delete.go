@@ -28,6 +28,12 @@ func (s *store) Delete(ctx context.Context, keys []string) []error {
 		})
 	}
 	wg.Wait()
+	if err := s.present(); err != nil { // then it may be that nothing was deleted where it is
+		for i, key := range keys {
+			errs[i] = s.failed("delete", key, fmt.Errorf("%w: %w", storage.ErrUnknown, err))
+		}
+		return errs
+	}
 	failed := false
 	emptied := map[string]struct{}{}
 	for i, key := range keys {

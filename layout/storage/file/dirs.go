@@ -325,13 +325,18 @@ func (d *dirs) prune(path string) {
 	}
 }
 
-// mkdirAll makes the folder and those above it, below the root. They become durable when something in them does.
+// mkdirAll makes the folder and those above it, below the root. They become durable when something in them does. A root that is not there
+// any more is not made again: another folder in its place would hold a part of what belongs together.
 func (d *dirs) mkdirAll(path string) error {
+	if path == d.root {
+		_, err := os.Stat(path)
+		return err
+	}
 	err := d.sys.mkdir(path)
 	if err == nil || errors.Is(err, os.ErrExist) {
 		return nil
 	}
-	if !errors.Is(err, os.ErrNotExist) || path == d.root {
+	if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if err := d.mkdirAll(filepath.Dir(path)); err != nil {

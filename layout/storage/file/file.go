@@ -36,7 +36,8 @@ type Options struct {
 
 // A store is one root folder.
 type store struct {
-	root     string // absolute, symbolic links resolved
+	root     string   // absolute, symbolic links resolved
+	identity identity // of the folder there
 	readOnly bool
 	kind     string // of file system
 	network  bool   // it is one of the network
@@ -80,6 +81,9 @@ func open(ctx context.Context, dir string, opts *Options, sys *system) (storage.
 		return storage.Opened{}, s.explain(err)
 	}
 	s.root, s.dirs = root, newDirs(root, sys)
+	if s.identity, err = rootIdentity(root); err != nil {
+		return storage.Opened{}, s.explain(err)
+	}
 	s.kind, s.network = sys.fileSystem(root)
 	if !opts.ReadOnly {
 		if err := s.probeIfEmpty(); err != nil {
@@ -163,6 +167,9 @@ func (s *store) begin(ctx context.Context, key string) (*temp, error) {
 	if err := storage.ValidateKey(key); err != nil {
 		return nil, err
 	}
+	if err := s.present(); err != nil {
+		return nil, err
+	}
 	return s.newTemp(key)
 }
 
@@ -181,7 +188,7 @@ func (s *store) writable(ctx context.Context) error {
 func (s *store) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	r, err := s.open(ctx, key, offset, length)
 	if err != nil {
-		return nil, s.failed("open", key, notFound(err))
+		return nil, s.failed("open", key, s.notFound(err))
 	}
 	return r, nil
 }
@@ -261,7 +268,7 @@ func (s *store) Stat(ctx context.Context, key string) (storage.Info, error) {
 		err = storage.ErrNotFound
 	}
 	if err != nil {
-		return storage.Info{}, s.failed("stat", key, notFound(err))
+		return storage.Info{}, s.failed("stat", key, s.notFound(err))
 	}
 	return storage.Info{Key: key, Size: info.Size(), ModTime: info.ModTime()}, nil
 }
@@ -279,9 +286,12 @@ func (s *store) split(key string) (dir, name string) {
 func (s *store) next() string { return s.unique + "-" + strconv.FormatUint(s.sequence.Add(1), 10) }
 
 // notFound replaces the system's words for an absent file by the contract's.
-func notFound(err error) error {
-	if absent(err) {
-		return storage.ErrNotFound
+func (s *store) notFound(err error) error {
+	if !absent(err) && !errors.Is(err, storage.ErrNotFound) {
+		return err
 	}
-	return err
+	if err := s.present(); err != nil {
+		return err
+	}
+	return storage.ErrNotFound
 }

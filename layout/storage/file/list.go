@@ -22,6 +22,7 @@ func (s *store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info,
 		if err == nil {
 			err = w.folder(prefix)
 		}
+		err = s.complete(err)
 		if err != nil && !errors.Is(err, errStopped) {
 			yield(storage.Info{}, s.failed("list", prefix, err))
 		}
@@ -38,6 +39,7 @@ func (s *store) Folders(ctx context.Context, prefix string) iter.Seq2[string, er
 		if err == nil {
 			err = s.folders(prefix, func(name string) bool { return yield(name, nil) })
 		}
+		err = s.complete(err)
 		if err != nil && !errors.Is(err, errStopped) {
 			yield("", s.failed("list", prefix, err))
 		}
@@ -68,6 +70,16 @@ func (s *store) folders(prefix string, show func(name string) bool) error {
 			}
 		}
 	}
+}
+
+// complete judges a list at its end: what it has not shown may be there all the same, where the root is now.
+func (s *store) complete(err error) error {
+	if err == nil || absent(err) {
+		if elsewhere := s.present(); elsewhere != nil {
+			return elsewhere
+		}
+	}
+	return err
 }
 
 // errStopped says that the caller wants no more.

@@ -175,7 +175,11 @@ func (p *process) opensProbed() {
 	if err == nil {
 		f.Close()
 	}
-	p.store = &store{root: p.root, sys: sys, dirs: newDirs(p.root, sys), unique: p.name, probed: true, named: err != nil}
+	id, idErr := rootIdentity(p.root)
+	if idErr != nil {
+		p.t.Errorf("%s: %v", p.name, idErr)
+	}
+	p.store = &store{root: p.root, identity: id, sys: sys, dirs: newDirs(p.root, sys), unique: p.name, probed: true, named: err != nil}
 }
 
 // promised notes that key is durable from now on, unless somebody began to delete it, or was at it, since so many had been over.

@@ -50,11 +50,15 @@ func (s *store) newTemp(key string) (*temp, error) {
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("folder %s is removed again and again", folder)
+	return nil, s.removedAgain(folder)
 }
 
 // finish makes a written temporary the object key: sync, link, sync of the folders. It ends as every mutation does.
 func (s *store) finish(ctx context.Context, t *temp, key string) error {
+	return s.wherever(s.link(ctx, t, key))
+}
+
+func (s *store) link(ctx context.Context, t *temp, key string) error {
 	folder, name := s.split(key)
 	here := s.dirs.expect(folder)
 	defer here.leave()
@@ -88,6 +92,13 @@ func (s *store) finish(ctx context.Context, t *temp, key string) error {
 		if err := s.dirs.mkdirAll(folder); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
+	}
+	return s.removedAgain(folder)
+}
+
+func (s *store) removedAgain(folder string) error {
+	if err := s.present(); err != nil {
+		return err
 	}
 	return fmt.Errorf("folder %s is removed again and again", folder)
 }
@@ -187,6 +198,9 @@ func (s *store) abortUnfinished(ctx context.Context, prefix string, dead func(ke
 		return 0, err
 	}
 	if err := storage.ValidatePrefix(prefix); err != nil {
+		return 0, err
+	}
+	if err := s.present(); err != nil {
 		return 0, err
 	}
 	if first, _, ok := strings.Cut(prefix, "/"); ok {
