@@ -70,8 +70,8 @@ func (w *foreignWriter) Commit() error {
 		return nil // not known: then the file is as good as any; the next owner's sweep judges it
 	}
 	w.s.foreign.forget(w.id)
-	if errs := w.s.ways.collect.Delete(ctx, []string{w.key}); errs != nil {
-		w.s.log.Warn("cannot take back a file of a job that has ended", "key", w.key, "err", errors.Join(errs...))
+	if err := errors.Join(w.s.ways.collect.Delete(ctx, []string{w.key})...); err != nil {
+		w.s.log.Warn("cannot take back a file of a job that has ended", "key", w.key, "err", err)
 	}
 	return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
 		"job %s is %s: begin a new job id", w.id, statusWord(head.Status))

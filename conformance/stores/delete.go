@@ -2,7 +2,6 @@ package stores
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -25,9 +24,7 @@ func deletes() []check {
 func deleteGone(t *testing.T, r *root) {
 	must(t, r.Publish(t.Context(), "job/chk-1/a", []byte("a")))
 	must(t, r.Publish(t.Context(), "job/chk-1/b", []byte("b")))
-	if errs := r.Delete(t.Context(), []string{"job/chk-1/a"}); errs != nil {
-		t.Fatal(errs)
-	}
+	must(t, remove(t.Context(), r, "job/chk-1/a"))
 	for _, s := range []storage.Store{r, r.again()} {
 		wantAbsent(t, s, "job/chk-1/a")
 		wantObject(t, s, "job/chk-1/b", []byte("b"))
@@ -36,11 +33,11 @@ func deleteGone(t *testing.T, r *root) {
 
 func deleteAbsent(t *testing.T, r *root) {
 	must(t, r.Publish(t.Context(), "a/f", nil))
-	if errs := r.Delete(t.Context(), []string{"x", "a/x", "x/y/z", "a/f/below", "a/f", "a/f"}); errs != nil {
-		t.Errorf("Delete of absent objects: %v", errs)
+	if err := remove(t.Context(), r, "x", "a/x", "x/y/z", "a/f/below", "a/f", "a/f"); err != nil {
+		t.Errorf("Delete of absent objects: %v", err)
 	}
-	if errs := r.Delete(t.Context(), nil); errs != nil {
-		t.Errorf("Delete of nothing: %v", errs)
+	if err := remove(t.Context(), r); err != nil {
+		t.Errorf("Delete of nothing: %v", err)
 	}
 	wantList(t, r, "")
 }
@@ -48,9 +45,10 @@ func deleteAbsent(t *testing.T, r *root) {
 func deleteResults(t *testing.T, r *root) {
 	must(t, r.Publish(t.Context(), "a/f", nil))
 	must(t, r.Publish(t.Context(), "a/g", nil))
-	errs := r.Delete(t.Context(), []string{"a/f", "../bad", "a/g"})
-	if len(errs) != 3 || errs[0] != nil || errs[2] != nil {
-		t.Fatalf("Delete = %v, want three results with one error", errs)
+	errs, err := results(t.Context(), r, "a/f", "../bad", "a/g")
+	must(t, err)
+	if errs[0] != nil || errs[2] != nil {
+		t.Fatalf("Delete = %v, want an error for the second key alone", errs)
 	}
 	wantError(t, errs[1], "../bad", nil)
 	wantList(t, r, "")
@@ -64,28 +62,24 @@ func deleteMany(t *testing.T, r *root) {
 	}
 	each(t, 16, n, func(i int) error { return r.Publish(t.Context(), keys[i], nil) })
 	must(t, r.Publish(t.Context(), "job/shared/stays", nil))
-	if errs := r.Delete(t.Context(), keys); errs != nil {
-		t.Fatal(errors.Join(errs...))
-	}
+	must(t, remove(t.Context(), r, keys...))
 	wantList(t, r, "", "job/shared/stays")
 }
 
 func deleteCancelled(t *testing.T, r *root) {
 	must(t, r.Publish(t.Context(), "a/f", []byte("x")))
-	errs := r.Delete(gone(t), []string{"a/f"})
-	if len(errs) != 1 {
-		t.Fatalf("Delete = %v, want one error", errs)
-	}
+	errs, err := results(gone(t), r, "a/f")
+	must(t, err)
 	wantError(t, errs[0], "a/f", context.Canceled)
 	wantObject(t, r, "a/f", []byte("x"))
-	_, err := r.AbortUnfinished(gone(t), "a/", func(string) bool { return true })
+	_, err = r.AbortUnfinished(gone(t), "a/", func(string) bool { return true })
 	wantError(t, err, "a/", context.Canceled)
 }
 
 func deleteFolder(t *testing.T, r *root) {
 	must(t, r.Publish(t.Context(), "a/b/f", []byte("x")))
-	if errs := r.Delete(t.Context(), []string{"a", "a/b"}); errs != nil {
-		t.Errorf("Delete of folders, which are absent objects: %v", errs)
+	if err := remove(t.Context(), r, "a", "a/b"); err != nil {
+		t.Errorf("Delete of folders, which are absent objects: %v", err)
 	}
 	wantObject(t, r, "a/b/f", []byte("x"))
 }
@@ -95,9 +89,7 @@ func deleteAgain(t *testing.T, r *root) {
 		data := fmt.Appendf(nil, "content %d", i)
 		must(t, r.Publish(t.Context(), "job/_journal/1", data))
 		wantObject(t, r, "job/_journal/1", data)
-		if errs := r.Delete(t.Context(), []string{"job/_journal/1"}); errs != nil {
-			t.Fatal(errs)
-		}
+		must(t, remove(t.Context(), r, "job/_journal/1"))
 	}
 }
 

@@ -123,9 +123,7 @@ func listDeleting(t *testing.T, r *root) {
 			t.Errorf("%s shown twice", info.Key)
 		}
 		seen[info.Key] = true
-		if errs := r.Delete(t.Context(), []string{info.Key}); errs != nil {
-			t.Fatal(errs)
-		}
+		must(t, remove(t.Context(), r, info.Key))
 	}
 	if len(seen) != n {
 		t.Errorf("%d of %d objects shown", len(seen), n)

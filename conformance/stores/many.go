@@ -58,10 +58,7 @@ func manyOperations(t *testing.T, r *root) {
 		if i%2 == 0 {
 			return nil
 		}
-		if errs := s.Delete(t.Context(), []string{key}); errs != nil {
-			return errs[0]
-		}
-		return nil
+		return remove(t.Context(), s, key)
 	})
 	for i := range 8 * r.races {
 		key := fmt.Sprintf("job-%d/chk-%d/%d", i%3, i%5, i)

@@ -33,10 +33,7 @@ func mutations() []mutation {
 		{"create", "job/shared/f", nil, large, creating(large, false)},
 		{"create with IfAbsent", "job/chk-1/_metadata", nil, small, creating(small, true)},
 		{"delete", "job/chk-1/f", small, nil, func(ctx context.Context, s storage.Store, key string) error {
-			if errs := s.Delete(ctx, []string{key}); errs != nil {
-				return errs[0]
-			}
-			return nil
+			return remove(ctx, s, key)
 		}},
 	}
 }

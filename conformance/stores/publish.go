@@ -153,8 +153,8 @@ func publishEmptying(t *testing.T, r *root) {
 				if got, err := read(t.Context(), s, key, 0, -1); err != nil || string(got) != key {
 					t.Errorf("%s: read %q, %v", key, got, err)
 				}
-				if errs := s.Delete(t.Context(), []string{key}); errs != nil {
-					t.Errorf("%v", errs)
+				if err := remove(t.Context(), s, key); err != nil {
+					t.Error(err)
 				}
 			}
 		})

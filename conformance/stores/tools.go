@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
@@ -61,6 +62,26 @@ func read(ctx context.Context, s storage.Store, key string, offset, length int64
 	}
 	data, err := io.ReadAll(r)
 	return data, errors.Join(err, r.Close())
+}
+
+// results deletes, and gives one result per key whichever way the store says that all were deleted.
+func results(ctx context.Context, s storage.Store, keys ...string) ([]error, error) {
+	errs := s.Delete(ctx, keys)
+	switch {
+	case errs == nil:
+		return make([]error, len(keys)), nil
+	case len(errs) != len(keys):
+		wrong := fmt.Errorf("Delete of %d keys gave %d results; want one per key, in their order, or a nil slice when all were deleted",
+			len(keys), len(errs))
+		return nil, errors.Join(append(errs, wrong)...)
+	}
+	return errs, nil
+}
+
+// remove deletes, and gives what went wrong with any of the keys.
+func remove(ctx context.Context, s storage.Store, keys ...string) error {
+	errs, err := results(ctx, s, keys...)
+	return errors.Join(append(errs, err)...)
 }
 
 func must(t *testing.T, err error) {
