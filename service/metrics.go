@@ -43,7 +43,7 @@ func newMetrics() *metrics {
 		"Commits, begun here, of checkpoints whose job another daemon had taken over meanwhile.").WithLabelValues()
 	m.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "ckptd_checkpoint_seconds", Help: "From a completed checkpoint's trigger to its last acknowledgement.",
-		Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 13), // 10 ms to 10 minutes
+		Buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 150, 300, 600},
 	})
 	m.registry.MustRegister(m.seconds, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

@@ -52,7 +52,8 @@ type series struct {
 	done    func() prometheus.Counter
 }
 
-// New registers the counters of the store of that kind (storage.Facts.Kind).
+// New registers the counters of the store of that kind (storage.Facts.Kind). Those of retries and throttles begin at 0, as a rate over
+// a counter that appears with its first event does not show that one.
 func New(kind string, r prometheus.Registerer) *Metrics {
 	r = prometheus.WrapRegistererWith(prometheus.Labels{"store": kind}, r)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
@@ -70,7 +71,7 @@ func New(kind string, r prometheus.Registerer) *Metrics {
 			Name: "ckptd_store_request_seconds",
 			Help: "How long requests take. create: until the object is durable, its sender's time included; commit: the end of it; " +
 				"open: until the first byte can be read; list: until the first object is shown.",
-			Buckets: prometheus.ExponentialBuckets(100e-6, 3, 13), // 0.1 ms to 53 s
+			Buckets: []float64{0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60},
 		}, []string{"op"}),
 		read: bytes.WithLabelValues("read"), written: bytes.WithLabelValues("written"),
 		deleted: counter("ckptd_store_deleted_objects_total", "Objects deleted, or found to be gone.").WithLabelValues(),
@@ -81,6 +82,13 @@ func New(kind string, r prometheus.Registerer) *Metrics {
 			seconds: sync.OnceValue(func() prometheus.Observer { return m.seconds.WithLabelValues(v.String()) }),
 			done:    sync.OnceValue(func() prometheus.Counter { return m.requests.WithLabelValues(v.String(), "done") }),
 		}
+		if v != commit { // which counts as a create
+			m.throttles.WithLabelValues(v.String())
+		}
+	}
+	m.throttles.WithLabelValues(driver)
+	for _, op := range []string{open.String(), stat.String(), list.String(), remove.String(), driver} { // all that is ever repeated
+		m.retries.WithLabelValues(op)
 	}
 	return m
 }

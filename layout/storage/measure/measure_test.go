@@ -101,11 +101,21 @@ ckptd_store_requests_total{op="publish",outcome="unknown",store="mem"} 1
 ckptd_store_requests_total{op="stat",outcome="not_found",store="mem"} 1
 # HELP ckptd_store_retries_total Requests that were repeated; op driver: by the driver itself, as parts of an upload are.
 # TYPE ckptd_store_retries_total counter
+ckptd_store_retries_total{op="delete",store="mem"} 0
 ckptd_store_retries_total{op="driver",store="mem"} 2
+ckptd_store_retries_total{op="list",store="mem"} 0
+ckptd_store_retries_total{op="open",store="mem"} 0
 ckptd_store_retries_total{op="stat",store="mem"} 1
 # HELP ckptd_store_throttles_total Requests that the store answered by asking for fewer.
 # TYPE ckptd_store_throttles_total counter
+ckptd_store_throttles_total{op="abort_unfinished",store="mem"} 0
+ckptd_store_throttles_total{op="create",store="mem"} 0
+ckptd_store_throttles_total{op="delete",store="mem"} 0
 ckptd_store_throttles_total{op="driver",store="mem"} 1
+ckptd_store_throttles_total{op="list",store="mem"} 0
+ckptd_store_throttles_total{op="open",store="mem"} 0
+ckptd_store_throttles_total{op="publish",store="mem"} 0
+ckptd_store_throttles_total{op="stat",store="mem"} 0
 `
 	err := testutil.GatherAndCompare(reg, bytes.NewBufferString(want), "ckptd_store_bytes_total", "ckptd_store_requests_total",
 		"ckptd_store_deleted_objects_total", "ckptd_store_retries_total", "ckptd_store_throttles_total")
@@ -142,11 +152,37 @@ ckptd_store_deleted_objects_total{store="s3"} 1
 ckptd_store_requests_total{op="delete",outcome="throttled",store="s3"} 1
 # HELP ckptd_store_throttles_total Requests that the store answered by asking for fewer.
 # TYPE ckptd_store_throttles_total counter
+ckptd_store_throttles_total{op="abort_unfinished",store="s3"} 0
+ckptd_store_throttles_total{op="create",store="s3"} 0
 ckptd_store_throttles_total{op="delete",store="s3"} 1
+ckptd_store_throttles_total{op="driver",store="s3"} 0
+ckptd_store_throttles_total{op="list",store="s3"} 0
+ckptd_store_throttles_total{op="open",store="s3"} 0
+ckptd_store_throttles_total{op="publish",store="s3"} 0
+ckptd_store_throttles_total{op="stat",store="s3"} 0
 `
 	err := testutil.GatherAndCompare(reg, bytes.NewBufferString(want),
 		"ckptd_store_requests_total", "ckptd_store_deleted_objects_total", "ckptd_store_throttles_total")
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// A bound is printed as somebody would write it: le="0.0003", and not le="0.00030000000000000003".
+func TestRoundBounds(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	_, _ = measure.New("mem", reg).Store(mem.New()).Stat(t.Context(), "none")
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			for _, b := range m.GetHistogram().GetBucket() {
+				if text := fmt.Sprint(b.GetUpperBound()); len(text) > len("0.0003") {
+					t.Errorf("%s: le=%q", family.GetName(), text)
+				}
+			}
+		}
 	}
 }
