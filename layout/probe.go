@@ -18,12 +18,14 @@ import (
 // Probe is what the probe of the store saw: that of two creators of one key, who had both seen that it was free, exactly one won and both
 // read back what it wrote; that a list which began then had all the keys; that what was written could be deleted.
 type Probe struct {
-	// Rounds with two concurrent creators; in Decided of them one was told that it won and the other that it lost. (A lost reply
-	// leaves a round undecided.)
+	// Rounds with two concurrent creators; in Decided of them one was told that it won and the other that it lost, or both learnt who won
+	// by what they read. (A lost reply leaves a round undecided.)
 	Rounds, Decided int
 	Took            time.Duration
 	// Removed is how many objects earlier starts and examinations had left that were killed.
 	Removed int
+	// Kept says why it is not known whether the store deletes what it is told to; nil: it does.
+	Kept error
 }
 
 // String is for people.
@@ -31,6 +33,9 @@ func (p *Probe) String() string {
 	text := fmt.Sprintf("publish probed: %d of %d races with one winner, in %v", p.Decided, p.Rounds, p.Took.Round(time.Millisecond))
 	if p.Removed > 0 {
 		text += fmt.Sprintf(", removed what killed ones left: %d", p.Removed)
+	}
+	if p.Kept != nil {
+		text += fmt.Sprintf("; WARNING: it is not known whether the store deletes anything: %v", p.Kept)
 	}
 	return text
 }
@@ -45,7 +50,29 @@ const (
 	// probePause is what a neighbour is given to finish a removal.
 	probePause  = 200 * time.Millisecond
 	probeCanary = "canary"
+	// askTries is how often a single operation is tried that had no answer, or did not do what it said.
+	askTries = 3
 )
+
+// What an unfit store does not do, in the chain beside ErrUnfit, for those who advise.
+var (
+	// ErrDeleteRefused: it refuses to delete.
+	ErrDeleteRefused = errors.New("the store refuses to delete")
+	// ErrDeleteIgnored: it says that it deleted what is still there.
+	ErrDeleteIgnored = errors.New("the store ignores deletes")
+	// ErrStale: it shows what was before, or a part of what is there.
+	ErrStale = errors.New("the store does not show what is there")
+)
+
+// A broken promise is an ErrUnfit that has one of the errors above in its chain; its text is only its own.
+type broken struct{ promise, err error }
+
+func (b *broken) Error() string   { return b.err.Error() }
+func (b *broken) Unwrap() []error { return []error{b.promise, b.err} }
+
+func broke(promise error, format string, args ...any) error {
+	return &broken{promise, fmt.Errorf("%w: %w", ErrUnfit, fmt.Errorf(format, args...))}
+}
 
 // errDisturbed: the probe's own canary is gone, so whatever the probe saw says nothing about the store.
 var errDisturbed = errors.New("disturbed by another process that opened the root")
@@ -53,7 +80,9 @@ var errDisturbed = errors.New("disturbed by another process that opened the root
 // removeStale removes the probes of earlier starts, and what they and a first start left unfinished. A neighbour that starts at this
 // moment notices, and probes again.
 func removeStale(ctx context.Context, s storage.Store, fresh bool) (removed int, err error) {
-	if removed, err = removePrefix(ctx, s, ProbePrefix); err != nil {
+	if removed, err = removePrefix(ctx, s, ProbePrefix); unsettled(err) && ctx.Err() == nil {
+		removed = 0 // whether this store deletes is found out by the probe's own objects
+	} else if err != nil {
 		return removed, err
 	}
 	everything := func(string) bool { return true }
@@ -83,13 +112,48 @@ func removePrefix(ctx context.Context, s storage.Store, prefix string) (removed 
 
 // notDeleted tells a store that does not delete from one that does not answer just now.
 func notDeleted(ctx context.Context, s storage.Store, key string, err error) error {
-	if errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrThrottled) || ctx.Err() != nil {
+	if unsettled(err) || ctx.Err() != nil {
 		return err
 	}
 	if _, statErr := s.Stat(ctx, key); statErr != nil {
 		return err
 	}
-	return fmt.Errorf("%w: what was written cannot be deleted again: %w", ErrUnfit, err)
+	return broke(ErrDeleteRefused, "what was written cannot be deleted again: %w", err)
+}
+
+// unsettled tells an error that leaves open what a mutation did.
+func unsettled(err error) bool {
+	return errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrThrottled)
+}
+
+// removeProbe removes a probe and looks whether it is gone, which is also the probe of deletes. The error is ErrUnfit if the store does
+// certainly not delete; any other leaves that open, and the next start removes what is there then.
+func removeProbe(ctx context.Context, s storage.Store, prefix string) error {
+	var err error
+	ignored := 0
+	for range askTries {
+		_, err = removePrefix(ctx, s, prefix)
+		if errors.Is(err, ErrUnfit) {
+			return err
+		}
+		left, listErr := listKeys(ctx, s, prefix)
+		switch {
+		case listErr != nil:
+			err = errors.Join(err, listErr)
+		case len(left) == 0:
+			return nil
+		case err == nil:
+			ignored++
+			err = broke(ErrDeleteIgnored, "%d objects are still there after they were deleted, as the store said", len(left))
+		}
+		if sleep(ctx, probePause) != nil {
+			break
+		}
+	}
+	if errors.Is(err, ErrUnfit) && ignored < 2 {
+		return fmt.Errorf("%w: once, objects were still there after they were deleted", storage.ErrUnknown)
+	}
+	return err
 }
 
 func listKeys(ctx context.Context, s storage.Store, prefix string) (keys map[string]bool, err error) {
@@ -111,9 +175,10 @@ func probePublish(ctx context.Context, s storage.Store) (Probe, error) {
 		prefix := ProbePrefix + NewNonce() + "/"
 		var p Probe
 		p, err = probeOnce(ctx, s, prefix)
-		_, removeErr := removePrefix(ctx, s, prefix)
-		if err == nil && errors.Is(removeErr, ErrUnfit) {
-			err = removeErr // else the next start removes what could not be removed now
+		if err != nil {
+			_, _ = removePrefix(ctx, s, prefix) // else the next start removes it
+		} else if p.Kept = removeProbe(ctx, s, prefix); errors.Is(p.Kept, ErrUnfit) || ctx.Err() != nil {
+			err = p.Kept
 		}
 		if err == nil {
 			p.Took = time.Since(start)
@@ -127,7 +192,7 @@ func probePublish(ctx context.Context, s storage.Store) (Probe, error) {
 }
 
 func probeOnce(ctx context.Context, s storage.Store, prefix string) (Probe, error) {
-	if err := s.Publish(ctx, prefix+probeCanary, []byte(probeCanary)); err != nil && !errors.Is(err, storage.ErrUnknown) {
+	if err := publishCanary(ctx, s, prefix+probeCanary); err != nil {
 		return Probe{}, err
 	}
 	// For stores that remember lists.
@@ -154,7 +219,7 @@ func probeOnce(ctx context.Context, s storage.Store, prefix string) (Probe, erro
 	}
 	for i, r := range results {
 		if r.there && !listed[key(i)] {
-			return p, blame(ctx, s, prefix, fmt.Errorf("%w: a list that began after a write does not show the object", ErrUnfit))
+			return p, blame(ctx, s, prefix, broke(ErrStale, "a list that began after a write does not show the object"))
 		}
 		if r.decided {
 			p.Decided++
@@ -164,6 +229,33 @@ func probeOnce(ctx context.Context, s storage.Store, prefix string) (Probe, erro
 		return p, fmt.Errorf("only %d of %d races were decided, the others had no answer: %w", p.Decided, p.Rounds, storage.ErrUnknown)
 	}
 	return p, nil
+}
+
+// publishCanary publishes the object that is there as long as nobody has removed the probe. Its text is nobody else's: if the key is taken
+// by it, a request of ours was carried out twice, or its reply was lost. Where no reply comes at all, the races say more.
+func publishCanary(ctx context.Context, s storage.Store, key string) error {
+	data := []byte(key)
+	for range askTries {
+		err := s.Publish(ctx, key, data)
+		if errors.Is(err, storage.ErrExists) {
+			seen, readErr := readAll(ctx, s, key, int64(len(data))+1)
+			switch {
+			case errors.Is(readErr, storage.ErrNotFound):
+				return fmt.Errorf("%w: %w", errDisturbed, err)
+			case readErr != nil:
+				return readErr
+			case bytes.Equal(seen, data):
+				return nil
+			}
+		}
+		if !errors.Is(err, storage.ErrUnknown) {
+			return err
+		}
+		if sleepErr := sleep(ctx, probePause); sleepErr != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // blame tells a store that broke its promise from a neighbour that removed the probe meanwhile.
@@ -199,6 +291,9 @@ func (c *creator) run(ctx context.Context, s storage.Store, key string) {
 func (c *creator) won() bool  { return c.err == nil }
 func (c *creator) lost() bool { return errors.Is(c.err, storage.ErrExists) }
 
+// knows: it read the object after it was told, whoever's it is.
+func (c *creator) knows() bool { return (c.won() || c.lost()) && c.readErr == nil }
+
 // A result of a race: the store decided for one; the object is there.
 type result struct{ decided, there bool }
 
@@ -225,8 +320,12 @@ func race(ctx context.Context, s storage.Store, key string) (result, error) {
 			return result{}, err
 		}
 	}
+	if a.knows() && b.knows() && !bytes.Equal(a.seen, b.seen) {
+		return result{}, broke(ErrStale, "an object changed after it was there")
+	}
 	return result{
-		decided: a.won() && b.lost() || a.lost() && b.won(),
+		// Where requests are carried out twice, the winner is told that it lost; that both read the same is what it goes by.
+		decided: a.won() && b.lost() || a.lost() && b.won() || a.lost() && b.lost() && a.knows() && b.knows(),
 		there:   a.won() || a.lost() || b.won() || b.lost(),
 	}, nil
 }
@@ -239,11 +338,14 @@ func (c *creator) check(a, b *creator) error {
 	case !c.won() && !c.lost():
 		return c.err
 	case errors.Is(c.readErr, storage.ErrNotFound):
-		return fmt.Errorf("%w: an object that was there is not found right after it was written: %w", ErrUnfit, c.readErr)
+		return broke(ErrStale, "an object that was there is not found right after it was written: %w", c.readErr)
 	case c.readErr != nil:
 		return c.readErr
 	case !bytes.Equal(c.seen, a.data) && !bytes.Equal(c.seen, b.data):
-		return fmt.Errorf("%w: a reader saw a part of an object", ErrUnfit)
+		if len(c.seen) == probeSize {
+			return broke(ErrStale, "a reader saw other bytes than were written")
+		}
+		return broke(ErrStale, "a reader saw a part of an object")
 	case a.won() && !bytes.Equal(c.seen, a.data), b.won() && !bytes.Equal(c.seen, b.data):
 		return fmt.Errorf("%w: a creator was told that it won, but the object is the other's", ErrUnfit)
 	}
