@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -72,7 +73,7 @@ Checkpoints outlive the run, in a folder of the demo's own; --clean removes it.`
 	f.Float64Var(&o.rate, "rate", 0, "records a second of each source (default: such that the run takes about 20 s, or 2 s for each kill and two more)")
 	f.IntVar(&o.kills, "kills", 2, "how many processes to kill: a worker, the daemon, a worker, …")
 	f.Uint64Var(&o.seed, "seed", 1, "of the generated clicks and of the moments of the kills")
-	f.StringVar(&o.root, "root", "", "where the checkpoints lie, file:///DIR (default "+demoRoot()+")")
+	f.StringVar(&o.root, "root", "", "where the checkpoints lie: file:///DIR, or s3://BUCKET/PREFIX?region=… (default "+demoRoot()+")")
 	f.StringVar(&o.interval, "interval", "", "time between checkpoints, as Flink spells it: 500ms, 1s, 3min (default 1s)")
 	f.IntVar(&o.parallelism, "parallelism", demoWorkers, "subtasks of each operator, spread over the two workers")
 	f.StringVar(&o.config, "config", "", "YAML or JSON `file` with Flink's keys; flags win over it")
@@ -90,12 +91,12 @@ func (o *demoOptions) check(given func(string) bool) error {
 		return usagef("demo: --clean removes the default root and does nothing else")
 	case o.input == "" && (o.records == 0 || o.users == 0):
 		return usagef("demo: --records and --users have to be at least 1")
-	case o.rate < 0 || given("rate") && o.rate == 0:
-		return usagef("demo: --rate has to be above 0")
+	case given("rate") && !(o.rate > 0 && o.rate <= math.MaxFloat64): // neither NaN nor Inf
+		return usagef("demo: --rate %v: has to be a number above 0, as --rate 50000", o.rate)
 	case o.kills < 0:
-		return usagef("demo: --kills has to be 0 or more")
+		return usagef("demo: --kills %d: has to be 0 or more, as --kills 2", o.kills)
 	case o.parallelism < 1 || o.parallelism > 128:
-		return usagef("demo: --parallelism has to be 1 to 128")
+		return usagef("demo: --parallelism %d: has to be 1 to 128, as --parallelism 2", o.parallelism)
 	}
 	return nil
 }

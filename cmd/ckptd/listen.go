@@ -18,7 +18,46 @@ import (
 // maxSocketPath is how long the path of a Unix socket may be, in bytes: what fits the kernel's structure.
 const maxSocketPath = 107
 
-// listen opens what --listen names, "HOST:PORT" or "unix:PATH", and answers the URL under which it is reached.
+// checkListen refuses what cannot be listened on, before anything is made: with a usage error what can be nowhere.
+func checkListen(ctx context.Context, addr string) error {
+	if path, unix := strings.CutPrefix(addr, "unix:"); unix {
+		return checkSocketPath(path)
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	}
+	if err != nil {
+		return usagef("--listen %q: want HOST:PORT or unix:PATH, as %s or unix:/run/ckptd.sock", addr, defaultListen)
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return fmt.Errorf("listen on %s: want an address of this machine, as %s: %w", addr, defaultListen, err)
+	}
+	return l.Close()
+}
+
+func checkSocketPath(path string) error {
+	if path == "" {
+		return usagef("--listen unix: without a path: want one, as unix:/run/ckptd.sock")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	if len(path) > maxSocketPath {
+		return usagef("--listen unix:%s: the path has %d bytes, at most %d are possible: choose a shorter one, as unix:/run/ckptd.sock",
+			path, len(path), maxSocketPath)
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("listen on %s: the folder of the socket has to be there: %w", path, err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("listen on %s: the folder of the socket: %w", path, syscall.ENOTDIR)
+	}
+	return nil
+}
+
+// listen opens what --listen names, as checkListen let it pass, and answers the URL under which it is reached.
 func listen(ctx context.Context, addr string) (net.Listener, string, error) {
 	path, unix := strings.CutPrefix(addr, "unix:")
 	if unix {
@@ -29,7 +68,7 @@ func listen(ctx context.Context, addr string) (net.Listener, string, error) {
 		return nil, "", fmt.Errorf("listen on %s: the port is in use: stop what listens there, or choose another by --listen: %w", addr, err)
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("listen on %s: want HOST:PORT or unix:PATH: %w", addr, err)
+		return nil, "", fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	return l, "http://" + l.Addr().String(), nil
 }
@@ -39,9 +78,6 @@ func listenUnix(ctx context.Context, path string) (net.Listener, string, error) 
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, "", err
-	}
-	if len(path) > maxSocketPath {
-		return nil, "", fmt.Errorf("listen on %s: the path has %d bytes, at most %d are possible: choose a shorter one", path, len(path), maxSocketPath)
 	}
 	var d net.Dialer
 	if c, err := d.DialContext(ctx, "unix", path); err == nil {

@@ -11,7 +11,7 @@ func newRootCmd(steps func(step string)) *cobra.Command {
 		Short: "Keep the checkpoints of streaming jobs",
 		Long: `ckptd keeps the checkpoints of streaming jobs: where they lie, when one is complete, what may be deleted, what a failed job gets back.
 
-A ROOT is a URL or a path: file:///var/lib/ckptd, ./data
+A ROOT is a URL or a path: file:///var/lib/ckptd, ./data, 's3://my-bucket/ckptd?region=eu-central-1'
 A JOB is <root>/<job id>: file:///var/lib/ckptd/clicks; or <job id> alone, with --server
 A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the path or URL of a _metadata or its folder
 

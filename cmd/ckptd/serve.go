@@ -50,10 +50,15 @@ at once; a daemon that is killed takes its jobs back when it is started again at
   curl http://127.0.0.1:7420/healthz
   curl http://127.0.0.1:7420/metrics`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(cmd.Context()); err != nil {
+				return err
+			}
+			return serve(cmd.Context(), o)
+		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.root, "root", "", "where the checkpoints lie: file:///DIR (required)")
+	f.StringVar(&o.root, "root", "", "where the checkpoints lie: file:///DIR, or s3://BUCKET/PREFIX?region=… (required)")
 	f.StringVar(&o.listen, "listen", defaultListen, "HOST:PORT, or unix:PATH of a socket")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "URL under which workers and other daemons reach this one, instead of what --listen says (repeatable)")
 	f.IntVar(&o.streams, "streams", 0, "how many files are taken at a time; the others wait (default 16, each with up to 1 MiB of memory; S3 takes up to 256 MiB more for all)")
@@ -65,6 +70,34 @@ at once; a daemon that is killed takes its jobs back when it is started again at
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	cobra.CheckErr(cmd.MarkFlagRequired("root"))
 	return cmd
+}
+
+// check refuses flags that make no sense, before the root is touched.
+func (o *serveOptions) check(ctx context.Context) error {
+	for _, f := range []struct {
+		name            string
+		value, standard int
+	}{
+		{"streams", o.streams, 16},
+		{"commits", o.budgets.Commit, 32},
+		{"reads", o.budgets.Restore, 64},
+		{"writes", o.budgets.Upload, 64},
+		{"deletes", o.budgets.Collect, 4},
+		{"metrics-jobs", o.jobMetrics, 0},
+	} {
+		if f.value < 0 {
+			return usagef("serve: --%s %d: has to be 0 or more; the default is --%s %d", f.name, f.value, f.name, f.standard)
+		}
+	}
+	for _, u := range o.advertise {
+		if err := checkDaemonURL("advertise", u); err != nil {
+			return fmt.Errorf("serve: %w", err)
+		}
+	}
+	if err := checkListen(ctx, o.listen); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
 }
 
 // serve runs the daemon until ctx ends or the process that launched it does.

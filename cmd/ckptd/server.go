@@ -26,6 +26,19 @@ func dialServer(server string) (ckptdv1connect.JobServiceClient, func(), error) 
 	return ckptdv1connect.NewJobServiceClient(&http.Client{Transport: transport}, base), transport.CloseIdleConnections, nil
 }
 
+// checkDaemonURL refuses what workers and other daemons could not reach a daemon at; flag is who named it.
+func checkDaemonURL(flag, raw string) error {
+	path, unix := strings.CutPrefix(raw, "unix:")
+	u, err := url.Parse(raw)
+	switch {
+	case unix && strings.HasPrefix(path, "/"):
+	case !unix && err == nil && u.Scheme == "http" && u.Host != "" && strings.Trim(u.Path, "/") == "":
+	default:
+		return usagef("--%s %q: want http://HOST:PORT or unix:/PATH, as http://%s or unix:/run/ckptd.sock", flag, raw, defaultListen)
+	}
+	return nil
+}
+
 // openServer is the target that is all of a daemon's jobs.
 func openServer(server string) (*target, error) {
 	jobs, closeIdle, err := dialServer(server)

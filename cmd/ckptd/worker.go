@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/runtime"
 	"github.com/ckptd/ckptd/runtime/clickjob"
 	"github.com/ckptd/ckptd/runtime/exchange"
@@ -66,13 +68,16 @@ the same job id, parameters and configuration, by a launcher that starts them ag
 func work(ctx context.Context, o workerOptions) (err error) {
 	ctx = launcher.WithParent(ctx)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel})).With("job", o.jobID)
+	if err := o.check(); err != nil {
+		return err
+	}
 	params, err := o.parameters()
 	if err != nil {
 		return err
 	}
 	cfg, err := readConfig(o.config)
 	if err != nil {
-		return err
+		return usagef("worker: --config: %w", err)
 	}
 	dir, err := os.MkdirTemp(o.dir, fmt.Sprintf("slot-%d-", o.slot))
 	if err != nil {
@@ -104,6 +109,30 @@ func work(ctx context.Context, o workerOptions) (err error) {
 		return nil
 	}
 	return stopped(ctx, err)
+}
+
+// check refuses flags that make no sense, before a job is made of them.
+func (o *workerOptions) check() error {
+	if err := layout.ValidateJobID(o.jobID); err != nil {
+		return usagef("worker: --job-id: %w; a right one is clicks-1", err)
+	}
+	if o.of < 1 || o.slot < 0 || o.slot >= o.of {
+		return usagef("worker: --slot %d --of %d: slots are numbered from 0, as --slot 0 --of 2 and --slot 1 --of 2", o.slot, o.of)
+	}
+	for _, u := range o.servers {
+		if err := checkDaemonURL("server", u); err != nil {
+			return fmt.Errorf("worker: %w", err)
+		}
+	}
+	if dir, unix := strings.CutPrefix(o.exchange, "unix:"); unix && dir == "" || !unix && wrongHost(o.exchange) {
+		return usagef("worker: --exchange %q: want HOST or unix:DIR, as 127.0.0.1 or unix:/run/ckptd", o.exchange)
+	}
+	return nil
+}
+
+// wrongHost: a host with a port, say; the port is chosen by the system.
+func wrongHost(host string) bool {
+	return strings.ContainsAny(host, "/[]") || strings.Contains(host, ":") && net.ParseIP(host) == nil
 }
 
 // stopped is no error if somebody asked for the end.

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What is wrong with a flag is said before anything is made, with a right value beside it.
+func TestWrongFlags(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const worker = `worker --job-id j --server http://127.0.0.1:1 --params {"parallelism":1,"output":"/tmp","output_name":"x"} --dir DIR `
+	const listenRight = "as 127.0.0.1:7420"
+	for _, c := range []struct {
+		args, want string
+		code       int
+	}{
+		{"serve --root DIR --listen x", listenRight, exitUsage},
+		{"serve --root DIR --listen 127.0.0.1:99999", listenRight, exitUsage},
+		{"serve --root DIR --listen http://127.0.0.1:7420", listenRight, exitUsage},
+		{"serve --root DIR --listen unix:", "as unix:/run/ckptd.sock", exitUsage},
+		{"serve --root DIR --listen unix:/" + strings.Repeat("x", maxSocketPath), "at most 107", exitUsage},
+		{"serve --root DIR --listen unix:/no/such/folder/s", "the folder of the socket", exitFailed},
+		{"serve --root DIR --listen 192.0.2.1:7420", listenRight, exitFailed}, // an address of nobody
+		{"serve --root DIR --streams -1", "--streams 16", exitUsage},
+		{"serve --root DIR --streams many", "invalid argument", exitUsage},
+		{"serve --root DIR --commits -1", "--commits 32", exitUsage},
+		{"serve --root DIR --reads -1", "--reads 64", exitUsage},
+		{"serve --root DIR --writes -1", "--writes 64", exitUsage},
+		{"serve --root DIR --deletes -1", "--deletes 4", exitUsage},
+		{"serve --root DIR --metrics-jobs -1", "--metrics-jobs 0", exitUsage},
+		{"serve --root DIR --advertise host:7420", "as http://127.0.0.1:7420", exitUsage},
+		{"serve --root DIR --advertise unix:relative", "unix:/run/ckptd.sock", exitUsage},
+		{"demo --root DIR --rate NaN", "--rate 50000", exitUsage},
+		{"demo --root DIR --rate Inf", "--rate 50000", exitUsage},
+		{"demo --root DIR --rate 0", "--rate 50000", exitUsage},
+		{"demo --root DIR --kills -1", "--kills 2", exitUsage},
+		{"demo --root DIR --parallelism 0", "--parallelism 2", exitUsage},
+		{"demo --root DIR --interval soon", "--interval", exitUsage},
+		{"demo --root DIR --interval 1ms", "the least is 10ms", exitUsage},
+		{"demo --root DIR --config /no/such/file", "no such file", exitUsage},
+		{worker + "--slot 2 --of 2", "--slot 1 --of 2", exitUsage},
+		{worker + "--slot -1", "--slot 0 --of 2", exitUsage},
+		{worker + "--of 0", "--slot 0 --of 2", exitUsage},
+		{worker + "--job-id _x", "clicks-1", exitUsage},
+		{worker + "--server 127.0.0.1:1", "as http://127.0.0.1:7420", exitUsage},
+		{worker + "--exchange 127.0.0.1:80", "as 127.0.0.1", exitUsage},
+		{worker + "--exchange unix:", "unix:/run/ckptd", exitUsage},
+		{worker + "--config /no/such/file", "no such file", exitUsage},
+		{worker + `--params {"parallelism":0}`, "parallelism 0", exitUsage},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // of a daemon that does start
+		var out bytes.Buffer
+		code := run(ctx, strings.Fields(strings.ReplaceAll(c.args, "DIR", dir)), &out, &out)
+		if cancel(); code != c.code || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s: exit code %d, want %d and %q\n%s", c.args, code, c.code, c.want, &out)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Fatalf("%s: left %v, %v", c.args, left, err)
+		}
+	}
+}
+
+// The help of every verb that takes a root to write to names each kind of store.
+func TestHelpNamesStores(t *testing.T) {
+	for _, args := range []string{"--help", "serve --help", "demo --help"} {
+		var out bytes.Buffer
+		run(t.Context(), strings.Fields(args), &out, &out)
+		if text := out.String(); !strings.Contains(text, "file:///") || !strings.Contains(text, "s3://") {
+			t.Errorf("ckptd %s\n%s", args, text)
+		}
+	}
+}
