@@ -284,8 +284,8 @@ func (l *layers) throttles(t *testing.T) map[string]int {
 		}
 		for _, m := range f.GetMetric() {
 			for _, label := range m.GetLabel() {
-				if label.GetName() == "op" {
-					counted[label.GetValue()] = int(m.GetCounter().GetValue())
+				if n := int(m.GetCounter().GetValue()); n > 0 && label.GetName() == "op" {
+					counted[label.GetValue()] = n
 				}
 			}
 		}
