@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -20,6 +21,8 @@ const (
 	grace = 3 * time.Second
 	// settlePause is what a store, or a neighbour, is given before the doctor looks again.
 	settlePause = 300 * time.Millisecond
+	// patience is how often a single operation is tried that has no answer, askPause what lies between, as a daemon would.
+	patience, askPause = 4, 200 * time.Millisecond
 )
 
 // An exam is one examination.
@@ -42,6 +45,8 @@ type exam struct {
 	// keys that were, or may have been, created; doubts: how many requests may still be carried out.
 	keys   map[string]bool
 	doubts int
+	// marked: the canary was written; gone: it was removed since.
+	marked, gone bool
 }
 
 func newExam(ctx context.Context, opened storage.Opened, o *Options) *exam {
@@ -88,7 +93,35 @@ func (e *exam) trouble(check string, err error, advice string) {
 	} else if check == "open" && !errors.Is(err, storage.ErrUnfit) {
 		result = ckptdv1.Result_RESULT_NOT_EXAMINED
 	}
+	if result == ckptdv1.Result_RESULT_UNFIT {
+		e.unfit(check, err.Error(), advice)
+		return
+	}
 	e.add(check, result, err.Error(), advice)
+}
+
+// unfit adds what no fit store does, unless a neighbour has removed the examination's objects, which looks the same. Every such verdict
+// about what was written goes this way.
+func (e *exam) unfit(check, seen, advice string) {
+	if e.disturbed() {
+		e.add(check, ckptdv1.Result_RESULT_NOT_EXAMINED, "disturbed: something else removes what the doctor writes ("+seen+")",
+			"Run doctor again when no daemon is being started over the same root.")
+		return
+	}
+	e.add(check, ckptdv1.Result_RESULT_UNFIT, seen, advice)
+}
+
+// disturbed tells whether the canary was removed. Once it was, nothing that looks wrong says anything about the store.
+func (e *exam) disturbed() bool {
+	if !e.marked || e.gone {
+		return e.gone
+	}
+	sleep(e.ops, settlePause)
+	if _, err := e.store.Stat(e.ops, e.prefix+canary); errors.Is(err, storage.ErrNotFound) {
+		// A store that does not show what is there says that the key is taken.
+		e.gone = !errors.Is(e.store.Publish(e.ops, e.prefix+canary, e.canaryText()), storage.ErrExists)
+	}
+	return e.gone
 }
 
 // noAnswer tells errors that say nothing about the store from its own words.
@@ -132,8 +165,44 @@ func (e *exam) doubt() {
 	e.doubts++
 }
 
+// publish tries a few times. An object that has our bytes is ours: a request was carried out twice, or its reply was lost.
 func (e *exam) publish(key string, data []byte) error {
-	return e.noted(e.store.Publish(e.ops, key, data))
+	return e.patient(func() error {
+		err := e.noted(e.store.Publish(e.ops, key, data))
+		if !errors.Is(err, storage.ErrExists) {
+			return err
+		}
+		got, readErr := e.read(key, 0, -1)
+		switch {
+		case readErr == nil && bytes.Equal(got, data):
+			return nil
+		case readErr != nil && noAnswer(readErr):
+			return readErr
+		}
+		return err
+	})
+}
+
+// patient repeats what may have failed for a moment only.
+func (e *exam) patient(do func() error) error {
+	for try := 1; ; try++ {
+		err := do()
+		if err == nil || try == patience || !noAnswer(err) || e.ops.Err() != nil {
+			return err
+		}
+		sleep(e.ops, askPause)
+	}
+}
+
+// createAnew creates an object, under another name where a try had no answer: no name is used twice. It tells which it was.
+func (e *exam) createAnew(ctx context.Context, name string, opts storage.CreateOptions, pieces ...[]byte) (key string, err error) {
+	try := 0
+	err = e.patient(func() error {
+		key = e.key(fmt.Sprintf("%s-%d", name, try))
+		try++
+		return e.create(ctx, key, opts, pieces...)
+	})
+	return key, err
 }
 
 // create writes an object in pieces and gives up when ctx ends.

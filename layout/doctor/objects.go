@@ -84,16 +84,21 @@ func (e *exam) ifAbsent(ctx context.Context) {
 	e.ok(check, fmt.Sprintf("%d of %d races between %d creators had one winner", decided, rounds, creators))
 }
 
-// largeIfAbsent creates an object over one that is there, too large for one request.
+// largeIfAbsent creates an object over one that is there (not over the canary, which tells whether it is there), too large for one request.
 func (e *exam) largeIfAbsent(ctx context.Context) (good bool) {
 	const check = "create if absent"
+	key := e.key("there")
+	if err := e.publish(key, []byte(key)); err != nil {
+		e.trouble(check, err, e.permission("publish"))
+		return false
+	}
 	data := pattern(unfinishedSize)
-	err := e.create(ctx, e.prefix+canary, storage.CreateOptions{IfAbsent: true}, data)
+	err := e.patient(func() error { return e.create(ctx, key, storage.CreateOptions{IfAbsent: true}, data) })
 	switch {
 	case errors.Is(err, storage.ErrExists):
 		return true
 	case err == nil:
-		e.add(check, ckptdv1.Result_RESULT_UNFIT, "a large object replaced one that was there, against the condition", Advice)
+		e.unfit(check, "a large object replaced one that was there, against the condition", Advice)
 	case noAnswer(err):
 		e.trouble(check, err, "")
 	default:
@@ -111,8 +116,8 @@ func (e *exam) contentsOfObjects(ctx context.Context) {
 	}
 	e.say("reading ranges")
 	data := pattern(size)
-	key := e.key("ranges")
-	if err := e.create(ctx, key, storage.CreateOptions{}, data[:size/3], data[size/3:]); err != nil {
+	key, err := e.createAnew(ctx, "ranges", storage.CreateOptions{}, data[:size/3], data[size/3:])
+	if err != nil {
 		e.trouble("ranges", err, e.permission("create"))
 		return
 	}
@@ -155,8 +160,7 @@ func (e *exam) announced(ctx context.Context) {
 	flipped := bytes.Clone(data)
 	flipped[raceSize/2] ^= 1
 	for name, given := range map[string][]byte{"flipped": flipped, "cut": data[:raceSize-1]} {
-		key := e.key(name)
-		err := e.create(ctx, key, opts, given)
+		key, err := e.createAnew(ctx, name, opts, given)
 		if err != nil && noAnswer(err) {
 			e.trouble("sums", err, "")
 			return

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ckptd/ckptd/layout/storage"
@@ -20,7 +21,7 @@ const unfinishedSize = 9 << 20
 // permissions tries every operation once, one by one. It reports whether the examination can go on.
 func (e *exam) permissions(ctx context.Context) bool {
 	e.say("trying each operation")
-	text := []byte("ckptd doctor was here; whoever finds this may delete it\n")
+	text := e.canaryText()
 	before := time.Now()
 	if err := e.publish(e.key(canary), text); err != nil {
 		e.refused("publish", err)
@@ -28,7 +29,9 @@ func (e *exam) permissions(ctx context.Context) bool {
 		return false
 	}
 	after := time.Now()
+	e.marked = true
 	e.ok("publish", "")
+	created := ""
 	steps := []struct {
 		name string
 		try  func() error
@@ -37,8 +40,11 @@ func (e *exam) permissions(ctx context.Context) bool {
 		{"read", func() error { return e.tryRead(0, -1, text) }},
 		{"range", func() error { return e.tryRead(6, 6, text[6:12]) }},
 		{"list", e.tryList},
-		{"create", func() error { return e.create(ctx, e.key("created"), storage.CreateOptions{}, text) }},
-		{"delete", e.tryDelete},
+		{"create", func() (err error) {
+			created, err = e.createAnew(ctx, "created", storage.CreateOptions{}, text)
+			return err
+		}},
+		{"delete", func() error { return e.tryDelete(created) }},
 		{"abort unfinished", func() error { return e.tryAbort(ctx) }},
 	}
 	// Whether unfinished uploads can be given up says nothing about all else.
@@ -48,12 +54,18 @@ func (e *exam) permissions(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		switch err := step.try(); {
+		switch err := e.patient(step.try); {
 		case err == nil:
 			e.ok(step.name, "")
+		case errors.Is(err, errForgets):
+			good = stands(step.name)
+			e.add(step.name, ckptdv1.Result_RESULT_UNFIT, err.Error(), StaleAdvice)
+		case errors.Is(err, errKeeps):
+			good = stands(step.name)
+			e.unfit(step.name, err.Error(), DeleteAdvice)
 		case errors.Is(err, errSeen):
 			good = stands(step.name)
-			e.add(step.name, ckptdv1.Result_RESULT_UNFIT, err.Error(), Advice)
+			e.unfit(step.name, err.Error(), Advice)
 		default:
 			good = stands(step.name)
 			e.refused(step.name, err)
@@ -81,6 +93,31 @@ func (e *exam) skip(checks ...string) {
 // errSeen is in the chain where a store answered, and wrongly.
 var errSeen = errors.New("the store answers wrongly")
 
+// errForgets and errKeeps are in the chain beside it: nothing that was written is found; nothing that was deleted goes.
+var (
+	errForgets = errors.New("whatever is written")
+	errKeeps   = errors.New("the store said so")
+)
+
+// canaryText is the canary's own: no other examination writes the same.
+func (e *exam) canaryText() []byte {
+	return []byte("ckptd doctor was here; whoever finds this may delete it: " + e.prefix + "\n")
+}
+
+// notFound tells a store that forgets what is written from a neighbour that removed it: no neighbour is as fast, several times.
+func (e *exam) notFound(err error) error {
+	for i := range patience {
+		key := e.key(fmt.Sprintf("again-%d", i))
+		if publishErr := e.publish(key, []byte(key)); publishErr != nil {
+			return publishErr
+		}
+		if _, statErr := e.store.Stat(e.ops, key); !errors.Is(statErr, storage.ErrNotFound) {
+			return wrong("an object is not found right after it was written: %w", err)
+		}
+	}
+	return wrong("an object is not found right after it was written, %w: %w", errForgets, err)
+}
+
 func wrong(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", errSeen, fmt.Errorf(format, args...))
 }
@@ -89,7 +126,7 @@ func (e *exam) tryStat(before, after time.Time, size int64) error {
 	info, err := e.store.Stat(e.ops, e.prefix+canary)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return wrong("an object is not found right after it was written: %w", err)
+		return e.notFound(err)
 	case err != nil:
 		return err
 	case info.Size != size:
@@ -114,24 +151,42 @@ func (e *exam) tryRead(offset, length int64, want []byte) error {
 
 func (e *exam) tryList() error {
 	keys, err := list(e.ops, e.store, e.prefix)
-	if err == nil && len(keys) != 1 {
-		err = wrong("a list shows %d objects where there is 1", len(keys))
+	if err == nil && !slices.Contains(keys, e.prefix+canary) {
+		err = wrong("a list that began after a write does not show the object")
+	}
+	for _, key := range keys {
+		e.mu.Lock()
+		ours := e.keys[key]
+		e.mu.Unlock()
+		if err == nil && !ours {
+			err = wrong("a list shows %q, which was never written", key)
+		}
 	}
 	return err
 }
 
-func (e *exam) tryDelete() error {
-	if err := e.delete(e.prefix + "created"); err != nil {
-		return err
-	}
-	if _, err := e.store.Stat(e.ops, e.prefix+"created"); !errors.Is(err, storage.ErrNotFound) {
-		if err == nil {
-			err = wrong("an object is there after it was deleted")
+// tryDelete deletes an object and looks whether it is gone, twice: only a store that says so each time, and keeps it, is certainly wrong.
+func (e *exam) tryDelete(key string) error {
+	for try := 1; ; try++ {
+		told := e.delete(key)
+		if told != nil && !noAnswer(told) {
+			return told
 		}
-		return err
+		_, err := e.store.Stat(e.ops, key)
+		switch {
+		case told == nil && errors.Is(err, storage.ErrNotFound):
+			return e.delete(key) // a second time: absent is fine
+		case errors.Is(err, storage.ErrNotFound):
+			return nil // whatever was answered
+		case told != nil:
+			return told
+		case err != nil:
+			return err
+		case try == 2:
+			return wrong("an object is there after it was deleted, twice: %w", errKeeps)
+		}
+		sleep(e.ops, settlePause)
 	}
-	// A second time: absent is fine.
-	return e.delete(e.prefix + "created")
 }
 
 // tryAbort begins an object that is never finished, and gives it up as another process would.

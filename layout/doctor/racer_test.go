@@ -57,7 +57,7 @@ func TestTally(t *testing.T) {
 	}{
 		"one winner":           {[]Outcome{won, lost, lost}, 1, ""},
 		"no reply to winner":   {[]Outcome{{Told: ToldUnknown}, lost, lost}, 0, ""},
-		"winner told exists":   {[]Outcome{lost, lost, lost}, 0, ""},
+		"winner told exists":   {[]Outcome{lost, lost, lost}, 1, ""},
 		"two winners":          {[]Outcome{won, won, lost}, 0, "2 of 3"},
 		"the wrong winner":     {[]Outcome{with(lost, func(o *Outcome) { o.Author = 2 }), with(won, func(o *Outcome) { o.Author = 1 })}, 0, "another's"},
 		"another's object":     {[]Outcome{with(won, func(o *Outcome) { o.Author = 2 }), with(lost, func(o *Outcome) { o.Author = 2 })}, 0, "another's"},

@@ -29,9 +29,14 @@ const (
 	lead = 2 * time.Millisecond
 )
 
-// Advice is for a store that does not keep the contract.
-const Advice = "Do not keep checkpoints here: use a local folder (ext4, xfs, btrfs), or an S3 server that obeys If-None-Match " +
-	"(Amazon S3, MinIO, versitygw 1.8 or newer)."
+// Advice is for a store that does not keep the contract; StaleAdvice for one that shows what was before, DeleteAdvice for one that says that
+// it deleted what is still there.
+const (
+	Advice = "Do not keep checkpoints here: use a local folder (ext4, xfs, btrfs), or an S3 server that obeys If-None-Match " +
+		"(Amazon S3, MinIO, versitygw 1.8 or newer)."
+	StaleAdvice  = "Do not keep checkpoints here: ckptd needs a store without caches that answer for it."
+	DeleteAdvice = "Do not keep checkpoints here: ckptd needs a store that deletes what it says it deleted; see what answers in its place."
+)
 
 // unshared lends a store to a racer, without its Close.
 func unshared(opened storage.Opened) storage.Opened {
@@ -131,7 +136,7 @@ func (t *tally) count(outcomes []Outcome) {
 		case SeenAbsent:
 			t.unfit = "an object that was there was not found"
 		case SeenTorn:
-			t.unfit = fmt.Sprintf("a reader saw a part of an object: %d bytes of %d", o.Size, raceSize)
+			t.unfit = torn(o.Size)
 		case SeenFailed:
 			t.trouble = o.ReadError
 		case SeenWhole:
@@ -146,9 +151,17 @@ func (t *tally) count(outcomes []Outcome) {
 		t.unfit = fmt.Sprintf("%d of %d concurrent creators of one key were told that they won", winners, len(outcomes))
 	case winners == 1 && author != 0 && author != winner:
 		t.unfit = "a creator was told that it won, but the object is another's"
-	case winners == 1 && losers == len(outcomes)-1:
-		t.decided++
+	case winners == 1 && losers == len(outcomes)-1, losers == len(outcomes) && author != 0:
+		t.decided++ // where requests are carried out twice, the winner is told that it lost, and learns that it won by what it reads
 	}
+}
+
+// torn says what is wrong with an object of which so much was seen.
+func torn(size int) string {
+	if size == raceSize {
+		return "a reader saw other bytes than were written"
+	}
+	return fmt.Sprintf("a reader saw a part of an object: %d bytes of %d", size, raceSize)
 }
 
 // races lets several processes publish the same keys at the same moments: of each, exactly one may be told that it won, and all must
@@ -198,17 +211,6 @@ func (e *exam) races(ctx context.Context, racers []Racer) {
 	}
 }
 
-// unfit adds what no fit store does, unless a neighbour has removed the examination's objects.
-func (e *exam) unfit(check, seen, advice string) {
-	sleep(e.ops, settlePause)
-	if _, err := e.store.Stat(e.ops, e.prefix+canary); errors.Is(err, storage.ErrNotFound) {
-		e.add(check, ckptdv1.Result_RESULT_NOT_EXAMINED, "disturbed: something else removes what the doctor writes ("+seen+")",
-			"Run doctor again when no daemon is being started over the same root.")
-		return
-	}
-	e.add(check, ckptdv1.Result_RESULT_UNFIT, seen, advice)
-}
-
 // visibility lets several processes look at objects right after they were made, and right after they were deleted.
 func (e *exam) visibility(ctx context.Context, racers []Racer) {
 	const after, before = "read after write", "gone after delete"
@@ -239,7 +241,7 @@ func (e *exam) visibility(ctx context.Context, racers []Racer) {
 	}
 	for _, check := range checks {
 		if seen := unfit[check]; seen != "" {
-			e.unfit(check, seen, "Do not keep checkpoints here: ckptd needs a store without caches that answer for it.")
+			e.unfit(check, seen, StaleAdvice)
 		} else {
 			e.ok(check, fmt.Sprintf("%d looks by %d readers", looks, len(racers)))
 		}
@@ -254,7 +256,7 @@ func judgeLooks(here, gone []Answer, checks []string, unfit map[string]string) {
 			case o.Seen == SeenAbsent || !o.Statted && o.ReadError == "":
 				unfit[checks[0]] = "an object is not found right after it was written"
 			case o.Seen == SeenTorn:
-				unfit[checks[0]] = fmt.Sprintf("a reader saw a part of an object right after it was written: %d bytes of %d", o.Size, raceSize)
+				unfit[checks[0]] = torn(o.Size) + ", right after it was written"
 			}
 			if !o.Listed {
 				unfit[checks[1]] = "a list that began after a write does not show the object"
