@@ -15,6 +15,7 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/doctor"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/retry"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -49,8 +50,13 @@ ckptd's, or where a bucket retains files, it only reads, unless --write. Exit co
 				Quick: quick, Write: write, Progress: p.say,
 				Racers:     func(ctx context.Context) ([]doctor.Racer, error) { return startRacers(ctx, root, quick) },
 				Permission: func(operation string) string { return permissions[scheme][operation] },
+				Opening:    openings[scheme],
 			})
 			p.end()
+			if cmd.Context().Err() != nil { // whatever error came of it
+				sayLeft(cmd.ErrOrStderr(), report)
+				return &statusError{exitInterrupted, fmt.Errorf("doctor %s: interrupted", root)}
+			}
 			if err != nil {
 				sayLeft(cmd.ErrOrStderr(), report)
 				return err
@@ -72,6 +78,11 @@ var permissions = map[string]map[string]string{
 		"abort unfinished": "s3:AbortMultipartUpload, and s3:ListBucketMultipartUploads on the bucket",
 		"purge":            "s3:ListBucketVersions on the bucket and s3:DeleteObjectVersion",
 	},
+}
+
+// openings are what to see to where a store cannot be opened; object stores have credentials, of which doctor knows.
+var openings = map[string]string{
+	"file": "Give a folder, or the name of one to be made, that ckptd's user may write to; then run doctor again.",
 }
 
 // examine opens the store as gently as can be: for reading, until it is clear that it may be written to.
@@ -104,6 +115,8 @@ func examine(ctx context.Context, root, scheme string, o *doctor.Options) (repor
 		return unopened(root, scheme, true, err, o)
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
+	// As patient as a daemon with reads and deletes, almost.
+	opened.Store = retry.New(opened.Store, retry.Policy{Tries: 4})
 	return doctor.Examine(ctx, opened, o)
 }
 
@@ -155,11 +168,28 @@ func whatToDo(root string, err error) error {
 	var status *statusError
 	switch {
 	case errors.Is(err, storage.ErrUnfit):
-		return fmt.Errorf("%w. %s To see all that is wrong: ckptd doctor '%s'", err, doctor.Advice, root)
+		return fmt.Errorf("%w. %s To see all that is wrong: ckptd doctor '%s'", err, adviceOn(root, err), root)
 	case errors.As(err, &status), errors.Is(err, context.Canceled), errors.Is(err, layout.ErrNotRoot), errors.Is(err, layout.ErrNewerFormat):
 		return err
 	}
 	return fmt.Errorf("%w. To see what is wrong: ckptd doctor '%s'", err, root)
+}
+
+// adviceOn picks what helps against the promise that an unfit store broke.
+func adviceOn(root string, err error) string {
+	switch {
+	case errors.Is(err, layout.ErrDeleteRefused):
+		scheme, _, urlErr := splitURL(root)
+		if name := permissions[scheme]["delete"]; urlErr == nil && name != "" {
+			return "Give ckptd's user " + name + "."
+		}
+		return "Give ckptd's user the permission to delete."
+	case errors.Is(err, layout.ErrDeleteIgnored):
+		return doctor.DeleteAdvice
+	case errors.Is(err, layout.ErrStale):
+		return doctor.StaleAdvice
+	}
+	return doctor.Advice
 }
 
 // hazardous refuses a store that loses files by itself, as far as it tells, and warns of what costs.

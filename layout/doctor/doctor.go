@@ -33,6 +33,8 @@ type Options struct {
 	// Permission, if not nil, names what a store calls the permission to do an operation ("list", "create", …); "" where it has no
 	// word for it.
 	Permission func(operation string) string
+	// Opening, if not empty, is the advice where a store cannot be opened, or not to write to, for kinds without credentials.
+	Opening string
 }
 
 // Unopened is the report on a store that could not be opened. It is unfit if the error says so, or if only reading is possible there;
@@ -42,6 +44,10 @@ func Unopened(url, kind string, readable bool, err error, o *Options) *ckptdv1.D
 	switch {
 	case errors.Is(err, storage.ErrUnfit):
 		e.trouble("open", err, Advice)
+	case o.Opening != "" && readable:
+		e.trouble("publish", err, o.Opening)
+	case o.Opening != "":
+		e.trouble("open", err, o.Opening)
 	case readable:
 		e.trouble("publish", err, e.permission("publish"))
 	default:

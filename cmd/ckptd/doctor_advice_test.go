@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/doctor"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+)
+
+// keeper is a store whose deletes do nothing, and say what they are told to say.
+type keeper struct {
+	storage.Store
+	says error
+}
+
+func (k keeper) Delete(_ context.Context, keys []string) []error {
+	return slices.Repeat([]error{k.says}, len(keys))
+}
+
+// What to do about an unfit store depends on what it does wrong.
+func TestAdviceFitsTheCause(t *testing.T) {
+	refused := errors.New("AccessDenied")
+	for _, c := range []struct {
+		root, want string
+		says       error
+	}{
+		{"s3://bucket/x", "AccessDenied. Give ckptd's user s3:DeleteObject. To see all that is wrong: ckptd doctor 's3://bucket/x'", refused},
+		{"file:///x", "AccessDenied. Give ckptd's user the permission to delete. ", refused},
+		{"s3://bucket/x", doctor.DeleteAdvice, nil},
+	} {
+		_, err := layout.OpenRoot(t.Context(), keeper{mem.New(), c.says})
+		if got := whatToDo(c.root, err); !errors.Is(got, layout.ErrUnfit) || !strings.Contains(got.Error(), c.want) || strings.Contains(got.Error(), "If-None-Match") {
+			t.Errorf("%s: %v, want %q", c.root, got, c.want)
+		}
+	}
+	stale := fmt.Errorf("%w: %w", layout.ErrUnfit, layout.ErrStale)
+	if got := whatToDo("s3://bucket/x", stale); !strings.Contains(got.Error(), doctor.StaleAdvice) {
+		t.Error(got)
+	}
+	if got := whatToDo("s3://bucket/x", layout.ErrUnfit); !strings.Contains(got.Error(), "If-None-Match") {
+		t.Error(got)
+	}
+}
+
+// What cannot be a root's folder is told so, and not of credentials.
+func TestDoctorAdvisesOnFolders(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range []string{file, filepath.Join(file, "below"), "/proc/no-such-folder"} {
+		r, code, said := runDoctor(t, root)
+		if code == exitDone || len(r.GetFindings()) != 1 || !strings.HasPrefix(r.GetFindings()[0].GetAdvice(), "Give a folder") {
+			t.Errorf("%s: exit code %d, %v\n%s", root, code, r, said)
+		}
+	}
+}
+
+// Whatever an interruption makes of the opening of a store, doctor was interrupted.
+func TestDoctorInterruptedAtOnce(t *testing.T) {
+	servers.Credentials(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, root := range []string{t.TempDir(), "s3://bucket/x?max_attempts=1&endpoint=http://127.0.0.1:1", "s3://bucket/x?endpoint=http://127.0.0.1:1"} {
+		var out bytes.Buffer
+		if code := run(ctx, []string{"doctor", "--quick", root}, &out, &out); code != exitInterrupted || strings.Contains(out.String(), "could not be examined") {
+			t.Errorf("%s: exit code %d\n%s", root, code, &out)
+		}
+	}
+}
