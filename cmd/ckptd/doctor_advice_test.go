@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ckptd/ckptd/conformance/servers"
@@ -72,20 +73,27 @@ func TestDoctorAdvisesOnFolders(t *testing.T) {
 // Whatever an interruption makes of the opening of a store (here: that there are no credentials), doctor was interrupted.
 func TestDoctorInterruptedAtOnce(t *testing.T) {
 	servers.Credentials(t)
+	root := servers.StartS3(t, servers.Gofakes3, false).URL("x", "")
+	id, secret := os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	var asked atomic.Int64
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	giver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 1 { // doctor opens a store twice: to look, and to write
+			fmt.Fprintf(w, `{"AccessKeyId": %q, "SecretAccessKey": %q, "Token": "", "Expiration": "2100-01-01T00:00:00Z"}`, id, secret)
+			return
+		}
 		cancel()
 		http.Error(w, "", http.StatusForbidden)
 	}))
 	defer giver.Close()
 	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", giver.URL)
 	var out bytes.Buffer
-	code := run(ctx, []string{"doctor", "--quick", "s3://bucket/x?endpoint=http://127.0.0.1:1"}, &out, &out)
+	code := run(ctx, []string{"doctor", "--quick", root}, &out, &out)
 	if ctx.Err() == nil {
-		t.Fatal("nobody was asked for credentials")
+		t.Fatalf("nobody was asked for credentials twice\n%s", &out)
 	}
 	if code != exitInterrupted || strings.Contains(out.String(), "could not be examined") {
 		t.Errorf("exit code %d\n%s", code, &out)

@@ -58,7 +58,7 @@ func swept(when func(n int64, op, key string) bool) *bent {
 func TestSwept(t *testing.T) {
 	t.Parallel()
 	whens := map[string]func(n int64, op, key string) bool{}
-	for n := int64(1); n <= 24; n++ {
+	for n := int64(1); n <= 12; n++ {
 		whens[fmt.Sprintf("before operation %d", n)] = func(i int64, _, _ string) bool { return i == n }
 	}
 	for _, at := range []string{
