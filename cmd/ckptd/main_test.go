@@ -31,7 +31,10 @@ func TestMain(m *testing.M) {
 		for name, value := range servers.CredentialsEnv() { // here, so that tests with servers may be parallel ones
 			os.Setenv(name, value)
 		}
-		goleak.VerifyTestMain(m)
+		goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+			os.RemoveAll(builtIn) // "" if nothing was
+			os.Exit(code)
+		}))
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -71,7 +71,7 @@ func manyFiles(t *testing.T, root string, create func(key string) error, n int) 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	program, server := withoutRace(ctx, t, dir), "unix:"+filepath.Join(dir, "s")
+	program, server := withoutRace(t), "unix:"+filepath.Join(dir, "s")
 	checkpoint := someCheckpoints(ctx, t, dir, root, server)
 
 	nonce, began := layout.NewNonce(), time.Now()

@@ -142,7 +142,7 @@ func newLoaded(ctx context.Context, t *testing.T, root, network string) *loaded 
 		l.server = "http://" + listen
 		free.Close()
 	}
-	l.daemon = begin(ctx, t, withoutRace(ctx, t, dir), "serve", "--root", root, "--listen", listen)
+	l.daemon = begin(ctx, t, withoutRace(t), "serve", "--root", root, "--listen", listen)
 	l.status = fmt.Sprintf("/proc/%d/status", l.daemon.cmd.Process.Pid)
 	awaitServer(ctx, t, l.server)
 	l.sender = newSender(l.server)
@@ -159,7 +159,7 @@ func newLoaded(ctx context.Context, t *testing.T, root, network string) *loaded 
 }
 
 // withoutRace is the program to measure: this one, unless it has the race detector, which multiplies memory.
-func withoutRace(ctx context.Context, t *testing.T, dir string) string {
+func withoutRace(t *testing.T) string {
 	t.Helper()
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -172,12 +172,26 @@ func withoutRace(ctx context.Context, t *testing.T, dir string) string {
 	if !race {
 		return os.Args[0]
 	}
-	program := filepath.Join(dir, "ckptd")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-race=false", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	program, err := built()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return program
 }
+
+// built is ckptd without the race detector, built once for all tests; TestMain removes it.
+var built = sync.OnceValues(func() (program string, err error) {
+	if builtIn, err = os.MkdirTemp("", "ckptd-built"); err != nil {
+		return "", err
+	}
+	program = filepath.Join(builtIn, "ckptd")
+	if out, err := exec.Command("go", "build", "-race=false", "-o", program, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return program, nil
+})
+
+var builtIn string
 
 // watch reports the memory of the daemon, which must be within the budget all the while.
 func (l *loaded) watch(when string) {
