@@ -228,26 +228,35 @@ func (j *job) answerAll(op *owner.Op) {
 	}
 }
 
-// attacher is a caller that waits for the attach, and what it would begin the job with; nil: it did not say.
+// attacher is a caller that waits for the attach, and what it would begin the job with; nil: it did not say. finish: it only wants to
+// finish a job that has ended.
 type attacher struct {
 	caller uint64
 	create *owner.Creation
+	finish bool
 }
 
 // attach asks the machine to own the job; several callers wait for one answer.
 func (j *job) attach(caller uint64, create *owner.Creation) {
-	j.attaching = append(j.attaching, attacher{caller, create})
+	j.attaching = append(j.attaching, attacher{caller: caller, create: create})
 	j.feed(owner.Event{Kind: owner.EventAttach, Caller: caller, Create: create})
 }
 
 // answerAttach gives all who wait for the attach its answer. But where there is no job yet, those who would begin it are not refused
-// because another caller, who would not, came first: again tells that it is tried once more, for them.
+// because another caller, who would not, came first; nor those who would finish a job that has ended, because a caller came first whom that
+// refuses: again tells that it is tried once more, for them.
 func (j *job) answerAttach(op *owner.Op) (again bool) {
 	waiting := j.attaching
 	j.attaching = nil
 	for _, a := range waiting {
 		if op.Reason == owner.ReasonNoJob && a.create != nil && a.caller != op.Caller {
 			j.attach(a.caller, a.create)
+			again = true
+			continue
+		}
+		if op.Reason == owner.ReasonTerminal && a.finish { // that is no answer to it
+			j.attaching = append(j.attaching, a)
+			j.feed(owner.Event{Kind: owner.EventFinish, Caller: a.caller})
 			again = true
 			continue
 		}

@@ -91,7 +91,7 @@ func (s *Server) begin(id string, ev owner.Event) {
 				s.log.Info("did not take a job back", "job", id, "why", j.refusal(op), "after", time.Since(began))
 			}
 		})
-		j.attaching = append(j.attaching, attacher{caller: ev.Caller})
+		j.attaching = append(j.attaching, attacher{caller: ev.Caller, finish: ev.Kind == owner.EventFinish})
 		j.feed(ev)
 	})
 }
