@@ -137,10 +137,12 @@ func (u *unreadable) Open(ctx context.Context, key string, offset, length int64)
 	return u.Store.Open(ctx, key, offset, length)
 }
 
-// TestStartLooksAgain: the daemon that ended a job dies before it has cleared up, and the next one cannot read the journal when it starts.
-// It looks again, clears up, and lets the job go; and being told to stop it does not wait for what it cannot read.
-func TestStartLooksAgain(t *testing.T) {
-	under, ended := newRoot(), make(chan struct{})
+// diedAtTheEnd leaves a job "j" whose owner died right after the entry that ends it, before it cleared up: the root under it all, and one to
+// start the next daemon on.
+func diedAtTheEnd(t *testing.T) (under, root storage.Opened) {
+	t.Helper()
+	ended := make(chan struct{})
+	under = newRoot()
 	root, life := faulty(under, func(mem.Mutation) mem.Outcome { return mem.Done() })
 	d := startDaemonWith(t, root, "", service.Options{Steps: func(step string) {
 		if step == service.StepEnd {
@@ -158,7 +160,13 @@ func TestStartLooksAgain(t *testing.T) {
 	<-ended
 	d.kill()
 	canceling.Wait()
+	return under, root
+}
 
+// TestStartLooksAgain: the daemon that ended a job dies before it has cleared up, and the next one cannot read the journal when it starts.
+// It looks again, clears up, and lets the job go; and being told to stop it does not wait for what it cannot read.
+func TestStartLooksAgain(t *testing.T) {
+	under, root := diedAtTheEnd(t)
 	away := &unreadable{Store: under.Store}
 	away.now.Store(true)
 	root.Store = away
@@ -174,5 +182,26 @@ func TestStartLooksAgain(t *testing.T) {
 	}
 	away.now.Store(false)
 	eventually(t, "the job is let go", func() bool { return head(t, under, "j").Owner.IsZero() })
+	atRest(t, under, "j")
+}
+
+// TestFinishBehindAnAttach: somebody asks for the ended job before the new daemon does so itself, and is refused; the daemon finishes the
+// job all the same.
+func TestFinishBehindAnAttach(t *testing.T) {
+	under, root := diedAtTheEnd(t)
+	away := &unreadable{Store: under.Store}
+	away.now.Store(true)
+	root.Store = away
+	d := startDaemon(t, root, "")
+	var attaching sync.WaitGroup
+	attaching.Go(func() {
+		_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+		wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
+	})
+	before := away.failed.Load()
+	eventually(t, "the attach waits long for its next try", func() bool { return away.failed.Load() >= before+8 })
+	away.now.Store(false)
+	eventually(t, "the job is let go", func() bool { return head(t, under, "j").Owner.IsZero() })
+	attaching.Wait()
 	atRest(t, under, "j")
 }
