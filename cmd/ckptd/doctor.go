@@ -168,11 +168,11 @@ func whatToDo(root string, err error) error {
 	var status *statusError
 	switch {
 	case errors.Is(err, storage.ErrUnfit):
-		return fmt.Errorf("%w. %s To see all that is wrong: ckptd doctor '%s'", err, adviceOn(root, err), root)
+		return fmt.Errorf("%w. %s To see all that is wrong: ckptd doctor %s", err, adviceOn(root, err), quoted(root))
 	case errors.As(err, &status), errors.Is(err, context.Canceled), errors.Is(err, layout.ErrNotRoot), errors.Is(err, layout.ErrNewerFormat):
 		return err
 	}
-	return fmt.Errorf("%w. To see what is wrong: ckptd doctor '%s'", err, root)
+	return fmt.Errorf("%w. To see what is wrong: ckptd doctor %s", err, quoted(root))
 }
 
 // adviceOn picks what helps against the promise that an unfit store broke.

@@ -178,8 +178,11 @@ func shellWord(s string) string {
 	if !strings.ContainsAny(s, "?&*[]{}()<>|;!$`'\"\\ #~") {
 		return s
 	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	return quoted(s)
 }
+
+// quoted is s as a shell takes it whole.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // openBareRoot opens a root to look at it.
 func openBareRoot(ctx context.Context, root string) (*target, error) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	"go.yaml.in/yaml/v3"
 
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -176,7 +177,7 @@ func unknown(key string) string {
 	for _, o := range options() {
 		for _, name := range append([]string{o.key}, o.old...) {
 			// The last part alone is what people remember.
-			d := min(edits(key, name), edits(key, name[strings.LastIndexByte(name, '.')+1:]))
+			d := min(levenshtein.ComputeDistance(key, name), levenshtein.ComputeDistance(key, name[strings.LastIndexByte(name, '.')+1:]))
 			if d < distance {
 				best, distance = o.key, d
 			}
@@ -186,25 +187,4 @@ func unknown(key string) string {
 		return key + " is unknown"
 	}
 	return fmt.Sprintf("%s is unknown; did you mean %s?", key, best)
-}
-
-// edits is the least number of letters to insert, drop or change to get from a to b.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

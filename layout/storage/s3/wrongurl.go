@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/agnivade/levenshtein"
 )
 
 var errCredentials = errors.New("credentials in a URL end up in logs; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as profile=")
@@ -93,28 +95,7 @@ func near(name, right string) bool {
 	letters := strings.NewReplacer("_", "", "-", "", ".", "")
 	name, right = letters.Replace(strings.ToLower(name)), letters.Replace(right)
 	return len(right) > 3 && strings.Contains(name, right) || len(name) > 3 && strings.Contains(right, name) ||
-		distance(name, right) <= min(2, len(right)/2)
-}
-
-// distance is how many letters have to be changed, put in or taken out.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := before
-			if a[i] != b[j] {
-				change++
-			}
-			before = row[j+1]
-			row[j+1] = min(change, row[j]+1, before+1)
-		}
-	}
-	return row[len(b)]
+		levenshtein.ComputeDistance(name, right) <= min(2, len(right)/2)
 }
 
 // checkEndpoint wants the bare address of a server.
