@@ -95,6 +95,7 @@ func ruleFor(prefix string, set func(r *types.LifecycleRule)) *types.LifecycleRu
 // What a bucket keeps or removes by itself is told, and weighs; doctor leaves no old versions either, and writes nothing that it could not
 // remove. serve and demo refuse what loses files.
 func TestDoctorOnBuckets(t *testing.T) {
+	t.Parallel()
 	server, awsConfig := fullMinIO(t)
 	client := s3.NewFromConfig(awsConfig, func(o *s3.Options) { o.UsePathStyle = true })
 	expires := func(r *types.LifecycleRule) { r.Expiration = &types.LifecycleExpiration{Days: aws.Int32(30)} }
@@ -112,6 +113,7 @@ func TestDoctorOnBuckets(t *testing.T) {
 		{name: "expires-others", rule: ruleFor("logs/", expires), check: "lifecycle rules", seen: "none that touch the prefix", result: ok},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			c.make(t, client)
 			root := strings.Replace(server.URL("ck", ""), servers.Bucket, c.name, 1)
 			args := []string{root}
@@ -133,7 +135,7 @@ func TestDoctorOnBuckets(t *testing.T) {
 			for _, args := range [][]string{
 				{"serve", "--root", root, "--listen", "unix:" + filepath.Join(t.TempDir(), "s")}, {"demo", "--root", root, "--records", "100", "--kills", "0"},
 			} {
-				out, code := runProcess(args...)
+				out, code := runProcess(nil, args...)
 				if code != exitDamage || !strings.Contains(out, c.seen) || !strings.Contains(out, "Take the prefix out of that rule") {
 					t.Errorf("%s: exit code %d\n%s", args[0], code, out)
 				}
@@ -156,6 +158,7 @@ func versionsOf(t *testing.T, client *s3.Client, bucket string) int {
 
 // Rules that the test servers do not take, as Amazon would answer; and servers that do not answer.
 func TestDoctorOnLifecycleAnswers(t *testing.T) {
+	t.Parallel()
 	server := servers.StartS3(t, servers.Gofakes3, false)
 	const rule = `<LifecycleConfiguration><Rule><ID>it</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter>%s</Rule></LifecycleConfiguration>`
 	transition := func(class string) string {
@@ -177,6 +180,7 @@ func TestDoctorOnLifecycleAnswers(t *testing.T) {
 		{"denies", `<Error><Code>AccessDenied</Code></Error>`, 403, exitDone, ckptdv1.Result_RESULT_NOT_EXAMINED, "s3:GetLifecycleConfiguration is not allowed", "Give whoever runs"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			endpoint := before(t, server, func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 				if !r.URL.Query().Has("lifecycle") {
 					forward.ServeHTTP(w, r)
@@ -253,10 +257,11 @@ func (p policy) actions() (all []string) {
 // The policy that docs/stores.md shows is enough for doctor, serve and demo, and the least: without any action of it doctor names that
 // action. Whoever may only read is told so.
 func TestDocumentedPolicy(t *testing.T) {
+	t.Parallel()
 	server, awsConfig := fullMinIO(t)
 	service := sts.NewFromConfig(awsConfig)
 	whole := documentedPolicy(t)
-	as := func(t *testing.T, p policy) {
+	as := func(t *testing.T, p policy) (env []string) {
 		t.Helper()
 		text, err := json.Marshal(p)
 		if err != nil {
@@ -274,18 +279,19 @@ func TestDocumentedPolicy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Setenv("AWS_ACCESS_KEY_ID", *out.Credentials.AccessKeyId)
-		t.Setenv("AWS_SECRET_ACCESS_KEY", *out.Credentials.SecretAccessKey)
-		t.Setenv("AWS_SESSION_TOKEN", *out.Credentials.SessionToken)
+		return []string{
+			"AWS_ACCESS_KEY_ID=" + *out.Credentials.AccessKeyId, "AWS_SECRET_ACCESS_KEY=" + *out.Credentials.SecretAccessKey,
+			"AWS_SESSION_TOKEN=" + *out.Credentials.SessionToken,
+		}
 	}
 	root := server.URL("ckptd", "")
 	t.Run("whole", func(t *testing.T) {
-		as(t, whole)
-		r, code, said := runDoctor(t, root)
+		env := as(t, whole)
+		r, code, said := doctorProcess(t, env, root)
 		if code != exitDone || !strings.Contains(findingOf(r, "lifecycle rules").GetSeen(), "s3:GetLifecycleConfiguration is not allowed") {
 			t.Errorf("exit code %d: %s\n%s", code, protojson.Format(r), said)
 		}
-		if out, code := runProcess("demo", "--root", root, "--records", "20000", "--kills", "0"); code != exitDone || !strings.Contains(out, "exact: ") {
+		if out, code := runProcess(env, "demo", "--root", root, "--records", "20000", "--kills", "0"); code != exitDone || !strings.Contains(out, "exact: ") {
 			t.Errorf("demo: exit code %d\n%s", code, out)
 		}
 	})
@@ -294,8 +300,8 @@ func TestDocumentedPolicy(t *testing.T) {
 	}
 	for _, action := range whole.actions() {
 		t.Run("without "+action, func(t *testing.T) {
-			as(t, whole.without(action))
-			r, code, said := runDoctor(t, root)
+			t.Parallel()
+			r, code, said := doctorProcess(t, as(t, whole.without(action)), root)
 			named := ""
 			for _, f := range r.GetFindings() {
 				if f.GetResult() == ckptdv1.Result_RESULT_UNFIT || f.GetCheck() == "open" {
@@ -308,12 +314,13 @@ func TestDocumentedPolicy(t *testing.T) {
 		})
 	}
 	t.Run("only to look", func(t *testing.T) {
-		as(t, whole.without("s3:PutObject").without("s3:DeleteObject").without("s3:AbortMultipartUpload").without("s3:ListBucketMultipartUploads"))
-		r, code, said := runDoctor(t, root)
+		t.Parallel()
+		env := as(t, whole.without("s3:PutObject").without("s3:DeleteObject").without("s3:AbortMultipartUpload").without("s3:ListBucketMultipartUploads"))
+		r, code, said := doctorProcess(t, env, root)
 		if f := findingOf(r, "publish"); code != exitDamage || !strings.Contains(f.GetAdvice(), "s3:PutObject") {
 			t.Errorf("exit code %d: %s\n%s", code, protojson.Format(r), said)
 		}
-		if out, code := runProcess("ls", root); code != exitDone {
+		if out, code := runProcess(env, "ls", root); code != exitDone {
 			t.Errorf("ls: exit code %d\n%s", code, out)
 		}
 	})

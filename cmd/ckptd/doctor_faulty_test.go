@@ -20,6 +20,7 @@ import (
 
 // Doctor and the start of a daemon judge alike what stands before a server and is not quite it.
 func TestDoctorBehindProxies(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("CKPTD_TEST_FULL") == "" {
 		t.Skip("not run: CKPTD_TEST_FULL=1 (make test)")
 	}
@@ -75,6 +76,7 @@ func TestDoctorBehindProxies(t *testing.T) {
 		}, "publish", ckptdv1.Result_RESULT_OK, "races with one winner", exitDone},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			root := server.URLAt(before(t, server, c.handle), strings.ReplaceAll(c.name, " ", "-"), "max_attempts=1")
 			r, code, said := runDoctor(t, root)
 			if f := findingOf(r, c.check); code != c.code || f.GetResult() != c.result {

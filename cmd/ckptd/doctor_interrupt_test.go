@@ -165,6 +165,7 @@ func TestDoctorInterrupted(t *testing.T) {
 
 // Killed, doctor leaves what the next one tells of, and the next start of a daemon removes; its racers end by themselves.
 func TestDoctorKilled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d := startDoctor(t, dir)
 	d.strike("racing to publish", syscall.SIGKILL)
@@ -213,6 +214,7 @@ func TestDoctorKilled(t *testing.T) {
 // Interrupted while its racers wait for replies that do not come, doctor ends them after a while; what they had asked for is done when they
 // are gone, and removed. Doctor says that there was doubt.
 func TestDoctorInterruptedInDoubt(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("CKPTD_TEST_FULL") == "" {
 		t.Skip("not run: CKPTD_TEST_FULL=1 (make test)")
 	}

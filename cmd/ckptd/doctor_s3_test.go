@@ -22,6 +22,7 @@ import (
 
 // Real servers are fit, as they are, over http and https; gofakes3 is, too, as ckptd uses it. Nothing is left on any.
 func TestDoctorOnS3(t *testing.T) {
+	t.Parallel()
 	type server struct {
 		kind string
 		tls  bool
@@ -32,6 +33,7 @@ func TestDoctorOnS3(t *testing.T) {
 	}
 	for _, s := range all {
 		t.Run(fmt.Sprintf("%s, tls %t", s.kind, s.tls), func(t *testing.T) {
+			t.Parallel()
 			root := servers.StartS3(t, s.kind, s.tls).URL("some/prefix", "")
 			r, code, said := runDoctor(t, root)
 			if code != exitDone || r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT {
@@ -109,6 +111,7 @@ func before(t *testing.T, server *servers.S3, handle func(w http.ResponseWriter,
 
 // A store whose clock is 20 minutes off is told of; one that refuses such requests, as Amazon does from 15 minutes on, cannot be examined.
 func TestDoctorClockSkew(t *testing.T) {
+	t.Parallel()
 	server := servers.StartS3(t, servers.Gofakes3, false)
 	for _, c := range []struct {
 		skew   time.Duration

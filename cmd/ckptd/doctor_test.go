@@ -45,6 +45,29 @@ func runDoctor(t *testing.T, args ...string) (report *ckptdv1.DoctorReport, code
 	return report, code, stderr.String()
 }
 
+// doctorProcess is runDoctor in a process of its own, with more in its environment.
+func doctorProcess(t *testing.T, env []string, args ...string) (report *ckptdv1.DoctorReport, code int, said string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], append([]string{"doctor", "--quick", "--json"}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, _ := cmd.Output()
+	report = &ckptdv1.DoctorReport{}
+	if err := protojson.Unmarshal(out, report); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	return report, cmd.ProcessState.ExitCode(), stderr.String()
+}
+
+// runProcess runs ckptd as a process of its own, with more in its environment.
+func runProcess(env []string, args ...string) (out string, code int) {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), env...)
+	text, _ := cmd.CombinedOutput()
+	return string(text), cmd.ProcessState.ExitCode()
+}
+
 func findingOf(r *ckptdv1.DoctorReport, check string) *ckptdv1.Finding {
 	for _, f := range r.GetFindings() {
 		if f.GetCheck() == check {
@@ -75,6 +98,7 @@ func tree(t *testing.T, dir string) (all []string) {
 
 // A folder is examined by several processes, found fit, and left as it was: also one that is not there yet.
 func TestDoctorOnFolders(t *testing.T) {
+	t.Parallel()
 	base := t.TempDir()
 	used := filepath.Join(base, "used")
 	for name, dir := range map[string]string{"empty": t.TempDir(), "absent": filepath.Join(base, "a", "b"), "a root": used} {
@@ -103,6 +127,7 @@ func TestDoctorOnFolders(t *testing.T) {
 
 // What is not ckptd's is only read, and no verdict is given; --write examines it, and leaves it as it was.
 func TestDoctorOnForeignFolder(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "photo.jpg"), []byte("photo"), 0o666); err != nil {
 		t.Fatal(err)
@@ -259,6 +284,7 @@ func unfitS3(t *testing.T) map[string]string {
 
 // doctor, serve and demo refuse the same stores, with the reason and what to do, and exit code 4.
 func TestUnfitStoresAreRefused(t *testing.T) {
+	t.Parallel()
 	for name, root := range unfitS3(t) {
 		r, code, said := runDoctor(t, root)
 		if f := findingOf(r, "publish races"); code != exitDamage || f.GetResult() != ckptdv1.Result_RESULT_UNFIT || !strings.Contains(f.GetAdvice(), "If-None-Match") {
@@ -268,16 +294,12 @@ func TestUnfitStoresAreRefused(t *testing.T) {
 			{"serve", "--root", root, "--listen", "unix:" + filepath.Join(t.TempDir(), "s")},
 			{"demo", "--root", root, "--records", "100", "--kills", "0"},
 		} {
-			out, err := exec.Command(os.Args[0], args...).CombinedOutput()
-			code := -1
-			if exit, ok := err.(*exec.ExitError); ok {
-				code = exit.ExitCode()
-			}
+			out, code := runProcess(nil, args...)
 			if code != exitDamage {
 				t.Errorf("%s, a server that %s: exit code %d\n%s", args[0], name, code, out)
 			}
 			for _, want := range []string{"not fit", "told that they won", "Do not keep checkpoints here", "ckptd doctor '"} {
-				if !strings.Contains(string(out), want) {
+				if !strings.Contains(out, want) {
 					t.Errorf("%s, a server that %s: want %q\n%s", args[0], name, want, out)
 				}
 			}

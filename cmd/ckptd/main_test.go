@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"os"
 	"os/signal"
 	"strconv"
@@ -30,6 +31,9 @@ func TestMain(m *testing.M) {
 		os.Setenv(actVariable, "1")
 		for name, value := range servers.CredentialsEnv() { // here, so that tests with servers may be parallel ones
 			os.Setenv(name, value)
+		}
+		if err := flag.Set("test.parallel", "4"); err != nil { // they wait most of the time; -parallel says otherwise
+			panic(err)
 		}
 		goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 			os.RemoveAll(builtIn) // "" if nothing was

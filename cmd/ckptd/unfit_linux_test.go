@@ -1,8 +1,6 @@
 package main
 
 import (
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +13,7 @@ import (
 // On a file system without hard links, and on one that folds case, doctor, serve and demo refuse with exit code 4, the reason and what to do;
 // and nothing is left there, not even the folder that was to be made.
 func TestUnfitFolders(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		lacks oddfs.Lacks
 		text  string
@@ -40,7 +39,7 @@ func TestUnfitFolders(t *testing.T) {
 				{"serve", "--root", root, "--listen", "unix:" + filepath.Join(t.TempDir(), "s")},
 				{"demo", "--root", root, "--records", "100", "--kills", "0"},
 			} {
-				out, code := runProcess(args...)
+				out, code := runProcess(nil, args...)
 				if code != exitDamage {
 					t.Errorf("%s: exit code %d\n%s", args, code, out)
 				}
@@ -55,11 +54,4 @@ func TestUnfitFolders(t *testing.T) {
 			}
 		}
 	}
-}
-
-// runProcess runs ckptd as a process of its own.
-func runProcess(args ...string) (out string, code int) {
-	cmd := exec.Command(os.Args[0], args...)
-	text, _ := cmd.CombinedOutput()
-	return string(text), cmd.ProcessState.ExitCode()
 }

@@ -8,6 +8,7 @@ package retry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"iter"
@@ -104,9 +105,23 @@ func repeated[T any](ctx context.Context, s store, list func() iter.Seq2[T, erro
 	}
 }
 
+// delete asks the store once. Of a store that answers for other keys than it was asked for, nothing is believed.
+func (s store) delete(ctx context.Context, keys []string) []error {
+	errs := s.Store.Delete(ctx, keys)
+	if len(errs) == 0 || len(errs) == len(keys) {
+		return errs
+	}
+	answers := len(errs)
+	errs = make([]error, len(keys))
+	for i, key := range keys {
+		errs[i] = &storage.Error{Op: "delete", Key: key, Err: fmt.Errorf("%w: the driver gave %d results for %d keys", storage.ErrUnknown, answers, len(keys))}
+	}
+	return errs
+}
+
 // Delete implements storage.Store. Only the keys that may still be there are repeated.
 func (s store) Delete(ctx context.Context, keys []string) []error {
-	errs := s.Store.Delete(ctx, keys)
+	errs := s.delete(ctx, keys)
 	for t := (tries{policy: s.policy, op: "delete"}); ; {
 		var again []int
 		var left []string
@@ -119,9 +134,9 @@ func (s store) Delete(ctx context.Context, keys []string) []error {
 		if !t.again(ctx, cause) {
 			break
 		}
-		repeated := s.Store.Delete(ctx, left)
+		repeated := s.delete(ctx, left)
 		for n, i := range again {
-			if errs[i] = nil; repeated != nil {
+			if errs[i] = nil; len(repeated) > 0 {
 				errs[i] = repeated[n]
 			}
 		}

@@ -243,3 +243,24 @@ func TestDeleteRepeatsOnlyWhatIsLeft(t *testing.T) {
 		t.Errorf("all deleted: %v, want nil", errs)
 	}
 }
+
+// counter gives a number of results, whatever it is asked for.
+type counter struct {
+	storage.Store
+	results int
+}
+
+func (c counter) Delete(context.Context, []string) []error { return make([]error, c.results) }
+
+func TestDeleteOfADriverThatMiscounts(t *testing.T) {
+	keys := []string{"a", "b"}
+	for results, done := range []bool{true, false, true, false} {
+		errs := retry.New(counter{results: results}, retry.Policy{First: time.Microsecond, Tries: 2}).Delete(t.Context(), keys)
+		if done && errs != nil {
+			t.Errorf("%d results: %v", results, errs)
+		}
+		if !done && (len(errs) != len(keys) || !errors.Is(errs[0], storage.ErrUnknown) || !errors.Is(errs[1], storage.ErrUnknown)) {
+			t.Errorf("%d results: %v, want two unknown outcomes", results, errs)
+		}
+	}
+}
