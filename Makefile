@@ -3,6 +3,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 GO ?= go
 BIN := $(CURDIR)/bin
+# Each process with the race detector waits at its end for races that are being found, by default a second; the tests start hundreds.
+RACE := GORACE=atexit_sleep_ms=50
 
 .DEFAULT_GOAL := help
 .PHONY: help build servers test quick search nightly bench fuzz generate lint tools
@@ -22,7 +24,7 @@ test: servers ## all tests, with the race detector, more seeds, and what needs p
 	@scripts/privileges
 	$(GO) vet ./...
 	$(GO) test ./service/owner
-	CKPTD_TEST_FULL=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -race -timeout 20m ./...
+	$(RACE) CKPTD_TEST_FULL=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -race -timeout 20m ./...
 
 search: ## search the owner's machines with the larger bounds: up to 15 minutes, 8 GB
 	CKPTD_SEARCH=1 $(GO) test ./service/owner -run 'TestSearchDeep$$' -timeout 20m -v

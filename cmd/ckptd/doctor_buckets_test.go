@@ -291,7 +291,7 @@ func TestDocumentedPolicy(t *testing.T) {
 		if code != exitDone || !strings.Contains(findingOf(r, "lifecycle rules").GetSeen(), "s3:GetLifecycleConfiguration is not allowed") {
 			t.Errorf("exit code %d: %s\n%s", code, protojson.Format(r), said)
 		}
-		if out, code := runProcess(env, "demo", "--root", root, "--records", "20000", "--kills", "0"); code != exitDone || !strings.Contains(out, "exact: ") {
+		if out, code := runProcess(env, "demo", "--root", root, "--records", "4000", "--kills", "0"); code != exitDone || !strings.Contains(out, "exact: ") {
 			t.Errorf("demo: exit code %d\n%s", code, out)
 		}
 	})
