@@ -17,6 +17,7 @@ import (
 // TestStoreAway: while the store takes no entry the commit waits for it; people are told so, once in the events and always in the status,
 // and the log does not grow with each try. When it answers the checkpoint completes, and people are told that, too.
 func TestStoreAway(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	tries, away := 0, false
 	under := newRoot()

@@ -128,6 +128,7 @@ func TestShutdownReleases(t *testing.T) {
 // TestKilledAfterTheCancel: the owner dies right after the entry of the cancel; a daemon that starts, anywhere, sweeps the job and lets it
 // go.
 func TestKilledAfterTheCancel(t *testing.T) {
+	t.Parallel()
 	root := newRoot()
 	opened, faults := faulty(root, nil)
 	struck := make(chan struct{})

@@ -115,6 +115,7 @@ func TestLostReplyOfMetadata(t *testing.T) {
 
 // TestEveryMutationOnce lets each mutation of a short life of a job go wrong in each way that leaves its outcome unknown.
 func TestEveryMutationOnce(t *testing.T) {
+	t.Parallel()
 	count := func() int {
 		_, f := faultyLife(t, nil)
 		return f.Count()

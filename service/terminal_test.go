@@ -166,6 +166,7 @@ func diedAtTheEnd(t *testing.T) (under, root storage.Opened) {
 // TestStartLooksAgain: the daemon that ended a job dies before it has cleared up, and the next one cannot read the journal when it starts.
 // It looks again, clears up, and lets the job go; and being told to stop it does not wait for what it cannot read.
 func TestStartLooksAgain(t *testing.T) {
+	t.Parallel()
 	under, root := diedAtTheEnd(t)
 	away := &unreadable{Store: under.Store}
 	away.now.Store(true)
@@ -188,6 +189,7 @@ func TestStartLooksAgain(t *testing.T) {
 // TestFinishBehindAnAttach: somebody asks for the ended job before the new daemon does so itself, and is refused; the daemon finishes the
 // job all the same.
 func TestFinishBehindAnAttach(t *testing.T) {
+	t.Parallel()
 	under, root := diedAtTheEnd(t)
 	away := &unreadable{Store: under.Store}
 	away.now.Store(true)

@@ -66,6 +66,7 @@ func TestNewAttempt(t *testing.T) {
 
 // TestZombieChangesNothing: a worker that was frozen until it was replaced is told so, and nothing that it says counts.
 func TestZombieChangesNothing(t *testing.T) {
+	t.Parallel()
 	root := newRoot()
 	d := startDaemonWith(t, root, "", service.Options{Times: coordinator.Times{Grace: 20 * time.Millisecond}})
 	w := oneWorker(t, d, "j", nil)
@@ -154,6 +155,7 @@ func TestPoison(t *testing.T) {
 
 // TestLostWorker: a worker that does not come back in time costs the attempt; the next one begins when another takes its place.
 func TestLostWorker(t *testing.T) {
+	t.Parallel()
 	d := startDaemonWith(t, newRoot(), "", service.Options{Times: coordinator.Times{Grace: 30 * time.Millisecond}})
 	w := oneWorker(t, d, "j", nil)
 	last := w.checkpoint(small)
@@ -283,6 +285,7 @@ func TestStandingReports(t *testing.T) {
 
 // TestFailureWhileTheOwnerIsNew: a failure that is reported before all workers have come back is not forgotten.
 func TestFailureWhileTheOwnerIsNew(t *testing.T) {
+	t.Parallel()
 	root := newRoot()
 	d := startDaemon(t, root, "")
 	d.attach(t, "j", twoPlan(), nil)

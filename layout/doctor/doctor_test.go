@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"iter"
@@ -22,7 +23,12 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "8"); err != nil { // they wait most of the time; -parallel says otherwise
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // opened is a store as a driver would open it.
 func opened(s storage.Store) storage.Opened {
