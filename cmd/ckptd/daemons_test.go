@@ -58,6 +58,7 @@ func TestStoppedDaemonIsReplaced(t *testing.T) {
 // Two daemons over one root on S3, which are stopped, woken and killed at random, as the workers are: whoever owns the job, the counts are
 // exact, no complete checkpoint is lost, and nothing is left.
 func TestTwoDaemonsAtRandom(t *testing.T) {
+	t.Parallel()
 	kinds, seeds, harms := []string{servers.Versitygw}, 1, 2
 	switch {
 	case os.Getenv("CKPTD_NIGHTLY") != "":

@@ -117,6 +117,7 @@ func awaitNoRacers(t *testing.T, root string) {
 
 // Interrupted in any phase, by SIGINT or SIGTERM, doctor and its racers end and nothing is left.
 func TestDoctorInterrupted(t *testing.T) {
+	t.Parallel()
 	phases := []string{
 		"looking at what is there", "asking what keeps or removes files", "trying each operation", "starting processes that race", "racing to publish",
 		"looking right after each write and delete", "racing to create if absent", "reading ranges", "measuring", "removing what was written",

@@ -33,6 +33,7 @@ import (
 // The whole job in one process, over a store in memory whose mutations fail in each way a store's may, while workers and daemon are
 // killed: the counts are exact for every seed, and storage holds what the journal reaches.
 func TestFaultyStore(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()

@@ -14,6 +14,7 @@ import (
 // The whole job over a proxy that does harm, one harm after the other, while workers and the daemon are killed, and the server too: the
 // counts are exact, no checkpoint that was complete is lost, and nothing is left.
 func TestJobOverProxy(t *testing.T) {
+	t.Parallel()
 	seeds, harms := 1, harmKinds/2
 	switch {
 	case os.Getenv("CKPTD_NIGHTLY") != "":

@@ -13,6 +13,7 @@ import (
 
 // Processes killed at random moments, as the demo does it: the counts are exact every time.
 func TestRandomKills(t *testing.T) {
+	t.Parallel()
 	seeds := 3
 	if os.Getenv("CKPTD_TEST_FULL") != "" {
 		seeds = 10
@@ -38,6 +39,7 @@ func TestRandomKills(t *testing.T) {
 // A process killed exactly at each phase of a checkpoint, and right after the cancel's entry. When a worker dies, all restore; when the
 // daemon dies, nobody does.
 func TestKilledAtEachStep(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		step           string
 		n              int

@@ -30,6 +30,7 @@ const manyFilesBudget = 200 << 20
 // that was away for long. Whoever lists them, looks for some among them, examines the root, or takes the job over and deletes them, does
 // so within one budget of memory. A million on files with CKPTD_NIGHTLY=1, and 20,000 on the servers; else 20,000 and 2,000.
 func TestManyFiles(t *testing.T) {
+	t.Parallel()
 	files, objects := 20_000, 2000
 	if os.Getenv("CKPTD_NIGHTLY") != "" {
 		files, objects = 1_000_000, 20_000

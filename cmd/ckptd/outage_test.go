@@ -110,6 +110,7 @@ func TestDaemonRestartsWhileServerIsAway(t *testing.T) {
 // The server dies in the middle of a commit: when the _metadata is written and its entry is not; when the entry is, and the owner has not
 // yet looked whether it counts. The commit ends when the server is back, with the checkpoint complete.
 func TestServerDiesInCommit(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{service.StepMetadata, service.StepCommit} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
@@ -138,6 +139,7 @@ func TestServerDiesInCommit(t *testing.T) {
 
 // The server is killed, again and again, while checkpoints follow one another closely.
 func TestServerKilledAgainAndAgain(t *testing.T) {
+	t.Parallel()
 	kinds, kills := []string{servers.Versitygw}, 3
 	if os.Getenv("CKPTD_NIGHTLY") != "" {
 		kinds, kills = append(kinds, servers.MinIO), 50

@@ -130,6 +130,9 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		return fmt.Errorf("serve %s: %w", o.root, whatToDo(o.root, err))
 	}
 	log.Info("root is fit", "location", opened.Facts.Location, "store", opened.Facts.Kind, "root", root.String(), "notes", opened.Facts.Notes)
+	if p := root.Probe; p != nil && p.Kept != nil {
+		log.Warn("it is not known whether the store deletes anything", "error", p.Kept, "advice", "see what `ckptd doctor` says of deletes")
+	}
 	listener, url, err := listen(ctx, o.listen)
 	if err != nil {
 		return err

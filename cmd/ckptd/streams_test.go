@@ -50,6 +50,7 @@ const (
 // the job has ended nothing of them is in the store. The daemon is never built with the race detector. CKPTD_TEST_FULL=1 adds S3, and
 // CKPTD_NIGHTLY=1 files of 4 MiB instead of 256 KiB.
 func TestThousandStreams(t *testing.T) {
+	t.Parallel()
 	full, nightly := os.Getenv("CKPTD_TEST_FULL") != "", os.Getenv("CKPTD_NIGHTLY") != ""
 	size := 256 << 10
 	if nightly {

@@ -200,6 +200,7 @@ func replace(ctx context.Context, s storage.Store, key string, data []byte) erro
 
 // Each store breaks one promise, and is found unfit by the check of that promise.
 func TestUnfit(t *testing.T) {
+	t.Parallel()
 	denied := errors.New("AccessDenied")
 	for _, c := range []struct {
 		name, check, seen string

@@ -16,6 +16,7 @@ import (
 
 // TestOutcome: what Publish makes of the replies to its tries, the last of which is not all that counts.
 func TestOutcome(t *testing.T) {
+	t.Parallel()
 	servers.Credentials(t)
 	notDone := errors.New("not done")
 	code := func(code string) string { return "<Error><Code>" + code + "</Code></Error>" }

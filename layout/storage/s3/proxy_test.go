@@ -161,6 +161,7 @@ func settle(t *testing.T, s, clean storage.Store, results []result) {
 
 // TestServerAway kills the server while mutations are under way, cuts the proxy, and brings both back.
 func TestServerAway(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds(t) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

@@ -20,6 +20,7 @@ import (
 // A 200 that is none of the store's (a gateway's page, or nothing) is believed by nobody: what was to be done is unknown, what was asked is
 // not answered.
 func TestNotS3(t *testing.T) {
+	t.Parallel()
 	ctx, large := t.Context(), random(9<<20)
 	for name, c := range map[string]struct {
 		strikes string
@@ -62,6 +63,7 @@ func TestNotS3(t *testing.T) {
 
 // Pages may repeat keys, be empty, and be in no order: each key is shown once. A list that goes round ends.
 func TestListPages(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		pages []string // keys; the last says that it is the last, unless round
 		round bool

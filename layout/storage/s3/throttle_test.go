@@ -100,6 +100,7 @@ var slowDowns = []struct {
 
 // TestThrottled: wherever the store asks for fewer requests, the error says so, and the outcome is what it is without that.
 func TestThrottled(t *testing.T) {
+	t.Parallel()
 	servers.Credentials(t)
 	large := random(9 << 20)
 	ctx := t.Context()
@@ -186,6 +187,7 @@ func TestThrottledKeys(t *testing.T) {
 
 // There is one retry policy: what is repeated above the driver is asked once by it. max_attempts, where given, is obeyed.
 func TestAskedOnce(t *testing.T) {
+	t.Parallel()
 	servers.Credentials(t)
 	for _, c := range []struct {
 		request string
