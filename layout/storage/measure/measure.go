@@ -244,6 +244,9 @@ func (s store) Delete(ctx context.Context, keys []string) []error {
 			}
 		}
 	}
+	if len(errs) != 0 && len(errs) != len(keys) { // a driver that miscounts: of no key is it known that it was deleted
+		failed, first = len(keys), storage.ErrUnknown
+	}
 	s.m.ended(remove, start, first)
 	s.m.deleted.Add(float64(len(keys) - failed))
 	return errs

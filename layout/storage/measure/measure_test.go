@@ -168,6 +168,40 @@ ckptd_store_throttles_total{op="stat",store="s3"} 0
 	}
 }
 
+// miscounting gives a number of results, whatever it is asked for.
+type miscounting struct {
+	storage.Store
+	results int
+}
+
+func (m miscounting) Delete(context.Context, []string) []error {
+	errs := make([]error, m.results)
+	for i := range errs {
+		errs[i] = errors.New("locked")
+	}
+	return errs
+}
+
+// Counting survives a driver that gives more results, or fewer, than it was asked for, and takes nothing for deleted.
+func TestDeleteOfADriverThatMiscounts(t *testing.T) {
+	for _, results := range []int{1, 3} {
+		reg := prometheus.NewRegistry()
+		measure.New("ours", reg).Store(miscounting{mem.New(), results}).Delete(t.Context(), []string{"a", "b"})
+		const want = `
+# HELP ckptd_store_deleted_objects_total Objects deleted, or found to be gone.
+# TYPE ckptd_store_deleted_objects_total counter
+ckptd_store_deleted_objects_total{store="ours"} 0
+# HELP ckptd_store_requests_total Requests to the store, by operation and outcome; a repetition is a request of its own.
+# TYPE ckptd_store_requests_total counter
+ckptd_store_requests_total{op="delete",outcome="unknown",store="ours"} 1
+`
+		err := testutil.GatherAndCompare(reg, bytes.NewBufferString(want), "ckptd_store_requests_total", "ckptd_store_deleted_objects_total")
+		if err != nil {
+			t.Errorf("%d results for two keys: %v", results, err)
+		}
+	}
+}
+
 // A bound is printed as somebody would write it: le="0.0003", and not le="0.00030000000000000003".
 func TestRoundBounds(t *testing.T) {
 	reg := prometheus.NewRegistry()

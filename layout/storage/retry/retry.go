@@ -136,15 +136,26 @@ func (s store) Delete(ctx context.Context, keys []string) []error {
 		}
 		repeated := s.delete(ctx, left)
 		for n, i := range again {
-			if errs[i] = nil; len(repeated) > 0 {
-				errs[i] = repeated[n]
+			var now error
+			if len(repeated) > 0 {
+				now = repeated[n]
 			}
+			errs[i] = since(errs[i], now, keys[i])
 		}
 	}
 	if errors.Join(errs...) == nil {
 		return nil
 	}
 	return errs
+}
+
+// since is the outcome of a delete that ended as before, and then as now. A refusal says nothing about an earlier try, which may have been
+// done or may still be.
+func since(before, now error, key string) error {
+	if now == nil || !errors.Is(before, storage.ErrUnknown) || errors.Is(now, storage.ErrUnknown) {
+		return now
+	}
+	return &storage.Error{Op: "delete", Key: key, Err: fmt.Errorf("%w of an earlier try; then: %w", storage.ErrUnknown, now)}
 }
 
 // tries are those of one request.

@@ -244,6 +244,39 @@ func TestDeleteRepeatsOnlyWhatIsLeft(t *testing.T) {
 	}
 }
 
+// sequence answers each delete with the next error, the last for ever.
+type sequence struct {
+	storage.Store
+	errs []error
+}
+
+func (s *sequence) Delete(_ context.Context, keys []string) []error {
+	err := s.errs[0]
+	s.errs = s.errs[min(1, len(s.errs)-1):]
+	return slices.Repeat([]error{err}, len(keys))
+}
+
+// What one try left unknown no later refusal makes certain; only a delete that was done does.
+func TestDeleteStaysUnknown(t *testing.T) {
+	unknown := fmt.Errorf("cut: %w", storage.ErrUnknown)
+	for _, c := range []struct {
+		errs          []error
+		failed, doubt bool
+	}{
+		{[]error{unknown, errBroken}, true, true},
+		{[]error{unknown, fs.ErrPermission}, true, true},
+		{[]error{errBroken, unknown, errBroken}, true, true},
+		{[]error{unknown, errBroken, nil}, false, false},
+		{[]error{errBroken, fs.ErrPermission}, true, false},
+	} {
+		errs := retry.New(&sequence{errs: c.errs}, retry.Policy{First: time.Microsecond}).Delete(t.Context(), []string{"a"})
+		err := errors.Join(errs...)
+		if (err != nil) != c.failed || errors.Is(err, storage.ErrUnknown) != c.doubt || c.failed && !errors.Is(err, c.errs[len(c.errs)-1]) {
+			t.Errorf("%v: %v, want an error: %v, unknown: %v", c.errs, err, c.failed, c.doubt)
+		}
+	}
+}
+
 // counter gives a number of results, whatever it is asked for.
 type counter struct {
 	storage.Store
