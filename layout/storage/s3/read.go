@@ -44,6 +44,8 @@ func (s *store) openRange(ctx context.Context, key string, offset, length int64)
 	}
 	reply, err := s.client.GetObject(ctx, input, s.repeatedAbove)
 	switch {
+	case statusOf(err) == http.StatusNotFound && codeOf(err) == "NotFound":
+		return nil, fmt.Errorf("%w: %w", errNotS3, plain(err)) // the SDK's word for a page of a gateway whose store is away; stores say NoSuchKey
 	case statusOf(err) == http.StatusRequestedRangeNotSatisfiable:
 		return s.openNothing(ctx, key, offset, length)
 	case err != nil:
@@ -54,6 +56,8 @@ func (s *store) openRange(ctx context.Context, key string, offset, length int64)
 		length = got
 	}
 	switch {
+	case genuine(reply.ETag) != nil:
+		err = errNotS3
 	case reply.ContentLength == nil:
 		err = errors.New("reply without a length")
 	case input.Range != nil && !strings.HasPrefix(aws.ToString(reply.ContentRange), fmt.Sprintf("bytes %d-", offset)):
@@ -211,8 +215,9 @@ func (s *store) list(ctx context.Context, prefix string, yield func(storage.Info
 
 // pages asks for page after page until the store says that there are no more; pages may be short, or empty.
 func (s *store) pages(ctx context.Context, input *s3.ListObjectsV2Input, show func(*s3.ListObjectsV2Output) error) error {
+	policy := s.repeatedAbove
 	for {
-		page, err := s.client.ListObjectsV2(ctx, input, s.repeatedAbove)
+		page, err := s.client.ListObjectsV2(ctx, input, policy)
 		if err != nil {
 			return plain(err)
 		}
@@ -232,6 +237,7 @@ func (s *store) pages(ctx context.Context, input *s3.ListObjectsV2Input, show fu
 			return errors.New("the store lists the same page again and again")
 		}
 		input.ContinuationToken = page.NextContinuationToken
+		policy = func(*s3.Options) {} // nobody above can repeat it: what was shown would be shown again
 	}
 }
 

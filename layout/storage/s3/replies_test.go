@@ -15,6 +15,7 @@ import (
 
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/retry"
 )
 
 // A 200 that is none of the store's (a gateway's page, or nothing) is believed by nobody: what was to be done is unknown, what was asked is
@@ -34,6 +35,7 @@ func TestNotS3(t *testing.T) {
 		"complete": {"POST uploadId", true, func(s storage.Store) error { return create(ctx, s, "a/f", large, storage.CreateOptions{}) }},
 		"delete":   {"POST delete", true, func(s storage.Store) error { return errors.Join(s.Delete(ctx, []string{"a/f"})...) }},
 		"stat":     {"HEAD", false, func(s storage.Store) error { _, err := s.Stat(ctx, "a/f"); return err }},
+		"open":     {"GET", false, func(s storage.Store) error { _, err := readAll(ctx, s, "a/f"); return err }},
 		"list": {"GET list-type", false, func(s storage.Store) error {
 			for _, err := range s.List(ctx, "a/") {
 				return err
@@ -57,6 +59,71 @@ func TestNotS3(t *testing.T) {
 					t.Errorf("error %v, want one, unknown: %v", err, c.unknown)
 				}
 			})
+		}
+	}
+}
+
+// A 404 that is none of the store's (its gateway has nobody to ask) does not say that an object is not there.
+func TestNotFoundByAGateway(t *testing.T) {
+	t.Parallel()
+	servers.Credentials(t)
+	for body, notFound := range map[string]bool{
+		"": false, "404 page not found": false, "<html><body>default backend</body></html>": false, "{}": false,
+		"<Error><Code>NoSuchBucket</Code></Error>": false, "<Error><Code>NoSuchKey</Code></Error>": true,
+	} {
+		p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, body)
+			return true
+		})
+		opened := p.open(t, "")
+		defer opened.Close()
+		if _, err := readAll(t.Context(), opened.Store, "a/f"); err == nil || errors.Is(err, storage.ErrNotFound) != notFound {
+			t.Errorf("%q: %v, want an error, not found: %v", body, err, notFound)
+		}
+	}
+}
+
+// A later page of a list is asked for again by the driver, as nobody above it can.
+func TestLaterPageRepeated(t *testing.T) {
+	t.Parallel()
+	servers.Credentials(t)
+	for _, folders := range []bool{false, true} {
+		var second atomic.Int64
+		p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case r.URL.Query().Get("continuation-token") == "":
+				_, _ = io.WriteString(w, "<ListBucketResult><Name>b</Name><IsTruncated>true</IsTruncated><NextContinuationToken>2</NextContinuationToken>"+
+					"<Contents><Key>p/a</Key></Contents><CommonPrefixes><Prefix>p/a/</Prefix></CommonPrefixes></ListBucketResult>")
+			case second.Add(1) == 1:
+				w.WriteHeader(http.StatusServiceUnavailable)
+				_, _ = io.WriteString(w, slowDowns[0].body)
+			default:
+				_, _ = io.WriteString(w, "<ListBucketResult><Name>b</Name>"+
+					"<Contents><Key>p/b</Key></Contents><CommonPrefixes><Prefix>p/b/</Prefix></CommonPrefixes></ListBucketResult>")
+			}
+			return true
+		})
+		opened := p.open(t, "")
+		defer opened.Close()
+		s, shown := retry.New(opened.Store, retry.Policy{}), 0
+		if folders {
+			for _, err := range storage.Folders(t.Context(), s, "") {
+				shown++
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		} else {
+			for _, err := range s.List(t.Context(), "") {
+				shown++
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if shown != 2 || second.Load() != 2 {
+			t.Errorf("folders %v: %d shown, want 2; the second page was asked for %d times, want 2", folders, shown, second.Load())
 		}
 	}
 }
@@ -155,6 +222,7 @@ func TestReadCut(t *testing.T) {
 	for _, whole := range []int{0, 1, 50_000, 99_999} {
 		p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
 			w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+			w.Header().Set("ETag", `"e"`)
 			_, _ = w.Write(data[:whole])
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)

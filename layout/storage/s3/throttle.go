@@ -54,7 +54,7 @@ func (t teller) GetRetryToken(ctx context.Context, cause error) (func(error) err
 // repeatedAbove is for requests that somebody above the SDK repeats: reads and deletes (package retry), Publish (who owns the journal) and
 // Complete (this package). Two policies would multiply, 3 tries by 6, just when the store is asked too much; and while the SDK waits, the
 // request keeps its turn and the limit above does not know why. What is left to the SDK is what nobody else can repeat without sending
-// the whole object again: the parts of an upload, its beginning, small objects. max_attempts, where given, is for all.
+// the whole object again: the parts of an upload, its beginning, small objects; and the later pages of a list. max_attempts, where given, is for all.
 func (s *store) repeatedAbove(o *s3.Options) {
 	if s.config.MaxAttempts == 0 {
 		once(o)
