@@ -3,6 +3,7 @@ package s3_test
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -139,6 +141,37 @@ func fakeSTS(t *testing.T, token string) *httptest.Server {
 	}))
 	t.Cleanup(sts.Close)
 	return sts
+}
+
+// Credentials that the store calls expired are not used again, whatever this machine's clock says of them.
+func TestExpiredBeforeTheirTime(t *testing.T) {
+	noCredentials(t)
+	var given atomic.Int64
+	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>KEY%d</AccessKeyId>`+
+			`<SecretAccessKey>x</SecretAccessKey><SessionToken>y</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration></Credentials>`+
+			`</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`, given.Add(1))
+	}))
+	defer sts.Close()
+	t.Setenv("AWS_ENDPOINT_URL_STS", sts.URL)
+	t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/ckptd")
+	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", file(t, "a token"))
+	p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
+		old := strings.Contains(r.Header.Get("Authorization"), "Credential=KEY1/")
+		if old {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>")
+		}
+		return old
+	})
+	opened := p.open(t, "")
+	defer opened.Close()
+	if err := opened.Store.Publish(t.Context(), "a/f", nil); err == nil || errors.Is(err, storage.ErrUnknown) || !strings.Contains(err.Error(), "ExpiredToken") {
+		t.Errorf("with expired credentials: %v, want that, for certain", err)
+	}
+	if err := opened.Store.Publish(t.Context(), "a/f", nil); err != nil || given.Load() != 2 {
+		t.Errorf("after that: %v, credentials given %d times, want new ones", err, given.Load())
+	}
 }
 
 // What Amazon says of a wrong set-up, which no server here says.

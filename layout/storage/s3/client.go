@@ -1,8 +1,9 @@
 package s3
 
 import (
-	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -32,13 +33,11 @@ func newClient(ctx context.Context, c Config, r *repeats) (client *s3.Client, re
 	if c.Profile != "" {
 		options = append(options, config.WithSharedConfigProfile(c.Profile))
 	}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, "", nil, fmt.Errorf("ca: %w", err)
-		}
-		options = append(options, config.WithCustomCABundle(bytes.NewReader(pem)))
+	base, err := baseClient(c)
+	if err != nil {
+		return nil, "", nil, err
 	}
+	options = append(options, config.WithHTTPClient(base), config.WithCredentialsCacheOptions(renewEarly))
 	loaded, err := config.LoadDefaultConfig(ctx, options...)
 	var unknown config.SharedConfigProfileNotExistError
 	if errors.As(err, &unknown) {
@@ -54,8 +53,59 @@ func newClient(ctx context.Context, c Config, r *repeats) (client *s3.Client, re
 		return nil, "", nil, fmt.Errorf("no credentials: %w; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, say profile=, or see to the role (docs/stores.md)", plain(err))
 	}
 	transport := newTransport(loaded.HTTPClient)
-	client = s3.NewFromConfig(loaded, func(o *s3.Options) { configure(o, c, r, transport) })
+	client = s3.NewFromConfig(loaded, func(o *s3.Options) {
+		configure(o, c, r, transport)
+		if cache, ok := loaded.Credentials.(*aws.CredentialsCache); ok {
+			o.APIOptions = append(o.APIOptions, forgetExpired(cache))
+		}
+	})
 	return client, loaded.Region, transport.CloseIdleConnections, nil
+}
+
+// baseClient is for those who give credentials (STS, SSO, a role's address), and has the trust for the store too. The SDK asks for credentials once
+// for all requests and without their contexts, so an answer that never comes would hold up all of them for ever.
+func baseClient(c Config) (*awshttp.BuildableClient, error) {
+	base := awshttp.NewBuildableClient().WithTimeout(credentialTime)
+	if c.CAFile == "" {
+		return base, nil
+	}
+	pem, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
+	trust, err := x509.SystemCertPool() // the SDK's own option would trust nobody else: not Amazon's STS beside a server of one's own
+	if err != nil {
+		trust = x509.NewCertPool()
+	}
+	if !trust.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("ca: no certificate in %s; want PEM", c.CAFile)
+	}
+	return base.WithTransportOptions(func(t *http.Transport) {
+		if t.TLSClientConfig == nil {
+			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		t.TLSClientConfig.RootCAs = trust
+	}), nil
+}
+
+// renewEarly: credentials are renewed a little before they expire, or a request that was signed just before would come too late.
+func renewEarly(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = max(o.ExpiryWindow, renewTime) }
+
+// forgetExpired has credentials renewed that the store calls expired, whatever this machine's clock says of them: if it is slow, they would
+// be used on and on. The request itself has failed; the next one has new ones.
+func forgetExpired(cache *aws.CredentialsCache) func(*middleware.Stack) error {
+	return func(stack *middleware.Stack) error {
+		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("ckptd:ForgetExpired", func(
+			ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+		) (middleware.InitializeOutput, middleware.Metadata, error) {
+			out, metadata, err := next.HandleInitialize(ctx, in)
+			switch codeOf(err) {
+			case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired":
+				cache.Invalidate()
+			}
+			return out, metadata, err
+		}), middleware.Before)
+	}
 }
 
 func configure(o *s3.Options, c Config, r *repeats, transport *http.Transport) {

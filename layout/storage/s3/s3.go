@@ -40,6 +40,10 @@ const (
 	deleteBatch = 1000
 	// stallTime is how long a connection may stay silent within a request.
 	stallTime = time.Minute
+	// credentialTime is how long one request for credentials may take.
+	credentialTime = 20 * time.Second
+	// renewTime is how long before their end credentials are renewed.
+	renewTime = 10 * time.Second
 	// abortTime is how long giving up may take, for which no caller's context counts.
 	abortTime = 10 * time.Second
 )
