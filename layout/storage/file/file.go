@@ -81,14 +81,15 @@ func open(ctx context.Context, dir string, opts *Options, sys *system) (storage.
 		return storage.Opened{}, s.explain(err)
 	}
 	s.root, s.dirs = root, newDirs(root, sys)
-	if s.identity, err = rootIdentity(root); err != nil {
-		return storage.Opened{}, s.explain(err)
-	}
 	s.kind, s.network = sys.fileSystem(root)
 	if !opts.ReadOnly {
+		s.moveUp()
 		if err := s.probeIfEmpty(); err != nil {
 			return storage.Opened{}, s.explain(err)
 		}
+	}
+	if s.identity, err = rootIdentity(root); err != nil {
+		return storage.Opened{}, s.explain(err)
 	}
 	return storage.Opened{Store: s, Facts: s.facts(), Close: func() error { return nil }}, nil
 }
@@ -199,6 +200,10 @@ func (s *store) open(ctx context.Context, key string, offset, length int64) (*ra
 	}
 	if err := storage.ValidateKey(key); err != nil {
 		return nil, err
+	}
+	// To open a pipe would wait for whoever writes to it, for ever, and to open a device may do something.
+	if info, err := os.Stat(s.path(key)); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return nil, fmt.Errorf("%s is no file (%v)", s.path(key), info.Mode().Type())
 	}
 	f, err := os.Open(s.path(key))
 	if err != nil {

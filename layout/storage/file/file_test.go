@@ -1,11 +1,13 @@
 package file
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -167,4 +169,26 @@ func memoryDir(t testing.TB) string {
 		}
 	})
 	return dir
+}
+
+// A pipe that lies in a foreign folder is not waited for.
+func TestOpenPipe(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s := openAt(t, dir, realSystem()).Store
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Open(t.Context(), "pipe", 0, -1)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil || errors.Is(err, storage.ErrNotFound) || !strings.Contains(err.Error(), "no file") {
+			t.Errorf("%v, want that it is no file", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("waits for a writer")
+	}
 }

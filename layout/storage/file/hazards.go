@@ -77,7 +77,7 @@ func (p place) lasting() storage.Hazard {
 	case strings.HasPrefix(p.kind, "tmpfs"):
 		h.Weight, h.Seen = storage.WeightWarning, p.kind
 		h.Advice = "Use a folder on a disk, unless the checkpoints may go with the machine."
-	case p.kind == "overlayfs":
+	case p.kind == overlay:
 		h.Weight, h.Seen = storage.WeightWarning, "overlayfs: a container's own files, gone with the container"
 		h.Advice = "Mount a volume for the checkpoints, unless they may go with the container."
 	case below(p.root, "/tmp") || below(p.root, "/var/tmp"):

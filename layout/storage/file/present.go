@@ -22,6 +22,18 @@ func rootIdentity(path string) (identity, error) {
 	return id, err
 }
 
+// moveUp is for a root that lies in the image of a container, on overlayfs: with the first change in it, it becomes another folder, in the
+// container's own layer, with a new time of birth. A file without a name makes that happen before the root's identity is taken, and
+// leaves nothing; where there are none, the probe of an empty folder does. What fails here fails there, or at the first mutation.
+func (s *store) moveUp() {
+	if s.kind != overlay {
+		return
+	}
+	if f, err := s.sys.openUnnamed(s.root); err == nil {
+		f.Close()
+	}
+}
+
 // present says why the root's path does not lead to the folder that was opened; nil if it does. The error never has ErrNotFound in its
 // chain. It can be mended: everything goes on when the folder is back.
 func (s *store) present() error {

@@ -473,3 +473,51 @@ func TestKernelStopsWriting(t *testing.T) {
 		t.Errorf("List = %v", got)
 	}
 }
+
+// A folder of a container's image becomes another one with the first change in it. It is the root all the same: empty, or in use.
+func TestRootInAnImage(t *testing.T) {
+	privileged(t)
+	for name, inUse := range map[string]bool{"empty": false, "in use": true} {
+		for kind, sys := range map[string]*system{"": realSystem(), ", named": withoutUnnamed()} {
+			if inUse && kind != "" {
+				continue // then nothing moves it up without leaving a trace
+			}
+			t.Run(name+kind, func(t *testing.T) {
+				base := memoryDir(t)
+				at := map[string]string{}
+				for _, folder := range []string{"lower", "upper", "work", "merged"} {
+					at[folder] = filepath.Join(base, folder)
+					if err := os.MkdirAll(filepath.Join(at[folder]), 0o777); err != nil {
+						t.Fatal(err)
+					}
+				}
+				image := filepath.Join(at["lower"], "root")
+				if err := os.Mkdir(image, 0o777); err != nil {
+					t.Fatal(err)
+				}
+				if inUse {
+					if err := openAt(t, image, realSystem()).Store.Publish(t.Context(), "job/a", nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at["lower"], at["upper"], at["work"])
+				if err := unix.Mount("overlay", at["merged"], "overlay", 0, options); err != nil {
+					t.Skipf("NOT RUN: no overlayfs here: %v", err)
+				}
+				t.Cleanup(func() { _ = unix.Unmount(at["merged"], 0) })
+				s := openAt(t, filepath.Join(at["merged"], "root"), sys).Store
+				if inUse {
+					if errs := s.Delete(t.Context(), []string{"job/a"}); errs != nil {
+						t.Error(errs)
+					}
+				}
+				if err := s.Publish(t.Context(), "job/b", nil); err != nil {
+					t.Error(err)
+				}
+				if _, err := s.Stat(t.Context(), "job/a"); !errors.Is(err, storage.ErrNotFound) {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}

@@ -37,6 +37,9 @@ type system struct {
 	space        func(path string) (free, total uint64)
 }
 
+// overlay is the kind of file system that containers have of their own.
+const overlay = "overlayfs"
+
 // errUnnamed says that the file system has no files without names.
 var errUnnamed = errors.New("no files without names here")
 

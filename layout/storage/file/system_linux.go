@@ -116,7 +116,7 @@ func kindOf(magic int64) (kind string, network bool) {
 	case unix.TMPFS_MAGIC:
 		return "tmpfs: in memory, gone at power-off", false
 	case unix.OVERLAYFS_SUPER_MAGIC:
-		return "overlayfs", false
+		return overlay, false
 	case unix.NFS_SUPER_MAGIC:
 		return "NFS", true
 	case unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC:
