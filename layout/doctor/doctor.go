@@ -118,6 +118,7 @@ func (e *exam) contents(ctx context.Context) bool {
 	case len(found.Found) == 0:
 		e.ok("contents", "empty")
 	default:
+		e.foreign = true
 		seen := "not ckptd's: " + strings.Join(found.Found, ", ")
 		if e.o.Write {
 			e.add("contents", ckptdv1.Result_RESULT_WARNING, seen, "Give ckptd a prefix of its own: serve refuses this one.")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ckptd/ckptd/layout"
@@ -31,6 +32,8 @@ type exam struct {
 	facts  storage.Facts
 	o      *Options
 	report *ckptdv1.DoctorReport
+	// foreign: what lies there is not ckptd's.
+	foreign bool
 	// optional are the checks without which a verdict is possible.
 	optional map[string]bool
 	// holds: nothing that is written now can be removed again.
@@ -87,7 +90,9 @@ func (e *exam) ok(check, seen string) { e.add(check, ckptdv1.Result_RESULT_OK, s
 // trouble adds what an operation's error means: that the store refuses (then it is unfit), or that it did not answer.
 func (e *exam) trouble(check string, err error, advice string) {
 	result := ckptdv1.Result_RESULT_UNFIT
-	if noAnswer(err) {
+	if lacks := lacking(err); lacks != "" {
+		result, advice = ckptdv1.Result_RESULT_NOT_EXAMINED, lacks
+	} else if noAnswer(err) {
 		result = ckptdv1.Result_RESULT_NOT_EXAMINED
 		advice = "See that the store answers, then run doctor again."
 	} else if check == "open" && !errors.Is(err, storage.ErrUnfit) {
@@ -130,6 +135,20 @@ func noAnswer(err error) bool {
 	var network *net.OpError
 	return errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrThrottled) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network)
+}
+
+// lacking tells an error that says that something has run out, here or there, and what to do; "" for all others. A store is as fit as
+// any when there is some again.
+func lacking(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return "Make space there, then run doctor again."
+	case errors.Is(err, syscall.EDQUOT):
+		return "Raise the quota of ckptd's user there, or remove something, then run doctor again."
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "Raise the limit of open files (ulimit -n), then run doctor again."
+	}
+	return ""
 }
 
 // permission advises on an operation that was refused.

@@ -99,7 +99,7 @@ func (e *exam) largeIfAbsent(ctx context.Context) (good bool) {
 		return true
 	case err == nil:
 		e.unfit(check, "a large object replaced one that was there, against the condition", Advice)
-	case noAnswer(err):
+	case noAnswer(err), lacking(err) != "":
 		e.trouble(check, err, "")
 	default:
 		e.add(check, ckptdv1.Result_RESULT_WARNING, "not for large objects: "+err.Error(),

@@ -163,6 +163,9 @@ func (r *racer) one(ctx context.Context, key string, data []byte) (o Outcome) {
 		}
 	} else if _, err := r.opened.Store.Stat(ctx, key); err == nil {
 		o.Statted = true
+	} else if !errors.Is(err, storage.ErrNotFound) { // which says nothing of the object
+		o.Seen, o.ReadError = SeenFailed, err.Error()
+		return o
 	}
 	got, err := readRange(ctx, r.opened.Store, key, 0, -1)
 	author, whole := authorOf(got, key, r.task.Size)

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -143,7 +144,7 @@ func (e *exam) onlyRead(ctx context.Context) {
 			e.trouble("list", err, e.permission("list"))
 			return
 		}
-		if n++; info.Size > sample.Size && info.Size <= small || sample.Key == "" {
+		if n++; info.Size <= small && (sample.Key == "" || info.Size > sample.Size) {
 			sample = info
 		}
 		if n >= looked || ctx.Err() != nil {
@@ -151,29 +152,53 @@ func (e *exam) onlyRead(ctx context.Context) {
 		}
 	}
 	e.ok("list", plural(n, "object")+" looked at")
-	if sample.Key == "" || sample.Size > small {
+	if sample.Key == "" {
 		e.add("read", ckptdv1.Result_RESULT_NOT_EXAMINED, "no small object is there to be read", "")
 		return
 	}
+	e.readSample(sample)
+}
+
+// readSample looks at an object that was listed.
+func (e *exam) readSample(sample storage.Info) {
 	if info, err := e.store.Stat(e.ops, sample.Key); err != nil {
-		e.trouble("stat", err, e.permission("stat"))
+		e.sampleTrouble("stat", err)
 	} else if info.Size != sample.Size {
-		e.add("stat", ckptdv1.Result_RESULT_UNFIT, fmt.Sprintf("a list says %d bytes, stat says %d", sample.Size, info.Size), Advice)
+		e.sampleWrong("stat", fmt.Sprintf("a list says %d bytes, stat says %d", sample.Size, info.Size))
 	} else {
 		e.ok("stat", "")
 	}
 	whole, err := e.read(sample.Key, 0, -1)
 	if err == nil {
 		var part []byte
-		half := sample.Size / 2
-		if part, err = e.read(sample.Key, half, sample.Size-half); err == nil && string(part) != string(whole[half:]) {
-			e.add("range", ckptdv1.Result_RESULT_UNFIT, "a range of an object is not what the whole holds there", Advice)
+		half := int64(len(whole) / 2)
+		if part, err = e.read(sample.Key, half, int64(len(whole))-half); err == nil && string(part) != string(whole[half:]) {
+			e.sampleWrong("range", "a range of an object is not what the whole holds there")
 			return
 		}
 	}
 	if err != nil {
-		e.trouble("read", err, e.permission("read"))
+		e.sampleTrouble("read", err)
 		return
 	}
-	e.ok("read", fmt.Sprintf("%d bytes, whole and in part", sample.Size))
+	e.ok("read", fmt.Sprintf("%d bytes, whole and in part", len(whole)))
+}
+
+// sampleTrouble adds what an error means of an object that somebody else made: it may have been deleted meanwhile. What is not ckptd's may
+// also be a link, a pipe, or for its owner's eyes only.
+func (e *exam) sampleTrouble(check string, err error) {
+	if e.foreign || errors.Is(err, storage.ErrNotFound) {
+		e.add(check, ckptdv1.Result_RESULT_NOT_EXAMINED, err.Error(), "")
+		return
+	}
+	e.trouble(check, err, e.permission(check))
+}
+
+// sampleWrong adds what no fit store does to objects that never change, as all of ckptd's; those of others do, and may be links.
+func (e *exam) sampleWrong(check, seen string) {
+	if e.foreign {
+		e.add(check, ckptdv1.Result_RESULT_NOT_EXAMINED, seen+": it changes, or is a link", "")
+		return
+	}
+	e.add(check, ckptdv1.Result_RESULT_UNFIT, seen, Advice)
 }

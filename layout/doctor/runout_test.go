@@ -1,0 +1,111 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// A full store, or one whose user has no more files to open, is not unfit for that, and the advice says what is lacking.
+func TestRunOut(t *testing.T) {
+	t.Parallel()
+	for errno, advice := range map[syscall.Errno]string{
+		syscall.ENOSPC: "Make space", syscall.EDQUOT: "quota", syscall.EMFILE: "open files", syscall.ENFILE: "open files",
+	} {
+		for name, large := range map[string]bool{"anything": false, "something large": true} {
+			s := mem.New()
+			full := func(key string) error {
+				return &storage.Error{Op: "write", Key: key, Err: fmt.Errorf("write: %w", errno)}
+			}
+			b := &bent{Store: s}
+			if large {
+				b.create = func(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
+					if strings.Contains(key, "/large-") || strings.Contains(key, "/there") || strings.Contains(key, "/unfinished") {
+						return nil, full(key)
+					}
+					return s.Create(ctx, key, opts)
+				}
+			} else {
+				b.publish = func(_ context.Context, key string, _ []byte) error { return full(key) }
+			}
+			r := examineIt(t, opened(b), &Options{Quick: true})
+			if r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED || !strings.Contains(text(r), advice) || strings.Contains(text(r), "permission") {
+				t.Errorf("%v at %s: %s", errno, name, text(r))
+			}
+			if left := keysOf(t, s); len(left) > 0 {
+				t.Errorf("left: %v", left)
+			}
+		}
+	}
+}
+
+// A look that has no answer is not a look at nothing.
+func TestStatThrottledOnce(t *testing.T) {
+	t.Parallel()
+	s := mem.New()
+	b := &bent{Store: s}
+	var n atomic.Int64
+	b.stat = func(ctx context.Context, key string) (storage.Info, error) {
+		// The racers look at each key before it is there, too.
+		if strings.Contains(key, "/look-000-00") && n.Add(1) == localRacers+1 {
+			return storage.Info{}, &storage.Error{Op: "stat", Key: key, Err: storage.ErrThrottled}
+		}
+		return s.Stat(ctx, key)
+	}
+	r := examineIt(t, opened(b), &Options{Quick: true})
+	if n.Load() <= localRacers || r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED {
+		t.Errorf("%d looks: %s", n.Load(), text(r))
+	}
+}
+
+// What lies in a folder of others may change, go, be a link or be private while it is looked at: that says nothing of the store. Of a root of
+// ckptd, objects may go.
+func TestOnlyReadWhatOthersChange(t *testing.T) {
+	t.Parallel()
+	stat := func(ctx context.Context, s storage.Store, key string) (storage.Info, error) {
+		info, err := s.Stat(ctx, key)
+		info.Size++
+		return info, err
+	}
+	gone := func(op, key string) error { return &storage.Error{Op: op, Key: key, Err: storage.ErrNotFound} }
+	for name, bend := range map[string]func(b *bent, s storage.Store){
+		"grows": func(b *bent, s storage.Store) {
+			b.stat = func(ctx context.Context, key string) (storage.Info, error) { return stat(ctx, s, key) }
+		},
+		"goes": func(b *bent, s storage.Store) {
+			b.stat = func(_ context.Context, key string) (storage.Info, error) { return storage.Info{}, gone("stat", key) }
+			b.open = func(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+				if key == layout.RootMarkerKey {
+					return s.Open(ctx, key, offset, length)
+				}
+				return nil, gone("open", key)
+			}
+		},
+		"private": func(b *bent, s storage.Store) {
+			b.open = func(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+				if key == layout.RootMarkerKey {
+					return s.Open(ctx, key, offset, length)
+				}
+				return nil, &storage.Error{Op: "open", Key: key, Err: syscall.EACCES}
+			}
+		},
+	} {
+		s := mem.New()
+		must(t, s.Publish(t.Context(), "log", bytes.Repeat([]byte("line\n"), 100)))
+		b := &bent{Store: s}
+		bend(b, s)
+		if r := examineIt(t, opened(b), &Options{Quick: true}); r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED {
+			t.Errorf("%s: %s", name, text(r))
+		}
+	}
+}
