@@ -7,8 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -46,14 +48,16 @@ ckptd's, or where a bucket retains files, it only reads, unless --write. Exit co
 				return err
 			}
 			p := &progress{w: cmd.ErrOrStderr()}
-			report, err := examine(cmd.Context(), root, scheme, &doctor.Options{
+			ctx, stop := untilHungUp(cmd.Context())
+			defer stop()
+			report, err := examine(ctx, root, scheme, &doctor.Options{
 				Quick: quick, Write: write, Progress: p.say,
 				Racers:     func(ctx context.Context) ([]doctor.Racer, error) { return startRacers(ctx, root, quick) },
 				Permission: func(operation string) string { return permissions[scheme][operation] },
 				Opening:    openings[scheme],
 			})
 			p.end()
-			if cmd.Context().Err() != nil { // whatever error came of it
+			if ctx.Err() != nil { // whatever error came of it
 				sayLeft(cmd.ErrOrStderr(), report)
 				return &statusError{exitInterrupted, fmt.Errorf("doctor %s: interrupted", root)}
 			}
@@ -68,6 +72,18 @@ ckptd's, or where a bucket retains files, it only reads, unless --write. Exit co
 	cmd.Flags().BoolVar(&quick, "quick", false, "a few rounds of everything")
 	cmd.Flags().BoolVar(&write, "write", false, "also write (and remove again) where something lies that is not ckptd's")
 	return cmd
+}
+
+// untilHungUp gives a context that ends, too, when the terminal goes: what was written has to be removed then as well. Whoever reads
+// what doctor says may go, without an end to it. stop gives both signals back.
+func untilHungUp(ctx context.Context) (_ context.Context, stop func()) {
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE) // so that it does not end the process
+	cancel := func() {}
+	if !signal.Ignored(syscall.SIGHUP) { // by nohup
+		ctx, cancel = signal.NotifyContext(ctx, syscall.SIGHUP)
+	}
+	return ctx, func() { cancel(); signal.Stop(pipe) }
 }
 
 // permissions are what the stores call what doctor tries.

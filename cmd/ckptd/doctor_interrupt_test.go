@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"net/http"
@@ -115,14 +116,14 @@ func awaitNoRacers(t *testing.T, root string) {
 	}
 }
 
-// Interrupted in any phase, by SIGINT or SIGTERM, doctor and its racers end and nothing is left.
+// Interrupted in any phase, by SIGINT, SIGTERM or SIGHUP, doctor and its racers end and nothing is left.
 func TestDoctorInterrupted(t *testing.T) {
 	t.Parallel()
 	phases := []string{
 		"looking at what is there", "asking what keeps or removes files", "trying each operation", "starting processes that race", "racing to publish",
 		"looking right after each write and delete", "racing to create if absent", "reading ranges", "measuring", "removing what was written",
 	}
-	signals := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM}
+	signals := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
 	base := map[string]string{"file": t.TempDir()}
 	if os.Getenv("CKPTD_TEST_FULL") != "" {
 		base["s3"] = servers.StartS3(t, servers.Versitygw, false).URL("PREFIX", "")
@@ -130,7 +131,7 @@ func TestDoctorInterrupted(t *testing.T) {
 	for kind, root := range base {
 		for i, phase := range phases {
 			for j, signal := range signals {
-				if (kind == "s3" || os.Getenv("CKPTD_TEST_FULL") == "") && i%2 != j {
+				if (kind == "s3" || os.Getenv("CKPTD_TEST_FULL") == "") && i%len(signals) != j {
 					continue
 				}
 				t.Run(kind+", "+phase+", "+signal.String(), func(t *testing.T) {
@@ -161,6 +162,30 @@ func TestDoctorInterrupted(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// Whoever reads what doctor says may go in the midst of it: it is finished all the same, and nothing is left.
+func TestDoctorUnread(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "doctor", "--quick", dir)
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// Something has been written when racers are started.
+	for lines := bufio.NewScanner(said); lines.Scan() && !strings.Contains(lines.Text(), "starting processes"); {
+	}
+	_ = said.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if left := tree(t, dir); len(left) != 1 {
+		t.Errorf("left %v", left)
 	}
 }
 
