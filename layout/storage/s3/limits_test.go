@@ -3,9 +3,11 @@ package s3_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,5 +153,50 @@ func TestChecksumsWhenRequired(t *testing.T) {
 	}
 	if len(unknown) > 0 {
 		t.Errorf("headers that an old server does not know: %q", unknown)
+	}
+}
+
+// A Complete that the store was not asked, or that it put off, is repeated: else the whole object would have to be sent again.
+func TestCompleteUnasked(t *testing.T) {
+	servers.Credentials(t)
+	for way, asked := range map[string]int64{"throttled": 2, "nobody there for a moment": 1} {
+		t.Run(way, func(t *testing.T) {
+			var parts, completes atomic.Int64
+			back := &http.Server{}
+			defer back.Close()
+			var p *puppet
+			p = newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
+				switch request(r) {
+				case "PUT uploadId":
+					if parts.Add(1) == 2 && way != "throttled" {
+						_ = p.Listener.Close()
+						time.AfterFunc(300*time.Millisecond, func() {
+							listener, err := net.Listen("tcp", p.Listener.Addr().String())
+							if err != nil {
+								t.Error(err)
+								return
+							}
+							_ = back.Serve(listener)
+						})
+					}
+				case "POST uploadId":
+					if completes.Add(1) == 1 && way == "throttled" {
+						w.WriteHeader(http.StatusTooManyRequests)
+						return true
+					}
+				}
+				return false
+			})
+			back.Handler = p
+			p.Config.SetKeepAlivesEnabled(false)
+			opened := p.open(t, "")
+			defer opened.Close()
+			if err := create(t.Context(), opened.Store, "a/f", random(9<<20), storage.CreateOptions{}); err != nil {
+				t.Error(err)
+			}
+			if completes.Load() != asked {
+				t.Errorf("%d requests to complete came, want %d", completes.Load(), asked)
+			}
+		})
 	}
 }

@@ -101,7 +101,8 @@ func (u *upload) sendPart(number int32, data []byte) error {
 	return nil
 }
 
-// completeTries is how often Complete is asked when its outcome is not known; a repeated one is harmless.
+// completeTries is how often Complete is asked when its outcome is not known, or the store could not be asked; a repeated one is harmless, and
+// to give up means to send the whole object again.
 const completeTries = 4
 
 // complete makes the parts an object.
@@ -118,12 +119,14 @@ func (u *upload) complete(size int64, sum uint32, ifAbsent bool) error {
 			err = genuine(reply.ETag)
 		}
 		outcome := tries.outcome(err, ifAbsent)
-		if !errors.Is(outcome, storage.ErrUnknown) {
+		unknown := errors.Is(outcome, storage.ErrUnknown)
+		unasked := errors.Is(outcome, storage.ErrThrottled) || err != nil && !tries.last().sent
+		if !unknown && (!unasked || attempt == completeTries) {
 			u.gone = outcome == nil
 			return outcome
 		}
-		u.gone = true // from here on it may be, and what may be an object is not given up
-		if codeOf(err) == "NoSuchUpload" || attempt == completeTries {
+		u.gone = unknown // from here on it may be, and what may be an object is not given up
+		if unknown && (codeOf(err) == "NoSuchUpload" || attempt == completeTries) {
 			return u.settle(ctx, size, sum, outcome)
 		}
 		select {
