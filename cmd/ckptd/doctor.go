@@ -103,7 +103,6 @@ var openings = map[string]string{
 
 // examine opens the store as gently as can be: for reading, until it is clear that it may be written to.
 func examine(ctx context.Context, root, scheme string, o *doctor.Options) (report *ckptdv1.DoctorReport, err error) {
-	remove := func() {}
 	opened, err := openStore(ctx, root, true)
 	switch {
 	case err == nil:
@@ -111,6 +110,7 @@ func examine(ctx context.Context, root, scheme string, o *doctor.Options) (repor
 		foreign := surveyErr == nil && found.Root == nil
 		if surveyErr != nil || !found.Writable() && !(foreign && o.Write) {
 			defer func() { err = errors.Join(err, opened.Close()) }()
+			o.ReadOnly = true
 			return doctor.Examine(ctx, opened, o)
 		}
 		if err := opened.Close(); err != nil {
@@ -119,12 +119,13 @@ func examine(ctx context.Context, root, scheme string, o *doctor.Options) (repor
 	case ctx.Err() != nil:
 		return nil, err
 	case scheme == "file" && errors.Is(err, fs.ErrNotExist):
-		// A folder that is not there yet is made, and removed at the end.
-		if remove, err = missingFolders(root); err != nil {
-			return nil, err
-		}
 	default:
 		return unopened(root, scheme, false, err, o)
+	}
+	// A folder that is not there yet, or that another doctor has removed again since, is made, and removed at the end.
+	remove, err := missingFolders(root)
+	if err != nil {
+		return nil, err
 	}
 	defer remove()
 	if opened, err = openStore(ctx, root, false); err != nil {

@@ -26,6 +26,8 @@ type Options struct {
 	Quick bool
 	// Write also where there is something that is not ckptd's.
 	Write bool
+	// ReadOnly: the store was opened for reading only, and refuses all else.
+	ReadOnly bool
 	// Racers opens the store several times, best in as many processes; nil: in this one, over the same store.
 	Racers func(ctx context.Context) ([]Racer, error)
 	// Progress, if not nil, is told what is being done.
@@ -128,6 +130,10 @@ func (e *exam) contents(ctx context.Context) bool {
 			"Give an empty prefix, as serve will want one; or examine this one by --write, which writes below _probe/ and removes it again.")
 	}
 	e.report.ReadOnly = !found.Writable() && !(e.o.Write && found.Root == nil)
+	if e.o.ReadOnly && !e.report.ReadOnly {
+		e.report.ReadOnly = true
+		e.add("writing", ckptdv1.Result_RESULT_NOT_EXAMINED, "what is there could not be read a moment ago, or was not the same", "Run doctor again.")
+	}
 	return true
 }
 

@@ -71,6 +71,9 @@ func (e *exam) ifAbsent(ctx context.Context) {
 		case winners == 1 && err == nil && (!whole || author != winner):
 			e.unfit(check, "a creator was told that it won, but the object is another's", Advice)
 			return
+		case winners == 1 && errors.Is(err, storage.ErrNotFound):
+			e.unfit(check, "an object is not found right after its creator was told that it won", StaleAdvice)
+			return
 		case winners == 0 && trouble != nil:
 			e.trouble(check, trouble, Advice)
 			return

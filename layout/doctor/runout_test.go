@@ -68,6 +68,33 @@ func TestStatThrottledOnce(t *testing.T) {
 	}
 }
 
+// A store that was opened for reading only, as it did not answer then, is not unfit when it answers now.
+func TestOpenedToRead(t *testing.T) {
+	t.Parallel()
+	faults := mem.NewFaults(mem.New(), nil)
+	r := examineIt(t, opened(faults), &Options{Quick: true, ReadOnly: true})
+	if faults.Count() != 0 || !r.GetReadOnly() || r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED {
+		t.Errorf("%d mutations, %s", faults.Count(), text(r))
+	}
+}
+
+// A winner's object that is not there is no race with one winner.
+func TestIfAbsentForgets(t *testing.T) {
+	t.Parallel()
+	s := mem.New()
+	b := &bent{Store: s}
+	b.open = func(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+		if strings.Contains(key, "/absent-") {
+			return nil, &storage.Error{Op: "open", Key: key, Err: storage.ErrNotFound}
+		}
+		return s.Open(ctx, key, offset, length)
+	}
+	r := examineIt(t, opened(b), &Options{Quick: true})
+	if results(r)["create if absent"] != ckptdv1.Result_RESULT_UNFIT {
+		t.Errorf("%s", text(r))
+	}
+}
+
 // What lies in a folder of others may change, go, be a link or be private while it is looked at: that says nothing of the store. Of a root of
 // ckptd, objects may go.
 func TestOnlyReadWhatOthersChange(t *testing.T) {
