@@ -58,7 +58,8 @@ func (p place) cache() storage.Hazard {
 	switch {
 	case !p.network:
 		h.Seen = "a local file system"
-	case p.has("noac") || p.has("actimeo=0") || p.has("cache=none"):
+	// What is mounted with actimeo=0 the kernel shows in parts on NFS, in one on SMB.
+	case p.has("noac") || p.has("actimeo=0") || p.has("acregmax=0") && p.has("acdirmax=0") || p.has("cache=none"):
 		h.Seen = p.kind + ", mounted without attribute caching"
 	case p.options == nil:
 		h.Weight, h.Seen = storage.WeightUnknown, p.kind+", and its mount options cannot be read"

@@ -20,6 +20,9 @@ func TestHazards(t *testing.T) {
 		{"a disk", disk, nil},
 		{"NFS", with(func(p *place) { p.kind, p.network = "NFS", true }), map[string]storage.Weight{"network caching": storage.WeightWarning}},
 		{"NFS, noac", with(func(p *place) { p.kind, p.network, p.options = "NFS", true, []string{"rw", "noac"} }), nil},
+		{"NFS, actimeo=0", with(func(p *place) {
+			p.kind, p.network, p.options = "NFS", true, []string{"rw", "acregmin=0", "acregmax=0", "acdirmin=0", "acdirmax=0"}
+		}), nil},
 		{"NFS, options unknown", with(func(p *place) { p.kind, p.network, p.options = "NFS", true, nil }), map[string]storage.Weight{"network caching": storage.WeightUnknown}},
 		{"NFS, soft", with(func(p *place) { p.kind, p.network, p.options = "NFS", true, []string{"noac", "soft"} }), map[string]storage.Weight{"soft mount": storage.WeightWarning}},
 		{"no barriers", with(func(p *place) { p.options = []string{"rw", "nobarrier"} }), map[string]storage.Weight{"write barriers": storage.WeightUnfit}},
