@@ -111,6 +111,9 @@ func splitPath(root string) (scheme, path string, err error) {
 	first, _, _ := strings.Cut(root, "/")
 	scheme, rest, colon := strings.Cut(first, ":")
 	switch {
+	case first == "~": // as of --root=~/ckptd, which most shells leave as it is
+		return "", "", usagef("root %q: the shell has not put your home in place of ~; write $HOME%s or, if a folder has that name, ./%s",
+			root, strings.TrimPrefix(root, "~"), root)
 	case !colon:
 		return "file", root, nil
 	case s3.IsScheme(scheme):

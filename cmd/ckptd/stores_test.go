@@ -44,6 +44,7 @@ func TestWrongRoot(t *testing.T) {
 		"s3:/key:topsecret@b/p":      "s3://",
 		"s3:b/p":                     "s3://",
 		"arn:aws:s3:::b":             "neither a URL nor a plain path",
+		"~/ckptd":                    "write $HOME/ckptd or, if a folder has that name, ./~/ckptd",
 		"b:p":                        "if a folder has that name, ./b:p",
 		"s3://":                      "no bucket",
 		"s3://b/p?regoin=x":          "unknown parameter",
