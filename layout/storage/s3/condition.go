@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 
 	"github.com/ckptd/ckptd/layout/storage"
 )
@@ -14,7 +13,7 @@ import (
 // A condition is what is known of the store's obedience to If-None-Match on CompleteMultipartUpload. Some servers ignore it silently.
 // It is found out when it is first needed, which is rarely: by objects that are made IfAbsent and do not fit into one request.
 type condition struct {
-	mu    sync.Mutex
+	turn  chan struct{} // holds one: whoever put it there may look at the rest, and tries; the others wait only as long as their contexts
 	known bool
 	holds bool
 }
@@ -23,8 +22,12 @@ var errNoCondition = errors.New("this store ignores If-None-Match on CompleteMul
 
 // conditionHolds refuses where the store does not obey.
 func (s *store) conditionHolds(ctx context.Context) error {
-	s.condition.mu.Lock()
-	defer s.condition.mu.Unlock()
+	select {
+	case s.condition.turn <- struct{}{}:
+		defer func() { <-s.condition.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if !s.condition.known {
 		holds, err := s.tryCondition(ctx)
 		if err != nil {

@@ -200,3 +200,39 @@ func TestCompleteUnasked(t *testing.T) {
 		})
 	}
 }
+
+// Whoever waits for another's try of the condition on Complete waits no longer than its context.
+func TestConditionWaitCancelled(t *testing.T) {
+	servers.Credentials(t)
+	probing, release := make(chan struct{}), make(chan struct{})
+	p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if request(r) == "PUT" && strings.Contains(r.URL.Path, "/_probe/") {
+			close(probing)
+			<-release
+		}
+		return false
+	})
+	opened := p.open(t, "&max_attempts=1")
+	defer opened.Close()
+	first := make(chan error, 1)
+	go func() {
+		first <- create(t.Context(), opened.Store, "a/f", random(9<<20), storage.CreateOptions{IfAbsent: true})
+	}()
+	<-probing
+	ctx, cancel := context.WithCancel(t.Context())
+	second := make(chan error, 1)
+	go func() {
+		second <- create(ctx, opened.Store, "a/g", random(9<<20), storage.CreateOptions{IfAbsent: true})
+	}()
+	time.AfterFunc(300*time.Millisecond, cancel)
+	select {
+	case err := <-second:
+		if !errors.Is(err, context.Canceled) || errors.Is(err, storage.ErrUnknown) {
+			t.Errorf("cancelled: %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("cancelled, and waits on")
+	}
+	close(release)
+	<-first
+}

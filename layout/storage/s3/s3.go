@@ -77,7 +77,7 @@ func open(ctx context.Context, c Config) (storage.Opened, error) {
 	if c.Bucket == "" {
 		return storage.Opened{}, errors.New("no bucket named")
 	}
-	s := &store{config: c, pool: newPool(poolSize)}
+	s := &store{config: c, pool: newPool(poolSize), condition: condition{turn: make(chan struct{}, 1)}}
 	client, region, closeClient, err := newClient(ctx, c, &s.repeats)
 	if err != nil {
 		return storage.Opened{}, err
