@@ -57,24 +57,33 @@ type foreignWriter struct {
 // takeBackTime is how long a daemon tries at most to learn whether a job has ended, and to take a file back.
 const takeBackTime = 10 * time.Second
 
-// Commit is storage.Writer's.
+// Commit is storage.Writer's. A file of which it is not known whether it is there is taken back, too.
 func (w *foreignWriter) Commit() error {
-	if err := w.Writer.Commit(); err != nil {
-		return err
+	committed := w.Writer.Commit()
+	if committed != nil && !errors.Is(committed, storage.ErrUnknown) {
+		return committed
 	}
-	// Not the caller's context: who has gone leaves a file, too.
-	ctx, cancel := context.WithTimeout(w.s.ctx, takeBackTime)
-	defer cancel()
-	head, err := w.s.heads.after(w.id, func() (*journal.Entry, error) { return w.s.headOf(ctx, w.id) })
+	head, err := w.s.heads.after(w.id, func() (*journal.Entry, error) {
+		ctx, cancel := w.s.takingBack() // of all who share the read: from its turn on
+		defer cancel()
+		return w.s.headOf(ctx, w.id)
+	})
 	if err != nil || !head.Status.Terminal() {
-		return nil // not known: then the file is as good as any; the next owner's sweep judges it
+		return committed // not known: then the file is as good as any; the next owner's sweep judges it
 	}
 	w.s.foreign.forget(w.id)
+	ctx, cancel := w.s.takingBack()
+	defer cancel()
 	if err := errors.Join(w.s.ways.collect.Delete(ctx, []string{w.key})...); err != nil {
 		w.s.log.Warn("cannot take back a file of a job that has ended", "key", w.key, "err", err)
 	}
 	return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
 		"job %s is %s: begin a new job id", w.id, statusWord(head.Status))
+}
+
+// takingBack is not the caller's context: who has gone leaves a file, too.
+func (s *Server) takingBack() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.ctx, takeBackTime)
 }
 
 var _ storage.Writer = (*foreignWriter)(nil)

@@ -107,6 +107,36 @@ func TestUploadElsewhereAfterTheEnd(t *testing.T) {
 	atRest(t, root, "j")
 }
 
+// A file of which nobody knows whether it was made is taken back as well: the last sweep may not have seen it.
+func TestUnknownUploadElsewhereAfterTheEnd(t *testing.T) {
+	root := newRoot()
+	faults, _ := faulty(root, func(m mem.Mutation) mem.Outcome {
+		if strings.Contains(m.Key, "/shared/") && m.Op != mem.OpDelete {
+			return mem.DoneButError()
+		}
+		return mem.Done()
+	})
+	begun := &createdStore{Store: faults.Store, files: make(chan struct{}, 10)}
+	a, b := startDaemon(t, root, ""), startDaemon(t, storage.Opened{Store: begun, Facts: root.Facts, Close: root.Close}, "")
+	w := oneWorker(t, a, "j", nil)
+	id := w.open()
+	stream, err := b.state().PutState(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Header{Header: &ckptdv1.PutStateHeader{
+		JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: id, Scope: shared,
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	<-begun.files
+	a.cancel(t, "j")
+	a.waitReleased(t)
+	_, err = stream.CloseAndReceive()
+	wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
+	atRest(t, root, "j")
+}
+
 // createdStore tells of each shared file that is begun.
 type createdStore struct {
 	storage.Store
