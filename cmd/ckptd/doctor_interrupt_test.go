@@ -136,7 +136,7 @@ func TestDoctorInterrupted(t *testing.T) {
 				}
 				t.Run(kind+", "+phase+", "+signal.String(), func(t *testing.T) {
 					t.Parallel()
-					name := strings.ReplaceAll(phase+signal.String(), " ", "-")
+					name := strings.ReplaceAll(kind+"-"+phase+"-"+signal.String(), " ", "-")
 					root := strings.Replace(root, "PREFIX", name, 1)
 					if kind == "file" {
 						root = filepath.Join(root, name) // which doctor makes, and removes
