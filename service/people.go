@@ -57,7 +57,7 @@ func (p people) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*
 		case err == nil:
 			res.Jobs = append(res.Jobs, state)
 		case req.GetJobId() != "":
-			return nil, err
+			return nil, p.elsewhere(ctx, j.id, err) // it was let go meanwhile
 		}
 	}
 	slices.SortFunc(res.Jobs, func(a, b *ckptdv1.JobState) int {
@@ -99,7 +99,7 @@ func (p people) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest) (*
 	}
 	res, err := ask(ctx, j, func(reply func(*ckptdv1.CancelJobResponse, error)) { j.cancel(req, reply) })
 	if err != nil && isNotAttached(err) { // it is being attached just now, or was let go meanwhile
-		return p.cancelUnowned(ctx, req, err)
+		return p.cancelUnowned(ctx, req, p.elsewhere(ctx, j.id, err))
 	}
 	return res, err
 }

@@ -30,13 +30,19 @@ func (p people) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheck
 	if err != nil {
 		return nil, p.elsewhere(ctx, req.GetJobId(), err)
 	}
-	return ask(ctx, j, func(reply func(*ckptdv1.TriggerCheckpointResponse, error)) {
+	res, err := ask(ctx, j, func(reply func(*ckptdv1.TriggerCheckpointResponse, error)) {
 		if j.coord == nil {
 			reply(nil, notAttached(j.id))
 			return
 		}
 		j.trigger(req.GetRequestId(), reply)
 	})
+	if isNotAttached(err) { // it is being attached just now, or let go; or somebody tried to attach what there is not
+		if now := p.elsewhere(ctx, j.id, err); connect.CodeOf(now) == connect.CodeNotFound {
+			err = now
+		}
+	}
+	return res, err
 }
 
 // trigger asks the coordinator for a checkpoint, unless this very request was made before.
