@@ -32,7 +32,7 @@ func bench(pkg, pattern, duration string) step {
 
 // plan takes less than ten minutes on two quiet cores.
 var plan = []step{
-	bench("./layout/storage/s3", "Transfer", "3s"),
+	bench("./layout/storage/s3", "Transfer", "2s"),
 	bench("./cmd/ckptd", "Daemon", "3s"),
 	bench("./cmd/ckptd", "OpenRoot", "10x"),
 	bench("./service", "CommitS3", "50x"),
