@@ -54,7 +54,17 @@ func checkSocketPath(path string) error {
 	} else if !info.IsDir() {
 		return fmt.Errorf("listen on %s: the folder of the socket: %w", path, syscall.ENOTDIR)
 	}
-	return nil
+	return notAnother(path)
+}
+
+// notAnother refuses a path at which something lies that is not a socket. Whoever connects to a file or a folder is told the same as at
+// a socket that nobody answers at, which is removed: it must not be taken for one.
+func notAnother(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() == os.ModeSocket {
+		return nil // there is none, or one that listen tells about
+	}
+	return fmt.Errorf("listen on %s: there is something that is not a socket; it is left alone: choose another path by --listen", path)
 }
 
 // listen opens what --listen names, as checkListen let it pass, and answers the URL under which it is reached.
@@ -84,6 +94,9 @@ func listenUnix(ctx context.Context, path string) (net.Listener, string, error) 
 		c.Close()
 		return nil, "", fmt.Errorf("listen on %s: another process answers there: stop it, or choose another path by --listen: %w", path, syscall.EADDRINUSE)
 	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		if err := notAnother(path); err != nil {
+			return nil, "", err
+		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, "", fmt.Errorf("listen on %s: %w", path, err)
 		}

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +92,46 @@ func TestOnePort(t *testing.T) {
 	if _, err := stream.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestListenLeavesOthersAlone: to connect to a file or an empty folder is refused like to a socket that nobody answers at, but only the
+// latter is removed.
+func TestListenLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
+	dir, err := shortTemp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	paths := map[string]string{"file": filepath.Join(dir, "file"), "folder": filepath.Join(dir, "folder"), "link": filepath.Join(dir, "link")}
+	err = errors.Join(os.WriteFile(paths["file"], []byte("precious"), 0o600), os.Mkdir(paths["folder"], 0o700), os.Symlink("file", paths["link"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, path := range paths {
+		if err := checkListen(t.Context(), "unix:"+path); err == nil || !strings.Contains(err.Error(), "not a socket") {
+			t.Errorf("check of a %s: %v", what, err)
+		}
+		if l, _, err := listen(t.Context(), "unix:"+path); err == nil {
+			l.Close()
+			t.Errorf("it listens on a %s", what)
+		}
+		if _, err := os.Lstat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	left := filepath.Join(dir, "left")
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: left, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	dead.Close()
+	l, _, err := listen(t.Context(), "unix:"+left)
+	if err != nil || checkListen(t.Context(), "unix:"+left) != nil {
+		t.Fatalf("what a killed daemon left is in the way: %v", err)
+	}
+	l.Close()
 }
 
 // post is what `curl -H 'Content-Type: application/json' -d BODY URL` prints.
