@@ -36,6 +36,8 @@ type watch struct {
 	running bool
 	epoch   uint64
 	attempt uint64
+	// begun is the attempt of the last beginning among the events.
+	begun uint64
 	// newest complete checkpoint, and whether it completed since the last kill.
 	newest uint64
 	fresh  bool
@@ -108,7 +110,7 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 	w := &d.watch
 	switch e.GetKind() {
 	case "attempt":
-		w.atEnd = false
+		w.atEnd, w.begun = false, e.GetAttempt()
 		if d.strike == nil && !strings.HasPrefix(e.GetText(), "adopted") {
 			d.say.event("attempt %d begins%s", e.GetAttempt(), from(e.GetCheckpointId()))
 		}
@@ -127,6 +129,9 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 			d.say.event("checkpoint %d aborted: %s", e.GetCheckpointId(), e.GetText())
 		}
 	case "task-failed":
+		if e.GetAttempt() < w.begun {
+			return // its channels broke because the others were given up already
+		}
 		if d.strike == nil {
 			d.say.event("a task failed: %s", e.GetText())
 		}
