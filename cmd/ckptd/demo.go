@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,8 @@ const (
 	demoLength    = 20 * time.Second
 	// killLength is how long a run takes at least, for each kill and two more.
 	killLength = 2 * time.Second
+	// mostKills take more than five hours; what is far above has no room in memory.
+	mostKills  = 10_000
 	demoRetain = 3
 	// spareRestarts is how many failures besides the kills the job survives: what fails every time has to end.
 	spareRestarts = 10
@@ -62,7 +65,11 @@ Checkpoints outlive the run, in a folder of the demo's own; --clean removes it.`
 			if o.clean {
 				return cleanDemo(cmd.Context(), cmd.OutOrStdout())
 			}
-			return runDemo(cmd.Context(), o, cmd.OutOrStdout())
+			ctx, stop := untilHungUp(cmd.Context())
+			defer stop()
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			return runDemo(ctx, o, &watched{cmd.OutOrStdout(), cancel})
 		},
 	}
 	f := cmd.Flags()
@@ -82,6 +89,20 @@ Checkpoints outlive the run, in a folder of the demo's own; --clean removes it.`
 	return cmd
 }
 
+// watched is an output that says when nobody reads it any more (`| head`): the demo then ends as by Ctrl-C, and clears up.
+type watched struct {
+	io.Writer
+	gone func()
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		w.gone()
+	}
+	return n, err
+}
+
 // check refuses flags that make no sense, before anything is done.
 func (o *demoOptions) check(given func(string) bool) error {
 	switch {
@@ -93,8 +114,8 @@ func (o *demoOptions) check(given func(string) bool) error {
 		return usagef("demo: --records and --users have to be at least 1")
 	case given("rate") && !(o.rate > 0 && o.rate <= math.MaxFloat64): // neither NaN nor Inf
 		return usagef("demo: --rate %v: has to be a number above 0, as --rate 50000", o.rate)
-	case o.kills < 0:
-		return usagef("demo: --kills %d: has to be 0 or more, as --kills 2", o.kills)
+	case o.kills < 0 || o.kills > mostKills:
+		return usagef("demo: --kills %d: has to be 0 to %d, as --kills 2", o.kills, mostKills)
 	case o.parallelism < 1 || o.parallelism > 128:
 		return usagef("demo: --parallelism %d: has to be 1 to 128, as --parallelism 2", o.parallelism)
 	}

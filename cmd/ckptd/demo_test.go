@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -138,6 +139,44 @@ func TestDemoInterrupted(t *testing.T) {
 	cleaned(t, tmp, 1)
 }
 
+// A demo whose terminal is closed, or whose reader has enough of it (`| head`), ends as by Ctrl-C, with nothing left but checkpoints.
+func TestDemoHungUp(t *testing.T) {
+	t.Parallel()
+	for name, hangUp := range map[string]func(*exec.Cmd, *os.File) error{
+		"reader gone":     func(_ *exec.Cmd, out *os.File) error { return out.Close() },
+		"terminal closed": func(cmd *exec.Cmd, _ *os.File) error { return cmd.Process.Signal(syscall.SIGHUP) },
+	} {
+		tmp := t.TempDir()
+		out, in, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd, said := demoProcess(t, tmp, "--records", "100000", "--interval", "100ms", "--kills", "0")
+		cmd.Stdout = in
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		in.Close()
+		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		if err := hangUp(cmd, out); err != nil {
+			t.Fatal(err)
+		}
+		err = cmd.Wait()
+		out.Close()
+		if cmd.ProcessState.ExitCode() != exitInterrupted || !strings.Contains(said.String(), "no process is left") {
+			t.Errorf("%s: %v: %s", name, err, said.String())
+		}
+		if l := left(t, tmp); len(l) > 0 {
+			t.Errorf("%s: left: %q", name, l)
+		}
+		if found, _ := filepath.Glob(filepath.Join(tmp, "ckptd-[0-9]*")); len(found) > 0 {
+			t.Errorf("%s: left: %v", name, found)
+		}
+	}
+}
+
 // With --keep the job goes on after its input was read and checked, until somebody cancels it.
 func TestDemoKeep(t *testing.T) {
 	t.Parallel()
@@ -177,6 +216,7 @@ func TestDemoRefuses(t *testing.T) {
 		says string
 	}{
 		{"--kills -1", exitUsage, "--kills"},
+		{"--kills 99999999999", exitUsage, "0 to 10000"},
 		{"--rate 0", exitUsage, "--rate"},
 		{"--parallelism 0", exitUsage, "--parallelism"},
 		{"--records 0", exitUsage, "--records"},
