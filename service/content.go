@@ -120,7 +120,7 @@ func entryOf(size uint64, crc uint32, h layout.Header, totals layout.Totals) jou
 	return journal.Checkpoint{
 		Size: size, CRC: crc,
 		CompletedAt:    uint64(h.CompletedAt.UnixMilli()),
-		DurationMillis: uint64(h.CompletedAt.Sub(h.TriggeredAt).Milliseconds()),
+		DurationMillis: uint64(max(0, h.CompletedAt.Sub(h.TriggeredAt).Milliseconds())), // of stored times, between which the clock may have been set back
 		StateBytes:     totals.StateBytes(), NewBytes: totals.NewBytes(),
 	}
 }

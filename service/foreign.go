@@ -57,28 +57,33 @@ type foreignWriter struct {
 // takeBackTime is how long a daemon tries at most to learn whether a job has ended, and to take a file back.
 const takeBackTime = 10 * time.Second
 
-// Commit is storage.Writer's. A file of which it is not known whether it is there is taken back, too.
+// Commit is storage.Writer's.
 func (w *foreignWriter) Commit() error {
-	committed := w.Writer.Commit()
+	return w.s.takeBackOfEnded(w.id, w.key, w.Writer.Commit())
+}
+
+// takeBackOfEnded takes a file back that was committed for a job that has ended, and answers what its writer is told. A file of which it
+// is not known whether it is there is taken back, too.
+func (s *Server) takeBackOfEnded(id, key string, committed error) error {
 	if committed != nil && !errors.Is(committed, storage.ErrUnknown) {
 		return committed
 	}
-	head, err := w.s.heads.after(w.id, func() (*journal.Entry, error) {
-		ctx, cancel := w.s.takingBack() // of all who share the read: from its turn on
+	head, err := s.heads.after(id, func() (*journal.Entry, error) {
+		ctx, cancel := s.takingBack() // of all who share the read: from its turn on
 		defer cancel()
-		return w.s.headOf(ctx, w.id)
+		return s.headOf(ctx, id)
 	})
 	if err != nil || !head.Status.Terminal() {
 		return committed // not known: then the file is as good as any; the next owner's sweep judges it
 	}
-	w.s.foreign.forget(w.id)
-	ctx, cancel := w.s.takingBack()
+	s.foreign.forget(id)
+	ctx, cancel := s.takingBack()
 	defer cancel()
-	if err := errors.Join(w.s.ways.collect.Delete(ctx, []string{w.key})...); err != nil {
-		w.s.log.Warn("cannot take back a file of a job that has ended", "key", w.key, "err", err)
+	if err := errors.Join(s.ways.collect.Delete(ctx, []string{key})...); err != nil {
+		s.log.Warn("cannot take back a file of a job that has ended", "key", key, "err", err)
 	}
 	return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
-		"job %s is %s: begin a new job id", w.id, statusWord(head.Status))
+		"job %s is %s: begin a new job id", id, statusWord(head.Status))
 }
 
 // takingBack is not the caller's context: who has gone leaves a file, too.

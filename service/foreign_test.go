@@ -1,12 +1,17 @@
 package service
 
 import (
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // Who asks while a read is under way is not answered by it: it may have begun before what the caller wants to know of. All who ask
@@ -42,4 +47,57 @@ func TestHeadsAreReadAfterTheCall(t *testing.T) {
 			t.Errorf("%d reads, %d lines are kept", reads, len(h.lines))
 		}
 	})
+}
+
+// server is one over the root; it ends with the test.
+func server(t *testing.T, root storage.Opened, url string) *Server {
+	t.Helper()
+	s, err := New(root, &Options{URLs: []string{url}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// attached has the server own a job of one subtask.
+func attached(t *testing.T, s *Server, id string) *job {
+	t.Helper()
+	plan := &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
+	if _, err := (engine{s}).AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: plan}); err != nil {
+		t.Fatal(err)
+	}
+	j, err := s.job(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+// A daemon that was about to attach when an upload began, and did not come to own the job, takes the file back if the job has ended: its
+// owner has swept and let it go without waiting for that upload.
+func TestUploadBesideAnAttachInVain(t *testing.T) {
+	root := mem.Open()
+	owner, other := server(t, root, "http://owner.invalid"), server(t, root, "http://other.invalid")
+	j := attached(t, owner, "j")
+	inVain := newJob(other, "j")
+	other.jobs["j"] = inVain
+	key := layout.JobPrefix("j") + layout.JobKey{
+		Place: layout.PlaceShared, File: layout.FileName{Epoch: 1, Checkpoint: 1, Nonce: other.nonce, Sequence: 1},
+	}.String()
+	w, err := countedStore{other.ways.restore, other.ways.upload, other}.Create(t.Context(), key, storage.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.forget(inVain)
+	if _, err := (people{owner}).CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err != nil {
+		t.Fatal(err)
+	}
+	<-j.done
+	if err := w.Commit(); err == nil {
+		t.Error("taken, for a job that has ended")
+	}
+	if _, err := root.Store.Stat(t.Context(), key); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("the file: %v, want none", err)
+	}
 }

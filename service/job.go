@@ -108,9 +108,12 @@ func (j *job) run() {
 	}
 }
 
-// arm sets the timer to the next thing that is due by time.
+// arm sets the timer to the next thing that is due by time. A sweep that is due while another one runs is not: that one's end is waited for.
 func (j *job) arm(timer *time.Timer) {
-	next := j.sweep.due
+	var next time.Time
+	if !j.sweep.running {
+		next = j.sweep.due
+	}
 	if j.coord != nil {
 		if at, ok := j.coord.NextDeadline(); ok && (next.IsZero() || at.Before(next)) {
 			next = at

@@ -145,8 +145,9 @@ func (j *job) ended(op *owner.Op) {
 	if op.Reason != owner.ReasonNone || op.Caller != 0 {
 		return
 	}
+	cause := j.endCause(op.Status)
 	cancel := &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Cancel{Cancel: &ckptdv1.Cancel{
-		Status: catalog.Status(op.Status), Reason: j.progress.endCause,
+		Status: catalog.Status(op.Status), Reason: cause,
 	}}}
 	if op.Worker != 0 {
 		if w := j.workers[op.Worker]; w != nil {
@@ -155,13 +156,25 @@ func (j *job) ended(op *owner.Op) {
 		}
 		return
 	}
-	j.event(statusWord(op.Status), &ckptdv1.JobEvent{Text: j.progress.endCause})
+	j.event(statusWord(op.Status), &ckptdv1.JobEvent{Text: cause})
 	j.coordinate(coordinator.Terminal{})
 	for _, w := range j.workers {
 		w.out.put(cancel)
 		w.out.close()
 	}
 	j.sweepWhenQuiet()
+}
+
+// endCause is why the job ended so. A person may cancel a job that is just failing, and the other way round: whichever entry is first
+// counts, with its own cause.
+func (j *job) endCause(status journal.Status) string {
+	switch status {
+	case journal.StatusCanceled:
+		return "canceled by a person"
+	case journal.StatusFailed:
+		return j.progress.failure
+	}
+	return ""
 }
 
 func (j *job) tellCheckpoint(op *owner.Op) {
@@ -316,7 +329,7 @@ func (j *job) decide(d coordinator.Decision) {
 	case coordinator.StartAttempt:
 		j.feed(owner.Event{Kind: owner.EventNewAttempt, Attempt: j.m.Head().Attempt})
 	case coordinator.FailJob:
-		j.progress.endCause = d.Cause
+		j.progress.failure = d.Cause
 		j.feed(owner.Event{Kind: owner.EventEnd, Status: journal.StatusFailed})
 	case coordinator.Ping:
 		j.broadcast(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Ping{Ping: &ckptdv1.Ping{}}})

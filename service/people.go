@@ -113,9 +113,6 @@ func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJo
 		head := j.m.Head()
 		reply(&ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: retainedOut(head)}, nil)
 	})
-	if head := j.m.Head(); head != nil && !head.Status.Terminal() {
-		j.progress.endCause = "canceled by a person"
-	}
 	j.feed(owner.Event{
 		Kind: owner.EventEnd, Status: journal.StatusCanceled, Caller: caller, Request: journal.RequestOf(req.GetRequestId()),
 	})

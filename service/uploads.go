@@ -125,7 +125,7 @@ func (c countedStore) Create(ctx context.Context, key string, opts storage.Creat
 		j.wrote()
 		return nil, err
 	}
-	return &countedWriter{Writer: w, j: j}, nil
+	return &countedWriter{Writer: w, j: j, key: key}, nil
 }
 
 func (j *job) wrote() {
@@ -138,13 +138,19 @@ func (j *job) wrote() {
 type countedWriter struct {
 	storage.Writer
 	j    *job
+	key  string
 	once sync.Once
 }
 
-// Commit is storage.Writer's.
+// Commit is storage.Writer's. While the job is owned here, its last sweep waits for the file; where an attach was under way that came
+// to nothing, or the job was let go meanwhile, that is another daemon's, which does not.
 func (w *countedWriter) Commit() error {
 	defer w.once.Do(w.j.wrote)
-	return w.Writer.Commit()
+	committed := w.Writer.Commit()
+	if w.j.rights.Load() != nil {
+		return committed
+	}
+	return w.j.s.takeBackOfEnded(w.j.id, w.key, committed)
 }
 
 // Abort is storage.Writer's.

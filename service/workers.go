@@ -135,12 +135,12 @@ type progress struct {
 	commits map[uint32]uint64 // by subtask, the newest checkpoint committed
 	// announced is the newest checkpoint that all sinks have committed, as last told.
 	announced uint64
-	// endCause is why the job ended, if somebody said.
-	endCause string
+	// failure is why the job fails, once that is decided.
+	failure string
 }
 
 func (p *progress) begin(attempt uint64) {
-	*p = progress{attempt: attempt, commits: map[uint32]uint64{}, announced: p.announced, endCause: p.endCause}
+	*p = progress{attempt: attempt, commits: map[uint32]uint64{}, announced: p.announced, failure: p.failure}
 }
 
 func (p *progress) atEnd(attempt uint64, subtasks incremental.Set) {
@@ -150,7 +150,7 @@ func (p *progress) atEnd(attempt uint64, subtasks incremental.Set) {
 }
 
 func (p *progress) commit(attempt uint64, subtasks incremental.Set, id uint64) {
-	if attempt != p.attempt {
+	if attempt != p.attempt || attempt == 0 { // 0: none has begun here yet, and who runs none has committed nothing
 		return
 	}
 	for n := range subtasks.All() {
@@ -204,6 +204,8 @@ func (e engine) Register(ctx context.Context, req *ckptdv1.RegisterRequest, stre
 		nonce: req.GetNonce(), address: req.GetExchangeAddress(), subtasks: req.GetSubtasks(), attempt: req.GetAttempt(),
 		out: newInbox[*ckptdv1.RegisterResponse](),
 	}
+	// Also of a caller that goes while it waits to be registered: it may be registered all the same, and nobody would answer for it.
+	defer j.do(func() { j.left(w) })
 	_, err = ask(ctx, j, func(reply func(struct{}, error)) {
 		r, err := j.checkRegistration(req, w)
 		if err == nil {
@@ -214,7 +216,6 @@ func (e engine) Register(ctx context.Context, req *ckptdv1.RegisterRequest, stre
 	if err != nil {
 		return err
 	}
-	defer j.do(func() { j.left(w) })
 	// The headers go out now: the worker knows that it is registered before its first command.
 	if err := stream.Send(nil); err != nil {
 		return err

@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service"
 	"github.com/ckptd/ckptd/service/coordinator"
@@ -317,5 +320,39 @@ func TestFailureOfAnUnknownWorker(t *testing.T) {
 	ghost.attempt = 77
 	if err := ghost.tell(t.Context(), &ckptdv1.ReportRequest{Kind: ckptdv1.ReportRequest_KIND_FAILED, Cause: "x"}); err != nil {
 		t.Error(fmt.Errorf("of another attempt: %w", err))
+	}
+}
+
+// TestCommittedBeforeAnyAttempt: who says that it committed something, though nothing has been started, does no harm.
+func TestCommittedBeforeAnyAttempt(t *testing.T) {
+	d := startDaemon(t, newRoot(), "")
+	d.attach(t, "j", twoPlan(), nil)
+	w := d.register(t, "j", "a", 0, subtask("source"))
+	w.report(ckptdv1.ReportRequest_KIND_COMMITTED, func(r *ckptdv1.ReportRequest) { r.CheckpointId = 7 })
+	if s := d.status(t, "j"); s.GetCommittedCheckpointId() != 0 {
+		t.Errorf("committed %d", s.GetCommittedCheckpointId())
+	}
+}
+
+// TestCanceledWhileItFails: a person who cancels a job that is just failing is not told to be the cause.
+func TestCanceledWhileItFails(t *testing.T) {
+	t.Parallel()
+	var away atomic.Bool
+	root, _ := faulty(newRoot(), func(m mem.Mutation) mem.Outcome {
+		if away.Load() && m.Op == mem.OpPublish {
+			return mem.Failed()
+		}
+		return mem.Done()
+	})
+	d := startDaemon(t, root, "")
+	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.RestartStrategy.Attempts = 0 })
+	away.Store(true)
+	w.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "a poisoned record" })
+	if _, err := d.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("canceled while it fails: %v", err)
+	}
+	away.Store(false)
+	if c := expect[cancel](w).Cancel; c.GetStatus() != ckptdv1.JobStatus_JOB_STATUS_FAILED || c.GetReason() != "a poisoned record" {
+		t.Errorf("told %v", c)
 	}
 }
