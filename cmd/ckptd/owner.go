@@ -28,11 +28,8 @@ func onOwner(ctx context.Context, server, arg string, f func(jobs ckptdv1connect
 		urls = []string{"http://" + defaultListen}
 	default:
 		var err error
-		if urls, id, err = ownerInJournal(ctx, arg); err != nil {
+		if urls, id, err = ownerInJournal(ctx, server, arg); err != nil {
 			return err
-		}
-		if server != "" {
-			urls = []string{server}
 		}
 	}
 	if err := layout.ValidateJobID(id); err != nil {
@@ -80,8 +77,9 @@ func ownerURLs(err error) []string {
 	return nil
 }
 
-// ownerInJournal reads in the journal of <root>/<id> where the job's owner listens.
-func ownerInJournal(ctx context.Context, arg string) (urls []string, id string, err error) {
+// ownerInJournal reads in the journal of <root>/<id> where the job's owner listens. A server that was named is asked instead: it knows
+// what to do about a job that nobody owns.
+func ownerInJournal(ctx context.Context, server, arg string) (urls []string, id string, err error) {
 	at, err := normalRoot(arg)
 	if err != nil {
 		return nil, "", err
@@ -103,11 +101,23 @@ func ownerInJournal(ctx context.Context, arg string) (urls []string, id string, 
 	case err != nil:
 		return nil, "", err
 	case how == journal.ReadEmpty:
-		return nil, "", fmt.Errorf("there is no job %s under %s; `ckptd ls %s` lists what there is", id, root, root)
+		return nil, "", fmt.Errorf("there is no job %s under %s; `ckptd ls %s` lists what there is", id, root, shellWord(root))
 	case how != journal.ReadDone:
-		return nil, "", fmt.Errorf("the journal of %s cannot be read; `ckptd journal show %s` says why: %w", id, arg, catalog.ErrDamaged)
+		return nil, "", fmt.Errorf("the journal of %s cannot be read; `ckptd journal show %s` says why: %w", id, shellWord(arg), catalog.ErrDamaged)
+	case server != "":
+		return []string{server}, id, nil
 	case head.Owner.IsZero():
-		return nil, "", fmt.Errorf("no daemon owns job %s (epoch %d); `ckptd ls %s` shows what is kept of it", id, head.Epoch, at)
+		return nil, "", unowned(head, id, at)
 	}
 	return head.URLs, id, nil
+}
+
+// unowned says so, and how to end such a job all the same.
+func unowned(head *journal.Entry, id, at string) error {
+	how := ""
+	if head.Status == journal.StatusRunning {
+		how = "; `cancel` with --server lets the daemon named there end it"
+	}
+	return fmt.Errorf("job %s is %s, and no daemon owns it (epoch %d); `ckptd ls %s` shows what is kept of it%s", id,
+		enumText(catalog.Status(head.Status), "JOB_STATUS_"), head.Epoch, shellWord(at), how)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -140,6 +141,9 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	urls := o.advertise
 	if len(urls) == 0 {
 		urls = []string{url}
+		if tcp, ok := listener.Addr().(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+			log.Warn("other machines are told an address that is none of this one's", "url", url, "advice", "say --advertise http://HOST:PORT")
+		}
 	}
 	return serveOn(ctx, log, opened, o, urls, func(h http.Handler) (*http.Server, <-chan error) {
 		web := newHTTPServer(h)
