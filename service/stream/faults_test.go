@@ -161,6 +161,45 @@ func TestCancelLeavesNothing(t *testing.T) {
 	}
 }
 
+// A sender that stands still in the middle, its connection open, is given up, and its slot is another's. One that the store holds up is not.
+func TestSilentSender(t *testing.T) {
+	t.Parallel()
+	const silence = 500 * time.Millisecond
+	began, hold := make(chan struct{}), make(chan struct{})
+	s := serve(t, "tcp", newService(t, &brokenStore{Store: mem.New(), began: began, hold: hold}, authorizer{}, &stream.Options{Puts: 1, Silence: silence}).Handler)
+	p := randomBytes(1, 1<<16)
+	r, w := io.Pipe()
+	silent, next := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := s.sendOurs(t.Context(), header(make([]byte, 1<<20)), r, 1<<16)
+		silent <- err
+	}()
+	if _, err := w.Write(p); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	go func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		_, err := s.sendOurs(ctx, header(p), io.NopCloser(bytes.NewReader(p)), 1<<16)
+		next <- err
+	}()
+	time.Sleep(2 * silence) // in which the store, and not the sender, is waited for
+	select {
+	case err := <-silent:
+		t.Errorf("given up while the store held it up: %v", err)
+	default:
+	}
+	close(hold)
+	if err := <-next; err != nil {
+		t.Errorf("who waits for its slot: %v", err)
+	}
+	if err := <-silent; connect.CodeOf(err) != connect.CodeDeadlineExceeded {
+		t.Errorf("the silent one heard: %v", err)
+	}
+	w.CloseWithError(io.ErrClosedPipe)
+}
+
 // The authorizer is asked again when a stream has waited: the checkpoint may be gone by then. No byte has been sent.
 func TestAskedAgainAfterWaiting(t *testing.T) {
 	hold, began := make(chan struct{}), make(chan struct{})

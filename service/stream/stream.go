@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -33,10 +34,13 @@ type Options struct {
 	Gets int
 	// MaxFile is the largest file taken, in bytes; 5 TiB, the largest object of the largest store.
 	MaxFile uint64
+	// Silence is how long a sender may say nothing in the middle of a file before it is given up; 2 minutes. A process that stands still
+	// keeps its connection, and would keep its admission, for ever. Only on HTTP/1, where a stream has its connection for itself.
+	Silence time.Duration
 }
 
 func (o *Options) fill() error {
-	if o.Puts < 0 || o.Gets < 0 {
+	if o.Puts < 0 || o.Gets < 0 || o.Silence < 0 {
 		return fmt.Errorf("stream: negative bound")
 	}
 	if o.Puts == 0 {
@@ -48,6 +52,9 @@ func (o *Options) fill() error {
 	if o.MaxFile == 0 {
 		o.MaxFile = 5 << 40
 	}
+	if o.Silence == 0 {
+		o.Silence = 2 * time.Minute
+	}
 	return nil
 }
 
@@ -57,6 +64,7 @@ type Service struct {
 	nonce   string
 	auth    Authorizer
 	maxFile uint64
+	silence time.Duration
 	puts    semaphore
 	gets    semaphore
 	// sequence numbers the files of this process.
@@ -78,7 +86,7 @@ func New(store storage.Store, nonce string, auth Authorizer, opts *Options) (*Se
 		return nil, fmt.Errorf("stream: %w", err)
 	}
 	return &Service{
-		store: store, nonce: nonce, auth: auth, maxFile: o.MaxFile,
+		store: store, nonce: nonce, auth: auth, maxFile: o.MaxFile, silence: o.Silence,
 		puts: make(semaphore, o.Puts), gets: make(semaphore, o.Gets),
 	}, nil
 }
@@ -89,7 +97,7 @@ func (s *Service) InFlight() (puts, gets int) { return len(s.puts), len(s.gets) 
 // Handler is what an http.Server mounts at path: codecs, bounds and guards included.
 func (s *Service) Handler() (path string, h http.Handler) {
 	path, h = ckptdv1connect.NewStateServiceHandler(s, data.HandlerOptions())
-	return path, guardBody(h)
+	return path, guardBody(h, s.silence)
 }
 
 // ConnContext is for http.Server.ConnContext: it raises the send buffer of Unix sockets, without which they are slower than TCP.
