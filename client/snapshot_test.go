@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -229,6 +230,47 @@ func TestUnknownOutcomeIsSentAgain(t *testing.T) {
 	}
 	if n := len(c.keys()); n != 2 {
 		t.Errorf("stored: %v", c.keys())
+	}
+}
+
+// lateStore takes a file's bytes for some time, and then does not say what became of them; the first time only.
+type lateStore struct {
+	storage.Store
+	takes time.Duration
+	tries atomic.Int32
+}
+
+func (s *lateStore) Create(ctx context.Context, key string, o storage.CreateOptions) (storage.Writer, error) {
+	w, err := s.Store.Create(ctx, key, o)
+	if s.tries.Add(1) > 1 || err != nil {
+		return w, err
+	}
+	return lateWriter{w, s.takes}, nil
+}
+
+type lateWriter struct {
+	storage.Writer
+	takes time.Duration
+}
+
+func (w lateWriter) Commit() error {
+	time.Sleep(w.takes)
+	return storage.ErrUnknown
+}
+
+// A file that took longer than the client's patience, which is for finding a daemon, is sent again all the same.
+func TestLongStreamIsSentAgain(t *testing.T) {
+	t.Parallel()
+	const patience = 300 * time.Millisecond
+	c := newCluster(t)
+	s := &lateStore{Store: c.store, takes: 2 * patience}
+	d := c.start(daemonOptions{store: s})
+	_, job := c.client([]string{d.url}, WithPatience(patience))
+	if err := job.Snapshot(t.Context(), snapshotOf(piece("1.sst", Shared, randomBytes(1, 1000)))); err != nil {
+		t.Error(err)
+	}
+	if n := s.tries.Load(); n != 2 {
+		t.Errorf("%d tries", n)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -17,6 +19,13 @@ import (
 // corruptTries is how often a file is sent when the daemon receives other bytes than were summed. A wire that damages bytes
 // mends; a source that changes does not.
 const corruptTries = 3
+
+// longTries is how often a file is sent again after a try in which a daemon took bytes for so long that little or no patience is left to look
+// for the next one.
+const longTries = 2
+
+// outlasts tells whether a try took most of the patience; 0 is for ever.
+func outlasts(try, patience time.Duration) bool { return patience > 0 && 2*try > patience }
 
 // upload is one file to be sent for a checkpoint.
 type upload struct {
@@ -31,43 +40,66 @@ func (j *Job) send(ctx context.Context, u upload) (*File, error) {
 		return nil, err
 	}
 	u.header.Length, u.header.Crc32C = proto.Uint64(sums.Length()), proto.Uint32(sums.CRC32C())
-	corrupt := 0
-	return search(ctx, j, u.header.GetEpoch(), func(ctx context.Context, e *endpoint) (*File, error) {
-		f, err := put(ctx, e, u)
-		if err == nil {
-			err = compare(f, sums)
+	corrupt, long := 0, 0
+	for {
+		f, err := search(ctx, j, u.header.GetEpoch(), func(ctx context.Context, e *endpoint) (*File, error) {
+			began := time.Now()
+			f, read, err := put(ctx, e, u)
+			if err == nil {
+				err = compare(f, sums)
+			}
+			ce := classify(ctx, err)
+			switch {
+			case err == nil:
+			case errors.Is(ce, ErrCorrupt):
+				corrupt++
+				ce.retry = corrupt < corruptTries
+				return nil, ce
+			case ce.retry && read && long < longTries && outlasts(time.Since(began), j.client.options.patience):
+				long++
+				return nil, nil // a new search, with new patience
+			}
+			return f, err
+		})
+		if f != nil || err != nil {
+			return f, err
 		}
-		if ce := classify(ctx, err); err != nil && errors.Is(ce, ErrCorrupt) {
-			corrupt++
-			ce.retry = corrupt < corruptTries
-			return nil, ce
-		}
-		return f, err
-	})
+	}
 }
 
-// put is one try.
-func put(ctx context.Context, e *endpoint, u upload) (*File, error) {
-	src, err := u.piece.Open()
+// noticed is a source of which is noticed whether anything was read: not before a daemon has admitted the stream.
+type noticed struct {
+	io.ReadCloser
+	read atomic.Bool
+}
+
+func (n *noticed) Read(p []byte) (int, error) {
+	n.read.Store(true)
+	return n.ReadCloser.Read(p)
+}
+
+// put is one try; read says whether the daemon let it begin with the bytes.
+func put(ctx context.Context, e *endpoint, u upload) (file *File, read bool, err error) {
+	opened, err := u.piece.Open()
 	if err != nil {
-		return nil, sourceError(u.piece, err)
+		return nil, false, sourceError(u.piece, err)
 	}
+	src := &noticed{ReadCloser: opened}
 	body, err := data.NewBody(u.header, src, e.chunk)
 	if err != nil {
 		src.Close()
-		return nil, err
+		return nil, false, err
 	}
 	header, err := proto.Marshal(u.header)
 	if err != nil {
 		src.Close()
-		return nil, err
+		return nil, false, err
 	}
 	ctx, cancel := context.WithCancel(data.WithBody(ctx, body))
 	defer cancel()
 	ctx, info := connect.NewClientContext(ctx)
 	info.RequestHeader().Set("Expect", "100-continue")
 	info.RequestHeader().Set(data.HeaderName, connect.EncodeBinaryHeader(header))
-	var file *File
 	stream, err := e.state.PutState(ctx)
 	if err == nil {
 		var res *ckptdv1.PutStateResponse
@@ -79,9 +111,9 @@ func put(ctx context.Context, e *endpoint, u upload) (*File, error) {
 	body.Close()
 	body.Wait()
 	if broken := body.Err(); broken != nil {
-		return nil, sourceError(u.piece, broken)
+		return nil, false, sourceError(u.piece, broken)
 	}
-	return file, err
+	return file, src.read.Load(), err
 }
 
 func compare(f *File, sums *data.Sums) error {
