@@ -11,6 +11,7 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/service/owner"
 )
 
@@ -234,9 +235,14 @@ func (j *job) deleteAll(ctx context.Context, keys []string) map[int]error {
 	return failed
 }
 
+// unfinishedTries is how often a store that answers otherwise is asked to give up what is unfinished.
+const unfinishedTries = 4
+
+// abortUnfinished gives up what is unfinished. The last sweep of a job that has ended has no successor to do it, so a failure is not passed
+// over: while the store is away it is waited for, as the list that follows would do. Where it answers, but refuses this, the sweep goes on.
 func (j *job) abortUnfinished(ctx context.Context, op owner.Op) {
 	prefix := layout.JobPrefix(j.id)
-	n, err := j.s.ways.collect.AbortUnfinished(ctx, prefix, func(key string) bool {
+	dead := func(key string) bool {
 		k := layout.ParseJobKey(strings.TrimPrefix(key, prefix))
 		switch k.Place {
 		case layout.PlaceSlot:
@@ -247,13 +253,28 @@ func (j *job) abortUnfinished(ctx context.Context, op owner.Op) {
 			return op.DeadTarget(k.File.Epoch, k.File.Checkpoint)
 		}
 		return false
-	})
+	}
+	n, err := j.s.ways.collect.AbortUnfinished(ctx, prefix, dead)
+	for try := 1; err != nil && try < unfinishedTries && slots.Sleep(ctx, slots.Delay(journal.WaitBackoff)<<try); {
+		if lists(ctx, j.s.ways.collect, prefix) {
+			try++
+		}
+		n, err = j.s.ways.collect.AbortUnfinished(ctx, prefix, dead)
+	}
 	if err != nil {
 		j.log.Warn("cannot give up unfinished writes", "err", err)
 	} else if n > 0 {
 		j.log.Info("gave up unfinished writes", "count", n)
 	}
 	j.result(op.Result(slots.WriteOutcome(err)))
+}
+
+// lists tells whether a store answers just now.
+func lists(ctx context.Context, store storage.Store, prefix string) bool {
+	for _, err := range store.List(ctx, prefix) {
+		return err == nil
+	}
+	return true
 }
 
 // sweepPage is how many objects of a sweep's list are judged at a time.

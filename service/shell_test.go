@@ -2,11 +2,14 @@ package service
 
 import (
 	"context"
+	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
@@ -54,5 +57,43 @@ func TestDurationWithAClockSetBack(t *testing.T) {
 	at := time.UnixMilli(1_000_000)
 	if c := entryOf(1, 1, layout.Header{TriggeredAt: at, CompletedAt: at.Add(-time.Second)}, layout.Totals{}); c.DurationMillis != 0 {
 		t.Errorf("%d ms", c.DurationMillis)
+	}
+}
+
+// unfinishedStore fails to give up what is unfinished, the first few times.
+type unfinishedStore struct {
+	storage.Store
+	fails, done atomic.Int32
+}
+
+func (s *unfinishedStore) AbortUnfinished(ctx context.Context, prefix string, dead func(string) bool) (int, error) {
+	if s.fails.Add(-1) >= 0 {
+		return 0, errors.New("503")
+	}
+	s.done.Add(1)
+	return s.Store.AbortUnfinished(ctx, prefix, dead)
+}
+
+// The last sweep of a job does not pass over a failure to give up what is unfinished: nobody would do it ever again. But a store that never
+// does it keeps no job from being let go.
+func TestLastSweepGivesUpWhatIsUnfinished(t *testing.T) {
+	t.Parallel()
+	for name, fails := range map[string]int32{"at times": 2, "never": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			root := mem.Open()
+			store := &unfinishedStore{Store: root.Store}
+			store.fails.Store(fails)
+			root.Store = store
+			s := server(t, root, "http://d.invalid")
+			j := attached(t, s, "j")
+			if _, err := (people{s}).CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err != nil {
+				t.Fatal(err)
+			}
+			<-j.done
+			if done := store.done.Load() > 0; done != (name == "at times") {
+				t.Errorf("given up: %v", done)
+			}
+		})
 	}
 }
