@@ -146,7 +146,7 @@ func TestParseRefuses(t *testing.T) {
 		"an unknown retention": {"execution.checkpointing.externalized-checkpoint-retention: forever", "allowed is DELETE_ON_CANCELLATION or NO_EXTERNALIZED_CHECKPOINTS or RETAIN_ON_CANCELLATION"},
 		"another storage":      {"execution.checkpointing.storage: jobmanager", "ckptd keeps no checkpoints in a process's memory; allowed is filesystem, with execution.checkpointing.dir: s3://"},
 		"an unknown storage":   {"execution.checkpointing.storage: hdfs", `"hdfs" is unknown; allowed is filesystem, or a root like s3://`},
-		"two roots":            {"execution.checkpointing.storage: s3://b/c\nstate.checkpoints.dir: /c", "line 1: execution.checkpointing.storage: s3://b/c names another root than state.checkpoints.dir in line 2; say execution.checkpointing.storage: filesystem"},
+		"two roots":            {"execution.checkpointing.storage: s3://b/c\nstate.checkpoints.dir: /c", "line 1: execution.checkpointing.storage names another root than state.checkpoints.dir in line 2; say execution.checkpointing.storage: filesystem"},
 		"another strategy":     {"restart-strategy.type: exponential-delay", `"exponential-delay" is unknown; allowed is fixed-delay or none`},
 		"a key twice":          {"execution.checkpointing.dir: a\nexecution:\n  checkpointing: {dir: b}", "line 3: execution.checkpointing.dir is given already, by execution.checkpointing.dir in line 1"},
 		"both spellings":       {"execution.checkpointing.dir: a\nstate.checkpoints.dir: b", "line 2: state.checkpoints.dir is given already, by execution.checkpointing.dir in line 1"},

@@ -68,7 +68,8 @@ func (f *File) settleDir(given map[string]pair) error {
 		return nil
 	}
 	if dir, ok := given[keyDir]; ok && dir.value != storage.value {
-		return fmt.Errorf("config: line %d: %s: %s names another root than %s in line %d; say %s: %s", storage.line, storage.key, storage.value,
+		// Without the roots: one may hold a password, which its driver would refuse without repeating it.
+		return fmt.Errorf("config: line %d: %s names another root than %s in line %d; say %s: %s", storage.line, storage.key,
 			dir.key, dir.line, storage.key, fileSystem)
 	}
 	f.Dir = storage.value
