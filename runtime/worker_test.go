@@ -262,10 +262,11 @@ func TestZombieWorkerChangesNothing(t *testing.T) {
 	zombie()
 }
 
-// A Complete that comes right before the end of the job is still obeyed.
+// A Complete that comes right before the end of the job is still obeyed. With several workers that is not promised, as little as Flink
+// does: one that has not heard of it yet may meet the closed channels of another first.
 func TestLastCompleteIsObeyed(t *testing.T) {
 	c := endless()
-	d, l, _ := local(t, c, 2)
+	d, l, _ := local(t, c, 1)
 	id := d.trigger()
 	d.await("it completes", func() bool {
 		if len(d.complete) == 0 || d.complete[0].id != id {

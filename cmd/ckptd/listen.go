@@ -108,8 +108,8 @@ func listenUnix(ctx context.Context, path string) (net.Listener, string, error) 
 	return l, "unix:" + path, nil
 }
 
-// newHTTPServer serves HTTP/1.1 and HTTP/2 without TLS on one port: Connect, gRPC and gRPC-Web. Data streams have no time-outs of
-// their own: how long one takes is the store's and the sender's.
+// newHTTPServer serves HTTP/1.1 and HTTP/2 without TLS on one port: Connect, gRPC and gRPC-Web. How long a data
+// stream may take is the store's and the sender's; only silence ends one.
 func newHTTPServer(h http.Handler) *http.Server {
 	var p http.Protocols
 	p.SetHTTP1(true)
