@@ -36,7 +36,7 @@ func leastRounds(up bool) int {
 	if up {
 		return 3
 	}
-	return 9
+	return 7
 }
 
 // mover is who moves objects.
