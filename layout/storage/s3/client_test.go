@@ -19,8 +19,8 @@ func TestBaseClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	want, err := x509.SystemCertPool()
-	if err != nil {
-		t.Skip("not run: no certificates of the system")
+	if err != nil { // a system without any
+		want = x509.NewCertPool()
 	}
 	want.AddCert(server.Certificate())
 	for _, file := range []string{"", ca} {
