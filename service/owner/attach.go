@@ -132,14 +132,11 @@ func (s *step) attachEnded(v journal.Verdict, head *journal.Entry, slot uint64) 
 	}
 }
 
-// own begins to serve as the owner, and to read what the retained checkpoints name.
+// own begins to serve as the owner, and to read what the retained checkpoints name: the hidden ones, too, until an entry drops them.
 func (s *step) own(head *journal.Entry) {
 	s.phase, s.head, s.next, s.create = PhaseOwning, head, s.first, nil
 	s.tellAttached()
 	for _, c := range head.Retained {
-		if c.State == journal.StateHidden && !head.IsLent(c.ID) {
-			continue
-		}
 		s.held = append(s.held, held{id: c.ID, state: heldLoading})
 		s.emit(Op{Kind: OpReadMeta, ID: c.ID, Nonce: c.Nonce})
 	}

@@ -3,7 +3,9 @@ package owner
 import (
 	"fmt"
 	"hash/maphash"
+	"maps"
 	mathbits "math/bits"
+	"slices"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
@@ -16,12 +18,29 @@ func (w *world) reachable(head *journal.Entry) (files uint64, missing string) {
 			continue
 		}
 		i := w.meta(c.ID)
-		if i < 0 || w.metas[i].nonce != c.Nonce {
+		switch {
+		case w.spoiled&(1<<c.ID) != 0:
+			if i >= 0 { // nobody can read which files it names; they have to stay all the same
+				files |= w.metas[i].files
+			}
+		case i < 0 || w.metas[i].nonce != c.Nonce:
 			return 0, fmt.Sprintf("I1: the _metadata of %d is not there", c.ID)
+		default:
+			files |= w.metas[i].files
 		}
-		files |= w.metas[i].files
 	}
 	return files, ""
+}
+
+// named is the files of every checkpoint that a head lists, a hidden one that nobody borrows among them: they go with the entry that
+// drops it.
+func (w *world) named(head *journal.Entry) (files uint64) {
+	for _, c := range head.Retained {
+		if i := w.meta(c.ID); i >= 0 {
+			files |= w.metas[i].files
+		}
+	}
+	return files
 }
 
 // check is called after every step.
@@ -99,15 +118,18 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 		w.fail(fmt.Sprintf("I3: the ring of slot %d lacks its predecessor", e.Slot))
 	case e.Kind == journal.KindAttach && e.Epoch != was.Epoch+1, e.Kind != journal.KindAttach && e.Epoch != was.Epoch:
 		w.fail(fmt.Sprintf("I5: epoch %d after %d by an entry of kind %d", e.Epoch, was.Epoch, e.Kind))
+	case e.Kind != journal.KindAttach && e.Kind != journal.KindRelease && e.Owner != was.Owner:
+		w.fail(fmt.Sprintf("I5: the owner changed by an entry of kind %d", e.Kind))
 	case e.Reserved < was.Reserved:
 		w.fail(fmt.Sprintf("I10: reserved goes down to %d", e.Reserved))
 	case was.Status.Terminal() && e.Status != was.Status:
 		w.fail("a terminal status changed")
-	case e.Newest() < was.Newest() && !e.Status.Terminal():
-		w.fail("I11: the newest checkpoint was dropped")
-	case e.Kind != journal.KindAttempt && (e.Attempt != was.Attempt || e.Plan.Hash() != was.Plan.Hash()):
-		w.fail("attempt or plan changed by an entry that begins no attempt")
+	case e.Status != was.Status && e.Kind != journal.KindEnd:
+		w.fail(fmt.Sprintf("the status changed by an entry of kind %d", e.Kind))
 	}
+	s.attempted(w, was, e)
+	s.retained(w, was, e)
+	s.requested(w, was, e)
 	if e.Kind == journal.KindAttach && s.truthful {
 		for _, d := range w.d {
 			if d != nil && d.alive && d.m.Owns(was.Owner) && d.m.phase == PhaseOwning {
@@ -120,9 +142,113 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 			s.completed(w, was, e, c)
 		}
 	}
+}
+
+// attempted checks what an entry says of the attempt: only an entry that begins one changes it, and it restores the newest complete
+// checkpoint that is kept and no savepoint.
+func (s *story) attempted(w *world, was, e *journal.Entry) {
+	if e.Kind != journal.KindAttempt {
+		if e.Attempt != was.Attempt || e.Restore != was.Restore || e.Plan.Hash() != was.Plan.Hash() {
+			w.fail(fmt.Sprintf("I16: attempt, restore or plan changed by an entry of kind %d", e.Kind))
+		}
+		return
+	}
+	if e.Attempt != was.Attempt+1 {
+		w.fail(fmt.Sprintf("I16: attempt %d after %d", e.Attempt, was.Attempt))
+	}
+	if newest := restorable(was); e.Restore != newest {
+		w.fail(fmt.Sprintf("I16: attempt %d restores checkpoint %d, the newest complete one is %d", e.Attempt, e.Restore, newest))
+	}
+}
+
+// restorable is the newest checkpoint that a job may restore; 0: none. It is computed here on purpose, not by the code under test.
+func restorable(e *journal.Entry) (newest uint64) {
+	for _, c := range e.Retained {
+		if c.Type == journal.TypeCheckpoint && c.State == journal.StateKept && c.ID > newest {
+			newest = c.ID
+		}
+	}
+	return newest
+}
+
+// retained checks that the retained checkpoints follow from those of the entry before by the job's policy. The stories have neither
+// savepoints nor trash.
+func (s *story) retained(w *world, was, e *journal.Entry) {
+	want := map[uint64]journal.CheckpointState{}
+	lent := func(id uint64) bool {
+		for _, l := range was.Lent {
+			if l.Checkpoint == id {
+				return true
+			}
+		}
+		return false
+	}
+	ids := []uint64{}
+	for _, c := range was.Retained {
+		want[c.ID] = c.State
+		if c.State == journal.StateKept {
+			ids = append(ids, c.ID)
+		}
+	}
+	drop := func(id uint64) {
+		delete(want, id)
+		if lent(id) {
+			want[id] = journal.StateHidden
+		}
+	}
+	switch e.Kind {
+	case journal.KindCommit:
+		added := e.Retained[len(e.Retained)-1].ID
+		if _, had := was.Checkpoint(added); had {
+			w.fail("I11: a commit adds no checkpoint")
+		}
+		ids, want[added] = append(ids, added), journal.StateKept
+		for len(ids) > max(1, int(s.numRetained)) {
+			drop(ids[0])
+			ids = ids[1:]
+		}
+	case journal.KindEnd:
+		if s.retains != journal.RetainOnCancellation {
+			for _, id := range ids {
+				drop(id)
+			}
+		}
+	}
+	if e.Kind == journal.KindCommit || e.Kind == journal.KindEnd {
+		for id, state := range want { // hidden, and no longer lent
+			if state == journal.StateHidden && !lent(id) {
+				delete(want, id)
+			}
+		}
+	}
+	got := map[uint64]journal.CheckpointState{}
+	for _, c := range e.Retained {
+		got[c.ID] = c.State
+		if old, had := was.Checkpoint(c.ID); had && (old.Nonce != c.Nonce || old.Size != c.Size || old.CRC != c.CRC) {
+			w.fail(fmt.Sprintf("I2: what the journal says of checkpoint %d changed", c.ID))
+		}
+	}
+	if !maps.Equal(got, want) {
+		w.fail(fmt.Sprintf("I11: an entry of kind %d retains %v, want %v", e.Kind, got, want))
+	}
 	for _, l := range was.Lent {
-		if _, ok := e.Checkpoint(l.Checkpoint); !ok || !e.IsLent(l.Checkpoint) {
-			w.fail("I9: a lent checkpoint was dropped")
+		_, kept := e.Checkpoint(l.Checkpoint)
+		if e.Kind != journal.KindReturn && (!kept || !slices.Contains(e.Lent, l)) {
+			w.fail(fmt.Sprintf("I9: checkpoint %d is lent, and dropped or without its pin", l.Checkpoint))
+		}
+	}
+}
+
+// requested checks that no request is carried out twice.
+func (s *story) requested(w *world, was, e *journal.Entry) {
+	for i, r := range e.Requests {
+		if slices.Contains(e.Requests[:i], r) {
+			w.fail(fmt.Sprintf("request %x is carried out twice", r))
+		}
+	}
+	for _, r := range was.Requests {
+		if !slices.Contains(e.Requests, r) {
+			w.fail(fmt.Sprintf("request %x is forgotten", r))
 		}
 	}
 }
@@ -151,6 +277,9 @@ func (s *story) completed(w *world, was, e *journal.Entry, c journal.Checkpoint)
 func (r *runner) tell(w *world, who int, d *daemon, op *Op) {
 	switch op.Kind {
 	case TellTrigger:
+		if w.loading(who, d.m.head) {
+			w.fail(fmt.Sprintf("Trigger(%d) while the _metadata of a retained checkpoint is being read", op.ID))
+		}
 		if op.Repeated {
 			if d.triggered&(1<<op.ID) == 0 || w.aborted&(1<<op.ID) != 0 || w.committed(op.ID) != nil {
 				w.fail(fmt.Sprintf("Trigger(%d) is repeated, but the checkpoint is not open", op.ID))
@@ -172,42 +301,130 @@ func (r *runner) tell(w *world, who int, d *daemon, op *Op) {
 			w.fail(fmt.Sprintf("I2: Complete(%d) of attempt %d, which is not in history", op.ID, op.Attempt))
 		}
 	case TellAbort:
-		for id := op.ID; id <= op.Last && id < 64; id++ {
-			w.aborted |= 1 << id
-			if w.committed(id) != nil {
-				w.fail(fmt.Sprintf("I13: checkpoint %d is complete and told to be aborted", id))
-			}
-		}
+		r.aborted(w, op)
 	case TellAcked:
-		if op.Reason != ReasonNone || op.Subtasks.IsEmpty() {
-			r.refused = true
-			return
-		}
-		w.acked[op.ID] |= byte(bitsOf(op.Subtasks))
-	case TellBegun, TellTriggerRefused, TellSwept:
-		r.refused = r.refused || op.Reason != ReasonNone
+		r.acknowledged(w, d, op)
+	case TellBegun:
+		r.refused = r.refused || r.ev.Kind == EventBegin && op.Reason != ReasonNone
+	case TellTriggerRefused:
+		r.refused = r.refused || r.ev.Kind == EventTrigger && op.Reason != ReasonNone
+	case TellSwept:
+		r.refused = r.refused || r.ev.Kind == EventSweep && op.Reason != ReasonNone
 	case TellReleased:
 		if e := w.head(); e.Status.Terminal() && e.Owner.IsZero() && e.Kind == journal.KindRelease && r.s.truthful {
-			r.released(w)
+			r.released(w, who, d)
 		}
-		d.triggered = 0
+		d.triggered, d.swept = 0, false
 		w.forgotten(who)
 	case TellFenced:
-		d.triggered = 0
+		d.triggered, d.swept = 0, false
 		w.forgotten(who)
+	case TellAttempt:
+		r.began(w, who, op)
 	case TellStart:
 		r.heardStart(w, who, op)
 	case TellReplaced, TellPlanRefused:
-		i := int(op.Worker-1) / 8
-		if w.workers[i].process == uint8(op.Worker-1)%8 {
-			w.workers[i].alive, w.workers[i].at = false, -1
+		r.replaced(w, who, d, op)
+	}
+}
+
+// loading tells whether a daemon still reads the _metadata of a checkpoint that its head retains.
+func (w *world) loading(who int, head *journal.Entry) bool {
+	for i := range w.flight {
+		if f := &w.flight[i]; f.who == int8(who) && f.kind == OpReadMeta {
+			if _, kept := head.Checkpoint(f.id); kept {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (r *runner) aborted(w *world, op *Op) {
+	for id := op.ID; id <= op.Last && id < 64; id++ {
+		w.aborted |= 1 << id
+		if w.committed(id) != nil {
+			w.fail(fmt.Sprintf("I13: checkpoint %d is complete and told to be aborted", id))
+		}
+	}
+	if res := &r.ev.Result; op.Reason == ReasonMetadata && r.ev.Kind == EventResult {
+		foreign := res.Kind == OpReadMeta && res.Outcome == journal.Done
+		if refused := res.Kind == OpCreateMeta && res.Outcome == journal.NotDone; !foreign && !refused {
+			w.fail(fmt.Sprintf("I13: checkpoint %d is aborted, and nobody knows that its _metadata was not written", op.ID))
 		}
 	}
 }
 
-// released: a job that is over and let go has nothing left but what it retains, as far as a list could see it.
-func (r *runner) released(w *world) {
+// acknowledged checks that what was accepted belongs to this epoch, this attempt and an open checkpoint.
+func (r *runner) acknowledged(w *world, d *daemon, op *Op) {
+	if op.Reason != ReasonNone || op.Subtasks.IsEmpty() {
+		r.refused = r.refused || r.ev.Kind == EventAck
+		return
+	}
+	ev := r.ev
+	if ev.Epoch != d.m.head.Epoch || ev.Attempt != d.m.head.Attempt || d.triggered&(1<<ev.ID) == 0 {
+		w.fail(fmt.Sprintf("an acknowledgement of checkpoint %d, epoch %d, attempt %d is accepted in epoch %d, attempt %d",
+			ev.ID, ev.Epoch, ev.Attempt, d.m.head.Epoch, d.m.head.Attempt))
+	}
+	w.acked[op.ID] |= byte(bitsOf(op.Subtasks))
+}
+
+// began checks that an attempt restores what its entry says, and that it is adopted only if every subtask runs it.
+func (r *runner) began(w *world, who int, op *Op) {
+	if e := w.begins(op.Attempt); e != nil && e.Restore != op.ID {
+		w.fail(fmt.Sprintf("I16: attempt %d is told to restore checkpoint %d, its entry says %d", op.Attempt, op.ID, e.Restore))
+	}
+	if !op.Adopted || !r.s.workers {
+		return
+	}
+	for slot := range 2 {
+		runs := false
+		for i := slot; i < len(w.procs); i += 2 {
+			x := w.procs[i]
+			runs = runs || x.alive && x.at == int8(who) && x.attempt == op.Attempt
+		}
+		if !runs {
+			w.fail(fmt.Sprintf("I14: attempt %d is adopted, and subtask %d has not registered as running it", op.Attempt, slot))
+		}
+	}
+}
+
+// begins is the entry that began an attempt; the story's first entry for an attempt that ran before it.
+func (w *world) begins(attempt uint64) *journal.Entry {
+	for _, e := range w.past {
+		if e.Attempt == attempt {
+			return e
+		}
+	}
+	return nil
+}
+
+// replaced ends a process, and checks that a live process of the running attempt gives way to a fresh one only.
+func (r *runner) replaced(w *world, who int, d *daemon, op *Op) {
+	i := w.proc(op.Worker)
+	if i < 0 || w.procs[i].at != int8(who) { // it does not hear it
+		return
+	}
+	if by := r.ev; op.Kind == TellReplaced && by.Kind == EventRegister && by.Worker != op.Worker && by.Attempt != 0 &&
+		w.procs[i].attempt == d.m.head.Attempt && by.Attempt < d.m.head.Attempt {
+		w.fail(fmt.Sprintf("a process of attempt %d replaces a live one of attempt %d", by.Attempt, w.procs[i].attempt))
+	}
+	w.procs[i].alive, w.procs[i].at = false, -1
+}
+
+// released: a job that is over and let go was swept after its end, nothing of its owner is under way, and nothing is left but what it
+// retains. Excused is only what nobody could see: what came after the list of that sweep. It comes from a process of an earlier epoch
+// or from an upload elsewhere; the job is due once more 24 hours after its end because of it.
+func (r *runner) released(w *world, who int, d *daemon) {
 	reach, _ := w.reachable(w.head())
+	if !d.swept {
+		w.fail("I4: released without a sweep after the end")
+	}
+	for i := range w.flight {
+		if f := &w.flight[i]; f.who == int8(who) && (f.kind == OpCreateMeta || f.kind == OpDeleteFiles || f.kind == OpDeleteMetas) {
+			w.fail("I4: released while a write or a delete of its own is under way")
+		}
+	}
 	for _, m := range w.metas {
 		if _, kept := w.head().Checkpoint(m.id); !kept && w.afterMetas&(1<<m.id) == 0 {
 			w.fail(fmt.Sprintf("I4: released with the _metadata of %d", m.id))
@@ -234,13 +451,10 @@ func (r *runner) atRest(w *world, d *daemon, page *Result) {
 	if m.phase != PhaseOwning || m.head != w.head() || len(m.pending)+len(m.strays) > 0 || page.Life != m.life {
 		return
 	}
-	reach, missing := w.reachable(w.head())
-	if missing != "" {
-		return
-	}
+	reach := w.named(w.head())
 	left := incremental.Set{}
 	for _, f := range page.Found {
-		if (reach|w.doomed)&(1<<f.File) == 0 && !m.index.Condemned.Has(f.File) {
+		if (reach|^w.files)&(1<<f.File) == 0 && !m.index.Condemned.Has(f.File) {
 			left = left.Or(incremental.SetOf(f.File))
 		}
 	}
@@ -248,7 +462,7 @@ func (r *runner) atRest(w *world, d *daemon, page *Result) {
 		w.fail(fmt.Sprintf("I4: a sweep with nothing pending left files %b", bitsOf(left)))
 	}
 	for _, id := range page.IDs {
-		if _, ok := w.head().Checkpoint(id); !ok && w.doomedMetas&(1<<id) == 0 && w.meta(id) >= 0 && len(m.metas)+len(m.deletingMetas) == 0 {
+		if _, ok := w.head().Checkpoint(id); !ok && id < m.next && w.meta(id) >= 0 && !slices.Contains(m.metas, id) {
 			w.fail(fmt.Sprintf("I4: a sweep with nothing pending left the _metadata of %d", id))
 		}
 	}

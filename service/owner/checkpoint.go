@@ -240,14 +240,14 @@ func (s *step) committed(id uint64) {
 	s.condemn(s.dropHeld())
 }
 
-// dropHeld lets go of checkpoints that left the head, and says which.
+// dropHeld lets go of checkpoints that left the head, and says which. A hidden one whose last pin was returned stays until an entry
+// drops it: its files must not go before its _metadata.
 func (s *step) dropHeld() (gone []uint64) {
 	var keep []held
 	for _, h := range s.held {
-		c, ok := s.head.Checkpoint(h.id)
-		if ok && (c.State != journal.StateHidden || s.head.IsLent(h.id)) {
+		if _, ok := s.head.Checkpoint(h.id); ok {
 			keep = append(keep, h)
-		} else if !ok {
+		} else {
 			gone = append(gone, h.id)
 		}
 	}

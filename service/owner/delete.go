@@ -75,8 +75,12 @@ func (s *step) filesDeleted(r *Result) {
 	}
 	all := s.deleting.In(gone)
 	s.index.Gone(gone)
-	s.deleting = s.deleting.Minus(s.deleting)
-	if !all {
+	s.deleting = incremental.Set{}
+	switch {
+	case all:
+	case len(s.metas) > 0: // condemned meanwhile: still before the files that it names
+		s.deleteMetas(journal.WaitBackoff)
+	default:
 		s.deleteFiles(journal.WaitBackoff)
 	}
 }

@@ -2,6 +2,7 @@ package owner
 
 import (
 	"fmt"
+	mathbits "math/bits"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
@@ -75,8 +76,12 @@ func (r *runner) expand(w *world, visit func(*world, move)) {
 		}
 		if d.m.phase == PhaseOwning {
 			r.own(w, i, visit)
+			if r.s.stale {
+				r.throw(w, i, visit)
+			}
 		}
 	}
+	r.lend(w, visit)
 	if w.third != nil && !w.third.begun {
 		n := *w
 		n.third = &third{begun: true}
@@ -96,7 +101,7 @@ func (r *runner) fly(w *world, i int, visit func(*world, move)) {
 	mutation := f.jk == journal.OpPublish || f.kind == OpCreateMeta
 	switch {
 	case f.landed && f.kind == OpSweep:
-		r.reply(&n, &f, visit, "reply")
+		r.page(&n, f, visit)
 	case f.landed:
 		lost := n
 		r.reply(&n, &f, visit, "reply")
@@ -105,27 +110,85 @@ func (r *runner) fly(w *world, i int, visit func(*world, move)) {
 			r.reply(&lost, &f, visit, "reply lost")
 		}
 	case f.kind == OpSweep:
-		f.landed, f.shown = true, w.files
+		r.fails(n, f, 0, 0, visit)
+		f.landed, f.shown, f.ended = true, w.files, w.head().Status.Terminal()
 		for _, m := range w.metas {
 			f.shownMetas |= 1 << m.id
-		}
-		if m := &n.d[f.who].m; m.sweep.terminal && m.head == n.head() && m.life == f.life {
-			n.afterList, n.afterMetas = 0, 0
 		}
 		n.issue(f)
 		visit(&n, move{what: "land", who: int(f.who), f: f})
 	case f.kind == OpDeleteFiles || f.kind == OpDeleteMetas:
-		n.remove(f.files, f.shownMetas)
-		f.outcome = journal.Done
-		r.reply(&n, &f, visit, "done")
+		r.deletes(n, f, visit)
 	case !mutation:
+		r.fails(n, f, 0, 0, visit)
+		r.stale(n, f, visit)
 		r.reply(&n, &f, visit, "done")
 	default:
 		r.mutate(w, i, visit)
 	}
 }
 
-// mutate: done; done and the reply lost; or an error now, while it lands later.
+// fails answers that something failed. Of a delete it says which files or _metadata went all the same.
+func (r *runner) fails(n world, f flight, files, metas uint64, visit func(*world, move)) {
+	if n.left.failures == 0 || f.kind == OpAsk {
+		return
+	}
+	n.left.failures--
+	f.outcome, f.landed, f.files, f.shownMetas = journal.Unknown, true, files, metas
+	r.reply(&n, &f, visit, "fails")
+}
+
+// page hands a list to the owner that asked for it: whole, or in two pages, and the list may fail between them.
+func (r *runner) page(n *world, f flight, visit func(*world, move)) {
+	if !r.s.pages || f.first {
+		failed := *n
+		r.reply(n, &f, visit, "reply")
+		if f.first {
+			r.fails(failed, f, 0, 0, visit)
+		}
+		return
+	}
+	rest := f
+	f.shown &= -f.shown // all files but one wait for the second page
+	rest.first, rest.shown, rest.shownMetas = true, rest.shown&^f.shown, 0
+	n.issue(rest)
+	r.reply(n, &f, visit, "first page")
+}
+
+// deletes are done, fail, or go halfway: what went is known, or it is not.
+func (r *runner) deletes(n world, f flight, visit func(*world, move)) {
+	r.fails(n, f, 0, 0, visit)
+	files, metas := f.files&-f.files, f.shownMetas&-f.shownMetas
+	some := n
+	some.remove(files, metas)
+	r.fails(some, f, 0, 0, visit)
+	if files != f.files || metas != f.shownMetas {
+		r.fails(some, f, files, metas, visit)
+	}
+	n.remove(f.files, f.shownMetas)
+	f.outcome = journal.Done
+	r.reply(&n, &f, visit, "done")
+}
+
+// stale answers a list of slots without the newest one that the asking owner knows to be there. It must ask again.
+func (r *runner) stale(n world, f flight, visit func(*world, move)) {
+	if f.jk != journal.OpList || f.who > 1 || n.left.failures == 0 {
+		return
+	}
+	m := &n.d[f.who].m
+	switch {
+	case m.app.Busy():
+		f.shown = m.app.Next().Slot
+	case m.phase == PhaseOwning:
+		f.shown = m.head.Slot
+	default:
+		return
+	}
+	n.left.failures--
+	r.reply(&n, &f, visit, "stale")
+}
+
+// mutate: done; done and the reply lost; an error now, while it lands later; or not done, for good.
 func (r *runner) mutate(w *world, i int, visit func(*world, move)) {
 	base := *w
 	f := w.flight[i]
@@ -154,6 +217,11 @@ func (r *runner) mutate(w *world, i int, visit func(*world, move)) {
 		g.outcome = journal.Unknown
 		r.reply(&n, &g, visit, "error now, lands later")
 	}
+	if n = base; n.left.refusals > 0 {
+		n.left.refusals--
+		f.outcome = journal.NotDone
+		r.reply(&n, &f, visit, "not done")
+	}
 }
 
 func (r *runner) mutation(n *world, f *flight) journal.Outcome {
@@ -164,22 +232,51 @@ func (r *runner) mutation(n *world, f *flight) journal.Outcome {
 }
 
 func (w *world) lose() bool {
-	if w.lost == 0 || w.faults == 0 {
+	if w.left.lost == 0 || w.left.faults == 0 {
 		return false
 	}
-	w.lost--
-	w.faults--
+	w.left.lost--
+	w.left.faults--
 	return true
 }
 
 // reply hands a result to who asked.
 func (r *runner) reply(n *world, f *flight, visit func(*world, move), what string) {
+	res := r.result(n, f, what == "fails")
+	if f.kind == OpSweep && res.Outcome == journal.Done && f.ended {
+		// What a judged page shows is not excused any more.
+		n.afterList, n.afterMetas = n.afterList&^f.shown, n.afterMetas&^f.shownMetas
+		d := *n.d[f.who]
+		d.swept = d.swept || !res.More
+		n.d[f.who] = d.seal(&r.buf)
+	}
+	if f.who == 2 {
+		t := *n.third
+		n.third = &t
+		t.step(r.s, n, res.Result)
+	} else {
+		r.run(n, int(f.who), Event{Kind: EventResult, Result: res})
+	}
+	visit(n, move{what: what, who: int(f.who), f: *f})
+}
+
+// result is what comes back for an operation, now.
+func (r *runner) result(n *world, f *flight, failed bool) Result {
 	res := Result{Kind: f.kind, Life: f.life, ID: f.id, Result: journal.Result{Outcome: f.outcome}}
+	if failed {
+		res.Outcome, res.Files = journal.Unknown, setOf(f.files)
+		if f.kind == OpDeleteMetas {
+			res.IDs = ones(f.shownMetas)
+		}
+		return res
+	}
 	switch {
 	case f.jk == journal.OpList:
 		res.ID, res.Outcome = 0, journal.Done
 		for _, s := range n.slots {
-			res.Slots = append(res.Slots, s.slot)
+			if f.shown == 0 || s.slot < f.shown {
+				res.Slots = append(res.Slots, s.slot)
+			}
 		}
 	case f.jk == journal.OpGet:
 		res.ID, res.Outcome = 0, journal.NotFound
@@ -194,29 +291,28 @@ func (r *runner) reply(n *world, f *flight, visit func(*world, move), what strin
 		res.Outcome = journal.NotFound
 		if i := n.meta(f.id); i >= 0 {
 			res.Outcome, res.Nonce, res.Files = journal.Done, n.metas[i].nonce, setOf(n.metas[i].files)
+			if r.s.spoiled == unreadable && n.spoiled&(1<<f.id) != 0 {
+				res.Outcome, res.Nonce, res.Files = journal.Corrupt, journal.Nonce{}, incremental.Set{}
+			}
 		}
 	case f.kind == OpSweep:
-		res.Outcome = journal.Done
+		res.Outcome, res.More, res.IDs = journal.Done, r.s.pages && !f.first, ones(f.shownMetas)
 		for file := range incremental.File(64) {
 			if f.shown&(1<<file) != 0 {
 				id := uint64(file) / uint64(r.s.files)
 				res.Found = append(res.Found, Found{file, uint64(n.epochs[id]), id})
 			}
 		}
-		for id := range uint64(64) {
-			if f.shownMetas&(1<<id) != 0 {
-				res.IDs = append(res.IDs, id)
-			}
-		}
 	}
-	if f.who == 2 {
-		t := *n.third
-		n.third = &t
-		t.step(r.s, n, res.Result)
-	} else {
-		r.run(n, int(f.who), Event{Kind: EventResult, Result: res})
+	return res
+}
+
+// ones are the numbers of the bits that are set.
+func ones(v uint64) (out []uint64) {
+	for ; v != 0; v &= v - 1 {
+		out = append(out, uint64(mathbits.TrailingZeros64(v)))
 	}
-	visit(n, move{what: what, who: int(f.who), f: *f})
+	return out
 }
 
 // land lets what was said to be unknown happen, and trims where somebody could notice.
@@ -282,15 +378,15 @@ func (r *runner) upload(w *world, visit func(*world, move)) {
 
 func (r *runner) crash(w *world, i int, visit func(*world, move)) {
 	d := w.d[i]
-	if w.crashes == 0 || w.faults == 0 || d.m.phase == PhaseIdle && !w.flies(i) {
+	if w.left.crashes == 0 || w.left.faults == 0 || d.m.phase == PhaseIdle && !w.flies(i) {
 		return
 	}
 	n := *w
-	n.crashes--
-	n.faults--
+	n.left.crashes--
+	n.left.faults--
 	n.forgotten(i)
 	n.d[i] = (&daemon{alive: d.attaches > 0 && int(d.process)+1 < len(r.s.configs[i]), process: d.process + 1, attaches: d.attaches,
-		triggers: d.triggers, aborts: d.aborts, sweeps: d.sweeps}).sealed()
+		triggers: d.triggers, aborts: d.aborts, sweeps: d.sweeps, begins: d.begins}).sealed()
 	visit(&n, move{what: "crash", who: i})
 }
 
@@ -312,9 +408,9 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 		n.d[i] = &nd
 		switch ev.Kind {
 		case EventEnd:
-			n.ends--
+			n.left.ends--
 		case EventStop:
-			n.stops--
+			n.left.stops--
 		}
 		r.run(&n, i, ev)
 		if !r.refused || n.bad != "" {
@@ -325,10 +421,10 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 	if d.triggers > 0 && d.m.live && !d.m.trigger.wanted {
 		spend(Event{Kind: EventTrigger, Caller: 1}, func(d *daemon) { d.triggers-- }, move{what: "trigger"})
 	}
-	if w.ends > 0 && !d.m.head.Status.Terminal() && d.m.ending == (ending{}) {
+	if w.left.ends > 0 && !d.m.head.Status.Terminal() && d.m.ending == (ending{}) {
 		spend(Event{Kind: EventEnd, Status: journal.StatusCanceled}, func(d *daemon) {}, move{what: "cancel"})
 	}
-	if w.stops > 0 && !d.m.stop {
+	if w.left.stops > 0 && !d.m.stop {
 		spend(Event{Kind: EventStop}, func(d *daemon) {}, move{what: "stop"})
 	}
 	if d.sweeps > 0 && d.m.sweep.stage == sweepIdle {
@@ -352,12 +448,13 @@ func (r *runner) snapshot(w *world, i int, id uint64, spend func(Event, func(*da
 	m := &w.d[i].m
 	ev := Event{ID: id, Epoch: m.head.Epoch, Attempt: m.head.Attempt, Caller: 1}
 	none := func(*daemon) {}
+	bound := min(r.s.begins, 1)
 	promised := bitsOf(m.promisedTo(id))
 	known := bitsOf(m.index.Known) &^ promised
 	for f := range incremental.File(64) {
-		if known&(1<<f) != 0 && uint64(f) < r.s.number(id, 0) {
+		if known&(1<<f) != 0 && uint64(f) < r.s.number(id, 0) && w.d[i].begins > 0 {
 			ev.Kind, ev.Files = EventBegin, incremental.SetOf(f)
-			spend(ev, none, move{what: "begin", a: id, b: 1 << f})
+			spend(ev, func(d *daemon) { d.begins -= bound }, move{what: "begin", a: id, b: 1 << f})
 		}
 	}
 	if _, p := m.find(id); p.State != PendingOpen {
@@ -366,7 +463,7 @@ func (r *runner) snapshot(w *world, i int, id uint64, spend func(Event, func(*da
 	ev.Kind = EventAck
 	for subtask := range r.s.subtasks() {
 		ev.Subtasks = incremental.SetOf(incremental.File(subtask))
-		if r.s.workers && (w.workers[subtask].at != int8(i) || w.workers[subtask].attempt != m.head.Attempt) {
+		if r.s.workers && !w.runs(i, int(subtask), m.head.Attempt) {
 			continue
 		}
 		r.pieces(w, id, promised, 0, 0, 0, func(uploads, reused uint64) {
@@ -384,6 +481,16 @@ func (r *runner) snapshot(w *world, i int, id uint64, spend func(Event, func(*da
 			*w = was
 		})
 	}
+}
+
+// runs tells whether a process that runs the attempt is registered with a daemon for a subtask.
+func (w *world) runs(daemon, subtask int, attempt uint64) bool {
+	for i := subtask; i < len(w.procs); i += 2 {
+		if x := w.procs[i]; x.alive && x.at == int8(daemon) && x.attempt == attempt {
+			return true
+		}
+	}
+	return false
 }
 
 // pieces gives every way to bring the files of a checkpoint: each new, or one promised that was made of the same.

@@ -1,6 +1,8 @@
 package owner
 
 import (
+	"fmt"
+
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
 )
@@ -84,65 +86,155 @@ func (t *third) lend(s *story, w *world, head *journal.Entry) {
 	t.fly(w, t.app.Begin(&s.lender, head, e, t.nonce(), journal.RoleThird))
 }
 
+// lend is one atomic step of another job's daemon: it pins the newest checkpoint, or gives its pin back. The entry is won, or its
+// outcome is unknown and it lands later. What the other job does on its own is not modelled here.
+func (r *runner) lend(w *world, visit func(*world, move)) {
+	head := w.head()
+	e := *head
+	switch id := restorable(head); {
+	case len(head.Lent) == 0 && w.left.lends > 0 && id != 0:
+		e.Kind = journal.KindLend
+		e.Lent = []journal.Lent{{Pin: pin, Checkpoint: id, Holder: "other", HolderEpoch: 1}}
+	case len(head.Lent) > 0 && w.left.returns > 0:
+		e.Kind, e.Lent = journal.KindReturn, nil
+	default:
+		return
+	}
+	n := *w
+	if e.Kind == journal.KindLend {
+		n.left.lends--
+	} else {
+		n.left.returns--
+	}
+	var a journal.Append
+	made := a.Begin(&r.s.lender, head, e, journal.Nonce{Process: journal.Process{8}, Count: uint32(head.Slot)}, journal.RoleThird).Entry
+	late := n
+	if r.s.publish(&n, made) == journal.Done {
+		visit(&n, move{what: "lend or return", who: -1, b: uint64(e.Kind)})
+	}
+	if late.lose() {
+		late.late = insert(late.late, flight{who: -1, kind: OpJournal, jk: journal.OpPublish, id: made.Slot, entry: made})
+		visit(&late, move{what: "lend or return, lands later", who: -1, b: uint64(e.Kind)})
+	}
+}
+
 // workerNumber is what the shell would call a process of a slot.
-func workerNumber(slot int, process uint8) uint32 { return uint32(slot)*8 + uint32(process) + 1 }
+func workerNumber(slot int, process uint8) uint32 { return uint32(slot%2)*8 + uint32(process) + 1 }
+
+// proc is the process that the shell calls by that number; -1: it is gone.
+func (w *world) proc(number uint32) int {
+	for i, x := range w.procs {
+		if x.alive && workerNumber(i, x.process) == number {
+			return i
+		}
+	}
+	return -1
+}
 
 // work is what worker processes do: register with an owner, say that they run, break; and what is decided when one breaks.
 func (r *runner) work(w *world, visit func(*world, move)) {
-	for slot, x := range w.workers {
-		subtasks := incremental.SetOf(incremental.File(slot))
+	for slot, x := range w.procs {
 		for i, d := range w.d {
-			if d == nil || !d.alive || d.m.phase != PhaseOwning || !x.alive {
-				continue
-			}
-			number := workerNumber(slot, x.process)
-			if x.at < 0 {
-				n := *w
-				n.workers[slot].at = int8(i)
-				r.run(&n, i, Event{Kind: EventRegister, Worker: number, Subtasks: subtasks, Attempt: x.attempt})
-				visit(&n, move{what: "register", who: i, a: uint64(slot), b: x.attempt})
-			} else if _, reg := d.m.worker(number); x.at == int8(i) && reg.Worker != 0 && x.attempt == d.m.head.Attempt && reg.Running.IsEmpty() {
-				n := *w
-				r.run(&n, i, Event{Kind: EventRunning, Worker: number, Subtasks: subtasks, Attempt: x.attempt})
-				visit(&n, move{what: "running", who: i, a: uint64(slot)})
+			if d != nil && d.alive && d.m.phase == PhaseOwning && x.alive {
+				r.talk(w, i, slot, visit)
 			}
 		}
-		if w.kills > 0 {
-			n := *w
-			n.kills--
-			n.workers[slot] = workerState{alive: true, process: x.process + 1, at: -1}
-			if x.at >= 0 {
-				r.run(&n, int(x.at), Event{Kind: EventWorkerGone, Worker: workerNumber(slot, x.process)})
-			}
-			visit(&n, move{what: "kill worker", who: -1, a: uint64(slot), b: 1})
+		if w.left.kills > 0 && slot < 2 {
+			r.kill(w, slot, visit)
 		}
 	}
 	for i, d := range w.d {
-		if d == nil || !d.alive || d.m.phase != PhaseOwning || d.m.raise || d.m.head.Attempt > 3 {
+		if d == nil || !d.alive || d.m.phase != PhaseOwning {
 			continue
 		}
-		gone := d.m.broken
-		for _, reg := range d.m.workers {
-			gone = gone || reg.Gone
-		}
-		if gone {
+		if w.left.failovers > 0 && d.m.live {
 			n := *w
-			r.run(&n, i, Event{Kind: EventNewAttempt, Attempt: d.m.head.Attempt})
+			n.left.failovers--
+			r.run(&n, i, Event{Kind: EventFailover, Attempt: d.m.head.Attempt, Reason: ReasonFailover})
+			visit(&n, move{what: "failover", who: i})
+		}
+		if d.m.raise || d.m.head.Attempt > 3 {
+			continue
+		}
+		if d.broken() {
+			n := *w
+			r.run(&n, i, r.nextAttempt(d.m.head.Attempt))
 			visit(&n, move{what: "next attempt", who: i})
+		}
+		if r.s.expires && !d.m.live && !d.m.begun && !d.m.expired && d.m.head.Attempt > 0 {
+			n := *w
+			r.run(&n, i, Event{Kind: EventRegistrationsExpired})
+			visit(&n, move{what: "registrations expire", who: i})
 		}
 	}
 }
 
+// nextAttempt is what somebody asks for once an attempt has failed: the same request, however often.
+func (r *runner) nextAttempt(attempt uint64) Event {
+	return Event{Kind: EventNewAttempt, Attempt: attempt, Caller: 7, Request: journal.Request{byte(attempt)}}
+}
+
+// broken tells whether somebody has to ask for the next attempt.
+func (d *daemon) broken() bool {
+	for _, reg := range d.m.workers {
+		if reg.Gone {
+			return true
+		}
+	}
+	return d.m.broken
+}
+
+// talk lets a process register with a daemon, or report that it runs.
+func (r *runner) talk(w *world, i, slot int, visit func(*world, move)) {
+	x, d := w.procs[slot], w.d[i]
+	number := workerNumber(slot, x.process)
+	subtasks := incremental.SetOf(incremental.File(slot % 2))
+	if x.at < 0 {
+		n := *w
+		n.procs[slot].at = int8(i)
+		r.run(&n, i, Event{Kind: EventRegister, Worker: number, Subtasks: subtasks, Attempt: x.attempt})
+		visit(&n, move{what: "register", who: i, a: uint64(slot), b: x.attempt})
+	} else if _, reg := d.m.worker(number); x.at == int8(i) && reg.Worker != 0 && x.attempt == d.m.head.Attempt && reg.Running.IsEmpty() {
+		n := *w
+		r.run(&n, i, Event{Kind: EventRunning, Worker: number, Subtasks: subtasks, Attempt: x.attempt})
+		visit(&n, move{what: "running", who: i, a: uint64(slot)})
+	}
+}
+
+// kill takes a process away and starts another one. With zombies it only stood still: it comes back, and does not know.
+func (r *runner) kill(w *world, slot int, visit func(*world, move)) {
+	x := w.procs[slot]
+	n := *w
+	n.left.kills--
+	n.procs[slot] = workerState{alive: true, process: x.process + 1, at: -1}
+	if r.s.zombies && !w.procs[slot+2].alive {
+		n.procs[slot+2] = workerState{alive: true, process: x.process, attempt: x.attempt, at: -1}
+	}
+	if x.at >= 0 {
+		r.run(&n, int(x.at), Event{Kind: EventWorkerGone, Worker: workerNumber(slot, x.process)})
+	}
+	visit(&n, move{what: "kill worker", who: -1, a: uint64(slot), b: 1})
+}
+
 // heardStart: a process begins an attempt, if it still listens to who says so.
 func (r *runner) heardStart(w *world, who int, op *Op) {
-	slot, process := int(op.Worker-1)/8, uint8(op.Worker-1)%8
 	if !r.s.workers {
 		return
 	}
-	x := w.workers[slot]
-	if !x.alive || x.process != process || x.at != int8(who) || x.attempt == op.Attempt {
+	if e := w.begins(op.Attempt); e != nil && e.Restore != op.ID {
+		w.fail(fmt.Sprintf("I16: a Start of attempt %d restores checkpoint %d, its entry says %d", op.Attempt, op.ID, e.Restore))
+	}
+	i := w.proc(op.Worker)
+	if i < 0 {
 		return
 	}
-	w.workers[slot].attempt = op.Attempt
-	w.started = with(w.started, startRecord{op.Attempt, uint8(slot), process})
+	x := w.procs[i]
+	if x.at != int8(who) || x.attempt == op.Attempt {
+		return
+	}
+	if x.attempt > op.Attempt {
+		w.fail(fmt.Sprintf("a process of attempt %d is told to start attempt %d", x.attempt, op.Attempt))
+	}
+	w.procs[i].attempt = op.Attempt
+	w.started = with(w.started, startRecord{op.Attempt, uint8(i % 2), x.process})
 }

@@ -106,6 +106,15 @@ func (t *table) add(h uint64) bool {
 	return true
 }
 
+// has tells whether the hash was added.
+func (t *table) has(h uint64) bool {
+	s := &t[h%shards]
+	h |= 1 << 63
+	s.Lock()
+	defer s.Unlock()
+	return len(s.slots) > 0 && s.slots[probe(s.slots, h)] == h
+}
+
 func probe(slots []uint64, h uint64) int {
 	mask := uint64(len(slots) - 1)
 	for i := h / shards & mask; ; i = (i + 1) & mask {
@@ -138,7 +147,7 @@ func search(s *story, lim limits) result {
 		levels = append(levels, steps)
 		res.states += len(next)
 		if bad >= 0 {
-			res.bad, res.trace = s.replay(levels, bad)
+			res.bad, res.trace = next[bad].bad, s.replay(levels, bad)
 			break
 		}
 		if stop.Load() || lim.states != 0 && res.states > lim.states {
@@ -169,7 +178,7 @@ func (s *story) level(seen *table, frontier []*world, stop *atomic.Bool) (next [
 	var wg sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(parts)) {
 		wg.Go(func() {
-			r := &runner{s: s}
+			r, ahead := &runner{s: s}, &runner{s: s}
 			for i := range work {
 				if stop.Load() {
 					return
@@ -184,6 +193,9 @@ func (s *story) level(seen *table, frontier []*world, stop *atomic.Bool) (next [
 						r.buf = w.key(r.buf[:0])
 						if w.bad != "" || seen.add(maphash.Bytes(seed, r.buf)) {
 							kept := *w
+							if s.progress && kept.bad == "" {
+								kept.bad = ahead.progress(&kept)
+							}
 							p.worlds = append(p.worlds, &kept)
 							p.steps = append(p.steps, back{uint32(k), n})
 						}
@@ -204,7 +216,7 @@ func (s *story) level(seen *table, frontier []*world, stop *atomic.Bool) (next [
 }
 
 // replay walks to a bad world again and says what happened on the way.
-func (s *story) replay(levels [][]back, bad int) (what string, trace []string) {
+func (s *story) replay(levels [][]back, bad int) (trace []string) {
 	path := make([]uint16, len(levels))
 	for i := len(levels) - 1; i > 0; i-- {
 		path[i] = levels[i][bad].move
@@ -227,5 +239,5 @@ func (s *story) replay(levels [][]back, bad int) (what string, trace []string) {
 			s.check(w) // it also remembers what is dead
 		}
 	}
-	return w.bad, trace
+	return trace
 }

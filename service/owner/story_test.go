@@ -13,6 +13,8 @@ type story struct {
 	// daemons that may attach; each has so many attaches, triggers, aborts and sweeps in all its lives.
 	daemons                            int
 	attaches, triggers, aborts, sweeps uint8
+	// begins bounds how often BeginSnapshot promises something; 0: as often as there is something to promise.
+	begins uint8
 	// crashes of daemons, lost replies (of a Publish or a Create), kills of workers, in all.
 	crashes, lost, kills uint8
 	// ends of the job (canceled) and graceful stops of daemons, in all.
@@ -21,6 +23,26 @@ type story struct {
 	faults uint8
 	// files of state in each checkpoint.
 	files int
+	// lends and returns of the newest checkpoint by another job, one atomic step each.
+	lends, returns uint8
+	// refusals: a Publish or a Create is not done, for good (a full disk). failures: a read, a list or a delete fails, or a list is stale.
+	refusals, failures uint8
+	// failovers of attempts whose workers are all there.
+	failovers uint8
+	// pages: a sweep's list comes in two pages.
+	pages bool
+	// zombies: a killed worker comes back beside the process that replaced it. expires: owners stop waiting for registrations.
+	zombies, expires bool
+	// numRetained checkpoints; 0 means 1.
+	numRetained uint32
+	// spoiled is what happened to the _metadata of the checkpoint that is there already.
+	spoiled damage
+	// squatter: where the first checkpoint's _metadata will be, another one lies.
+	squatter bool
+	// stale: messages of other epochs, attempts, checkpoints and lives reach each owner in every state.
+	stale bool
+	// progress: from every state the job gets back to work, or ends, once faults end.
+	progress bool
 	// lend: a third party pins the newest checkpoint.
 	lend bool
 	// workers are modelled: two of them, one subtask each. Else one subtask runs as soon as it is asked for.
@@ -44,9 +66,21 @@ type story struct {
 	// full switches reductions off.
 	full reductions
 
-	configs [2][4]*Config
+	configs [2][8]*Config
 	lender  journal.Settings
+	// rests are the worlds from which progress is known to be possible.
+	rests *table
 }
+
+// damage is what can be wrong with a _metadata.
+type damage uint8
+
+const (
+	whole damage = iota
+	unreadable
+	missing
+	foreign
+)
 
 // reductions that are switched off: what is then tried in all its orders.
 type reductions struct {
@@ -74,6 +108,7 @@ func (s *story) plan() *journal.Plan {
 
 // prepare makes the configurations of the processes: a daemon that crashed comes back as another process.
 func (s *story) prepare() {
+	s.rests = new(table)
 	set := journal.Settings{Ring: max(2, s.ring), Keep: s.keep, Version: journal.FormatVersion, TrustList: !s.distrust}
 	for _, name := range s.journalOff {
 		f := reflect.ValueOf(&set).Elem().FieldByName("off").FieldByName(name)
@@ -93,9 +128,10 @@ func (s *story) prepare() {
 
 // start is the world before the first step: a job whose first attempt ran under an owner that released it.
 func (s *story) start() *world {
-	w := &world{lost: s.lost, crashes: s.crashes, kills: s.kills, faults: s.faults, ends: s.ends, stops: s.stops}
+	w := &world{left: budget{lost: s.lost, crashes: s.crashes, kills: s.kills, faults: s.faults, ends: s.ends, stops: s.stops,
+		lends: s.lends, returns: s.returns, refusals: s.refusals, failures: s.failures, failovers: s.failovers}}
 	if s.faults == 0 {
-		w.faults = 255
+		w.left.faults = 255
 	}
 	e := s.first()
 	if s.begun {
@@ -107,16 +143,23 @@ func (s *story) start() *world {
 		w.used, w.acked[1], w.epochs[1] = 1<<1, byte(1<<s.subtasks()-1), 1
 		e.Reserved = 1
 		e.Retained = []journal.Checkpoint{{ID: 1, Nonce: meta.nonce}}
+		s.spoil(w)
+	}
+	if s.squatter {
+		w.metas = with(w.metas, metaObject{id: e.Reserved + 1, nonce: journal.Nonce{Process: journal.Process{6}, Count: 1}})
 	}
 	var a journal.Append
 	first := a.Begin(&s.lender, nil, e, journal.Nonce{Process: journal.Process{9}, Count: 2}, journal.RoleOwner).Entry
 	w.slots = []slotObject{{slot: 1, entry: first}}
 	w.past = []*journal.Entry{first}
 	for d := range s.daemons {
-		w.d[d] = (&daemon{alive: true, attaches: s.attaches, triggers: s.triggers, aborts: s.aborts, sweeps: s.sweeps}).sealed()
+		w.d[d] = (&daemon{alive: true, attaches: s.attaches, triggers: s.triggers, aborts: s.aborts, sweeps: s.sweeps, begins: max(1, s.begins)}).sealed()
 	}
-	for i := range w.workers {
-		w.workers[i] = workerState{alive: s.workers, attempt: 1, at: -1}
+	for i := range w.procs {
+		w.procs[i].at = -1
+	}
+	for i := range 2 {
+		w.procs[i] = workerState{alive: s.workers, attempt: 1, at: -1}
 		w.started = append(w.started, startRecord{1, uint8(i), 0})
 	}
 	if s.lend {
@@ -125,10 +168,23 @@ func (s *story) start() *world {
 	return w
 }
 
+// spoil damages the _metadata of the checkpoint that is there already.
+func (s *story) spoil(w *world) {
+	switch s.spoiled {
+	case whole:
+		return
+	case missing:
+		w.metas = nil
+	case foreign:
+		w.metas[0].nonce = journal.Nonce{Process: journal.Process{6}, Count: 1}
+	}
+	w.spoiled = 1 << 1
+}
+
 // first is the job's state before the first step.
 func (s *story) first() journal.Entry {
 	return journal.Entry{Epoch: 1, Kind: journal.KindRelease, Attempt: 1, Status: journal.StatusRunning, Plan: s.plan(),
-		Config: &journal.Config{NumRetained: 1, Retention: s.retains}, About: &journal.About{Job: "job"}}
+		Config: &journal.Config{NumRetained: max(1, s.numRetained), Retention: s.retains}, About: &journal.About{Job: "job"}}
 }
 
 // entry is the same, sealed.

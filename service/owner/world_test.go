@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"fmt"
 	"hash/maphash"
 
 	"github.com/ckptd/ckptd/incremental"
@@ -16,11 +17,17 @@ type world struct {
 	flight []flight // under way, in canonical order
 	late   []flight // said to be unknown, or of a dead process: may land at any time, or never
 
-	d       [2]*daemon
-	third   *third
-	workers [2]workerState
+	d     [2]*daemon
+	third *third
+	// procs are the worker processes: those of the two slots, then one that was replaced in each slot and still runs.
+	procs [4]workerState
 
-	crashes, lost, kills, faults, ends, stops uint8
+	left budget
+
+	// spoiled are the checkpoints whose _metadata the story has damaged.
+	spoiled uint64
+	// target is, while a world is driven to rest, the least id whose completion counts as progress; 0 before that trigger.
+	target uint64
 
 	// What the checker remembers. past is every entry that was the head.
 	past        []*journal.Entry
@@ -29,7 +36,7 @@ type world struct {
 	doomed      uint64 // files whose delete was ever issued
 	dead        uint64 // files that nothing reached, promised or could still acknowledge, once
 	doomedMetas uint64 // checkpoints whose _metadata's delete was
-	afterList   uint64 // files that came after the last list of a terminal job's sweep (in stories with an end)
+	afterList   uint64 // files that no list showed which an owner judged after the job's end (in stories with an end)
 	afterMetas  uint64 // checkpoints whose _metadata did
 	used        uint64 // checkpoint ids triggered
 	aborted     uint64 // checkpoint ids told to be aborted
@@ -51,6 +58,16 @@ type metaObject struct {
 	files uint64
 }
 
+// budget is what may still happen, in all.
+type budget struct {
+	crashes, lost, kills, faults, ends, stops     uint8
+	lends, returns, refusals, failures, failovers uint8
+}
+
+func (l budget) key(b []byte) []byte {
+	return append(b, l.crashes, l.lost, l.kills, l.faults, l.ends, l.stops, l.lends, l.returns, l.refusals, l.failures, l.failovers)
+}
+
 // flight is an operation that was issued.
 type flight struct {
 	who    int8 // 0 and 1 daemons, 2 the third party
@@ -65,6 +82,8 @@ type flight struct {
 	// outcome of what has landed, and what a list showed then.
 	outcome           journal.Outcome
 	shown, shownMetas uint64
+	// first: the first page of a list is answered already. ended: the job was terminal when the list was taken.
+	first, ended bool
 }
 
 // daemon is one of the two, over its lives. Immutable once sealed.
@@ -72,9 +91,12 @@ type daemon struct {
 	alive                              bool
 	process                            uint8
 	attaches, triggers, aborts, sweeps uint8
+	begins                             uint8
 	triggered                          uint64 // ids of this epoch
-	m                                  Machine
-	sum                                uint64
+	// swept: this owner has judged a whole list that was taken after the job's end.
+	swept bool
+	m     Machine
+	sum   uint64
 }
 
 type workerState struct {
@@ -95,7 +117,7 @@ var seed = maphash.MakeSeed()
 func (d *daemon) sealed() *daemon { return d.seal(new([]byte)) }
 
 func (d *daemon) seal(buf *[]byte) *daemon {
-	b := append((*buf)[:0], bits(d.alive), d.process, d.attaches, d.triggers, d.aborts, d.sweeps)
+	b := append((*buf)[:0], bits(d.alive, d.swept), d.process, d.attaches, d.triggers, d.aborts, d.sweeps, d.begins)
 	b = uints(b, d.triggered)
 	*buf = d.m.appendKey(b)
 	d.sum = maphash.Bytes(seed, *buf)
@@ -112,12 +134,12 @@ func (w *world) key(b []byte) []byte {
 	for _, m := range w.metas {
 		b = nonce(uints(b, m.id, m.files), m.nonce)
 	}
-	b = uints(b, w.files, w.created, w.doomed, w.dead, w.doomedMetas, w.used, w.aborted, w.afterList, w.afterMetas)
+	b = uints(b, w.spoiled, w.target, w.files, w.created, w.doomed, w.dead, w.doomedMetas, w.used, w.aborted, w.afterList, w.afterMetas)
 	for _, flights := range [2][]flight{w.flight, w.late} {
 		b = uints(b, uint64(len(flights)))
 		for i := range flights {
 			f := &flights[i]
-			b = append(b, byte(f.who), byte(f.kind), byte(f.jk), bits(f.landed), byte(f.outcome))
+			b = append(b, byte(f.who), byte(f.kind), byte(f.jk), bits(f.landed, f.first, f.ended), byte(f.outcome))
 			b = uints(b, uint64(f.life), f.id, f.files, f.shown, f.shownMetas)
 			b = f.entry.AppendKey(nonce(b, f.nonce))
 		}
@@ -130,10 +152,10 @@ func (w *world) key(b []byte) []byte {
 	if w.third != nil {
 		b = w.third.key(b)
 	}
-	for _, x := range w.workers {
+	for _, x := range w.procs {
 		b = append(b, bits(x.alive), x.process, byte(x.attempt), byte(x.at))
 	}
-	b = append(b, w.crashes, w.lost, w.kills, w.faults, w.ends, w.stops)
+	b = w.left.key(b)
 	b = append(b, w.acked[:]...)
 	b = append(b, w.epochs[:]...)
 	for _, r := range w.started {
@@ -235,10 +257,14 @@ func (w *world) remove(files, metas uint64) {
 
 // runner executes steps; each goroutine of the search has one.
 type runner struct {
-	s       *story
-	ops     []Op
-	events  []Event
+	s      *story
+	ops    []Op
+	events []Event
+	// ev is the event that the machine takes now.
+	ev      *Event
 	refused bool
+	// driving: faults have ended, and nothing counts budgets any more.
+	driving bool
 	buf     []byte
 	d       daemon
 }
@@ -251,8 +277,10 @@ func (r *runner) run(w *world, i int, ev Event) {
 	r.events = append(r.events[:0], ev)
 	cfg := r.s.configs[i][d.process]
 	for n := 0; n < len(r.events); n++ {
-		r.ops = d.m.Step(cfg, &r.events[n], r.ops[:0])
-		if e := &r.events[n]; e.Kind == EventResult && e.Result.Kind == OpSweep {
+		e := r.events[n]
+		r.ev = &e
+		r.ops = d.m.Step(cfg, &e, r.ops[:0])
+		if e.Kind == EventResult && e.Result.Kind == OpSweep {
 			r.atRest(w, d, &e.Result)
 		}
 		for k := range r.ops {
@@ -264,10 +292,14 @@ func (r *runner) run(w *world, i int, ev Event) {
 				Event{Kind: EventRunning, Worker: 1, Subtasks: all, Attempt: d.m.head.Attempt})
 		}
 	}
-	if !r.refused || w.bad != "" {
-		kept := *d
-		w.d[i] = kept.seal(&r.buf)
+	if r.refused && w.bad == "" {
+		if string(d.m.appendKey(nil)) != string(w.d[i].m.appendKey(nil)) {
+			w.fail(fmt.Sprintf("refused, yet changed: event %d", ev.Kind))
+		}
+		return
 	}
+	kept := *d
+	w.d[i] = kept.seal(&r.buf)
 }
 
 // op begins an operation; what commutes with everything else is done at once.
@@ -276,7 +308,7 @@ func (r *runner) op(w *world, who int, d *daemon, op *Op) {
 	again := func(res Result) { r.events = append(r.events, Event{Kind: EventResult, Result: res}) }
 	switch op.Kind {
 	case OpJournal:
-		if op.Wait == journal.WaitJitter {
+		if op.Wait == journal.WaitJitter && !r.driving {
 			if d.attaches == 0 { // it does not try again
 				d.m = Machine{life: d.m.life, count: d.m.count}
 				return
@@ -297,6 +329,11 @@ func (r *runner) op(w *world, who int, d *daemon, op *Op) {
 		f.files = bitsOf(op.Files)
 		w.issue(f)
 	case OpTrim:
+		for _, id := range op.IDs {
+			if id+r.s.keep >= w.head().Slot {
+				w.fail(fmt.Sprintf("I3: slot %d is trimmed, the head is %d", id, w.head().Slot))
+			}
+		}
 		slots := with(w.slots)
 		for k := range slots {
 			for _, id := range op.IDs {
@@ -307,6 +344,7 @@ func (r *runner) op(w *world, who int, d *daemon, op *Op) {
 	case OpDeleteMetas, OpDeleteFiles:
 		r.delete(w, d, op, f)
 	case OpAbortUnfinished:
+		r.abortUnfinished(w, d, op)
 		again(op.Result(journal.Done))
 	default:
 		r.tell(w, who, d, op)
@@ -323,12 +361,78 @@ func (r *runner) delete(w *world, d *daemon, op *Op, f flight) {
 	if d.m.phase != PhaseOwning {
 		w.fail("I8: a delete by a process that is no owner")
 	}
-	if r.s.full.deletes {
+	if d.m.head != nil {
+		for _, c := range d.m.head.Retained {
+			if w.spoiled&(1<<c.ID) != 0 {
+				w.fail(fmt.Sprintf("I12: a delete is issued, though the _metadata of %d cannot be read", c.ID))
+			}
+		}
+	}
+	if op.Kind == OpDeleteFiles {
+		w.orphaned(d.m.head.Epoch, f.files)
+	}
+	if r.s.full.deletes || r.s.failures > 0 {
 		w.issue(f)
 		return
 	}
 	w.remove(f.files, f.shownMetas)
 	r.events = append(r.events, Event{Kind: EventResult, Result: op.Result(journal.Done)})
+}
+
+// orphaned checks that no _metadata of a checkpoint that this owner dropped still names a file that is being deleted: a _metadata goes
+// first. Excused is what this owner cannot know of: a _metadata that its predecessor left, or that a late duplicate of its write made
+// again. A later sweep finds both.
+func (w *world) orphaned(epoch, files uint64) {
+	for _, m := range w.metas {
+		if m.files&files != 0 && (w.spoiled|w.doomedMetas)&(1<<m.id) == 0 && w.droppedIn(m.id) == epoch {
+			w.fail(fmt.Sprintf("files %b are deleted before the _metadata of %d, which names them", files&m.files, m.id))
+		}
+	}
+}
+
+// droppedIn is the epoch of the entry by which a checkpoint left the state; 0: none did.
+func (w *world) droppedIn(id uint64) uint64 {
+	kept := false
+	for _, e := range w.past {
+		_, has := e.Checkpoint(id)
+		if kept && !has {
+			return e.Epoch
+		}
+		kept = has
+	}
+	return 0
+}
+
+// abortUnfinished takes away what an owner gives up: writes on their way that can never count. It must not touch a write that still
+// can: a slot above the head, a _metadata that this owner or a later one may still need.
+func (r *runner) abortUnfinished(w *world, d *daemon, op *Op) {
+	head := w.head()
+	dead := func(f *flight) bool {
+		switch {
+		case f.jk == journal.OpPublish:
+			return f.id <= op.Slot
+		case f.kind == OpCreateMeta:
+			return op.DeadTarget(op.Epoch, f.id)
+		}
+		return false
+	}
+	if op.Slot > head.Slot {
+		w.fail(fmt.Sprintf("a write of slot %d is given up, above the head %d", op.Slot, head.Slot))
+	}
+	for id := range uint64(32) {
+		if w.used&(1<<id) != 0 && uint64(w.epochs[id]) > d.m.head.Epoch && (op.DeadTarget(op.Epoch, id) || op.DeadTarget(uint64(w.epochs[id]), id)) {
+			w.fail(fmt.Sprintf("writes of checkpoint %d are given up, which a later owner began", id))
+		}
+	}
+	for _, p := range d.m.pending {
+		if op.DeadTarget(d.m.head.Epoch, p.ID) {
+			w.fail(fmt.Sprintf("writes of checkpoint %d are given up, which is pending", p.ID))
+		}
+	}
+	if !d.m.head.Status.Terminal() && op.DeadTarget(d.m.head.Epoch, d.m.next) {
+		w.fail(fmt.Sprintf("writes of checkpoint %d are given up, which is still to come", d.m.next))
+	}
+	w.late = without(w.late, func(f flight) bool { return dead(&f) })
 }
 
 // forgotten drops the flights of a daemon that forgot or died: what changes something may still land.
@@ -345,9 +449,9 @@ func (w *world) forgotten(who int) {
 		}
 	}
 	w.flight = keep
-	for i := range w.workers {
-		if w.workers[i].at == int8(who) {
-			w.workers[i].at = -1
+	for i := range w.procs {
+		if w.procs[i].at == int8(who) {
+			w.procs[i].at = -1
 		}
 	}
 }
