@@ -91,6 +91,8 @@ func (s *step) keeps(w, other Registration) bool {
 	switch {
 	case other.Attempt == 0:
 		return false
+	case s.cfg.off.keeps:
+		return false
 	case s.live && w.Attempt == s.head.Attempt:
 		return true
 	}
@@ -217,6 +219,9 @@ func (s *step) appendAttempt() {
 	e.Kind = journal.KindAttempt
 	e.Attempt++
 	e.Restore = e.Newest()
+	if s.cfg.off.newest && len(e.Retained) > 0 {
+		e.Restore = e.Retained[0].ID
+	}
 	if s.wish.plan != nil {
 		e.Plan = s.wish.plan
 	}

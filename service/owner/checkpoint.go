@@ -36,7 +36,7 @@ func (s *step) mayTrigger() Reason {
 	case s.full():
 		return ReasonFull
 	}
-	if why, _ := s.blind(); why == ReasonLoading {
+	if why, _ := s.blind(); why == ReasonLoading && !s.cfg.off.loading {
 		return why
 	}
 	return ReasonNone
@@ -81,9 +81,9 @@ func (s *step) settleTrigger() {
 func (s *step) open(ev *Event) (int, Pending, Reason) {
 	i, p := s.find(ev.ID)
 	switch {
-	case ev.Epoch != s.head.Epoch:
+	case ev.Epoch != s.head.Epoch && !s.cfg.off.stale:
 		return i, p, ReasonEpoch
-	case ev.Attempt != s.head.Attempt:
+	case ev.Attempt != s.head.Attempt && !s.cfg.off.stale:
 		return i, p, ReasonAttempt
 	case i < 0 || p.State != PendingOpen:
 		return i, p, ReasonNotOpen
@@ -178,7 +178,14 @@ func (s *step) metaCreated(r *Result) {
 		s.strayCreated(r)
 		return
 	}
-	switch r.Outcome {
+	outcome := r.Outcome
+	switch {
+	case outcome == journal.Unknown && s.cfg.off.unknown:
+		outcome = journal.NotDone
+	case outcome == journal.Exists && s.cfg.off.exists:
+		outcome = journal.Done
+	}
+	switch outcome {
 	case journal.Done:
 		s.durable(i, p, r)
 	case journal.Exists: // perhaps our own first try, its reply lost: what it says tells
@@ -245,7 +252,7 @@ func (s *step) committed(id uint64) {
 func (s *step) dropHeld() (gone []uint64) {
 	var keep []held
 	for _, h := range s.held {
-		if _, ok := s.head.Checkpoint(h.id); ok {
+		if c, ok := s.head.Checkpoint(h.id); ok && !(s.cfg.off.hidden && c.State == journal.StateHidden) {
 			keep = append(keep, h)
 		} else {
 			gone = append(gone, h.id)
@@ -285,7 +292,9 @@ func (s *step) drop(id uint64) bool {
 	s.endPromise(id)
 	switch p.State {
 	case PendingWriting:
-		s.strays = with(s.strays, id)
+		if !s.cfg.off.strays {
+			s.strays = with(s.strays, id)
+		}
 	case PendingReady:
 		s.condemnMetas([]uint64{id})
 	}

@@ -10,7 +10,7 @@ import (
 // condemn gives up everything that is unreachable and unpromised, and the _metadata of checkpoints that left the state. Only right
 // after an entry that was won; not while a _metadata is unreadable or not yet read: sweeps find it later.
 func (s *step) condemn(metas []uint64) {
-	if why, _ := s.blind(); why != ReasonNone {
+	if why, _ := s.blind(); why != ReasonNone && !s.cfg.off.blind {
 		return
 	}
 	s.condemnMetas(metas)
@@ -23,7 +23,7 @@ func (s *step) condemn(metas []uint64) {
 
 // condemnMetas gives _metadata up.
 func (s *step) condemnMetas(ids []uint64) {
-	if why, _ := s.blind(); why != ReasonNone {
+	if why, _ := s.blind(); why != ReasonNone && !s.cfg.off.blind {
 		return
 	}
 	for _, id := range ids {
@@ -37,7 +37,7 @@ func (s *step) condemnMetas(ids []uint64) {
 func (s *step) deleteNext() {
 	switch {
 	case len(s.deletingMetas) > 0 || !s.deleting.IsEmpty():
-	case len(s.metas) > 0:
+	case len(s.metas) > 0 && !(s.cfg.off.order && !s.index.Condemned.IsEmpty()):
 		s.deleteMetas(journal.WaitNot)
 	case !s.index.Condemned.IsEmpty():
 		s.deleteFiles(journal.WaitNot)
@@ -71,6 +71,9 @@ func (s *step) metasDeleted(r *Result) {
 func (s *step) filesDeleted(r *Result) {
 	gone := r.Files.And(s.deleting)
 	if r.Outcome == journal.Done {
+		gone = s.deleting
+	}
+	if s.cfg.off.failed {
 		gone = s.deleting
 	}
 	all := s.deleting.In(gone)

@@ -160,7 +160,7 @@ func (m *Machine) Step(cfg *Config, ev *Event, ops []Op) []Op {
 	s := step{m, cfg, ops}
 	switch ev.Kind {
 	case EventResult:
-		if ev.Result.Life == m.life {
+		if ev.Result.Life == m.life || cfg.off.life {
 			s.result(&ev.Result)
 		}
 	case EventAttach, EventFinish:

@@ -24,4 +24,30 @@ type off struct {
 	metadata bool
 	// lost: a commit that lost its slot is given up instead of tried again.
 	lost bool
+	// newest: an attempt restores the oldest retained checkpoint.
+	newest bool
+	// life: results of an earlier life count.
+	life bool
+	// stale: BeginSnapshot and Acknowledge of other epochs and attempts are taken.
+	stale bool
+	// keeps: a process of an older attempt takes over from a live one.
+	keeps bool
+	// loading: checkpoints are triggered before the _metadata of the retained ones are read.
+	loading bool
+	// unknown: a _metadata whose write has an unknown outcome was not written. exists: one that is there already is ours.
+	unknown, exists bool
+	// strays: a _metadata that is on its way when its checkpoint is aborted is forgotten.
+	strays bool
+	// hidden: a hidden checkpoint does not keep its files, though it is lent.
+	hidden bool
+	// blind: deletes go on while a retained _metadata cannot be read.
+	blind bool
+	// order: files are deleted before the _metadata that name them.
+	order bool
+	// page: a sweep ends with its first page. swept: a sweep before the end counts as the last one.
+	page, swept bool
+	// failed: files whose delete failed are forgotten.
+	failed bool
+	// above: what is unfinished above the head's slot is given up, too.
+	above bool
 }

@@ -37,7 +37,11 @@ func (s *step) wantSweep(ev *Event) {
 		return
 	}
 	s.sweep.stage, s.sweep.caller, s.sweep.terminal = sweepUnfinished, ev.Caller, s.head.Status.Terminal()
-	s.emit(Op{Kind: OpAbortUnfinished, Epoch: s.head.Epoch, Floor: s.floor(), Slot: s.head.Slot})
+	slot := s.head.Slot
+	if s.cfg.off.above {
+		slot++
+	}
+	s.emit(Op{Kind: OpAbortUnfinished, Epoch: s.head.Epoch, Floor: s.floor(), Slot: slot})
 }
 
 func (s *step) unfinishedAborted() {
@@ -69,11 +73,11 @@ func (s *step) swept(r *Result) {
 			s.metas = with(s.metas, id)
 		}
 	}
-	if r.More {
+	if r.More && !s.cfg.off.page {
 		return
 	}
 	s.sweep.stage = sweepIdle
-	s.sweep.done = s.sweep.done || s.sweep.terminal
+	s.sweep.done = s.sweep.done || s.sweep.terminal || s.cfg.off.swept
 	s.emit(Op{Kind: TellSwept, Caller: s.sweep.caller})
 	s.sweep.caller = 0
 }
