@@ -23,8 +23,10 @@ type desk struct {
 	// told is what was told since the last look; ops counts what was asked of the storage.
 	told []string
 	ops  map[OpKind]int
-	// asked is what was asked of the storage since the last event.
-	asked []Op
+	// asked is what was asked of the storage since the last event, said is told in full.
+	asked, said []Op
+	// flying counts the operations on the journal that are not answered.
+	flying int
 	// answer, if not nil, may answer an operation in place of the desk: nil means that the desk does; hold keeps it for later.
 	answer  func(op Op) *Result
 	held    []Op
@@ -57,15 +59,26 @@ func subtasks(n ...incremental.File) incremental.Set { return incremental.SetOf(
 // do feeds an event and everything that follows from it, and gives what was told.
 func (d *desk) do(ev Event) []string {
 	d.t.Helper()
-	d.told, d.asked = nil, nil
+	d.told, d.asked, d.said = nil, nil, nil
 	events := []Event{ev}
 	for len(events) > 0 {
+		if r := events[0].Result; r.Kind == OpJournal && r.Life == d.m.life {
+			d.flying--
+		}
 		ops := d.m.Step(d.cfg, &events[0], nil)
+		if d.m.Phase() == PhaseIdle {
+			d.flying = 0
+		}
 		events = events[1:]
 		for _, op := range ops {
 			if op.Kind.IsTell() {
-				d.told = append(d.told, tellText(op))
+				d.told, d.said = append(d.told, tellText(op)), append(d.said, op)
 				continue
+			}
+			if op.Kind == OpJournal {
+				if d.flying++; d.flying > 1 {
+					d.t.Fatalf("%d operations on the journal at a time: %+v", d.flying, op.Journal)
+				}
 			}
 			d.ops[op.Kind]++
 			d.asked = append(d.asked, op)
@@ -129,7 +142,7 @@ func (d *desk) reply(op Op, outcome journal.Outcome, edit func(*Result)) []strin
 // takeOver lets another process attach, as if the one before had been killed.
 func (d *desk) takeOver(process byte) {
 	d.t.Helper()
-	d.m, d.held, d.answer = Machine{}, nil, nil
+	d.m, d.held, d.answer, d.flying = Machine{}, nil, nil, 0
 	d.cfg = DefaultConfig(journal.Process{process}, nil)
 	d.do(Event{Kind: EventAttach})
 }
