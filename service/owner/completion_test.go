@@ -279,3 +279,85 @@ func TestALostSlotIsTriedAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatTookEffectIsWon: the owner's entry landed, its answer is late, and so many entries of other jobs came on top that the ring
+// does not show it. Nothing is done twice.
+func TestWhatTookEffectIsWon(t *testing.T) {
+	for name, test := range map[string]struct {
+		do   func(*desk)
+		want []string
+	}{
+		"a commit":      {func(d *desk) { d.ack(2, 0, []incremental.File{2}) }, []string{"complete epoch=1 attempt=1 id=2"}},
+		"an attempt":    {func(d *desk) { d.do(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 1}) }, []string{"attempted caller=1 attempt=2", "attempt epoch=1 attempt=2 id=1", "start worker=1 epoch=1 attempt=2 id=1"}},
+		"an end":        {func(d *desk) { d.do(Event{Kind: EventEnd, Status: journal.StatusFailed}) }, []string{"ended status=3"}},
+		"a release":     {func(d *desk) { d.do(Event{Kind: EventStop}) }, []string{"released"}},
+		"a reservation": {func(d *desk) { d.useUp() }, []string{"trigger epoch=1 attempt=1 id=18"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := running(t, 1)
+			d.checkpoint(1)
+			d.do(Event{Kind: EventTrigger})
+			d.holds(OpJournal)
+			test.do(d)
+			op := publishing(t, d.takeHeld())
+			d.answer = nil
+			d.journal(op.Journal, &Result{})
+			for range 20 {
+				d.seize(func(e *journal.Entry) { e.Kind = journal.KindLend })
+			}
+			before := d.head().Slot
+			d.reply(op, journal.Done, nil)
+			d.want(test.want...)
+			if after := d.head().Slot; after != before {
+				t.Errorf("%d more entries, want none: %+v", after-before, d.head())
+			}
+		})
+	}
+}
+
+// useUp wishes for checkpoints until ids have to be reserved.
+func (d *desk) useUp() {
+	for d.m.next <= d.m.Head().Reserved {
+		d.do(Event{Kind: EventTrigger})
+		d.do(Event{Kind: EventAbort, ID: d.m.next - 1})
+	}
+	d.do(Event{Kind: EventTrigger})
+}
+
+// TestAReturnOnTopOfTheCommitThatHides: the checkpoint is hidden and no longer lent. Its files are not needed any more, and its
+// _metadata is gone after the next completion and a sweep.
+func TestAReturnOnTopOfTheCommitThatHides(t *testing.T) {
+	d := running(t, 1)
+	d.checkpoint(1)
+	d.seize(func(e *journal.Entry) {
+		e.Kind, e.Lent = journal.KindLend, []journal.Lent{{Pin: pin, Checkpoint: 1, Holder: "other"}}
+	})
+	d.do(register(9, 7, 0)) // the head is read again
+	d.do(Event{Kind: EventTrigger})
+	d.holds(OpJournal)
+	d.ack(2, 0, []incremental.File{2})
+	op := publishing(t, d.takeHeld())
+	d.answer = nil
+	d.journal(op.Journal, &Result{})
+	d.seize(func(e *journal.Entry) { e.Kind, e.Lent = journal.KindReturn, nil })
+	d.reply(op, journal.Done, nil)
+	d.want("complete epoch=1 attempt=1 id=2")
+	d.wantFiles("nobody needs 1 any more", 2)
+	d.checkpoint(3)
+	d.do(Event{Kind: EventSweep})
+	d.wantMetas("1 has left the state", 3)
+}
+
+// TestTheJournalIsWaitedFor: what failed is asked for again after a while, not at once.
+func TestTheJournalIsWaitedFor(t *testing.T) {
+	d := appending(t)
+	op := d.takeHeld()[0]
+	for _, outcome := range []journal.Outcome{journal.Unknown, journal.NotDone, journal.Unknown} {
+		d.reply(op, outcome, nil)
+		d.want()
+		again := d.one(OpJournal)
+		if again.Wait != journal.WaitBackoff || again.Journal.Kind != journal.OpPublish || again.Journal.Entry != op.Journal.Entry {
+			t.Errorf("asked for %+v, want the same entry after a while", again)
+		}
+	}
+}

@@ -279,3 +279,123 @@ func TestTheEndForgetsTheWorkers(t *testing.T) {
 	d.wantUnchanged(Event{Kind: EventWorkerGone, Worker: 1})
 	d.wantUnchanged(register(1, 2, 0), fmt.Sprintf("ended worker=1 status=%d", journal.StatusFailed))
 }
+
+// TestARegistrationOfTheSameProcess: its stream broke, or what it runs has changed.
+func TestARegistrationOfTheSameProcess(t *testing.T) {
+	t.Run("with the plan of the journal it is taken", func(t *testing.T) {
+		d := running(t, 2)
+		ev := register(1, 1, 0)
+		ev.Plan = twoTasks(2).Plan
+		d.do(ev)
+		d.want()
+		d.do(isRunning(1, 1, 0))
+		if !d.m.AllRunning() {
+			t.Error("not all run")
+		}
+	})
+	t.Run("told again to start, it counts when it runs", func(t *testing.T) {
+		d := running(t, 2)
+		d.do(register(2, 0, 1))
+		d.want("start worker=2 epoch=1 attempt=1")
+		d.notRunning()
+		d.do(isRunning(2, 1, 1))
+		if !d.m.AllRunning() {
+			t.Error("not all run")
+		}
+	})
+	t.Run("before the attempt is started it is told nothing", func(t *testing.T) {
+		d := secondAttempt(t)
+		d.do(Event{Kind: EventWorkerGone, Worker: 2})
+		d.do(Event{Kind: EventNewAttempt, Attempt: 2})
+		d.do(register(1, 2, 0))
+		d.want()
+		d.do(register(1, 1, 0))
+		d.want()
+		d.do(register(2, 2, 1))
+		d.want("attempt epoch=1 attempt=3", "start worker=1 epoch=1 attempt=3", "start worker=2 epoch=1 attempt=3")
+	})
+	t.Run("with fewer subtasks it ends the attempt, and is not replaced", func(t *testing.T) {
+		d := newDesk(t)
+		d.do(Event{Kind: EventAttach, Create: twoTasks(3)})
+		d.do(register(1, 0, 0, 1))
+		d.do(register(2, 0, 2))
+		d.do(register(1, 1, 0))
+		d.want()
+		if d.m.Live() || d.m.Missing() != subtasks(1) {
+			t.Errorf("live %v, missing %v; want an attempt that has ended, and subtask 1 missing", d.m.Live(), d.m.Missing())
+		}
+	})
+	t.Run("with another subtask it leaves the one before", func(t *testing.T) {
+		d := newDesk(t)
+		d.do(Event{Kind: EventAttach, Create: twoTasks(3)})
+		d.do(register(1, 0, 0))
+		d.do(register(1, 0, 1))
+		d.want()
+		if got := d.m.Missing(); got != subtasks(0, 2) {
+			t.Errorf("missing %v, want 0 and 2", got)
+		}
+	})
+}
+
+// TestRegistrationsAreInOrder: of the workers' numbers, whoever comes first.
+func TestRegistrationsAreInOrder(t *testing.T) {
+	d := newDesk(t)
+	d.do(Event{Kind: EventAttach, Create: twoTasks(3)})
+	d.do(register(5, 0, 0))
+	d.do(register(3, 0, 1))
+	d.do(register(4, 0, 2))
+	d.want("attempt epoch=1 attempt=1", "start worker=3 epoch=1 attempt=1", "start worker=4 epoch=1 attempt=1", "start worker=5 epoch=1 attempt=1")
+}
+
+// TestOnlyAProcessThatIsThereKeepsItsSubtasks: one that is gone keeps them while its attempt is live, and no longer.
+func TestOnlyAProcessThatIsThereKeepsItsSubtasks(t *testing.T) {
+	t.Run("gone, and its attempt has failed", func(t *testing.T) {
+		d := secondAttempt(t)
+		d.do(Event{Kind: EventWorkerGone, Worker: 1})
+		d.do(Event{Kind: EventFailover, Attempt: 2})
+		d.do(register(9, 1, 0))
+		d.want("replaced worker=1")
+		d.do(Event{Kind: EventNewAttempt, Attempt: 2})
+		d.want("attempt epoch=1 attempt=3", "start worker=2 epoch=1 attempt=3", "start worker=9 epoch=1 attempt=3")
+	})
+	t.Run("a process that leaves a new owner before all came is forgotten", func(t *testing.T) {
+		d := secondAttempt(t)
+		d.takeOver(2)
+		d.do(register(1, 2, 0))
+		d.do(Event{Kind: EventWorkerGone, Worker: 1})
+		if got := d.m.Registrations(); len(got) != 0 {
+			t.Errorf("registrations %v, want none", got)
+		}
+		d.do(register(2, 2, 1))
+		d.want()
+		d.do(register(1, 2, 0))
+		d.want("attempt epoch=2 attempt=2 adopted", fmt.Sprintf("abort epoch=2 attempt=2 id=1 last=16 reason=%d repeated", ReasonNotOwner))
+	})
+	t.Run("the higher of two older attempts, at a new owner", func(t *testing.T) {
+		d := secondAttempt(t)
+		d.takeOver(2)
+		d.do(register(9, 1, 0))
+		d.do(register(1, 2, 0))
+		d.want("replaced worker=9")
+		d.do(register(2, 2, 1))
+		d.want("attempt epoch=2 attempt=3", "start worker=1 epoch=2 attempt=3", "start worker=2 epoch=2 attempt=3")
+	})
+	t.Run("a fresh process that replaces one at a new owner begins the next attempt", func(t *testing.T) {
+		d := secondAttempt(t)
+		d.takeOver(2)
+		d.do(register(1, 2, 0))
+		d.do(register(3, 0, 0))
+		d.want("replaced worker=1")
+		d.do(register(2, 2, 1))
+		d.want("attempt epoch=2 attempt=3", "start worker=2 epoch=2 attempt=3", "start worker=3 epoch=2 attempt=3")
+	})
+	t.Run("a fresh process keeps its subtasks against an older attempt", func(t *testing.T) {
+		d := secondAttempt(t)
+		d.takeOver(2)
+		d.do(register(3, 0, 0))
+		d.do(register(1, 2, 0))
+		d.want("replaced worker=1")
+		d.do(register(4, 0, 0))
+		d.want("replaced worker=3")
+	})
+}
