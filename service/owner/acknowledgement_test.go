@@ -179,7 +179,7 @@ func TestTheMetadataIsWrittenUntilItIsThere(t *testing.T) {
 			if read.ID != 1 || read.Nonce != op.Nonce {
 				t.Errorf("asked for %+v, want a look at the _metadata of 1 with its nonce", read)
 			}
-			d.reply(read, outcome, nil)
+			d.reply(read, outcome, func(r *Result) { r.Nonce = op.Nonce }) // which says nothing of the rest
 			d.want()
 			again(d, op)
 		}
@@ -329,6 +329,65 @@ func TestPolicyHasNoSay(t *testing.T) {
 			}
 			d.wantFiles("1 is kept", 1)
 		})
+	}
+}
+
+// TestWhatIsHiddenIsNoneOfTheNewest: one that was disposed is not counted, and goes with the first entry after its return.
+func TestWhatIsHiddenIsNoneOfTheNewest(t *testing.T) {
+	retained := func(d *desk, ids ...uint64) {
+		d.t.Helper()
+		var got []uint64
+		for _, c := range d.head().Retained {
+			got = append(got, c.ID)
+		}
+		if !slices.Equal(got, ids) {
+			d.t.Errorf("retained %v, want %v", got, ids)
+		}
+	}
+	kept := journal.Checkpoint{}
+	t.Run("lent", func(t *testing.T) {
+		d := special(t, 2, kept, aHidden)
+		id := d.checkpoint(20)
+		retained(d, 1, 2, id)
+		d.wantFiles("two are kept, one is hidden", 1, 2, 20)
+	})
+	t.Run("returned", func(t *testing.T) {
+		d := special(t, 3, kept, aHidden)
+		d.seize(func(e *journal.Entry) { e.Kind, e.Lent = journal.KindReturn, nil })
+		id := d.checkpoint(20)
+		retained(d, 1, id)
+		d.wantFiles("two are kept", 1, 20)
+		d.wantMetas("two are kept", 1, id)
+	})
+	t.Run("an attempt does not restore it", func(t *testing.T) {
+		d := special(t, 2, kept, aHidden)
+		d.do(Event{Kind: EventNewAttempt, Attempt: 1})
+		if e := d.head(); e.Restore != 1 {
+			t.Errorf("attempt %d restores %d, want 1", e.Attempt, e.Restore)
+		}
+	})
+}
+
+// TestAnAttemptRestoresTheNewestCheckpoint: that is kept and no savepoint.
+func TestAnAttemptRestoresTheNewestCheckpoint(t *testing.T) {
+	kept := journal.Checkpoint{}
+	for name, test := range map[string]struct {
+		add  []journal.Checkpoint
+		want uint64
+	}{
+		"none": {nil, 0}, "one": {[]journal.Checkpoint{kept}, 1}, "the last of three": {[]journal.Checkpoint{kept, kept, kept}, 3},
+		"a savepoint is newer": {[]journal.Checkpoint{kept, aSavepoint}, 1}, "a trashed one is newer": {[]journal.Checkpoint{kept, aTrashed}, 1},
+		"a hidden one is newer": {[]journal.Checkpoint{kept, kept, aHidden}, 2}, "a savepoint alone": {[]journal.Checkpoint{aSavepoint}, 0},
+	} {
+		d := special(t, 5, test.add...)
+		d.do(Event{Kind: EventNewAttempt, Attempt: 1})
+		want := "attempt epoch=2 attempt=2"
+		if test.want > 0 {
+			want += fmt.Sprintf(" id=%d", test.want)
+		}
+		if e := d.head(); e.Restore != test.want || d.told[0] != want {
+			t.Errorf("%s: the entry restores %d, told %q; want %d", name, e.Restore, d.told, test.want)
+		}
 	}
 }
 

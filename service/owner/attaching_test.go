@@ -132,6 +132,30 @@ func TestTwoAttachesRace(t *testing.T) {
 		d.reply(op, journal.Exists, nil)
 		d.want("attached epoch=3 attempt=1")
 	})
+	t.Run("the loser owns nothing while it reads the head again", func(t *testing.T) {
+		d, op := lost(t)
+		me := op.Journal.Entry.Owner
+		lists := 0
+		d.answer = func(op Op) *Result {
+			if op.Kind != OpJournal || op.Journal.Kind != journal.OpList {
+				return nil
+			}
+			if lists++; lists < 3 { // two tell who won
+				return nil
+			}
+			return hold
+		}
+		if !d.m.Owns(me) {
+			t.Error("the entry is on its way, and the process says that it does not own the job")
+		}
+		d.reply(op, journal.Exists, nil)
+		if d.m.Owns(me) || d.m.Phase() != PhaseReading {
+			t.Errorf("phase %d, owns %v; want reading, and no owner", d.m.Phase(), d.m.Owns(me))
+		}
+		d.do(Event{Kind: EventStop})
+		d.want(fmt.Sprintf("attach refused reason=%d", ReasonStopping), "released")
+		d.wantForgotten()
+	})
 	t.Run("a loser that was told to stop does not begin again", func(t *testing.T) {
 		d, op := lost(t)
 		d.do(Event{Kind: EventStop})
@@ -296,6 +320,28 @@ func TestRetainedMetadataIsReadInAnyOrder(t *testing.T) {
 		d.want(fmt.Sprintf("swept caller=1 reason=%d", ReasonLoading))
 		d.release()
 		d.want(fmt.Sprintf("degraded id=%d reason=%d", ops[1].ID, ReasonDegraded))
+	})
+	t.Run("two are missing: the head is read for one after the other", func(t *testing.T) {
+		d, ops := loading(t)
+		d.holds(OpJournal)
+		d.do(register(1, 0, 0))
+		d.reply(ops[0], journal.NotFound, nil)
+		d.reply(ops[1], journal.NotFound, nil)
+		d.do(Event{Kind: EventResult, Result: *d.carryOut(ops[2])})
+		d.want()
+		told := d.release()
+		want := []string{fmt.Sprintf("degraded id=%d reason=%d", ops[0].ID, ReasonDegraded), fmt.Sprintf("degraded id=%d reason=%d", ops[1].ID, ReasonDegraded)}
+		if !slices.Equal(told[:2], want) {
+			t.Errorf("told %q, want first %q", told, want)
+		}
+	})
+	t.Run("one that is missing, and another epoch: the new owner dropped it", func(t *testing.T) {
+		d, ops := loading(t)
+		d.answer = nil
+		d.fence()
+		d.reply(ops[1], journal.NotFound, nil)
+		d.want("fenced")
+		d.wantForgotten()
 	})
 	t.Run("one that is missing, and the head is unreadable", func(t *testing.T) {
 		d, ops := loading(t)

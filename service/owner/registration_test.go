@@ -165,6 +165,9 @@ func TestOnlyWhatRunsCounts(t *testing.T) {
 	t.Run("a worker that is gone runs nothing", func(t *testing.T) {
 		d := secondAttempt(t)
 		d.do(Event{Kind: EventWorkerGone, Worker: 2})
+		if got := d.m.Missing(); got != subtasks(1) {
+			t.Errorf("missing %v, want subtask 1", got)
+		}
 		d.notRunning()
 		d.wantUnchanged(isRunning(2, 2, 1)) // a report that was on its way
 		d.notRunning()

@@ -228,6 +228,20 @@ func TestAPageIsJudgedByWhatIsKnownWhenItArrives(t *testing.T) {
 		d.do(Event{Kind: EventSweep})
 		d.wantMetas("1 is retained, 3 is open, 4 comes next", 1, 3, 4)
 	})
+	t.Run("a _metadata that the sweep and its own answer condemn is deleted once", func(t *testing.T) {
+		d := running(t, 1)
+		d.do(Event{Kind: EventTrigger})
+		d.holds(OpCreateMeta, OpDeleteMetas)
+		d.ack(1, 0, nil)
+		op := d.takeHeld()[0]
+		d.metas[1] = metaObject{id: 1, nonce: op.Nonce}
+		d.do(Event{Kind: EventAbort, ID: 1})
+		d.do(Event{Kind: EventSweep})
+		d.reply(op, journal.Unknown, nil)
+		if got := d.m.Condemned(); got != 1 {
+			t.Errorf("%d wait to be deleted, want one", got)
+		}
+	})
 	t.Run("a _metadata on two pages is deleted once", func(t *testing.T) {
 		d, op := sweeping(t, false)
 		d.do(Event{Kind: EventTrigger})
