@@ -25,7 +25,8 @@ func readAll(t *testing.T, atLeast uint64, results ...Result) (string, Reading, 
 	return ops, how, r.Head()
 }
 
-// TestReadHeadActsOnWholeAnswersOnly: a list that failed, or lacks what is known to be there, proves nothing, whatever it shows.
+// TestReadHeadActsOnWholeAnswersOnly: a list that failed, or lacks what is known to be there, proves nothing,
+// whatever it shows.
 func TestReadHeadActsOnWholeAnswersOnly(t *testing.T) {
 	c := chain(4)
 	failed := func(s ...uint64) Result { return Result{Outcome: Unknown, Slots: s} }
@@ -35,16 +36,23 @@ func TestReadHeadActsOnWholeAnswersOnly(t *testing.T) {
 		how     Reading
 		head    *Entry
 	}{
-		"the first list fails in the middle": {[]Result{failed(1, 2), slots(3), entry(c[2]), slots(3)}, "list list~ get3 list", ReadDone, c[2]},
+		"the first list fails in the middle": {[]Result{failed(1, 2), slots(3), entry(c[2]), slots(3)},
+			"list list~ get3 list", ReadDone, c[2]},
 		"the second list fails in the middle": {[]Result{slots(3), entry(c[2]), failed(3), slots(4), entry(c[3]), slots(4)},
 			"list get3 list list~ get4 list", ReadDone, c[3]},
-		"the first list fails empty":            {[]Result{{Outcome: Unknown, Foreign: true}, slots(1), entry(c[0]), slots(1)}, "list list~ get1 list", ReadDone, c[0]},
-		"a slot is gone, and the list is stale": {[]Result{slots(3), {Outcome: NotFound}, slots(2), slots(), slots(4), entry(c[3]), slots(4)}, "list get3 list list~ list~ get4 list", ReadDone, c[3]},
-		"other objects beside the slots":        {[]Result{{Outcome: Done, Slots: []uint64{2}, Foreign: true}, entry(c[1]), slots(2)}, "list get2 list", ReadDone, c[1]},
-		"an answer without an entry":            {[]Result{slots(3), {Outcome: Done}, slots(3)}, "list get3 list", ReadCorrupt, nil},
-		"damage at a slot that was overtaken twice": {[]Result{slots(2), {Outcome: Corrupt}, slots(3), {Outcome: Newer}, slots(4), entry(c[3]), slots(4)},
+		"the first list fails empty": {[]Result{{Outcome: Unknown, Foreign: true}, slots(1), entry(c[0]), slots(1)},
+			"list list~ get1 list", ReadDone, c[0]},
+		"a slot is gone, and the list is stale": {
+			[]Result{slots(3), {Outcome: NotFound}, slots(2), slots(), slots(4), entry(c[3]), slots(4)},
+			"list get3 list list~ list~ get4 list", ReadDone, c[3]},
+		"other objects beside the slots": {[]Result{{Outcome: Done, Slots: []uint64{2}, Foreign: true}, entry(c[1]), slots(2)},
+			"list get2 list", ReadDone, c[1]},
+		"an answer without an entry": {[]Result{slots(3), {Outcome: Done}, slots(3)}, "list get3 list", ReadCorrupt, nil},
+		"damage at a slot that was overtaken twice": {
+			[]Result{slots(2), {Outcome: Corrupt}, slots(3), {Outcome: Newer}, slots(4), entry(c[3]), slots(4)},
 			"list get2 list get3 list get4 list", ReadDone, c[3]},
-		"a good slot that was overtaken by damage": {[]Result{slots(2), entry(c[1]), slots(3), {Outcome: Corrupt}, slots(3)}, "list get2 list get3 list", ReadCorrupt, nil},
+		"a good slot that was overtaken by damage": {[]Result{slots(2), entry(c[1]), slots(3), {Outcome: Corrupt}, slots(3)},
+			"list get2 list get3 list", ReadCorrupt, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if ops, how, head := readAll(t, 0, test.results...); ops != test.ops || how != test.how || head != test.head {
@@ -99,7 +107,8 @@ func TestAppendFillsIn(t *testing.T) {
 	}
 }
 
-// TestAppendTrustsAWholeListOnly: where the store's list shows what was published. What the list shows may be trimmed.
+// TestAppendTrustsAWholeListOnly: where the store's list shows what was published. What the list shows may be
+// trimmed.
 func TestAppendTrustsAWholeListOnly(t *testing.T) {
 	trusting := *settings
 	trusting.TrustList = true

@@ -69,9 +69,9 @@ func (m *Machine) workerMissed(nonce, cause string) {
 	}
 }
 
-// overslept moves the workers' deadlines when it was this process that stood still (stopped, starved, swapped out): their
-// signs of life may lie unread in its own queues. The time since the last Step does not count against them: a deadline that passed
-// while the process stood still is as far away afterwards as it was before.
+// overslept moves the workers' deadlines if this process itself stood still: it was stopped, starved or swapped out. The
+// workers' signs of life may lie unread in its queues. The time since the last Step does not count: each deadline is as far
+// away afterwards as it was before.
 func (m *Machine) overslept(now time.Time) {
 	planned, ok := m.NextDeadline()
 	if !ok || now.Sub(planned) <= m.times.Ping {

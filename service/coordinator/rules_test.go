@@ -43,7 +43,7 @@ func restarting(n int, delay time.Duration) Policy {
 	return p
 }
 
-// TestOnlyANewerSuccessResetsTheCount: what is older than the last success does not count, neither for nor against.
+// TestOnlyANewerSuccessResetsTheCount: a success that is older than the last one does not count.
 func TestOnlyANewerSuccessResetsTheCount(t *testing.T) {
 	p := hourly(5)
 	p.MaxConcurrent = 4
@@ -193,7 +193,7 @@ func TestRegistrationsOfAnAttemptThatWasFound(t *testing.T) {
 	})
 }
 
-// TestEventsOfAnotherAttemptAreNothing: late reports name the attempt they are about.
+// TestEventsOfAnotherAttemptAreNothing: the machine ignores reports about another attempt.
 func TestEventsOfAnotherAttemptAreNothing(t *testing.T) {
 	w := newWorld(t, restarting(9, 10*time.Second), 0)
 	w.bringUp()
@@ -215,7 +215,7 @@ func TestEventsOfAnotherAttemptAreNothing(t *testing.T) {
 	w.want("trigger 1 (periodic)")
 }
 
-// TestOneAttemptIsAskedForAtATime: whoever wants the next one.
+// TestOneAttemptIsAskedForAtATime: an engine and the restart strategy do not both begin one.
 func TestOneAttemptIsAskedForAtATime(t *testing.T) {
 	t.Run("an engine does not wait for the delay, which then begins none", func(t *testing.T) {
 		w := newWorld(t, restarting(9, 10*time.Second), 0)
@@ -261,7 +261,7 @@ func TestOneAttemptIsAskedForAtATime(t *testing.T) {
 	})
 }
 
-// TestATimerForEachDeadline: where no ping comes by chance.
+// TestATimerForEachDeadline: there are no workers here, so no ping brings a Tick by chance.
 func TestATimerForEachDeadline(t *testing.T) {
 	running := func(t *testing.T, p Policy) *world {
 		w := newWorld(t, p, 0)
@@ -298,7 +298,7 @@ func TestATimerForEachDeadline(t *testing.T) {
 	})
 }
 
-// TestAnIntervalIsNoShorterThanThePause: and a pause alone makes no interval.
+// TestAnIntervalIsNoShorterThanThePause: a pause without an interval makes no periodic checkpoints.
 func TestAnIntervalIsNoShorterThanThePause(t *testing.T) {
 	const ms = time.Millisecond
 	for _, test := range []struct{ interval, pause, first, second time.Duration }{

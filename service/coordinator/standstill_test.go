@@ -7,7 +7,7 @@ import (
 	. "github.com/ckptd/ckptd/service/coordinator"
 )
 
-// TestADaemonThatStoodStill: that says nothing about the workers, whose signs of life may lie unread.
+// TestADaemonThatStoodStill: the workers' calls may lie unread in its queues, so it gives nobody up when it wakes up.
 func TestADaemonThatStoodStill(t *testing.T) {
 	t.Run("a worker whose stream broke before has its grace still", func(t *testing.T) {
 		w := newWorld(t, restarting(9, time.Hour), 0)

@@ -9,7 +9,8 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// TestAcknowledgementsBringPieces: the pieces of an accepted acknowledgement are kept, those of a repetition or a refusal are not.
+// TestAcknowledgementsBringPieces: the answer to an accepted acknowledgement names its subtasks, so that their pieces
+// are kept. The answer to a repetition or a refusal names none.
 func TestAcknowledgementsBringPieces(t *testing.T) {
 	pieces := func(d *desk) incremental.Set {
 		d.t.Helper()
@@ -44,7 +45,8 @@ func TestAcknowledgementsBringPieces(t *testing.T) {
 	}
 }
 
-// TestARepetitionIsOfTheSameEpochAndAttempt: after the completion only whoever took part may repeat an acknowledgement.
+// TestARepetitionIsOfTheSameEpochAndAttempt: after the completion a worker may repeat an acknowledgement in the epoch
+// and attempt of that checkpoint only.
 func TestARepetitionIsOfTheSameEpochAndAttempt(t *testing.T) {
 	repeat := func(d *desk, why Reason, edit func(*Event)) {
 		d.t.Helper()
@@ -102,7 +104,7 @@ func TestARepetitionIsOfTheSameEpochAndAttempt(t *testing.T) {
 	})
 }
 
-// TestAPromiseGrows: BeginSnapshot is called by each subtask; what was promised before stays promised.
+// TestAPromiseGrows: each subtask calls BeginSnapshot. A later call takes no promise back.
 func TestAPromiseGrows(t *testing.T) {
 	d := running(t, 2)
 	d.checkpointOf(2, 1, 2)
@@ -128,20 +130,25 @@ func TestAPromiseGrows(t *testing.T) {
 	}
 }
 
-// TestTheMetadataIsWrittenUntilItIsThere: the same bytes each time; the entry says what was written.
-func TestTheMetadataIsWrittenUntilItIsThere(t *testing.T) {
-	writing := func(t *testing.T) (*desk, Op) {
-		d := running(t, 1)
-		d.do(Event{Kind: EventTrigger})
-		d.holds(OpCreateMeta, OpReadMeta)
-		d.ack(1, 0, []incremental.File{1})
-		op := d.one(OpCreateMeta)
-		if op.ID != 1 || op.Epoch != 1 || op.Attempt != 1 || op.Files != incremental.SetOf(1) || op.Nonce.Process != d.cfg.Process || op.Wait != journal.WaitNot {
-			t.Errorf("asked for %+v, want the _metadata of 1 with a nonce, file 1, epoch and attempt", op)
-		}
-		d.takeHeld()
-		return d, op
+// writing is a job that writes the _metadata of checkpoint 1.
+func writing(t *testing.T) (*desk, Op) {
+	t.Helper()
+	d := running(t, 1)
+	d.do(Event{Kind: EventTrigger})
+	d.holds(OpCreateMeta, OpReadMeta)
+	d.ack(1, 0, []incremental.File{1})
+	op := d.one(OpCreateMeta)
+	if op.ID != 1 || op.Epoch != 1 || op.Attempt != 1 || op.Files != incremental.SetOf(1) || op.Nonce.Process != d.cfg.Process ||
+		op.Wait != journal.WaitNot {
+		t.Errorf("asked for %+v, want the _metadata of 1 with a nonce, file 1, epoch and attempt", op)
 	}
+	d.takeHeld()
+	return d, op
+}
+
+// TestTheMetadataIsWrittenUntilItIsThere: the owner repeats the write with the same contents. The entry says what was
+// written.
+func TestTheMetadataIsWrittenUntilItIsThere(t *testing.T) {
 	again := func(d *desk, first Op) {
 		d.t.Helper()
 		op := d.one(OpCreateMeta)
@@ -184,6 +191,11 @@ func TestTheMetadataIsWrittenUntilItIsThere(t *testing.T) {
 			again(d, op)
 		}
 	})
+}
+
+// TestAMetadataThatIsNotWritten: the checkpoint is aborted. The release of the job waits for every write that may
+// still land, and for no other.
+func TestAMetadataThatIsNotWritten(t *testing.T) {
 	for name, end := range map[string]func(*desk, Op){
 		"disk full": func(d *desk, op Op) { d.reply(op, journal.NotDone, nil) },
 		"another's is there": func(d *desk, op Op) {
@@ -224,7 +236,8 @@ func TestTheMetadataIsWrittenUntilItIsThere(t *testing.T) {
 	})
 }
 
-// TestNoIDAboveTheReservedOnesIsTriggered: an entry that reserves more comes first; what is reserved never goes down.
+// TestNoIDAboveTheReservedOnesIsTriggered: the owner first appends an entry that reserves more ids. The reserved id
+// never goes down.
 func TestNoIDAboveTheReservedOnesIsTriggered(t *testing.T) {
 	t.Run("the last reserved id needs no entry, the next one does", func(t *testing.T) {
 		d := running(t, 1)
@@ -268,7 +281,7 @@ func TestNoIDAboveTheReservedOnesIsTriggered(t *testing.T) {
 	})
 }
 
-// special adds checkpoints to the head that policy has no say in, and lets a new owner load it.
+// special is a job at a new owner. Its head retains the checkpoints in add, with the ids from 1 on.
 func special(t *testing.T, numRetained uint32, add ...journal.Checkpoint) *desk {
 	t.Helper()
 	d := newDesk(t)
@@ -300,7 +313,8 @@ var (
 	aHidden    = journal.Checkpoint{State: journal.StateHidden}
 )
 
-// TestPolicyHasNoSay: savepoints, what is in the trash and what is hidden but lent are neither subsumed nor counted.
+// TestPolicyHasNoSay: savepoints, trashed checkpoints and hidden ones that are lent are not subsumed, and do not
+// count.
 func TestPolicyHasNoSay(t *testing.T) {
 	ids := func(d *desk) (out []uint64) {
 		for _, c := range d.head().Retained {
@@ -332,7 +346,8 @@ func TestPolicyHasNoSay(t *testing.T) {
 	}
 }
 
-// TestWhatIsHiddenIsNoneOfTheNewest: one that was disposed is not counted, and goes with the first entry after its return.
+// TestWhatIsHiddenIsNoneOfTheNewest: a hidden checkpoint does not count. It leaves the state with the first commit
+// after its return.
 func TestWhatIsHiddenIsNoneOfTheNewest(t *testing.T) {
 	retained := func(d *desk, ids ...uint64) {
 		d.t.Helper()
@@ -368,7 +383,7 @@ func TestWhatIsHiddenIsNoneOfTheNewest(t *testing.T) {
 	})
 }
 
-// TestAnAttemptRestoresTheNewestCheckpoint: that is kept and no savepoint.
+// TestAnAttemptRestoresTheNewestCheckpoint: only checkpoints that are kept and no savepoints count.
 func TestAnAttemptRestoresTheNewestCheckpoint(t *testing.T) {
 	kept := journal.Checkpoint{}
 	for name, test := range map[string]struct {
@@ -391,7 +406,7 @@ func TestAnAttemptRestoresTheNewestCheckpoint(t *testing.T) {
 	}
 }
 
-// TestWhatWouldNotFitIsNotBegun: a job that cannot append cannot commit.
+// TestWhatWouldNotFitIsNotBegun: the owner triggers no checkpoint that its entry would have no room for.
 func TestWhatWouldNotFitIsNotBegun(t *testing.T) {
 	for _, test := range []struct {
 		name        string

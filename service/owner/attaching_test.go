@@ -9,7 +9,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// TestAnAttachThatIsDoneOrUnderWay: more of them wait for the same answer.
+// TestAnAttachThatIsDoneOrUnderWay: a second attach waits for the answer to the first, or is answered at once.
 func TestAnAttachThatIsDoneOrUnderWay(t *testing.T) {
 	terminal := func(t *testing.T) *desk {
 		d := running(t, 1)
@@ -65,7 +65,8 @@ func TestAnAttachThatIsDoneOrUnderWay(t *testing.T) {
 	})
 }
 
-// TestTheOwnerOfTheHeadIsAskedFirst: by its nonce, at its URLs; nobody is asked where the head names nobody, or this process.
+// TestTheOwnerOfTheHeadIsAskedFirst: the question names the nonce and the URLs of the head. Nobody is asked if the
+// head names nobody, or this process.
 func TestTheOwnerOfTheHeadIsAskedFirst(t *testing.T) {
 	t.Run("another process", func(t *testing.T) {
 		d := running(t, 1)
@@ -93,7 +94,8 @@ func TestTheOwnerOfTheHeadIsAskedFirst(t *testing.T) {
 	}
 }
 
-// TestTwoAttachesRace: an attach that is not won begins from the start, after a jitter, and asks first.
+// TestTwoAttachesRace: an attach that is not won begins again after a jitter, and asks the owner of the new head
+// first.
 func TestTwoAttachesRace(t *testing.T) {
 	lost := func(t *testing.T) (*desk, Op) {
 		d := running(t, 1)
@@ -166,7 +168,8 @@ func TestTwoAttachesRace(t *testing.T) {
 	})
 }
 
-// TestAStopWhileAttaching: the answer is a refusal and TellReleased, and what was asked for is not listened to any more.
+// TestAStopWhileAttaching: the machine answers with a refusal and TellReleased, and ignores later answers of the
+// store.
 func TestAStopWhileAttaching(t *testing.T) {
 	refused := []string{fmt.Sprintf("attach refused reason=%d", ReasonStopping), "released"}
 	for name, kind := range map[string]func(Op) bool{
@@ -206,7 +209,7 @@ func TestAStopWhileAttaching(t *testing.T) {
 	})
 }
 
-// TestNoncesAreNeverUsedTwice: of all attaches, entries and _metadata of one process.
+// TestNoncesAreNeverUsedTwice: every attach, entry and _metadata of one process has a nonce of its own.
 func TestNoncesAreNeverUsedTwice(t *testing.T) {
 	d := newDesk(t)
 	seen := map[journal.Nonce]string{}
@@ -248,29 +251,33 @@ func TestNoncesAreNeverUsedTwice(t *testing.T) {
 	}
 }
 
-// TestRetainedMetadataIsReadInAnyOrder: each answer is of its own checkpoint, and each question names its nonce.
-func TestRetainedMetadataIsReadInAnyOrder(t *testing.T) {
-	loading := func(t *testing.T) (*desk, []Op) {
-		d := newDesk(t)
-		d.do(Event{Kind: EventAttach, Create: retaining(3)})
-		d.serve(1, 0)
-		for i := range incremental.File(3) {
-			d.checkpoint(i+1, 9)
-		}
-		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
-		d.holds(OpReadMeta)
-		d.do(Event{Kind: EventAttach})
-		ops := d.takeHeld()
-		if len(ops) != 3 {
-			t.Fatalf("asked for %+v, want three reads", ops)
-		}
-		for _, op := range ops {
-			if c, _ := d.m.Head().Checkpoint(op.ID); op.Nonce != c.Nonce || op.Nonce.IsZero() {
-				t.Errorf("the read of %d names nonce %v, want %v", op.ID, op.Nonce, c.Nonce)
-			}
-		}
-		return d, ops
+// loading is a job at a new owner that reads the _metadata of three retained checkpoints. All three name file 9.
+func loading(t *testing.T) (*desk, []Op) {
+	t.Helper()
+	d := newDesk(t)
+	d.do(Event{Kind: EventAttach, Create: retaining(3)})
+	d.serve(1, 0)
+	for i := range incremental.File(3) {
+		d.checkpoint(i+1, 9)
 	}
+	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+	d.holds(OpReadMeta)
+	d.do(Event{Kind: EventAttach})
+	ops := d.takeHeld()
+	if len(ops) != 3 {
+		t.Fatalf("asked for %+v, want three reads", ops)
+	}
+	for _, op := range ops {
+		if c, _ := d.m.Head().Checkpoint(op.ID); op.Nonce != c.Nonce || op.Nonce.IsZero() {
+			t.Errorf("the read of %d names nonce %v, want %v", op.ID, op.Nonce, c.Nonce)
+		}
+	}
+	return d, ops
+}
+
+// TestRetainedMetadataIsReadInAnyOrder: each read names the nonce of its checkpoint, and each answer counts for that
+// checkpoint.
+func TestRetainedMetadataIsReadInAnyOrder(t *testing.T) {
 	t.Run("the last one first", func(t *testing.T) {
 		d, ops := loading(t)
 		d.answer = nil
@@ -300,6 +307,27 @@ func TestRetainedMetadataIsReadInAnyOrder(t *testing.T) {
 			t.Errorf("asked for %+v, want the read of %d after a while", op, ops[1].ID)
 		}
 	})
+	t.Run("as long as one of two is unreadable it is degraded", func(t *testing.T) {
+		d, ops := loading(t)
+		d.answer = nil
+		d.reply(ops[0], journal.Corrupt, nil)
+		d.reply(ops[1], journal.Corrupt, nil)
+		d.do(Event{Kind: EventResult, Result: *d.carryOut(ops[2])})
+		d.serve(1, 1)
+		d.checkpoint(4)
+		if slices.ContainsFunc(d.said, func(op Op) bool { return op.Kind == TellDegraded }) {
+			t.Errorf("told %q, and one is unreadable still", d.told)
+		}
+		d.checkpoint(5)
+		if last := d.told[len(d.told)-1]; last != "degraded" {
+			t.Errorf("told %q, want that it is over", d.told)
+		}
+	})
+}
+
+// TestAMetadataThatIsMissing: a new owner may have dropped it. The owner reads the head before it calls the
+// checkpoint damaged.
+func TestAMetadataThatIsMissing(t *testing.T) {
 	t.Run("one that is missing is no damage before the head was read again", func(t *testing.T) {
 		d, ops := loading(t)
 		d.answer = func(op Op) *Result {
@@ -356,25 +384,9 @@ func TestRetainedMetadataIsReadInAnyOrder(t *testing.T) {
 		d.want("fenced")
 		d.wantForgotten()
 	})
-	t.Run("as long as one of two is unreadable it is degraded", func(t *testing.T) {
-		d, ops := loading(t)
-		d.answer = nil
-		d.reply(ops[0], journal.Corrupt, nil)
-		d.reply(ops[1], journal.Corrupt, nil)
-		d.do(Event{Kind: EventResult, Result: *d.carryOut(ops[2])})
-		d.serve(1, 1)
-		d.checkpoint(4)
-		if slices.ContainsFunc(d.said, func(op Op) bool { return op.Kind == TellDegraded }) {
-			t.Errorf("told %q, and one is unreadable still", d.told)
-		}
-		d.checkpoint(5)
-		if last := d.told[len(d.told)-1]; last != "degraded" {
-			t.Errorf("told %q, want that it is over", d.told)
-		}
-	})
 }
 
-// TestAJobThatIsNotOwnedRefuses: every call is answered by its own kind of answer, and nothing is remembered.
+// TestAJobThatIsNotOwnedRefuses: the machine answers every call with the answer of that call, and does not change.
 func TestAJobThatIsNotOwnedRefuses(t *testing.T) {
 	for kind, want := range map[EventKind]string{
 		EventNewAttempt: "attempted caller=4", EventTrigger: "trigger refused caller=4", EventBegin: "begun caller=4 id=5",

@@ -9,8 +9,8 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// TestACompletionCondemnsWhatNothingNeeds: everything in the index that is unreachable and unpromised goes with the completion, and
-// the _metadata of checkpoints that left the state.
+// TestACompletionCondemnsWhatNothingNeeds: with a completion the owner deletes every file that is unreachable and
+// unpromised, and the _metadata of checkpoints that left the state.
 func TestACompletionCondemnsWhatNothingNeeds(t *testing.T) {
 	t.Run("what was promised to a subsumed checkpoint", func(t *testing.T) {
 		d := running(t, 1)
@@ -81,7 +81,8 @@ func (d *desk) checkpointOf(n int, uploads ...incremental.File) uint64 {
 	return id
 }
 
-// waiting is a job whose checkpoint 1 is being published, while 2 and 3 have a durable _metadata and wait for their turn.
+// waiting is a job that publishes the entry of checkpoint 1. The _metadata of 2 and 3 is durable, and both wait for
+// their turn.
 func waiting(t *testing.T) *desk {
 	t.Helper()
 	d := newDesk(t)
@@ -104,7 +105,8 @@ func waiting(t *testing.T) *desk {
 	return d
 }
 
-// TestOneEntryAtATime: what waits for its entry is published in the order of the ids, and can be aborted until then.
+// TestOneEntryAtATime: the owner publishes waiting checkpoints in the order of their ids. Until then they can be
+// aborted.
 func TestOneEntryAtATime(t *testing.T) {
 	t.Run("the lowest is published first", func(t *testing.T) {
 		d := waiting(t)
@@ -163,8 +165,8 @@ func TestOneEntryAtATime(t *testing.T) {
 	})
 }
 
-// TestAMetadataOnItsWayIsNotForgotten: a checkpoint is aborted while its _metadata is being written. Whatever comes of the write,
-// what may have landed is deleted; before the answer nothing is.
+// TestAMetadataOnItsWayIsNotForgotten: a checkpoint is aborted while its _metadata is being written. The owner
+// deletes the _metadata once the write is answered, unless the write was not done.
 func TestAMetadataOnItsWayIsNotForgotten(t *testing.T) {
 	aborted := func(t *testing.T) (*desk, Op) {
 		d := running(t, 1)
@@ -229,7 +231,8 @@ func TestAMetadataOnItsWayIsNotForgotten(t *testing.T) {
 	})
 }
 
-// TestALostSlotIsTriedAgain: another job's entry took the slot, in the same epoch. What was wished for still is.
+// TestALostSlotIsTriedAgain: another job's entry took the slot, in the same epoch. The owner appends its entry after
+// that one.
 func TestALostSlotIsTriedAgain(t *testing.T) {
 	lend := func(d *desk) {
 		d.seize(func(e *journal.Entry) {
@@ -280,15 +283,16 @@ func TestALostSlotIsTriedAgain(t *testing.T) {
 	})
 }
 
-// TestWhatTookEffectIsWon: the owner's entry landed, its answer is late, and so many entries of other jobs came on top that the ring
-// does not show it. Nothing is done twice.
+// TestWhatTookEffectIsWon: the owner's entry landed, and its answer is late. So many entries of other jobs came on
+// top that the ring does not show it. The owner does nothing twice.
 func TestWhatTookEffectIsWon(t *testing.T) {
 	for name, test := range map[string]struct {
 		do   func(*desk)
 		want []string
 	}{
-		"a commit":      {func(d *desk) { d.ack(2, 0, []incremental.File{2}) }, []string{"complete epoch=1 attempt=1 id=2"}},
-		"an attempt":    {func(d *desk) { d.do(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 1}) }, []string{"attempted caller=1 attempt=2", "attempt epoch=1 attempt=2 id=1", "start worker=1 epoch=1 attempt=2 id=1"}},
+		"a commit": {func(d *desk) { d.ack(2, 0, []incremental.File{2}) }, []string{"complete epoch=1 attempt=1 id=2"}},
+		"an attempt": {func(d *desk) { d.do(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 1}) },
+			[]string{"attempted caller=1 attempt=2", "attempt epoch=1 attempt=2 id=1", "start worker=1 epoch=1 attempt=2 id=1"}},
 		"an end":        {func(d *desk) { d.do(Event{Kind: EventEnd, Status: journal.StatusFailed}) }, []string{"ended status=3"}},
 		"a release":     {func(d *desk) { d.do(Event{Kind: EventStop}) }, []string{"released"}},
 		"a reservation": {func(d *desk) { d.useUp() }, []string{"trigger epoch=1 attempt=1 id=18"}},
@@ -324,8 +328,8 @@ func (d *desk) useUp() {
 	d.do(Event{Kind: EventTrigger})
 }
 
-// TestAReturnOnTopOfTheCommitThatHides: the checkpoint is hidden and no longer lent. Its files are not needed any more, and its
-// _metadata is gone after the next completion and a sweep.
+// TestAReturnOnTopOfTheCommitThatHides: the checkpoint is hidden and no longer lent. The owner deletes its files at
+// once, and its _metadata after the next completion.
 func TestAReturnOnTopOfTheCommitThatHides(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1)
@@ -348,7 +352,7 @@ func TestAReturnOnTopOfTheCommitThatHides(t *testing.T) {
 	d.wantMetas("1 has left the state", 3)
 }
 
-// TestTheJournalIsWaitedFor: what failed is asked for again after a while, not at once.
+// TestTheJournalIsWaitedFor: the machine repeats a failed operation after a wait.
 func TestTheJournalIsWaitedFor(t *testing.T) {
 	d := appending(t)
 	op := d.takeHeld()[0]

@@ -9,7 +9,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// TestMetadataIsDeletedBeforeFiles: a _metadata that is there names files that are there, also after a crash.
+// TestMetadataIsDeletedBeforeFiles: every _metadata names files that exist, also after a crash.
 func TestMetadataIsDeletedBeforeFiles(t *testing.T) {
 	subsumed := func(t *testing.T) (*desk, Op) {
 		d := running(t, 1)
@@ -63,7 +63,7 @@ func TestMetadataIsDeletedBeforeFiles(t *testing.T) {
 	})
 }
 
-// TestADeleteIsRetriedUntilAllIsGone: what a delete left is asked for again, and nothing else.
+// TestADeleteIsRetriedUntilAllIsGone: the owner deletes again what a delete left, and nothing else.
 func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 	t.Run("files", func(t *testing.T) {
 		d := running(t, 1)
@@ -138,7 +138,8 @@ func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 	})
 }
 
-// rotten is a job at a new owner that retains 1, 2 and 3 with files 1, 2 and 3, the _metadata of 2 unreadable.
+// rotten is a job at a new owner. It retains checkpoints 1, 2 and 3 with files 1, 2 and 3. The _metadata of 2 is
+// unreadable.
 func rotten(t *testing.T, outcome journal.Outcome) *desk {
 	t.Helper()
 	d := newDesk(t)
@@ -165,7 +166,7 @@ func rotten(t *testing.T, outcome journal.Outcome) *desk {
 	return d
 }
 
-// TestWhileAMetadataIsUnreadable: nothing is condemned or swept; files may be promised as far as the index knows them.
+// TestWhileAMetadataIsUnreadable: the owner condemns and sweeps nothing. It promises the files that the index knows.
 func TestWhileAMetadataIsUnreadable(t *testing.T) {
 	for name, outcome := range map[string]journal.Outcome{"corrupt": journal.Corrupt, "newer": journal.Newer, "gone": journal.NotFound,
 		"another's": journal.Done} {
@@ -232,7 +233,7 @@ func TestWhileAMetadataIsUnreadable(t *testing.T) {
 	})
 }
 
-// TestWhatIsHiddenButLentStays: hidden but lent counts as retained; hidden and returned goes.
+// TestWhatIsHiddenButLentStays: a hidden checkpoint that is lent counts as retained. After its return it goes.
 func TestWhatIsHiddenButLentStays(t *testing.T) {
 	lent := func(t *testing.T) *desk {
 		d := running(t, 1)

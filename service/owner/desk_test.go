@@ -27,7 +27,8 @@ type desk struct {
 	asked, said []Op
 	// flying counts the operations on the journal that are not answered.
 	flying int
-	// answer, if not nil, may answer an operation in place of the desk: nil means that the desk does; hold keeps it for later.
+	// answer, if not nil, may answer an operation in place of the desk. If it gives nil, the desk does; hold keeps the
+	// operation for later.
 	answer  func(op Op) *Result
 	held    []Op
 	foreign bool

@@ -9,8 +9,9 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// busy is an owner in the middle of everything: a checkpoint is unresolved, one is open, promised and acknowledged in part, one was
-// aborted while its _metadata was on its way, files and a _metadata wait for their deletion, and a sweep lists.
+// busy is an owner in the middle of everything. Checkpoint 5 is unresolved. Checkpoint 6 is open: it has promises and
+// one acknowledgement. Checkpoint 4 was aborted while its _metadata was being written. Files and a _metadata wait for
+// their deletion. A sweep lists.
 func busy(t *testing.T) *desk {
 	t.Helper()
 	d := newDesk(t)
@@ -61,7 +62,7 @@ func publishing(t *testing.T, ops []Op) Op {
 	return Op{}
 }
 
-// wantForgotten checks that a machine that does not own the job any more is like one that never did, but for its lives and nonces.
+// wantForgotten checks that the machine is like a new one. Only its counts of lives and nonces go on.
 func (d *desk) wantForgotten() {
 	d.t.Helper()
 	if fresh := (Machine{life: d.m.life, count: d.m.count}); !reflect.DeepEqual(d.m, fresh) {
@@ -69,7 +70,7 @@ func (d *desk) wantForgotten() {
 	}
 }
 
-// TestAFencedOwnerForgets: announce nothing, delete nothing, forget memory.
+// TestAFencedOwnerForgets: a fenced owner announces nothing, deletes nothing and forgets what it knew.
 func TestAFencedOwnerForgets(t *testing.T) {
 	fenced := func(t *testing.T) (*desk, []Op) {
 		d := busy(t)
@@ -129,7 +130,8 @@ func TestAFencedOwnerForgets(t *testing.T) {
 	})
 }
 
-// TestALateReadSaysNothingOfTheNextLife: the _metadata that an earlier attach asked for is not the one that this attach asked for.
+// TestALateReadSaysNothingOfTheNextLife: the answer to a read of an earlier attach arrives while this attach reads
+// the same _metadata. The machine ignores it.
 func TestALateReadSaysNothingOfTheNextLife(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1)
@@ -151,7 +153,7 @@ func TestALateReadSaysNothingOfTheNextLife(t *testing.T) {
 	d.wantFiles("the checkpoint that is retained names 1", 1)
 }
 
-// TestWhatAnOwnerLetsGoItForgets: after a stop, a refusal and a redirect nothing of the job is left in mind.
+// TestWhatAnOwnerLetsGoItForgets: after a stop, a refusal or a redirect the machine knows nothing of the job.
 func TestWhatAnOwnerLetsGoItForgets(t *testing.T) {
 	t.Run("released", func(t *testing.T) {
 		d := busy(t)
@@ -183,7 +185,8 @@ func TestWhatAnOwnerLetsGoItForgets(t *testing.T) {
 	})
 }
 
-// TestAStopGivesUpWhatIsPending: after EventStop no checkpoint is acknowledged or completed, but for the one whose entry is on its way.
+// TestAStopGivesUpWhatIsPending: after EventStop no checkpoint is acknowledged or completed. The one exception is the
+// checkpoint whose entry is being published.
 func TestAStopGivesUpWhatIsPending(t *testing.T) {
 	stopping := func(t *testing.T) *desk {
 		d := running(t, 1)
@@ -236,7 +239,8 @@ func TestAStopGivesUpWhatIsPending(t *testing.T) {
 	})
 }
 
-// TestAnOwnerWhoseHeadRotsStops: while its entry is on its way the head becomes unreadable: nothing is known, stop as if fenced.
+// TestAnOwnerWhoseHeadRotsStops: the head becomes unreadable while the owner publishes an entry. The outcome cannot
+// be known, so the owner stops as if it were fenced.
 func TestAnOwnerWhoseHeadRotsStops(t *testing.T) {
 	for name, outcome := range map[string]journal.Outcome{"corrupt": journal.Corrupt, "newer": journal.Newer} {
 		t.Run(name, func(t *testing.T) {

@@ -130,7 +130,7 @@ func TestOfTwoProcessesOfOneSubtaskOneIsReplaced(t *testing.T) {
 	})
 }
 
-// TestOnlyWhatRunsCounts: in every attempt nothing is triggered before all subtasks report running.
+// TestOnlyWhatRunsCounts: in every attempt the owner triggers nothing before all subtasks report that they run.
 func TestOnlyWhatRunsCounts(t *testing.T) {
 	t.Run("a report of an older attempt says nothing", func(t *testing.T) {
 		d := running(t, 2)
@@ -240,8 +240,8 @@ func TestAFailoverIsOfOneAttempt(t *testing.T) {
 	})
 }
 
-// TestTheNextAttemptForgetsWhoIsGone: a process whose stream is broken when the next attempt begins is not waited for, and is told
-// nothing.
+// TestTheNextAttemptForgetsWhoIsGone: a process may be gone when the next attempt begins. The owner does not wait
+// for that process and tells it nothing.
 func TestTheNextAttemptForgetsWhoIsGone(t *testing.T) {
 	gone := func(t *testing.T) *desk {
 		d := secondAttempt(t)
@@ -265,7 +265,7 @@ func TestTheNextAttemptForgetsWhoIsGone(t *testing.T) {
 	})
 }
 
-// TestTheEndForgetsTheWorkers: who is told Cancel is no worker of the job any more.
+// TestTheEndForgetsTheWorkers: the owner tells the workers Cancel and forgets them.
 func TestTheEndForgetsTheWorkers(t *testing.T) {
 	d := secondAttempt(t)
 	d.do(Event{Kind: EventEnd, Status: journal.StatusFailed})
@@ -283,7 +283,7 @@ func TestTheEndForgetsTheWorkers(t *testing.T) {
 	d.wantUnchanged(register(1, 2, 0), fmt.Sprintf("ended worker=1 status=%d", journal.StatusFailed))
 }
 
-// TestARegistrationOfTheSameProcess: its stream broke, or what it runs has changed.
+// TestARegistrationOfTheSameProcess: its stream broke, or it runs other subtasks than before.
 func TestARegistrationOfTheSameProcess(t *testing.T) {
 	t.Run("with the plan of the journal it is taken", func(t *testing.T) {
 		d := running(t, 2)
@@ -340,7 +340,7 @@ func TestARegistrationOfTheSameProcess(t *testing.T) {
 	})
 }
 
-// TestRegistrationsAreInOrder: of the workers' numbers, whoever comes first.
+// TestRegistrationsAreInOrder: the order is that of the workers' numbers, not of their registrations.
 func TestRegistrationsAreInOrder(t *testing.T) {
 	d := newDesk(t)
 	d.do(Event{Kind: EventAttach, Create: twoTasks(3)})
@@ -350,7 +350,8 @@ func TestRegistrationsAreInOrder(t *testing.T) {
 	d.want("attempt epoch=1 attempt=1", "start worker=3 epoch=1 attempt=1", "start worker=4 epoch=1 attempt=1", "start worker=5 epoch=1 attempt=1")
 }
 
-// TestOnlyAProcessThatIsThereKeepsItsSubtasks: one that is gone keeps them while its attempt is live, and no longer.
+// TestOnlyAProcessThatIsThereKeepsItsSubtasks: a process that is gone keeps its subtasks while
+// its attempt is live, and no longer.
 func TestOnlyAProcessThatIsThereKeepsItsSubtasks(t *testing.T) {
 	t.Run("gone, and its attempt has failed", func(t *testing.T) {
 		d := secondAttempt(t)

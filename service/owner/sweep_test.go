@@ -33,7 +33,7 @@ func sweeping(t *testing.T, end bool) (*desk, Op) {
 	return d, d.takeHeld()[0]
 }
 
-// TestASweepListsAllPages: a sweep leaves no orphan that was visible when its list passed.
+// TestASweepListsAllPages: a sweep leaves no orphan that its list showed.
 func TestASweepListsAllPages(t *testing.T) {
 	for name, end := range map[string]bool{"of a running job": false, "of a job that has ended": true} {
 		over := []string{"swept caller=3"}
@@ -77,7 +77,8 @@ func TestASweepListsAllPages(t *testing.T) {
 	})
 }
 
-// TestATerminalEntryKeepsItsOwnerUntilOneSweepAfterIt: only a sweep that began after the terminal entry releases the job.
+// TestATerminalEntryKeepsItsOwnerUntilOneSweepAfterIt: the owner releases the job after a sweep that began after the
+// terminal entry, and after no other.
 func TestATerminalEntryKeepsItsOwnerUntilOneSweepAfterIt(t *testing.T) {
 	orphan := func(d *desk) { d.files[30] = Found{30, 1, 2} }
 	t.Run("a sweep before the end does not count", func(t *testing.T) {
@@ -128,8 +129,8 @@ func TestATerminalEntryKeepsItsOwnerUntilOneSweepAfterIt(t *testing.T) {
 	})
 }
 
-// TestWhatIsUnfinishedGoesByItsTarget: lines 1 and 2 of the sweep, applied to the target's name; slots up to the head. What may
-// still be acknowledged, the owner's own write and the next owner's stay.
+// TestWhatIsUnfinishedGoesByItsTarget: a sweep aborts unfinished uploads of older epochs and below the floor, and
+// unfinished slots up to the head. The owner's own entry and the next owner's entry lie above the head.
 func TestWhatIsUnfinishedGoesByItsTarget(t *testing.T) {
 	ask := func(d *desk) Op {
 		d.t.Helper()
@@ -184,7 +185,7 @@ func TestWhatIsUnfinishedGoesByItsTarget(t *testing.T) {
 	})
 }
 
-// TestAPageIsJudgedByWhatIsKnownWhenItArrives: not by what was known when the list was asked for.
+// TestAPageIsJudgedByWhatIsKnownWhenItArrives: the state when the list was asked for does not matter.
 func TestAPageIsJudgedByWhatIsKnownWhenItArrives(t *testing.T) {
 	t.Run("what became dead meanwhile goes", func(t *testing.T) {
 		d, op := sweeping(t, false)

@@ -9,7 +9,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// appending is a job whose checkpoint 1 is being published: whatever else is wished for waits.
+// appending is a job that publishes the entry of checkpoint 1. Every other entry has to wait.
 func appending(t *testing.T) *desk {
 	t.Helper()
 	d := running(t, 1)
@@ -26,8 +26,8 @@ func (d *desk) wantReleased(want ...string) {
 	}
 }
 
-// TestWishesWaitForTheEntryUnderWay: one append at a time; what was wished for meanwhile follows in this order: commits, the end, the
-// release, the next attempt, a checkpoint.
+// TestWishesWaitForTheEntryUnderWay: the owner appends one entry at a time. What callers want meanwhile follows in
+// this order: commits, the end, the release, the next attempt, the next checkpoint.
 func TestWishesWaitForTheEntryUnderWay(t *testing.T) {
 	complete := "complete epoch=1 attempt=1 id=1"
 	t.Run("an attempt, whose caller hears of the end instead", func(t *testing.T) {
@@ -83,7 +83,8 @@ func TestWishesWaitForTheEntryUnderWay(t *testing.T) {
 	})
 }
 
-// TestTheNextAttemptIsWishedForOnce: a second caller is told that one waits already; one without a caller adds to the wish.
+// TestTheNextAttemptIsWishedForOnce: a second caller hears that one waits already. An event without a caller adds its
+// plan and its configuration.
 func TestTheNextAttemptIsWishedForOnce(t *testing.T) {
 	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 1, MaxParallelism: 64}})
 	config := &journal.Config{NumRetained: 7}
@@ -136,7 +137,7 @@ func TestTheNextAttemptIsWishedForOnce(t *testing.T) {
 	})
 }
 
-// TestTheEnd: a terminal status is written once; what is no terminal status is refused.
+// TestTheEnd: the owner writes one terminal status, and refuses a status that is not terminal.
 func TestTheEnd(t *testing.T) {
 	for _, status := range []journal.Status{journal.StatusNone, journal.StatusRunning} {
 		running(t, 1).wantUnchanged(Event{Kind: EventEnd, Status: status, Caller: 4}, fmt.Sprintf("ended caller=4 reason=%d", ReasonOther))
@@ -153,7 +154,7 @@ func TestTheEnd(t *testing.T) {
 	d.wantUnchanged(Event{Kind: EventEnd, Status: journal.StatusFailed, Caller: 4}, "ended caller=4 status=2")
 }
 
-// TestTheLastRequestsAreRemembered: 32 of them, the newest; what carries no request adds none.
+// TestTheLastRequestsAreRemembered: the head holds the newest 32 requests.
 func TestTheLastRequestsAreRemembered(t *testing.T) {
 	d := running(t, 1)
 	for i := range uint64(40) {
@@ -171,8 +172,8 @@ func TestTheLastRequestsAreRemembered(t *testing.T) {
 	}
 }
 
-// TestWhatAProcessMissedIsSaidAgainWithinBounds: those aborted long ago are left out, those of a predecessor too; what is unresolved
-// is not triggered again.
+// TestWhatAProcessMissedIsSaidAgainWithinBounds: the owner leaves out what was aborted long ago, or under an earlier
+// owner. It does not trigger an unresolved checkpoint again.
 func TestWhatAProcessMissedIsSaidAgainWithinBounds(t *testing.T) {
 	abort := func(from, to uint64) string {
 		last := ""
@@ -227,7 +228,7 @@ func TestWhatAProcessMissedIsSaidAgainWithinBounds(t *testing.T) {
 	})
 }
 
-// TestAbortsNameTheNewestCompleteCheckpoint: a worker learns from it what it missed.
+// TestAbortsNameTheNewestCompleteCheckpoint: a worker that missed a completion learns of it from the next abort.
 func TestAbortsNameTheNewestCompleteCheckpoint(t *testing.T) {
 	aborts := func(d *desk) (out []Op) {
 		for _, op := range d.said {
