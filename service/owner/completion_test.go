@@ -56,6 +56,20 @@ func TestACompletionCondemnsWhatNothingNeeds(t *testing.T) {
 		d.ack(4, 0, []incremental.File{4})
 		d.wantFiles("checkpoint 3 is subsumed", 4)
 	})
+	t.Run("not what is promised to either of two", func(t *testing.T) {
+		d := running(t, 1)
+		d.checkpoint(1, 2, 3)
+		for range 3 {
+			d.do(Event{Kind: EventTrigger})
+		}
+		d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.SetOf(1)})
+		d.do(Event{Kind: EventBegin, ID: 4, Epoch: 1, Attempt: 1, Files: incremental.SetOf(2)})
+		d.ack(2, 0, nil)
+		d.wantFiles("1 is promised to checkpoint 3, 2 to checkpoint 4", 1, 2)
+		d.do(Event{Kind: EventAbort, ID: 4})
+		d.ack(3, 0, nil)
+		d.wantFiles("3 is complete, and names nothing")
+	})
 	t.Run("what the end of the job drops, at once", func(t *testing.T) {
 		d := running(t, 1)
 		d.checkpoint(1)

@@ -140,7 +140,8 @@ func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 
 // rotten is a job at a new owner. It retains checkpoints 1, 2 and 3 with files 1, 2 and 3. The _metadata of 2 is
 // unreadable.
-func rotten(t *testing.T, outcome journal.Outcome) *desk {
+// edit completes the answer to the read of 2.
+func rotten(t *testing.T, outcome journal.Outcome, edit func(Op, *Result)) *desk {
 	t.Helper()
 	d := newDesk(t)
 	d.do(Event{Kind: EventAttach, Create: retaining(3)})
@@ -154,8 +155,8 @@ func rotten(t *testing.T, outcome journal.Outcome) *desk {
 			return nil
 		}
 		res := op.Result(outcome)
-		if outcome == journal.Done {
-			res.Nonce, res.Files = journal.Nonce{Count: 99}, incremental.SetOf(2)
+		if edit != nil {
+			edit(op, &res)
 		}
 		return &res
 	}
@@ -168,10 +169,24 @@ func rotten(t *testing.T, outcome journal.Outcome) *desk {
 
 // TestWhileAMetadataIsUnreadable: the owner condemns and sweeps nothing. It promises the files that the index knows.
 func TestWhileAMetadataIsUnreadable(t *testing.T) {
-	for name, outcome := range map[string]journal.Outcome{"corrupt": journal.Corrupt, "newer": journal.Newer, "gone": journal.NotFound,
-		"another's": journal.Done} {
+	for name, test := range map[string]struct {
+		outcome journal.Outcome
+		edit    func(Op, *Result)
+	}{
+		"corrupt":                {journal.Corrupt, nil},
+		"corrupt, the nonce not": {journal.Corrupt, func(op Op, r *Result) { r.Nonce = op.Nonce }},
+		"newer":                  {journal.Newer, nil},
+		"gone":                   {journal.NotFound, nil},
+		"of another process": {journal.Done, func(op Op, r *Result) {
+			r.Nonce, r.Files = journal.Nonce{Process: journal.Process{9}, Count: op.Nonce.Count}, incremental.SetOf(2)
+		}},
+		"another of this process": {journal.Done, func(op Op, r *Result) {
+			r.Nonce, r.Files = journal.Nonce{Process: op.Nonce.Process, Count: op.Nonce.Count + 1}, incremental.SetOf(2)
+		}},
+		"without a nonce": {journal.Done, func(op Op, r *Result) { r.Files = incremental.SetOf(2) }},
+	} {
 		t.Run(name, func(t *testing.T) {
-			d := rotten(t, outcome)
+			d := rotten(t, test.outcome, test.edit)
 			d.ops = map[OpKind]int{}
 			d.do(Event{Kind: EventTrigger})
 			open := d.m.Pending()[0].ID
@@ -212,20 +227,7 @@ func TestWhileAMetadataIsUnreadable(t *testing.T) {
 		})
 	}
 	t.Run("files that could be read from a damaged one stay reachable", func(t *testing.T) {
-		d := rotten(t, journal.Corrupt)
-		d.takeOver(4)
-		d.answer = func(op Op) *Result {
-			if op.Kind != OpReadMeta || op.ID != 2 {
-				return nil
-			}
-			res := op.Result(journal.Corrupt)
-			res.Files = incremental.SetOf(2)
-			return &res
-		}
-		d.do(Event{Kind: EventStop})
-		d.do(Event{Kind: EventAttach})
-		d.answer = nil
-		d.serve(1, 1)
+		d := rotten(t, journal.Corrupt, func(_ Op, r *Result) { r.Files = incremental.SetOf(2) })
 		d.do(Event{Kind: EventTrigger})
 		open := d.m.Pending()[0].ID
 		d.do(Event{Kind: EventBegin, ID: open, Epoch: d.m.Head().Epoch, Attempt: 1, Files: incremental.SetOf(1, 2)})
