@@ -69,23 +69,24 @@ func (m *Machine) workerMissed(nonce, cause string) {
 	}
 }
 
-// overslept moves the workers' deadlines when it was this process that stood still (stopped, starved, swapped out): their
-// signs of life may lie unread in its own queues. Because of the pings, a deadline is never far away while there are workers.
+// overslept moves the workers' deadlines if this process itself stood still: it was stopped, starved or swapped out. The
+// workers' signs of life may lie unread in its queues. The time since the last Step does not count: each deadline is as far
+// away afterwards as it was before.
 func (m *Machine) overslept(now time.Time) {
 	planned, ok := m.NextDeadline()
-	late := now.Sub(planned)
-	if !ok || late <= m.times.Ping {
+	if !ok || now.Sub(planned) <= m.times.Ping {
 		return
 	}
+	stood := now.Sub(m.now)
 	for i := range m.workers {
 		w := &m.workers[i]
-		w.heard = w.heard.Add(late)
+		w.heard = w.heard.Add(stood)
 		if !w.gone.IsZero() {
-			w.gone = w.gone.Add(late)
+			w.gone = w.gone.Add(stood)
 		}
 	}
 	if !m.registrationAt.IsZero() {
-		m.registrationAt = m.registrationAt.Add(late)
+		m.registrationAt = m.registrationAt.Add(stood)
 	}
 }
 

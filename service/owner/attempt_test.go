@@ -196,6 +196,8 @@ func TestRegistrationsRefused(t *testing.T) {
 	d.want("plan refused worker=7")
 	d.do(register(7, 0, 2))
 	d.want("plan refused worker=7")
+	d.do(register(7, 0, 0, 2))
+	d.want("plan refused worker=7")
 	d.do(register(7, 0))
 	d.want("plan refused worker=7")
 	d.do(register(7, 5, 0))

@@ -11,7 +11,7 @@ import (
 func TestAcknowledgementsRefused(t *testing.T) {
 	d := running(t, 2)
 	d.do(Event{Kind: EventTrigger})
-	d.ack(1, 1, nil)
+	d.ack(1, 1, []incremental.File{5})
 	good := Event{Kind: EventAck, Caller: 1, ID: 1, Epoch: 1, Attempt: 1, Subtasks: subtasks(0)}
 	for name, test := range map[string]struct {
 		edit func(*Event)
@@ -22,8 +22,12 @@ func TestAcknowledgementsRefused(t *testing.T) {
 		"not open":         {func(e *Event) { e.ID = 2 }, ReasonNotOpen},
 		"no subtasks":      {func(e *Event) { e.Subtasks = subtasks() }, ReasonSubtasks},
 		"not of the plan":  {func(e *Event) { e.Subtasks = subtasks(2) }, ReasonSubtasks},
+		"one not of it":    {func(e *Event) { e.Subtasks = subtasks(0, 2) }, ReasonSubtasks},
 		"half repeated":    {func(e *Event) { e.Subtasks = subtasks(0, 1) }, ReasonSubtasks},
 		"not promised":     {func(e *Event) { e.Files = subtasks(7) }, ReasonNotPromised},
+		"one not promised": {func(e *Event) { e.Files = subtasks(5, 7) }, ReasonNotPromised},
+		"the second file":  {func(e *Event) { e.Uploads = []Found{{6, 1, 1}, {7, 1, 2}} }, ReasonNotNamed},
+		"the first file":   {func(e *Event) { e.Uploads = []Found{{7, 2, 1}, {6, 1, 1}} }, ReasonNotNamed},
 		"other epoch's":    {func(e *Event) { e.Uploads = []Found{{7, 2, 1}} }, ReasonNotNamed},
 		"other checkpoint": {func(e *Event) { e.Uploads = []Found{{7, 1, 2}} }, ReasonNotNamed},
 	} {
@@ -36,11 +40,10 @@ func TestAcknowledgementsRefused(t *testing.T) {
 			t.Errorf("%s: refused, and something changed", name)
 		}
 	}
-	for _, ev := range []Event{{Epoch: 2, Attempt: 1, ID: 1}, {Epoch: 1, Attempt: 3, ID: 1}, {Epoch: 1, Attempt: 1, ID: 4}} {
-		ev.Kind = EventBegin
-		if d.do(ev); d.told[0] == "begun id=1" {
-			t.Errorf("%+v", d.told)
-		}
+	for why, ev := range map[Reason]Event{ReasonEpoch: {Epoch: 2, Attempt: 1, ID: 1}, ReasonAttempt: {Epoch: 1, Attempt: 3, ID: 1},
+		ReasonNotOpen: {Epoch: 1, Attempt: 1, ID: 4}} {
+		ev.Kind, ev.Caller, ev.Files = EventBegin, 1, subtasks(5)
+		d.wantUnchanged(ev, fmt.Sprintf("begun caller=1 id=%d reason=%d", ev.ID, why))
 	}
 }
 
@@ -199,12 +202,19 @@ func TestEffects(t *testing.T) {
 	}{
 		{journal.KindAttach, journal.Entry{Owner: mine}, true},
 		{journal.KindAttach, journal.Entry{}, false},
+		{journal.KindAttach, journal.Entry{Owner: journal.Nonce{Process: mine.Process, Count: 6}}, false},
+		{journal.KindAttach, journal.Entry{Owner: journal.Nonce{Process: journal.Process{2}, Count: 5}}, false},
 		{journal.KindCommit, journal.Entry{Retained: next.Retained}, true},
 		{journal.KindCommit, journal.Entry{Retained: []journal.Checkpoint{{ID: 7}}}, false},
+		{journal.KindCommit, journal.Entry{Retained: []journal.Checkpoint{{ID: 7, Nonce: journal.Nonce{Process: mine.Process, Count: 6}}}}, false},
+		{journal.KindCommit, journal.Entry{Retained: []journal.Checkpoint{{ID: 7, Nonce: journal.Nonce{Count: 5}}}}, false},
+		{journal.KindCommit, journal.Entry{Retained: []journal.Checkpoint{{ID: 8, Nonce: mine}}}, false},
 		{journal.KindCommit, journal.Entry{}, false},
 		{journal.KindReserve, journal.Entry{Reserved: 21}, true},
+		{journal.KindReserve, journal.Entry{Reserved: 20}, true},
 		{journal.KindReserve, journal.Entry{Reserved: 19}, false},
 		{journal.KindAttempt, journal.Entry{Attempt: 3}, true},
+		{journal.KindAttempt, journal.Entry{Attempt: 4}, true},
 		{journal.KindAttempt, journal.Entry{Attempt: 2}, false},
 		{journal.KindEnd, journal.Entry{Status: journal.StatusFailed}, true},
 		{journal.KindEnd, journal.Entry{Status: journal.StatusRunning}, false},

@@ -2,6 +2,8 @@ package owner
 
 import (
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +23,12 @@ type desk struct {
 	// told is what was told since the last look; ops counts what was asked of the storage.
 	told []string
 	ops  map[OpKind]int
-	// answer, if not nil, may answer an operation in place of the desk: nil means that the desk does; hold keeps it for later.
+	// asked is what was asked of the storage since the last event, said is told in full.
+	asked, said []Op
+	// flying counts the operations on the journal that are not answered.
+	flying int
+	// answer, if not nil, may answer an operation in place of the desk. If it gives nil, the desk does; hold keeps the
+	// operation for later.
 	answer  func(op Op) *Result
 	held    []Op
 	foreign bool
@@ -34,6 +41,15 @@ func newDesk(t *testing.T) *desk {
 		metas: map[uint64]metaObject{}, files: map[incremental.File]Found{}, ops: map[OpKind]int{}}
 }
 
+// retaining is a creation that keeps n checkpoints.
+func retaining(n uint32) *Creation {
+	create := twoTasks(1)
+	config := *create.Config
+	config.NumRetained = n
+	create.Config = &config
+	return create
+}
+
 func twoTasks(parallelism uint32) *Creation {
 	return &Creation{Plan: journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: parallelism, MaxParallelism: 128, Triggered: true}}),
 		Config: &journal.Config{NumRetained: 1, Retention: journal.RetainOnCancellation}, About: &journal.About{Job: "job"}}
@@ -44,17 +60,29 @@ func subtasks(n ...incremental.File) incremental.Set { return incremental.SetOf(
 // do feeds an event and everything that follows from it, and gives what was told.
 func (d *desk) do(ev Event) []string {
 	d.t.Helper()
-	d.told = nil
+	d.told, d.asked, d.said = nil, nil, nil
 	events := []Event{ev}
 	for len(events) > 0 {
+		if r := events[0].Result; r.Kind == OpJournal && r.Life == d.m.life {
+			d.flying--
+		}
 		ops := d.m.Step(d.cfg, &events[0], nil)
+		if d.m.Phase() == PhaseIdle {
+			d.flying = 0
+		}
 		events = events[1:]
 		for _, op := range ops {
 			if op.Kind.IsTell() {
-				d.told = append(d.told, tellText(op))
+				d.told, d.said = append(d.told, tellText(op)), append(d.said, op)
 				continue
 			}
+			if op.Kind == OpJournal {
+				if d.flying++; d.flying > 1 {
+					d.t.Fatalf("%d operations on the journal at a time: %+v", d.flying, op.Journal)
+				}
+			}
 			d.ops[op.Kind]++
+			d.asked = append(d.asked, op)
 			res := d.carryOut(op)
 			if res == hold {
 				d.held = append(d.held, op)
@@ -64,6 +92,103 @@ func (d *desk) do(ev Event) []string {
 		}
 	}
 	return d.told
+}
+
+// holds keeps operations of these kinds for later; OpJournal stands for publishing.
+func (d *desk) holds(kinds ...OpKind) {
+	d.answer = func(op Op) *Result {
+		if slices.Contains(kinds, op.Kind) && (op.Kind != OpJournal || op.Journal.Kind == journal.OpPublish) {
+			return hold
+		}
+		return nil
+	}
+}
+
+// takeHeld gives what is held, once.
+func (d *desk) takeHeld() []Op {
+	held := d.held
+	d.held = nil
+	return held
+}
+
+// one is the only operation of that kind that the last event asked for.
+func (d *desk) one(kind OpKind) Op {
+	d.t.Helper()
+	all := d.all(kind)
+	if len(all) != 1 {
+		d.t.Fatalf("the last event asked for %d operations of kind %d, want one", len(all), kind)
+	}
+	return all[0]
+}
+
+func (d *desk) all(kind OpKind) (all []Op) {
+	for _, op := range d.asked {
+		if op.Kind == kind {
+			all = append(all, op)
+		}
+	}
+	return all
+}
+
+// reply answers an operation as the test says.
+func (d *desk) reply(op Op, outcome journal.Outcome, edit func(*Result)) []string {
+	d.t.Helper()
+	res := op.Result(outcome)
+	if edit != nil {
+		edit(&res)
+	}
+	return d.do(Event{Kind: EventResult, Result: res})
+}
+
+// takeOver lets another process attach, as if the one before had been killed.
+func (d *desk) takeOver(process byte) {
+	d.t.Helper()
+	d.m, d.held, d.answer, d.flying = Machine{}, nil, nil, 0
+	d.cfg = DefaultConfig(journal.Process{process}, nil)
+	d.do(Event{Kind: EventAttach})
+}
+
+// fence publishes the attach of another process.
+func (d *desk) fence() {
+	d.seize(func(e *journal.Entry) {
+		e.Epoch++
+		e.Kind = journal.KindAttach
+		e.Owner = journal.Nonce{Process: journal.Process{3}, Count: 1}
+	})
+}
+
+// wantFiles compares the files that exist.
+func (d *desk) wantFiles(why string, files ...incremental.File) {
+	d.t.Helper()
+	var got incremental.Builder
+	for f := range d.files {
+		got.Add(f)
+	}
+	if got.Set() != incremental.SetOf(files...) {
+		d.t.Errorf("files %v, want %v: %s", slices.Collect(got.Set().All()), files, why)
+	}
+}
+
+// wantMetas compares the checkpoints that have a _metadata.
+func (d *desk) wantMetas(why string, ids ...uint64) {
+	d.t.Helper()
+	if got := slices.Sorted(maps.Keys(d.metas)); !slices.Equal(got, ids) {
+		d.t.Errorf("_metadata of %v, want %v: %s", got, ids, why)
+	}
+}
+
+// wantUnchanged feeds an event that must change nothing and ask for nothing.
+func (d *desk) wantUnchanged(ev Event, told ...string) {
+	d.t.Helper()
+	before := d.m
+	d.do(ev)
+	d.want(told...)
+	if !reflect.DeepEqual(before, d.m) {
+		d.t.Errorf("the event changed the machine\n  %+v\nto\n  %+v", before, d.m)
+	}
+	if len(d.asked) > 0 {
+		d.t.Errorf("the event asked for %+v", d.asked)
+	}
 }
 
 // release carries out what was held.

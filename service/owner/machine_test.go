@@ -67,13 +67,23 @@ func TestLifeOfAJob(t *testing.T) {
 }
 
 func TestEndDeletesByPolicy(t *testing.T) {
-	for status, kept := range map[journal.Status]int{journal.StatusCanceled: 1, journal.StatusFailed: 1, journal.StatusFinished: 0} {
-		d := running(t, 1)
-		d.checkpoint(5)
-		d.do(Event{Kind: EventEnd, Status: status})
-		d.do(Event{Kind: EventSweep})
-		if len(d.metas) != kept || len(d.files) != kept {
-			t.Errorf("status %d: %d metas, %d files", status, len(d.metas), len(d.files))
+	for policy, kept := range map[journal.Retention]map[journal.Status]int{
+		journal.RetainNothing:        {journal.StatusCanceled: 0, journal.StatusFailed: 0, journal.StatusFinished: 0},
+		journal.RetainOnFailure:      {journal.StatusCanceled: 0, journal.StatusFailed: 1, journal.StatusFinished: 0},
+		journal.RetainOnCancellation: {journal.StatusCanceled: 1, journal.StatusFailed: 1, journal.StatusFinished: 0},
+	} {
+		for status, kept := range kept {
+			create := twoTasks(1)
+			create.Config = &journal.Config{NumRetained: 1, Retention: policy}
+			d := newDesk(t)
+			d.do(Event{Kind: EventAttach, Create: create})
+			d.serve(1, 0)
+			d.checkpoint(5)
+			d.do(Event{Kind: EventEnd, Status: status})
+			d.do(Event{Kind: EventSweep})
+			if len(d.metas) != kept || len(d.files) != kept {
+				t.Errorf("policy %d, status %d: %d metas, %d files, want %d", policy, status, len(d.metas), len(d.files), kept)
+			}
 		}
 	}
 }
