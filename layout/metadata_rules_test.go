@@ -306,6 +306,16 @@ func TestMetadataText(t *testing.T) {
 	}
 }
 
+// Before subtask 0 there is none, not even one that has no number.
+func TestMetadataSubtasksCountFrom0(t *testing.T) {
+	c := example()
+	c.Records = append(c.Records, &layout.Operator{ID: "last", Parallelism: 1, MaxParallelism: 1},
+		&layout.Subtask{OperatorID: "last", Index: -1}, &layout.Subtask{OperatorID: "last", Index: 0})
+	if _, err := write(io.Discard, c); err == nil {
+		t.Error("subtask -1 was written before subtask 0")
+	}
+}
+
 func TestMetadataNumberOfOperators(t *testing.T) {
 	for n, legal := range map[int]bool{10_000: true, 10_001: false} {
 		c := example()
