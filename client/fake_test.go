@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/proto/data"
 	"github.com/ckptd/ckptd/service/stream"
 )
 
@@ -31,20 +33,30 @@ type cluster struct {
 	t     *testing.T
 	store storage.Store
 
-	mu       sync.Mutex
-	owner    *daemon
-	epoch    uint64
-	status   ckptdv1.JobStatus
-	known    map[string]uint32 // backend's name -> short number
-	inline   uint32            // what the checkpoint still takes
-	attaches []*ckptdv1.AttachJobRequest
-	acks     []*ckptdv1.AcknowledgeRequest
-	reports  []*ckptdv1.ReportRequest
-	registry []*ckptdv1.RegisterRequest
-	states   []*ckptdv1.SubtaskState
-	// refusePut and lostReplies: what to refuse, and how many acknowledgements to take without the reply arriving.
-	refusePut   error
-	lostReplies int
+	mu        sync.Mutex
+	owner     *daemon
+	epoch     uint64
+	status    ckptdv1.JobStatus
+	known     map[string]uint32 // instance nonce/name -> short number
+	inline    uint32            // what the checkpoint still takes
+	attaches  []*ckptdv1.AttachJobRequest
+	acks      []*ckptdv1.AcknowledgeRequest
+	reports   []*ckptdv1.ReportRequest
+	registry  []*ckptdv1.RegisterRequest
+	states    []*ckptdv1.SubtaskState
+	refusePut error
+	// calls are the requests that daemons got, by the name of the call, whatever they answered.
+	calls map[string][]received
+	// lostReplies is how many calls of a name to carry out without the reply arriving.
+	lostReplies map[string]int
+	// onStale, if set, is called when a daemon refuses a call as of a stale epoch.
+	onStale func()
+}
+
+// received is one request, and the daemon that got it.
+type received struct {
+	at  *daemon
+	msg proto.Message
 }
 
 // daemon is one of them, on a socket of its own.
@@ -63,7 +75,9 @@ type daemon struct {
 }
 
 func newCluster(t *testing.T) *cluster {
-	return &cluster{t: t, store: mem.New(), known: map[string]uint32{}, inline: 1 << 20}
+	return &cluster{
+		t: t, store: mem.New(), known: map[string]uint32{}, inline: 1 << 20, calls: map[string][]received{}, lostReplies: map[string]int{},
+	}
 }
 
 type daemonOptions struct {
@@ -72,6 +86,8 @@ type daemonOptions struct {
 	puts    int
 	wrap    func(net.Conn) net.Conn
 	store   storage.Store
+	// state, if set, stands before the daemon's data plane.
+	state func(ckptdv1connect.StateServiceHandler) ckptdv1connect.StateServiceHandler
 }
 
 func (c *cluster) start(o daemonOptions) *daemon {
@@ -104,12 +120,50 @@ func (c *cluster) start(o daemonOptions) *daemon {
 	}
 	d.state = state
 	mux := http.NewServeMux()
-	mux.Handle(state.Handler())
-	mux.Handle(ckptdv1connect.NewEngineServiceHandler(d))
+	if o.state == nil {
+		mux.Handle(state.Handler())
+	} else {
+		mux.Handle(ckptdv1connect.NewStateServiceHandler(o.state(state), data.HandlerOptions()))
+	}
+	mux.Handle(ckptdv1connect.NewEngineServiceHandler(d, connect.WithInterceptors(connect.UnaryInterceptorFunc(d.intercept))))
 	d.srv = &http.Server{Handler: mux, ConnContext: stream.ConnContext}
 	go func() { defer close(d.done); _ = d.srv.Serve(&wrappedListener{l, o.wrap}) }()
 	c.t.Cleanup(d.kill)
 	return d
+}
+
+// intercept notes each call, and loses replies.
+func (d *daemon) intercept(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		name := path.Base(req.Spec().Procedure)
+		d.c.note(name, received{d, proto.Clone(req.Any().(proto.Message))})
+		res, err := next(ctx, req)
+		d.c.mu.Lock()
+		defer d.c.mu.Unlock()
+		if err == nil && d.c.lostReplies[name] > 0 {
+			d.c.lostReplies[name]--
+			return nil, connect.NewError(connect.CodeUnavailable, errors.New("the reply is lost"))
+		}
+		return res, err
+	}
+}
+
+func (c *cluster) note(name string, got received) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls[name] = append(c.calls[name], got)
+}
+
+// got are the requests of one name that the daemon got.
+func (d *daemon) got(name string) (messages []proto.Message) {
+	d.c.mu.Lock()
+	defer d.c.mu.Unlock()
+	for _, c := range d.c.calls[name] {
+		if c.at == d {
+			messages = append(messages, c.msg)
+		}
+	}
+	return messages
 }
 
 type wrappedListener struct {
@@ -160,6 +214,17 @@ func (d *daemon) ownedLocked() error {
 		return refusal(connect.CodeFailedPrecondition, &ckptdv1.NotOwner{})
 	}
 	return refusal(connect.CodeFailedPrecondition, &ckptdv1.NotOwner{OwnerUrls: []string{d.c.owner.url}, Epoch: d.c.epoch})
+}
+
+// epochLocked refuses a call of another epoch than the owner's.
+func (c *cluster) epochLocked(epoch uint64) error {
+	if epoch == c.epoch {
+		return nil
+	}
+	if c.onStale != nil {
+		c.onStale()
+	}
+	return refusal(connect.CodeFailedPrecondition, &ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STALE_EPOCH, Epoch: c.epoch})
 }
 
 func (d *daemon) AttachJob(_ context.Context, r *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
@@ -220,8 +285,8 @@ func (d *daemon) Report(_ context.Context, r *ckptdv1.ReportRequest) (*ckptdv1.R
 	if err := d.ownedLocked(); err != nil {
 		return nil, err
 	}
-	if r.GetEpoch() != d.c.epoch {
-		return nil, refusal(connect.CodeFailedPrecondition, &ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STALE_EPOCH, Epoch: d.c.epoch})
+	if err := d.c.epochLocked(r.GetEpoch()); err != nil {
+		return nil, err
 	}
 	d.c.reports = append(d.c.reports, r)
 	return &ckptdv1.ReportResponse{}, nil
@@ -233,9 +298,12 @@ func (d *daemon) BeginSnapshot(_ context.Context, r *ckptdv1.BeginSnapshotReques
 	if err := d.ownedLocked(); err != nil {
 		return nil, err
 	}
+	if err := d.c.epochLocked(r.GetEpoch()); err != nil {
+		return nil, err
+	}
 	res := &ckptdv1.BeginSnapshotResponse{}
 	for _, f := range r.GetFiles() {
-		res.Known = append(res.Known, d.c.known[f.GetName()])
+		res.Known = append(res.Known, d.c.known[f.GetInstanceNonce()+"/"+f.GetName()])
 	}
 	return res, nil
 }
@@ -246,8 +314,8 @@ func (d *daemon) Acknowledge(_ context.Context, r *ckptdv1.AcknowledgeRequest) (
 	if err := d.ownedLocked(); err != nil {
 		return nil, err
 	}
-	if r.GetEpoch() != d.c.epoch {
-		return nil, refusal(connect.CodeFailedPrecondition, &ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STALE_EPOCH, Epoch: d.c.epoch})
+	if err := d.c.epochLocked(r.GetEpoch()); err != nil {
+		return nil, err
 	}
 	n := uint32(0)
 	for _, s := range r.GetSnapshots() {
@@ -259,10 +327,6 @@ func (d *daemon) Acknowledge(_ context.Context, r *ckptdv1.AcknowledgeRequest) (
 		return nil, refusal(connect.CodeResourceExhausted, &ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_INLINE_CAP, InlineLeft: d.c.inline})
 	}
 	d.c.acks = append(d.c.acks, r)
-	if d.c.lostReplies > 0 {
-		d.c.lostReplies--
-		return nil, connect.NewError(connect.CodeUnavailable, errors.New("the reply is lost"))
-	}
 	return &ckptdv1.AcknowledgeResponse{}, nil
 }
 
@@ -284,11 +348,28 @@ func (d *daemon) Assignment(_ context.Context, r *ckptdv1.AssignmentRequest) (*c
 	return res, nil
 }
 
-func (d *daemon) Decline(context.Context, *ckptdv1.DeclineRequest) (*ckptdv1.DeclineResponse, error) {
+// Decline knows checkpoint 3 only.
+func (d *daemon) Decline(_ context.Context, r *ckptdv1.DeclineRequest) (*ckptdv1.DeclineResponse, error) {
+	d.c.mu.Lock()
+	defer d.c.mu.Unlock()
+	if err := d.ownedLocked(); err != nil {
+		return nil, err
+	}
+	if err := d.c.epochLocked(r.GetEpoch()); err != nil {
+		return nil, err
+	}
+	if r.GetCheckpointId() == 3 {
+		return &ckptdv1.DeclineResponse{}, nil
+	}
 	return nil, refusal(connect.CodeFailedPrecondition, &ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_NOT_OPEN})
 }
 
 func (d *daemon) NewAttempt(_ context.Context, r *ckptdv1.NewAttemptRequest) (*ckptdv1.NewAttemptResponse, error) {
+	d.c.mu.Lock()
+	defer d.c.mu.Unlock()
+	if err := d.ownedLocked(); err != nil {
+		return nil, err
+	}
 	return &ckptdv1.NewAttemptResponse{Attempt: r.GetAttempt() + 1}, nil
 }
 
@@ -296,8 +377,8 @@ func (d *daemon) NewAttempt(_ context.Context, r *ckptdv1.NewAttemptRequest) (*c
 func (c *cluster) AuthorizePut(_ context.Context, u stream.Upload) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if u.Epoch != c.epoch {
-		return refusal(connect.CodeFailedPrecondition, &ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STALE_EPOCH, Epoch: c.epoch})
+	if err := c.epochLocked(u.Epoch); err != nil {
+		return err
 	}
 	return c.refusePut
 }

@@ -115,36 +115,6 @@ func (s *rottenStore) Open(ctx context.Context, key string, off, n int64) (io.Re
 	return io.NopCloser(bytes.NewReader(p)), err
 }
 
-// A flipped bit on the store never gets out: not by Fetch, not by Open, wherever it is.
-func TestRottenBytesAreFound(t *testing.T) {
-	const n = data.BlockSize + 1000
-	for _, at := range []int64{0, data.BlockSize - 1, data.BlockSize, n - 1} {
-		c := newCluster(t)
-		good := c.start(daemonOptions{})
-		_, job := c.client([]string{good.url})
-		h := uploaded(t, c, job, randomBytes(1, n))
-		bad := c.start(daemonOptions{store: &rottenStore{Store: c.store, at: at}})
-		good.kill()
-		_, job = c.client([]string{bad.url})
-		path := filepath.Join(t.TempDir(), "f")
-		if err := job.Fetch(t.Context(), h, path); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("byte %d: Fetch = %v", at, err)
-		}
-		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("byte %d: a file is left: %v", at, err)
-		}
-		r, err := job.Open(t.Context(), h, 0, -1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := io.ReadAll(r)
-		r.Close()
-		if block := at / data.BlockSize * data.BlockSize; !errors.Is(err, ErrCorrupt) || int64(len(got)) != block {
-			t.Errorf("byte %d: %d bytes got out, %v", at, len(got), err)
-		}
-	}
-}
-
 func TestHandlesAreChecked(t *testing.T) {
 	c := newCluster(t)
 	_, job := c.client([]string{c.start(daemonOptions{}).url})

@@ -66,7 +66,7 @@ func TestSnapshotPlacesEachPiece(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		c := newCluster(t)
 		_, job := c.client([]string{c.start(daemonOptions{network: network}).url})
-		c.known["000001.sst"] = 17
+		c.known["instance/000001.sst"] = 17
 		big := randomBytes(1, data.BlockSize+100)
 		small, large := []byte("small"), bytes.Repeat([]byte("x"), 30<<10)
 		groups := &KeyGroups{0, 63}
@@ -148,19 +148,6 @@ func TestInlineCap(t *testing.T) {
 		if want := map[uint32]int{0: 2, 60: 1, 1 << 20: 0}[left]; files != want {
 			t.Errorf("%d left: %d files, want %d", left, files, want)
 		}
-	}
-}
-
-// An acknowledgement whose reply is lost is sent again as the same request.
-func TestAcknowledgeIsRepeatedWithItsID(t *testing.T) {
-	c := newCluster(t)
-	_, job := c.client([]string{c.start(daemonOptions{}).url})
-	c.lostReplies = 2
-	if err := job.Snapshot(t.Context(), snapshotOf(Piece{Name: "a", Inline: []byte("x")})); err != nil {
-		t.Fatal(err)
-	}
-	if len(c.acks) != 3 || c.acks[0].GetRequestId() != c.acks[2].GetRequestId() {
-		t.Errorf("acknowledged %d times: %v", len(c.acks), c.acks)
 	}
 }
 
