@@ -49,7 +49,14 @@ func startDaemon(t testing.TB, root storage.Opened, addr string) *daemon {
 func startDaemonWith(t testing.TB, root storage.Opened, addr string, opts service.Options) *daemon {
 	t.Helper()
 	d := &daemon{http: httptest.NewUnstartedServer(nil)}
-	if addr != "" {
+	transport := &http.Transport{MaxIdleConnsPerHost: 8}
+	switch addr {
+	case "":
+	case inMemory:
+		l := newMemoryListener()
+		d.http.Listener.Close()
+		d.http.Listener, transport.DialContext = l, l.dial
+	default:
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
@@ -68,7 +75,6 @@ func startDaemonWith(t testing.TB, root storage.Opened, addr string, opts servic
 	d.Server = s
 	d.http.Config.Handler = s.Handler()
 	d.http.Start()
-	transport := &http.Transport{MaxIdleConnsPerHost: 8}
 	d.web = &http.Client{Transport: transport}
 	t.Cleanup(func() { d.kill(); transport.CloseIdleConnections() })
 	if err := s.Start(t.Context()); err != nil {
