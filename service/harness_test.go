@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/proto/data"
 	"github.com/ckptd/ckptd/service"
 	"github.com/ckptd/ckptd/service/coordinator"
 )
@@ -322,7 +324,9 @@ func (w *worker) putAt(d *daemon, scope ckptdv1.Scope, checkpoint uint64, conten
 	_ = stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Header{Header: &ckptdv1.PutStateHeader{
 		JobId: w.job, Epoch: w.epoch, Attempt: w.attempt, CheckpointId: checkpoint, Scope: scope,
 	}}})
-	_ = stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Chunk{Chunk: []byte(contents)}})
+	for chunk := range slices.Chunk([]byte(contents), data.MaxChunk) {
+		_ = stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Chunk{Chunk: chunk}})
+	}
 	res, err := stream.CloseAndReceive()
 	return res.GetFile(), err
 }
