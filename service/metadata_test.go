@@ -184,7 +184,7 @@ func TestMetadataIsWhatWasAcknowledged(t *testing.T) {
 			subtaskState("source", 0, grouped(inline("timers", "\x00\xff"), 0, 63), uploaded("i0", "blocks", blocks)),
 			// The rest of the same subtask.
 			subtaskState("source", 0, uploaded("i0", "own", own), uploaded("i0", "empty", empty), uploaded("i0", "big of another", big),
-				grouped(known("renamed", n), 5, 5)),
+				uploaded("i0", "empty again", empty), uploaded("i9", "own", own), grouped(known("renamed", n), 5, 5)),
 		)
 		expect[complete](w)
 		if got := len(blocks.GetBlockCrc32C()); got != 2 {
@@ -217,6 +217,7 @@ func TestMetadataIsWhatWasAcknowledged(t *testing.T) {
 				{name: "timers", groups: &keygroup.Range{Start: 0, End: 63}, inline: "\x00\xff"},
 				{name: "blocks", instance: "i0", file: fileOf(blocks)}, {name: "own", instance: "i0", file: fileOf(own)},
 				{name: "empty", instance: "i0", file: fileOf(empty)}, {name: "big of another", instance: "i0", file: fileOf(big)},
+				{name: "empty again", instance: "i0", file: fileOf(empty)}, {name: "own", instance: "i9", file: fileOf(own)},
 				{name: "renamed", groups: &keygroup.Range{Start: 5, End: 5}, file: fileOf(a)},
 			},
 			"source[1]": {
