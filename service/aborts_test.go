@@ -104,8 +104,6 @@ func TestWorkerThatComesBackHearsWhatItMissed(t *testing.T) {
 		a.mustAck(last)
 		b.mustAck(last)
 		expect[complete](a)
-		b.leave()
-		b.ended()
 		var declined []uint64
 		for range 3 {
 			id := a.open()
@@ -118,6 +116,8 @@ func TestWorkerThatComesBackHearsWhatItMissed(t *testing.T) {
 			declined = append(declined, id)
 		}
 		open := a.open()
+		b.leave()
+		b.ended()
 
 		again := d.register(t, "j", "b", b.attempt, b.subtasks...)
 		if got := again.triggered(); got != open {
