@@ -227,7 +227,7 @@ func (l *shellLife) live(land func() int) {
 	attempt := l.w.attempt
 	l.start()
 	l.w = l.d.register(l, "j", "w", attempt, subtask("count"))
-	l.w.report(ckptdv1.ReportRequest_KIND_RUNNING, func(r *ckptdv1.ReportRequest) { l.w.attempt = attempt })
+	l.w.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
 	l.checkpoint(file)
 	l.upload(shared, l.w.open(), "nobody's")
 	land()
