@@ -37,6 +37,37 @@ func (s watchedStore) Publish(ctx context.Context, key string, data []byte) erro
 	return s.watch(s.Store.Publish(ctx, key, data))
 }
 
+// Stat is storage.Store's.
+func (s watchedStore) Stat(ctx context.Context, key string) (storage.Info, error) {
+	info, err := s.Store.Stat(ctx, key)
+	return info, s.watch(err)
+}
+
+// Delete is storage.Store's.
+func (s watchedStore) Delete(ctx context.Context, keys []string) []error {
+	errs := s.Store.Delete(ctx, keys)
+	for _, err := range errs {
+		s.watch(err)
+	}
+	return errs
+}
+
+// AbortUnfinished is storage.Store's.
+func (s watchedStore) AbortUnfinished(ctx context.Context, prefix string, dead func(key string) bool) (int, error) {
+	n, err := s.Store.AbortUnfinished(ctx, prefix, dead)
+	return n, s.watch(err)
+}
+
+// watchedFacts are facts whose Settle is watched as the store is: it makes things durable, too.
+func watchedFacts(facts storage.Facts, fatal func(error)) storage.Facts {
+	if settle := facts.Settle; settle != nil {
+		facts.Settle = func(ctx context.Context, prefix string) error {
+			return watchedStore{fatal: fatal}.watch(settle(ctx, prefix))
+		}
+	}
+	return facts
+}
+
 // Open is storage.Store's.
 func (s watchedStore) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	r, err := s.Store.Open(ctx, key, offset, length)
@@ -66,6 +97,12 @@ func watchedList[T any](s watchedStore, list iter.Seq2[T, error]) iter.Seq2[T, e
 type watchedWriter struct {
 	storage.Writer
 	s watchedStore
+}
+
+// Write is storage.Writer's.
+func (w watchedWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	return n, w.s.watch(err)
 }
 
 // Commit is storage.Writer's.

@@ -52,7 +52,12 @@ func TestHeadsAreReadAfterTheCall(t *testing.T) {
 // server is one over the root; it ends with the test.
 func server(t *testing.T, root storage.Opened, url string) *Server {
 	t.Helper()
-	s, err := New(root, &Options{URLs: []string{url}})
+	return serverWith(t, root, Options{URLs: []string{url}})
+}
+
+func serverWith(t *testing.T, root storage.Opened, opts Options) *Server {
+	t.Helper()
+	s, err := New(root, &opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/proto/data"
 	"github.com/ckptd/ckptd/service"
 	"github.com/ckptd/ckptd/service/coordinator"
 )
@@ -49,7 +51,14 @@ func startDaemon(t testing.TB, root storage.Opened, addr string) *daemon {
 func startDaemonWith(t testing.TB, root storage.Opened, addr string, opts service.Options) *daemon {
 	t.Helper()
 	d := &daemon{http: httptest.NewUnstartedServer(nil)}
-	if addr != "" {
+	transport := &http.Transport{MaxIdleConnsPerHost: 8}
+	switch addr {
+	case "":
+	case inMemory:
+		l := newMemoryListener()
+		d.http.Listener.Close()
+		d.http.Listener, transport.DialContext = l, l.dial
+	default:
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
@@ -68,7 +77,6 @@ func startDaemonWith(t testing.TB, root storage.Opened, addr string, opts servic
 	d.Server = s
 	d.http.Config.Handler = s.Handler()
 	d.http.Start()
-	transport := &http.Transport{MaxIdleConnsPerHost: 8}
 	d.web = &http.Client{Transport: transport}
 	t.Cleanup(func() { d.kill(); transport.CloseIdleConnections() })
 	if err := s.Start(t.Context()); err != nil {
@@ -316,7 +324,9 @@ func (w *worker) putAt(d *daemon, scope ckptdv1.Scope, checkpoint uint64, conten
 	_ = stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Header{Header: &ckptdv1.PutStateHeader{
 		JobId: w.job, Epoch: w.epoch, Attempt: w.attempt, CheckpointId: checkpoint, Scope: scope,
 	}}})
-	_ = stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Chunk{Chunk: []byte(contents)}})
+	for chunk := range slices.Chunk([]byte(contents), data.MaxChunk) {
+		_ = stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Chunk{Chunk: chunk}})
+	}
 	res, err := stream.CloseAndReceive()
 	return res.GetFile(), err
 }

@@ -104,10 +104,11 @@ type Server struct {
 // New makes a server over an opened root. Nothing is read or written before Start or a call.
 func New(root storage.Opened, opts *Options) (*Server, error) {
 	s := &Server{
-		facts: root.Facts, opts: opts.withDefaults(), nonce: layout.NewNonce(),
+		opts: opts.withDefaults(), nonce: layout.NewNonce(),
 		started: time.Now(), jobs: map[string]*job{}, asker: newAsker(), metrics: newMetrics(),
 	}
 	s.log = s.opts.Log
+	s.facts = watchedFacts(root.Facts, s.opts.Fatal)
 	s.ways = layers(root, &s.opts, s.metrics)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.looking, s.stopLooking = context.WithCancel(s.ctx)

@@ -1,0 +1,314 @@
+package service_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service"
+)
+
+// failingReads is a way to a store on which one read, the strike-th, fails; a list shows an object before it, and a body has a byte before it.
+type failingReads struct {
+	storage.Store
+	mu     sync.Mutex
+	n      int
+	strike int
+	what   string // the read that failed
+}
+
+var errStruck = errors.New("struck")
+
+// struck counts a read and tells whether it is the one that fails. The list of the root is not the job's: a daemon does not start without it.
+func (s *failingReads) struck(op, key string) bool {
+	if key == "" {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.n++; s.n != s.strike {
+		return false
+	}
+	s.what = op + " " + key
+	return true
+}
+
+func (s *failingReads) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if s.struck("open", key) {
+		return nil, &storage.Error{Op: "open", Key: key, Err: errStruck}
+	}
+	r, err := s.Store.Open(ctx, key, offset, length)
+	if err == nil && s.struck("read", key) {
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(io.LimitReader(r, 1), struckReader{}), r}, nil
+	}
+	return r, err
+}
+
+type struckReader struct{}
+
+func (struckReader) Read([]byte) (int, error) { return 0, errStruck }
+
+func (s *failingReads) Stat(ctx context.Context, key string) (storage.Info, error) {
+	if s.struck("stat", key) {
+		return storage.Info{}, &storage.Error{Op: "stat", Key: key, Err: errStruck}
+	}
+	return s.Store.Stat(ctx, key)
+}
+
+func (s *failingReads) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		if s.struck("list", prefix) {
+			yield(storage.Info{}, errStruck)
+			return
+		}
+		late := s.struck("list after an element", prefix)
+		for info, err := range s.Store.List(ctx, prefix) {
+			if !yield(info, err) {
+				return
+			}
+			if late {
+				yield(storage.Info{}, errStruck)
+				return
+			}
+		}
+	}
+}
+
+func (s *failingReads) AbortUnfinished(ctx context.Context, prefix string, dead func(string) bool) (int, error) {
+	if s.struck("abort unfinished", prefix) {
+		return 0, errStruck
+	}
+	return s.Store.AbortUnfinished(ctx, prefix, dead)
+}
+
+// Create fails as a read does: nothing is begun.
+func (s *failingReads) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
+	if s.struck("create", key) {
+		return nil, &storage.Error{Op: "create", Key: key, Err: errStruck}
+	}
+	return s.Store.Create(ctx, key, opts)
+}
+
+// shellLife is a short life of a job: attach, an attempt, checkpoints that subsume each other and reuse files, a kill of the daemon and another
+// attach, a sweep, an upload of no use, a cancel, and the release.
+type shellLife struct {
+	*failure
+	under storage.Opened
+	way   storage.Opened
+	d     *daemon
+	w     *worker
+	// text is what lies under each name that the worker uploaded, complete the newest checkpoint it was told of.
+	text     map[string]string
+	complete uint64
+}
+
+// again repeats a call whose answer was an error of the store, as the SDK does.
+func (l *shellLife) again(what string, call func() error) {
+	l.Helper()
+	err := call()
+	for tries := 0; err != nil && tries < 20; tries++ {
+		time.Sleep(100 * time.Millisecond)
+		err = call()
+	}
+	if err != nil {
+		l.Fatalf("%s: %v", what, err)
+	}
+}
+
+// start begins a daemon and has it own the job.
+func (l *shellLife) start() {
+	l.d = startDaemonWith(l, l.way, inMemory, service.Options{Log: slog.New(slog.DiscardHandler)})
+	cfg := client.Every(0)
+	cfg.TolerableFailedCheckpoints, cfg.NumRetained = 100, 2
+	l.again("attach", func() error {
+		_, err := l.d.engine().AttachJob(l.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan(), Config: cfg})
+		return err
+	})
+}
+
+// upload stores a file of its own name.
+func (l *shellLife) upload(scope ckptdv1.Scope, id uint64, name string) *ckptdv1.SnapshotHandle {
+	var f *ckptdv1.FileHandle
+	l.again("put", func() (err error) {
+		f, err = l.w.putAt(l.d, scope, id, name+" of "+fmt.Sprint(id))
+		return err
+	})
+	l.text[f.GetKey()] = name + " of " + fmt.Sprint(id)
+	return uploaded("i", fmt.Sprint(name, id), f)
+}
+
+// checkpoint takes checkpoints until one is complete. What is told to be complete must lie on storage then, whole.
+func (l *shellLife) checkpoint(before string) (file string) {
+	for range 5 {
+		answer := make(chan error, 1)
+		go func() { answer <- l.d.trigger(l.Context(), "j") }()
+		id := l.w.triggered()
+		file = fmt.Sprint("s", id)
+		handles := []*ckptdv1.SnapshotHandle{l.upload(shared, id, "s"), l.upload(exclusive, id, "x"), inline("n", fmt.Sprint(id))}
+		if before != "" {
+			res, err := l.d.engine().BeginSnapshot(l.Context(), &ckptdv1.BeginSnapshotRequest{
+				JobId: "j", Epoch: l.w.epoch, Attempt: l.w.attempt, CheckpointId: id, Subtasks: l.w.subtasks,
+				Files: []*ckptdv1.LocalFile{{InstanceNonce: "i", Name: before, Size: uint64(len("s of " + before[1:]))}},
+			})
+			if err != nil {
+				l.Fatal("begin:", err)
+			}
+			if n := res.GetKnown()[0]; n != 0 {
+				handles = append(handles, known("", n))
+			}
+		}
+		l.w.mustAck(id, handles...)
+		if err := <-answer; err != nil {
+			if _, ok := head(l, l.under, "j").Checkpoint(id); ok {
+				l.Fatalf("checkpoint %d is retained, its caller was told %v", id, err)
+			}
+			continue
+		}
+		l.complete = id
+		l.wantWhole()
+		return file
+	}
+	l.Fatal("no checkpoint is complete")
+	return ""
+}
+
+// wantWhole checks that the newest complete checkpoint is in the journal, and all that is retained is whole, byte for byte.
+func (l *shellLife) wantWhole() {
+	e := head(l, l.under, "j")
+	if e.Newest() != l.complete {
+		l.Fatalf("the journal's newest checkpoint is %d, announced was %d", e.Newest(), l.complete)
+	}
+	for _, c := range e.Retained {
+		metadata := read(l, l.under.Store, layout.MetadataKey("j", c.ID))
+		if uint64(len(metadata)) != c.Size || crcOf(metadata) != c.CRC {
+			l.Errorf("_metadata of checkpoint %d has %d bytes, sum %08x; the journal says %d, %08x", c.ID, len(metadata), crcOf(metadata), c.Size, c.CRC)
+		}
+		t := tableOf(l, metadata)
+		if h := t.header; h.Checkpoint != c.ID || h.JobID != "j" || h.Nonce != c.Nonce.String() {
+			l.Errorf("_metadata of checkpoint %d says it is %+v", c.ID, h)
+		}
+		for _, f := range t.files {
+			if got, want := read(l, l.under.Store, "j/"+f.Key), l.text[f.Key]; got != want || f.CRC32C != crcOf(want) || want == "" {
+				l.Errorf("%s of checkpoint %d holds %q, want %q", f.Key, c.ID, got, want)
+			}
+		}
+		if inline := t.pieces["count[0]"][2].inline; inline != fmt.Sprint(c.ID) {
+			l.Errorf("checkpoint %d holds %q inline, want its number", c.ID, inline)
+		}
+	}
+}
+
+// live plays the life. land lets happen what is on its way.
+func (l *shellLife) live(land func() int) {
+	l.start()
+	l.w = l.d.register(l, "j", "w", 0, subtask("count"))
+	l.w.begin()
+	file := l.checkpoint("")
+	file = l.checkpoint(file)
+	file = l.checkpoint(file) // the first one goes
+	time.Sleep(10 * time.Second)
+	l.d.kill()
+	land()
+	attempt := l.w.attempt
+	l.start()
+	l.w = l.d.register(l, "j", "w", attempt, subtask("count"))
+	l.w.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
+	l.checkpoint(file)
+	l.upload(shared, l.w.open(), "nobody's")
+	land()
+	canceled := &ckptdv1.CancelJobResponse{}
+	l.again("cancel", func() (err error) {
+		canceled, err = l.d.people().CancelJob(l.Context(), &ckptdv1.CancelJobRequest{JobId: "j", RequestId: "c"})
+		return err
+	})
+	if !head(l, l.under, "j").Status.Terminal() || len(canceled.GetRetained()) != 2 {
+		l.Errorf("canceled with %v retained; the journal says %v", canceled.GetRetained(), head(l, l.under, "j").Status)
+	}
+	l.w.ended()
+	time.Sleep(time.Minute)
+	land()
+	l.d.waitReleased(l)
+	if e := atRest(l, l.under, "j"); !e.Owner.IsZero() {
+		l.Errorf("the job is not let go")
+	}
+	l.wantWhole()
+}
+
+// playLife plays a life in which decide says what becomes of a mutation, and the strike-th read fails. It answers what went wrong, and how many
+// mutations and reads there were.
+func playLife(t *testing.T, decide func(mem.Mutation) mem.Outcome, strike int) (err error, mutations, reads int, what string) {
+	quiet := &failure{TB: t, ctx: t.Context()}
+	l := &shellLife{failure: quiet, under: newRoot(), text: map[string]string{}}
+	var faults *mem.Faults
+	l.way, faults = faulty(l.under, decide)
+	struck := &failingReads{Store: faults, strike: strike}
+	l.way.Store = struck
+	func() {
+		defer func() {
+			if r := recover(); r != nil && r != quiet { //nolint:errorlint // our own sentinel
+				panic(r)
+			}
+		}()
+		l.live(faults.Land)
+	}()
+	faults.SetDecide(nil)
+	struck.mu.Lock()
+	defer struck.mu.Unlock()
+	return quiet.err, faults.Count(), struck.n, struck.what
+}
+
+// Whatever becomes of one call of the store in the life of a job, and whichever call it is: all that was announced as complete is there, whole;
+// nothing else is left; no failure is told as a success.
+func TestEveryCallOfTheStoreWithEveryOutcome(t *testing.T) {
+	var mutations, reads int
+	synctest.Test(t, func(t *testing.T) {
+		var err error
+		if err, mutations, reads, _ = playLife(t, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Logf("%d mutations, %d reads", mutations, reads)
+	step := 1
+	if testing.Short() || raceDetector {
+		step = 5
+	}
+	for _, outcome := range []mem.Outcome{mem.Failed(), mem.DoneButError(), mem.Later(1), mem.Later(4), mem.Later(1000)} {
+		for i := 1; i <= mutations; i += step {
+			synctest.Test(t, func(t *testing.T) {
+				var what mem.Mutation
+				err, _, _, _ := playLife(t, func(m mem.Mutation) mem.Outcome {
+					if m.N != i {
+						return mem.Done()
+					}
+					what = m
+					return outcome
+				}, 0)
+				if err != nil {
+					t.Errorf("mutation %d, %s %s: %v: %v", i, what.Op, what.Key, outcome, err)
+				}
+			})
+		}
+	}
+	for i := 1; i <= reads; i += step {
+		synctest.Test(t, func(t *testing.T) {
+			if err, _, _, what := playLife(t, nil, i); err != nil {
+				t.Errorf("read %d, %s, fails: %v", i, what, err)
+			}
+		})
+	}
+}
