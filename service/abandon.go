@@ -9,8 +9,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// watchedStore calls fatal when the store says that this process can no longer learn what is durable: it gives up the ownership of
-// its jobs by ending, and whoever takes over reads the truth anew.
+// watchedStore calls fatal when the store says that this process can no longer learn what is durable: it gives up the
+// ownership of its jobs by ending, and whoever takes over reads the truth anew.
 type watchedStore struct {
 	storage.Store
 	fatal func(error)

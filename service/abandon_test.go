@@ -59,8 +59,8 @@ func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
 func (w failingWriter) Commit() error             { return w.err }
 func (w failingWriter) Abort()                    {}
 
-// storeCalls calls each method of a store and of its writer, by name, and answers the error. "Create" is the only one of a store whose Create
-// fails.
+// storeCalls calls each method of a store and of its writer, by name, and answers the error. "Create" is the only one
+// of a store whose Create fails.
 var storeCalls = map[string]func(context.Context, storage.Store) error{
 	"Create": func(ctx context.Context, s storage.Store) error {
 		_, err := s.Create(ctx, "j/x", storage.CreateOptions{})
@@ -105,7 +105,8 @@ func lastOf[T any](list iter.Seq2[T, error]) (last error) {
 	return last
 }
 
-// Whichever call of the store says that this process can no longer learn what is durable, the daemon ends. No other error ends it.
+// Whichever call of the store says that this process can no longer learn what is durable, the daemon ends. No other
+// error ends it.
 func TestAbandonedDurabilityEndsTheDaemon(t *testing.T) {
 	for name, contract := range map[string]reflect.Type{"": reflect.TypeFor[storage.Store](), "Writer.": reflect.TypeFor[storage.Writer]()} {
 		for i := range contract.NumMethod() {

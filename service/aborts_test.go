@@ -31,7 +31,8 @@ func (w *worker) heard() (completes []*ckptdv1.Complete, aborts []*ckptdv1.Abort
 	}
 }
 
-// A new owner tells the workers it adopts of every checkpoint that its predecessor may have begun: each of them is aborted, by its own id.
+// A new owner tells the workers it adopts of every checkpoint that its predecessor may have begun: each of them is
+// aborted, by its own id.
 func TestNewOwnerAbortsEveryCheckpointOfItsPredecessor(t *testing.T) {
 	for name, begun := range map[string]int{"none complete": 0, "one complete": 1, "several complete": 5} {
 		t.Run(name, func(t *testing.T) {
@@ -91,8 +92,8 @@ func TestNewOwnerAbortsEveryCheckpointOfItsPredecessor(t *testing.T) {
 	}
 }
 
-// A worker whose stream broke is told again what it missed, by its owner and alone: the newest complete checkpoint, every aborted one, and the
-// one that is open.
+// A worker whose stream broke is told again what it missed, by its owner and alone: the newest complete checkpoint,
+// every aborted one, and the one that is open.
 func TestWorkerThatComesBackHearsWhatItMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDaemon(t, newRoot(), inMemory)

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// inMemory is the address of a daemon that is reached without sockets, for tests in a bubble of testing/synctest: time stands still there while
-// anybody works, and goes on when all wait.
+// inMemory is the address of a daemon that is reached without sockets, for tests in a bubble of testing/synctest: time
+// stands still there while anybody works, and goes on when all wait.
 const inMemory = "in memory"
 
 // memoryListener accepts the connections that dial makes.

@@ -22,8 +22,8 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// troubled is a daemon's way to a store on which lists and deletes fail while a test wants it. It counts sweeps, and checks that the job "j" is
-// cleared up whenever its owner lets it go for good.
+// troubled is a daemon's way to a store on which lists and deletes fail while a test wants it. It counts sweeps, and
+// checks that the job "j" is cleared up whenever its owner lets it go for good.
 type troubled struct {
 	storage.Store
 	t     testing.TB
@@ -143,7 +143,8 @@ func (s *troubled) wantOwned(d *daemon, sweeps int, why string) {
 	}
 }
 
-// An upload that is held open over the cancel keeps the last sweep and the release waiting, however it ends; nothing of it is left then.
+// An upload that is held open over the cancel keeps the last sweep and the release waiting, however it ends; nothing of
+// it is left then.
 func TestLastSweepWaitsForUploads(t *testing.T) {
 	for name, commit := range map[string]mem.Outcome{
 		"that are stored": mem.Done(), "that the store refuses": mem.Failed(), "whose reply is lost": mem.DoneButError(),
@@ -198,7 +199,8 @@ func holdOverCancel(t *testing.T, commit mem.Outcome, scope ckptdv1.Scope, leave
 	atRest(t, store.under, "j")
 }
 
-// strewn puts n files into the job's folder that nothing reaches, some shared, some of a checkpoint, and answers their keys.
+// strewn puts n files into the job's folder that nothing reaches, some shared, some of a checkpoint, and answers their
+// keys.
 func strewn(t testing.TB, s storage.Store, id uint64, n int) (keys []string) {
 	t.Helper()
 	nonce := layout.NewNonce()
@@ -228,7 +230,8 @@ func there(t testing.TB, s storage.Store, keys []string) (n int) {
 	return n
 }
 
-// Deletes of the last sweep that fail for longer than they are retried are tried later, and the job is let go after them.
+// Deletes of the last sweep that fail for longer than they are retried are tried later, and the job is let go after
+// them.
 func TestLastSweepWhileDeletesFail(t *testing.T) {
 	const many = 2500 // several pages of a list, and several batches of a delete
 	kinds := map[string]error{
@@ -276,8 +279,8 @@ func TestLastSweepWhileDeletesFail(t *testing.T) {
 	}
 }
 
-// A file whose delete fails for longer than it is retried stays condemned while the job runs: it is not lent any more, and goes as soon as it
-// can, without a sweep.
+// A file whose delete fails for longer than it is retried stays condemned while the job runs: it is not lent any more,
+// and goes as soon as it can, without a sweep.
 func TestDeletesThatFailAreTriedAgain(t *testing.T) {
 	for what, prefix := range map[string]string{"a file": layout.SharedPrefix("j"), "a _metadata": layout.CheckpointPrefix("j", 1)} {
 		t.Run(what, func(t *testing.T) {
@@ -325,7 +328,8 @@ func TestDeletesThatFailAreTriedAgain(t *testing.T) {
 	}
 }
 
-// A list of the last sweep that fails is begun again, wherever it fails: nothing is overlooked, and the job is let go after it.
+// A list of the last sweep that fails is begun again, wherever it fails: nothing is overlooked, and the job is let go
+// after it.
 func TestLastSweepWhileListsFail(t *testing.T) {
 	const many = 2500
 	for name, shown := range map[string]int{"at once": 0, "in its first page": 10, "after a page": 1500, "at its end": many + 1} {
@@ -441,7 +445,8 @@ func slotHalves(head uint64) []half {
 	}
 }
 
-// A sweep gives up unfinished writes that nobody can need any more, and spares what this owner or the next one may be writing.
+// A sweep gives up unfinished writes that nobody can need any more, and spares what this owner or the next one may be
+// writing.
 func TestSweepsSpareWhatMayBeFinished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		root := newRoot()

@@ -146,8 +146,8 @@ func threeSubtasks(t testing.TB, d *daemon) *worker {
 	return w
 }
 
-// What lies in _metadata is what was acknowledged, in the order of the plan, whatever the order of the acknowledgements; and that is what a
-// worker restores.
+// What lies in _metadata is what was acknowledged, in the order of the plan, whatever the order of the
+// acknowledgements; and that is what a worker restores.
 func TestMetadataIsWhatWasAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		root := newRoot()
@@ -241,7 +241,8 @@ func TestMetadataIsWhatWasAcknowledged(t *testing.T) {
 	})
 }
 
-// wantFiles checks that each file is in the table once, with the sums of its bytes, and lies at the name that its upload was answered with.
+// wantFiles checks that each file is in the table once, with the sums of its bytes, and lies at the name that its
+// upload was answered with.
 func wantFiles(t testing.TB, s storage.Store, got *contentsTable, want map[*ckptdv1.FileHandle]string) {
 	t.Helper()
 	seen := map[string]bool{}
@@ -429,7 +430,8 @@ func TestOnlyThePiecesAcceptedFirstCount(t *testing.T) {
 	}
 }
 
-// An upload is stored under the name that it was answered with. The name says what it is for, and no other upload has it.
+// An upload is stored under the name that it was answered with. The name says what it is for, and no other upload has
+// it.
 func TestUploadsAreStoredUnderNamesOfTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		root := newRoot()

@@ -21,12 +21,13 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// replacing is a store that replaces an object that is there already, as S3 does, unless it is told IfAbsent. It notes what is written as
-// _metadata.
+// replacing is a store that replaces an object that is there already, as S3 does, unless it is told IfAbsent. It notes
+// what is written as _metadata.
 type replacing struct {
 	storage.Store
 	mu sync.Mutex
-	// written are the bytes of each _metadata that was committed, whatever came of it, and replaced the keys of what was there.
+	// written are the bytes of each _metadata that was committed, whatever came of it, and replaced the keys of what
+	// was there.
 	written  []string
 	replaced []string
 	// commit ends a commit of a _metadata; nil: it goes to the store.
@@ -111,7 +112,8 @@ var otherHeaders = map[string]func(*layout.Header){
 	"another writer's nonce": func(h *layout.Header) { h.Nonce = strings.Repeat("0", 24) + "-1" },
 }
 
-// A _metadata that is there already is not this checkpoint's: it stays as it is, and the checkpoint is aborted, never complete.
+// A _metadata that is there already is not this checkpoint's: it stays as it is, and the checkpoint is aborted, never
+// complete.
 func TestForeignMetadataIsNeverReplaced(t *testing.T) {
 	cases := map[string]func(t *testing.T, before string) string{
 		"of no checkpoint":         func(*testing.T, string) string { return "hello" },
@@ -193,7 +195,8 @@ func wantAborted(t *testing.T, d *daemon, w *worker, id uint64) {
 	}
 }
 
-// After a commit whose outcome is unknown a _metadata with the nonce that was written counts only if it is the checkpoint's in all it says.
+// After a commit whose outcome is unknown a _metadata with the nonce that was written counts only if it is the
+// checkpoint's in all it says.
 func TestMetadataAfterALostReply(t *testing.T) {
 	for name, change := range otherHeaders {
 		t.Run("of "+name+" is not taken for ours", func(t *testing.T) {
@@ -226,7 +229,8 @@ func TestMetadataAfterALostReply(t *testing.T) {
 	}
 }
 
-// While the outcome of a _metadata is unknown the same bytes are written again, only if they are absent; the journal describes what lies there.
+// While the outcome of a _metadata is unknown the same bytes are written again, only if they are absent; the journal
+// describes what lies there.
 func TestMetadataIsWrittenAgainWithTheSameBytes(t *testing.T) {
 	for name, landed := range map[string]bool{"never stored": false, "stored": true} {
 		t.Run(name, func(t *testing.T) {

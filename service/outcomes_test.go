@@ -20,7 +20,8 @@ import (
 	"github.com/ckptd/ckptd/service"
 )
 
-// failingReads is a way to a store on which one read, the strike-th, fails; a list shows an object before it, and a body has a byte before it.
+// failingReads is a way to a store on which one read, the strike-th, fails; a list shows an object before it, and a
+// body has a byte before it.
 type failingReads struct {
 	storage.Store
 	mu     sync.Mutex
@@ -31,7 +32,8 @@ type failingReads struct {
 
 var errStruck = errors.New("struck")
 
-// struck counts a read and tells whether it is the one that fails. The list of the root is not the job's: a daemon does not start without it.
+// struck counts a read and tells whether it is the one that fails. The list of the root is not the job's: a daemon does
+// not start without it.
 func (s *failingReads) struck(op, key string) bool {
 	if key == "" {
 		return false
@@ -104,8 +106,8 @@ func (s *failingReads) Create(ctx context.Context, key string, opts storage.Crea
 	return s.Store.Create(ctx, key, opts)
 }
 
-// shellLife is a short life of a job: attach, an attempt, checkpoints that subsume each other and reuse files, a kill of the daemon and another
-// attach, a sweep, an upload of no use, a cancel, and the release.
+// shellLife is a short life of a job: attach, an attempt, checkpoints that subsume each other and reuse files, a kill
+// of the daemon and another attach, a sweep, an upload of no use, a cancel, and the release.
 type shellLife struct {
 	*failure
 	under storage.Opened
@@ -187,7 +189,8 @@ func (l *shellLife) checkpoint(before string) (file string) {
 	return ""
 }
 
-// wantWhole checks that the newest complete checkpoint is in the journal, and all that is retained is whole, byte for byte.
+// wantWhole checks that the newest complete checkpoint is in the journal, and all that is retained is whole, byte for
+// byte.
 func (l *shellLife) wantWhole() {
 	e := head(l, l.under, "j")
 	if e.Newest() != l.complete {
@@ -249,8 +252,8 @@ func (l *shellLife) live(land func() int) {
 	l.wantWhole()
 }
 
-// playLife plays a life in which decide says what becomes of a mutation, and the strike-th read fails. It answers what went wrong, and how many
-// mutations and reads there were.
+// playLife plays a life in which decide says what becomes of a mutation, and the strike-th read fails. It answers what
+// went wrong, and how many mutations and reads there were.
 func playLife(t *testing.T, decide func(mem.Mutation) mem.Outcome, strike int) (err error, mutations, reads int, what string) {
 	quiet := &failure{TB: t, ctx: t.Context()}
 	l := &shellLife{failure: quiet, under: newRoot(), text: map[string]string{}}
@@ -272,9 +275,10 @@ func playLife(t *testing.T, decide func(mem.Mutation) mem.Outcome, strike int) (
 	return quiet.err, faults.Count(), struck.n, struck.what
 }
 
-// Whatever becomes of one call of the store in the life of a job, and whichever call it is: all that was announced as complete is there, whole;
-// nothing else is left; no failure is told as a success.
+// Whatever becomes of one call of the store in the life of a job, and whichever call it is: all that was announced as
+// complete is there, whole; nothing else is left; no failure is told as a success.
 func TestEveryCallOfTheStoreWithEveryOutcome(t *testing.T) {
+	t.Parallel()
 	var mutations, reads int
 	synctest.Test(t, func(t *testing.T) {
 		var err error

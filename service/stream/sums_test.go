@@ -94,7 +94,8 @@ func (s server) putBoth(t *testing.T, h *ckptdv1.PutStateHeader, p []byte, after
 	after("our client", f, err)
 }
 
-// The store is told the length and the sum of a file where they are announced, and nothing else, so that it can compare them.
+// The store is told the length and the sum of a file where they are announced, and nothing else, so that it can compare
+// them.
 func TestStoreIsToldWhatIsAnnounced(t *testing.T) {
 	store := &rotting{Store: mem.New(), rot: -1}
 	s := serve(t, "tcp", newService(t, store, authorizer{}, nil).Handler)
@@ -153,7 +154,8 @@ func TestBytesThatRotOnTheWayToTheStoreAreRefused(t *testing.T) {
 	}
 }
 
-// The handle that is answered has the sums of the bytes that were stored, announced or not, and so can whoever reads them tell.
+// The handle that is answered has the sums of the bytes that were stored, announced or not, and so can whoever reads
+// them tell.
 func TestHandleHasTheSumsOfWhatIsStored(t *testing.T) {
 	store := mem.New()
 	s := serve(t, "tcp", newService(t, store, authorizer{}, nil).Handler)
@@ -173,7 +175,8 @@ func TestHandleHasTheSumsOfWhatIsStored(t *testing.T) {
 	}
 }
 
-// A read is of the range that was asked for. What the store gives short of it, or breaks off, is never taken for the whole.
+// A read is of the range that was asked for. What the store gives short of it, or breaks off, is never taken for the
+// whole.
 func TestReadsAreWholeOrFail(t *testing.T) {
 	broken := errors.New("connection lost")
 	const n = data.MaxChunk + 77
