@@ -342,8 +342,8 @@ func (d *desk) useUp() {
 	d.do(Event{Kind: EventTrigger})
 }
 
-// TestAReturnOnTopOfTheCommitThatHides: the checkpoint is hidden and no longer lent. The owner deletes its files at
-// once, and its _metadata after the next completion.
+// TestAReturnOnTopOfTheCommitThatHides: the checkpoint is hidden and no longer lent. The owner keeps it until the next
+// entry drops it, and deletes its _metadata before its files then.
 func TestAReturnOnTopOfTheCommitThatHides(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1)
@@ -360,10 +360,10 @@ func TestAReturnOnTopOfTheCommitThatHides(t *testing.T) {
 	d.seize(func(e *journal.Entry) { e.Kind, e.Lent = journal.KindReturn, nil })
 	d.reply(op, journal.Done, nil)
 	d.want("complete epoch=1 attempt=1 id=2")
-	d.wantFiles("nobody needs 1 any more", 2)
+	d.wantFiles("the entry still lists 1", 1, 2)
 	d.checkpoint(3)
-	d.do(Event{Kind: EventSweep})
 	d.wantMetas("1 has left the state", 3)
+	d.wantFiles("1 has left the state", 3)
 }
 
 // TestTheJournalIsWaitedFor: the machine repeats a failed operation after a wait.

@@ -278,15 +278,17 @@ func TestWhatIsHiddenButLentStays(t *testing.T) {
 		d.wantMetas("1 was returned", fourth)
 		d.wantFiles("1 was returned", 4)
 	})
-	t.Run("a new owner does not read what is hidden and was returned", func(t *testing.T) {
+	t.Run("a new owner keeps what is hidden and was returned until an entry drops it", func(t *testing.T) {
 		d := lent(t)
 		d.seize(func(e *journal.Entry) { e.Kind, e.Lent = journal.KindReturn, nil })
-		delete(d.metas, 1)
 		d.takeOver(2)
 		d.want("attached epoch=2 attempt=1")
 		d.serve(1, 1)
 		d.do(Event{Kind: EventSweep})
 		d.want("swept")
-		d.wantFiles("1 is hidden, and lent to nobody", 2)
+		d.wantFiles("the entry still lists 1", 1, 2)
+		third := d.checkpoint(3)
+		d.wantMetas("1 has left the state", third)
+		d.wantFiles("1 has left the state", 3)
 	})
 }
