@@ -15,6 +15,8 @@ type story struct {
 	attaches, triggers, aborts, sweeps uint8
 	// begins bounds how often BeginSnapshot promises something; 0: as often as there is something to promise.
 	begins uint8
+	// concurrent bounds how many checkpoints are pending at once; 0: any number.
+	concurrent int
 	// crashes of daemons, lost replies (of a Publish or a Create), kills of workers, in all.
 	crashes, lost, kills uint8
 	// ends of the job (canceled) and graceful stops of daemons, in all.

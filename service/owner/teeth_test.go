@@ -38,6 +38,8 @@ var teeth = []tooth{
 	{"raise, not repeat", story{daemons: 1, attaches: 2, triggers: 1, crashes: 1, kills: 1, workers: true}, func(s *story) { s.off.raise = true }, "I15"},
 	{"restore the newest", story{daemons: 1, attaches: 1, triggers: 2, failovers: 1, workers: true, begun: true, numRetained: 2},
 		func(s *story) { s.off.newest = true }, "I16"},
+	{"what fell is not promised again", story{daemons: 1, attaches: 1, triggers: 3, files: 1, aborts: 1, begins: 2, concurrent: 2, begun: true},
+		func(s *story) { s.off.atAttach = true }, "I6"},
 	{"results of this life only", story{daemons: 1, attaches: 2, triggers: 1, files: 1, stops: 1, begun: true, stale: true},
 		func(s *story) { s.off.life = true }, "stale"},
 	{"this epoch and attempt only", story{daemons: 1, attaches: 1, triggers: 1, files: 1, begun: true, stale: true},
