@@ -177,9 +177,13 @@ type line struct {
 type target struct {
 	mu      sync.Mutex
 	visible map[string][]line
+	// holding: a sink that writes waits until hold is closed; held counts those that wait.
+	holding atomic.Bool
+	hold    chan struct{}
+	held    atomic.Int32
 }
 
-func newTarget() *target { return &target{visible: map[string][]line{}} }
+func newTarget() *target { return &target{visible: map[string][]line{}, hold: make(chan struct{})} }
 
 type transaction struct {
 	Name       string
@@ -208,6 +212,10 @@ func (s *sink) Restore(attempt, restored uint64, saved []byte) error {
 }
 
 func (s *sink) Write(rec state.Record) error {
+	if s.target.holding.Load() {
+		s.target.held.Add(1)
+		<-s.target.hold
+	}
 	s.open = append(s.open, line{string(rec.Key), binary.BigEndian.Uint64(rec.Value)})
 	return nil
 }

@@ -223,6 +223,10 @@ func (a *attached) Register(_ context.Context, r client.Registration) (runtime.S
 func (a *attached) Assignment(_ context.Context, attempt uint64, subtasks []client.Subtask) ([]client.SubtaskState, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	// A worker that registers again meanwhile says which attempt it runs.
+	if told, ok := a.toldLocked(); ok && told != attempt {
+		a.t.Errorf("attempt %d begins while the worker's session says that it runs attempt %d", attempt, told)
+	}
 	if attempt != a.attempt {
 		return nil, client.ErrStaleAttempt
 	}
@@ -342,6 +346,9 @@ func (a *attached) Report(_ context.Context, r client.Report) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	defer a.changedLocked()
+	if told, ok := a.toldLocked(); ok && r.Kind == client.ReportFailed && told != 0 {
+		a.t.Errorf("attempt %d has failed, and the worker's session says still that it runs attempt %d, want none", r.Attempt, told)
+	}
 	if a.deaf {
 		return nil // an owner that does not know the worker yet forgets what it says
 	}
@@ -415,6 +422,17 @@ func (s *session) SetAttempt(attempt uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.attempt = attempt
+}
+
+// toldLocked is the attempt that the worker last said it runs; false: another worker has taken its place.
+func (a *attached) toldLocked() (attempt uint64, ok bool) {
+	s := a.workers[a.nonce]
+	if s == nil {
+		return 0, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.attempt, true
 }
 
 // Close is the end of the process, as the daemon sees it.

@@ -63,12 +63,14 @@ func orDefault[T int | int64](v, d T) T {
 type Engine struct {
 	options Options
 	blocks  *pebble.Cache
+	// fs is what the trees lie on.
+	fs vfs.FS
 }
 
 // New makes an engine; nil options are the defaults.
 func New(options *Options) *Engine {
 	o := options.withDefaults()
-	return &Engine{options: o, blocks: pebble.NewCache(o.BlockCache)}
+	return &Engine{options: o, blocks: pebble.NewCache(o.BlockCache), fs: vfs.Default}
 }
 
 // Open is a state.Factory.
@@ -91,7 +93,7 @@ func (e *Engine) pebbleOptions(failed *failure) *pebble.Options {
 		DisableWAL:                  true,
 		EventListener:               &pebble.EventListener{BackgroundError: failed.set},
 		FormatMajorVersion:          pebble.FormatTableFormatV6, // the first whose table footers carry a checksum
-		FS:                          volatileFS{vfs.Default},
+		FS:                          volatileFS{e.fs},
 		L0CompactionFileThreshold:   2 * e.options.CompactAfter, // tables of disjoint keys too: each is a file of every snapshot
 		L0CompactionThreshold:       e.options.CompactAfter,
 		L0StopWritesThreshold:       4 * e.options.CompactAfter,
