@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A backend's file is found by instance, name and size together, whatever other files are called; and only until it is forgotten.
+// A backend's file is found by instance, name and size together, until it is forgotten.
 func TestFilesAreToldApartByInstanceNameAndSize(t *testing.T) {
 	type local struct {
 		instance, name string

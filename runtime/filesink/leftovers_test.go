@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A sink removes what earlier attempts of its own subtask left, and nothing else: not its own attempt's parts, nor a later one's, nor others'.
+// A sink removes the parts that earlier attempts of its own subtask left, and nothing else.
 func TestLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	pending := filepath.Join(dir, pendingDir)
@@ -43,7 +43,7 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// A second sink that begins late, of whichever attempt, takes nothing from one that is at work unless its attempt is over.
+// A sink that begins late takes nothing from a sink of the same or a later attempt that is at work.
 func TestLateSinksTakeNothing(t *testing.T) {
 	for _, late := range []uint64{1, 2, 3} { // the sink at work is of attempt 3
 		t.Run(fmt.Sprint("attempt ", late), func(t *testing.T) {

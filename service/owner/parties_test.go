@@ -142,6 +142,12 @@ func (r *runner) work(w *world, visit func(*world, move)) {
 		if w.left.kills > 0 && slot < 2 {
 			r.kill(w, slot, visit)
 		}
+		if w.left.breaks > 0 && x.alive && x.at >= 0 {
+			n := *w
+			n.left.breaks--
+			r.leave(&n, slot)
+			visit(&n, move{what: "stream breaks", who: int(x.at), a: uint64(slot)})
+		}
 	}
 	for i, d := range w.d {
 		if d == nil || !d.alive || d.m.phase != PhaseOwning {
@@ -199,6 +205,13 @@ func (r *runner) talk(w *world, i, slot int, visit func(*world, move)) {
 		r.run(&n, i, Event{Kind: EventRunning, Worker: number, Subtasks: subtasks, Attempt: x.attempt})
 		visit(&n, move{what: "running", who: i, a: uint64(slot)})
 	}
+}
+
+// leave ends the stream between a process and its daemon.
+func (r *runner) leave(n *world, slot int) {
+	x := n.procs[slot]
+	n.procs[slot].at = -1
+	r.run(n, int(x.at), Event{Kind: EventWorkerGone, Worker: workerNumber(slot, x.process)})
 }
 
 // kill takes a process away and starts another one. With zombies it only stood still: it comes back, and does not know.

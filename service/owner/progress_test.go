@@ -178,8 +178,7 @@ func (r *runner) staff(w *world, owner int, visit func(*world, move)) {
 	for slot, x := range w.procs {
 		if x.alive && x.at >= 0 && x.at != int8(owner) { // that daemon does not own the job: the worker looks for another one
 			n := *w
-			n.procs[slot].at = -1
-			r.run(&n, int(x.at), Event{Kind: EventWorkerGone, Worker: workerNumber(slot, x.process)})
+			r.leave(&n, slot)
 			visit(&n, move{what: "worker leaves", who: int(x.at), a: uint64(slot)})
 			return
 		}

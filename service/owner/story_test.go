@@ -29,8 +29,8 @@ type story struct {
 	lends, returns uint8
 	// refusals: a Publish or a Create is not done, for good (a full disk). failures: a read, a list or a delete fails, or a list is stale.
 	refusals, failures uint8
-	// failovers of attempts whose workers are all there.
-	failovers uint8
+	// failovers of attempts whose workers are all there. breaks of a stream between a worker and its owner, both of which live on.
+	failovers, breaks uint8
 	// pages: a sweep's list comes in two pages.
 	pages bool
 	// zombies: a killed worker comes back beside the process that replaced it. expires: owners stop waiting for registrations.
@@ -131,7 +131,7 @@ func (s *story) prepare() {
 // start is the world before the first step: a job whose first attempt ran under an owner that released it.
 func (s *story) start() *world {
 	w := &world{left: budget{lost: s.lost, crashes: s.crashes, kills: s.kills, faults: s.faults, ends: s.ends, stops: s.stops,
-		lends: s.lends, returns: s.returns, refusals: s.refusals, failures: s.failures, failovers: s.failovers}}
+		lends: s.lends, returns: s.returns, refusals: s.refusals, failures: s.failures, failovers: s.failovers, breaks: s.breaks}}
 	if s.faults == 0 {
 		w.left.faults = 255
 	}

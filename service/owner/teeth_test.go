@@ -44,7 +44,7 @@ var teeth = []tooth{
 		func(s *story) { s.off.life = true }, "stale"},
 	{"this epoch and attempt only", story{daemons: 1, attaches: 1, triggers: 1, files: 1, begun: true, stale: true},
 		func(s *story) { s.off.stale = true }, "stale"},
-	{"a live process stays", story{daemons: 1, attaches: 1, triggers: 1, kills: 1, failovers: 1, workers: true, zombies: true},
+	{"a live process stays", story{daemons: 1, attaches: 1, kills: 1, breaks: 1, workers: true, zombies: true},
 		func(s *story) { s.off.keeps = true }, "replaces a live one"},
 	{"no trigger before all is read", story{daemons: 1, attaches: 1, triggers: 1, begun: true}, func(s *story) { s.off.loading = true }, "Trigger("},
 	{"unknown is not a failure", story{daemons: 1, attaches: 1, triggers: 1, lost: 1}, func(s *story) { s.off.unknown = true }, "I13"},
