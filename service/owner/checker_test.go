@@ -405,7 +405,8 @@ func (r *runner) replaced(w *world, who int, d *daemon, op *Op) {
 	if i < 0 {
 		return
 	}
-	if by := r.ev; op.Kind == TellReplaced && by.Kind == EventRegister && by.Worker != op.Worker && by.Attempt != 0 &&
+	// An attempt that is given up has no live process: who comes first takes the subtask.
+	if by := r.ev; op.Kind == TellReplaced && w.d[who].m.Live() && by.Kind == EventRegister && by.Worker != op.Worker && by.Attempt != 0 &&
 		w.procs[i].attempt == d.m.head.Attempt && by.Attempt < d.m.head.Attempt {
 		w.fail(fmt.Sprintf("a process of attempt %d replaces a live one of attempt %d", by.Attempt, w.procs[i].attempt))
 	}

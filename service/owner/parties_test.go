@@ -153,13 +153,13 @@ func (r *runner) work(w *world, visit func(*world, move)) {
 		if d == nil || !d.alive || d.m.phase != PhaseOwning {
 			continue
 		}
-		if w.left.failovers > 0 && d.m.live {
+		if w.left.failovers > 0 && d.m.Live() {
 			n := *w
 			n.left.failovers--
 			r.run(&n, i, Event{Kind: EventFailover, Attempt: d.m.head.Attempt, Reason: ReasonFailover})
 			visit(&n, move{what: "failover", who: i})
 		}
-		if d.m.raise || d.m.head.Attempt > 3 {
+		if d.m.attempt == attemptWished || d.m.head.Attempt > 3 {
 			continue
 		}
 		if d.broken() {
@@ -167,7 +167,7 @@ func (r *runner) work(w *world, visit func(*world, move)) {
 			r.run(&n, i, r.nextAttempt(d.m.head.Attempt))
 			visit(&n, move{what: "next attempt", who: i})
 		}
-		if r.s.expires && !d.m.live && !d.m.begun && !d.m.expired && d.m.head.Attempt > 0 {
+		if r.s.expires && d.m.attempt == attemptFound && d.m.head.Attempt > 0 {
 			n := *w
 			r.run(&n, i, Event{Kind: EventRegistrationsExpired})
 			visit(&n, move{what: "registrations expire", who: i})
@@ -187,7 +187,7 @@ func (d *daemon) broken() bool {
 			return true
 		}
 	}
-	return d.m.broken
+	return d.m.attempt == attemptFailed
 }
 
 // talk lets a process register with a daemon, or report that it runs.
