@@ -163,7 +163,7 @@ func try(s settings, t target, skip []string) ([]record, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := config{Root: root, Dir: t.dir, Slow: t.slow, Log: filepath.Join(tmp, "log"), Deadline: s.deadline}
+	c := config{Root: root, Dir: t.dir, Slow: t.slow, Log: filepath.Join(tmp, "log"), Was: filepath.Join(tmp, "was"), Deadline: s.deadline}
 	if c.Go, err = exec.LookPath("go"); err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ const configVariable = "CKPTD_MUTATE"
 // The time on the wall does not matter, so neither a slow nor a busy machine makes a change look hung.
 const (
 	cpuFactor  = 10
-	minCPU     = 20 * time.Second
+	minCPU     = 5 * time.Second
 	standstill = time.Minute
 	maxMemory  = 8 << 20 // KiB of address space; who needs more fails by itself, as out of memory
 )
@@ -39,6 +39,7 @@ type config struct {
 	Path      string // the package's import path
 	Slow      string
 	Log       string // where records go, a line each
+	Was       string // the package's source files as the run began
 	Unchanged string // sum of the test binary without a change
 	Fast, All time.Duration
 	Deadline  time.Time
@@ -105,9 +106,15 @@ func (c config) profile() string {
 // judge runs the tests in the current folder, a changed copy of the package.
 func (c config) judge() (record, error) {
 	r, err := c.find(".")
-	if err != nil || time.Now().After(c.Deadline) {
-		r.Verdict = notTried
+	switch {
+	case errors.Is(err, errSyntax):
+		r.Verdict = notBuilt
+		return r, nil
+	case err != nil:
 		return r, err
+	case time.Now().After(c.Deadline):
+		r.Verdict = notTried
+		return r, nil
 	}
 	tmp, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
@@ -152,6 +159,9 @@ func (c *config) measure(dir, binary string) error {
 		return err
 	}
 	c.Path = strings.TrimSpace(string(path))
+	if err := c.keepSource(dir); err != nil {
+		return err
+	}
 	if c.Unchanged, err = c.build(dir, binary); err != nil {
 		return err
 	}
@@ -165,6 +175,27 @@ func (c *config) measure(dir, binary string) error {
 		err = fmt.Errorf("the tests fail without a change: %s", res.by)
 	}
 	return err
+}
+
+// keepSource copies the source files, so that they may be edited while the run goes on.
+func (c config) keepSource(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Was, 0o755); err != nil {
+		return err
+	}
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(c.Was, filepath.Base(path)), data, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // build makes the test binary of a package and answers its sum, which depends on nothing but the program.
@@ -265,7 +296,10 @@ func threads(pid int) (times string, asleep bool) {
 	return times, asleep && len(stats) > 0
 }
 
-// find compares the changed copy with the module and answers where they differ.
+// errSyntax: the engine takes the & of an address for an operation, and makes of it what is no Go.
+var errSyntax = errors.New("not Go any more")
+
+// find compares the changed copy with the source as it was and answers where they differ.
 func (c config) find(dir string) (record, error) {
 	r := record{Package: c.Dir}
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -275,10 +309,14 @@ func (c config) find(dir string) (record, error) {
 	for _, path := range files {
 		name := filepath.Base(path)
 		now, err1 := os.ReadFile(path)
-		was, err2 := os.ReadFile(filepath.Join(c.Root, c.Dir, name))
-		now, err3 := format.Source(now) // the engine prints it in a style of its own
-		if err := errors.Join(err1, err2, err3); err != nil {
+		was, err2 := os.ReadFile(filepath.Join(c.Was, name))
+		if err := errors.Join(err1, err2); err != nil {
 			return r, err
+		}
+		now, err := format.Source(now) // the engine prints it in a style of its own
+		if err != nil {
+			r.File, r.Now = c.Dir+"/"+name, err.Error()
+			return r, errSyntax
 		}
 		a, b := strings.Split(string(was), "\n"), strings.Split(string(now), "\n")
 		for i := range min(len(a), len(b)) {
@@ -292,7 +330,7 @@ func (c config) find(dir string) (record, error) {
 			return r, nil
 		}
 	}
-	return r, errors.New("the copy does not differ from the module")
+	return r, errors.New("the copy does not differ from the source")
 }
 
 // note writes a record down; several stand-ins run at a time, and each writes its line at once.
