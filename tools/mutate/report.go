@@ -11,7 +11,7 @@ import (
 // Verdicts over one change.
 const (
 	noticed  = "noticed"   // a test failed
-	hung     = "hung"      // the tests did not end; standIn says what that means
+	hung     = "hung"      // the tests did not end; see the limits in test.go
 	alive    = "alive"     // every test passed
 	equal    = "equal"     // the compiler makes the same program of it
 	notBuilt = "not built" // it does not compile
@@ -74,20 +74,16 @@ func report(w io.Writer, all []record) (left int) {
 			counts[r.Package]["reason"]++
 		}
 	}
-	for _, title := range []string{"no test notices", "no test notices, for a reason"} {
-		for i, r := range all {
-			if !survives(r) || (r.Reason != "") != (title != "no test notices") {
+	for _, explained := range []bool{true, false} {
+		for _, r := range all {
+			if !survives(r) || (r.Reason != "") != explained {
 				continue
 			}
-			if i == 0 || title != "" {
-				fmt.Fprintf(w, "\n%s:\n", title)
-				title = ""
-			}
 			fmt.Fprintf(w, "%s:%d: %s\n\t- %s\n\t+ %s\n", r.File, r.Line, r.Verdict, r.Was, r.Now)
-			if r.Reason == "" {
-				left++
-			} else {
+			if explained {
 				fmt.Fprintf(w, "\t  %s\n", r.Reason)
+			} else {
+				left++
 			}
 		}
 	}

@@ -22,17 +22,17 @@ import (
 // configVariable hands the config from the command to its stand-in for `go`.
 const configVariable = "CKPTD_MUTATE"
 
-// Limits of one run of tests. A change counts as hung only if its tests used tenfold the processor time that they need without
-// the change, and no less than minCPU; or if they stood still: for standstill no processor time went by while every thread slept.
-// The time on the wall does not matter, so neither a slow nor a busy machine makes a change look hung.
+// Limits of one run of tests. A change is hung in two cases. Its tests used cpuFactor times the processor time that they need
+// without the change, and at least minCPU. Or all threads slept for the time standstill and used no processor time.
+// No other clock counts: a slow or busy machine does not make a change look hung.
 const (
 	cpuFactor  = 10
 	minCPU     = 5 * time.Second
 	standstill = time.Minute
-	maxMemory  = 8 << 20 // KiB of address space; who needs more fails by itself, as out of memory
+	maxMemory  = 8 << 20 // KiB of address space; a process that needs more fails, as out of memory
 )
 
-// config is what the stand-in has to know.
+// config is what the command tells its stand-in.
 type config struct {
 	Go        string // the real one
 	Root, Dir string // the module, and the package in it
@@ -50,8 +50,8 @@ func (c config) String() string {
 	return string(data)
 }
 
-// standIn runs as `go` for the engine: it answers `go test` of a changed package, and hands everything else to the real one.
-// Exit codes are those that the engine knows: 0 nobody noticed, 1 noticed, 2 could not be tried.
+// standIn runs as `go` for the engine. It carries out `go test` of a changed package; the real go gets all else.
+// The engine knows three exit codes: 0 the tests passed, 1 they failed, 2 they could not run.
 func standIn(args []string) int {
 	var c config
 	if err := json.Unmarshal([]byte(os.Getenv(configVariable)), &c); err != nil {
@@ -59,7 +59,8 @@ func standIn(args []string) int {
 		return 3
 	}
 	if i := slices.Index(args, "-coverprofile"); i >= 0 {
-		// The engine leaves out what no test runs. Go counts the condition of a `case` as never run: so all of it is said to run.
+		// The engine skips lines that no test runs. But in a coverage profile the condition of a `case` never runs.
+		// So this profile says that every line runs.
 		if err := os.WriteFile(args[i+1], []byte(c.profile()), 0o644); err != nil {
 			fmt.Fprintln(os.Stderr, "mutate:", err)
 			return 1
@@ -74,12 +75,12 @@ func standIn(args []string) int {
 		}
 		return 0
 	}
-	r, err := c.judge()
+	r, err := c.tryChange()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		r.Verdict, r.By = unclear, err.Error()
 	}
-	if err := c.note(r); err != nil {
+	if err := c.appendRecord(r); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		return 3
 	}
@@ -103,9 +104,9 @@ func (c config) profile() string {
 	return b.String()
 }
 
-// judge runs the tests in the current folder, a changed copy of the package.
-func (c config) judge() (record, error) {
-	r, err := c.find(".")
+// tryChange runs the tests in the current folder, which is a changed copy of the package.
+func (c config) tryChange() (record, error) {
+	r, err := c.difference(".")
 	switch {
 	case errors.Is(err, errSyntax):
 		r.Verdict = notBuilt
@@ -132,7 +133,7 @@ func (c config) judge() (record, error) {
 		return r, nil
 	}
 	if _, err := os.Stat(filepath.Join(c.Root, c.Dir, "testdata/rapid")); errors.Is(err, os.ErrNotExist) {
-		os.RemoveAll("testdata/rapid") // property tests leave there what they found in the change before
+		os.RemoveAll("testdata/rapid") // property tests keep failing inputs there; they belong to the change before
 	}
 	res, err := runTests(".", binary, c.fast(), max(minCPU, cpuFactor*c.Fast))
 	if err == nil && res.verdict == alive && c.Slow != "" {
@@ -150,7 +151,7 @@ func (c config) fast() []string {
 	return []string{"-test.skip", c.Slow}
 }
 
-// measure learns what the tests need without a change.
+// measure runs the tests without a change, to learn how much processor time they need.
 func (c *config) measure(dir, binary string) error {
 	list := exec.Command(c.Go, "list", ".")
 	list.Dir = dir
@@ -210,7 +211,7 @@ func (c config) build(dir, binary string) (sum string, err error) {
 	return hex.EncodeToString(h[:]), err
 }
 
-// result is what a run of tests came to.
+// result tells how a run of tests ended.
 type result struct {
 	verdict, by string
 	cpu         time.Duration
@@ -232,7 +233,7 @@ func runTests(dir, binary string, args []string, limit time.Duration) (result, e
 	}
 	ended := make(chan struct{})
 	stoodStill := make(chan bool, 1)
-	go func() { stoodStill <- watch(cmd.Process, ended) }()
+	go func() { stoodStill <- killIfStill(cmd.Process, ended) }()
 	err := cmd.Wait()
 	close(ended)
 	still := <-stoodStill
@@ -259,8 +260,8 @@ func runTests(dir, binary string, args []string, limit time.Duration) (result, e
 	return r, nil
 }
 
-// watch ends a process that stands still, and says whether it did.
-func watch(p *os.Process, ended <-chan struct{}) bool {
+// killIfStill kills the process if it stands still, and reports whether it did.
+func killIfStill(p *os.Process, ended <-chan struct{}) bool {
 	last, since := "", time.Now()
 	for {
 		select {
@@ -268,7 +269,7 @@ func watch(p *os.Process, ended <-chan struct{}) bool {
 			return false
 		case <-time.After(time.Second):
 		}
-		now, asleep := threads(p.Pid)
+		now, asleep := threadTimes(p.Pid)
 		if now != last || !asleep {
 			last, since = now, time.Now()
 		}
@@ -279,8 +280,8 @@ func watch(p *os.Process, ended <-chan struct{}) bool {
 	}
 }
 
-// threads answers the processor time of each thread, and whether all of them sleep.
-func threads(pid int) (times string, asleep bool) {
+// threadTimes returns the processor time of each thread, and whether all of them sleep.
+func threadTimes(pid int) (times string, asleep bool) {
 	asleep = true
 	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	for _, path := range stats {
@@ -296,11 +297,11 @@ func threads(pid int) (times string, asleep bool) {
 	return times, asleep && len(stats) > 0
 }
 
-// errSyntax: the engine takes the & of an address for an operation, and makes of it what is no Go.
+// errSyntax: the engine takes the & of an address for an operator. What it makes of that is not Go.
 var errSyntax = errors.New("not Go any more")
 
-// find compares the changed copy with the source as it was and answers where they differ.
-func (c config) find(dir string) (record, error) {
+// difference compares the changed copy with the source as it was and answers where they differ.
+func (c config) difference(dir string) (record, error) {
 	r := record{Package: c.Dir}
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
@@ -333,8 +334,8 @@ func (c config) find(dir string) (record, error) {
 	return r, errors.New("the copy does not differ from the source")
 }
 
-// note writes a record down; several stand-ins run at a time, and each writes its line at once.
-func (c config) note(r record) error {
+// appendRecord writes one line. Several stand-ins append to the file at a time.
+func (c config) appendRecord(r record) error {
 	line, err := json.Marshal(r)
 	if err != nil {
 		return err

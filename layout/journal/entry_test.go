@@ -1,0 +1,161 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestStatusIsTerminal(t *testing.T) {
+	for status, want := range map[Status]bool{StatusNone: false, StatusRunning: false, StatusCanceled: true, StatusFailed: true,
+		StatusFinished: true} {
+		if got := status.Terminal(); got != want {
+			t.Errorf("status %d: terminal is %v, want %v", status, got, want)
+		}
+	}
+}
+
+// TestNewest: what a new attempt restores is the highest kept checkpoint; savepoints, trashed and hidden ones do not count.
+func TestNewest(t *testing.T) {
+	kept := func(id uint64) Checkpoint { return Checkpoint{ID: id} }
+	for _, test := range []struct {
+		name     string
+		retained []Checkpoint
+		want     uint64
+	}{
+		{"nothing is retained", nil, 0},
+		{"the highest of two", []Checkpoint{kept(3), kept(5)}, 5},
+		{"a savepoint is passed over", []Checkpoint{kept(3), {ID: 5, Type: TypeSavepoint}}, 3},
+		{"a trashed one is passed over", []Checkpoint{kept(3), {ID: 5, State: StateTrashed}}, 3},
+		{"a hidden one is passed over", []Checkpoint{kept(3), {ID: 5, State: StateHidden}}, 3},
+		{"a trashed savepoint is passed over", []Checkpoint{kept(3), {ID: 5, Type: TypeSavepoint, State: StateTrashed}}, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := (&Entry{Retained: test.retained}).Newest(); got != test.want {
+				t.Errorf("the newest is %d, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+// TestEntryAnswers: each question finds the first, the last and nothing that is not there.
+func TestEntryAnswers(t *testing.T) {
+	e := &Entry{
+		Ring:     []Nonce{nonce(1, 1), nonce(2, 1)},
+		Retained: []Checkpoint{{ID: 3, Size: 30}, {ID: 5, Size: 50}},
+		Lent:     []Lent{{Checkpoint: 3}, {Checkpoint: 5}},
+		Requests: []Request{RequestOf("a"), RequestOf("b")},
+	}
+	for id, want := range map[uint64]uint64{2: 0, 3: 30, 4: 0, 5: 50} {
+		c, ok := e.Checkpoint(id)
+		if ok != (want != 0) || c.Size != want {
+			t.Errorf("checkpoint %d: found %v with %d bytes, want %d", id, ok, c.Size, want)
+		}
+		if lent := e.IsLent(id); lent != (want != 0) {
+			t.Errorf("checkpoint %d: lent is %v", id, lent)
+		}
+	}
+	for n, want := range map[Nonce]bool{nonce(1, 1): true, nonce(2, 1): true, nonce(2, 2): false, {}: false} {
+		if got := e.InRing(n); got != want {
+			t.Errorf("nonce %q: in the ring is %v, want %v", n, got, want)
+		}
+	}
+	for id, want := range map[string]bool{"a": true, "b": true, "c": false, "": false} {
+		if got := e.Seen(RequestOf(id)); got != want {
+			t.Errorf("request %q: seen is %v, want %v", id, got, want)
+		}
+	}
+	if (&Entry{Requests: []Request{{}}}).Seen(Request{}) {
+		t.Error("no request was seen, and none was asked for")
+	}
+}
+
+// TestListsAtTheirBounds: a list of the greatest length is read, one more is refused.
+func TestListsAtTheirBounds(t *testing.T) {
+	for name, fill := range map[string]struct {
+		most int
+		set  func(e *Entry, n int)
+	}{
+		"retained": {MaxRetained, func(e *Entry, n int) {
+			e.Retained, e.Reserved = make([]Checkpoint, n), uint64(n)
+			for i := range e.Retained {
+				e.Retained[i].ID = uint64(i + 1)
+			}
+		}},
+		"requests": {MaxRequests, func(e *Entry, n int) {
+			e.Requests = make([]Request, n)
+			for i := range e.Requests {
+				e.Requests[i] = RequestOf(fmt.Sprint(i))
+			}
+		}},
+		"savepoints": {MaxSavepoints, func(e *Entry, n int) { e.Savepoints = make([]Savepoint, n) }},
+	} {
+		for n, want := range map[int]error{fill.most: nil, fill.most + 1: ErrCorrupt} {
+			e := base()
+			fill.set(e, n)
+			b, err := Encode(e)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if _, err := Decode(b); !errors.Is(err, want) {
+				t.Errorf("%d %s: %v, want %v", n, name, err, want)
+			}
+		}
+	}
+}
+
+// TestHighestRetainedMayBeTheHighestReserved: only a checkpoint above what is reserved is refused.
+func TestHighestRetainedMayBeTheHighestReserved(t *testing.T) {
+	e := base()
+	e.Reserved = 12
+	b, err := Encode(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Decode(b); err != nil {
+		t.Errorf("checkpoint 12 of 12 reserved: %v", err)
+	}
+}
+
+// TestSizeAtItsBound: an entry of exactly MaxBytes is written and read, one of a byte more is not written.
+func TestSizeAtItsBound(t *testing.T) {
+	sized := func(size int) *Entry {
+		e := base()
+		for range 3 { // the length of the text's length changes the size, too
+			b, err := Encode(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.URLs = []string{strings.Repeat("u", len(strings.Join(e.URLs, ""))+size-len(b))}
+		}
+		return e
+	}
+	b, err := Encode(sized(MaxBytes))
+	if err != nil || len(b) != MaxBytes {
+		t.Fatalf("encode the largest entry: %d bytes, %v; want %d", len(b), err, MaxBytes)
+	}
+	if _, err := Decode(b); err != nil {
+		t.Errorf("decode the largest entry: %v", err)
+	}
+	e := sized(MaxBytes)
+	e.URLs[0] += "u"
+	if _, err := Encode(e); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("encode an entry of a byte more: %v, want %v", err, ErrTooLarge)
+	}
+}
+
+// TestTrimKeepsSlots: of what a list shows, the head and Keep slots before it stay.
+func TestTrimKeepsSlots(t *testing.T) {
+	keeping := *settings
+	keeping.Keep = 2
+	c := chain(6)
+	var r ReadHead
+	r.Begin(0)
+	for _, res := range []Result{slots(1, 2, 3, 4, 5, 6), entry(c[5]), slots(6, 5, 4, 3, 2, 1)} {
+		r.Step(&keeping, res)
+	}
+	if got := fmt.Sprint(r.shown); got != "[3 2 1]" {
+		t.Errorf("slots %s may be trimmed, want [3 2 1]", got)
+	}
+}
