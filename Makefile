@@ -47,7 +47,7 @@ fuzz: ## each fuzz target for half a minute
 BASE ?= origin/main
 MINUTES ?= 60
 mutate: ## change the pure packages in one place at a time: do the tests notice? Files that differ from BASE, or ALL=1 (docs/testing.md)
-	cd tools/mutate && $(GO) build -o $(BIN)/ . github.com/go-gremlins/gremlins/cmd/gremlins
+	cd tools/mutate && $(GO) test . && $(GO) build -o $(BIN)/ . github.com/go-gremlins/gremlins/cmd/gremlins
 	$(BIN)/mutate -gremlins $(BIN)/gremlins -base $(BASE) $(if $(ALL),-all) -only '$(PKG)' -minutes $(MINUTES)
 
 servers: ## build the servers that tests start (versitygw, MinIO, gofakes3, toxiproxy) into bin/, from modules of their own

@@ -1,7 +1,7 @@
 // Command mutate changes the pure packages in one small place at a time and asks whether their tests notice.
 //
 // The engine is gremlins (github.com/go-gremlins/gremlins): it finds the places, writes a changed copy of the module, and
-// runs `go test` there. This command chooses packages and files, stands in for that `go` (see test.go), and counts.
+// runs `go test` there. This command chooses packages and files, stands in for that `go` (standin.go), and counts.
 // docs/testing.md says how to read the result.
 package main
 
@@ -95,7 +95,9 @@ func run(s settings) error {
 			return fmt.Errorf("%s: %w", t.dir, err)
 		}
 		for i, r := range records {
-			records[i].Reason = known[key(r)]
+			if survives(r) {
+				records[i].Reason = reason(known, r)
+			}
 		}
 		if err := save(filepath.Join(s.out, strings.ReplaceAll(t.dir, "/", "-")+".jsonl"), records); err != nil {
 			return err
@@ -174,7 +176,7 @@ func try(s settings, t target, skip []string) ([]record, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The engine's own clock must never decide: it cannot tell a hang from a slow machine. test.go does.
+	// The engine's own clock must never decide: it cannot tell a hang from a slow machine. standin.go decides.
 	args := []string{"unleash", "--timeout-coefficient", "10000000", "-S", "l", "--workers", strconv.Itoa(s.workers),
 		"--invert-assignments", "--invert-bitwise", "--invert-bwassign",
 		"--invert-logical", "--invert-loopctrl", "--remove-self-assignments", "-E", "/"}

@@ -11,7 +11,7 @@ import (
 // Verdicts over one change.
 const (
 	noticed  = "noticed"   // a test failed
-	hung     = "hung"      // the tests did not end; see the limits in test.go
+	hung     = "hung"      // the tests did not end; see the limits in standin.go
 	alive    = "alive"     // every test passed
 	equal    = "equal"     // the compiler makes the same program of it
 	notBuilt = "not built" // it does not compile
@@ -37,7 +37,17 @@ type record struct {
 // key names a change by its text, so that it stays known while lines move.
 func key(r record) string { return strings.Join([]string{r.File, r.Was, r.Now}, "\t") }
 
-// readKnown reads the survivors that have a reason: file, line before, line after, reason, with tabs between them.
+// reason returns why no test can or should notice a change; "" if nobody gave a reason.
+func reason(known map[string]string, r record) string {
+	if why, ok := known[key(r)]; ok {
+		return why
+	}
+	r.Now = "*"
+	return known[key(r)]
+}
+
+// readKnown reads the survivors that have a reason: file, line before, line after, reason, with tabs between them. A line after
+// of "*" stands for every change of the line.
 func readKnown(path string) (map[string]string, error) {
 	known := map[string]string{}
 	data, err := os.ReadFile(path)

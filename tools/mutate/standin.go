@@ -19,6 +19,9 @@ import (
 	"time"
 )
 
+// standstill is a variable for the tests only.
+var standstill = time.Minute
+
 // configVariable hands the config from the command to its stand-in for `go`.
 const configVariable = "CKPTD_MUTATE"
 
@@ -26,10 +29,9 @@ const configVariable = "CKPTD_MUTATE"
 // without the change, and at least minCPU. Or all threads slept for the time standstill and used no processor time.
 // No other clock counts: a slow or busy machine does not make a change look hung.
 const (
-	cpuFactor  = 10
-	minCPU     = 5 * time.Second
-	standstill = time.Minute
-	maxMemory  = 8 << 20 // KiB of address space; a process that needs more fails, as out of memory
+	cpuFactor = 10
+	minCPU    = 5 * time.Second
+	maxMemory = 8 << 20 // KiB of address space; a process that needs more fails, as out of memory
 )
 
 // config is what the command tells its stand-in.
