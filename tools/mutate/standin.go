@@ -41,10 +41,12 @@ type config struct {
 	Path      string // the package's import path
 	Slow      string
 	Log       string // where records go, a line each
+	Before    string // the log of the run with the fast tests, if this one is with the slow tests
 	Was       string // the package's source files as the run began
 	Unchanged string // sum of the test binary without a change
-	Fast, All time.Duration
-	Deadline  time.Time
+	// FastTime and SlowTime are the processor time of the tests without a change.
+	FastTime, SlowTime time.Duration
+	Deadline           time.Time
 }
 
 func (c config) String() string {
@@ -115,8 +117,15 @@ func (c config) tryChange() (record, error) {
 		return r, nil
 	case err != nil:
 		return r, err
-	case time.Now().After(c.Deadline):
-		r.Verdict = notTried
+	case c.Before != "":
+		if r, err = c.before(r); err != nil || r.Verdict != alive {
+			return r, err
+		}
+	}
+	if time.Now().After(c.Deadline) {
+		if r.By = "the time was over"; c.Before == "" {
+			r.Verdict = notTried
+		}
 		return r, nil
 	}
 	tmp, err := os.MkdirTemp("", "mutate-")
@@ -137,13 +146,28 @@ func (c config) tryChange() (record, error) {
 	if _, err := os.Stat(filepath.Join(c.Root, c.Dir, "testdata/rapid")); errors.Is(err, os.ErrNotExist) {
 		os.RemoveAll("testdata/rapid") // property tests keep failing inputs there; they belong to the change before
 	}
-	res, err := runTests(".", binary, c.fast(), max(minCPU, cpuFactor*c.Fast))
-	if err == nil && res.verdict == alive && c.Slow != "" {
-		r.Slow, r.Seconds = true, res.cpu.Seconds()
-		res, err = runTests(".", binary, []string{"-test.run", c.Slow}, max(minCPU, cpuFactor*c.All))
+	tests, limit := c.fast(), max(minCPU, cpuFactor*c.FastTime)
+	if c.Before != "" {
+		tests, limit = []string{"-test.run", c.Slow}, max(minCPU, cpuFactor*c.SlowTime)
+		r.Slow = true
 	}
+	res, err := runTests(".", binary, tests, limit)
 	r.Verdict, r.By, r.Seconds = res.verdict, res.by, r.Seconds+res.cpu.Seconds()
 	return r, err
+}
+
+// before returns what the run with the fast tests found of the same change.
+func (c config) before(r record) (record, error) {
+	records, err := readRecords(c.Before)
+	if err != nil {
+		return r, err
+	}
+	for _, b := range records {
+		if b.File == r.File && b.Line == r.Line && b.Now == r.Now {
+			return b, nil
+		}
+	}
+	return r, errors.New("the fast tests did not run against this change")
 }
 
 func (c config) fast() []string {
@@ -169,10 +193,10 @@ func (c *config) measure(dir, binary string) error {
 		return err
 	}
 	res, err := runTests(dir, binary, c.fast(), time.Hour)
-	c.Fast = res.cpu
+	c.FastTime = res.cpu
 	if err == nil && res.verdict == alive && c.Slow != "" {
 		res, err = runTests(dir, binary, []string{"-test.run", c.Slow}, time.Hour)
-		c.All = res.cpu
+		c.SlowTime = res.cpu
 	}
 	if err == nil && res.verdict != alive {
 		err = fmt.Errorf("the tests fail without a change: %s", res.by)
