@@ -5,6 +5,10 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	storedv1 "github.com/ckptd/ckptd/proto/ckptd/stored/v1"
 )
 
 func nonce(process byte, count uint32) Nonce { return Nonce{Process{process}, count} }
@@ -99,6 +103,43 @@ func TestDecodeRefusesNonsense(t *testing.T) {
 		}
 		if _, err := Decode(b); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestDecodeRefusesNonsenseOnTheWire: what an Entry cannot hold, and bytes with good checksums can.
+func TestDecodeRefusesNonsenseOnTheWire(t *testing.T) {
+	for name, edit := range map[string]func(*storedv1.JournalEntry){
+		"a nonce that is none":             func(m *storedv1.JournalEntry) { m.Nonce = "x" },
+		"an owner that is none":            func(m *storedv1.JournalEntry) { m.Owner = "x" },
+		"a nonce in the ring that is none": func(m *storedv1.JournalEntry) { m.Ring[0] = "x" },
+		"a checkpoint's nonce":             func(m *storedv1.JournalEntry) { m.Retained[0].MetadataNonce = "x" },
+		"the pin of a lent one":            func(m *storedv1.JournalEntry) { m.Lent[0].Pin = "x" },
+		"the pin of a borrowed one":        func(m *storedv1.JournalEntry) { m.Borrowed[0].Pin = "x" },
+		"a short request":                  func(m *storedv1.JournalEntry) { m.Requests[0] = m.Requests[0][1:] },
+		"a long request":                   func(m *storedv1.JournalEntry) { m.Requests[0] = append(m.Requests[0], 0) },
+		"_metadata elsewhere":              func(m *storedv1.JournalEntry) { m.Retained[0].MetadataKey = "chk-12/_metadata" },
+		"a checkpoint without a type":      func(m *storedv1.JournalEntry) { m.Retained[0].Type = 0 },
+		"a checkpoint without a state":     func(m *storedv1.JournalEntry) { m.Retained[0].State = 0 },
+		"a negative kind":                  func(m *storedv1.JournalEntry) { m.Kind = -1 },
+		"a negative status":                func(m *storedv1.JournalEntry) { m.Status = -1 },
+		"a negative retention":             func(m *storedv1.JournalEntry) { m.Config.Retention = -1 },
+		"no config and no plan":            nil,
+	} {
+		e := base()
+		m := toProto(e)
+		want := ErrCorrupt
+		if edit != nil {
+			edit(m)
+		} else { // both are read as empty
+			m.Config, m.Plan, want = nil, nil, nil
+		}
+		payload, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Decode(frame(payload, e.LeastReader, e.LeastWriter)); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
 		}
 	}
 }
