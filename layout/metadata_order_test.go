@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/keygroup"
 )
@@ -28,9 +30,12 @@ func TestMetadataWriterRefuses(t *testing.T) {
 		{"nonce", func(c *contents) { c.Header.Nonce = "" }},
 		{"kind", func(c *contents) { c.Header.Kind = 3 }},
 		{"checkpoint 0", func(c *contents) { c.Header.Checkpoint = 0 }},
+		{"epoch 0", func(c *contents) { c.Header.Epoch = 0 }},
+		{"nonce not text", func(c *contents) { c.Header.Nonce = "\xff" }},
 		{"no job", func(c *contents) { c.Records = c.Records[1:] }},
 		{"two jobs", func(c *contents) { c.Records = append([]layout.Record{c.Records[0]}, c.Records...) }},
 		{"label not text", func(c *contents) { c.Records[0] = &layout.Job{Labels: map[string]string{"a": "\xff"}} }},
+		{"label's name not text", func(c *contents) { c.Records[0] = &layout.Job{Labels: map[string]string{"\xff": "a"}} }},
 		{"labels too long", func(c *contents) {
 			c.Records[0] = &layout.Job{Labels: map[string]string{"a": strings.Repeat("x", 1<<17)}}
 		}},
@@ -63,6 +68,8 @@ func TestMetadataWriterRefuses(t *testing.T) {
 		{"file number", func(c *contents) { c.Records[7].(*layout.Subtask).Handles[0].File = 3 }},
 		{"file and inline", func(c *contents) { c.Records[7].(*layout.Subtask).Handles[0].Inline = []byte{} }},
 		{"inline too long", func(c *contents) { c.Records[2].(*layout.Subtask).Handles[0].Inline = make([]byte, layout.MaxInline+1) }},
+		{"file's instance nonce", func(c *contents) { c.Records[5].(*layout.File).InstanceNonce = "\xff" }},
+		{"handle's instance nonce", func(c *contents) { c.Records[2].(*layout.Subtask).Handles[0].InstanceNonce = "\xff" }},
 		{"handle's name", func(c *contents) { c.Records[2].(*layout.Subtask).Handles[0].Name = "\xff" }},
 		{"key groups", func(c *contents) { c.Records[7].(*layout.Subtask).Handles[0].KeyGroups.End = 128 }},
 		{"key groups reversed", func(c *contents) {
@@ -85,6 +92,86 @@ func TestMetadataWriterRefuses(t *testing.T) {
 		}
 		if _, err := read(&b); !errors.Is(err, layout.ErrCorrupt) {
 			t.Errorf("%s: what was written before the refusal reads as %v", c.name, err)
+		}
+	}
+}
+
+// TestMetadataWriterTakesTheLargest: each case is the example with one thing at its bound.
+func TestMetadataWriterTakesTheLargest(t *testing.T) {
+	text := strings.Repeat("x", 4096)
+	for _, c := range []struct {
+		name string
+		edit func(c *contents)
+	}{
+		{"savepoint", func(c *contents) { c.Header.Kind = layout.KindSavepoint }},
+		{"first checkpoint and epoch", func(c *contents) {
+			c.Header.Checkpoint, c.Header.Epoch = 1, 1
+			c.Records[5].(*layout.File).Key = fileKey("shared", 1, 1, 1)
+			c.Records[6].(*layout.File).Key = fileKey("chk-1", 1, 1, 2)
+			c.Records[8].(*layout.File).Key = fileKey("shared", 1, 1, 3)
+		}},
+		{"max parallelism", func(c *contents) { c.Records[11].(*layout.Operator).MaxParallelism = keygroup.MaxParallelism }},
+		{"texts", func(c *contents) {
+			c.Records[1].(*layout.Operator).UID = text
+			f, h := c.Records[5].(*layout.File), &c.Records[7].(*layout.Subtask).Handles[0]
+			f.LocalName, f.InstanceNonce, h.Name, h.InstanceNonce = text, text, text, text
+		}},
+		{"a file of one block", func(c *contents) { c.Records[6].(*layout.File).Length = layout.BlockSize }},
+		{"a file of two whole blocks", func(c *contents) {
+			f := c.Records[6].(*layout.File)
+			f.Length, f.Blocks = 2*layout.BlockSize, []uint32{1, 2}
+		}},
+		{"one key group", func(c *contents) {
+			c.Records[7].(*layout.Subtask).Handles[0].KeyGroups = &keygroup.Range{Start: 127, End: 127}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ex := example()
+			c.edit(&ex)
+			got, err := read(bytes.NewReader(encode(t, ex)))
+			if err != nil {
+				t.Fatalf("what was written is not read: %v", err)
+			}
+			if d := cmp.Diff(ex, got); d != "" {
+				t.Errorf("-written +read:\n%s", d)
+			}
+		})
+	}
+}
+
+// TestMetadataOperatorsAtTheirBound: 10,000 operators are taken, one more is refused.
+func TestMetadataOperatorsAtTheirBound(t *testing.T) {
+	m := layout.NewMetadataWriter(io.Discard, example().Header)
+	if err := m.WriteJob(layout.Job{}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10_000 {
+		id := fmt.Sprint("op", i)
+		if err := m.WriteOperator(layout.Operator{ID: id, Parallelism: 1, MaxParallelism: 1}); err != nil {
+			t.Fatalf("operator %d: %v", i+1, err)
+		}
+		if err := m.WriteSubtask(layout.Subtask{OperatorID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.WriteOperator(layout.Operator{ID: "more", Parallelism: 1, MaxParallelism: 1}); err == nil {
+		t.Error("operator 10,001 was taken")
+	}
+}
+
+// TestMetadataSplitsBeforeTheLargestHandle: however full a record is, the largest handle after it is written and read.
+func TestMetadataSplitsBeforeTheLargestHandle(t *testing.T) {
+	text := strings.Repeat("x", 4096)
+	largest := layout.Handle{Inline: make([]byte, layout.MaxInline), Name: text, InstanceNonce: text}
+	for room := 0; room <= 16<<10; room += 512 {
+		ex := example()
+		ex.Records[2] = &layout.Subtask{OperatorID: "source", Handles: []layout.Handle{{Inline: make([]byte, layout.MaxInline-room)}, largest}}
+		var b bytes.Buffer
+		if _, err := write(&b, ex); err != nil {
+			t.Fatalf("after %d bytes: %v", layout.MaxInline-room, err)
+		}
+		if _, err := read(&b); err != nil {
+			t.Fatalf("after %d bytes: %v", layout.MaxInline-room, err)
 		}
 	}
 }
