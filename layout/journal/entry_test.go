@@ -184,3 +184,37 @@ func TestFitsLeavesRoomForTheLargestEntry(t *testing.T) {
 		t.Errorf("Fits accepted a text of %d bytes, and the job's largest entry does not fit: %v", longest, err)
 	}
 }
+
+// TestKeyTellsEntriesApart: the sum of an entry stands for its contents, so entries that differ a little must not share one.
+func TestKeyTellsEntriesApart(t *testing.T) {
+	seen := map[string]string{}
+	add := func(e Entry, format string, args ...any) {
+		what := fmt.Sprintf(format, args...)
+		e.seal()
+		key := string(e.AppendKey(nil))
+		if other, ok := seen[key]; ok && other != what {
+			t.Fatalf("one key for %s and for %s", other, what)
+		}
+		seen[key] = what
+	}
+	for i := range uint64(60) {
+		for j := range uint64(60) {
+			add(Entry{Attempt: i + 1, Restore: j}, "attempt %d, restore %d", i+1, j)
+			add(Entry{Epoch: i + 1, Reserved: 1 << j}, "epoch %d, reserved %d", i+1, uint64(1)<<j)
+			add(Entry{Owner: nonce(byte(i+1), uint32(j))}, "process %d, count %d", i+1, j)
+			add(Entry{URLs: []string{fmt.Sprint("u", i), fmt.Sprint(j)}}, "url %d, url %d", i, j)
+		}
+	}
+	for i := range len(Process{}) {
+		var p Process
+		p[i] = 100
+		add(Entry{Owner: Nonce{Process: p}}, "byte %d of a process", i)
+		add(Entry{Nonce: Nonce{Process: p}}, "byte %d of a process in the nonce", i)
+		add(Entry{Ring: []Nonce{{Process: p}}}, "byte %d of a process in the ring", i)
+	}
+	for i := range 16 {
+		var r Request
+		r[i] = 100
+		add(Entry{Requests: []Request{r}}, "byte %d of a request", i)
+	}
+}

@@ -185,7 +185,7 @@ func TestNonces(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"x", "01-", "010000000000000000000000-01", "010000000000000000000000-4294967296", "01000000000000000000000G-1",
-		"0A0000000000000000000000-1", "010000000000000000000000"} {
+		"0A0000000000000000000000-1", "010000000000000000000000", "0100000000000000000000-1", "01000000000000000000000000-1"} {
 		if n, err := ParseNonce(s); err == nil {
 			t.Errorf("%q: %v", s, n)
 		}
@@ -199,8 +199,8 @@ func TestNonces(t *testing.T) {
 }
 
 func TestPlanNumbersItsSubtasks(t *testing.T) {
-	p := base().Plan
-	if p.Subtasks() != 3 {
+	p := NewPlan(append(slices.Clone(base().Plan.Operators), Operator{ID: "third", Parallelism: 4}))
+	if p.Subtasks() != 7 {
 		t.Errorf("%d subtasks", p.Subtasks())
 	}
 	for n := range p.Subtasks() {
@@ -215,8 +215,8 @@ func TestPlanNumbersItsSubtasks(t *testing.T) {
 	if _, ok := p.Number("other", 0); ok {
 		t.Error("other 0")
 	}
-	if o, _ := p.Subtask(3); o != nil {
-		t.Error("subtask 3")
+	if o, _ := p.Subtask(7); o != nil {
+		t.Error("subtask 7")
 	}
 	other := slices.Clone(p.Operators)
 	other[0].Parallelism++
