@@ -176,13 +176,40 @@ func TestMetadataSplitsBeforeTheLargestHandle(t *testing.T) {
 	}
 }
 
-func TestMetadataWriterAfterClose(t *testing.T) {
-	m, err := write(io.Discard, example())
-	if err != nil {
-		t.Fatal(err)
+// TestMetadataWriterOutOfOrder: the very call that is out of order is refused.
+func TestMetadataWriterOutOfOrder(t *testing.T) {
+	ex := example()
+	job, op, file := *ex.Records[0].(*layout.Job), *ex.Records[1].(*layout.Operator), *ex.Records[5].(*layout.File)
+	subtask := layout.Subtask{OperatorID: op.ID}
+	calls := map[string]func(m *layout.MetadataWriter) error{
+		"a job":       func(m *layout.MetadataWriter) error { return m.WriteJob(job) },
+		"an operator": func(m *layout.MetadataWriter) error { return m.WriteOperator(op) },
+		"a file":      func(m *layout.MetadataWriter) error { _, err := m.WriteFile(file); return err },
+		"a subtask":   func(m *layout.MetadataWriter) error { return m.WriteSubtask(subtask) },
+		"the end":     func(m *layout.MetadataWriter) error { return m.Close() },
 	}
-	if err := m.WriteOperator(layout.Operator{ID: "late", Parallelism: 1, MaxParallelism: 1}); err == nil {
-		t.Error("an operator was written after Close")
+	for _, when := range []struct {
+		name    string
+		begin   func(m *layout.MetadataWriter) error
+		refused []string
+	}{
+		{"before the job", func(*layout.MetadataWriter) error { return nil }, []string{"an operator", "a file", "a subtask", "the end"}},
+		{"before the first operator", func(m *layout.MetadataWriter) error { return m.WriteJob(job) },
+			[]string{"a job", "a file", "a subtask", "the end"}},
+		{"after the end", func(m *layout.MetadataWriter) error {
+			return errors.Join(m.WriteJob(job), m.WriteOperator(layout.Operator{ID: "one", Parallelism: 1, MaxParallelism: 1}),
+				m.WriteSubtask(layout.Subtask{OperatorID: "one"}), m.Close())
+		}, []string{"a job", "an operator", "a file", "a subtask", "the end"}},
+	} {
+		for _, what := range when.refused {
+			m := layout.NewMetadataWriter(io.Discard, ex.Header)
+			if err := when.begin(m); err != nil {
+				t.Fatalf("%s: %v", when.name, err)
+			}
+			if err := calls[what](m); err == nil {
+				t.Errorf("%s %s was taken", what, when.name)
+			}
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ func TestManyAborts(t *testing.T) {
 			t.Fatalf("remembers %v, below %d", m.aborts, m.abortsBelow)
 		}
 		lowest := m.aborts[0]
-		for id, want := range map[uint64]Kind{lowest - 3: Cancel, lowest + 1: Forward, lowest + 2: Cancel, 199: Forward} {
+		for id, want := range map[uint64]Kind{lowest - 3: Cancel, lowest - 2: Cancel, lowest - 1: Forward, lowest + 1: Forward, lowest + 2: Cancel, 199: Forward} {
 			clone := *m
 			clone.aborts = append([]uint64(nil), m.aborts...)
 			clone.out = nil
