@@ -43,12 +43,12 @@ fuzz: ## each fuzz target for half a minute
 	  done; \
 	done
 
-# BASE: a commit; ALL=1: every file; PKG: packages, with commas between them; MINUTES: when to stop.
+# BASE: a commit; ALL=1: every file; AGAIN=1: only the survivors of the last run; PKG: packages, with commas between them; MINUTES: when to stop.
 BASE ?= origin/main
 MINUTES ?= 60
 mutate: ## change the pure packages in one place at a time: do the tests notice? Files that differ from BASE, or ALL=1 (docs/testing.md)
 	cd tools/mutate && $(GO) test . && $(GO) build -o $(BIN)/ . github.com/go-gremlins/gremlins/cmd/gremlins
-	$(BIN)/mutate -gremlins $(BIN)/gremlins -base $(BASE) $(if $(ALL),-all) -only '$(PKG)' -minutes $(MINUTES)
+	$(BIN)/mutate -gremlins $(BIN)/gremlins -base $(BASE) $(if $(ALL),-all) $(if $(AGAIN),-again) -only '$(PKG)' -minutes $(MINUTES)
 
 servers: ## build the servers that tests start (versitygw, MinIO, gofakes3, toxiproxy) into bin/, from modules of their own
 	@set -e; while read -r name package; do \

@@ -43,7 +43,7 @@ var targets = []target{
 // settings are the command's flags.
 type settings struct {
 	base, only, out, known, gremlins string
-	all                              bool
+	all, again                       bool
 	minutes, workers                 int
 	deadline                         time.Time
 }
@@ -55,6 +55,7 @@ func main() {
 	var s settings
 	flag.StringVar(&s.base, "base", "origin/main", "change the files that differ from the merge base with this commit")
 	flag.BoolVar(&s.all, "all", false, "change every file of the packages")
+	flag.BoolVar(&s.again, "again", false, "try only what the last run found alive or did not try")
 	flag.StringVar(&s.only, "only", "", "only these packages, with commas between them")
 	flag.StringVar(&s.out, "out", ".cache/mutate", "folder of the results")
 	flag.StringVar(&s.known, "known", "tools/mutate/known.tsv", "the survivors that have a reason")
@@ -99,7 +100,7 @@ func run(s settings) error {
 				records[i].Reason = reason(known, r)
 			}
 		}
-		if err := save(filepath.Join(s.out, strings.ReplaceAll(t.dir, "/", "-")+".jsonl"), records); err != nil {
+		if err := save(s.results(t), records); err != nil {
 			return err
 		}
 		all = append(all, records...)
@@ -112,6 +113,11 @@ func run(s settings) error {
 		return fmt.Errorf("%d changes that no test notices have no reason in %s", left, s.known)
 	}
 	return nil
+}
+
+// results is the file of a package's records.
+func (s settings) results(t target) string {
+	return filepath.Join(s.out, strings.ReplaceAll(t.dir, "/", "-")+".jsonl")
 }
 
 // chosen answers the files of a package to change and those to leave alone.
@@ -172,6 +178,9 @@ func try(s settings, t target, skip []string) ([]record, error) {
 	if err := c.measure(filepath.Join(root, t.dir), filepath.Join(tmp, "unchanged.test")); err != nil {
 		return nil, err
 	}
+	if s.again {
+		c.Before = filepath.Join(root, s.results(t))
+	}
 	engine, err := filepath.Abs(s.gremlins)
 	if err != nil {
 		return nil, err
@@ -192,11 +201,11 @@ func try(s settings, t target, skip []string) ([]record, error) {
 			return nil, err
 		}
 		records, err := readRecords(c.Log)
-		if err != nil || c.Slow == "" || c.Before != "" || !slices.ContainsFunc(records, survives) {
+		if err != nil || c.Slow == "" || c.SlowPass || !slices.ContainsFunc(records, survives) {
 			return records, err
 		}
 		fmt.Printf("%s: now the slow tests, against what the others did not notice\n", t.dir)
-		c.Before, c.Log = c.Log, filepath.Join(tmp, "slow-log")
+		c.SlowPass, c.Before, c.Log = true, c.Log, filepath.Join(tmp, "slow-log")
 	}
 }
 

@@ -112,6 +112,9 @@ func report(w io.Writer, all []record) (left int) {
 	return left
 }
 
+// decided reports whether another run would find the same.
+func (r record) decided() bool { return !survives(r) && r.Verdict != notTried }
+
 // survives says whether a change counts against the tests.
 func survives(r record) bool {
 	return r.Verdict == alive || r.Verdict == unclear

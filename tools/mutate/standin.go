@@ -41,7 +41,8 @@ type config struct {
 	Path      string // the package's import path
 	Slow      string
 	Log       string // where records go, a line each
-	Before    string // the log of the run with the fast tests, if this one is with the slow tests
+	Before    string // what is known of the changes already, in the form of the log; "": nothing
+	SlowPass  bool   // run the slow tests against what Before calls alive
 	Was       string // the package's source files as the run began
 	Unchanged string // sum of the test binary without a change
 	// FastTime and SlowTime are the processor time of the tests without a change.
@@ -117,13 +118,18 @@ func (c config) tryChange() (record, error) {
 		return r, nil
 	case err != nil:
 		return r, err
-	case c.Before != "":
-		if r, err = c.before(r); err != nil || r.Verdict != alive {
-			return r, err
+	}
+	if c.Before != "" {
+		before, known, err := c.before(r)
+		if err != nil || known && before.decided() {
+			return before, err
+		}
+		if c.SlowPass {
+			r = before
 		}
 	}
 	if time.Now().After(c.Deadline) {
-		if r.By = "the time was over"; c.Before == "" {
+		if r.By = "the time was over"; !c.SlowPass {
 			r.Verdict = notTried
 		}
 		return r, nil
@@ -147,7 +153,7 @@ func (c config) tryChange() (record, error) {
 		os.RemoveAll("testdata/rapid") // property tests keep failing inputs there; they belong to the change before
 	}
 	tests, limit := c.fast(), max(minCPU, cpuFactor*c.FastTime)
-	if c.Before != "" {
+	if c.SlowPass {
 		tests, limit = []string{"-test.run", c.Slow}, max(minCPU, cpuFactor*c.SlowTime)
 		r.Slow = true
 	}
@@ -156,18 +162,18 @@ func (c config) tryChange() (record, error) {
 	return r, err
 }
 
-// before returns what the run with the fast tests found of the same change.
-func (c config) before(r record) (record, error) {
+// before returns what is known of the change already.
+func (c config) before(r record) (before record, known bool, err error) {
 	records, err := readRecords(c.Before)
 	if err != nil {
-		return r, err
+		return r, false, err
 	}
 	for _, b := range records {
-		if b.File == r.File && b.Line == r.Line && b.Now == r.Now {
-			return b, nil
+		if b.File == r.File && b.Line == r.Line && b.Was == r.Was && b.Now == r.Now {
+			return b, true, nil
 		}
 	}
-	return r, errors.New("the fast tests did not run against this change")
+	return r, false, nil
 }
 
 func (c config) fast() []string {
