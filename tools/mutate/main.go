@@ -195,9 +195,9 @@ func try(s settings, t target, skip []string) ([]record, error) {
 	for {
 		cmd := exec.Command(engine, args...)
 		cmd.Dir = t.dir
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.Stderr = os.Stderr
 		cmd.Env = append(os.Environ(), "PATH="+tmp+":"+os.Getenv("PATH"), configVariable+"="+c.String())
-		if err := cmd.Run(); err != nil {
+		if err := runShowing(cmd, "LIVED"); err != nil {
 			return nil, err
 		}
 		records, err := readRecords(c.Log)
@@ -207,6 +207,23 @@ func try(s settings, t target, skip []string) ([]record, error) {
 		fmt.Printf("%s: now the slow tests, against what the others did not notice\n", t.dir)
 		c.SlowPass, c.Before, c.Log = true, c.Log, filepath.Join(tmp, "slow-log")
 	}
+}
+
+// runShowing runs the engine and shows the lines that hold a word: its own counts would contradict those of report.
+func runShowing(cmd *exec.Cmd, word string) error {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.Contains(lines.Text(), word) {
+			fmt.Println(lines.Text())
+		}
+	}
+	return cmd.Wait()
 }
 
 // readRecords reads what the stand-in wrote down.
