@@ -51,6 +51,7 @@ func TestMetadataWriterRefuses(t *testing.T) {
 		{"subtask missing at the end", func(c *contents) { c.Records = c.Records[:12] }},
 		{"subtask skipped", func(c *contents) { c.Records[2].(*layout.Subtask).Index = 1 }},
 		{"subtask beyond the last", func(c *contents) { c.Records[12].(*layout.Subtask).Index = 1 }},
+		{"one subtask more", func(c *contents) { c.Records = append(c.Records, &layout.Subtask{OperatorID: "sink", Index: 1}) }},
 		{"subtask -1", func(c *contents) { c.Records[2].(*layout.Subtask).Index = -1 }},
 		{"file before the operator", func(c *contents) { c.Records[1] = c.Records[5] }},
 		{"key", func(c *contents) { c.Records[5].(*layout.File).Key = "shared/x" }},
