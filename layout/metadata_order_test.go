@@ -51,7 +51,6 @@ func TestMetadataWriterRefuses(t *testing.T) {
 		{"subtask missing at the end", func(c *contents) { c.Records = c.Records[:12] }},
 		{"subtask skipped", func(c *contents) { c.Records[2].(*layout.Subtask).Index = 1 }},
 		{"subtask beyond the last", func(c *contents) { c.Records[12].(*layout.Subtask).Index = 1 }},
-		{"one subtask more", func(c *contents) { c.Records = append(c.Records, &layout.Subtask{OperatorID: "sink", Index: 1}) }},
 		{"subtask -1", func(c *contents) { c.Records[2].(*layout.Subtask).Index = -1 }},
 		{"file before the operator", func(c *contents) { c.Records[1] = c.Records[5] }},
 		{"key", func(c *contents) { c.Records[5].(*layout.File).Key = "shared/x" }},
@@ -188,6 +187,13 @@ func TestMetadataWriterOutOfOrder(t *testing.T) {
 		"a file":      func(m *layout.MetadataWriter) error { _, err := m.WriteFile(file); return err },
 		"a subtask":   func(m *layout.MetadataWriter) error { return m.WriteSubtask(subtask) },
 		"the end":     func(m *layout.MetadataWriter) error { return m.Close() },
+		"a second subtask of one": func(m *layout.MetadataWriter) error {
+			return m.WriteSubtask(layout.Subtask{OperatorID: "one", Index: 1})
+		},
+	}
+	one := func(m *layout.MetadataWriter) error {
+		return errors.Join(m.WriteJob(job), m.WriteOperator(layout.Operator{ID: "one", Parallelism: 1, MaxParallelism: 1}),
+			m.WriteSubtask(layout.Subtask{OperatorID: "one"}))
 	}
 	for _, when := range []struct {
 		name    string
@@ -197,10 +203,8 @@ func TestMetadataWriterOutOfOrder(t *testing.T) {
 		{"before the job", func(*layout.MetadataWriter) error { return nil }, []string{"an operator", "a file", "a subtask", "the end"}},
 		{"before the first operator", func(m *layout.MetadataWriter) error { return m.WriteJob(job) },
 			[]string{"a job", "a file", "a subtask", "the end"}},
-		{"after the end", func(m *layout.MetadataWriter) error {
-			return errors.Join(m.WriteJob(job), m.WriteOperator(layout.Operator{ID: "one", Parallelism: 1, MaxParallelism: 1}),
-				m.WriteSubtask(layout.Subtask{OperatorID: "one"}), m.Close())
-		}, []string{"a job", "an operator", "a file", "a subtask", "the end"}},
+		{"after the last subtask", one, []string{"a second subtask of one"}},
+		{"after the end", func(m *layout.MetadataWriter) error { return errors.Join(one(m), m.Close()) }, []string{"a job", "an operator", "a file", "a subtask", "the end"}},
 	} {
 		for _, what := range when.refused {
 			m := layout.NewMetadataWriter(io.Discard, ex.Header)
