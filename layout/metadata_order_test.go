@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -281,4 +282,53 @@ func BenchmarkMetadataPerReference(b *testing.B) {
 		}
 		perReference(b)
 	})
+}
+
+// TestMetadataLargestRecord: a file whose record takes 4 MiB is written and read, one of a byte more is not written.
+func TestMetadataLargestRecord(t *testing.T) {
+	const frame, most = 4 + 4, 4 << 20 // length and sum
+	const blocks = (most - 4096) / 4
+	with := func(name int) (whole []byte, record int64, err error) {
+		var b bytes.Buffer
+		ex := example()
+		m := layout.NewMetadataWriter(&b, ex.Header)
+		_ = m.WriteJob(layout.Job{})
+		_ = m.WriteOperator(layout.Operator{ID: "one", Parallelism: 1, MaxParallelism: 1})
+		before := m.Size()
+		_, _ = m.WriteFile(layout.File{Key: fileKey("shared", 1, 1, 1), Length: blocks * layout.BlockSize,
+			Blocks: make([]uint32, blocks), LocalName: strings.Repeat("x", name)})
+		record = m.Size() - before - frame
+		_ = m.WriteSubtask(layout.Subtask{OperatorID: "one"})
+		err = m.Close()
+		return b.Bytes(), record, err
+	}
+	_, short, err := with(1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, record, err := with(1000 + int(most-short))
+	if err != nil || record != most {
+		t.Fatalf("a record of %d bytes: %v; want %d and no error", record, err, most)
+	}
+	if _, err := read(bytes.NewReader(whole)); err != nil {
+		t.Errorf("the largest record is written and not read: %v", err)
+	}
+	if _, _, err := with(1001 + int(most-short)); err == nil {
+		t.Error("a record of a byte more is written")
+	}
+}
+
+// TestMetadataRecordsAreMessages: a record whose tag says anything but a message is refused, whatever follows.
+func TestMetadataRecordsAreMessages(t *testing.T) {
+	parts := split(encode(t, example()))
+	for i := 1; i < len(parts); i++ {
+		for _, wire := range []byte{0, 1, 3, 4, 5, 6, 7} {
+			changed := slices.Clone(parts)
+			changed[i] = bytes.Clone(parts[i])
+			changed[i][4] = changed[i][4]&^7 | wire
+			if _, err := read(bytes.NewReader(reframe(bytes.Join(changed, nil)))); !errors.Is(err, layout.ErrCorrupt) {
+				t.Errorf("record %d of wire type %d: %v, want ErrCorrupt", i, wire, err)
+			}
+		}
+	}
 }
