@@ -191,6 +191,7 @@ func TestMetadataWriterOutOfOrder(t *testing.T) {
 		"a second subtask of one": func(m *layout.MetadataWriter) error {
 			return m.WriteSubtask(layout.Subtask{OperatorID: "one", Index: 1})
 		},
+		"the last subtask again": func(m *layout.MetadataWriter) error { return m.WriteSubtask(layout.Subtask{OperatorID: "one"}) },
 	}
 	one := func(m *layout.MetadataWriter) error {
 		return errors.Join(m.WriteJob(job), m.WriteOperator(layout.Operator{ID: "one", Parallelism: 1, MaxParallelism: 1}),
@@ -205,7 +206,8 @@ func TestMetadataWriterOutOfOrder(t *testing.T) {
 		{"before the first operator", func(m *layout.MetadataWriter) error { return m.WriteJob(job) },
 			[]string{"a job", "a file", "a subtask", "the end"}},
 		{"after the last subtask", one, []string{"a second subtask of one"}},
-		{"after the end", func(m *layout.MetadataWriter) error { return errors.Join(one(m), m.Close()) }, []string{"a job", "an operator", "a file", "a subtask", "the end"}},
+		{"after the end", func(m *layout.MetadataWriter) error { return errors.Join(one(m), m.Close()) },
+			[]string{"a job", "an operator", "a file", "a subtask", "the last subtask again", "the end"}},
 	} {
 		for _, what := range when.refused {
 			m := layout.NewMetadataWriter(io.Discard, ex.Header)

@@ -279,7 +279,7 @@ func runTests(dir, binary string, args []string, limit time.Duration) (result, e
 		return r, err
 	case still:
 		r.verdict, r.by = hung, fmt.Sprintf("stood still for %v", standstill)
-	case status.Signaled() && r.cpu >= limit:
+	case status.Signal() == syscall.SIGKILL && r.cpu >= limit*3/4: // the kernel counts a little differently for its limit
 		r.verdict, r.by = hung, fmt.Sprintf("used %.0f s of processor time", r.cpu.Seconds())
 	case status.Signaled():
 		r.verdict, r.by = unclear, "ended by the signal "+status.Signal().String()
