@@ -2,6 +2,7 @@ package layout_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -330,6 +331,27 @@ func TestMetadataRecordsAreMessages(t *testing.T) {
 			changed[i][4] = changed[i][4]&^7 | wire
 			if _, err := read(bytes.NewReader(reframe(bytes.Join(changed, nil)))); !errors.Is(err, layout.ErrCorrupt) {
 				t.Errorf("record %d of wire type %d: %v, want ErrCorrupt", i, wire, err)
+			}
+		}
+	}
+}
+
+// TestMetadataRecordsAreOneMessage: a record holds one message, no byte less or more.
+func TestMetadataRecordsAreOneMessage(t *testing.T) {
+	parts := split(encode(t, example()))
+	for i := 1; i < len(parts); i++ {
+		payload := parts[i][4 : len(parts[i])-4]
+		for name, changed := range map[string][]byte{
+			"a byte more": append(bytes.Clone(payload), 0),
+			"a byte less": payload[:len(payload)-1],
+			"two":         append(bytes.Clone(payload), payload...),
+			"none":        {},
+		} {
+			framed := append(binary.LittleEndian.AppendUint32(nil, uint32(len(changed))), changed...)
+			all := slices.Clone(parts)
+			all[i] = append(framed, 0, 0, 0, 0) // reframe makes the sum
+			if _, err := read(bytes.NewReader(reframe(bytes.Join(all, nil)))); !errors.Is(err, layout.ErrCorrupt) {
+				t.Errorf("record %d with %s: %v, want ErrCorrupt", i, name, err)
 			}
 		}
 	}
