@@ -379,6 +379,45 @@ func TestFailingOperatorIsReported(t *testing.T) {
 	}
 }
 
+// However slowly the cause of a failure is heard, no other worker is heard before it, who knows only that a channel broke.
+func TestTheCauseIsHeardBeforeItsConsequences(t *testing.T) {
+	c := endless()
+	var fails atomic.Bool
+	c.poison = func() error {
+		if fails.CompareAndSwap(true, false) {
+			return errors.New("bad luck")
+		}
+		return nil
+	}
+	job := c.job()
+	d := newDaemon(t, job.Plan())
+	others := make(chan string, 100)
+	d.hear = func(r client.Report) {
+		if r.Kind != client.ReportFailed {
+			return
+		}
+		if !strings.Contains(r.Cause, "bad luck") {
+			others <- r.Cause
+			return
+		}
+		select {
+		case cause := <-others:
+			t.Errorf("heard first: %q", cause)
+		case <-time.After(500 * time.Millisecond): // ten times as long as a lost channel is kept back
+		}
+	}
+	l := runtime.StartLocal(context.Background(), runtime.LocalOptions{JobID: "job", Job: job, Workers: 2, Attach: d.attach, Dir: t.TempDir()})
+	defer l.Stop()
+	d.await("it runs", d.allRunningLocked)
+	fails.Store(true)
+	d.await("a failure", func() bool { return len(d.causes) > 0 })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !strings.Contains(d.causes[0], "read/") || !strings.Contains(d.causes[0], "bad luck") {
+		t.Errorf("causes %q", d.causes)
+	}
+}
+
 // A failed upload declines its checkpoint and nothing else: records flow on, the next checkpoint holds everything.
 func TestFailedUploadDeclines(t *testing.T) {
 	var calls atomic.Int32
