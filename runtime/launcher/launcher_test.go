@@ -125,7 +125,7 @@ func TestRestartPolicies(t *testing.T) {
 		}
 		select {
 		case <-p.Done():
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("%v goes on", c)
 		}
 		if p.Starts() != 1 || (p.Err() != nil) != (c.role == "fail") {
