@@ -15,7 +15,7 @@ help: ## list the targets
 build: ## build bin/ckptd
 	$(GO) build -o $(BIN)/ckptd ./cmd/ckptd
 
-quick: ## the fast suite: what `go test ./...` runs; of the S3 servers only versitygw and gofakes3
+quick: ## the fast suite: what `go test ./...` runs; of the S3 servers only versitygw and gofakes3, which it builds at first
 	$(GO) vet ./...
 	$(GO) test ./...
 

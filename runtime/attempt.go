@@ -13,8 +13,8 @@ import (
 	"github.com/ckptd/ckptd/runtime/exchange"
 )
 
-// lossGrace is how long a worker keeps to itself that a channel broke: the worker at the other end knows the cause, and should
-// be heard first.
+// lossGrace is how long a worker keeps to itself that a channel broke: the worker at the other end may have ended the attempt because
+// it was told to, and this one is about to be told the same.
 const lossGrace = 50 * time.Millisecond
 
 var (
@@ -77,12 +77,14 @@ func (a *attempt) run() {
 	defer closeAll(tasks)
 	if err != nil {
 		a.fail(nil, err)
+		<-a.ctx.Done()
 		return
 	}
 	a.worker.step(StepRestored)
 	defer a.unwire(tasks)
 	if err := a.wire(tasks); err != nil {
 		a.fail(nil, err)
+		<-a.ctx.Done()
 		return
 	}
 	a.mu.Lock()
@@ -118,7 +120,9 @@ func (a *attempt) tellRunning(tasks []*task) {
 	}
 }
 
-// fail ends the attempt in this worker and says why; t is nil if no single task is to blame. Only the first counts.
+// fail says why the attempt fails and ends it in this worker; t is nil if no single task is to blame. Only the first counts. The cause is
+// heard before the channels to other workers break: else one of them might be heard first, and people read that a channel was lost.
+// While nobody hears it no new attempt can begin either.
 func (a *attempt) fail(t *task, err error) {
 	a.mu.Lock()
 	first := !a.failed && a.ctx.Err() == nil
@@ -133,17 +137,24 @@ func (a *attempt) fail(t *task, err error) {
 	}
 	a.worker.Log.Error("failed", "attempt", a.start.Attempt, "cause", r.Cause)
 	a.worker.session.SetAttempt(0)
-	a.cancel(err)
-	var grace time.Duration
 	if errors.Is(err, exchange.ErrLost) {
-		grace = lossGrace
+		a.cancel(err)
+		a.wg.Go(func() {
+			select {
+			case <-time.After(lossGrace):
+				a.facts.tell(r)
+			case <-a.telling.Done():
+			}
+		})
+		return
 	}
+	a.facts.tell(r)
 	a.wg.Go(func() {
 		select {
-		case <-time.After(grace):
-			a.facts.tell(r)
-		case <-a.telling.Done():
+		case <-a.facts.heard:
+		case <-a.ctx.Done():
 		}
+		a.cancel(err)
 	})
 }
 

@@ -26,13 +26,15 @@ type facts struct {
 	mu     sync.Mutex
 	all    []client.Report
 	failed *client.Report
+	// heard is closed when a failure was heard.
+	heard chan struct{}
 }
 
 func newFacts(c Coordinator, attempt uint64) *facts {
-	return &facts{attempt: attempt, coordinator: c, wake: make(chan struct{}, 1)}
+	return &facts{attempt: attempt, coordinator: c, wake: make(chan struct{}, 1), heard: make(chan struct{})}
 }
 
-// tell notes a fact; a newer one of the same kind about the same subtasks replaces it.
+// tell notes a fact; a newer one of the same kind about the same subtasks replaces it. A failure is told once in an attempt.
 func (f *facts) tell(r client.Report) {
 	r.Attempt = f.attempt
 	f.mu.Lock()
@@ -89,6 +91,7 @@ func (f *facts) tellAll(ctx context.Context) {
 			f.mu.Lock()
 			f.failed = nil
 			f.mu.Unlock()
+			close(f.heard)
 		}
 		return
 	}

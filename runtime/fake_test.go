@@ -23,6 +23,8 @@ type daemon struct {
 	plan *client.Plan
 	// refuse is asked before each acknowledgement; an error is what the worker gets.
 	refuse func(context.Context, client.Snapshot) error
+	// hear is called with each report before it counts, if set.
+	hear func(client.Report)
 	// mute says which commands are lost.
 	mute func(client.Command) bool
 
@@ -343,6 +345,9 @@ func (a *attached) Decline(_ context.Context, x client.Decline) error {
 }
 
 func (a *attached) Report(_ context.Context, r client.Report) error {
+	if a.hear != nil {
+		a.hear(r)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	defer a.changedLocked()

@@ -327,7 +327,7 @@ func (j *job) decide(d coordinator.Decision) {
 		j.event("failover", &ckptdv1.JobEvent{Attempt: d.Attempt, Text: d.Cause})
 		j.feed(owner.Event{Kind: owner.EventFailover, Attempt: d.Attempt, Reason: owner.ReasonFailover})
 	case coordinator.StartAttempt:
-		j.feed(owner.Event{Kind: owner.EventNewAttempt, Attempt: j.m.Head().Attempt})
+		j.feed(owner.Event{Kind: owner.EventNewAttempt, Attempt: d.Attempt})
 	case coordinator.FailJob:
 		j.progress.failure = d.Cause
 		j.feed(owner.Event{Kind: owner.EventEnd, Status: journal.StatusFailed})

@@ -207,6 +207,9 @@ func (e engine) Register(ctx context.Context, req *ckptdv1.RegisterRequest, stre
 	// Also of a caller that goes while it waits to be registered: it may be registered all the same, and nobody would answer for it.
 	defer j.do(func() { j.left(w) })
 	_, err = ask(ctx, j, func(reply func(struct{}, error)) {
+		if ctx.Err() != nil { // a process that is gone must not take over from the one that was started in its place
+			return
+		}
 		r, err := j.checkRegistration(req, w)
 		if err == nil {
 			j.register(r)

@@ -126,6 +126,33 @@ func TestStaleAttemptAtANewOwner(t *testing.T) {
 	}
 }
 
+// TestFailedAttemptAtANewOwner: a worker of the attempt that a new owner found comes back without it, and its failure is told late. That is
+// one failure: the job goes on in the next attempt, not in the one after it.
+func TestFailedAttemptAtANewOwner(t *testing.T) {
+	t.Parallel()
+	root := newRoot()
+	atOnce := func(c *client.JobConfig) {
+		c.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 5, Delay: durationpb.New(0)}
+	}
+	d := startDaemon(t, root, "")
+	d.attach(t, "j", twoPlan(), atOnce)
+	source, sink := d.register(t, "j", "source", 0, subtask("source")), d.register(t, "j", "sink", 0, subtask("sink"))
+	source.begin()
+	sink.begin()
+	d.kill()
+	d = startDaemon(t, root, "")
+	d.attach(t, "j", twoPlan(), atOnce)
+	source = d.register(t, "j", "source", 0, subtask("source"))
+	eventually(t, "attempt 2 is in the journal", func() bool { return d.status(t, "j").GetSummary().GetAttempt() == 2 })
+	source.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Attempt, r.Cause = 1, "the channel was lost" })
+	sink = d.register(t, "j", "another", 0, subtask("sink"))
+	for _, w := range []*worker{source, sink} {
+		if s := w.begin(); s.GetAttempt() != 2 {
+			t.Errorf("worker %s: attempt %d begins, want 2", w.nonce, s.GetAttempt())
+		}
+	}
+}
+
 // TestPoison: what fails in every attempt ends in FAILED, with its cause, and keeps its checkpoint.
 func TestPoison(t *testing.T) {
 	root := newRoot()

@@ -46,6 +46,8 @@ type watch struct {
 	// ended is the terminal status of the job.
 	ended ckptdv1.JobStatus
 	cause string
+	// blamed is the attempt whose first failure cause is, if it is a task's.
+	blamed uint64
 }
 
 // poll asks how the job is, and prints what is new. nil: no daemon answers, or it does not own the job (yet, or any more).
@@ -135,7 +137,9 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 		if d.strike == nil {
 			d.say.event("a task failed: %s", e.GetText())
 		}
-		w.cause = e.GetText()
+		if w.blamed != e.GetAttempt() { // else it failed because the first one did
+			w.cause, w.blamed = e.GetText(), e.GetAttempt()
+		}
 	case "store-away", "store-back", "not-begun":
 		d.say.event("%s", e.GetText())
 	case "end-of-data":

@@ -1,7 +1,8 @@
 // Package servers starts real servers for tests: S3 servers (versitygw, MinIO, gofakes3) and toxiproxy, a proxy that does harm.
 //
 // It owns where their binaries lie (bin/, built by `make servers` from modules of their own below this folder), how each is started and
-// known to be ready, and what a test does without them: it says so, loudly, and in CI it fails. It must not know any driver.
+// known to be ready, and what a test does without them: it builds what is light, and fails without the others, so that no test passes
+// that did not run. It must not know any driver.
 package servers
 
 import (
@@ -27,22 +28,25 @@ const (
 	Toxiproxy = "toxiproxy"
 )
 
-// binary gives the path of a server's binary, or ends the test.
+// binary gives the path of a server's binary, or ends the test. A light one that is missing is built first, but not in CI: there all of them
+// have to be there.
 func binary(t testing.TB, name string) string {
 	t.Helper()
 	path, err := find(name)
 	if err == nil {
 		return path
 	}
-	text := fmt.Sprintf("not run: %s: there is no bin/%s; `make servers` builds it", t.Name(), name)
-	if InCI() {
-		t.Fatal(text)
+	why := "that takes too long in a test"
+	switch {
+	case InCI():
+		why = "in CI no test does"
+	case path != "" && !heavy(name):
+		if err = build(path); err == nil {
+			return path
+		}
+		why = err.Error()
 	}
-	if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil { // go test shows nothing of a package that passes
-		fmt.Fprintln(tty, text)
-		tty.Close()
-	}
-	t.Skip(text)
+	t.Fatal(fmt.Sprintf("%s needs %s, and there is no bin/%s: `make servers` builds it (%s)", t.Name(), name, name, why))
 	return ""
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ckptd/ckptd/layout"
@@ -30,6 +31,10 @@ func finding(r *ckptdv1.DoctorReport, check string) string {
 // A mutation that is cut off may be done after everything was removed: the doctor looks again, and says that it may come later still.
 func TestLateMutation(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, lateMutation) // or what is late comes too late on a slow machine
+}
+
+func lateMutation(t *testing.T) {
 	s := mem.New()
 	b := &bent{Store: s}
 	var late sync.WaitGroup
@@ -55,6 +60,10 @@ func TestLateMutation(t *testing.T) {
 // Interrupted while racers wait for answers that do not come: what they asked for is done a little after they gave up, and removed.
 func TestInterruptedInDoubt(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, interruptedInDoubt)
+}
+
+func interruptedInDoubt(t *testing.T) {
 	s := mem.New()
 	b := &bent{Store: s}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -42,8 +42,12 @@ type Failover struct {
 	At      time.Time
 }
 
-// StartAttempt: begin the next attempt as soon as all subtasks have a worker. AttemptStarting comes back.
-type StartAttempt struct{ Cause string }
+// StartAttempt: begin the attempt after Attempt as soon as all subtasks have a worker. AttemptStarting comes back. Where the journal
+// names a later attempt already, that one is meant, and nothing more is to be begun.
+type StartAttempt struct {
+	Attempt uint64
+	Cause   string
+}
 
 // FailJob: the restart strategy allows no further attempt; the job is FAILED. Terminal comes back.
 type FailJob struct{ Cause string }

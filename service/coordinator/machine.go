@@ -161,7 +161,7 @@ func (m *Machine) due() {
 	if m.reached(m.restartAt) {
 		m.restartAt = time.Time{}
 		m.phase = asked
-		m.decide(StartAttempt{Cause: m.cause})
+		m.decide(StartAttempt{Attempt: m.attempt, Cause: m.cause})
 	}
 	if m.reached(m.schedule.next) {
 		m.periodic()
@@ -219,7 +219,7 @@ func (m *Machine) newAttempt(e NewAttempt) {
 	m.cause, m.phase = e.Cause, asked
 	m.restartAt, m.registrationAt = time.Time{}, time.Time{}
 	m.suspend(e.Cause)
-	m.decide(StartAttempt{Cause: e.Cause})
+	m.decide(StartAttempt{Attempt: m.attempt, Cause: e.Cause})
 }
 
 // failed counts a failed checkpoint, and fails the attempt if there were too many.
