@@ -54,8 +54,8 @@ func (p phase) String() string {
 	return [...]string{"suspended", "starting", "running", "backoff", "asked", "failing", "ended"}[p]
 }
 
-// Step takes what happened at now and answers what to do. Time that goes back counts as standing still. What is due by now is
-// done after the event: what has arrived in time must not be missed because the timer was faster.
+// Step takes an event that happened at now and returns the decisions. A time that goes back counts as no progress of time. The
+// event is handled before anything that is due: an event that arrived in time must not lose against a faster timer.
 func (m *Machine) Step(now time.Time, e Event) []Decision {
 	if now.Before(m.now) {
 		now = m.now
