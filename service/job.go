@@ -273,7 +273,7 @@ func (j *job) answerAttach(op *owner.Op) (again bool) {
 // release gives the job up, gracefully.
 func (j *job) release() { j.do(func() { j.feed(owner.Event{Kind: owner.EventStop}) }) }
 
-func (j *job) event(kind string, e *ckptdv1.JobEvent) {
+func (j *job) event(kind ckptdv1.JobEventKind, e *ckptdv1.JobEvent) {
 	e.Kind = kind
 	if e.Attempt == 0 {
 		if head := j.m.Head(); head != nil {
@@ -281,9 +281,9 @@ func (j *job) event(kind string, e *ckptdv1.JobEvent) {
 		}
 	}
 	j.events.add(time.Now(), e)
-	j.log.Info(kind, "checkpoint", e.GetCheckpointId(), "attempt", e.GetAttempt(), "text", e.GetText())
+	j.log.Info(eventWord(kind), "checkpoint", e.GetCheckpointId(), "attempt", e.GetAttempt(), "text", e.GetText())
 }
 
-func (j *job) eventf(kind, format string, args ...any) {
+func (j *job) eventf(kind ckptdv1.JobEventKind, format string, args ...any) {
 	j.event(kind, &ckptdv1.JobEvent{Text: fmt.Sprintf(format, args...)})
 }
