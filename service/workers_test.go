@@ -163,10 +163,10 @@ func TestLostWorker(t *testing.T) {
 	w := oneWorker(t, d, "j", nil)
 	last := w.checkpoint(small)
 	w.leave()
-	eventually(t, "the loss", func() bool { 
+	eventually(t, "the loss", func() bool {
 		s := d.status(t, "j")
 		return s.GetPhase() == ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_WORKERS && s.GetSubtasksMissing() == 1 && s.GetSubtasks() == 1
-	 })
+	})
 	fresh := d.register(t, "j", "fresh", 0, w.subtasks...)
 	if s := fresh.begin(); s.GetRestoreCheckpointId() != last || s.GetAttempt() != 2 {
 		t.Errorf("%v", s)
