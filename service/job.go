@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ type job struct {
 	uploads sync.Mutex
 	writing int
 	shut    bool
+	stored  storedFiles
 	// rights are what uploads are judged by.
 	rights atomic.Pointer[rights]
 	// vitals are for metrics; nil: the job is not run from here.
@@ -44,6 +46,7 @@ type job struct {
 	deciding bool
 	names    *incremental.Names
 	contents map[uint64]*content // by pending checkpoint
+	accepted acceptedAcks
 
 	workers    map[uint32]*session // whose streams are open, or were when they were last heard of
 	numbers    map[string]uint32   // of worker processes, by nonce
@@ -63,7 +66,16 @@ type job struct {
 }
 
 // rights are what an upload is judged by.
-type rights struct{ epoch, reserved uint64 }
+type rights struct {
+	epoch, attempt, reserved uint64
+	// owned: they are the owner's, who also knows which checkpoints are open. Else they are the journal's.
+	owned bool
+	open  []uint64
+}
+
+func (r *rights) equal(o *rights) bool {
+	return r.epoch == o.epoch && r.attempt == o.attempt && r.reserved == o.reserved && r.owned == o.owned && slices.Equal(r.open, o.open)
+}
 
 func newJob(s *Server, id string) *job {
 	j := &job{
@@ -197,8 +209,14 @@ func (j *job) publishRights() {
 		j.rights.Store(nil)
 		return
 	}
-	if r := j.rights.Load(); r == nil || r.epoch != head.Epoch || r.reserved != head.Reserved {
-		j.rights.Store(&rights{epoch: head.Epoch, reserved: head.Reserved})
+	now := rights{epoch: head.Epoch, attempt: head.Attempt, reserved: head.Reserved, owned: true}
+	for _, p := range j.m.Pending() {
+		if p.State == owner.PendingOpen {
+			now.open = append(now.open, p.ID)
+		}
+	}
+	if r := j.rights.Load(); r == nil || !r.equal(&now) {
+		j.rights.Store(&now)
 	}
 }
 

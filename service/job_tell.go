@@ -215,6 +215,7 @@ func (j *job) completed(op *owner.Op) {
 		return
 	}
 	delete(j.contents, op.ID)
+	j.forgetStored(op.ID)
 	if c, ok := j.m.Head().Checkpoint(op.ID); ok {
 		j.s.metrics.complete(&c)
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_COMPLETED, &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt, Checkpoint: catalog.Checkpoint(j.id, &c)})
@@ -228,6 +229,8 @@ func (j *job) aborted(op *owner.Op, id uint64) {
 		reason, cause = c.abort, c.abortCause
 	}
 	delete(j.contents, id)
+	j.forgetStored(id)
+	j.accepted.drop(id)
 	j.send(op, &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Abort{Abort: &ckptdv1.Abort{
 		Attempt: op.Attempt, Epoch: j.epoch(), CheckpointId: id, Reason: string(reason), LatestCompleteId: op.Latest,
 	}}})
