@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -31,6 +32,8 @@ func TestTheOwnerTakesFilesOnlyForOpenCheckpoints(t *testing.T) {
 	way := root
 	way.Store = held
 	d := startDaemon(t, way, "")
+	goOn := sync.OnceFunc(func() { close(held.goOn) })
+	t.Cleanup(goOn) // before the daemon's end, which waits for it
 	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.TolerableFailedCheckpoints = 1 })
 	aborted := w.open()
 	w.put(shared, aborted, "while it is open")
@@ -55,7 +58,7 @@ func TestTheOwnerTakesFilesOnlyForOpenCheckpoints(t *testing.T) {
 	w.mustAck(id, uploaded("i", "a", w.put(shared, id, "abc")))
 	<-held.begun
 	unchanged(t, root.Store, func() { w.wantPutRefused(d, id, ckptdv1.Refused_REASON_NOT_OPEN, "has all its acknowledgements") })
-	close(held.goOn)
+	goOn()
 	expect[complete](w)
 	w.wantPutRefused(d, id, ckptdv1.Refused_REASON_NOT_OPEN)
 }

@@ -92,7 +92,7 @@ func (f *finder) single(path string, field protoreflect.FieldDescriptor, value a
 		}
 		hint := didYouMean(nearestEnum(names, word))
 		if hint == "" {
-			hint = ", want one of " + strings.Join(names, ", ")
+			hint = " (want one of " + strings.Join(names, ", ") + ")"
 		}
 		f.found = append(f.found, fmt.Sprintf("unknown value %q of %s%s", word, path, hint))
 	}
@@ -102,7 +102,7 @@ func didYouMean(name string) string {
 	if name == "" {
 		return ""
 	}
-	return fmt.Sprintf(", did you mean %q?", name)
+	return fmt.Sprintf(" (did you mean %q?)", name)
 }
 
 // wellKnown tells whether a message has a form of its own in JSON: a duration is a string, a struct has any field.
