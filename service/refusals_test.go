@@ -277,6 +277,20 @@ func TestAcknowledgementsDescribeFilesAsTheyWereStored(t *testing.T) {
 		w.mustAckAll(id, subtaskState("source", 0, uploaded("i", "a", f)))
 		wantRight(t, root, w, id, f)
 	})
+	t.Run("stored elsewhere: the block sums are those of the length", func(t *testing.T) {
+		root, w, id, f := two(t)
+		for _, edit := range []func(*ckptdv1.FileHandle){
+			func(f *ckptdv1.FileHandle) { f.BlockCrc32C = []uint32{f.GetCrc32C()} },
+			func(f *ckptdv1.FileHandle) { f.Length = block + 1 },
+			func(f *ckptdv1.FileHandle) { f.Length, f.BlockCrc32C = block+1, []uint32{1, 2, 3} },
+		} {
+			err := w.ackAll(id, subtaskState("source", 0, uploaded("i", "a", change(f, edit))))
+			wantRefused(t, err, ckptdv1.Refused_REASON_UNKNOWN_HANDLE)
+			wantCode(t, err, connect.CodeInvalidArgument, f.GetKey(), "block sums for", "want")
+		}
+		w.mustAckAll(id, subtaskState("source", 0, uploaded("i", "a", f)))
+		wantRight(t, root, w, id, f)
+	})
 	t.Run("stored elsewhere: the second description has to be the first", func(t *testing.T) {
 		root, w, id, f := two(t)
 		w.mustAckAll(id, subtaskState("source", 0, uploaded("i", "a", f)))
@@ -285,6 +299,15 @@ func TestAcknowledgementsDescribeFilesAsTheyWereStored(t *testing.T) {
 		wantCode(t, err, connect.CodeInvalidArgument, "not the file that was stored", "CRC32C")
 		wantRight(t, root, w, id, f)
 	})
+}
+
+// A report that does not say what it is about would change nothing.
+func TestAReportSaysItsKind(t *testing.T) {
+	d := startDaemon(t, newRoot(), "")
+	w := oneWorker(t, d, "j", nil)
+	err := w.tell(t.Context(), &ckptdv1.ReportRequest{})
+	wantCode(t, err, connect.CodeInvalidArgument, "report of job j", "kind", "KIND_RUNNING")
+	w.report(ckptdv1.ReportRequest_KIND_ALIVE, nil)
 }
 
 // A handle without a length reads nothing, and would be taken for an empty file.
