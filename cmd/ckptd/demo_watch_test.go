@@ -10,9 +10,9 @@ import (
 func TestCauseOfAFailure(t *testing.T) {
 	d := &demo{say: newNarrator(t.Output())}
 	for _, e := range []*ckptdv1.JobEvent{
-		{Kind: "attempt", Attempt: 1}, {Kind: "task-failed", Attempt: 1, Text: "poison"},
-		{Kind: "attempt", Attempt: 2}, {Kind: "task-failed", Attempt: 1, Text: "channel lost"},
-		{Kind: "task-failed", Attempt: 2, Text: "poison again"}, {Kind: "task-failed", Attempt: 2, Text: "channel lost"},
+		{Kind: ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT, Attempt: 1}, {Kind: ckptdv1.JobEventKind_JOB_EVENT_KIND_TASK_FAILED, Attempt: 1, Text: "poison"},
+		{Kind: ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT, Attempt: 2}, {Kind: ckptdv1.JobEventKind_JOB_EVENT_KIND_TASK_FAILED, Attempt: 1, Text: "channel lost"},
+		{Kind: ckptdv1.JobEventKind_JOB_EVENT_KIND_TASK_FAILED, Attempt: 2, Text: "poison again"}, {Kind: ckptdv1.JobEventKind_JOB_EVENT_KIND_TASK_FAILED, Attempt: 2, Text: "channel lost"},
 	} {
 		d.tell(&ckptdv1.JobState{}, e)
 	}
