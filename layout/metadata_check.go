@@ -122,19 +122,7 @@ func (c *metadataCheck) checkFile(f *File) error {
 	if err != nil {
 		return err
 	}
-	if err := checkBlocks(f.Length, len(f.Blocks)); err != nil {
-		return err
-	}
-	if n := len(f.SHA256); n != 0 && n != sha256Len {
-		return fmt.Errorf("SHA-256 of %d bytes", n)
-	}
-	if err := checkText("local name", f.LocalName); err != nil {
-		return err
-	}
-	if err := checkText("instance nonce", f.InstanceNonce); err != nil {
-		return err
-	}
-	if err := CheckCompression(f.Compression, f.Length); err != nil {
+	if err := CheckFile(f); err != nil {
 		return err
 	}
 	if c.totals.Files == MaxFiles {
@@ -150,6 +138,23 @@ func (c *metadataCheck) checkFile(f *File) error {
 		c.totals.NewFileBytes += f.Length
 	}
 	return nil
+}
+
+// CheckFile holds the rules of one file, but for where it lies. See CheckHandle.
+func CheckFile(f *File) error {
+	if err := checkBlocks(f.Length, len(f.Blocks)); err != nil {
+		return err
+	}
+	if n := len(f.SHA256); n != 0 && n != sha256Len {
+		return fmt.Errorf("SHA-256 of %d bytes", n)
+	}
+	if err := checkText("local name", f.LocalName); err != nil {
+		return err
+	}
+	if err := checkText("instance nonce", f.InstanceNonce); err != nil {
+		return err
+	}
+	return checkCompression(f.Compression, f.Length)
 }
 
 // checkPlace refuses a file that this checkpoint cannot refer to, and says whether the file was written for this checkpoint.

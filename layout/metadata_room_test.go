@@ -443,7 +443,7 @@ func TestMetadataHostileRoom(t *testing.T) {
 	}
 }
 
-// CheckHandle and CheckCompression are the rules that the writer applies: what they accept can be written.
+// CheckHandle and CheckFile are the rules that the writer applies: what they accept can be written.
 func TestMetadataChecksForCallers(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		text := rapid.StringN(0, 20, 60)
@@ -458,7 +458,7 @@ func TestMetadataChecksForCallers(t *testing.T) {
 		if h.File != 0 {
 			length = lengths[h.File-1]
 		}
-		ok := layout.CheckHandle(&h, length, 128) == nil && layout.CheckCompression(f.Compression, f.Length) == nil
+		ok := layout.CheckHandle(&h, length, 128) == nil && layout.CheckFile(&f) == nil
 		if _, err := write(io.Discard, c); (err == nil) != ok {
 			rt.Fatalf("the checks accept it: %v; the writer says %v; want the same", ok, err)
 		}

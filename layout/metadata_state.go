@@ -137,8 +137,8 @@ func checkOffsets(kind StateKind, rule *stateRule, o *Offsets, length uint64) er
 	return nil
 }
 
-// CheckCompression holds the rules of the frame table of a file of length bytes; nil is a file that is not compressed.
-func CheckCompression(c *Compression, length uint64) error {
+// checkCompression holds the rules of the frame table of a file of length bytes; nil is a file that is not compressed.
+func checkCompression(c *Compression, length uint64) error {
 	if c == nil {
 		return nil
 	}

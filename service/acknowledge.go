@@ -2,8 +2,10 @@ package service
 
 import (
 	"context"
+	"math"
 
 	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/owner"
@@ -15,6 +17,7 @@ type acknowledgement struct {
 	known    incremental.Set
 	uploads  []owner.Found
 	parts    map[uint32][]part
+	finished map[uint32]bool
 	inline   map[uint32]int // bytes by subtask
 }
 
@@ -38,7 +41,7 @@ func (j *job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) err
 		return notAttached(j.id)
 	}
 	id := req.GetCheckpointId()
-	a := &acknowledgement{parts: map[uint32][]part{}, inline: map[uint32]int{}}
+	a := &acknowledgement{parts: map[uint32][]part{}, finished: map[uint32]bool{}, inline: map[uint32]int{}}
 	if head.Attempt == req.GetAttempt() && head.Epoch == req.GetEpoch() { // else it is refused, whatever it says
 		if err := j.readAck(head.Plan, req, a); err != nil {
 			return err
@@ -53,6 +56,9 @@ func (j *job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) err
 			for n := range op.Subtasks.All() {
 				c.parts[uint32(n)] = a.parts[uint32(n)]
 				c.inline += a.inline[uint32(n)]
+				if a.finished[uint32(n)] {
+					c.finished[uint32(n)] = true
+				}
 			}
 		}
 		done(err)
@@ -73,9 +79,13 @@ func (j *job) readAck(plan *journal.Plan, req *ckptdv1.AcknowledgeRequest, a *ac
 			return invalidf("acknowledge: subtask %s[%d] is not in the plan", s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
 		}
 		subtasks.Add(incremental.File(n))
+		if err := readFinished(s, n, a); err != nil {
+			return err
+		}
+		op, _ := plan.Subtask(n)
 		parts := make([]part, 0, len(s.GetHandles()))
 		for _, h := range s.GetHandles() {
-			p, err := j.readPart(req.GetCheckpointId(), h, a)
+			p, err := j.readPart(req.GetCheckpointId(), op, h, a)
 			if err != nil {
 				return err
 			}
@@ -94,42 +104,82 @@ func (j *job) readAck(plan *journal.Plan, req *ckptdv1.AcknowledgeRequest, a *ac
 	return nil
 }
 
-// readPart takes one piece of state apart; an uploaded file gets its number here.
-func (j *job) readPart(id uint64, h *ckptdv1.SnapshotHandle, a *acknowledgement) (part, error) {
+// readFinished notes that a subtask has finished; it is named once, and has no state.
+func readFinished(s *ckptdv1.SubtaskSnapshot, number uint32, a *acknowledgement) error {
+	_, again := a.parts[number]
+	if again && (s.GetFinished() || a.finished[number]) || s.GetFinished() && len(s.GetHandles()) > 0 {
+		return invalidf("acknowledge: subtask %s[%d] has finished: want it once, without state", s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
+	}
+	if s.GetFinished() {
+		a.finished[number] = true
+	}
+	return nil
+}
+
+// readPart takes one piece of state apart; an uploaded file gets its number here. What it accepts can be written to a _metadata.
+func (j *job) readPart(id uint64, op *journal.Operator, h *ckptdv1.SnapshotHandle, a *acknowledgement) (part, error) {
 	groups, err := groupsIn(h.GetKeyGroups())
 	if err != nil {
 		return part{}, err
 	}
-	p := part{name: h.GetName(), instance: h.GetInstanceNonce(), groups: groups}
+	p := part{name: h.GetName(), instance: h.GetInstanceNonce(), groups: groups, state: stateIn(h.GetState(), groups)}
+	if _, known := h.GetSource().(*ckptdv1.SnapshotHandle_Known); h.GetSegment() != nil && !known {
+		return part{}, invalidf("acknowledge: piece %q: segment of a file that is not a known one", h.GetName())
+	}
+	length := uint64(0)
 	switch s := h.GetSource().(type) {
 	case *ckptdv1.SnapshotHandle_Inline:
 		if len(s.Inline) > j.s.opts.InlineCap {
 			return part{}, j.inlineRefused(id)
 		}
-		p.inline = s.Inline
+		p.inline, length = s.Inline, uint64(len(s.Inline))
 	case *ckptdv1.SnapshotHandle_Known:
 		if s.Known == 0 {
 			return part{}, invalidf("acknowledge: piece %q: known number 0", h.GetName())
 		}
-		p.isFile, p.file = true, incremental.File(s.Known-1)
+		p.isFile, p.file, p.segment = true, incremental.File(s.Known-1), segmentIn(h.GetSegment())
+		length = math.MaxUint64 // of a file that nobody knows: the machine refuses it
+		if d, ok := j.names.Describe(p.file); ok {
+			length = d.Size
+		}
 	case *ckptdv1.SnapshotHandle_Uploaded:
-		name, err := uploadIn(s.Uploaded, id)
-		if err != nil {
+		if err := j.readUpload(id, h, &p, a); err != nil {
 			return part{}, err
 		}
-		f := s.Uploaded
-		n, err := j.names.Intern(incremental.Description{
-			Key: f.GetKey(), Instance: h.GetInstanceNonce(), Name: h.GetName(), Size: f.GetLength(), CRC: f.GetCrc32C(), Blocks: f.GetBlockCrc32C(),
-		})
-		if err != nil {
-			return part{}, rpcError(err)
-		}
-		p.isFile, p.file = true, n
-		a.uploads = append(a.uploads, owner.Found{File: n, Epoch: name.Epoch, Checkpoint: name.Checkpoint})
+		d, _ := j.names.Describe(p.file)
+		length = d.Size
 	default:
 		return part{}, invalidf("acknowledge: piece %q has no source", h.GetName())
 	}
+	file := layout.FileRef(0)
+	if p.isFile {
+		file = 1
+	}
+	checked := p.handle(file)
+	if err := layout.CheckHandle(&checked, length, int(op.MaxParallelism)); err != nil {
+		return part{}, invalidf("acknowledge: operator %s: piece %q: %w", op.ID, h.GetName(), err)
+	}
 	return p, nil
+}
+
+// readUpload gives an uploaded file its number.
+func (j *job) readUpload(id uint64, h *ckptdv1.SnapshotHandle, p *part, a *acknowledgement) error {
+	f := h.GetUploaded()
+	name, err := uploadIn(f, j.id, id)
+	if err != nil {
+		return err
+	}
+	d, err := describeUpload(f, p.name, p.instance)
+	if err != nil {
+		return invalidf("acknowledge: file %s: %w", f.GetKey(), err)
+	}
+	n, err := j.names.Intern(d)
+	if err != nil {
+		return rpcError(err)
+	}
+	p.isFile, p.file, p.segment = true, n, segmentIn(f.GetSegment())
+	a.uploads = append(a.uploads, owner.Found{File: n, Epoch: name.Epoch, Checkpoint: name.Checkpoint})
+	return nil
 }
 
 // inlineFits refuses an acknowledgement that would bring the checkpoint's inline state above its cap.
