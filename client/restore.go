@@ -77,7 +77,8 @@ func (j *Job) fetch(ctx context.Context, h Handle, w io.WriterAt) error {
 	return compareWhole(h.File, whole)
 }
 
-// fetchSegment writes a segment of a file. Its blocks are read whole, one after the other: the sums are those of whole blocks.
+// fetchSegment writes a segment of a file. Its blocks are read whole, one after the other: the sums are those of whole
+// blocks.
 func (j *Job) fetchSegment(ctx context.Context, h Handle, w io.WriterAt) error {
 	r, err := j.Open(ctx, h, 0, -1)
 	if err != nil {

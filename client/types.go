@@ -183,8 +183,8 @@ type Piece struct {
 	RestoredKey string
 	// State says what the piece is; nil: ManagedKeyed with key groups, else Opaque.
 	State *State
-	// Segment makes the piece a part of the file that Open opens and Size measures. Pieces of one Snapshot that are segments, and agree
-	// in InstanceNonce, Name, Scope and Size, lie in one file, which is sent once.
+	// Segment makes the piece a part of the file that Open opens and Size measures. Pieces of one Snapshot that are
+	// segments, and agree in InstanceNonce, Name, Scope and Size, lie in one file, which is sent once.
 	Segment *Segment
 	// Compression is the frame table if Open opens a compressed file.
 	Compression *Compression

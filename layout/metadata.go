@@ -79,8 +79,8 @@ type Operator struct {
 
 // File is one entry of the table of files.
 type File struct {
-	// Key relative to the folder of Job: "shared/<file name>", or "chk-N/<file name>"; an own file of chk-N is of this checkpoint.
-	// In a savepoint also "<name>": a file beside the _metadata.
+	// Key relative to the folder of Job: "shared/<file name>", or "chk-N/<file name>"; an own file of chk-N is of this
+	// checkpoint. In a savepoint also "<name>": a file beside the _metadata.
 	Key string
 	// Job whose folder holds the file, if it is lent to this job; empty: this job.
 	Job string
@@ -102,8 +102,8 @@ type File struct {
 type Compression struct {
 	// Codec is 1 to 32 of a-z 0-9 -, for example "zstd".
 	Codec string
-	// Stored is how many bytes of the file each frame takes, in their order; Plain, how many it holds when decompressed. The frames
-	// cover the file. At most MaxFrames.
+	// Stored is how many bytes of the file each frame takes, in their order; Plain, how many it holds when
+	// decompressed. The frames cover the file. At most MaxFrames.
 	Stored, Plain []uint32
 }
 

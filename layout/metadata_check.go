@@ -157,8 +157,8 @@ func CheckFile(f *File) error {
 	return checkCompression(f.Compression, f.Length)
 }
 
-// checkPlace refuses a file that this checkpoint cannot refer to, and says whether the file was written for this checkpoint.
-// Epochs and numbers of checkpoints are compared for own files alone: another job counts its own.
+// checkPlace refuses a file that this checkpoint cannot refer to, and says whether the file was written for this
+// checkpoint. Epochs and numbers of checkpoints are compared for own files alone: another job counts its own.
 func (c *metadataCheck) checkPlace(f *File) (written bool, err error) {
 	if f.Beside() {
 		return true, c.checkBeside(f)

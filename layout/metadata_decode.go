@@ -102,8 +102,8 @@ func decodeState(to *State, h *storedv1.MetadataHandle) error {
 	return nil
 }
 
-// countHandles bounds what decoding a subtask can allocate: an empty handle takes two bytes, but two hundred in memory; an offset
-// takes one byte, but eight in memory.
+// countHandles bounds what decoding a subtask can allocate: an empty handle takes two bytes, but two hundred in memory;
+// an offset takes one byte, but eight in memory.
 func countHandles(body []byte) error {
 	handles, offsets := 0, 0
 	return eachField("subtask", body, func(field protowire.Number, handle []byte) error {
@@ -131,8 +131,8 @@ func countHandles(body []byte) error {
 	})
 }
 
-// eachField calls f with the number of each field of a message and its value: the bytes of a message, text or packed list, else
-// the value as it is encoded.
+// eachField calls f with the number of each field of a message and its value: the bytes of a message, text or packed
+// list, else the value as it is encoded.
 func eachField(what string, message []byte, f func(field protowire.Number, value []byte) error) error {
 	for len(message) > 0 {
 		field, kind, n := protowire.ConsumeTag(message)

@@ -17,8 +17,9 @@ import (
 	storedv1 "github.com/ckptd/ckptd/proto/ckptd/stored/v1"
 )
 
-// MetadataReader reads one _metadata as a stream, in bounded memory: beside the record at hand, 8 bytes a file. Nothing it yields may be acted on
-// for good before Next has returned io.EOF: only then is the file known to be whole. It is used by one goroutine.
+// MetadataReader reads one _metadata as a stream, in bounded memory: beside the record at hand, 8 bytes a file. Nothing
+// it yields may be acted on for good before Next has returned io.EOF: only then is the file known to be whole. It is
+// used by one goroutine.
 type MetadataReader struct {
 	in      *bufio.Reader
 	check   *metadataCheck

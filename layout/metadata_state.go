@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// CheckHandle holds the rules of one handle. Reader and writer of a _metadata apply them, and so does whoever takes handles from
-// an engine: what CheckHandle accepts can be written. length is that of the inline state or of the whole file; maxParallelism is
-// the operator's.
+// CheckHandle holds the rules of one handle. Reader and writer of a _metadata apply them, and so does whoever takes
+// handles from an engine: what CheckHandle accepts can be written. length is that of the inline state or of the whole
+// file; maxParallelism is the operator's.
 func CheckHandle(h *Handle, length uint64, maxParallelism int) error {
 	switch {
 	case h.File != 0 && h.Inline != nil:

@@ -130,7 +130,8 @@ func example() contents {
 	}
 }
 
-// everyKind has a handle of each kind of state, in its order: in segments of file 4, inline, and one in the whole file 5.
+// everyKind has a handle of each kind of state, in its order: in segments of file 4, inline, and one in the whole file
+// 5.
 func everyKind() []layout.Handle {
 	segment := func(offset, length uint64, s layout.State) layout.Handle {
 		return layout.Handle{File: 4, Segment: &layout.Segment{Offset: offset, Length: length}, State: s}

@@ -116,7 +116,8 @@ func readFinished(s *ckptdv1.SubtaskSnapshot, number uint32, a *acknowledgement)
 	return nil
 }
 
-// readPart takes one piece of state apart; an uploaded file gets its number here. What it accepts can be written to a _metadata.
+// readPart takes one piece of state apart; an uploaded file gets its number here. What it accepts can be written to a
+// _metadata.
 func (j *job) readPart(id uint64, op *journal.Operator, h *ckptdv1.SnapshotHandle, a *acknowledgement) (part, error) {
 	groups, err := groupsIn(h.GetKeyGroups())
 	if err != nil {

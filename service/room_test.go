@@ -92,7 +92,8 @@ func TestMetadataHasAllThatCanBeAcknowledged(t *testing.T) {
 	})
 }
 
-// A known file keeps its frame table in the checkpoints of this owner and of the next one; a segment of it can be named.
+// A known file keeps its frame table in the checkpoints of this owner and of the next one; a segment of it can be
+// named.
 func TestKnownFilesKeepTheirFrames(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")

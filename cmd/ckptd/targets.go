@@ -239,8 +239,8 @@ func (l *loose) Show(ctx context.Context, _ string, _ uint64) (*ckptdv1.ShowChec
 	return show, nil
 }
 
-// Files looks for exclusive files, and those of a savepoint, beside the _metadata, whatever the folder is called, and for shared ones in
-// shared/ beside the folder. It does not look for files in the folders of other jobs.
+// Files looks for exclusive files, and those of a savepoint, beside the _metadata, whatever the folder is called, and
+// for shared ones in shared/ beside the folder. It does not look for files in the folders of other jobs.
 func (l *loose) Files(ctx context.Context, job string, id uint64) (*ckptdv1.ShowCheckpointResponse, error) {
 	show, err := l.Show(ctx, job, id)
 	if err != nil {

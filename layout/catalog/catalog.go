@@ -184,8 +184,8 @@ func (c *Catalog) Files(ctx context.Context, job string, id uint64) (*ckptdv1.Sh
 // IsBeside tells whether a file lies in the folder of the _metadata itself, as in savepoints.
 func IsBeside(f *ckptdv1.FileHandle) bool { return !strings.Contains(f.GetKey(), "/") }
 
-// CheckFiles looks for every file of a shown checkpoint and fills in its presence. locate turns a file's handle into a key of the
-// store; it answers "" for a file that the store cannot have, and which is not looked for.
+// CheckFiles looks for every file of a shown checkpoint and fills in its presence. locate turns a file's handle into a
+// key of the store; it answers "" for a file that the store cannot have, and which is not looked for.
 func CheckFiles(ctx context.Context, s storage.Store, show *ckptdv1.ShowCheckpointResponse, locate func(f *ckptdv1.FileHandle) string) error {
 	wanted := make(map[string]*ckptdv1.FileSummary, len(show.GetFiles()))
 	folders := map[string]bool{}

@@ -34,8 +34,8 @@ func (s *Service) GetState(ctx context.Context, req *ckptdv1.GetStateRequest, st
 	return send(stream.Conn(), r, n, chunkSize(ctx))
 }
 
-// rangeOf is the object, the first byte in it and the number of bytes that a request asks for. The key is made anew from its parts:
-// a state file of the job, never a path.
+// rangeOf is the object, the first byte in it and the number of bytes that a request asks for. The key is made anew
+// from its parts: a state file of the job, never a path.
 func rangeOf(req *ckptdv1.GetStateRequest) (key string, first, n int64, err error) {
 	if err := layout.ValidateJobID(req.GetJobId()); err != nil {
 		return "", 0, 0, err

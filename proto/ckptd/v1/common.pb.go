@@ -716,12 +716,12 @@ func (x *JobConfig) GetRestartStrategy() *RestartStrategy {
 	return nil
 }
 
-// FileHandle names a file of a job's state, or a segment of one. A worker gets it from PutState and hands it back in Acknowledge;
-// it may add the segment and the compression.
+// FileHandle names a file of a job's state, or a segment of one. A worker gets it from PutState and hands it back in
+// Acknowledge; it may add the segment and the compression.
 type FileHandle struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Relative to the job's folder, e.g. "shared/3f-1-7-…-12". The name is the file's identity. Of a file that lies beside the
-	// _metadata of a savepoint: its name alone.
+	// Relative to the job's folder, e.g. "shared/3f-1-7-…-12". The name is the file's identity. Of a file that lies
+	// beside the _metadata of a savepoint: its name alone.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// Bytes of the whole file.
 	Length uint64 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
@@ -994,12 +994,13 @@ func (x *KeyGroupRange) GetEnd() uint32 {
 type State struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  StateKind              `protobuf:"varint,1,opt,name=kind,proto3,enum=ckptd.v1.StateKind" json:"kind,omitempty"`
-	// The state's name, what writes and reads its elements, and the version of their schema. Empty, 0: not told. Texts have at most
-	// 4096 bytes.
+	// The state's name, what writes and reads its elements, and the version of their schema. Empty, 0: not told. Texts
+	// have at most 4096 bytes.
 	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Serializer    string `protobuf:"bytes,3,opt,name=serializer,proto3" json:"serializer,omitempty"`
 	SchemaVersion uint32 `protobuf:"varint,4,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
-	// Where the elements begin: for operator state, source readers, sink transactions and channel state. Absent: not told.
+	// Where the elements begin: for operator state, source readers, sink transactions and channel state. Absent: not
+	// told.
 	Offsets *Offsets `protobuf:"bytes,5,opt,name=offsets,proto3" json:"offsets,omitempty"`
 	// For channel state; absent otherwise.
 	Channel       *Channel `protobuf:"bytes,6,opt,name=channel,proto3" json:"channel,omitempty"`

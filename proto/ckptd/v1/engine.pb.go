@@ -1849,7 +1849,8 @@ type SnapshotHandle struct {
 	KeyGroups     *KeyGroupRange          `protobuf:"bytes,6,opt,name=key_groups,json=keyGroups,proto3" json:"key_groups,omitempty"`
 	// Absent: as an empty one.
 	State *State `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
-	// The part of the known file that the piece is; absent: the whole. The handle of an uploaded file names its segment itself.
+	// The part of the known file that the piece is; absent: the whole. The handle of an uploaded file names its segment
+	// itself.
 	Segment       *Segment `protobuf:"bytes,8,opt,name=segment,proto3" json:"segment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

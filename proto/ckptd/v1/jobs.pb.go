@@ -760,7 +760,8 @@ func (x *OperatorSummary) GetFinished() uint32 {
 	return 0
 }
 
-// StateSummary sums up the pieces of an operator that are the same state: of one kind, name, serializer and schema version.
+// StateSummary sums up the pieces of an operator that are the same state: of one kind, name, serializer and schema
+// version.
 type StateSummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Without offsets and channel.

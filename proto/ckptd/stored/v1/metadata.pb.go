@@ -643,7 +643,8 @@ func (x *MetadataOperator) GetTriggered() bool {
 	return false
 }
 
-// MetadataFile is an entry of the table of files; they are numbered from 1 as they come. At most 4194304 in one _metadata.
+// MetadataFile is an entry of the table of files; they are numbered from 1 as they come. At most 4194304 in one
+// _metadata.
 type MetadataFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Scope MetadataScope          `protobuf:"varint,1,opt,name=scope,proto3,enum=ckptd.stored.v1.MetadataScope" json:"scope,omitempty"`
@@ -768,7 +769,8 @@ func (x *MetadataFile) GetJobId() string {
 	return ""
 }
 
-// MetadataCompression is the frame table of a compressed file. A frame can be decompressed by itself. At most 65536 frames.
+// MetadataCompression is the frame table of a compressed file. A frame can be decompressed by itself. At most 65536
+// frames.
 type MetadataCompression struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 32 of a-z 0-9 -, for example "zstd".
