@@ -36,7 +36,7 @@ func toKeyGroups(k *KeyGroups) *ckptdv1.KeyGroupRange {
 }
 
 func fromHandle(h *ckptdv1.StateHandle) Handle {
-	out := Handle{Name: h.GetName(), InstanceNonce: h.GetInstanceNonce(), Inline: h.GetInline(), File: h.GetFile()}
+	out := Handle{Name: h.GetName(), InstanceNonce: h.GetInstanceNonce(), Inline: h.GetInline(), File: h.GetFile(), State: h.GetState()}
 	if h.GetScope() == ckptdv1.Scope_SCOPE_SHARED {
 		out.Scope = Shared
 	}

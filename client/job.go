@@ -78,6 +78,7 @@ func (j *Job) Assignment(ctx context.Context, attempt uint64, subtasks []Subtask
 			if !ok {
 				return nil, j.wrap("assignment", fmt.Errorf("%w: state of %v, which was not asked for", ErrInvalid, s.GetSubtask()))
 			}
+			states[i].Finished = states[i].Finished || s.GetFinished()
 			for _, h := range s.GetHandles() {
 				states[i].Handles = append(states[i].Handles, fromHandle(h))
 			}

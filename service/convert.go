@@ -169,12 +169,52 @@ func groupsOut(r *keygroup.Range) *ckptdv1.KeyGroupRange {
 	return &ckptdv1.KeyGroupRange{Start: uint32(r.Start), End: uint32(r.End)}
 }
 
-func fileOut(f *layout.File) *ckptdv1.FileHandle {
-	return &ckptdv1.FileHandle{Key: f.Key, Length: f.Length, Crc32C: f.CRC32C, BlockCrc32C: f.Blocks}
+// stateIn is what a piece says of itself, not checked. A kind that is not told follows from the key groups.
+func stateIn(s *ckptdv1.State, groups *keygroup.Range) layout.State {
+	out := layout.State{
+		Kind: layout.StateKind(s.GetKind()) - 1, Name: s.GetName(), Serializer: s.GetSerializer(), SchemaVersion: s.GetSchemaVersion(),
+	}
+	if s.GetKind() == ckptdv1.StateKind_STATE_KIND_UNSPECIFIED {
+		out.Kind = layout.StateOpaque
+		if groups != nil {
+			out.Kind = layout.StateManagedKeyed
+		}
+	}
+	if o := s.GetOffsets(); o != nil {
+		out.Offsets = &layout.Offsets{Mode: layout.Mode(o.GetMode()), Positions: o.GetPositions()}
+	}
+	if c := s.GetChannel(); c != nil {
+		out.Channel = &layout.Channel{Gate: c.GetGate(), Channel: c.GetChannel(), Partition: c.GetPartition(), Subpartition: c.GetSubpartition()}
+	}
+	return out
 }
 
-// uploadIn checks a handle that PutState gave out for this epoch and checkpoint, and takes its name apart.
-func uploadIn(f *ckptdv1.FileHandle, checkpoint uint64) (layout.FileName, error) {
+func segmentIn(s *ckptdv1.Segment) *layout.Segment {
+	if s == nil {
+		return nil
+	}
+	return &layout.Segment{Offset: s.GetOffset(), Length: s.GetLength()}
+}
+
+// describeUpload is what a worker says of a file that it has uploaded; name and instance are those of the piece.
+func describeUpload(f *ckptdv1.FileHandle, name, instance string) (incremental.Description, error) {
+	d := incremental.Description{
+		Key: f.GetKey(), Instance: instance, Name: name, Size: f.GetLength(), CRC: f.GetCrc32C(), Blocks: f.GetBlockCrc32C(),
+	}
+	if c := f.GetCompression(); c != nil {
+		d.Compression = &incremental.Compression{Codec: c.GetCodec(), Stored: c.GetStored(), Plain: c.GetPlain()}
+	}
+	return d, layout.CheckFile(&layout.File{
+		Length: d.Size, Blocks: d.Blocks, LocalName: d.Name, InstanceNonce: d.Instance, Compression: (*layout.Compression)(d.Compression),
+	})
+}
+
+// uploadIn checks a handle that PutState gave out for this job, epoch and checkpoint, and takes its name apart.
+func uploadIn(f *ckptdv1.FileHandle, job string, checkpoint uint64) (layout.FileName, error) {
+	if id := f.GetJobId(); id != "" && id != job {
+		return layout.FileName{}, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_UNKNOWN_HANDLE},
+			"%q lies in the folder of job %q: a worker uploads files of its own job, %s", f.GetKey(), id, job)
+	}
 	k := layout.ParseJobKey(f.GetKey())
 	if k.Place != layout.PlaceShared && (k.Place != layout.PlaceExclusive || k.Checkpoint != checkpoint) {
 		return layout.FileName{}, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_UNKNOWN_HANDLE},

@@ -170,11 +170,12 @@ func records(m *layout.MetadataWriter, id uint64) error {
 // for the second half.
 func handles(m *layout.MetadataWriter, id uint64, operator string, index int) ([]layout.Handle, error) {
 	if operator == "source" {
-		return []layout.Handle{{Inline: []byte("offset 7"), Name: "offsets"}}, nil
+		return []layout.Handle{{Inline: []byte("offset 7"), Name: "offsets", State: layout.State{Kind: layout.StateSourceReader}}}, nil
 	}
 	groups := keygroup.RangeOf(128, 2, index)
+	counts := layout.State{Kind: layout.StateManagedKeyed, Name: "counts", Serializer: "varint", SchemaVersion: 2}
 	if index == 1 {
-		return []layout.Handle{{File: 1, KeyGroups: &groups}}, nil
+		return []layout.Handle{{File: 1, KeyGroups: &groups, State: counts}}, nil
 	}
 	shared, err := m.WriteFile(layout.File{
 		Key: SharedFile(), Length: sharedSize, CRC32C: sum(contents(sharedSize)), InstanceNonce: "backend-1", LocalName: "000004.sst",
@@ -185,5 +186,8 @@ func handles(m *layout.MetadataWriter, id uint64, operator string, index int) ([
 	exclusive, err := m.WriteFile(layout.File{
 		Key: ExclusiveFile(id), Length: exclusiveSize, CRC32C: sum(contents(exclusiveSize)), InstanceNonce: "backend-1", LocalName: "MANIFEST-000001",
 	})
-	return []layout.Handle{{File: shared, KeyGroups: &groups}, {File: exclusive, KeyGroups: &groups}}, err
+	return []layout.Handle{
+		{File: shared, KeyGroups: &groups, State: counts},
+		{File: exclusive, Segment: &layout.Segment{Offset: 100, Length: 50}, KeyGroups: &groups, State: layout.State{Kind: layout.StateManagedKeyed}},
+	}, err
 }

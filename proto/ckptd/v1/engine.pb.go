@@ -1429,9 +1429,11 @@ func (x *AssignmentResponse) GetCheckpointId() uint64 {
 
 // SubtaskState is what a subtask restores. A subtask's handles may be spread over several messages.
 type SubtaskState struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Subtask       *Subtask               `protobuf:"bytes,1,opt,name=subtask,proto3" json:"subtask,omitempty"`
-	Handles       []*StateHandle         `protobuf:"bytes,2,rep,name=handles,proto3" json:"handles,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Subtask *Subtask               `protobuf:"bytes,1,opt,name=subtask,proto3" json:"subtask,omitempty"`
+	Handles []*StateHandle         `protobuf:"bytes,2,rep,name=handles,proto3" json:"handles,omitempty"`
+	// The subtask had finished when the checkpoint was taken. It has no handles.
+	Finished      bool `protobuf:"varint,3,opt,name=finished,proto3" json:"finished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1478,6 +1480,13 @@ func (x *SubtaskState) GetHandles() []*StateHandle {
 		return x.Handles
 	}
 	return nil
+}
+
+func (x *SubtaskState) GetFinished() bool {
+	if x != nil {
+		return x.Finished
+	}
+	return false
 }
 
 type ReportRequest struct {
@@ -1839,6 +1848,11 @@ type SnapshotHandle struct {
 	Name          string                  `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
 	InstanceNonce string                  `protobuf:"bytes,5,opt,name=instance_nonce,json=instanceNonce,proto3" json:"instance_nonce,omitempty"`
 	KeyGroups     *KeyGroupRange          `protobuf:"bytes,6,opt,name=key_groups,json=keyGroups,proto3" json:"key_groups,omitempty"`
+	// Absent: as an empty one.
+	State *State `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
+	// The part of the known file that the piece is; absent: the whole. The handle of an uploaded file names its segment
+	// itself.
+	Segment       *Segment `protobuf:"bytes,8,opt,name=segment,proto3" json:"segment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1928,6 +1942,20 @@ func (x *SnapshotHandle) GetKeyGroups() *KeyGroupRange {
 	return nil
 }
 
+func (x *SnapshotHandle) GetState() *State {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *SnapshotHandle) GetSegment() *Segment {
+	if x != nil {
+		return x.Segment
+	}
+	return nil
+}
+
 type isSnapshotHandle_Source interface {
 	isSnapshotHandle_Source()
 }
@@ -1953,9 +1981,11 @@ func (*SnapshotHandle_Uploaded) isSnapshotHandle_Source() {}
 func (*SnapshotHandle_Known) isSnapshotHandle_Source() {}
 
 type SubtaskSnapshot struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Subtask       *Subtask               `protobuf:"bytes,1,opt,name=subtask,proto3" json:"subtask,omitempty"`
-	Handles       []*SnapshotHandle      `protobuf:"bytes,2,rep,name=handles,proto3" json:"handles,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Subtask *Subtask               `protobuf:"bytes,1,opt,name=subtask,proto3" json:"subtask,omitempty"`
+	Handles []*SnapshotHandle      `protobuf:"bytes,2,rep,name=handles,proto3" json:"handles,omitempty"`
+	// The subtask has finished for good. It has no handles.
+	Finished      bool `protobuf:"varint,3,opt,name=finished,proto3" json:"finished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2002,6 +2032,13 @@ func (x *SubtaskSnapshot) GetHandles() []*SnapshotHandle {
 		return x.Handles
 	}
 	return nil
+}
+
+func (x *SubtaskSnapshot) GetFinished() bool {
+	if x != nil {
+		return x.Finished
+	}
+	return false
 }
 
 type AcknowledgeRequest struct {
@@ -2701,9 +2738,9 @@ type GetStateRequest struct {
 	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	// As Assignment answered it; its length is needed.
 	File *FileHandle `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
-	// First byte.
+	// First byte, counted from the beginning of what the handle names: the file, or a segment of it.
 	Offset uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
-	// Bytes; 0: to the end.
+	// Bytes; 0: to the end of what the handle names.
 	Length        uint64 `protobuf:"varint,4,opt,name=length,proto3" json:"length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2916,10 +2953,11 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x12AssignmentResponse\x12.\n" +
 	"\x06states\x18\x01 \x03(\v2\x16.ckptd.v1.SubtaskStateR\x06states\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12#\n" +
-	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\"l\n" +
+	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\"\x88\x01\n" +
 	"\fSubtaskState\x12+\n" +
 	"\asubtask\x18\x01 \x01(\v2\x11.ckptd.v1.SubtaskR\asubtask\x12/\n" +
-	"\ahandles\x18\x02 \x03(\v2\x15.ckptd.v1.StateHandleR\ahandles\"\xb1\x03\n" +
+	"\ahandles\x18\x02 \x03(\v2\x15.ckptd.v1.StateHandleR\ahandles\x12\x1a\n" +
+	"\bfinished\x18\x03 \x01(\bR\bfinished\"\xb1\x03\n" +
 	"\rReportRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
@@ -2953,7 +2991,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\bsubtasks\x18\x05 \x03(\v2\x11.ckptd.v1.SubtaskR\bsubtasks\x12)\n" +
 	"\x05files\x18\x06 \x03(\v2\x13.ckptd.v1.LocalFileR\x05files\"-\n" +
 	"\x15BeginSnapshotResponse\x12\x14\n" +
-	"\x05known\x18\x01 \x03(\rR\x05known\"\xf3\x01\n" +
+	"\x05known\x18\x01 \x03(\rR\x05known\"\xc7\x02\n" +
 	"\x0eSnapshotHandle\x12\x18\n" +
 	"\x06inline\x18\x01 \x01(\fH\x00R\x06inline\x122\n" +
 	"\buploaded\x18\x02 \x01(\v2\x14.ckptd.v1.FileHandleH\x00R\buploaded\x12\x16\n" +
@@ -2961,11 +2999,14 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12%\n" +
 	"\x0einstance_nonce\x18\x05 \x01(\tR\rinstanceNonce\x126\n" +
 	"\n" +
-	"key_groups\x18\x06 \x01(\v2\x17.ckptd.v1.KeyGroupRangeR\tkeyGroupsB\b\n" +
-	"\x06source\"r\n" +
+	"key_groups\x18\x06 \x01(\v2\x17.ckptd.v1.KeyGroupRangeR\tkeyGroups\x12%\n" +
+	"\x05state\x18\a \x01(\v2\x0f.ckptd.v1.StateR\x05state\x12+\n" +
+	"\asegment\x18\b \x01(\v2\x11.ckptd.v1.SegmentR\asegmentB\b\n" +
+	"\x06source\"\x8e\x01\n" +
 	"\x0fSubtaskSnapshot\x12+\n" +
 	"\asubtask\x18\x01 \x01(\v2\x11.ckptd.v1.SubtaskR\asubtask\x122\n" +
-	"\ahandles\x18\x02 \x03(\v2\x18.ckptd.v1.SnapshotHandleR\ahandles\"\xd8\x01\n" +
+	"\ahandles\x18\x02 \x03(\v2\x18.ckptd.v1.SnapshotHandleR\ahandles\x12\x1a\n" +
+	"\bfinished\x18\x03 \x01(\bR\bfinished\"\xd8\x01\n" +
 	"\x12AcknowledgeRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
@@ -3109,7 +3150,9 @@ var file_ckptd_v1_engine_proto_goTypes = []any{
 	(*StateHandle)(nil),           // 46: ckptd.v1.StateHandle
 	(*FileHandle)(nil),            // 47: ckptd.v1.FileHandle
 	(*KeyGroupRange)(nil),         // 48: ckptd.v1.KeyGroupRange
-	(Scope)(0),                    // 49: ckptd.v1.Scope
+	(*State)(nil),                 // 49: ckptd.v1.State
+	(*Segment)(nil),               // 50: ckptd.v1.Segment
+	(Scope)(0),                    // 51: ckptd.v1.Scope
 }
 var file_ckptd_v1_engine_proto_depIdxs = []int32{
 	1,  // 0: ckptd.v1.Refused.reason:type_name -> ckptd.v1.Refused.Reason
@@ -3142,41 +3185,43 @@ var file_ckptd_v1_engine_proto_depIdxs = []int32{
 	23, // 27: ckptd.v1.BeginSnapshotRequest.files:type_name -> ckptd.v1.LocalFile
 	47, // 28: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
 	48, // 29: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	44, // 30: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
-	26, // 31: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
-	27, // 32: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
-	44, // 33: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
-	49, // 34: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
-	36, // 35: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
-	47, // 36: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
-	47, // 37: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
-	5,  // 38: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
-	7,  // 39: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
-	18, // 40: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
-	21, // 41: ckptd.v1.EngineService.Report:input_type -> ckptd.v1.ReportRequest
-	24, // 42: ckptd.v1.EngineService.BeginSnapshot:input_type -> ckptd.v1.BeginSnapshotRequest
-	28, // 43: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
-	30, // 44: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
-	32, // 45: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
-	34, // 46: ckptd.v1.EngineService.Owns:input_type -> ckptd.v1.OwnsRequest
-	37, // 47: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
-	39, // 48: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
-	6,  // 49: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
-	8,  // 50: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
-	19, // 51: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
-	22, // 52: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
-	25, // 53: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
-	29, // 54: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
-	31, // 55: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
-	33, // 56: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
-	35, // 57: ckptd.v1.EngineService.Owns:output_type -> ckptd.v1.OwnsResponse
-	38, // 58: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
-	40, // 59: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
-	49, // [49:60] is the sub-list for method output_type
-	38, // [38:49] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	49, // 30: ckptd.v1.SnapshotHandle.state:type_name -> ckptd.v1.State
+	50, // 31: ckptd.v1.SnapshotHandle.segment:type_name -> ckptd.v1.Segment
+	44, // 32: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
+	26, // 33: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
+	27, // 34: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
+	44, // 35: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
+	51, // 36: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
+	36, // 37: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
+	47, // 38: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
+	47, // 39: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
+	5,  // 40: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
+	7,  // 41: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
+	18, // 42: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
+	21, // 43: ckptd.v1.EngineService.Report:input_type -> ckptd.v1.ReportRequest
+	24, // 44: ckptd.v1.EngineService.BeginSnapshot:input_type -> ckptd.v1.BeginSnapshotRequest
+	28, // 45: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
+	30, // 46: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
+	32, // 47: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
+	34, // 48: ckptd.v1.EngineService.Owns:input_type -> ckptd.v1.OwnsRequest
+	37, // 49: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
+	39, // 50: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
+	6,  // 51: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
+	8,  // 52: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
+	19, // 53: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
+	22, // 54: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
+	25, // 55: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
+	29, // 56: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
+	31, // 57: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
+	33, // 58: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
+	35, // 59: ckptd.v1.EngineService.Owns:output_type -> ckptd.v1.OwnsResponse
+	38, // 60: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
+	40, // 61: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
+	51, // [51:62] is the sub-list for method output_type
+	40, // [40:51] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_engine_proto_init() }
