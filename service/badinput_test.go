@@ -138,7 +138,7 @@ func TestRootOfANewerFormat(t *testing.T) {
 func twoCheckpoints(t *testing.T, root storage.Opened) (first, second uint64) {
 	t.Helper()
 	d := startDaemon(t, root, "")
-	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.NumRetained = 2 })
+	w := oneWorker(t, d, "j", twoRetained)
 	take := func() uint64 {
 		return w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
 			name := fmt.Sprint(id)
@@ -249,7 +249,7 @@ func TestRottenOldCheckpoint(t *testing.T) {
 			rot(t, root.Store, layout.MetadataKey("j", first))
 			before := contents(t, root.Store, "")
 			d := startDaemon(t, root, "")
-			d.attach(t, "j", onePlan(), nil)
+			d.attach(t, "j", onePlan(), twoRetained)
 			w := d.register(t, "j", "w2", 0, subtask("count"))
 			if s := w.begin(); s.GetRestoreCheckpointId() != second {
 				t.Fatalf("restores %d, want %d", s.GetRestoreCheckpointId(), second)
@@ -274,13 +274,13 @@ func TestRottenOldCheckpoint(t *testing.T) {
 func TestDeletesStopWhileDegraded(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
-	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.NumRetained = 2 })
+	w := oneWorker(t, d, "j", twoRetained)
 	w.checkpoint(small)
 	rotten := w.checkpoint(small)
 	d.kill()
 	overwrite(t, root.Store, layout.MetadataKey("j", rotten), flip)
 	d = startDaemon(t, root, "")
-	d.attach(t, "j", onePlan(), nil)
+	d.attach(t, "j", onePlan(), twoRetained)
 	w = d.register(t, "j", "w2", 0, subtask("count"))
 	w.begin()
 	before := contents(t, root.Store, "")
@@ -358,3 +358,5 @@ func newerMarker(b []byte) []byte {
 	text = text[:strings.LastIndex(text, "crc32c ")]
 	return fmt.Appendf(nil, "%scrc32c %08x\n", text, crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli)))
 }
+
+func twoRetained(c *client.JobConfig) { c.NumRetained = 2 }

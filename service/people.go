@@ -114,7 +114,8 @@ func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJo
 		reply(&ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: retainedOut(head)}, nil)
 	})
 	j.feed(owner.Event{
-		Kind: owner.EventEnd, Status: journal.StatusCanceled, Caller: caller, Request: journal.RequestOf(req.GetRequestId()),
+		Kind: owner.EventEnd, Status: journal.StatusCanceled, Ended: endedNow("canceled by a person"), Caller: caller,
+		Request: journal.RequestOf(req.GetRequestId()),
 	})
 }
 

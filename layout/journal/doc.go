@@ -8,7 +8,7 @@
 // The machines (ReadHead, Append) are values without I/O, goroutines, clock or randomness: a step takes the result of the
 // operation before and gives the next one. A copy of a machine is a machine of its own, so that a search can walk over them.
 //
-// It must not know stores, keys, jobs' files, workers or what an owner does with a verdict. Outside codec.go nothing here knows
+// It must not know stores, keys, jobs' files, workers or what an owner does with a verdict. Outside codec.go and convert.go nothing here knows
 // protobuf.
 //
 // # What the executor of an Op owes

@@ -16,6 +16,9 @@ type AttemptStarting struct {
 	Workers []string
 }
 
+// Configured: the attempt that begins or was adopted has this configuration. It counts from now on.
+type Configured struct{ Policy Policy }
+
 // NewAttempt: somebody who may say so wants the next attempt at once: an engine that schedules by itself, or a worker that
 // registered with another plan. It uses up nothing of the restart strategy.
 type NewAttempt struct {
@@ -100,6 +103,7 @@ type Tick struct{}
 func (Attached) event()        {}
 func (AttemptStarting) event() {}
 func (NewAttempt) event()      {}
+func (Configured) event()      {}
 func (AllRunning) event()      {}
 func (AllAtEnd) event()        {}
 func (Request) event()         {}

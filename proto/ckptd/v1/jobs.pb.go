@@ -175,7 +175,10 @@ type JobSummary struct {
 	// Why this job's journal cannot be read; the other fields are then empty.
 	Error string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
 	// What is retained, oldest first; of a bare root only.
-	Checkpoints   []*CheckpointSummary `protobuf:"bytes,11,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	Checkpoints []*CheckpointSummary `protobuf:"bytes,11,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	// When and why the job ended; absent: it has not, or the journal does not say.
+	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	EndReason     string                 `protobuf:"bytes,13,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +288,20 @@ func (x *JobSummary) GetCheckpoints() []*CheckpointSummary {
 		return x.Checkpoints
 	}
 	return nil
+}
+
+func (x *JobSummary) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *JobSummary) GetEndReason() string {
+	if x != nil {
+		return x.EndReason
+	}
+	return ""
 }
 
 type ListCheckpointsRequest struct {
@@ -1641,7 +1658,8 @@ type JournalEntry struct {
 	Slot  uint64                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
 	// Why the slot cannot be read; the other fields are then empty.
 	Error string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
-	// "attach", "attempt", "commit", "reserve", "end", "release", "lend", "return".
+	// "attach", "attempt", "commit", "reserve", "end", "release", "lend", "return", "import", "discard", "undelete", "tag", "savepoint",
+	// "remove"; of a newer ckptd: "kind 15", say.
 	Kind  string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	Nonce string `protobuf:"bytes,4,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	Epoch uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -1653,11 +1671,14 @@ type JournalEntry struct {
 	RestoreCheckpointId uint64    `protobuf:"varint,9,opt,name=restore_checkpoint_id,json=restoreCheckpointId,proto3" json:"restore_checkpoint_id,omitempty"`
 	Status              JobStatus `protobuf:"varint,10,opt,name=status,proto3,enum=ckptd.v1.JobStatus" json:"status,omitempty"`
 	// The highest checkpoint id that may be used.
-	Reserved      uint64               `protobuf:"varint,11,opt,name=reserved,proto3" json:"reserved,omitempty"`
-	Plan          *Plan                `protobuf:"bytes,12,opt,name=plan,proto3" json:"plan,omitempty"`
-	Config        *JobConfig           `protobuf:"bytes,13,opt,name=config,proto3" json:"config,omitempty"`
-	Labels        map[string]string    `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Retained      []*JournalCheckpoint `protobuf:"bytes,15,rep,name=retained,proto3" json:"retained,omitempty"`
+	Reserved uint64               `protobuf:"varint,11,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	Plan     *Plan                `protobuf:"bytes,12,opt,name=plan,proto3" json:"plan,omitempty"`
+	Config   *JobConfig           `protobuf:"bytes,13,opt,name=config,proto3" json:"config,omitempty"`
+	Labels   map[string]string    `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Retained []*JournalCheckpoint `protobuf:"bytes,15,rep,name=retained,proto3" json:"retained,omitempty"`
+	// When and why the job ended; absent: it has not.
+	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	EndReason     string                 `protobuf:"bytes,17,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1797,6 +1818,20 @@ func (x *JournalEntry) GetRetained() []*JournalCheckpoint {
 	return nil
 }
 
+func (x *JournalEntry) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *JournalEntry) GetEndReason() string {
+	if x != nil {
+		return x.EndReason
+	}
+	return ""
+}
+
 // JournalCheckpoint is a retained checkpoint as the journal points to it.
 type JournalCheckpoint struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1883,7 +1918,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x13ckptd/v1/jobs.proto\x12\bckptd.v1\x1a\x15ckptd/v1/common.proto\x1a\x15ckptd/v1/engine.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n" +
 	"\x0fListJobsRequest\"<\n" +
 	"\x10ListJobsResponse\x12(\n" +
-	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\x83\x04\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\xd9\x04\n" +
 	"\n" +
 	"JobSummary\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12+\n" +
@@ -1898,7 +1933,10 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x13latest_completed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x11latestCompletedAt\x12\x14\n" +
 	"\x05error\x18\n" +
 	" \x01(\tR\x05error\x12=\n" +
-	"\vcheckpoints\x18\v \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\vcheckpoints\x1a9\n" +
+	"\vcheckpoints\x18\v \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\vcheckpoints\x125\n" +
+	"\bended_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
+	"\n" +
+	"end_reason\x18\r \x01(\tR\tendReason\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"/\n" +
@@ -2022,7 +2060,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\bretained\x18\x02 \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\bretained\"^\n" +
 	"\x13ShowJournalResponse\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
-	"\aentries\x18\x02 \x03(\v2\x16.ckptd.v1.JournalEntryR\aentries\"\xd0\x04\n" +
+	"\aentries\x18\x02 \x03(\v2\x16.ckptd.v1.JournalEntryR\aentries\"\xa6\x05\n" +
 	"\fJournalEntry\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\x04R\x04slot\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12\x12\n" +
@@ -2041,7 +2079,10 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x04plan\x18\f \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\x12+\n" +
 	"\x06config\x18\r \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\x12:\n" +
 	"\x06labels\x18\x0e \x03(\v2\".ckptd.v1.JournalEntry.LabelsEntryR\x06labels\x127\n" +
-	"\bretained\x18\x0f \x03(\v2\x1b.ckptd.v1.JournalCheckpointR\bretained\x1a9\n" +
+	"\bretained\x18\x0f \x03(\v2\x1b.ckptd.v1.JournalCheckpointR\bretained\x125\n" +
+	"\bended_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
+	"\n" +
+	"end_reason\x18\x11 \x01(\tR\tendReason\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc6\x01\n" +
@@ -2123,56 +2164,58 @@ var file_ckptd_v1_jobs_proto_depIdxs = []int32{
 	24, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
 	28, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
 	6,  // 4: ckptd.v1.JobSummary.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	6,  // 5: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	28, // 6: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
-	29, // 7: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
-	6,  // 8: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
-	9,  // 9: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
-	10, // 10: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
-	25, // 11: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	28, // 12: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
-	30, // 13: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
-	31, // 14: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
-	32, // 15: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
-	0,  // 16: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
-	28, // 17: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	13, // 18: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
-	3,  // 19: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
-	14, // 20: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
-	15, // 21: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
-	16, // 22: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
-	28, // 23: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
-	33, // 24: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
-	28, // 25: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
-	28, // 26: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
-	6,  // 27: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	6,  // 28: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	27, // 29: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
-	6,  // 30: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
-	22, // 31: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
-	27, // 32: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
-	34, // 33: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
-	35, // 34: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
-	26, // 35: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
-	23, // 36: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
-	6,  // 37: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
-	1,  // 38: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
-	4,  // 39: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
-	7,  // 40: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
-	11, // 41: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
-	17, // 42: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
-	19, // 43: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
-	2,  // 44: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
-	5,  // 45: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
-	8,  // 46: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
-	12, // 47: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
-	18, // 48: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
-	20, // 49: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
-	44, // [44:50] is the sub-list for method output_type
-	38, // [38:44] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	28, // 5: ckptd.v1.JobSummary.ended_at:type_name -> google.protobuf.Timestamp
+	6,  // 6: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
+	28, // 7: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
+	29, // 8: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
+	6,  // 9: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
+	9,  // 10: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
+	10, // 11: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
+	25, // 12: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	28, // 13: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
+	30, // 14: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
+	31, // 15: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
+	32, // 16: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
+	0,  // 17: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
+	28, // 18: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	13, // 19: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
+	3,  // 20: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
+	14, // 21: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
+	15, // 22: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
+	16, // 23: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
+	28, // 24: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
+	33, // 25: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
+	28, // 26: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
+	28, // 27: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	6,  // 28: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	6,  // 29: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	27, // 30: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
+	6,  // 31: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
+	22, // 32: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
+	27, // 33: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
+	34, // 34: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
+	35, // 35: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
+	26, // 36: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
+	23, // 37: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
+	28, // 38: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
+	6,  // 39: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
+	1,  // 40: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
+	4,  // 41: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
+	7,  // 42: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
+	11, // 43: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
+	17, // 44: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
+	19, // 45: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
+	2,  // 46: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
+	5,  // 47: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
+	8,  // 48: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
+	12, // 49: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
+	18, // 50: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
+	20, // 51: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
+	46, // [46:52] is the sub-list for method output_type
+	40, // [40:46] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_jobs_proto_init() }
