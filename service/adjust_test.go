@@ -262,6 +262,11 @@ func TestWhyAJobEndedIsKept(t *testing.T) {
 			if at := s.GetEndedAt().AsTime(); !strings.Contains(s.GetEndReason(), end.want) || at.Before(before) || at.After(time.Now()) {
 				t.Errorf("ended at %v: %.100q; want a time since %v, and %q", at, s.GetEndReason(), before, end.want)
 			}
+			_, err = d.people().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: "j"})
+			wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
+			if want := name + " since 2"; !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), end.want) {
+				t.Errorf("the status says %.200q, want %q and %q", err, want, end.want)
+			}
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -124,6 +125,18 @@ func aboutIn(id string, labels map[string]string) *journal.About {
 
 func statusWord(s journal.Status) string {
 	return strings.ToLower(strings.TrimPrefix(catalog.Status(s).String(), "JOB_STATUS_"))
+}
+
+// endedText is when and why a job ended, to go behind its status; empty: the journal does not say.
+func endedText(e journal.Ended) string {
+	if e.At == 0 {
+		return ""
+	}
+	text := " since " + time.UnixMilli(int64(e.At)).UTC().Format(time.RFC3339)
+	if e.Why != "" {
+		text += " (" + e.Why + ")"
+	}
+	return text
 }
 
 func retainedOut(e *journal.Entry) []*ckptdv1.CheckpointSummary {

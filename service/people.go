@@ -81,7 +81,7 @@ func (p people) elsewhere(ctx context.Context, id string, err error) error {
 		return connect.NewError(connect.CodeDataLoss, fmt.Errorf("the journal of job %s cannot be read", id))
 	case head.Status.Terminal():
 		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
-			"job %s is %s and no daemon owns it", id, statusWord(head.Status))
+			"job %s is %s%s; no daemon owns it", id, statusWord(head.Status), endedText(head.Ended))
 	case head.Owner.IsZero():
 		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s is %s; no daemon owns it", id, statusWord(head.Status)))
 	}

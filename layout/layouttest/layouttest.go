@@ -26,6 +26,8 @@ const (
 	// Old and New are the checkpoints of Running. Both use SharedFile; each has an exclusive file.
 	Old, New = 41, 42
 	OwnerURL = "unix:/run/ckptd.sock"
+	// EndReason is why Ended is over, since At.
+	EndReason = "canceled by a person"
 )
 
 // At is when checkpoint Old was triggered; New follows after a minute. Each takes 1.5 s.
@@ -74,7 +76,7 @@ func Build(t testing.TB, s storage.Store) {
 	}
 	ended := head
 	ended.Slot, ended.Kind, ended.Owner, ended.URLs, ended.Status, ended.Retained = 0, journal.KindRelease, journal.Nonce{}, nil, journal.StatusCanceled, nil
-	ended.About = &journal.About{Job: Ended}
+	ended.About, ended.Ended = &journal.About{Job: Ended}, journal.EndedAt(uint64(At.UnixMilli()), EndReason)
 	appendEntry(t, s, &ended)
 }
 
