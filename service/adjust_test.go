@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -268,5 +269,35 @@ func TestWhyAJobEndedIsKept(t *testing.T) {
 				t.Errorf("the status says %.200q, want %q and %q", err, want, end.want)
 			}
 		})
+	}
+}
+
+// TestConfigurationReachesAnEngine: the SDK hands on what is in effect, and what differs.
+func TestConfigurationReachesAnEngine(t *testing.T) {
+	d := startDaemon(t, newRoot(), "")
+	c, err := client.New([]string{d.http.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	job, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: onePlan(), Config: changed(twoRetained)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in := job.Config(); in.GetNumRetained() != 2 || in.GetTimeout().AsDuration() != 10*time.Minute {
+		t.Errorf("attached with %v, want 2 retained and every default", in)
+	}
+	s, err := job.Register(t.Context(), client.Registration{Subtasks: []client.Subtask{{Operator: "count"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	command, err := s.Next(t.Context())
+	if start, ok := command.(client.Start); !ok || err != nil || start.Config.GetNumRetained() != 2 {
+		t.Fatalf("%+v, %v; want a start with 2 retained", command, err)
+	}
+	_, err = c.AttachJob(t.Context(), client.JobSpec{ID: "j", Config: changed(func(c *client.JobConfig) { c.NumRetained = 3 })})
+	if !errors.Is(err, client.ErrConfigMismatch) || !strings.Contains(err.Error(), "num-retained: 2 is in effect, 3 is asked for") {
+		t.Errorf("%v, want ErrConfigMismatch with the difference", err)
 	}
 }

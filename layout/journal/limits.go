@@ -58,6 +58,7 @@ type LimitError struct {
 	Advice string
 }
 
+// Error names the field, how much of it there is, its limit, and what to do.
 func (e *LimitError) Error() string {
 	if e.Bytes {
 		return fmt.Sprintf("%s: %s bytes; a journal entry holds %s: %s", e.Field, grouped(e.Have), bytesText(e.Limit), e.Advice)
@@ -65,6 +66,7 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("%s: %s; a journal entry holds %s: %s", e.Field, grouped(e.Have), grouped(e.Limit), e.Advice)
 }
 
+// Unwrap is ErrTooLarge.
 func (e *LimitError) Unwrap() error { return ErrTooLarge }
 
 // Fits says which part of a job exceeds its limit. It is asked before the job is begun, or gets another plan or configuration.
