@@ -57,8 +57,8 @@ func (j *Job) Attempt() uint64 {
 	return j.attempt
 }
 
-// Config is the configuration that was in effect when the job was last attached, every default filled in. Each Start brings that of its
-// attempt.
+// Config is the configuration that was in effect when the job was last attached, every default filled in. Each Start
+// brings that of its attempt.
 func (j *Job) Config() *JobConfig {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -9,8 +9,8 @@ type Checkpoint struct {
 	ID uint64
 	// Savepoint: a person's, kept until they say otherwise.
 	Savepoint bool
-	// Lent: another job has a pin on it. Hidden: disposed while lent. Trashed: discarded, and brought back or purged by people only.
-	// Keep: a person wants it kept.
+	// Lent: another job has a pin on it. Hidden: disposed while lent. Trashed: discarded, and brought back or purged by
+	// people only. Keep: a person wants it kept.
 	Lent, Hidden, Trashed, Keep bool
 }
 

@@ -13,8 +13,9 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// This file brings the plan and the configuration of an AttachJob to a job that exists already. They change with a new attempt only.
-// So they come with one while no worker is there; while workers are there the caller is refused, and told what differs.
+// This file brings the plan and the configuration of an AttachJob to a job that exists already. They change with a new
+// attempt only. So they come with one while no worker is there; while workers are there the caller is refused, and told
+// what differs.
 
 // asked is the plan and the configuration that a caller of AttachJob named; nil: the caller named none.
 type asked struct {
@@ -22,7 +23,8 @@ type asked struct {
 	config *journal.Config
 }
 
-// adjustTries bounds how often a caller's plan and configuration are brought to the job when another caller brings others meanwhile.
+// adjustTries bounds how often a caller's plan and configuration are brought to the job when another caller brings
+// others meanwhile.
 const adjustTries = 3
 
 func askedIn(req *ckptdv1.AttachJobRequest) (a asked, err error) {
@@ -61,7 +63,8 @@ func (j *job) adjust(a asked, tries int, reply func(*ckptdv1.AttachJobResponse, 
 	case j.someoneRegistered():
 		reply(nil, j.refuseChange(plan, keys, "workers are registered with it: stop all of them first, or attach with what is in effect"))
 	case !j.m.AttemptKnown():
-		// The workers of the attempt that this owner found may still run: the caller waits until they are back or are given up.
+		// The workers of the attempt that this owner found may still run: the caller waits until they are back or are
+		// given up.
 		j.adjusting = append(j.adjusting, func() { j.adjust(a, tries, reply) })
 	case j.stateInTheWay(head, a.plan):
 		reply(nil, j.refuseChange(plan, keys, "a checkpoint holds state of these operators, and rescaling is not there yet: "+
@@ -80,7 +83,8 @@ func (j *job) adjust(a asked, tries int, reply func(*ckptdv1.AttachJobResponse, 
 	}
 }
 
-// adjustAgain goes on with the callers that wait, one after the other: the first may begin an attempt for which the next one waits.
+// adjustAgain goes on with the callers that wait, one after the other: the first may begin an attempt for which the
+// next one waits.
 func (j *job) adjustAgain() {
 	for len(j.adjusting) > 0 && len(j.queue) == 0 && (j.m.AttemptKnown() || j.someoneRegistered()) {
 		next := j.adjusting[0]
@@ -89,8 +93,8 @@ func (j *job) adjustAgain() {
 	}
 }
 
-// someoneRegistered tells whether a worker is there. A worker that has not begun to run counts: it came for what is in effect. Else two
-// workers with different configurations would begin attempts in turn for ever.
+// someoneRegistered tells whether a worker is there. A worker that has not begun to run counts: it came for what is in
+// effect. Else two workers with different configurations would begin attempts in turn for ever.
 func (j *job) someoneRegistered() bool {
 	for _, r := range j.m.Registrations() {
 		if !r.Gone {

@@ -66,7 +66,8 @@ func TestConfigurationInEffectIsAnswered(t *testing.T) {
 	}
 }
 
-// TestAnotherConfigurationComesWithTheNextAttempt: no worker is there, so nobody is disturbed. The coordinator acts upon it, too.
+// TestAnotherConfigurationComesWithTheNextAttempt: no worker is there, so nobody is disturbed. The coordinator acts
+// upon it, too.
 func TestAnotherConfigurationComesWithTheNextAttempt(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -123,8 +124,9 @@ func TestAnotherConfigurationIsRefusedWhileWorkersRun(t *testing.T) {
 	}
 }
 
-// TestAnotherConfigurationAtANewOwner: the workers of the attempt that it found may still run. So the caller waits until they are back, and
-// is refused, or until they are given up, and then the configuration comes with the next attempt.
+// TestAnotherConfigurationAtANewOwner: the workers of the attempt that it found may still run. So the caller waits
+// until they are back, and is refused, or until they are given up, and then the configuration comes with the next
+// attempt.
 func TestAnotherConfigurationAtANewOwner(t *testing.T) {
 	for name, back := range map[string]bool{"the worker comes back": true, "the worker does not come back": false} {
 		t.Run(name, func(t *testing.T) {
@@ -178,7 +180,8 @@ func TestAnotherConfigurationAtANewOwner(t *testing.T) {
 	}
 }
 
-// TestAnotherPlanAtAttach: it comes with the next attempt, unless workers are there or a checkpoint could not be restored with it.
+// TestAnotherPlanAtAttach: it comes with the next attempt, unless workers are there or a checkpoint could not be
+// restored with it.
 func TestAnotherPlanAtAttach(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")

@@ -166,8 +166,8 @@ func (j *job) ended(op *owner.Op) {
 	j.sweepWhenQuiet()
 }
 
-// endedNow is the end that the journal keeps. A person may cancel a job that is just failing, and the other way round: the entry that
-// is first counts, with its own reason.
+// endedNow is the end that the journal keeps. A person may cancel a job that is just failing, and the other way round:
+// the entry that is first counts, with its own reason.
 func endedNow(why string) journal.Ended { return journal.EndedAt(uint64(time.Now().UnixMilli()), why) }
 
 func (j *job) tellCheckpoint(op *owner.Op) {

@@ -8,7 +8,8 @@ import (
 	"github.com/ckptd/ckptd/layout/layouttest"
 )
 
-// TestKindOfANewerVersionIsShown: the kind of an entry is for people, so an unknown one is shown by its number and hides nothing.
+// TestKindOfANewerVersionIsShown: the kind of an entry is for people, so an unknown one is shown by its number and
+// hides nothing.
 func TestKindOfANewerVersionIsShown(t *testing.T) {
 	s, c := example(t)
 	e, err := journal.Decode(object(t, s, layout.SlotKey(layouttest.Running, 4)))

@@ -14,7 +14,8 @@ import (
 var (
 	// ErrCorrupt is in the chain when a slot's bytes are not an entry.
 	ErrCorrupt = errors.New("corrupt journal entry")
-	// ErrNewer is in the chain when a slot asks for a newer reader, by its least reader or by an unknown value that decides something.
+	// ErrNewer is in the chain when a slot asks for a newer reader, by its least reader or by an unknown value that
+	// decides something.
 	ErrNewer = errors.New("journal entry of a newer format")
 	// ErrTooLarge is in the chain when an entry, or a part of it, exceeds its limit.
 	ErrTooLarge = errors.New("journal entry too large")

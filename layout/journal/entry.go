@@ -1,7 +1,7 @@
 package journal
 
-// Kind says why an entry was appended. It is for checkers and people, never for decisions. A reader keeps a kind that it does not
-// know: a newer version appended that entry.
+// Kind says why an entry was appended. It is for checkers and people, never for decisions. A reader keeps a kind that
+// it does not know: a newer version appended that entry.
 type Kind uint32
 
 // The kinds of entry.
@@ -37,7 +37,8 @@ const (
 	KindRemove
 )
 
-// Status is the state of a job. It decides what may happen to the job, so an unknown one makes an entry unreadable (ErrNewer).
+// Status is the state of a job. It decides what may happen to the job, so an unknown one makes an entry unreadable
+// (ErrNewer).
 type Status uint8
 
 // The states of a job.
@@ -47,7 +48,8 @@ const (
 	StatusCanceled
 	StatusFailed
 	StatusFinished
-	// StatusStopping: a savepoint stops the job. Every later attempt restores that savepoint, commits its sinks and ends.
+	// StatusStopping: a savepoint stops the job. Every later attempt restores that savepoint, commits its sinks and
+	// ends.
 	StatusStopping
 	// StatusCopied: the job is a copy of one that lives under another root.
 	StatusCopied
@@ -55,7 +57,8 @@ const (
 	StatusRemoved
 )
 
-// Terminal tells whether the job is over: no attempt begins any more, and one sweep and the release are all that is left.
+// Terminal tells whether the job is over: no attempt begins any more, and one sweep and the release are all that is
+// left.
 //
 //   - StatusStopping is not terminal. Attempts still begin, until the sinks have committed the savepoint; only then the job is
 //     finished (protocol, section 3).

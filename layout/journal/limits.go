@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// The limits of an entry. Together they fit into MaxBytes (TestEverythingAtItsLimitFits), so a job whose parts keep them can always
-// append. Fits refuses what exceeds one, before it is begun.
+// The limits of an entry. Together they fit into MaxBytes (TestEverythingAtItsLimitFits), so a job whose parts keep
+// them can always append. Fits refuses what exceeds one, before it is begun.
 const (
 	// MaxBytes bounds an encoded entry.
 	MaxBytes = 256 << 10
@@ -69,13 +69,15 @@ func (e *LimitError) Error() string {
 // Unwrap is ErrTooLarge.
 func (e *LimitError) Unwrap() error { return ErrTooLarge }
 
-// Fits says which part of a job exceeds its limit. It is asked before the job is begun, or gets another plan or configuration.
+// Fits says which part of a job exceeds its limit. It is asked before the job is begun, or gets another plan or
+// configuration.
 func Fits(plan *Plan, config *Config, about *About, urls []string) error {
 	e := Entry{Plan: plan, Config: config, About: about, URLs: urls}
 	return e.Fits()
 }
 
-// Fits says which part of the entry exceeds its limit; a *LimitError. Whoever adds to an entry asks before anything is begun.
+// Fits says which part of the entry exceeds its limit; a *LimitError. Whoever adds to an entry asks before anything is
+// begun.
 func (e *Entry) Fits() error {
 	for _, fits := range []func() error{e.jobFits, e.checkpointsFit, e.pinsFit, e.savepointsFit, e.restFits} {
 		if err := fits(); err != nil {

@@ -17,8 +17,8 @@ type About struct {
 // Label is one key and value.
 type Label struct{ Key, Value string }
 
-// Config is the API's configuration of a job, as bytes. Only package service/config knows what they say. It changes only with an
-// entry that raises the attempt. Immutable.
+// Config is the API's configuration of a job, as bytes. Only package service/config knows what they say. It changes
+// only with an entry that raises the attempt. Immutable.
 type Config struct {
 	Bytes []byte
 	// Hash is the first 8 bytes of the SHA-256 of Bytes.
@@ -49,7 +49,8 @@ type Checkpoint struct {
 	Tags []string
 	// TrashedAt is when it went into the trash, by the store's clock (milliseconds since 1970); 0: it is not there.
 	TrashedAt uint64
-	// For people: completion time (milliseconds since 1970), duration (milliseconds), bytes of all state, bytes this one brought.
+	// For people: completion time (milliseconds since 1970), duration (milliseconds), bytes of all state, bytes this
+	// one brought.
 	CompletedAt, DurationMillis, StateBytes, NewBytes uint64
 }
 

@@ -182,7 +182,8 @@ func TestUnknownKindIsKept(t *testing.T) {
 	}
 }
 
-// TestUnknownValueThatDecidesIsNewer: a newer version wrote the entry. Nothing may be changed, and nobody calls it damage.
+// TestUnknownValueThatDecidesIsNewer: a newer version wrote the entry. Nothing may be changed, and nobody calls it
+// damage.
 func TestUnknownValueThatDecidesIsNewer(t *testing.T) {
 	for name, edit := range map[string]func(m *storedv1.JournalEntry){
 		"status":                       func(m *storedv1.JournalEntry) { m.Status = 8 },

@@ -28,8 +28,8 @@ func Encode(c *ckptdv1.JobConfig) (*journal.Config, error) {
 	return journal.NewConfig(b), nil
 }
 
-// Interpret reads what the journal keeps. An error: a newer ckptd wrote it, with a value that this one does not understand. A key that
-// this ckptd does not know stays in the journal and has no effect here.
+// Interpret reads what the journal keeps. An error: a newer ckptd wrote it, with a value that this one does not
+// understand. A key that this ckptd does not know stays in the journal and has no effect here.
 func Interpret(c *journal.Config) (Job, error) {
 	var m ckptdv1.JobConfig
 	if err := proto.Unmarshal(c.Bytes, &m); err != nil {
@@ -63,7 +63,8 @@ func Policy(c *journal.Config) (owner.Policy, bool) {
 	return p, true
 }
 
-// Difference is a key that two configurations give different values. An empty value: the key has no meaning beside the others.
+// Difference is a key that two configurations give different values. An empty value: the key has no meaning beside the
+// others.
 type Difference struct{ Key, InEffect, Asked string }
 
 // Differences compares two configurations by what they mean, key by key.

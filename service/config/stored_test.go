@@ -89,7 +89,8 @@ func TestPolicyOfTheOwner(t *testing.T) {
 	}
 }
 
-// TestConfigurationOfANewerVersion: an unknown value decides something, so it is not understood. An unknown key has no effect, and stays.
+// TestConfigurationOfANewerVersion: an unknown value decides something, so it is not understood. An unknown key has no
+// effect, and stays.
 func TestConfigurationOfANewerVersion(t *testing.T) {
 	for name, c := range map[string]*ckptdv1.JobConfig{
 		"retention": {Retention: 9}, "mode": {Mode: 9}, "restart strategy": {RestartStrategy: &ckptdv1.RestartStrategy{Type: 9}},

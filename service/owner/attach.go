@@ -84,9 +84,9 @@ func (s *step) found(head *journal.Entry) {
 	}
 }
 
-// canDo tells whether this version can do what a head asks of its owner. The journal has fields for imports, savepoints that stop a
-// job, copies and removed jobs, but the operations are not there yet. An owner that ignored these fields would do damage: it would
-// restore another checkpoint than the savepoint, or delete what a copy still needs.
+// canDo tells whether this version can do what a head asks of its owner. The journal has fields for imports, savepoints
+// that stop a job, copies and removed jobs, but the operations are not there yet. An owner that ignored these fields
+// would do damage: it would restore another checkpoint than the savepoint, or delete what a copy still needs.
 func (s *step) canDo(head *journal.Entry) bool {
 	_, understood := s.cfg.Policy(head.Config)
 	switch head.Status {

@@ -17,8 +17,8 @@ type Config struct {
 	Process journal.Process
 	// URLs say where this daemon listens.
 	URLs []string
-	// Policy says what a job's configuration means to its owner. It is a pure function. It answers false for a configuration that this
-	// version does not understand.
+	// Policy says what a job's configuration means to its owner. It is a pure function. It answers false for a
+	// configuration that this version does not understand.
 	Policy func(*journal.Config) (Policy, bool)
 
 	off off

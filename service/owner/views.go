@@ -28,8 +28,8 @@ func (m *Machine) Head() *journal.Entry {
 // for EventNewAttempt.
 func (m *Machine) Live() bool { return m.live }
 
-// AttemptKnown tells whether it is known which attempt runs. It is not while this owner waits for the workers of the attempt that it
-// found, who may still run, and while the next attempt is being begun.
+// AttemptKnown tells whether it is known which attempt runs. It is not while this owner waits for the workers of the
+// attempt that it found, who may still run, and while the next attempt is being begun.
 func (m *Machine) AttemptKnown() bool {
 	adopting := m.phase == PhaseOwning && m.head.Attempt > 0 && !m.live && !m.begun && !m.broken && !m.expired
 	return !adopting && !m.raise && m.doing != journal.KindAttempt

@@ -258,7 +258,8 @@ func TestAbortsNameTheNewestCompleteCheckpoint(t *testing.T) {
 	}
 }
 
-// TestAnotherPlanIsNeverDroppedInSilence: an entry on its way cannot take another plan or configuration along, so who brings one is told.
+// TestAnotherPlanIsNeverDroppedInSilence: an entry on its way cannot take another plan or configuration along, so who
+// brings one is told.
 func TestAnotherPlanIsNeverDroppedInSilence(t *testing.T) {
 	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 1, MaxParallelism: 64}})
 	for name, ev := range map[string]Event{
@@ -282,7 +283,8 @@ func TestAnotherPlanIsNeverDroppedInSilence(t *testing.T) {
 	}
 }
 
-// TestTheEndIsKept: the entry that ends the job says when and why, and so does each one after it. Of two ends the first one counts.
+// TestTheEndIsKept: the entry that ends the job says when and why, and so does each one after it. Of two ends the first
+// one counts.
 func TestTheEndIsKept(t *testing.T) {
 	first := journal.Ended{At: 5, Why: "record 7"}
 	d := running(t, 1)
