@@ -360,3 +360,39 @@ func newerMarker(b []byte) []byte {
 }
 
 func twoRetained(c *client.JobConfig) { c.NumRetained = 2 }
+
+// TestJournalOfANewerVersionIsLeftAlone: what this daemon does not understand, or cannot do yet, it does not touch.
+func TestJournalOfANewerVersionIsLeftAlone(t *testing.T) {
+	for name, edit := range map[string]func(*journal.Entry){
+		"an unknown status":           func(e *journal.Entry) { e.Status = journal.StatusRemoved + 1 },
+		"an unknown state":            func(e *journal.Entry) { e.Retained[0].State = journal.StateHidden + 1 },
+		"an unknown configuration":    func(e *journal.Entry) { e.Config = journal.NewConfig([]byte{8, 99}) },
+		"a job that is stopping":      func(e *journal.Entry) { e.Status = journal.StatusStopping },
+		"a copy":                      func(e *journal.Entry) { e.Status = journal.StatusCopied },
+		"a job that was removed":      func(e *journal.Entry) { e.Status = journal.StatusRemoved },
+		"an import that is under way": func(e *journal.Entry) { e.Import.State = journal.ImportWanted },
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := newRoot()
+			twoCheckpoints(t, root)
+			e := *head(t, root, "j")
+			edit(&e)
+			b, err := journal.Encode(&e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			overwrite(t, root.Store, layout.SlotKey("j", e.Slot), func([]byte) []byte { return b })
+			unchanged(t, root.Store, func() {
+				d := startDaemon(t, root, "")
+				_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+				if err == nil || !strings.Contains(err.Error(), "newer ckptd") {
+					t.Errorf("attach: %v, want that a newer ckptd is needed", err)
+				}
+				if _, err := d.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err == nil && !e.Status.Terminal() {
+					t.Error("canceled, want a refusal")
+				}
+				d.kill()
+			})
+		})
+	}
+}
