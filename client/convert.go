@@ -78,7 +78,7 @@ func fromCommand(m *ckptdv1.RegisterResponse) Command {
 }
 
 func fromStart(s *ckptdv1.Start) Start {
-	out := Start{Attempt: s.GetAttempt(), Epoch: s.GetEpoch(), Restore: s.GetRestoreCheckpointId()}
+	out := Start{Attempt: s.GetAttempt(), Epoch: s.GetEpoch(), Restore: s.GetRestoreCheckpointId(), Config: s.GetConfig()}
 	for _, r := range s.GetRoster() {
 		out.Roster = append(out.Roster, RosterEntry{
 			Subtask: fromSubtask(r.GetSubtask()), ExchangeAddress: r.GetExchangeAddress(), Nonce: r.GetNonce(),

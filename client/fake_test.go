@@ -241,7 +241,8 @@ func (d *daemon) AttachJob(_ context.Context, r *ckptdv1.AttachJobRequest) (*ckp
 	if err := d.ownedLocked(); err != nil {
 		return nil, err
 	}
-	return &ckptdv1.AttachJobResponse{Epoch: d.c.epoch, Attempt: 1, InlineThreshold: 20 << 10, InlineCap: 1 << 20}, nil
+	return &ckptdv1.AttachJobResponse{Epoch: d.c.epoch, Attempt: 1, InlineThreshold: 20 << 10, InlineCap: 1 << 20,
+		Config: &ckptdv1.JobConfig{NumRetained: 7}}, nil
 }
 
 func (d *daemon) Register(ctx context.Context, r *ckptdv1.RegisterRequest, st *connect.ServerStream[ckptdv1.RegisterResponse]) error {

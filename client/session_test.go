@@ -50,6 +50,9 @@ func TestAttachFollowsTheOwner(t *testing.T) {
 	if e, _ := job.current(); e.url != b.url || job.Epoch() != 7 || job.Attempt() != 1 {
 		t.Errorf("owner %s, epoch %d, attempt %d", e.url, job.Epoch(), job.Attempt())
 	}
+	if n := job.Config().GetNumRetained(); n != 7 {
+		t.Errorf("the configuration retains %d, want the 7 that the daemon answered", n)
+	}
 	// The owner changes: a call reaches the old one and follows.
 	c.mu.Lock()
 	c.owner, c.epoch = a, 8

@@ -67,7 +67,9 @@ func Every(interval time.Duration) *JobConfig {
 // JobSpec says which job to attach.
 type JobSpec struct {
 	// ID is 1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or _ or "savepoint-". The caller makes it.
-	ID     string
+	ID string
+	// Plan and Config of a job that exists may be others than those in effect only while no worker is there: then they
+	// come with the next attempt. nil: as it is; of a new job, every default.
 	Plan   *Plan
 	Config *JobConfig
 	Labels map[string]string

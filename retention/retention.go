@@ -9,8 +9,9 @@ type Checkpoint struct {
 	ID uint64
 	// Savepoint: a person's, kept until they say otherwise.
 	Savepoint bool
-	// Lent: another job has a pin on it. Hidden: disposed while lent. Trashed: discarded, and brought back or purged by people only.
-	Lent, Hidden, Trashed bool
+	// Lent: another job has a pin on it. Hidden: disposed while lent. Trashed: discarded, and brought back or purged by
+	// people only. Keep: a person wants it kept.
+	Lent, Hidden, Trashed, Keep bool
 }
 
 // Action is what becomes of a checkpoint.
@@ -104,6 +105,8 @@ func special(c Checkpoint) (d Decision, ordinary bool) {
 		return Decision{c.ID, Drop, "hidden, no longer lent"}, false
 	case c.Trashed:
 		return Decision{c.ID, Keep, "in the trash"}, false
+	case c.Keep:
+		return Decision{c.ID, Keep, "kept by a person"}, false
 	case c.Savepoint:
 		return Decision{c.ID, Keep, "a savepoint"}, false
 	}

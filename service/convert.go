@@ -94,37 +94,23 @@ func subtasksOut(plan *journal.Plan, set incremental.Set) []*ckptdv1.Subtask {
 
 // configIn checks a job's configuration, fills in Flink's defaults and makes it the journal's.
 func configIn(c *ckptdv1.JobConfig) (*journal.Config, error) {
-	job, err := config.Effective(c)
+	out, err := config.Encode(c)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
-	p := job.Policy
-	return &journal.Config{
-		AtLeastOnce:    job.Mode == ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_AT_LEAST_ONCE,
-		IntervalMillis: uint64(p.Interval.Milliseconds()), TimeoutMillis: uint64(p.Timeout.Milliseconds()),
-		PauseMillis: uint64(p.MinPause.Milliseconds()), TolerableFailures: uint32(p.TolerableFailures),
-		NumRetained: uint32(job.NumRetained), Retention: retentionIn(job.Retention),
-		RestartAttempts: uint32(p.Restart.Attempts), RestartDelayMillis: uint64(p.Restart.Delay.Milliseconds()),
-	}, nil
-}
-
-func retentionIn(r ckptdv1.Retention) journal.Retention {
-	switch r {
-	case ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION:
-		return journal.RetainOnCancellation
-	case ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION:
-		return journal.RetainOnFailure
-	}
-	return journal.RetainNothing
+	return out, nil
 }
 
 // policyOf is what the coordinator acts upon.
 func policyOf(c *journal.Config) coordinator.Policy {
-	return coordinator.Policy{
-		Interval: time.Duration(c.IntervalMillis) * time.Millisecond, Timeout: time.Duration(c.TimeoutMillis) * time.Millisecond,
-		MinPause: time.Duration(c.PauseMillis) * time.Millisecond, TolerableFailures: int(c.TolerableFailures),
-		Restart: coordinator.Restart{Attempts: int(c.RestartAttempts), Delay: time.Duration(c.RestartDelayMillis) * time.Millisecond},
-	}
+	j, _ := config.Interpret(c) // the owner machine refuses an attach where this fails
+	return j.Policy
+}
+
+// configOut is the configuration in effect, every default filled in.
+func configOut(c *journal.Config) *ckptdv1.JobConfig {
+	out, _ := config.InEffect(c) // as above
+	return out
 }
 
 // aboutIn is what a job is called; labels in order.
@@ -139,6 +125,18 @@ func aboutIn(id string, labels map[string]string) *journal.About {
 
 func statusWord(s journal.Status) string {
 	return strings.ToLower(strings.TrimPrefix(catalog.Status(s).String(), "JOB_STATUS_"))
+}
+
+// endedText is when and why a job ended, to go behind its status; empty: the journal does not say.
+func endedText(e journal.Ended) string {
+	if e.At == 0 {
+		return ""
+	}
+	text := " since " + time.UnixMilli(int64(e.At)).UTC().Format(time.RFC3339)
+	if e.Why != "" {
+		text += " (" + e.Why + ")"
+	}
+	return text
 }
 
 func retainedOut(e *journal.Entry) []*ckptdv1.CheckpointSummary {

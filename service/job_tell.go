@@ -91,7 +91,7 @@ func (j *job) tellWorker(op *owner.Op) {
 	case owner.TellStart:
 		w.attempt, w.running = op.Attempt, false
 		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Start{Start: &ckptdv1.Start{
-			Attempt: op.Attempt, Epoch: j.epoch(), RestoreCheckpointId: op.ID, Roster: j.roster(),
+			Attempt: op.Attempt, Epoch: j.epoch(), RestoreCheckpointId: op.ID, Roster: j.roster(), Config: configOut(j.m.Head().Config),
 		}}})
 		return
 	case owner.TellReplaced:
@@ -127,6 +127,7 @@ func (j *job) tellAttempt(op *owner.Op) {
 			}
 		}
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT, &ckptdv1.JobEvent{Attempt: op.Attempt, CheckpointId: op.ID, Text: verb})
+		j.coordinate(coordinator.Configured{Policy: policyOf(j.m.Head().Config)})
 		j.coordinate(coordinator.AttemptStarting{Attempt: op.Attempt, Workers: nonces})
 	case owner.TellAllRunning:
 		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_RUNNING, "all subtasks run")
@@ -145,7 +146,7 @@ func (j *job) ended(op *owner.Op) {
 	if op.Reason != owner.ReasonNone || op.Caller != 0 {
 		return
 	}
-	cause := j.endCause(op.Status)
+	cause := j.m.Head().Ended.Why
 	cancel := &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Cancel{Cancel: &ckptdv1.Cancel{
 		Status: catalog.Status(op.Status), Reason: cause,
 	}}}
@@ -165,17 +166,9 @@ func (j *job) ended(op *owner.Op) {
 	j.sweepWhenQuiet()
 }
 
-// endCause is why the job ended so. A person may cancel a job that is just failing, and the other way round: whichever entry is first
-// counts, with its own cause.
-func (j *job) endCause(status journal.Status) string {
-	switch status {
-	case journal.StatusCanceled:
-		return "canceled by a person"
-	case journal.StatusFailed:
-		return j.progress.failure
-	}
-	return ""
-}
+// endedNow is the end that the journal keeps. A person may cancel a job that is just failing, and the other way round:
+// the entry that is first counts, with its own reason.
+func endedNow(why string) journal.Ended { return journal.EndedAt(uint64(time.Now().UnixMilli()), why) }
 
 func (j *job) tellCheckpoint(op *owner.Op) {
 	switch op.Kind {
@@ -332,8 +325,7 @@ func (j *job) decide(d coordinator.Decision) {
 	case coordinator.StartAttempt:
 		j.feed(owner.Event{Kind: owner.EventNewAttempt, Attempt: d.Attempt})
 	case coordinator.FailJob:
-		j.progress.failure = d.Cause
-		j.feed(owner.Event{Kind: owner.EventEnd, Status: journal.StatusFailed})
+		j.feed(owner.Event{Kind: owner.EventEnd, Status: journal.StatusFailed, Ended: endedNow(d.Cause)})
 	case coordinator.Ping:
 		j.broadcast(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Ping{Ping: &ckptdv1.Ping{}}})
 	case coordinator.WorkerLost:

@@ -83,7 +83,8 @@ func TestJobs(t *testing.T) {
 			OwnerUrls: []string{layouttest.OwnerURL}, Retained: 2, LatestCheckpointId: 42, LatestCompletedAt: summary(42).GetCompletedAt(),
 			Checkpoints: []*ckptdv1.CheckpointSummary{summary(41), summary(42)},
 		},
-		{JobId: "ended", Status: ckptdv1.JobStatus_JOB_STATUS_CANCELED, Epoch: 2, Attempt: 1},
+		{JobId: "ended", Status: ckptdv1.JobStatus_JOB_STATUS_CANCELED, Epoch: 2, Attempt: 1,
+			EndedAt: timestamppb.New(layouttest.At), EndReason: layouttest.EndReason},
 		{JobId: "lost", Error: "damaged: the folder of job lost is not empty, but has no journal"},
 	}}, got)
 }

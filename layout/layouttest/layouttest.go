@@ -9,10 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/keygroup"
 	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // What the root holds: Running retains checkpoints 41 and 42 and has an owner, Ended is over, was released and retains nothing.
@@ -22,6 +26,8 @@ const (
 	// Old and New are the checkpoints of Running. Both use SharedFile; each has an exclusive file.
 	Old, New = 41, 42
 	OwnerURL = "unix:/run/ckptd.sock"
+	// EndReason is why Ended is over, since At.
+	EndReason = "canceled by a person"
 )
 
 // At is when checkpoint Old was triggered; New follows after a minute. Each takes 1.5 s.
@@ -56,7 +62,7 @@ func Build(t testing.TB, s storage.Store) {
 	head := journal.Entry{
 		Epoch: 2, Kind: journal.KindAttach, LeastReader: 1, LeastWriter: 1, Owner: nonce(1), URLs: []string{OwnerURL},
 		Status: journal.StatusRunning, Reserved: 56, Plan: plan(),
-		Config: &journal.Config{IntervalMillis: 60_000, NumRetained: 2, Retention: journal.RetainOnCancellation, RestartAttempts: 3},
+		Config: config(t),
 		About:  &journal.About{Job: Running, Labels: []journal.Label{{Key: "name", Value: "clicks"}}},
 	}
 	appendEntry(t, s, &head)
@@ -70,8 +76,20 @@ func Build(t testing.TB, s storage.Store) {
 	}
 	ended := head
 	ended.Slot, ended.Kind, ended.Owner, ended.URLs, ended.Status, ended.Retained = 0, journal.KindRelease, journal.Nonce{}, nil, journal.StatusCanceled, nil
-	ended.About = &journal.About{Job: Ended}
+	ended.About, ended.Ended = &journal.About{Job: Ended}, journal.EndedAt(uint64(At.UnixMilli()), EndReason)
 	appendEntry(t, s, &ended)
+}
+
+func config(t testing.TB) *journal.Config {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(&ckptdv1.JobConfig{
+		Mode: ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_EXACTLY_ONCE, Interval: durationpb.New(time.Minute), NumRetained: 2,
+		Retention:       ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION,
+		RestartStrategy: &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: 3},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return journal.NewConfig(b)
 }
 
 func plan() *journal.Plan {

@@ -33,7 +33,7 @@ func TestAnAttachThatIsDoneOrUnderWay(t *testing.T) {
 	}
 	t.Run("while the head is read, the owner asked and the entry written", func(t *testing.T) {
 		d := running(t, 1)
-		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		seen := map[Phase]bool{}
 		d.answer = func(op Op) *Result { return hold }
 		d.do(Event{Kind: EventAttach})
@@ -71,7 +71,7 @@ func TestTheOwnerOfTheHeadIsAskedFirst(t *testing.T) {
 	t.Run("another process", func(t *testing.T) {
 		d := running(t, 1)
 		owner := d.head().Owner
-		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		d.holds(OpAsk)
 		d.do(Event{Kind: EventAttach})
 		if op := d.one(OpAsk); op.Nonce != owner || !slices.Equal(op.URLs, []string{"http://a"}) {
@@ -99,7 +99,7 @@ func TestTheOwnerOfTheHeadIsAskedFirst(t *testing.T) {
 func TestTwoAttachesRace(t *testing.T) {
 	lost := func(t *testing.T) (*desk, Op) {
 		d := running(t, 1)
-		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		d.holds(OpJournal)
 		d.do(Event{Kind: EventAttach})
 		op := publishing(t, d.takeHeld())
@@ -178,7 +178,7 @@ func TestAStopWhileAttaching(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := running(t, 1)
-			d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+			d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 			d.answer = func(op Op) *Result {
 				if kind(op) {
 					return hold
@@ -193,7 +193,7 @@ func TestAStopWhileAttaching(t *testing.T) {
 	}
 	t.Run("while the entry is written: it is owned, then released", func(t *testing.T) {
 		d := running(t, 1)
-		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		d.holds(OpJournal)
 		d.do(Event{Kind: EventAttach})
 		me := publishing(t, d.held).Journal.Entry.Owner
@@ -260,7 +260,7 @@ func loading(t *testing.T) (*desk, []Op) {
 	for i := range incremental.File(3) {
 		d.checkpoint(i+1, 9)
 	}
-	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.holds(OpReadMeta)
 	d.do(Event{Kind: EventAttach})
 	ops := d.takeHeld()

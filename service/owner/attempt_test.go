@@ -6,6 +6,7 @@ import (
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/retention"
 )
 
 // taken is the job of running, with a checkpoint of two subtasks complete, taken over by another process.
@@ -17,7 +18,7 @@ func taken(t *testing.T) *desk {
 	d.ack(1, 1, nil)
 	d.do(Event{Kind: EventTrigger})
 	d.m = Machine{}
-	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.cfg = DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.do(Event{Kind: EventAttach})
 	d.want("attached epoch=2 attempt=1")
 	return d
@@ -49,7 +50,7 @@ func TestNothingIsRepeatedOfAnEarlierAttempt(t *testing.T) {
 	d.checkpoint(1)
 	d.do(Event{Kind: EventNewAttempt, Attempt: 1})
 	d.m = Machine{}
-	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.cfg = DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.do(Event{Kind: EventAttach})
 	d.do(register(1, 2, 0))
 	d.want("attempt epoch=2 attempt=2 id=1 adopted", fmt.Sprintf("abort epoch=2 attempt=2 id=2 last=17 reason=%d repeated", ReasonNotOwner))
@@ -178,11 +179,11 @@ func TestWorkerOfALaterAttemptRaisesDoubt(t *testing.T) {
 		t.Fatal("let go of a job that is its own")
 	}
 	stale := d.m
-	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.do(Event{Kind: EventAttach})
 	d.do(register(1, 0, 0))
 	d.want()
-	d.m, d.cfg = stale, DefaultConfig(journal.Process{1}, nil)
+	d.m, d.cfg = stale, DefaultConfig(journal.Process{1}, nil, testPolicy)
 	d.do(register(1, 2, 0))
 	d.want("reregister worker=1", "fenced")
 }
@@ -251,10 +252,10 @@ func TestNewAttemptRequests(t *testing.T) {
 func TestNewPlan(t *testing.T) {
 	d := running(t, 1)
 	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 3, MaxParallelism: 128}})
-	config := &journal.Config{NumRetained: 5}
+	config := configOf(5, retention.Nothing)
 	d.do(Event{Kind: EventNewAttempt, Attempt: 1, Plan: plan, Config: config})
 	d.want("plan refused worker=1")
-	if head := d.m.Head(); head.Plan.Hash() != plan.Hash() || head.Config.NumRetained != 5 || head.Attempt != 2 {
+	if head := d.m.Head(); head.Plan.Hash() != plan.Hash() || head.Config.Hash != config.Hash || head.Attempt != 2 {
 		t.Errorf("head %+v", head)
 	}
 	d.do(register(4, 0, 0, 1))

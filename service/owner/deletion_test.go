@@ -149,7 +149,7 @@ func rotten(t *testing.T, outcome journal.Outcome, edit func(Op, *Result)) *desk
 	for i := range incremental.File(3) {
 		d.checkpoint(i + 1)
 	}
-	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.answer = func(op Op) *Result {
 		if op.Kind != OpReadMeta || op.ID != 2 {
 			return nil

@@ -310,6 +310,8 @@ const (
 	JobEventKind_JOB_EVENT_KIND_CANCELED JobEventKind = 20
 	JobEventKind_JOB_EVENT_KIND_FAILED   JobEventKind = 21
 	JobEventKind_JOB_EVENT_KIND_FINISHED JobEventKind = 22
+	// The next attempt has another plan or configuration.
+	JobEventKind_JOB_EVENT_KIND_CHANGED JobEventKind = 23
 )
 
 // Enum value maps for JobEventKind.
@@ -338,6 +340,7 @@ var (
 		20: "JOB_EVENT_KIND_CANCELED",
 		21: "JOB_EVENT_KIND_FAILED",
 		22: "JOB_EVENT_KIND_FINISHED",
+		23: "JOB_EVENT_KIND_CHANGED",
 	}
 	JobEventKind_value = map[string]int32{
 		"JOB_EVENT_KIND_UNSPECIFIED": 0,
@@ -363,6 +366,7 @@ var (
 		"JOB_EVENT_KIND_CANCELED":    20,
 		"JOB_EVENT_KIND_FAILED":      21,
 		"JOB_EVENT_KIND_FINISHED":    22,
+		"JOB_EVENT_KIND_CHANGED":     23,
 	}
 )
 
@@ -489,7 +493,10 @@ type JobSummary struct {
 	// Why this job's journal cannot be read; the other fields are then empty.
 	Error string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
 	// What is retained, oldest first; of a bare root only.
-	Checkpoints   []*CheckpointSummary `protobuf:"bytes,11,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	Checkpoints []*CheckpointSummary `protobuf:"bytes,11,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	// When and why the job ended; absent: it has not, or the journal does not say.
+	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	EndReason     string                 `protobuf:"bytes,13,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -599,6 +606,20 @@ func (x *JobSummary) GetCheckpoints() []*CheckpointSummary {
 		return x.Checkpoints
 	}
 	return nil
+}
+
+func (x *JobSummary) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *JobSummary) GetEndReason() string {
+	if x != nil {
+		return x.EndReason
+	}
+	return ""
 }
 
 type ListCheckpointsRequest struct {
@@ -2125,7 +2146,8 @@ type JournalEntry struct {
 	Slot  uint64                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
 	// Why the slot cannot be read; the other fields are then empty.
 	Error string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
-	// "attach", "attempt", "commit", "reserve", "end", "release", "lend", "return".
+	// "attach", "attempt", "commit", "reserve", "end", "release", "lend", "return", "import", "discard", "undelete", "tag", "savepoint",
+	// "remove"; of a newer ckptd: "kind 15", say.
 	Kind  string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	Nonce string `protobuf:"bytes,4,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	Epoch uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -2137,11 +2159,14 @@ type JournalEntry struct {
 	RestoreCheckpointId uint64    `protobuf:"varint,9,opt,name=restore_checkpoint_id,json=restoreCheckpointId,proto3" json:"restore_checkpoint_id,omitempty"`
 	Status              JobStatus `protobuf:"varint,10,opt,name=status,proto3,enum=ckptd.v1.JobStatus" json:"status,omitempty"`
 	// The highest checkpoint id that may be used.
-	Reserved      uint64               `protobuf:"varint,11,opt,name=reserved,proto3" json:"reserved,omitempty"`
-	Plan          *Plan                `protobuf:"bytes,12,opt,name=plan,proto3" json:"plan,omitempty"`
-	Config        *JobConfig           `protobuf:"bytes,13,opt,name=config,proto3" json:"config,omitempty"`
-	Labels        map[string]string    `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Retained      []*JournalCheckpoint `protobuf:"bytes,15,rep,name=retained,proto3" json:"retained,omitempty"`
+	Reserved uint64               `protobuf:"varint,11,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	Plan     *Plan                `protobuf:"bytes,12,opt,name=plan,proto3" json:"plan,omitempty"`
+	Config   *JobConfig           `protobuf:"bytes,13,opt,name=config,proto3" json:"config,omitempty"`
+	Labels   map[string]string    `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Retained []*JournalCheckpoint `protobuf:"bytes,15,rep,name=retained,proto3" json:"retained,omitempty"`
+	// When and why the job ended; absent: it has not.
+	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	EndReason     string                 `protobuf:"bytes,17,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2281,6 +2306,20 @@ func (x *JournalEntry) GetRetained() []*JournalCheckpoint {
 	return nil
 }
 
+func (x *JournalEntry) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *JournalEntry) GetEndReason() string {
+	if x != nil {
+		return x.EndReason
+	}
+	return ""
+}
+
 // JournalCheckpoint is a retained checkpoint as the journal points to it.
 type JournalCheckpoint struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -2366,7 +2405,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x13ckptd/v1/jobs.proto\x12\bckptd.v1\x1a\x15ckptd/v1/common.proto\x1a\x15ckptd/v1/engine.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n" +
 	"\x0fListJobsRequest\"<\n" +
 	"\x10ListJobsResponse\x12(\n" +
-	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\x83\x04\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\xd9\x04\n" +
 	"\n" +
 	"JobSummary\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12+\n" +
@@ -2381,7 +2420,10 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x13latest_completed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x11latestCompletedAt\x12\x14\n" +
 	"\x05error\x18\n" +
 	" \x01(\tR\x05error\x12=\n" +
-	"\vcheckpoints\x18\v \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\vcheckpoints\x1a9\n" +
+	"\vcheckpoints\x18\v \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\vcheckpoints\x125\n" +
+	"\bended_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
+	"\n" +
+	"end_reason\x18\r \x01(\tR\tendReason\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"/\n" +
@@ -2518,7 +2560,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\bretained\x18\x02 \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\bretained\"^\n" +
 	"\x13ShowJournalResponse\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
-	"\aentries\x18\x02 \x03(\v2\x16.ckptd.v1.JournalEntryR\aentries\"\xd0\x04\n" +
+	"\aentries\x18\x02 \x03(\v2\x16.ckptd.v1.JournalEntryR\aentries\"\xa6\x05\n" +
 	"\fJournalEntry\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\x04R\x04slot\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12\x12\n" +
@@ -2537,7 +2579,10 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x04plan\x18\f \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\x12+\n" +
 	"\x06config\x18\r \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\x12:\n" +
 	"\x06labels\x18\x0e \x03(\v2\".ckptd.v1.JournalEntry.LabelsEntryR\x06labels\x127\n" +
-	"\bretained\x18\x0f \x03(\v2\x1b.ckptd.v1.JournalCheckpointR\bretained\x1a9\n" +
+	"\bretained\x18\x0f \x03(\v2\x1b.ckptd.v1.JournalCheckpointR\bretained\x125\n" +
+	"\bended_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
+	"\n" +
+	"end_reason\x18\x11 \x01(\tR\tendReason\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
@@ -2570,7 +2615,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x19PENDING_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PENDING_STATE_OPEN\x10\x01\x12\x19\n" +
 	"\x15PENDING_STATE_WRITING\x10\x02\x12\x1c\n" +
-	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xb7\x05\n" +
+	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xd3\x05\n" +
 	"\fJobEventKind\x12\x1e\n" +
 	"\x1aJOB_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_ATTACHED\x10\x01\x12\x1a\n" +
@@ -2595,7 +2640,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x19JOB_EVENT_KIND_STORE_BACK\x10\x13\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_CANCELED\x10\x14\x12\x19\n" +
 	"\x15JOB_EVENT_KIND_FAILED\x10\x15\x12\x1b\n" +
-	"\x17JOB_EVENT_KIND_FINISHED\x10\x162\xe6\x03\n" +
+	"\x17JOB_EVENT_KIND_FINISHED\x10\x16\x12\x1a\n" +
+	"\x16JOB_EVENT_KIND_CHANGED\x10\x172\xe6\x03\n" +
 	"\n" +
 	"JobService\x12A\n" +
 	"\bListJobs\x12\x19.ckptd.v1.ListJobsRequest\x1a\x1a.ckptd.v1.ListJobsResponse\x12V\n" +
@@ -2671,67 +2717,69 @@ var file_ckptd_v1_jobs_proto_depIdxs = []int32{
 	30, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
 	34, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
 	10, // 4: ckptd.v1.JobSummary.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	10, // 5: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	34, // 6: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
-	35, // 7: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
-	10, // 8: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
-	13, // 9: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
-	16, // 10: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
-	31, // 11: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	34, // 12: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
-	0,  // 13: ckptd.v1.ShowCheckpointResponse.state:type_name -> ckptd.v1.CheckpointState
-	36, // 14: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
-	14, // 15: ckptd.v1.OperatorSummary.states:type_name -> ckptd.v1.StateSummary
-	37, // 16: ckptd.v1.StateSummary.state:type_name -> ckptd.v1.State
-	38, // 17: ckptd.v1.PieceSummary.subtask:type_name -> ckptd.v1.Subtask
-	37, // 18: ckptd.v1.PieceSummary.state:type_name -> ckptd.v1.State
-	39, // 19: ckptd.v1.PieceSummary.segment:type_name -> ckptd.v1.Segment
-	40, // 20: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
-	41, // 21: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
-	1,  // 22: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
-	15, // 23: ckptd.v1.FileSummary.pieces:type_name -> ckptd.v1.PieceSummary
-	34, // 24: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	19, // 25: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
-	7,  // 26: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
-	2,  // 27: ckptd.v1.JobState.phase:type_name -> ckptd.v1.JobPhase
-	20, // 28: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
-	21, // 29: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
-	22, // 30: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
-	34, // 31: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
-	3,  // 32: ckptd.v1.PendingCheckpoint.state:type_name -> ckptd.v1.PendingState
-	38, // 33: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
-	34, // 34: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
-	34, // 35: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
-	4,  // 36: ckptd.v1.JobEvent.kind:type_name -> ckptd.v1.JobEventKind
-	10, // 37: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	10, // 38: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	33, // 39: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
-	10, // 40: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
-	28, // 41: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
-	33, // 42: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
-	42, // 43: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
-	43, // 44: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
-	32, // 45: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
-	29, // 46: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
-	10, // 47: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
-	0,  // 48: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
-	5,  // 49: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
-	8,  // 50: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
-	11, // 51: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
-	17, // 52: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
-	23, // 53: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
-	25, // 54: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
-	6,  // 55: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
-	9,  // 56: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
-	12, // 57: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
-	18, // 58: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
-	24, // 59: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
-	26, // 60: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
-	55, // [55:61] is the sub-list for method output_type
-	49, // [49:55] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	34, // 5: ckptd.v1.JobSummary.ended_at:type_name -> google.protobuf.Timestamp
+	10, // 6: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
+	34, // 7: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
+	35, // 8: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
+	10, // 9: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
+	13, // 10: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
+	16, // 11: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
+	31, // 12: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	34, // 13: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
+	0,  // 14: ckptd.v1.ShowCheckpointResponse.state:type_name -> ckptd.v1.CheckpointState
+	36, // 15: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
+	14, // 16: ckptd.v1.OperatorSummary.states:type_name -> ckptd.v1.StateSummary
+	37, // 17: ckptd.v1.StateSummary.state:type_name -> ckptd.v1.State
+	38, // 18: ckptd.v1.PieceSummary.subtask:type_name -> ckptd.v1.Subtask
+	37, // 19: ckptd.v1.PieceSummary.state:type_name -> ckptd.v1.State
+	39, // 20: ckptd.v1.PieceSummary.segment:type_name -> ckptd.v1.Segment
+	40, // 21: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
+	41, // 22: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
+	1,  // 23: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
+	15, // 24: ckptd.v1.FileSummary.pieces:type_name -> ckptd.v1.PieceSummary
+	34, // 25: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	19, // 26: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
+	7,  // 27: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
+	2,  // 28: ckptd.v1.JobState.phase:type_name -> ckptd.v1.JobPhase
+	20, // 29: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
+	21, // 30: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
+	22, // 31: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
+	34, // 32: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
+	3,  // 33: ckptd.v1.PendingCheckpoint.state:type_name -> ckptd.v1.PendingState
+	38, // 34: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
+	34, // 35: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
+	34, // 36: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	4,  // 37: ckptd.v1.JobEvent.kind:type_name -> ckptd.v1.JobEventKind
+	10, // 38: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	10, // 39: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	33, // 40: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
+	10, // 41: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
+	28, // 42: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
+	33, // 43: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
+	42, // 44: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
+	43, // 45: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
+	32, // 46: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
+	29, // 47: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
+	34, // 48: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
+	10, // 49: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
+	0,  // 50: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
+	5,  // 51: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
+	8,  // 52: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
+	11, // 53: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
+	17, // 54: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
+	23, // 55: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
+	25, // 56: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
+	6,  // 57: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
+	9,  // 58: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
+	12, // 59: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
+	18, // 60: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
+	24, // 61: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
+	26, // 62: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
+	57, // [57:63] is the sub-list for method output_type
+	51, // [51:57] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_jobs_proto_init() }
