@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
@@ -196,6 +197,45 @@ func TestLostWorker(t *testing.T) {
 		t.Errorf("%v", s)
 	}
 	fresh.checkpoint(small)
+}
+
+// A worker whose stream stands and that says nothing is given up. The next attempt waits for a process in its place: with the silent one it
+// would never run.
+func TestAFrozenWorkerIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := startDaemon(t, newRoot(), inMemory)
+		d.attach(t, "j", twoPlan(), nil)
+		source, sink := d.register(t, "j", "source", 0, subtask("source")), d.register(t, "j", "sink", 0, subtask("sink"))
+		source.begin()
+		sink.begin()
+		go d.trigger(t.Context(), "j")
+		last := source.triggered()
+		source.mustAck(last)
+		sink.mustAck(last)
+		expect[complete](source)
+		close(sink.frozen)
+		expect[reregister](sink)
+		if err := sink.ended(); err != nil {
+			t.Errorf("the silent worker's stream: %v", err)
+		}
+		time.Sleep(time.Minute)
+		if s := d.status(t, "j"); s.GetPhase() != "waiting for 1 of 2 subtasks to register" {
+			t.Errorf("attempt %d, %s; want that a process is waited for that takes the silent one's place", s.GetSummary().GetAttempt(), s.GetPhase())
+		}
+		fresh := d.register(t, "j", "fresh", 0, sink.subtasks...)
+		for _, w := range []*worker{source, fresh} {
+			if s := w.begin(); s.GetAttempt() != 2 || s.GetRestoreCheckpointId() != last || len(s.GetRoster()) != 2 {
+				t.Errorf("worker %s: %v; want attempt 2, from checkpoint %d, of two processes", w.nonce, s, last)
+			}
+		}
+		thawed := d.register(t, "j", sink.nonce, sink.attempt, sink.subtasks...)
+		expect[replaced](thawed)
+		go d.trigger(t.Context(), "j")
+		id := fresh.triggered()
+		source.mustAck(id)
+		fresh.mustAck(id)
+		expect[complete](fresh)
+	})
 }
 
 // TestBrokenStreamIsNoFailure: the same process that comes back in time goes on, and what it missed it hears in the next Abort or Complete.
