@@ -47,20 +47,31 @@ func TestMetadataIsDeletedBeforeFiles(t *testing.T) {
 			t.Errorf("asked for %+v, want the delete of files 1 and 2 at once", op)
 		}
 	})
-	t.Run("a _metadata that is condemned meanwhile goes before the next files", func(t *testing.T) {
-		d, op := subsumed(t)
-		d.reply(op, journal.Done, nil)
-		op = d.one(OpDeleteFiles)
-		d.takeHeld()
-		d.checkpoint(4)
-		if got := d.takeHeld(); len(got) > 0 {
-			t.Errorf("asked for %+v, and a delete is under way", got)
-		}
-		d.reply(op, journal.Done, nil)
-		if next := d.one(OpDeleteMetas); len(d.all(OpDeleteFiles)) > 0 || !slices.Equal(next.IDs, []uint64{2}) {
-			t.Errorf("asked for %+v, want the delete of the _metadata of 2", d.asked)
-		}
-	})
+	for how, left := range map[string]incremental.Set{"all": {}, "some": incremental.SetOf(2), "none": incremental.SetOf(1, 2)} {
+		t.Run("a _metadata that is condemned meanwhile goes before the next files, when "+how+" of the files before are gone", func(t *testing.T) {
+			d, op := subsumed(t)
+			d.reply(op, journal.Done, nil)
+			op = d.one(OpDeleteFiles)
+			d.takeHeld()
+			d.checkpoint(4)
+			if got := d.takeHeld(); len(got) > 0 {
+				t.Errorf("asked for %+v, and a delete is under way", got)
+			}
+			outcome := journal.Unknown
+			if left.IsEmpty() {
+				outcome = journal.Done
+			}
+			d.reply(op, outcome, func(r *Result) { r.Files = op.Files.Minus(left) })
+			next := d.one(OpDeleteMetas)
+			if len(d.all(OpDeleteFiles)) > 0 || !slices.Equal(next.IDs, []uint64{2}) {
+				t.Errorf("asked for %+v, want the delete of the _metadata of 2", d.asked)
+			}
+			d.reply(next, journal.Done, nil)
+			if files := d.one(OpDeleteFiles).Files; files != left.Or(incremental.SetOf(3)) {
+				t.Errorf("asked for the delete of files %v, want %v", files, left.Or(incremental.SetOf(3)))
+			}
+		})
+	}
 }
 
 // TestADeleteIsRetriedUntilAllIsGone: the owner deletes again what a delete left, and nothing else.
