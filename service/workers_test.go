@@ -238,6 +238,33 @@ func TestAFrozenWorkerIsGivenUp(t *testing.T) {
 	})
 }
 
+// The grace of a process whose stream broke ends when another one takes its place: nothing is waited for any more.
+func TestASuccessorEndsTheGrace(t *testing.T) {
+	for name, lose := range map[string]func(w *worker){
+		"its stream stands": func(*worker) {},
+		"its stream broke":  func(w *worker) { w.leave(); w.ended() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := startDaemonWith(t, newRoot(), inMemory, service.Options{Times: coordinator.Times{Grace: time.Hour}})
+				w := oneWorker(t, d, "j", nil)
+				last := w.checkpoint(small)
+				lose(w)
+				synctest.Wait()
+				began := time.Now()
+				fresh := d.register(t, "j", "fresh", 0, w.subtasks...)
+				if s := fresh.begin(); s.GetAttempt() != 2 || s.GetRestoreCheckpointId() != last {
+					t.Errorf("%v; want attempt 2, from checkpoint %d", s, last)
+				}
+				if waited := time.Since(began); waited > time.Second {
+					t.Errorf("the attempt began after %v, want at once", waited)
+				}
+				fresh.checkpoint(small)
+			})
+		})
+	}
+}
+
 // TestBrokenStreamIsNoFailure: the same process that comes back in time goes on, and what it missed it hears in the next Abort or Complete.
 func TestBrokenStreamIsNoFailure(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
