@@ -281,6 +281,37 @@ func TestBrokenStreamIsNoFailure(t *testing.T) {
 	}
 }
 
+// A process that registers again is there, whatever becomes of its older streams: they may stand long after it has left them.
+func TestOnlyTheNewestStreamCounts(t *testing.T) {
+	for name, end := range map[string]func(d *daemon, w *worker){
+		"the older one ends by itself": func(_ *daemon, w *worker) {
+			if err := w.ended(); err != nil {
+				w.t.Errorf("the older stream: %v", err)
+			}
+		},
+		"the process leaves the older one": func(_ *daemon, w *worker) { w.leave(); w.ended() },
+		"a registration of it is refused": func(d *daemon, w *worker) {
+			bad := d.register(w.t, "j", w.nonce, w.attempt, subtask("nobody"))
+			wantCode(w.t, bad.ended(), connect.CodeInvalidArgument)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := startDaemon(t, newRoot(), inMemory)
+				w := oneWorker(t, d, "j", nil)
+				again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
+				again.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
+				end(d, w)
+				time.Sleep(time.Minute)
+				if s := d.status(t, "j"); s.GetPhase() != "running" || s.GetSummary().GetAttempt() != 1 {
+					t.Fatalf("attempt %d, %s; want attempt 1, running", s.GetSummary().GetAttempt(), s.GetPhase())
+				}
+				again.checkpoint(small)
+			})
+		})
+	}
+}
+
 // TestMissedTrigger: a process whose stream breaks while a checkpoint begins hears of it from its next stream.
 func TestMissedTrigger(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
