@@ -267,18 +267,24 @@ func TestASuccessorEndsTheGrace(t *testing.T) {
 
 // TestBrokenStreamIsNoFailure: the same process that comes back in time goes on, and what it missed it hears in the next Abort or Complete.
 func TestBrokenStreamIsNoFailure(t *testing.T) {
-	d := startDaemon(t, newRoot(), "")
-	w := oneWorker(t, d, "j", nil)
-	w.leave()
-	w.ended()
-	again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
-	again.epoch = w.epoch
-	again.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
-	eventually(t, "running", func() bool { return d.status(t, "j").GetPhase() == "running" })
-	again.checkpoint(small)
-	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 1 {
-		t.Errorf("attempt %d", s.GetSummary().GetAttempt())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		d := startDaemon(t, newRoot(), inMemory)
+		w := oneWorker(t, d, "j", nil)
+		for range 3 { // each time it has its whole grace
+			w.leave()
+			w.ended()
+			time.Sleep(coordinator.DefaultTimes().Grace * 9 / 10)
+			again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
+			again.epoch = w.epoch
+			again.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
+			w = again
+		}
+		time.Sleep(time.Minute)
+		if s := d.status(t, "j"); s.GetPhase() != "running" || s.GetSummary().GetAttempt() != 1 {
+			t.Fatalf("attempt %d, %s; want attempt 1, running", s.GetSummary().GetAttempt(), s.GetPhase())
+		}
+		w.checkpoint(small)
+	})
 }
 
 // A process that registers again is there, whatever becomes of its older streams: they may stand long after it has left them.
