@@ -149,6 +149,26 @@ func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 	})
 }
 
+// TestWhatIsCondemnedIsNotPromised: a worker may ask for a file again whose delete is under way, or was not heard of. It has to send it.
+func TestWhatIsCondemnedIsNotPromised(t *testing.T) {
+	for name, kinds := range map[string][]OpKind{
+		"while its _metadata is deleted": {OpDeleteMetas}, "while it is deleted": {OpDeleteFiles}, "when it is gone": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := running(t, 1)
+			d.checkpoint(1, 2)
+			d.holds(kinds...)
+			d.checkpoint(3, 4)
+			d.do(Event{Kind: EventTrigger})
+			d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.SetOf(1, 2, 3)})
+			d.want("begun id=3 f3")
+			d.ack(3, 0, []incremental.File{5}, 3)
+			d.release()
+			d.wantFiles("checkpoint 3 names 3 and 5", 3, 5)
+		})
+	}
+}
+
 // rotten is a job at a new owner. It retains checkpoints 1, 2 and 3 with files 1, 2 and 3. The _metadata of 2 is
 // unreadable.
 // edit completes the answer to the read of 2.
