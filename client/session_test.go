@@ -156,7 +156,8 @@ func TestSessionOutlivesDaemons(t *testing.T) {
 	}
 }
 
-// A new owner is told how the process stands until it has heard all of it: it begins no checkpoint before every subtask has said that it runs.
+// A new owner is told how the process stands until it has heard all of it: it begins no checkpoint before every
+// subtask has said that it runs.
 func TestStandingReportsAreSaidUntilTheyAreHeard(t *testing.T) {
 	const running, atEnd = ckptdv1.ReportRequest_KIND_RUNNING, ckptdv1.ReportRequest_KIND_END_OF_DATA
 	for name, refuse := range map[string]map[ckptdv1.ReportRequest_Kind]int{

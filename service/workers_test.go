@@ -199,8 +199,8 @@ func TestLostWorker(t *testing.T) {
 	fresh.checkpoint(small)
 }
 
-// A worker whose stream stands and that says nothing is given up. The next attempt waits for a process in its place: with the silent one it
-// would never run.
+// A worker whose stream stands and that says nothing is given up. The next attempt waits for a process in its place:
+// with the silent one it would never run.
 func TestAFrozenWorkerIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDaemon(t, newRoot(), inMemory)
@@ -287,7 +287,8 @@ func TestBrokenStreamIsNoFailure(t *testing.T) {
 	})
 }
 
-// A process that registers again is there, whatever becomes of its older streams: they may stand long after it has left them.
+// A process that registers again is there, whatever becomes of its older streams: they may stand long after it has
+// left them.
 func TestOnlyTheNewestStreamCounts(t *testing.T) {
 	for name, end := range map[string]func(d *daemon, w *worker){
 		"the older one ends by itself": func(_ *daemon, w *worker) {

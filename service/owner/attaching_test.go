@@ -386,8 +386,8 @@ func TestAMetadataThatIsMissing(t *testing.T) {
 	})
 }
 
-// TestAnOwnerThatLooksAgainDoesNotGoBack: an owner knows slots of the journal. A list that lacks one of them is stale, and says nothing of the
-// head.
+// TestAnOwnerThatLooksAgainDoesNotGoBack: an owner knows slots of the journal. A list that lacks one of them is stale,
+// and says nothing of the head.
 func TestAnOwnerThatLooksAgainDoesNotGoBack(t *testing.T) {
 	stale := func(d *desk) {
 		lists, newest := 0, d.head().Slot

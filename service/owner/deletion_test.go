@@ -149,7 +149,8 @@ func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 	})
 }
 
-// TestWhatIsCondemnedIsNotPromised: a worker may ask for a file again whose delete is under way, or was not heard of. It has to send it.
+// TestWhatIsCondemnedIsNotPromised: a worker may ask for a file again whose delete is under way, or was not heard of.
+// It has to send it.
 func TestWhatIsCondemnedIsNotPromised(t *testing.T) {
 	for name, kinds := range map[string][]OpKind{
 		"while its _metadata is deleted": {OpDeleteMetas}, "while it is deleted": {OpDeleteFiles}, "when it is gone": nil,
