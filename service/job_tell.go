@@ -85,6 +85,9 @@ func (j *job) attached(op *owner.Op) {
 func (j *job) tellWorker(op *owner.Op) {
 	w := j.workers[op.Worker]
 	if w == nil {
+		if op.Kind == owner.TellReplaced { // its stream broke before: it is not waited for any more
+			j.replaced(j.nonceOf(op.Worker))
+		}
 		return
 	}
 	switch op.Kind {
@@ -95,9 +98,8 @@ func (j *job) tellWorker(op *owner.Op) {
 		}}})
 		return
 	case owner.TellReplaced:
-		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_REPLACED, "worker %s: another process runs its subtasks", w.nonce)
 		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Replaced{Replaced: &ckptdv1.Replaced{}}})
-		j.coordinate(coordinator.WorkerDead{Worker: w.nonce, Cause: "replaced by another process"})
+		j.replaced(w.nonce)
 	case owner.TellReregister:
 		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
 	case owner.TellPlanRefused:
@@ -106,6 +108,22 @@ func (j *job) tellWorker(op *owner.Op) {
 			"job %s: this worker's plan is not that of the running attempt: deploy the same code everywhere, or begin a new job id", j.id)
 	}
 	w.out.close()
+}
+
+// replaced notes that another process runs a process's subtasks.
+func (j *job) replaced(nonce string) {
+	j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_REPLACED, "worker %s: another process runs its subtasks", nonce)
+	j.coordinate(coordinator.WorkerDead{Worker: nonce, Cause: "replaced by another process"})
+}
+
+// nonceOf is the nonce of the worker process of that number.
+func (j *job) nonceOf(number uint32) string {
+	for nonce, n := range j.numbers {
+		if n == number {
+			return nonce
+		}
+	}
+	return ""
 }
 
 func (j *job) tellAttempt(op *owner.Op) {

@@ -352,6 +352,46 @@ func wantRestored(t testing.TB, d *daemon, w *worker, c *contentsTable) {
 	}
 }
 
+// A new owner knows of a file what its predecessor knew: a checkpoint that reuses the file says the same of it.
+func TestATakeOverKeepsWhatIsSaidOfAFile(t *testing.T) {
+	for name, text := range map[string]string{
+		"of two blocks":        strings.Repeat("b", layout.BlockSize) + "more",
+		"of one block":         strings.Repeat("o", layout.BlockSize),
+		"of less than a block": "abc",
+		"without a byte":       "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				root := newRoot()
+				a := startDaemon(t, root, inMemory)
+				w := oneWorker(t, a, "j", nil)
+				var f *ckptdv1.FileHandle
+				w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
+					f = w.put(shared, id, text)
+					return []*ckptdv1.SnapshotHandle{uploaded("i", "a", f)}
+				})
+				a.kill()
+				b := startDaemon(t, root, inMemory)
+				b.attach(t, "j", onePlan(), nil)
+				fresh := b.register(t, "j", "fresh", 0, w.subtasks...)
+				fresh.begin()
+				id := fresh.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
+					res, err := b.engine().BeginSnapshot(t.Context(), &ckptdv1.BeginSnapshotRequest{
+						JobId: "j", Epoch: fresh.epoch, Attempt: fresh.attempt, CheckpointId: id, Subtasks: fresh.subtasks,
+						Files: []*ckptdv1.LocalFile{{InstanceNonce: "i", Name: "a", Size: f.GetLength()}},
+					})
+					if err != nil || res.GetKnown()[0] == 0 {
+						t.Fatalf("the new owner answers %v, %v; want that it knows the file", res, err)
+					}
+					return []*ckptdv1.SnapshotHandle{known("", res.GetKnown()[0])}
+				})
+				wantPieces(t, tableOf(t, read(t, root.Store, layout.MetadataKey("j", id))),
+					map[string][]piece{"count[0]": {{name: "a", instance: "i", file: fileOf(f)}}})
+			})
+		})
+	}
+}
+
 // heldMetadata holds the first _metadata up until go is closed, and tells that it has begun.
 type heldMetadata struct {
 	storage.Store

@@ -386,6 +386,52 @@ func TestAMetadataThatIsMissing(t *testing.T) {
 	})
 }
 
+// TestAnOwnerThatLooksAgainDoesNotGoBack: an owner knows slots of the journal. A list that lacks one of them is stale,
+// and says nothing of the head.
+func TestAnOwnerThatLooksAgainDoesNotGoBack(t *testing.T) {
+	stale := func(d *desk) {
+		lists, newest := 0, d.head().Slot
+		d.answer = func(op Op) *Result {
+			if op.Kind != OpJournal || op.Journal.Kind != journal.OpList || lists == 4 {
+				return nil
+			}
+			lists++
+			res := op.Result(journal.Done)
+			for slot := range d.slots {
+				if slot < newest {
+					res.Slots = append(res.Slots, slot)
+				}
+			}
+			return &res
+		}
+	}
+	check := func(d *desk, told string) {
+		d.t.Helper()
+		d.want(told)
+		for _, op := range d.all(OpJournal) {
+			if op.Journal.Kind == journal.OpGet && op.Journal.Slot < d.head().Slot {
+				d.t.Errorf("slot %d was read, and the owner knows slot %d", op.Journal.Slot, d.head().Slot)
+			}
+		}
+		if got := d.m.Head(); got == nil || got.Slot != d.head().Slot {
+			d.t.Errorf("the head is %+v, want slot %d", got, d.head().Slot)
+		}
+	}
+	t.Run("for a worker of a later attempt", func(t *testing.T) {
+		d := running(t, 1)
+		d.checkpoint(1)
+		stale(d)
+		d.do(register(1, 7, 0))
+		check(d, "reregister worker=1")
+	})
+	t.Run("for a _metadata that is missing", func(t *testing.T) {
+		d, ops := loading(t)
+		stale(d)
+		d.reply(ops[1], journal.NotFound, nil)
+		check(d, fmt.Sprintf("degraded id=%d reason=%d", ops[1].ID, ReasonDegraded))
+	})
+}
+
 // TestAJobThatIsNotOwnedRefuses: the machine answers every call with the answer of that call, and does not change.
 func TestAJobThatIsNotOwnedRefuses(t *testing.T) {
 	for kind, want := range map[EventKind]string{

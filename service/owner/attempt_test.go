@@ -2,6 +2,7 @@ package owner
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/ckptd/ckptd/incremental"
@@ -42,6 +43,38 @@ func TestAdopt(t *testing.T) {
 	d.want("all running attempt=1")
 	d.do(Event{Kind: EventTrigger})
 	d.want("trigger epoch=2 attempt=1 id=18")
+}
+
+// TestAdoptedLate: workers that report while the adoption has to wait do not have to report again.
+func TestAdoptedLate(t *testing.T) {
+	d, ops := loading(t)
+	d.answer = func(op Op) *Result {
+		if op.Kind == OpJournal {
+			return hold
+		}
+		return nil
+	}
+	d.do(Event{Kind: EventResult, Result: *d.carryOut(ops[0])})
+	d.do(Event{Kind: EventResult, Result: *d.carryOut(ops[2])})
+	d.reply(ops[1], journal.NotFound, nil)
+	d.do(register(1, 1, 0))
+	d.do(Event{Kind: EventRunning, Worker: 1, Subtasks: subtasks(0), Attempt: 1})
+	d.want()
+	last := d.m.Head().Newest()
+	told := d.release() // what is heard of the journal is that the _metadata is lost
+	want := []string{
+		fmt.Sprintf("degraded id=%d reason=%d", ops[1].ID, ReasonDegraded), "attempt epoch=2 attempt=1 adopted",
+		fmt.Sprintf("complete epoch=2 attempt=1 id=%d repeated", last),
+		fmt.Sprintf("abort epoch=2 attempt=1 id=%d last=%d reason=%d repeated", last+1, d.m.first-1, ReasonNotOwner),
+		"all running attempt=1",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told\n  %q\nwant\n  %q", told, want)
+	}
+	d.do(Event{Kind: EventTrigger})
+	if len(d.m.Pending()) != 1 {
+		t.Errorf("told %q, want that a checkpoint begins", d.told)
+	}
 }
 
 // TestNothingIsRepeatedOfAnEarlierAttempt: a checkpoint that the attempt restored is not said to be complete in it.
