@@ -7,7 +7,7 @@
 // # The six calls
 //
 //	c, err := client.New([]string{"unix:/run/ckptd.sock"})
-//	job, err := c.AttachJob(ctx, client.JobSpec{ID: "clicks", Plan: plan, Config: client.Every(time.Second)}) // 1
+//	job, err := c.AttachJob(ctx, client.JobSpec{ID: "clicks", Plan: plan, Config: client.DefaultConfig(time.Second)}) // 1
 //	session, err := job.Register(ctx, client.Registration{Subtasks: mine})                                   // 2
 //	for {
 //		cmd, err := session.Next(ctx)

@@ -210,7 +210,7 @@ func liveOnce(ctx context.Context, d *daemon) (last uint64, err error) {
 		return 0, err
 	}
 	defer c.Close()
-	cfg := client.Every(0)
+	cfg := client.DefaultConfig(0)
 	cfg.NumRetained, cfg.TolerableFailedCheckpoints = 2, 100
 	var done [2]chan uint64
 	var g errgroup.Group

@@ -135,7 +135,7 @@ func (l *shellLife) again(what string, call func() error) {
 // start begins a daemon and has it own the job.
 func (l *shellLife) start() {
 	l.d = startDaemonWith(l, l.way, inMemory, service.Options{Log: slog.New(slog.DiscardHandler)})
-	cfg := client.Every(0)
+	cfg := client.DefaultConfig(0)
 	cfg.TolerableFailedCheckpoints, cfg.NumRetained = 100, 2
 	l.again("attach", func() error {
 		_, err := l.d.engine().AttachJob(l.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan(), Config: cfg})

@@ -92,7 +92,7 @@ func startBenchWorker(b *testing.B, server *servers.S3, size int64, atOnce, file
 	w.client, err = client.New([]string{"http://" + address}, client.WithParallel(atOnce))
 	w.must(b, err)
 	plan := &client.Plan{Operators: []*client.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
-	w.job, err = w.client.AttachJob(b.Context(), client.JobSpec{ID: "j", Plan: plan, Config: client.Every(0)})
+	w.job, err = w.client.AttachJob(b.Context(), client.JobSpec{ID: "j", Plan: plan, Config: client.DefaultConfig(0)})
 	w.must(b, err)
 	w.session, err = w.job.Register(b.Context(), client.Registration{Subtasks: benchSubtasks})
 	w.must(b, err)

@@ -54,7 +54,7 @@ ckptd's, or where a bucket retains files, it only reads, unless --write. Exit co
 				Quick: quick, Write: write, Progress: p.say,
 				Racers:     func(ctx context.Context) ([]doctor.Racer, error) { return startRacers(ctx, root, quick) },
 				Permission: func(operation string) string { return permissions[scheme][operation] },
-				Opening:    openings[scheme],
+				Opening:    openAdvice[scheme],
 			})
 			p.end()
 			if ctx.Err() != nil { // whatever error came of it
@@ -96,8 +96,8 @@ var permissions = map[string]map[string]string{
 	},
 }
 
-// openings are what to see to where a store cannot be opened; object stores have credentials, of which doctor knows.
-var openings = map[string]string{
+// openAdvice is printed when a store cannot be opened, by scheme. Object stores need none here: package doctor advises on credentials.
+var openAdvice = map[string]string{
 	"file": "Give a folder, or the name of one to be made, that ckptd's user may write to; then run doctor again.",
 }
 

@@ -149,7 +149,7 @@ func newLoaded(ctx context.Context, t *testing.T, root, network string) *loaded 
 	l.sender = newSender(l.server)
 	t.Cleanup(l.sender.http.CloseIdleConnections)
 	res, err := ckptdv1connect.NewEngineServiceClient(l.sender.http, l.sender.base).AttachJob(ctx, &ckptdv1.AttachJobRequest{
-		JobId: streamsJob, Config: client.Every(0),
+		JobId: streamsJob, Config: client.DefaultConfig(0),
 		Plan: &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: "state", Parallelism: 1, MaxParallelism: 128, Triggered: true}}},
 	})
 	if err != nil {
