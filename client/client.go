@@ -3,11 +3,12 @@ package client
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"github.com/ckptd/ckptd/proto/address"
 )
 
 // Client talks to the daemons over one root.
@@ -17,7 +18,7 @@ type Client struct {
 
 	mu        sync.Mutex
 	closed    bool
-	endpoints map[string]*endpoint
+	endpoints map[address.Address]*endpoint
 	sessions  map[*Session]struct{}
 }
 
@@ -44,13 +45,12 @@ func WithOnRetry(f func(err error, next time.Duration)) Option {
 	return func(o *options) { o.onRetry = f }
 }
 
-// New makes a client of the daemons at the URLs: "http://host:port" or "unix:/path/to/socket". All serve the same root. No
-// connection is made yet.
+// New makes a client of the daemons at the URLs: "http://host:port", "https://host:port", "host:port" or "unix:/path/to/socket". All
+// serve the same root. No connection is made yet.
 func New(urls []string, opts ...Option) (*Client, error) {
 	c := &Client{
-		urls:      slices.Clone(urls),
 		options:   options{patience: time.Minute, parallel: 4, silence: 5 * time.Second},
-		endpoints: make(map[string]*endpoint),
+		endpoints: make(map[address.Address]*endpoint),
 		sessions:  make(map[*Session]struct{}),
 	}
 	for _, o := range opts {
@@ -63,9 +63,11 @@ func New(urls []string, opts ...Option) (*Client, error) {
 		return nil, fmt.Errorf("client: new: %w: no daemon's URL", ErrInvalid)
 	}
 	for _, u := range urls {
-		if _, err := c.endpoint(u); err != nil {
+		e, err := c.endpoint(u)
+		if err != nil {
 			return nil, fmt.Errorf("client: new: %w", err)
 		}
+		c.urls = append(c.urls, e.url)
 	}
 	return c, nil
 }
@@ -104,19 +106,20 @@ func (c *Client) AttachJob(ctx context.Context, spec JobSpec) (*Job, error) {
 
 // endpoint is the daemon at url.
 func (c *Client) endpoint(url string) (*endpoint, error) {
+	at, err := address.Parse(url)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, ErrClosed
 	}
-	if e := c.endpoints[url]; e != nil {
-		return e, nil
+	e := c.endpoints[at]
+	if e == nil {
+		e = newEndpoint(at)
+		c.endpoints[at] = e
 	}
-	e, err := newEndpoint(url)
-	if err != nil {
-		return nil, err
-	}
-	c.endpoints[url] = e
 	return e, nil
 }
 
