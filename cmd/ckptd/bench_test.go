@@ -21,8 +21,6 @@ import (
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
-	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
@@ -58,8 +56,6 @@ type benchWorker struct {
 	client  *client.Client
 	job     *client.Job
 	session *client.Session
-	people  ckptdv1connect.JobServiceClient
-	hangUp  func()
 	direct  storage.Opened // another prefix of the same server
 	handles []client.Handle
 
@@ -87,8 +83,6 @@ func startBenchWorker(b *testing.B, server *servers.S3, size int64, atOnce, file
 	w.daemon.Stderr = os.Stderr
 	w.must(b, w.daemon.Start())
 	b.Cleanup(w.stop)
-	w.people, w.hangUp, err = dialServer("http://" + address)
-	w.must(b, err)
 	w.client, err = client.New([]string{"http://" + address}, client.WithParallel(atOnce))
 	w.must(b, err)
 	plan := &client.Plan{Operators: []*client.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
@@ -124,7 +118,6 @@ func (w *benchWorker) stop() {
 	}
 	if w.client != nil {
 		w.client.Close()
-		w.hangUp()
 	}
 	_ = w.daemon.Process.Kill()
 	_ = w.daemon.Wait() // killed
@@ -174,7 +167,7 @@ func (w *benchWorker) snapshot(b *testing.B) time.Duration {
 	done := make(chan error, 1)
 	go func() {
 		for {
-			_, err := w.people.TriggerCheckpoint(b.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: w.job.ID()})
+			_, err := w.client.Admin().Trigger(b.Context(), w.job.ID())
 			if err == nil || b.Context().Err() != nil || !strings.Contains(err.Error(), string(coordinator.ReasonNotAllRunning)) {
 				done <- err
 				return

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/runtime/launcher"
 )
 
@@ -39,10 +39,10 @@ func TestStoppedDaemonIsReplaced(t *testing.T) {
 	t0 := time.Now()
 	_, err := first.Pause()
 	r.must(err)
-	people, hangUp, err := dialServer(r.servers[1])
+	c, admin, err := adminOf(r.servers[1])
 	r.must(err)
-	r.hangUp()
-	r.people, r.hangUp = people, hangUp
+	r.must(r.hangUp())
+	r.admin, r.hangUp = admin, c.Close
 	r.await("the second daemon owns the job", func(s *ckptdv1.JobState) bool { return r.watch.running && r.watch.epoch == 2 })
 	t.Log("taken over after", time.Since(t0))
 	r.awaitCheckpoints(2)
@@ -84,10 +84,10 @@ func twoDaemons(t *testing.T, server *servers.S3, seed uint64, harms int) {
 	r.must(r.count(r.ctx))
 	r.must(r.startDaemon(r.ctx))
 	second := r.second()
-	other, hangUp, err := dialServer(r.servers[1])
+	c, other, err := adminOf(r.servers[1])
 	r.must(err)
-	defer hangUp()
-	r.people = either{r.people, other}
+	defer c.Close()
+	r.admin = either{r.admin, other}
 	r.must(r.startJob(r.ctx))
 	followed := make(chan error, 1)
 	go func() { followed <- r.follow(r.ctx) }()
@@ -110,16 +110,13 @@ func twoDaemons(t *testing.T, server *servers.S3, seed uint64, harms int) {
 }
 
 // either is the one of two daemons that gives an answer.
-type either struct {
-	ckptdv1connect.JobServiceClient
-	other ckptdv1connect.JobServiceClient
-}
+type either struct{ first, other admin }
 
 // firstAnswer asks one after the other; one that is stopped does not answer.
-func firstAnswer[Req, Res any](ctx context.Context, e either, req Req, call func(ckptdv1connect.JobServiceClient, context.Context, Req) (Res, error)) (res Res, err error) {
-	for _, c := range []ckptdv1connect.JobServiceClient{e.JobServiceClient, e.other} {
+func firstAnswer[Res any](ctx context.Context, e either, call func(admin, context.Context) (Res, error)) (res Res, err error) {
+	for _, a := range []admin{e.first, e.other} {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
-		res, err = call(c, try, req)
+		res, err = call(a, try)
 		cancel()
 		if err == nil {
 			break
@@ -128,14 +125,18 @@ func firstAnswer[Req, Res any](ctx context.Context, e either, req Req, call func
 	return res, err
 }
 
-func (e either) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*ckptdv1.GetStatusResponse, error) {
-	return firstAnswer(ctx, e, req, ckptdv1connect.JobServiceClient.GetStatus)
+func (e either) Status(ctx context.Context) (*client.DaemonStatus, error) {
+	return firstAnswer(ctx, e, admin.Status)
 }
 
-func (e either) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
-	return firstAnswer(ctx, e, req, ckptdv1connect.JobServiceClient.TriggerCheckpoint)
+func (e either) JobStatus(ctx context.Context, job string, after uint64) (*client.DaemonStatus, error) {
+	return firstAnswer(ctx, e, func(a admin, ctx context.Context) (*client.DaemonStatus, error) { return a.JobStatus(ctx, job, after) })
 }
 
-func (e either) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest) (*ckptdv1.CancelJobResponse, error) {
-	return firstAnswer(ctx, e, req, ckptdv1connect.JobServiceClient.CancelJob)
+func (e either) Trigger(ctx context.Context, job string) (*client.Triggered, error) {
+	return firstAnswer(ctx, e, func(a admin, ctx context.Context) (*client.Triggered, error) { return a.Trigger(ctx, job) })
+}
+
+func (e either) Cancel(ctx context.Context, job string) (*client.Canceled, error) {
+	return firstAnswer(ctx, e, func(a admin, ctx context.Context) (*client.Canceled, error) { return a.Cancel(ctx, job) })
 }

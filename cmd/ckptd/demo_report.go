@@ -99,7 +99,7 @@ func (d *demo) kept(ctx context.Context) ([]*ckptdv1.CheckpointSummary, error) {
 // end stops all processes, and removes what is not to be kept. It gives the run's error its last form.
 func (d *demo) end(ctx context.Context, err error) error {
 	if d.launch != nil {
-		d.hangUp()
+		err = errors.Join(err, d.hangUp())
 		d.launch.Stop(context.WithoutCancel(ctx))
 	}
 	switch {
@@ -161,14 +161,14 @@ func cleanDemo(ctx context.Context, out io.Writer) error {
 // answers gives the URL at which the owner of a job answers; empty: none does.
 func answers(ctx context.Context, j *ckptdv1.JobSummary) string {
 	for _, url := range j.GetOwnerUrls() {
-		people, hangUp, err := dialServer(url)
+		c, admin, err := adminOf(url)
 		if err != nil {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
-		_, err = people.GetStatus(ctx, &ckptdv1.GetStatusRequest{})
+		_, err = admin.Status(ctx)
 		cancel()
-		hangUp()
+		c.Close()
 		if err == nil {
 			return url
 		}

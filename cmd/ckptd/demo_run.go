@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -77,7 +76,7 @@ func (d *demo) lastCheckpoint(ctx context.Context) (done bool, err error) {
 	epoch, attempt := d.watch.epoch, d.watch.attempt
 	try, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	res, err := d.people.TriggerCheckpoint(try, &ckptdv1.TriggerCheckpointRequest{JobId: d.id, RequestId: layout.NewNonce()})
+	res, err := d.admin.Trigger(try, d.id)
 	if err != nil {
 		return false, err
 	}
@@ -102,11 +101,10 @@ func (d *demo) lastCheckpoint(ctx context.Context) (done bool, err error) {
 
 // cancel ends the job, and waits until it was let go.
 func (d *demo) cancel(ctx context.Context) error {
-	req := &ckptdv1.CancelJobRequest{JobId: d.id, RequestId: layout.NewNonce()}
 	try, stop := context.WithTimeout(ctx, letGo)
 	defer stop()
 	for {
-		_, err := d.people.CancelJob(try, req)
+		_, err := d.admin.Cancel(try, d.id)
 		if err == nil {
 			break
 		}

@@ -11,9 +11,9 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/layout"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/runtime/clickjob"
 	"github.com/ckptd/ckptd/runtime/clicks"
 	"github.com/ckptd/ckptd/runtime/launcher"
@@ -42,8 +42,8 @@ type demo struct {
 	launch  *launcher.Launcher
 	daemon  *launcher.Process
 	workers []*launcher.Process
-	people  ckptdv1connect.JobServiceClient
-	hangUp  func()
+	admin   admin
+	hangUp  func() error
 
 	watch watch
 	kills []kill
@@ -56,6 +56,14 @@ type demo struct {
 	final uint64
 	// environment of the processes, besides this one's; of tests.
 	environment []string
+}
+
+// admin is what the demo asks of the daemon, as client.Admin.
+type admin interface {
+	Status(ctx context.Context) (*client.DaemonStatus, error)
+	JobStatus(ctx context.Context, job string, eventsAfter uint64) (*client.DaemonStatus, error)
+	Trigger(ctx context.Context, job string) (*client.Triggered, error)
+	Cancel(ctx context.Context, job string) (*client.Canceled, error)
 }
 
 // newDemo settles what flags and configuration file say.

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/client"
-	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/address"
 	"github.com/ckptd/ckptd/runtime/clickjob"
 	"github.com/ckptd/ckptd/runtime/launcher"
 	"github.com/ckptd/ckptd/service/config"
@@ -36,10 +36,12 @@ func (d *demo) startDaemon(ctx context.Context) (err error) {
 			return fmt.Errorf("demo: %w", err)
 		}
 	}
-	d.url = "unix:" + filepath.Join(d.tmp, "ckptd.sock")
-	if d.people, d.hangUp, err = dialServer(d.url); err != nil {
+	d.url = address.Unix(filepath.Join(d.tmp, "ckptd.sock")).String()
+	c, admin, err := adminOf(d.url)
+	if err != nil {
 		return err
 	}
+	d.admin, d.hangUp = admin, c.Close
 	d.servers = []string{d.url}
 	d.launch = launcher.New(filepath.Join(d.tmp, "logs"))
 	if d.daemon, err = d.child("daemon", launcher.Always, "serve", "--root", d.root, "--listen", d.url); err != nil {
@@ -59,7 +61,7 @@ func (d *demo) startJob(ctx context.Context) error {
 
 // shortTemp makes a temporary folder in which sockets can lie.
 func shortTemp() (string, error) {
-	const longest = maxSocketPath - len("/x-0123456789.sock")
+	const longest = address.MaxSocketPath - len("/x-0123456789.sock")
 	dir, err := os.MkdirTemp("", "ckptd-")
 	if err == nil && len(dir) > longest {
 		err = os.Remove(dir)
@@ -88,7 +90,7 @@ func (d *demo) awaitDaemon(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, fmt.Errorf("demo: the daemon does not answer; its log is %s", d.daemon.Log()))
 	defer cancel()
 	for {
-		_, err := d.people.GetStatus(ctx, &ckptdv1.GetStatusRequest{})
+		_, err := d.admin.Status(ctx)
 		if err == nil {
 			return nil
 		}

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"connectrpc.com/connect"
-
+	"github.com/ckptd/ckptd/client"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -53,16 +51,14 @@ func (d *demo) poll(ctx context.Context) *ckptdv1.JobState {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	w := &d.watch
-	req := &ckptdv1.GetStatusRequest{JobId: d.id, EventsAfter: w.seen}
-	res, err := d.people.GetStatus(ctx, req)
+	res, err := d.admin.JobStatus(ctx, d.id, w.seen)
 	if err == nil && len(res.GetJobs()) == 1 && res.GetJobs()[0].GetOwnerNonce() != w.owner {
-		req.EventsAfter = 0 // another owner counts from the beginning
-		res, err = d.people.GetStatus(ctx, req)
+		res, err = d.admin.JobStatus(ctx, d.id, 0) // another owner counts from the beginning
 	}
 	if err != nil || len(res.GetJobs()) != 1 {
 		w.running = false
-		if r := refusal(err); r.GetReason() == ckptdv1.Refused_REASON_JOB_TERMINAL {
-			w.ended = r.GetStatus()
+		if status := client.EndedWith(err); status != ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
+			w.ended = status
 		}
 		return nil
 	}
@@ -87,22 +83,6 @@ func (d *demo) poll(ctx context.Context) *ckptdv1.JobState {
 		d.say.event("%s%s", d.progress(), waiting(s))
 	}
 	return s
-}
-
-// refusal is the reason that a daemon gave.
-func refusal(err error) *ckptdv1.Refused {
-	var ce *connect.Error
-	if !errors.As(err, &ce) {
-		return nil
-	}
-	for _, detail := range ce.Details() {
-		if m, err := detail.Value(); err == nil {
-			if r, ok := m.(*ckptdv1.Refused); ok {
-				return r
-			}
-		}
-	}
-	return nil
 }
 
 // tell prints an event of the job that a person wants to see.

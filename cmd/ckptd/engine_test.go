@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // life is a process of which a test reads what it says.
@@ -172,13 +171,13 @@ func TestExampleEngine(t *testing.T) {
 // awaitServer waits until a daemon answers.
 func awaitServer(ctx context.Context, t *testing.T, url string) {
 	t.Helper()
-	people, hangUp, err := dialServer(url)
+	c, admin, err := adminOf(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer hangUp()
+	defer c.Close()
 	for {
-		if _, err := people.GetStatus(ctx, &ckptdv1.GetStatusRequest{}); err == nil {
+		if _, err := admin.Status(ctx); err == nil {
 			return
 		}
 		if !sleep(ctx, pollEvery) {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ckptd/ckptd/proto/address"
 )
 
 // What is wrong with a flag is said before anything is made, with a right value beside it.
@@ -26,7 +28,7 @@ func TestWrongFlags(t *testing.T) {
 		{"serve --root DIR --listen 127.0.0.1:99999", listenRight, exitUsage},
 		{"serve --root DIR --listen http://127.0.0.1:7420", listenRight, exitUsage},
 		{"serve --root DIR --listen unix:", "as unix:/run/ckptd.sock", exitUsage},
-		{"serve --root DIR --listen unix:/" + strings.Repeat("x", maxSocketPath), "at most 107", exitUsage},
+		{"serve --root DIR --listen unix:/" + strings.Repeat("x", address.MaxSocketPath), "at most 107", exitUsage},
 		{"serve --root DIR --listen unix:/no/such/folder/s", "the folder of the socket", exitFailed},
 		{"serve --root DIR --listen 192.0.2.1:7420", listenRight, exitFailed}, // an address of nobody
 		{"serve --root DIR --streams -1", "--streams 16", exitUsage},
@@ -36,7 +38,7 @@ func TestWrongFlags(t *testing.T) {
 		{"serve --root DIR --writes -1", "--writes 64", exitUsage},
 		{"serve --root DIR --deletes -1", "--deletes 4", exitUsage},
 		{"serve --root DIR --metrics-jobs -1", "--metrics-jobs 0", exitUsage},
-		{"serve --root DIR --advertise host:7420", "as http://127.0.0.1:7420", exitUsage},
+		{"serve --root DIR --advertise ftp://host:7420", "as http://127.0.0.1:7420", exitUsage},
 		{"serve --root DIR --advertise unix:relative", "unix:/run/ckptd.sock", exitUsage},
 		{"demo --root DIR --rate NaN", "--rate 50000", exitUsage},
 		{"demo --root DIR --rate Inf", "--rate 50000", exitUsage},
@@ -50,7 +52,7 @@ func TestWrongFlags(t *testing.T) {
 		{worker + "--slot -1", "--slot 0 --of 2", exitUsage},
 		{worker + "--of 0", "--slot 0 --of 2", exitUsage},
 		{worker + "--job-id _x", "clicks-1", exitUsage},
-		{worker + "--server 127.0.0.1:1", "as http://127.0.0.1:7420", exitUsage},
+		{worker + "--server ftp://127.0.0.1:1", "as http://127.0.0.1:7420", exitUsage},
 		{worker + "--exchange 127.0.0.1:80", "as 127.0.0.1", exitUsage},
 		{worker + "--exchange unix:", "unix:/run/ckptd", exitUsage},
 		{worker + "--config /no/such/file", "no such file", exitUsage},

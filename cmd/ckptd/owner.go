@@ -5,27 +5,21 @@ import (
 	"errors"
 	"fmt"
 
-	"connectrpc.com/connect"
-
+	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/slots"
-	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 )
 
-// maxHops is how often a daemon's word that the owner is elsewhere is followed.
-const maxHops = 3
-
-// onOwner calls f with the daemon that owns a job. A JOB with a root is looked up in its journal, an id is asked for at the server,
-// or at the default address.
-func onOwner(ctx context.Context, server, arg string, f func(jobs ckptdv1connect.JobServiceClient, id string) error) error {
+// onOwner calls f with the calls for people, of which those about the job go to its owner. A JOB with a root is looked up in its journal,
+// an id is asked for at the server, or at the default address.
+func onOwner(ctx context.Context, server, arg string, f func(a *client.Admin, id string) error) error {
 	urls, id := []string{server}, arg
 	switch {
 	case isID(server, arg):
 	case server == "" && layout.ValidateJobID(arg) == nil:
-		urls = []string{"http://" + defaultListen}
+		urls = []string{defaultListen}
 	default:
 		var err error
 		if urls, id, err = ownerInJournal(ctx, server, arg); err != nil {
@@ -35,46 +29,20 @@ func onOwner(ctx context.Context, server, arg string, f func(jobs ckptdv1connect
 	if err := layout.ValidateJobID(id); err != nil {
 		return usagef("%w", err)
 	}
-	for hop := 0; ; hop++ {
-		next, err := onAny(urls, func(jobs ckptdv1connect.JobServiceClient) error { return f(jobs, id) })
-		if len(next) == 0 || hop == maxHops {
-			return err
-		}
-		urls = next
-	}
+	return onServer(urls, func(a *client.Admin) error { return f(a, id) })
 }
 
-// onAny calls f with the first of the daemons that answers. next is where the owner is, if the daemon said so.
-func onAny(urls []string, f func(ckptdv1connect.JobServiceClient) error) (next []string, err error) {
-	for _, u := range urls {
-		jobs, closeIdle, derr := dialServer(u)
-		if derr != nil {
-			return nil, derr
-		}
-		err = f(jobs)
-		closeIdle()
-		if connect.CodeOf(err) != connect.CodeUnavailable {
-			return ownerURLs(err), err
-		}
-		err = fmt.Errorf("no daemon answers at %s: is it running? Name another by --server: %w", u, err)
+// onServer calls f with the calls for people of these daemons.
+func onServer(urls []string, f func(a *client.Admin) error) (err error) {
+	c, admin, err := adminOf(urls...)
+	if err != nil {
+		return err
 	}
-	return nil, err
-}
-
-// ownerURLs is what a NotOwner detail says.
-func ownerURLs(err error) []string {
-	ce, ok := errors.AsType[*connect.Error](err)
-	if !ok {
-		return nil
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err = f(admin); errors.Is(err, client.ErrUnavailable) {
+		err = fmt.Errorf("%w. Is it running? Name another by --server", err)
 	}
-	for _, d := range ce.Details() {
-		if m, derr := d.Value(); derr == nil {
-			if n, ok := m.(*ckptdv1.NotOwner); ok {
-				return n.GetOwnerUrls()
-			}
-		}
-	}
-	return nil
+	return err
 }
 
 // ownerInJournal reads in the journal of <root>/<id> where the job's owner listens. A server that was named is asked instead: it knows

@@ -80,7 +80,7 @@ func newRigFor(t *testing.T, long time.Duration, o demoOptions, environment ...s
 	r.environment, r.bare = environment, r.root
 	t.Cleanup(func() {
 		if r.launch != nil {
-			r.hangUp()
+			r.must(r.hangUp())
 			r.launch.Stop(ctx)
 		}
 		cancel()

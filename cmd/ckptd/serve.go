@@ -90,10 +90,12 @@ func (o *serveOptions) check(ctx context.Context) error {
 			return usagef("serve: --%s %d: has to be 0 or more; the default is --%s %d", f.name, f.value, f.name, f.standard)
 		}
 	}
-	for _, u := range o.advertise {
-		if err := checkDaemonURL("advertise", u); err != nil {
+	for i, u := range o.advertise {
+		at, err := checkDaemonURL("advertise", u)
+		if err != nil {
 			return fmt.Errorf("serve: %w", err)
 		}
+		o.advertise[i] = at
 	}
 	if err := checkListen(ctx, o.listen); err != nil {
 		return fmt.Errorf("serve: %w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -8,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/client"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 )
 
 func newStatusCmd() *cobra.Command {
@@ -25,25 +26,25 @@ that the owner listens.`,
   ckptd status clicks --server unix:/run/ckptd.sock --json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			show := func(jobs ckptdv1connect.JobServiceClient, id string) error {
-				res, err := jobs.GetStatus(cmd.Context(), &ckptdv1.GetStatusRequest{JobId: id})
+			show := func(res *client.DaemonStatus, err error, events bool) error {
 				if err != nil {
 					return err
 				}
 				if wantsJSON(cmd) {
 					return printJSON(cmd.OutOrStdout(), res)
 				}
-				return printStatus(cmd.OutOrStdout(), res, id != "")
+				return printStatus(cmd.OutOrStdout(), res, events)
 			}
 			if len(args) == 1 {
-				return onOwner(cmd.Context(), serverOf(cmd), args[0], show)
+				return onOwner(cmd.Context(), serverOf(cmd), args[0], func(a *client.Admin, id string) error {
+					res, err := a.JobStatus(cmd.Context(), id, 0)
+					return show(res, err, true)
+				})
 			}
-			server := serverOf(cmd)
-			if server == "" {
-				server = "http://" + defaultListen
-			}
-			_, err := onAny([]string{server}, func(jobs ckptdv1connect.JobServiceClient) error { return show(jobs, "") })
-			return err
+			return onServer([]string{cmp.Or(serverOf(cmd), defaultListen)}, func(a *client.Admin) error {
+				res, err := a.Status(cmd.Context())
+				return show(res, err, false)
+			})
 		},
 	}
 	serverFlag(cmd)

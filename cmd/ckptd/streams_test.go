@@ -276,12 +276,12 @@ func (l *loaded) pause(why string) {
 // endsClean cancels the job and looks at what is left in the store when it has been let go: its journal.
 func (l *loaded) endsClean() {
 	l.t.Helper()
-	people, hangUp, err := dialServer(l.server)
+	c, admin, err := adminOf(l.server)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	defer hangUp()
-	if _, err := people.CancelJob(l.ctx, &ckptdv1.CancelJobRequest{JobId: streamsJob, RequestId: "end"}); err != nil {
+	defer c.Close()
+	if _, err := admin.Cancel(l.ctx, streamsJob); err != nil {
 		l.t.Fatal(err)
 	}
 	opened, err := openStore(l.ctx, l.root, false)

@@ -1,15 +1,14 @@
 package main
 
 import (
-	"crypto/rand"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ckptd/ckptd/client"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 )
 
 func newTriggerCmd() *cobra.Command {
@@ -21,9 +20,8 @@ func newTriggerCmd() *cobra.Command {
   ckptd trigger clicks --server unix:/run/ckptd.sock`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request := rand.Text()
-			return onOwner(cmd.Context(), serverOf(cmd), args[0], func(jobs ckptdv1connect.JobServiceClient, id string) error {
-				res, err := jobs.TriggerCheckpoint(cmd.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: id, RequestId: request})
+			return onOwner(cmd.Context(), serverOf(cmd), args[0], func(a *client.Admin, id string) error {
+				res, err := a.Trigger(cmd.Context(), id)
 				if err != nil {
 					return err
 				}
@@ -46,9 +44,8 @@ execution.checkpointing.externalized-checkpoint-retention says. A canceled job i
   ckptd cancel clicks --server unix:/run/ckptd.sock`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request := rand.Text()
-			return onOwner(cmd.Context(), serverOf(cmd), args[0], func(jobs ckptdv1connect.JobServiceClient, id string) error {
-				res, err := jobs.CancelJob(cmd.Context(), &ckptdv1.CancelJobRequest{JobId: id, RequestId: request})
+			return onOwner(cmd.Context(), serverOf(cmd), args[0], func(a *client.Admin, id string) error {
+				res, err := a.Cancel(cmd.Context(), id)
 				if err != nil {
 					return err
 				}

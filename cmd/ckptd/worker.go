@@ -120,7 +120,7 @@ func (o *workerOptions) check() error {
 		return usagef("worker: --slot %d --of %d: slots are numbered from 0, as --slot 0 --of 2 and --slot 1 --of 2", o.slot, o.of)
 	}
 	for _, u := range o.servers {
-		if err := checkDaemonURL("server", u); err != nil {
+		if _, err := checkDaemonURL("server", u); err != nil {
 			return fmt.Errorf("worker: %w", err)
 		}
 	}
