@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime/clicks"
 	"github.com/ckptd/ckptd/service/coordinator"
@@ -19,12 +20,12 @@ import (
 // A worker whose code builds another plan is refused by name while others run the journal's; the job does not notice.
 func TestWorkerOfAnotherPlanIsRefused(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, demoOptions{})
+	r := newRig(t, demo.Options{})
 	r.begin()
 	r.awaitCheckpoints(1)
-	other := r.params
+	other := r.Params
 	other.Parallelism = 3
-	w, err := r.worker("other", 0, other)
+	w, err := r.Worker("other", 0, other)
 	r.must(err)
 	for w.Err() == nil {
 		if !sleep(r.ctx, pollEvery) {
@@ -44,17 +45,17 @@ func TestWorkerOfAnotherPlanIsRefused(t *testing.T) {
 // A record that fails every time it is read ends the job by its restart strategy; the cause is told, and what the job leaves is in order.
 func TestPoisonRecordFailsTheJob(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, demoOptions{})
-	r.config.Job.RestartStrategy = &ckptdv1.RestartStrategy{
+	r := newRig(t, demo.Options{})
+	r.Config.Job.RestartStrategy = &ckptdv1.RestartStrategy{
 		Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: 2, Delay: durationpb.New(10 * time.Millisecond),
 	}
-	r.params.Poison = "user-400" // one that comes late
+	r.Params.Poison = "user-400" // one that comes late
 	r.begin()
-	err := r.follow(r.ctx)
+	err := r.Follow(r.ctx)
 	if err == nil || !strings.Contains(err.Error(), "the job is failed") || !strings.Contains(err.Error(), clicks.ErrPoison.Error()) {
 		t.Fatalf("the demo ends with %v", err)
 	}
-	r.must(r.awaitLetGo(r.ctx))
+	r.must(r.AwaitLetGo(r.ctx))
 	h := r.head()
 	if h.GetStatus() != ckptdv1.JobStatus_JOB_STATUS_FAILED || h.GetAttempt() != 3 {
 		t.Errorf("status %v, attempt %d", h.GetStatus(), h.GetAttempt())
@@ -65,9 +66,9 @@ func TestPoisonRecordFailsTheJob(t *testing.T) {
 // A second daemon at a socket or port that is taken is told so, and the first goes on.
 func TestAddressInUse(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, demoOptions{})
+	r := newRig(t, demo.Options{})
 	r.begin()
-	out, err := exec.Command(os.Args[0], "serve", "--root", r.root, "--listen", r.url).CombinedOutput()
+	out, err := exec.Command(os.Args[0], "serve", "--root", r.Root, "--listen", r.URL).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "another process answers there") {
 		t.Errorf("%v: %s", err, out)
 	}
@@ -89,18 +90,18 @@ func TestFullDisk(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	r := newRig(t, demoOptions{records: 40_000})
-	r.root = "file://" + filepath.Join(disk, "root")
-	r.bare = r.root
-	r.config.Job.TolerableFailedCheckpoints = coordinator.Never
+	r := newRig(t, demo.Options{Records: 40_000})
+	r.Root = "file://" + filepath.Join(disk, "root")
+	r.bare = r.Root
+	r.Config.Job.TolerableFailedCheckpoints = coordinator.Never
 	r.begin()
 	r.awaitCheckpoints(2)
 	ballast := filepath.Join(disk, "ballast")
 	fill(t, ballast)
-	failed := r.watch.failed
-	r.await("checkpoints fail", func(*ckptdv1.JobState) bool { return r.watch.failed >= failed+3 })
-	if !r.watch.running || r.watch.attempt != 1 {
-		t.Errorf("the job does not go on: attempt %d", r.watch.attempt)
+	failed := r.Watch.Failed
+	r.await("checkpoints fail", func(*ckptdv1.JobState) bool { return r.Watch.Failed >= failed+3 })
+	if !r.Watch.Running || r.Watch.Attempt != 1 {
+		t.Errorf("the job does not go on: attempt %d", r.Watch.Attempt)
 	}
 	r.must(os.Remove(ballast))
 	r.awaitCheckpoints(2)

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -76,7 +77,7 @@ func startBenchWorker(b *testing.B, server *servers.S3, size int64, atOnce, file
 	w.crc32c = crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
 	w.must(b, os.WriteFile(w.source, data, 0o600))
 	var err error
-	w.direct, err = openStore(b.Context(), server.URL(fmt.Sprintf("direct-%d", size), ""), false)
+	w.direct, err = drivers.Open(b.Context(), server.URL(fmt.Sprintf("direct-%d", size), ""), false)
 	w.must(b, err)
 	address := freeAddress(b)
 	w.daemon = exec.Command(os.Args[0], "serve", "--root", server.URL(fmt.Sprintf("daemon-%d", size), ""), "--listen", address, "--log-level", "error")
@@ -326,7 +327,7 @@ func BenchmarkOpenRoot(b *testing.B) {
 func openRoots(b *testing.B, url func(name string) string) {
 	open := func(name string) (store, root float64) {
 		began := time.Now()
-		opened, err := openStore(b.Context(), url(name), false)
+		opened, err := drivers.Open(b.Context(), url(name), false)
 		if err != nil {
 			b.Fatal(err)
 		}

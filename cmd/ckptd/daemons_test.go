@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime/launcher"
@@ -18,10 +19,10 @@ import (
 // second starts another daemon over the same root; workers are told of both.
 func (r *rig) second() *launcher.Process {
 	r.t.Helper()
-	url := "unix:" + filepath.Join(r.tmp, "second.sock")
-	p, err := r.child("daemon-2", launcher.Always, "serve", "--root", r.root, "--listen", url)
+	url := "unix:" + filepath.Join(r.Tmp, "second.sock")
+	p, err := r.Child("daemon-2", launcher.Always, "serve", "--root", r.Root, "--listen", url)
 	r.must(err)
-	r.servers = append(r.servers, url)
+	r.Servers = append(r.Servers, url)
 	return p
 }
 
@@ -29,21 +30,21 @@ func (r *rig) second() *launcher.Process {
 // the woken daemon changes nothing.
 func TestStoppedDaemonIsReplaced(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, demoOptions{records: 60_000})
-	r.must(r.count(r.ctx))
-	r.must(r.startDaemon(r.ctx))
+	r := newRig(t, demo.Options{Records: 60_000})
+	r.must(r.Count(r.ctx))
+	r.must(r.StartDaemon(r.ctx))
 	r.second()
-	r.must(r.startJob(r.ctx))
+	r.must(r.StartJob(r.ctx))
 	r.awaitCheckpoints(3)
-	first := r.daemon
+	first := r.Daemon
 	t0 := time.Now()
 	_, err := first.Pause()
 	r.must(err)
-	c, admin, err := adminOf(r.servers[1])
+	c, admin, err := adminOf(r.Servers[1])
 	r.must(err)
-	r.must(r.hangUp())
-	r.admin, r.hangUp = admin, c.Close
-	r.await("the second daemon owns the job", func(s *ckptdv1.JobState) bool { return r.watch.running && r.watch.epoch == 2 })
+	defer c.Close()
+	r.Admin = admin
+	r.await("the second daemon owns the job", func(s *ckptdv1.JobState) bool { return r.Watch.Running && r.Watch.Epoch == 2 })
 	t.Log("taken over after", time.Since(t0))
 	r.awaitCheckpoints(2)
 	_, err = first.Resume()
@@ -77,22 +78,22 @@ func TestTwoDaemonsAtRandom(t *testing.T) {
 }
 
 func twoDaemons(t *testing.T, server *servers.S3, seed uint64, harms int) {
-	r := newRigFor(t, 5*time.Minute, demoOptions{
-		seed: seed, root: server.URL("two", ""), rate: 1000, records: uint64(harms) * 4000,
+	r := newRigFor(t, 5*time.Minute, demo.Options{
+		Seed: seed, Root: server.URL("two", ""), Rate: 1000, Records: uint64(harms) * 4000,
 	})
 	r.tolerant()
-	r.must(r.count(r.ctx))
-	r.must(r.startDaemon(r.ctx))
+	r.must(r.Count(r.ctx))
+	r.must(r.StartDaemon(r.ctx))
 	second := r.second()
-	c, other, err := adminOf(r.servers[1])
+	c, other, err := adminOf(r.Servers[1])
 	r.must(err)
 	defer c.Close()
-	r.admin = either{r.admin, other}
-	r.must(r.startJob(r.ctx))
+	r.Admin = either{r.Admin, other}
+	r.must(r.StartJob(r.ctx))
 	followed := make(chan error, 1)
-	go func() { followed <- r.follow(r.ctx) }()
+	go func() { followed <- r.Follow(r.ctx) }()
 	rng := rand.New(rand.NewPCG(seed, 0x74776f))
-	victims := []*launcher.Process{r.daemon, second, r.daemon, second, r.workers[0], r.workers[1]}
+	victims := []*launcher.Process{r.Daemon, second, r.Daemon, second, r.Workers[0], r.Workers[1]}
 	for range harms {
 		victim, long := victims[rng.IntN(len(victims))], time.Duration(rng.IntN(6000))*time.Millisecond
 		if rng.IntN(3) == 0 {
@@ -110,11 +111,11 @@ func twoDaemons(t *testing.T, server *servers.S3, seed uint64, harms int) {
 }
 
 // either is the one of two daemons that gives an answer.
-type either struct{ first, other admin }
+type either struct{ first, other demo.Admin }
 
 // firstAnswer asks one after the other; one that is stopped does not answer.
-func firstAnswer[Res any](ctx context.Context, e either, call func(admin, context.Context) (Res, error)) (res Res, err error) {
-	for _, a := range []admin{e.first, e.other} {
+func firstAnswer[Res any](ctx context.Context, e either, call func(demo.Admin, context.Context) (Res, error)) (res Res, err error) {
+	for _, a := range []demo.Admin{e.first, e.other} {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
 		res, err = call(a, try)
 		cancel()
@@ -126,17 +127,19 @@ func firstAnswer[Res any](ctx context.Context, e either, call func(admin, contex
 }
 
 func (e either) Status(ctx context.Context) (*client.DaemonStatus, error) {
-	return firstAnswer(ctx, e, admin.Status)
+	return firstAnswer(ctx, e, demo.Admin.Status)
 }
 
 func (e either) JobStatus(ctx context.Context, job string, after uint64) (*client.DaemonStatus, error) {
-	return firstAnswer(ctx, e, func(a admin, ctx context.Context) (*client.DaemonStatus, error) { return a.JobStatus(ctx, job, after) })
+	return firstAnswer(ctx, e, func(a demo.Admin, ctx context.Context) (*client.DaemonStatus, error) {
+		return a.JobStatus(ctx, job, after)
+	})
 }
 
 func (e either) Trigger(ctx context.Context, job string) (*client.Triggered, error) {
-	return firstAnswer(ctx, e, func(a admin, ctx context.Context) (*client.Triggered, error) { return a.Trigger(ctx, job) })
+	return firstAnswer(ctx, e, func(a demo.Admin, ctx context.Context) (*client.Triggered, error) { return a.Trigger(ctx, job) })
 }
 
 func (e either) Cancel(ctx context.Context, job string) (*client.Canceled, error) {
-	return firstAnswer(ctx, e, func(a admin, ctx context.Context) (*client.Canceled, error) { return a.Cancel(ctx, job) })
+	return firstAnswer(ctx, e, func(a demo.Admin, ctx context.Context) (*client.Canceled, error) { return a.Cancel(ctx, job) })
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 )
 
 // life is a process of which a test reads what it says.
@@ -114,11 +115,7 @@ func TestExampleEngine(t *testing.T) {
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", engine, "../../client/exampleengine").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	tmp, err := shortTemp()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(tmp) })
+	tmp := socketDir(t)
 	root, server := filepath.Join(t.TempDir(), "root"), "unix:"+filepath.Join(tmp, "ckptd.sock")
 	serve := func() *life { return begin(ctx, t, os.Args[0], "serve", "--root", root, "--listen", server) }
 	count := func() *life { return begin(ctx, t, engine, "-daemon", server, "-job", "counter") }
@@ -159,7 +156,7 @@ func TestExampleEngine(t *testing.T) {
 	third := count()
 	goesOn(second, third, last)
 	third.await("checkpoint %d is complete")
-	if code := run(ctx, []string{"cancel", "counter", "--server", server}, io.Discard, os.Stderr); code != exitDone {
+	if code := run(ctx, []string{"cancel", "counter", "--server", server}, io.Discard, os.Stderr); code != exit.Done {
 		t.Errorf("cancel: exit code %d", code)
 	}
 	third.hearOut()

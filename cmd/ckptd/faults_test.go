@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -145,11 +146,7 @@ func faulty(t *testing.T, seed uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	rng := rand.New(rand.NewPCG(seed, 7))
-	dir, err := shortTemp()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := socketDir(t)
 	var out buffer
 	defer func() {
 		if t.Failed() {
@@ -190,7 +187,7 @@ func faulty(t *testing.T, seed uint64) {
 		t.Fatal(err)
 	}
 	checkCounts(t, params)
-	for owned(ctx, l.store, "job") {
+	for demo.Owned(ctx, l.store, "job") {
 		if !sleep(ctx, pollEvery) {
 			t.Fatal("the daemon does not let the job go")
 		}
@@ -245,13 +242,13 @@ func commitAll(ctx context.Context, admin *client.Admin, disturb func() (enough 
 	}
 	for sleep(ctx, 10*time.Millisecond) {
 		enough, s := disturb(), state()
-		if !enough || s.GetPhase() != phaseRunning || s.GetSources() == 0 || s.GetSourcesAtEnd() < s.GetSources() {
+		if !enough || s.GetPhase() != demo.PhaseRunning || s.GetSources() == 0 || s.GetSourcesAtEnd() < s.GetSources() {
 			continue
 		}
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)
 		res, err := admin.Trigger(try, "job")
 		cancel()
-		for s := state(); err == nil && s.GetPhase() == phaseRunning; s = state() {
+		for s := state(); err == nil && s.GetPhase() == demo.PhaseRunning; s = state() {
 			if s.GetCommittedCheckpointId() >= res.GetCheckpoint().GetCheckpointId() {
 				return true
 			}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -18,7 +20,8 @@ func newFilesCmd() *cobra.Command {
 Names are relative to the job's folder. If a file is missing or of another size, the exit code is 4.`,
 		Example: `  ckptd files file:///var/lib/ckptd/clicks/chk-42
   ckptd files ./data/clicks/chk-42 --json | jq -r '.files[].file.key'`,
-		Args: wantArgs(1, 1),
+		Args:              wantArgs(1, 1),
+		ValidArgsFunction: completeRoot,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			t, err := openCheckpoint(cmd.Context(), serverOf(cmd), args[0])
 			if err != nil {
@@ -50,16 +53,16 @@ func printFiles(w io.Writer, files []*ckptdv1.FileSummary) error {
 		_, err := fmt.Fprintln(w, "no files: all state lies in the _metadata")
 		return err
 	}
-	t := newTable(w)
-	t.row("FILE", "BYTES", "CRC32C", "REFERENCES", "ON STORAGE", "MADE BY THE BACKEND AS")
+	t := output.NewTable(w)
+	t.Row("FILE", "BYTES", "CRC32C", "REFERENCES", "ON STORAGE", "MADE BY THE BACKEND AS")
 	for _, f := range files {
-		found := enumText(f.GetPresence(), "FILE_PRESENCE_")
+		found := output.Enum(f.GetPresence(), "FILE_PRESENCE_")
 		if f.GetPresence() == ckptdv1.FilePresence_FILE_PRESENCE_WRONG_SIZE {
 			found = fmt.Sprintf("%d bytes", f.GetFoundLength())
 		}
-		t.row(f.GetFile().GetKey(), f.GetFile().GetLength(), fmt.Sprintf("%08x", f.GetFile().GetCrc32C()), f.GetReferences(), found, orDash(f.GetLocalName()))
+		t.Row(f.GetFile().GetKey(), f.GetFile().GetLength(), fmt.Sprintf("%08x", f.GetFile().GetCrc32C()), f.GetReferences(), found, orDash(f.GetLocalName()))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // judgeFiles is an error if not all are there.
@@ -71,7 +74,7 @@ func judgeFiles(files []*ckptdv1.FileSummary) error {
 		}
 	}
 	if bad > 0 {
-		return &statusError{exitDamage, fmt.Errorf("files: %d of %d files are missing or of another size: the checkpoint cannot be restored", bad, len(files))}
+		return exit.With(exit.Damage, fmt.Errorf("files: %d of %d files are missing or of another size: the checkpoint cannot be restored", bad, len(files)))
 	}
 	return nil
 }

@@ -27,6 +27,12 @@ var floors = []struct {
 	may []string
 }{
 	{"cmd/ckptd", []string{"..."}},
+	{"cmd/ckptd/demo", []string{"cmd/ckptd/drivers", "cmd/ckptd/exit", "cmd/ckptd/output", "client", "runtime/clickjob", "runtime/clicks",
+		"runtime/filesink", "runtime/launcher", "runtime/state", "layout", "layout/catalog", "layout/storage", "service/config", "proto/..."}},
+	{"cmd/ckptd/drivers", []string{"cmd/ckptd/exit", "layout/storage", "layout/storage/retry", "layout/storage/file", "layout/storage/s3", "layout/storage/gcs",
+		"layout/storage/hdfs"}},
+	{"cmd/ckptd/exit", nil},
+	{"cmd/ckptd/output", nil},
 	{"runtime", []string{"client", "layout/keygroup", "proto/...", "runtime/..."}},
 	{"conformance", []string{"layout/storage", "client", "proto/..."}},
 	{"client", []string{"proto/..."}},
@@ -49,6 +55,12 @@ var floors = []struct {
 	{"layout/storage/hdfs", []string{"layout/storage"}},
 	{"proto", []string{"proto/..."}},
 }
+
+// drivers are the packages that one package alone may name: a new store is one package and one row in it.
+var (
+	drivers     = []string{"layout/storage/file", "layout/storage/s3", "layout/storage/gcs", "layout/storage/hdfs"}
+	driverTable = "cmd/ckptd/drivers"
+)
 
 // machines are values without I/O, goroutines or a clock.
 var machines = []string{"layout/journal", "layout/keygroup", "service/owner", "service/coordinator", "runtime/aligner", "retention", "incremental"}
@@ -155,6 +167,9 @@ func TestFloors(t *testing.T) {
 			if ours && !mayImport(p.name, imported) {
 				t.Errorf("%s must not import %s", p.name, imported)
 			}
+			if slices.Contains(drivers, imported) && p.name != driverTable {
+				t.Errorf("%s must not import %s: only %s names a driver", p.name, imported, driverTable)
+			}
 			if slices.Contains(machines, p.name) && slices.Contains(notInMachines, path) {
 				t.Errorf("%s is a machine and must not import %s", p.name, path)
 			}
@@ -168,7 +183,11 @@ func TestFloorsRefuse(t *testing.T) {
 		name, imported string
 		may            bool
 	}{
-		{"cmd/ckptd", "layout/storage/file", true},
+		{"cmd/ckptd/drivers", "layout/storage/file", true},
+		{"cmd/ckptd/drivers", "layout", false},
+		{"cmd/ckptd/demo", "service/owner", false},
+		{"cmd/ckptd/demo", "cmd/ckptd/drivers", true},
+		{"cmd/ckptd/exit", "cmd/ckptd/output", false},
 		{"service", "layout/storage/file", false},
 		{"service", "layout/storage", true},
 		{"service", "layout/storage/limit", true},

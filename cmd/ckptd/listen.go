@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/proto/address"
 	"github.com/ckptd/ckptd/service/stream"
 )
@@ -25,7 +26,7 @@ func checkListen(ctx context.Context, addr string) error {
 		_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
 	}
 	if err != nil {
-		return usagef("--listen %q: want HOST:PORT or unix:PATH, as %s or unix:/run/ckptd.sock", addr, defaultListen)
+		return exit.Usagef("--listen %q: want HOST:PORT or unix:PATH, as %s or unix:/run/ckptd.sock", addr, defaultListen)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
@@ -36,14 +37,14 @@ func checkListen(ctx context.Context, addr string) error {
 
 func checkSocketPath(path string) error {
 	if path == "" {
-		return usagef("--listen unix: without a path: want one, as unix:/run/ckptd.sock")
+		return exit.Usagef("--listen unix: without a path: want one, as unix:/run/ckptd.sock")
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
 	if len(path) > address.MaxSocketPath {
-		return usagef("--listen unix:%s: the path has %d bytes, at most %d are possible: choose a shorter one, as unix:/run/ckptd.sock",
+		return exit.Usagef("--listen unix:%s: the path has %d bytes, at most %d are possible: choose a shorter one, as unix:/run/ckptd.sock",
 			path, len(path), address.MaxSocketPath)
 	}
 	if info, err := os.Stat(filepath.Dir(path)); err != nil {

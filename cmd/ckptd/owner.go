@@ -6,6 +6,9 @@ import (
 	"fmt"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
@@ -27,7 +30,7 @@ func onOwner(ctx context.Context, server, arg string, f func(a *client.Admin, id
 		}
 	}
 	if err := layout.ValidateJobID(id); err != nil {
-		return usagef("%w", err)
+		return exit.Usagef("%w", err)
 	}
 	return onServer(urls, func(a *client.Admin) error { return f(a, id) })
 }
@@ -48,15 +51,15 @@ func onServer(urls []string, f func(a *client.Admin) error) (err error) {
 // ownerInJournal reads in the journal of <root>/<id> where the job's owner listens. A server that was named is asked instead: it knows
 // what to do about a job that nobody owns.
 func ownerInJournal(ctx context.Context, server, arg string) (urls []string, id string, err error) {
-	at, err := normalRoot(arg)
+	at, err := drivers.Normal(arg)
 	if err != nil {
 		return nil, "", err
 	}
-	root, id := cutLast(at)
+	root, id := drivers.CutLast(at)
 	if err := layout.ValidateJobID(id); err != nil {
-		return nil, "", usagef("job %q: want <root>/<job id>, such as file:///var/lib/ckptd/clicks, or <job id> with --server: %w", arg, err)
+		return nil, "", exit.Usagef("job %q: want <root>/<job id>, such as file:///var/lib/ckptd/clicks, or <job id> with --server: %w", arg, err)
 	}
-	opened, err := openStore(ctx, root, true)
+	opened, err := drivers.Open(ctx, root, true)
 	if err != nil {
 		return nil, "", err
 	}
@@ -69,9 +72,9 @@ func ownerInJournal(ctx context.Context, server, arg string) (urls []string, id 
 	case err != nil:
 		return nil, "", err
 	case how == journal.ReadEmpty:
-		return nil, "", fmt.Errorf("there is no job %s under %s; `ckptd ls %s` lists what there is", id, root, shellWord(root))
+		return nil, "", fmt.Errorf("there is no job %s under %s; `ckptd ls %s` lists what there is", id, root, output.ShellWord(root))
 	case how != journal.ReadDone:
-		return nil, "", fmt.Errorf("the journal of %s cannot be read; `ckptd journal show %s` says why: %w", id, shellWord(arg), catalog.ErrDamaged)
+		return nil, "", fmt.Errorf("the journal of %s cannot be read; `ckptd journal show %s` says why: %w", id, output.ShellWord(arg), catalog.ErrDamaged)
 	case server != "":
 		return []string{server}, id, nil
 	case head.Owner.IsZero():
@@ -87,5 +90,5 @@ func unowned(head *journal.Entry, id, at string) error {
 		how = "; `cancel` with --server lets the daemon named there end it"
 	}
 	return fmt.Errorf("job %s is %s, and no daemon owns it (epoch %d); `ckptd ls %s` shows what is kept of it%s", id,
-		enumText(catalog.Status(head.Status), "JOB_STATUS_"), head.Epoch, shellWord(at), how)
+		output.Enum(catalog.Status(head.Status), "JOB_STATUS_"), head.Epoch, output.ShellWord(at), how)
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/proto/address"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -16,7 +17,7 @@ func adminOf(servers ...string) (*client.Client, *client.Admin, error) {
 	for i, s := range servers {
 		at, err := parseServer(s)
 		if err != nil {
-			return nil, nil, usagef("server: %w", err)
+			return nil, nil, exit.Usagef("server: %w", err)
 		}
 		urls[i] = at.String()
 	}
@@ -40,7 +41,7 @@ func parseServer(raw string) (address.Address, error) {
 func checkDaemonURL(flag, raw string) (string, error) {
 	at, err := address.Parse(raw)
 	if err != nil {
-		return "", usagef("--%s: %w, as http://%s or unix:/run/ckptd.sock", flag, err, defaultListen)
+		return "", exit.Usagef("--%s: %w, as http://%s or unix:/run/ckptd.sock", flag, err, defaultListen)
 	}
 	return at.String(), nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -21,7 +22,8 @@ with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
 		Example: `  ckptd show file:///var/lib/ckptd/clicks/chk-42
   ckptd show ./backup/chk-42/_metadata
   ckptd show clicks/chk-42 --server http://127.0.0.1:7420 --json`,
-		Args: wantArgs(1, 1),
+		Args:              wantArgs(1, 1),
+		ValidArgsFunction: completeRoot,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			t, err := openCheckpoint(cmd.Context(), serverOf(cmd), args[0])
 			if err != nil {
@@ -45,29 +47,29 @@ with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
 
 func printShow(w io.Writer, s *ckptdv1.ShowCheckpointResponse) error {
 	c := s.GetSummary()
-	facts := newTable(w)
-	facts.row("checkpoint", c.GetPath())
+	facts := output.NewTable(w)
+	facts.Row("checkpoint", c.GetPath())
 	if s.GetState() != "" {
-		facts.row("journal", s.GetState())
+		facts.Row("journal", s.GetState())
 	}
-	facts.row("completed", fmt.Sprintf("%s, after %s", timeText(c.GetCompletedAt()), durationText(c.GetDuration())))
-	facts.row("taken by", fmt.Sprintf("attempt %d, in epoch %d", s.GetAttempt(), s.GetEpoch()))
+	facts.Row("completed", fmt.Sprintf("%s, after %s", output.Time(c.GetCompletedAt()), output.Duration(c.GetDuration())))
+	facts.Row("taken by", fmt.Sprintf("attempt %d, in epoch %d", s.GetAttempt(), s.GetEpoch()))
 	if labels := labelsText(s.GetLabels()); labels != "" {
-		facts.row("labels", labels)
+		facts.Row("labels", labels)
 	}
-	facts.row("state", fmt.Sprintf("%s: %s new, %s reused", bytesText(c.GetStateBytes()), bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes())))
-	facts.row("files", len(s.GetFiles()))
-	facts.row("_metadata", fmt.Sprintf("%s, format %d, CRC32C %08x", bytesText(s.GetMetadataBytes()), s.GetFormatVersion(), s.GetMetadataCrc32C()))
-	if err := facts.flush(); err != nil {
+	facts.Row("state", fmt.Sprintf("%s: %s new, %s reused", output.Bytes(c.GetStateBytes()), output.Bytes(c.GetNewBytes()), output.Bytes(c.GetReusedBytes())))
+	facts.Row("files", len(s.GetFiles()))
+	facts.Row("_metadata", fmt.Sprintf("%s, format %d, CRC32C %08x", output.Bytes(s.GetMetadataBytes()), s.GetFormatVersion(), s.GetMetadataCrc32C()))
+	if err := facts.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)
-	ops := newTable(w)
-	ops.row("OPERATOR", "NAME", "PARALLELISM", "STATE", "INLINE", "FILE REFERENCES")
+	ops := output.NewTable(w)
+	ops.Row("OPERATOR", "NAME", "PARALLELISM", "STATE", "INLINE", "FILE REFERENCES")
 	for _, o := range s.GetOperators() {
 		op := o.GetOperator()
-		ops.row(op.GetId(), orDash(op.GetUid()), fmt.Sprintf("%d of %d", op.GetParallelism(), op.GetMaxParallelism()),
-			bytesText(o.GetStateBytes()), bytesText(o.GetInlineBytes()), o.GetFileReferences())
+		ops.Row(op.GetId(), orDash(op.GetUid()), fmt.Sprintf("%d of %d", op.GetParallelism(), op.GetMaxParallelism()),
+			output.Bytes(o.GetStateBytes()), output.Bytes(o.GetInlineBytes()), o.GetFileReferences())
 	}
-	return ops.flush()
+	return ops.Flush()
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -53,7 +54,7 @@ that the owner listens.`,
 }
 
 func printStatus(w io.Writer, res *ckptdv1.GetStatusResponse, events bool) error {
-	fmt.Fprintf(w, "daemon %s at %s, root %s, up %s\n", clean(res.GetVersion()), clean(strings.Join(res.GetUrls(), " ")), clean(res.GetRoot()),
+	fmt.Fprintf(w, "daemon %s at %s, root %s, up %s\n", output.Clean(res.GetVersion()), output.Clean(strings.Join(res.GetUrls(), " ")), output.Clean(res.GetRoot()),
 		time.Since(res.GetStartedAt().AsTime()).Round(time.Second))
 	if len(res.GetJobs()) == 0 {
 		fmt.Fprintln(w, "owns no jobs")
@@ -68,12 +69,12 @@ func printStatus(w io.Writer, res *ckptdv1.GetStatusResponse, events bool) error
 
 func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 	s := j.GetSummary()
-	fmt.Fprintf(w, "\njob %s: %s (epoch %d, attempt %d)\n", clean(s.GetJobId()), clean(j.GetPhase()), s.GetEpoch(), s.GetAttempt())
+	fmt.Fprintf(w, "\njob %s: %s (epoch %d, attempt %d)\n", output.Clean(s.GetJobId()), output.Clean(j.GetPhase()), s.GetEpoch(), s.GetAttempt())
 	if d := j.GetDegraded(); d != "" {
-		fmt.Fprintf(w, "  DEGRADED: %s\n", clean(d))
+		fmt.Fprintf(w, "  DEGRADED: %s\n", output.Clean(d))
 	}
 	if away := j.GetWaitingForStore(); away != "" {
-		fmt.Fprintf(w, "  WAITING FOR THE STORE %s\n", clean(away))
+		fmt.Fprintf(w, "  WAITING FOR THE STORE %s\n", output.Clean(away))
 	}
 	if n := j.GetConsecutiveFailures(); n > 0 {
 		fmt.Fprintf(w, "  checkpoints that failed in a row: %d\n", n)
@@ -87,20 +88,20 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 		fmt.Fprintf(w, "  checkpoint %d: %s, %d of %d subtasks acknowledged, since %s\n", p.GetCheckpointId(), p.GetState(), p.GetAcknowledged(),
 			p.GetSubtasks(), time.Since(p.GetTriggeredAt().AsTime()).Round(time.Millisecond))
 	}
-	t := newTable(w)
+	t := output.NewTable(w)
 	for _, x := range j.GetWorkers() {
 		state := "starting"
 		if x.GetRunning() {
 			state = "running"
 		}
-		t.row("  worker "+x.GetNonce(), fmt.Sprintf("%d subtasks", len(x.GetSubtasks())), state, fmt.Sprintf("attempt %d", x.GetAttempt()),
+		t.Row("  worker "+x.GetNonce(), fmt.Sprintf("%d subtasks", len(x.GetSubtasks())), state, fmt.Sprintf("attempt %d", x.GetAttempt()),
 			"heard "+time.Since(x.GetLastHeard().AsTime()).Round(100*time.Millisecond).String()+" ago")
 	}
-	if err := t.flush(); err != nil || !events {
+	if err := t.Flush(); err != nil || !events {
 		return err
 	}
 	fmt.Fprintln(w, "  what happened last:")
-	t = newTable(w)
+	t = output.NewTable(w)
 	list := j.GetEvents()
 	for _, e := range list[max(0, len(list)-eventsShown):] {
 		what, text := e.GetKind(), e.GetText()
@@ -114,11 +115,11 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 			what += fmt.Sprintf(" %d", id)
 		}
 		if c := e.GetCheckpoint(); c != nil {
-			text = fmt.Sprintf("in %s, %s new, %s reused", c.GetDuration().AsDuration(), bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes()))
+			text = fmt.Sprintf("in %s, %s new, %s reused", c.GetDuration().AsDuration(), output.Bytes(c.GetNewBytes()), output.Bytes(c.GetReusedBytes()))
 		}
-		t.row("    "+e.GetTime().AsTime().Local().Format("15:04:05.000"), what, text)
+		t.Row("    "+e.GetTime().AsTime().Local().Format("15:04:05.000"), what, text)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // eventsShown is how many of a job's last events are printed; --json has them all.

@@ -25,6 +25,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -127,11 +129,7 @@ type loaded struct {
 
 func newLoaded(ctx context.Context, t *testing.T, root, network string) *loaded {
 	t.Helper()
-	dir, err := shortTemp()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := socketDir(t)
 	l := &loaded{ctx: ctx, t: t, root: root, server: "unix:" + filepath.Join(dir, "s")}
 	listen := l.server
 	if network == "tcp" {
@@ -284,12 +282,12 @@ func (l *loaded) endsClean() {
 	if _, err := admin.Cancel(l.ctx, streamsJob); err != nil {
 		l.t.Fatal(err)
 	}
-	opened, err := openStore(l.ctx, l.root, false)
+	opened, err := drivers.Open(l.ctx, l.root, false)
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	defer opened.Close()
-	for owned(l.ctx, opened.Store, streamsJob) {
+	for demo.Owned(l.ctx, opened.Store, streamsJob) {
 		l.pause("the job is not let go")
 	}
 	l.watch("the job has ended")
@@ -302,7 +300,7 @@ func (l *loaded) endsClean() {
 // objects are the keys below a folder of the job, or all.
 func (l *loaded) objects(folder string) (keys []string) {
 	l.t.Helper()
-	opened, err := openStore(l.ctx, l.root, true)
+	opened, err := drivers.Open(l.ctx, l.root, true)
 	if err != nil {
 		l.t.Fatal(err)
 	}

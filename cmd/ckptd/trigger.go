@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -50,7 +51,7 @@ execution.checkpointing.externalized-checkpoint-retention says. A canceled job i
 					return err
 				}
 				return answer(cmd, res, func(w io.Writer) {
-					fmt.Fprintf(w, "job %s: %s, %d checkpoints kept\n", clean(id), enumText(res.GetStatus(), "JOB_STATUS_"), len(res.GetRetained()))
+					fmt.Fprintf(w, "job %s: %s, %d checkpoints kept\n", output.Clean(id), output.Enum(res.GetStatus(), "JOB_STATUS_"), len(res.GetRetained()))
 					for _, c := range res.GetRetained() {
 						printKept(w, "kept", c)
 					}
@@ -73,6 +74,6 @@ func answer(cmd *cobra.Command, res proto.Message, people func(io.Writer)) error
 }
 
 func printKept(w io.Writer, verb string, c *ckptdv1.CheckpointSummary) {
-	fmt.Fprintf(w, "checkpoint %d %s: %s, %s of state (%s new, %s reused)\n", c.GetCheckpointId(), verb, clean(c.GetPath()),
-		bytesText(c.GetStateBytes()), bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes()))
+	fmt.Fprintf(w, "checkpoint %d %s: %s, %s of state (%s new, %s reused)\n", c.GetCheckpointId(), verb, output.Clean(c.GetPath()),
+		output.Bytes(c.GetStateBytes()), output.Bytes(c.GetNewBytes()), output.Bytes(c.GetReusedBytes()))
 }

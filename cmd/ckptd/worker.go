@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/runtime"
 	"github.com/ckptd/ckptd/runtime/clickjob"
@@ -77,7 +78,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	}
 	cfg, err := readConfig(o.config)
 	if err != nil {
-		return usagef("worker: --config: %w", err)
+		return exit.Usagef("worker: --config: %w", err)
 	}
 	dir, err := os.MkdirTemp(o.dir, fmt.Sprintf("slot-%d-", o.slot))
 	if err != nil {
@@ -114,10 +115,10 @@ func work(ctx context.Context, o workerOptions) (err error) {
 // check refuses flags that make no sense, before a job is made of them.
 func (o *workerOptions) check() error {
 	if err := layout.ValidateJobID(o.jobID); err != nil {
-		return usagef("worker: --job-id: %w; a right one is clicks-1", err)
+		return exit.Usagef("worker: --job-id: %w; a right one is clicks-1", err)
 	}
 	if o.of < 1 || o.slot < 0 || o.slot >= o.of {
-		return usagef("worker: --slot %d --of %d: slots are numbered from 0, as --slot 0 --of 2 and --slot 1 --of 2", o.slot, o.of)
+		return exit.Usagef("worker: --slot %d --of %d: slots are numbered from 0, as --slot 0 --of 2 and --slot 1 --of 2", o.slot, o.of)
 	}
 	for _, u := range o.servers {
 		if _, err := checkDaemonURL("server", u); err != nil {
@@ -125,7 +126,7 @@ func (o *workerOptions) check() error {
 		}
 	}
 	if dir, unix := strings.CutPrefix(o.exchange, "unix:"); unix && dir == "" || !unix && wrongHost(o.exchange) {
-		return usagef("worker: --exchange %q: want HOST or unix:DIR, as 127.0.0.1 or unix:/run/ckptd", o.exchange)
+		return exit.Usagef("worker: --exchange %q: want HOST or unix:DIR, as 127.0.0.1 or unix:/run/ckptd", o.exchange)
 	}
 	return nil
 }
@@ -145,15 +146,15 @@ func stopped(ctx context.Context, err error) error {
 
 func (o workerOptions) parameters() (p clickjob.Params, err error) {
 	if o.job != clickjob.Name {
-		return p, usagef("worker: there is no job %q, only %q", o.job, clickjob.Name)
+		return p, exit.Usagef("worker: there is no job %q, only %q", o.job, clickjob.Name)
 	}
 	d := json.NewDecoder(bytes.NewReader([]byte(o.params)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&p); err != nil {
-		return p, usagef("worker: --params: %w", err)
+		return p, exit.Usagef("worker: --params: %w", err)
 	}
 	if err := p.Validate(); err != nil {
-		return p, usagef("worker: --params: %w", err)
+		return p, exit.Usagef("worker: --params: %w", err)
 	}
 	return p, nil
 }

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -14,44 +14,44 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/proto/address"
 	"github.com/ckptd/ckptd/runtime/clickjob"
 	"github.com/ckptd/ckptd/runtime/launcher"
 	"github.com/ckptd/ckptd/service/config"
 )
 
-// startDaemon brings up the daemon.
-func (d *demo) startDaemon(ctx context.Context) (err error) {
-	if d.tmp, err = shortTemp(); err != nil {
+// StartDaemon brings up the daemon.
+func (d *Demo) StartDaemon(ctx context.Context) (err error) {
+	if d.Tmp, err = shortTemp(); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	d.params.Output = filepath.Join(d.tmp, "output")
-	if d.o.output != "" {
-		if d.params.Output, err = filepath.Abs(d.o.output); err != nil {
+	d.Params.Output = filepath.Join(d.Tmp, "output")
+	if d.o.Output != "" {
+		if d.Params.Output, err = filepath.Abs(d.o.Output); err != nil {
 			return fmt.Errorf("demo: --output: %w", err)
 		}
 	}
-	for _, dir := range []string{d.params.Output, filepath.Join(d.tmp, "logs"), filepath.Join(d.tmp, "local")} {
+	for _, dir := range []string{d.Params.Output, filepath.Join(d.Tmp, "logs"), filepath.Join(d.Tmp, "local")} {
 		if err := os.MkdirAll(dir, 0o777); err != nil {
 			return fmt.Errorf("demo: %w", err)
 		}
 	}
-	d.url = address.Unix(filepath.Join(d.tmp, "ckptd.sock")).String()
-	c, admin, err := adminOf(d.url)
-	if err != nil {
+	d.URL = address.Unix(filepath.Join(d.Tmp, "ckptd.sock")).String()
+	if d.client, err = client.New([]string{d.URL}); err != nil {
 		return err
 	}
-	d.admin, d.hangUp = admin, c.Close
-	d.servers = []string{d.url}
-	d.launch = launcher.New(filepath.Join(d.tmp, "logs"))
-	if d.daemon, err = d.child("daemon", launcher.Always, "serve", "--root", d.root, "--listen", d.url); err != nil {
+	d.Admin = d.client.Admin()
+	d.Servers = []string{d.URL}
+	d.launch = launcher.New(filepath.Join(d.Tmp, "logs"))
+	if d.Daemon, err = d.Child("daemon", launcher.Always, "serve", "--root", d.Root, "--listen", d.URL); err != nil {
 		return err
 	}
 	return d.awaitDaemon(ctx)
 }
 
-// startJob creates the job and brings up the workers.
-func (d *demo) startJob(ctx context.Context) error {
+// StartJob creates the job and brings up the workers.
+func (d *Demo) StartJob(ctx context.Context) error {
 	d.introduce()
 	if err := d.attach(ctx); err != nil {
 		return err
@@ -72,32 +72,32 @@ func shortTemp() (string, error) {
 	return dir, err
 }
 
-// child starts this program in another role, and keeps it running.
-func (d *demo) child(name string, restart launcher.Restart, args ...string) (*launcher.Process, error) {
+// Child starts this program in another role, and keeps it running.
+func (d *Demo) Child(name string, restart launcher.Restart, args ...string) (*launcher.Process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("demo: %w", err)
 	}
 	return d.launch.Start(launcher.Child{Name: name, Restart: restart, Command: func() *exec.Cmd {
 		cmd := exec.Command(self, args...)
-		cmd.Env = append(os.Environ(), d.environment...)
+		cmd.Env = append(os.Environ(), d.Environment...)
 		return cmd
 	}})
 }
 
 // awaitDaemon waits until the daemon answers, or has failed.
-func (d *demo) awaitDaemon(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, fmt.Errorf("demo: the daemon does not answer; its log is %s", d.daemon.Log()))
+func (d *Demo) awaitDaemon(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, fmt.Errorf("demo: the daemon does not answer; its log is %s", d.Daemon.Log()))
 	defer cancel()
 	for {
-		_, err := d.admin.Status(ctx)
+		_, err := d.Admin.Status(ctx)
 		if err == nil {
 			return nil
 		}
-		if d.daemon.Starts() > 1 {
-			err := fmt.Errorf("demo: the daemon does not start: %s", lastLine(d.daemon.Log()))
-			if exit, ok := errors.AsType[*exec.ExitError](d.daemon.Err()); ok {
-				return &statusError{code: exit.ExitCode(), err: err}
+		if d.Daemon.Starts() > 1 {
+			err := fmt.Errorf("demo: the daemon does not start: %s", lastLine(d.Daemon.Log()))
+			if ended, ok := errors.AsType[*exec.ExitError](d.Daemon.Err()); ok {
+				return exit.With(ended.ExitCode(), err)
 			}
 			return err
 		}
@@ -108,56 +108,52 @@ func (d *demo) awaitDaemon(ctx context.Context) error {
 }
 
 // attach creates the job, so that what is wrong with its configuration is said here and not in a worker's log.
-func (d *demo) attach(ctx context.Context) error {
-	c, err := client.New([]string{d.url})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = c.AttachJob(ctx, client.JobSpec{
-		ID: d.id, Plan: clickjob.New(d.params, nil).Plan(), Config: d.config.Job, Labels: map[string]string{"name": "demo"},
+func (d *Demo) attach(ctx context.Context) error {
+	_, err := d.client.AttachJob(ctx, client.JobSpec{
+		ID: d.ID, Plan: clickjob.New(d.Params, nil).Plan(), Config: d.Config.Job, Labels: map[string]string{"name": "demo"},
 	})
 	return err
 }
 
-func (d *demo) startWorkers() error {
-	effective, err := config.Effective(d.config.Job)
+func (d *Demo) startWorkers() error {
+	effective, err := config.Effective(d.Config.Job)
 	if err != nil {
 		return err
 	}
 	var keys bytes.Buffer
-	if err := config.Show(&keys, d.root, effective); err != nil {
+	if err := config.Show(&keys, d.Root, effective); err != nil {
 		return err
 	}
 	if err := os.WriteFile(d.keys(), keys.Bytes(), 0o666); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	for slot := range demoWorkers {
-		w, err := d.worker(fmt.Sprintf("worker-%d", slot), slot, d.params)
+	for slot := range NumWorkers {
+		w, err := d.Worker(fmt.Sprintf("worker-%d", slot), slot, d.Params)
 		if err != nil {
 			return err
 		}
-		d.workers = append(d.workers, w)
+		d.Workers = append(d.Workers, w)
 	}
 	return nil
 }
 
 // keys is the file with the job's configuration.
-func (d *demo) keys() string { return filepath.Join(d.tmp, "job.yaml") }
+func (d *Demo) keys() string { return filepath.Join(d.Tmp, "job.yaml") }
 
-func (d *demo) worker(name string, slot int, params clickjob.Params) (*launcher.Process, error) {
+// Worker starts a worker process for a slot. name is for people and its log.
+func (d *Demo) Worker(name string, slot int, params clickjob.Params) (*launcher.Process, error) {
 	p, err := json.Marshal(params)
 	if err != nil {
 		return nil, fmt.Errorf("demo: %w", err)
 	}
 	args := []string{
-		"worker", "--job-id", d.id, "--slot", strconv.Itoa(slot), "--of", strconv.Itoa(demoWorkers), "--params", string(p),
-		"--config", d.keys(), "--dir", filepath.Join(d.tmp, "local"), "--exchange", "unix:" + d.tmp,
+		"worker", "--job-id", d.ID, "--slot", strconv.Itoa(slot), "--of", strconv.Itoa(NumWorkers), "--params", string(p),
+		"--config", d.keys(), "--dir", filepath.Join(d.Tmp, "local"), "--exchange", "unix:" + d.Tmp,
 	}
-	for _, url := range d.servers {
+	for _, url := range d.Servers {
 		args = append(args, "--server", url)
 	}
-	return d.child(name, launcher.OnFailure, args...)
+	return d.Child(name, launcher.OnFailure, args...)
 }
 
 // sleep waits, and reports false if ctx ended first.

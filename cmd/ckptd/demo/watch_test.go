@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"testing"
@@ -8,14 +8,14 @@ import (
 
 // What the tasks of an attempt say that was given up is not why the job failed.
 func TestCauseOfAFailure(t *testing.T) {
-	d := &demo{say: newNarrator(t.Output())}
+	d := &Demo{say: newNarrator(t.Output())}
 	for _, e := range []*ckptdv1.JobEvent{
 		{Kind: "attempt", Attempt: 1}, {Kind: "task-failed", Attempt: 1, Text: "poison"},
 		{Kind: "attempt", Attempt: 2}, {Kind: "task-failed", Attempt: 1, Text: "channel lost"},
 	} {
 		d.tell(&ckptdv1.JobState{}, e)
 	}
-	if d.watch.cause != "poison" {
-		t.Errorf("cause %q", d.watch.cause)
+	if d.Watch.cause != "poison" {
+		t.Errorf("cause %q", d.Watch.cause)
 	}
 }
