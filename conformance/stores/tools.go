@@ -71,7 +71,7 @@ func results(ctx context.Context, s storage.Store, keys ...string) ([]error, err
 	case errs == nil:
 		return make([]error, len(keys)), nil
 	case len(errs) != len(keys):
-		wrong := fmt.Errorf("Delete of %d keys gave %d results; want one per key, in their order, or a nil slice when all were deleted",
+		wrong := fmt.Errorf("deleting %d keys gave %d results; want one per key, in their order, or a nil slice when all were deleted",
 			len(keys), len(errs))
 		return nil, errors.Join(append(errs, wrong)...)
 	}
