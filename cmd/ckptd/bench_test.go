@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -20,6 +19,7 @@ import (
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/service/coordinator"
@@ -74,7 +74,7 @@ func startBenchWorker(b *testing.B, server *servers.S3, size int64, atOnce, file
 	w := &benchWorker{source: filepath.Join(b.TempDir(), "source"), size: size, atOnce: atOnce, files: files}
 	data := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(data)
-	w.crc32c = crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
+	w.crc32c = crc32c.Sum(data)
 	w.must(b, os.WriteFile(w.source, data, 0o600))
 	var err error
 	w.direct, err = drivers.Open(b.Context(), server.URL(fmt.Sprintf("direct-%d", size), ""), false)

@@ -54,7 +54,11 @@ var floors = []struct {
 	{"layout/storage/gcs", []string{"layout/storage"}},
 	{"layout/storage/hdfs", []string{"layout/storage"}},
 	{"proto", []string{"proto/..."}},
+	{everywhere, nil},
 }
+
+// everywhere is a leaf that every package may import.
+const everywhere = "crc32c"
 
 // drivers are the packages that one package alone may name: a new store is one package and one row in it.
 var (
@@ -149,6 +153,9 @@ func row(name string) (pkg string, may []string, ok bool) {
 // mayImport is the table's verdict.
 func mayImport(name, imported string) bool {
 	floor, may, _ := row(name)
+	if imported == everywhere {
+		return true
+	}
 	if slices.ContainsFunc(may, func(pattern string) bool { return covers(pattern, imported) }) {
 		return true
 	}
@@ -218,6 +225,8 @@ func TestFloorsRefuse(t *testing.T) {
 		{"incremental", "retention", false},
 		{"conformance/stores", "layout/storage/mem", false},
 		{"proto/data", "layout", false},
+		{"proto/data", "crc32c", true},
+		{"crc32c", "proto/data", false},
 	} {
 		if got := mayImport(c.name, c.imported); got != c.may {
 			t.Errorf("%s may import %s: %v, want %v", c.name, c.imported, got, c.may)
@@ -246,6 +255,20 @@ func TestMachinesArePure(t *testing.T) {
 					if x != nil && (x.Name == "time" && slices.Contains(clock, n.Sel.Name) || x.Name == "rand" && !slices.Contains(seeded, n.Sel.Name)) {
 						t.Errorf("%s: a machine uses %s.%s", p.fset.Position(n.Pos()), x.Name, n.Sel.Name)
 					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+// No package makes a table of CRCs of its own.
+func TestOneTableOfCRC(t *testing.T) {
+	for _, p := range load(t) {
+		for _, f := range p.files {
+			ast.Inspect(f, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "MakeTable" && p.name != everywhere {
+					t.Errorf("%s: %s makes a table of CRCs; want it to use package %s", p.fset.Position(n.Pos()), p.name, everywhere)
 				}
 				return true
 			})

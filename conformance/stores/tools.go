@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
@@ -25,7 +25,7 @@ func random(seed uint64, n int) []byte {
 	return data
 }
 
-func sum(data []byte) uint32 { return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) }
+func sum(data []byte) uint32 { return crc32c.Sum(data) }
 
 // announced is everything that can be known of data before it is written.
 func announced(data []byte) storage.CreateOptions {

@@ -4,12 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ckptd/ckptd/crc32c"
 	storedv1 "github.com/ckptd/ckptd/proto/ckptd/stored/v1"
 )
 
@@ -27,7 +27,7 @@ const (
 	preamble = 28
 )
 
-func castagnoli(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+func castagnoli(b []byte) uint32 { return crc32c.Sum(b) }
 
 // Encode writes an entry down: the same bytes each time.
 func Encode(e *Entry) ([]byte, error) {

@@ -5,10 +5,10 @@ package layouttest
 
 import (
 	"bytes"
-	"hash/crc32"
 	"testing"
 	"time"
 
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/keygroup"
@@ -88,7 +88,7 @@ func nonce(n uint64) journal.Nonce {
 
 func contents(size int) []byte { return bytes.Repeat([]byte{'x'}, size) }
 
-func sum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+func sum(b []byte) uint32 { return crc32c.Sum(b) }
 
 func create(t testing.TB, s storage.Store, key string, size int) {
 	t.Helper()
