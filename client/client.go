@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/ckptd/ckptd/proto/address"
 )
@@ -94,7 +95,7 @@ func (c *Client) Close() error {
 
 // AttachJob makes one of the daemons the job's owner, or finds out who is. Anyone may call it, any number of times.
 func (c *Client) AttachJob(ctx context.Context, spec JobSpec) (*Job, error) {
-	j := &Job{client: c, spec: spec, attaching: make(chan struct{}, 1)}
+	j := &Job{client: c, spec: spec, attaching: semaphore.NewWeighted(1)}
 	_, err := retry(ctx, c, c.options.patience, func() (struct{}, error) {
 		return struct{}{}, j.attach(ctx, 0, false)
 	})

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -22,7 +24,7 @@ type Job struct {
 	client *Client
 	spec   JobSpec
 	// attaching is held by the one caller that looks for the owner.
-	attaching chan struct{}
+	attaching *semaphore.Weighted
 
 	mu    sync.Mutex
 	owner *endpoint
@@ -168,12 +170,10 @@ func (j *Job) current() (*endpoint, uint64) {
 // attach finds the owner that follows the one of the given generation, by asking daemons to take the job. silent says that that one
 // did not answer in its time.
 func (j *Job) attach(ctx context.Context, generation uint64, silent bool) error {
-	select {
-	case j.attaching <- struct{}{}:
-		defer func() { <-j.attaching }()
-	case <-ctx.Done():
+	if j.attaching.Acquire(ctx, 1) != nil {
 		return context.Cause(ctx)
 	}
+	defer j.attaching.Release(1)
 	last, now := j.current()
 	if now != generation {
 		return nil // somebody else has found it
