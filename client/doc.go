@@ -22,6 +22,11 @@
 //		}
 //	}
 //
+// # Calls for people
+//
+// Client.Admin lists jobs and checkpoints, says how a job is, takes a checkpoint, ends a job: what the command line does. These calls go to the
+// job's owner, too, but are not repeated.
+//
 // # Daemons that come and go
 //
 // A daemon that dies, restarts, lets a job go, or is not the owner is no error: every call looks for the owner again and is

@@ -72,6 +72,19 @@ func TestWrongFlags(t *testing.T) {
 	}
 }
 
+// A shell that completes a root is offered how the URLs of each driver begin.
+func TestRootsAreCompleted(t *testing.T) {
+	for _, args := range []string{"ls", "doctor", "serve --root", "demo --root"} {
+		var out bytes.Buffer
+		run(t.Context(), append(strings.Fields("__complete "+args), ""), &out, &out)
+		for _, d := range drivers.All() {
+			if begin := d.Kind() + "://"; !strings.Contains(out.String(), begin) {
+				t.Errorf("completion of %s does not offer %s:\n%s", args, begin, &out)
+			}
+		}
+	}
+}
+
 // The help of every verb that takes a root to write to names each kind of store.
 func TestHelpNamesStores(t *testing.T) {
 	for _, args := range []string{"--help", "serve --help", "demo --help", "doctor --help"} {

@@ -16,6 +16,7 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/proto/address"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -39,7 +40,7 @@ type target struct {
 
 // serverFlag adds --server, and serverOf reads it.
 func serverFlag(cmd *cobra.Command) {
-	cmd.Flags().String("server", os.Getenv("CKPTD_SERVER"), "ask this `daemon`: http://host:port or unix:/path; CKPTD_SERVER by default")
+	cmd.Flags().String("server", os.Getenv("CKPTD_SERVER"), "ask this `daemon`: "+address.Forms+"; CKPTD_SERVER by default")
 }
 
 func serverOf(cmd *cobra.Command) string {

@@ -16,6 +16,7 @@ import (
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/proto/address"
 	"github.com/ckptd/ckptd/runtime"
 	"github.com/ckptd/ckptd/runtime/clickjob"
 	"github.com/ckptd/ckptd/runtime/exchange"
@@ -54,7 +55,7 @@ the same job id, parameters and configuration, by a launcher that starts them ag
 	f.StringVar(&o.params, "params", "", "the graph's parameters, as JSON (required)")
 	f.IntVar(&o.slot, "slot", 0, "which slot, from 0")
 	f.IntVar(&o.of, "of", 1, "how many slots there are")
-	f.StringArrayVar(&o.servers, "server", nil, "URL of a daemon, http://HOST:PORT or unix:PATH (repeatable; required)")
+	f.StringArrayVar(&o.servers, "server", nil, "address of a daemon: "+address.Forms+" (repeatable; required)")
 	f.StringVar(&o.config, "config", "", "file with Flink's keys, for a job that does not exist yet")
 	f.StringVar(&o.dir, "dir", "", "folder for local state, which is lost with the worker (default: a temporary one)")
 	f.StringVar(&o.exchange, "exchange", "127.0.0.1", "host name under which other workers reach this one, or unix:DIR for sockets in a folder")

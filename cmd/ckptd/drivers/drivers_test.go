@@ -35,6 +35,30 @@ func TestTableOfDrivers(t *testing.T) {
 	}
 }
 
+// A path and its URL open the same store, and one that is opened to read refuses to write.
+func TestOpen(t *testing.T) {
+	dir := t.TempDir()
+	written, err := Open(t.Context(), dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer written.Close()
+	if err := written.Store.Publish(t.Context(), "job/_journal/1", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	read, err := Open(t.Context(), "file://"+dir, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	if info, err := read.Store.Stat(t.Context(), "job/_journal/1"); err != nil || info.Size != 1 {
+		t.Errorf("stat: %v, %v; want the object of 1 byte", info, err)
+	}
+	if err := read.Store.Publish(t.Context(), "job/_journal/2", []byte("x")); err == nil {
+		t.Error("a store that was opened to read was written to, want an error")
+	}
+}
+
 func TestNormal(t *testing.T) {
 	for root, want := range map[string]string{
 		"file:///var/lib/ckptd/":                 "file:///var/lib/ckptd",
