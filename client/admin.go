@@ -107,7 +107,7 @@ func callDaemon[T any](ctx context.Context, a *Admin, call func(*endpoint) (*T, 
 		switch silent := errors.Is(ce, ErrUnavailable); {
 		case r.follow(ce) || silent && len(r.ahead) > 0:
 		case silent && !connect.IsWireError(ce.cause):
-			return nil, fmt.Errorf("no daemon answers at %s: %w", url, ce)
+			return nil, fmt.Errorf("no daemon answers at %s: is it running? %w", url, &answer{ce})
 		default:
 			return nil, &answer{ce}
 		}

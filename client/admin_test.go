@@ -62,17 +62,20 @@ func adminOf(t *testing.T, urls ...string) *Admin {
 	return c.Admin()
 }
 
-// A call about a job goes to the owner that a daemon names, with the request id that it had.
+// A call about a job goes to the owner that a daemon names, before any other daemon, with the request id that it had.
 func TestAdminFollowsTheOwner(t *testing.T) {
-	first, owner := startClerk(t), startClerk(t)
+	first, owner, bystander := startClerk(t), startClerk(t), startClerk(t)
 	first.pointsTo(owner.url)
-	a := adminOf(t, first.url)
+	a := adminOf(t, first.url, bystander.url)
 	res, err := a.JobStatus(t.Context(), "job", 7)
 	if err != nil || res.GetUrls()[0] != owner.url || res.GetVersion() != "job7" {
 		t.Errorf("answered %v, %v; want the owner's answer to job, 7", res, err)
 	}
 	if _, err := a.Trigger(t.Context(), "job"); err != nil || owner.request.Load() == "" || owner.request.Load() != first.request.Load() {
 		t.Errorf("%v; request ids %v and %v, want the same one at both", err, first.request.Load(), owner.request.Load())
+	}
+	if n := bystander.asked.Load(); n != 0 {
+		t.Errorf("another daemon was asked %d times, want never", n)
 	}
 }
 
@@ -82,8 +85,8 @@ func TestAdminFollowsThreeRedirects(t *testing.T) {
 	a.pointsTo(b.url)
 	b.pointsTo(a.url)
 	_, err := adminOf(t, a.url).JobStatus(t.Context(), "job", 0)
-	if n := a.asked.Load() + b.asked.Load(); n != 1+maxHops || !errors.Is(err, ErrNotOwner) {
-		t.Errorf("%d calls, %v; want %d and ErrNotOwner", n, err, 1+maxHops)
+	if n := a.asked.Load() + b.asked.Load(); n != 4 || !errors.Is(err, ErrNotOwner) {
+		t.Errorf("%d calls, %v; want 4 and ErrNotOwner", n, err)
 	}
 }
 

@@ -43,7 +43,7 @@ func onServer(urls []string, f func(a *client.Admin) error) (err error) {
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	if err = f(admin); errors.Is(err, client.ErrUnavailable) {
-		err = fmt.Errorf("%w. Is it running? Name another by --server", err)
+		err = fmt.Errorf("%w. Another daemon can be named by --server", err)
 	}
 	return err
 }
