@@ -7,7 +7,7 @@ BIN := $(CURDIR)/bin
 RACE := GORACE=atexit_sleep_ms=50
 
 .DEFAULT_GOAL := help
-.PHONY: help build servers test quick search nightly bench fuzz generate lint mutate tools
+.PHONY: help build servers test quick search nightly bench fuzz generate lint linters mutate tools
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -19,10 +19,9 @@ quick: ## the fast suite: what `go test ./...` runs; of the S3 servers only vers
 	$(GO) vet ./...
 	$(GO) test ./...
 
-test: servers ## all tests, with the race detector, more seeds, and what needs privileges; what CI runs
+test: servers lint ## lint, then all tests, with the race detector, more seeds, and what needs privileges; what CI runs
 	@scripts/install-packages
 	@scripts/privileges
-	$(GO) vet ./...
 	$(GO) test ./service/owner
 	$(RACE) CKPTD_TEST_FULL=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -race -timeout 20m ./...
 
@@ -58,10 +57,15 @@ servers: ## build the servers that tests start (versitygw, MinIO, gofakes3, toxi
 tools: ## build buf and the generators into bin/
 	cd tools && $(GO) build -o $(BIN)/ github.com/bufbuild/buf/cmd/buf google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go
 
-generate: tools ## regenerate the code below proto/
+linters: ## build staticcheck and deadcode into bin/
+	cd tools && $(GO) build -o $(BIN)/ honnef.co/go/tools/cmd/staticcheck golang.org/x/tools/cmd/deadcode
+
+generate: tools ## lint the definitions below proto/, and regenerate the code
+	PATH="$(BIN):$$PATH" buf lint
 	PATH="$(BIN):$$PATH" buf generate
 
-lint: tools ## buf lint, gofmt, go vet
-	PATH="$(BIN):$$PATH" buf lint
+lint: linters ## gofmt, go vet, staticcheck, code that nobody calls (tests count as callers); less than a minute when nothing changed
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	$(GO) vet ./...
+	$(BIN)/staticcheck ./...
+	@test -z "$$($(BIN)/deadcode -test ./... | tee /dev/stderr)"

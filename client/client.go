@@ -3,11 +3,13 @@ package client
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/ckptd/ckptd/proto/address"
 )
 
 // Client talks to the daemons over one root.
@@ -17,7 +19,7 @@ type Client struct {
 
 	mu        sync.Mutex
 	closed    bool
-	endpoints map[string]*endpoint
+	endpoints map[address.Address]*endpoint
 	sessions  map[*Session]struct{}
 }
 
@@ -44,13 +46,12 @@ func WithOnRetry(f func(err error, next time.Duration)) Option {
 	return func(o *options) { o.onRetry = f }
 }
 
-// New makes a client of the daemons at the URLs: "http://host:port" or "unix:/path/to/socket". All serve the same root. No
-// connection is made yet.
+// New makes a client of the daemons at the URLs: "http://host:port", "https://host:port", "host:port" or "unix:/path/to/socket". All
+// serve the same root. No connection is made yet.
 func New(urls []string, opts ...Option) (*Client, error) {
 	c := &Client{
-		urls:      slices.Clone(urls),
 		options:   options{patience: time.Minute, parallel: 4, silence: 5 * time.Second},
-		endpoints: make(map[string]*endpoint),
+		endpoints: make(map[address.Address]*endpoint),
 		sessions:  make(map[*Session]struct{}),
 	}
 	for _, o := range opts {
@@ -63,9 +64,11 @@ func New(urls []string, opts ...Option) (*Client, error) {
 		return nil, fmt.Errorf("client: new: %w: no daemon's URL", ErrInvalid)
 	}
 	for _, u := range urls {
-		if _, err := c.endpoint(u); err != nil {
+		e, err := c.endpoint(u)
+		if err != nil {
 			return nil, fmt.Errorf("client: new: %w", err)
 		}
+		c.urls = append(c.urls, e.url)
 	}
 	return c, nil
 }
@@ -92,7 +95,7 @@ func (c *Client) Close() error {
 
 // AttachJob makes one of the daemons the job's owner, or finds out who is. Anyone may call it, any number of times.
 func (c *Client) AttachJob(ctx context.Context, spec JobSpec) (*Job, error) {
-	j := &Job{client: c, spec: spec, attaching: make(chan struct{}, 1)}
+	j := &Job{client: c, spec: spec, attaching: semaphore.NewWeighted(1)}
 	_, err := retry(ctx, c, c.options.patience, func() (struct{}, error) {
 		return struct{}{}, j.attach(ctx, 0, false)
 	})
@@ -104,19 +107,20 @@ func (c *Client) AttachJob(ctx context.Context, spec JobSpec) (*Job, error) {
 
 // endpoint is the daemon at url.
 func (c *Client) endpoint(url string) (*endpoint, error) {
+	at, err := address.Parse(url)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, ErrClosed
 	}
-	if e := c.endpoints[url]; e != nil {
-		return e, nil
+	e := c.endpoints[at]
+	if e == nil {
+		e = newEndpoint(at)
+		c.endpoints[at] = e
 	}
-	e, err := newEndpoint(url)
-	if err != nil {
-		return nil, err
-	}
-	c.endpoints[url] = e
 	return e, nil
 }
 

@@ -7,7 +7,7 @@
 // # The six calls
 //
 //	c, err := client.New([]string{"unix:/run/ckptd.sock"})
-//	job, err := c.AttachJob(ctx, client.JobSpec{ID: "clicks", Plan: plan, Config: client.Every(time.Second)}) // 1
+//	job, err := c.AttachJob(ctx, client.JobSpec{ID: "clicks", Plan: plan, Config: client.DefaultConfig(time.Second)}) // 1
 //	session, err := job.Register(ctx, client.Registration{Subtasks: mine})                                   // 2
 //	for {
 //		cmd, err := session.Next(ctx)
@@ -21,6 +21,11 @@
 //			err := job.Snapshot(ctx, client.Snapshot{Attempt: cmd.Attempt, Epoch: cmd.Epoch, …})             // 6
 //		}
 //	}
+//
+// # Calls for people
+//
+// Client.Admin lists jobs and checkpoints, says how a job is, takes a checkpoint, ends a job: what the command line does. These calls go to the
+// job's owner, too, but are not repeated.
 //
 // # Daemons that come and go
 //

@@ -401,7 +401,7 @@ func (c *cluster) client(urls []string, opts ...Option) (*Client, *Job) {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() { cl.Close() })
-	job, err := cl.AttachJob(c.t.Context(), JobSpec{ID: "job", Plan: &Plan{}, Config: Every(time.Second)})
+	job, err := cl.AttachJob(c.t.Context(), JobSpec{ID: "job", Plan: &Plan{}, Config: DefaultConfig(time.Second)})
 	if err != nil {
 		c.t.Fatal(err)
 	}

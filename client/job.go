@@ -9,15 +9,13 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-const (
-	// callTimeout bounds one try of a call; then the owner is looked for again.
-	callTimeout = 15 * time.Second
-	// maxHops is how many redirects are followed in a row.
-	maxHops = 3
-)
+// callTimeout bounds one try of a call; then the owner is looked for again.
+const callTimeout = 15 * time.Second
 
 // Job is an attached job.
 type Job struct {
@@ -26,7 +24,7 @@ type Job struct {
 	client *Client
 	spec   JobSpec
 	// attaching is held by the one caller that looks for the owner.
-	attaching chan struct{}
+	attaching *semaphore.Weighted
 
 	mu    sync.Mutex
 	owner *endpoint
@@ -147,7 +145,8 @@ func callAs[T any](ctx context.Context, j *Job, epoch uint64, f func(ctx context
 // search calls f with the owner, and with the next owner when that one is lost.
 func search[T any](ctx context.Context, j *Job, epoch uint64, f func(ctx context.Context, e *endpoint) (T, error)) (T, error) {
 	return retry(ctx, j.client, j.client.options.patience, func() (T, error) {
-		for hops := 0; ; hops++ {
+		var followed hops
+		for {
 			e, generation := j.current()
 			v, err := f(ctx, e)
 			if err == nil {
@@ -160,7 +159,7 @@ func search[T any](ctx context.Context, j *Job, epoch uint64, f func(ctx context
 			if !ce.retry {
 				return v, ce
 			}
-			if hops < maxHops && j.redirect(generation, ce.notOwner) {
+			if followed.may(ce) && j.redirect(generation, ce.notOwner) {
 				continue
 			}
 			if lost := j.attach(ctx, generation, ce.silent); lost != nil {
@@ -178,38 +177,13 @@ func (j *Job) current() (*endpoint, uint64) {
 	return j.owner, j.generation
 }
 
-// redirect follows a daemon's word that the owner is elsewhere, and reports whether there is a daemon to follow it to.
-func (j *Job) redirect(generation uint64, to *ckptdv1.NotOwner) bool {
-	for _, u := range to.GetOwnerUrls() {
-		e, err := j.client.endpoint(u)
-		if err != nil {
-			continue
-		}
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		if j.generation != generation {
-			return true
-		}
-		if j.owner == e {
-			return false
-		}
-		j.owner = e
-		j.generation++
-		j.epoch = max(j.epoch, to.GetEpoch())
-		return true
-	}
-	return false
-}
-
 // attach finds the owner that follows the one of the given generation, by asking daemons to take the job. silent says that that one
 // did not answer in its time.
 func (j *Job) attach(ctx context.Context, generation uint64, silent bool) error {
-	select {
-	case j.attaching <- struct{}{}:
-		defer func() { <-j.attaching }()
-	case <-ctx.Done():
+	if j.attaching.Acquire(ctx, 1) != nil {
 		return context.Cause(ctx)
 	}
+	defer j.attaching.Release(1)
 	last, now := j.current()
 	if now != generation {
 		return nil // somebody else has found it
@@ -229,8 +203,12 @@ func (j *Job) attach(ctx context.Context, generation uint64, silent bool) error 
 		JobId: j.spec.ID, Plan: j.spec.Plan, Config: j.spec.Config, Labels: j.spec.Labels, RequestId: newID(),
 	}
 	var errs []error
-	for hops, i := 0, 0; i < len(candidates); i++ {
-		err := j.attachAt(ctx, candidates[i], req)
+	for r := (route{ahead: candidates}); ; {
+		url, ok := r.next()
+		if !ok {
+			return &callError{retry: true, kind: ErrUnavailable, cause: errors.Join(errs...)}
+		}
+		err := j.attachAt(ctx, url, req)
 		if err == nil {
 			return nil
 		}
@@ -238,13 +216,9 @@ func (j *Job) attach(ctx context.Context, generation uint64, silent bool) error 
 		if !ce.retry {
 			return ce
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", candidates[i], ce))
-		if urls := ce.notOwner.GetOwnerUrls(); len(urls) > 0 && hops < maxHops {
-			hops++
-			candidates = slices.Insert(candidates, i+1, urls...)
-		}
+		errs = append(errs, fmt.Errorf("%s: %w", url, ce))
+		r.follow(ce)
 	}
-	return &callError{retry: true, kind: ErrUnavailable, cause: errors.Join(errs...)}
 }
 
 func (j *Job) attachAt(ctx context.Context, url string, req *ckptdv1.AttachJobRequest) error {

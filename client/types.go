@@ -54,9 +54,9 @@ const (
 	ModeBroadcast = ckptdv1.DistributionMode_DISTRIBUTION_MODE_BROADCAST
 )
 
-// Every is the configuration of a job with a checkpoint each interval, whose newest checkpoint outlives it, and which is
+// DefaultConfig is the configuration of a job with a checkpoint each interval, whose newest checkpoint outlives it, and which is
 // restarted three times after failures. Its fields may be changed.
-func Every(interval time.Duration) *JobConfig {
+func DefaultConfig(interval time.Duration) *JobConfig {
 	return &JobConfig{
 		Interval:        durationpb.New(interval),
 		Retention:       ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION,

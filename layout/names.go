@@ -6,16 +6,17 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"strconv"
 	"strings"
+
+	"github.com/ckptd/ckptd/crc32c"
 )
 
 // ErrName is in the chain of every error about a name that is not one of ours.
 var ErrName = errors.New("not a valid name")
 
 // castagnoli is the polynomial of every sum in ckptd.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var castagnoli = crc32c.Table
 
 // maxID is the longest job or operator id, in bytes.
 const maxID = 128

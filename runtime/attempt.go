@@ -191,12 +191,6 @@ func (a *attempt) post(l letter, match func(*task) bool) {
 	}
 }
 
-func (a *attempt) isFailed() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.failed
-}
-
 // records is how many the sources have read; false before they run.
 func (a *attempt) records() (n uint64, ok bool) {
 	a.mu.Lock()

@@ -24,8 +24,8 @@ type Session interface {
 	Close() error
 }
 
-// Over makes a job of the client the coordinator of a worker.
-func Over(job *client.Job) Coordinator { return attached{job} }
+// NewCoordinator makes a job of the client the coordinator of a worker.
+func NewCoordinator(job *client.Job) Coordinator { return attached{job} }
 
 type attached struct{ *client.Job }
 

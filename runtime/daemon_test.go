@@ -157,14 +157,14 @@ func runOverRealDaemon(t *testing.T, seed uint64, rates mem.Rates) {
 				return nil, err
 			}
 			context.AfterFunc(ctx, func() { cl.Close() })
-			config := client.Every(50 * time.Millisecond)
+			config := client.DefaultConfig(50 * time.Millisecond)
 			config.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 100, Delay: durationpb.New(10 * time.Millisecond)}
 			config.TolerableFailedCheckpoints = 100
 			attached, err := cl.AttachJob(ctx, client.JobSpec{ID: "clicks", Plan: job.Plan(), Config: config})
 			if err != nil {
 				return nil, err
 			}
-			return runtime.Over(attached), nil
+			return runtime.NewCoordinator(attached), nil
 		},
 	})
 	defer l.Stop()

@@ -9,6 +9,8 @@ import (
 	goruntime "runtime"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ckptd/ckptd/runtime/exchange"
 )
 
@@ -34,11 +36,10 @@ type LocalOptions struct {
 type Local struct {
 	LocalOptions
 	cancel context.CancelCauseFunc
-	wg     sync.WaitGroup
+	slots  *errgroup.Group
 
 	mu    sync.Mutex
 	lives []context.CancelFunc
-	errs  []error
 }
 
 var errKilled = errors.New("killed")
@@ -54,8 +55,9 @@ func StartLocal(ctx context.Context, o LocalOptions) *Local {
 	}
 	l := &Local{LocalOptions: o, lives: make([]context.CancelFunc, o.Workers)}
 	ctx, l.cancel = context.WithCancelCause(ctx)
+	l.slots, ctx = errgroup.WithContext(ctx)
 	for slot := range o.Workers {
-		l.wg.Go(func() { l.keep(ctx, slot) })
+		l.slots.Go(func() error { return l.keep(ctx, slot) })
 	}
 	return l
 }
@@ -71,19 +73,19 @@ func (l *Local) Kill(slot int) {
 
 // Wait waits until all workers have ended: nil if the job has. An error of one ends them all.
 func (l *Local) Wait() error {
-	l.wg.Wait()
+	err := l.slots.Wait()
 	l.cancel(nil)
-	return errors.Join(l.errs...)
+	return err
 }
 
 // Stop ends all workers, as a launcher would.
 func (l *Local) Stop() {
 	l.cancel(nil)
-	l.wg.Wait()
+	_ = l.slots.Wait() // Wait gives the error
 }
 
 // keep runs one life of a worker after another, until the job ends.
-func (l *Local) keep(ctx context.Context, slot int) {
+func (l *Local) keep(ctx context.Context, slot int) error {
 	for life := 0; ; life++ {
 		alive, end := context.WithCancelCause(ctx)
 		l.mu.Lock()
@@ -95,13 +97,10 @@ func (l *Local) keep(ctx context.Context, slot int) {
 		if killed && ctx.Err() == nil {
 			continue
 		}
-		if err != nil && ctx.Err() == nil {
-			l.mu.Lock()
-			l.errs = append(l.errs, err)
-			l.mu.Unlock()
-			l.cancel(err)
+		if ctx.Err() != nil {
+			return nil // the error is that of the end
 		}
-		return
+		return err
 	}
 }
 

@@ -24,7 +24,7 @@ func (d *daemon) attaches(t *testing.T, id string, plan *client.Plan, c *client.
 
 // changed is the harness's configuration with a change.
 func changed(change func(*client.JobConfig)) *client.JobConfig {
-	c := client.Every(0)
+	c := client.DefaultConfig(0)
 	c.RestartStrategy.Delay = nil
 	change(c)
 	return c

@@ -39,7 +39,7 @@ func startSDKWorker(tb testing.TB, d *daemon, id string) *sdkWorker {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { c.Close() })
-	job, err := c.AttachJob(tb.Context(), client.JobSpec{ID: id, Plan: onePlan(), Config: client.Every(0)})
+	job, err := c.AttachJob(tb.Context(), client.JobSpec{ID: id, Plan: onePlan(), Config: client.DefaultConfig(0)})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -57,12 +57,6 @@ func planIn(p *ckptdv1.Plan) (*journal.Plan, error) {
 	return journal.NewPlan(operators), nil
 }
 
-func operatorOut(op *journal.Operator) *ckptdv1.Operator {
-	return &ckptdv1.Operator{
-		Id: op.ID, Uid: op.UID, Parallelism: op.Parallelism, MaxParallelism: op.MaxParallelism, Triggered: op.Triggered,
-	}
-}
-
 // numbersIn are the numbers of subtasks in a plan.
 func numbersIn(plan *journal.Plan, subtasks []*ckptdv1.Subtask) (incremental.Set, error) {
 	var b incremental.Builder

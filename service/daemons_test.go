@@ -176,7 +176,7 @@ func TestAttachesRace(t *testing.T) {
 		var g errgroup.Group
 		for _, d := range daemons {
 			g.Go(func() error {
-				res, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: onePlan(), Config: client.Every(0)})
+				res, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: onePlan(), Config: client.DefaultConfig(0)})
 				if err == nil {
 					owners.Add(1)
 					if res.GetEpoch() != 1 {

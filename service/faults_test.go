@@ -117,7 +117,7 @@ func TestLostReplyOfMetadata(t *testing.T) {
 func TestEveryMutationOnce(t *testing.T) {
 	t.Parallel()
 	count := func() int {
-		_, f := faultyLife(t, nil)
+		f, _ := faultyLife(t, nil)
 		return f.Count()
 	}()
 	t.Logf("%d mutations", count)
@@ -131,7 +131,7 @@ func TestEveryMutationOnce(t *testing.T) {
 		for i := 1; i <= count; i += step {
 			g.Go(func() error {
 				var what mem.Mutation
-				err, _ := faultyLife(t, func(m mem.Mutation) mem.Outcome {
+				_, err := faultyLife(t, func(m mem.Mutation) mem.Outcome {
 					if m.N != i {
 						return mem.Done()
 					}
@@ -150,7 +150,7 @@ func TestEveryMutationOnce(t *testing.T) {
 
 // faultyLife is a job of two workers that takes four checkpoints and is canceled. It answers what is wrong with what was announced or
 // with what lies on storage at rest.
-func faultyLife(t *testing.T, decide func(mem.Mutation) mem.Outcome) (err error, f *mem.Faults) {
+func faultyLife(t *testing.T, decide func(mem.Mutation) mem.Outcome) (f *mem.Faults, err error) {
 	under := newRoot()
 	root, f := faulty(under, decide)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -168,21 +168,21 @@ func faultyLife(t *testing.T, decide func(mem.Mutation) mem.Outcome) (err error,
 	defer d.kill()
 	last, err := liveOnce(ctx, d)
 	if err != nil {
-		return err, f
+		return f, err
 	}
 	f.Land()
 	d.waitReleased(quiet)
 	f.Land()
 	e := atRest(quiet, under, "j")
 	if e.Newest() != last {
-		return fmt.Errorf("newest is %d, announced was %d", e.Newest(), last), f
+		return f, fmt.Errorf("newest is %d, announced was %d", e.Newest(), last)
 	}
 	for _, c := range e.Retained {
 		if _, err := catalog.New(under.Store).Files(ctx, "j", c.ID); err != nil {
-			return err, f
+			return f, err
 		}
 	}
-	return nil, f
+	return f, nil
 }
 
 // failure is a testing.TB that gathers an error instead of failing the test.
@@ -210,7 +210,7 @@ func liveOnce(ctx context.Context, d *daemon) (last uint64, err error) {
 		return 0, err
 	}
 	defer c.Close()
-	cfg := client.Every(0)
+	cfg := client.DefaultConfig(0)
 	cfg.NumRetained, cfg.TolerableFailedCheckpoints = 2, 100
 	var done [2]chan uint64
 	var g errgroup.Group

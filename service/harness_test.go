@@ -109,7 +109,7 @@ func (d *daemon) people() ckptdv1connect.JobServiceClient {
 // attach has the daemon own a job with the plan, without periodic checkpoints.
 func (d *daemon) attach(t testing.TB, id string, plan *client.Plan, change func(*client.JobConfig)) *ckptdv1.AttachJobResponse {
 	t.Helper()
-	cfg := client.Every(0)
+	cfg := client.DefaultConfig(0)
 	cfg.RestartStrategy.Delay = nil
 	if change != nil {
 		change(cfg)

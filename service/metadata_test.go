@@ -177,7 +177,7 @@ func threeSubtasks(t testing.TB, d *daemon) *worker {
 		{Id: "source", Uid: "uid of source", Parallelism: 2, MaxParallelism: 128, Triggered: true}, {Id: "sink", Parallelism: 1, MaxParallelism: 64},
 	}}
 	if _, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{
-		JobId: "j", Plan: plan, Config: client.Every(0), Labels: map[string]string{"name": "clicks", "team": "ä"},
+		JobId: "j", Plan: plan, Config: client.DefaultConfig(0), Labels: map[string]string{"name": "clicks", "team": "ä"},
 	}); err != nil {
 		t.Fatal("attach:", err)
 	}

@@ -135,7 +135,7 @@ func (l *shellLife) again(what string, call func() error) {
 // start begins a daemon and has it own the job.
 func (l *shellLife) start() {
 	l.d = startDaemonWith(l, l.way, inMemory, service.Options{Log: slog.New(slog.DiscardHandler)})
-	cfg := client.Every(0)
+	cfg := client.DefaultConfig(0)
 	cfg.TolerableFailedCheckpoints, cfg.NumRetained = 100, 2
 	l.again("attach", func() error {
 		_, err := l.d.engine().AttachJob(l.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan(), Config: cfg})
@@ -254,7 +254,7 @@ func (l *shellLife) live(land func() int) {
 
 // playLife plays a life in which decide says what becomes of a mutation, and the strike-th read fails. It answers what
 // went wrong, and how many mutations and reads there were.
-func playLife(t *testing.T, decide func(mem.Mutation) mem.Outcome, strike int) (err error, mutations, reads int, what string) {
+func playLife(t *testing.T, decide func(mem.Mutation) mem.Outcome, strike int) (mutations, reads int, what string, err error) {
 	quiet := &failure{TB: t, ctx: t.Context()}
 	l := &shellLife{failure: quiet, under: newRoot(), text: map[string]string{}}
 	var faults *mem.Faults
@@ -272,7 +272,7 @@ func playLife(t *testing.T, decide func(mem.Mutation) mem.Outcome, strike int) (
 	faults.SetDecide(nil)
 	struck.mu.Lock()
 	defer struck.mu.Unlock()
-	return quiet.err, faults.Count(), struck.n, struck.what
+	return faults.Count(), struck.n, struck.what, quiet.err
 }
 
 // Whatever becomes of one call of the store in the life of a job, and whichever call it is: all that was announced as
@@ -282,7 +282,7 @@ func TestEveryCallOfTheStoreWithEveryOutcome(t *testing.T) {
 	var mutations, reads int
 	synctest.Test(t, func(t *testing.T) {
 		var err error
-		if err, mutations, reads, _ = playLife(t, nil, 0); err != nil {
+		if mutations, reads, _, err = playLife(t, nil, 0); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -295,7 +295,7 @@ func TestEveryCallOfTheStoreWithEveryOutcome(t *testing.T) {
 		for i := 1; i <= mutations; i += step {
 			synctest.Test(t, func(t *testing.T) {
 				var what mem.Mutation
-				err, _, _, _ := playLife(t, func(m mem.Mutation) mem.Outcome {
+				_, _, _, err := playLife(t, func(m mem.Mutation) mem.Outcome {
 					if m.N != i {
 						return mem.Done()
 					}
@@ -310,7 +310,7 @@ func TestEveryCallOfTheStoreWithEveryOutcome(t *testing.T) {
 	}
 	for i := 1; i <= reads; i += step {
 		synctest.Test(t, func(t *testing.T) {
-			if err, _, _, what := playLife(t, nil, i); err != nil {
+			if _, _, what, err := playLife(t, nil, i); err != nil {
 				t.Errorf("read %d, %s, fails: %v", i, what, err)
 			}
 		})

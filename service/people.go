@@ -128,7 +128,7 @@ func (p people) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobRequest
 	if head.Status.Terminal() {
 		return &ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: retainedOut(head)}, nil
 	}
-	if _, err := (engine{p.s}).AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: req.GetJobId(), RequestId: req.GetRequestId()}); err != nil {
+	if _, err := engine(p).AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: req.GetJobId(), RequestId: req.GetRequestId()}); err != nil {
 		return nil, err
 	}
 	j, err := p.s.job(req.GetJobId())

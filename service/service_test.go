@@ -21,7 +21,7 @@ func runEngine(ctx context.Context, t *testing.T, urls []string, id string, hear
 		return
 	}
 	defer c.Close()
-	job, err := c.AttachJob(ctx, client.JobSpec{ID: id, Plan: onePlan(), Config: client.Every(20 * time.Millisecond)})
+	job, err := c.AttachJob(ctx, client.JobSpec{ID: id, Plan: onePlan(), Config: client.DefaultConfig(20 * time.Millisecond)})
 	if err != nil {
 		t.Error("attach:", err)
 		return

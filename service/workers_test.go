@@ -362,7 +362,7 @@ func TestStandingReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	cfg := client.Every(0)
+	cfg := client.DefaultConfig(0)
 	job, err := c.AttachJob(ctx, client.JobSpec{ID: "j", Plan: twoPlan(), Config: cfg})
 	if err != nil {
 		t.Fatal(err)

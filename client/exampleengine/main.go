@@ -53,7 +53,7 @@ func run(ctx context.Context, daemon, id string, out io.Writer) error {
 		{Id: "counter", Uid: "counter", Parallelism: 1, MaxParallelism: 1, Triggered: true},
 	}}
 	// Call 1: somebody has to own the job.
-	job, err := c.AttachJob(ctx, client.JobSpec{ID: id, Plan: plan, Config: client.Every(500 * time.Millisecond)})
+	job, err := c.AttachJob(ctx, client.JobSpec{ID: id, Plan: plan, Config: client.DefaultConfig(500 * time.Millisecond)})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime/clicks"
 	"github.com/ckptd/ckptd/service"
@@ -21,12 +22,12 @@ import (
 // A worker whose code builds another plan is refused by name while others run the journal's; the job does not notice.
 func TestWorkerOfAnotherPlanIsRefused(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, demoOptions{})
+	r := newRig(t, demo.Options{})
 	r.begin()
 	r.awaitCheckpoints(1)
-	other := r.params
+	other := r.Params
 	other.Parallelism = 3
-	w, err := r.worker("other", 0, other)
+	w, err := r.Worker("other", 0, other)
 	r.must(err)
 	for w.Err() == nil {
 		if !sleep(r.ctx, pollEvery) {
@@ -48,22 +49,22 @@ func TestPoisonRecordFailsTheJob(t *testing.T) {
 	t.Parallel()
 	// The daemon forgets the cause when it lets the job go; it waits with that until the cause was read.
 	ended := filepath.Join(t.TempDir(), "ended")
-	r := newRig(t, demoOptions{}, fmt.Sprintf("%s=%s:1:%s", holdVariable, service.StepEnd, ended))
-	r.config.Job.RestartStrategy = &ckptdv1.RestartStrategy{
+	r := newRig(t, demo.Options{}, fmt.Sprintf("%s=%s:1:%s", holdVariable, service.StepEnd, ended))
+	r.Config.Job.RestartStrategy = &ckptdv1.RestartStrategy{
 		Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: 2, Delay: durationpb.New(10 * time.Millisecond),
 	}
-	r.params.Poison = "user-400" // one that comes late
+	r.Params.Poison = "user-400" // one that comes late
 	r.begin()
 	r.await("the last attempt's failure is told", func(s *ckptdv1.JobState) bool {
 		_, err := os.Stat(ended)
-		return err == nil && r.watch.blamed == 3
+		return err == nil && r.Watch.Blamed == 3
 	})
 	r.must(os.WriteFile(ended+".go", nil, 0o666))
-	err := r.follow(r.ctx)
+	err := r.Follow(r.ctx)
 	if err == nil || !strings.Contains(err.Error(), "the job is failed") || !strings.Contains(err.Error(), clicks.ErrPoison.Error()) {
 		t.Fatalf("the demo ends with %v", err)
 	}
-	r.must(r.awaitLetGo(r.ctx))
+	r.must(r.AwaitLetGo(r.ctx))
 	h := r.head()
 	if h.GetStatus() != ckptdv1.JobStatus_JOB_STATUS_FAILED || h.GetAttempt() != 3 {
 		t.Errorf("status %v, attempt %d", h.GetStatus(), h.GetAttempt())
@@ -74,9 +75,9 @@ func TestPoisonRecordFailsTheJob(t *testing.T) {
 // A second daemon at a socket or port that is taken is told so, and the first goes on.
 func TestAddressInUse(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, demoOptions{})
+	r := newRig(t, demo.Options{})
 	r.begin()
-	out, err := exec.Command(os.Args[0], "serve", "--root", r.root, "--listen", r.url).CombinedOutput()
+	out, err := exec.Command(os.Args[0], "serve", "--root", r.Root, "--listen", r.URL).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "another process answers there") {
 		t.Errorf("%v: %s", err, out)
 	}
@@ -98,18 +99,18 @@ func TestFullDisk(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	r := newRig(t, demoOptions{records: 40_000})
-	r.root = "file://" + filepath.Join(disk, "root")
-	r.bare = r.root
-	r.config.Job.TolerableFailedCheckpoints = coordinator.Never
+	r := newRig(t, demo.Options{Records: 40_000})
+	r.Root = "file://" + filepath.Join(disk, "root")
+	r.bare = r.Root
+	r.Config.Job.TolerableFailedCheckpoints = coordinator.Never
 	r.begin()
 	r.awaitCheckpoints(2)
 	ballast := filepath.Join(disk, "ballast")
 	fill(t, ballast)
-	failed := r.watch.failed
-	r.await("checkpoints fail", func(*ckptdv1.JobState) bool { return r.watch.failed >= failed+3 })
-	if !r.watch.running || r.watch.attempt != 1 {
-		t.Errorf("the job does not go on: attempt %d", r.watch.attempt)
+	failed := r.Watch.Failed
+	r.await("checkpoints fail", func(*ckptdv1.JobState) bool { return r.Watch.Failed >= failed+3 })
+	if !r.Watch.Running || r.Watch.Attempt != 1 {
+		t.Errorf("the job does not go on: attempt %d", r.Watch.Attempt)
 	}
 	r.must(os.Remove(ballast))
 	r.awaitCheckpoints(2)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -18,11 +17,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
-	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
@@ -58,8 +57,6 @@ type benchWorker struct {
 	client  *client.Client
 	job     *client.Job
 	session *client.Session
-	people  ckptdv1connect.JobServiceClient
-	hangUp  func()
 	direct  storage.Opened // another prefix of the same server
 	handles []client.Handle
 
@@ -77,22 +74,20 @@ func startBenchWorker(b *testing.B, server *servers.S3, size int64, atOnce, file
 	w := &benchWorker{source: filepath.Join(b.TempDir(), "source"), size: size, atOnce: atOnce, files: files}
 	data := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(data)
-	w.crc32c = crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
+	w.crc32c = crc32c.Sum(data)
 	w.must(b, os.WriteFile(w.source, data, 0o600))
 	var err error
-	w.direct, err = openStore(b.Context(), server.URL(fmt.Sprintf("direct-%d", size), ""), false)
+	w.direct, err = drivers.Open(b.Context(), server.URL(fmt.Sprintf("direct-%d", size), ""), false)
 	w.must(b, err)
 	address := freeAddress(b)
 	w.daemon = exec.Command(os.Args[0], "serve", "--root", server.URL(fmt.Sprintf("daemon-%d", size), ""), "--listen", address, "--log-level", "error")
 	w.daemon.Stderr = os.Stderr
 	w.must(b, w.daemon.Start())
 	b.Cleanup(w.stop)
-	w.people, w.hangUp, err = dialServer("http://" + address)
-	w.must(b, err)
 	w.client, err = client.New([]string{"http://" + address}, client.WithParallel(atOnce))
 	w.must(b, err)
 	plan := &client.Plan{Operators: []*client.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
-	w.job, err = w.client.AttachJob(b.Context(), client.JobSpec{ID: "j", Plan: plan, Config: client.Every(0)})
+	w.job, err = w.client.AttachJob(b.Context(), client.JobSpec{ID: "j", Plan: plan, Config: client.DefaultConfig(0)})
 	w.must(b, err)
 	w.session, err = w.job.Register(b.Context(), client.Registration{Subtasks: benchSubtasks})
 	w.must(b, err)
@@ -124,7 +119,6 @@ func (w *benchWorker) stop() {
 	}
 	if w.client != nil {
 		w.client.Close()
-		w.hangUp()
 	}
 	_ = w.daemon.Process.Kill()
 	_ = w.daemon.Wait() // killed
@@ -174,7 +168,7 @@ func (w *benchWorker) snapshot(b *testing.B) time.Duration {
 	done := make(chan error, 1)
 	go func() {
 		for {
-			_, err := w.people.TriggerCheckpoint(b.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: w.job.ID()})
+			_, err := w.client.Admin().Trigger(b.Context(), w.job.ID())
 			if err == nil || b.Context().Err() != nil || !strings.Contains(err.Error(), string(coordinator.ReasonNotAllRunning)) {
 				done <- err
 				return
@@ -333,7 +327,7 @@ func BenchmarkOpenRoot(b *testing.B) {
 func openRoots(b *testing.B, url func(name string) string) {
 	open := func(name string) (store, root float64) {
 		began := time.Now()
-		opened, err := openStore(b.Context(), url(name), false)
+		opened, err := drivers.Open(b.Context(), url(name), false)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -4,6 +4,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 )
 
 // shells are those that completion knows.
@@ -27,7 +29,7 @@ func newCompletionCmd() *cobra.Command {
 				"powershell": root.GenPowerShellCompletionWithDesc,
 			}[args[0]]
 			if write == nil {
-				return usagef("completion: unknown shell %q, want one of %v", args[0], shells)
+				return exit.Usagef("completion: unknown shell %q, want one of %v", args[0], shells)
 			}
 			return write(out)
 		},

@@ -9,19 +9,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/runtime/launcher"
 )
 
 // second starts another daemon over the same root; workers are told of both.
 func (r *rig) second() *launcher.Process {
 	r.t.Helper()
-	url := "unix:" + filepath.Join(r.tmp, "second.sock")
-	p, err := r.child("daemon-2", launcher.Always, "serve", "--root", r.root, "--listen", url)
+	url := "unix:" + filepath.Join(r.Tmp, "second.sock")
+	p, err := r.Child("daemon-2", launcher.Always, "serve", "--root", r.Root, "--listen", url)
 	r.must(err)
-	r.servers = append(r.servers, url)
+	r.Servers = append(r.Servers, url)
 	return p
 }
 
@@ -29,21 +30,21 @@ func (r *rig) second() *launcher.Process {
 // the woken daemon changes nothing.
 func TestStoppedDaemonIsReplaced(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, demoOptions{records: 60_000})
-	r.must(r.count(r.ctx))
-	r.must(r.startDaemon(r.ctx))
+	r := newRig(t, demo.Options{Records: 60_000})
+	r.must(r.Count(r.ctx))
+	r.must(r.StartDaemon(r.ctx))
 	r.second()
-	r.must(r.startJob(r.ctx))
+	r.must(r.StartJob(r.ctx))
 	r.awaitCheckpoints(3)
-	first := r.daemon
+	first := r.Daemon
 	t0 := time.Now()
 	_, err := first.Pause()
 	r.must(err)
-	people, hangUp, err := dialServer(r.servers[1])
+	c, admin, err := adminOf(r.Servers[1])
 	r.must(err)
-	r.hangUp()
-	r.people, r.hangUp = people, hangUp
-	r.await("the second daemon owns the job", func(s *ckptdv1.JobState) bool { return r.watch.running && r.watch.epoch == 2 })
+	defer c.Close()
+	r.Admin = admin
+	r.await("the second daemon owns the job", func(s *ckptdv1.JobState) bool { return r.Watch.Running && r.Watch.Epoch == 2 })
 	t.Log("taken over after", time.Since(t0))
 	r.awaitCheckpoints(2)
 	_, err = first.Resume()
@@ -77,22 +78,22 @@ func TestTwoDaemonsAtRandom(t *testing.T) {
 }
 
 func twoDaemons(t *testing.T, server *servers.S3, seed uint64, harms int) {
-	r := newRigFor(t, 5*time.Minute, demoOptions{
-		seed: seed, root: server.URL("two", ""), rate: 1000, records: uint64(harms) * 4000,
+	r := newRigFor(t, 5*time.Minute, demo.Options{
+		Seed: seed, Root: server.URL("two", ""), Rate: 1000, Records: uint64(harms) * 4000,
 	})
 	r.tolerant()
-	r.must(r.count(r.ctx))
-	r.must(r.startDaemon(r.ctx))
+	r.must(r.Count(r.ctx))
+	r.must(r.StartDaemon(r.ctx))
 	second := r.second()
-	other, hangUp, err := dialServer(r.servers[1])
+	c, other, err := adminOf(r.Servers[1])
 	r.must(err)
-	defer hangUp()
-	r.people = either{r.people, other}
-	r.must(r.startJob(r.ctx))
+	defer c.Close()
+	r.Admin = either{r.Admin, other}
+	r.must(r.StartJob(r.ctx))
 	followed := make(chan error, 1)
-	go func() { followed <- r.follow(r.ctx) }()
+	go func() { followed <- r.Follow(r.ctx) }()
 	rng := rand.New(rand.NewPCG(seed, 0x74776f))
-	victims := []*launcher.Process{r.daemon, second, r.daemon, second, r.workers[0], r.workers[1]}
+	victims := []*launcher.Process{r.Daemon, second, r.Daemon, second, r.Workers[0], r.Workers[1]}
 	for range harms {
 		victim, long := victims[rng.IntN(len(victims))], time.Duration(rng.IntN(6000))*time.Millisecond
 		if rng.IntN(3) == 0 {
@@ -110,16 +111,13 @@ func twoDaemons(t *testing.T, server *servers.S3, seed uint64, harms int) {
 }
 
 // either is the one of two daemons that gives an answer.
-type either struct {
-	ckptdv1connect.JobServiceClient
-	other ckptdv1connect.JobServiceClient
-}
+type either struct{ first, other demo.Admin }
 
 // firstAnswer asks one after the other; one that is stopped does not answer.
-func firstAnswer[Req, Res any](ctx context.Context, e either, req Req, call func(ckptdv1connect.JobServiceClient, context.Context, Req) (Res, error)) (res Res, err error) {
-	for _, c := range []ckptdv1connect.JobServiceClient{e.JobServiceClient, e.other} {
+func firstAnswer[Res any](ctx context.Context, e either, call func(demo.Admin, context.Context) (Res, error)) (res Res, err error) {
+	for _, a := range []demo.Admin{e.first, e.other} {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
-		res, err = call(c, try, req)
+		res, err = call(a, try)
 		cancel()
 		if err == nil {
 			break
@@ -128,14 +126,20 @@ func firstAnswer[Req, Res any](ctx context.Context, e either, req Req, call func
 	return res, err
 }
 
-func (e either) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*ckptdv1.GetStatusResponse, error) {
-	return firstAnswer(ctx, e, req, ckptdv1connect.JobServiceClient.GetStatus)
+func (e either) Status(ctx context.Context) (*client.DaemonStatus, error) {
+	return firstAnswer(ctx, e, demo.Admin.Status)
 }
 
-func (e either) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
-	return firstAnswer(ctx, e, req, ckptdv1connect.JobServiceClient.TriggerCheckpoint)
+func (e either) JobStatus(ctx context.Context, job string, after uint64) (*client.DaemonStatus, error) {
+	return firstAnswer(ctx, e, func(a demo.Admin, ctx context.Context) (*client.DaemonStatus, error) {
+		return a.JobStatus(ctx, job, after)
+	})
 }
 
-func (e either) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest) (*ckptdv1.CancelJobResponse, error) {
-	return firstAnswer(ctx, e, req, ckptdv1connect.JobServiceClient.CancelJob)
+func (e either) Trigger(ctx context.Context, job string) (*client.Triggered, error) {
+	return firstAnswer(ctx, e, func(a demo.Admin, ctx context.Context) (*client.Triggered, error) { return a.Trigger(ctx, job) })
+}
+
+func (e either) Cancel(ctx context.Context, job string) (*client.Canceled, error) {
+	return firstAnswer(ctx, e, func(a demo.Admin, ctx context.Context) (*client.Canceled, error) { return a.Cancel(ctx, job) })
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout/catalog"
 )
@@ -77,7 +79,7 @@ func demoOnS3(t *testing.T, server *servers.S3, seed uint64) {
 	}
 	lookAtJob(t, out.String(), seed%2 != 0)
 
-	opened, err := openStore(t.Context(), root, false)
+	opened, err := drivers.Open(t.Context(), root, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +108,7 @@ func lookAtJob(t *testing.T, out string, kept bool) {
 		t.Errorf("%d commands, want %d:\n%s", len(lines), want, after)
 	}
 	for _, line := range lines {
-		line = strings.Replace(line, "go run ./cmd/ckptd", shellWord(os.Args[0]), 1)
+		line = strings.Replace(line, "go run ./cmd/ckptd", output.ShellWord(os.Args[0]), 1)
 		if said, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil || len(said) == 0 {
 			t.Errorf("%s: %v: %s", line, err, said)
 		}

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 )
 
 // demoProcess is a demo in a process of its own, with a folder for temporary files of its own.
@@ -119,13 +121,13 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 	out.await(t, "checkpoint 2 complete")
 	clean, said := demoProcess(t, tmp, "--clean")
-	if err := clean.Run(); clean.ProcessState.ExitCode() != exitDamage || !strings.Contains(said.String(), "is at work on job") {
+	if err := clean.Run(); clean.ProcessState.ExitCode() != exit.Damage || !strings.Contains(said.String(), "is at work on job") {
 		t.Errorf("--clean beside a demo: %v: %s", err, said.String())
 	}
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != exitInterrupted {
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != exit.Interrupted {
 		t.Errorf("%v", err)
 	}
 	for _, want := range []string{"checkpoints kept", "interrupted; no process is left"} {
@@ -165,7 +167,7 @@ func TestDemoHungUp(t *testing.T) {
 		}
 		err = cmd.Wait()
 		out.Close()
-		if cmd.ProcessState.ExitCode() != exitInterrupted || !strings.Contains(said.String(), "no process is left") {
+		if cmd.ProcessState.ExitCode() != exit.Interrupted || !strings.Contains(said.String(), "no process is left") {
 			t.Errorf("%s: %v: %s", name, err, said.String())
 		}
 		if l := left(t, tmp); len(l) > 0 {
@@ -215,22 +217,22 @@ func TestDemoRefuses(t *testing.T) {
 		code int
 		says string
 	}{
-		{"--kills -1", exitUsage, "--kills"},
-		{"--kills 99999999999", exitUsage, "0 to 10000"},
-		{"--rate 0", exitUsage, "--rate"},
-		{"--parallelism 0", exitUsage, "--parallelism"},
-		{"--records 0", exitUsage, "--records"},
-		{"--input x --records 5", exitUsage, "--input reads them"},
-		{"--clean --keep", exitUsage, "--clean"},
-		{"--interval soon", exitUsage, "--interval"},
-		{"--interval 9ms", exitUsage, "the least is 10ms"},
-		{"--config " + config, exitUsage, "execution.checkpointing.interval"},
-		{"--config " + dir + "/none", exitUsage, "no such file"},
-		{"--root nowhere://bucket/x", exitUsage, "no driver for nowhere"},
-		{"--nonsense", exitUsage, "nonsense"},
-		{"more", exitUsage, "more"},
-		{"--input " + dir + "/none", exitFailed, "no such file"},
-		{"--input " + dir, exitFailed, "not a regular file"},
+		{"--kills -1", exit.Usage, "--kills"},
+		{"--kills 99999999999", exit.Usage, "0 to 10000"},
+		{"--rate 0", exit.Usage, "--rate"},
+		{"--parallelism 0", exit.Usage, "--parallelism"},
+		{"--records 0", exit.Usage, "--records"},
+		{"--input x --records 5", exit.Usage, "--input reads them"},
+		{"--clean --keep", exit.Usage, "--clean"},
+		{"--interval soon", exit.Usage, "--interval"},
+		{"--interval 9ms", exit.Usage, "the least is 10ms"},
+		{"--config " + config, exit.Usage, "execution.checkpointing.interval"},
+		{"--config " + dir + "/none", exit.Usage, "no such file"},
+		{"--root nowhere://bucket/x", exit.Usage, "no driver for nowhere"},
+		{"--nonsense", exit.Usage, "nonsense"},
+		{"more", exit.Usage, "more"},
+		{"--input " + dir + "/none", exit.Failed, "no such file"},
+		{"--input " + dir, exit.Failed, "not a regular file"},
 	} {
 		var out bytes.Buffer
 		code := run(t.Context(), append([]string{"demo"}, strings.Fields(c.args)...), &out, &out)

@@ -14,6 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/doctor"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -33,33 +36,28 @@ sums, asks what else keeps or removes files there, and measures latency and thro
 
 It writes below ROOT/_probe/ only and leaves nothing behind, also when it is interrupted. Where something lies that is not
 ckptd's, or where a bucket retains files, it only reads, unless --write. Exit code 0 means fit, 4 unfit, 1 that it could not be examined.`,
-		Example: `  ckptd doctor file:///var/lib/ckptd
-  ckptd doctor 's3://my-bucket/ckptd?region=eu-central-1'
-  ckptd doctor 's3://bucket/ckptd?endpoint=http://127.0.0.1:9000' --quick
+		Example: doctorExamples() + `  ckptd doctor 's3://bucket/ckptd?endpoint=http://127.0.0.1:9000' --quick
   ckptd doctor /mnt/data --json | jq '.findings[] | select(.result != "RESULT_OK")'`,
-		Args: wantArgs(1, 1),
+		Args:              wantArgs(1, 1),
+		ValidArgsFunction: completeRoot,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			root, err := normalRoot(args[0])
-			if err != nil {
-				return err
-			}
-			scheme, _, err := splitURL(root)
+			driver, root, err := drivers.Find(args[0])
 			if err != nil {
 				return err
 			}
 			p := &progress{w: cmd.ErrOrStderr()}
 			ctx, stop := untilHungUp(cmd.Context())
 			defer stop()
-			report, err := examine(ctx, root, scheme, &doctor.Options{
+			report, err := examine(ctx, root, driver, &doctor.Options{
 				Quick: quick, Write: write, Progress: p.say,
 				Racers:     func(ctx context.Context) ([]doctor.Racer, error) { return startRacers(ctx, root, quick) },
-				Permission: func(operation string) string { return permissions[scheme][operation] },
-				Opening:    openings[scheme],
+				Permission: func(operation string) string { return driver.Permissions[operation] },
+				Opening:    driver.OpenAdvice,
 			})
 			p.end()
 			if ctx.Err() != nil { // whatever error came of it
 				sayLeft(cmd.ErrOrStderr(), report)
-				return &statusError{exitInterrupted, fmt.Errorf("doctor %s: interrupted", root)}
+				return exit.With(exit.Interrupted, fmt.Errorf("doctor %s: interrupted", root))
 			}
 			if err != nil {
 				sayLeft(cmd.ErrOrStderr(), report)
@@ -74,6 +72,15 @@ ckptd's, or where a bucket retains files, it only reads, unless --write. Exit co
 	return cmd
 }
 
+// doctorExamples has one line for each driver.
+func doctorExamples() string {
+	var lines strings.Builder
+	for _, d := range drivers.All() {
+		fmt.Fprintf(&lines, "  ckptd doctor %s\n", output.ShellWord(d.Example))
+	}
+	return lines.String()
+}
+
 // untilHungUp gives a context that ends, too, when the terminal goes: what was written has to be removed then as well. Whoever reads
 // what doctor says may go, without an end to it. stop gives both signals back.
 func untilHungUp(ctx context.Context) (_ context.Context, stop func()) {
@@ -86,24 +93,9 @@ func untilHungUp(ctx context.Context) (_ context.Context, stop func()) {
 	return ctx, func() { cancel(); signal.Stop(pipe) }
 }
 
-// permissions are what the stores call what doctor tries.
-var permissions = map[string]map[string]string{
-	"s3": {
-		"publish": "s3:PutObject", "create": "s3:PutObject and s3:AbortMultipartUpload", "read": "s3:GetObject", "range": "s3:GetObject", "stat": "s3:GetObject",
-		"list": "s3:ListBucket on the bucket", "delete": "s3:DeleteObject",
-		"abort unfinished": "s3:AbortMultipartUpload, and s3:ListBucketMultipartUploads on the bucket",
-		"purge":            "s3:ListBucketVersions on the bucket and s3:DeleteObjectVersion",
-	},
-}
-
-// openings are what to see to where a store cannot be opened; object stores have credentials, of which doctor knows.
-var openings = map[string]string{
-	"file": "Give a folder, or the name of one to be made, that ckptd's user may write to; then run doctor again.",
-}
-
 // examine opens the store as gently as can be: for reading, until it is clear that it may be written to.
-func examine(ctx context.Context, root, scheme string, o *doctor.Options) (report *ckptdv1.DoctorReport, err error) {
-	opened, err := openStore(ctx, root, true)
+func examine(ctx context.Context, root string, driver drivers.Driver, o *doctor.Options) (report *ckptdv1.DoctorReport, err error) {
+	opened, err := drivers.Open(ctx, root, true)
 	switch {
 	case err == nil:
 		found, surveyErr := layout.Survey(ctx, opened.Store)
@@ -118,9 +110,9 @@ func examine(ctx context.Context, root, scheme string, o *doctor.Options) (repor
 		}
 	case ctx.Err() != nil:
 		return nil, err
-	case scheme == "file" && errors.Is(err, fs.ErrNotExist):
+	case driver.Folder != nil && errors.Is(err, fs.ErrNotExist):
 	default:
-		return unopened(root, scheme, false, err, o)
+		return unopened(root, driver.Kind(), false, err, o)
 	}
 	// A folder that is not there yet, or that another doctor has removed again since, is made, and removed at the end.
 	remove, err := missingFolders(root)
@@ -128,8 +120,8 @@ func examine(ctx context.Context, root, scheme string, o *doctor.Options) (repor
 		return nil, err
 	}
 	defer remove()
-	if opened, err = openStore(ctx, root, false); err != nil {
-		return unopened(root, scheme, true, err, o)
+	if opened, err = drivers.Open(ctx, root, false); err != nil {
+		return unopened(root, driver.Kind(), true, err, o)
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
 	// As patient as a daemon with reads and deletes, almost.
@@ -138,25 +130,25 @@ func examine(ctx context.Context, root, scheme string, o *doctor.Options) (repor
 }
 
 // unopened reports on a store that cannot be opened. What is wrong with the URL itself is the caller's.
-func unopened(root, scheme string, readable bool, err error, o *doctor.Options) (*ckptdv1.DoctorReport, error) {
-	var status *statusError
+func unopened(root, kind string, readable bool, err error, o *doctor.Options) (*ckptdv1.DoctorReport, error) {
+	var status *exit.Error
 	if errors.As(err, &status) {
 		return nil, err
 	}
-	return doctor.Unopened(root, scheme, readable, err, o), nil
+	return doctor.Unopened(root, kind, readable, err, o), nil
 }
 
 // missingFolders gives a function that removes the folders of a root that are not there now, if they are empty then. Other stores have none.
 func missingFolders(root string) (remove func(), err error) {
-	scheme, path, err := splitURL(root)
+	driver, url, err := drivers.Find(root)
 	if err != nil {
 		return nil, err
 	}
-	if path, err = filepath.Abs(path); err != nil {
-		return nil, fmt.Errorf("root %q: %w", root, err)
+	if driver.Folder == nil {
+		return func() {}, nil
 	}
 	var missing []string
-	for ; scheme == "file" && path != filepath.Dir(path); path = filepath.Dir(path) {
+	for path := driver.Folder(url); path != filepath.Dir(path); path = filepath.Dir(path) {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
@@ -175,29 +167,29 @@ func missingFolders(root string) (remove func(), err error) {
 func sayLeft(w io.Writer, r *ckptdv1.DoctorReport) {
 	for _, f := range r.GetFindings() {
 		if f.GetCheck() == doctor.LeftBehind {
-			fmt.Fprintf(w, "doctor: left behind: %s. %s\n", clean(f.GetSeen()), clean(f.GetAdvice()))
+			fmt.Fprintf(w, "doctor: left behind: %s. %s\n", output.Clean(f.GetSeen()), output.Clean(f.GetAdvice()))
 		}
 	}
 }
 
 // whatToDo adds it to the error of a store that is refused, or does not let itself be used.
 func whatToDo(root string, err error) error {
-	var status *statusError
+	var status *exit.Error
 	switch {
 	case errors.Is(err, storage.ErrUnfit):
-		return fmt.Errorf("%w. %s To see all that is wrong: ckptd doctor %s", err, adviceOn(root, err), quoted(root))
+		return fmt.Errorf("%w. %s To see all that is wrong: ckptd doctor %s", err, adviceOn(root, err), output.Quoted(root))
 	case errors.As(err, &status), errors.Is(err, context.Canceled), errors.Is(err, layout.ErrNotRoot), errors.Is(err, layout.ErrNewerFormat):
 		return err
 	}
-	return fmt.Errorf("%w. To see what is wrong: ckptd doctor %s", err, quoted(root))
+	return fmt.Errorf("%w. To see what is wrong: ckptd doctor %s", err, output.Quoted(root))
 }
 
 // adviceOn picks what helps against the promise that an unfit store broke.
 func adviceOn(root string, err error) string {
 	switch {
 	case errors.Is(err, layout.ErrDeleteRefused):
-		scheme, _, urlErr := splitURL(root)
-		if name := permissions[scheme]["delete"]; urlErr == nil && name != "" {
+		if driver, _, err := drivers.Find(root); err == nil && driver.Permissions["delete"] != "" {
+			name := driver.Permissions["delete"]
 			return "Give ckptd's user " + name + "."
 		}
 		return "Give ckptd's user the permission to delete."
@@ -248,37 +240,37 @@ func printReport(cmd *cobra.Command, r *ckptdv1.DoctorReport) error {
 	case r.GetVerdict() == ckptdv1.Verdict_VERDICT_FIT:
 		return nil
 	case r.GetVerdict() == ckptdv1.Verdict_VERDICT_UNFIT:
-		return &statusError{exitDamage, fmt.Errorf("doctor %s: %s", r.GetUrl(), r.GetSummary())}
+		return exit.With(exit.Damage, fmt.Errorf("doctor %s: %s", r.GetUrl(), r.GetSummary()))
 	}
-	return &statusError{exitFailed, fmt.Errorf("doctor %s: %s", r.GetUrl(), r.GetSummary())}
+	return exit.With(exit.Failed, fmt.Errorf("doctor %s: %s", r.GetUrl(), r.GetSummary()))
 }
 
 func printFindings(w io.Writer, r *ckptdv1.DoctorReport) error {
-	fmt.Fprintf(w, "%s\n", clean(r.GetUrl()))
+	fmt.Fprintf(w, "%s\n", output.Clean(r.GetUrl()))
 	for _, note := range r.GetNotes() {
-		fmt.Fprintf(w, "  %s\n", clean(note))
+		fmt.Fprintf(w, "  %s\n", output.Clean(note))
 	}
 	fmt.Fprintln(w)
-	t := newTable(w)
-	t.row("CHECK", "RESULT", "SEEN")
+	t := output.NewTable(w)
+	t.Row("CHECK", "RESULT", "SEEN")
 	for _, f := range r.GetFindings() {
-		t.row(f.GetCheck(), resultText(f.GetResult()), f.GetSeen())
+		t.Row(f.GetCheck(), resultText(f.GetResult()), f.GetSeen())
 	}
-	if err := t.flush(); err != nil {
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	if len(r.GetMeasurements()) > 0 {
 		fmt.Fprintln(w)
-		t = newTable(w)
-		t.row("OPERATION", "SIZE", "COUNT", "AT ONCE", "P50", "P99", "PER SECOND")
+		t = output.NewTable(w)
+		t.Row("OPERATION", "SIZE", "COUNT", "AT ONCE", "P50", "P99", "PER SECOND")
 		for _, m := range r.GetMeasurements() {
 			size, rate := any("-"), any("-")
 			if m.GetObjectBytes() > 0 {
-				size, rate = bytesText(m.GetObjectBytes()), bytesText(uint64(m.GetBytesPerSecond()))
+				size, rate = output.Bytes(m.GetObjectBytes()), output.Bytes(uint64(m.GetBytesPerSecond()))
 			}
-			t.row(m.GetOperation(), size, m.GetCount(), m.GetAtOnce(), latencyText(m.GetP50()), latencyText(m.GetP99()), rate)
+			t.Row(m.GetOperation(), size, m.GetCount(), m.GetAtOnce(), latencyText(m.GetP50()), latencyText(m.GetP99()), rate)
 		}
-		if err := t.flush(); err != nil {
+		if err := t.Flush(); err != nil {
 			return err
 		}
 	}
@@ -291,9 +283,9 @@ func printFindings(w io.Writer, r *ckptdv1.DoctorReport) error {
 			fmt.Fprintln(w, "\nWhat to do:")
 			advised = true
 		}
-		fmt.Fprintf(w, "  %s: %s\n", clean(f.GetCheck()), clean(f.GetAdvice()))
+		fmt.Fprintf(w, "  %s: %s\n", output.Clean(f.GetCheck()), output.Clean(f.GetAdvice()))
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", strings.ToUpper(r.GetSummary()[:1])+clean(r.GetSummary()[1:]))
+	_, err := fmt.Fprintf(w, "\n%s\n", strings.ToUpper(r.GetSummary()[:1])+output.Clean(r.GetSummary()[1:]))
 	return err
 }
 
@@ -301,5 +293,5 @@ func resultText(r ckptdv1.Result) string {
 	if r == ckptdv1.Result_RESULT_UNFIT {
 		return "UNFIT"
 	}
-	return enumText(r, "RESULT_")
+	return output.Enum(r, "RESULT_")
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/doctor"
@@ -64,7 +65,7 @@ func TestDoctorAdvisesOnFolders(t *testing.T) {
 	}
 	for _, root := range []string{file, filepath.Join(file, "below"), "/proc/no-such-folder"} {
 		r, code, said := runDoctor(t, root)
-		if code == exitDone || len(r.GetFindings()) != 1 || !strings.HasPrefix(r.GetFindings()[0].GetAdvice(), "Give a folder") {
+		if code == exit.Done || len(r.GetFindings()) != 1 || !strings.HasPrefix(r.GetFindings()[0].GetAdvice(), "Give a folder") {
 			t.Errorf("%s: exit code %d, %v\n%s", root, code, r, said)
 		}
 	}
@@ -95,7 +96,7 @@ func TestDoctorInterruptedAtOnce(t *testing.T) {
 	if ctx.Err() == nil {
 		t.Fatalf("nobody was asked for credentials twice\n%s", &out)
 	}
-	if code != exitInterrupted || strings.Contains(out.String(), "could not be examined") {
+	if code != exit.Interrupted || strings.Contains(out.String(), "could not be examined") {
 		t.Errorf("exit code %d\n%s", code, &out)
 	}
 }

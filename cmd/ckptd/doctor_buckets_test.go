@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
@@ -107,9 +108,9 @@ func TestDoctorOnBuckets(t *testing.T) {
 		{name: "versioned", versioning: true, check: "versioning", seen: "deleted files stay", result: warning},
 		{name: "versioned-and-cleared", versioning: true, rule: ruleFor("ck/", noncurrent), check: "versioning", seen: "until a lifecycle rule removes them", result: ok},
 		{name: "locked", lock: true, check: "object lock", seen: "without a default retention", result: ok},
-		{name: "retained", lock: true, retention: true, code: exitFailed, check: "writing", seen: "only read", result: not},
+		{name: "retained", lock: true, retention: true, code: exit.Failed, check: "writing", seen: "only read", result: not},
 		{name: "retained-write", lock: true, retention: true, write: true, check: "object lock", seen: "1 day (GOVERNANCE)", result: warning, versionsLeft: true},
-		{name: "expires", rule: ruleFor("ck/", expires), code: exitDamage, check: "lifecycle rules", seen: `rule "old" deletes`, result: unfit},
+		{name: "expires", rule: ruleFor("ck/", expires), code: exit.Damage, check: "lifecycle rules", seen: `rule "old" deletes`, result: unfit},
 		{name: "expires-others", rule: ruleFor("logs/", expires), check: "lifecycle rules", seen: "none that touch the prefix", result: ok},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -129,14 +130,14 @@ func TestDoctorOnBuckets(t *testing.T) {
 			if (left > 0) != c.versionsLeft || (findingOf(r, "left behind") != nil) != c.versionsLeft {
 				t.Errorf("%d versions left, said: %v", left, findingOf(r, "left behind"))
 			}
-			if c.code != exitDamage {
+			if c.code != exit.Damage {
 				return
 			}
 			for _, args := range [][]string{
 				{"serve", "--root", root, "--listen", "unix:" + filepath.Join(t.TempDir(), "s")}, {"demo", "--root", root, "--records", "100", "--kills", "0"},
 			} {
 				out, code := runProcess(nil, args...)
-				if code != exitDamage || !strings.Contains(out, c.seen) || !strings.Contains(out, "Take the prefix out of that rule") {
+				if code != exit.Damage || !strings.Contains(out, c.seen) || !strings.Contains(out, "Take the prefix out of that rule") {
 					t.Errorf("%s: exit code %d\n%s", args[0], code, out)
 				}
 			}
@@ -173,11 +174,11 @@ func TestDoctorOnLifecycleAnswers(t *testing.T) {
 		advice     string
 	}{
 		{"aborts uploads", fmt.Sprintf(rule, "<AbortIncompleteMultipartUpload><DaysAfterInitiation>7</DaysAfterInitiation></AbortIncompleteMultipartUpload>"),
-			200, exitDone, ckptdv1.Result_RESULT_OK, "none that touch", ""},
-		{"archives", transition("GLACIER"), 200, exitDamage, ckptdv1.Result_RESULT_UNFIT, "into GLACIER", "Take the prefix out"},
-		{"moves", transition("STANDARD_IA"), 200, exitDone, ckptdv1.Result_RESULT_WARNING, "into STANDARD_IA", "Take the prefix out"},
-		{"does not know", `<Error><Code>NotImplemented</Code></Error>`, 501, exitDone, ckptdv1.Result_RESULT_NOT_EXAMINED, "no answer to that (status 501)", "Ask whoever runs"},
-		{"denies", `<Error><Code>AccessDenied</Code></Error>`, 403, exitDone, ckptdv1.Result_RESULT_NOT_EXAMINED, "s3:GetLifecycleConfiguration is not allowed", "Give whoever runs"},
+			200, exit.Done, ckptdv1.Result_RESULT_OK, "none that touch", ""},
+		{"archives", transition("GLACIER"), 200, exit.Damage, ckptdv1.Result_RESULT_UNFIT, "into GLACIER", "Take the prefix out"},
+		{"moves", transition("STANDARD_IA"), 200, exit.Done, ckptdv1.Result_RESULT_WARNING, "into STANDARD_IA", "Take the prefix out"},
+		{"does not know", `<Error><Code>NotImplemented</Code></Error>`, 501, exit.Done, ckptdv1.Result_RESULT_NOT_EXAMINED, "no answer to that (status 501)", "Ask whoever runs"},
+		{"denies", `<Error><Code>AccessDenied</Code></Error>`, 403, exit.Done, ckptdv1.Result_RESULT_NOT_EXAMINED, "s3:GetLifecycleConfiguration is not allowed", "Give whoever runs"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -288,10 +289,10 @@ func TestDocumentedPolicy(t *testing.T) {
 	t.Run("whole", func(t *testing.T) {
 		env := as(t, whole)
 		r, code, said := doctorProcess(t, env, root)
-		if code != exitDone || !strings.Contains(findingOf(r, "lifecycle rules").GetSeen(), "s3:GetLifecycleConfiguration is not allowed") {
+		if code != exit.Done || !strings.Contains(findingOf(r, "lifecycle rules").GetSeen(), "s3:GetLifecycleConfiguration is not allowed") {
 			t.Errorf("exit code %d: %s\n%s", code, protojson.Format(r), said)
 		}
-		if out, code := runProcess(env, "demo", "--root", root, "--records", "4000", "--kills", "0"); code != exitDone || !strings.Contains(out, "exact: ") {
+		if out, code := runProcess(env, "demo", "--root", root, "--records", "4000", "--kills", "0"); code != exit.Done || !strings.Contains(out, "exact: ") {
 			t.Errorf("demo: exit code %d\n%s", code, out)
 		}
 	})
@@ -308,7 +309,7 @@ func TestDocumentedPolicy(t *testing.T) {
 					named += f.GetAdvice() + "\n"
 				}
 			}
-			if want := map[bool]int{true: exitFailed, false: exitDamage}[action == "s3:ListBucket"]; code != want || !strings.Contains(named, action) {
+			if want := map[bool]int{true: exit.Failed, false: exit.Damage}[action == "s3:ListBucket"]; code != want || !strings.Contains(named, action) {
 				t.Errorf("exit code %d, want %d; %q\n%s\n%s", code, want, named, protojson.Format(r), said)
 			}
 		})
@@ -317,10 +318,10 @@ func TestDocumentedPolicy(t *testing.T) {
 		t.Parallel()
 		env := as(t, whole.without("s3:PutObject").without("s3:DeleteObject").without("s3:AbortMultipartUpload").without("s3:ListBucketMultipartUploads"))
 		r, code, said := doctorProcess(t, env, root)
-		if f := findingOf(r, "publish"); code != exitDamage || !strings.Contains(f.GetAdvice(), "s3:PutObject") {
+		if f := findingOf(r, "publish"); code != exit.Damage || !strings.Contains(f.GetAdvice(), "s3:PutObject") {
 			t.Errorf("exit code %d: %s\n%s", code, protojson.Format(r), said)
 		}
-		if out, code := runProcess(env, "ls", root); code != exitDone {
+		if out, code := runProcess(env, "ls", root); code != exit.Done {
 			t.Errorf("ls: exit code %d\n%s", code, out)
 		}
 	})

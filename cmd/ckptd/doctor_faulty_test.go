@@ -13,6 +13,8 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -41,7 +43,7 @@ func TestDoctorBehindProxies(t *testing.T) {
 				return
 			}
 			forward.ServeHTTP(w, r)
-		}, "delete", ckptdv1.Result_RESULT_NOT_EXAMINED, "WARNING: it is not known whether the store deletes anything", exitFailed},
+		}, "delete", ckptdv1.Result_RESULT_NOT_EXAMINED, "WARNING: it is not known whether the store deletes anything", exit.Failed},
 		{"deletes are answered well, and not done", func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 			if !isDelete(r) {
 				forward.ServeHTTP(w, r)
@@ -54,7 +56,7 @@ func TestDoctorBehindProxies(t *testing.T) {
 				text += "<Deleted><Key>" + key + "</Key></Deleted>"
 			}
 			fmt.Fprint(w, text+"</DeleteResult>")
-		}, "delete", ckptdv1.Result_RESULT_UNFIT, "still there after they were deleted", exitDamage},
+		}, "delete", ckptdv1.Result_RESULT_UNFIT, "still there after they were deleted", exit.Damage},
 		{"small writes come twice", func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 			if r.Method != http.MethodPut || r.Header.Get("If-None-Match") == "" {
 				forward.ServeHTTP(w, r)
@@ -66,14 +68,14 @@ func TestDoctorBehindProxies(t *testing.T) {
 				again.Body = io.NopCloser(bytes.NewReader(body))
 				forward.ServeHTTP(reply, again)
 			}
-		}, "publish", ckptdv1.Result_RESULT_OK, "32 of 32 races with one winner", exitDone},
+		}, "publish", ckptdv1.Result_RESULT_OK, "32 of 32 races with one winner", exit.Done},
 		{"the first writes fail", func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/canary") && canaries.Add(1)%3 != 0 {
 				http.Error(w, "", http.StatusInternalServerError)
 				return
 			}
 			forward.ServeHTTP(w, r)
-		}, "publish", ckptdv1.Result_RESULT_OK, "races with one winner", exitDone},
+		}, "publish", ckptdv1.Result_RESULT_OK, "races with one winner", exit.Done},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -82,13 +84,13 @@ func TestDoctorBehindProxies(t *testing.T) {
 			if f := findingOf(r, c.check); code != c.code || f.GetResult() != c.result {
 				t.Errorf("exit code %d, %v\n%s\n%s", code, f, protojson.Format(r), said)
 			}
-			opened, err := openStore(t.Context(), root, false)
+			opened, err := drivers.Open(t.Context(), root, false)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer opened.Close()
 			made, err := layout.OpenRoot(t.Context(), opened.Store)
-			if text := fmt.Sprint(made, err); !strings.Contains(text, c.starts) || (err != nil) != (c.code == exitDamage) {
+			if text := fmt.Sprint(made, err); !strings.Contains(text, c.starts) || (err != nil) != (c.code == exit.Damage) {
 				t.Errorf("starts with: %s", text)
 			}
 		})

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -143,7 +145,7 @@ func TestDoctorInterrupted(t *testing.T) {
 					}
 					d := startDoctor(t, root, "--quick")
 					code := d.strike(phase, signal)
-					if last := phase == phases[len(phases)-1]; code != exitInterrupted && !(last && code == exitDone) {
+					if last := phase == phases[len(phases)-1]; code != exit.Interrupted && !(last && code == exit.Done) {
 						t.Errorf("exit code %d\n%s", code, d.text())
 					}
 					if n := racersOf(t, name); n > 0 {
@@ -200,7 +202,7 @@ func TestDoctorKilled(t *testing.T) {
 		t.Fatalf("nothing is left: %v", tree(t, dir))
 	}
 	r, code, said := runDoctor(t, dir)
-	if f := findingOf(r, "earlier examinations"); code != exitDone || f.GetResult() != ckptdv1.Result_RESULT_WARNING || !strings.Contains(f.GetSeen(), "or was killed less than 10m0s ago") {
+	if f := findingOf(r, "earlier examinations"); code != exit.Done || f.GetResult() != ckptdv1.Result_RESULT_WARNING || !strings.Contains(f.GetSeen(), "or was killed less than 10m0s ago") {
 		t.Errorf("exit code %d, %v\n%s", code, f, said)
 	}
 	// Ten minutes later.
@@ -215,7 +217,7 @@ func TestDoctorKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, code, said = runDoctor(t, dir)
-	if f := findingOf(r, "earlier examinations"); code != exitDone || f.GetResult() != ckptdv1.Result_RESULT_OK || !strings.Contains(f.GetSeen(), "of killed ones removed") {
+	if f := findingOf(r, "earlier examinations"); code != exit.Done || f.GetResult() != ckptdv1.Result_RESULT_OK || !strings.Contains(f.GetSeen(), "of killed ones removed") {
 		t.Errorf("exit code %d, %v\n%s", code, f, said)
 	}
 	if left := tree(t, dir); len(left) != 1 {
@@ -224,7 +226,7 @@ func TestDoctorKilled(t *testing.T) {
 	d = startDoctor(t, dir)
 	d.strike("measuring", syscall.SIGKILL)
 	awaitNoRacers(t, dir)
-	opened, err := openStore(t.Context(), dir, false)
+	opened, err := drivers.Open(t.Context(), dir, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +280,7 @@ func TestDoctorInterruptedInDoubt(t *testing.T) {
 	code := d.strike("racing to publish", syscall.SIGINT)
 	held.Wait()
 	late.Wait()
-	if code != exitInterrupted || count(&landed, 0) == 0 {
+	if code != exit.Interrupted || count(&landed, 0) == 0 {
 		t.Errorf("exit code %d, %d requests landed late\n%s", code, landed, d.text())
 	}
 	if n := racersOf(t, endpoint); n > 0 {

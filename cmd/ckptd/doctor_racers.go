@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/layout/doctor"
 )
 
@@ -30,7 +31,7 @@ func newDoctorRacerCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// What is under way is finished, and the doctor says when that is all: it removes what was written, and must come last.
 			ctx := context.WithoutCancel(cmd.Context())
-			opened, err := openStore(ctx, args[0], false)
+			opened, err := drivers.Open(ctx, args[0], false)
 			if err != nil {
 				return err
 			}

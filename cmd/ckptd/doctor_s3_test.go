@@ -16,6 +16,8 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
@@ -36,7 +38,7 @@ func TestDoctorOnS3(t *testing.T) {
 			t.Parallel()
 			root := servers.StartS3(t, s.kind, s.tls).URL("some/prefix", "")
 			r, code, said := runDoctor(t, root)
-			if code != exitDone || r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT {
+			if code != exit.Done || r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT {
 				t.Errorf("exit code %d\n%s\n%s", code, protojson.Format(r), said)
 			}
 			if left := objectsOf(t, root); len(left) > 0 {
@@ -48,7 +50,7 @@ func TestDoctorOnS3(t *testing.T) {
 
 func objectsOf(t *testing.T, root string) (keys []string) {
 	t.Helper()
-	opened, err := openStore(t.Context(), root, true)
+	opened, err := drivers.Open(t.Context(), root, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +90,7 @@ func TestDoctorCannotOpen(t *testing.T) {
 			}
 			r, code, said := runDoctor(t, c.root)
 			f := findingOf(r, "open")
-			if code != exitFailed || r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED || !strings.Contains(f.GetSeen(), c.seen) || !strings.Contains(f.GetAdvice(), c.advice) {
+			if code != exit.Failed || r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED || !strings.Contains(f.GetSeen(), c.seen) || !strings.Contains(f.GetAdvice(), c.advice) {
 				t.Errorf("exit code %d, seen %q, advice %q; want %q and %q\n%s", code, f.GetSeen(), f.GetAdvice(), c.seen, c.advice, said)
 			}
 		})
@@ -143,9 +145,9 @@ func TestDoctorClockSkew(t *testing.T) {
 			_, _ = w.Write(reply.Body.Bytes())
 		})
 		r, code, said := runDoctor(t, server.URLAt(endpoint, "skew", "max_attempts=1"))
-		check, want := "clock", exitDone
+		check, want := "clock", exit.Done
 		if c.strict {
-			check, want = "open", exitFailed
+			check, want = "open", exit.Failed
 		}
 		f := findingOf(r, check)
 		if code != want || !regexp.MustCompile(c.seen).MatchString(f.GetSeen()) || !c.strict && (f.GetResult() != ckptdv1.Result_RESULT_WARNING || !strings.Contains(f.GetAdvice(), "NTP")) {

@@ -25,6 +25,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -103,7 +105,7 @@ func TestDoctorOnFolders(t *testing.T) {
 	used := filepath.Join(base, "used")
 	for name, dir := range map[string]string{"empty": t.TempDir(), "absent": filepath.Join(base, "a", "b"), "a root": used} {
 		if name == "a root" {
-			opened, err := openStore(t.Context(), used, false)
+			opened, err := drivers.Open(t.Context(), used, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,7 +115,7 @@ func TestDoctorOnFolders(t *testing.T) {
 		}
 		before := tree(t, base)
 		r, code, said := runDoctor(t, dir)
-		if code != exitDone || r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT || !strings.Contains(said, "racing to publish") {
+		if code != exit.Done || r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT || !strings.Contains(said, "racing to publish") {
 			t.Errorf("%s: exit code %d, %v\n%s", name, code, r, said)
 		}
 		if f := findingOf(r, "publish races"); !strings.HasPrefix(f.GetSeen(), "64 of 64 races between 2 creators") {
@@ -134,11 +136,11 @@ func TestDoctorOnForeignFolder(t *testing.T) {
 	}
 	before := tree(t, dir)
 	r, code, _ := runDoctor(t, dir)
-	if code != exitFailed || !r.GetReadOnly() || !strings.Contains(findingOf(r, "contents").GetSeen(), "photo.jpg") {
+	if code != exit.Failed || !r.GetReadOnly() || !strings.Contains(findingOf(r, "contents").GetSeen(), "photo.jpg") {
 		t.Errorf("exit code %d, %v", code, r)
 	}
 	r, code, _ = runDoctor(t, dir, "--write")
-	if code != exitDone || r.GetReadOnly() {
+	if code != exit.Done || r.GetReadOnly() {
 		t.Errorf("--write: exit code %d, %v", code, r)
 	}
 	if after := tree(t, dir); !slices.Equal(before, after) {
@@ -157,12 +159,12 @@ func TestDoctorRefusals(t *testing.T) {
 		root, says string
 		code       int
 	}{
-		{"file://var/lib", "file:///var/lib", exitUsage},
-		{"s3://", "s3://my-bucket/ckptd", exitUsage},
-		{"s3://bucket/x?no_such=1", "s3://my-bucket/ckptd", exitUsage},
-		{"ftp://host/x", "file:///var/lib/ckptd", exitUsage},
-		{notFolder, "could not be examined: open", exitFailed},
-		{"s3://bucket/x?max_attempts=1&endpoint=http://127.0.0.1:1", "could not be examined: open", exitFailed},
+		{"file://var/lib", "file:///var/lib", exit.Usage},
+		{"s3://", "s3://my-bucket/ckptd", exit.Usage},
+		{"s3://bucket/x?no_such=1", "s3://my-bucket/ckptd", exit.Usage},
+		{"ftp://host/x", "file:///var/lib/ckptd", exit.Usage},
+		{notFolder, "could not be examined: open", exit.Failed},
+		{"s3://bucket/x?max_attempts=1&endpoint=http://127.0.0.1:1", "could not be examined: open", exit.Failed},
 	} {
 		if _, code, said := runDoctor(t, c.root); code != c.code || !strings.Contains(said, c.says) {
 			t.Errorf("%s: exit code %d, want %d with %q\n%s", c.root, code, c.code, c.says, said)
@@ -181,7 +183,7 @@ func TestDoctorOnReadOnlyFolder(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, 0) })
 	r, code, _ := runDoctor(t, dir)
-	if code != exitDamage || findingOf(r, "publish").GetResult() != ckptdv1.Result_RESULT_UNFIT || !strings.Contains(findingOf(r, "publish").GetSeen(), "reading only") {
+	if code != exit.Damage || findingOf(r, "publish").GetResult() != ckptdv1.Result_RESULT_UNFIT || !strings.Contains(findingOf(r, "publish").GetSeen(), "reading only") {
 		t.Errorf("exit code %d, %v", code, r)
 	}
 }
@@ -208,7 +210,7 @@ func TestDoctorReport(t *testing.T) {
 		if asJSON {
 			_ = cmd.Flags().Set("json", "true")
 		}
-		if code := exitCode(t.Context(), printReport(cmd, report)); code != exitDamage {
+		if code := exitCode(t.Context(), printReport(cmd, report)); code != exit.Damage {
 			t.Errorf("exit code %d", code)
 		}
 		path := filepath.Join("testdata", "doctor", name)
@@ -287,7 +289,7 @@ func TestUnfitStoresAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, root := range unfitS3(t) {
 		r, code, said := runDoctor(t, root)
-		if f := findingOf(r, "publish races"); code != exitDamage || f.GetResult() != ckptdv1.Result_RESULT_UNFIT || !strings.Contains(f.GetAdvice(), "If-None-Match") {
+		if f := findingOf(r, "publish races"); code != exit.Damage || f.GetResult() != ckptdv1.Result_RESULT_UNFIT || !strings.Contains(f.GetAdvice(), "If-None-Match") {
 			t.Errorf("doctor, a server that %s: exit code %d, %v\n%s", name, code, r, said)
 		}
 		for _, args := range [][]string{
@@ -295,7 +297,7 @@ func TestUnfitStoresAreRefused(t *testing.T) {
 			{"demo", "--root", root, "--records", "100", "--kills", "0"},
 		} {
 			out, code := runProcess(nil, args...)
-			if code != exitDamage {
+			if code != exit.Damage {
 				t.Errorf("%s, a server that %s: exit code %d\n%s", args[0], name, code, out)
 			}
 			for _, want := range []string{"not fit", "told that they won", "Do not keep checkpoints here", "ckptd doctor '"} {
@@ -320,7 +322,7 @@ func TestHazardsAtStart(t *testing.T) {
 		if warned != want.warned || (err != nil) != want.refused {
 			t.Errorf("weight %d: warned %t, %v", weight, warned, err)
 		}
-		if err != nil && (exitCode(t.Context(), err) != exitDamage || err.Error() != "store is not fit for checkpoints: rules: they delete. End them.") {
+		if err != nil && (exitCode(t.Context(), err) != exit.Damage || err.Error() != "store is not fit for checkpoints: rules: they delete. End them.") {
 			t.Errorf("exit code %d: %v", exitCode(t.Context(), err), err)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 )
 
 // life is a process of which a test reads what it says.
@@ -115,11 +115,7 @@ func TestExampleEngine(t *testing.T) {
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", engine, "../../client/exampleengine").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	tmp, err := shortTemp()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(tmp) })
+	tmp := socketDir(t)
 	root, server := filepath.Join(t.TempDir(), "root"), "unix:"+filepath.Join(tmp, "ckptd.sock")
 	serve := func() *life { return begin(ctx, t, os.Args[0], "serve", "--root", root, "--listen", server) }
 	count := func() *life { return begin(ctx, t, engine, "-daemon", server, "-job", "counter") }
@@ -160,7 +156,7 @@ func TestExampleEngine(t *testing.T) {
 	third := count()
 	goesOn(second, third, last)
 	third.await("checkpoint %d is complete")
-	if code := run(ctx, []string{"cancel", "counter", "--server", server}, io.Discard, os.Stderr); code != exitDone {
+	if code := run(ctx, []string{"cancel", "counter", "--server", server}, io.Discard, os.Stderr); code != exit.Done {
 		t.Errorf("cancel: exit code %d", code)
 	}
 	third.hearOut()
@@ -172,13 +168,13 @@ func TestExampleEngine(t *testing.T) {
 // awaitServer waits until a daemon answers.
 func awaitServer(ctx context.Context, t *testing.T, url string) {
 	t.Helper()
-	people, hangUp, err := dialServer(url)
+	c, admin, err := adminOf(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer hangUp()
+	defer c.Close()
 	for {
-		if _, err := people.GetStatus(ctx, &ckptdv1.GetStatusRequest{}); err == nil {
+		if _, err := admin.Status(ctx); err == nil {
 			return
 		}
 		if !sleep(ctx, pollEvery) {

@@ -7,51 +7,20 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// The exit codes; exitHelp explains them to people.
-const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitPart        = 3
-	exitDamage      = 4
-	exitInterrupted = 130
-)
-
-const exitHelp = `Exit codes:
-  0    done
-  1    failed
-  2    wrong usage: an unknown verb, flag or argument
-  3    done in part
-  4    found damage or a wrong result, or refused for safety
-  130  interrupted`
-
-// statusError is an error that chooses its exit code.
-type statusError struct {
-	code int
-	err  error
-}
-
-func (e *statusError) Error() string { return e.err.Error() }
-func (e *statusError) Unwrap() error { return e.err }
-
-// usagef is for what the caller could have known before anything was tried.
-func usagef(format string, args ...any) error {
-	return &statusError{exitUsage, fmt.Errorf(format, args...)}
-}
-
 // exitCode is the one table from errors to exit codes.
 func exitCode(ctx context.Context, err error) int {
-	var status *statusError
+	var status *exit.Error
 	if errors.As(err, &status) {
-		return status.code
+		return status.Code
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return exitInterrupted
+		return exit.Interrupted
 	}
 	for _, damage := range []error{
 		catalog.ErrDamaged, layout.ErrCorrupt, journal.ErrCorrupt,
@@ -59,10 +28,10 @@ func exitCode(ctx context.Context, err error) int {
 		layout.ErrNewerFormat, journal.ErrNewer, layout.ErrUnknownKind, layout.ErrUnfit,
 	} {
 		if errors.Is(err, damage) {
-			return exitDamage
+			return exit.Damage
 		}
 	}
-	return exitFailed
+	return exit.Failed
 }
 
 // wantArgs is for cobra.Command.Args: from least to most arguments.

@@ -17,10 +17,10 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/runtime"
 	"github.com/ckptd/ckptd/runtime/clickjob"
 	"github.com/ckptd/ckptd/runtime/clicks"
@@ -146,11 +146,7 @@ func faulty(t *testing.T, seed uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	rng := rand.New(rand.NewPCG(seed, 7))
-	dir, err := shortTemp()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := socketDir(t)
 	var out buffer
 	defer func() {
 		if t.Failed() {
@@ -167,13 +163,13 @@ func faulty(t *testing.T, seed uint64) {
 	params := clickjob.Params{Seed: seed, Users: 100, Records: 6000, Rate: 6000, Parallelism: 2, Output: filepath.Join(dir, "output"), OutputName: "job"}
 	local := startLocal(ctx, t, l, params, dir)
 	defer local.Stop()
-	people, hangUp, err := dialServer("unix:" + l.socket)
+	c, admin, err := adminOf("unix:" + l.socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer hangUp()
+	defer c.Close()
 	victim, strike := rng.IntN(2), time.Now().Add(time.Duration(100+rng.IntN(300))*time.Millisecond)
-	committed := commitAll(ctx, people, func() (enough bool) {
+	committed := commitAll(ctx, admin, func() (enough bool) {
 		if victim >= 0 && time.Now().After(strike) {
 			local.Kill(victim)
 			victim = -1
@@ -184,14 +180,14 @@ func faulty(t *testing.T, seed uint64) {
 		t.Fatal("the job does not come to its end")
 	}
 	l.settle()
-	if _, err := people.CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: "job", RequestId: "end"}); err != nil {
+	if _, err := admin.Cancel(ctx, "job"); err != nil {
 		t.Fatal(err)
 	}
 	if err := local.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	checkCounts(t, params)
-	for owned(ctx, l.store, "job") {
+	for demo.Owned(ctx, l.store, "job") {
 		if !sleep(ctx, pollEvery) {
 			t.Fatal("the daemon does not let the job go")
 		}
@@ -229,30 +225,30 @@ func startLocal(ctx context.Context, t *testing.T, l *lives, params clickjob.Par
 			if err != nil {
 				return nil, err
 			}
-			return runtime.Over(attached), nil
+			return runtime.NewCoordinator(attached), nil
 		},
 	})
 }
 
 // commitAll waits until the sinks have committed a checkpoint after the end of the input, and disturb, called now and then until then,
 // has had enough.
-func commitAll(ctx context.Context, people ckptdv1connect.JobServiceClient, disturb func() (enough bool)) bool {
+func commitAll(ctx context.Context, admin *client.Admin, disturb func() (enough bool)) bool {
 	state := func() *ckptdv1.JobState {
-		res, err := people.GetStatus(ctx, &ckptdv1.GetStatusRequest{JobId: "job"})
+		res, err := admin.JobStatus(ctx, "job", 0)
 		if err != nil || len(res.GetJobs()) == 0 {
 			return nil
 		}
 		return res.GetJobs()[0]
 	}
-	for n := 0; sleep(ctx, 10*time.Millisecond); n++ {
+	for sleep(ctx, 10*time.Millisecond) {
 		enough, s := disturb(), state()
-		if !enough || s.GetPhase() != phaseRunning || s.GetSources() == 0 || s.GetSourcesAtEnd() < s.GetSources() {
+		if !enough || s.GetPhase() != demo.PhaseRunning || s.GetSources() == 0 || s.GetSourcesAtEnd() < s.GetSources() {
 			continue
 		}
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)
-		res, err := people.TriggerCheckpoint(try, &ckptdv1.TriggerCheckpointRequest{JobId: "job", RequestId: fmt.Sprint(n)})
+		res, err := admin.Trigger(try, "job")
 		cancel()
-		for s := state(); err == nil && s.GetPhase() == phaseRunning; s = state() {
+		for s := state(); err == nil && s.GetPhase() == demo.PhaseRunning; s = state() {
 			if s.GetCommittedCheckpointId() >= res.GetCheckpoint().GetCheckpointId() {
 				return true
 			}

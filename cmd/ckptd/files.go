@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -22,7 +24,8 @@ file, the state's name and, as [from:to], the bytes of the file that it takes, i
 exit code is 4.`,
 		Example: `  ckptd files file:///var/lib/ckptd/clicks/chk-42
   ckptd files ./data/clicks/chk-42 --json | jq -r '.files[].file.key'`,
-		Args: wantArgs(1, 1),
+		Args:              wantArgs(1, 1),
+		ValidArgsFunction: completeRoot,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			t, err := openCheckpoint(cmd.Context(), serverOf(cmd), args[0])
 			if err != nil {
@@ -54,10 +57,10 @@ func printFiles(w io.Writer, files []*ckptdv1.FileSummary) error {
 		_, err := fmt.Fprintln(w, "no files: all state lies in the _metadata")
 		return err
 	}
-	t := newTable(w)
-	t.row("FILE", "BYTES", "CRC32C", "REFERENCES", "ON STORAGE", "MADE BY THE BACKEND AS", "HOLDS")
+	t := output.NewTable(w)
+	t.Row("FILE", "BYTES", "CRC32C", "REFERENCES", "ON STORAGE", "MADE BY THE BACKEND AS", "HOLDS")
 	for _, f := range files {
-		found := enumText(f.GetPresence(), "FILE_PRESENCE_")
+		found := output.Enum(f.GetPresence(), "FILE_PRESENCE_")
 		if f.GetPresence() == ckptdv1.FilePresence_FILE_PRESENCE_WRONG_SIZE {
 			found = fmt.Sprintf("%d bytes", f.GetFoundLength())
 		}
@@ -68,10 +71,10 @@ func printFiles(w io.Writer, files []*ckptdv1.FileSummary) error {
 		if job := f.GetFile().GetJobId(); job != "" {
 			name = "job " + job + ": " + name
 		}
-		t.row(name, f.GetFile().GetLength(), fmt.Sprintf("%08x", f.GetFile().GetCrc32C()), f.GetReferences(), found, orDash(f.GetLocalName()),
+		t.Row(name, f.GetFile().GetLength(), fmt.Sprintf("%08x", f.GetFile().GetCrc32C()), f.GetReferences(), found, orDash(f.GetLocalName()),
 			orDash(holdsText(f)))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // holdsText is what lies in a file: each kind of state, name and segment once, the first few of them.
@@ -79,7 +82,7 @@ func holdsText(f *ckptdv1.FileSummary) string {
 	const most = 4
 	var texts []string
 	for _, p := range f.GetPieces() {
-		text := enumText(p.GetState().GetKind(), "STATE_KIND_")
+		text := output.Enum(p.GetState().GetKind(), "STATE_KIND_")
 		if name := p.GetState().GetName(); name != "" {
 			text += " " + name
 		}
@@ -110,7 +113,7 @@ func judgeFiles(files []*ckptdv1.FileSummary) error {
 		}
 	}
 	if bad > 0 {
-		return &statusError{exitDamage, fmt.Errorf("files: %d of %d files are missing or of another size: the checkpoint cannot be restored", bad, len(files))}
+		return exit.With(exit.Damage, fmt.Errorf("files: %d of %d files are missing or of another size: the checkpoint cannot be restored", bad, len(files)))
 	}
 	return nil
 }

@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/proto/address"
 )
 
 // What is wrong with a flag is said before anything is made, with a right value beside it.
@@ -22,39 +26,39 @@ func TestWrongFlags(t *testing.T) {
 		args, want string
 		code       int
 	}{
-		{"serve --root DIR --listen x", listenRight, exitUsage},
-		{"serve --root DIR --listen 127.0.0.1:99999", listenRight, exitUsage},
-		{"serve --root DIR --listen http://127.0.0.1:7420", listenRight, exitUsage},
-		{"serve --root DIR --listen unix:", "as unix:/run/ckptd.sock", exitUsage},
-		{"serve --root DIR --listen unix:/" + strings.Repeat("x", maxSocketPath), "at most 107", exitUsage},
-		{"serve --root DIR --listen unix:/no/such/folder/s", "the folder of the socket", exitFailed},
-		{"serve --root DIR --listen 192.0.2.1:7420", listenRight, exitFailed}, // an address of nobody
-		{"serve --root DIR --streams -1", "--streams 16", exitUsage},
-		{"serve --root DIR --streams many", "invalid argument", exitUsage},
-		{"serve --root DIR --commits -1", "--commits 32", exitUsage},
-		{"serve --root DIR --reads -1", "--reads 64", exitUsage},
-		{"serve --root DIR --writes -1", "--writes 64", exitUsage},
-		{"serve --root DIR --deletes -1", "--deletes 4", exitUsage},
-		{"serve --root DIR --metrics-jobs -1", "--metrics-jobs 0", exitUsage},
-		{"serve --root DIR --advertise host:7420", "as http://127.0.0.1:7420", exitUsage},
-		{"serve --root DIR --advertise unix:relative", "unix:/run/ckptd.sock", exitUsage},
-		{"demo --root DIR --rate NaN", "--rate 50000", exitUsage},
-		{"demo --root DIR --rate Inf", "--rate 50000", exitUsage},
-		{"demo --root DIR --rate 0", "--rate 50000", exitUsage},
-		{"demo --root DIR --kills -1", "--kills 2", exitUsage},
-		{"demo --root DIR --parallelism 0", "--parallelism 2", exitUsage},
-		{"demo --root DIR --interval soon", "--interval", exitUsage},
-		{"demo --root DIR --interval 1ms", "the least is 10ms", exitUsage},
-		{"demo --root DIR --config /no/such/file", "no such file", exitUsage},
-		{worker + "--slot 2 --of 2", "--slot 1 --of 2", exitUsage},
-		{worker + "--slot -1", "--slot 0 --of 2", exitUsage},
-		{worker + "--of 0", "--slot 0 --of 2", exitUsage},
-		{worker + "--job-id _x", "clicks-1", exitUsage},
-		{worker + "--server 127.0.0.1:1", "as http://127.0.0.1:7420", exitUsage},
-		{worker + "--exchange 127.0.0.1:80", "as 127.0.0.1", exitUsage},
-		{worker + "--exchange unix:", "unix:/run/ckptd", exitUsage},
-		{worker + "--config /no/such/file", "no such file", exitUsage},
-		{worker + `--params {"parallelism":0}`, "parallelism 0", exitUsage},
+		{"serve --root DIR --listen x", listenRight, exit.Usage},
+		{"serve --root DIR --listen 127.0.0.1:99999", listenRight, exit.Usage},
+		{"serve --root DIR --listen http://127.0.0.1:7420", listenRight, exit.Usage},
+		{"serve --root DIR --listen unix:", "as unix:/run/ckptd.sock", exit.Usage},
+		{"serve --root DIR --listen unix:/" + strings.Repeat("x", address.MaxSocketPath), "at most 107", exit.Usage},
+		{"serve --root DIR --listen unix:/no/such/folder/s", "the folder of the socket", exit.Failed},
+		{"serve --root DIR --listen 192.0.2.1:7420", listenRight, exit.Failed}, // an address of nobody
+		{"serve --root DIR --streams -1", "--streams 16", exit.Usage},
+		{"serve --root DIR --streams many", "invalid argument", exit.Usage},
+		{"serve --root DIR --commits -1", "--commits 32", exit.Usage},
+		{"serve --root DIR --reads -1", "--reads 64", exit.Usage},
+		{"serve --root DIR --writes -1", "--writes 64", exit.Usage},
+		{"serve --root DIR --deletes -1", "--deletes 4", exit.Usage},
+		{"serve --root DIR --metrics-jobs -1", "--metrics-jobs 0", exit.Usage},
+		{"serve --root DIR --advertise ftp://host:7420", "as http://127.0.0.1:7420", exit.Usage},
+		{"serve --root DIR --advertise unix:relative", "unix:/run/ckptd.sock", exit.Usage},
+		{"demo --root DIR --rate NaN", "--rate 50000", exit.Usage},
+		{"demo --root DIR --rate Inf", "--rate 50000", exit.Usage},
+		{"demo --root DIR --rate 0", "--rate 50000", exit.Usage},
+		{"demo --root DIR --kills -1", "--kills 2", exit.Usage},
+		{"demo --root DIR --parallelism 0", "--parallelism 2", exit.Usage},
+		{"demo --root DIR --interval soon", "--interval", exit.Usage},
+		{"demo --root DIR --interval 1ms", "the least is 10ms", exit.Usage},
+		{"demo --root DIR --config /no/such/file", "no such file", exit.Usage},
+		{worker + "--slot 2 --of 2", "--slot 1 --of 2", exit.Usage},
+		{worker + "--slot -1", "--slot 0 --of 2", exit.Usage},
+		{worker + "--of 0", "--slot 0 --of 2", exit.Usage},
+		{worker + "--job-id _x", "clicks-1", exit.Usage},
+		{worker + "--server ftp://127.0.0.1:1", "as http://127.0.0.1:7420", exit.Usage},
+		{worker + "--exchange 127.0.0.1:80", "as 127.0.0.1", exit.Usage},
+		{worker + "--exchange unix:", "unix:/run/ckptd", exit.Usage},
+		{worker + "--config /no/such/file", "no such file", exit.Usage},
+		{worker + `--params {"parallelism":0}`, "parallelism 0", exit.Usage},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // of a daemon that does start
 		var out bytes.Buffer
@@ -68,13 +72,29 @@ func TestWrongFlags(t *testing.T) {
 	}
 }
 
+// A shell that completes a root is offered how the URLs of each driver begin.
+func TestRootsAreCompleted(t *testing.T) {
+	for _, args := range []string{"ls", "doctor", "serve --root", "demo --root"} {
+		var out bytes.Buffer
+		run(t.Context(), append(strings.Fields("__complete "+args), ""), &out, &out)
+		for _, d := range drivers.All() {
+			if begin := d.Kind() + "://"; !strings.Contains(out.String(), begin) {
+				t.Errorf("completion of %s does not offer %s:\n%s", args, begin, &out)
+			}
+		}
+	}
+}
+
 // The help of every verb that takes a root to write to names each kind of store.
 func TestHelpNamesStores(t *testing.T) {
-	for _, args := range []string{"--help", "serve --help", "demo --help"} {
+	for _, args := range []string{"--help", "serve --help", "demo --help", "doctor --help"} {
 		var out bytes.Buffer
 		run(t.Context(), strings.Fields(args), &out, &out)
-		if text := out.String(); !strings.Contains(text, "file:///") || !strings.Contains(text, "s3://") {
-			t.Errorf("ckptd %s\n%s", args, text)
+		for _, d := range drivers.All() {
+			scheme, _, _ := strings.Cut(d.Form, "://")
+			if text := out.String(); !strings.Contains(text, scheme+"://") {
+				t.Errorf("ckptd %s does not name %s, want an example or the form:\n%s", args, d.Kind(), text)
+			}
 		}
 	}
 }

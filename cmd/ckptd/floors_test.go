@@ -27,6 +27,12 @@ var floors = []struct {
 	may []string
 }{
 	{"cmd/ckptd", []string{"..."}},
+	{"cmd/ckptd/demo", []string{"cmd/ckptd/drivers", "cmd/ckptd/exit", "cmd/ckptd/output", "client", "runtime/clickjob", "runtime/clicks",
+		"runtime/filesink", "runtime/launcher", "runtime/state", "layout", "layout/catalog", "layout/storage", "service/config", "proto/..."}},
+	{"cmd/ckptd/drivers", []string{"cmd/ckptd/exit", "layout/storage", "layout/storage/retry", "layout/storage/file", "layout/storage/s3", "layout/storage/gcs",
+		"layout/storage/hdfs"}},
+	{"cmd/ckptd/exit", nil},
+	{"cmd/ckptd/output", nil},
 	{"runtime", []string{"client", "layout/keygroup", "proto/...", "runtime/..."}},
 	{"conformance", []string{"layout/storage", "client", "proto/..."}},
 	{"client", []string{"proto/..."}},
@@ -48,7 +54,17 @@ var floors = []struct {
 	{"layout/storage/gcs", []string{"layout/storage"}},
 	{"layout/storage/hdfs", []string{"layout/storage"}},
 	{"proto", []string{"proto/..."}},
+	{everywhere, nil},
 }
+
+// everywhere is a leaf that every package may import.
+const everywhere = "crc32c"
+
+// drivers are the packages that one package alone may name: a new store is one package and one row in it.
+var (
+	drivers     = []string{"layout/storage/file", "layout/storage/s3", "layout/storage/gcs", "layout/storage/hdfs"}
+	driverTable = "cmd/ckptd/drivers"
+)
 
 // machines are values without I/O, goroutines or a clock.
 var machines = []string{"layout/journal", "layout/keygroup", "service/owner", "service/coordinator", "runtime/aligner", "retention", "incremental"}
@@ -137,6 +153,9 @@ func row(name string) (pkg string, may []string, ok bool) {
 // mayImport is the table's verdict.
 func mayImport(name, imported string) bool {
 	floor, may, _ := row(name)
+	if imported == everywhere {
+		return true
+	}
 	if slices.ContainsFunc(may, func(pattern string) bool { return covers(pattern, imported) }) {
 		return true
 	}
@@ -155,6 +174,9 @@ func TestFloors(t *testing.T) {
 			if ours && !mayImport(p.name, imported) {
 				t.Errorf("%s must not import %s", p.name, imported)
 			}
+			if slices.Contains(drivers, imported) && p.name != driverTable {
+				t.Errorf("%s must not import %s: only %s names a driver", p.name, imported, driverTable)
+			}
 			if slices.Contains(machines, p.name) && slices.Contains(notInMachines, path) {
 				t.Errorf("%s is a machine and must not import %s", p.name, path)
 			}
@@ -168,7 +190,11 @@ func TestFloorsRefuse(t *testing.T) {
 		name, imported string
 		may            bool
 	}{
-		{"cmd/ckptd", "layout/storage/file", true},
+		{"cmd/ckptd/drivers", "layout/storage/file", true},
+		{"cmd/ckptd/drivers", "layout", false},
+		{"cmd/ckptd/demo", "service/owner", false},
+		{"cmd/ckptd/demo", "cmd/ckptd/drivers", true},
+		{"cmd/ckptd/exit", "cmd/ckptd/output", false},
 		{"service", "layout/storage/file", false},
 		{"service", "layout/storage", true},
 		{"service", "layout/storage/limit", true},
@@ -199,6 +225,8 @@ func TestFloorsRefuse(t *testing.T) {
 		{"incremental", "retention", false},
 		{"conformance/stores", "layout/storage/mem", false},
 		{"proto/data", "layout", false},
+		{"proto/data", "crc32c", true},
+		{"crc32c", "proto/data", false},
 	} {
 		if got := mayImport(c.name, c.imported); got != c.may {
 			t.Errorf("%s may import %s: %v, want %v", c.name, c.imported, got, c.may)
@@ -227,6 +255,20 @@ func TestMachinesArePure(t *testing.T) {
 					if x != nil && (x.Name == "time" && slices.Contains(clock, n.Sel.Name) || x.Name == "rand" && !slices.Contains(seeded, n.Sel.Name)) {
 						t.Errorf("%s: a machine uses %s.%s", p.fset.Position(n.Pos()), x.Name, n.Sel.Name)
 					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+// No package makes a table of CRCs of its own.
+func TestOneTableOfCRC(t *testing.T) {
+	for _, p := range load(t) {
+		for _, f := range p.files {
+			ast.Inspect(f, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "MakeTable" && p.name != everywhere {
+					t.Errorf("%s: %s makes a table of CRCs; want it to use package %s", p.fset.Position(n.Pos()), p.name, everywhere)
 				}
 				return true
 			})

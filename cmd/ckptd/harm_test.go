@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/conformance/servers"
 )
 
@@ -33,15 +34,15 @@ func TestJobOverProxy(t *testing.T) {
 func jobOverProxy(t *testing.T, seed uint64, harms int) {
 	h := &harm{t: t, rng: rand.New(rand.NewPCG(seed, 0x6861726d)), server: servers.StartS3(t, servers.Versitygw, false)}
 	h.proxy = servers.StartProxy(t, h.server.Address())
-	r := newRigFor(t, 5*time.Minute, demoOptions{
-		seed: seed, kills: harms / 5, records: uint64(harms) * 2000, rate: 1000, interval: "200ms",
-		root: h.server.URLAt("http://"+h.proxy.Address, "job", ""),
+	r := newRigFor(t, 5*time.Minute, demo.Options{
+		Seed: seed, Kills: harms / 5, Records: uint64(harms) * 2000, Rate: 1000, Interval: "200ms",
+		Root: h.server.URLAt("http://"+h.proxy.Address, "job", ""),
 	})
 	r.bare = h.server.URL("job", "")
 	r.tolerant()
 	r.begin()
 	followed := make(chan error, 1)
-	go func() { followed <- r.follow(r.ctx) }()
+	go func() { followed <- r.Follow(r.ctx) }()
 	for range harms {
 		before := r.completed()
 		h.once()

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
@@ -32,7 +34,8 @@ the head, and the truth. Older ones are history, kept for a while. An entry that
 code is then 4.`,
 		Example: `  ckptd journal show file:///var/lib/ckptd/clicks
   ckptd journal show clicks --server unix:/run/ckptd.sock --json`,
-		Args: wantArgs(1, 1),
+		Args:              wantArgs(1, 1),
+		ValidArgsFunction: completeRoot,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			t, err := openJob(cmd.Context(), serverOf(cmd), args[0])
 			if err != nil {
@@ -60,18 +63,18 @@ code is then 4.`,
 }
 
 func printJournal(w io.Writer, j *ckptdv1.ShowJournalResponse) error {
-	t := newTable(w)
-	t.row("SLOT", "KIND", "STATUS", "EPOCH", "ATTEMPT", "RESTORES", "RETAINED", "IDS UP TO", "OWNER")
+	t := output.NewTable(w)
+	t.Row("SLOT", "KIND", "STATUS", "EPOCH", "ATTEMPT", "RESTORES", "RETAINED", "IDS UP TO", "OWNER")
 	for _, e := range j.GetEntries() {
 		if e.GetError() != "" {
-			t.row(e.GetSlot(), "-", "-", "-", "-", "-", "-", "-", "cannot be read: "+e.GetError())
+			t.Row(e.GetSlot(), "-", "-", "-", "-", "-", "-", "-", "cannot be read: "+e.GetError())
 			continue
 		}
 		var retained []string
 		for _, r := range e.GetRetained() {
 			text := layout.CheckpointDir(r.GetSummary().GetCheckpointId())
 			if r.GetState() != ckptdv1.CheckpointState_CHECKPOINT_STATE_KEPT {
-				text += " (" + enumText(r.GetState(), "CHECKPOINT_STATE_") + ")"
+				text += " (" + output.Enum(r.GetState(), "CHECKPOINT_STATE_") + ")"
 			}
 			retained = append(retained, text)
 		}
@@ -79,10 +82,10 @@ func printJournal(w io.Writer, j *ckptdv1.ShowJournalResponse) error {
 		if id := e.GetRestoreCheckpointId(); id != 0 {
 			restores = layout.CheckpointDir(id)
 		}
-		t.row(e.GetSlot(), e.GetKind(), enumText(e.GetStatus(), "JOB_STATUS_"), e.GetEpoch(), e.GetAttempt(), restores,
+		t.Row(e.GetSlot(), e.GetKind(), output.Enum(e.GetStatus(), "JOB_STATUS_"), e.GetEpoch(), e.GetAttempt(), restores,
 			orDash(strings.Join(retained, " ")), e.GetReserved(), orDash(strings.Join(e.GetOwnerUrls(), " ")))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // judgeJournal is an error if an entry cannot be read.
@@ -94,7 +97,7 @@ func judgeJournal(j *ckptdv1.ShowJournalResponse) error {
 		}
 	}
 	if bad > 0 {
-		return &statusError{exitDamage, fmt.Errorf("journal show: %d of %d entries cannot be read", bad, len(j.GetEntries()))}
+		return exit.With(exit.Damage, fmt.Errorf("journal show: %d of %d entries cannot be read", bad, len(j.GetEntries())))
 	}
 	return nil
 }

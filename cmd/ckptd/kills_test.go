@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime"
 	"github.com/ckptd/ckptd/service"
@@ -21,16 +22,16 @@ func TestRandomKills(t *testing.T) {
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, demoOptions{seed: seed, kills: 3, records: 20_000, rate: 3500})
-			r.must(r.count(r.ctx))
-			for i := range r.kills {
-				r.kills[i].after /= 2 // on a slow machine recoveries take long, while records flow on
+			r := newRig(t, demo.Options{Seed: seed, Kills: 3, Records: 20_000, Rate: 3500})
+			r.must(r.Count(r.ctx))
+			for i := range r.Kills {
+				r.Kills[i].After /= 2 // on a slow machine recoveries take long, while records flow on
 			}
-			r.must(r.startDaemon(r.ctx))
-			r.must(r.startJob(r.ctx))
+			r.must(r.StartDaemon(r.ctx))
+			r.must(r.StartJob(r.ctx))
 			r.finish()
-			if r.struck < 2 {
-				t.Errorf("%d of 3 kills: not a worker and the daemon", r.struck)
+			if r.Struck < 2 {
+				t.Errorf("%d of 3 kills: not a worker and the daemon", r.Struck)
 			}
 		})
 	}
@@ -58,7 +59,7 @@ func TestKilledAtEachStep(t *testing.T) {
 		t.Run(c.step, func(t *testing.T) {
 			t.Parallel()
 			struck := filepath.Join(t.TempDir(), "struck")
-			r := newRig(t, demoOptions{}, fmt.Sprintf("%s=%s:%d:%s", killVariable, c.step, c.n, struck))
+			r := newRig(t, demo.Options{}, fmt.Sprintf("%s=%s:%d:%s", killVariable, c.step, c.n, struck))
 			r.begin()
 			if c.step != service.StepEnd { // barriers go on after all of the input is read, as long as it takes
 				r.await("the step is struck and the job goes on", func(s *ckptdv1.JobState) bool {
@@ -80,12 +81,12 @@ func TestKilledAtEachStep(t *testing.T) {
 // A worker and the daemon killed together: the next owner finds that not all of the attempt came back, and begins another.
 func TestWorkerAndDaemonKilledTogether(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, demoOptions{})
+	r := newRig(t, demo.Options{})
 	r.begin()
 	r.awaitCheckpoints(3)
-	_, err := r.workers[0].Kill()
+	_, err := r.Workers[0].Kill()
 	r.must(err)
-	_, err = r.daemon.Kill()
+	_, err = r.Daemon.Kill()
 	r.must(err)
 	r.finish()
 	if h := r.head(); h.GetEpoch() != 2 || h.GetAttempt() != 2 {
@@ -96,15 +97,15 @@ func TestWorkerAndDaemonKilledTogether(t *testing.T) {
 // A worker is stopped until another process has taken its slot, then woken: it ends, and changes nothing.
 func TestStoppedWorkerIsReplaced(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, demoOptions{records: 20_000})
+	r := newRig(t, demo.Options{Records: 20_000})
 	r.begin()
 	r.awaitCheckpoints(3)
-	zombie := r.workers[0]
+	zombie := r.Workers[0]
 	_, err := zombie.Pause()
 	r.must(err)
-	r.workers[0], err = r.worker("worker-0-again", 0, r.params)
+	r.Workers[0], err = r.Worker("worker-0-again", 0, r.Params)
 	r.must(err)
-	r.await("the next attempt", func(s *ckptdv1.JobState) bool { return r.watch.running && r.watch.attempt == 2 })
+	r.await("the next attempt", func(s *ckptdv1.JobState) bool { return r.Watch.Running && r.Watch.Attempt == 2 })
 	r.awaitCheckpoints(2)
 	_, err = zombie.Resume()
 	r.must(err)

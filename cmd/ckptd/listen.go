@@ -8,19 +8,17 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/proto/address"
 	"github.com/ckptd/ckptd/service/stream"
 )
 
-// maxSocketPath is how long the path of a Unix socket may be, in bytes: what fits the kernel's structure.
-const maxSocketPath = 107
-
 // checkListen refuses what cannot be listened on, before anything is made: with a usage error what can be nowhere.
 func checkListen(ctx context.Context, addr string) error {
-	if path, unix := strings.CutPrefix(addr, "unix:"); unix {
+	if path, unix := address.UnixPath(addr); unix {
 		return checkSocketPath(path)
 	}
 	host, port, err := net.SplitHostPort(addr)
@@ -28,7 +26,7 @@ func checkListen(ctx context.Context, addr string) error {
 		_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
 	}
 	if err != nil {
-		return usagef("--listen %q: want HOST:PORT or unix:PATH, as %s or unix:/run/ckptd.sock", addr, defaultListen)
+		return exit.Usagef("--listen %q: want HOST:PORT or unix:PATH, as %s or unix:/run/ckptd.sock", addr, defaultListen)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
@@ -39,15 +37,15 @@ func checkListen(ctx context.Context, addr string) error {
 
 func checkSocketPath(path string) error {
 	if path == "" {
-		return usagef("--listen unix: without a path: want one, as unix:/run/ckptd.sock")
+		return exit.Usagef("--listen unix: without a path: want one, as unix:/run/ckptd.sock")
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
-	if len(path) > maxSocketPath {
-		return usagef("--listen unix:%s: the path has %d bytes, at most %d are possible: choose a shorter one, as unix:/run/ckptd.sock",
-			path, len(path), maxSocketPath)
+	if len(path) > address.MaxSocketPath {
+		return exit.Usagef("--listen unix:%s: the path has %d bytes, at most %d are possible: choose a shorter one, as unix:/run/ckptd.sock",
+			path, len(path), address.MaxSocketPath)
 	}
 	if info, err := os.Stat(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("listen on %s: the folder of the socket has to be there: %w", path, err)
@@ -69,7 +67,7 @@ func notAnother(path string) error {
 
 // listen opens what --listen names, as checkListen let it pass, and answers the URL under which it is reached.
 func listen(ctx context.Context, addr string) (net.Listener, string, error) {
-	path, unix := strings.CutPrefix(addr, "unix:")
+	path, unix := address.UnixPath(addr)
 	if unix {
 		return listenUnix(ctx, path)
 	}
@@ -80,7 +78,7 @@ func listen(ctx context.Context, addr string) (net.Listener, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("listen on %s: %w", addr, err)
 	}
-	return l, "http://" + l.Addr().String(), nil
+	return l, address.TCP(l.Addr().String()).String(), nil
 }
 
 // listenUnix opens a socket file. One that nobody answers at is what a killed daemon left: it goes.
@@ -105,7 +103,7 @@ func listenUnix(ctx context.Context, path string) (net.Listener, string, error) 
 	if err != nil {
 		return nil, "", fmt.Errorf("listen on %s: %w", path, err)
 	}
-	return l, "unix:" + path, nil
+	return l, address.Unix(path).String(), nil
 }
 
 // newHTTPServer serves HTTP/1.1 and HTTP/2 without TLS on one port: Connect, gRPC and gRPC-Web. How long a data

@@ -98,13 +98,9 @@ func TestOnePort(t *testing.T) {
 // latter is removed.
 func TestListenLeavesOthersAlone(t *testing.T) {
 	t.Parallel()
-	dir, err := shortTemp()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := socketDir(t)
 	paths := map[string]string{"file": filepath.Join(dir, "file"), "folder": filepath.Join(dir, "folder"), "link": filepath.Join(dir, "link")}
-	err = errors.Join(os.WriteFile(paths["file"], []byte("precious"), 0o600), os.Mkdir(paths["folder"], 0o700), os.Symlink("file", paths["link"]))
+	err := errors.Join(os.WriteFile(paths["file"], []byte("precious"), 0o600), os.Mkdir(paths["folder"], 0o700), os.Symlink("file", paths["link"]))
 	if err != nil {
 		t.Fatal(err)
 	}

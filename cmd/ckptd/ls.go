@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -23,7 +25,8 @@ id alone. A job whose journal cannot be read is listed with the reason; the exit
   ckptd ls ./data/clicks
   ckptd ls --server unix:/run/ckptd.sock
   ckptd ls ./data --json | jq '.jobs[].jobId'`,
-		Args: wantArgs(0, 1),
+		Args:              wantArgs(0, 1),
+		ValidArgsFunction: completeRoot,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			t, err := openRootOrJob(cmd.Context(), serverOf(cmd), strings.Join(args, ""))
 			if err != nil {
@@ -61,7 +64,7 @@ func lsRoot(cmd *cobra.Command, t *target) error {
 		}
 	}
 	if bad > 0 {
-		return &statusError{exitPart, fmt.Errorf("ls: the journals of %d of %d jobs cannot be read", bad, len(jobs.GetJobs()))}
+		return exit.With(exit.Part, fmt.Errorf("ls: the journals of %d of %d jobs cannot be read", bad, len(jobs.GetJobs())))
 	}
 	return nil
 }
@@ -89,21 +92,21 @@ func printJobs(w io.Writer, jobs *ckptdv1.ListJobsResponse) error {
 // jobLine is a job in one line.
 func jobLine(j *ckptdv1.JobSummary) string {
 	if j.GetError() != "" {
-		return fmt.Sprintf("%s: cannot be read: %s", clean(j.GetJobId()), clean(j.GetError()))
+		return fmt.Sprintf("%s: cannot be read: %s", output.Clean(j.GetJobId()), output.Clean(j.GetError()))
 	}
-	parts := []string{fmt.Sprintf("%s: %s, epoch %d, attempt %d", j.GetJobId(), enumText(j.GetStatus(), "JOB_STATUS_"), j.GetEpoch(), j.GetAttempt())}
+	parts := []string{fmt.Sprintf("%s: %s, epoch %d, attempt %d", j.GetJobId(), output.Enum(j.GetStatus(), "JOB_STATUS_"), j.GetEpoch(), j.GetAttempt())}
 	if urls := j.GetOwnerUrls(); len(urls) > 0 {
-		parts = append(parts, "owner "+clean(strings.Join(urls, " ")))
+		parts = append(parts, "owner "+output.Clean(strings.Join(urls, " ")))
 	} else {
 		parts = append(parts, "no owner")
 	}
 	if j.GetRetained() == 0 {
 		parts = append(parts, "no checkpoints")
 	} else if len(j.GetCheckpoints()) == 0 {
-		parts = append(parts, fmt.Sprintf("%d checkpoints, the latest is chk-%d of %s", j.GetRetained(), j.GetLatestCheckpointId(), timeText(j.GetLatestCompletedAt())))
+		parts = append(parts, fmt.Sprintf("%d checkpoints, the latest is chk-%d of %s", j.GetRetained(), j.GetLatestCheckpointId(), output.Time(j.GetLatestCompletedAt())))
 	}
 	if labels := labelsText(j.GetLabels()); labels != "" {
-		parts = append(parts, clean(labels))
+		parts = append(parts, output.Clean(labels))
 	}
 	if ended := endedText(j); ended != "" {
 		parts = append(parts, ended)
@@ -116,9 +119,9 @@ func endedText(j *ckptdv1.JobSummary) string {
 	if j.GetEndedAt() == nil {
 		return ""
 	}
-	text := "ended " + timeText(j.GetEndedAt())
+	text := "ended " + output.Time(j.GetEndedAt())
 	if why := j.GetEndReason(); why != "" {
-		text += ": " + clean(why)
+		text += ": " + output.Clean(why)
 	}
 	return text
 }
@@ -138,11 +141,11 @@ func lsJob(cmd *cobra.Command, t *target) error {
 }
 
 func printCheckpoints(w io.Writer, all []*ckptdv1.CheckpointSummary) error {
-	t := newTable(w)
-	t.row("  CHECKPOINT", "COMPLETED", "TOOK", "STATE", "NEW", "REUSED")
+	t := output.NewTable(w)
+	t.Row("  CHECKPOINT", "COMPLETED", "TOOK", "STATE", "NEW", "REUSED")
 	for _, c := range all {
-		t.row("  "+c.GetPath(), timeText(c.GetCompletedAt()), durationText(c.GetDuration()),
-			bytesText(c.GetStateBytes()), bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes()))
+		t.Row("  "+c.GetPath(), output.Time(c.GetCompletedAt()), output.Duration(c.GetDuration()),
+			output.Bytes(c.GetStateBytes()), output.Bytes(c.GetNewBytes()), output.Bytes(c.GetReusedBytes()))
 	}
-	return t.flush()
+	return t.Flush()
 }

@@ -1,7 +1,8 @@
 // Command ckptd keeps the checkpoints of streaming jobs: the daemon, and the commands that look at what it keeps.
 //
-// It owns the wiring (which driver serves which URL, in stores.go; which verb is which command, in root.go), the words for people and
-// the exit codes. It must not know how anything about checkpoints is decided: that is for the packages it wires.
+// It owns the wiring (which verb is which command, in root.go; which error has which exit code, in exit.go) and the flags and words of each
+// verb. It must not know how anything about checkpoints is decided: that is for the packages it wires. Package drivers below it has the
+// table of drivers, package demo the demo.
 package main
 
 import (
@@ -11,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 )
 
 func main() {
@@ -35,14 +38,14 @@ func runSteps(ctx context.Context, args []string, stdout, stderr io.Writer, step
 	noteBegin(root, &begun)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
-		return exitDone
+		return exit.Done
 	}
 	fmt.Fprintf(stderr, "ckptd: %v\n", err)
 	code := exitCode(ctx, err)
 	if !begun {
-		code = exitUsage // an unknown verb or flag, a missing argument
+		code = exit.Usage // an unknown verb or flag, a missing argument
 	}
-	if code == exitUsage {
+	if code == exit.Usage {
 		fmt.Fprintf(stderr, "Usage: %s\nSee `%s --help`.\n", cmd.UseLine(), cmd.CommandPath())
 	}
 	return code

@@ -18,6 +18,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -61,7 +64,7 @@ func TestManyFiles(t *testing.T) {
 			var opened storage.Opened
 			var once sync.Once
 			manyFiles(t, root, func(key string) (err error) {
-				once.Do(func() { opened, err = openStore(t.Context(), root, false) })
+				once.Do(func() { opened, err = drivers.Open(t.Context(), root, false) })
 				if err != nil {
 					return err
 				}
@@ -81,11 +84,7 @@ func TestManyFiles(t *testing.T) {
 func manyFiles(t *testing.T, root string, create func(key string) error, n int) {
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
-	dir, err := shortTemp()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := socketDir(t)
 	program, server := withoutRace(t), "unix:"+filepath.Join(dir, "s")
 	checkpoint := someCheckpoints(ctx, t, dir, root, server)
 
@@ -104,7 +103,7 @@ func manyFiles(t *testing.T, root string, create func(key string) error, n int) 
 	}
 	t.Logf("%d files made in %v", n, time.Since(began).Round(time.Millisecond))
 
-	for _, args := range [][]string{{"ls", root}, {"files", below(root, fmt.Sprintf("%s/chk-%d", countingJob, checkpoint))}, {"doctor", root, "--quick"}} {
+	for _, args := range [][]string{{"ls", root}, {"files", drivers.Below(root, fmt.Sprintf("%s/chk-%d", countingJob, checkpoint))}, {"doctor", root, "--quick"}} {
 		most, began := uint64(0), time.Now()
 		for most == 0 { // one that ends before it is looked at, as ls may on a busy machine, is run again
 			began = time.Now()
@@ -118,15 +117,15 @@ func manyFiles(t *testing.T, root string, create func(key string) error, n int) 
 	awaitServer(ctx, t, server)
 	t.Logf("the daemon answers after %v", time.Since(began).Round(time.Millisecond))
 	deleted(ctx, t, root, nonce)
-	if code := run(ctx, []string{"cancel", countingJob, "--server", server}, io.Discard, os.Stderr); code != exitDone {
+	if code := run(ctx, []string{"cancel", countingJob, "--server", server}, io.Discard, os.Stderr); code != exit.Done {
 		t.Errorf("cancel: exit code %d", code)
 	}
-	opened, err := openStore(ctx, root, true)
+	opened, err := drivers.Open(ctx, root, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer opened.Close()
-	for owned(ctx, opened.Store, countingJob) {
+	for demo.Owned(ctx, opened.Store, countingJob) {
 		if !sleep(ctx, pollEvery) {
 			t.Fatal("the job is not let go")
 		}
@@ -167,7 +166,7 @@ func someCheckpoints(ctx context.Context, t *testing.T, dir, root, server string
 // deleted waits until none of the writer's files is left.
 func deleted(ctx context.Context, t *testing.T, root, nonce string) {
 	t.Helper()
-	opened, err := openStore(ctx, root, true)
+	opened, err := drivers.Open(ctx, root, true)
 	if err != nil {
 		t.Fatal(err)
 	}

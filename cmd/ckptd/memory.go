@@ -43,3 +43,15 @@ func memoryFor(live uint64) int64 {
 	const step = 32 << 20
 	return int64(max(smallMemory, (live+live/3+step-1)/step*step))
 }
+
+// sleep waits, and reports false if ctx ended first.
+func sleep(ctx context.Context, t time.Duration) bool {
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service"
@@ -30,11 +31,11 @@ func awayTime() time.Duration {
 // newAwayRig is a job whose input lasts a good while longer than the server is away.
 func newAwayRig(t *testing.T, server *servers.S3, root string, away time.Duration) *rig {
 	t.Helper()
-	r := newRigFor(t, away+2*time.Minute, demoOptions{
-		root: server.URL(root, "max_attempts=1"), interval: "200ms", rate: 1000, records: 2000 * uint64((away + 4*time.Second).Seconds()),
+	r := newRigFor(t, away+2*time.Minute, demo.Options{
+		Root: server.URL(root, "max_attempts=1"), Interval: "200ms", Rate: 1000, Records: 2000 * uint64((away + 4*time.Second).Seconds()),
 	})
 	r.tolerant()
-	r.config.Job.Timeout = durationpb.New(time.Second)
+	r.Config.Job.Timeout = durationpb.New(time.Second)
 	r.begin()
 	r.awaitCheckpoints(3)
 	return r
@@ -49,21 +50,21 @@ func TestServerAway(t *testing.T) {
 	server.Kill()
 	left := time.Now()
 	r.await("a checkpoint fails", func(s *ckptdv1.JobState) bool { return s.GetConsecutiveFailures() > 0 })
-	newest, records := r.watch.newest, r.watch.records
+	newest, records := r.Watch.Newest, r.Watch.Records
 	r.await("records flow", func(s *ckptdv1.JobState) bool { return s.GetRecords() > records })
 	r.await("it says that the store is away", func(s *ckptdv1.JobState) bool { return strings.Contains(s.GetWaitingForStore(), "connection refused") })
 	r.await("one that cannot even begin is counted", func(*ckptdv1.JobState) bool { return strings.Contains(r.out.String(), "not begun after 1s") })
 	var failures uint32
 	var most uint64
 	for time.Since(left) < away {
-		if s := r.poll(r.ctx); s != nil {
+		if s := r.Poll(r.ctx); s != nil {
 			failures, most = max(failures, s.GetConsecutiveFailures()), max(most, s.GetRecords())
 		}
 		sleep(r.ctx, pollEvery)
 	}
 	t.Logf("away for %s: %d checkpoints in a row failed, %d records were read meanwhile", time.Since(left), failures, most-records)
-	if r.watch.newest != newest {
-		t.Errorf("checkpoint %d completed without a server", r.watch.newest)
+	if r.Watch.Newest != newest {
+		t.Errorf("checkpoint %d completed without a server", r.Watch.Newest)
 	}
 	r.must(server.Start())
 	back := time.Now()
@@ -85,21 +86,21 @@ func TestDaemonRestartsWhileServerIsAway(t *testing.T) {
 	r := newAwayRig(t, server, "restart", away)
 	server.Kill()
 	left := time.Now()
-	_, err := r.daemon.Kill()
+	_, err := r.Daemon.Kill()
 	r.must(err)
-	for r.daemon.Starts() < 3 {
+	for r.Daemon.Starts() < 3 {
 		if !sleep(r.ctx, pollEvery) {
 			t.Fatal("the daemon is not started again")
 		}
 	}
-	log, err := os.ReadFile(r.daemon.Log())
+	log, err := os.ReadFile(r.Daemon.Log())
 	r.must(err)
-	if !strings.Contains(string(log), "ckptd: s3: open "+r.root) || !strings.Contains(string(log), "connection refused") {
+	if !strings.Contains(string(log), "ckptd: s3: open "+r.Root) || !strings.Contains(string(log), "connection refused") {
 		t.Error("the daemon does not say why it cannot start")
 	}
 	sleep(r.ctx, away-time.Since(left))
 	r.must(server.Start())
-	r.await("the job runs again", func(*ckptdv1.JobState) bool { return r.watch.running && r.watch.epoch == 2 })
+	r.await("the job runs again", func(*ckptdv1.JobState) bool { return r.Watch.Running && r.Watch.Epoch == 2 })
 	r.awaitCheckpoints(1)
 	r.finish()
 	if h := r.head(); h.GetEpoch() != 2 || h.GetAttempt() != 1 {
@@ -116,18 +117,18 @@ func TestServerDiesInCommit(t *testing.T) {
 			t.Parallel()
 			server := servers.StartS3(t, servers.Versitygw, false)
 			held := filepath.Join(t.TempDir(), "held")
-			r := newRig(t, demoOptions{root: server.URL("commit", "max_attempts=1")}, fmt.Sprintf("%s=%s:4:%s", holdVariable, step, held))
+			r := newRig(t, demo.Options{Root: server.URL("commit", "max_attempts=1")}, fmt.Sprintf("%s=%s:4:%s", holdVariable, step, held))
 			r.tolerant()
 			r.begin()
 			r.await("the step", func(*ckptdv1.JobState) bool { _, err := os.Stat(held); return err == nil })
-			committing := r.poll(r.ctx).GetPending()[0].GetCheckpointId()
+			committing := r.Poll(r.ctx).GetPending()[0].GetCheckpointId()
 			server.Kill()
 			r.must(os.WriteFile(held+".go", nil, 0o666))
 			r.await("it says that the store is away", func(s *ckptdv1.JobState) bool { return s.GetWaitingForStore() != "" })
 			r.must(server.Start())
-			r.await("the commit ends", func(s *ckptdv1.JobState) bool { return len(s.GetPending()) == 0 || r.watch.newest >= committing })
-			if r.watch.newest < committing {
-				t.Errorf("checkpoint %d was being committed; the newest is %d", committing, r.watch.newest)
+			r.await("the commit ends", func(s *ckptdv1.JobState) bool { return len(s.GetPending()) == 0 || r.Watch.Newest >= committing })
+			if r.Watch.Newest < committing {
+				t.Errorf("checkpoint %d was being committed; the newest is %d", committing, r.Watch.Newest)
 			}
 			r.finish()
 			if h := r.head(); h.GetEpoch() != 1 || h.GetAttempt() != 1 {
@@ -148,8 +149,8 @@ func TestServerKilledAgainAndAgain(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			server := servers.StartS3(t, kind, false)
-			r := newRigFor(t, 5*time.Minute, demoOptions{
-				root: server.URL("kills", "max_attempts=1"), interval: "20ms", rate: 500, records: uint64(kills) * 1000,
+			r := newRigFor(t, 5*time.Minute, demo.Options{
+				Root: server.URL("kills", "max_attempts=1"), Interval: "20ms", Rate: 500, Records: uint64(kills) * 1000,
 			})
 			r.tolerant()
 			r.begin()

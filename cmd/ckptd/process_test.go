@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -22,9 +24,23 @@ import (
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
+// pollEvery is how often a test looks.
+const pollEvery = 50 * time.Millisecond
+
+// socketDir is a temporary folder whose name is short enough for sockets.
+func socketDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "ckptd-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // A rig is the demo's job in processes of its own, in the hands of a test.
 type rig struct {
-	*demo
+	*demo.Demo
 	t   *testing.T
 	ctx context.Context
 	out buffer
@@ -50,52 +66,49 @@ func (b *buffer) String() string {
 }
 
 // newRig settles a job with checkpoints every 100 ms, which reads its input in about a second unless o says otherwise.
-func newRig(t *testing.T, o demoOptions, environment ...string) *rig {
+func newRig(t *testing.T, o demo.Options, environment ...string) *rig {
 	t.Helper()
 	return newRigFor(t, time.Minute, o, environment...)
 }
 
 // newRigFor is newRig for a job that may take so long.
-func newRigFor(t *testing.T, long time.Duration, o demoOptions, environment ...string) *rig {
+func newRigFor(t *testing.T, long time.Duration, o demo.Options, environment ...string) *rig {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), long)
 	r := &rig{t: t, ctx: ctx}
-	o.parallelism, o.users, o.output = 2, 500, filepath.Join(t.TempDir(), "output")
-	if o.interval == "" {
-		o.interval = "100ms"
+	o.Parallelism, o.Users, o.Output = 2, 500, filepath.Join(t.TempDir(), "output")
+	if o.Interval == "" {
+		o.Interval = "100ms"
 	}
-	if o.root == "" {
-		o.root = filepath.Join(t.TempDir(), "root")
+	if o.Root == "" {
+		o.Root = filepath.Join(t.TempDir(), "root")
 	}
-	if o.records == 0 {
-		o.records = 10_000
+	if o.Records == 0 {
+		o.Records = 10_000
 	}
-	if o.rate == 0 {
-		o.rate = 5000
+	if o.Rate == 0 {
+		o.Rate = 5000
 	}
 	var err error
-	if r.demo, err = newDemo(o, &r.out); err != nil {
+	if r.Demo, err = demo.New(o, &r.out); err != nil {
 		t.Fatal(err)
 	}
-	r.environment, r.bare = environment, r.root
+	r.Environment, r.bare = environment, r.Root
 	t.Cleanup(func() {
-		if r.launch != nil {
-			r.hangUp()
-			r.launch.Stop(ctx)
-		}
+		r.must(r.Stop(ctx))
 		cancel()
 		t.Logf("%s", r.out.String())
 		if t.Failed() {
 			r.logs()
 		}
-		os.RemoveAll(r.tmp)
+		os.RemoveAll(r.Tmp)
 	})
 	return r
 }
 
 // logs shows the ends of the processes' logs.
 func (r *rig) logs() {
-	files, _ := filepath.Glob(filepath.Join(r.tmp, "logs", "*"))
+	files, _ := filepath.Glob(filepath.Join(r.Tmp, "logs", "*"))
 	for _, f := range files {
 		b, _ := os.ReadFile(f)
 		r.t.Logf("%s:\n%s", filepath.Base(f), b[max(0, len(b)-6000):])
@@ -111,7 +124,7 @@ func (r *rig) must(err error) {
 
 // tolerant lets the job survive as many failed checkpoints and attempts as there are, and leave nothing when it ends.
 func (r *rig) tolerant() {
-	job := r.config.Job
+	job := r.Config.Job
 	job.TolerableFailedCheckpoints, job.RestartStrategy.Attempts = coordinator.Never, coordinator.Never
 	job.Retention = ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION
 }
@@ -119,16 +132,16 @@ func (r *rig) tolerant() {
 // begin starts the processes.
 func (r *rig) begin() {
 	r.t.Helper()
-	r.must(r.count(r.ctx))
-	r.must(r.startDaemon(r.ctx))
-	r.must(r.startJob(r.ctx))
+	r.must(r.Count(r.ctx))
+	r.must(r.StartDaemon(r.ctx))
+	r.must(r.StartJob(r.ctx))
 }
 
 // await follows the job until something holds.
 func (r *rig) await(what string, is func(*ckptdv1.JobState) bool) {
 	r.t.Helper()
 	for {
-		if s := r.poll(r.ctx); s != nil && is(s) {
+		if s := r.Poll(r.ctx); s != nil && is(s) {
 			return
 		}
 		if !sleep(r.ctx, pollEvery/5) {
@@ -140,22 +153,22 @@ func (r *rig) await(what string, is func(*ckptdv1.JobState) bool) {
 // checkpoints waits until some have completed since now.
 func (r *rig) awaitCheckpoints(n int) {
 	r.t.Helper()
-	begin := r.watch.newest
-	r.await(fmt.Sprintf("%d more checkpoints", n), func(*ckptdv1.JobState) bool { return r.watch.running && r.watch.newest >= begin+uint64(n) })
+	begin := r.Watch.Newest
+	r.await(fmt.Sprintf("%d more checkpoints", n), func(*ckptdv1.JobState) bool { return r.Watch.Running && r.Watch.Newest >= begin+uint64(n) })
 }
 
 // finish lets the job come to its end, and checks the counts and what is left on storage.
 func (r *rig) finish() {
 	r.t.Helper()
-	r.must(r.follow(r.ctx))
+	r.must(r.Follow(r.ctx))
 	r.end()
 }
 
 // end cancels a job that has come to its end, and checks what it has done and left.
 func (r *rig) end() {
 	r.t.Helper()
-	r.must(r.cancel(r.ctx))
-	exact, err := r.verdict()
+	r.must(r.Cancel(r.ctx))
+	exact, err := r.Verdict()
 	r.must(err)
 	if !exact {
 		r.t.Error("the counts are not exact")
@@ -172,7 +185,7 @@ var logged = regexp.MustCompile(`(?m)^time=(\S+) .* msg=(completed|attempt) .* c
 func (r *rig) checkRestores() {
 	r.t.Helper()
 	var lines [][]string
-	logs, _ := filepath.Glob(filepath.Join(r.tmp, "logs", "daemon*"))
+	logs, _ := filepath.Glob(filepath.Join(r.Tmp, "logs", "daemon*"))
 	for _, path := range logs {
 		b, err := os.ReadFile(path)
 		r.must(err)
@@ -201,10 +214,10 @@ func (r *rig) checkRestores() {
 // head is the last entry of the job's journal.
 func (r *rig) head() *ckptdv1.JournalEntry {
 	r.t.Helper()
-	opened, err := openStore(r.ctx, r.bare, true)
+	opened, err := drivers.Open(r.ctx, r.bare, true)
 	r.must(err)
 	defer opened.Close()
-	j, err := catalog.New(opened.Store).Journal(r.ctx, r.id)
+	j, err := catalog.New(opened.Store).Journal(r.ctx, r.ID)
 	r.must(err)
 	return j.GetEntries()[len(j.GetEntries())-1]
 }
@@ -212,14 +225,14 @@ func (r *rig) head() *ckptdv1.JournalEntry {
 // checkStorage compares what lies under the root of a job that was let go with what its journal reaches.
 func (r *rig) checkStorage() {
 	r.t.Helper()
-	opened, err := openStore(r.ctx, r.bare, false)
+	opened, err := drivers.Open(r.ctx, r.bare, false)
 	r.must(err)
 	defer opened.Close()
 	keys := listed(r.ctx, r.t, opened.Store)
 	if strings.HasPrefix(r.bare, "file:") {
 		keys = r.files()
 	}
-	compareStorage(r.ctx, r.t, opened.Store, r.id, keys)
+	compareStorage(r.ctx, r.t, opened.Store, r.ID, keys)
 }
 
 // listed are all objects of a store, and those whose writing was begun and not ended.

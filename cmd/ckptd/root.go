@@ -1,7 +1,13 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
+
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 )
 
 // newRootCmd lists the verbs. Each is made in a file of its own. steps is of tests, and nil in production.
@@ -11,11 +17,11 @@ func newRootCmd(steps func(step string)) *cobra.Command {
 		Short: "Keep the checkpoints of streaming jobs",
 		Long: `ckptd keeps the checkpoints of streaming jobs: where they lie, when one is complete, what may be deleted, what a failed job gets back.
 
-A ROOT is a URL or a path: file:///var/lib/ckptd, ./data, 's3://my-bucket/ckptd?region=eu-central-1'
+A ROOT is a URL or a path: ` + rootExamples() + `
 A JOB is <root>/<job id>: file:///var/lib/ckptd/clicks; or <job id> alone, with --server
 A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the path or URL of a _metadata or its folder
 
-` + exitHelp,
+` + exit.Help,
 		Example: `  ckptd ls file:///var/lib/ckptd
   ckptd show file:///var/lib/ckptd/clicks/chk-42
   ckptd show clicks/chk-42 --server http://127.0.0.1:7420`,
@@ -40,4 +46,39 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		newCompletionCmd(),
 	)
 	return cmd
+}
+
+// rootExamples are right roots as a shell takes them: a path, and a URL of each driver.
+func rootExamples() string {
+	examples := []string{"./data"}
+	for _, d := range drivers.All() {
+		examples = append(examples, output.ShellWord(d.Example))
+	}
+	return strings.Join(examples, ", ")
+}
+
+// completeRoot offers how the URL of each driver begins. A path is completed by the shell.
+func completeRoot(_ *cobra.Command, args []string, word string) (begins []string, _ cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, d := range drivers.All() {
+		scheme, rest, _ := strings.Cut(d.Example, "://")
+		begin := scheme + "://"
+		if strings.HasPrefix(rest, "/") {
+			begin += "/"
+		}
+		if strings.HasPrefix(begin, word) {
+			begins = append(begins, begin+"\t"+d.Example)
+		}
+	}
+	return begins, cobra.ShellCompDirectiveNoSpace
+}
+
+// rootFlag adds --root.
+func rootFlag(cmd *cobra.Command, root *string, note string) {
+	cmd.Flags().StringVar(root, "root", "", "where the checkpoints lie: "+drivers.Forms()+" ("+note+")")
+	cobra.CheckErr(cmd.RegisterFlagCompletionFunc("root", func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		return completeRoot(cmd, nil, word)
+	}))
 }

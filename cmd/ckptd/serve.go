@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/limit"
@@ -59,7 +61,7 @@ at once; a daemon that is killed takes its jobs back when it is started again at
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.root, "root", "", "where the checkpoints lie: file:///DIR, or s3://BUCKET/PREFIX?region=… (required)")
+	rootFlag(cmd, &o.root, "required")
 	f.StringVar(&o.listen, "listen", defaultListen, "HOST:PORT, or unix:PATH of a socket")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "URL under which workers and other daemons reach this one, instead of what --listen says (repeatable)")
 	f.IntVar(&o.streams, "streams", 0, "how many files are taken at a time; the others wait (default 16, each with up to 1 MiB of memory; S3 takes up to 256 MiB more for all)")
@@ -87,13 +89,15 @@ func (o *serveOptions) check(ctx context.Context) error {
 		{"metrics-jobs", o.jobMetrics, 0},
 	} {
 		if f.value < 0 {
-			return usagef("serve: --%s %d: has to be 0 or more; the default is --%s %d", f.name, f.value, f.name, f.standard)
+			return exit.Usagef("serve: --%s %d: has to be 0 or more; the default is --%s %d", f.name, f.value, f.name, f.standard)
 		}
 	}
-	for _, u := range o.advertise {
-		if err := checkDaemonURL("advertise", u); err != nil {
+	for i, u := range o.advertise {
+		at, err := checkDaemonURL("advertise", u)
+		if err != nil {
 			return fmt.Errorf("serve: %w", err)
 		}
+		o.advertise[i] = at
 	}
 	if err := checkListen(ctx, o.listen); err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -116,7 +120,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 			remove() // a folder that was made to be refused
 		}
 	}()
-	opened, err := openStore(ctx, o.root, false)
+	opened, err := drivers.Open(ctx, o.root, false)
 	if err != nil {
 		return whatToDo(o.root, err)
 	}

@@ -2,70 +2,63 @@ package main
 
 import (
 	"context"
-	"net"
-	"net/http"
-	"net/url"
-	"strings"
+	"path/filepath"
 
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/proto/address"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 )
 
-// dialServer makes a client of the calls for people of the daemon at "http://host:port" or "unix:/path". Nothing is sent yet.
-func dialServer(server string) (ckptdv1connect.JobServiceClient, func(), error) {
-	base, transport := server, &http.Transport{}
-	if path, ok := strings.CutPrefix(server, "unix:"); ok {
-		base = "http://ckptd" // never looked up
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+// adminOf makes the calls for people of the first of these daemons that answers. Nothing is sent yet. The caller closes the client.
+func adminOf(servers ...string) (*client.Client, *client.Admin, error) {
+	urls := make([]string, len(servers))
+	for i, s := range servers {
+		at, err := parseServer(s)
+		if err != nil {
+			return nil, nil, exit.Usagef("server: %w", err)
 		}
-	} else if u, err := url.Parse(server); err != nil || u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
-		return nil, nil, usagef("server %q: want http://host:port or unix:/path", server)
+		urls[i] = at.String()
 	}
-	return ckptdv1connect.NewJobServiceClient(&http.Client{Transport: transport}, base), transport.CloseIdleConnections, nil
+	c, err := client.New(urls)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, c.Admin(), nil
 }
 
-// checkDaemonURL refuses what workers and other daemons could not reach a daemon at; flag is who named it.
-func checkDaemonURL(flag, raw string) error {
-	path, unix := strings.CutPrefix(raw, "unix:")
-	u, err := url.Parse(raw)
-	switch {
-	case unix && strings.HasPrefix(path, "/"):
-	case !unix && err == nil && u.Scheme == "http" && u.Host != "" && strings.Trim(u.Path, "/") == "":
-	default:
-		return usagef("--%s %q: want http://HOST:PORT or unix:/PATH, as http://%s or unix:/run/ckptd.sock", flag, raw, defaultListen)
+// parseServer reads the address of a daemon as a person writes it: the path of a socket may be relative.
+func parseServer(raw string) (address.Address, error) {
+	if path, ok := address.UnixPath(raw); ok && path != "" {
+		path, err := filepath.Abs(path)
+		return address.Unix(path), err
 	}
-	return nil
+	return address.Parse(raw)
+}
+
+// checkDaemonURL refuses what workers and other daemons could not reach a daemon at; flag is who named it. It answers the usual spelling.
+func checkDaemonURL(flag, raw string) (string, error) {
+	at, err := address.Parse(raw)
+	if err != nil {
+		return "", exit.Usagef("--%s: %w, as http://%s or unix:/run/ckptd.sock", flag, err, defaultListen)
+	}
+	return at.String(), nil
 }
 
 // openServer is the target that is all of a daemon's jobs.
 func openServer(server string) (*target, error) {
-	jobs, closeIdle, err := dialServer(server)
+	c, admin, err := adminOf(server)
 	if err != nil {
 		return nil, err
 	}
-	return &target{view: &remote{jobs}, close: func() error { closeIdle(); return nil }}, nil
+	return &target{view: &remote{admin}, close: c.Close}, nil
 }
 
 // remote is the view through a daemon. What daemons do not answer is read from the root that this one serves.
-type remote struct {
-	jobs ckptdv1connect.JobServiceClient
-}
+type remote struct{ *client.Admin }
 
 var _ view = (*remote)(nil)
-
-func (r *remote) Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error) {
-	return r.jobs.ListJobs(ctx, &ckptdv1.ListJobsRequest{})
-}
-
-func (r *remote) Checkpoints(ctx context.Context, job string) (*ckptdv1.ListCheckpointsResponse, error) {
-	return r.jobs.ListCheckpoints(ctx, &ckptdv1.ListCheckpointsRequest{JobId: job})
-}
-
-func (r *remote) Show(ctx context.Context, job string, id uint64) (*ckptdv1.ShowCheckpointResponse, error) {
-	return r.jobs.ShowCheckpoint(ctx, &ckptdv1.ShowCheckpointRequest{JobId: job, CheckpointId: id})
-}
 
 func (r *remote) Files(ctx context.Context, job string, id uint64) (out *ckptdv1.ShowCheckpointResponse, err error) {
 	err = r.onRoot(ctx, func(c view) error {
@@ -85,7 +78,7 @@ func (r *remote) Journal(ctx context.Context, job string) (out *ckptdv1.ShowJour
 
 // onRoot opens the daemon's root to look at it.
 func (r *remote) onRoot(ctx context.Context, look func(view) error) error {
-	status, err := r.jobs.GetStatus(ctx, &ckptdv1.GetStatusRequest{})
+	status, err := r.Status(ctx)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -22,7 +23,8 @@ with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
 		Example: `  ckptd show file:///var/lib/ckptd/clicks/chk-42
   ckptd show ./backup/chk-42/_metadata
   ckptd show clicks/chk-42 --server http://127.0.0.1:7420 --json`,
-		Args: wantArgs(1, 1),
+		Args:              wantArgs(1, 1),
+		ValidArgsFunction: completeRoot,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			t, err := openCheckpoint(cmd.Context(), serverOf(cmd), args[0])
 			if err != nil {
@@ -46,34 +48,34 @@ with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
 
 func printShow(w io.Writer, s *ckptdv1.ShowCheckpointResponse) error {
 	c := s.GetSummary()
-	facts := newTable(w)
-	facts.row("checkpoint", c.GetPath())
+	facts := output.NewTable(w)
+	facts.Row("checkpoint", c.GetPath())
 	if s.GetState() != ckptdv1.CheckpointState_CHECKPOINT_STATE_UNSPECIFIED {
-		facts.row("journal", enumText(s.GetState(), "CHECKPOINT_STATE_"))
+		facts.Row("journal", output.Enum(s.GetState(), "CHECKPOINT_STATE_"))
 	}
-	facts.row("completed", fmt.Sprintf("%s, after %s", timeText(c.GetCompletedAt()), durationText(c.GetDuration())))
-	facts.row("taken by", fmt.Sprintf("attempt %d, in epoch %d", s.GetAttempt(), s.GetEpoch()))
+	facts.Row("completed", fmt.Sprintf("%s, after %s", output.Time(c.GetCompletedAt()), output.Duration(c.GetDuration())))
+	facts.Row("taken by", fmt.Sprintf("attempt %d, in epoch %d", s.GetAttempt(), s.GetEpoch()))
 	if labels := labelsText(s.GetLabels()); labels != "" {
-		facts.row("labels", labels)
+		facts.Row("labels", labels)
 	}
-	facts.row("state", fmt.Sprintf("%s: %s new, %s reused", bytesText(c.GetStateBytes()), bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes())))
-	facts.row("files", len(s.GetFiles()))
-	facts.row("_metadata", fmt.Sprintf("%s, format %d, CRC32C %08x", bytesText(s.GetMetadataBytes()), s.GetFormatVersion(), s.GetMetadataCrc32C()))
-	if err := facts.flush(); err != nil {
+	facts.Row("state", fmt.Sprintf("%s: %s new, %s reused", output.Bytes(c.GetStateBytes()), output.Bytes(c.GetNewBytes()), output.Bytes(c.GetReusedBytes())))
+	facts.Row("files", len(s.GetFiles()))
+	facts.Row("_metadata", fmt.Sprintf("%s, format %d, CRC32C %08x", output.Bytes(s.GetMetadataBytes()), s.GetFormatVersion(), s.GetMetadataCrc32C()))
+	if err := facts.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)
-	ops := newTable(w)
-	ops.row("OPERATOR", "NAME", "PARALLELISM", "STATE", "INLINE", "FILE REFERENCES")
+	ops := output.NewTable(w)
+	ops.Row("OPERATOR", "NAME", "PARALLELISM", "STATE", "INLINE", "FILE REFERENCES")
 	for _, o := range s.GetOperators() {
 		op := o.GetOperator()
 		parallelism := fmt.Sprintf("%d of %d", op.GetParallelism(), op.GetMaxParallelism())
 		if n := o.GetFinished(); n > 0 {
 			parallelism += fmt.Sprintf(", %d finished", n)
 		}
-		ops.row(op.GetId(), orDash(op.GetUid()), parallelism, bytesText(o.GetStateBytes()), bytesText(o.GetInlineBytes()), o.GetFileReferences())
+		ops.Row(op.GetId(), orDash(op.GetUid()), parallelism, output.Bytes(o.GetStateBytes()), output.Bytes(o.GetInlineBytes()), o.GetFileReferences())
 	}
-	if err := ops.flush(); err != nil {
+	if err := ops.Flush(); err != nil {
 		return err
 	}
 	return printStates(w, s.GetOperators())
@@ -81,14 +83,14 @@ func printShow(w io.Writer, s *ckptdv1.ShowCheckpointResponse) error {
 
 // printStates lists what the operators' state consists of.
 func printStates(w io.Writer, operators []*ckptdv1.OperatorSummary) error {
-	t := newTable(w)
-	t.row("OPERATOR", "KIND OF STATE", "STATE", "SERIALIZER", "SCHEMA", "PIECES", "BYTES")
+	t := output.NewTable(w)
+	t.Row("OPERATOR", "KIND OF STATE", "STATE", "SERIALIZER", "SCHEMA", "PIECES", "BYTES")
 	states := 0
 	for _, o := range operators {
 		for _, sum := range o.GetStates() {
 			s := sum.GetState()
-			t.row(o.GetOperator().GetId(), enumText(s.GetKind(), "STATE_KIND_"), orDash(s.GetName()), orDash(s.GetSerializer()), orDash(s.GetSchemaVersion()),
-				sum.GetPieces(), bytesText(sum.GetBytes()))
+			t.Row(o.GetOperator().GetId(), output.Enum(s.GetKind(), "STATE_KIND_"), orDash(s.GetName()), orDash(s.GetSerializer()), orDash(s.GetSchemaVersion()),
+				sum.GetPieces(), output.Bytes(sum.GetBytes()))
 			states++
 		}
 	}
@@ -96,5 +98,5 @@ func printStates(w io.Writer, operators []*ckptdv1.OperatorSummary) error {
 		return nil
 	}
 	fmt.Fprintln(w)
-	return t.flush()
+	return t.Flush()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -8,8 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 )
 
 func newStatusCmd() *cobra.Command {
@@ -25,25 +27,25 @@ that the owner listens.`,
   ckptd status clicks --server unix:/run/ckptd.sock --json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			show := func(jobs ckptdv1connect.JobServiceClient, id string) error {
-				res, err := jobs.GetStatus(cmd.Context(), &ckptdv1.GetStatusRequest{JobId: id})
+			show := func(res *client.DaemonStatus, err error, events bool) error {
 				if err != nil {
 					return err
 				}
 				if wantsJSON(cmd) {
 					return printJSON(cmd.OutOrStdout(), res)
 				}
-				return printStatus(cmd.OutOrStdout(), res, id != "")
+				return printStatus(cmd.OutOrStdout(), res, events)
 			}
 			if len(args) == 1 {
-				return onOwner(cmd.Context(), serverOf(cmd), args[0], show)
+				return onOwner(cmd.Context(), serverOf(cmd), args[0], func(a *client.Admin, id string) error {
+					res, err := a.JobStatus(cmd.Context(), id, 0)
+					return show(res, err, true)
+				})
 			}
-			server := serverOf(cmd)
-			if server == "" {
-				server = "http://" + defaultListen
-			}
-			_, err := onAny([]string{server}, func(jobs ckptdv1connect.JobServiceClient) error { return show(jobs, "") })
-			return err
+			return onServer([]string{cmp.Or(serverOf(cmd), defaultListen)}, func(a *client.Admin) error {
+				res, err := a.Status(cmd.Context())
+				return show(res, err, false)
+			})
 		},
 	}
 	serverFlag(cmd)
@@ -52,7 +54,7 @@ that the owner listens.`,
 }
 
 func printStatus(w io.Writer, res *ckptdv1.GetStatusResponse, events bool) error {
-	fmt.Fprintf(w, "daemon %s at %s, root %s, up %s\n", clean(res.GetVersion()), clean(strings.Join(res.GetUrls(), " ")), clean(res.GetRoot()),
+	fmt.Fprintf(w, "daemon %s at %s, root %s, up %s\n", output.Clean(res.GetVersion()), output.Clean(strings.Join(res.GetUrls(), " ")), output.Clean(res.GetRoot()),
 		time.Since(res.GetStartedAt().AsTime()).Round(time.Second))
 	if len(res.GetJobs()) == 0 {
 		fmt.Fprintln(w, "owns no jobs")
@@ -67,15 +69,15 @@ func printStatus(w io.Writer, res *ckptdv1.GetStatusResponse, events bool) error
 
 func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 	s := j.GetSummary()
-	fmt.Fprintf(w, "\njob %s: %s (epoch %d, attempt %d)\n", clean(s.GetJobId()), phaseText(j), s.GetEpoch(), s.GetAttempt())
+	fmt.Fprintf(w, "\njob %s: %s (epoch %d, attempt %d)\n", output.Clean(s.GetJobId()), phaseText(j), s.GetEpoch(), s.GetAttempt())
 	if ended := endedText(s); ended != "" {
 		fmt.Fprintf(w, "  %s\n", ended)
 	}
 	if d := j.GetDegraded(); d != "" {
-		fmt.Fprintf(w, "  DEGRADED: %s\n", clean(d))
+		fmt.Fprintf(w, "  DEGRADED: %s\n", output.Clean(d))
 	}
 	if away := j.GetWaitingForStore(); away != "" {
-		fmt.Fprintf(w, "  WAITING FOR THE STORE %s\n", clean(away))
+		fmt.Fprintf(w, "  WAITING FOR THE STORE %s\n", output.Clean(away))
 	}
 	if n := j.GetConsecutiveFailures(); n > 0 {
 		fmt.Fprintf(w, "  checkpoints that failed in a row: %d\n", n)
@@ -86,26 +88,26 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 		fmt.Fprintf(w, "  %d files wait to be deleted\n", n)
 	}
 	for _, p := range j.GetPending() {
-		fmt.Fprintf(w, "  checkpoint %d: %s, %d of %d subtasks acknowledged, since %s\n", p.GetCheckpointId(), enumText(p.GetState(), "PENDING_STATE_"), p.GetAcknowledged(),
+		fmt.Fprintf(w, "  checkpoint %d: %s, %d of %d subtasks acknowledged, since %s\n", p.GetCheckpointId(), output.Enum(p.GetState(), "PENDING_STATE_"), p.GetAcknowledged(),
 			p.GetSubtasks(), time.Since(p.GetTriggeredAt().AsTime()).Round(time.Millisecond))
 	}
-	t := newTable(w)
+	t := output.NewTable(w)
 	for _, x := range j.GetWorkers() {
 		state := "starting"
 		if x.GetRunning() {
 			state = "running"
 		}
-		t.row("  worker "+x.GetNonce(), fmt.Sprintf("%d subtasks", len(x.GetSubtasks())), state, fmt.Sprintf("attempt %d", x.GetAttempt()),
+		t.Row("  worker "+x.GetNonce(), fmt.Sprintf("%d subtasks", len(x.GetSubtasks())), state, fmt.Sprintf("attempt %d", x.GetAttempt()),
 			"heard "+time.Since(x.GetLastHeard().AsTime()).Round(100*time.Millisecond).String()+" ago")
 	}
-	if err := t.flush(); err != nil || !events {
+	if err := t.Flush(); err != nil || !events {
 		return err
 	}
 	fmt.Fprintln(w, "  what happened last:")
-	t = newTable(w)
+	t = output.NewTable(w)
 	list := j.GetEvents()
 	for _, e := range list[max(0, len(list)-eventsShown):] {
-		what, text := eventText(e.GetKind()), e.GetText()
+		what, text := output.Event(e.GetKind()), e.GetText()
 		switch id := e.GetCheckpointId(); {
 		case e.GetKind() == ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT:
 			what += fmt.Sprintf(" %d", e.GetAttempt())
@@ -116,11 +118,11 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 			what += fmt.Sprintf(" %d", id)
 		}
 		if c := e.GetCheckpoint(); c != nil {
-			text = fmt.Sprintf("in %s, %s new, %s reused", c.GetDuration().AsDuration(), bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes()))
+			text = fmt.Sprintf("in %s, %s new, %s reused", c.GetDuration().AsDuration(), output.Bytes(c.GetNewBytes()), output.Bytes(c.GetReusedBytes()))
 		}
-		t.row("    "+e.GetTime().AsTime().Local().Format("15:04:05.000"), what, text)
+		t.Row("    "+e.GetTime().AsTime().Local().Format("15:04:05.000"), what, text)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // eventsShown is how many of a job's last events are printed; --json has them all.
@@ -136,12 +138,7 @@ func phaseText(j *ckptdv1.JobState) string {
 	case ckptdv1.JobPhase_JOB_PHASE_STARTING:
 		return "starting: not all subtasks run yet"
 	case ckptdv1.JobPhase_JOB_PHASE_CLEARING_UP:
-		return enumText(j.GetSummary().GetStatus(), "JOB_STATUS_") + ", clearing up"
+		return output.Enum(j.GetSummary().GetStatus(), "JOB_STATUS_") + ", clearing up"
 	}
-	return enumText(j.GetPhase(), "JOB_PHASE_")
-}
-
-// eventText is a kind of event in one word: "worker-lost".
-func eventText(k ckptdv1.JobEventKind) string {
-	return strings.ReplaceAll(enumText(k, "JOB_EVENT_KIND_"), " ", "-")
+	return output.Enum(j.GetPhase(), "JOB_PHASE_")
 }

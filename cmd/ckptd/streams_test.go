@@ -25,6 +25,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -127,11 +129,7 @@ type loaded struct {
 
 func newLoaded(ctx context.Context, t *testing.T, root, network string) *loaded {
 	t.Helper()
-	dir, err := shortTemp()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := socketDir(t)
 	l := &loaded{ctx: ctx, t: t, root: root, server: "unix:" + filepath.Join(dir, "s")}
 	listen := l.server
 	if network == "tcp" {
@@ -164,16 +162,14 @@ func (l *loaded) open() {
 	c, err := client.New([]string{l.server})
 	must(err)
 	job, err := c.AttachJob(l.ctx, client.JobSpec{
-		ID: streamsJob, Config: client.Every(0),
+		ID: streamsJob, Config: client.DefaultConfig(0),
 		Plan: &client.Plan{Operators: []*client.Operator{{Id: "state", Parallelism: 1, MaxParallelism: 128, Triggered: true}}},
 	})
 	must(err)
 	session, err := job.Register(l.ctx, client.Registration{Subtasks: []client.Subtask{{Operator: "state"}}})
 	must(err)
-	people, hangUp, err := dialServer(l.server)
-	must(err)
 	var asked sync.WaitGroup
-	l.t.Cleanup(func() { session.Close(); c.Close(); asked.Wait(); hangUp() })
+	l.t.Cleanup(func() { session.Close(); c.Close(); asked.Wait() })
 	for {
 		cmd, err := session.Next(l.ctx)
 		must(err)
@@ -182,7 +178,7 @@ func (l *loaded) open() {
 			session.SetAttempt(cmd.Attempt)
 			must(job.Report(l.ctx, client.Report{Kind: client.ReportRunning, Attempt: cmd.Attempt}))
 			asked.Go(func() {
-				_, _ = people.TriggerCheckpoint(l.ctx, &ckptdv1.TriggerCheckpointRequest{JobId: streamsJob}) // it ends with the job
+				_, _ = c.Admin().Trigger(l.ctx, streamsJob) // it ends with the job
 			})
 		case client.Trigger:
 			if cmd.Attempt != 1 || cmd.Checkpoint != 1 {
@@ -311,20 +307,20 @@ func (l *loaded) pause(why string) {
 // endsClean cancels the job and looks at what is left in the store when it has been let go: its journal.
 func (l *loaded) endsClean() {
 	l.t.Helper()
-	people, hangUp, err := dialServer(l.server)
+	c, admin, err := adminOf(l.server)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	defer hangUp()
-	if _, err := people.CancelJob(l.ctx, &ckptdv1.CancelJobRequest{JobId: streamsJob, RequestId: "end"}); err != nil {
+	defer c.Close()
+	if _, err := admin.Cancel(l.ctx, streamsJob); err != nil {
 		l.t.Fatal(err)
 	}
-	opened, err := openStore(l.ctx, l.root, false)
+	opened, err := drivers.Open(l.ctx, l.root, false)
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	defer opened.Close()
-	for owned(l.ctx, opened.Store, streamsJob) {
+	for demo.Owned(l.ctx, opened.Store, streamsJob) {
 		l.pause("the job is not let go")
 	}
 	l.watch("the job has ended")
@@ -337,7 +333,7 @@ func (l *loaded) endsClean() {
 // objects are the keys below a folder of the job, or all.
 func (l *loaded) objects(folder string) (keys []string) {
 	l.t.Helper()
-	opened, err := openStore(l.ctx, l.root, true)
+	opened, err := drivers.Open(l.ctx, l.root, true)
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -11,9 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/proto/address"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -37,7 +40,7 @@ type target struct {
 
 // serverFlag adds --server, and serverOf reads it.
 func serverFlag(cmd *cobra.Command) {
-	cmd.Flags().String("server", os.Getenv("CKPTD_SERVER"), "ask this `daemon`: http://host:port or unix:/path; CKPTD_SERVER by default")
+	cmd.Flags().String("server", os.Getenv("CKPTD_SERVER"), "ask this `daemon`: "+address.Forms+"; CKPTD_SERVER by default")
 }
 
 func serverOf(cmd *cobra.Command) string {
@@ -55,13 +58,13 @@ func isID(server, arg string) bool {
 func openRootOrJob(ctx context.Context, server, arg string) (*target, error) {
 	switch {
 	case arg == "" && server == "":
-		return nil, usagef("ls: want a ROOT or a JOB, or --server")
+		return nil, exit.Usagef("ls: want a ROOT or a JOB, or --server")
 	case arg == "":
 		return openServer(server)
 	case isID(server, arg):
 		return openJob(ctx, server, arg)
 	}
-	at, err := normalRoot(arg)
+	at, err := drivers.Normal(arg)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +72,7 @@ func openRootOrJob(ctx context.Context, server, arg string) (*target, error) {
 	if rootErr == nil {
 		return t, nil
 	}
-	parent, job := cutLast(at)
+	parent, job := drivers.CutLast(at)
 	if !absent(rootErr) || layout.ValidateJobID(job) != nil {
 		return nil, rootErr
 	}
@@ -84,7 +87,7 @@ func openRootOrJob(ctx context.Context, server, arg string) (*target, error) {
 func openJob(ctx context.Context, server, arg string) (*target, error) {
 	if isID(server, arg) {
 		if err := layout.ValidateJobID(arg); err != nil {
-			return nil, usagef("%w", err)
+			return nil, exit.Usagef("%w", err)
 		}
 		t, err := openServer(server)
 		if err == nil {
@@ -92,13 +95,13 @@ func openJob(ctx context.Context, server, arg string) (*target, error) {
 		}
 		return t, err
 	}
-	at, err := normalRoot(arg)
+	at, err := drivers.Normal(arg)
 	if err != nil {
 		return nil, err
 	}
-	root, job := cutLast(at)
+	root, job := drivers.CutLast(at)
 	if err := layout.ValidateJobID(job); err != nil {
-		return nil, usagef("job %q: want <root>/<job id>, such as file:///var/lib/ckptd/clicks, or <job id> with --server: %w", arg, err)
+		return nil, exit.Usagef("job %q: want <root>/<job id>, such as file:///var/lib/ckptd/clicks, or <job id> with --server: %w", arg, err)
 	}
 	t, err := openBareRoot(ctx, root)
 	if err == nil {
@@ -113,7 +116,7 @@ func openCheckpoint(ctx context.Context, server, arg string) (*target, error) {
 		job, dir, _ := strings.Cut(arg, "/")
 		id, err := layout.ParseCheckpointDir(dir)
 		if err != nil {
-			return nil, usagef("checkpoint %q: want <job id>/chk-<number>, such as clicks/chk-42: %w", arg, err)
+			return nil, exit.Usagef("checkpoint %q: want <job id>/chk-<number>, such as clicks/chk-42: %w", arg, err)
 		}
 		t, err := openJob(ctx, server, job)
 		if err == nil {
@@ -121,15 +124,15 @@ func openCheckpoint(ctx context.Context, server, arg string) (*target, error) {
 		}
 		return t, err
 	}
-	at, err := normalRoot(arg)
+	at, err := drivers.Normal(arg)
 	if err != nil {
 		return nil, err
 	}
-	if folder, last := cutLast(at); last == layout.MetadataName {
+	if folder, last := drivers.CutLast(at); last == layout.MetadataName {
 		at = folder
 	}
-	inJob, folder := cutLast(at)
-	root, job := cutLast(inJob)
+	inJob, folder := drivers.CutLast(at)
+	root, job := drivers.CutLast(inJob)
 	id, err := layout.ParseCheckpointDir(folder)
 	if err == nil && layout.ValidateJobID(job) == nil {
 		t, err := openBareRoot(ctx, root)
@@ -149,44 +152,9 @@ func absent(err error) bool {
 	return errors.Is(err, layout.ErrNotRoot) || errors.Is(err, fs.ErrNotExist)
 }
 
-// cutLast cuts the last element off a normal URL. A query, which says how to speak to the store, stays with the parent.
-func cutLast(at string) (parent, last string) {
-	if path, query, ok := strings.Cut(at, "?"); ok {
-		parent, last = cutLast(path)
-		return parent + "?" + query, last
-	}
-	i := strings.LastIndexByte(at, '/')
-	parent, last = at[:i], at[i+1:]
-	if strings.HasSuffix(parent, "://") || strings.HasSuffix(parent, ":/") || parent == "file:" {
-		parent += "/"
-	}
-	return parent, last
-}
-
-// below is what lies at path below a root: the opposite of cutLast.
-func below(root, path string) string {
-	at, query, ok := strings.Cut(root, "?")
-	at += "/" + path
-	if ok {
-		at += "?" + query
-	}
-	return at
-}
-
-// shellWord quotes what a shell would not take as it is, such as a URL with a query.
-func shellWord(s string) string {
-	if !strings.ContainsAny(s, "?&*[]{}()<>|;!$`'\"\\ #~") {
-		return s
-	}
-	return quoted(s)
-}
-
-// quoted is s as a shell takes it whole.
-func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
 // openBareRoot opens a root to look at it.
 func openBareRoot(ctx context.Context, root string) (*target, error) {
-	opened, err := openStore(ctx, root, true)
+	opened, err := drivers.Open(ctx, root, true)
 	if err != nil {
 		return nil, err
 	}
@@ -199,13 +167,13 @@ func openBareRoot(ctx context.Context, root string) (*target, error) {
 // openLoose opens a checkpoint's folder that does not lie in a root.
 func openLoose(ctx context.Context, arg, parent, folder string) (*target, error) {
 	if folder == "" {
-		return nil, usagef("checkpoint %q: want <job>/chk-<number>, or the path or URL of a _metadata or its folder", arg)
+		return nil, exit.Usagef("checkpoint %q: want <job>/chk-<number>, or the path or URL of a _metadata or its folder", arg)
 	}
 	folder, err := url.PathUnescape(folder)
 	if err != nil {
-		return nil, usagef("checkpoint %q: %w", arg, err)
+		return nil, exit.Usagef("checkpoint %q: %w", arg, err)
 	}
-	opened, err := openStore(ctx, parent, true)
+	opened, err := drivers.Open(ctx, parent, true)
 	if err != nil {
 		return nil, err
 	}

@@ -1,15 +1,15 @@
 package main
 
 import (
-	"crypto/rand"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 )
 
 func newTriggerCmd() *cobra.Command {
@@ -21,9 +21,8 @@ func newTriggerCmd() *cobra.Command {
   ckptd trigger clicks --server unix:/run/ckptd.sock`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request := rand.Text()
-			return onOwner(cmd.Context(), serverOf(cmd), args[0], func(jobs ckptdv1connect.JobServiceClient, id string) error {
-				res, err := jobs.TriggerCheckpoint(cmd.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: id, RequestId: request})
+			return onOwner(cmd.Context(), serverOf(cmd), args[0], func(a *client.Admin, id string) error {
+				res, err := a.Trigger(cmd.Context(), id)
 				if err != nil {
 					return err
 				}
@@ -46,14 +45,13 @@ execution.checkpointing.externalized-checkpoint-retention says. A canceled job i
   ckptd cancel clicks --server unix:/run/ckptd.sock`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request := rand.Text()
-			return onOwner(cmd.Context(), serverOf(cmd), args[0], func(jobs ckptdv1connect.JobServiceClient, id string) error {
-				res, err := jobs.CancelJob(cmd.Context(), &ckptdv1.CancelJobRequest{JobId: id, RequestId: request})
+			return onOwner(cmd.Context(), serverOf(cmd), args[0], func(a *client.Admin, id string) error {
+				res, err := a.Cancel(cmd.Context(), id)
 				if err != nil {
 					return err
 				}
 				return answer(cmd, res, func(w io.Writer) {
-					fmt.Fprintf(w, "job %s: %s, %d checkpoints kept\n", clean(id), enumText(res.GetStatus(), "JOB_STATUS_"), len(res.GetRetained()))
+					fmt.Fprintf(w, "job %s: %s, %d checkpoints kept\n", output.Clean(id), output.Enum(res.GetStatus(), "JOB_STATUS_"), len(res.GetRetained()))
 					for _, c := range res.GetRetained() {
 						printKept(w, "kept", c)
 					}
@@ -76,6 +74,6 @@ func answer(cmd *cobra.Command, res proto.Message, people func(io.Writer)) error
 }
 
 func printKept(w io.Writer, verb string, c *ckptdv1.CheckpointSummary) {
-	fmt.Fprintf(w, "checkpoint %d %s: %s, %s of state (%s new, %s reused)\n", c.GetCheckpointId(), verb, clean(c.GetPath()),
-		bytesText(c.GetStateBytes()), bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes()))
+	fmt.Fprintf(w, "checkpoint %d %s: %s, %s of state (%s new, %s reused)\n", c.GetCheckpointId(), verb, output.Clean(c.GetPath()),
+		output.Bytes(c.GetStateBytes()), output.Bytes(c.GetNewBytes()), output.Bytes(c.GetReusedBytes()))
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/conformance/oddfs"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
@@ -29,7 +30,7 @@ func TestUnfitFolders(t *testing.T) {
 			if f == nil {
 				f = findingOf(r, "publish")
 			}
-			if code != exitDamage || r.GetVerdict() != ckptdv1.Verdict_VERDICT_UNFIT || !strings.Contains(f.GetSeen(), c.text) || f.GetAdvice() == "" {
+			if code != exit.Damage || r.GetVerdict() != ckptdv1.Verdict_VERDICT_UNFIT || !strings.Contains(f.GetSeen(), c.text) || f.GetAdvice() == "" {
 				t.Errorf("doctor %s: exit code %d, %v\n%s", root, code, r, said)
 			}
 			if after := tree(t, dir); !slices.Equal(before, after) {
@@ -40,7 +41,7 @@ func TestUnfitFolders(t *testing.T) {
 				{"demo", "--root", root, "--records", "100", "--kills", "0"},
 			} {
 				out, code := runProcess(nil, args...)
-				if code != exitDamage {
+				if code != exit.Damage {
 					t.Errorf("%s: exit code %d\n%s", args, code, out)
 				}
 				for _, want := range []string{c.text, "FUSE", "use a folder", "ckptd doctor '"} {

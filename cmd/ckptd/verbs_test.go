@@ -15,6 +15,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/cockroachdb/datadriven"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/layouttest"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -137,7 +138,7 @@ func TestEveryVerbTeaches(t *testing.T) {
 		}
 		args := strings.Fields(cmd.CommandPath())[1:]
 		var out bytes.Buffer
-		if code := run(t.Context(), append(args, "--help"), &out, &out); code != exitDone || !strings.Contains(out.String(), cmd.Short) && !strings.Contains(out.String(), cmd.Long) {
+		if code := run(t.Context(), append(args, "--help"), &out, &out); code != exit.Done || !strings.Contains(out.String(), cmd.Short) && !strings.Contains(out.String(), cmd.Long) {
 			t.Errorf("%s --help: exit code %d\n%s", cmd.CommandPath(), code, &out)
 		}
 		if cmd.Short == "" || cmd.Example == "" && cmd.Runnable() && cmd.Name() != "version" && cmd.Name() != "journal" {
@@ -149,8 +150,8 @@ func TestEveryVerbTeaches(t *testing.T) {
 			if bad != "--no-such-flag" {
 				extra = []string{bad, bad, bad}
 			}
-			if code := run(t.Context(), append(args, extra...), &out, &out); code != exitUsage {
-				t.Errorf("%s %s: exit code %d, want %d\n%s", cmd.CommandPath(), bad, code, exitUsage, &out)
+			if code := run(t.Context(), append(args, extra...), &out, &out); code != exit.Usage {
+				t.Errorf("%s %s: exit code %d, want %d\n%s", cmd.CommandPath(), bad, code, exit.Usage, &out)
 			}
 		}
 	}
@@ -161,15 +162,15 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out bytes.Buffer
-	if code := run(ctx, []string{"ls", v.replace.Replace("ROOT")}, &out, &out); code != exitInterrupted {
-		t.Errorf("exit code %d, want %d\n%s", code, exitInterrupted, &out)
+	if code := run(ctx, []string{"ls", v.replace.Replace("ROOT")}, &out, &out); code != exit.Interrupted {
+		t.Errorf("exit code %d, want %d\n%s", code, exit.Interrupted, &out)
 	}
 }
 
 func TestCompletionOfEveryShell(t *testing.T) {
 	for _, shell := range shells {
 		var out bytes.Buffer
-		if code := run(t.Context(), []string{"completion", shell}, &out, &out); code != exitDone || !strings.Contains(out.String(), "ckptd") {
+		if code := run(t.Context(), []string{"completion", shell}, &out, &out); code != exit.Done || !strings.Contains(out.String(), "ckptd") {
 			t.Errorf("%s: exit code %d\n%.300s", shell, code, &out)
 		}
 	}
@@ -187,7 +188,7 @@ func TestJSON(t *testing.T) {
 		{"ls --server SERVER --json", "jobs.0.jobId", "clicks"},
 	} {
 		var out bytes.Buffer
-		if code := run(t.Context(), strings.Fields(v.replace.Replace(c.args)), &out, &out); code != exitDone {
+		if code := run(t.Context(), strings.Fields(v.replace.Replace(c.args)), &out, &out); code != exit.Done {
 			t.Errorf("%s: exit code %d\n%s", c.args, code, &out)
 			continue
 		}
@@ -211,23 +212,7 @@ func TestJSON(t *testing.T) {
 
 func TestUnixServer(t *testing.T) {
 	var out bytes.Buffer
-	if code := run(t.Context(), []string{"ls", "--server", "unix:/no/such/socket"}, &out, &out); code != exitFailed || !strings.Contains(out.String(), "/no/such/socket") {
+	if code := run(t.Context(), []string{"ls", "--server", "unix:/no/such/socket"}, &out, &out); code != exit.Failed || !strings.Contains(out.String(), "/no/such/socket") {
 		t.Errorf("exit code %d\n%s", code, &out)
-	}
-}
-
-func TestClean(t *testing.T) {
-	for in, want := range map[string]string{"plain ü": "plain ü", "\x1b[31mred": `"\x1b[31mred"`, "a\nb": `"a\nb"`, "": ""} {
-		if got := clean(in); got != want {
-			t.Errorf("clean(%q) = %s, want %s", in, got, want)
-		}
-	}
-}
-
-func TestBytesText(t *testing.T) {
-	for n, want := range map[uint64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 5 << 30: "5.0 GiB", 1<<64 - 1: "16.0 EiB"} {
-		if got := bytesText(n); got != want {
-			t.Errorf("bytesText(%d) = %q, want %q", n, got, want)
-		}
 	}
 }

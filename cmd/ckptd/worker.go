@@ -14,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/proto/address"
 	"github.com/ckptd/ckptd/runtime"
 	"github.com/ckptd/ckptd/runtime/clickjob"
 	"github.com/ckptd/ckptd/runtime/exchange"
@@ -53,7 +55,7 @@ the same job id, parameters and configuration, by a launcher that starts them ag
 	f.StringVar(&o.params, "params", "", "the graph's parameters, as JSON (required)")
 	f.IntVar(&o.slot, "slot", 0, "which slot, from 0")
 	f.IntVar(&o.of, "of", 1, "how many slots there are")
-	f.StringArrayVar(&o.servers, "server", nil, "URL of a daemon, http://HOST:PORT or unix:PATH (repeatable; required)")
+	f.StringArrayVar(&o.servers, "server", nil, "address of a daemon: "+address.Forms+" (repeatable; required)")
 	f.StringVar(&o.config, "config", "", "file with Flink's keys, for a job that does not exist yet")
 	f.StringVar(&o.dir, "dir", "", "folder for local state, which is lost with the worker (default: a temporary one)")
 	f.StringVar(&o.exchange, "exchange", "127.0.0.1", "host name under which other workers reach this one, or unix:DIR for sockets in a folder")
@@ -77,7 +79,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	}
 	cfg, err := readConfig(o.config)
 	if err != nil {
-		return usagef("worker: --config: %w", err)
+		return exit.Usagef("worker: --config: %w", err)
 	}
 	dir, err := os.MkdirTemp(o.dir, fmt.Sprintf("slot-%d-", o.slot))
 	if err != nil {
@@ -105,7 +107,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 		return stopped(ctx, err)
 	}
 	err = runtime.RunWorker(ctx, runtime.WorkerOptions{
-		JobID: o.jobID, Job: job, Slot: o.slot, Slots: o.of, Coordinator: runtime.Over(attached), Network: o.network(),
+		JobID: o.jobID, Job: job, Slot: o.slot, Slots: o.of, Coordinator: runtime.NewCoordinator(attached), Network: o.network(),
 		Dir: dir, Steps: o.steps, Log: log,
 	})
 	if errors.Is(err, client.ErrReplaced) {
@@ -118,18 +120,18 @@ func work(ctx context.Context, o workerOptions) (err error) {
 // check refuses flags that make no sense, before a job is made of them.
 func (o *workerOptions) check() error {
 	if err := layout.ValidateJobID(o.jobID); err != nil {
-		return usagef("worker: --job-id: %w; a right one is clicks-1", err)
+		return exit.Usagef("worker: --job-id: %w; a right one is clicks-1", err)
 	}
 	if o.of < 1 || o.slot < 0 || o.slot >= o.of {
-		return usagef("worker: --slot %d --of %d: slots are numbered from 0, as --slot 0 --of 2 and --slot 1 --of 2", o.slot, o.of)
+		return exit.Usagef("worker: --slot %d --of %d: slots are numbered from 0, as --slot 0 --of 2 and --slot 1 --of 2", o.slot, o.of)
 	}
 	for _, u := range o.servers {
-		if err := checkDaemonURL("server", u); err != nil {
+		if _, err := checkDaemonURL("server", u); err != nil {
 			return fmt.Errorf("worker: %w", err)
 		}
 	}
 	if dir, unix := strings.CutPrefix(o.exchange, "unix:"); unix && dir == "" || !unix && wrongHost(o.exchange) {
-		return usagef("worker: --exchange %q: want HOST or unix:DIR, as 127.0.0.1 or unix:/run/ckptd", o.exchange)
+		return exit.Usagef("worker: --exchange %q: want HOST or unix:DIR, as 127.0.0.1 or unix:/run/ckptd", o.exchange)
 	}
 	return nil
 }
@@ -149,15 +151,15 @@ func stopped(ctx context.Context, err error) error {
 
 func (o workerOptions) parameters() (p clickjob.Params, err error) {
 	if o.job != clickjob.Name {
-		return p, usagef("worker: there is no job %q, only %q", o.job, clickjob.Name)
+		return p, exit.Usagef("worker: there is no job %q, only %q", o.job, clickjob.Name)
 	}
 	d := json.NewDecoder(bytes.NewReader([]byte(o.params)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&p); err != nil {
-		return p, usagef("worker: --params: %w", err)
+		return p, exit.Usagef("worker: --params: %w", err)
 	}
 	if err := p.Validate(); err != nil {
-		return p, usagef("worker: --params: %w", err)
+		return p, exit.Usagef("worker: --params: %w", err)
 	}
 	return p, nil
 }

@@ -50,12 +50,6 @@ func binary(t testing.TB, name string) string {
 	return ""
 }
 
-// Have tells whether a server's binary is there; for programs that choose.
-func Have(name string) bool {
-	_, err := find(name)
-	return err == nil
-}
-
 // InCI tells whether nothing may be left out.
 func InCI() bool { return os.Getenv("CKPTD_CI") == "1" || os.Getenv("CI") == "true" }
 

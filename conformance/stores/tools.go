@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
@@ -25,7 +25,7 @@ func random(seed uint64, n int) []byte {
 	return data
 }
 
-func sum(data []byte) uint32 { return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) }
+func sum(data []byte) uint32 { return crc32c.Sum(data) }
 
 // announced is everything that can be known of data before it is written.
 func announced(data []byte) storage.CreateOptions {
@@ -71,7 +71,7 @@ func results(ctx context.Context, s storage.Store, keys ...string) ([]error, err
 	case errs == nil:
 		return make([]error, len(keys)), nil
 	case len(errs) != len(keys):
-		wrong := fmt.Errorf("Delete of %d keys gave %d results; want one per key, in their order, or a nil slice when all were deleted",
+		wrong := fmt.Errorf("deleting %d keys gave %d results; want one per key, in their order, or a nil slice when all were deleted",
 			len(keys), len(errs))
 		return nil, errors.Join(append(errs, wrong)...)
 	}

@@ -3,12 +3,12 @@ package catalog
 import (
 	"context"
 	"errors"
-	"hash/crc32"
 	"io"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -21,7 +21,7 @@ func ReadMetadata(ctx context.Context, s storage.Store, key string) (*ckptdv1.Sh
 	if err != nil {
 		return nil, err
 	}
-	whole := &summed{r: body, table: crc32.MakeTable(crc32.Castagnoli)}
+	whole := &summed{r: body}
 	show, err := describe(whole)
 	if err = errors.Join(err, body.Close()); err != nil {
 		return nil, err
@@ -32,16 +32,15 @@ func ReadMetadata(ctx context.Context, s storage.Store, key string) (*ckptdv1.Sh
 
 // summed counts and sums what is read through it.
 type summed struct {
-	r     io.Reader
-	table *crc32.Table
-	size  uint64
-	sum   uint32
+	r    io.Reader
+	size uint64
+	sum  uint32
 }
 
 func (s *summed) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.size += uint64(n)
-	s.sum = crc32.Update(s.sum, s.table, p[:n])
+	s.sum = crc32c.Update(s.sum, p[:n])
 	return n, err
 }
 

@@ -6,10 +6,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
@@ -25,7 +25,7 @@ func pattern(size int) []byte {
 
 func known(data []byte) storage.CreateOptions {
 	return storage.CreateOptions{
-		Size: int64(len(data)), HasSize: true, CRC32C: crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)), HasCRC32C: true,
+		Size: int64(len(data)), HasSize: true, CRC32C: crc32c.Sum(data), HasCRC32C: true,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ckptd/ckptd/layout/storage"
@@ -87,36 +88,32 @@ func (e *exam) judgeSpeed(failed error) {
 // returned was done.
 func (e *exam) measure(ctx context.Context, operation string, size, count, atOnce int, do func(i int) error) (int, error) {
 	var (
-		mu     sync.Mutex
-		took   []time.Duration
-		failed error
-		next   atomic.Int64
-		all    sync.WaitGroup
+		mu   sync.Mutex
+		took []time.Duration
+		next atomic.Int64
 	)
+	all, ctx := errgroup.WithContext(ctx)
 	start := time.Now()
 	for range atOnce {
-		all.Go(func() {
+		all.Go(func() error {
 			for ctx.Err() == nil && (time.Since(start) < measureTime || next.Load() == 0) {
 				i := int(next.Add(1)) - 1
 				if i >= count {
-					return
+					return nil
 				}
 				began := time.Now()
 				err := do(i)
 				mu.Lock()
 				took = append(took, time.Since(began))
-				if failed == nil {
-					failed = err
-				}
-				stop := failed != nil
 				mu.Unlock()
-				if stop {
-					return
+				if err != nil {
+					return err
 				}
 			}
+			return nil
 		})
 	}
-	all.Wait()
+	failed := all.Wait()
 	total := time.Since(start)
 	if failed != nil || len(took) == 0 {
 		return 0, failed

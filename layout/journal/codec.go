@@ -4,10 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ckptd/ckptd/crc32c"
 	storedv1 "github.com/ckptd/ckptd/proto/ckptd/stored/v1"
 )
 
@@ -26,7 +26,7 @@ const (
 	preamble = 28
 )
 
-func castagnoli(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+func castagnoli(b []byte) uint32 { return crc32c.Sum(b) }
 
 // Encode writes an entry down: the same bytes each time.
 func Encode(e *Entry) ([]byte, error) {

@@ -193,7 +193,7 @@ func TestNonces(t *testing.T) {
 			t.Errorf("%q: %v", s, n)
 		}
 	}
-	if NewProcess() == NewProcess() {
+	if first, second := NewProcess(), NewProcess(); first == second {
 		t.Error("two processes alike")
 	}
 	if RequestOf("") != (Request{}) || RequestOf("a") == RequestOf("b") {

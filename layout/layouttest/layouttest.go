@@ -5,13 +5,13 @@ package layouttest
 
 import (
 	"bytes"
-	"hash/crc32"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/keygroup"
@@ -106,7 +106,7 @@ func nonce(n uint64) journal.Nonce {
 
 func contents(size int) []byte { return bytes.Repeat([]byte{'x'}, size) }
 
-func sum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+func sum(b []byte) uint32 { return crc32c.Sum(b) }
 
 func create(t testing.TB, s storage.Store, key string, size int) {
 	t.Helper()

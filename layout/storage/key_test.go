@@ -2,10 +2,10 @@ package storage_test
 
 import (
 	"errors"
-	"hash/crc32"
 	"strings"
 	"testing"
 
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
@@ -33,7 +33,7 @@ func TestValidateKey(t *testing.T) {
 
 func TestVerifier(t *testing.T) {
 	data := []byte("some bytes")
-	sum := crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
+	sum := crc32c.Sum(data)
 	for _, c := range []struct {
 		opts storage.CreateOptions
 		ok   bool

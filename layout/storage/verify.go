@@ -2,21 +2,21 @@ package storage
 
 import (
 	"fmt"
-	"hash/crc32"
+
+	"github.com/ckptd/ckptd/crc32c"
 )
 
 // Verifier compares the bytes that a driver's Writer is given with what CreateOptions announced. Every driver uses it, so that
 // Commit refuses the same things everywhere. The sum is taken only where one was announced.
 type Verifier struct {
-	opts  CreateOptions
-	size  int64
-	table *crc32.Table
-	sum   uint32
+	opts CreateOptions
+	size int64
+	sum  uint32
 }
 
 // NewVerifier begins with no bytes.
 func NewVerifier(opts CreateOptions) Verifier {
-	return Verifier{opts: opts, table: crc32.MakeTable(crc32.Castagnoli)}
+	return Verifier{opts: opts}
 }
 
 // Add takes the next bytes. It fails as soon as there are more than announced.
@@ -26,7 +26,7 @@ func (v *Verifier) Add(p []byte) error {
 		return fmt.Errorf("%w: more than %d bytes", ErrMismatch, v.opts.Size)
 	}
 	if v.opts.HasCRC32C {
-		v.sum = crc32.Update(v.sum, v.table, p)
+		v.sum = crc32c.Update(v.sum, p)
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func TestChunksAreTakenOut(t *testing.T) {
 		}
 		// Cut anywhere, the end is missing: an error, or a rest that Connect takes for none.
 		cut := rapid.IntRange(0, len(wire)-1).Draw(t, "cut")
-		chunks, seen, err = takeAll(bytes.NewReader(wire[:cut]))
+		_, seen, err = takeAll(bytes.NewReader(wire[:cut]))
 		if err == nil && len(seen) >= len(end) {
 			t.Fatalf("cut at %d: seen %x", cut, seen)
 		}

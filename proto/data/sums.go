@@ -4,14 +4,12 @@ import (
 	"hash/crc32"
 	"slices"
 
+	"github.com/ckptd/ckptd/crc32c"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// castagnoli is the table of every sum in ckptd.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // CRC32C continues a CRC32C over p; begin with 0.
-func CRC32C(crc uint32, p []byte) uint32 { return crc32.Update(crc, castagnoli, p) }
+func CRC32C(crc uint32, p []byte) uint32 { return crc32c.Update(crc, p) }
 
 // Sums takes the sums of a file in one pass: each byte is looked at once, the sum of the whole is put together from those of the
 // blocks. The zero value is ready.

@@ -90,9 +90,6 @@ func New(channels int) *Machine {
 // Current is the largest checkpoint id that was begun, finished or given up.
 func (m *Machine) Current() uint64 { return m.current }
 
-// Pending says whether Current is being aligned.
-func (m *Machine) Pending() bool { return m.pending }
-
 // Trigger is the coordinator's request to a task without inputs. Like all inputs it answers actions that are valid until the
 // next call.
 func (m *Machine) Trigger(id uint64) []Action {

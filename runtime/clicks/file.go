@@ -5,10 +5,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
@@ -68,7 +68,7 @@ func (s *file) measure(o Options) error {
 		return err
 	}
 	// Not its path: it may lie elsewhere on another machine.
-	s.input = fmt.Sprintf("file size=%d head=%08x subtask=%d/%d", s.size, crc32.Checksum(head, crc32.MakeTable(crc32.Castagnoli)), o.Subtask, o.Parallelism)
+	s.input = fmt.Sprintf("file size=%d head=%08x subtask=%d/%d", s.size, crc32c.Sum(head), o.Subtask, o.Parallelism)
 	s.begin, s.end = share(s.size, o.Subtask, o.Parallelism), share(s.size, o.Subtask+1, o.Parallelism)
 	return nil
 }

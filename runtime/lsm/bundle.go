@@ -4,9 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"regexp"
 
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout/keygroup"
 )
 
@@ -44,8 +44,6 @@ var (
 	tableName = regexp.MustCompile(`^[0-9]{6,}\.(sst|blob)$`)
 )
 
-func castagnoli(p []byte) uint32 { return crc32.Checksum(p, crc32.MakeTable(crc32.Castagnoli)) }
-
 func (b *bundle) encode() []byte {
 	p := []byte(magic)
 	p = binary.BigEndian.AppendUint16(p, b.groups.Start)
@@ -58,7 +56,7 @@ func (b *bundle) encode() []byte {
 	for _, t := range b.tables {
 		p = binary.AppendUvarint(appendBytes(p, []byte(t.name)), uint64(t.size))
 	}
-	return binary.BigEndian.AppendUint32(p, castagnoli(p))
+	return binary.BigEndian.AppendUint32(p, crc32c.Sum(p))
 }
 
 func decodeBundle(p []byte) (*bundle, error) {
@@ -66,7 +64,7 @@ func decodeBundle(p []byte) (*bundle, error) {
 		return nil, fmt.Errorf("%s: wrong magic: %w", BundleName, ErrCorrupt)
 	}
 	body, sum := p[:len(p)-4], binary.BigEndian.Uint32(p[len(p)-4:])
-	if castagnoli(body) != sum {
+	if crc32c.Sum(body) != sum {
 		return nil, fmt.Errorf("%s: checksum differs: %w", BundleName, ErrCorrupt)
 	}
 	d := &decoder{p: body[len(magic):]}

@@ -212,7 +212,7 @@ func TestFencedForgets(t *testing.T) {
 	})
 	metas, files := len(d.metas), len(d.files)
 	d.ack(2, 0, []incremental.File{2})
-	d.want("acked caller=9 id=2", fmt.Sprintf("unresolved epoch=1 attempt=1 id=2"), "fenced")
+	d.want("acked caller=9 id=2", "unresolved epoch=1 attempt=1 id=2", "fenced")
 	if d.m.Phase() != PhaseIdle || len(d.metas) != metas+1 || len(d.files) != files+1 {
 		t.Error("fenced, and something was deleted or kept in mind")
 	}

@@ -2,7 +2,6 @@ package file
 
 import (
 	"fmt"
-	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
@@ -46,7 +46,7 @@ func durable(b *testing.B, writers, size int) {
 	}
 	data := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(data)
-	opts := storage.CreateOptions{Size: int64(size), HasSize: true, HasCRC32C: true, CRC32C: crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))}
+	opts := storage.CreateOptions{Size: int64(size), HasSize: true, HasCRC32C: true, CRC32C: crc32c.Sum(data)}
 	methods := []func(name string) error{
 		func(name string) error { return plain(filepath.Join(root, "plain"), name, data, false) },
 		func(name string) error { return plain(filepath.Join(root, "plain-dir"), name, data, true) },

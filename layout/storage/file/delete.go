@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sync"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/ckptd/ckptd/layout/storage"
@@ -16,18 +16,17 @@ import (
 // Every folder that thereby became empty goes too, except the root.
 func (s *store) Delete(ctx context.Context, keys []string) []error {
 	errs := make([]error, len(keys))
-	workers := min(deleters, 1+len(keys)/deletersEvery)
-	var wg sync.WaitGroup
-	for first := range workers {
-		wg.Go(func() {
-			for i := first; i < len(keys); i += workers {
-				if err := s.delete(ctx, keys[i]); err != nil {
-					errs[i] = s.failed("delete", keys[i], err)
-				}
+	var g errgroup.Group
+	g.SetLimit(min(deleters, 1+len(keys)/deletersEvery))
+	for i, key := range keys {
+		g.Go(func() error {
+			if err := s.delete(ctx, key); err != nil {
+				errs[i] = s.failed("delete", key, err)
 			}
+			return nil
 		})
 	}
-	wg.Wait()
+	_ = g.Wait()                        // each key has a result of its own
 	if err := s.present(); err != nil { // then it may be that nothing was deleted where it is
 		for i, key := range keys {
 			errs[i] = s.failed("delete", key, fmt.Errorf("%w: %w", storage.ErrUnknown, err))

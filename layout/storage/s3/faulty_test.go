@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
@@ -286,7 +286,7 @@ func random(n int) []byte {
 }
 
 func announced(data []byte) storage.CreateOptions {
-	sum := crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
+	sum := crc32c.Sum(data)
 	return storage.CreateOptions{Size: int64(len(data)), HasSize: true, CRC32C: sum, HasCRC32C: true}
 }
 

@@ -176,5 +176,5 @@ func prefixOf(r types.LifecycleRule) string {
 			return *f.And.Prefix
 		}
 	}
-	return aws.ToString(r.Prefix) //nolint:staticcheck // an old form that buckets still have
+	return aws.ToString(r.Prefix) //lint:ignore SA1019 an old form that buckets still have
 }

@@ -23,7 +23,8 @@ func TestLifecycleRules(t *testing.T) {
 		AbortIncompleteMultipartUpload: &types.AbortIncompleteMultipartUpload{DaysAfterInitiation: aws.Int32(7)},
 		NoncurrentVersionExpiration:    &types.NoncurrentVersionExpiration{NoncurrentDays: aws.Int32(1)},
 	}
-	old := types.LifecycleRule{Status: types.ExpirationStatusEnabled, Prefix: aws.String("jobs/"), Expiration: &types.LifecycleExpiration{Days: aws.Int32(1)}} //nolint:staticcheck // still there
+	//lint:ignore SA1019 an old form that buckets still have
+	old := types.LifecycleRule{Status: types.ExpirationStatusEnabled, Prefix: aws.String("jobs/"), Expiration: &types.LifecycleExpiration{Days: aws.Int32(1)}}
 	for name, c := range map[string]struct {
 		rule types.LifecycleRule
 		want storage.Weight

@@ -2,10 +2,11 @@ package s3
 
 import (
 	"context"
-	"hash/crc32"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/ckptd/ckptd/crc32c"
 )
 
 // A pool bounds the memory of all parts of a store, and keeps some of it for the next ones.
@@ -72,4 +73,4 @@ func (p *part) release() {
 	p.data, p.taken = nil, 0
 }
 
-func update(sum uint32, data []byte) uint32 { return crc32.Update(sum, castagnoli, data) }
+func update(sum uint32, data []byte) uint32 { return crc32c.Update(sum, data) }

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/ckptd/ckptd/layout/storage"
 )
@@ -25,7 +26,7 @@ type upload struct {
 	ctx    context.Context // of the writer, until a part fails
 	cancel context.CancelCauseFunc
 	sent   int // parts begun
-	slots  chan struct{}
+	slots  *semaphore.Weighted
 	wg     sync.WaitGroup
 	gone   bool // completed, or aborted, or nobody knows: not to be aborted
 
@@ -49,7 +50,7 @@ func (s *store) newUpload(ctx context.Context, key string) (*upload, error) {
 	if err != nil {
 		return nil, plain(err) // an upload that nobody knows of is swept
 	}
-	u := &upload{store: s, key: key, id: created.UploadId, slots: make(chan struct{}, partsAtOnce)}
+	u := &upload{store: s, key: key, id: created.UploadId, slots: semaphore.NewWeighted(partsAtOnce)}
 	u.ctx, u.cancel = context.WithCancelCause(ctx)
 	return u, nil
 }
@@ -60,16 +61,14 @@ func (u *upload) send(p part) error {
 		p.release()
 		return fmt.Errorf("object of more than %d parts", maxParts)
 	}
-	select {
-	case u.slots <- struct{}{}:
-	case <-u.ctx.Done():
+	if u.slots.Acquire(u.ctx, 1) != nil {
 		p.release()
 		return context.Cause(u.ctx)
 	}
 	u.sent++
 	number := int32(u.sent)
 	u.wg.Go(func() {
-		defer func() { <-u.slots }()
+		defer u.slots.Release(1)
 		defer p.release()
 		if err := u.sendPart(number, p.data); err != nil {
 			u.cancel(fmt.Errorf("part %d: %w", number, plain(err)))

@@ -72,8 +72,8 @@ func parameters() map[string]parameter {
 	}
 }
 
-// IsScheme tells whether URLs of this scheme are for this driver.
-func IsScheme(scheme string) bool { return slices.Contains(schemes, scheme) }
+// Schemes are the schemes of URLs for this driver; the first one is the usual spelling.
+func Schemes() []string { return slices.Clone(schemes) }
 
 // Parse reads s3://bucket/prefix?endpoint=…&region=…&path_style=…&profile=…&ca=…&sse_kms_key_id=…&storage_class=…&checksums=…&max_attempts=…,
 // also with s3a, s3n or s3p as its scheme.

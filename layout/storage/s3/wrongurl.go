@@ -47,7 +47,7 @@ func withoutSecrets(raw string) string {
 func checkPlace(u *url.URL) error {
 	at := strings.Contains(u.Path, "@")
 	switch {
-	case !IsScheme(u.Scheme):
+	case !slices.Contains(schemes, u.Scheme):
 		return fmt.Errorf("scheme %q, want s3", u.Scheme)
 	case u.User != nil, strings.Contains(u.Host, ":") && at, u.Host == "" && (at || strings.Contains(u.Opaque, "@")):
 		return errCredentials

@@ -9,12 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
 	"sync"
 
+	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout/keygroup"
 	"github.com/ckptd/ckptd/runtime/state"
 )
@@ -27,8 +27,6 @@ var ErrCorrupt = errors.New("heap: not a snapshot, or a damaged one")
 
 // The file: magic, first and last key group (2 bytes each, big-endian), number of entries (8), the entries in no order (key group 2, length of key 4, key, length of value 4, value), CRC32C of all that (4).
 var magic = []byte("ckptd-heap-1\n")
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Backend implements state.Backend.
 type Backend struct {
@@ -131,7 +129,7 @@ func (b *Backend) store(path string) (size int64, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	sum := crc32.New(castagnoli)
+	sum := crc32c.New()
 	w := bufio.NewWriter(io.MultiWriter(f, sum))
 	w.Write(magic)
 	w.Write(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, b.groups.Start), b.groups.End))
@@ -165,7 +163,7 @@ func (b *Backend) load(path string) error {
 	if info.Size() < int64(len(magic))+16 {
 		return fmt.Errorf("only %d bytes: %w", info.Size(), ErrCorrupt)
 	}
-	sum := crc32.New(castagnoli)
+	sum := crc32c.New()
 	r := &reader{left: info.Size() - 4, r: bufio.NewReader(f), sum: sum}
 	if string(r.next(int64(len(magic)))) != string(magic) {
 		return fmt.Errorf("wrong magic: %w", ErrCorrupt)

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"context"
@@ -9,6 +9,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -19,10 +23,10 @@ import (
 // topUsers is how many users the ranking has.
 const topUsers = 5
 
-// verdict compares the sink's lines with the recount, and prints it.
-func (d *demo) verdict() (exact bool, err error) {
+// Verdict compares the sink's lines with the recount, and prints it.
+func (d *Demo) Verdict() (exact bool, err error) {
 	v, err := clicks.Check(d.want, func(f func(user, count []byte) error) error {
-		return filesink.ReadLines(d.params.Output, d.params.OutputName, f)
+		return filesink.ReadLines(d.Params.Output, d.Params.OutputName, f)
 	})
 	if err != nil {
 		return false, err
@@ -34,24 +38,24 @@ func (d *demo) verdict() (exact bool, err error) {
 		n.line("  %s", p)
 	}
 	n.line("  %s of %s clicks were by users logged in%s", grouped(d.want.Total()), grouped(d.total), unparsable(d.unparsable))
-	n.line("  %d of %d kills; %d attempts, %d epochs", d.struck, len(d.kills), d.watch.attempt, d.watch.epoch)
-	if d.struck < len(d.kills) {
+	n.line("  %d of %d kills; %d attempts, %d epochs", d.Struck, len(d.Kills), d.Watch.Attempt, d.Watch.Epoch)
+	if d.Struck < len(d.Kills) {
 		n.line("  the input ended before the other kills could count: give them more time with a smaller --rate, or a shorter --interval")
 	}
-	if d.o.output != "" {
-		n.line("  counts: %s", filepath.Join(d.params.Output, d.params.OutputName+"-*.csv"))
+	if d.o.Output != "" {
+		n.line("  counts: %s", filepath.Join(d.Params.Output, d.Params.OutputName+"-*.csv"))
 	}
 	n.line("")
 	n.line("most clicks")
-	t := newTable(n.out)
+	t := output.NewTable(n.out)
 	for _, u := range d.want.Top(topUsers) {
-		t.row("", grouped(u.Count), u.User)
+		t.Row("", grouped(u.Count), u.User)
 	}
-	return v.Exact(), t.flush()
+	return v.Exact(), t.Flush()
 }
 
 // checkpoints prints what is kept, and how to look at it.
-func (d *demo) checkpoints(ctx context.Context) {
+func (d *Demo) checkpoints(ctx context.Context) {
 	kept, err := d.kept(ctx)
 	n := d.say
 	n.line("")
@@ -62,34 +66,34 @@ func (d *demo) checkpoints(ctx context.Context) {
 		n.line("no checkpoint is kept, as the configuration says")
 	default:
 		n.line("checkpoints kept")
-		t := newTable(n.out)
+		t := output.NewTable(n.out)
 		for _, c := range kept {
-			t.row("", below(d.root, c.GetPath()), bytesText(c.GetStateBytes()), bytesText(c.GetNewBytes())+" new", timeText(c.GetCompletedAt()))
+			t.Row("", drivers.Below(d.Root, c.GetPath()), output.Bytes(c.GetStateBytes()), output.Bytes(c.GetNewBytes())+" new", output.Time(c.GetCompletedAt()))
 		}
-		_ = t.flush() // as the other lines: a terminal that is gone is no failure of the job
+		_ = t.Flush() // as the other lines: a terminal that is gone is no failure of the job
 	}
 	n.line("")
 	n.line("look at the job")
-	n.line("  %s ls %s", program(), shellWord(below(d.root, d.id)))
+	n.line("  %s ls %s", program(), output.ShellWord(drivers.Below(d.Root, d.ID)))
 	if len(kept) > 0 {
-		last := shellWord(below(d.root, kept[len(kept)-1].GetPath()))
+		last := output.ShellWord(drivers.Below(d.Root, kept[len(kept)-1].GetPath()))
 		n.line("  %s show %s", program(), last)
 		n.line("  %s files %s", program(), last)
 	}
-	n.line("  %s journal show %s", program(), shellWord(below(d.root, d.id)))
-	if d.root == "file://"+demoRoot() {
+	n.line("  %s journal show %s", program(), output.ShellWord(drivers.Below(d.Root, d.ID)))
+	if d.Root == "file://"+DefaultRoot() {
 		n.line("  %s demo --clean       removes what all demos have left", program())
 	}
 }
 
 // kept is what the journal retains, read from the bare root.
-func (d *demo) kept(ctx context.Context) ([]*ckptdv1.CheckpointSummary, error) {
-	opened, err := openStore(ctx, d.root, true)
+func (d *Demo) kept(ctx context.Context) ([]*ckptdv1.CheckpointSummary, error) {
+	opened, err := drivers.Open(ctx, d.Root, true)
 	if err != nil {
 		return nil, err
 	}
 	defer opened.Close()
-	list, err := catalog.New(opened.Store).Checkpoints(ctx, d.id)
+	list, err := catalog.New(opened.Store).Checkpoints(ctx, d.ID)
 	if errors.Is(err, catalog.ErrNoJob) {
 		return nil, nil
 	}
@@ -97,49 +101,58 @@ func (d *demo) kept(ctx context.Context) ([]*ckptdv1.CheckpointSummary, error) {
 }
 
 // end stops all processes, and removes what is not to be kept. It gives the run's error its last form.
-func (d *demo) end(ctx context.Context, err error) error {
+func (d *Demo) end(ctx context.Context, err error) error {
 	if d.launch != nil {
-		d.hangUp()
-		d.launch.Stop(context.WithoutCancel(ctx))
+		err = errors.Join(err, d.Stop(context.WithoutCancel(ctx)))
 	}
 	switch {
-	case ctx.Err() != nil && (d.final == 0 || !d.o.keep):
-		err = &statusError{code: exitInterrupted, err: d.interrupted(context.WithoutCancel(ctx))}
+	case ctx.Err() != nil && (d.final == 0 || !d.o.Keep):
+		err = exit.With(exit.Interrupted, d.interrupted(context.WithoutCancel(ctx)))
 	case err != nil && d.launch != nil:
-		return fmt.Errorf("%w\nkept for a look: %s", err, d.tmp)
+		return fmt.Errorf("%w\nkept for a look: %s", err, d.Tmp)
 	}
-	if d.tmp == "" {
+	if d.Tmp == "" {
 		return err
 	}
-	return errors.Join(err, os.RemoveAll(d.tmp))
+	return errors.Join(err, os.RemoveAll(d.Tmp))
+}
+
+// Stop ends all processes. None is left when it returns.
+func (d *Demo) Stop(ctx context.Context) error {
+	if d.launch == nil {
+		return nil
+	}
+	err := d.client.Close()
+	d.launch.Stop(ctx)
+	return err
 }
 
 // interrupted says what is left after Ctrl-C.
-func (d *demo) interrupted(ctx context.Context) error {
-	if d.tmp == "" {
+func (d *Demo) interrupted(ctx context.Context) error {
+	if d.Tmp == "" {
 		return errors.New("demo: interrupted; no process is left, no checkpoint was complete")
 	}
 	if kept, err := d.kept(ctx); err == nil && len(kept) == 0 {
 		return errors.New("demo: interrupted; no process is left, no checkpoint was complete")
 	}
 	d.checkpoints(ctx)
-	return fmt.Errorf("demo: interrupted; no process is left; the checkpoints of job %s are kept", d.id)
+	return fmt.Errorf("demo: interrupted; no process is left; the checkpoints of job %s are kept", d.ID)
 }
 
-// cleanDemo removes the default root.
-func cleanDemo(ctx context.Context, out io.Writer) error {
-	dir := demoRoot()
+// Clean removes the default root.
+func Clean(ctx context.Context, out io.Writer) error {
+	dir := DefaultRoot()
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		_, err := fmt.Fprintf(out, "nothing to remove: there is no %s\n", dir)
 		return err
 	}
-	opened, err := openStore(ctx, dir, true)
+	opened, err := drivers.Open(ctx, dir, true)
 	if err != nil {
 		return err
 	}
 	defer opened.Close()
 	if _, err := layout.ReadRoot(ctx, opened.Store); err != nil {
-		return &statusError{code: exitDamage, err: fmt.Errorf("demo: %s is not removed: %w", dir, err)}
+		return exit.With(exit.Damage, fmt.Errorf("demo: %s is not removed: %w", dir, err))
 	}
 	jobs, err := catalog.New(opened.Store).Jobs(ctx)
 	if err != nil {
@@ -147,8 +160,8 @@ func cleanDemo(ctx context.Context, out io.Writer) error {
 	}
 	for _, j := range jobs.GetJobs() {
 		if url := answers(ctx, j); url != "" {
-			return &statusError{code: exitDamage, err: fmt.Errorf(
-				"demo: %s is not removed: the daemon at %s is at work on job %s; end that demo first", dir, url, j.GetJobId())}
+			return exit.With(exit.Damage, fmt.Errorf(
+				"demo: %s is not removed: the daemon at %s is at work on job %s; end that demo first", dir, url, j.GetJobId()))
 		}
 	}
 	if err := os.RemoveAll(dir); err != nil {
@@ -161,14 +174,14 @@ func cleanDemo(ctx context.Context, out io.Writer) error {
 // answers gives the URL at which the owner of a job answers; empty: none does.
 func answers(ctx context.Context, j *ckptdv1.JobSummary) string {
 	for _, url := range j.GetOwnerUrls() {
-		people, hangUp, err := dialServer(url)
+		c, err := client.New([]string{url})
 		if err != nil {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
-		_, err = people.GetStatus(ctx, &ckptdv1.GetStatusRequest{})
+		_, err = c.Admin().Status(ctx)
 		cancel()
-		hangUp()
+		c.Close()
 		if err == nil {
 			return url
 		}

@@ -1,11 +1,65 @@
-package main
+package drivers
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
 
-func TestNormalRoot(t *testing.T) {
+// Each row of the table is whole: its example and each of its schemes find it, and no other row has them.
+func TestTableOfDrivers(t *testing.T) {
+	seen := map[string]bool{}
+	for _, d := range All() {
+		if d.Form == "" || d.Open == nil {
+			t.Errorf("%s: form %q, open %t; want both", d.Kind(), d.Form, d.Open != nil)
+		}
+		got, normal, err := Find(d.Example)
+		if err != nil || got.Kind() != d.Kind() || normal != d.Example {
+			t.Errorf("Find(%q) = %s, %q, %v; want %s and the example unchanged", d.Example, got.Kind(), normal, err, d.Kind())
+		}
+		for _, scheme := range d.Schemes {
+			_, rest, _ := strings.Cut(d.Example, "://")
+			if got, _, err := Find(scheme + "://" + rest); err != nil || got.Kind() != d.Kind() || seen[scheme] || scheme != strings.ToLower(scheme) {
+				t.Errorf("scheme %s finds %s, %v (seen before: %t); want only %s", scheme, got.Kind(), err, seen[scheme], d.Kind())
+			}
+			seen[scheme] = true
+		}
+		for scheme := range d.Mistaken {
+			if slices.ContainsFunc(All(), func(d Driver) bool { return slices.Contains(d.Schemes, scheme) }) {
+				t.Errorf("%s: %s:// is called a mistake, but it is a scheme", d.Kind(), scheme)
+			}
+		}
+		if !strings.Contains(Examples(), d.Example) || !strings.Contains(Forms(), d.Form) {
+			t.Errorf("%s: not in %q and %q", d.Kind(), Examples(), Forms())
+		}
+	}
+}
+
+// A path and its URL open the same store, and one that is opened to read refuses to write.
+func TestOpen(t *testing.T) {
+	dir := t.TempDir()
+	written, err := Open(t.Context(), dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer written.Close()
+	if err := written.Store.Publish(t.Context(), "job/_journal/1", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	read, err := Open(t.Context(), "file://"+dir, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	if info, err := read.Store.Stat(t.Context(), "job/_journal/1"); err != nil || info.Size != 1 {
+		t.Errorf("stat: %v, %v; want the object of 1 byte", info, err)
+	}
+	if err := read.Store.Publish(t.Context(), "job/_journal/2", []byte("x")); err == nil {
+		t.Error("a store that was opened to read was written to, want an error")
+	}
+}
+
+func TestNormal(t *testing.T) {
 	for root, want := range map[string]string{
 		"file:///var/lib/ckptd/":                 "file:///var/lib/ckptd",
 		"/var/lib/ckptd":                         "file:///var/lib/ckptd",
@@ -22,12 +76,12 @@ func TestNormalRoot(t *testing.T) {
 		"s3://b/p/clicks?region=r&path_style=1":  "s3://b/p/clicks?path_style=true&region=r",
 		"s3://b/p/a b?endpoint=https://minio.tu": "s3://b/p/a%20b?endpoint=https://minio.tu",
 	} {
-		got, err := normalRoot(root)
+		got, err := Normal(root)
 		if err != nil || got != want {
-			t.Errorf("normalRoot(%q) = %q, %v; want %q", root, got, err, want)
+			t.Errorf("Normal(%q) = %q, %v; want %q", root, got, err, want)
 		}
-		if again, err := normalRoot(got); err != nil || again != got {
-			t.Errorf("normalRoot(%q) = %q, %v; want it unchanged", got, again, err)
+		if again, err := Normal(got); err != nil || again != got {
+			t.Errorf("Normal(%q) = %q, %v; want it unchanged", got, again, err)
 		}
 	}
 }
@@ -57,13 +111,13 @@ func TestWrongRoot(t *testing.T) {
 		"x://u:topsecret%zz@nn/p":    "not a URL; right ones are file:///var/lib/ckptd",
 		"https://b.s3.aws.example/p": "s3://my-bucket/ckptd?endpoint=https://host:port",
 	} {
-		got, err := normalRoot(root)
+		got, err := Normal(root)
 		if err == nil {
-			t.Errorf("normalRoot(%q) = %q, want an error", root, got)
+			t.Errorf("Normal(%q) = %q, want an error", root, got)
 			continue
 		}
 		if text := err.Error(); !strings.Contains(text, want) || strings.Contains(text, "topsecret") {
-			t.Errorf("normalRoot(%q): %s; want it to say %q", root, text, want)
+			t.Errorf("Normal(%q): %s; want it to say %q", root, text, want)
 		}
 	}
 }
@@ -75,23 +129,11 @@ func TestCutLast(t *testing.T) {
 		"s3://b/clicks?endpoint=x%2": {"s3://b?endpoint=x%2", "clicks"},
 		"s3://b?region=r":            {"s3://?region=r", "b"},
 	} {
-		if parent, last := cutLast(at); parent != want[0] || last != want[1] {
-			t.Errorf("cutLast(%q) = %q, %q; want %q", at, parent, last, want)
+		if parent, last := CutLast(at); parent != want[0] || last != want[1] {
+			t.Errorf("CutLast(%q) = %q, %q; want %q", at, parent, last, want)
 		}
-		if got := below(want[0], want[1]); got != at && want[0] != "s3://?region=r" {
-			t.Errorf("below(%q) = %q, want %q", want, got, at)
-		}
-	}
-}
-
-func TestShellWord(t *testing.T) {
-	for word, want := range map[string]string{
-		"file:///a/b":          "file:///a/b",
-		"s3://b/p?region=r&x":  "'s3://b/p?region=r&x'",
-		"file:///it's a place": `'file:///it'\''s a place'`,
-	} {
-		if got := shellWord(word); got != want {
-			t.Errorf("shellWord(%q) = %s, want %s", word, got, want)
+		if got := Below(want[0], want[1]); got != at && want[0] != "s3://?region=r" {
+			t.Errorf("Below(%q) = %q, want %q", want, got, at)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"context"
@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -19,10 +20,10 @@ const (
 	letGo = 15 * time.Second
 )
 
-// follow watches the job, kills processes, and returns when the sinks have committed all of the input.
-func (d *demo) follow(ctx context.Context) error {
+// Follow watches the job, kills processes, and returns when the sinks have committed all of the input.
+func (d *Demo) Follow(ctx context.Context) error {
 	for failures := 0; ; {
-		s := d.poll(ctx)
+		s := d.Poll(ctx)
 		d.recovered()
 		if err := d.broken(); err != nil {
 			return err
@@ -33,7 +34,7 @@ func (d *demo) follow(ctx context.Context) error {
 			if err := d.kill(ctx, s); err != nil {
 				return err
 			}
-		case d.watch.running && s.GetSources() > 0 && s.GetSourcesAtEnd() == s.GetSources():
+		case d.Watch.Running && s.GetSources() > 0 && s.GetSourcesAtEnd() == s.GetSources():
 			done, err := d.lastCheckpoint(ctx)
 			if done {
 				return nil
@@ -52,14 +53,14 @@ func (d *demo) follow(ctx context.Context) error {
 }
 
 // broken says whether the job has ended, or cannot go on.
-func (d *demo) broken() error {
-	if s := d.watch.ended; s != ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
-		if d.o.keep && s == ckptdv1.JobStatus_JOB_STATUS_CANCELED {
+func (d *Demo) broken() error {
+	if s := d.Watch.ended; s != ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
+		if d.o.Keep && s == ckptdv1.JobStatus_JOB_STATUS_CANCELED {
 			return errors.New("demo: the job was canceled before its input was read")
 		}
-		return fmt.Errorf("demo: the job is %s%s", enumText(s, "JOB_STATUS_"), because(d.watch.cause))
+		return fmt.Errorf("demo: the job is %s%s", output.Enum(s, "JOB_STATUS_"), because(d.Watch.cause))
 	}
-	for _, w := range d.workers {
+	for _, w := range d.Workers {
 		select {
 		case <-w.Done():
 			if w.Err() != nil {
@@ -73,23 +74,23 @@ func (d *demo) broken() error {
 
 // lastCheckpoint triggers a checkpoint after the last record, and waits until every sink has committed it. A failure in between
 // restores, and does the same again.
-func (d *demo) lastCheckpoint(ctx context.Context) (done bool, err error) {
-	epoch, attempt := d.watch.epoch, d.watch.attempt
+func (d *Demo) lastCheckpoint(ctx context.Context) (done bool, err error) {
+	epoch, attempt := d.Watch.Epoch, d.Watch.Attempt
 	try, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	res, err := d.people.TriggerCheckpoint(try, &ckptdv1.TriggerCheckpointRequest{JobId: d.id, RequestId: layout.NewNonce()})
+	res, err := d.Admin.Trigger(try, d.ID)
 	if err != nil {
 		return false, err
 	}
 	id := res.GetCheckpoint().GetCheckpointId()
 	for {
-		s := d.poll(ctx)
+		s := d.Poll(ctx)
 		switch {
 		case s != nil && s.GetCommittedCheckpointId() >= id:
 			d.final = id
 			d.say.event("every sink has committed checkpoint %d", id)
 			return true, nil
-		case s != nil && (d.watch.epoch != epoch || d.watch.attempt != attempt || !d.watch.running):
+		case s != nil && (d.Watch.Epoch != epoch || d.Watch.Attempt != attempt || !d.Watch.Running):
 			return false, nil
 		case try.Err() != nil:
 			return false, fmt.Errorf("not every sink has committed checkpoint %d: %w", id, context.Cause(try))
@@ -100,13 +101,12 @@ func (d *demo) lastCheckpoint(ctx context.Context) (done bool, err error) {
 	}
 }
 
-// cancel ends the job, and waits until it was let go.
-func (d *demo) cancel(ctx context.Context) error {
-	req := &ckptdv1.CancelJobRequest{JobId: d.id, RequestId: layout.NewNonce()}
+// Cancel ends the job, and waits until it was let go.
+func (d *Demo) Cancel(ctx context.Context) error {
 	try, stop := context.WithTimeout(ctx, letGo)
 	defer stop()
 	for {
-		_, err := d.people.CancelJob(try, req)
+		_, err := d.Admin.Cancel(try, d.ID)
 		if err == nil {
 			break
 		}
@@ -114,15 +114,15 @@ func (d *demo) cancel(ctx context.Context) error {
 			return fmt.Errorf("demo: cancel: %w", err)
 		}
 	}
-	d.poll(ctx)
-	return d.awaitLetGo(ctx)
+	d.Poll(ctx)
+	return d.AwaitLetGo(ctx)
 }
 
-// awaitLetGo waits until the workers of a canceled job have ended, and the daemon has cleared up.
-func (d *demo) awaitLetGo(ctx context.Context) error {
+// AwaitLetGo waits until the workers of a canceled job have ended, and the daemon has cleared up.
+func (d *Demo) AwaitLetGo(ctx context.Context) error {
 	try, stop := context.WithTimeout(ctx, letGo)
 	defer stop()
-	for _, w := range d.workers {
+	for _, w := range d.Workers {
 		select {
 		case <-w.Done():
 		case <-try.Done():
@@ -131,24 +131,24 @@ func (d *demo) awaitLetGo(ctx context.Context) error {
 	}
 	for !d.released(try) {
 		if !sleep(try, pollEvery) {
-			return fmt.Errorf("demo: the daemon does not let the job go: %s", lastLine(d.daemon.Log()))
+			return fmt.Errorf("demo: the daemon does not let the job go: %s", lastLine(d.Daemon.Log()))
 		}
 	}
 	return nil
 }
 
 // released tells whether the journal says that nobody owns the job any more.
-func (d *demo) released(ctx context.Context) bool {
-	opened, err := openStore(ctx, d.root, true)
+func (d *Demo) released(ctx context.Context) bool {
+	opened, err := drivers.Open(ctx, d.Root, true)
 	if err != nil {
 		return false
 	}
 	defer opened.Close()
-	return !owned(ctx, opened.Store, d.id)
+	return !Owned(ctx, opened.Store, d.ID)
 }
 
-// owned tells whether a journal names an owner of its job, as far as it can be read.
-func owned(ctx context.Context, s storage.Store, job string) bool {
+// Owned tells whether a journal names an owner of its job, as far as it can be read.
+func Owned(ctx context.Context, s storage.Store, job string) bool {
 	res, err := catalog.New(s).Journal(ctx, job)
 	if err != nil {
 		return true
@@ -158,16 +158,16 @@ func owned(ctx context.Context, s storage.Store, job string) bool {
 }
 
 // goOn leaves the job running until ctx ends or somebody cancels it.
-func (d *demo) goOn(ctx context.Context) error {
+func (d *Demo) goOn(ctx context.Context) error {
 	d.say.line("")
 	d.say.line("the job goes on; end it by Ctrl-C, or from another terminal by")
-	d.say.line("  %s cancel %s --server %s", program(), d.id, d.url)
+	d.say.line("  %s cancel %s --server %s", program(), d.ID, d.URL)
 	d.say.line("")
-	for d.watch.ended == ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
-		d.poll(ctx)
+	for d.Watch.ended == ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
+		d.Poll(ctx)
 		if !sleep(ctx, pollEvery) {
 			return nil
 		}
 	}
-	return d.awaitLetGo(ctx)
+	return d.AwaitLetGo(ctx)
 }

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 )
 
 // narrator prints what happens, one line each, with the seconds since the processes were started. It needs no colours and no
@@ -40,24 +42,24 @@ func (n *narrator) line(format string, args ...any) { fmt.Fprintf(n.out, format+
 func (n *narrator) silent() time.Duration { return time.Since(n.last) }
 
 // introduce says what will happen.
-func (d *demo) introduce() {
+func (d *Demo) introduce() {
 	n := d.say
-	n.line("job     source -> filter -> map -> keyBy + sum -> sink, parallelism %d, over %d workers", d.o.parallelism, demoWorkers)
-	if d.params.Input == "" {
-		n.line("input   %s generated clicks of at most %s users (--seed %d)", grouped(d.total), grouped(d.params.Users), d.params.Seed)
+	n.line("job     source -> filter -> map -> keyBy + sum -> sink, parallelism %d, over %d workers", d.o.Parallelism, NumWorkers)
+	if d.Params.Input == "" {
+		n.line("input   %s generated clicks of at most %s users (--seed %d)", grouped(d.total), grouped(d.Params.Users), d.Params.Seed)
 	} else {
-		n.line("input   %s: %s clicks%s", d.o.input, grouped(d.total), unparsable(d.unparsable))
+		n.line("input   %s: %s clicks%s", d.o.Input, grouped(d.total), unparsable(d.unparsable))
 	}
 	n.line("rate    %s a second: about %.0f s", grouped(uint64(d.rate())), float64(d.total)/d.rate())
-	n.line("state   %s", below(d.root, d.id))
-	n.line("logs    %s", filepath.Join(d.tmp, "logs"))
-	n.line("watch   %s status %s --server %s", program(), d.id, d.url)
+	n.line("state   %s", drivers.Below(d.Root, d.ID))
+	n.line("logs    %s", filepath.Join(d.Tmp, "logs"))
+	n.line("watch   %s status %s --server %s", program(), d.ID, d.URL)
 	n.line("")
 	n.began = time.Now()
 }
 
 // rate is records a second of all sources together.
-func (d *demo) rate() float64 { return d.params.Rate * float64(d.o.parallelism) }
+func (d *Demo) rate() float64 { return d.Params.Rate * float64(d.o.Parallelism) }
 
 func unparsable(n uint64) string {
 	switch n {

@@ -1,14 +1,13 @@
-package main
+package demo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"connectrpc.com/connect"
-
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -19,97 +18,79 @@ const (
 	sayEvery = 2 * time.Second
 	// reportEvery is a little more than the time after which all workers have reported how far they are.
 	reportEvery = 1200 * time.Millisecond
-	// phaseRunning is the phase of a job in which records flow.
-	phaseRunning = ckptdv1.JobPhase_JOB_PHASE_RUNNING
+	// PhaseRunning is the phase of a job in which records flow.
+	PhaseRunning = ckptdv1.JobPhase_JOB_PHASE_RUNNING
 )
 
-// watch follows what the owner of the job tells, over its restarts.
-type watch struct {
+// Watch follows what the owner of the job tells, over its restarts.
+type Watch struct {
 	// owner's life, and the last of its events that was read.
 	owner string
 	seen  uint64
-	// records as last reported, and when; until known they are not what is reported, as not all workers have.
-	records uint64
+	// Records as last reported, and when; until known they are not what is reported, as not all workers have.
+	Records uint64
 	at      time.Time
 	known   time.Time
 	atEnd   bool
-	running bool
-	epoch   uint64
-	attempt uint64
+	Running bool
+	Epoch   uint64
+	Attempt uint64
 	// begun is the attempt of the last beginning among the events.
 	begun uint64
-	// newest complete checkpoint, and whether it completed since the last kill.
-	newest uint64
+	// Newest complete checkpoint, and whether it completed since the last kill.
+	Newest uint64
 	fresh  bool
-	// failed counts aborted checkpoints.
-	failed int
+	// Failed counts aborted checkpoints.
+	Failed int
 	// ended is the terminal status of the job.
 	ended ckptdv1.JobStatus
 	cause string
-	// blamed is the attempt whose first failure cause is, if it is a task's.
-	blamed uint64
+	// Blamed is the attempt whose first failure cause is, if it is a task's.
+	Blamed uint64
 }
 
-// poll asks how the job is, and prints what is new. nil: no daemon answers, or it does not own the job (yet, or any more).
-func (d *demo) poll(ctx context.Context) *ckptdv1.JobState {
+// Poll asks how the job is, and prints what is new. nil: no daemon answers, or it does not own the job (yet, or any more).
+func (d *Demo) Poll(ctx context.Context) *ckptdv1.JobState {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	w := &d.watch
-	req := &ckptdv1.GetStatusRequest{JobId: d.id, EventsAfter: w.seen}
-	res, err := d.people.GetStatus(ctx, req)
+	w := &d.Watch
+	res, err := d.Admin.JobStatus(ctx, d.ID, w.seen)
 	if err == nil && len(res.GetJobs()) == 1 && res.GetJobs()[0].GetOwnerNonce() != w.owner {
-		req.EventsAfter = 0 // another owner counts from the beginning
-		res, err = d.people.GetStatus(ctx, req)
+		res, err = d.Admin.JobStatus(ctx, d.ID, 0) // another owner counts from the beginning
 	}
 	if err != nil || len(res.GetJobs()) != 1 {
-		w.running = false
-		if r := refusal(err); r.GetReason() == ckptdv1.Refused_REASON_JOB_TERMINAL {
-			w.ended = r.GetStatus()
+		w.Running = false
+		if status := client.EndedWith(err); status != ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
+			w.ended = status
 		}
 		return nil
 	}
 	s := res.GetJobs()[0]
 	w.owner = s.GetOwnerNonce()
-	w.running = s.GetPhase() == phaseRunning
-	w.epoch, w.attempt = s.GetSummary().GetEpoch(), s.GetSummary().GetAttempt()
+	w.Running = s.GetPhase() == PhaseRunning
+	w.Epoch, w.Attempt = s.GetSummary().GetEpoch(), s.GetSummary().GetAttempt()
 	if status := s.GetSummary().GetStatus(); status > ckptdv1.JobStatus_JOB_STATUS_RUNNING {
 		w.ended = status
 	}
-	if w.running && w.at.IsZero() {
+	if w.Running && w.at.IsZero() {
 		w.stand(0)
 	}
-	if n := s.GetRecords(); n != w.records && w.running && time.Now().After(w.known) {
-		w.records, w.at = n, time.Now()
+	if n := s.GetRecords(); n != w.Records && w.Running && time.Now().After(w.known) {
+		w.Records, w.at = n, time.Now()
 	}
 	for _, e := range s.GetEvents() {
 		w.seen = e.GetSequence()
 		d.tell(s, e)
 	}
-	if w.running && d.say.silent() > sayEvery {
+	if w.Running && d.say.silent() > sayEvery {
 		d.say.event("%s%s", d.progress(), waiting(s))
 	}
 	return s
 }
 
-// refusal is the reason that a daemon gave.
-func refusal(err error) *ckptdv1.Refused {
-	var ce *connect.Error
-	if !errors.As(err, &ce) {
-		return nil
-	}
-	for _, detail := range ce.Details() {
-		if m, err := detail.Value(); err == nil {
-			if r, ok := m.(*ckptdv1.Refused); ok {
-				return r
-			}
-		}
-	}
-	return nil
-}
-
 // tell prints an event of the job that a person wants to see.
-func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
-	w := &d.watch
+func (d *Demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
+	w := &d.Watch
 	switch e.GetKind() {
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT:
 		w.atEnd, w.begun = false, e.GetAttempt()
@@ -121,12 +102,12 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 		}
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_COMPLETED:
 		c := e.GetCheckpoint()
-		w.newest, w.fresh = e.GetCheckpointId(), true
-		d.say.event("checkpoint %d complete in %s: %s new, %s reused%s", c.GetCheckpointId(), durationText(c.GetDuration()),
-			bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes()), d.position())
+		w.Newest, w.fresh = e.GetCheckpointId(), true
+		d.say.event("checkpoint %d complete in %s: %s new, %s reused%s", c.GetCheckpointId(), output.Duration(c.GetDuration()),
+			output.Bytes(c.GetNewBytes()), output.Bytes(c.GetReusedBytes()), d.position())
 		d.strike.settle(e)
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ABORTED:
-		w.failed++
+		w.Failed++
 		if !d.strike.settle(e) { // else it is said when the job has recovered
 			d.say.event("checkpoint %d aborted: %s", e.GetCheckpointId(), e.GetText())
 		}
@@ -137,8 +118,8 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 		if d.strike == nil {
 			d.say.event("a task failed: %s", e.GetText())
 		}
-		if w.blamed != e.GetAttempt() { // else it failed because the first one did
-			w.cause, w.blamed = e.GetText(), e.GetAttempt()
+		if w.Blamed != e.GetAttempt() { // else it failed because the first one did
+			w.cause, w.Blamed = e.GetText(), e.GetAttempt()
 		}
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY, ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, ckptdv1.JobEventKind_JOB_EVENT_KIND_NOT_BEGUN:
 		d.say.event("%s", e.GetText())
@@ -146,7 +127,7 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 		w.atEnd = true
 		d.say.event("all of the input is read; barriers go on")
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_FAILED, ckptdv1.JobEventKind_JOB_EVENT_KIND_CANCELED:
-		d.say.event("the job is %s%s", eventText(e.GetKind()), because(e.GetText()))
+		d.say.event("the job is %s%s", output.Event(e.GetKind()), because(e.GetText()))
 		if e.GetText() != "" {
 			w.cause = e.GetText()
 		}
@@ -168,13 +149,13 @@ func because(cause string) string {
 }
 
 // stand has the estimate go on from a number of records until all workers have reported again.
-func (w *watch) stand(records uint64) {
-	w.records, w.at, w.known = records, time.Now(), time.Now().Add(reportEvery)
+func (w *Watch) stand(records uint64) {
+	w.Records, w.at, w.known = records, time.Now(), time.Now().Add(reportEvery)
 }
 
 // estimate is about how many records are read at this moment: workers report only now and then.
-func (d *demo) estimate() uint64 {
-	w := &d.watch
+func (d *Demo) estimate() uint64 {
+	w := &d.Watch
 	switch {
 	case w.atEnd:
 		return d.total
@@ -185,15 +166,15 @@ func (d *demo) estimate() uint64 {
 	if d.strike != nil {
 		since = 0
 	}
-	return min(d.total, w.records+uint64(since.Seconds()*d.rate()))
+	return min(d.total, w.Records+uint64(since.Seconds()*d.rate()))
 }
 
-func (d *demo) progress() string {
+func (d *Demo) progress() string {
 	n := d.estimate()
 	return fmt.Sprintf("about %s of %s records (%d%%)", grouped(n), grouped(d.total), 100*n/max(1, d.total))
 }
 
-func (d *demo) position() string {
+func (d *Demo) position() string {
 	if n := d.estimate(); n < d.total {
 		return fmt.Sprintf("  (%d%% read)", 100*n/max(1, d.total))
 	}

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"context"
@@ -7,15 +7,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime/launcher"
 )
 
-// kill is a kill that is planned: whom, after how many records, and whether in the middle of a checkpoint.
-type kill struct {
+// Kill is a kill that is planned: whom, after how many records, and whether in the middle of a checkpoint.
+type Kill struct {
 	daemon bool
 	worker int
-	after  uint64
+	After  uint64
 	amid   bool
 }
 
@@ -24,20 +25,20 @@ const amidPatience = 1500 * time.Millisecond
 
 // planKills spreads kills over the middle of the input: one in each of so many equal stretches, at a random point of it. A worker
 // and the daemon take turns. Checkpoints are short: of each four kills, two wait for one.
-func planKills(n int, total, seed uint64) []kill {
+func planKills(n int, total, seed uint64) []Kill {
 	const first, last = 0.08, 0.88 // of the input
 	rng := rand.New(rand.NewPCG(seed, 0x6b696c6c))
-	kills := make([]kill, n)
+	kills := make([]Kill, n)
 	for i := range kills {
 		at := first + (float64(i)+rng.Float64())*(last-first)/float64(n)
-		kills[i] = kill{daemon: i%2 == 1, worker: rng.IntN(demoWorkers), after: uint64(at * float64(total)), amid: i%4 < 2}
+		kills[i] = Kill{daemon: i%2 == 1, worker: rng.IntN(NumWorkers), After: uint64(at * float64(total)), amid: i%4 < 2}
 	}
 	return kills
 }
 
 // strike is a kill that was carried out, until the job has recovered from it.
 type strike struct {
-	kill
+	Kill
 	at             time.Time
 	epoch, attempt uint64
 	// pending is the checkpoint that was in progress; 0: none.
@@ -65,12 +66,12 @@ func (k *strike) settle(e *ckptdv1.JobEvent) bool {
 
 // due says whether the next kill is to be carried out now. A kill counts only while there are records to be read, and if a
 // checkpoint has completed since the last one.
-func (d *demo) due(s *ckptdv1.JobState) bool {
-	if d.struck == len(d.kills) || d.strike != nil || !d.watch.running || !d.watch.fresh {
+func (d *Demo) due(s *ckptdv1.JobState) bool {
+	if d.Struck == len(d.Kills) || d.strike != nil || !d.Watch.Running || !d.Watch.fresh {
 		return false
 	}
-	read, next := d.estimate(), &d.kills[d.struck]
-	if read < next.after || read >= d.total || s.GetSourcesAtEnd() == s.GetSources() {
+	read, next := d.estimate(), &d.Kills[d.Struck]
+	if read < next.After || read >= d.total || s.GetSourcesAtEnd() == s.GetSources() {
 		return false
 	}
 	if d.dueSince.IsZero() {
@@ -80,7 +81,7 @@ func (d *demo) due(s *ckptdv1.JobState) bool {
 }
 
 // pause is how long to wait until the next look: a checkpoint that a kill waits for lasts some tens of milliseconds.
-func (d *demo) pause() time.Duration {
+func (d *Demo) pause() time.Duration {
 	if d.dueSince.IsZero() {
 		return pollEvery
 	}
@@ -88,18 +89,18 @@ func (d *demo) pause() time.Duration {
 }
 
 // kill carries out the next kill. s is how things stand.
-func (d *demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
-	k := &strike{kill: d.kills[d.struck], epoch: d.watch.epoch, attempt: d.watch.attempt}
-	whom, p := "the daemon", d.daemon
+func (d *Demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
+	k := &strike{Kill: d.Kills[d.Struck], epoch: d.Watch.Epoch, attempt: d.Watch.Attempt}
+	whom, p := "the daemon", d.Daemon
 	if !k.daemon {
-		whom, p = fmt.Sprintf("worker %d", k.worker), d.workers[k.worker]
+		whom, p = fmt.Sprintf("worker %d", k.worker), d.Workers[k.worker]
 	}
 	progress := "no checkpoint was in progress"
 	if len(s.GetPending()) > 0 {
 		c := s.GetPending()[0]
 		k.pending = c.GetCheckpointId()
 		progress = fmt.Sprintf("checkpoint %d was in progress: %d of %d subtasks had acknowledged, %s",
-			k.pending, c.GetAcknowledged(), c.GetSubtasks(), enumText(c.GetState(), "PENDING_STATE_"))
+			k.pending, c.GetAcknowledged(), c.GetSubtasks(), output.Enum(c.GetState(), "PENDING_STATE_"))
 	}
 	read := d.estimate()
 	k.at = time.Now()
@@ -107,11 +108,11 @@ func (d *demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
 	if err != nil {
 		return nil // it is not there at this moment: another time
 	}
-	d.strike, d.watch.fresh, d.watch.running = k, false, false
-	d.struck++
+	d.strike, d.Watch.fresh, d.Watch.Running = k, false, false
+	d.Struck++
 	d.dueSince = time.Time{}
-	d.watch.stand(read)
-	d.say.event("KILL %d of %d: %s (process %d) by SIGKILL, at about record %s of %s", d.struck, len(d.kills), whom, pid, grouped(read), grouped(d.total))
+	d.Watch.stand(read)
+	d.say.event("KILL %d of %d: %s (process %d) by SIGKILL, at about record %s of %s", d.Struck, len(d.Kills), whom, pid, grouped(read), grouped(d.total))
 	d.say.more("%s", progress)
 	if k.daemon {
 		return d.readJournal(ctx, p, pid)
@@ -121,7 +122,7 @@ func (d *demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
 
 // readJournal says what the journal holds while there is no daemon: that alone decides what became of the checkpoint in progress. A store
 // that cannot be read at this moment is no failure of the job.
-func (d *demo) readJournal(ctx context.Context, p *launcher.Process, pid int) error {
+func (d *Demo) readJournal(ctx context.Context, p *launcher.Process, pid int) error {
 	for p.PID() == pid {
 		if !sleep(ctx, time.Millisecond) {
 			return context.Cause(ctx)
@@ -136,7 +137,7 @@ func (d *demo) readJournal(ctx context.Context, p *launcher.Process, pid int) er
 	for _, c := range kept {
 		newest = max(newest, c.GetCheckpointId())
 	}
-	d.watch.newest = max(d.watch.newest, newest)
+	d.Watch.Newest = max(d.Watch.Newest, newest)
 	k := d.strike
 	switch {
 	case k.pending == 0:
@@ -150,18 +151,18 @@ func (d *demo) readJournal(ctx context.Context, p *launcher.Process, pid int) er
 }
 
 // recovered looks whether the job goes on after the last kill, and says how.
-func (d *demo) recovered() {
-	k, w := d.strike, &d.watch
-	if k == nil || !w.running || (k.daemon && w.epoch == k.epoch) || (!k.daemon && w.attempt == k.attempt) {
+func (d *Demo) recovered() {
+	k, w := d.strike, &d.Watch
+	if k == nil || !w.Running || (k.daemon && w.Epoch == k.epoch) || (!k.daemon && w.Attempt == k.attempt) {
 		return
 	}
 	took := time.Since(k.at).Seconds()
-	w.stand(w.records)
+	w.stand(w.Records)
 	switch {
-	case k.daemon && w.attempt == k.attempt:
-		d.say.event("recovered in %.1f s: epoch %d, still attempt %d: no worker restored, records flowed on", took, w.epoch, w.attempt)
+	case k.daemon && w.Attempt == k.attempt:
+		d.say.event("recovered in %.1f s: epoch %d, still attempt %d: no worker restored, records flowed on", took, w.Epoch, w.Attempt)
 	default:
-		d.say.event("recovered in %.1f s: epoch %d, attempt %d%s", took, w.epoch, w.attempt, from(k.restored))
+		d.say.event("recovered in %.1f s: epoch %d, attempt %d%s", took, w.Epoch, w.Attempt, from(k.restored))
 	}
 	if k.pending != 0 {
 		fate := k.fate

@@ -1,0 +1,185 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/proto/address"
+	"github.com/ckptd/ckptd/runtime/clickjob"
+	"github.com/ckptd/ckptd/runtime/launcher"
+	"github.com/ckptd/ckptd/service/config"
+)
+
+// StartDaemon brings up the daemon.
+func (d *Demo) StartDaemon(ctx context.Context) (err error) {
+	if d.Tmp, err = shortTemp(); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	d.Params.Output = filepath.Join(d.Tmp, "output")
+	if d.o.Output != "" {
+		if d.Params.Output, err = filepath.Abs(d.o.Output); err != nil {
+			return fmt.Errorf("demo: --output: %w", err)
+		}
+	}
+	for _, dir := range []string{d.Params.Output, filepath.Join(d.Tmp, "logs"), filepath.Join(d.Tmp, "local")} {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+	}
+	d.URL = address.Unix(filepath.Join(d.Tmp, "ckptd.sock")).String()
+	if d.client, err = client.New([]string{d.URL}); err != nil {
+		return err
+	}
+	d.Admin = d.client.Admin()
+	d.Servers = []string{d.URL}
+	d.launch = launcher.New(filepath.Join(d.Tmp, "logs"))
+	if d.Daemon, err = d.Child("daemon", launcher.Always, "serve", "--root", d.Root, "--listen", d.URL); err != nil {
+		return err
+	}
+	return d.awaitDaemon(ctx)
+}
+
+// StartJob creates the job and brings up the workers.
+func (d *Demo) StartJob(ctx context.Context) error {
+	d.introduce()
+	if err := d.attach(ctx); err != nil {
+		return err
+	}
+	return d.startWorkers()
+}
+
+// shortTemp makes a temporary folder in which sockets can lie.
+func shortTemp() (string, error) {
+	const longest = address.MaxSocketPath - len("/x-0123456789.sock")
+	dir, err := os.MkdirTemp("", "ckptd-")
+	if err == nil && len(dir) > longest {
+		err = os.Remove(dir)
+		if err == nil {
+			dir, err = os.MkdirTemp("/tmp", "ckptd-")
+		}
+	}
+	return dir, err
+}
+
+// Child starts this program in another role, and keeps it running.
+func (d *Demo) Child(name string, restart launcher.Restart, args ...string) (*launcher.Process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("demo: %w", err)
+	}
+	return d.launch.Start(launcher.Child{Name: name, Restart: restart, Command: func() *exec.Cmd {
+		cmd := exec.Command(self, args...)
+		cmd.Env = append(os.Environ(), d.Environment...)
+		return cmd
+	}})
+}
+
+// awaitDaemon waits until the daemon answers, or has failed.
+func (d *Demo) awaitDaemon(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, fmt.Errorf("demo: the daemon does not answer; its log is %s", d.Daemon.Log()))
+	defer cancel()
+	for {
+		_, err := d.Admin.Status(ctx)
+		if err == nil {
+			return nil
+		}
+		if d.Daemon.Starts() > 1 {
+			err := fmt.Errorf("demo: the daemon does not start: %s", lastLine(d.Daemon.Log()))
+			if ended, ok := errors.AsType[*exec.ExitError](d.Daemon.Err()); ok {
+				return exit.With(ended.ExitCode(), err)
+			}
+			return err
+		}
+		if !sleep(ctx, 20*time.Millisecond) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// attach creates the job, so that what is wrong with its configuration is said here and not in a worker's log.
+func (d *Demo) attach(ctx context.Context) error {
+	_, err := d.client.AttachJob(ctx, client.JobSpec{
+		ID: d.ID, Plan: clickjob.New(d.Params, nil).Plan(), Config: d.Config.Job, Labels: map[string]string{"name": "demo"},
+	})
+	return err
+}
+
+func (d *Demo) startWorkers() error {
+	effective, err := config.Effective(d.Config.Job)
+	if err != nil {
+		return err
+	}
+	var keys bytes.Buffer
+	if err := config.Show(&keys, d.Root, effective); err != nil {
+		return err
+	}
+	if err := os.WriteFile(d.keys(), keys.Bytes(), 0o666); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	for slot := range NumWorkers {
+		w, err := d.Worker(fmt.Sprintf("worker-%d", slot), slot, d.Params)
+		if err != nil {
+			return err
+		}
+		d.Workers = append(d.Workers, w)
+	}
+	return nil
+}
+
+// keys is the file with the job's configuration.
+func (d *Demo) keys() string { return filepath.Join(d.Tmp, "job.yaml") }
+
+// Worker starts a worker process for a slot. name is for people and its log.
+func (d *Demo) Worker(name string, slot int, params clickjob.Params) (*launcher.Process, error) {
+	p, err := json.Marshal(params)
+	if err != nil {
+		return nil, fmt.Errorf("demo: %w", err)
+	}
+	args := []string{
+		"worker", "--job-id", d.ID, "--slot", strconv.Itoa(slot), "--of", strconv.Itoa(NumWorkers), "--params", string(p),
+		"--config", d.keys(), "--dir", filepath.Join(d.Tmp, "local"), "--exchange", "unix:" + d.Tmp,
+	}
+	for _, url := range d.Servers {
+		args = append(args, "--server", url)
+	}
+	return d.Child(name, launcher.OnFailure, args...)
+}
+
+// sleep waits, and reports false if ctx ended first.
+func sleep(ctx context.Context, t time.Duration) bool {
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// lastLine is what a process said last, or its last words if it ended by itself.
+func lastLine(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return errors.Join(fmt.Errorf("its log is %s", path), err).Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	last := lines[len(lines)-1]
+	for _, line := range lines {
+		if words, ok := strings.CutPrefix(line, "ckptd: "); ok {
+			last = words
+		}
+	}
+	return fmt.Sprintf("%s (its log is %s)", last, path)
+}

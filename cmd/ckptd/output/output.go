@@ -1,0 +1,98 @@
+// Package output turns values into text for people: tables, sizes, times, words for a shell.
+//
+// It owns how such text looks, and that nothing in it can command a terminal. It must not know where the values come from.
+package output
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// Table prints rows in columns. Every cell is cleaned: names come from storage, and may hold what a terminal obeys.
+type Table struct {
+	w *tabwriter.Writer
+}
+
+// NewTable prints to w when it is flushed.
+func NewTable(w io.Writer) *Table { return &Table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+
+// Row adds a row.
+func (t *Table) Row(cells ...any) {
+	text := make([]string, len(cells))
+	for i, c := range cells {
+		text[i] = Clean(fmt.Sprint(c))
+	}
+	// A tabwriter's errors come with Flush.
+	_, _ = fmt.Fprintln(t.w, strings.TrimRight(strings.Join(text, "\t"), "\t"))
+}
+
+// Flush prints the rows.
+func (t *Table) Flush() error { return t.w.Flush() }
+
+// Clean shows what is not printable as Go would quote it.
+func Clean(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+// Bytes is a size for people: "0 B", "3.2 KiB".
+func Bytes(n uint64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, units := float64(n)/unit, "KMGTPE"
+	for f >= 999.95 && len(units) > 1 {
+		f, units = f/unit, units[1:]
+	}
+	return fmt.Sprintf("%.1f %ciB", f, units[0])
+}
+
+// Time is a time for people, in UTC; "-" if there is none.
+func Time(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "-"
+	}
+	return t.AsTime().UTC().Format("2006-01-02 15:04:05Z")
+}
+
+// Duration is a duration for people, to the millisecond; "-" if there is none.
+func Duration(d *durationpb.Duration) string {
+	if d == nil {
+		return "-"
+	}
+	return d.AsDuration().Round(time.Millisecond).String()
+}
+
+// Enum is an enum's value without its prefix, in lower case: JOB_STATUS_RUNNING is "running".
+func Enum(value fmt.Stringer, prefix string) string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(value.String(), prefix)), "_", " ")
+}
+
+// ShellWord quotes what a shell would not take as it is, such as a URL with a query.
+func ShellWord(s string) string {
+	if !strings.ContainsAny(s, "?&*[]{}()<>|;!$`'\"\\ #~") {
+		return s
+	}
+	return Quoted(s)
+}
+
+// Quoted is s as a shell takes it whole.
+func Quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// Event is a kind of event in one word: "worker-lost".
+func Event(k ckptdv1.JobEventKind) string {
+	return strings.ReplaceAll(Enum(k, "JOB_EVENT_KIND_"), " ", "-")
+}

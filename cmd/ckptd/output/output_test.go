@@ -1,0 +1,31 @@
+package output
+
+import "testing"
+
+func TestShellWord(t *testing.T) {
+	for word, want := range map[string]string{
+		"file:///a/b":          "file:///a/b",
+		"s3://b/p?region=r&x":  "'s3://b/p?region=r&x'",
+		"file:///it's a place": `'file:///it'\''s a place'`,
+	} {
+		if got := ShellWord(word); got != want {
+			t.Errorf("ShellWord(%q) = %s, want %s", word, got, want)
+		}
+	}
+}
+
+func TestClean(t *testing.T) {
+	for in, want := range map[string]string{"plain ü": "plain ü", "\x1b[31mred": `"\x1b[31mred"`, "a\nb": `"a\nb"`, "": ""} {
+		if got := Clean(in); got != want {
+			t.Errorf("Clean(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestBytes(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 5 << 30: "5.0 GiB", 1<<64 - 1: "16.0 EiB"} {
+		if got := Bytes(n); got != want {
+			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
+		}
+	}
+}

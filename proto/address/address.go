@@ -1,0 +1,132 @@
+// Package address is how a daemon is named and reached: http://host:port, https://host:port, host:port or unix:/path.
+//
+// It owns the reading and the spelling of such names, and the HTTP transport to them; TLS settings belong here, and tokens will. It must
+// not know what is said to a daemon: that is for the client and for daemons among themselves.
+package address
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// MaxSocketPath is the longest path of a Unix socket in bytes: what fits the kernel's structure.
+	MaxSocketPath = 107
+	// Forms are the spellings that Parse accepts, for error messages.
+	Forms = "http://host:port, https://host:port, host:port or unix:/path"
+
+	unixPrefix = "unix:"
+	// unixBase stands for the host where a URL needs one and the connection goes to a socket. It is never looked up.
+	unixBase = "http://ckptd"
+)
+
+// ErrInvalid marks the errors of Parse.
+var ErrInvalid = errors.New("not the address of a daemon")
+
+// Address is where one daemon listens. The zero value is no address. Addresses are comparable.
+type Address struct {
+	scheme string // http, https or unix
+	at     string // host, host:port, or the absolute path of a socket
+}
+
+// Parse reads an address. host:port alone means http.
+func Parse(raw string) (Address, error) {
+	if path, ok := UnixPath(raw); ok {
+		if !strings.HasPrefix(path, "/") {
+			return Address{}, invalid(raw)
+		}
+		return Address{"unix", path}, nil
+	}
+	if !strings.Contains(raw, "://") {
+		host, port, err := net.SplitHostPort(raw)
+		if err != nil || host == "" || port == "" {
+			return Address{}, invalid(raw)
+		}
+		raw = "http://" + raw
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return Address{}, fmt.Errorf("%w: not a URL; want %s", ErrInvalid, Forms) // the text may hold a password
+	case u.User != nil:
+		return Address{}, fmt.Errorf("%w: it holds a user name; want %s", ErrInvalid, Forms)
+	case u.Scheme != "http" && u.Scheme != "https", u.Host == "", strings.Trim(u.Path, "/") != "", u.RawQuery != "", u.Fragment != "":
+		return Address{}, invalid(raw)
+	}
+	return Address{u.Scheme, u.Host}, nil
+}
+
+func invalid(raw string) error { return fmt.Errorf("%w: %q; want %s", ErrInvalid, raw, Forms) }
+
+// Unix is the address of a socket at an absolute path.
+func Unix(path string) Address { return Address{"unix", path} }
+
+// TCP is the address of a host and port without TLS.
+func TCP(hostPort string) Address { return Address{"http", hostPort} }
+
+// UnixPath cuts unix: off. It also accepts a relative path, which a flag may name and Parse refuses.
+func UnixPath(raw string) (path string, ok bool) { return strings.CutPrefix(raw, unixPrefix) }
+
+// String spells the address so that Parse reads the same one again.
+func (a Address) String() string {
+	if a.IsUnix() {
+		return unixPrefix + a.at
+	}
+	return a.scheme + "://" + a.at
+}
+
+// IsUnix reports whether the daemon listens at a Unix socket.
+func (a Address) IsUnix() bool { return a.scheme == "unix" }
+
+// BaseURL is what the URLs of requests begin with. A transport made by Transport must carry them.
+func (a Address) BaseURL() string {
+	if a.IsUnix() {
+		return unixBase
+	}
+	return a.String()
+}
+
+// Options say how a daemon is reached. The zero value is a good one.
+type Options struct {
+	// TLS is for https; nil: the certificates that the system trusts.
+	TLS *tls.Config
+	// UnixBuffer is the size of a socket's send buffer in bytes; 0: the system's.
+	UnixBuffer int
+}
+
+// Transport makes a transport whose connections all go to the daemon. The caller may change its limits before the first request. o may
+// be nil.
+func (a Address) Transport(o *Options) *http.Transport {
+	if o == nil {
+		o = &Options{}
+	}
+	buffer := o.UnixBuffer
+	return &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if a.IsUnix() {
+				return dialUnix(ctx, a.at, buffer)
+			}
+			return (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext(ctx, network, addr)
+		},
+		TLSClientConfig:     o.TLS,
+		DisableCompression:  true,
+		MaxIdleConnsPerHost: 8,
+		IdleConnTimeout:     time.Minute,
+	}
+}
+
+func dialUnix(ctx context.Context, path string, buffer int) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	if u, ok := conn.(*net.UnixConn); ok && buffer > 0 {
+		// Best effort: a smaller buffer is only slower.
+		_ = u.SetWriteBuffer(buffer)
+	}
+	return conn, err
+}
