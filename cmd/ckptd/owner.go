@@ -10,7 +10,7 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/journalio"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 )
@@ -96,7 +96,7 @@ func ownerInJournal(ctx context.Context, server, arg string) (urls []string, id 
 	if _, err := layout.ReadRoot(ctx, opened.Store); err != nil {
 		return nil, "", err
 	}
-	head, how, err := slots.ReadHead(ctx, opened.Store, opened.Facts, id)
+	head, how, err := journalio.ReadHead(ctx, opened.Store, opened.Facts, id)
 	switch {
 	case err != nil:
 		return nil, "", err

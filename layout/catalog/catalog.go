@@ -16,7 +16,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
@@ -215,14 +215,14 @@ func (c *Catalog) journal(ctx context.Context, job string) (*ckptdv1.ShowJournal
 	if err := layout.ValidateJobID(job); err != nil {
 		return nil, err
 	}
-	there, err := slots.List(ctx, c.store, job)
+	there, err := journalio.List(ctx, c.store, job)
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(there)
 	out := &ckptdv1.ShowJournalResponse{JobId: job}
 	for _, slot := range there {
-		e, err := slots.Read(ctx, c.store, job, slot)
+		e, err := journalio.Read(ctx, c.store, job, slot)
 		switch {
 		case errors.Is(err, storage.ErrNotFound): // trimmed meanwhile
 		case errors.Is(err, journal.ErrCorrupt) || errors.Is(err, journal.ErrNewer):

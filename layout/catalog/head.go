@@ -6,7 +6,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
@@ -15,7 +15,7 @@ func (c *Catalog) head(ctx context.Context, job string) (*journal.Entry, error) 
 	if err := layout.ValidateJobID(job); err != nil {
 		return nil, err
 	}
-	head, how, err := slots.ReadHead(ctx, c.store, storage.Facts{}, job)
+	head, how, err := journalio.ReadHead(ctx, c.store, storage.Facts{}, job)
 	switch how {
 	case journal.ReadDone:
 		return head, nil
