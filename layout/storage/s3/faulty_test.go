@@ -51,12 +51,12 @@ type middleman struct {
 	client *http.Client
 	only   func(r *http.Request) bool // requests that count; nil: all
 
-	mu     sync.Mutex
-	armed  bool
-	target int // number of the request
-	way    way
-	seen   int
-	struck bool
+	mu       sync.Mutex
+	armed    bool
+	target   int // number of the request
+	way      way
+	seen     int
+	injected bool
 }
 
 // newMiddleman lets step decide which request goes wrong in which way.
@@ -77,10 +77,10 @@ func (m *middleman) arm() {
 	m.armed = true
 }
 
-func (m *middleman) wasStruck() bool {
+func (m *middleman) wasInjected() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.struck
+	return m.injected
 }
 
 // strikes tells whether this request is the one.
@@ -94,7 +94,7 @@ func (m *middleman) strikes(r *http.Request) bool {
 	if m.seen-1 != m.target {
 		return false
 	}
-	m.struck = true
+	m.injected = true
 	return true
 }
 
@@ -159,7 +159,7 @@ func (m *middleman) answer(w http.ResponseWriter, r *http.Request, body []byte) 
 func faulty(server *servers.S3) func(t *testing.T, root string, step int) (storage.Opened, func(), func() bool) {
 	return func(t *testing.T, root string, step int) (storage.Opened, func(), func() bool) {
 		m := newMiddleman(t, server, step)
-		return open(t, server.URLAt(m.URL, root, "max_attempts=1")), m.arm, m.wasStruck
+		return open(t, server.URLAt(m.URL, root, "max_attempts=1")), m.arm, m.wasInjected
 	}
 }
 
@@ -209,7 +209,7 @@ const rows = 2
 func wrong(t *testing.T, server *servers.S3, clean storage.Store, prefix, retries string, request int, content []byte,
 	run func(context.Context, storage.Store, string) error) bool {
 	var wg sync.WaitGroup
-	var struck [rows]atomic.Bool
+	var injected [rows]atomic.Bool
 	for i := range rows * len(ways) {
 		row, way := i/len(ways), ways[i%len(ways)]
 		m := newMiddleman(t, server, request*len(ways)+i)
@@ -220,15 +220,15 @@ func wrong(t *testing.T, server *servers.S3, clean storage.Store, prefix, retrie
 			key := fmt.Sprintf("job/shared/%d-%d", request, i)
 			err := run(t.Context(), opened.Store, key)
 			judge(t, clean, key, content, err, fmt.Sprintf("request %d: %s", request+row, way.name))
-			if m.wasStruck() {
-				struck[row].Store(true)
+			if m.wasInjected() {
+				injected[row].Store(true)
 			} else if err != nil {
 				t.Errorf("nothing went wrong, and yet: %v", err)
 			}
 		})
 	}
 	wg.Wait()
-	return struck[rows-1].Load()
+	return injected[rows-1].Load()
 }
 
 // TestCompleteAnsweredBadly: the parts became an object, or may have, and the reply says otherwise, or is lost. The driver asks again, and where
@@ -249,8 +249,8 @@ func TestCompleteAnsweredBadly(t *testing.T) {
 				defer opened.Close()
 				m.arm()
 				key, data := fmt.Sprintf("job/shared/%d", i), random(9<<20)
-				if err := create(t.Context(), opened.Store, key, data, storage.CreateOptions{}); err != nil || !m.wasStruck() {
-					t.Errorf("struck: %v; error %v", m.wasStruck(), err)
+				if err := create(t.Context(), opened.Store, key, data, storage.CreateOptions{}); err != nil || !m.wasInjected() {
+					t.Errorf("injected: %v; error %v", m.wasInjected(), err)
 				}
 				judge(t, opened.Store, key, data, nil, way.name)
 			})

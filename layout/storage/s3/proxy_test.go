@@ -118,7 +118,7 @@ func TestProxy(t *testing.T) {
 				if slow := name == "latency" || name == "bandwidth" || name == "slices"; slow && done != len(results) {
 					t.Errorf("%d of %d done, where nothing was lost", done, len(results))
 				}
-				settle(t, opened.Store, clean.Store, results)
+				resolve(t, opened.Store, clean.Store, results)
 			})
 		}
 	}
@@ -138,8 +138,8 @@ func victims(t *testing.T, clean storage.Store) (keys []string, contents map[str
 	return keys, contents
 }
 
-// settle repeats what is unknown, as the protocol does, now that all is well: each gets its verdict.
-func settle(t *testing.T, s, clean storage.Store, results []result) {
+// resolve repeats every mutation of unknown outcome, as the protocol does, now that the server works: each gets an outcome.
+func resolve(t *testing.T, s, clean storage.Store, results []result) {
 	t.Helper()
 	for _, r := range results {
 		if !errors.Is(r.err, storage.ErrUnknown) || r.deleted {
@@ -194,7 +194,7 @@ func TestServerAway(t *testing.T) {
 				}
 				done, unknown := check(t, clean.Store, results)
 				t.Logf("round %d: %d done, %d unknown, %d not done", round, done, unknown, len(results)-done-unknown)
-				settle(t, opened.Store, clean.Store, results)
+				resolve(t, opened.Store, clean.Store, results)
 			}
 			if _, err := clean.Store.AbortUnfinished(t.Context(), "", func(string) bool { return true }); err != nil {
 				t.Error(err)

@@ -106,7 +106,7 @@ func TestThrottled(t *testing.T) {
 	ctx := t.Context()
 	for _, c := range []struct {
 		name, strikes string
-		mutation      bool // done by the request that is struck
+		mutation      bool // done by the request in which the fault is injected
 		run           func(s storage.Store) error
 	}{
 		{"publish", "PUT", true, func(s storage.Store) error { return s.Publish(ctx, "a/f", []byte("x")) }},
@@ -136,12 +136,12 @@ func TestThrottled(t *testing.T) {
 			}
 			t.Run(c.name+"/"+reply.name, func(t *testing.T) {
 				t.Parallel()
-				var struck atomic.Int64
+				var injected atomic.Int64
 				p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
 					if request(r) != c.strikes {
 						return false
 					}
-					struck.Add(1)
+					injected.Add(1)
 					w.WriteHeader(reply.status)
 					_, _ = io.WriteString(w, reply.body)
 					return true
@@ -149,8 +149,8 @@ func TestThrottled(t *testing.T) {
 				opened := p.open(t, "&max_attempts=1")
 				defer opened.Close()
 				err := c.run(opened.Store)
-				if !errors.Is(err, storage.ErrThrottled) || struck.Load() == 0 {
-					t.Errorf("%d times told to slow down, and: %v", struck.Load(), err)
+				if !errors.Is(err, storage.ErrThrottled) || injected.Load() == 0 {
+					t.Errorf("%d times told to slow down, and: %v", injected.Load(), err)
 				}
 				if doubt := errors.Is(err, storage.ErrUnknown); doubt != (c.mutation && !reply.certain) {
 					t.Errorf("unknown: %v; %v", doubt, err)
