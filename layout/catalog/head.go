@@ -10,7 +10,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// head reads the head of a job's journal the way an owner does, but acts on nothing.
+// head reads the head of a job's journal as an owner does, but does not make the entry durable first: nothing acts on
+// it.
 func (c *Catalog) head(ctx context.Context, job string) (*journal.Entry, error) {
 	if err := layout.ValidateJobID(job); err != nil {
 		return nil, err
