@@ -164,7 +164,7 @@ func runOverRealDaemon(t *testing.T, seed uint64, rates mem.Rates) {
 			if err != nil {
 				return nil, err
 			}
-			return runtime.Over(attached), nil
+			return runtime.NewCoordinator(attached), nil
 		},
 	})
 	defer l.Stop()

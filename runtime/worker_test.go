@@ -249,7 +249,7 @@ func TestZombieWorkerChangesNothing(t *testing.T) {
 		ctx, zombie = context.WithCancel(context.Background())
 		go func() {
 			ended <- runtime.RunWorker(ctx, runtime.WorkerOptions{
-				JobID: "job", Job: c.job(), Slots: 2, Coordinator: co, Network: l.Network, Dir: t.TempDir(),
+				JobID: "job", Job: c.job(), Workers: 2, Coordinator: co, Network: l.Network, Dir: t.TempDir(),
 			})
 		}()
 		d.await("the other runs", func() bool { return d.attempt > 1 && d.allRunningLocked() })

@@ -229,7 +229,7 @@ func startLocal(ctx context.Context, t *testing.T, l *lives, params clickjob.Par
 			if err != nil {
 				return nil, err
 			}
-			return runtime.Over(attached), nil
+			return runtime.NewCoordinator(attached), nil
 		},
 	})
 }

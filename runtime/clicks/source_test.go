@@ -126,7 +126,7 @@ func TestSharesOfAFileAreTheWholeOfIt(t *testing.T) {
 // TestSeekGoesOnExactly stops at every call of Next, at NotNow too, and goes on in a new source.
 func TestSeekGoesOnExactly(t *testing.T) {
 	content, _, _ := mixedLog(rand.New(rand.NewPCG(9, 9)), 60)
-	content += strings.Repeat("z", 3*patience) + "\n" + `{"user":"last","logged_in":true}` + "\n"
+	content += strings.Repeat("z", 3*maxRead) + "\n" + `{"user":"last","logged_in":true}` + "\n"
 	for name, o := range map[string]Options{
 		"file":      {Input: input(t, content)},
 		"share":     {Input: input(t, content), Subtask: 1, Parallelism: 3},
@@ -226,7 +226,7 @@ func TestAFileThatGrowsKeepsItsShares(t *testing.T) {
 }
 
 func TestNextIsPatientForAMomentOnly(t *testing.T) {
-	s := open(t, Options{Input: input(t, strings.Repeat("x", 5*patience)+"\n")})
+	s := open(t, Options{Input: input(t, strings.Repeat("x", 5*maxRead)+"\n")})
 	calls := 0
 	for {
 		var rec state.Record

@@ -177,7 +177,7 @@ func TestDirOfAnotherInstanceIsRefused(t *testing.T) {
 }
 
 func FuzzDecodeBundle(f *testing.F) {
-	good := &bundle{groups: everything, small: []smallFile{{"MANIFEST-000001", []byte("m")}}, tables: []table{{"000002.sst", 9}}}
+	good := &bundle{groups: everything, treeFiles: []treeFile{{"MANIFEST-000001", []byte("m")}}, tables: []table{{"000002.sst", 9}}}
 	f.Add(good.encode())
 	f.Fuzz(func(t *testing.T, p []byte) {
 		if b, err := decodeBundle(p); err == nil && string(b.encode()) != string(p) {

@@ -1,5 +1,5 @@
-// Package statetest is the suite that every state backend passes. It owns what state.Backend and state.Factory promise, as tests; it
-// knows no backend.
+// Package statetest is the test suite that every state backend passes. It owns the promises of state.Backend and
+// state.Factory, as tests. It knows no backend.
 package statetest
 
 import (
@@ -41,7 +41,8 @@ func Backends(t *testing.T, open state.Factory) {
 	t.Run("Model", func(t *testing.T) { rapid.Check(t, func(r *rapid.T) { model(r, open) }) })
 }
 
-// Fetch copies a snapshot's files as a restore would find them, with keys made of prefix and name.
+// Fetch copies a snapshot's files as a restore would fetch them. The key of a new shared file is prefix and the
+// file's name.
 func Fetch(t tb, s *state.Snapshot, prefix string) []state.RestoredFile {
 	t.Helper()
 	dir := tempDir(t)
@@ -104,7 +105,7 @@ func exactly(t *testing.T, open state.Factory) {
 	}
 	first := snapshot(t, b, 1)
 	done := make(chan []state.RestoredFile)
-	go func() { done <- Fetch(t, first, "k/") }() // the upload, while writes go on
+	go func() { done <- Fetch(t, first, "k/") }() // the upload, while writes continue
 	for i := range 1000 {
 		put(t, b, uint16(i%128), fmt.Sprint(i), "after")
 	}
@@ -209,7 +210,7 @@ func nonces(t *testing.T, open state.Factory) {
 func keepKeys(t *testing.T, open state.Factory) {
 	b := begin(t, open)
 	put(t, b, 1, "k", "v")
-	for generation := range 3 { // restored of restored
+	for generation := range 3 { // each generation is restored from the one before
 		s := snapshot(t, b, uint64(generation))
 		files := Fetch(t, s, fmt.Sprintf("shared/%d-", generation))
 		b = openIn(t, open, everything, files)
@@ -331,7 +332,7 @@ func cancelled(t *testing.T, open state.Factory) {
 	}
 }
 
-// model does what it likes to a backend and to a map, and compares.
+// model does random operations on a backend and on a map, and compares both.
 func model(t *rapid.T, open state.Factory) {
 	type saved struct {
 		snapshot *state.Snapshot
@@ -400,7 +401,7 @@ func begin(t tb, open state.Factory) state.Backend {
 	return openIn(t, open, everything, nil)
 }
 
-// openIn closes the backend at the test's end.
+// openIn opens a backend, and closes it at the end of the test.
 func openIn(t tb, open state.Factory, groups keygroup.Range, restore []state.RestoredFile) state.Backend {
 	t.Helper()
 	b, err := open(context.Background(), tempDir(t), groups, restore)
@@ -438,7 +439,7 @@ func check(t tb, err error) {
 	}
 }
 
-// tempDir is t.TempDir without the test's name in it: it is called in loops.
+// tempDir is like t.TempDir, without the test's name in the path. Tests call it in loops.
 func tempDir(t tb) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ckptd-state-")
