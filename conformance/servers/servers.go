@@ -1,7 +1,9 @@
-// Package servers starts real servers for tests: S3 servers (versitygw, MinIO, gofakes3) and toxiproxy, a proxy that does harm.
+// Package servers starts real servers for tests: S3 servers (versitygw, MinIO, gofakes3), and toxiproxy, a proxy that
+// adds faults.
 //
-// It owns where their binaries lie (bin/, built by `make servers` from modules of their own below this folder), how each is started and
-// known to be ready, and what a test does without them: it says so, loudly, and in CI it fails. It must not know any driver.
+// It owns the paths of their binaries (bin/, built by `make servers` from modules below this folder), how each server
+// is started, and how a test learns that it is ready. A test without its binary is skipped with a message; in CI it
+// fails. The package must not know any driver.
 package servers
 
 import (
@@ -19,7 +21,7 @@ import (
 	"time"
 )
 
-// The binaries, as they are called in bin/.
+// The names of the binaries in bin/.
 const (
 	Versitygw = "versitygw"
 	MinIO     = "minio"
@@ -27,7 +29,7 @@ const (
 	Toxiproxy = "toxiproxy"
 )
 
-// binary gives the path of a server's binary, or ends the test.
+// binary returns the path of a server's binary, or ends the test.
 func binary(t testing.TB, name string) string {
 	t.Helper()
 	path, err := find(name)
@@ -38,7 +40,7 @@ func binary(t testing.TB, name string) string {
 	if InCI() {
 		t.Fatal(text)
 	}
-	if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil { // go test shows nothing of a package that passes
+	if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil { // go test shows no output of a package that passes
 		fmt.Fprintln(tty, text)
 		tty.Close()
 	}
@@ -46,13 +48,13 @@ func binary(t testing.TB, name string) string {
 	return ""
 }
 
-// Have tells whether a server's binary is there; for programs that choose.
+// Have reports whether a server's binary exists.
 func Have(name string) bool {
 	_, err := find(name)
 	return err == nil
 }
 
-// InCI tells whether nothing may be left out.
+// InCI reports whether no test may be skipped.
 func InCI() bool { return os.Getenv("CKPTD_CI") == "1" || os.Getenv("CI") == "true" }
 
 // find looks in bin/ of the folder that holds the module.
@@ -76,14 +78,14 @@ func find(name string) (string, error) {
 	return path, err
 }
 
-// A process is a server that runs.
+// A process is a running server.
 type process struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 	log  *tail
 }
 
-// start starts a server that ends with this process at the latest.
+// start starts a server that ends at the latest with this process.
 func start(path string, env []string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(path, args...), done: make(chan struct{}), log: &tail{}}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
@@ -91,7 +93,7 @@ func start(path string, env []string, args ...string) (*process, error) {
 	p.cmd.SysProcAttr = tied()
 	started := make(chan error)
 	go func() {
-		runtime.LockOSThread() // the tie is to the thread that starts it
+		runtime.LockOSThread() // Pdeathsig depends on the thread that starts the process
 		defer close(p.done)
 		err := p.cmd.Start()
 		started <- err
@@ -102,13 +104,13 @@ func start(path string, env []string, args ...string) (*process, error) {
 	return p, <-started
 }
 
-// kill ends it at once, as a crash would.
+// kill ends the server at once, as a crash would.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
 }
 
-// await asks url until it answers with a status.
+// await requests url until the answer has this status.
 func (p *process) await(client *http.Client, url string, status int) error {
 	var last error
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -127,10 +129,10 @@ func (p *process) await(client *http.Client, url string, status int) error {
 		}
 		last = errors.New(resp.Status)
 	}
-	return fmt.Errorf("%s is not ready: %w: %s", filepath.Base(p.cmd.Path), last, p.log)
+	return fmt.Errorf("%s is not ready after 30 s: %w: %s", filepath.Base(p.cmd.Path), last, p.log)
 }
 
-// freePort gives an address of this machine that nobody uses just now.
+// freePort returns an address of this machine that is free at the moment.
 func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -141,7 +143,7 @@ func freePort(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// A tail keeps the end of what a server says.
+// A tail keeps the end of a server's output.
 type tail struct {
 	mu   sync.Mutex
 	text []byte
