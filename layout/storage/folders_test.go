@@ -23,7 +23,7 @@ type vast struct {
 }
 
 func (v *vast) List(context.Context, string) iter.Seq2[storage.Info, error] {
-	v.t.Error("all objects are listed")
+	v.t.Error("List was called, want only Folders")
 	return func(func(storage.Info, error) bool) {}
 }
 
@@ -51,6 +51,6 @@ func TestFoldersThroughAllLayers(t *testing.T) {
 		got = append(got, name)
 	}
 	if len(got) != 1 || got[0] != "job" || retried != 2 {
-		t.Errorf("%q after %d repetitions", got, retried)
+		t.Errorf("folders %q after %d repetitions, want job alone after 2", got, retried)
 	}
 }

@@ -147,7 +147,7 @@ func TestOpenSyncsTheFoldersAboveTheRoot(t *testing.T) {
 	openAt(t, filepath.Join(base, "a", "b"), sys)
 	for _, path := range []string{filepath.Join(base, "a"), base, filepath.Dir(base)} {
 		if !slices.Contains(synced, path) {
-			t.Errorf("%s was not synced, only %v", path, synced)
+			t.Errorf("%s was not synced, want it among the synced %v", path, synced)
 		}
 	}
 }
@@ -227,11 +227,11 @@ func TestWaitingCallersShareOneSync(t *testing.T) {
 	}
 	wg.Wait()
 	if n := syncs.Load(); n < 2 || n > 4 {
-		t.Errorf("%d syncs of the folder for %d callers, want 2: the first one's, and one for all who came meanwhile", n, writers)
+		t.Errorf("%d syncs of the folder for %d callers, want 2 to 4: one for the first caller, and one for all callers that came meanwhile", n, writers)
 	}
 	d := s.(*store).dirs
 	if len(d.groups) != 0 {
-		t.Errorf("%d groups left", len(d.groups))
+		t.Errorf("%d groups left, want 0", len(d.groups))
 	}
 }
 
@@ -265,18 +265,18 @@ func TestFilesThatComeTogetherShareOneSync(t *testing.T) {
 			return syncs
 		}
 		if n := write(time.Millisecond); n != 1 {
-			t.Errorf("%d syncs of the folder for files within 1 ms, want 1", n)
+			t.Errorf("%d syncs of the folder for files within 1 ms, want 1 for all", n)
 		}
 		if n := write(time.Second); n != writers {
-			t.Errorf("%d syncs of the folder for files within 1 s, want %d: none waits for long", n, writers)
+			t.Errorf("%d syncs of the folder for files within 1 s, want %d: no file waits for long", n, writers)
 		}
 		if d := s.(*store).dirs; len(d.coming) != 0 || len(d.groups) != 0 {
-			t.Errorf("left: %v, %v", d.coming, d.groups)
+			t.Errorf("left: %v, %v; want nothing", d.coming, d.groups)
 		}
 		began := time.Now()
 		publish(t, s, "job/_journal/alone")
 		if took := time.Since(began); took != 3*time.Millisecond+10*time.Millisecond+time.Second*writers/(writers-1) {
-			t.Errorf("a file alone took %v", took)
+			t.Errorf("a single file took %v, want no wait for others", took)
 		}
 	})
 }
@@ -294,15 +294,15 @@ func TestFailedSyncAbandonsTheFile(t *testing.T) {
 		sys.sync = func(*os.File) error { syncs++; return unix.EIO }
 		err := s.Publish(t.Context(), "job/_journal/1", []byte("x"))
 		if err == nil || errors.Is(err, storage.ErrUnknown) || !errors.Is(err, unix.EIO) || syncs != 1 {
-			t.Errorf("after %d syncs: %v", syncs, err)
+			t.Errorf("after %d syncs: %v; want 1 sync, and EIO that is not unknown", syncs, err)
 		}
 		wantCalls(t, tr)
 		if keys := listed(t, s, ""); keys != nil {
-			t.Errorf("left behind: %v", keys)
+			t.Errorf("left behind: %v, want nothing", keys)
 		}
 		left, _ := filepath.Glob(filepath.Join(root, "*", "_tmp", "*"))
 		if len(left) > 0 {
-			t.Errorf("left behind: %v", left)
+			t.Errorf("left behind: %v, want nothing", left)
 		}
 	}
 }
@@ -338,18 +338,18 @@ func TestFailedSyncAbandonsTheFolder(t *testing.T) {
 	}
 	err := s.Publish(t.Context(), "job/_journal/2", []byte("x"))
 	if !errors.Is(err, storage.ErrUnknown) || !errors.Is(err, storage.ErrAbandoned) || !errors.Is(err, unix.EIO) {
-		t.Fatalf("publish with a failed sync of the folder: %v", err)
+		t.Fatalf("publish with a failed sync of the folder: %v, want ErrUnknown and ErrAbandoned", err)
 	}
 	tr.take()
 	for _, key := range []string{"job/_journal/2", "job/_journal/3"} {
 		err := s.Publish(t.Context(), key, []byte("x"))
 		if !errors.Is(err, storage.ErrAbandoned) || errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrExists) {
-			t.Errorf("publish into an abandoned folder: %v", err)
+			t.Errorf("publish into an abandoned folder: %v, want ErrAbandoned", err)
 		}
 	}
 	for _, err := range s.List(t.Context(), "job/_journal/") {
 		if !errors.Is(err, storage.ErrAbandoned) {
-			t.Errorf("list of an abandoned folder: %v", err)
+			t.Errorf("list of an abandoned folder: %v, want ErrAbandoned", err)
 		}
 	}
 	wantCalls(t, tr)
@@ -395,12 +395,12 @@ func TestWhichErrorsAreUnknown(t *testing.T) {
 		sys.link = func(*os.File, string, *os.File, string) error { return c.errno }
 		err := s.Publish(t.Context(), "job/chk-1/f", nil)
 		if errors.Is(err, storage.ErrUnknown) != c.unknown || !strings.Contains(err.Error(), c.text) {
-			t.Errorf("link with %v: %v", c.errno, err)
+			t.Errorf("link with %v: %v; want unknown: %v, and %q", c.errno, err, c.unknown, c.text)
 		}
 		sys.unlink = func(string) error { return c.errno }
 		errs := s.Delete(t.Context(), []string{"job/chk-1/g"})
 		if len(errs) != 1 || c.errno != unix.EMLINK && errors.Is(errs[0], storage.ErrUnknown) != c.unknown {
-			t.Errorf("unlink with %v: %v", c.errno, errs)
+			t.Errorf("unlink with %v: %v; want unknown: %v", c.errno, errs, c.unknown)
 		}
 	}
 }
@@ -425,16 +425,16 @@ func TestFullDisk(t *testing.T) {
 		if err == nil {
 			err = w.Commit()
 		} else if again := w.Commit(); !errors.Is(again, unix.ENOSPC) {
-			t.Errorf("commit after a failed write: %v", again)
+			t.Errorf("commit after a failed write: %v, want ENOSPC", again)
 		}
 		if !errors.Is(err, unix.ENOSPC) || errors.Is(err, storage.ErrUnknown) {
-			t.Errorf("full disk: %v", err)
+			t.Errorf("full disk: %v, want ENOSPC that is not unknown", err)
 		}
 		if keys := listed(t, s, ""); keys != nil {
-			t.Errorf("left behind: %v", keys)
+			t.Errorf("left behind: %v, want nothing", keys)
 		}
 		if _, err := os.Stat(filepath.Join(root, "job")); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("an empty folder is left behind")
+			t.Errorf("an empty folder is left behind, want none")
 		}
 	}
 	full()
@@ -459,10 +459,10 @@ func TestFailedFlushAbandonsTheFile(t *testing.T) {
 		_, err = w.Write(make([]byte, 1<<20))
 	}
 	if !errors.Is(err, unix.EIO) || flushes != 1 {
-		t.Errorf("after %d flushes: %v", flushes, err)
+		t.Errorf("after %d flushes: %v; want EIO at the first flush", flushes, err)
 	}
 	if err := w.Commit(); !errors.Is(err, unix.EIO) || errors.Is(err, storage.ErrUnknown) {
-		t.Errorf("commit: %v", err)
+		t.Errorf("commit: %v, want EIO that is not unknown", err)
 	}
 	wantCalls(t, tr)
 }

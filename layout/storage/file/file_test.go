@@ -186,9 +186,9 @@ func TestOpenPipe(t *testing.T) {
 	select {
 	case err := <-done:
 		if err == nil || errors.Is(err, storage.ErrNotFound) || !strings.Contains(err.Error(), "no file") {
-			t.Errorf("%v, want that it is no file", err)
+			t.Errorf("open: %v, want an error that says that the pipe is no file", err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("waits for a writer")
+		t.Fatal("Open of a pipe waits for a writer, want an error at once")
 	}
 }

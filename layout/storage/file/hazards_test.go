@@ -42,11 +42,11 @@ func TestHazards(t *testing.T) {
 				found++
 			}
 			if h.Seen == "" || h.Weight > storage.WeightUnknown && !strings.HasSuffix(h.Advice, ".") {
-				t.Errorf("%s: %s has no words: %+v", c.name, h.Name, h)
+				t.Errorf("%s: %s: %+v, want words for what was found", c.name, h.Name, h)
 			}
 		}
 		if found != len(c.want) {
-			t.Errorf("%s: %d found, want %v", c.name, found, c.want)
+			t.Errorf("%s: %d hazards found, want %v", c.name, found, c.want)
 		}
 	}
 }
@@ -58,6 +58,6 @@ func TestHazardsOfAStore(t *testing.T) {
 	sys.mountOptions = func(string) []string { return []string{"rw", "hard"} }
 	facts := openAt(t, t.TempDir(), sys).Facts
 	if !slices.ContainsFunc(facts.Hazards(t.Context()), func(h storage.Hazard) bool { return h.Name == "network caching" && h.Weight == storage.WeightWarning }) {
-		t.Errorf("hazards: %+v", facts.Hazards(t.Context()))
+		t.Errorf("hazards: %+v, want those of NFS", facts.Hazards(t.Context()))
 	}
 }

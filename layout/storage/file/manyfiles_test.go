@@ -40,7 +40,7 @@ func TestManyFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		if info.Size != 1 && info.Key != "job/_journal/1" {
-			t.Fatalf("%+v", info)
+			t.Fatalf("List showed %+v, want 1 byte", info)
 		}
 		if shown++; shown%5000 == 0 {
 			look()

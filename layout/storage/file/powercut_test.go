@@ -400,7 +400,7 @@ func TestPowerCutsOfNewRoots(t *testing.T) {
 		first.run(-1)
 		second.run(-1)
 		if t.Failed() {
-			t.Fatalf("%d calls, %d calls", before, between)
+			t.Fatalf("the first process was interrupted after %d calls, the second after %d", before, between)
 		}
 	}
 	report(t, found)
@@ -433,7 +433,7 @@ func report(t *testing.T, found *findings) {
 	t.Logf("%d orders, %d cuts, %d different; %d different things left", found.worlds, found.cuts, len(found.seen), len(found.images))
 	for i, problem := range found.problems {
 		if i == 5 {
-			t.Errorf("and %d more", len(found.problems)-i)
+			t.Errorf("and %d more problems", len(found.problems)-i)
 			return
 		}
 		t.Error(problem)
@@ -469,14 +469,14 @@ func recovers(t *testing.T, found *findings, sys func() *system) {
 		s := openAt(t, filepath.Join(base, rootInBase), unsynced(sys())).Store
 		publish(t, s, "job/_journal/100")
 		if got := listed(t, s, ""); !slices.Equal(got, slices.Sorted(slices.Values(append(want, "job/_journal/100")))) {
-			t.Errorf("List shows %v of\n%s", got, name)
+			t.Errorf("List shows %v, want the files of\n%s", got, name)
 		}
 		if _, err := s.AbortUnfinished(t.Context(), "", func(string) bool { return true }); err != nil {
 			t.Error(err)
 		}
 		for _, path := range everything(t, base) {
 			if strings.Contains(path, "~") {
-				t.Errorf("%s stays", path)
+				t.Errorf("%s stays, want it removed", path)
 			}
 		}
 		if err := os.RemoveAll(filepath.Join(base, "made")); err != nil {

@@ -46,11 +46,11 @@ func TestRootElsewhere(t *testing.T) {
 			for op, err := range everyOperation(t.Context(), s, begun) {
 				if err == nil || errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrExists) || !strings.Contains(err.Error(), "the root") &&
 					!strings.Contains(err.Error(), "another folder") {
-					t.Errorf("%s: %v, want that the root is not there", op, err)
+					t.Errorf("%s: %v, want an error that says that the root is elsewhere", op, err)
 				}
 			}
 			if after := treeOf(t, filepath.Dir(root)); after != before && name != "replaced" {
-				t.Errorf("before:\n%safter:\n%s", before, after)
+				t.Errorf("the files changed, want them as before; before:\n%safter:\n%s", before, after)
 			}
 			if err := errors.Join(os.RemoveAll(root), os.Rename(root+".x", root)); err != nil {
 				t.Fatal(err)

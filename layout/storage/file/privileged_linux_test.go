@@ -273,16 +273,16 @@ func (r *reports) check(t *testing.T, s storage.Store, calls int) {
 		data, err := io.ReadAll(body)
 		body.Close()
 		if err != nil || string(data) != r.offered[key] {
-			t.Errorf("cut after %d calls: %s is not whole: %d bytes of %d, %v", calls, key, len(data), len(r.offered[key]), err)
+			t.Errorf("cut after %d calls: %s holds %d bytes, want the %d offered; %v", calls, key, len(data), len(r.offered[key]), err)
 		}
 	}
 	for key := range r.must {
 		if !there[key] {
-			t.Errorf("cut after %d calls: %s was reported durable and is gone", calls, key)
+			t.Errorf("cut after %d calls: %s is gone, want it there: it was reported durable", calls, key)
 		}
 	}
 	if there["job/_journal/3"] && !there["job/_journal/2"] {
-		t.Errorf("cut after %d calls: the journal has a gap", calls)
+		t.Errorf("cut after %d calls: the journal has a gap, want none", calls)
 	}
 	publish(t, s, "job/_journal/100")
 }
@@ -299,7 +299,7 @@ func TestPowerCutsOnRealFileSystemsAreNoticed(t *testing.T) {
 		v.down()
 		v.up()
 		if got := listed(t, openAt(t, v.mount, realSystem()).Store, "job/"); got != nil {
-			t.Errorf("%s keeps what was never synced: %v", kind, got)
+			t.Errorf("%s keeps files that were never synced: %v, want none, or the search proves nothing", kind, got)
 		}
 	}
 }
@@ -319,7 +319,7 @@ func TestSyncOfAFolderOfADeadFileSystem(t *testing.T) {
 			return err
 		})
 		if err := s.Publish(t.Context(), "job/_journal/2", nil); !errors.Is(err, storage.ErrUnknown) || !errors.Is(err, storage.ErrAbandoned) {
-			t.Errorf("%s: published on a dead file system: %v", kind, err)
+			t.Errorf("%s: publish on a dead file system: %v, want ErrUnknown and ErrAbandoned", kind, err)
 		}
 	}
 }
@@ -345,7 +345,7 @@ func fill(t *testing.T, s storage.Store, folder string) (keys []string) {
 			continue
 		}
 		if !errors.Is(err, unix.ENOSPC) || errors.Is(err, storage.ErrUnknown) {
-			t.Errorf("on a full disk: %v", err)
+			t.Errorf("on a full disk: %v, want ENOSPC that is not unknown", err)
 		}
 		slices.Sort(keys)
 		if got := listed(t, s, folder+"/"); !slices.Equal(got, keys) {
@@ -353,7 +353,7 @@ func fill(t *testing.T, s storage.Store, folder string) (keys []string) {
 		}
 		return keys
 	}
-	t.Fatal("the disk is never full")
+	t.Fatal("the disk is never full, want it to be full at some time")
 	return nil
 }
 
@@ -387,11 +387,11 @@ func smallDisk(t *testing.T, s storage.Store) {
 		err := s.Publish(t.Context(), fmt.Sprintf("job/_journal/%d", last+1), make([]byte, 3000))
 		full = errors.Is(err, unix.ENOSPC)
 		if err != nil && (!full || errors.Is(err, storage.ErrUnknown)) {
-			t.Fatalf("publish on a full disk: %v", err)
+			t.Fatalf("publish on a full disk: %v, want ENOSPC that is not unknown", err)
 		}
 	}
 	if got := listed(t, s, "job/_journal/"); !full || len(got) != last-1 {
-		t.Errorf("full: %v; %d entries listed, %d published", full, len(got), last-1)
+		t.Errorf("full: %v; %d entries listed, want the %d published ones", full, len(got), last-1)
 	}
 	if errs := s.Delete(t.Context(), keys); errs != nil {
 		t.Fatal(errs)
@@ -399,10 +399,10 @@ func smallDisk(t *testing.T, s storage.Store) {
 	publish(t, s, fmt.Sprintf("job/_journal/%d", last))
 	again := fill(t, s, "job/shared2")
 	if len(again) < len(keys)-len(keys)/4-1 {
-		t.Errorf("%d MiB fitted, after deleting only %d: the space was not given back", len(keys), len(again))
+		t.Errorf("%d MiB fitted; after deleting all of them only %d: want the space given back", len(keys), len(again))
 	}
 	if n, err := s.AbortUnfinished(t.Context(), "", func(string) bool { return true }); n != 0 || err != nil {
-		t.Errorf("temporaries left: %d, %v", n, err)
+		t.Errorf("temporaries left: %d, %v; want none", n, err)
 	}
 }
 
@@ -417,7 +417,7 @@ func TestRemountedReadOnly(t *testing.T) {
 		_, createErr := s.Create(t.Context(), "job/shared/g", storage.CreateOptions{})
 		wantReadOnly(t, createErr, s.Publish(t.Context(), "job/shared/g", nil), s.Delete(t.Context(), []string{"job/shared/f"})[0])
 		if got := listed(t, s, "job/"); !slices.Equal(got, []string{"job/shared/f"}) {
-			t.Errorf("List = %v", got)
+			t.Errorf("List = %v, want the published object", got)
 		}
 		command(t, "mount", "-o", "remount,rw", v.mount)
 		publish(t, s, "job/shared/g")
@@ -437,7 +437,7 @@ func wantReadOnly(t *testing.T, errs ...error) {
 	for _, err := range errs {
 		if !errors.Is(err, unix.EROFS) || errors.Is(err, storage.ErrUnknown) || !strings.Contains(err.Error(), "for reading only") ||
 			!strings.Contains(err.Error(), "ext4") {
-			t.Errorf("on a file system for reading only: %v", err)
+			t.Errorf("on a read-only file system: %v, want an error that says so and is not unknown", err)
 		}
 	}
 }
@@ -464,13 +464,13 @@ func TestKernelStopsWriting(t *testing.T) {
 	}
 	err = w.Commit()
 	if err == nil || errors.Is(err, storage.ErrUnknown) {
-		t.Errorf("commit after the kernel stopped writing: %v", err)
+		t.Errorf("commit after the kernel stopped writing: %v, want an error", err)
 	}
 	wantReadOnly(t, s.Publish(t.Context(), "job/shared/h", nil))
 	v.down()
 	v.up()
 	if got := listed(t, openAt(t, v.mount, realSystem()).Store, "job/"); !slices.Equal(got, []string{"job/shared/f"}) {
-		t.Errorf("List = %v", got)
+		t.Errorf("List = %v, want the objects of before", got)
 	}
 }
 

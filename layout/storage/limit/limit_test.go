@@ -100,7 +100,7 @@ func TestFlood(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := l.Line(limit.Collect); got != (limit.Line{Running: 4, Waiting: 996, Allowed: 4}) {
-			t.Errorf("collect: %+v", got)
+			t.Errorf("the class collect: %+v, want 4 running, 996 waiting, 4 allowed", got)
 		}
 		for range 100 {
 			start := time.Now()
@@ -163,30 +163,30 @@ func TestThrottle(t *testing.T) {
 		time.Sleep(s.takes + time.Millisecond)
 		synctest.Wait()
 		if got := l.Line(limit.Restore); got.Running != 0 || got.Waiting != 32 {
-			t.Errorf("after the first burst: %+v, want nobody but those who wait", got)
+			t.Errorf("after the first burst: %+v, want 0 running, 32 waiting", got)
 		}
 		start := time.Now()
 		if err := l.Store(s, limit.Commit).Publish(t.Context(), "k", nil); !errors.Is(err, storage.ErrThrottled) || time.Since(start) > s.takes {
-			t.Errorf("commit in the pause: %v after %v", err, time.Since(start))
+			t.Errorf("commit in the pause: %v after %v, want ErrThrottled at once", err, time.Since(start))
 		}
 		for l.Line(limit.Restore).Running == 0 {
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
 		}
 		if got := l.Line(limit.Restore).Running; got != 4 {
-			t.Errorf("after a burst of 16 throttles and that of the commit %d run, want half of half", got)
+			t.Errorf("after a burst of 16 throttles and one of the commit, %d run; want 4", got)
 		}
 		time.Sleep(time.Minute)
 		asked.Store(0)
 		time.Sleep(time.Minute)
 		if n := asked.Load(); n < 6 || n > 30 {
-			t.Errorf("a store that goes on throttling was asked %d times in a minute, want about 12", n)
+			t.Errorf("a store that keeps throttling got %d requests in a minute, want about 12", n)
 		}
 		s.throttle.Store(false)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if got := l.Line(limit.Restore); got.Allowed != 16 || got.Running != 16 {
-			t.Errorf("recovered: %+v", got)
+			t.Errorf("after the store recovered: %+v, want 16 running of 16 allowed", got)
 		}
 		if got := l.Line(limit.Upload).Allowed; got != 1 {
 			t.Errorf("uploads may run %d at a time before one has succeeded, want 1", got)
@@ -228,7 +228,7 @@ func TestCommitsDoNotShortenPauses(t *testing.T) {
 		asked.Store(0)
 		time.Sleep(time.Minute)
 		if n := asked.Load(); n < 6 || n > 30 {
-			t.Errorf("asked %d times in a minute, want about 12", n)
+			t.Errorf("the store got %d requests in a minute, want about 12", n)
 		}
 		stop()
 		wg.Wait()
@@ -241,13 +241,13 @@ func TestRepeated(t *testing.T) {
 		l := limit.New(limit.Budgets{Upload: 16})
 		l.Repeated(errors.New("a cut connection"))
 		if got := l.Line(limit.Upload).Allowed; got != 16 {
-			t.Errorf("%d allowed after a repetition that was no throttle", got)
+			t.Errorf("%d allowed after a repetition that was no throttle, want 16", got)
 		}
 		for range 10 {
 			l.Repeated(fmt.Errorf("503: %w", storage.ErrThrottled))
 		}
 		if got := l.Line(limit.Upload).Allowed; got != 0 {
-			t.Errorf("%d allowed in the pause", got)
+			t.Errorf("%d allowed in the pause, want 0", got)
 		}
 		time.Sleep(time.Second)
 		if got := l.Line(limit.Upload).Allowed; got != 8 {
@@ -298,25 +298,25 @@ func TestCancelled(t *testing.T) {
 			wg.Go(func() {
 				var e *storage.Error
 				if err := commit.Publish(ctx, "b", nil); !errors.Is(err, reason) || !errors.As(err, &e) || e.Key != "b" {
-					t.Errorf("gave up: %v", err)
+					t.Errorf("a caller that gave up: %v, want its context's cause and its key", err)
 				}
 			})
 		}
 		wg.Go(func() {
 			if errs := commit.Delete(ctx, []string{"b", "c"}); len(errs) != 2 || !errors.Is(errs[1], reason) {
-				t.Errorf("gave up: %v", errs)
+				t.Errorf("deletes that gave up: %v, want the context's cause for each key", errs)
 			}
 		})
 		synctest.Wait()
 		cancel(reason)
 		synctest.Wait()
 		if got := l.Line(limit.Commit); got.Waiting != 0 || got.Running != 1 {
-			t.Errorf("%+v", got)
+			t.Errorf("after all gave up: %+v, want 1 running, 0 waiting", got)
 		}
 		stop()
 		wg.Wait()
 		if got := l.Line(limit.Commit); got.Running != 0 || s.published.Load() != 1 {
-			t.Errorf("%+v, %d published", got, s.published.Load())
+			t.Errorf("at the end: %+v, %d published; want 0 running, 1 published", got, s.published.Load())
 		}
 	})
 }

@@ -15,6 +15,6 @@ func TestTurnGivenBack(t *testing.T) {
 	<-w.turn
 	l.giveUp(Commit, w)
 	if got := l.Line(Commit); got != (Line{Allowed: 1}) {
-		t.Errorf("%+v", got)
+		t.Errorf("after giving up: %+v, want 1 allowed and nothing else", got)
 	}
 }

@@ -63,7 +63,7 @@ func TestCounts(t *testing.T) {
 		_, _ = io.CopyN(&b, r, 2)
 		_, _ = io.Copy(&b, r)
 		if r.Close(); b.String() != "23456" {
-			t.Errorf("read %q", b.String())
+			t.Errorf("read %q, want 23456", b.String())
 		}
 	}
 	_, _ = s.Open(ctx, "none", 0, -1)
@@ -126,7 +126,7 @@ ckptd_store_throttles_total{op="stat",store="mem"} 0
 		t.Errorf("%d histograms, want one for each verb and one for commit: %v", n, err)
 	}
 	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
-		t.Errorf("%v %v", problems, err)
+		t.Errorf("lint of the metrics: %v, %v; want none", problems, err)
 	}
 }
 
@@ -197,7 +197,7 @@ ckptd_store_requests_total{op="delete",outcome="unknown",store="ours"} 1
 `
 		err := testutil.GatherAndCompare(reg, bytes.NewBufferString(want), "ckptd_store_requests_total", "ckptd_store_deleted_objects_total")
 		if err != nil {
-			t.Errorf("%d results for two keys: %v", results, err)
+			t.Errorf("%d results for two keys: %v, want the driver's results, and no panic", results, err)
 		}
 	}
 }

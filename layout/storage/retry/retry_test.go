@@ -143,7 +143,7 @@ func TestRepeats(t *testing.T) {
 				err := c.do(t.Context(), s)
 				if !c.retried {
 					if f.calls != 1 || !errors.Is(err, errBroken) || time.Since(start) != 0 {
-						t.Errorf("%d calls, %v, after %v", f.calls, err, time.Since(start))
+						t.Errorf("%d calls, %v, after %v; want 1 call, and the error at once", f.calls, err, time.Since(start))
 					}
 					return
 				}
@@ -156,7 +156,7 @@ func TestRepeats(t *testing.T) {
 				f.calls, f.errs = 0, slices.Repeat([]error{errBroken}, 100)
 				start = time.Now()
 				if err := c.do(t.Context(), s); f.calls != 6 || !errors.Is(err, errBroken) || time.Since(start) > 5*time.Second {
-					t.Errorf("%d calls, %v, after %v", f.calls, err, time.Since(start))
+					t.Errorf("%d calls, %v, after %v; want 6 calls within 5 s, and the error", f.calls, err, time.Since(start))
 				}
 			})
 		})
@@ -170,7 +170,7 @@ func TestFinal(t *testing.T) {
 		for _, want := range final {
 			f := &failing{errs: []error{&storage.Error{Op: c.name, Key: "a", Err: fmt.Errorf("%w: %w", want, storage.ErrUnknown)}}}
 			if err := c.do(t.Context(), retry.New(f, retry.Policy{})); !errors.Is(err, want) || f.calls != 1 {
-				t.Errorf("%s, %v: %d calls, %v", c.name, want, f.calls, err)
+				t.Errorf("%s, %v: %d calls, %v; want 1 call", c.name, want, f.calls, err)
 			}
 		}
 	}
@@ -185,11 +185,11 @@ func TestCancelled(t *testing.T) {
 			f := &failing{errs: slices.Repeat([]error{errBroken}, 100)}
 			start := time.Now()
 			if err := c.do(ctx, retry.New(f, retry.Policy{})); !errors.Is(err, errBroken) || f.calls != 1 || time.Since(start) > 10*time.Millisecond {
-				t.Errorf("%s: %d calls, %v, after %v", c.name, f.calls, err, time.Since(start))
+				t.Errorf("%s: %d calls, %v, after %v; want 1 call, and the store's error at once", c.name, f.calls, err, time.Since(start))
 			}
 			f.calls = 0
 			if err := c.do(ctx, retry.New(f, retry.Policy{})); !errors.Is(err, errBroken) || f.calls != 1 {
-				t.Errorf("%s, cancelled before: %d calls, %v", c.name, f.calls, err)
+				t.Errorf("%s, cancelled before: %d calls, %v; want 1 call, and the store's error", c.name, f.calls, err)
 			}
 		})
 	}
@@ -204,7 +204,7 @@ func TestListBrokenInTheMiddle(t *testing.T) {
 		keys, last = append(keys, info.Key), err
 	}
 	if f.calls != 2 || !slices.Equal(keys, []string{"a", ""}) || !errors.Is(last, errBroken) {
-		t.Errorf("%d calls, %q, %v", f.calls, keys, last)
+		t.Errorf("%d calls, keys %q, %v; want 2 calls, the key a once, and the error", f.calls, keys, last)
 	}
 }
 
@@ -233,7 +233,7 @@ func TestDeleteRepeatsOnlyWhatIsLeft(t *testing.T) {
 	s := retry.New(p, retry.Policy{First: time.Microsecond})
 	errs := s.Delete(t.Context(), []string{"a", "stuck", "denied", "busy"})
 	if errs[0] != nil || errs[1] != nil || !errors.Is(errs[2], fs.ErrPermission) || errs[3] != nil {
-		t.Errorf("results: %v", errs)
+		t.Errorf("results %v, want only the third key refused", errs)
 	}
 	want := "[[a stuck denied busy] [stuck busy] [stuck busy] [stuck]]"
 	if got := fmt.Sprint(p.asked); got != want {
@@ -272,7 +272,7 @@ func TestDeleteStaysUnknown(t *testing.T) {
 		errs := retry.New(&sequence{errs: c.errs}, retry.Policy{First: time.Microsecond}).Delete(t.Context(), []string{"a"})
 		err := errors.Join(errs...)
 		if (err != nil) != c.failed || errors.Is(err, storage.ErrUnknown) != c.doubt || c.failed && !errors.Is(err, c.errs[len(c.errs)-1]) {
-			t.Errorf("%v: %v, want an error: %v, unknown: %v", c.errs, err, c.failed, c.doubt)
+			t.Errorf("deletes that end with %v: %v, want an error: %v, unknown: %v", c.errs, err, c.failed, c.doubt)
 		}
 	}
 }
@@ -290,7 +290,7 @@ func TestDeleteOfADriverThatMiscounts(t *testing.T) {
 	for results, done := range []bool{true, false, true, false} {
 		errs := retry.New(counter{results: results}, retry.Policy{First: time.Microsecond, Tries: 2}).Delete(t.Context(), keys)
 		if done && errs != nil {
-			t.Errorf("%d results: %v", results, errs)
+			t.Errorf("%d results: %v, want nil", results, errs)
 		}
 		if !done && (len(errs) != len(keys) || !errors.Is(errs[0], storage.ErrUnknown) || !errors.Is(errs[1], storage.ErrUnknown)) {
 			t.Errorf("%d results: %v, want two unknown outcomes", results, errs)

@@ -14,7 +14,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// TestOutcome: what Publish makes of the replies to its tries, the last of which is not all that counts.
+// TestOutcome: the outcome of Publish depends on the replies to all its tries, not only the last.
 func TestOutcome(t *testing.T) {
 	t.Parallel()
 	servers.Credentials(t)
@@ -78,7 +78,7 @@ func TestOutcome(t *testing.T) {
 				t.Errorf("error %v, want %v", err, c.want)
 			}
 			if err != nil && strings.Contains(err.Error(), "operation error") {
-				t.Errorf("the SDK's own long words: %v", err)
+				t.Errorf("error %v, want it without the SDK's long text", err)
 			}
 		})
 	}

@@ -56,7 +56,7 @@ func kinds(t *testing.T) []string {
 	return []string{servers.Versitygw, servers.MinIO}
 }
 
-// full: what takes long is wanted too.
+// full reports whether slow tests must run, too.
 func full() bool {
 	return os.Getenv("CKPTD_TEST_FULL") == "1" || os.Getenv("CKPTD_NIGHTLY") == "1" || servers.InCI()
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// Nobody knows what became of a Complete, and the upload is gone. An object of our length and sum is ours, and was made; any other, and
-// any other answer, proves nothing: it must never pass for done.
+// The outcome of a Complete is unknown, and the upload is gone. An object of our length and sum is ours. Any other
+// object, and any other answer, proves nothing, and must never pass for done.
 func TestWhatSettlesAComplete(t *testing.T) {
 	t.Parallel()
 	servers.Credentials(t)
@@ -77,10 +77,10 @@ func TestWhatSettlesAComplete(t *testing.T) {
 					t.Errorf("%v, want done: %v, else ErrUnknown", err, c.done)
 				}
 				if looks.Load() == 0 {
-					t.Error("nobody looked at the object")
+					t.Error("the driver did not look at the object, want it to")
 				}
 				if aborts.Load() != 0 {
-					t.Error("an upload was aborted that may be an object")
+					t.Error("the driver aborted an upload that may be an object, want it kept")
 				}
 			})
 		}
