@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestSetIsASet compares with a map, and demands that equal sets are equal values.
+// TestSetIsASet compares a Set with a map, and checks that equal sets are equal values.
 func TestSetIsASet(t *testing.T) {
 	files := rapid.SliceOf(rapid.OneOf(rapid.Uint32Range(0, 70), rapid.Uint32Range(0, 1000), rapid.Uint32()))
 	rapid.Check(t, func(t *rapid.T) {
@@ -30,10 +30,10 @@ func TestSetIsASet(t *testing.T) {
 		same(t, "and", s.And(u), and)
 		same(t, "minus", s.Minus(u), minus)
 		if s.In(u) != (len(minus) == 0) || !s.And(u).In(s) || s.Or(u) != u.Or(s) {
-			t.Fatal("in")
+			t.Fatal("In of two sets, or Or in another order, is wrong")
 		}
 		if (string(s.AppendKey(nil)) == string(u.AppendKey(nil))) != (s == u) {
-			t.Fatal("keys")
+			t.Fatal("the keys of two sets are equal if and only if the sets are: not so here")
 		}
 	})
 }
@@ -57,11 +57,11 @@ func same(t *rapid.T, what string, s Set, want map[uint32]bool) {
 		t.Fatalf("%s: %v, want %v", what, got, keys)
 	}
 	if s != of(keys) {
-		t.Fatalf("%s: equal sets, different values", what)
+		t.Fatalf("%s: equal sets have different values, want the same", what)
 	}
 	for _, f := range append(keys, 0, 63, 64, 1<<31) {
 		if s.Has(File(f)) != want[f] {
-			t.Fatalf("%s: has %d", what, f)
+			t.Fatalf("%s: Has(%d) is %v, want %v", what, f, s.Has(File(f)), want[f])
 		}
 	}
 }
@@ -73,7 +73,7 @@ func TestRange(t *testing.T) {
 			files[i] = uint32(i)
 		}
 		if Range(n) != of(files) {
-			t.Errorf("%d", n)
+			t.Errorf("Range(%d) differs from SetOf(0, …), want the same", n)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func TestAllStops(t *testing.T) {
 			break
 		}
 		if n != 1 {
-			t.Errorf("%d", n)
+			t.Errorf("All yielded %d numbers before it was stopped, want 1", n)
 		}
 	}
 }
