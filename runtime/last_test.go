@@ -11,8 +11,8 @@ import (
 	"github.com/ckptd/ckptd/runtime"
 )
 
-// Complete and Cancel arrive while the sinks are busy: nobody will restore this job and make the commit good, so it is made before the
-// worker ends.
+// Complete and Cancel arrive while the sinks are busy. No restore will make the commit later, so the worker makes it
+// before it ends.
 func TestSinksCommitWhatWasCompleteWhenTheJobEnded(t *testing.T) {
 	for name, told := range map[string]func(checkpoint uint64) client.Command{
 		"Complete": func(checkpoint uint64) client.Command {
@@ -71,8 +71,8 @@ func TestSinksCommitWhatWasCompleteWhenTheJobEnded(t *testing.T) {
 	}
 }
 
-// A worker says which attempt it runs before it begins with it, and that it runs none once it has failed: an owner that it registers with
-// meanwhile must neither adopt a failed attempt nor begin one a second time.
+// A worker reports its attempt before it begins the attempt, and reports none once the attempt has failed. An owner
+// that it registers with meanwhile must neither adopt a failed attempt nor begin an attempt twice.
 func TestSessionSaysWhatRuns(t *testing.T) {
 	var poisoned atomic.Bool
 	c := endless()

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// A sink removes what earlier attempts of its own subtask left, and nothing else: not its own attempt's parts, nor a later one's, nor others'.
+// A sink removes only what earlier attempts of its own subtask left. It keeps the parts of its own attempt, of later
+// attempts, and of other subtasks.
 func TestLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	pending := filepath.Join(dir, pendingDir)
@@ -43,7 +44,8 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// A second sink that begins late, of whichever attempt, takes nothing from one that is at work unless its attempt is over.
+// A second sink that begins late, of any attempt, removes nothing of a working sink, unless that sink's attempt is
+// over.
 func TestLateSinksTakeNothing(t *testing.T) {
 	for _, late := range []uint64{1, 2, 3} { // the sink at work is of attempt 3
 		t.Run(fmt.Sprint("attempt ", late), func(t *testing.T) {

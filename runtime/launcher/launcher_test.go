@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// The test binary is its own child: the variable says as what.
+// The test binary is its own child; the variable names the child's role.
 const roleVariable = "LAUNCHER_TEST_ROLE"
 
 func TestMain(m *testing.M) {
@@ -64,7 +64,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("never: %s", what)
+	t.Fatalf("not reached in time: %s", what)
 }
 
 func logged(path, text string) bool {
@@ -83,7 +83,7 @@ func start(t *testing.T, l *Launcher, c Child) *Process {
 	return p
 }
 
-// A killed child comes back after a short pause as another process; Stop asks it to end, and it does.
+// A killed child comes back after a short pause as another process. Stop asks it to end, and it ends.
 func TestKilledChildIsRestarted(t *testing.T) {
 	l := New(t.TempDir())
 	p := start(t, l, child("worker", "stay", Always))
@@ -97,16 +97,16 @@ func TestKilledChildIsRestarted(t *testing.T) {
 	again := p.PID()
 	l.Stop(context.Background())
 	if alive(again) || p.PID() != 0 {
-		t.Error("a process is left")
+		t.Error("a process is left after Stop, want none")
 	}
 	if !logged(p.Log(), "bye:") {
-		t.Error("the child was not asked to end")
+		t.Error("the child did not log its end, want SIGTERM before SIGKILL")
 	}
 	if _, err := l.Start(child("late", "stay", Always)); err == nil {
-		t.Error("started after Stop")
+		t.Error("start after Stop: no error, want one")
 	}
 	if _, err := p.Kill(); !errors.Is(err, os.ErrProcessDone) {
-		t.Errorf("kill after the end: %v", err)
+		t.Errorf("kill after the end: %v, want ErrProcessDone", err)
 	}
 }
 
@@ -126,22 +126,22 @@ func TestRestartPolicies(t *testing.T) {
 		select {
 		case <-p.Done():
 		case <-time.After(10 * time.Second):
-			t.Fatalf("%v goes on", c)
+			t.Fatalf("%v still runs, want it ended", c)
 		}
 		if p.Starts() != 1 || (p.Err() != nil) != (c.role == "fail") {
-			t.Errorf("%v: %d starts, %v", c, p.Starts(), p.Err())
+			t.Errorf("%v: %d starts, %v; want 1, and an error only of the failed child", c, p.Starts(), p.Err())
 		}
 	}
 }
 
-// The pauses double: a child that fails at once is not started over and over.
+// The pauses double, so a child that fails at once is not started over and over.
 func TestPausesGrow(t *testing.T) {
 	l := New(t.TempDir())
 	p := start(t, l, child("fail", "fail", Always))
 	time.Sleep(1200 * time.Millisecond)
 	l.Stop(context.Background())
 	if n := p.Starts(); n < 3 || n > 4 { // at 0, 100, 300 and 700 ms, and what starting takes
-		t.Errorf("%d starts in 1.2 s", n)
+		t.Errorf("%d starts in 1.2 s, want 3 or 4", n)
 	}
 }
 
@@ -162,11 +162,11 @@ func TestStopEndsStubbornAndPaused(t *testing.T) {
 	l.Stop(ctx)
 	for _, pid := range pids {
 		if alive(pid) {
-			t.Errorf("process %d is left", pid)
+			t.Errorf("process %d is left, want none", pid)
 		}
 	}
 	if !logged(paused.Log(), "bye:") {
-		t.Error("the paused child was killed before it could end")
+		t.Error("the paused child did not log its end, want SIGCONT before SIGKILL")
 	}
 }
 
@@ -205,7 +205,7 @@ func TestChildEndsWithItsParent(t *testing.T) {
 func TestStartOfNothing(t *testing.T) {
 	l := New(t.TempDir())
 	if _, err := l.Start(Child{Name: "none", Command: func() *exec.Cmd { return exec.Command("/does/not/exist") }}); err == nil {
-		t.Error("started")
+		t.Error("start of an absent program: no error, want one")
 	}
 	l.Stop(context.Background())
 }

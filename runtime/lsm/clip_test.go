@@ -15,7 +15,7 @@ import (
 	"github.com/ckptd/ckptd/runtime/state/statetest"
 )
 
-// suffixes of keys within a key group: its first possible key, one within, and one near its end.
+// suffixes are keys within a key group: its first possible key, one in the middle, and one near its end.
 var suffixes = []string{"", "k", "\xff\xff\xff"}
 
 // tb is what testing.T and rapid.T have in common.
@@ -43,7 +43,8 @@ func openRange(t tb, e *Engine, groups keygroup.Range, restore []state.RestoredF
 	return b.(*Backend)
 }
 
-// holds fails unless the tree has the keys of the range's groups, and no other: foreign ones would count twice when ranges are put together.
+// holds fails unless the tree holds the keys of the range's groups and no other keys. Other keys would count twice
+// when ranges are merged.
 func holds(t tb, when string, b *Backend, groups keygroup.Range) {
 	t.Helper()
 	got := map[uint16]int{}
@@ -68,7 +69,7 @@ func holds(t tb, when string, b *Backend, groups keygroup.Range) {
 		}
 		for _, s := range suffixes {
 			if v, err := b.Get(uint16(group), []byte(s)); err != nil || string(v) != fmt.Sprint(group, s) {
-				t.Errorf("%s: key %q of key group %d is %q, %v", when, s, group, v, err)
+				t.Errorf("%s: key %q of key group %d is %q, %v; want its own value", when, s, group, v, err)
 			}
 		}
 	}
@@ -95,7 +96,7 @@ func snap(t tb, b *Backend, n uint64) []state.RestoredFile {
 	return statetest.Fetch(t, s, "")
 }
 
-// narrow restores a snapshot of the first range into the next one, and so on, each time with a snapshot right after the restore.
+// narrow restores a snapshot of each range into the next range, and takes a snapshot right after each restore.
 func narrow(t tb, e *Engine, ranges []keygroup.Range) {
 	t.Helper()
 	b := openRange(t, e, ranges[0], nil)
@@ -112,7 +113,8 @@ func narrow(t tb, e *Engine, ranges []keygroup.Range) {
 	}
 }
 
-// What a backend was restored with and is not of its range is gone for good: not in its tree, and not in its snapshots.
+// Restored keys outside of the backend's range are dropped for good: they are neither in its tree nor in its
+// snapshots.
 func TestForeignKeysNeverComeBack(t *testing.T) {
 	const last = keygroup.MaxParallelism - 1
 	for _, ranges := range [][]keygroup.Range{

@@ -79,7 +79,7 @@ func conform(t *testing.T, base string, newSystem func() *system, races int, fau
 			if err := opened.Store.(*store).probe(); err != nil {
 				t.Fatal(err)
 			}
-			return opened, func() { f.armed.Store(true) }, func() bool { return f.struck.Load() }
+			return opened, func() { f.armed.Store(true) }, func() bool { return f.injected.Load() }
 		}
 	}
 	stores.Run(t, h)
@@ -99,14 +99,14 @@ type failing struct {
 	cause  cause
 	armed  atomic.Bool
 	calls  atomic.Int64
-	struck atomic.Bool
+	injected atomic.Bool
 }
 
 func (f *failing) call(do func() error) error {
 	if !f.armed.Load() || f.calls.Add(1)-1 != f.step {
 		return do()
 	}
-	f.struck.Store(true)
+	f.injected.Store(true)
 	if f.cause.after {
 		_ = do()
 	}

@@ -37,17 +37,17 @@ func TestStore(t *testing.T) {
 		Open:  func(_ *testing.T, name string) storage.Opened { return wrapped(open(name)) },
 		Faulty: func(_ *testing.T, name string, step int) (storage.Opened, func(), func() bool) {
 			faults := mem.NewFaults(open(name), nil)
-			struck := false
+			injected := false
 			arm := func() {
 				faults.SetDecide(func(mem.Mutation) mem.Outcome {
-					if struck || step >= len(outcomes) {
+					if injected || step >= len(outcomes) {
 						return mem.Done()
 					}
-					struck = true
+					injected = true
 					return outcomes[step]
 				})
 			}
-			return wrapped(faults), arm, func() bool { return struck }
+			return wrapped(faults), arm, func() bool { return injected }
 		},
 	})
 }
@@ -261,7 +261,7 @@ func TestDeleteStaysUnknown(t *testing.T) {
 	unknown := fmt.Errorf("cut: %w", storage.ErrUnknown)
 	for _, c := range []struct {
 		errs          []error
-		failed, doubt bool
+		failed, unknown bool
 	}{
 		{[]error{unknown, errBroken}, true, true},
 		{[]error{unknown, fs.ErrPermission}, true, true},
@@ -271,8 +271,8 @@ func TestDeleteStaysUnknown(t *testing.T) {
 	} {
 		errs := retry.New(&sequence{errs: c.errs}, retry.Policy{First: time.Microsecond}).Delete(t.Context(), []string{"a"})
 		err := errors.Join(errs...)
-		if (err != nil) != c.failed || errors.Is(err, storage.ErrUnknown) != c.doubt || c.failed && !errors.Is(err, c.errs[len(c.errs)-1]) {
-			t.Errorf("deletes that end with %v: %v, want an error: %v, unknown: %v", c.errs, err, c.failed, c.doubt)
+		if (err != nil) != c.failed || errors.Is(err, storage.ErrUnknown) != c.unknown || c.failed && !errors.Is(err, c.errs[len(c.errs)-1]) {
+			t.Errorf("deletes that end with %v: %v, want an error: %v, unknown: %v", c.errs, err, c.failed, c.unknown)
 		}
 	}
 }
