@@ -15,7 +15,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/retry"
 )
 
-// A vast store finds its folders by itself, and is never to be listed.
+// A vast store finds its folders by itself; its List must never be called.
 type vast struct {
 	storage.Store
 	t     *testing.T
@@ -37,7 +37,7 @@ func (v *vast) Folders(context.Context, string) iter.Seq2[string, error] {
 	}
 }
 
-// Whatever lies between, a store that finds its folders by itself is asked for them, in turn, and again when that fails.
+// Through all decorators, a store that finds its folders by itself is called in turn, and again after a failure.
 func TestFoldersThroughAllLayers(t *testing.T) {
 	v := &vast{Store: mem.New(), t: t, fails: 2}
 	counts := measure.New("vast", prometheus.NewRegistry())

@@ -36,7 +36,7 @@ func (tr *trace) add(call, path string) {
 	tr.calls = append(tr.calls, call+" "+path)
 }
 
-// take gives the calls since the last take.
+// take returns the calls since the last take.
 func (tr *trace) take() []string {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -45,7 +45,7 @@ func (tr *trace) take() []string {
 	return calls
 }
 
-// traced opens a root and writes down what is called after that.
+// traced opens a root and records the calls after that.
 func traced(t *testing.T, root string, sys *system) (storage.Store, *trace) {
 	t.Helper()
 	opened := openAt(t, root, sys)
@@ -96,8 +96,8 @@ func listed(t *testing.T, s storage.Store, prefix string) []string {
 	return keys
 }
 
-// A folder counts as durable only once this process has synced the one above it, up to the root; then never again, until it
-// is another folder.
+// A folder counts as durable only once this process has synced the folder above it, up to the root. Later it is not
+// synced again, unless the path leads to another folder.
 func TestFoldersAreSyncedOnceByEachProcess(t *testing.T) {
 	root := t.TempDir()
 	s, tr := traced(t, root, realSystem())
@@ -114,7 +114,8 @@ func TestFoldersAreSyncedOnceByEachProcess(t *testing.T) {
 	publish(t, other, "job/_journal/3")
 	wantCalls(t, otherTrace, "sync file", "link job/_journal/3", "sync .", "sync job", "sync job/_journal")
 
-	// The other process empties the folder and makes a new one of the same name: what this process synced is not that one.
+	// The other process empties the folder and makes a new one with the same name. This process has not synced the
+	// new one.
 	if errs := other.Delete(t.Context(), []string{"job/shared/f"}); errs != nil {
 		t.Fatal(errs)
 	}
@@ -123,7 +124,7 @@ func TestFoldersAreSyncedOnceByEachProcess(t *testing.T) {
 	wantCalls(t, tr, "sync file", "link job/shared/h", "sync job", "sync job/shared")
 }
 
-// Where folders have no time of birth, nothing is concluded from earlier syncs.
+// If folders have no time of birth, nothing is concluded from earlier syncs.
 func TestFoldersWithoutBirthAreSyncedEachTime(t *testing.T) {
 	s, tr := traced(t, t.TempDir(), withoutBirth())
 	publish(t, s, "job/_journal/1")
@@ -132,7 +133,7 @@ func TestFoldersWithoutBirthAreSyncedEachTime(t *testing.T) {
 	wantCalls(t, tr, "sync file", "link job/_journal/2", "sync .", "sync job", "sync job/_journal")
 }
 
-// Opening makes a new root itself durable, too.
+// Opening also makes a new root itself durable.
 func TestOpenSyncsTheFoldersAboveTheRoot(t *testing.T) {
 	base, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -152,8 +153,8 @@ func TestOpenSyncsTheFoldersAboveTheRoot(t *testing.T) {
 	}
 }
 
-// A list shows what another process has linked but perhaps not synced only after a sync of its own; what this process
-// published, or has shown before, needs none.
+// Another process may have linked a file and not synced it, so a list syncs before it shows the file. A file that
+// this process published, or has shown before, needs no sync.
 func TestListShowsNothingThatIsNotDurable(t *testing.T) {
 	root := t.TempDir()
 	s, tr := traced(t, root, realSystem())
@@ -188,7 +189,7 @@ func TestListShowsNothingThatIsNotDurable(t *testing.T) {
 	wantCalls(t, otherTrace, "sync job/_journal")
 }
 
-// Who is told that an object exists may rely on it.
+// A caller that is told that an object exists may rely on the object.
 func TestExistsMeansDurable(t *testing.T) {
 	root := t.TempDir()
 	s, _ := traced(t, root, realSystem())
@@ -235,7 +236,7 @@ func TestWaitingCallersShareOneSync(t *testing.T) {
 	}
 }
 
-// Files whose bytes are synced at the same time share one sync of the folder, also the first of them.
+// Files whose bytes are synced at the same time share one sync of the folder, the first of them too.
 func TestFilesThatComeTogetherShareOneSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const writers = 8
@@ -281,7 +282,7 @@ func TestFilesThatComeTogetherShareOneSync(t *testing.T) {
 	})
 }
 
-// A file whose sync failed is abandoned: not tried again, not linked, not done.
+// A file whose sync failed is abandoned: the sync is not repeated, and the file is not linked.
 func TestFailedSyncAbandonsTheFile(t *testing.T) {
 	for _, named := range []bool{false, true} {
 		sys := realSystem()
@@ -307,7 +308,7 @@ func TestFailedSyncAbandonsTheFile(t *testing.T) {
 	}
 }
 
-// A context that is cancelled while the file is synced still changes nothing: not done, not linked.
+// A context that is cancelled while the file is synced changes nothing: the file is not linked.
 func TestCancelledBeforeTheLink(t *testing.T) {
 	sys := realSystem()
 	s, tr := traced(t, t.TempDir(), sys)
@@ -319,8 +320,8 @@ func TestCancelledBeforeTheLink(t *testing.T) {
 	wantCalls(t, tr)
 }
 
-// A folder whose sync failed is lost for this process: the outcome is unknown, and nothing in it is believed or tried any more.
-// Other folders, and other processes, go on.
+// A folder whose sync failed is lost for this process: the outcome is unknown, and nothing in the folder is relied on
+// or tried again. Other folders, and other processes, continue.
 func TestFailedSyncAbandonsTheFolder(t *testing.T) {
 	root := t.TempDir()
 	sys := realSystem()
@@ -358,7 +359,7 @@ func TestFailedSyncAbandonsTheFolder(t *testing.T) {
 	publish(t, fresh, "job/_journal/3")
 }
 
-// A link that reported an error but happened is found out by the file's own count of links.
+// A link that returned an error but happened is found by the file's number of links.
 func TestLinkThatHappenedAllTheSame(t *testing.T) {
 	for _, sys := range []*system{realSystem(), withoutUnnamed()} {
 		s, _ := traced(t, t.TempDir(), sys)
@@ -373,7 +374,7 @@ func TestLinkThatHappenedAllTheSame(t *testing.T) {
 	}
 }
 
-// Errors of the system after which nothing happens any more are "not done"; others of a link or unlink are unknown.
+// Errors of the system after which nothing can happen are "not done". Other errors of a link or unlink are unknown.
 func TestWhichErrorsAreUnknown(t *testing.T) {
 	for _, c := range []struct {
 		errno   unix.Errno
@@ -405,7 +406,8 @@ func TestWhichErrorsAreUnknown(t *testing.T) {
 	}
 }
 
-// A disk that is full while bytes are written, or while they are synced: not done, nothing left, and it goes on once there is space.
+// The disk is full while bytes are written, or while they are synced: the outcome is not done, and nothing is left.
+// With space, work continues.
 func TestFullDisk(t *testing.T) {
 	sys := realSystem()
 	root := t.TempDir()
@@ -445,7 +447,7 @@ func TestFullDisk(t *testing.T) {
 	publish(t, s, "job/shared/f")
 }
 
-// The disk's first complaint about a file ends it, also where it comes before the sync.
+// The disk's first error ends a file, even before the sync.
 func TestFailedFlushAbandonsTheFile(t *testing.T) {
 	sys := realSystem()
 	s, tr := traced(t, t.TempDir(), sys)

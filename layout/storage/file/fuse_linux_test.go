@@ -9,7 +9,8 @@ import (
 	"github.com/ckptd/ckptd/conformance/oddfs"
 )
 
-// What is unfit is refused when it is opened, and says what it lacks; a plain FUSE file system is fit.
+// An unfit file system is refused when it is opened, and the error says what it lacks. A plain FUSE file system is
+// fit.
 func TestOddFileSystems(t *testing.T) {
 	for _, c := range []struct {
 		name  string

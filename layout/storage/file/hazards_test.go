@@ -8,7 +8,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// What a mount and a place mean for files: names of hazards that are not none, and how bad they are.
+// The hazards of a mount and a place, by name, with their weights.
 func TestHazards(t *testing.T) {
 	disk := place{root: "/srv/ckptd", kind: "ext4", options: []string{"rw", "relatime"}, free: 500 << 30, total: 1000 << 30}
 	with := func(change func(p *place)) place { p := disk; change(&p); return p }
@@ -51,7 +51,7 @@ func TestHazards(t *testing.T) {
 	}
 }
 
-// NFS is known by its statfs type; its hazards come with the facts.
+// NFS is recognized by its statfs type, and Facts has its hazards.
 func TestHazardsOfAStore(t *testing.T) {
 	sys := realSystem()
 	sys.fileSystem = func(string) (string, bool) { return "NFS", true }

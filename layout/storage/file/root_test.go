@@ -13,7 +13,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// everything lists all paths below dir, folders and temporaries too.
+// everything lists all paths below dir, with folders and temporaries.
 func everything(t *testing.T, dir string) []string {
 	t.Helper()
 	var paths []string
@@ -43,7 +43,7 @@ func TestRefusesWithoutHardLinks(t *testing.T) {
 		if left := everything(t, root); len(left) != 1 {
 			t.Errorf("left behind: %v, want 1 path", left)
 		}
-		// A root that holds something is not written to before the first mutation, which refuses then.
+		// A root that holds something is not written to before the first mutation; then the mutation is refused.
 		if err := os.WriteFile(filepath.Join(root, "foreign"), nil, 0o666); err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func TestRefusesWithoutHardLinks(t *testing.T) {
 	}
 }
 
-// A folder that folds case is found out: here, by one in which every link has its name in both cases.
+// A folder that folds case is noticed. Here every link gets its name in both cases.
 func TestRefusesFoldersThatFoldCase(t *testing.T) {
 	for _, named := range []bool{false, true} {
 		sys := realSystem()
@@ -77,7 +77,7 @@ func TestRefusesFoldersThatFoldCase(t *testing.T) {
 	}
 }
 
-// Two processes may probe one root at once, and each remove the other's folder of temporaries.
+// Two processes may probe one root at once, and each removes the other's folder of temporaries.
 func TestProbeBesideAnother(t *testing.T) {
 	sys := realSystem()
 	mkdir, made := sys.mkdir, 0
@@ -104,7 +104,7 @@ func TestRefusesWithoutSyncOfFolders(t *testing.T) {
 	}
 }
 
-// Opening what may be somebody else's writes nothing; reading it neither.
+// Opening a root of another program writes nothing, and neither does reading it.
 func TestOpenWritesNothingIntoForeignRoots(t *testing.T) {
 	root := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(root, "a", "chk-1"), 0o777); err != nil {
@@ -191,7 +191,8 @@ func TestFacts(t *testing.T) {
 	}
 }
 
-// What a killed process left below _tmp names its target, is never listed, and goes when its target is dead.
+// A temporary that a killed process left names its target. It is never listed, and is removed when its target is
+// dead.
 func TestAbortUnfinishedFindsWhatAKilledProcessLeft(t *testing.T) {
 	root := t.TempDir()
 	killed := openAt(t, root, withoutUnnamed()).Store

@@ -30,7 +30,7 @@ func TestKindOf(t *testing.T) {
 	}
 }
 
-// NFS is known by its type, and named wherever something goes wrong on it.
+// NFS is recognized by its type, and named in every error on it.
 func TestNFSIsNamed(t *testing.T) {
 	sys := realSystem()
 	sys.fileSystem = func(string) (string, bool) { return kindOf(unix.NFS_SUPER_MAGIC) }
@@ -57,7 +57,8 @@ func TestNFSIsNamed(t *testing.T) {
 	}
 }
 
-// A folder that is removed between the look at its name and the creation in it is absent, whatever the file system calls that.
+// A folder may be removed between the check of its name and the creation in it. Then it is absent, whatever error the
+// file system returns.
 func TestUnnamedInAFolderThatIsRemoved(t *testing.T) {
 	for _, base := range []string{t.TempDir(), memoryDir(t)} {
 		dir := filepath.Join(base, "folder")

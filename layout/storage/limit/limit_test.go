@@ -18,7 +18,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// The budget is so small that turns which are not given back are noticed; the suite holds several writers at a time.
+// The budget is so small that a turn that is not given back is noticed; the suite holds several writers at a time.
 func TestStore(t *testing.T) {
 	roots := map[string]*mem.Store{}
 	stores.Run(t, stores.Harness{Races: 5, Open: func(_ *testing.T, name string) storage.Opened {
@@ -75,7 +75,7 @@ func (s *slow) Open(ctx context.Context, key string, _, _ int64) (io.ReadCloser,
 	return s.Store.Open(ctx, key, 0, -1)
 }
 
-// A commit does not wait for a thousand deletes that queue, nor for a flood of uploads; the deletes are all done in the end.
+// A commit waits neither for a thousand queued deletes nor for a flood of uploads. All deletes are done in the end.
 func TestFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{Store: mem.New(), takes: 10 * time.Millisecond}
@@ -118,7 +118,7 @@ func TestFlood(t *testing.T) {
 	})
 }
 
-// While commits run, one delete at a time goes on; after them all four.
+// While commits run, one delete at a time continues; after them all four do.
 func TestCollectYieldsToCommits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{Store: mem.New(), takes: 10 * time.Millisecond}
@@ -142,7 +142,7 @@ func TestCollectYieldsToCommits(t *testing.T) {
 	})
 }
 
-// A throttling store is asked less and less by everybody but commits, and more again when it has recovered.
+// A throttling store gets fewer and fewer requests of all classes but commits, and more again when it has recovered.
 func TestThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{Store: mem.New(), takes: 10 * time.Millisecond}
@@ -196,7 +196,7 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
-// well is a store whose journal is well while the rest of it throttles.
+// well is a store whose journal works while the rest of it throttles.
 type well struct{ *slow }
 
 func (w well) Publish(context.Context, string, []byte) error {
@@ -204,7 +204,7 @@ func (w well) Publish(context.Context, string, []byte) error {
 	return nil
 }
 
-// Commits that succeed do not make the pauses of the others short again.
+// Commits that succeed do not shorten the pauses of the other classes.
 func TestCommitsDoNotShortenPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{Store: mem.New(), takes: 10 * time.Millisecond}
@@ -235,7 +235,7 @@ func TestCommitsDoNotShortenPauses(t *testing.T) {
 	})
 }
 
-// A driver that repeats by itself is felt: what runs becomes less, once for a burst, and nothing else than a throttle counts.
+// The limiter reacts to a driver's own repetitions: fewer requests run, once for a burst. Only throttles count.
 func TestRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limit.New(limit.Budgets{Upload: 16})
@@ -256,7 +256,7 @@ func TestRepeated(t *testing.T) {
 	})
 }
 
-// Commits that are throttled on and on do not starve a restore.
+// Commits that are throttled again and again do not starve a restore.
 func TestThrottledCommitsStarveNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{Store: mem.New(), takes: 10 * time.Millisecond}
@@ -282,7 +282,7 @@ func TestThrottledCommitsStarveNobody(t *testing.T) {
 	})
 }
 
-// Who gives up waiting leaves nothing behind and changed nothing.
+// A caller that gives up waiting leaves nothing behind and has changed nothing.
 func TestCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{Store: mem.New(), takes: time.Hour}

@@ -2,7 +2,7 @@ package limit
 
 import "testing"
 
-// Who gives up in the moment in which the turn comes gives the turn back.
+// A caller that gives up at the moment its turn comes gives the turn back.
 func TestTurnGivenBack(t *testing.T) {
 	l := New(Budgets{Commit: 1})
 	round, err := l.enter(t.Context(), Commit)

@@ -29,7 +29,7 @@ func TestStore(t *testing.T) {
 	}})
 }
 
-// Each verb is counted once, by how it ended, with its bytes.
+// Each verb is counted once, by its outcome, with its bytes.
 func TestCounts(t *testing.T) {
 	ctx, reg := t.Context(), prometheus.NewRegistry()
 	faults := mem.NewFaults(mem.New(), nil)
@@ -130,7 +130,7 @@ ckptd_store_throttles_total{op="stat",store="mem"} 0
 	}
 }
 
-// throttling throttles what it is asked, in part.
+// throttling throttles some of its requests.
 type throttling struct{ storage.Store }
 
 func (throttling) Delete(_ context.Context, keys []string) []error {
@@ -168,7 +168,7 @@ ckptd_store_throttles_total{op="stat",store="s3"} 0
 	}
 }
 
-// miscounting gives a number of results, whatever it is asked for.
+// miscounting returns a fixed number of results for any request.
 type miscounting struct {
 	storage.Store
 	results int
@@ -182,7 +182,7 @@ func (m miscounting) Delete(context.Context, []string) []error {
 	return errs
 }
 
-// Counting survives a driver that gives more results, or fewer, than it was asked for, and takes nothing for deleted.
+// Counting survives a driver that returns more or fewer results than keys, and counts nothing as deleted then.
 func TestDeleteOfADriverThatMiscounts(t *testing.T) {
 	for _, results := range []int{1, 3} {
 		reg := prometheus.NewRegistry()
@@ -202,7 +202,7 @@ ckptd_store_requests_total{op="delete",outcome="unknown",store="ours"} 1
 	}
 }
 
-// A bound is printed as somebody would write it: le="0.0003", and not le="0.00030000000000000003".
+// A bound is printed as a person would write it: le="0.0003", and not le="0.00030000000000000003".
 func TestRoundBounds(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	_, _ = measure.New("mem", reg).Store(mem.New()).Stat(t.Context(), "none")

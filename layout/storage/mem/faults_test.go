@@ -13,7 +13,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// has asks whether an object is there.
+// has reports whether an object is there.
 func has(t *testing.T, s storage.Store, key string) bool {
 	t.Helper()
 	_, err := s.Stat(t.Context(), key)
@@ -23,7 +23,7 @@ func has(t *testing.T, s storage.Store, key string) bool {
 	return err == nil
 }
 
-// decide gives the outcomes in order, then Done.
+// decide returns the given outcomes in order, then Done.
 func decide(outcomes ...mem.Outcome) func(mem.Mutation) mem.Outcome {
 	return func(m mem.Mutation) mem.Outcome {
 		if m.N <= len(outcomes) {

@@ -25,7 +25,7 @@ func TestStore(t *testing.T) {
 	})
 }
 
-// The wrappers change nothing as long as they are not asked to; and each way to end is reported as what it is.
+// The decorators change nothing unless a test asks for it, and each outcome is reported as what it is.
 func TestWrapped(t *testing.T) {
 	r := roots{}
 	wrapped := func(s storage.Store) storage.Opened {

@@ -52,7 +52,7 @@ func TestStore(t *testing.T) {
 	})
 }
 
-// failing answers each call with the next error, and counts them; nil is success.
+// failing returns the next error from each call, and counts the calls; nil is success.
 type failing struct {
 	storage.Store
 	errs  []error
@@ -108,7 +108,7 @@ func listed(ctx context.Context, s storage.Store) error {
 	return last
 }
 
-// calls are all verbs, and how often each may be made.
+// calls are all verbs, and how often each may be called.
 var calls = []struct {
 	name    string
 	retried bool
@@ -131,7 +131,7 @@ var calls = []struct {
 	}},
 }
 
-// What is safe is repeated, with growing pauses, so often and no more; the rest is asked once.
+// Safe requests are repeated with growing pauses, up to the limit. All others are sent once.
 func TestRepeats(t *testing.T) {
 	for _, c := range calls {
 		t.Run(c.name, func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestRepeats(t *testing.T) {
 	}
 }
 
-// What would end the same way again is not repeated.
+// A request that would end the same way again is not repeated.
 func TestFinal(t *testing.T) {
 	final := []error{storage.ErrNotFound, storage.ErrExists, storage.ErrAbandoned, storage.ErrMismatch, storage.ErrUnfit, fs.ErrPermission}
 	for _, c := range calls {
@@ -176,7 +176,7 @@ func TestFinal(t *testing.T) {
 	}
 }
 
-// A cancelled context ends the pauses at once, and the answer is the store's own.
+// A cancelled context ends the pauses at once, and the store's own error is returned.
 func TestCancelled(t *testing.T) {
 	for _, c := range calls {
 		synctest.Test(t, func(t *testing.T) {
@@ -195,7 +195,7 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// A list that broke after its first element is not begun again: it would show it twice.
+// A list that broke after its first element is not repeated, because it would show the element twice.
 func TestListBrokenInTheMiddle(t *testing.T) {
 	f := &failing{errs: []error{nil, errBroken}}
 	var keys []string
@@ -208,7 +208,7 @@ func TestListBrokenInTheMiddle(t *testing.T) {
 	}
 }
 
-// partial fails to delete some keys, once, and remembers what it was asked.
+// partial fails to delete some keys, once, and records its requests.
 type partial struct {
 	storage.Store
 	asked [][]string
@@ -244,7 +244,7 @@ func TestDeleteRepeatsOnlyWhatIsLeft(t *testing.T) {
 	}
 }
 
-// sequence answers each delete with the next error, the last for ever.
+// sequence returns the next error from each delete, and the last one for ever.
 type sequence struct {
 	storage.Store
 	errs []error
@@ -256,11 +256,11 @@ func (s *sequence) Delete(_ context.Context, keys []string) []error {
 	return slices.Repeat([]error{err}, len(keys))
 }
 
-// What one try left unknown no later refusal makes certain; only a delete that was done does.
+// A later refusal does not make an unknown outcome certain. Only a later successful delete does.
 func TestDeleteStaysUnknown(t *testing.T) {
 	unknown := fmt.Errorf("cut: %w", storage.ErrUnknown)
 	for _, c := range []struct {
-		errs          []error
+		errs            []error
 		failed, unknown bool
 	}{
 		{[]error{unknown, errBroken}, true, true},
@@ -277,7 +277,7 @@ func TestDeleteStaysUnknown(t *testing.T) {
 	}
 }
 
-// counter gives a number of results, whatever it is asked for.
+// counter returns a fixed number of results for any request.
 type counter struct {
 	storage.Store
 	results int

@@ -68,11 +68,11 @@ func TestOutcome(t *testing.T) {
 			opened := open(t, fmt.Sprintf("s3://b/p?endpoint=%s&max_attempts=%d", server.URL, len(c.replies)))
 			defer opened.Close()
 			err := opened.Store.Publish(t.Context(), "job/_journal/1", []byte("x"))
-			doubt := errors.Is(err, storage.ErrUnknown)
+			unknown := errors.Is(err, storage.ErrUnknown)
 			switch {
 			case int(n.Load()) != len(c.replies):
 				t.Errorf("%d requests, want %d; %v", n.Load(), len(c.replies), err)
-			case c.want == notDone && (err == nil || doubt || errors.Is(err, storage.ErrExists)):
+			case c.want == notDone && (err == nil || unknown || errors.Is(err, storage.ErrExists)):
 				t.Errorf("error %v, want one that says not done", err)
 			case c.want != notDone && !errors.Is(err, c.want):
 				t.Errorf("error %v, want %v", err, c.want)

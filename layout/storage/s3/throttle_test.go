@@ -154,8 +154,8 @@ func TestThrottled(t *testing.T) {
 				if !errors.Is(err, storage.ErrThrottled) || injected.Load() == 0 {
 					t.Errorf("told to slow down %d times: %v, want ErrThrottled", injected.Load(), err)
 				}
-				if doubt := errors.Is(err, storage.ErrUnknown); doubt != (c.mutation && !reply.certain) {
-					t.Errorf("unknown: %v, want the opposite; %v", doubt, err)
+				if unknown := errors.Is(err, storage.ErrUnknown); unknown != (c.mutation && !reply.certain) {
+					t.Errorf("unknown: %v, want the opposite; %v", unknown, err)
 				}
 			})
 		}
