@@ -157,7 +157,7 @@ func (a *attempt) lastCommits(tasks []*task) {
 				continue
 			}
 			if err := t.commit(l.complete); err != nil {
-				a.worker.Log.Error("last commit", "task", t.name(), "checkpoint", l.complete, "error", err)
+				a.worker.Log.Error("the last commit failed", "task", t.name(), "checkpoint", l.complete, "error", err)
 			}
 		}
 	}
@@ -212,7 +212,7 @@ func (a *attempt) callbacks() callbacks {
 // decline tells the coordinator in the background. A lost decline does no harm, because the checkpoint still times
 // out.
 func (a *attempt) decline(checkpoint, epoch uint64, subtasks []client.Subtask, reason, cause string) {
-	a.worker.Log.Info("declined", "attempt", a.start.Attempt, "checkpoint", checkpoint, "reason", reason, "cause", cause)
+	a.worker.Log.Info("checkpoint declined", "attempt", a.start.Attempt, "checkpoint", checkpoint, "reason", reason, "cause", cause)
 	a.declines.Go(func() {
 		d := client.Decline{Attempt: a.start.Attempt, Epoch: epoch, Checkpoint: checkpoint, Subtasks: subtasks, Reason: reason, Cause: cause}
 		if err := a.worker.Coordinator.Decline(a.ctx, d); err != nil && a.ctx.Err() == nil && !overtaken(err) {

@@ -121,7 +121,7 @@ func (r *restorer) seek(ctx context.Context, s state.Source) error {
 	}
 	h, ok := r.find(piecePosition)
 	if !ok {
-		return fmt.Errorf("checkpoint %d has no position of it", r.attempt.start.Restore)
+		return fmt.Errorf("checkpoint %d holds no position for this source", r.attempt.start.Restore)
 	}
 	position, err := r.read(ctx, h)
 	if err != nil {
@@ -133,7 +133,7 @@ func (r *restorer) seek(ctx context.Context, s state.Source) error {
 // backend fetches the files of a keyed operator and opens its state with them.
 func (r *restorer) backend(ctx context.Context, o *operator) (state.Backend, error) {
 	if r.attempt.start.Restore != 0 && len(r.handles) == 0 {
-		return nil, fmt.Errorf("checkpoint %d has no state of it", r.attempt.start.Restore)
+		return nil, fmt.Errorf("checkpoint %d holds no state for this operator", r.attempt.start.Restore)
 	}
 	fetched := filepath.Join(r.dir, "fetched")
 	if err := os.MkdirAll(fetched, 0o777); err != nil {

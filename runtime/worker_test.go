@@ -128,7 +128,7 @@ func TestCommandsOfOtherAttemptsAreIgnored(t *testing.T) {
 	d.checkpoint()
 	poll(t, "the commit", func() bool { return c.transactions() == 2 })
 	d.mu.Lock()
-	d.complete = nil // so that what follows is not told by the fake itself
+	d.complete = nil // so that the fake itself does not report the completion
 	d.mu.Unlock()
 	for _, attempt := range []uint64{0, 2, 99} {
 		d.tell(client.Trigger{Attempt: attempt, Epoch: 1, Checkpoint: 50})

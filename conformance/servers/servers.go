@@ -1,8 +1,8 @@
 // Package servers starts real servers for tests: S3 servers (versitygw, MinIO, gofakes3), and toxiproxy, a proxy that
 // adds faults.
 //
-// It owns the paths of their binaries (bin/, built by `make servers` from modules below this folder), how each server
-// is started, and how a test learns that it is ready. A test without its binary is skipped with a message; in CI it
+// It owns the paths of their binaries: bin/, built by `make servers` from modules below this folder. It also owns how
+// each server is started, and how a test learns that it is ready. A test without its binary is skipped with a message; in CI it
 // fails. The package must not know any driver.
 package servers
 

@@ -17,7 +17,7 @@ import (
 
 // A Racer does a task at the same moment as other racers, over a store that it opened itself.
 type Racer interface {
-	// Ready prepares for a task: it looks at the keys once, as a reader does who comes too early. Every Ready without
+	// Ready prepares for a task: it looks at the keys once, as a reader does that comes too early. Every Ready without
 	// an error is followed by a Go.
 	Ready(ctx context.Context, t Task) error
 	// Go waits until the moment, does the task and returns its outcome.
@@ -282,7 +282,7 @@ func (r *farRacer) Go(ctx context.Context, at time.Time) (Answer, error) {
 		return Answer{}, err
 	}
 	if reply.Answer == nil {
-		return Answer{}, errors.New("doctor: racer: no answer")
+		return Answer{}, errors.New("doctor: racer: the reply has no answer")
 	}
 	return *reply.Answer, nil
 }

@@ -92,7 +92,7 @@ func (e *exam) together(racers []Racer, t Task, between func() error) ([]Answer,
 		g.Go(func() (err error) {
 			answers[i], err = r.Go(e.ops, at)
 			if err == nil && len(answers[i].Outcomes) != len(t.Keys) {
-				err = errors.New("a racer answers for other keys")
+				err = errors.New("a racer returned another number of results than keys")
 			}
 			return err
 		})

@@ -113,7 +113,7 @@ func list(ctx context.Context, store storage.Store, job string) (journal.Result,
 	return journal.Result{Slots: slots, Foreign: len(slots) == 0}, err
 }
 
-// holdsObjects tells whether there is anything but temporaries in a job's folder.
+// holdsObjects reports whether a job's folder holds anything but temporaries.
 func holdsObjects(ctx context.Context, store storage.Store, job string) (bool, error) {
 	prefix := layout.JobPrefix(job)
 	for info, err := range store.List(ctx, prefix) {

@@ -43,7 +43,7 @@ func lay(t *testing.T, s storage.Store, job string, slot uint64, e *journal.Entr
 	}
 }
 
-// An entry counts only in its own slot of its own job: a journal that was copied from another job is not this job's journal.
+// An entry counts only in its own slot of its own job: a journal that was copied from another job is corrupt.
 func TestEntriesCountOnlyWhereTheyBelong(t *testing.T) {
 	a, b := entries("a", 3), entries("b", 3)
 	for name, test := range map[string]struct {

@@ -1,4 +1,4 @@
-// Package keygroup assigns keys to key groups and key groups to subtasks exactly as Apache Flink does, so that state
+// Package keygroup assigns keys to key groups and key groups to subtasks, exactly as Apache Flink does. With it, state
 // can be redistributed when the parallelism changes.
 //
 // It owns the hash, the mapping of groups to subtasks and the arithmetic of ranges. It must not know what a job, a

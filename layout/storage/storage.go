@@ -52,8 +52,8 @@ var (
 	ErrUnfit = errors.New("store is not fit for checkpoints")
 )
 
-// Store is one root of objects. All methods are safe for concurrent use. An already cancelled context never changes anything.
-// Errors name operation and key (see Error).
+// Store is one root of objects. All methods are safe for concurrent use. With an already cancelled context no method
+// changes anything. Errors name operation and key (see Error).
 type Store interface {
 	// Create begins an object. The object is whole and durable once Commit returned nil; it may be visible earlier,
 	// so nothing may rely on its absence. Without IfAbsent, a key must never be used twice; a driver that notices a

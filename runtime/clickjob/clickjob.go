@@ -45,11 +45,11 @@ type Params struct {
 func (p Params) Validate() error {
 	switch {
 	case p.Parallelism < 1:
-		return fmt.Errorf("clickjob: parallelism %d", p.Parallelism)
+		return fmt.Errorf("clickjob: parallelism %d; want 1 or more", p.Parallelism)
 	case p.Output == "" || p.OutputName == "":
 		return errors.New("clickjob: no output folder, or no name for its files")
 	case p.Rate < 0:
-		return fmt.Errorf("clickjob: rate %v", p.Rate)
+		return fmt.Errorf("clickjob: rate %v; want 0 or more", p.Rate)
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func sum() runtime.Keyed {
 		case len(old) == len(stored):
 			n += binary.BigEndian.Uint64(old)
 		case old != nil:
-			return fmt.Errorf("clickjob: sum: a count of %d bytes", len(old))
+			return fmt.Errorf("clickjob: sum: the stored count has %d bytes, want %d", len(old), len(stored))
 		}
 		binary.BigEndian.PutUint64(stored[:], n)
 		if err := value.Put(stored[:]); err != nil {

@@ -8,7 +8,6 @@
 //
 // A line that begins with { is JSON: {"user": "...", "logged_in": true}. Any other line is a line of an access log,
 // combined or common. Its user is the client's address; the user is logged in if the status is below 400.
-// or common, whose user is the client's address and who is logged in if the status is below 400.
 package clicks
 
 import (
@@ -46,11 +45,11 @@ func (o *Options) validate() error {
 	}
 	switch {
 	case o.Parallelism < 1 || o.Subtask < 0 || o.Subtask >= o.Parallelism:
-		return fmt.Errorf("subtask %d of %d", o.Subtask, o.Parallelism)
+		return fmt.Errorf("subtask %d of %d; want 0 to parallelism - 1", o.Subtask, o.Parallelism)
 	case o.Rate < 0:
-		return fmt.Errorf("rate %v", o.Rate)
+		return fmt.Errorf("rate %v; want 0 or more", o.Rate)
 	case o.Size < 0:
-		return fmt.Errorf("size %d", o.Size)
+		return fmt.Errorf("size %d; want 0 or more", o.Size)
 	}
 	return nil
 }

@@ -56,13 +56,13 @@ func (s *file) measure(o Options) error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return errors.New("not a regular file: it could not be read again")
+		return errors.New("not a regular file; a restore must be able to read it again")
 	}
 	if s.size == 0 {
 		s.size = info.Size()
 	}
 	if s.size > info.Size() {
-		return fmt.Errorf("%d bytes, should have %d", info.Size(), s.size)
+		return fmt.Errorf("the file has %d bytes, want at least %d", info.Size(), s.size)
 	}
 	head := make([]byte, min(s.size, headSize))
 	if _, err := s.f.ReadAt(head, 0); err != nil && err != io.EOF {

@@ -41,7 +41,7 @@ func decodePosition(b []byte, input string, limit uint64) (position, error) {
 	}
 	switch {
 	case p.Version != 1:
-		return p, fmt.Errorf("clicks: seek: position of version %d, this is version 1", p.Version)
+		return p, fmt.Errorf("clicks: seek: position of version %d; this program reads version 1", p.Version)
 	case p.Input != input:
 		return p, fmt.Errorf("clicks: seek: position is of the input %s, this is %s", p.Input, input)
 	case p.Next > limit:

@@ -79,7 +79,7 @@ func readMessage(r io.Reader, v any) error {
 	}
 	n := binary.LittleEndian.Uint32(size[:])
 	if n > maxHello {
-		return fmt.Errorf("handshake of %d bytes", n)
+		return fmt.Errorf("handshake of %d bytes, want at most %d", n, maxHello)
 	}
 	body := make([]byte, n)
 	if _, err := io.ReadFull(r, body); err != nil {

@@ -48,7 +48,7 @@ func (s *Server) Begin(attempt uint64, inputs map[Channel]Input) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if attempt <= s.attempt || s.closed {
-		return fmt.Errorf("exchange: begin attempt %d: %d was begun before", attempt, s.attempt)
+		return fmt.Errorf("exchange: begin attempt %d: attempt %d was begun before, or the server is closed", attempt, s.attempt)
 	}
 	s.attempt = attempt
 	s.inputs = make(map[Channel]Input, len(inputs))
@@ -162,7 +162,7 @@ func (s *Server) untrack(c net.Conn) {
 // admit returns the input of a channel. It waits while the channel's attempt is higher than this worker's.
 func (s *Server) admit(c net.Conn, h hello) (Input, error) {
 	if h.Version != helloVersion || h.Job != s.job {
-		return Input{}, fmt.Errorf("this is job %s, version %d", s.job, helloVersion)
+		return Input{}, fmt.Errorf("this worker runs job %s, with version %d of the handshake", s.job, helloVersion)
 	}
 	for {
 		s.mu.Lock()
@@ -170,7 +170,7 @@ func (s *Server) admit(c net.Conn, h hello) (Input, error) {
 		switch {
 		case s.closed:
 			s.mu.Unlock()
-			return Input{}, errors.New("the worker ends")
+			return Input{}, errors.New("this worker is ending")
 		case h.Attempt < s.attempt || (h.Attempt == s.attempt && s.inputs == nil):
 			s.mu.Unlock()
 			return Input{}, fmt.Errorf("attempt %d is over", h.Attempt)

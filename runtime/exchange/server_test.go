@@ -91,7 +91,7 @@ func TestHandshakeRefuses(t *testing.T) {
 			}
 		}
 		begin(4)
-		refused("another", 4, channelAB, "this is job job")
+		refused("another", 4, channelAB, "this worker runs job job")
 		refused("job", 3, channelAB, "attempt 3 is over")
 		refused("job", 0, channelAB, "attempt 0 is over")
 		refused("job", 4, Channel{From: Endpoint{"a", 7}, To: Endpoint{"b", 1}}, "not expected")

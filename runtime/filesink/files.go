@@ -114,7 +114,7 @@ func (s *Sink) link(part staged) error {
 	}
 	before, err := os.Stat(from)
 	if err == nil && before.Size() != part.Size {
-		return fmt.Errorf("%s has %d bytes, had %d when it was pre-committed", from, before.Size(), part.Size)
+		return fmt.Errorf("%s has %d bytes, want the %d of its pre-commit", from, before.Size(), part.Size)
 	}
 	linkErr := os.Link(from, to)
 	if linkErr == nil {
@@ -125,7 +125,7 @@ func (s *Sink) link(part staged) error {
 	case err != nil: // neither name exists: another process removed the part
 		return linkErr
 	case there.Size() != part.Size || (before != nil && !os.SameFile(before, there)):
-		return fmt.Errorf("%s exists and is not this part: is the folder used by another job of this name?", to)
+		return fmt.Errorf("%s exists and is another part; does another job use this folder and name?", to)
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func (l *lineReader) field(separator byte) error {
 				return err
 			}
 			if c == ',' || c == '\n' || c == '\r' || c == '"' {
-				return errors.New("not two fields")
+				return errors.New("the line has not exactly two fields")
 			}
 			l.buf = append(l.buf, c)
 		}

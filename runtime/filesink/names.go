@@ -39,14 +39,14 @@ func (p Part) String() string {
 func ParsePart(file string) (Part, error) {
 	m := partName.FindStringSubmatch(file)
 	if m == nil {
-		return Part{}, fmt.Errorf("filesink: %q is no part", file)
+		return Part{}, fmt.Errorf("filesink: %q is not the name of a part", file)
 	}
 	subtask, err1 := strconv.ParseUint(m[2], 10, 32)
 	checkpoint, err2 := strconv.ParseUint(m[3], 10, 64)
 	attempt, err3 := strconv.ParseUint(m[4], 10, 64)
 	p := Part{Name: m[1], Subtask: uint32(subtask), Checkpoint: checkpoint, Attempt: attempt}
 	if err1 != nil || err2 != nil || err3 != nil || p.String() != file {
-		return Part{}, fmt.Errorf("filesink: %q is no part", file)
+		return Part{}, fmt.Errorf("filesink: %q is not the name of a part", file)
 	}
 	return p, nil
 }

@@ -58,7 +58,7 @@ type savedState struct {
 // New returns a sink. It touches no file until Restore.
 func New(o Options) (*Sink, error) {
 	if !validName.MatchString(o.Name) {
-		return nil, fmt.Errorf("filesink: %q cannot begin file names", o.Name)
+		return nil, fmt.Errorf("filesink: name %q: want 1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or -", o.Name)
 	}
 	return &Sink{o: o}, nil
 }
@@ -66,7 +66,7 @@ func New(o Options) (*Sink, error) {
 // Restore implements state.Sink.
 func (s *Sink) Restore(attempt, restored uint64, saved []byte) error {
 	if s.restored || s.closed {
-		return errors.New("filesink: restore: this sink has begun already")
+		return errors.New("filesink: restore: this sink was restored or closed before")
 	}
 	parts, err := decodeState(saved, restored)
 	if err == nil {
@@ -105,7 +105,7 @@ func (s *Sink) PreCommit(checkpoint uint64) ([]byte, error) {
 		return nil, fmt.Errorf("filesink: pre-commit %d: %w", checkpoint, err)
 	}
 	if n := len(s.pending); n > 0 && s.pending[n-1].Checkpoint >= checkpoint {
-		return nil, fmt.Errorf("filesink: pre-commit %d: checkpoint %d was before", checkpoint, s.pending[n-1].Checkpoint)
+		return nil, fmt.Errorf("filesink: pre-commit %d: the later checkpoint %d was pre-committed before", checkpoint, s.pending[n-1].Checkpoint)
 	}
 	if s.open != nil {
 		part, err := s.seal(checkpoint)
@@ -151,7 +151,7 @@ func (s *Sink) usable() error {
 	case s.closed:
 		return errors.New("the sink is closed")
 	case !s.restored:
-		return errors.New("the sink has not begun: Restore comes first")
+		return errors.New("the sink was not restored; call Restore first")
 	}
 	return nil
 }
@@ -179,7 +179,7 @@ func decodeState(p []byte, restored uint64) ([]staged, error) {
 		return nil, fmt.Errorf("state: %w", err)
 	}
 	if saved.Version != 1 {
-		return nil, fmt.Errorf("state of version %d, this is version 1", saved.Version)
+		return nil, fmt.Errorf("state of version %d; this program reads version 1", saved.Version)
 	}
 	last := uint64(0)
 	for i, part := range saved.Parts {

@@ -15,7 +15,7 @@ const BundleName = "lsm"
 
 // ErrCorrupt is in the chain of the error for restored files that are not a whole snapshot: damaged, missing, too
 // many, of another kind.
-var ErrCorrupt = errors.New("not a snapshot of this backend, or a damaged one")
+var ErrCorrupt = errors.New("not a snapshot of this backend, or damaged")
 
 // bundle is the exclusive file of a snapshot: the tree's own small files, and the list of the tables that belong to
 // them.

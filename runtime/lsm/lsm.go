@@ -1,8 +1,8 @@
 // Package lsm is the state backend on Pebble: an LSM tree in a folder of its own. Its snapshots are incremental,
 // because the tree's tables are immutable files.
 //
-// It owns the keys in the tree, the write-back cache in front of it, the choice of files for a snapshot, and how a
-// tree is rebuilt from them. It knows no outcome of a checkpoint, no meaning of a handle, and no network.
+// It owns the keys in the tree and the write-back cache in front of it. It also owns the choice of files for a
+// snapshot, and how a tree is rebuilt from them. It knows no outcome of a checkpoint, no meaning of a handle, and no network.
 //
 // # A snapshot
 //

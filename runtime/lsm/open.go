@@ -17,7 +17,7 @@ import (
 
 func open(ctx context.Context, e *Engine, dir string, groups keygroup.Range, restore []state.RestoredFile) (_ *Backend, err error) {
 	if groups.Start > groups.End || groups.End >= keygroup.MaxParallelism {
-		return nil, fmt.Errorf("key groups %v are no range", groups)
+		return nil, fmt.Errorf("key groups %v are not a valid range", groups)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (b *Backend) place(ctx context.Context, tree string, restore []state.Restor
 		return none, err
 	}
 	if c.groups.Start > b.groups.Start || c.groups.End < b.groups.End {
-		return none, fmt.Errorf("the snapshot holds key groups %v, asked for %v", c.groups, b.groups)
+		return none, fmt.Errorf("the snapshot holds key groups %v, want %v", c.groups, b.groups)
 	}
 	if len(given) != len(c.tables)+1 {
 		return none, fmt.Errorf("%d files given, the snapshot has %d: %w", len(given), len(c.tables)+1, ErrCorrupt)
@@ -105,7 +105,7 @@ func (b *Backend) placeTable(tree string, t table, given map[string]state.Restor
 		return err
 	}
 	if info.Size() != t.size {
-		return fmt.Errorf("%s has %d bytes, had %d: %w", t.name, info.Size(), t.size, ErrCorrupt)
+		return fmt.Errorf("%s has %d bytes, want %d: %w", t.name, info.Size(), t.size, ErrCorrupt)
 	}
 	if f.RestoredKey != "" {
 		b.restored[t.name] = f.RestoredKey

@@ -2,7 +2,8 @@
 //
 // It owns how a file becomes whole, durable and visible in one step, and when a reader may rely on it:
 //
-//   - A new file has no name until its bytes are synced. Where the file system cannot do so, the name lies below "_tmp".
+//   - A new file has no name until its bytes are synced. If the file system has no unnamed files, it has a name
+//     below "_tmp".
 //   - Then a hard link gives the file its name. A link never replaces another file.
 //   - Then its folder is synced, and every folder above that this process has not yet synced.
 //
@@ -76,7 +77,7 @@ func open(ctx context.Context, dir string, opts *Options, sys *system) (storage.
 		return storage.Opened{}, err
 	}
 	if dir == "" {
-		return storage.Opened{}, errors.New("no folder named")
+		return storage.Opened{}, errors.New("no folder is named; want file:///path")
 	}
 	s := &store{readOnly: opts.ReadOnly, sys: sys, unique: newUnique()}
 	root, err := openRoot(dir, opts.ReadOnly, sys)
@@ -119,7 +120,7 @@ func (s *store) failed(op, key string, err error) error {
 // explain adds hints that the system's error texts lack.
 func (s *store) explain(err error) error {
 	if errors.Is(err, unix.EROFS) {
-		err = fmt.Errorf("%w (on %s: mounted for reading only, or the kernel stopped writing to it after an error of the disk, which its log then names)",
+		err = fmt.Errorf("%w (on %s: mounted for reading only, or the kernel stopped writing after a disk error; see the kernel log)",
 			err, s.kind)
 	}
 	var errno unix.Errno

@@ -44,7 +44,7 @@ func (s *store) present() error {
 	case absent(err):
 		return fmt.Errorf("the root %s is gone: moved, removed, or its disk unmounted; put it back, or stop what uses it", s.root)
 	case err != nil:
-		return fmt.Errorf("the root: %w", err)
+		return fmt.Errorf("look at the root: %w", err)
 	case id != s.identity:
 		return fmt.Errorf("%s is another folder than when it was opened: the root was moved or replaced, or its disk mounted or unmounted; "+
 			"put it back, or stop what uses it", s.root)

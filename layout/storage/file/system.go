@@ -42,7 +42,7 @@ type system struct {
 const overlay = "overlayfs"
 
 // errUnnamed says that the file system has no files without names.
-var errUnnamed = errors.New("no files without names here")
+var errUnnamed = errors.New("the file system has no unnamed files")
 
 func realSystem() *system {
 	return &system{

@@ -83,7 +83,7 @@ func (s *store) link(ctx context.Context, t *temp, key string) error {
 			}
 			if t.path != "" {
 				if _, err := os.Lstat(t.path); err != nil {
-					return fmt.Errorf("the temporary was removed: %w", err)
+					return fmt.Errorf("another process removed the temporary file: %w", err)
 				}
 			}
 		}
@@ -101,7 +101,7 @@ func (s *store) removedAgain(folder string) error {
 	if err := s.present(); err != nil {
 		return err
 	}
-	return fmt.Errorf("folder %s is removed again and again", folder)
+	return fmt.Errorf("other processes remove folder %s again and again; %d tries failed", folder, tries)
 }
 
 // place links the temporary into the folder and makes the link durable. If linked is true, err is the outcome. If
@@ -121,7 +121,7 @@ func (s *store) place(t *temp, at *dir, name string, here *arrival) (linked bool
 			}
 			return true, storage.ErrExists
 		case noHardLinks(err):
-			return false, fmt.Errorf("no hard links here: %w", err)
+			return false, fmt.Errorf("the file system has no hard links here: %w", err)
 		case neverHappened(err):
 			return false, err
 		}

@@ -25,7 +25,7 @@ type writer struct {
 // with 2 MiB and 1.05 with 1 MiB. A file of 32 MiB reaches 1.13, 1.27 and 0.97.
 const flushEvery = 2 << 20
 
-var errOver = errors.New("writer was committed or aborted before")
+var errOver = errors.New("the writer was committed or aborted before")
 
 func (w *writer) Write(p []byte) (int, error) {
 	n, err := 0, w.ready()

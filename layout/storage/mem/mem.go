@@ -277,7 +277,7 @@ type writer struct {
 	err      error // why no more can be written; errDone after Commit or Abort
 }
 
-var errDone = errors.New("writer was committed or aborted before")
+var errDone = errors.New("the writer was committed or aborted before")
 
 func (w *writer) Write(p []byte) (int, error) {
 	if w.err == nil {

@@ -51,12 +51,13 @@ const (
 	byS5cmd mover = "s5cmd"
 )
 
-// BenchmarkTransfer copies files to objects, and objects to files, with three programs over the same server: the driver, the
-// SDK's transfer manager, and s5cmd. They take turns within one run.
+// BenchmarkTransfer copies files to objects, and objects to files, with three programs over the same server: the driver,
+// the SDK's transfer manager, and s5cmd. They take turns within one run.
 //
-// Each program does its round in a process of its own. The time is that of the process, from start to end; its CPU time and its
-// peak of memory are read too. A file and its sum are known before the round. Downloads are not synced, and are removed at
-// once. Large downloads come in ranges, with the driver as with the manager. The medians of the rounds are reported, and
+// Each program does its round in a process of its own. The measured time is the process's time from start to end; its
+// CPU time and its peak of memory are read too. A file and its sum are known before the round. Downloads are not
+// synced, and are removed at once. Large downloads come in ranges, with the driver as with the manager. The medians of
+// the rounds are reported, and
 //
 //	manager/driver  their times: at least 0.9
 //	s5cmd/driver    at least 1.0

@@ -218,7 +218,7 @@ func TestTrust(t *testing.T) {
 	}
 }
 
-// The KMS of MinIO encrypts each kind of object with the key asked for, and the storage class is the one asked for.
+// The KMS of MinIO encrypts each kind of object with the requested key, and sets the requested storage class.
 func TestEncryptedAndClassed(t *testing.T) {
 	if !full() {
 		t.Skip("not run: MinIO; `make test` does")
@@ -270,7 +270,7 @@ func TestEncryptedAndClassed(t *testing.T) {
 	}
 }
 
-// rawClient is the SDK's own, with what the environment has.
+// rawClient is the SDK's own client, with the configuration of the environment.
 func rawClient(t *testing.T, server *servers.S3) *sdk.Client {
 	t.Helper()
 	if server.CA != "" {

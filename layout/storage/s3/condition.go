@@ -19,7 +19,7 @@ type condition struct {
 	holds bool
 }
 
-var errNoCondition = errors.New("this store ignores If-None-Match on CompleteMultipartUpload, so an object of this size cannot be made only if absent")
+var errNoCondition = errors.New("this store ignores If-None-Match on CompleteMultipartUpload, so an object of this size cannot be created with IfAbsent")
 
 // conditionHolds returns an error if the store does not obey the condition.
 func (s *store) conditionHolds(ctx context.Context) error {
@@ -32,7 +32,7 @@ func (s *store) conditionHolds(ctx context.Context) error {
 	if !s.condition.known {
 		holds, err := s.tryCondition(ctx)
 		if err != nil {
-			return fmt.Errorf("trying If-None-Match on CompleteMultipartUpload: %w", err)
+			return fmt.Errorf("try If-None-Match on CompleteMultipartUpload: %w", err)
 		}
 		s.condition.known, s.condition.holds = true, holds
 	}

@@ -88,7 +88,7 @@ func (s *store) deleteBatch(ctx context.Context, keys []string) []error {
 			results[i] = deleted(refused)
 		}
 		if len(places[key]) == 0 && results[0] == nil { // the reply names a key that was not asked for, so no result is believed
-			results[0] = fmt.Errorf("%w: an error for %q, which was not asked for: %s", storage.ErrUnknown, aws.ToString(refused.Key), aws.ToString(refused.Code))
+			results[0] = fmt.Errorf("%w: the reply has an error for %q, which was not to be deleted: %s", storage.ErrUnknown, aws.ToString(refused.Key), aws.ToString(refused.Code))
 		}
 	}
 	return results

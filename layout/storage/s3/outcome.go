@@ -212,7 +212,7 @@ func plain(err error) error {
 }
 
 // errNotS3 is for a reply with status 200 that does not come from an S3 store: a gateway's page, or nothing.
-var errNotS3 = errors.New("a reply without what a store says; is something else in its place?")
+var errNotS3 = errors.New("the reply does not come from an S3 store; does a gateway or a proxy answer in its place?")
 
 // checkETag returns an error for a success without an ETag. Every store names the ETag of what is stored now.
 func checkETag(etag *string) error {

@@ -34,7 +34,7 @@ func (s *store) openRange(ctx context.Context, key string, offset, length int64)
 	input := &s3.GetObjectInput{Bucket: &s.config.Bucket, Key: s.name(key)}
 	switch {
 	case offset < 0:
-		return nil, fmt.Errorf("range from %d", offset)
+		return nil, fmt.Errorf("range from %d; want 0 or more", offset)
 	case length == 0 || length > 0 && offset > math.MaxInt64-length:
 		return s.openNothing(ctx, key, offset, length) // no request can ask for an empty range
 	case length > 0:
@@ -59,9 +59,9 @@ func (s *store) openRange(ctx context.Context, key string, offset, length int64)
 	case checkETag(reply.ETag) != nil:
 		err = errNotS3
 	case reply.ContentLength == nil:
-		err = errors.New("reply without a length")
+		err = errors.New("the reply has no Content-Length")
 	case input.Range != nil && !strings.HasPrefix(aws.ToString(reply.ContentRange), fmt.Sprintf("bytes %d-", offset)):
-		err = fmt.Errorf("asked for %s, got %q: the server does not know ranges", *input.Range, aws.ToString(reply.ContentRange))
+		err = fmt.Errorf("asked for %s, the reply has the range %q: the server does not support ranges", *input.Range, aws.ToString(reply.ContentRange))
 	case got < length:
 		err = fmt.Errorf("range of %d bytes from %d, of which the object has %d: %w", length, offset, got, io.ErrUnexpectedEOF)
 	}
@@ -231,7 +231,7 @@ func (s *store) pages(ctx context.Context, input *s3.ListObjectsV2Input, show fu
 			return nil
 		}
 		if aws.ToString(page.NextContinuationToken) == "" {
-			return errors.New("the store says that there is more, and not where")
+			return errors.New("the store says that there are more pages, but sends no continuation token")
 		}
 		if aws.ToString(page.NextContinuationToken) == aws.ToString(input.ContinuationToken) {
 			return errors.New("the store lists the same page again and again")

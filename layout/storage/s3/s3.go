@@ -81,7 +81,7 @@ func open(ctx context.Context, c Config) (storage.Opened, error) {
 		return storage.Opened{}, err
 	}
 	if c.Bucket == "" {
-		return storage.Opened{}, errors.New("no bucket named")
+		return storage.Opened{}, errors.New("no bucket is named")
 	}
 	s := &store{config: c, pool: newPool(poolSize), condition: condition{turn: make(chan struct{}, 1)}}
 	client, region, closeClient, err := newClient(ctx, c, &s.retries)

@@ -352,7 +352,7 @@ func TestSlowDown(t *testing.T) {
 	}
 	th.on.Store(true)
 	var wg sync.WaitGroup
-	untilDone := func(run func() error) { // as who sends or restores state does: again, from the source
+	untilDone := func(run func() error) { // repeats from the source, as the sender and the reader of state do
 		wg.Go(func() {
 			for err := run(); err != nil; err = run() {
 				if !errors.Is(err, storage.ErrThrottled) {

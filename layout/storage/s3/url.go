@@ -83,7 +83,7 @@ func IsScheme(scheme string) bool { return slices.Contains(schemes, scheme) }
 func Parse(raw string) (Config, error) {
 	c, err := parse(raw)
 	if err != nil {
-		return Config{}, fmt.Errorf("s3: %q: %w; a right one is %s", withoutSecrets(raw), err, example)
+		return Config{}, fmt.Errorf("s3: %q: %w; a correct URL is %s", withoutSecrets(raw), err, example)
 	}
 	return c, nil
 }
@@ -154,7 +154,7 @@ func checkPrefix(prefix string) error {
 	}
 	for element := range strings.SplitSeq(prefix, "/") {
 		if element == "" || element == "." || element == ".." {
-			return fmt.Errorf("prefix with the element %q", element)
+			return fmt.Errorf("prefix: element %q is not allowed", element)
 		}
 	}
 	return nil

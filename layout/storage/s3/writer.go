@@ -26,7 +26,7 @@ type writer struct {
 
 var _ storage.Writer = (*writer)(nil)
 
-var errOver = errors.New("writer was committed or aborted before")
+var errOver = errors.New("the writer was committed or aborted before")
 
 func newWriter(ctx context.Context, s *store, key string, opts storage.CreateOptions) *writer {
 	return &writer{store: s, ctx: ctx, key: key, opts: opts, verifier: storage.NewVerifier(opts)}

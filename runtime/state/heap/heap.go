@@ -24,7 +24,7 @@ import (
 const FileName = "heap"
 
 // ErrCorrupt is in the chain of the error for a restored file that is cut, changed or of another kind.
-var ErrCorrupt = errors.New("heap: not a snapshot, or a damaged one")
+var ErrCorrupt = errors.New("heap: not a snapshot, or damaged")
 
 // The file holds: magic; first and last key group (2 bytes each, big-endian); number of entries (8); the entries, in
 // no order; CRC32C of all that (4).
