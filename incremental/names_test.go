@@ -33,7 +33,8 @@ func TestNames(t *testing.T) {
 		want           bool
 	}{
 		{"x", "000123.sst", 10, "", true},
-		{"y", "000123.sst", 10, "", false}, // after a restore a backend counts its numbers on: the bare name is no identity
+		// After a restore a backend numbers its files on, so the name alone does not identify a file.
+		{"y", "000123.sst", 10, "", false},
 		{"x", "000124.sst", 10, "", false},
 		{"x", "000123.sst", 11, "", false},
 		{"y", "000001.sst", 10, "shared/a", true},

@@ -101,7 +101,8 @@ func TestSessionSaysWhatRuns(t *testing.T) {
 	d.mu.Unlock()
 	d.await("both sessions say that they run the first attempt", says(first))
 	poisoned.Store(true)
-	d.await("both sessions say that they run the next attempt", says(first+1)) // the daemon compares at each step between
+	// The daemon compares the sessions at each step between.
+	d.await("both sessions say that they run the next attempt", says(first+1))
 	if len(d.causes) != 1 {
 		t.Errorf("causes %q, want one failure", d.causes)
 	}

@@ -9,7 +9,7 @@ import (
 
 // figures are the results of a run.
 type figures struct {
-	names       []string                        // of benchmarks, in the order of the output, without "Benchmark" and the number of cores
+	names       []string                        // of benchmarks, in the order of the output, without "Benchmark" and "-cores"
 	values      map[string]map[string][]float64 // by name and unit, one value for each run
 	environment map[string][]string             // cpu, date, load and took: from `go test`, and from this program
 	cores       int

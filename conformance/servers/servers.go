@@ -40,7 +40,8 @@ func binary(t testing.TB, name string) string {
 	if InCI() {
 		t.Fatal(text)
 	}
-	if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil { // go test shows no output of a package that passes
+	// go test shows no output of a package that passes.
+	if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil {
 		fmt.Fprintln(tty, text)
 		tty.Close()
 	}

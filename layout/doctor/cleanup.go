@@ -41,7 +41,7 @@ func (e *exam) cleanUp() {
 	var left []string
 	for pass := range passes {
 		if pass > 0 {
-			sleep(ctx, settlePause)
+			sleep(ctx, recheckPause)
 		}
 		err = e.removeAll(ctx)
 		var listErr error

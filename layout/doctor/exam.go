@@ -20,8 +20,8 @@ const (
 	// grace is the time that running operations get to end when the examination is interrupted. A mutation that is
 	// cut off may still happen after the clean-up.
 	grace = 3 * time.Second
-	// settlePause is the time that a store, or another process, gets before the doctor looks again.
-	settlePause = 300 * time.Millisecond
+	// recheckPause is the time that a store, or another process, gets before the doctor looks again.
+	recheckPause = 300 * time.Millisecond
 	// maxTries is how often an operation without an answer is tried, tryPause the pause between two tries, as in the
 	// daemon.
 	maxTries, tryPause = 4, 200 * time.Millisecond
@@ -122,7 +122,7 @@ func (e *exam) disturbed() bool {
 	if !e.marked || e.gone {
 		return e.gone
 	}
-	sleep(e.ops, settlePause)
+	sleep(e.ops, recheckPause)
 	if _, err := e.store.Stat(e.ops, e.prefix+canary); errors.Is(err, storage.ErrNotFound) {
 		// A store that hides what is there refuses to publish the canary again, because its key is taken.
 		e.gone = !errors.Is(e.store.Publish(e.ops, e.prefix+canary, e.canaryText()), storage.ErrExists)

@@ -188,7 +188,7 @@ func (e *exam) tryDelete(key string) error {
 		case try == 2:
 			return wrong("an object is there after it was deleted, twice: %w", errKeeps)
 		}
-		sleep(e.ops, settlePause)
+		sleep(e.ops, recheckPause)
 	}
 }
 

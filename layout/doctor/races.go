@@ -152,7 +152,8 @@ func (t *tally) count(outcomes []Outcome) {
 	case winners == 1 && author != 0 && author != winner:
 		t.unfit = "a creator was told that it won, but the object is another's"
 	case winners == 1 && losers == len(outcomes)-1, losers == len(outcomes) && author != 0:
-		t.decided++ // a request was carried out twice: the winner is told that it lost, and learns from its read that it won
+		// A request was carried out twice: the winner is told that it lost, and learns from its read that it won.
+		t.decided++
 	}
 }
 

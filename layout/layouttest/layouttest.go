@@ -1,6 +1,6 @@
-// Package layouttest builds a small root of known contents, for the tests of whatever reads roots.
+// Package layouttest builds a small root of known content, for the tests of code that reads roots.
 //
-// It owns that one example. It must not know who reads it.
+// It owns this one example. It must not know the code that reads it.
 package layouttest
 
 import (
@@ -15,7 +15,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// What the root holds: Running retains checkpoints 41 and 42 and has an owner, Ended is over, was released and retains nothing.
+// The jobs of the root. Running retains checkpoints 41 and 42 and has an owner. Ended has ended, was released, and retains
+// nothing.
 const (
 	Running = "clicks"
 	Ended   = "ended"
@@ -34,7 +35,7 @@ func SharedFile() string {
 	return layout.JobKey{Place: layout.PlaceShared, File: layout.FileName{Epoch: 2, Checkpoint: Old, Nonce: fileNonce, Sequence: 1}}.String()
 }
 
-// ExclusiveFile is the key, relative to the job's folder, of the file that only that checkpoint of Running uses.
+// ExclusiveFile returns the key, relative to the job's folder, of the file that only one checkpoint of Running uses.
 func ExclusiveFile(checkpoint uint64) string {
 	name := layout.FileName{Epoch: 2, Checkpoint: checkpoint, Nonce: fileNonce, Sequence: 2}
 	return layout.JobKey{Place: layout.PlaceExclusive, Checkpoint: checkpoint, File: name}.String()
@@ -81,7 +82,7 @@ func plan() *journal.Plan {
 	})
 }
 
-// nonce is the n-th of the one process that did everything.
+// nonce returns the n-th nonce of the one process that wrote the root.
 func nonce(n uint64) journal.Nonce {
 	return journal.Nonce{Process: journal.Process{1, 2, 3}, Count: uint32(n)}
 }

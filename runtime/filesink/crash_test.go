@@ -193,7 +193,8 @@ func TestCrashBeforeEverySystemCall(t *testing.T) {
 				t.Fatalf("crash before calls %d and %d leaves %v, want nothing", i, j, left)
 			}
 			pairs++
-			if !again || j > 12 || i%2 == 1 { // the recovery is within its first calls; later ones are as the first attempt's
+			// The recovery is within the first calls; later calls are like those of the first attempt.
+			if !again || j > 12 || i%2 == 1 {
 				break
 			}
 		}

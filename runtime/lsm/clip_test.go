@@ -126,7 +126,8 @@ func TestForeignKeysNeverComeBack(t *testing.T) {
 		{{Start: 0, End: 7}, {Start: 0, End: 0}},
 		{{Start: 0, End: 7}, {Start: 7, End: 7}},
 		{{Start: 0, End: 7}, {Start: 0, End: 3}, {Start: 2, End: 3}, {Start: 2, End: 2}},
-		{{Start: 254, End: 258}, {Start: 255, End: 256}, {Start: 256, End: 256}}, // where the first byte of keys changes
+		// The first byte of the keys changes here.
+		{{Start: 254, End: 258}, {Start: 255, End: 256}, {Start: 256, End: 256}},
 		{{Start: last - 3, End: last}, {Start: last - 3, End: last - 1}},
 		{{Start: last - 3, End: last}, {Start: last, End: last}},
 	} {

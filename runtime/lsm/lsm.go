@@ -94,13 +94,14 @@ func (e *Engine) Close() { e.blocks.Unref() }
 // compaction replaces few of them.
 func (e *Engine) pebbleOptions(failed *failure) *pebble.Options {
 	return &pebble.Options{
-		Cache:                       e.blocks,
-		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
-		DisableWAL:                  true,
-		EventListener:               &pebble.EventListener{BackgroundError: failed.set},
-		FormatMajorVersion:          pebble.FormatTableFormatV6, // the first format whose table footers have a checksum
-		FS:                          volatileFS{e.fs},
-		L0CompactionFileThreshold:   2 * e.options.CompactAfter, // counts tables of disjoint keys too, because each is a file of every snapshot
+		Cache:                      e.blocks,
+		CompactionConcurrencyRange: func() (int, int) { return 1, 1 },
+		DisableWAL:                 true,
+		EventListener:              &pebble.EventListener{BackgroundError: failed.set},
+		FormatMajorVersion:         pebble.FormatTableFormatV6, // the first format whose table footers have a checksum
+		FS:                         volatileFS{e.fs},
+		// Tables of disjoint keys count too, because each is a file of every snapshot.
+		L0CompactionFileThreshold:   2 * e.options.CompactAfter,
 		L0CompactionThreshold:       e.options.CompactAfter,
 		L0StopWritesThreshold:       4 * e.options.CompactAfter,
 		Logger:                      failed,

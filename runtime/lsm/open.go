@@ -26,7 +26,8 @@ func open(ctx context.Context, e *Engine, dir string, groups keygroup.Range, res
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(tree, 0o777); err != nil { // fails if the folder exists, so that an instance never finds the files of another
+	// Mkdir fails if the folder exists, so that an instance never finds the files of another.
+	if err := os.Mkdir(tree, 0o777); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -45,7 +45,8 @@ func (w *writeBack) find(key []byte) *entry {
 
 // add adds an entry that find did not return.
 func (w *writeBack) add(key, value []byte) *entry {
-	e := &entry{key: string(key), value: append(make([]byte, 0, len(value)+4), value...)} // a few bytes more, because a running count grows
+	// The capacity has room for a few more bytes, because a running count grows.
+	e := &entry{key: string(key), value: append(make([]byte, 0, len(value)+4), value...)}
 	w.insert(e)
 	return e
 }

@@ -89,7 +89,8 @@ func New(kind string, r prometheus.Registerer) *Metrics {
 		}
 	}
 	m.throttles.WithLabelValues(driver)
-	for _, op := range []string{open.String(), stat.String(), list.String(), remove.String(), driver} { // the operations that are ever repeated
+	// The operations that are ever repeated.
+	for _, op := range []string{open.String(), stat.String(), list.String(), remove.String(), driver} {
 		m.retries.WithLabelValues(op)
 	}
 	return m
@@ -246,7 +247,8 @@ func (s store) Delete(ctx context.Context, keys []string) []error {
 			}
 		}
 	}
-	if len(errs) != 0 && len(errs) != len(keys) { // the driver returned a wrong number of results, so no key is known to be deleted
+	// The driver returned a wrong number of results, so no key is known to be deleted.
+	if len(errs) != 0 && len(errs) != len(keys) {
 		failed, first = len(keys), storage.ErrUnknown
 	}
 	s.m.ended(remove, start, first)

@@ -290,7 +290,8 @@ func (w *writer) Write(p []byte) (int, error) {
 		return 0, &storage.Error{Op: "write", Key: w.key, Err: w.err}
 	}
 	if free := cap(w.data) - len(w.data); free < len(p) {
-		w.data = slices.Grow(w.data, max(len(p), len(w.data))) // doubled, because append grows large slices by a quarter only
+		// The capacity is doubled, because append grows large slices only by a quarter.
+		w.data = slices.Grow(w.data, max(len(p), len(w.data)))
 	}
 	w.data = append(w.data, p...)
 	return len(p), nil

@@ -76,7 +76,8 @@ func baseClient(c Config) (*awshttp.BuildableClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
 	}
-	trust, err := x509.SystemCertPool() // the SDK's own option would trust only CAFile, so Amazon's STS would not be trusted beside a private server
+	// The SDK's own option would trust only CAFile, so Amazon's STS would not be trusted beside a private server.
+	trust, err := x509.SystemCertPool()
 	if err != nil {
 		trust = x509.NewCertPool()
 	}
@@ -150,7 +151,8 @@ func newTransport(base aws.HTTPClient) *http.Transport {
 	transport.MaxIdleConns = 512
 	transport.MaxIdleConnsPerHost = 512
 	transport.IdleConnTimeout = stallTime / 2
-	transport.ReadBufferSize, transport.WriteBufferSize = 16<<10, 16<<10 // per connection; large reads and writes bypass these buffers
+	// The buffers are per connection; large reads and writes bypass them.
+	transport.ReadBufferSize, transport.WriteBufferSize = 16<<10, 16<<10
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, address)

@@ -87,7 +87,8 @@ func (s *store) deleteBatch(ctx context.Context, keys []string) []error {
 		for _, i := range places[key] {
 			results[i] = deleted(refused)
 		}
-		if len(places[key]) == 0 && results[0] == nil { // the reply names a key that was not asked for, so no result is believed
+		// The reply names a key that was not asked for, so no result is believed.
+		if len(places[key]) == 0 && results[0] == nil {
 			results[0] = fmt.Errorf("%w: the reply has an error for %q, which was not to be deleted: %s", storage.ErrUnknown, aws.ToString(refused.Key), aws.ToString(refused.Code))
 		}
 	}

@@ -45,7 +45,8 @@ func (s *store) openRange(ctx context.Context, key string, offset, length int64)
 	reply, err := s.client.GetObject(ctx, input, s.repeatedAbove)
 	switch {
 	case statusOf(err) == http.StatusNotFound && codeOf(err) == "NotFound":
-		return nil, fmt.Errorf("%w: %w", errNotS3, plain(err)) // the SDK says NotFound for a gateway's page; stores say NoSuchKey
+		// The SDK says NotFound for a gateway's page; stores say NoSuchKey.
+		return nil, fmt.Errorf("%w: %w", errNotS3, plain(err))
 	case statusOf(err) == http.StatusRequestedRangeNotSatisfiable:
 		return s.openNothing(ctx, key, offset, length)
 	case err != nil:

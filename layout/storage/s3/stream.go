@@ -30,7 +30,8 @@ func (s *store) newStream(ctx context.Context, key string, opts storage.CreateOp
 	go func() {
 		defer close(st.ended)
 		defer stop()
-		st.err = s.putOnce(ctx, key, struct{ io.Reader }{body}, // the SDK treats a bare pipe as a body of unknown length
+		// The SDK treats a bare pipe as a body of unknown length.
+		st.err = s.putOnce(ctx, key, struct{ io.Reader }{body},
 			opts.Size, opts.CRC32C, opts.IfAbsent)
 		body.CloseWithError(errEnded)
 	}()
