@@ -350,7 +350,7 @@ func (a *attached) Report(_ context.Context, r client.Report) error {
 		a.t.Errorf("attempt %d has failed, and the worker's session says still that it runs attempt %d, want none", r.Attempt, told)
 	}
 	if a.deaf {
-		return nil // an owner that does not know the worker yet forgets what it says
+		return nil // an owner that does not know the worker yet drops its report
 	}
 	if r.Attempt != a.attempt || a.workers[a.nonce] == nil {
 		return client.ErrStaleAttempt

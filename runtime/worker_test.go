@@ -135,7 +135,7 @@ func TestCommandsOfOtherAttemptsAreIgnored(t *testing.T) {
 		d.tell(client.Abort{Attempt: attempt, Epoch: 1, Checkpoint: 2, LatestComplete: 2})
 		d.tell(client.Complete{Attempt: attempt, Epoch: 1, Checkpoint: 40})
 	}
-	d.checkpoint() // checkpoint 2 was not taken for aborted, nor subsumed by 50
+	d.checkpoint() // checkpoint 2 is neither aborted nor subsumed by 50
 	poll(t, "the commit", func() bool { return c.transactions() == 4 })
 }
 
@@ -256,7 +256,7 @@ func TestZombieWorkerChangesNothing(t *testing.T) {
 		}()
 		d.await("the other runs", func() bool { return d.attempt > 1 && d.allRunningLocked() })
 		time.Sleep(20 * time.Millisecond)
-		l.Kill(0) // the zombie dies; its successor in Local replaces the other
+		l.Kill(0) // the replaced worker dies; its successor in Local replaces the other
 	})
 	if err := <-ended; !errors.Is(err, client.ErrReplaced) {
 		t.Errorf("the other worker ended with %v, want ErrReplaced", err)
@@ -275,7 +275,7 @@ func TestLastCompleteIsObeyed(t *testing.T) {
 			return false
 		}
 		d.terminal = true
-		d.sendLocked(client.Cancel{}) // under the lock: nothing was told after Complete
+		d.sendLocked(client.Cancel{}) // under the lock, so that nothing comes after Complete
 		return true
 	})
 	if err := l.Wait(); err != nil {

@@ -154,7 +154,7 @@ func kindOut(k journal.Kind) string {
 	return ""
 }
 
-// timeOut and millisOut: zero is absent.
+// timeOut and millisOut return nil for zero.
 
 func timeOut(millis uint64) *timestamppb.Timestamp {
 	if millis == 0 {

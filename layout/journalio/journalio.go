@@ -84,7 +84,7 @@ func Execute(ctx context.Context, store storage.Store, facts storage.Facts, job 
 	return journal.Result{}, fmt.Errorf("journalio: job %s: unknown kind of operation: %d", job, op.Kind)
 }
 
-// List answers the slots of a job's journal, in any order.
+// List returns the slots of a job's journal, in any order.
 func List(ctx context.Context, store storage.Store, job string) ([]uint64, error) {
 	var slots []uint64
 	for info, err := range store.List(ctx, layout.JournalPrefix(job)) {

@@ -120,7 +120,7 @@ func appendEntry(t testing.TB, s storage.Store, e *journal.Entry) {
 	}
 }
 
-// commit writes a checkpoint's _metadata and answers what the journal says of it.
+// commit writes a checkpoint's _metadata and returns the journal's record of it.
 func commit(t testing.TB, s storage.Store, id uint64) journal.Checkpoint {
 	t.Helper()
 	at := At.Add(time.Duration(id-Old) * time.Minute)
@@ -167,8 +167,8 @@ func records(m *layout.MetadataWriter, id uint64) error {
 	return m.Close()
 }
 
-// handles are the state of one subtask: the source's offset, inline; both files for the first half of the key groups, and the shared one
-// for the second half.
+// handles returns the state of one subtask. The source has its offset, inline. The first half of the key groups has both
+// files, the second half the shared one.
 func handles(m *layout.MetadataWriter, id uint64, operator string, index int) ([]layout.Handle, error) {
 	if operator == "source" {
 		return []layout.Handle{{Inline: []byte("offset 7"), Name: "offsets"}}, nil

@@ -69,7 +69,7 @@ func durable(b *testing.B, writers, size int) {
 		}
 	}
 	for range 2 {
-		one() // the first files of a folder are not what is measured
+		one() // makes the folder, which is not measured
 	}
 	clear(times)
 	round = 0
@@ -88,7 +88,7 @@ func durable(b *testing.B, writers, size int) {
 	b.ReportMetric(float64(writers*size)/median(2)/1e6, "driver-MB/s")
 	b.ReportMetric(median(0)/median(2), "ratio")
 	b.ReportMetric(median(1)/median(2), "ratio-durable")
-	b.ReportMetric(0, "ns/op") // of a round with all methods: says nothing
+	b.ReportMetric(0, "ns/op") // the time of a round with all methods has no meaning
 }
 
 // together lets each writer make one file, and returns how long they took.

@@ -184,7 +184,7 @@ func TestListShowsNothingThatIsNotDurable(t *testing.T) {
 	if errs := s.Delete(t.Context(), []string{"job/_journal/3"}); errs != nil {
 		t.Fatal(errs)
 	}
-	publish(t, s, "job/_journal/3") // of the name that other has shown, but another file
+	publish(t, s, "job/_journal/3") // a new file under a name that other has shown
 	listed(t, other, "job/_journal/")
 	wantCalls(t, otherTrace, "sync job/_journal")
 }
@@ -218,7 +218,7 @@ func TestWaitingCallersShareOneSync(t *testing.T) {
 			for linked.Load() < writers {
 				time.Sleep(time.Millisecond)
 			}
-			time.Sleep(20 * time.Millisecond) // the others are now asking for a sync that begins after their link
+			time.Sleep(20 * time.Millisecond) // by now the other callers wait for a sync that begins after their link
 		}
 		return real.syncDir(f)
 	}
@@ -249,7 +249,7 @@ func TestFilesThatComeTogetherShareOneSync(t *testing.T) {
 			time.Sleep(3 * time.Millisecond)
 			return real.syncDir(f)
 		}
-		publish(t, s, "job/_journal/0") // how long a sync takes is known, and the folders above are durable
+		publish(t, s, "job/_journal/0") // makes the folders above durable, and measures a sync
 		write := func(late time.Duration) int {
 			var began atomic.Int64
 			sys.sync = func(f *os.File) error {

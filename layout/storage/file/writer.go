@@ -10,7 +10,7 @@ import (
 // A writer passes bytes on to a temporary file as they come; callers write large chunks.
 type writer struct {
 	store    *store
-	ctx      context.Context // of Create; the contract binds the writer to it
+	ctx      context.Context // the context of Create; it also ends the writer
 	key      string
 	temp     *temp // nil after Commit or Abort
 	verifier storage.Verifier

@@ -157,7 +157,7 @@ func (l *Limiter) leave(c Class, round int, err error) {
 		switch {
 		case errors.Is(err, storage.ErrThrottled):
 			l.slowDownLocked()
-		case err == nil && c != Commit: // the journal's part of a store may be well while the rest is not
+		case err == nil && c != Commit: // commits may succeed while the store throttles the rest
 			l.lines[c].allowed = min(float64(l.lines[c].budget), l.lines[c].allowed+1/l.lines[c].allowed)
 			l.pauses.Reset()
 		}

@@ -322,7 +322,7 @@ func (f *Faults) landLocked() {
 // A faultyWriter passes bytes on at once; its Commit is the mutation.
 type faultyWriter struct {
 	faults *Faults
-	ctx    context.Context // of Create; the contract binds the writer to it
+	ctx    context.Context // the context of Create; it also ends the writer
 	key    string
 	inner  storage.Writer
 	gone   bool // true once the fate of inner is decided: Abort must not touch it, Commit is an error

@@ -51,7 +51,7 @@ func TestLaterLandsAfterSoManyMutations(t *testing.T) {
 	f := mem.NewFaults(inner, decide(mem.Later(2), mem.Done(), mem.Done()))
 	ctx, cancel := context.WithCancel(t.Context())
 	err := create(t, ctx, f, "late", "x")
-	cancel() // the bytes are on their way: the caller's end does not call them back
+	cancel() // the end of the caller does not stop bytes on their way
 	if !errors.Is(err, storage.ErrUnknown) || !errors.Is(err, mem.ErrInjected) {
 		t.Fatal(err)
 	}

@@ -270,7 +270,7 @@ func (f *folder) appendInfos(infos []storage.Info, prefix string) []storage.Info
 // A writer collects bytes and puts them into the store at Commit.
 type writer struct {
 	store    *Store
-	ctx      context.Context // of Create; the contract binds the writer to it
+	ctx      context.Context // the context of Create; it also ends the writer
 	key      string
 	data     []byte
 	verifier storage.Verifier

@@ -125,7 +125,7 @@ func transfer(b *testing.B, server *servers.S3, w work) {
 		up.Up, up.Mover, up.Prefix = true, byDriver, fmt.Sprintf("down/%d", w.Size)
 		up.start(b, "")
 	}
-	round() // folders are made, pages are cached
+	round() // makes folders and fills caches
 	clear(costs)
 	rounds := 0
 	for b.Loop() {
@@ -231,7 +231,7 @@ func report(b *testing.B, w work, costs map[mover][]cost) {
 			b.ReportMetric(wall(m)/wall(byDriver), string(m)+"/driver")
 		}
 	}
-	b.ReportMetric(0, "ns/op") // of a round with all: says nothing
+	b.ReportMetric(0, "ns/op") // the time of a round with all programs has no meaning
 }
 
 // workMain does the work that the environment names, if any.

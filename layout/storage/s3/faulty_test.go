@@ -181,10 +181,10 @@ func TestFaultsRetried(t *testing.T) {
 	} {
 		for _, retries := range []string{"max_attempts=1", "max_attempts=3"} {
 			if retries != "max_attempts=1" && strings.HasSuffix(name, "IfAbsent") {
-				continue // it sends much; what retries change, the others show
+				continue // large; the other creations cover the retries
 			}
 			if !full() && (retries != "max_attempts=1" && name != "publish" || strings.HasSuffix(name, "IfAbsent")) {
-				continue // they wait long between their tries
+				continue // long pauses between the tries
 			}
 			t.Run(name+"/"+retries, func(t *testing.T) {
 				t.Parallel()

@@ -62,7 +62,7 @@ func TestStreamGivenUp(t *testing.T) {
 	}
 	for key, part := range map[string]int{"a/begun": 1, "a/half": 500_000, "a/all": len(data)} {
 		w := begin(t.Context(), key, part)
-		time.Sleep(100 * time.Millisecond) // the server has all that it was sent
+		time.Sleep(100 * time.Millisecond) // the server has received everything
 		w.Abort()
 		ctx, cancel := context.WithCancel(t.Context())
 		w = begin(ctx, key, part)

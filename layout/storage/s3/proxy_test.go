@@ -148,7 +148,7 @@ func resolve(t *testing.T, s, clean storage.Store, results []result) {
 			continue
 		}
 		err := s.Publish(t.Context(), r.key, r.content)
-		for range 20 { // connections that died unseen are found out one by one
+		for range 20 { // dead connections are noticed one by one
 			if !errors.Is(err, storage.ErrUnknown) {
 				break
 			}

@@ -267,7 +267,7 @@ func TestCancelledInEachPhase(t *testing.T) {
 					return
 				}
 				cancel()
-				_, _ = io.Copy(io.Discard, r.Body) // only then it is noticed that the client is gone
+				_, _ = io.Copy(io.Discard, r.Body) // only a read notices that the client is gone
 				<-r.Context().Done()
 			}))
 			defer held.Close()

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	if err := flag.Set("test.parallel", "8"); err != nil { // they wait most of the time; -parallel says otherwise
+	if err := flag.Set("test.parallel", "8"); err != nil { // the tests mostly wait; -parallel overrides this
 		panic(err)
 	}
 	goleak.VerifyTestMain(m)

@@ -134,7 +134,7 @@ func TestThrottled(t *testing.T) {
 				continue // it is an object
 			}
 			if reply.status == 400 && c.strikes == "HEAD" {
-				continue // its reply has no body, so no word
+				continue // the reply has no body, so no code
 			}
 			t.Run(c.name+"/"+reply.name, func(t *testing.T) {
 				t.Parallel()

@@ -12,7 +12,7 @@ import (
 // other object is sent in parts.
 type writer struct {
 	store    *store
-	ctx      context.Context // of Create; the contract binds the writer to it
+	ctx      context.Context // the context of Create; it also ends the writer
 	key      string
 	opts     storage.CreateOptions
 	verifier storage.Verifier
