@@ -128,7 +128,7 @@ func (j *Job) Validate() error {
 
 func (t *Task) validate(ids map[string]bool) error {
 	if t.Parallelism < 1 || t.maxParallelism() < t.Parallelism || t.maxParallelism() > keygroup.MaxParallelism {
-		return fmt.Errorf("parallelism %d, max parallelism %d; want 1 <= parallelism <= max parallelism <= %d",
+		return fmt.Errorf("parallelism %d, of at most %d, is out of range; want 1 <= parallelism <= max parallelism <= %d",
 			t.Parallelism, t.maxParallelism(), keygroup.MaxParallelism)
 	}
 	if len(t.Operators) == 0 {
