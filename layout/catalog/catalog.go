@@ -124,7 +124,7 @@ func (c *Catalog) show(ctx context.Context, job string, id uint64) (*ckptdv1.Sho
 	case err != nil:
 		return nil, err
 	case show.GetJobId() != job || show.GetSummary().GetCheckpointId() != id:
-		return nil, fmt.Errorf("%w: its _metadata belongs to %s/%s", ErrDamaged, show.GetJobId(), layout.CheckpointDir(show.GetSummary().GetCheckpointId()))
+		return nil, fmt.Errorf("%w: its _metadata is that of %s/%s", ErrDamaged, show.GetJobId(), layout.CheckpointDir(show.GetSummary().GetCheckpointId()))
 	case headErr != nil:
 		return show, nil
 	}
@@ -156,7 +156,7 @@ func compare(show *ckptdv1.ShowCheckpointResponse, head *journal.Entry, id uint6
 	}
 	show.State = stateOut(r.State)
 	if show.GetNonce() != r.Nonce.String() || show.GetMetadataBytes() != r.Size || show.GetMetadataCrc32C() != r.CRC {
-		return fmt.Errorf("%w: the journal names the _metadata %s of %d bytes with CRC32C %08x, but the stored one is %s of %d bytes with %08x", ErrDamaged,
+		return fmt.Errorf("%w: the journal means the _metadata %s of %d bytes with CRC32C %08x, but this is %s of %d bytes with %08x", ErrDamaged,
 			r.Nonce, r.Size, r.CRC, show.GetNonce(), show.GetMetadataBytes(), show.GetMetadataCrc32C())
 	}
 	return nil
