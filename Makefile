@@ -7,7 +7,7 @@ BIN := $(CURDIR)/bin
 RACE := GORACE=atexit_sleep_ms=50
 
 .DEFAULT_GOAL := help
-.PHONY: help build servers test quick search nightly bench fuzz generate lint tools
+.PHONY: help build servers test quick search nightly bench fuzz generate lint mutate tools
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -15,7 +15,7 @@ help: ## list the targets
 build: ## build bin/ckptd
 	$(GO) build -o $(BIN)/ckptd ./cmd/ckptd
 
-quick: ## the fast suite: what `go test ./...` runs; of the S3 servers only versitygw and gofakes3
+quick: ## the fast suite: what `go test ./...` runs; of the S3 servers only versitygw and gofakes3, which it builds at first
 	$(GO) vet ./...
 	$(GO) test ./...
 
@@ -42,6 +42,13 @@ fuzz: ## each fuzz target for half a minute
 	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime 30s $$pkg; \
 	  done; \
 	done
+
+# BASE: a commit; ALL=1: every file; AGAIN=1: only the survivors of the last run; PKG: packages, with commas between them; MINUTES: when to stop.
+BASE ?= origin/main
+MINUTES ?= 60
+mutate: ## change the pure packages in one place at a time: do the tests notice? Files that differ from BASE, or ALL=1 (docs/testing.md)
+	cd tools/mutate && $(GO) test . && $(GO) build -o $(BIN)/ . github.com/go-gremlins/gremlins/cmd/gremlins
+	$(BIN)/mutate -gremlins $(BIN)/gremlins -base $(BASE) $(if $(ALL),-all) $(if $(AGAIN),-again) -only '$(PKG)' -minutes $(MINUTES)
 
 servers: ## build the servers that tests start (versitygw, MinIO, gofakes3, toxiproxy) into bin/, from modules of their own
 	@set -e; while read -r name package; do \

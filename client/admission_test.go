@@ -122,7 +122,7 @@ func (a *admission) waiting(t *testing.T) (headers, more int) {
 func TestAdmissionComesBeforeBytes(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		a := startAdmission(t, network)
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		if err := a.job.Snapshot(ctx, snapshotOf(Piece{Name: "offsets", Inline: []byte("x")})); err != nil {
 			t.Errorf("%s: acknowledgement: %v", network, err)
 		}

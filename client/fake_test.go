@@ -374,6 +374,8 @@ func (d *daemon) NewAttempt(_ context.Context, r *ckptdv1.NewAttemptRequest) (*c
 }
 
 // AuthorizePut implements stream.Authorizer.
+func (*cluster) Stored(stream.Upload, *ckptdv1.FileHandle) {}
+
 func (c *cluster) AuthorizePut(_ context.Context, u stream.Upload) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -100,7 +100,7 @@ func TestSharedFilesAreToldApart(t *testing.T) {
 	}
 }
 
-// The daemon is asked for each file by all that it may be known by, and each answer counts for the file it was given for.
+// The client asks for each file by instance, name, size and restored key. Each answer counts for its own file alone.
 func TestKnownFilesAreTakenEachForItself(t *testing.T) {
 	for known := range 1 << 3 { // each of three files may be known
 		t.Run(fmt.Sprintf("known %03b", known), func(t *testing.T) {

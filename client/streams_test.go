@@ -181,7 +181,8 @@ func TestStreamThatEndsTooEarlyIsContinued(t *testing.T) {
 	}
 }
 
-// A daemon whose streams always end too early is one that does not answer: patience ends, and no such piece counts as read.
+// A daemon whose streams always end too early counts as one that does not answer: the client gives up when its
+// patience ends.
 func TestStreamsThatAlwaysEndTooEarlyAreGivenUp(t *testing.T) {
 	for name, cut := range map[string]func(n uint64) uint64{
 		"before the first byte": cuts["before its first byte"],

@@ -80,6 +80,63 @@ func TestNewerUploadOfTheSameFile(t *testing.T) {
 	}
 }
 
+// TestIntern: what is known of a file is its first full description.
+func TestIntern(t *testing.T) {
+	full := Description{Key: "shared/a", Instance: "x", Name: "f", Size: 10, CRC: 7}
+	for _, test := range []struct {
+		name        string
+		first, then Description
+		want        Description
+	}{
+		{"a second description does not replace the first", full,
+			Description{Key: "shared/a", Instance: "y", Name: "g", Size: 11, CRC: 8}, full},
+		{"a bare key takes nothing away", full, Description{Key: "shared/a"}, full},
+		{"an empty file is described later", Description{Key: "shared/a"},
+			Description{Key: "shared/a", Instance: "x", Name: "f"}, Description{Key: "shared/a", Instance: "x", Name: "f"}},
+		{"a file without a name is described later", Description{Key: "shared/a"},
+			Description{Key: "shared/a", Size: 10, CRC: 7}, Description{Key: "shared/a", Size: 10, CRC: 7}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n := NewNames()
+			number := intern(t, n, test.first)
+			intern(t, n, test.then)
+			if got, _ := n.Describe(number); !reflect.DeepEqual(got, test.want) {
+				t.Errorf("the file is %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+// TestLookupComparesWhatTheHashFinds: two files with one hash are never taken for each other.
+func TestLookupComparesWhatTheHashFinds(t *testing.T) {
+	n := NewNames()
+	number := intern(t, n, Description{Key: "shared/a", Instance: "x", Name: "f", Size: 10})
+	for _, other := range []struct {
+		instance, name string
+		size           uint64
+	}{{"y", "f", 10}, {"x", "g", 10}, {"x", "f", 11}} {
+		n.locals[n.local(other.instance, other.name, other.size)] = number
+		if f, ok := n.Lookup(other.instance, other.name, other.size, ""); ok {
+			t.Errorf("%+v is taken for file %d, which has another name, size or instance", other, f)
+		}
+	}
+}
+
+// TestForgetPassesOverUnknownFiles: files that are not known do not keep the others.
+func TestForgetPassesOverUnknownFiles(t *testing.T) {
+	n := NewNames()
+	first := intern(t, n, Description{Key: "shared/1"})
+	second := intern(t, n, Description{Key: "shared/2"})
+	n.Forget(SetOf(first))
+	n.Forget(SetOf(first, second))
+	if n.Len() != 0 {
+		t.Errorf("%d files are known, want none", n.Len())
+	}
+	if _, ok := n.ByKey("shared/2"); ok {
+		t.Error("a forgotten file is found by its key")
+	}
+}
+
 // TestMemoryOfAKnownFile: the budget is 256 bytes.
 func TestMemoryOfAKnownFile(t *testing.T) {
 	const files = 100_000

@@ -1,6 +1,7 @@
 package incremental
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -13,29 +14,55 @@ func TestSetIsASet(t *testing.T) {
 	files := rapid.SliceOf(rapid.OneOf(rapid.Uint32Range(0, 70), rapid.Uint32Range(0, 1000), rapid.Uint32()))
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := files.Draw(t, "a"), files.Draw(t, "b")
-		s, u := of(a), of(b)
-		x, y := make(map[uint32]bool), make(map[uint32]bool)
-		for _, f := range a {
-			x[f] = true
-		}
-		for _, f := range b {
-			y[f] = true
-		}
-		same(t, "a", s, x)
-		or, and, minus := maps.Clone(x), maps.Clone(x), maps.Clone(x)
-		maps.Copy(or, y)
-		maps.DeleteFunc(and, func(f uint32, _ bool) bool { return !y[f] })
-		maps.DeleteFunc(minus, func(f uint32, _ bool) bool { return y[f] })
-		same(t, "or", s.Or(u), or)
-		same(t, "and", s.And(u), and)
-		same(t, "minus", s.Minus(u), minus)
-		if s.In(u) != (len(minus) == 0) || !s.And(u).In(s) || s.Or(u) != u.Or(s) {
-			t.Fatal("In of two sets, or Or in another order, is wrong")
-		}
-		if (string(s.AppendKey(nil)) == string(u.AppendKey(nil))) != (s == u) {
-			t.Fatal("the keys of two sets are equal if and only if the sets are: not so here")
-		}
+		compare(t, a, b)
 	})
+}
+
+// TestSetsThatShareSome: every pair of sets of a few numbers, in the word and in the string, with all, some or none in common.
+func TestSetsThatShareSome(t *testing.T) {
+	numbers := []uint32{1, 63, 64, 65, 200, 1 << 31}
+	var sets [][]uint32
+	for chosen := range 1 << len(numbers) {
+		var set []uint32
+		for i, f := range numbers {
+			if chosen&(1<<i) != 0 {
+				set = append(set, f)
+			}
+		}
+		sets = append(sets, set)
+	}
+	for _, a := range sets {
+		for _, b := range sets {
+			compare(t, a, b)
+		}
+	}
+}
+
+// compare holds two sets and what is made of them to maps of the same numbers.
+func compare(t rapid.TB, a, b []uint32) {
+	t.Helper()
+	s, u := of(a), of(b)
+	x, y := make(map[uint32]bool), make(map[uint32]bool)
+	for _, f := range a {
+		x[f] = true
+	}
+	for _, f := range b {
+		y[f] = true
+	}
+	or, and, minus := maps.Clone(x), maps.Clone(x), maps.Clone(x)
+	maps.Copy(or, y)
+	maps.DeleteFunc(and, func(f uint32, _ bool) bool { return !y[f] })
+	maps.DeleteFunc(minus, func(f uint32, _ bool) bool { return y[f] })
+	same(t, fmt.Sprint(a), s, x)
+	same(t, fmt.Sprint(a, " or ", b), s.Or(u), or)
+	same(t, fmt.Sprint(a, " and ", b), s.And(u), and)
+	same(t, fmt.Sprint(a, " minus ", b), s.Minus(u), minus)
+	if s.In(u) != (len(minus) == 0) || !s.And(u).In(s) || s.Or(u) != u.Or(s) {
+		t.Fatalf("%v in %v: %v", a, b, s.In(u))
+	}
+	if (string(s.AppendKey(nil)) == string(u.AppendKey(nil))) != (s == u) {
+		t.Fatalf("%v and %v: the keys are equal and the sets are not, or the sets are and the keys are not", a, b)
+	}
 }
 
 func of(files []uint32) Set {
@@ -46,7 +73,7 @@ func of(files []uint32) Set {
 	return b.Set()
 }
 
-func same(t *rapid.T, what string, s Set, want map[uint32]bool) {
+func same(t rapid.TB, what string, s Set, want map[uint32]bool) {
 	t.Helper()
 	got := []uint32{}
 	for f := range s.All() {

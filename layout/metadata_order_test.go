@@ -2,12 +2,16 @@ package layout_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/keygroup"
@@ -27,10 +31,13 @@ func TestMetadataWriterRefuses(t *testing.T) {
 		{"job id", func(c *contents) { c.Header.JobID = "_a" }},
 		{"nonce", func(c *contents) { c.Header.Nonce = "" }},
 		{"kind", func(c *contents) { c.Header.Kind = 3 }},
-		{"checkpoint 0", func(c *contents) { c.Header.Checkpoint = 0 }},
+		{"checkpoint 0", func(c *contents) { c.Header.Checkpoint, c.Records = 0, append(c.Records[:1], c.Records[11:]...) }},
+		{"epoch 0", func(c *contents) { c.Header.Epoch, c.Records = 0, append(c.Records[:1], c.Records[11:]...) }},
+		{"nonce not text", func(c *contents) { c.Header.Nonce = "\xff" }},
 		{"no job", func(c *contents) { c.Records = c.Records[1:] }},
 		{"two jobs", func(c *contents) { c.Records = append([]layout.Record{c.Records[0]}, c.Records...) }},
 		{"label not text", func(c *contents) { c.Records[0] = &layout.Job{Labels: map[string]string{"a": "\xff"}} }},
+		{"label's name not text", func(c *contents) { c.Records[0] = &layout.Job{Labels: map[string]string{"\xff": "a"}} }},
 		{"labels too long", func(c *contents) {
 			c.Records[0] = &layout.Job{Labels: map[string]string{"a": strings.Repeat("x", 1<<17)}}
 		}},
@@ -63,6 +70,8 @@ func TestMetadataWriterRefuses(t *testing.T) {
 		{"file number", func(c *contents) { c.Records[7].(*layout.Subtask).Handles[0].File = 3 }},
 		{"file and inline", func(c *contents) { c.Records[7].(*layout.Subtask).Handles[0].Inline = []byte{} }},
 		{"inline too long", func(c *contents) { c.Records[2].(*layout.Subtask).Handles[0].Inline = make([]byte, layout.MaxInline+1) }},
+		{"file's instance nonce", func(c *contents) { c.Records[5].(*layout.File).InstanceNonce = "\xff" }},
+		{"handle's instance nonce", func(c *contents) { c.Records[2].(*layout.Subtask).Handles[0].InstanceNonce = "\xff" }},
 		{"handle's name", func(c *contents) { c.Records[2].(*layout.Subtask).Handles[0].Name = "\xff" }},
 		{"key groups", func(c *contents) { c.Records[7].(*layout.Subtask).Handles[0].KeyGroups.End = 128 }},
 		{"key groups reversed", func(c *contents) {
@@ -89,13 +98,127 @@ func TestMetadataWriterRefuses(t *testing.T) {
 	}
 }
 
-func TestMetadataWriterAfterClose(t *testing.T) {
-	m, err := write(io.Discard, example())
-	if err != nil {
+// TestMetadataWriterTakesTheLargest: each case is the example with one thing at its bound.
+func TestMetadataWriterTakesTheLargest(t *testing.T) {
+	text := strings.Repeat("x", 4096)
+	for _, c := range []struct {
+		name string
+		edit func(c *contents)
+	}{
+		{"savepoint", func(c *contents) { c.Header.Kind = layout.KindSavepoint }},
+		{"first checkpoint and epoch", func(c *contents) {
+			c.Header.Checkpoint, c.Header.Epoch = 1, 1
+			c.Records[5].(*layout.File).Key = fileKey("shared", 1, 1, 1)
+			c.Records[6].(*layout.File).Key = fileKey("chk-1", 1, 1, 2)
+			c.Records[8].(*layout.File).Key = fileKey("shared", 1, 1, 3)
+		}},
+		{"max parallelism", func(c *contents) { c.Records[11].(*layout.Operator).MaxParallelism = keygroup.MaxParallelism }},
+		{"texts", func(c *contents) {
+			c.Records[1].(*layout.Operator).UID = text
+			f, h := c.Records[5].(*layout.File), &c.Records[7].(*layout.Subtask).Handles[0]
+			f.LocalName, f.InstanceNonce, h.Name, h.InstanceNonce = text, text, text, text
+		}},
+		{"a file of one block", func(c *contents) { c.Records[6].(*layout.File).Length = layout.BlockSize }},
+		{"a file of two whole blocks", func(c *contents) {
+			f := c.Records[6].(*layout.File)
+			f.Length, f.Blocks = 2*layout.BlockSize, []uint32{1, 2}
+		}},
+		{"one key group", func(c *contents) {
+			c.Records[7].(*layout.Subtask).Handles[0].KeyGroups = &keygroup.Range{Start: 127, End: 127}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ex := example()
+			c.edit(&ex)
+			got, err := read(bytes.NewReader(encode(t, ex)))
+			if err != nil {
+				t.Fatalf("what was written is not read: %v", err)
+			}
+			if d := cmp.Diff(ex, got); d != "" {
+				t.Errorf("-written +read:\n%s", d)
+			}
+		})
+	}
+}
+
+// TestMetadataOperatorsAtTheirBound: 10,000 operators are taken, one more is refused.
+func TestMetadataOperatorsAtTheirBound(t *testing.T) {
+	m := layout.NewMetadataWriter(io.Discard, example().Header)
+	if err := m.WriteJob(layout.Job{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.WriteOperator(layout.Operator{ID: "late", Parallelism: 1, MaxParallelism: 1}); err == nil {
-		t.Error("an operator was written after Close")
+	for i := range 10_000 {
+		id := fmt.Sprint("op", i)
+		if err := m.WriteOperator(layout.Operator{ID: id, Parallelism: 1, MaxParallelism: 1}); err != nil {
+			t.Fatalf("operator %d: %v", i+1, err)
+		}
+		if err := m.WriteSubtask(layout.Subtask{OperatorID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.WriteOperator(layout.Operator{ID: "more", Parallelism: 1, MaxParallelism: 1}); err == nil {
+		t.Error("operator 10,001 was taken")
+	}
+}
+
+// TestMetadataSplitsBeforeTheLargestHandle: however full a record is, the largest handle after it is written and read.
+func TestMetadataSplitsBeforeTheLargestHandle(t *testing.T) {
+	text := strings.Repeat("x", 4096)
+	largest := layout.Handle{Inline: make([]byte, layout.MaxInline), Name: text, InstanceNonce: text}
+	for room := 0; room <= 16<<10; room += 512 {
+		ex := example()
+		ex.Records[2] = &layout.Subtask{OperatorID: "source", Handles: []layout.Handle{{Inline: make([]byte, layout.MaxInline-room)}, largest}}
+		var b bytes.Buffer
+		if _, err := write(&b, ex); err != nil {
+			t.Fatalf("after %d bytes: %v", layout.MaxInline-room, err)
+		}
+		if _, err := read(&b); err != nil {
+			t.Fatalf("after %d bytes: %v", layout.MaxInline-room, err)
+		}
+	}
+}
+
+// TestMetadataWriterOutOfOrder: the very call that is out of order is refused.
+func TestMetadataWriterOutOfOrder(t *testing.T) {
+	ex := example()
+	job, op, file := *ex.Records[0].(*layout.Job), *ex.Records[1].(*layout.Operator), *ex.Records[5].(*layout.File)
+	subtask := layout.Subtask{OperatorID: op.ID}
+	calls := map[string]func(m *layout.MetadataWriter) error{
+		"a job":       func(m *layout.MetadataWriter) error { return m.WriteJob(job) },
+		"an operator": func(m *layout.MetadataWriter) error { return m.WriteOperator(op) },
+		"a file":      func(m *layout.MetadataWriter) error { _, err := m.WriteFile(file); return err },
+		"a subtask":   func(m *layout.MetadataWriter) error { return m.WriteSubtask(subtask) },
+		"the end":     func(m *layout.MetadataWriter) error { return m.Close() },
+		"a second subtask of one": func(m *layout.MetadataWriter) error {
+			return m.WriteSubtask(layout.Subtask{OperatorID: "one", Index: 1})
+		},
+		"the last subtask again": func(m *layout.MetadataWriter) error { return m.WriteSubtask(layout.Subtask{OperatorID: "one"}) },
+	}
+	one := func(m *layout.MetadataWriter) error {
+		return errors.Join(m.WriteJob(job), m.WriteOperator(layout.Operator{ID: "one", Parallelism: 1, MaxParallelism: 1}),
+			m.WriteSubtask(layout.Subtask{OperatorID: "one"}))
+	}
+	for _, when := range []struct {
+		name    string
+		begin   func(m *layout.MetadataWriter) error
+		refused []string
+	}{
+		{"before the job", func(*layout.MetadataWriter) error { return nil }, []string{"an operator", "a file", "a subtask", "the end"}},
+		{"before the first operator", func(m *layout.MetadataWriter) error { return m.WriteJob(job) },
+			[]string{"a job", "a file", "a subtask", "the end"}},
+		{"after the last subtask", one, []string{"a second subtask of one"}},
+		{"after the end", func(m *layout.MetadataWriter) error { return errors.Join(one(m), m.Close()) },
+			[]string{"a job", "an operator", "a file", "a subtask", "the last subtask again", "the end"}},
+	} {
+		for _, what := range when.refused {
+			m := layout.NewMetadataWriter(io.Discard, ex.Header)
+			if err := when.begin(m); err != nil {
+				t.Fatalf("%s: %v", when.name, err)
+			}
+			if err := calls[what](m); err == nil {
+				t.Errorf("%s %s was taken", what, when.name)
+			}
+		}
 	}
 }
 
@@ -162,4 +285,74 @@ func BenchmarkMetadataPerReference(b *testing.B) {
 		}
 		perReference(b)
 	})
+}
+
+// TestMetadataLargestRecord: a file whose record takes 4 MiB is written and read, one of a byte more is not written.
+func TestMetadataLargestRecord(t *testing.T) {
+	const frame, most = 4 + 4, 4 << 20 // length and sum
+	const blocks = (most - 4096) / 4
+	with := func(name int) (whole []byte, record int64, err error) {
+		var b bytes.Buffer
+		ex := example()
+		m := layout.NewMetadataWriter(&b, ex.Header)
+		_ = m.WriteJob(layout.Job{})
+		_ = m.WriteOperator(layout.Operator{ID: "one", Parallelism: 1, MaxParallelism: 1})
+		before := m.Size()
+		_, _ = m.WriteFile(layout.File{Key: fileKey("shared", 1, 1, 1), Length: blocks * layout.BlockSize,
+			Blocks: make([]uint32, blocks), LocalName: strings.Repeat("x", name)})
+		record = m.Size() - before - frame
+		_ = m.WriteSubtask(layout.Subtask{OperatorID: "one"})
+		err = m.Close()
+		return b.Bytes(), record, err
+	}
+	_, short, err := with(1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, record, err := with(1000 + int(most-short))
+	if err != nil || record != most {
+		t.Fatalf("a record of %d bytes: %v; want %d and no error", record, err, most)
+	}
+	if _, err := read(bytes.NewReader(whole)); err != nil {
+		t.Errorf("the largest record is written and not read: %v", err)
+	}
+	if _, _, err := with(1001 + int(most-short)); err == nil {
+		t.Error("a record of a byte more is written")
+	}
+}
+
+// TestMetadataRecordsAreMessages: a record whose tag says anything but a message is refused, whatever follows.
+func TestMetadataRecordsAreMessages(t *testing.T) {
+	parts := split(encode(t, example()))
+	for i := 1; i < len(parts); i++ {
+		for _, wire := range []byte{0, 1, 3, 4, 5, 6, 7} {
+			changed := slices.Clone(parts)
+			changed[i] = bytes.Clone(parts[i])
+			changed[i][4] = changed[i][4]&^7 | wire
+			if _, err := read(bytes.NewReader(reframe(bytes.Join(changed, nil)))); !errors.Is(err, layout.ErrCorrupt) {
+				t.Errorf("record %d of wire type %d: %v, want ErrCorrupt", i, wire, err)
+			}
+		}
+	}
+}
+
+// TestMetadataRecordsAreOneMessage: a record holds one message, no byte less or more.
+func TestMetadataRecordsAreOneMessage(t *testing.T) {
+	parts := split(encode(t, example()))
+	for i := 1; i < len(parts); i++ {
+		payload := parts[i][4 : len(parts[i])-4]
+		for name, changed := range map[string][]byte{
+			"a byte more": append(bytes.Clone(payload), 0),
+			"a byte less": payload[:len(payload)-1],
+			"two":         append(bytes.Clone(payload), payload...),
+			"none":        {},
+		} {
+			framed := append(binary.LittleEndian.AppendUint32(nil, uint32(len(changed))), changed...)
+			all := slices.Clone(parts)
+			all[i] = append(framed, 0, 0, 0, 0) // reframe makes the sum
+			if _, err := read(bytes.NewReader(reframe(bytes.Join(all, nil)))); !errors.Is(err, layout.ErrCorrupt) {
+				t.Errorf("record %d with %s: %v, want ErrCorrupt", i, name, err)
+			}
+		}
+	}
 }

@@ -20,7 +20,8 @@ import (
 	storedv1 "github.com/ckptd/ckptd/proto/ckptd/stored/v1"
 )
 
-// edited is the example as somebody wrote it who checks nothing: record i (0 is the header) is another one, all checksums are right.
+// edited is the example with record i changed (0 is the header) and all checksums right, as a writer without checks
+// would write it.
 func edited(t *testing.T, i int, edit func(r *storedv1.MetadataRecord)) []byte {
 	t.Helper()
 	parts := split(encode(t, example()))
@@ -192,7 +193,7 @@ func TestMetadataReaderRefusesRecords(t *testing.T) {
 	})
 }
 
-// A checkpoint refers to shared files of any checkpoint and epoch up to its own, and to exclusive files of its own alone.
+// A checkpoint refers to shared files of checkpoints and epochs up to its own, and to exclusive files of its own alone.
 func TestMetadataKeys(t *testing.T) {
 	for _, folder := range []string{"shared", "chk-41", "chk-42", "chk-43", "chk-042", "taskowned", "_tmp"} {
 		for checkpoint := uint64(41); checkpoint <= 43; checkpoint++ {

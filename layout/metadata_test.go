@@ -291,6 +291,8 @@ func TestMetadataOfOthers(t *testing.T) {
 		{"newer", newer, layout.ErrNewerFormat},
 		{"newer, only its first bytes", newer[:16], layout.ErrNewerFormat},
 		{"Flink's", []byte("\x49\x60\x67\x2d\x00\x00\x00\x05rest"), layout.ErrUnknownKind},
+		{"Flink's, only its first four bytes", []byte("\x49\x60\x67\x2d"), layout.ErrUnknownKind},
+		{"Flink's, only three bytes", []byte("\x49\x60\x67"), layout.ErrCorrupt},
 		{"empty", nil, layout.ErrCorrupt},
 		{"text", []byte("hello, this is not a table of contents"), layout.ErrCorrupt},
 		{"zeros", make([]byte, 1000), layout.ErrCorrupt},

@@ -13,8 +13,8 @@ import (
 	"github.com/ckptd/ckptd/runtime/exchange"
 )
 
-// lossGrace is how long a worker waits before it reports a broken channel. The worker at the other end knows the
-// cause, and its report should come first.
+// lossGrace is how long a worker waits before it reports a broken channel. The worker at the other end may have ended the
+// attempt on command, and this worker is about to receive the same command.
 const lossGrace = 50 * time.Millisecond
 
 var (
@@ -77,12 +77,14 @@ func (a *attempt) run() {
 	defer closeAll(tasks)
 	if err != nil {
 		a.fail(nil, err)
+		<-a.ctx.Done()
 		return
 	}
 	a.worker.step(StepRestored)
 	defer a.unwire(tasks)
 	if err := a.wire(tasks); err != nil {
 		a.fail(nil, err)
+		<-a.ctx.Done()
 		return
 	}
 	a.mu.Lock()
@@ -118,8 +120,11 @@ func (a *attempt) reportRunning(tasks []*task) {
 	}
 }
 
-// fail ends the attempt in this worker and reports why. t is the task that failed, nil if no single task did. Only
+// fail reports why the attempt fails, and ends it in this worker. t is the task that failed, nil if no single task did. Only
 // the first failure counts.
+//
+// The owner must hear the cause before the channels to other workers break. Otherwise it might first hear another worker's
+// report of a lost channel, and show that as the cause. No new attempt can begin before the owner hears a failure.
 func (a *attempt) fail(t *task, err error) {
 	a.mu.Lock()
 	first := !a.failed && a.ctx.Err() == nil
@@ -134,17 +139,24 @@ func (a *attempt) fail(t *task, err error) {
 	}
 	a.worker.Log.Error("failed", "attempt", a.start.Attempt, "cause", r.Cause)
 	a.worker.session.SetAttempt(0)
-	a.cancel(err)
-	var grace time.Duration
 	if errors.Is(err, exchange.ErrLost) {
-		grace = lossGrace
+		a.cancel(err)
+		a.wg.Go(func() {
+			select {
+			case <-time.After(lossGrace):
+				a.reporter.set(r)
+			case <-a.reporting.Done():
+			}
+		})
+		return
 	}
+	a.reporter.set(r)
 	a.wg.Go(func() {
 		select {
-		case <-time.After(grace):
-			a.reporter.set(r)
-		case <-a.reporting.Done():
+		case <-a.reporter.heard:
+		case <-a.ctx.Done():
 		}
+		a.cancel(err)
 	})
 }
 

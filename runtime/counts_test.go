@@ -29,6 +29,8 @@ type clicks struct {
 	target      *target
 	// poison, if set, is the record at which the map fails.
 	poison func() error
+	// until says, if set, that the job may come to its end; before that checkpoints go on.
+	until func() bool
 }
 
 func (c *clicks) job() *runtime.Job {
@@ -281,7 +283,7 @@ func play(t *testing.T, c *clicks, workers int, steps func(*daemon, int, string)
 		d.mu.Lock()
 		done := d.committedEverywhere(id, c.parallelism)
 		d.mu.Unlock()
-		if done {
+		if done && (c.until == nil || c.until()) {
 			break
 		}
 	}
@@ -346,7 +348,9 @@ func TestJobKilledAtEachStep(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			var passed, injected atomic.Int32
-			play(t, &clicks{parallelism: 2, records: 10000, users: 40, rate: 60000}, 2, func(_ *daemon, slot int, name string) bool {
+			c := &clicks{parallelism: 2, records: 10000, users: 40, rate: 60000}
+			c.until = func() bool { return injected.Load() > 0 } // a slow machine needs more checkpoints than the input is long
+			play(t, c, 2, func(_ *daemon, slot int, name string) bool {
 				if name != step || slot != 1 {
 					return false
 				}
@@ -389,8 +393,46 @@ func TestFailingOperatorIsReported(t *testing.T) {
 	}
 }
 
-// A failed upload declines its checkpoint and nothing else: records continue to flow, and the next checkpoint holds
-// everything.
+// However slowly the cause of a failure is heard, no other worker is heard before it, who knows only that a channel broke.
+func TestTheCauseIsHeardBeforeItsConsequences(t *testing.T) {
+	c := endless()
+	var fails atomic.Bool
+	c.poison = func() error {
+		if fails.CompareAndSwap(true, false) {
+			return errors.New("bad luck")
+		}
+		return nil
+	}
+	job := c.job()
+	d := newDaemon(t, job.Plan())
+	others := make(chan string, 100)
+	d.hear = func(r client.Report) {
+		if r.Kind != client.ReportFailed {
+			return
+		}
+		if !strings.Contains(r.Cause, "bad luck") {
+			others <- r.Cause
+			return
+		}
+		select {
+		case cause := <-others:
+			t.Errorf("heard first: %q", cause)
+		case <-time.After(500 * time.Millisecond): // ten times as long as a lost channel is kept back
+		}
+	}
+	l := runtime.StartLocal(context.Background(), runtime.LocalOptions{JobID: "job", Job: job, Workers: 2, Attach: d.attach, Dir: t.TempDir()})
+	defer l.Stop()
+	d.await("it runs", d.allRunningLocked)
+	fails.Store(true)
+	d.await("a failure", func() bool { return len(d.causes) > 0 })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !strings.Contains(d.causes[0], "read/") || !strings.Contains(d.causes[0], "bad luck") {
+		t.Errorf("causes %q", d.causes)
+	}
+}
+
+// A failed upload declines its checkpoint and nothing else: records flow on, the next checkpoint holds everything.
 func TestFailedUploadDeclines(t *testing.T) {
 	var calls atomic.Int32
 	c := &clicks{parallelism: 2, records: 10000, users: 10, rate: 60000, target: newTarget()}

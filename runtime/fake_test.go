@@ -23,6 +23,8 @@ type daemon struct {
 	plan *client.Plan
 	// refuse is called before each acknowledgement; the worker gets its error.
 	refuse func(context.Context, client.Snapshot) error
+	// hear, if set, is called with each report before it counts.
+	hear func(client.Report)
 	// mute decides which commands are lost.
 	mute func(client.Command) bool
 
@@ -343,6 +345,9 @@ func (a *attached) Decline(_ context.Context, x client.Decline) error {
 }
 
 func (a *attached) Report(_ context.Context, r client.Report) error {
+	if a.hear != nil {
+		a.hear(r)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	defer a.changedLocked()

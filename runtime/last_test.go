@@ -71,8 +71,8 @@ func TestSinksCommitWhatWasCompleteWhenTheJobEnded(t *testing.T) {
 	}
 }
 
-// A worker reports its attempt before it begins the attempt, and reports none once the attempt has failed. An owner
-// that it registers with meanwhile must neither adopt a failed attempt nor begin an attempt twice.
+// A worker's session names an attempt before the worker begins it, and none once the attempt has failed. A new owner
+// must neither adopt a failed attempt nor begin a running one again.
 func TestSessionSaysWhatRuns(t *testing.T) {
 	var poisoned atomic.Bool
 	c := endless()

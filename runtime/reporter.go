@@ -28,13 +28,16 @@ type reporter struct {
 	mu     sync.Mutex
 	all    []client.Report
 	failed *client.Report
+	// heard is closed once the owner has received a failure.
+	heard chan struct{}
 }
 
 func newReporter(c Coordinator, attempt uint64) *reporter {
-	return &reporter{attempt: attempt, coordinator: c, wake: make(chan struct{}, 1)}
+	return &reporter{attempt: attempt, coordinator: c, wake: make(chan struct{}, 1), heard: make(chan struct{})}
 }
 
-// set records a report. It replaces an earlier report of the same kind about the same subtasks.
+// set records a report. It replaces an earlier report of the same kind about the same subtasks. An attempt reports one
+// failure at most.
 func (p *reporter) set(r client.Report) {
 	r.Attempt = p.attempt
 	p.mu.Lock()
@@ -91,6 +94,7 @@ func (p *reporter) sendAll(ctx context.Context) {
 			p.mu.Lock()
 			p.failed = nil
 			p.mu.Unlock()
+			close(p.heard)
 		}
 		return
 	}

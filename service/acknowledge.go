@@ -2,10 +2,14 @@ package service
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/data"
 	"github.com/ckptd/ckptd/service/owner"
 )
 
@@ -16,6 +20,9 @@ type acknowledgement struct {
 	uploads  []owner.Found
 	parts    map[uint32][]part
 	inline   map[uint32]int // bytes by subtask
+	// described are the uploaded files as the call describes them; fresh those of them that had no number before.
+	described map[incremental.File]incremental.Description
+	fresh     incremental.Builder
 }
 
 // Acknowledge takes a worker's part of a checkpoint.
@@ -31,29 +38,37 @@ func (e engine) Acknowledge(ctx context.Context, req *ckptdv1.AcknowledgeRequest
 	})
 }
 
-// acknowledge feeds the machine; done is called with its verdict unless an error is returned.
+// acknowledge feeds the machine; done is called with its verdict unless an error is returned. What is refused leaves nothing behind.
 func (j *job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) error {
 	head := j.m.Head()
 	if head == nil {
 		return notAttached(j.id)
 	}
 	id := req.GetCheckpointId()
-	a := &acknowledgement{parts: map[uint32][]part{}, inline: map[uint32]int{}}
+	a := &acknowledgement{
+		parts: map[uint32][]part{}, inline: map[uint32]int{}, described: map[incremental.File]incremental.Description{},
+	}
+	call := ackCall{req.GetAttempt(), journal.RequestOf(req.GetRequestId())}
 	if head.Attempt == req.GetAttempt() && head.Epoch == req.GetEpoch() { // else it is refused, whatever it says
-		if err := j.readAck(head.Plan, req, a); err != nil {
+		if err := j.setSubtasks(head.Plan, req, a); err != nil {
 			return err
 		}
-		if err := j.inlineFits(id, a); err != nil {
+		if j.accepted.has(id, call, a.subtasks) {
+			done(nil) // the answer was lost
+			return nil
+		}
+		if err := j.readAck(head, req, a); err != nil {
+			j.names.Forget(a.fresh.Set())
 			return err
 		}
 	}
 	caller := j.wait(func(op *owner.Op) {
 		err := j.refusal(op)
 		if c := j.contents[id]; err == nil && c != nil {
-			for n := range op.Subtasks.All() {
-				c.parts[uint32(n)] = a.parts[uint32(n)]
-				c.inline += a.inline[uint32(n)]
-			}
+			j.accept(id, c, a, op.Subtasks)
+			j.accepted.add(id, call, op.Subtasks)
+		} else {
+			j.names.Forget(a.fresh.Set())
 		}
 		done(err)
 	})
@@ -64,15 +79,77 @@ func (j *job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) err
 	return nil
 }
 
-// readAck takes an acknowledgement apart.
-func (j *job) readAck(plan *journal.Plan, req *ckptdv1.AcknowledgeRequest, a *acknowledgement) error {
-	var subtasks, known incremental.Builder
+// accept keeps what an accepted acknowledgement brought for the subtasks.
+func (j *job) accept(id uint64, c *content, a *acknowledgement, subtasks incremental.Set) {
+	for n, d := range a.described {
+		_, _ = j.names.Intern(d) // it has its number
+		if j.storedAs(id, d.Key) == nil {
+			c.described[n] = d
+		}
+	}
+	for n := range subtasks.All() {
+		c.parts[uint32(n)] = a.parts[uint32(n)]
+		c.inline += a.inline[uint32(n)]
+	}
+}
+
+// setSubtasks looks up whom an acknowledgement is for.
+func (j *job) setSubtasks(plan *journal.Plan, req *ckptdv1.AcknowledgeRequest, a *acknowledgement) error {
+	var subtasks incremental.Builder
 	for _, s := range req.GetSnapshots() {
 		n, ok := plan.Number(s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
 		if !ok {
-			return invalidf("acknowledge: subtask %s[%d] is not in the plan", s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
+			return invalidf("%s: subtask %s[%d] is not in the plan", j.acknowledging(req.GetCheckpointId()),
+				s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
 		}
 		subtasks.Add(incremental.File(n))
+	}
+	a.subtasks = subtasks.Set()
+	return nil
+}
+
+// checkOpen refuses an acknowledgement that comes too late, or for a subtask that has acknowledged already.
+func (j *job) checkOpen(head *journal.Entry, id uint64, a *acknowledgement) error {
+	c := j.contents[id]
+	if c == nil || uint32(len(c.parts)) == head.Plan.Subtasks() {
+		why := "it has not been triggered, or was aborted: drop it and wait for the next"
+		if _, complete := head.Checkpoint(id); complete {
+			why = "it is complete"
+		} else if c != nil {
+			why = "all subtasks have acknowledged it"
+		}
+		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_NOT_OPEN, Epoch: head.Epoch, Attempt: head.Attempt},
+			"%s: the checkpoint is not open: %s; only a call that was accepted is answered again, under its request id", j.acknowledging(id), why)
+	}
+	for n := range a.subtasks.All() {
+		if _, again := c.parts[uint32(n)]; again {
+			s := subtaskOut(head.Plan, uint32(n))
+			return j.unknownHandle(id, "subtask %s[%d] has acknowledged it already: repeat a call under the request id that it had",
+				s.GetOperatorId(), s.GetIndex())
+		}
+	}
+	return nil
+}
+
+// acknowledging is the beginning of each refusal.
+func (j *job) acknowledging(id uint64) string {
+	return fmt.Sprintf("acknowledge checkpoint %d of job %s", id, j.id)
+}
+
+// unknownHandle refuses an acknowledgement that names what it may not.
+func (j *job) unknownHandle(id uint64, format string, args ...any) error {
+	return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_UNKNOWN_HANDLE, Epoch: j.epoch()},
+		"%s: %s", j.acknowledging(id), fmt.Sprintf(format, args...))
+}
+
+// readAck takes an acknowledgement apart.
+func (j *job) readAck(head *journal.Entry, req *ckptdv1.AcknowledgeRequest, a *acknowledgement) error {
+	if err := j.checkOpen(head, req.GetCheckpointId(), a); err != nil {
+		return err
+	}
+	var known incremental.Builder
+	for _, s := range req.GetSnapshots() {
+		n, _ := head.Plan.Number(s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
 		parts := make([]part, 0, len(s.GetHandles()))
 		for _, h := range s.GetHandles() {
 			p, err := j.readPart(req.GetCheckpointId(), h, a)
@@ -90,11 +167,11 @@ func (j *job) readAck(plan *journal.Plan, req *ckptdv1.AcknowledgeRequest, a *ac
 		}
 		a.parts[n] = parts
 	}
-	a.subtasks, a.known = subtasks.Set(), known.Set()
-	return nil
+	a.known = known.Set()
+	return j.inlineFits(req.GetCheckpointId(), a)
 }
 
-// readPart takes one piece of state apart; an uploaded file gets its number here.
+// readPart takes one piece of state apart.
 func (j *job) readPart(id uint64, h *ckptdv1.SnapshotHandle, a *acknowledgement) (part, error) {
 	groups, err := groupsIn(h.GetKeyGroups())
 	if err != nil {
@@ -109,27 +186,85 @@ func (j *job) readPart(id uint64, h *ckptdv1.SnapshotHandle, a *acknowledgement)
 		p.inline = s.Inline
 	case *ckptdv1.SnapshotHandle_Known:
 		if s.Known == 0 {
-			return part{}, invalidf("acknowledge: piece %q: known number 0", h.GetName())
+			return part{}, invalidf("%s: piece %q: known number 0: BeginSnapshot answers it for a file that has to be sent", j.acknowledging(id), h.GetName())
 		}
 		p.isFile, p.file = true, incremental.File(s.Known-1)
 	case *ckptdv1.SnapshotHandle_Uploaded:
-		name, err := uploadIn(s.Uploaded, id)
+		n, err := j.readUpload(id, h, s.Uploaded, a)
 		if err != nil {
 			return part{}, err
 		}
-		f := s.Uploaded
-		n, err := j.names.Intern(incremental.Description{
-			Key: f.GetKey(), Instance: h.GetInstanceNonce(), Name: h.GetName(), Size: f.GetLength(), CRC: f.GetCrc32C(), Blocks: f.GetBlockCrc32C(),
-		})
-		if err != nil {
-			return part{}, rpcError(err)
-		}
 		p.isFile, p.file = true, n
-		a.uploads = append(a.uploads, owner.Found{File: n, Epoch: name.Epoch, Checkpoint: name.Checkpoint})
 	default:
-		return part{}, invalidf("acknowledge: piece %q has no source", h.GetName())
+		return part{}, invalidf("%s: piece %q has no source: give inline bytes, an uploaded file or a known number", j.acknowledging(id), h.GetName())
 	}
 	return p, nil
+}
+
+// readUpload checks what is said of an uploaded file, and gives it its number. What the file is known by, it is only if the
+// acknowledgement is accepted.
+func (j *job) readUpload(id uint64, h *ckptdv1.SnapshotHandle, f *ckptdv1.FileHandle, a *acknowledgement) (incremental.File, error) {
+	name, err := uploadIn(f, id)
+	if err != nil {
+		return 0, err
+	}
+	d := incremental.Description{
+		Key: f.GetKey(), Instance: h.GetInstanceNonce(), Name: h.GetName(), Size: f.GetLength(), CRC: f.GetCrc32C(), Blocks: f.GetBlockCrc32C(),
+	}
+	if err := j.compareUpload(id, name, d, a); err != nil {
+		return 0, err
+	}
+	n, numbered := j.names.ByKey(d.Key)
+	if !numbered {
+		if n, err = j.names.Intern(incremental.Description{Key: d.Key}); err != nil {
+			return 0, rpcError(err)
+		}
+		a.fresh.Add(n)
+	}
+	if _, before := a.described[n]; !before {
+		a.described[n] = d
+	}
+	a.uploads = append(a.uploads, owner.Found{File: n, Epoch: name.Epoch, Checkpoint: name.Checkpoint})
+	return n, nil
+}
+
+// compareUpload compares what an acknowledgement says of a file with what is known: what PutState answered here, or an acknowledgement
+// that was accepted, or the same one before.
+func (j *job) compareUpload(id uint64, name layout.FileName, d incremental.Description, a *acknowledgement) error {
+	if want := data.BlockCount(d.Size); uint64(len(d.Blocks)) != want {
+		return j.unknownHandle(id, "file %s: %d block sums for %d bytes, want %d: name the file as PutState answered it", d.Key, len(d.Blocks), d.Size, want)
+	}
+	if name.Epoch != j.epoch() || name.Checkpoint != id {
+		return nil // not named for this checkpoint: the machine refuses it
+	}
+	stored := j.storedAs(id, d.Key)
+	known := incremental.Description{Size: stored.GetLength(), CRC: stored.GetCrc32C(), Blocks: stored.GetBlockCrc32C()}
+	if stored == nil { // another daemon stored it: what was said first counts
+		number, numbered := j.names.ByKey(d.Key)
+		said, before := a.described[number]
+		if !before {
+			said, before = j.contents[id].described[number]
+		}
+		if !numbered || !before {
+			return nil
+		}
+		known = said
+	}
+	if d.Size != known.Size || d.CRC != known.CRC || !slices.Equal(d.Blocks, known.Blocks) {
+		return j.unknownHandle(id, "file %s: it is not the file that was stored: %s: name the file as PutState answered it", d.Key, difference(known, d))
+	}
+	return nil
+}
+
+// difference says in what two descriptions of a file differ.
+func difference(stored, said incremental.Description) string {
+	switch {
+	case stored.Size != said.Size:
+		return fmt.Sprintf("stored are %d bytes, the acknowledgement says %d", stored.Size, said.Size)
+	case stored.CRC != said.CRC:
+		return fmt.Sprintf("its CRC32C is %08x, the acknowledgement says %08x", stored.CRC, said.CRC)
+	}
+	return "its block sums are others"
 }
 
 // inlineFits refuses an acknowledgement that would bring the checkpoint's inline state above its cap.
@@ -139,10 +274,8 @@ func (j *job) inlineFits(id uint64, a *acknowledgement) error {
 		return nil // not open: the machine refuses it
 	}
 	sum := c.inline
-	for n, bytes := range a.inline {
-		if _, again := c.parts[n]; !again {
-			sum += bytes
-		}
+	for _, bytes := range a.inline {
+		sum += bytes
 	}
 	if sum > j.s.opts.InlineCap {
 		return j.inlineRefused(id)
@@ -156,5 +289,5 @@ func (j *job) inlineRefused(id uint64) error {
 		left = max(0, left-c.inline)
 	}
 	return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_INLINE_CAP, Epoch: j.epoch(), InlineLeft: uint32(left)},
-		"job %s, checkpoint %d: inline state above %d bytes: send pieces as files", j.id, id, j.s.opts.InlineCap)
+		"%s: inline state above %d bytes: send pieces as files", j.acknowledging(id), j.s.opts.InlineCap)
 }

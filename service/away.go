@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/layout/journal"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // away is what a job's owner knows of a store that does not take or show journal entries. The zero value: it does.
@@ -44,7 +45,7 @@ func (j *job) journalAnswered(began time.Time, outcome journal.Outcome, err erro
 			j.log.Warn("journal", "err", err)
 		}
 		if a.told {
-			j.eventf("store-back", "the store answers again, after %s and %d tries", time.Since(a.since).Round(time.Millisecond), a.tries)
+			j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, "the store answers again, after %s and %d tries", time.Since(a.since).Round(time.Millisecond), a.tries)
 		}
 		*a = away{}
 		return
@@ -62,6 +63,6 @@ func (j *job) journalAnswered(began time.Time, outcome journal.Outcome, err erro
 	}
 	if !a.told && time.Since(a.since) >= awayTold {
 		a.told = true
-		j.eventf("store-away", "the owner waits for its store, and no checkpoint can begin or complete before it answers: %v", err)
+		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY, "the owner waits for its store, and no checkpoint can begin or complete before it answers: %v", err)
 	}
 }

@@ -56,9 +56,9 @@ func TestStoreAway(t *testing.T) {
 	if s.GetWaitingForStore() != "" || s.GetSummary().GetLatestCheckpointId() != id {
 		t.Errorf("%v", s)
 	}
-	for _, kind := range []string{"store-away", "store-back"} {
+	for _, kind := range []ckptdv1.JobEventKind{ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY, ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK} {
 		if n := count(s.GetEvents(), kind); n != 1 {
-			t.Errorf("%d events %s", n, kind)
+			t.Errorf("%d events %v, want 1", n, kind)
 		}
 	}
 	if n := strings.Count(log.String(), "level=WARN msg=journal"); n < 1 || n > 5 || n >= failed() {
@@ -69,7 +69,7 @@ func TestStoreAway(t *testing.T) {
 	d.waitReleased(t)
 }
 
-func count(events []*ckptdv1.JobEvent, kind string) (n int) {
+func count(events []*ckptdv1.JobEvent, kind ckptdv1.JobEventKind) (n int) {
 	for _, e := range events {
 		if e.GetKind() == kind {
 			n++

@@ -25,6 +25,8 @@ type content struct {
 	completedAt time.Time
 	inline      int // bytes
 	parts       map[uint32][]part
+	// described are the files that other daemons stored for it, as the first acknowledgement described each.
+	described map[incremental.File]incremental.Description
 	// abort is why the coordinator gave it up; empty: it did not.
 	abort      coordinator.Reason
 	abortCause string
@@ -40,7 +42,7 @@ type part struct {
 }
 
 func newContent(now time.Time) *content {
-	return &content{triggeredAt: now, parts: map[uint32][]part{}}
+	return &content{triggeredAt: now, parts: map[uint32][]part{}, described: map[incremental.File]incremental.Description{}}
 }
 
 // table is a checkpoint's content in the form its _metadata takes: all there is to write it, shared with nobody.

@@ -178,7 +178,7 @@ func uploadIn(f *ckptdv1.FileHandle, checkpoint uint64) (layout.FileName, error)
 	k := layout.ParseJobKey(f.GetKey())
 	if k.Place != layout.PlaceShared && (k.Place != layout.PlaceExclusive || k.Checkpoint != checkpoint) {
 		return layout.FileName{}, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_UNKNOWN_HANDLE},
-			"%q is not the key of a file of checkpoint %d", f.GetKey(), checkpoint)
+			"acknowledge checkpoint %d: %.200q is not the key of a file of it: name files as PutState answered them", checkpoint, f.GetKey())
 	}
 	return k.File, nil
 }
@@ -206,11 +206,11 @@ var reasons = map[owner.Reason]struct {
 	owner.ReasonNotTerminal:  {coordinator.ReasonShutdown, 0, "the job has not ended"},
 	owner.ReasonReleased:     {coordinator.ReasonShutdown, 0, "there is nothing left to do"},
 	owner.ReasonNotOwner:     {coordinator.ReasonSuspend, 0, "this daemon does not own the job"},
-	owner.ReasonEpoch:        {coordinator.ReasonSuspend, ckptdv1.Refused_REASON_STALE_EPOCH, "another epoch: attach again"},
-	owner.ReasonAttempt:      {coordinator.ReasonFailover, ckptdv1.Refused_REASON_STALE_ATTEMPT, "another attempt"},
-	owner.ReasonNotOpen:      {coordinator.ReasonSubsumed, ckptdv1.Refused_REASON_NOT_OPEN, "the checkpoint is not open"},
-	owner.ReasonNotPromised:  {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "a file named by its number was not promised to this checkpoint"},
-	owner.ReasonNotNamed:     {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "an uploaded file is not named for this epoch and checkpoint"},
+	owner.ReasonEpoch:        {coordinator.ReasonSuspend, ckptdv1.Refused_REASON_STALE_EPOCH, "another epoch than the owner's: attach again"},
+	owner.ReasonAttempt:      {coordinator.ReasonFailover, ckptdv1.Refused_REASON_STALE_ATTEMPT, "another attempt than the journal's: follow the newest Start"},
+	owner.ReasonNotOpen:      {coordinator.ReasonSubsumed, ckptdv1.Refused_REASON_NOT_OPEN, "the checkpoint is not open: it has not been triggered, has all its acknowledgements, or was aborted: drop it and wait for the next"},
+	owner.ReasonNotPromised:  {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "a file named by its number was not promised to this checkpoint: ask BeginSnapshot, or send the file"},
+	owner.ReasonNotNamed:     {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "an uploaded file is not named for this epoch and checkpoint: send it for this one"},
 	owner.ReasonSubtasks:     {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "the subtasks are not of the plan, or were acknowledged with others"},
 	owner.ReasonNotRunning:   {coordinator.ReasonNotAllRunning, 0, "not all subtasks run"},
 	owner.ReasonLoading:      {coordinator.ReasonNotAllRunning, 0, "the retained checkpoints are still being read"},
@@ -260,6 +260,12 @@ func (j *job) refusal(op *owner.Op) error {
 		detail.Epoch, detail.Attempt, detail.Status = head.Epoch, head.Attempt, catalog.Status(head.Status)
 	}
 	text := fmt.Sprintf("job %s: %s", j.id, reasonText(op.Reason))
+	switch op.Kind {
+	case owner.TellBegun:
+		text = fmt.Sprintf("begin snapshot of checkpoint %d of job %s: %s", op.ID, j.id, reasonText(op.Reason))
+	case owner.TellAcked:
+		text = fmt.Sprintf("%s: %s", j.acknowledging(op.ID), reasonText(op.Reason))
+	}
 	switch op.Reason {
 	case owner.ReasonNoJob:
 		return connect.NewError(connect.CodeNotFound, errors.New(text))

@@ -103,6 +103,9 @@ func (e engine) Report(ctx context.Context, req *ckptdv1.ReportRequest) (*ckptdv
 	if err != nil {
 		return nil, err
 	}
+	if req.GetKind() == ckptdv1.ReportRequest_KIND_UNSPECIFIED {
+		return nil, invalidf("report of job %s: it has no kind: say KIND_ALIVE, KIND_RUNNING, KIND_FAILED, KIND_END_OF_DATA or KIND_COMMITTED", j.id)
+	}
 	return ask(ctx, j, func(reply func(*ckptdv1.ReportResponse, error)) {
 		reply(&ckptdv1.ReportResponse{}, j.report(req))
 	})

@@ -1,15 +1,33 @@
 package service
 
 import (
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // eventsKept is how many events of a job its owner remembers for people.
 const eventsKept = 256
+
+// eventWord is a kind of event in the log's words: "worker-lost".
+func eventWord(k ckptdv1.JobEventKind) string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(k.String(), "JOB_EVENT_KIND_")), "_", "-")
+}
+
+// endKind is the event of a job that ends with a status.
+func endKind(s journal.Status) ckptdv1.JobEventKind {
+	switch s {
+	case journal.StatusCanceled:
+		return ckptdv1.JobEventKind_JOB_EVENT_KIND_CANCELED
+	case journal.StatusFailed:
+		return ckptdv1.JobEventKind_JOB_EVENT_KIND_FAILED
+	}
+	return ckptdv1.JobEventKind_JOB_EVENT_KIND_FINISHED
+}
 
 // eventLog is what a job's owner tells people of its life: a ring, not safe for concurrent use.
 type eventLog struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ type job struct {
 	uploads sync.Mutex
 	writing int
 	shut    bool
+	stored  storedFiles
 	// rights are what uploads are judged by.
 	rights atomic.Pointer[rights]
 	// vitals are for metrics; nil: the job is not run from here.
@@ -44,6 +46,7 @@ type job struct {
 	deciding bool
 	names    *incremental.Names
 	contents map[uint64]*content // by pending checkpoint
+	accepted acceptedAcks
 
 	workers    map[uint32]*session // whose streams are open, or were when they were last heard of
 	numbers    map[string]uint32   // of worker processes, by nonce
@@ -63,7 +66,16 @@ type job struct {
 }
 
 // rights are what an upload is judged by.
-type rights struct{ epoch, reserved uint64 }
+type rights struct {
+	epoch, attempt, reserved uint64
+	// owned: they are the owner's, who also knows which checkpoints are open. Else they are the journal's.
+	owned bool
+	open  []uint64
+}
+
+func (r *rights) equal(o *rights) bool {
+	return r.epoch == o.epoch && r.attempt == o.attempt && r.reserved == o.reserved && r.owned == o.owned && slices.Equal(r.open, o.open)
+}
 
 func newJob(s *Server, id string) *job {
 	j := &job{
@@ -197,8 +209,14 @@ func (j *job) publishRights() {
 		j.rights.Store(nil)
 		return
 	}
-	if r := j.rights.Load(); r == nil || r.epoch != head.Epoch || r.reserved != head.Reserved {
-		j.rights.Store(&rights{epoch: head.Epoch, reserved: head.Reserved})
+	now := rights{epoch: head.Epoch, attempt: head.Attempt, reserved: head.Reserved, owned: true}
+	for _, p := range j.m.Pending() {
+		if p.State == owner.PendingOpen {
+			now.open = append(now.open, p.ID)
+		}
+	}
+	if r := j.rights.Load(); r == nil || !r.equal(&now) {
+		j.rights.Store(&now)
 	}
 }
 
@@ -273,7 +291,7 @@ func (j *job) answerAttach(op *owner.Op) (again bool) {
 // release gives the job up, gracefully.
 func (j *job) release() { j.do(func() { j.feed(owner.Event{Kind: owner.EventStop}) }) }
 
-func (j *job) event(kind string, e *ckptdv1.JobEvent) {
+func (j *job) event(kind ckptdv1.JobEventKind, e *ckptdv1.JobEvent) {
 	e.Kind = kind
 	if e.Attempt == 0 {
 		if head := j.m.Head(); head != nil {
@@ -281,9 +299,9 @@ func (j *job) event(kind string, e *ckptdv1.JobEvent) {
 		}
 	}
 	j.events.add(time.Now(), e)
-	j.log.Info(kind, "checkpoint", e.GetCheckpointId(), "attempt", e.GetAttempt(), "text", e.GetText())
+	j.log.Info(eventWord(kind), "checkpoint", e.GetCheckpointId(), "attempt", e.GetAttempt(), "text", e.GetText())
 }
 
-func (j *job) eventf(kind, format string, args ...any) {
+func (j *job) eventf(kind ckptdv1.JobEventKind, format string, args ...any) {
 	j.event(kind, &ckptdv1.JobEvent{Text: fmt.Sprintf(format, args...)})
 }

@@ -56,12 +56,12 @@ func (j *job) tellOwnership(op *owner.Op) {
 		j.over = errLetGo
 	case owner.TellDegraded:
 		if op.Reason == owner.ReasonNone {
-			j.eventf("recovered", "all retained checkpoints can be read again; deletes go on")
+			j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_RECOVERED, "all retained checkpoints can be read again; deletes go on")
 			j.sweep.due = time.Now() // of what fell meanwhile
 			return
 		}
 		j.log.Warn("degraded: nothing is deleted", "checkpoint", op.ID)
-		j.event("degraded", &ckptdv1.JobEvent{CheckpointId: op.ID, Text: fmt.Sprintf(
+		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_DEGRADED, &ckptdv1.JobEvent{CheckpointId: op.ID, Text: fmt.Sprintf(
 			"the _metadata of retained checkpoint %d cannot be read: nothing of this job is deleted until it can", op.ID)})
 	}
 }
@@ -73,7 +73,7 @@ func (j *job) attached(op *owner.Op) {
 	}
 	head := j.m.Head()
 	j.coord = coordinator.New(policyOf(head.Config), j.s.opts.Times, rand.Uint64())
-	j.event("attached", &ckptdv1.JobEvent{Attempt: head.Attempt, Text: fmt.Sprintf("epoch %d", op.Epoch)})
+	j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTACHED, &ckptdv1.JobEvent{Attempt: head.Attempt, Text: fmt.Sprintf("epoch %d", op.Epoch)})
 	j.coordinate(coordinator.Attached{Attempt: head.Attempt})
 	j.sweep.due = time.Now().Add(firstSweep)
 	if head.Status.Terminal() {
@@ -95,13 +95,13 @@ func (j *job) tellWorker(op *owner.Op) {
 		}}})
 		return
 	case owner.TellReplaced:
-		j.eventf("replaced", "worker %s: another process runs its subtasks", w.nonce)
+		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_REPLACED, "worker %s: another process runs its subtasks", w.nonce)
 		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Replaced{Replaced: &ckptdv1.Replaced{}}})
 		j.coordinate(coordinator.WorkerDead{Worker: w.nonce, Cause: "replaced by another process"})
 	case owner.TellReregister:
 		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
 	case owner.TellPlanRefused:
-		j.eventf("refused", "worker %s: it runs another plan than the journal's, which others run", w.nonce)
+		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_REFUSED, "worker %s: it runs another plan than the journal's, which others run", w.nonce)
 		w.err = refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_PLAN_MISMATCH, Epoch: j.epoch(), Attempt: op.Attempt},
 			"job %s: this worker's plan is not that of the running attempt: deploy the same code everywhere, or begin a new job id", j.id)
 	}
@@ -126,10 +126,10 @@ func (j *job) tellAttempt(op *owner.Op) {
 				w.attempt = op.Attempt
 			}
 		}
-		j.event("attempt", &ckptdv1.JobEvent{Attempt: op.Attempt, CheckpointId: op.ID, Text: verb})
+		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT, &ckptdv1.JobEvent{Attempt: op.Attempt, CheckpointId: op.ID, Text: verb})
 		j.coordinate(coordinator.AttemptStarting{Attempt: op.Attempt, Workers: nonces})
 	case owner.TellAllRunning:
-		j.eventf("running", "all subtasks run")
+		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_RUNNING, "all subtasks run")
 		j.coordinate(coordinator.AllRunning{Attempt: op.Attempt})
 		j.allAtEnd()
 	case owner.TellAttempted:
@@ -156,7 +156,7 @@ func (j *job) ended(op *owner.Op) {
 		}
 		return
 	}
-	j.event(statusWord(op.Status), &ckptdv1.JobEvent{Text: cause})
+	j.event(endKind(op.Status), &ckptdv1.JobEvent{Text: cause})
 	j.coordinate(coordinator.Terminal{})
 	for _, w := range j.workers {
 		w.out.put(cancel)
@@ -188,7 +188,7 @@ func (j *job) tellCheckpoint(op *owner.Op) {
 		}
 		now := time.Now()
 		j.contents[op.ID] = newContent(now)
-		j.event("triggered", &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt})
+		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_TRIGGERED, &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt})
 		j.send(op, triggerOut(op, now))
 		j.answer(op)
 		j.coordinate(coordinator.TriggerAccepted{Checkpoint: op.ID})
@@ -215,9 +215,10 @@ func (j *job) completed(op *owner.Op) {
 		return
 	}
 	delete(j.contents, op.ID)
+	j.forgetStored(op.ID)
 	if c, ok := j.m.Head().Checkpoint(op.ID); ok {
 		j.s.metrics.complete(&c)
-		j.event("completed", &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt, Checkpoint: catalog.Checkpoint(j.id, &c)})
+		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_COMPLETED, &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt, Checkpoint: catalog.Checkpoint(j.id, &c)})
 	}
 	j.coordinate(coordinator.Completed{Checkpoint: op.ID})
 }
@@ -228,6 +229,8 @@ func (j *job) aborted(op *owner.Op, id uint64) {
 		reason, cause = c.abort, c.abortCause
 	}
 	delete(j.contents, id)
+	j.forgetStored(id)
+	j.accepted.drop(id)
 	j.send(op, &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Abort{Abort: &ckptdv1.Abort{
 		Attempt: op.Attempt, Epoch: j.epoch(), CheckpointId: id, Reason: string(reason), LatestCompleteId: op.Latest,
 	}}})
@@ -235,7 +238,7 @@ func (j *job) aborted(op *owner.Op, id uint64) {
 		return
 	}
 	j.s.metrics.abort(reason)
-	j.event("aborted", &ckptdv1.JobEvent{CheckpointId: id, Attempt: op.Attempt, Text: fmt.Sprintf("%s: %s", reason, cause)})
+	j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ABORTED, &ckptdv1.JobEvent{CheckpointId: id, Attempt: op.Attempt, Text: fmt.Sprintf("%s: %s", reason, cause)})
 	j.coordinate(coordinator.Aborted{Checkpoint: id, Reason: reason, Cause: cause})
 }
 
@@ -317,17 +320,17 @@ func (j *job) decide(d coordinator.Decision) {
 		j.feed(owner.Event{Kind: owner.EventAbort, ID: d.Checkpoint, Reason: reasonIn(d.Reason)})
 	case coordinator.NotBegun:
 		j.s.metrics.refuse(d.Reason)
-		j.eventf("not-begun", "%s: %s", d.Reason, d.Cause)
+		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_NOT_BEGUN, "%s: %s", d.Reason, d.Cause)
 	case coordinator.Answer:
 		if f := j.requests[d.Caller]; f != nil {
 			delete(j.requests, d.Caller)
 			f(d)
 		}
 	case coordinator.Failover:
-		j.event("failover", &ckptdv1.JobEvent{Attempt: d.Attempt, Text: d.Cause})
+		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_FAILOVER, &ckptdv1.JobEvent{Attempt: d.Attempt, Text: d.Cause})
 		j.feed(owner.Event{Kind: owner.EventFailover, Attempt: d.Attempt, Reason: owner.ReasonFailover})
 	case coordinator.StartAttempt:
-		j.feed(owner.Event{Kind: owner.EventNewAttempt, Attempt: j.m.Head().Attempt})
+		j.feed(owner.Event{Kind: owner.EventNewAttempt, Attempt: d.Attempt})
 	case coordinator.FailJob:
 		j.progress.failure = d.Cause
 		j.feed(owner.Event{Kind: owner.EventEnd, Status: journal.StatusFailed})
@@ -336,7 +339,7 @@ func (j *job) decide(d coordinator.Decision) {
 	case coordinator.WorkerLost:
 		j.workerLost(d)
 	case coordinator.RegistrationsExpired:
-		j.eventf("expired", "not all workers of attempt %d came back", d.Attempt)
+		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_EXPIRED, "not all workers of attempt %d came back", d.Attempt)
 		j.feed(owner.Event{Kind: owner.EventRegistrationsExpired})
 	}
 }
@@ -347,7 +350,7 @@ func (j *job) workerLost(d coordinator.WorkerLost) {
 	if !ok {
 		return
 	}
-	j.eventf("worker-lost", "worker %s: %s", d.Worker, d.Cause)
+	j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_WORKER_LOST, "worker %s: %s", d.Worker, d.Cause)
 	if w := j.workers[n]; w != nil {
 		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
 		w.out.close()

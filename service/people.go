@@ -140,7 +140,7 @@ func (p people) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobRequest
 // state is what the job's goroutine knows at this moment.
 func (j *job) state(req *ckptdv1.GetStatusRequest) *ckptdv1.JobState {
 	s := &ckptdv1.JobState{
-		Phase: j.phase(), CommittedCheckpointId: j.progress.announced, CondemnedFiles: uint64(j.m.Condemned()),
+		Phase: j.phase(), SubtasksMissing: uint32(j.m.Missing().Len()), CommittedCheckpointId: j.progress.announced, CondemnedFiles: uint64(j.m.Condemned()),
 		Events: j.events.after(req.GetEventsAfter()),
 	}
 	s.WaitingForStore = j.away.String()
@@ -152,13 +152,13 @@ func (j *job) state(req *ckptdv1.GetStatusRequest) *ckptdv1.JobState {
 		s.Summary = &ckptdv1.JobSummary{JobId: j.id}
 		return s
 	}
-	s.Summary, s.OwnerNonce = catalog.Job(head), head.Owner.String()
+	s.Summary, s.OwnerNonce, s.Subtasks = catalog.Job(head), head.Owner.String(), head.Plan.Subtasks()
 	if reason, id := j.m.Degraded(); reason == owner.ReasonDegraded {
 		s.Degraded = fmt.Sprintf("checkpoint %d: %s", id, reasonText(reason))
 	}
 	for _, p := range j.m.Pending() {
 		pending := &ckptdv1.PendingCheckpoint{
-			CheckpointId: p.ID, Acknowledged: uint32(p.Acked.Len()), Subtasks: head.Plan.Subtasks(), State: pendingWord(p.State),
+			CheckpointId: p.ID, Acknowledged: uint32(p.Acked.Len()), Subtasks: head.Plan.Subtasks(), State: pendingOut(p.State),
 		}
 		if c := j.contents[p.ID]; c != nil {
 			pending.TriggeredAt = timestamppb.New(c.triggeredAt)
@@ -179,32 +179,30 @@ func (j *job) state(req *ckptdv1.GetStatusRequest) *ckptdv1.JobState {
 	return s
 }
 
-func pendingWord(s owner.PendingState) string {
+func pendingOut(s owner.PendingState) ckptdv1.PendingState {
 	switch s {
 	case owner.PendingOpen:
-		return "open"
+		return ckptdv1.PendingState_PENDING_STATE_OPEN
 	case owner.PendingUnresolved:
-		return "unresolved"
+		return ckptdv1.PendingState_PENDING_STATE_UNRESOLVED
 	}
-	return "writing"
+	return ckptdv1.PendingState_PENDING_STATE_WRITING
 }
 
-// phase is what the job is doing, in a few words.
-func (j *job) phase() string {
+// phase is what the job's owner is doing.
+func (j *job) phase() ckptdv1.JobPhase {
 	head := j.m.Head()
 	switch {
 	case head == nil:
-		return "attaching"
+		return ckptdv1.JobPhase_JOB_PHASE_ATTACHING
 	case head.Status.Terminal():
-		return statusWord(head.Status) + ", clearing up"
+		return ckptdv1.JobPhase_JOB_PHASE_CLEARING_UP
 	case j.m.AllRunning():
-		return "running"
+		return ckptdv1.JobPhase_JOB_PHASE_RUNNING
+	case !j.m.Missing().IsEmpty():
+		return ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_WORKERS
+	case j.m.Live():
+		return ckptdv1.JobPhase_JOB_PHASE_STARTING
 	}
-	if n := j.m.Missing().Len(); n > 0 {
-		return fmt.Sprintf("waiting for %d of %d subtasks to register", n, head.Plan.Subtasks())
-	}
-	if j.m.Live() {
-		return "starting: not all subtasks run yet"
-	}
-	return "waiting to begin the next attempt"
+	return ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_ATTEMPT
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/limit"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/proto/strictjson"
 	"github.com/ckptd/ckptd/service/coordinator"
 	"github.com/ckptd/ckptd/service/stream"
 )
@@ -125,7 +126,9 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	// Answers are not compressed: that takes longer than sending them, and a commit waits for it.
-	options := connect.WithHandlerOptions(connect.WithReadMaxBytes(controlMessageMax), connect.WithCompressMinBytes(math.MaxInt32))
+	options := connect.WithHandlerOptions(
+		connect.WithReadMaxBytes(controlMessageMax), connect.WithCompressMinBytes(math.MaxInt32), strictjson.HandlerOptions(),
+	)
 	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engine{s}, options))
 	mux.Handle(ckptdv1connect.NewJobServiceHandler(people{s}, options))
 	mux.Handle(s.data.Handler())

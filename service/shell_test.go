@@ -52,6 +52,40 @@ func TestAWorkerThatLeavesBeforeItIsRegistered(t *testing.T) {
 	}
 }
 
+// A process that was killed while it registered, and whose call comes late, does not take over from its successor: that one would end, and
+// nobody would be left.
+func TestADeadProcessReplacesNobody(t *testing.T) {
+	s := server(t, mem.Open(), "http://d.invalid")
+	j := attached(t, s, "j")
+	request := func(nonce string) *ckptdv1.RegisterRequest {
+		return &ckptdv1.RegisterRequest{JobId: "j", Nonce: nonce, Subtasks: []*ckptdv1.Subtask{{OperatorId: "count"}}}
+	}
+	req := request("successor")
+	w := &session{nonce: req.GetNonce(), subtasks: req.GetSubtasks(), out: newInbox[*ckptdv1.RegisterResponse]()}
+	_, err := ask(t.Context(), j, func(reply func(struct{}, error)) {
+		r, err := j.checkRegistration(req, w)
+		if err == nil {
+			j.register(r)
+		}
+		reply(struct{}{}, err)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, die := context.WithCancel(t.Context())
+	die()
+	if err := (engine{s}).Register(ctx, request("dead"), nil); err == nil {
+		t.Error("the dead process is registered")
+	}
+	registered, err := ask(t.Context(), j, func(reply func(bool, error)) {
+		reply(len(j.m.Registrations()) == 1 && j.m.Registrations()[0].Worker == w.number && j.workers[w.number] == w, nil)
+	})
+	if err != nil || !registered {
+		t.Errorf("the successor is still registered, alone: %v, %v; want it so", registered, err)
+	}
+	j.do(func() { j.left(w) })
+}
+
 // A clock that was set back between a trigger and the last acknowledgement gives no time beyond all measure.
 func TestDurationWithAClockSetBack(t *testing.T) {
 	at := time.UnixMilli(1_000_000)

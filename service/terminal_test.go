@@ -58,12 +58,15 @@ func TestAttachWhileAnEndedJobIsClearedUp(t *testing.T) {
 	}
 }
 
-// TestUploadForNoCheckpoint: what a worker uploads for a checkpoint that is never triggered goes with the job.
+// TestUploadForNoCheckpoint: what a worker uploads for a checkpoint that is never triggered goes with the job. The owner takes no such
+// file; another daemon cannot know.
 func TestUploadForNoCheckpoint(t *testing.T) {
 	root := newRoot()
-	d := startDaemon(t, root, "")
+	d, other := startDaemon(t, root, ""), startDaemon(t, root, "")
 	w := oneWorker(t, d, "j", nil)
-	w.put(shared, w.checkpoint(small)+5, "abc")
+	if _, err := w.putAt(other, shared, w.checkpoint(small)+5, "abc"); err != nil {
+		t.Fatal("put at another daemon:", err)
+	}
 	d.cancel(t, "j")
 	d.waitReleased(t)
 	atRest(t, root, "j")

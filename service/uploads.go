@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -23,25 +24,41 @@ type authorizer struct{ s *Server }
 
 var _ stream.Authorizer = authorizer{}
 
-// AuthorizePut refuses bytes that no acknowledgement could name any more.
+// AuthorizePut refuses bytes that no acknowledgement could name any more. Only the owner knows which checkpoints are open: another
+// daemon takes files for each id that the journal has reserved.
 func (a authorizer) AuthorizePut(ctx context.Context, u stream.Upload) error {
 	r, err := a.s.rightsOf(ctx, u)
 	if err != nil {
 		return err
 	}
+	detail := &ckptdv1.Refused{Epoch: r.epoch, Attempt: r.attempt}
+	say := func(reason ckptdv1.Refused_Reason, format string, args ...any) error {
+		detail.Reason = reason
+		return refused(detail, "put state of job %s, checkpoint %d: %s", u.Job, u.Checkpoint, fmt.Sprintf(format, args...))
+	}
 	switch {
 	case r.epoch != u.Epoch:
-		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STALE_EPOCH, Epoch: r.epoch},
-			"job %s: epoch %d is not the journal's, %d: attach again", u.Job, u.Epoch, r.epoch)
+		return say(ckptdv1.Refused_REASON_STALE_EPOCH, "epoch %d is not the journal's, %d: attach again", u.Epoch, r.epoch)
+	case r.attempt != u.Attempt:
+		return say(ckptdv1.Refused_REASON_STALE_ATTEMPT, "attempt %d is not the journal's, %d: follow the newest Start", u.Attempt, r.attempt)
 	case u.Checkpoint > r.reserved:
-		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_NOT_OPEN, Epoch: r.epoch},
-			"job %s: checkpoint %d has not been triggered", u.Job, u.Checkpoint)
+		return say(ckptdv1.Refused_REASON_NOT_OPEN, "the checkpoint has not been triggered: wait for its Trigger or its barriers")
+	case r.owned && !slices.Contains(r.open, u.Checkpoint):
+		return say(ckptdv1.Refused_REASON_NOT_OPEN,
+			"the checkpoint is not open: it has not been triggered, has all its acknowledgements, or was aborted: drop it and wait for the next")
 	}
 	return nil
 }
 
+// Stored remembers what PutState answers.
+func (a authorizer) Stored(u stream.Upload, f *ckptdv1.FileHandle) {
+	if j, err := a.s.job(u.Job); err == nil {
+		j.remember(u, f)
+	}
+}
+
 // rightsOf answers what an upload is judged by. A daemon that does not own the job reads the head once per epoch, and again when
-// the ids reserved there are used up.
+// the attempt is a later one or the ids reserved there are used up.
 func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*rights, error) {
 	id := u.Job
 	if j, err := s.job(id); err == nil {
@@ -51,22 +68,25 @@ func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*rights, error)
 	} else if connect.CodeOf(err) == connect.CodeUnavailable {
 		return nil, err
 	}
-	if r, ok := s.foreign.get(id); ok && r.epoch == u.Epoch && u.Checkpoint <= r.reserved {
+	if r, ok := s.foreign.get(id); ok && r.epoch == u.Epoch && r.attempt == u.Attempt && u.Checkpoint <= r.reserved {
 		return r, nil
 	}
 	head, how, err := s.readHead(ctx, id)
 	switch {
 	case err != nil:
 		return nil, rpcError(err)
+	case how == journal.ReadEmpty:
+		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("put state of job %s: it has no journal: call AttachJob first", id))
 	case how != journal.ReadDone:
-		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("job %s has no journal that can be read", id))
+		return nil, connect.NewError(connect.CodeNotFound,
+			fmt.Errorf("put state of job %s: its journal cannot be read: `ckptd journal show` says why; nothing was written", id))
 	case head.LeastWriter > journal.DefaultSettings().Version:
 		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: %s", id, reasonText(owner.ReasonNewer)))
 	case head.Status.Terminal():
 		return nil, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
 			"job %s is %s: begin a new job id", id, statusWord(head.Status))
 	}
-	r := &rights{epoch: head.Epoch, reserved: head.Reserved}
+	r := &rights{epoch: head.Epoch, attempt: head.Attempt, reserved: head.Reserved}
 	s.foreign.put(id, r)
 	return r, nil
 }

@@ -91,7 +91,7 @@ func (j *job) reported(req *ckptdv1.ReportRequest, head *journal.Entry, w *sessi
 		w.running = w.running || req.GetAttempt() == w.attempt
 		j.feed(owner.Event{Kind: owner.EventRunning, Worker: w.number, Subtasks: set, Attempt: req.GetAttempt()})
 	case ckptdv1.ReportRequest_KIND_FAILED:
-		j.event("task-failed", &ckptdv1.JobEvent{Attempt: req.GetAttempt(), Text: req.GetCause()})
+		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_TASK_FAILED, &ckptdv1.JobEvent{Attempt: req.GetAttempt(), Text: req.GetCause()})
 		j.coordinate(coordinator.WorkerFailed{Worker: w.nonce, Attempt: req.GetAttempt(), Cause: req.GetCause()})
 	case ckptdv1.ReportRequest_KIND_END_OF_DATA:
 		j.progress.atEnd(req.GetAttempt(), set)
@@ -110,7 +110,7 @@ func (j *job) allAtEnd() {
 	}
 	if end, all := j.progress.sources(head.Plan); all > 0 && end == all {
 		j.progress.told = true
-		j.eventf("end-of-data", "all sources have read all their input")
+		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_END_OF_DATA, "all sources have read all their input")
 		j.coordinate(coordinator.AllAtEnd{Attempt: head.Attempt})
 	}
 }
@@ -123,7 +123,7 @@ func (j *job) announceCommitted() {
 	}
 	if id := j.progress.committed(head.Plan); id > j.progress.announced {
 		j.progress.announced = id
-		j.event("committed", &ckptdv1.JobEvent{CheckpointId: id, Text: "every sink has committed it"})
+		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_COMMITTED, &ckptdv1.JobEvent{CheckpointId: id, Text: "every sink has committed it"})
 	}
 }
 
@@ -207,6 +207,9 @@ func (e engine) Register(ctx context.Context, req *ckptdv1.RegisterRequest, stre
 	// Also of a caller that goes while it waits to be registered: it may be registered all the same, and nobody would answer for it.
 	defer j.do(func() { j.left(w) })
 	_, err = ask(ctx, j, func(reply func(struct{}, error)) {
+		if ctx.Err() != nil { // a process that is gone must not take over from the one that was started in its place
+			return
+		}
 		r, err := j.checkRegistration(req, w)
 		if err == nil {
 			j.register(r)

@@ -114,7 +114,7 @@ func TestStaleAttemptAtANewOwner(t *testing.T) {
 	d.attach(t, "j", onePlan(), nil)
 	current := d.register(t, "j", w.nonce, 2, w.subtasks...)
 	current.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
-	eventually(t, "adopted", func() bool { return d.status(t, "j").GetPhase() == "running" })
+	eventually(t, "adopted", func() bool { return d.status(t, "j").GetPhase() == ckptdv1.JobPhase_JOB_PHASE_RUNNING })
 	old := d.register(t, "j", "old", 1, w.subtasks...)
 	expect[replaced](old)
 	ahead := d.register(t, "j", "ahead", 9, w.subtasks...)
@@ -123,6 +123,33 @@ func TestStaleAttemptAtANewOwner(t *testing.T) {
 	current.checkpoint(small)
 	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 2 {
 		t.Errorf("attempt %d", s.GetSummary().GetAttempt())
+	}
+}
+
+// TestFailedAttemptAtANewOwner: a worker of the attempt that a new owner found comes back without it, and its failure is told late. That is
+// one failure: the job goes on in the next attempt, not in the one after it.
+func TestFailedAttemptAtANewOwner(t *testing.T) {
+	t.Parallel()
+	root := newRoot()
+	atOnce := func(c *client.JobConfig) {
+		c.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 5, Delay: durationpb.New(0)}
+	}
+	d := startDaemon(t, root, "")
+	d.attach(t, "j", twoPlan(), atOnce)
+	source, sink := d.register(t, "j", "source", 0, subtask("source")), d.register(t, "j", "sink", 0, subtask("sink"))
+	source.begin()
+	sink.begin()
+	d.kill()
+	d = startDaemon(t, root, "")
+	d.attach(t, "j", twoPlan(), atOnce)
+	source = d.register(t, "j", "source", 0, subtask("source"))
+	eventually(t, "attempt 2 is in the journal", func() bool { return d.status(t, "j").GetSummary().GetAttempt() == 2 })
+	source.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Attempt, r.Cause = 1, "the channel was lost" })
+	sink = d.register(t, "j", "another", 0, subtask("sink"))
+	for _, w := range []*worker{source, sink} {
+		if s := w.begin(); s.GetAttempt() != 2 {
+			t.Errorf("worker %s: attempt %d begins, want 2", w.nonce, s.GetAttempt())
+		}
 	}
 }
 
@@ -163,7 +190,10 @@ func TestLostWorker(t *testing.T) {
 	w := oneWorker(t, d, "j", nil)
 	last := w.checkpoint(small)
 	w.leave()
-	eventually(t, "the loss", func() bool { return strings.HasPrefix(d.status(t, "j").GetPhase(), "waiting for 1 of 1") })
+	eventually(t, "the loss", func() bool {
+		s := d.status(t, "j")
+		return s.GetPhase() == ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_WORKERS && s.GetSubtasksMissing() == 1 && s.GetSubtasks() == 1
+	})
 	fresh := d.register(t, "j", "fresh", 0, w.subtasks...)
 	if s := fresh.begin(); s.GetRestoreCheckpointId() != last || s.GetAttempt() != 2 {
 		t.Errorf("%v", s)
@@ -180,7 +210,7 @@ func TestBrokenStreamIsNoFailure(t *testing.T) {
 	again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
 	again.epoch = w.epoch
 	again.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
-	eventually(t, "running", func() bool { return d.status(t, "j").GetPhase() == "running" })
+	eventually(t, "running", func() bool { return d.status(t, "j").GetPhase() == ckptdv1.JobPhase_JOB_PHASE_RUNNING })
 	again.checkpoint(small)
 	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 1 {
 		t.Errorf("attempt %d", s.GetSummary().GetAttempt())
@@ -272,7 +302,7 @@ func TestStandingReports(t *testing.T) {
 	report(client.Report{Kind: client.ReportCommitted, Subtasks: []client.Subtask{sink}, Checkpoint: cp.Checkpoint})
 	stands := func() bool {
 		s := d.status(t, "j")
-		return s.GetSourcesAtEnd() == 1 && s.GetSources() == 1 && s.GetCommittedCheckpointId() == cp.Checkpoint && s.GetPhase() == "running"
+		return s.GetSourcesAtEnd() == 1 && s.GetSources() == 1 && s.GetCommittedCheckpointId() == cp.Checkpoint && s.GetPhase() == ckptdv1.JobPhase_JOB_PHASE_RUNNING
 	}
 	eventually(t, "reported", stands)
 	d.kill()

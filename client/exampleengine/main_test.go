@@ -32,6 +32,8 @@ type script struct {
 
 func (s *script) AuthorizePut(context.Context, stream.Upload) error { return nil }
 
+func (s *script) Stored(stream.Upload, *ckptdv1.FileHandle) {}
+
 func (s *script) AttachJob(context.Context, *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
 	return &ckptdv1.AttachJobResponse{Epoch: 1, InlineThreshold: 20 << 10, InlineCap: 1 << 20}, nil
 }

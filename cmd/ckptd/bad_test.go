@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime/clicks"
+	"github.com/ckptd/ckptd/service"
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
@@ -44,12 +46,19 @@ func TestWorkerOfAnotherPlanIsRefused(t *testing.T) {
 // A record that fails every time it is read ends the job by its restart strategy; the cause is told, and what the job leaves is in order.
 func TestPoisonRecordFailsTheJob(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, demoOptions{})
+	// The daemon forgets the cause when it lets the job go; it waits with that until the cause was read.
+	ended := filepath.Join(t.TempDir(), "ended")
+	r := newRig(t, demoOptions{}, fmt.Sprintf("%s=%s:1:%s", holdVariable, service.StepEnd, ended))
 	r.config.Job.RestartStrategy = &ckptdv1.RestartStrategy{
 		Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: 2, Delay: durationpb.New(10 * time.Millisecond),
 	}
 	r.params.Poison = "user-400" // one that comes late
 	r.begin()
+	r.await("the last attempt's failure is told", func(s *ckptdv1.JobState) bool {
+		_, err := os.Stat(ended)
+		return err == nil && r.watch.blamed == 3
+	})
+	r.must(os.WriteFile(ended+".go", nil, 0o666))
 	err := r.follow(r.ctx)
 	if err == nil || !strings.Contains(err.Error(), "the job is failed") || !strings.Contains(err.Error(), clicks.ErrPoison.Error()) {
 		t.Fatalf("the demo ends with %v", err)

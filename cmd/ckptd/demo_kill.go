@@ -54,9 +54,9 @@ func (k *strike) settle(e *ckptdv1.JobEvent) bool {
 		return false
 	}
 	switch e.GetKind() {
-	case "completed":
+	case ckptdv1.JobEventKind_JOB_EVENT_KIND_COMPLETED:
 		k.fate = "it had all it needed, and completed"
-	case "aborted":
+	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ABORTED:
 		reason, _, _ := strings.Cut(e.GetText(), ":")
 		k.fate = "its owner gave it up: " + reason
 	}
@@ -99,7 +99,7 @@ func (d *demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
 		c := s.GetPending()[0]
 		k.pending = c.GetCheckpointId()
 		progress = fmt.Sprintf("checkpoint %d was in progress: %d of %d subtasks had acknowledged, %s",
-			k.pending, c.GetAcknowledged(), c.GetSubtasks(), c.GetState())
+			k.pending, c.GetAcknowledged(), c.GetSubtasks(), enumText(c.GetState(), "PENDING_STATE_"))
 	}
 	read := d.estimate()
 	k.at = time.Now()

@@ -153,7 +153,7 @@ func TestDemoHungUp(t *testing.T) {
 		}
 		cmd, said := demoProcess(t, tmp, "--records", "100000", "--interval", "100ms", "--kills", "0")
 		cmd.Stdout = in
-		if err := cmd.Start(); err != nil {
+		if err := startHearing(cmd); err != nil {
 			t.Fatal(err)
 		}
 		in.Close()

@@ -19,8 +19,8 @@ const (
 	sayEvery = 2 * time.Second
 	// reportEvery is a little more than the time after which all workers have reported how far they are.
 	reportEvery = 1200 * time.Millisecond
-	// phaseRunning is what an owner calls the state in which records flow.
-	phaseRunning = "running"
+	// phaseRunning is the phase of a job in which records flow.
+	phaseRunning = ckptdv1.JobPhase_JOB_PHASE_RUNNING
 )
 
 // watch follows what the owner of the job tells, over its restarts.
@@ -46,6 +46,8 @@ type watch struct {
 	// ended is the terminal status of the job.
 	ended ckptdv1.JobStatus
 	cause string
+	// blamed is the attempt whose first failure cause is, if it is a task's.
+	blamed uint64
 }
 
 // poll asks how the job is, and prints what is new. nil: no daemon answers, or it does not own the job (yet, or any more).
@@ -109,7 +111,7 @@ func refusal(err error) *ckptdv1.Refused {
 func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 	w := &d.watch
 	switch e.GetKind() {
-	case "attempt":
+	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT:
 		w.atEnd, w.begun = false, e.GetAttempt()
 		if d.strike == nil && !strings.HasPrefix(e.GetText(), "adopted") {
 			d.say.event("attempt %d begins%s", e.GetAttempt(), from(e.GetCheckpointId()))
@@ -117,32 +119,34 @@ func (d *demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 		if d.strike != nil {
 			d.strike.restored = e.GetCheckpointId()
 		}
-	case "completed":
+	case ckptdv1.JobEventKind_JOB_EVENT_KIND_COMPLETED:
 		c := e.GetCheckpoint()
 		w.newest, w.fresh = e.GetCheckpointId(), true
 		d.say.event("checkpoint %d complete in %s: %s new, %s reused%s", c.GetCheckpointId(), durationText(c.GetDuration()),
 			bytesText(c.GetNewBytes()), bytesText(c.GetReusedBytes()), d.position())
 		d.strike.settle(e)
-	case "aborted":
+	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ABORTED:
 		w.failed++
 		if !d.strike.settle(e) { // else it is said when the job has recovered
 			d.say.event("checkpoint %d aborted: %s", e.GetCheckpointId(), e.GetText())
 		}
-	case "task-failed":
+	case ckptdv1.JobEventKind_JOB_EVENT_KIND_TASK_FAILED:
 		if e.GetAttempt() < w.begun {
 			return // its channels broke because the others were given up already
 		}
 		if d.strike == nil {
 			d.say.event("a task failed: %s", e.GetText())
 		}
-		w.cause = e.GetText()
-	case "store-away", "store-back", "not-begun":
+		if w.blamed != e.GetAttempt() { // else it failed because the first one did
+			w.cause, w.blamed = e.GetText(), e.GetAttempt()
+		}
+	case ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY, ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, ckptdv1.JobEventKind_JOB_EVENT_KIND_NOT_BEGUN:
 		d.say.event("%s", e.GetText())
-	case "end-of-data":
+	case ckptdv1.JobEventKind_JOB_EVENT_KIND_END_OF_DATA:
 		w.atEnd = true
 		d.say.event("all of the input is read; barriers go on")
-	case "failed", "canceled":
-		d.say.event("the job is %s%s", e.GetKind(), because(e.GetText()))
+	case ckptdv1.JobEventKind_JOB_EVENT_KIND_FAILED, ckptdv1.JobEventKind_JOB_EVENT_KIND_CANCELED:
+		d.say.event("the job is %s%s", eventText(e.GetKind()), because(e.GetText()))
 		if e.GetText() != "" {
 			w.cause = e.GetText()
 		}

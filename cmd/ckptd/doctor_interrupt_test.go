@@ -47,7 +47,7 @@ func startDoctor(t *testing.T, root string, args ...string) *doctorRun {
 	d := &doctorRun{t: t, root: root, done: make(chan struct{})}
 	d.cmd = exec.Command(os.Args[0], append([]string{"doctor", root}, args...)...)
 	d.cmd.Stdout, d.cmd.Stderr = d, d
-	if err := d.cmd.Start(); err != nil {
+	if err := startHearing(d.cmd); err != nil {
 		t.Fatal(err)
 	}
 	go func() {

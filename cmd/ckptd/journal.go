@@ -70,8 +70,8 @@ func printJournal(w io.Writer, j *ckptdv1.ShowJournalResponse) error {
 		var retained []string
 		for _, r := range e.GetRetained() {
 			text := layout.CheckpointDir(r.GetSummary().GetCheckpointId())
-			if r.GetState() != "kept" {
-				text += " (" + r.GetState() + ")"
+			if r.GetState() != ckptdv1.CheckpointState_CHECKPOINT_STATE_KEPT {
+				text += " (" + enumText(r.GetState(), "CHECKPOINT_STATE_") + ")"
 			}
 			retained = append(retained, text)
 		}

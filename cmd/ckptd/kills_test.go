@@ -60,6 +60,12 @@ func TestKilledAtEachStep(t *testing.T) {
 			struck := filepath.Join(t.TempDir(), "struck")
 			r := newRig(t, demoOptions{}, fmt.Sprintf("%s=%s:%d:%s", killVariable, c.step, c.n, struck))
 			r.begin()
+			if c.step != service.StepEnd { // barriers go on after all of the input is read, as long as it takes
+				r.await("the step is struck and the job goes on", func(s *ckptdv1.JobState) bool {
+					_, err := os.Stat(struck)
+					return err == nil && s.GetSummary().GetEpoch() >= c.epoch && s.GetSummary().GetAttempt() >= c.attempt
+				})
+			}
 			r.finish()
 			if _, err := os.Stat(struck); err != nil {
 				t.Errorf("the step was not struck: %v", err)

@@ -47,8 +47,8 @@ func printShow(w io.Writer, s *ckptdv1.ShowCheckpointResponse) error {
 	c := s.GetSummary()
 	facts := newTable(w)
 	facts.row("checkpoint", c.GetPath())
-	if s.GetState() != "" {
-		facts.row("journal", s.GetState())
+	if s.GetState() != ckptdv1.CheckpointState_CHECKPOINT_STATE_UNSPECIFIED {
+		facts.row("journal", enumText(s.GetState(), "CHECKPOINT_STATE_"))
 	}
 	facts.row("completed", fmt.Sprintf("%s, after %s", timeText(c.GetCompletedAt()), durationText(c.GetDuration())))
 	facts.row("taken by", fmt.Sprintf("attempt %d, in epoch %d", s.GetAttempt(), s.GetEpoch()))

@@ -67,7 +67,7 @@ func printStatus(w io.Writer, res *ckptdv1.GetStatusResponse, events bool) error
 
 func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 	s := j.GetSummary()
-	fmt.Fprintf(w, "\njob %s: %s (epoch %d, attempt %d)\n", clean(s.GetJobId()), clean(j.GetPhase()), s.GetEpoch(), s.GetAttempt())
+	fmt.Fprintf(w, "\njob %s: %s (epoch %d, attempt %d)\n", clean(s.GetJobId()), phaseText(j), s.GetEpoch(), s.GetAttempt())
 	if d := j.GetDegraded(); d != "" {
 		fmt.Fprintf(w, "  DEGRADED: %s\n", clean(d))
 	}
@@ -83,7 +83,7 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 		fmt.Fprintf(w, "  %d files wait to be deleted\n", n)
 	}
 	for _, p := range j.GetPending() {
-		fmt.Fprintf(w, "  checkpoint %d: %s, %d of %d subtasks acknowledged, since %s\n", p.GetCheckpointId(), p.GetState(), p.GetAcknowledged(),
+		fmt.Fprintf(w, "  checkpoint %d: %s, %d of %d subtasks acknowledged, since %s\n", p.GetCheckpointId(), enumText(p.GetState(), "PENDING_STATE_"), p.GetAcknowledged(),
 			p.GetSubtasks(), time.Since(p.GetTriggeredAt().AsTime()).Round(time.Millisecond))
 	}
 	t := newTable(w)
@@ -102,9 +102,9 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 	t = newTable(w)
 	list := j.GetEvents()
 	for _, e := range list[max(0, len(list)-eventsShown):] {
-		what, text := e.GetKind(), e.GetText()
+		what, text := eventText(e.GetKind()), e.GetText()
 		switch id := e.GetCheckpointId(); {
-		case what == "attempt":
+		case e.GetKind() == ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT:
 			what += fmt.Sprintf(" %d", e.GetAttempt())
 			if id != 0 {
 				text += fmt.Sprintf("; it began with checkpoint %d restored", id)
@@ -122,3 +122,23 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 
 // eventsShown is how many of a job's last events are printed; --json has them all.
 const eventsShown = 20
+
+// phaseText is what an owner is doing, in a few words.
+func phaseText(j *ckptdv1.JobState) string {
+	switch j.GetPhase() {
+	case ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_WORKERS:
+		return fmt.Sprintf("waiting for %d of %d subtasks to register", j.GetSubtasksMissing(), j.GetSubtasks())
+	case ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_ATTEMPT:
+		return "waiting to begin the next attempt"
+	case ckptdv1.JobPhase_JOB_PHASE_STARTING:
+		return "starting: not all subtasks run yet"
+	case ckptdv1.JobPhase_JOB_PHASE_CLEARING_UP:
+		return enumText(j.GetSummary().GetStatus(), "JOB_STATUS_") + ", clearing up"
+	}
+	return enumText(j.GetPhase(), "JOB_PHASE_")
+}
+
+// eventText is a kind of event in one word: "worker-lost".
+func eventText(k ckptdv1.JobEventKind) string {
+	return strings.ReplaceAll(enumText(k, "JOB_EVENT_KIND_"), " ", "-")
+}

@@ -148,15 +148,50 @@ func newLoaded(ctx context.Context, t *testing.T, root, network string) *loaded 
 	awaitServer(ctx, t, l.server)
 	l.sender = newSender(l.server)
 	t.Cleanup(l.sender.http.CloseIdleConnections)
-	res, err := ckptdv1connect.NewEngineServiceClient(l.sender.http, l.sender.base).AttachJob(ctx, &ckptdv1.AttachJobRequest{
-		JobId: streamsJob, Config: client.Every(0),
-		Plan: &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: "state", Parallelism: 1, MaxParallelism: 128, Triggered: true}}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.epoch = res.GetEpoch()
+	l.open()
 	return l
+}
+
+// open has the job's only worker run, and its first checkpoint begin, which nobody acknowledges: files are for that one.
+func (l *loaded) open() {
+	l.t.Helper()
+	must := func(err error) {
+		l.t.Helper()
+		if err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	c, err := client.New([]string{l.server})
+	must(err)
+	job, err := c.AttachJob(l.ctx, client.JobSpec{
+		ID: streamsJob, Config: client.Every(0),
+		Plan: &client.Plan{Operators: []*client.Operator{{Id: "state", Parallelism: 1, MaxParallelism: 128, Triggered: true}}},
+	})
+	must(err)
+	session, err := job.Register(l.ctx, client.Registration{Subtasks: []client.Subtask{{Operator: "state"}}})
+	must(err)
+	people, hangUp, err := dialServer(l.server)
+	must(err)
+	var asked sync.WaitGroup
+	l.t.Cleanup(func() { session.Close(); c.Close(); asked.Wait(); hangUp() })
+	for {
+		cmd, err := session.Next(l.ctx)
+		must(err)
+		switch cmd := cmd.(type) {
+		case client.Start:
+			session.SetAttempt(cmd.Attempt)
+			must(job.Report(l.ctx, client.Report{Kind: client.ReportRunning, Attempt: cmd.Attempt}))
+			asked.Go(func() {
+				_, _ = people.TriggerCheckpoint(l.ctx, &ckptdv1.TriggerCheckpointRequest{JobId: streamsJob}) // it ends with the job
+			})
+		case client.Trigger:
+			if cmd.Attempt != 1 || cmd.Checkpoint != 1 {
+				l.t.Fatalf("attempt %d, checkpoint %d; want the first of both", cmd.Attempt, cmd.Checkpoint)
+			}
+			l.epoch = cmd.Epoch
+			return
+		}
+	}
 }
 
 // withoutRace is the program to measure: this one, unless it has the race detector, which multiplies memory.

@@ -151,7 +151,7 @@ func missing(head *journal.Entry, id uint64) error {
 func compare(show *ckptdv1.ShowCheckpointResponse, head *journal.Entry, id uint64) error {
 	r, retained := head.Checkpoint(id)
 	if !retained {
-		show.State = "not retained"
+		show.State = ckptdv1.CheckpointState_CHECKPOINT_STATE_NOT_RETAINED
 		return nil
 	}
 	show.State = stateOut(r.State)

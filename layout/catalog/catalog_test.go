@@ -108,7 +108,7 @@ func TestShowAndFiles(t *testing.T) {
 	crc2 := show.GetFiles()[1].GetFile().GetCrc32C()
 	want := &ckptdv1.ShowCheckpointResponse{
 		Summary: summary(42), FormatVersion: 1, Epoch: 2, Attempt: 1, JobId: "clicks", Labels: map[string]string{"name": "clicks"},
-		TriggeredAt: timestamppb.New(layouttest.At.Add(time.Minute)), Nonce: "010203000000000000000000-42", State: "kept",
+		TriggeredAt: timestamppb.New(layouttest.At.Add(time.Minute)), Nonce: "010203000000000000000000-42", State: ckptdv1.CheckpointState_CHECKPOINT_STATE_KEPT,
 		MetadataBytes: uint64(len(meta)), MetadataCrc32C: show.GetMetadataCrc32C(),
 		Operators: []*ckptdv1.OperatorSummary{
 			{Operator: &ckptdv1.Operator{Id: "source", Uid: "Source: lines", Parallelism: 1, MaxParallelism: 128, Triggered: true}, StateBytes: 8, InlineBytes: 8},
@@ -211,7 +211,7 @@ func TestShowWithoutJournal(t *testing.T) {
 		s.Delete(t.Context(), []string{info.Key})
 	}
 	show, err := c.Show(t.Context(), "clicks", 42)
-	if err != nil || show.GetState() != "" || len(show.GetFiles()) != 2 {
+	if err != nil || show.GetState() != ckptdv1.CheckpointState_CHECKPOINT_STATE_UNSPECIFIED || len(show.GetFiles()) != 2 {
 		t.Errorf("show without a journal: %v, %v; want 2 files, and no state", show, err)
 	}
 	if _, err := c.Show(t.Context(), "clicks", 39); !errors.Is(err, catalog.ErrDamaged) {
@@ -234,7 +234,7 @@ func TestJournal(t *testing.T) {
 	}
 	head := got.GetEntries()[3]
 	if head.GetSlot() != 4 || head.GetEpoch() != 2 || head.GetReserved() != 56 || len(head.GetRetained()) != 2 || len(head.GetPlan().GetOperators()) != 2 ||
-		head.GetConfig().GetInterval().AsDuration() != time.Minute || head.GetOwnerNonce() == "" || head.GetRetained()[1].GetState() != "kept" {
+		head.GetConfig().GetInterval().AsDuration() != time.Minute || head.GetOwnerNonce() == "" || head.GetRetained()[1].GetState() != ckptdv1.CheckpointState_CHECKPOINT_STATE_KEPT {
 		t.Errorf("head %v, want the entry of slot 4", head)
 	}
 

@@ -122,14 +122,14 @@ func Status(s journal.Status) ckptdv1.JobStatus {
 	return ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED
 }
 
-func stateOut(s journal.CheckpointState) string {
+func stateOut(s journal.CheckpointState) ckptdv1.CheckpointState {
 	switch s {
 	case journal.StateTrashed:
-		return "trashed"
+		return ckptdv1.CheckpointState_CHECKPOINT_STATE_TRASHED
 	case journal.StateHidden:
-		return "hidden"
+		return ckptdv1.CheckpointState_CHECKPOINT_STATE_HIDDEN
 	}
-	return "kept"
+	return ckptdv1.CheckpointState_CHECKPOINT_STATE_KEPT
 }
 
 func kindOut(k journal.Kind) string {

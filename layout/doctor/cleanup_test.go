@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ckptd/ckptd/layout"
@@ -31,6 +32,10 @@ func finding(r *ckptdv1.DoctorReport, check string) string {
 // still happen.
 func TestLateMutation(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, lateMutation) // or what is late comes too late on a slow machine
+}
+
+func lateMutation(t *testing.T) {
 	s := mem.New()
 	b := &bent{Store: s}
 	var late sync.WaitGroup
@@ -57,6 +62,10 @@ func TestLateMutation(t *testing.T) {
 // the objects are removed.
 func TestInterruptedInDoubt(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, interruptedInDoubt)
+}
+
+func interruptedInDoubt(t *testing.T) {
 	s := mem.New()
 	b := &bent{Store: s}
 	ctx, cancel := context.WithCancel(t.Context())

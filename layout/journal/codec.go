@@ -91,7 +91,7 @@ func Decode(b []byte) (*Entry, error) {
 func Fits(plan *Plan, config *Config, about *About, urls []string) error {
 	n := Nonce{Process: Process{1}, Count: 1<<32 - 1}
 	e := Entry{Slot: 1 << 63, Epoch: 1 << 63, Attempt: 1 << 63, Restore: 1 << 63, Reserved: 1 << 63, Nonce: n, Owner: n, URLs: urls,
-		Plan: plan, Config: config, About: about, Ring: make([]Nonce, DefaultSettings().Ring), Requests: make([]Request, MaxRequests)}
+		Kind: KindReturn, Status: StatusFinished, Plan: plan, Config: config, About: about, Ring: make([]Nonce, DefaultSettings().Ring), Requests: make([]Request, MaxRequests)}
 	for i := range e.Ring {
 		e.Ring[i] = n
 	}

@@ -5,6 +5,10 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	storedv1 "github.com/ckptd/ckptd/proto/ckptd/stored/v1"
 )
 
 func nonce(process byte, count uint32) Nonce { return Nonce{Process{process}, count} }
@@ -103,6 +107,43 @@ func TestDecodeRefusesNonsense(t *testing.T) {
 	}
 }
 
+// TestDecodeRefusesNonsenseOnTheWire: what an Entry cannot hold, and bytes with good checksums can.
+func TestDecodeRefusesNonsenseOnTheWire(t *testing.T) {
+	for name, edit := range map[string]func(*storedv1.JournalEntry){
+		"a nonce that is none":             func(m *storedv1.JournalEntry) { m.Nonce = "x" },
+		"an owner that is none":            func(m *storedv1.JournalEntry) { m.Owner = "x" },
+		"a nonce in the ring that is none": func(m *storedv1.JournalEntry) { m.Ring[0] = "x" },
+		"a checkpoint's nonce":             func(m *storedv1.JournalEntry) { m.Retained[0].MetadataNonce = "x" },
+		"the pin of a lent one":            func(m *storedv1.JournalEntry) { m.Lent[0].Pin = "x" },
+		"the pin of a borrowed one":        func(m *storedv1.JournalEntry) { m.Borrowed[0].Pin = "x" },
+		"a short request":                  func(m *storedv1.JournalEntry) { m.Requests[0] = m.Requests[0][1:] },
+		"a long request":                   func(m *storedv1.JournalEntry) { m.Requests[0] = append(m.Requests[0], 0) },
+		"_metadata elsewhere":              func(m *storedv1.JournalEntry) { m.Retained[0].MetadataKey = "chk-12/_metadata" },
+		"a checkpoint without a type":      func(m *storedv1.JournalEntry) { m.Retained[0].Type = 0 },
+		"a checkpoint without a state":     func(m *storedv1.JournalEntry) { m.Retained[0].State = 0 },
+		"a negative kind":                  func(m *storedv1.JournalEntry) { m.Kind = -1 },
+		"a negative status":                func(m *storedv1.JournalEntry) { m.Status = -1 },
+		"a negative retention":             func(m *storedv1.JournalEntry) { m.Config.Retention = -1 },
+		"no config and no plan":            nil,
+	} {
+		e := base()
+		m := toProto(e)
+		want := ErrCorrupt
+		if edit != nil {
+			edit(m)
+		} else { // both are read as empty
+			m.Config, m.Plan, want = nil, nil, nil
+		}
+		payload, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Decode(frame(payload, e.LeastReader, e.LeastWriter)); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+	}
+}
+
 func TestNewerFormats(t *testing.T) {
 	e := base()
 	e.LeastReader = FormatVersion + 1
@@ -144,7 +185,7 @@ func TestNonces(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"x", "01-", "010000000000000000000000-01", "010000000000000000000000-4294967296", "01000000000000000000000G-1",
-		"0A0000000000000000000000-1", "010000000000000000000000"} {
+		"0A0000000000000000000000-1", "010000000000000000000000", "0100000000000000000000-1", "01000000000000000000000000-1"} {
 		if n, err := ParseNonce(s); err == nil {
 			t.Errorf("%q: %v", s, n)
 		}
@@ -158,8 +199,8 @@ func TestNonces(t *testing.T) {
 }
 
 func TestPlanNumbersItsSubtasks(t *testing.T) {
-	p := base().Plan
-	if p.Subtasks() != 3 {
+	p := NewPlan(append(slices.Clone(base().Plan.Operators), Operator{ID: "third", Parallelism: 4}))
+	if p.Subtasks() != 7 {
 		t.Errorf("%d subtasks", p.Subtasks())
 	}
 	for n := range p.Subtasks() {
@@ -174,8 +215,8 @@ func TestPlanNumbersItsSubtasks(t *testing.T) {
 	if _, ok := p.Number("other", 0); ok {
 		t.Error("other 0")
 	}
-	if o, _ := p.Subtask(3); o != nil {
-		t.Error("subtask 3")
+	if o, _ := p.Subtask(7); o != nil {
+		t.Error("subtask 7")
 	}
 	other := slices.Clone(p.Operators)
 	other[0].Parallelism++

@@ -126,6 +126,7 @@ func TestAppend(t *testing.T) {
 		"re-created a trimmed one": {append([]Result{done}, read(after(after(theirs, 2, none), 2, none))...), "publish4 list get6 list", all[:2], []Verdict{Fenced, NotWon}, nil},
 		"the head is unreadable":   {[]Result{done, slots(4), {Outcome: Corrupt}, slots(4)}, "publish4 list get4 list", all, []Verdict{Unreadable, Unreadable, Unreadable}, nil},
 		"stale list":               {append([]Result{done, slots(3)}, read(mine)...), "publish4 list list~ get4 list", all, []Verdict{Won, Won, Won}, mine},
+		"unknown, then stale list": {append([]Result{{}, exists, slots(3)}, read(mine)...), "publish4 publish4~ list list~ get4 list", all, []Verdict{Won, Won, Won}, mine},
 	} {
 		for i, role := range test.roles {
 			t.Run(fmt.Sprintf("%s/%d", name, role), func(t *testing.T) {
@@ -137,6 +138,9 @@ func TestAppend(t *testing.T) {
 					op, verdict, head, _ = a.Step(settings, res, func(e *Entry) bool { return e.Reserved == 77 })
 					if op.Kind != OpNone {
 						ops += " " + opText(op)
+					}
+					if verdict == Open && head != nil {
+						t.Errorf("after %q: a head without a verdict", ops)
 					}
 				}
 				if ops != test.ops || verdict != test.verdict[i] || a.Busy() {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/strictjson"
 )
 
 // Direction says which stream's messages carry the chunks.
@@ -58,8 +59,8 @@ func Options() connect.Option {
 func HandlerOptions() connect.HandlerOption {
 	return connect.WithHandlerOptions(
 		Options(),
-		connect.WithCodec(jsonCodec{"json"}),
-		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
+		connect.WithCodec(jsonCodec{strictjson.ContentNames()[0]}),
+		connect.WithCodec(jsonCodec{strictjson.ContentNames()[1]}),
 		connect.WithCompression("gzip", nil, nil),
 	)
 }
@@ -188,7 +189,7 @@ func asMessage(m any) (proto.Message, error) {
 }
 
 // jsonCodec is Connect's "json" codec, which besides messages takes *In and *Out, so that the handlers serve JSON clients too.
-// It copies: JSON is for people with curl.
+// It copies: JSON is for people with curl. What it does not know of a request, it refuses (package strictjson).
 type jsonCodec struct{ name string }
 
 var _ connect.Codec = jsonCodec{}
@@ -212,17 +213,16 @@ func (c jsonCodec) Marshal(m any) ([]byte, error) {
 }
 
 func (c jsonCodec) Unmarshal(d []byte, m any) error {
-	opts := protojson.UnmarshalOptions{DiscardUnknown: true}
 	in, ok := m.(*In)
 	if !ok {
 		msg, err := asMessage(m)
 		if err != nil {
 			return err
 		}
-		return opts.Unmarshal(d, msg)
+		return strictjson.Unmarshal(d, msg)
 	}
 	msg := newMessage(in.Direction)
-	if err := opts.Unmarshal(d, msg); err != nil {
+	if err := strictjson.Unmarshal(d, msg); err != nil {
 		return err
 	}
 	p, err := chunkIn(msg)

@@ -2,7 +2,7 @@
 //
 // It owns what both ends of a data stream share: the codec that takes chunks out of messages, or puts them in, without a copy;
 // the request body that frames a source by itself; the sums of a file; sizes and the header of admission. It must not know what
-// a file is for, nor who may read or write it, nor any package of ours but the generated messages.
+// a file is for, nor who may read or write it, nor any package of ours but the generated messages and strictjson.
 //
 // The wire is that of ckptd.v1.StateService with Connect's own codec: a default client or server at the other end sees no
 // difference.

@@ -11,11 +11,15 @@ func TestManyAborts(t *testing.T) {
 			m.Aborted(id)
 			m.Aborted(id)
 		}
-		if len(m.aborts) != rememberedAborts || m.abortsBelow != m.aborts[0]-2 {
-			t.Fatalf("remembers %v, below %d; want a full list, and the ids below it dropped", m.aborts, m.abortsBelow)
+		const lowest = 198 - 2*(rememberedAborts-1)
+		if len(m.aborts) != rememberedAborts || m.aborts[0] != lowest || m.abortsBelow != lowest-2 {
+			t.Fatalf("remembers %v, below %d; want the %d highest ids, each once", m.aborts, m.abortsBelow, rememberedAborts)
 		}
-		lowest := m.aborts[0]
-		for id, want := range map[uint64]Kind{lowest - 3: Cancel, lowest + 1: Forward, lowest + 2: Cancel, 199: Forward} {
+		m.Aborted(lowest - 20)
+		if len(m.aborts) != rememberedAborts || m.aborts[0] != lowest || m.abortsBelow != lowest-2 {
+			t.Fatalf("told again of an old id: remembers %v, below %d", m.aborts, m.abortsBelow)
+		}
+		for id, want := range map[uint64]Kind{lowest - 3: Cancel, lowest - 2: Cancel, lowest - 1: Forward, lowest + 1: Forward, lowest + 2: Cancel, 199: Forward} {
 			clone := *m
 			clone.aborts = append([]uint64(nil), m.aborts...)
 			clone.out = nil
@@ -35,4 +39,12 @@ func TestManyAborts(t *testing.T) {
 			t.Errorf("remembers %v after the snapshot, want nothing", m.aborts)
 		}
 	})
+}
+
+func TestKindsHaveNames(t *testing.T) {
+	for k, want := range map[Kind]string{0: "?", Block: "block", End: "end", End + 1: "?", 255: "?"} {
+		if got := k.String(); got != want {
+			t.Errorf("kind %d is called %q, want %q", uint8(k), got, want)
+		}
+	}
 }

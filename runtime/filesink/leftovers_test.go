@@ -44,8 +44,7 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// A second sink that begins late, of any attempt, removes nothing of a working sink, unless that sink's attempt is
-// over.
+// A sink that begins late takes nothing from a sink of the same or a later attempt that is at work.
 func TestLateSinksTakeNothing(t *testing.T) {
 	for _, late := range []uint64{1, 2, 3} { // the sink at work is of attempt 3
 		t.Run(fmt.Sprint("attempt ", late), func(t *testing.T) {

@@ -43,8 +43,7 @@ func openRange(t tb, e *Engine, groups keygroup.Range, restore []state.RestoredF
 	return b.(*Backend)
 }
 
-// holds fails unless the tree holds the keys of the range's groups and no other keys. Other keys would count twice
-// when ranges are merged.
+// holds fails unless the tree has all keys of the range's key groups, and no other keys.
 func holds(t tb, when string, b *Backend, groups keygroup.Range) {
 	t.Helper()
 	got := map[uint16]int{}
@@ -96,7 +95,7 @@ func snap(t tb, b *Backend, n uint64) []state.RestoredFile {
 	return statetest.Fetch(t, s, "")
 }
 
-// narrow restores a snapshot of each range into the next range, and takes a snapshot right after each restore.
+// narrow restores a snapshot of each range into the next one, and takes a snapshot right after each restore.
 func narrow(t tb, e *Engine, ranges []keygroup.Range) {
 	t.Helper()
 	b := openRange(t, e, ranges[0], nil)

@@ -11,15 +11,15 @@ type Trigger struct {
 	Manual bool
 }
 
-// Abort: give a pending checkpoint up. The owner does not do so while it is unresolved; once it did, Aborted comes back.
+// Abort: give a pending checkpoint up. The owner ignores it while the checkpoint is unresolved. Else the owner answers Aborted.
 type Abort struct {
 	Checkpoint uint64
 	Reason     Reason
 	Cause      string
 }
 
-// NotBegun: the owner has not answered a Trigger for as long as a checkpoint may take. That counts as a failed checkpoint; the answer may
-// still come.
+// NotBegun: the owner has not answered a Trigger within one checkpoint timeout. The machine counts a failed checkpoint. The
+// owner's answer may still come.
 type NotBegun struct {
 	Reason Reason
 	Cause  string
@@ -42,8 +42,12 @@ type Failover struct {
 	At      time.Time
 }
 
-// StartAttempt: begin the next attempt as soon as all subtasks have a worker. AttemptStarting comes back.
-type StartAttempt struct{ Cause string }
+// StartAttempt: begin the attempt after Attempt as soon as all subtasks have a worker. The owner answers AttemptStarting. If the
+// journal already names a later attempt than Attempt, the owner begins none.
+type StartAttempt struct {
+	Attempt uint64
+	Cause   string
+}
 
 // FailJob: the restart strategy allows no further attempt; the job is FAILED. Terminal comes back.
 type FailJob struct{ Cause string }

@@ -1,10 +1,13 @@
-// Package coordinator owns when things happen to one job: when a checkpoint is triggered, when a pending one has waited too
-// long, when failed checkpoints or lost workers end an attempt, when the next attempt begins, and when the job is given up.
+// Package coordinator owns when things happen to one job. It decides when to trigger a checkpoint and when a pending one has
+// waited too long. It decides when failed checkpoints or lost workers end an attempt, when the next attempt begins, and when
+// the job has failed.
 //
-// It is a value without I/O, goroutines or a clock: Step takes the time and an event and answers decisions; NextDeadline says
-// when the shell has to come back with a Tick if nothing happens before. It never decides what is safe. That is the owner
-// machine's part: it hands out checkpoint ids, counts acknowledgements, completes a checkpoint by itself, and may refuse or put
-// off whatever is decided here. So a wrong or late decision costs time, never state.
+// The machine is a value without I/O, goroutines or a clock. Step takes the time and an event and returns decisions.
+// NextDeadline returns the time at which the shell sends a Tick if no event comes before.
+//
+// The coordinator never decides what is safe; the owner machine does. The owner hands out checkpoint ids, counts
+// acknowledgements and completes checkpoints. It may refuse or delay every decision of the coordinator. So a wrong or late
+// decision costs time, never state.
 //
 // It must not know storage, journals, the API's messages, or how a decision is carried out.
 //

@@ -5,7 +5,7 @@ type Event interface{ event() }
 
 // Attached: this daemon became the job's owner. If the journal has an attempt, its workers get some time to register.
 type Attached struct {
-	// Attempt is the journal's; 0: none yet, nobody is waited for.
+	// Attempt is the one in the journal. 0: the job has none yet, and the machine waits for no worker.
 	Attempt uint64
 }
 
@@ -16,10 +16,10 @@ type AttemptStarting struct {
 	Workers []string
 }
 
-// NewAttempt: somebody who may say so wants the next attempt at once: an engine that schedules by itself, or a worker that
-// registered with another plan. It uses up nothing of the restart strategy.
+// NewAttempt: the next attempt is to begin at once. An engine that schedules by itself asks for it, or a worker that registered
+// with another plan. The restart strategy does not count it.
 type NewAttempt struct {
-	// Attempt is the one to be replaced; if it is not the current one, nothing happens.
+	// Attempt is the attempt to replace. If it is not the current one, the event is ignored.
 	Attempt uint64
 	Cause   string
 }
@@ -27,12 +27,13 @@ type NewAttempt struct {
 // AllRunning: all subtasks of the attempt have reported that they run.
 type AllRunning struct{ Attempt uint64 }
 
-// AllAtEnd: all sources have read all their input. One checkpoint is taken at once, so that what they have sent is committed.
+// AllAtEnd: all sources have read all their input. The machine triggers one checkpoint at once, so that the sinks commit their
+// last output.
 type AllAtEnd struct{ Attempt uint64 }
 
 // Request: somebody wants a checkpoint now. It is answered by exactly one Answer that carries the same caller.
 type Request struct {
-	// Caller is the shell's number for who waits; not 0.
+	// Caller is the shell's number of the waiting caller, never 0.
 	Caller uint64
 }
 
@@ -72,7 +73,7 @@ type WorkerUp struct{ Worker string }
 // WorkerGone: a process's stream broke. It may come back.
 type WorkerGone struct{ Worker string }
 
-// WorkerDead: a process is known not to come back: it said so, or another took its place.
+// WorkerDead: a process will not come back. It said goodbye, or another process took its subtasks.
 type WorkerDead struct {
 	Worker string
 	Cause  string
@@ -85,7 +86,7 @@ type WorkerFailed struct {
 	Cause   string
 }
 
-// Alive: a worker was heard of, by whatever call.
+// Alive: a worker has made a call of any kind.
 type Alive struct{ Worker string }
 
 // Fenced: another daemon owns the job.

@@ -1,7 +1,7 @@
 package coordinator
 
-// failures counts consecutive failed checkpoints as Flink does: only certain reasons count, an id counts once (the machine
-// hears of its end once, however many subtasks declined it), and what is older than the last success does not count.
+// failures counts consecutive failed checkpoints as Flink does. Only certain reasons count. An id counts once, however many
+// subtasks declined it. A checkpoint older than the last complete one does not count.
 type failures struct {
 	tolerable     int
 	consecutive   int

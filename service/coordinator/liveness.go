@@ -62,7 +62,7 @@ func (m *Machine) overdue() {
 	}
 }
 
-// workerMissed fails the attempt if the process belonged to it. A process that left before or registered since is not missed.
+// workerMissed fails the attempt if the process belonged to it. The loss of any other process changes nothing.
 func (m *Machine) workerMissed(nonce, cause string) {
 	if m.roster[nonce] {
 		m.failAttempt("worker " + nonce + " lost: " + cause)

@@ -54,8 +54,8 @@ func (p phase) String() string {
 	return [...]string{"suspended", "starting", "running", "backoff", "asked", "failing", "ended"}[p]
 }
 
-// Step takes what happened at now and answers what to do. Time that goes back counts as standing still. What is due by now is
-// done after the event: what has arrived in time must not be missed because the timer was faster.
+// Step takes an event that happened at now and returns the decisions. A time that goes back counts as no progress of time. The
+// event is handled before anything that is due: an event that arrived in time must not lose against a faster timer.
 func (m *Machine) Step(now time.Time, e Event) []Decision {
 	if now.Before(m.now) {
 		now = m.now
@@ -161,7 +161,7 @@ func (m *Machine) due() {
 	if m.reached(m.restartAt) {
 		m.restartAt = time.Time{}
 		m.phase = asked
-		m.decide(StartAttempt{Cause: m.cause})
+		m.decide(StartAttempt{Attempt: m.attempt, Cause: m.cause})
 	}
 	if m.reached(m.schedule.next) {
 		m.periodic()
@@ -219,7 +219,7 @@ func (m *Machine) newAttempt(e NewAttempt) {
 	m.cause, m.phase = e.Cause, asked
 	m.restartAt, m.registrationAt = time.Time{}, time.Time{}
 	m.suspend(e.Cause)
-	m.decide(StartAttempt{Cause: e.Cause})
+	m.decide(StartAttempt{Attempt: m.attempt, Cause: e.Cause})
 }
 
 // failed counts a failed checkpoint, and fails the attempt if there were too many.

@@ -211,6 +211,9 @@ func (c *checked) check(d Decision) {
 		if c.given || c.at.Before(c.restartAt) && !c.asksForAttempt() {
 			c.t.Fatalf("attempt begun at %s, planned for %s", c.at, c.restartAt)
 		}
+		if d.Attempt != c.attempt {
+			c.t.Fatalf("asks for the attempt after %d; the last one was %d", d.Attempt, c.attempt)
+		}
 		c.running, c.starting, c.restartAt = false, false, time.Time{}
 	}
 }

@@ -51,7 +51,7 @@ func Reasons() map[Reason]bool {
 	}
 }
 
-// ParseReason turns a worker's word into a reason: what Flink does not know, and nothing at all, is a plain decline.
+// ParseReason returns the reason that a worker gave. An empty or unknown one counts as CHECKPOINT_DECLINED.
 func ParseReason(s string) Reason {
 	if _, ok := Reasons()[Reason(s)]; ok {
 		return Reason(s)

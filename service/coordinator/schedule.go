@@ -43,9 +43,9 @@ func (m *Machine) startTimer() {
 	m.schedule.next = m.now.Add(max(first, time.Millisecond))
 }
 
-// periodic is called when the timer is due. The rate is fixed: the next time is planned from the planned one. Periods that
-// went by unnoticed are not made up for, and periodic requests that still wait stand for the new one too: a checkpoint that took ten
-// intervals is not followed by ten at once.
+// periodic queues a periodic request when the timer is due. The rate is fixed: the next time counts from the planned one, not
+// from now. Missed periods are skipped. If enough periodic requests wait already, no new one is added. So a checkpoint that
+// took ten intervals is not followed by ten checkpoints at once.
 func (m *Machine) periodic() {
 	late := m.now.Sub(m.schedule.next)
 	m.schedule.next = m.schedule.next.Add((late/m.policy.Interval + 1) * m.policy.Interval)
@@ -54,8 +54,8 @@ func (m *Machine) periodic() {
 	}
 }
 
-// enqueue admits a request to the queue: people's before periodic ones, then by time. In a full queue the last gives way, if it is
-// a periodic one.
+// enqueue adds a request to the queue: requests of people come before periodic ones, then older before newer ones. In a full
+// queue a request of a person replaces the last periodic one.
 func (m *Machine) enqueue(r request) {
 	s := &m.schedule
 	at := len(s.queue)
@@ -117,8 +117,9 @@ func (m *Machine) requested(caller uint64) {
 	m.enqueue(request{caller: caller})
 }
 
-// unanswered counts a checkpoint that the owner could not even begin in the time of one, as it waits for its store; and again after as
-// long. The owner cannot take the wish back, so its answer is still awaited.
+// unanswered counts a failure when the owner could not begin a checkpoint within one checkpoint timeout, because the store does
+// not answer. It counts one more failure for each further timeout. The owner may still begin that checkpoint, so the machine
+// goes on waiting for the answer.
 func (m *Machine) unanswered() {
 	t := m.schedule.triggering
 	if t == nil || !m.reached(t.deadline) {

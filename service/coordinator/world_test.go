@@ -86,7 +86,7 @@ func (w *world) carryOut(d Decision) {
 	case Failover:
 		w.printf("failover of attempt %d%s; the next at %s", d.Attempt, because(d.Cause), d.At.Sub(w.begin))
 	case StartAttempt:
-		w.printf("start attempt %d%s", w.attempt+1, because(d.Cause))
+		w.printf("start attempt %d%s", d.Attempt+1, because(d.Cause))
 	case FailJob:
 		w.printf("fail the job%s", because(d.Cause))
 	case Ping:

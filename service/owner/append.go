@@ -179,7 +179,7 @@ func (s *step) endNow() bool {
 func (s *step) ended() {
 	caller := s.ending.caller
 	s.ending = ending{}
-	s.live, s.begun, s.raise, s.broken = false, false, false, false
+	s.attempt = attemptFound
 	if s.wish.caller != 0 {
 		s.emit(Op{Kind: TellAttempted, Caller: s.wish.caller, Attempt: s.head.Attempt, Reason: ReasonTerminal})
 	}

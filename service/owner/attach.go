@@ -173,7 +173,9 @@ func (s *step) loaded(i int, r *Result) {
 	h.files = r.Files
 	s.setHeld(i, h)
 	s.index.Known = s.index.Known.Or(r.Files)
-	s.index.AtAttach = s.index.AtAttach.Or(r.Files)
+	if !s.cfg.off.atAttach {
+		s.index.AtAttach = s.index.AtAttach.Or(r.Files)
+	}
 	if h.state == heldUnreadable {
 		s.emit(Op{Kind: TellDegraded, ID: h.id, Reason: ReasonDegraded})
 	}

@@ -22,7 +22,7 @@ func (s *step) register(ev *Event) {
 	}
 	r := Registration{Worker: ev.Worker, Subtasks: ev.Subtasks, Attempt: ev.Attempt}
 	if i, old := s.worker(ev.Worker); i >= 0 && old.Subtasks == ev.Subtasks {
-		switch ours := s.live && old.Attempt == running; {
+		switch ours := s.Live() && old.Attempt == running; {
 		case ours && ev.Attempt < running:
 			// Told to start, but it never heard: the same owner may say it again to the same process.
 			r.Attempt = running
@@ -93,7 +93,7 @@ func (s *step) keeps(w, other Registration) bool {
 		return false
 	case s.cfg.off.keeps:
 		return false
-	case s.live && w.Attempt == s.head.Attempt:
+	case s.Live() && w.Attempt == s.head.Attempt:
 		return true
 	}
 	return !w.Gone && (w.Attempt == 0 || w.Attempt > other.Attempt)
@@ -101,9 +101,9 @@ func (s *step) keeps(w, other Registration) bool {
 
 func (s *step) replace(w Registration, by uint32) {
 	s.workers = without(s.workers, func(r Registration) bool { return r.Worker == w.Worker })
-	if s.live && w.Attempt == s.head.Attempt {
+	if s.Live() && w.Attempt == s.head.Attempt {
 		// Its subtasks go on in a new attempt only, when that is asked for.
-		s.live, s.broken = false, true
+		s.attempt = attemptFailed
 	}
 	if w.Worker != by {
 		s.emit(Op{Kind: TellReplaced, Worker: w.Worker})
@@ -114,7 +114,7 @@ func (s *step) workerGone(worker uint32) {
 	i, w := s.worker(worker)
 	switch {
 	case i < 0:
-	case s.live && w.Attempt == s.head.Attempt: // it may come back
+	case s.Live() && w.Attempt == s.head.Attempt: // it may come back
 		w.Gone, w.Running = true, incremental.Set{}
 		s.workers = replaced(s.workers, i, w)
 	default:
@@ -133,19 +133,19 @@ func (s *step) running(ev *Event) {
 }
 
 func (s *step) tellRunning() {
-	if !s.told && s.allRunning() {
-		s.told = true
+	if s.attempt == attemptStarted && s.allRunning() {
+		s.attempt = attemptRunning
 		s.emit(Op{Kind: TellAllRunning, Attempt: s.head.Attempt})
 	}
 }
 
 // failover: the attempt has failed; the next one comes when it is asked for.
 func (s *step) failover(ev *Event) {
-	if ev.Attempt != s.head.Attempt || s.raise {
+	if ev.Attempt != s.head.Attempt || s.attempt == attemptWished {
 		return
 	}
 	s.abortAll(ev.Reason)
-	s.live, s.broken = false, true
+	s.attempt = attemptFailed
 }
 
 // newAttempt takes the wish for the next attempt.
@@ -157,10 +157,10 @@ func (s *step) newAttempt(ev *Event) {
 	case s.stop, s.ending.status != journal.StatusNone:
 		answer.Reason = ReasonStopping
 	case ev.Attempt != s.head.Attempt, s.head.Seen(ev.Request): // done already
-	case s.raise && s.wish.caller != 0 && ev.Caller != 0:
+	case s.attempt == attemptWished && s.wish.caller != 0 && ev.Caller != 0:
 		answer.Reason = ReasonBusy
 	default:
-		if !s.raise {
+		if s.attempt != attemptWished {
 			s.wish = wish{}
 		}
 		if ev.Plan != nil {
@@ -172,7 +172,7 @@ func (s *step) newAttempt(ev *Event) {
 		if ev.Caller != 0 {
 			s.wish.caller, s.wish.request = ev.Caller, ev.Request
 		}
-		s.raise, s.live = true, false
+		s.attempt = attemptWished
 		s.abortAll(ReasonAttemptEnded)
 		return
 	}
@@ -181,29 +181,39 @@ func (s *step) newAttempt(ev *Event) {
 	}
 }
 
+// registrationsExpired: the workers of the attempt that was found do not all come back.
+func (s *step) registrationsExpired() {
+	if s.attempt == attemptFound {
+		s.attempt = attemptExpired
+	}
+}
+
 // settleAttempt adopts the attempt in the journal, begins the next one, or starts the one begun when all subtasks have a worker.
 func (s *step) settleAttempt() {
-	if !s.free() || s.live || s.head.Status.Terminal() || s.ending.status != journal.StatusNone || s.stop {
+	if !s.free() || s.head.Status.Terminal() || s.ending.status != journal.StatusNone || s.stop {
 		return
 	}
-	switch {
-	case s.raise || !s.begun && !s.broken && s.cannotAdopt():
-		if s.cfg.off.raise && !s.raise && s.head.Attempt > 0 {
-			s.begun = true
-			s.start(func(w Registration) bool { return w.Attempt != s.head.Attempt })
-			return
-		}
+	switch s.attempt {
+	case attemptWished:
 		s.appendAttempt()
-	case s.begun:
+	case attemptBegun:
 		s.start(func(Registration) bool { return true })
-	case !s.broken:
-		s.adopt()
+	case attemptFound, attemptExpired:
+		switch {
+		case !s.cannotAdopt():
+			s.adopt()
+		case s.cfg.off.raise && s.head.Attempt > 0:
+			s.attempt = attemptBegun
+			s.start(func(w Registration) bool { return w.Attempt != s.head.Attempt })
+		default:
+			s.appendAttempt()
+		}
 	}
 }
 
 // cannotAdopt: a process of another attempt has registered, or not all came back; or there is nothing to adopt.
 func (s *step) cannotAdopt() bool {
-	if s.expired {
+	if s.attempt == attemptExpired {
 		return true
 	}
 	for _, w := range s.workers {
@@ -245,8 +255,7 @@ func (s *step) attemptWon() {
 	}
 	s.workers = without(s.workers, func(w Registration) bool { return w.Gone })
 	s.wish = wish{}
-	s.raise, s.broken, s.expired, s.told = false, false, false, false
-	s.begun = true
+	s.attempt = attemptBegun
 }
 
 // start tells the workers to begin the attempt of the head, once every subtask has one.
@@ -254,7 +263,7 @@ func (s *step) start(told func(Registration) bool) {
 	if !s.covered() {
 		return
 	}
-	s.live, s.begun, s.told = true, false, false
+	s.attempt = attemptStarted
 	workers := with[Registration](nil, s.workers...)
 	var start []uint32
 	for i, w := range workers {
@@ -280,7 +289,7 @@ func (s *step) adopt() {
 	if s.head.Attempt == 0 || !s.covered() || s.cannotAdopt() {
 		return
 	}
-	s.live = true
+	s.attempt = attemptStarted
 	attempt, epoch, last := s.head.Attempt, s.head.Epoch, s.head.Newest()
 	s.emit(Op{Kind: TellAttempt, Attempt: attempt, ID: s.head.Restore, Epoch: epoch, Adopted: true})
 	if last > s.head.Restore {
@@ -316,7 +325,7 @@ func (s *step) all() incremental.Set {
 func (s *step) covered() bool { return len(s.workers) > 0 && s.all().In(s.registered()) }
 
 // allRunning tells whether every subtask of the live attempt runs.
-func (s *step) allRunning() bool { return s.live && s.all().In(s.ran()) }
+func (s *step) allRunning() bool { return s.Live() && s.all().In(s.ran()) }
 
 // ran is the subtasks that have reported that they run.
 func (m *Machine) ran() (all incremental.Set) {

@@ -402,14 +402,17 @@ func (w *world) begins(attempt uint64) *journal.Entry {
 // replaced ends a process, and checks that a live process of the running attempt gives way to a fresh one only.
 func (r *runner) replaced(w *world, who int, d *daemon, op *Op) {
 	i := w.proc(op.Worker)
-	if i < 0 || w.procs[i].at != int8(who) { // it does not hear it
+	if i < 0 {
 		return
 	}
-	if by := r.ev; op.Kind == TellReplaced && by.Kind == EventRegister && by.Worker != op.Worker && by.Attempt != 0 &&
+	// An attempt that is given up has no live process: who comes first takes the subtask.
+	if by := r.ev; op.Kind == TellReplaced && w.d[who].m.Live() && by.Kind == EventRegister && by.Worker != op.Worker && by.Attempt != 0 &&
 		w.procs[i].attempt == d.m.head.Attempt && by.Attempt < d.m.head.Attempt {
 		w.fail(fmt.Sprintf("a process of attempt %d replaces a live one of attempt %d", by.Attempt, w.procs[i].attempt))
 	}
-	w.procs[i].alive, w.procs[i].at = false, -1
+	if w.procs[i].at == int8(who) { // else it does not hear it
+		w.procs[i].alive, w.procs[i].at = false, -1
+	}
 }
 
 // released: a job that is over and let go was swept after its end, nothing of its owner is under way, and nothing is left but what it

@@ -31,7 +31,7 @@ func (s *step) mayTrigger() Reason {
 		return ReasonTerminal
 	case s.stop, s.ending.status != journal.StatusNone:
 		return ReasonStopping
-	case s.raise, !s.live, !s.allRunning():
+	case !s.allRunning():
 		return ReasonNotRunning
 	case s.full():
 		return ReasonFull

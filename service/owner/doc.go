@@ -58,7 +58,7 @@
 //	TellFenced            Fenced;   TellEnded  Terminal
 //
 // and what it decides becomes: Trigger EventTrigger, Abort EventAbort, Failover EventFailover, StartAttempt EventNewAttempt (of
-// Head().Attempt, without Request), FailJob EventEnd{StatusFailed}, WorkerLost EventWorkerGone, RegistrationsExpired
+// its Attempt, without Request), FailJob EventEnd{StatusFailed}, WorkerLost EventWorkerGone, RegistrationsExpired
 // EventRegistrationsExpired.
 //
 // An attempt begins without being asked for in two cases only: the job has none yet; or a new owner finds that it cannot adopt

@@ -11,7 +11,7 @@ import (
 // appendKey appends all that the machine is: two machines with equal keys behave alike, whatever comes. TestKeySeesEveryField
 // changes each field in turn and wants another key.
 func (m *Machine) appendKey(b []byte) []byte {
-	b = append(b, byte(m.phase), byte(m.doing), bits(m.finish, m.stop, m.live, m.begun, m.broken, m.expired, m.told, m.raise),
+	b = append(b, byte(m.phase), byte(m.doing), byte(m.attempt), bits(m.finish, m.stop),
 		bits(m.create != nil, m.trigger.wanted, m.sweep.terminal, m.sweep.done, m.doubt), byte(m.sweep.stage))
 	b = uints(b, uint64(m.life), uint64(m.count), m.doingID, m.first, m.next, m.question, m.trigger.caller, m.sweep.caller)
 	b = m.reader.AppendKey(b)

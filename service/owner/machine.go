@@ -78,14 +78,8 @@ type Machine struct {
 	index    incremental.Index
 
 	workers []Registration
-	// live: the attempt of the head runs under this owner. begun: its entry is ours, but not all subtasks have a worker yet.
-	live, begun bool
-	// broken: the attempt has failed, the next one comes when asked for. expired: nothing is adopted any more.
-	broken, expired bool
-	// told: TellAllRunning was given for this attempt.
-	told bool
-	// raise: the next attempt is wished for.
-	raise   bool
+	// attempt is how far the attempt of the head came, wish what comes with the next one.
+	attempt attemptState
 	wish    wish
 	ending  ending
 	trigger triggerWish
@@ -210,7 +204,7 @@ func (s *step) owning(ev *Event) {
 	case EventRunning:
 		s.running(ev)
 	case EventRegistrationsExpired:
-		s.expired = !s.live && !s.begun
+		s.registrationsExpired()
 	case EventFailover:
 		s.failover(ev)
 	case EventNewAttempt:

@@ -418,7 +418,8 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 			visit(&n, m)
 		}
 	}
-	if d.triggers > 0 && d.m.live && !d.m.trigger.wanted {
+	crowded := r.s.concurrent > 0 && len(d.m.pending) >= r.s.concurrent
+	if d.triggers > 0 && d.m.Live() && !d.m.trigger.wanted && !crowded {
 		spend(Event{Kind: EventTrigger, Caller: 1}, func(d *daemon) { d.triggers-- }, move{what: "trigger"})
 	}
 	if w.left.ends > 0 && !d.m.head.Status.Terminal() && d.m.ending == (ending{}) {

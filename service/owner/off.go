@@ -26,6 +26,8 @@ type off struct {
 	lost bool
 	// newest: an attempt restores the oldest retained checkpoint.
 	newest bool
+	// atAttach: a file of an older epoch is promised again after its last user fell.
+	atAttach bool
 	// life: results of an earlier life count.
 	life bool
 	// stale: BeginSnapshot and Acknowledge of other epochs and attempts are taken.

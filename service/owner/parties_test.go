@@ -142,18 +142,24 @@ func (r *runner) work(w *world, visit func(*world, move)) {
 		if w.left.kills > 0 && slot < 2 {
 			r.kill(w, slot, visit)
 		}
+		if w.left.breaks > 0 && x.alive && x.at >= 0 {
+			n := *w
+			n.left.breaks--
+			r.leave(&n, slot)
+			visit(&n, move{what: "stream breaks", who: int(x.at), a: uint64(slot)})
+		}
 	}
 	for i, d := range w.d {
 		if d == nil || !d.alive || d.m.phase != PhaseOwning {
 			continue
 		}
-		if w.left.failovers > 0 && d.m.live {
+		if w.left.failovers > 0 && d.m.Live() {
 			n := *w
 			n.left.failovers--
 			r.run(&n, i, Event{Kind: EventFailover, Attempt: d.m.head.Attempt, Reason: ReasonFailover})
 			visit(&n, move{what: "failover", who: i})
 		}
-		if d.m.raise || d.m.head.Attempt > 3 {
+		if d.m.attempt == attemptWished || d.m.head.Attempt > 3 {
 			continue
 		}
 		if d.broken() {
@@ -161,7 +167,7 @@ func (r *runner) work(w *world, visit func(*world, move)) {
 			r.run(&n, i, r.nextAttempt(d.m.head.Attempt))
 			visit(&n, move{what: "next attempt", who: i})
 		}
-		if r.s.expires && !d.m.live && !d.m.begun && !d.m.expired && d.m.head.Attempt > 0 {
+		if r.s.expires && d.m.attempt == attemptFound && d.m.head.Attempt > 0 {
 			n := *w
 			r.run(&n, i, Event{Kind: EventRegistrationsExpired})
 			visit(&n, move{what: "registrations expire", who: i})
@@ -181,7 +187,7 @@ func (d *daemon) broken() bool {
 			return true
 		}
 	}
-	return d.m.broken
+	return d.m.attempt == attemptFailed
 }
 
 // talk lets a process register with a daemon, or report that it runs.
@@ -199,6 +205,13 @@ func (r *runner) talk(w *world, i, slot int, visit func(*world, move)) {
 		r.run(&n, i, Event{Kind: EventRunning, Worker: number, Subtasks: subtasks, Attempt: x.attempt})
 		visit(&n, move{what: "running", who: i, a: uint64(slot)})
 	}
+}
+
+// leave ends the stream between a process and its daemon.
+func (r *runner) leave(n *world, slot int) {
+	x := n.procs[slot]
+	n.procs[slot].at = -1
+	r.run(n, int(x.at), Event{Kind: EventWorkerGone, Worker: workerNumber(slot, x.process)})
 }
 
 // kill takes a process away and starts another one. With zombies it only stood still: it comes back, and does not know.

@@ -158,9 +158,9 @@ func (r *runner) disturb(w *world, i int) (*world, string) {
 		return nil, fmt.Sprintf("D%d was fenced while it stops, and nothing tells it", i)
 	case m.head.Status.Terminal():
 		r.run(&n, i, Event{Kind: EventSweep, Caller: 1})
-	case w.d[i].broken(), m.live && !m.allRun():
+	case w.d[i].broken(), m.Live() && !m.allRun():
 		r.run(&n, i, r.nextAttempt(m.head.Attempt))
-	case m.live:
+	case m.Live():
 		r.run(&n, i, Event{Kind: EventTrigger, Caller: 1})
 	default:
 		r.run(&n, i, Event{Kind: EventRegistrationsExpired})
@@ -178,8 +178,7 @@ func (r *runner) staff(w *world, owner int, visit func(*world, move)) {
 	for slot, x := range w.procs {
 		if x.alive && x.at >= 0 && x.at != int8(owner) { // that daemon does not own the job: the worker looks for another one
 			n := *w
-			n.procs[slot].at = -1
-			r.run(&n, int(x.at), Event{Kind: EventWorkerGone, Worker: workerNumber(slot, x.process)})
+			r.leave(&n, slot)
 			visit(&n, move{what: "worker leaves", who: int(x.at), a: uint64(slot)})
 			return
 		}
@@ -228,10 +227,10 @@ func (r *runner) serve(w *world, i int) (*world, string) {
 	case d.broken():
 		r.run(&n, i, r.nextAttempt(m.head.Attempt))
 		return &n, fmt.Sprintf("D%d next attempt", i)
-	case !m.live && !m.begun && !m.expired && m.head.Attempt > 0:
+	case m.attempt == attemptFound && m.head.Attempt > 0:
 		r.run(&n, i, Event{Kind: EventRegistrationsExpired})
 		return &n, fmt.Sprintf("D%d registrations expire", i)
-	case !m.live || !m.allRun():
+	case !m.Live() || !m.allRun():
 		return nil, fmt.Sprintf("D%d: not all subtasks run, and nobody is told to start", i)
 	case w.target != 0 && restorable(w.head()) >= w.target && len(m.pending) == 0:
 		return nil, ""

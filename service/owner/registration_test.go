@@ -155,6 +155,16 @@ func TestOnlyWhatRunsCounts(t *testing.T) {
 		d.do(isRunning(2, 2, 1))
 		d.want("all running attempt=2")
 	})
+	t.Run("a worker that runs one of its two subtasks does not run the other", func(t *testing.T) {
+		d := newDesk(t)
+		d.do(Event{Kind: EventAttach, Create: twoTasks(2)})
+		d.do(register(1, 0, 0, 1))
+		d.do(isRunning(1, 1, 0))
+		d.want()
+		d.notRunning()
+		d.do(isRunning(1, 1, 1))
+		d.want("all running attempt=1")
+	})
 	t.Run("a report of a process that is not registered says nothing", func(t *testing.T) {
 		d := running(t, 2)
 		d.do(Event{Kind: EventNewAttempt, Attempt: 1})
@@ -268,6 +278,7 @@ func TestTheNextAttemptForgetsWhoIsGone(t *testing.T) {
 // TestTheEndForgetsTheWorkers: the owner tells the workers Cancel and forgets them.
 func TestTheEndForgetsTheWorkers(t *testing.T) {
 	d := secondAttempt(t)
+	d.do(Event{Kind: EventWorkerGone, Worker: 2}) // it may come back, and is told then
 	d.do(Event{Kind: EventEnd, Status: journal.StatusFailed})
 	if got := d.m.Registrations(); len(got) != 0 {
 		t.Errorf("registrations %v after the end, want none", got)

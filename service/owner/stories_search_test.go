@@ -61,6 +61,8 @@ var (
 			progress: true},
 		{name: "two workers, a kill, a zombie, a failover", daemons: 1, attaches: 1, triggers: 1, kills: 1, workers: true, zombies: true,
 			failovers: 1, progress: true, stale: true},
+		{name: "two workers, a kill, a zombie, a broken stream", daemons: 1, attaches: 1, kills: 1, breaks: 1, workers: true, zombies: true,
+			progress: true, stale: true},
 		{name: "workers that do not all come back", daemons: 1, attaches: 2, crashes: 1, kills: 1, workers: true, expires: true, progress: true,
 			stale: true},
 		{name: "an end beside a checkpoint, two daemons", daemons: 2, attaches: 1, triggers: 1, files: 1, ends: 1, begun: true, truthful: true,

@@ -15,6 +15,8 @@ type story struct {
 	attaches, triggers, aborts, sweeps uint8
 	// begins bounds how often BeginSnapshot promises something; 0: as often as there is something to promise.
 	begins uint8
+	// concurrent bounds how many checkpoints are pending at once; 0: any number.
+	concurrent int
 	// crashes of daemons, lost replies (of a Publish or a Create), kills of workers, in all.
 	crashes, lost, kills uint8
 	// ends of the job (canceled) and graceful stops of daemons, in all.
@@ -27,8 +29,8 @@ type story struct {
 	lends, returns uint8
 	// refusals: a Publish or a Create is not done, for good (a full disk). failures: a read, a list or a delete fails, or a list is stale.
 	refusals, failures uint8
-	// failovers of attempts whose workers are all there.
-	failovers uint8
+	// failovers of attempts whose workers are all there. breaks of a stream between a worker and its owner, both of which live on.
+	failovers, breaks uint8
 	// pages: a sweep's list comes in two pages.
 	pages bool
 	// zombies: a killed worker comes back beside the process that replaced it. expires: owners stop waiting for registrations.
@@ -129,7 +131,7 @@ func (s *story) prepare() {
 // start is the world before the first step: a job whose first attempt ran under an owner that released it.
 func (s *story) start() *world {
 	w := &world{left: budget{lost: s.lost, crashes: s.crashes, kills: s.kills, faults: s.faults, ends: s.ends, stops: s.stops,
-		lends: s.lends, returns: s.returns, refusals: s.refusals, failures: s.failures, failovers: s.failovers}}
+		lends: s.lends, returns: s.returns, refusals: s.refusals, failures: s.failures, failovers: s.failovers, breaks: s.breaks}}
 	if s.faults == 0 {
 		w.left.faults = 255
 	}

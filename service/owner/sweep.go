@@ -1,8 +1,6 @@
 package owner
 
 import (
-	"slices"
-
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
 )
@@ -63,13 +61,13 @@ func (s *step) swept(r *Result) {
 	var dead incremental.Builder
 	promised := s.promised()
 	for _, f := range r.Found {
-		if s.dead(f, promised) {
+		if v := s.judge(f, promised, s.cfg.off); v.Dead() && v != VerdictCondemned {
 			dead.Add(f.File)
 		}
 	}
 	s.index.Condemned = s.index.Condemned.Or(dead.Set())
 	for _, id := range r.IDs {
-		if _, kept := s.head.Checkpoint(id); !kept && id < s.floor() && !slices.Contains(s.metas, id) {
+		if s.JudgeMetadata(id) == VerdictDropped {
 			s.metas = with(s.metas, id)
 		}
 	}
@@ -80,21 +78,4 @@ func (s *step) swept(r *Result) {
 	s.sweep.done = s.sweep.done || s.sweep.terminal || s.cfg.off.swept
 	s.emit(Op{Kind: TellSwept, Caller: s.sweep.caller})
 	s.sweep.caller = 0
-}
-
-// dead tells whether nothing needs a file that a list shows, and nothing ever will.
-func (s *step) dead(f Found, promised incremental.Set) bool {
-	switch epoch := s.head.Epoch; {
-	case s.index.Condemned.Has(f.File) || s.index.Reachable.Has(f.File) || promised.Has(f.File):
-		return false
-	case s.index.Known.Has(f.File):
-		// Its last user fell while a promise, since ended, held it.
-		return len(s.pending) == 0 && !s.cfg.off.third
-	case f.Epoch < epoch:
-		return !s.index.AtAttach.Has(f.File)
-	case f.Epoch == epoch:
-		// An acknowledgement brings only files made for its own checkpoint: below the floor nothing can be acknowledged.
-		return f.Checkpoint < s.floor() || s.cfg.off.floor
-	}
-	return false
 }

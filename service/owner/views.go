@@ -26,11 +26,11 @@ func (m *Machine) Head() *journal.Entry {
 
 // Live tells whether the attempt of the head runs under this owner: started by it or adopted. Not live: it waits for workers, or
 // for EventNewAttempt.
-func (m *Machine) Live() bool { return m.live }
+func (m *Machine) Live() bool { return m.attempt == attemptStarted || m.attempt == attemptRunning }
 
 // AllRunning tells whether every subtask of the live attempt runs.
 func (m *Machine) AllRunning() bool {
-	return m.phase == PhaseOwning && m.live && m.planned().In(m.ran())
+	return m.phase == PhaseOwning && m.Live() && m.planned().In(m.ran())
 }
 
 // Missing is the subtasks of the plan that no worker has registered for.

@@ -62,10 +62,11 @@ type metaObject struct {
 type budget struct {
 	crashes, lost, kills, faults, ends, stops     uint8
 	lends, returns, refusals, failures, failovers uint8
+	breaks                                        uint8
 }
 
 func (l budget) key(b []byte) []byte {
-	return append(b, l.crashes, l.lost, l.kills, l.faults, l.ends, l.stops, l.lends, l.returns, l.refusals, l.failures, l.failovers)
+	return append(b, l.crashes, l.lost, l.kills, l.faults, l.ends, l.stops, l.lends, l.returns, l.refusals, l.failures, l.failovers, l.breaks)
 }
 
 // flight is an operation that was issued.

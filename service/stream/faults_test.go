@@ -151,7 +151,7 @@ func TestCancelLeavesNothing(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	p := []byte("after")
-	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if _, err := put(ctx, s.defaultClient(), header(p), p, 10); err != nil {
 		t.Fatal(err)

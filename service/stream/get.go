@@ -23,6 +23,11 @@ func (s *Service) GetState(ctx context.Context, req *ckptdv1.GetStateRequest, st
 		return rpcError(err)
 	}
 	defer s.gets.release()
+	if req.GetFile().GetLength() == 0 {
+		if err := s.checkEmpty(ctx, key, req.GetFile()); err != nil {
+			return rpcError(err)
+		}
+	}
 	r, err := s.store.Open(ctx, key, int64(req.GetOffset()), n)
 	if err != nil {
 		return rpcError(err)
@@ -54,6 +59,18 @@ func rangeOf(req *ckptdv1.GetStateRequest) (key string, n int64, err error) {
 		size = length - off
 	}
 	return layout.JobPrefix(req.GetJobId()) + k.String(), int64(size), nil
+}
+
+// checkEmpty refuses a handle without a length, unless the file is empty.
+func (s *Service) checkEmpty(ctx context.Context, key string, f *ckptdv1.FileHandle) error {
+	info, err := s.store.Stat(ctx, key)
+	if err != nil {
+		return err
+	}
+	if info.Size != 0 || f.GetCrc32C() != 0 || len(f.GetBlockCrc32C()) != 0 {
+		return invalidf("get state %s: the handle has no length, and the file has %d bytes: hand the handle back as Assignment answered it", key, info.Size)
+	}
+	return nil
 }
 
 // send streams n bytes of r.

@@ -102,9 +102,11 @@ func (s *Service) check(ctx context.Context, h *ckptdv1.PutStateHeader) error {
 	case h.GetLength() > min(s.maxFile, math.MaxInt64):
 		return invalidf("length %d: at most %d bytes are taken", h.GetLength(), s.maxFile)
 	}
-	return s.auth.AuthorizePut(ctx, Upload{
-		Job: h.GetJobId(), Epoch: h.GetEpoch(), Attempt: h.GetAttempt(), Checkpoint: h.GetCheckpointId(),
-	})
+	return s.auth.AuthorizePut(ctx, uploadOf(h))
+}
+
+func uploadOf(h *ckptdv1.PutStateHeader) Upload {
+	return Upload{Job: h.GetJobId(), Epoch: h.GetEpoch(), Attempt: h.GetAttempt(), Checkpoint: h.GetCheckpointId()}
 }
 
 // receiveFile writes the chunks that follow to a file of their own.
@@ -142,7 +144,9 @@ func (s *Service) receiveFile(ctx context.Context, conn connect.StreamingHandler
 	if err := w.Commit(); err != nil {
 		return nil, err
 	}
-	return sums.Handle(name.String()), nil
+	f := sums.Handle(name.String())
+	s.auth.Stored(uploadOf(h), f)
+	return f, nil
 }
 
 // bounded refuses a chunk of n bytes that brings the file to length.

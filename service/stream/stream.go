@@ -10,6 +10,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/proto/data"
 )
@@ -24,6 +25,8 @@ type Upload struct {
 // admission and again after it waited. An error with a Connect code keeps it.
 type Authorizer interface {
 	AuthorizePut(ctx context.Context, u Upload) error
+	// Stored is told of each file that is durable, before its sender is.
+	Stored(u Upload, f *ckptdv1.FileHandle)
 }
 
 // Options are bounds; the zero value of each means its default.

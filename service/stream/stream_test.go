@@ -37,6 +37,8 @@ func (a authorizer) AuthorizePut(_ context.Context, u stream.Upload) error {
 	return a.refuse(u)
 }
 
+func (authorizer) Stored(stream.Upload, *ckptdv1.FileHandle) {}
+
 // server serves a store over a real socket and is how to reach it.
 type server struct {
 	base string

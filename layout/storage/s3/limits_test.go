@@ -232,7 +232,7 @@ func TestConditionWaitCancelled(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || errors.Is(err, storage.ErrUnknown) {
 			t.Errorf("after cancelling: %v, want the context's error", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the creation still waits after its context was cancelled, want it to return")
 	}
 	close(release)

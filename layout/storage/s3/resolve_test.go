@@ -12,8 +12,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// The outcome of a Complete is unknown, and the upload is gone. An object of our length and sum is ours. Any other
-// object, and any other answer, proves nothing, and must never pass for done.
+// The outcome of a Complete is unknown. An object of our length and sum is ours: the Complete was done. Any other
+// object, and any other answer, proves nothing and must never pass for done.
 func TestWhatSettlesAComplete(t *testing.T) {
 	t.Parallel()
 	servers.Credentials(t)

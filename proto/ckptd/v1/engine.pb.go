@@ -98,7 +98,8 @@ const (
 	Refused_REASON_INLINE_CAP Refused_Reason = 6
 	// Another plan than the journal's, and no new attempt can begin with it. FAILED_PRECONDITION.
 	Refused_REASON_PLAN_MISMATCH Refused_Reason = 7
-	// A handle is neither named for this epoch and checkpoint nor promised to it. INVALID_ARGUMENT.
+	// A handle is neither named for this epoch and checkpoint nor promised to it, or is not what PutState answered; or a subtask has
+	// acknowledged already, under another request id. INVALID_ARGUMENT.
 	Refused_REASON_UNKNOWN_HANDLE Refused_Reason = 8
 	// Bytes differ from their sum or length: what arrived (send again), or what is stored. DATA_LOSS.
 	Refused_REASON_CORRUPT Refused_Reason = 9
@@ -2004,13 +2005,14 @@ func (x *SubtaskSnapshot) GetHandles() []*SnapshotHandle {
 }
 
 type AcknowledgeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Attempt       uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	CheckpointId  uint64                 `protobuf:"varint,4,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
-	Snapshots     []*SubtaskSnapshot     `protobuf:"bytes,5,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
-	RequestId     string                 `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	JobId        string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Epoch        uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Attempt      uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	CheckpointId uint64                 `protobuf:"varint,4,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
+	Snapshots    []*SubtaskSnapshot     `protobuf:"bytes,5,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	// A call that was accepted is answered again under its request id, even after completion; under another one it is refused.
+	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2471,12 +2473,15 @@ func (x *OwnsResponse) GetOwns() bool {
 }
 
 type PutStateHeader struct {
-	state        protoimpl.MessageState `protogen:"open.v1"`
-	JobId        string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	Epoch        uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Attempt      uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	CheckpointId uint64                 `protobuf:"varint,4,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
-	Scope        Scope                  `protobuf:"varint,5,opt,name=scope,proto3,enum=ckptd.v1.Scope" json:"scope,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// Of the owner, as Trigger says it.
+	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The running one.
+	Attempt uint64 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// An open one: from its trigger to its last acknowledgement.
+	CheckpointId uint64 `protobuf:"varint,4,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
+	Scope        Scope  `protobuf:"varint,5,opt,name=scope,proto3,enum=ckptd.v1.Scope" json:"scope,omitempty"`
 	// Bytes; absent: unknown.
 	Length *uint64 `protobuf:"varint,6,opt,name=length,proto3,oneof" json:"length,omitempty"`
 	// CRC32C of all bytes; absent: unknown.
@@ -2694,7 +2699,8 @@ func (x *PutStateResponse) GetFile() *FileHandle {
 type GetStateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	File  *FileHandle            `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
+	// As Assignment answered it; its length is needed.
+	File *FileHandle `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
 	// First byte.
 	Offset uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	// Bytes; 0: to the end.

@@ -25,6 +25,66 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// CheckpointState is what a job's journal says of a checkpoint.
+type CheckpointState int32
+
+const (
+	CheckpointState_CHECKPOINT_STATE_UNSPECIFIED CheckpointState = 0
+	// Retained.
+	CheckpointState_CHECKPOINT_STATE_KEPT CheckpointState = 1
+	// In the trash: it is deleted when its time there is over.
+	CheckpointState_CHECKPOINT_STATE_TRASHED CheckpointState = 2
+	// Disposed of, and kept only because another job still restores from it.
+	CheckpointState_CHECKPOINT_STATE_HIDDEN CheckpointState = 3
+	// The journal does not name it: it was dropped, or never completed.
+	CheckpointState_CHECKPOINT_STATE_NOT_RETAINED CheckpointState = 4
+)
+
+// Enum value maps for CheckpointState.
+var (
+	CheckpointState_name = map[int32]string{
+		0: "CHECKPOINT_STATE_UNSPECIFIED",
+		1: "CHECKPOINT_STATE_KEPT",
+		2: "CHECKPOINT_STATE_TRASHED",
+		3: "CHECKPOINT_STATE_HIDDEN",
+		4: "CHECKPOINT_STATE_NOT_RETAINED",
+	}
+	CheckpointState_value = map[string]int32{
+		"CHECKPOINT_STATE_UNSPECIFIED":  0,
+		"CHECKPOINT_STATE_KEPT":         1,
+		"CHECKPOINT_STATE_TRASHED":      2,
+		"CHECKPOINT_STATE_HIDDEN":       3,
+		"CHECKPOINT_STATE_NOT_RETAINED": 4,
+	}
+)
+
+func (x CheckpointState) Enum() *CheckpointState {
+	p := new(CheckpointState)
+	*p = x
+	return p
+}
+
+func (x CheckpointState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CheckpointState) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_jobs_proto_enumTypes[0].Descriptor()
+}
+
+func (CheckpointState) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_jobs_proto_enumTypes[0]
+}
+
+func (x CheckpointState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CheckpointState.Descriptor instead.
+func (CheckpointState) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{0}
+}
+
 // FilePresence says what was found where a file should be. Its bytes were not read.
 type FilePresence int32
 
@@ -63,11 +123,11 @@ func (x FilePresence) String() string {
 }
 
 func (FilePresence) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_jobs_proto_enumTypes[0].Descriptor()
+	return file_ckptd_v1_jobs_proto_enumTypes[1].Descriptor()
 }
 
 func (FilePresence) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_jobs_proto_enumTypes[0]
+	return &file_ckptd_v1_jobs_proto_enumTypes[1]
 }
 
 func (x FilePresence) Number() protoreflect.EnumNumber {
@@ -76,7 +136,261 @@ func (x FilePresence) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FilePresence.Descriptor instead.
 func (FilePresence) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{0}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{1}
+}
+
+// JobPhase is what a job's owner is doing.
+type JobPhase int32
+
+const (
+	JobPhase_JOB_PHASE_UNSPECIFIED JobPhase = 0
+	// It reads the job's journal, or takes the job over.
+	JobPhase_JOB_PHASE_ATTACHING JobPhase = 1
+	// subtasks_missing subtasks have no worker yet.
+	JobPhase_JOB_PHASE_WAITING_FOR_WORKERS JobPhase = 2
+	// All subtasks have a worker; the next attempt has not begun.
+	JobPhase_JOB_PHASE_WAITING_FOR_ATTEMPT JobPhase = 3
+	// An attempt has begun; not all subtasks run yet.
+	JobPhase_JOB_PHASE_STARTING JobPhase = 4
+	// All subtasks run.
+	JobPhase_JOB_PHASE_RUNNING JobPhase = 5
+	// The job has ended; its owner deletes what is not kept, and lets the job go.
+	JobPhase_JOB_PHASE_CLEARING_UP JobPhase = 6
+)
+
+// Enum value maps for JobPhase.
+var (
+	JobPhase_name = map[int32]string{
+		0: "JOB_PHASE_UNSPECIFIED",
+		1: "JOB_PHASE_ATTACHING",
+		2: "JOB_PHASE_WAITING_FOR_WORKERS",
+		3: "JOB_PHASE_WAITING_FOR_ATTEMPT",
+		4: "JOB_PHASE_STARTING",
+		5: "JOB_PHASE_RUNNING",
+		6: "JOB_PHASE_CLEARING_UP",
+	}
+	JobPhase_value = map[string]int32{
+		"JOB_PHASE_UNSPECIFIED":         0,
+		"JOB_PHASE_ATTACHING":           1,
+		"JOB_PHASE_WAITING_FOR_WORKERS": 2,
+		"JOB_PHASE_WAITING_FOR_ATTEMPT": 3,
+		"JOB_PHASE_STARTING":            4,
+		"JOB_PHASE_RUNNING":             5,
+		"JOB_PHASE_CLEARING_UP":         6,
+	}
+)
+
+func (x JobPhase) Enum() *JobPhase {
+	p := new(JobPhase)
+	*p = x
+	return p
+}
+
+func (x JobPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (JobPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_jobs_proto_enumTypes[2].Descriptor()
+}
+
+func (JobPhase) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_jobs_proto_enumTypes[2]
+}
+
+func (x JobPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use JobPhase.Descriptor instead.
+func (JobPhase) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{2}
+}
+
+// PendingState is how far a pending checkpoint is.
+type PendingState int32
+
+const (
+	PendingState_PENDING_STATE_UNSPECIFIED PendingState = 0
+	// Acknowledgements are missing.
+	PendingState_PENDING_STATE_OPEN PendingState = 1
+	// All subtasks have acknowledged; its _metadata is being written.
+	PendingState_PENDING_STATE_WRITING PendingState = 2
+	// Its journal entry is on the way.
+	PendingState_PENDING_STATE_UNRESOLVED PendingState = 3
+)
+
+// Enum value maps for PendingState.
+var (
+	PendingState_name = map[int32]string{
+		0: "PENDING_STATE_UNSPECIFIED",
+		1: "PENDING_STATE_OPEN",
+		2: "PENDING_STATE_WRITING",
+		3: "PENDING_STATE_UNRESOLVED",
+	}
+	PendingState_value = map[string]int32{
+		"PENDING_STATE_UNSPECIFIED": 0,
+		"PENDING_STATE_OPEN":        1,
+		"PENDING_STATE_WRITING":     2,
+		"PENDING_STATE_UNRESOLVED":  3,
+	}
+)
+
+func (x PendingState) Enum() *PendingState {
+	p := new(PendingState)
+	*p = x
+	return p
+}
+
+func (x PendingState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PendingState) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_jobs_proto_enumTypes[3].Descriptor()
+}
+
+func (PendingState) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_jobs_proto_enumTypes[3]
+}
+
+func (x PendingState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PendingState.Descriptor instead.
+func (PendingState) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{3}
+}
+
+// JobEventKind says what happened to a job.
+type JobEventKind int32
+
+const (
+	JobEventKind_JOB_EVENT_KIND_UNSPECIFIED JobEventKind = 0
+	// This daemon became the job's owner.
+	JobEventKind_JOB_EVENT_KIND_ATTACHED JobEventKind = 1
+	// An attempt began; checkpoint_id is the checkpoint that it restores.
+	JobEventKind_JOB_EVENT_KIND_ATTEMPT JobEventKind = 2
+	// All subtasks run.
+	JobEventKind_JOB_EVENT_KIND_RUNNING JobEventKind = 3
+	// A checkpoint began.
+	JobEventKind_JOB_EVENT_KIND_TRIGGERED JobEventKind = 4
+	// A checkpoint is complete and durable.
+	JobEventKind_JOB_EVENT_KIND_COMPLETED JobEventKind = 5
+	// A checkpoint was given up.
+	JobEventKind_JOB_EVENT_KIND_ABORTED JobEventKind = 6
+	// A checkpoint that was due, or asked for, could not begin.
+	JobEventKind_JOB_EVENT_KIND_NOT_BEGUN JobEventKind = 7
+	// Every sink has committed a complete checkpoint.
+	JobEventKind_JOB_EVENT_KIND_COMMITTED JobEventKind = 8
+	// A worker reported that a subtask failed.
+	JobEventKind_JOB_EVENT_KIND_TASK_FAILED JobEventKind = 9
+	// The attempt is given up.
+	JobEventKind_JOB_EVENT_KIND_FAILOVER JobEventKind = 10
+	// A worker broke its stream, or fell silent.
+	JobEventKind_JOB_EVENT_KIND_WORKER_LOST JobEventKind = 11
+	// Another process runs a worker's subtasks.
+	JobEventKind_JOB_EVENT_KIND_REPLACED JobEventKind = 12
+	// A worker was refused: it builds another plan than the one that runs.
+	JobEventKind_JOB_EVENT_KIND_REFUSED JobEventKind = 13
+	// Workers of the attempt that this owner found did not come back in time.
+	JobEventKind_JOB_EVENT_KIND_EXPIRED JobEventKind = 14
+	// All sources have read all their input.
+	JobEventKind_JOB_EVENT_KIND_END_OF_DATA JobEventKind = 15
+	// A retained _metadata cannot be read: nothing of the job is deleted.
+	JobEventKind_JOB_EVENT_KIND_DEGRADED JobEventKind = 16
+	// All retained _metadata can be read again.
+	JobEventKind_JOB_EVENT_KIND_RECOVERED JobEventKind = 17
+	// The store does not answer, and the owner waits for it.
+	JobEventKind_JOB_EVENT_KIND_STORE_AWAY JobEventKind = 18
+	// The store answers again.
+	JobEventKind_JOB_EVENT_KIND_STORE_BACK JobEventKind = 19
+	// The job has ended.
+	JobEventKind_JOB_EVENT_KIND_CANCELED JobEventKind = 20
+	JobEventKind_JOB_EVENT_KIND_FAILED   JobEventKind = 21
+	JobEventKind_JOB_EVENT_KIND_FINISHED JobEventKind = 22
+)
+
+// Enum value maps for JobEventKind.
+var (
+	JobEventKind_name = map[int32]string{
+		0:  "JOB_EVENT_KIND_UNSPECIFIED",
+		1:  "JOB_EVENT_KIND_ATTACHED",
+		2:  "JOB_EVENT_KIND_ATTEMPT",
+		3:  "JOB_EVENT_KIND_RUNNING",
+		4:  "JOB_EVENT_KIND_TRIGGERED",
+		5:  "JOB_EVENT_KIND_COMPLETED",
+		6:  "JOB_EVENT_KIND_ABORTED",
+		7:  "JOB_EVENT_KIND_NOT_BEGUN",
+		8:  "JOB_EVENT_KIND_COMMITTED",
+		9:  "JOB_EVENT_KIND_TASK_FAILED",
+		10: "JOB_EVENT_KIND_FAILOVER",
+		11: "JOB_EVENT_KIND_WORKER_LOST",
+		12: "JOB_EVENT_KIND_REPLACED",
+		13: "JOB_EVENT_KIND_REFUSED",
+		14: "JOB_EVENT_KIND_EXPIRED",
+		15: "JOB_EVENT_KIND_END_OF_DATA",
+		16: "JOB_EVENT_KIND_DEGRADED",
+		17: "JOB_EVENT_KIND_RECOVERED",
+		18: "JOB_EVENT_KIND_STORE_AWAY",
+		19: "JOB_EVENT_KIND_STORE_BACK",
+		20: "JOB_EVENT_KIND_CANCELED",
+		21: "JOB_EVENT_KIND_FAILED",
+		22: "JOB_EVENT_KIND_FINISHED",
+	}
+	JobEventKind_value = map[string]int32{
+		"JOB_EVENT_KIND_UNSPECIFIED": 0,
+		"JOB_EVENT_KIND_ATTACHED":    1,
+		"JOB_EVENT_KIND_ATTEMPT":     2,
+		"JOB_EVENT_KIND_RUNNING":     3,
+		"JOB_EVENT_KIND_TRIGGERED":   4,
+		"JOB_EVENT_KIND_COMPLETED":   5,
+		"JOB_EVENT_KIND_ABORTED":     6,
+		"JOB_EVENT_KIND_NOT_BEGUN":   7,
+		"JOB_EVENT_KIND_COMMITTED":   8,
+		"JOB_EVENT_KIND_TASK_FAILED": 9,
+		"JOB_EVENT_KIND_FAILOVER":    10,
+		"JOB_EVENT_KIND_WORKER_LOST": 11,
+		"JOB_EVENT_KIND_REPLACED":    12,
+		"JOB_EVENT_KIND_REFUSED":     13,
+		"JOB_EVENT_KIND_EXPIRED":     14,
+		"JOB_EVENT_KIND_END_OF_DATA": 15,
+		"JOB_EVENT_KIND_DEGRADED":    16,
+		"JOB_EVENT_KIND_RECOVERED":   17,
+		"JOB_EVENT_KIND_STORE_AWAY":  18,
+		"JOB_EVENT_KIND_STORE_BACK":  19,
+		"JOB_EVENT_KIND_CANCELED":    20,
+		"JOB_EVENT_KIND_FAILED":      21,
+		"JOB_EVENT_KIND_FINISHED":    22,
+	}
+)
+
+func (x JobEventKind) Enum() *JobEventKind {
+	p := new(JobEventKind)
+	*p = x
+	return p
+}
+
+func (x JobEventKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (JobEventKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_jobs_proto_enumTypes[4].Descriptor()
+}
+
+func (JobEventKind) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_jobs_proto_enumTypes[4]
+}
+
+func (x JobEventKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use JobEventKind.Descriptor instead.
+func (JobEventKind) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{4}
 }
 
 type ListJobsRequest struct {
@@ -547,8 +861,8 @@ type ShowCheckpointResponse struct {
 	Nonce          string `protobuf:"bytes,10,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	MetadataBytes  uint64 `protobuf:"varint,11,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
 	MetadataCrc32C uint32 `protobuf:"fixed32,12,opt,name=metadata_crc32c,json=metadataCrc32c,proto3" json:"metadata_crc32c,omitempty"`
-	// How the job's journal stands to it: "kept", "trashed", "hidden", "not retained"; empty: there is no journal beside it.
-	State         string `protobuf:"bytes,13,opt,name=state,proto3" json:"state,omitempty"`
+	// What the job's journal says of it; UNSPECIFIED: there is no journal beside it.
+	State         CheckpointState `protobuf:"varint,13,opt,name=state,proto3,enum=ckptd.v1.CheckpointState" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -667,11 +981,11 @@ func (x *ShowCheckpointResponse) GetMetadataCrc32C() uint32 {
 	return 0
 }
 
-func (x *ShowCheckpointResponse) GetState() string {
+func (x *ShowCheckpointResponse) GetState() CheckpointState {
 	if x != nil {
 		return x.State
 	}
-	return ""
+	return CheckpointState_CHECKPOINT_STATE_UNSPECIFIED
 }
 
 type OperatorSummary struct {
@@ -971,8 +1285,8 @@ func (x *GetStatusResponse) GetJobs() []*JobState {
 type JobState struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Summary *JobSummary            `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"`
-	// What the owner is doing, in a few words: "running", "waiting for 2 of 8 subtasks to register", …
-	Phase string `protobuf:"bytes,2,opt,name=phase,proto3" json:"phase,omitempty"`
+	// What the owner is doing.
+	Phase JobPhase `protobuf:"varint,2,opt,name=phase,proto3,enum=ckptd.v1.JobPhase" json:"phase,omitempty"`
 	// Why deletes have stopped, if they have.
 	Degraded string               `protobuf:"bytes,3,opt,name=degraded,proto3" json:"degraded,omitempty"`
 	Pending  []*PendingCheckpoint `protobuf:"bytes,4,rep,name=pending,proto3" json:"pending,omitempty"`
@@ -993,6 +1307,10 @@ type JobState struct {
 	OwnerNonce string `protobuf:"bytes,13,opt,name=owner_nonce,json=ownerNonce,proto3" json:"owner_nonce,omitempty"`
 	// Why the owner waits for its store, if it does: for how long, and what the store said last.
 	WaitingForStore string `protobuf:"bytes,14,opt,name=waiting_for_store,json=waitingForStore,proto3" json:"waiting_for_store,omitempty"`
+	// Subtasks of the plan.
+	Subtasks uint32 `protobuf:"varint,15,opt,name=subtasks,proto3" json:"subtasks,omitempty"`
+	// Of them, how many have no worker registered.
+	SubtasksMissing uint32 `protobuf:"varint,16,opt,name=subtasks_missing,json=subtasksMissing,proto3" json:"subtasks_missing,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1034,11 +1352,11 @@ func (x *JobState) GetSummary() *JobSummary {
 	return nil
 }
 
-func (x *JobState) GetPhase() string {
+func (x *JobState) GetPhase() JobPhase {
 	if x != nil {
 		return x.Phase
 	}
-	return ""
+	return JobPhase_JOB_PHASE_UNSPECIFIED
 }
 
 func (x *JobState) GetDegraded() string {
@@ -1125,14 +1443,27 @@ func (x *JobState) GetWaitingForStore() string {
 	return ""
 }
 
+func (x *JobState) GetSubtasks() uint32 {
+	if x != nil {
+		return x.Subtasks
+	}
+	return 0
+}
+
+func (x *JobState) GetSubtasksMissing() uint32 {
+	if x != nil {
+		return x.SubtasksMissing
+	}
+	return 0
+}
+
 type PendingCheckpoint struct {
-	state        protoimpl.MessageState `protogen:"open.v1"`
-	CheckpointId uint64                 `protobuf:"varint,1,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
-	TriggeredAt  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=triggered_at,json=triggeredAt,proto3" json:"triggered_at,omitempty"`
-	Acknowledged uint32                 `protobuf:"varint,3,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
-	Subtasks     uint32                 `protobuf:"varint,4,opt,name=subtasks,proto3" json:"subtasks,omitempty"`
-	// "open", "writing", "unresolved".
-	State         string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CheckpointId  uint64                 `protobuf:"varint,1,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
+	TriggeredAt   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=triggered_at,json=triggeredAt,proto3" json:"triggered_at,omitempty"`
+	Acknowledged  uint32                 `protobuf:"varint,3,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
+	Subtasks      uint32                 `protobuf:"varint,4,opt,name=subtasks,proto3" json:"subtasks,omitempty"`
+	State         PendingState           `protobuf:"varint,5,opt,name=state,proto3,enum=ckptd.v1.PendingState" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1195,11 +1526,11 @@ func (x *PendingCheckpoint) GetSubtasks() uint32 {
 	return 0
 }
 
-func (x *PendingCheckpoint) GetState() string {
+func (x *PendingCheckpoint) GetState() PendingState {
 	if x != nil {
 		return x.State
 	}
-	return ""
+	return PendingState_PENDING_STATE_UNSPECIFIED
 }
 
 type WorkerState struct {
@@ -1287,15 +1618,14 @@ func (x *WorkerState) GetRunning() bool {
 }
 
 type JobEvent struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Sequence uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Time     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
-	// "attached", "attempt", "triggered", "completed", "aborted", "committed", "worker-lost", "failed", "canceled", "released", "degraded", …
-	Kind         string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
-	CheckpointId uint64 `protobuf:"varint,4,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
-	Attempt      uint64 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Text         string `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
-	// Set for "completed".
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Sequence     uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Time         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	Kind         JobEventKind           `protobuf:"varint,3,opt,name=kind,proto3,enum=ckptd.v1.JobEventKind" json:"kind,omitempty"`
+	CheckpointId uint64                 `protobuf:"varint,4,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
+	Attempt      uint64                 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Text         string                 `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
+	// Set for COMPLETED.
 	Checkpoint    *CheckpointSummary `protobuf:"bytes,7,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1345,11 +1675,11 @@ func (x *JobEvent) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *JobEvent) GetKind() string {
+func (x *JobEvent) GetKind() JobEventKind {
 	if x != nil {
 		return x.Kind
 	}
-	return ""
+	return JobEventKind_JOB_EVENT_KIND_UNSPECIFIED
 }
 
 func (x *JobEvent) GetCheckpointId() uint64 {
@@ -1801,8 +2131,7 @@ func (x *JournalEntry) GetRetained() []*JournalCheckpoint {
 type JournalCheckpoint struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Summary *CheckpointSummary     `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"`
-	// "kept", "trashed", "hidden".
-	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	State   CheckpointState        `protobuf:"varint,2,opt,name=state,proto3,enum=ckptd.v1.CheckpointState" json:"state,omitempty"`
 	// Of its _metadata.
 	Nonce          string `protobuf:"bytes,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	MetadataBytes  uint64 `protobuf:"varint,4,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
@@ -1848,11 +2177,11 @@ func (x *JournalCheckpoint) GetSummary() *CheckpointSummary {
 	return nil
 }
 
-func (x *JournalCheckpoint) GetState() string {
+func (x *JournalCheckpoint) GetState() CheckpointState {
 	if x != nil {
 		return x.State
 	}
-	return ""
+	return CheckpointState_CHECKPOINT_STATE_UNSPECIFIED
 }
 
 func (x *JournalCheckpoint) GetNonce() string {
@@ -1918,7 +2247,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\tsavepoint\x18\b \x01(\bR\tsavepoint\"S\n" +
 	"\x15ShowCheckpointRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12#\n" +
-	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\"\xdf\x04\n" +
+	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\"\xfa\x04\n" +
 	"\x16ShowCheckpointResponse\x125\n" +
 	"\asummary\x18\x01 \x01(\v2\x1b.ckptd.v1.CheckpointSummaryR\asummary\x12%\n" +
 	"\x0eformat_version\x18\x02 \x01(\rR\rformatVersion\x12\x14\n" +
@@ -1932,8 +2261,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x05nonce\x18\n" +
 	" \x01(\tR\x05nonce\x12%\n" +
 	"\x0emetadata_bytes\x18\v \x01(\x04R\rmetadataBytes\x12'\n" +
-	"\x0fmetadata_crc32c\x18\f \x01(\aR\x0emetadataCrc32c\x12\x14\n" +
-	"\x05state\x18\r \x01(\tR\x05state\x1a9\n" +
+	"\x0fmetadata_crc32c\x18\f \x01(\aR\x0emetadataCrc32c\x12/\n" +
+	"\x05state\x18\r \x01(\x0e2\x19.ckptd.v1.CheckpointStateR\x05state\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x01\n" +
@@ -1963,10 +2292,10 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x04urls\x18\x03 \x03(\tR\x04urls\x129\n" +
 	"\n" +
 	"started_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12&\n" +
-	"\x04jobs\x18\x05 \x03(\v2\x12.ckptd.v1.JobStateR\x04jobs\"\xbb\x04\n" +
+	"\x04jobs\x18\x05 \x03(\v2\x12.ckptd.v1.JobStateR\x04jobs\"\x96\x05\n" +
 	"\bJobState\x12.\n" +
-	"\asummary\x18\x01 \x01(\v2\x14.ckptd.v1.JobSummaryR\asummary\x12\x14\n" +
-	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x1a\n" +
+	"\asummary\x18\x01 \x01(\v2\x14.ckptd.v1.JobSummaryR\asummary\x12(\n" +
+	"\x05phase\x18\x02 \x01(\x0e2\x12.ckptd.v1.JobPhaseR\x05phase\x12\x1a\n" +
 	"\bdegraded\x18\x03 \x01(\tR\bdegraded\x125\n" +
 	"\apending\x18\x04 \x03(\v2\x1b.ckptd.v1.PendingCheckpointR\apending\x12/\n" +
 	"\aworkers\x18\x05 \x03(\v2\x15.ckptd.v1.WorkerStateR\aworkers\x12*\n" +
@@ -1980,13 +2309,15 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x0fcondemned_files\x18\f \x01(\x04R\x0econdemnedFiles\x12\x1f\n" +
 	"\vowner_nonce\x18\r \x01(\tR\n" +
 	"ownerNonce\x12*\n" +
-	"\x11waiting_for_store\x18\x0e \x01(\tR\x0fwaitingForStore\"\xcd\x01\n" +
+	"\x11waiting_for_store\x18\x0e \x01(\tR\x0fwaitingForStore\x12\x1a\n" +
+	"\bsubtasks\x18\x0f \x01(\rR\bsubtasks\x12)\n" +
+	"\x10subtasks_missing\x18\x10 \x01(\rR\x0fsubtasksMissing\"\xe5\x01\n" +
 	"\x11PendingCheckpoint\x12#\n" +
 	"\rcheckpoint_id\x18\x01 \x01(\x04R\fcheckpointId\x12=\n" +
 	"\ftriggered_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vtriggeredAt\x12\"\n" +
 	"\facknowledged\x18\x03 \x01(\rR\facknowledged\x12\x1a\n" +
-	"\bsubtasks\x18\x04 \x01(\rR\bsubtasks\x12\x14\n" +
-	"\x05state\x18\x05 \x01(\tR\x05state\"\xec\x01\n" +
+	"\bsubtasks\x18\x04 \x01(\rR\bsubtasks\x12,\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x16.ckptd.v1.PendingStateR\x05state\"\xec\x01\n" +
 	"\vWorkerState\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12)\n" +
 	"\x10exchange_address\x18\x02 \x01(\tR\x0fexchangeAddress\x12\x18\n" +
@@ -1994,11 +2325,11 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\bsubtasks\x18\x04 \x03(\v2\x11.ckptd.v1.SubtaskR\bsubtasks\x129\n" +
 	"\n" +
 	"last_heard\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tlastHeard\x12\x18\n" +
-	"\arunning\x18\x06 \x01(\bR\arunning\"\xfa\x01\n" +
+	"\arunning\x18\x06 \x01(\bR\arunning\"\x92\x02\n" +
 	"\bJobEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12.\n" +
-	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
-	"\x04kind\x18\x03 \x01(\tR\x04kind\x12#\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12*\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x16.ckptd.v1.JobEventKindR\x04kind\x12#\n" +
 	"\rcheckpoint_id\x18\x04 \x01(\x04R\fcheckpointId\x12\x18\n" +
 	"\aattempt\x18\x05 \x01(\x04R\aattempt\x12\x12\n" +
 	"\x04text\x18\x06 \x01(\tR\x04text\x12;\n" +
@@ -2044,18 +2375,62 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\bretained\x18\x0f \x03(\v2\x1b.ckptd.v1.JournalCheckpointR\bretained\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc6\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
 	"\x11JournalCheckpoint\x125\n" +
-	"\asummary\x18\x01 \x01(\v2\x1b.ckptd.v1.CheckpointSummaryR\asummary\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
+	"\asummary\x18\x01 \x01(\v2\x1b.ckptd.v1.CheckpointSummaryR\asummary\x12/\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x19.ckptd.v1.CheckpointStateR\x05state\x12\x14\n" +
 	"\x05nonce\x18\x03 \x01(\tR\x05nonce\x12%\n" +
 	"\x0emetadata_bytes\x18\x04 \x01(\x04R\rmetadataBytes\x12'\n" +
-	"\x0fmetadata_crc32c\x18\x05 \x01(\aR\x0emetadataCrc32c*\x81\x01\n" +
+	"\x0fmetadata_crc32c\x18\x05 \x01(\aR\x0emetadataCrc32c*\xac\x01\n" +
+	"\x0fCheckpointState\x12 \n" +
+	"\x1cCHECKPOINT_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15CHECKPOINT_STATE_KEPT\x10\x01\x12\x1c\n" +
+	"\x18CHECKPOINT_STATE_TRASHED\x10\x02\x12\x1b\n" +
+	"\x17CHECKPOINT_STATE_HIDDEN\x10\x03\x12!\n" +
+	"\x1dCHECKPOINT_STATE_NOT_RETAINED\x10\x04*\x81\x01\n" +
 	"\fFilePresence\x12\x1d\n" +
 	"\x19FILE_PRESENCE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15FILE_PRESENCE_PRESENT\x10\x01\x12\x19\n" +
 	"\x15FILE_PRESENCE_MISSING\x10\x02\x12\x1c\n" +
-	"\x18FILE_PRESENCE_WRONG_SIZE\x10\x032\xe6\x03\n" +
+	"\x18FILE_PRESENCE_WRONG_SIZE\x10\x03*\xce\x01\n" +
+	"\bJobPhase\x12\x19\n" +
+	"\x15JOB_PHASE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13JOB_PHASE_ATTACHING\x10\x01\x12!\n" +
+	"\x1dJOB_PHASE_WAITING_FOR_WORKERS\x10\x02\x12!\n" +
+	"\x1dJOB_PHASE_WAITING_FOR_ATTEMPT\x10\x03\x12\x16\n" +
+	"\x12JOB_PHASE_STARTING\x10\x04\x12\x15\n" +
+	"\x11JOB_PHASE_RUNNING\x10\x05\x12\x19\n" +
+	"\x15JOB_PHASE_CLEARING_UP\x10\x06*~\n" +
+	"\fPendingState\x12\x1d\n" +
+	"\x19PENDING_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12PENDING_STATE_OPEN\x10\x01\x12\x19\n" +
+	"\x15PENDING_STATE_WRITING\x10\x02\x12\x1c\n" +
+	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xb7\x05\n" +
+	"\fJobEventKind\x12\x1e\n" +
+	"\x1aJOB_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17JOB_EVENT_KIND_ATTACHED\x10\x01\x12\x1a\n" +
+	"\x16JOB_EVENT_KIND_ATTEMPT\x10\x02\x12\x1a\n" +
+	"\x16JOB_EVENT_KIND_RUNNING\x10\x03\x12\x1c\n" +
+	"\x18JOB_EVENT_KIND_TRIGGERED\x10\x04\x12\x1c\n" +
+	"\x18JOB_EVENT_KIND_COMPLETED\x10\x05\x12\x1a\n" +
+	"\x16JOB_EVENT_KIND_ABORTED\x10\x06\x12\x1c\n" +
+	"\x18JOB_EVENT_KIND_NOT_BEGUN\x10\a\x12\x1c\n" +
+	"\x18JOB_EVENT_KIND_COMMITTED\x10\b\x12\x1e\n" +
+	"\x1aJOB_EVENT_KIND_TASK_FAILED\x10\t\x12\x1b\n" +
+	"\x17JOB_EVENT_KIND_FAILOVER\x10\n" +
+	"\x12\x1e\n" +
+	"\x1aJOB_EVENT_KIND_WORKER_LOST\x10\v\x12\x1b\n" +
+	"\x17JOB_EVENT_KIND_REPLACED\x10\f\x12\x1a\n" +
+	"\x16JOB_EVENT_KIND_REFUSED\x10\r\x12\x1a\n" +
+	"\x16JOB_EVENT_KIND_EXPIRED\x10\x0e\x12\x1e\n" +
+	"\x1aJOB_EVENT_KIND_END_OF_DATA\x10\x0f\x12\x1b\n" +
+	"\x17JOB_EVENT_KIND_DEGRADED\x10\x10\x12\x1c\n" +
+	"\x18JOB_EVENT_KIND_RECOVERED\x10\x11\x12\x1d\n" +
+	"\x19JOB_EVENT_KIND_STORE_AWAY\x10\x12\x12\x1d\n" +
+	"\x19JOB_EVENT_KIND_STORE_BACK\x10\x13\x12\x1b\n" +
+	"\x17JOB_EVENT_KIND_CANCELED\x10\x14\x12\x19\n" +
+	"\x15JOB_EVENT_KIND_FAILED\x10\x15\x12\x1b\n" +
+	"\x17JOB_EVENT_KIND_FINISHED\x10\x162\xe6\x03\n" +
 	"\n" +
 	"JobService\x12A\n" +
 	"\bListJobs\x12\x19.ckptd.v1.ListJobsRequest\x1a\x1a.ckptd.v1.ListJobsResponse\x12V\n" +
@@ -2077,102 +2452,111 @@ func file_ckptd_v1_jobs_proto_rawDescGZIP() []byte {
 	return file_ckptd_v1_jobs_proto_rawDescData
 }
 
-var file_ckptd_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_ckptd_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_ckptd_v1_jobs_proto_goTypes = []any{
-	(FilePresence)(0),                 // 0: ckptd.v1.FilePresence
-	(*ListJobsRequest)(nil),           // 1: ckptd.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),          // 2: ckptd.v1.ListJobsResponse
-	(*JobSummary)(nil),                // 3: ckptd.v1.JobSummary
-	(*ListCheckpointsRequest)(nil),    // 4: ckptd.v1.ListCheckpointsRequest
-	(*ListCheckpointsResponse)(nil),   // 5: ckptd.v1.ListCheckpointsResponse
-	(*CheckpointSummary)(nil),         // 6: ckptd.v1.CheckpointSummary
-	(*ShowCheckpointRequest)(nil),     // 7: ckptd.v1.ShowCheckpointRequest
-	(*ShowCheckpointResponse)(nil),    // 8: ckptd.v1.ShowCheckpointResponse
-	(*OperatorSummary)(nil),           // 9: ckptd.v1.OperatorSummary
-	(*FileSummary)(nil),               // 10: ckptd.v1.FileSummary
-	(*GetStatusRequest)(nil),          // 11: ckptd.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),         // 12: ckptd.v1.GetStatusResponse
-	(*JobState)(nil),                  // 13: ckptd.v1.JobState
-	(*PendingCheckpoint)(nil),         // 14: ckptd.v1.PendingCheckpoint
-	(*WorkerState)(nil),               // 15: ckptd.v1.WorkerState
-	(*JobEvent)(nil),                  // 16: ckptd.v1.JobEvent
-	(*TriggerCheckpointRequest)(nil),  // 17: ckptd.v1.TriggerCheckpointRequest
-	(*TriggerCheckpointResponse)(nil), // 18: ckptd.v1.TriggerCheckpointResponse
-	(*CancelJobRequest)(nil),          // 19: ckptd.v1.CancelJobRequest
-	(*CancelJobResponse)(nil),         // 20: ckptd.v1.CancelJobResponse
-	(*ShowJournalResponse)(nil),       // 21: ckptd.v1.ShowJournalResponse
-	(*JournalEntry)(nil),              // 22: ckptd.v1.JournalEntry
-	(*JournalCheckpoint)(nil),         // 23: ckptd.v1.JournalCheckpoint
-	nil,                               // 24: ckptd.v1.JobSummary.LabelsEntry
-	nil,                               // 25: ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	nil,                               // 26: ckptd.v1.JournalEntry.LabelsEntry
-	(JobStatus)(0),                    // 27: ckptd.v1.JobStatus
-	(*timestamppb.Timestamp)(nil),     // 28: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 29: google.protobuf.Duration
-	(*Operator)(nil),                  // 30: ckptd.v1.Operator
-	(*FileHandle)(nil),                // 31: ckptd.v1.FileHandle
-	(Scope)(0),                        // 32: ckptd.v1.Scope
-	(*Subtask)(nil),                   // 33: ckptd.v1.Subtask
-	(*Plan)(nil),                      // 34: ckptd.v1.Plan
-	(*JobConfig)(nil),                 // 35: ckptd.v1.JobConfig
+	(CheckpointState)(0),              // 0: ckptd.v1.CheckpointState
+	(FilePresence)(0),                 // 1: ckptd.v1.FilePresence
+	(JobPhase)(0),                     // 2: ckptd.v1.JobPhase
+	(PendingState)(0),                 // 3: ckptd.v1.PendingState
+	(JobEventKind)(0),                 // 4: ckptd.v1.JobEventKind
+	(*ListJobsRequest)(nil),           // 5: ckptd.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),          // 6: ckptd.v1.ListJobsResponse
+	(*JobSummary)(nil),                // 7: ckptd.v1.JobSummary
+	(*ListCheckpointsRequest)(nil),    // 8: ckptd.v1.ListCheckpointsRequest
+	(*ListCheckpointsResponse)(nil),   // 9: ckptd.v1.ListCheckpointsResponse
+	(*CheckpointSummary)(nil),         // 10: ckptd.v1.CheckpointSummary
+	(*ShowCheckpointRequest)(nil),     // 11: ckptd.v1.ShowCheckpointRequest
+	(*ShowCheckpointResponse)(nil),    // 12: ckptd.v1.ShowCheckpointResponse
+	(*OperatorSummary)(nil),           // 13: ckptd.v1.OperatorSummary
+	(*FileSummary)(nil),               // 14: ckptd.v1.FileSummary
+	(*GetStatusRequest)(nil),          // 15: ckptd.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),         // 16: ckptd.v1.GetStatusResponse
+	(*JobState)(nil),                  // 17: ckptd.v1.JobState
+	(*PendingCheckpoint)(nil),         // 18: ckptd.v1.PendingCheckpoint
+	(*WorkerState)(nil),               // 19: ckptd.v1.WorkerState
+	(*JobEvent)(nil),                  // 20: ckptd.v1.JobEvent
+	(*TriggerCheckpointRequest)(nil),  // 21: ckptd.v1.TriggerCheckpointRequest
+	(*TriggerCheckpointResponse)(nil), // 22: ckptd.v1.TriggerCheckpointResponse
+	(*CancelJobRequest)(nil),          // 23: ckptd.v1.CancelJobRequest
+	(*CancelJobResponse)(nil),         // 24: ckptd.v1.CancelJobResponse
+	(*ShowJournalResponse)(nil),       // 25: ckptd.v1.ShowJournalResponse
+	(*JournalEntry)(nil),              // 26: ckptd.v1.JournalEntry
+	(*JournalCheckpoint)(nil),         // 27: ckptd.v1.JournalCheckpoint
+	nil,                               // 28: ckptd.v1.JobSummary.LabelsEntry
+	nil,                               // 29: ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	nil,                               // 30: ckptd.v1.JournalEntry.LabelsEntry
+	(JobStatus)(0),                    // 31: ckptd.v1.JobStatus
+	(*timestamppb.Timestamp)(nil),     // 32: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 33: google.protobuf.Duration
+	(*Operator)(nil),                  // 34: ckptd.v1.Operator
+	(*FileHandle)(nil),                // 35: ckptd.v1.FileHandle
+	(Scope)(0),                        // 36: ckptd.v1.Scope
+	(*Subtask)(nil),                   // 37: ckptd.v1.Subtask
+	(*Plan)(nil),                      // 38: ckptd.v1.Plan
+	(*JobConfig)(nil),                 // 39: ckptd.v1.JobConfig
 }
 var file_ckptd_v1_jobs_proto_depIdxs = []int32{
-	3,  // 0: ckptd.v1.ListJobsResponse.jobs:type_name -> ckptd.v1.JobSummary
-	27, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
-	24, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
-	28, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
-	6,  // 4: ckptd.v1.JobSummary.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	6,  // 5: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	28, // 6: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
-	29, // 7: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
-	6,  // 8: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
-	9,  // 9: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
-	10, // 10: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
-	25, // 11: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	28, // 12: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
-	30, // 13: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
-	31, // 14: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
-	32, // 15: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
-	0,  // 16: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
-	28, // 17: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	13, // 18: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
-	3,  // 19: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
-	14, // 20: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
-	15, // 21: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
-	16, // 22: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
-	28, // 23: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
-	33, // 24: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
-	28, // 25: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
-	28, // 26: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
-	6,  // 27: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	6,  // 28: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	27, // 29: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
-	6,  // 30: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
-	22, // 31: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
-	27, // 32: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
-	34, // 33: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
-	35, // 34: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
-	26, // 35: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
-	23, // 36: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
-	6,  // 37: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
-	1,  // 38: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
-	4,  // 39: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
-	7,  // 40: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
-	11, // 41: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
-	17, // 42: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
-	19, // 43: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
-	2,  // 44: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
-	5,  // 45: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
-	8,  // 46: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
-	12, // 47: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
-	18, // 48: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
-	20, // 49: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
-	44, // [44:50] is the sub-list for method output_type
-	38, // [38:44] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	7,  // 0: ckptd.v1.ListJobsResponse.jobs:type_name -> ckptd.v1.JobSummary
+	31, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
+	28, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
+	32, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
+	10, // 4: ckptd.v1.JobSummary.checkpoints:type_name -> ckptd.v1.CheckpointSummary
+	10, // 5: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
+	32, // 6: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
+	33, // 7: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
+	10, // 8: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
+	13, // 9: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
+	14, // 10: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
+	29, // 11: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	32, // 12: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
+	0,  // 13: ckptd.v1.ShowCheckpointResponse.state:type_name -> ckptd.v1.CheckpointState
+	34, // 14: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
+	35, // 15: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
+	36, // 16: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
+	1,  // 17: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
+	32, // 18: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	17, // 19: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
+	7,  // 20: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
+	2,  // 21: ckptd.v1.JobState.phase:type_name -> ckptd.v1.JobPhase
+	18, // 22: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
+	19, // 23: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
+	20, // 24: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
+	32, // 25: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
+	3,  // 26: ckptd.v1.PendingCheckpoint.state:type_name -> ckptd.v1.PendingState
+	37, // 27: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
+	32, // 28: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
+	32, // 29: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	4,  // 30: ckptd.v1.JobEvent.kind:type_name -> ckptd.v1.JobEventKind
+	10, // 31: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	10, // 32: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	31, // 33: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
+	10, // 34: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
+	26, // 35: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
+	31, // 36: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
+	38, // 37: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
+	39, // 38: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
+	30, // 39: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
+	27, // 40: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
+	10, // 41: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
+	0,  // 42: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
+	5,  // 43: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
+	8,  // 44: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
+	11, // 45: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
+	15, // 46: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
+	21, // 47: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
+	23, // 48: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
+	6,  // 49: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
+	9,  // 50: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
+	12, // 51: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
+	16, // 52: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
+	22, // 53: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
+	24, // 54: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
+	49, // [49:55] is the sub-list for method output_type
+	43, // [43:49] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_jobs_proto_init() }
@@ -2187,7 +2571,7 @@ func file_ckptd_v1_jobs_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_jobs_proto_rawDesc), len(file_ckptd_v1_jobs_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      5,
 			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// startHearing starts a process that SIGHUP ends or wakes, also where this process ignores it (go test under nohup). What is ignored here
+// is ignored in a child; what is caught here has its default there.
+func startHearing(cmd *exec.Cmd) error {
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	defer signal.Stop(caught)
+	return cmd.Start()
+}
+
+// underNohup makes a command one that nohup starts: it and its children ignore SIGHUP. It leads a process group of its own, which a
+// terminal that closes sends the signal to as a whole.
+func underNohup(cmd *exec.Cmd) {
+	cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`}, cmd.Args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+}
+
+// Started under nohup, demo and doctor finish their work when the terminal closes, and so do the processes that they start.
+func TestUnderNohup(t *testing.T) {
+	t.Parallel()
+	tmp := t.TempDir()
+	for name, c := range map[string]struct {
+		args []string
+		// hangUp is what it says when all its processes are there, and says what its last word, if it finishes.
+		hangUp, says string
+	}{
+		"demo":   {[]string{"demo", "--records", "2000", "--rate", "2000", "--interval", "100ms", "--kills", "0"}, "checkpoint 1 complete", "exact: "},
+		"doctor": {[]string{"doctor", "--quick", t.TempDir()}, "doctor: racing to publish", "Fit, "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(os.Args[0], c.args...)
+			cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
+			underNohup(cmd)
+			out, in, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer out.Close()
+			cmd.Stdout, cmd.Stderr = in, in
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			in.Close()
+			var said strings.Builder
+			lines := bufio.NewReader(io.TeeReader(out, &said))
+			for line := ""; err == nil && !strings.Contains(line, c.hangUp); {
+				line, err = lines.ReadString('\n')
+			}
+			if err != nil {
+				t.Errorf("it never says %q: %v", c.hangUp, err)
+			}
+			if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGHUP); err != nil {
+				t.Errorf("SIGHUP to its processes: %v", err)
+			}
+			_, _ = io.Copy(io.Discard, lines)
+			if err := cmd.Wait(); err != nil || !strings.Contains(said.String(), c.says) {
+				t.Errorf("%v, want exit code 0 and %q at the end:\n%s", err, c.says, said.String())
+			}
+			if strings.Contains(said.String(), "failed") {
+				t.Errorf("a process of it ended:\n%s", said.String())
+			}
+		})
+	}
+}

@@ -1,0 +1,106 @@
+package owner
+
+import (
+	"slices"
+
+	"github.com/ckptd/ckptd/incremental"
+)
+
+// Verdict says whether an owner keeps an object of its job, and why. Judge gives it for a file, JudgeMetadata for a _metadata. The sweep
+// carries verdicts out; a dry run prints them.
+type Verdict uint8
+
+// The verdicts. Those from VerdictCondemned on are dead: nothing needs the object, and nothing ever will.
+const (
+	// VerdictUnread: the _metadata of a retained checkpoint is not read yet, or cannot be read. It may name the object.
+	VerdictUnread Verdict = iota
+	// VerdictNeeded: a retained checkpoint names the file, or the _metadata is that of a retained checkpoint.
+	VerdictNeeded
+	// VerdictPromised: the file is promised to a pending checkpoint.
+	VerdictPromised
+	// VerdictWaits: no checkpoint names the file any more. It goes when no checkpoint is pending.
+	VerdictWaits
+	// VerdictOpen: the object may belong to a checkpoint that is pending or still to come.
+	VerdictOpen
+	// VerdictLater: a later owner wrote the object.
+	VerdictLater
+	// VerdictCondemned: the object is condemned already and waits for its delete.
+	VerdictCondemned
+	// VerdictFell: the last checkpoint that named the file left the state, or never completed.
+	VerdictFell
+	// VerdictOld: an earlier owner's file that no retained checkpoint names.
+	VerdictOld
+	// VerdictNeverAcknowledged: the file was uploaded for a checkpoint that can take no acknowledgement any more.
+	VerdictNeverAcknowledged
+	// VerdictDropped: the _metadata is that of a checkpoint that left the state, or that never completed.
+	VerdictDropped
+)
+
+var verdicts = [...]string{
+	VerdictUnread:            "a retained _metadata is not read, and may name it",
+	VerdictNeeded:            "a retained checkpoint needs it",
+	VerdictPromised:          "promised to a pending checkpoint",
+	VerdictWaits:             "no checkpoint names it; goes when none is pending",
+	VerdictOpen:              "of a checkpoint that may still complete",
+	VerdictLater:             "written by a later owner",
+	VerdictCondemned:         "condemned, waits for its delete",
+	VerdictFell:              "the last checkpoint that named it is gone",
+	VerdictOld:               "of an earlier owner, and no retained checkpoint names it",
+	VerdictNeverAcknowledged: "uploaded, and never acknowledged in time",
+	VerdictDropped:           "of a checkpoint that is not retained",
+}
+
+// String says why in a few words, for people.
+func (v Verdict) String() string { return verdicts[v] }
+
+// Dead tells whether the object may be deleted.
+func (v Verdict) Dead() bool { return v >= VerdictCondemned }
+
+// Judge says what becomes of a file that a list shows, by what the owner knows now. Only while the job is owned.
+func (m *Machine) Judge(f Found) Verdict {
+	if why, _ := m.blind(); why != ReasonNone {
+		return VerdictUnread
+	}
+	return m.judge(f, m.promised(), off{})
+}
+
+// judge is Judge when all retained _metadata are read, with everything that is promised.
+func (m *Machine) judge(f Found, promised incremental.Set, rules off) Verdict {
+	switch epoch := m.head.Epoch; {
+	case m.index.Condemned.Has(f.File):
+		return VerdictCondemned
+	case m.index.Reachable.Has(f.File):
+		return VerdictNeeded
+	case promised.Has(f.File):
+		return VerdictPromised
+	case m.index.Known.Has(f.File): // its last user fell while a promise held it, and that promise has ended
+		if len(m.pending) > 0 || rules.third {
+			return VerdictWaits
+		}
+		return VerdictFell
+	case f.Epoch < epoch:
+		return VerdictOld
+	case f.Epoch > epoch:
+		return VerdictLater
+	case f.Checkpoint < m.floor() || rules.floor: // an acknowledgement brings only files made for its own checkpoint
+		return VerdictNeverAcknowledged
+	}
+	return VerdictOpen
+}
+
+// JudgeMetadata says what becomes of the _metadata of a checkpoint that a list shows. Only while the job is owned.
+func (m *Machine) JudgeMetadata(id uint64) Verdict {
+	_, retained := m.head.Checkpoint(id)
+	why, _ := m.blind()
+	switch {
+	case retained:
+		return VerdictNeeded
+	case why != ReasonNone:
+		return VerdictUnread
+	case slices.Contains(m.metas, id):
+		return VerdictCondemned
+	case id < m.floor():
+		return VerdictDropped
+	}
+	return VerdictOpen
+}
