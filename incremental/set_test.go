@@ -18,7 +18,8 @@ func TestSetIsASet(t *testing.T) {
 	})
 }
 
-// TestSetsThatShareSome: every pair of sets of a few numbers, in the word and in the string, with all, some or none in common.
+// TestSetsThatShareSome: every pair of sets of a few numbers, in the word and in the string, with all, some or none
+// in common.
 func TestSetsThatShareSome(t *testing.T) {
 	numbers := []uint32{1, 63, 64, 65, 200, 1 << 31}
 	var sets [][]uint32

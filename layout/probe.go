@@ -19,8 +19,8 @@ import (
 // exactly one won, and both then read what the winner wrote. A list that began later showed all keys, and the keys
 // could be deleted.
 type Probe struct {
-	// Rounds is the number of races. Decided counts the races in which one creator was told that it won and the other
-	// that it lost, or both learned the winner by reading. A lost reply leaves a race undecided.
+	// Rounds is the number of races. Decided counts the races with a known winner: one creator was told that it won and
+	// the other that it lost, or both learned the winner by reading. A lost reply leaves a race undecided.
 	Rounds, Decided int
 	Took            time.Duration
 	// Removed is the number of objects that killed starts and examinations had left.

@@ -13,8 +13,8 @@ import (
 	"github.com/ckptd/ckptd/runtime/exchange"
 )
 
-// lossGrace is how long a worker waits before it reports a broken channel. The worker at the other end may have ended the
-// attempt on command, and this worker is about to receive the same command.
+// lossGrace is how long a worker waits before it reports a broken channel. The worker at the other end may have
+// ended the attempt on command, and this worker is about to receive the same command.
 const lossGrace = 50 * time.Millisecond
 
 var (
@@ -120,11 +120,12 @@ func (a *attempt) reportRunning(tasks []*task) {
 	}
 }
 
-// fail reports why the attempt fails, and ends it in this worker. t is the task that failed, nil if no single task did. Only
-// the first failure counts.
+// fail reports why the attempt fails, and ends it in this worker. t is the task that failed, nil if no single task
+// did. Only the first failure counts.
 //
-// The owner must hear the cause before the channels to other workers break. Otherwise it might first hear another worker's
-// report of a lost channel, and show that as the cause. No new attempt can begin before the owner hears a failure.
+// The owner must hear the cause before the channels to other workers break. Otherwise it might first hear another
+// worker's report of a lost channel, and show that as the cause. No new attempt can begin before the owner hears a
+// failure.
 func (a *attempt) fail(t *task, err error) {
 	a.mu.Lock()
 	first := !a.failed && a.ctx.Err() == nil

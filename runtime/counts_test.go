@@ -393,7 +393,8 @@ func TestFailingOperatorIsReported(t *testing.T) {
 	}
 }
 
-// However slowly the cause of a failure is heard, no other worker is heard before it, who knows only that a channel broke.
+// The owner hears the cause of a failure first, however slowly. Only then it hears other workers, which know no more
+// than that a channel broke.
 func TestTheCauseIsHeardBeforeItsConsequences(t *testing.T) {
 	c := endless()
 	var fails atomic.Bool

@@ -1,8 +1,8 @@
 // Package servers starts real servers for tests: S3 servers (versitygw, MinIO, gofakes3), and toxiproxy, a proxy that
 // adds faults.
 //
-// It owns the paths of their binaries: bin/, built by `make servers` from modules below this folder. It also owns how each
-// server is started, and how a test learns that it is ready.
+// It owns the paths of their binaries: bin/, built by `make servers` from modules below this folder. It also owns
+// how each server is started, and how a test learns that it is ready.
 //
 // A missing light binary is built. Without any other binary a test fails, so that no test passes that did not run. The
 // package must not know any driver.
@@ -31,8 +31,8 @@ const (
 	Toxiproxy = "toxiproxy"
 )
 
-// binary returns the path of a server's binary, or ends the test. It builds a light binary that is missing; in CI it does
-// not, because there every binary must exist.
+// binary returns the path of a server's binary, or ends the test. It builds a light binary that is missing; in CI it
+// does not, because there every binary must exist.
 func binary(t testing.TB, name string) string {
 	t.Helper()
 	path, err := find(name)

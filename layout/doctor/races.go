@@ -157,7 +157,7 @@ func (t *tally) count(outcomes []Outcome) {
 	}
 }
 
-// torn describes an object of which a reader saw size bytes.
+// torn describes what a reader saw of a torn object: size bytes.
 func torn(size int) string {
 	if size == raceSize {
 		return "a reader saw other bytes than were written"

@@ -22,7 +22,7 @@
 //
 // # Why a process of a replaced attempt does no harm
 //
-// Let attempt A be replaced by B, which restores checkpoint R, while a process still runs A and does not know of B.
+// Attempt A was replaced by B, which restores checkpoint R. A process still runs A and does not know of B.
 // The coordinator guarantees three facts. No checkpoint of A completes once B has begun. A process receives Complete
 // only for checkpoints of its own attempt. An attempt never has more than one process for a subtask. Then:
 //

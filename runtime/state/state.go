@@ -50,7 +50,7 @@ type Snapshot struct {
 // File is one immutable file of a snapshot.
 type File struct {
 	// Name is the backend's own name of the file. A shared file has the same name in every snapshot of this instance
-	// that holds it, and no other file of the instance ever gets this name. An exclusive file's name is unique only
+	// that holds it. No other file of the instance ever gets this name. An exclusive file's name is unique only
 	// within its snapshot.
 	Name string
 	// Path is where the file can be read until Release.

@@ -14,8 +14,9 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// BenchmarkDurable writes files with the driver and, in turn within the same run, the same bytes plainly. A round is one
-// file for each writer, with each method once, in changing order. The medians of a round by each method are reported, and
+// BenchmarkDurable writes files with the driver and, in turn within the same run, the same bytes plainly. A round is
+// one file for each writer, with each method once, in changing order. The medians of a round by each method are
+// reported, and
 //
 //	ratio          plain write+fsync / driver (limit: at least 0.9)
 //	ratio-durable  the same, with a plain writer that also syncs the folder, so that a power cut cannot take its file

@@ -252,8 +252,8 @@ func (a *arrival) endLocked() {
 	a.crowd = nil
 }
 
-// awaitCrowdLocked lets other files arrive before a sync, so that they share it. Without the wait, the first of
-// several files would have a sync of its own, and the others would wait for that sync and for theirs.
+// awaitCrowdLocked lets other files arrive before a sync, so that they share it. Without the wait, the first of several
+// files would have a sync of its own, and the others would wait for two syncs.
 //
 // It waits at most half as long as a sync takes. The caller holds d.mu; awaitCrowdLocked releases it while it waits.
 func (d *dirs) awaitCrowdLocked(path string) {

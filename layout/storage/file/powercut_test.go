@@ -17,8 +17,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// A world is two processes over one root, one of them running at a time, on a disk whose power may be cut after every
-// call.
+// A world is two processes over one root. One of them runs at a time, and the power of their disk may be cut after
+// every call.
 type world struct {
 	t     *testing.T
 	disk  *disk

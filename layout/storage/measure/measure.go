@@ -234,7 +234,7 @@ func counted[T any](m *Metrics, elements iter.Seq2[T, error]) iter.Seq2[T, error
 	}
 }
 
-// Delete implements storage.Store. Its outcome is that of the first key that failed; a throttled key goes before.
+// Delete implements storage.Store. Its outcome is the error of the last throttled key, else of the first failed key.
 func (s store) Delete(ctx context.Context, keys []string) []error {
 	start := time.Now()
 	errs := s.inner.Delete(ctx, keys)

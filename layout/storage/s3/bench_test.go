@@ -51,8 +51,8 @@ const (
 	byS5cmd mover = "s5cmd"
 )
 
-// BenchmarkTransfer copies files to objects, and objects to files, with three programs over the same server: the driver,
-// the SDK's transfer manager, and s5cmd. They take turns within one run.
+// BenchmarkTransfer copies files to objects, and objects to files, with three programs over the same server: the
+// driver, the SDK's transfer manager, and s5cmd. They take turns within one run.
 //
 // Each program does its round in a process of its own. The measured time is the process's time from start to end; its
 // CPU time and its peak of memory are read too. A file and its sum are known before the round. Downloads are not
