@@ -117,7 +117,7 @@ func TestLookupComparesWhatTheHashFinds(t *testing.T) {
 	}{{"y", "f", 10}, {"x", "g", 10}, {"x", "f", 11}} {
 		n.locals[n.local(other.instance, other.name, other.size)] = number
 		if f, ok := n.Lookup(other.instance, other.name, other.size, ""); ok {
-			t.Errorf("%+v is taken for file %d, which has another name, size or instance", other, f)
+			t.Errorf("Lookup takes %+v for file %d, want it unknown: name, size or instance differ", other, f)
 		}
 	}
 }
@@ -133,7 +133,7 @@ func TestForgetPassesOverUnknownFiles(t *testing.T) {
 		t.Errorf("%d files are known, want none", n.Len())
 	}
 	if _, ok := n.ByKey("shared/2"); ok {
-		t.Error("a forgotten file is found by its key")
+		t.Error("ByKey finds a forgotten file, want it unknown")
 	}
 }
 

@@ -59,10 +59,10 @@ func compare(t rapid.TB, a, b []uint32) {
 	same(t, fmt.Sprint(a, " and ", b), s.And(u), and)
 	same(t, fmt.Sprint(a, " minus ", b), s.Minus(u), minus)
 	if s.In(u) != (len(minus) == 0) || !s.And(u).In(s) || s.Or(u) != u.Or(s) {
-		t.Fatalf("%v in %v: %v", a, b, s.In(u))
+		t.Fatalf("%v in %v: %v, want %v, and the laws of sets", a, b, s.In(u), len(minus) == 0)
 	}
 	if (string(s.AppendKey(nil)) == string(u.AppendKey(nil))) != (s == u) {
-		t.Fatalf("%v and %v: the keys are equal and the sets are not, or the sets are and the keys are not", a, b)
+		t.Fatalf("%v and %v: want equal keys for equal sets, and only for those", a, b)
 	}
 }
 

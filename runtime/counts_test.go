@@ -417,7 +417,7 @@ func TestTheCauseIsHeardBeforeItsConsequences(t *testing.T) {
 		}
 		select {
 		case cause := <-others:
-			t.Errorf("heard first: %q", cause)
+			t.Errorf("the owner heard %q first, want the cause first", cause)
 		case <-time.After(500 * time.Millisecond): // ten times as long as a lost channel is kept back
 		}
 	}
@@ -429,7 +429,7 @@ func TestTheCauseIsHeardBeforeItsConsequences(t *testing.T) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !strings.Contains(d.causes[0], "read/") || !strings.Contains(d.causes[0], "bad luck") {
-		t.Errorf("causes %q", d.causes)
+		t.Errorf("causes %q, want the task and its error first", d.causes)
 	}
 }
 

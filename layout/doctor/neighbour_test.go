@@ -172,6 +172,6 @@ func TestWritesComeTwice(t *testing.T) {
 	}
 	if r, err := Examine(t.Context(), opened(b), &Options{Quick: true}); err != nil ||
 		results(r)["publish"] != ckptdv1.Result_RESULT_UNFIT {
-		t.Errorf("%v, %s", err, text(r))
+		t.Errorf("%v, %s; want publish unfit", err, text(r))
 	}
 }

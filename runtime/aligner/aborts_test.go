@@ -17,7 +17,7 @@ func TestManyAborts(t *testing.T) {
 		}
 		m.Aborted(lowest - 20)
 		if len(m.aborts) != rememberedAborts || m.aborts[0] != lowest || m.abortsBelow != lowest-2 {
-			t.Fatalf("told again of an old id: remembers %v, below %d", m.aborts, m.abortsBelow)
+			t.Fatalf("after an old id again: remembers %v, below %d; want no change", m.aborts, m.abortsBelow)
 		}
 		for id, want := range map[uint64]Kind{lowest - 3: Cancel, lowest - 2: Cancel, lowest - 1: Forward, lowest + 1: Forward, lowest + 2: Cancel, 199: Forward} {
 			clone := *m

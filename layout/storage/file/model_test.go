@@ -119,7 +119,7 @@ func dump(rt *rapid.T, s storage.Store) string {
 		data, err := io.ReadAll(r)
 		r.Close()
 		if err != nil || int64(len(data)) != info.Size {
-			rt.Fatalf("%s: %d of %d bytes, %v", info.Key, len(data), info.Size, err)
+			rt.Fatalf("%s: read %d bytes, want %d; %v", info.Key, len(data), info.Size, err)
 		}
 		lines = append(lines, fmt.Sprintf("%s %x", info.Key, data))
 	}

@@ -315,7 +315,7 @@ func (o order) run(t *testing.T, base string, found *findings, sys func() *syste
 		t.Fatal(err)
 	}
 	if t.Failed() {
-		t.Fatalf("in %+v", o)
+		t.Fatalf("failed in the order %+v", o)
 	}
 	return more, enough
 }
@@ -429,7 +429,7 @@ func TestPowerCutsAreNoticed(t *testing.T) {
 			order{c.script, "publish", before, -1}.run(t, base, found, realSystem, lies)
 		}
 		if !slices.ContainsFunc(found.problems, func(problem string) bool { return strings.Contains(problem, c.problem) }) {
-			t.Errorf("%s without %s of …%s: %d problems, none of them %q", c.script, c.call, c.end, len(found.problems), c.problem)
+			t.Errorf("%s without %s of …%s: %d problems, want one with %q", c.script, c.call, c.end, len(found.problems), c.problem)
 		}
 	}
 }

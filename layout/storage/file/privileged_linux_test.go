@@ -223,7 +223,7 @@ func (r *reports) killed(t *testing.T, root string, sys *system) {
 	sys.syncDir = func(*os.File) error { return errors.New("killed") }
 	for _, key := range []string{"job/chk-1/other", "job/_journal/1"} {
 		if err := s.Publish(t.Context(), key, r.bytes(key)); err == nil {
-			t.Fatal("the other process was not killed")
+			t.Fatal("publish of the other process: no error, want it killed")
 		}
 	}
 }

@@ -249,7 +249,7 @@ func FuzzTempName(f *testing.F) {
 			t.Fatalf("%q: temporary %s, want it in the job's _tmp", key, path)
 		}
 		if got, ok := parseTemp(filepath.Base(path)); !ok || got != key {
-			t.Errorf("%q comes back as %q, %v", key, got, ok)
+			t.Errorf("%q parses back as %q, %v; want the same", key, got, ok)
 		}
 	})
 }

@@ -214,7 +214,7 @@ func TestRoundBounds(t *testing.T) {
 		for _, m := range family.GetMetric() {
 			for _, b := range m.GetHistogram().GetBucket() {
 				if text := fmt.Sprint(b.GetUpperBound()); len(text) > len("0.0003") {
-					t.Errorf("%s: le=%q", family.GetName(), text)
+					t.Errorf("%s: le=%q, want at most as many digits as 0.0003", family.GetName(), text)
 				}
 			}
 		}
