@@ -11,6 +11,8 @@ type Start struct {
 	// Restore is the checkpoint to restore; 0: begin empty.
 	Restore uint64
 	Roster  []RosterEntry
+	// Config is the configuration of the attempt, every default filled in.
+	Config *JobConfig
 }
 
 // RosterEntry says where a subtask of the attempt runs.

@@ -36,7 +36,7 @@ func toKeyGroups(k *KeyGroups) *ckptdv1.KeyGroupRange {
 }
 
 func fromHandle(h *ckptdv1.StateHandle) Handle {
-	out := Handle{Name: h.GetName(), InstanceNonce: h.GetInstanceNonce(), Inline: h.GetInline(), File: h.GetFile()}
+	out := Handle{Name: h.GetName(), InstanceNonce: h.GetInstanceNonce(), Inline: h.GetInline(), File: h.GetFile(), State: h.GetState()}
 	if h.GetScope() == ckptdv1.Scope_SCOPE_SHARED {
 		out.Scope = Shared
 	}
@@ -78,7 +78,7 @@ func fromCommand(m *ckptdv1.RegisterResponse) Command {
 }
 
 func fromStart(s *ckptdv1.Start) Start {
-	out := Start{Attempt: s.GetAttempt(), Epoch: s.GetEpoch(), Restore: s.GetRestoreCheckpointId()}
+	out := Start{Attempt: s.GetAttempt(), Epoch: s.GetEpoch(), Restore: s.GetRestoreCheckpointId(), Config: s.GetConfig()}
 	for _, r := range s.GetRoster() {
 		out.Roster = append(out.Roster, RosterEntry{
 			Subtask: fromSubtask(r.GetSubtask()), ExchangeAddress: r.GetExchangeAddress(), Nonce: r.GetNonce(),

@@ -29,6 +29,8 @@ var (
 	ErrInlineCap = errors.New("too much inline state")
 	// ErrPlanMismatch: the journal has another plan and no attempt can begin with this one.
 	ErrPlanMismatch = errors.New("another plan")
+	// ErrConfigMismatch: the job runs with another configuration. The error's text says what differs, key by key.
+	ErrConfigMismatch = errors.New("another configuration")
 	// ErrUnknownHandle: an acknowledgement named state that is neither new for the checkpoint nor promised to it.
 	ErrUnknownHandle = errors.New("unknown state handle")
 	// ErrCorrupt: bytes differ from their sum or length.
@@ -47,15 +49,16 @@ var (
 
 // reasons is the one place where a daemon's reasons become this package's errors.
 var reasons = map[ckptdv1.Refused_Reason]error{
-	ckptdv1.Refused_REASON_STALE_ATTEMPT:  ErrStaleAttempt,
-	ckptdv1.Refused_REASON_STALE_EPOCH:    ErrStaleEpoch,
-	ckptdv1.Refused_REASON_NOT_OPEN:       ErrNotOpen,
-	ckptdv1.Refused_REASON_JOB_TERMINAL:   ErrJobTerminal,
-	ckptdv1.Refused_REASON_REPLACED:       ErrReplaced,
-	ckptdv1.Refused_REASON_INLINE_CAP:     ErrInlineCap,
-	ckptdv1.Refused_REASON_PLAN_MISMATCH:  ErrPlanMismatch,
-	ckptdv1.Refused_REASON_UNKNOWN_HANDLE: ErrUnknownHandle,
-	ckptdv1.Refused_REASON_CORRUPT:        ErrCorrupt,
+	ckptdv1.Refused_REASON_STALE_ATTEMPT:   ErrStaleAttempt,
+	ckptdv1.Refused_REASON_STALE_EPOCH:     ErrStaleEpoch,
+	ckptdv1.Refused_REASON_NOT_OPEN:        ErrNotOpen,
+	ckptdv1.Refused_REASON_JOB_TERMINAL:    ErrJobTerminal,
+	ckptdv1.Refused_REASON_REPLACED:        ErrReplaced,
+	ckptdv1.Refused_REASON_INLINE_CAP:      ErrInlineCap,
+	ckptdv1.Refused_REASON_PLAN_MISMATCH:   ErrPlanMismatch,
+	ckptdv1.Refused_REASON_CONFIG_MISMATCH: ErrConfigMismatch,
+	ckptdv1.Refused_REASON_UNKNOWN_HANDLE:  ErrUnknownHandle,
+	ckptdv1.Refused_REASON_CORRUPT:         ErrCorrupt,
 }
 
 // codes is what a code means where no detail says more. Codes that are absent have no meaning of their own.

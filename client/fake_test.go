@@ -49,6 +49,8 @@ type cluster struct {
 	calls map[string][]received
 	// lostReplies is how many calls of a name to carry out without the reply arriving.
 	lostReplies map[string]int
+	// refuseReports is how many reports of a kind are refused before one is taken.
+	refuseReports map[ckptdv1.ReportRequest_Kind]int
 	// onStale, if set, is called when a daemon refuses a call as of a stale epoch.
 	onStale func()
 }
@@ -241,7 +243,8 @@ func (d *daemon) AttachJob(_ context.Context, r *ckptdv1.AttachJobRequest) (*ckp
 	if err := d.ownedLocked(); err != nil {
 		return nil, err
 	}
-	return &ckptdv1.AttachJobResponse{Epoch: d.c.epoch, Attempt: 1, InlineThreshold: 20 << 10, InlineCap: 1 << 20}, nil
+	return &ckptdv1.AttachJobResponse{Epoch: d.c.epoch, Attempt: 1, InlineThreshold: 20 << 10, InlineCap: 1 << 20,
+		Config: &ckptdv1.JobConfig{NumRetained: 7}}, nil
 }
 
 func (d *daemon) Register(ctx context.Context, r *ckptdv1.RegisterRequest, st *connect.ServerStream[ckptdv1.RegisterResponse]) error {
@@ -287,6 +290,10 @@ func (d *daemon) Report(_ context.Context, r *ckptdv1.ReportRequest) (*ckptdv1.R
 	}
 	if err := d.c.epochLocked(r.GetEpoch()); err != nil {
 		return nil, err
+	}
+	if d.c.refuseReports[r.GetKind()] > 0 {
+		d.c.refuseReports[r.GetKind()]--
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("not now"))
 	}
 	d.c.reports = append(d.c.reports, r)
 	return &ckptdv1.ReportResponse{}, nil

@@ -36,6 +36,7 @@ type Job struct {
 	attempt    uint64
 	threshold  int
 	inlineCap  int
+	config     *JobConfig
 	nonce      string
 }
 
@@ -54,6 +55,14 @@ func (j *Job) Attempt() uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.attempt
+}
+
+// Config is the configuration that was in effect when the job was last attached, every default filled in. Each Start
+// brings that of its attempt.
+func (j *Job) Config() *JobConfig {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.config
 }
 
 // Assignment answers what the attempt's subtasks have to restore, one element per subtask, in the order asked.
@@ -78,6 +87,7 @@ func (j *Job) Assignment(ctx context.Context, attempt uint64, subtasks []Subtask
 			if !ok {
 				return nil, j.wrap("assignment", fmt.Errorf("%w: state of %v, which was not asked for", ErrInvalid, s.GetSubtask()))
 			}
+			states[i].Finished = states[i].Finished || s.GetFinished()
 			for _, h := range s.GetHandles() {
 				states[i].Handles = append(states[i].Handles, fromHandle(h))
 			}
@@ -256,6 +266,7 @@ func (j *Job) attachAt(ctx context.Context, url string, req *ckptdv1.AttachJobRe
 	j.attempt = res.GetAttempt()
 	j.threshold = int(res.GetInlineThreshold())
 	j.inlineCap = int(res.GetInlineCap())
+	j.config = res.GetConfig()
 	return nil
 }
 

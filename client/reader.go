@@ -27,6 +27,7 @@ func (j *Job) Open(ctx context.Context, h Handle, off, n int64) (io.ReadCloser, 
 	if err := checkHandle(h.File); err != nil {
 		return nil, j.wrap("open "+h.Name+" of", err)
 	}
+	off += int64(h.File.GetSegment().GetOffset())
 	return &reader{ctx: ctx, job: j, handle: h, at: uint64(off), end: uint64(off + n)}, nil
 }
 

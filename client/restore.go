@@ -46,6 +46,9 @@ func (j *Job) fetch(ctx context.Context, h Handle, w io.WriterAt) error {
 		_, err := w.WriteAt(h.Inline, 0)
 		return err
 	}
+	if h.File.GetSegment() != nil {
+		return j.fetchSegment(ctx, h, w)
+	}
 	if err := checkHandle(h.File); err != nil {
 		return err
 	}
@@ -74,6 +77,18 @@ func (j *Job) fetch(ctx context.Context, h Handle, w io.WriterAt) error {
 	return compareWhole(h.File, whole)
 }
 
+// fetchSegment writes a segment of a file. Its blocks are read whole, one after the other: the sums are those of whole
+// blocks.
+func (j *Job) fetchSegment(ctx context.Context, h Handle, w io.WriterAt) error {
+	r, err := j.Open(ctx, h, 0, -1)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.Copy(io.NewOffsetWriter(w, 0), r)
+	return err
+}
+
 // span is a range of a file: whole blocks, but for the file's end.
 type span struct{ start, end uint64 }
 
@@ -88,10 +103,14 @@ func spansOf(length uint64, parallel int) []span {
 	return spans
 }
 
-// checkHandle refuses a handle whose sums cannot be those of its length.
+// checkHandle refuses a handle whose sums cannot be those of its length, or whose segment reaches beyond it.
 func checkHandle(f *File) error {
 	if n := data.BlockCount(f.GetLength()); uint64(len(f.GetBlockCrc32C())) != n {
 		return &callError{kind: ErrCorrupt, cause: fmt.Errorf("handle of %s: %d block sums, want %d", f.GetKey(), len(f.GetBlockCrc32C()), n)}
+	}
+	if s := f.GetSegment(); s.GetOffset() > f.GetLength() || s.GetLength() > f.GetLength()-s.GetOffset() {
+		return &callError{kind: ErrCorrupt, cause: fmt.Errorf("handle of %s: segment of %d bytes from %d in a file of %d",
+			f.GetKey(), s.GetLength(), s.GetOffset(), f.GetLength())}
 	}
 	return nil
 }
@@ -184,7 +203,7 @@ func (j *Job) stream(ctx context.Context, e *endpoint, f *File, v *verifier, wri
 	ctx, cancel := context.WithCancel(data.WithSink(ctx, &in))
 	defer cancel()
 	stream, err := e.state.GetState(ctx, &ckptdv1.GetStateRequest{
-		JobId: j.spec.ID, File: &File{Key: f.GetKey(), Length: f.GetLength()}, Offset: v.at, Length: v.span.end - v.at,
+		JobId: j.spec.ID, File: &File{Key: f.GetKey(), Length: f.GetLength(), JobId: f.GetJobId()}, Offset: v.at, Length: v.span.end - v.at,
 	})
 	if err != nil {
 		return err

@@ -50,6 +50,9 @@ func TestAttachFollowsTheOwner(t *testing.T) {
 	if e, _ := job.current(); e.url != b.url || job.Epoch() != 7 || job.Attempt() != 1 {
 		t.Errorf("owner %s, epoch %d, attempt %d", e.url, job.Epoch(), job.Attempt())
 	}
+	if n := job.Config().GetNumRetained(); n != 7 {
+		t.Errorf("the configuration retains %d, want the 7 that the daemon answered", n)
+	}
 	// The owner changes: a call reaches the old one and follows.
 	c.mu.Lock()
 	c.owner, c.epoch = a, 8
@@ -153,6 +156,47 @@ func TestSessionOutlivesDaemons(t *testing.T) {
 	s.Close()
 	if _, err := s.Next(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// A new owner is told how the process stands until it has heard all of it: it begins no checkpoint before every
+// subtask has said that it runs.
+func TestStandingReportsAreSaidUntilTheyAreHeard(t *testing.T) {
+	const running, atEnd = ckptdv1.ReportRequest_KIND_RUNNING, ckptdv1.ReportRequest_KIND_END_OF_DATA
+	for name, refuse := range map[string]map[ckptdv1.ReportRequest_Kind]int{
+		"the sign of life before is not heard": {ckptdv1.ReportRequest_KIND_ALIVE: 2},
+		"the first one is not heard":           {running: 1},
+		"the last one is not heard":            {atEnd: 2},
+		"neither is heard":                     {running: 2, atEnd: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t)
+			a, b := c.start(daemonOptions{}), c.start(daemonOptions{})
+			_, job := c.client([]string{a.url, b.url})
+			s, err := job.Register(t.Context(), Registration{Subtasks: mine})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.SetAttempt(2)
+			for _, k := range []ReportKind{ReportRunning, ReportEndOfData} {
+				if err := job.Report(t.Context(), Report{Kind: k, Subtasks: mine, Attempt: 2}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a.kill()
+			c.mu.Lock()
+			c.owner, c.epoch, c.reports, c.refuseReports = b, 2, nil, refuse
+			c.mu.Unlock()
+			eventually(t, "both reports at the new owner", c.locked(func() bool {
+				heard := map[ckptdv1.ReportRequest_Kind]bool{}
+				for _, r := range c.reports {
+					if r.GetAttempt() == 2 && r.GetEpoch() == 2 && r.GetNonce() == s.Nonce() && len(r.GetSubtasks()) == 1 {
+						heard[r.GetKind()] = true
+					}
+				}
+				return heard[running] && heard[atEnd]
+			}))
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
@@ -53,6 +54,7 @@ type snapshotter struct {
 type fileIdentity struct {
 	instance, name string
 	size           int64
+	scope          Scope
 }
 
 // part is a piece and how far it is: exactly one of inline, known and file says where its bytes are, once they are anywhere.
@@ -63,6 +65,16 @@ type part struct {
 	file   *File
 	// asked: the daemon was asked for it.
 	asked bool
+}
+
+// handle is the part's file as a piece names it that is a segment of it, or the whole.
+func (p *part) handle(s *Segment) *File {
+	if s == nil && p.piece.Compression == nil {
+		return p.file
+	}
+	f := proto.CloneOf(p.file)
+	f.Segment, f.Compression = s, p.piece.Compression
+	return f
 }
 
 // placed: the part needs nothing more.
@@ -98,13 +110,17 @@ func (sn *snapshotter) part(p Piece, threshold int) (*part, error) {
 		inline := p.Inline
 		p.Size = int64(len(inline))
 		p.Open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(inline)), nil }
-		if len(inline) <= threshold {
+		if len(inline) <= threshold && !p.inFile() {
 			return sn.add(part{piece: p, inline: nonNil(inline)}), nil
 		}
 	}
-	if p.Scope == Exclusive {
+	if s := p.Segment; s != nil && (s.GetOffset() > uint64(p.Size) || s.GetLength() > uint64(p.Size)-s.GetOffset()) {
+		return nil, &callError{kind: ErrInvalid, cause: fmt.Errorf("piece %q: segment of %d bytes from %d in a file of %d",
+			p.Name, s.GetLength(), s.GetOffset(), p.Size)}
+	}
+	if p.Scope == Exclusive && p.Segment == nil {
 		q := part{piece: p}
-		if p.Size <= int64(threshold) {
+		if p.Size <= int64(threshold) && !p.inFile() {
 			b, err := readSource(p)
 			if err != nil {
 				return nil, err
@@ -113,10 +129,10 @@ func (sn *snapshotter) part(p Piece, threshold int) (*part, error) {
 		}
 		return sn.add(q), nil
 	}
-	if p.InstanceNonce == "" || p.Name == "" {
+	if p.Scope == Shared && (p.InstanceNonce == "" || p.Name == "") {
 		return nil, &callError{kind: ErrInvalid, cause: fmt.Errorf("shared piece %q of instance %q: needs both names", p.Name, p.InstanceNonce)}
 	}
-	id := fileIdentity{p.InstanceNonce, p.Name, p.Size}
+	id := fileIdentity{p.InstanceNonce, p.Name, p.Size, p.Scope}
 	if q := sn.files[id]; q != nil {
 		return q, nil
 	}
@@ -245,19 +261,20 @@ func (sn *snapshotter) request() *ckptdv1.AcknowledgeRequest {
 	for i, parts := range sn.parts {
 		st := &ckptdv1.SubtaskSnapshot{
 			Subtask: toSubtask(sn.snapshot.Subtasks[i].Subtask), Handles: make([]*ckptdv1.SnapshotHandle, 0, len(parts)),
+			Finished: sn.snapshot.Subtasks[i].Finished,
 		}
 		for j, p := range parts {
 			// The subtask's own piece, for its key groups: a shared part may stand for several.
 			own := &sn.snapshot.Subtasks[i].Pieces[j]
-			h := &ckptdv1.SnapshotHandle{KeyGroups: toKeyGroups(own.KeyGroups)}
+			h := &ckptdv1.SnapshotHandle{KeyGroups: toKeyGroups(own.KeyGroups), State: own.State}
 			if p.known == 0 || p.piece.RestoredKey != "" { // else the daemon knows the file by the very same names
 				h.Name, h.InstanceNonce = own.Name, own.InstanceNonce
 			}
 			switch {
 			case p.file != nil:
-				h.Source = &ckptdv1.SnapshotHandle_Uploaded{Uploaded: p.file}
+				h.Source = &ckptdv1.SnapshotHandle_Uploaded{Uploaded: p.handle(own.Segment)}
 			case p.known != 0:
-				h.Source = &ckptdv1.SnapshotHandle_Known{Known: p.known}
+				h.Source, h.Segment = &ckptdv1.SnapshotHandle_Known{Known: p.known}, own.Segment
 			default:
 				h.Source = &ckptdv1.SnapshotHandle_Inline{Inline: p.inline}
 			}

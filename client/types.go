@@ -19,8 +19,39 @@ type (
 	JobConfig = ckptdv1.JobConfig
 	// JobStatus is the state of a job in its journal.
 	JobStatus = ckptdv1.JobStatus
-	// File names a whole file of a job's state.
+	// File names a file of a job's state, or a segment of it.
 	File = ckptdv1.FileHandle
+	// Segment is a part of a file.
+	Segment = ckptdv1.Segment
+	// Compression is the frame table of a compressed file. The SDK neither compresses nor decompresses.
+	Compression = ckptdv1.Compression
+	// State says what a piece of state is.
+	State = ckptdv1.State
+	// Offsets says where the elements of list state begin within the piece.
+	Offsets = ckptdv1.Offsets
+	// Channel names a channel of channel state.
+	Channel = ckptdv1.Channel
+)
+
+// The kinds of state, in Flink's words: State.Kind.
+const (
+	Opaque             = ckptdv1.StateKind_STATE_KIND_OPAQUE
+	ManagedKeyed       = ckptdv1.StateKind_STATE_KIND_MANAGED_KEYED
+	RawKeyed           = ckptdv1.StateKind_STATE_KIND_RAW_KEYED
+	List               = ckptdv1.StateKind_STATE_KIND_LIST
+	Union              = ckptdv1.StateKind_STATE_KIND_UNION
+	Broadcast          = ckptdv1.StateKind_STATE_KIND_BROADCAST
+	InputChannel       = ckptdv1.StateKind_STATE_KIND_INPUT_CHANNEL
+	ResultSubpartition = ckptdv1.StateKind_STATE_KIND_RESULT_SUBPARTITION
+	SourceReader       = ckptdv1.StateKind_STATE_KIND_SOURCE_READER
+	SinkTransactions   = ckptdv1.StateKind_STATE_KIND_SINK_TRANSACTIONS
+)
+
+// The modes of list state's distribution: Offsets.Mode.
+const (
+	ModeSplit     = ckptdv1.DistributionMode_DISTRIBUTION_MODE_SPLIT
+	ModeUnion     = ckptdv1.DistributionMode_DISTRIBUTION_MODE_UNION
+	ModeBroadcast = ckptdv1.DistributionMode_DISTRIBUTION_MODE_BROADCAST
 )
 
 // Every is the configuration of a job with a checkpoint each interval, whose newest checkpoint outlives it, and which is
@@ -36,7 +67,9 @@ func Every(interval time.Duration) *JobConfig {
 // JobSpec says which job to attach.
 type JobSpec struct {
 	// ID is 1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or _ or "savepoint-". The caller makes it.
-	ID     string
+	ID string
+	// Plan and Config of a job that exists may be others than those in effect only while no worker is there: then they
+	// come with the next attempt. nil: as it is; of a new job, every default.
 	Plan   *Plan
 	Config *JobConfig
 	Labels map[string]string
@@ -92,13 +125,19 @@ type Handle struct {
 	KeyGroups *KeyGroups
 	// Inline is the state itself if File is nil.
 	Inline []byte
-	File   *File
+	// File is where the state lies: the file, or the segment of it that File names.
+	File *File
+	// State says what the piece is.
+	State *State
 }
 
-// Size is the piece's length in bytes.
+// Size is the piece's length in bytes, as it is stored.
 func (h Handle) Size() int64 {
-	if h.File == nil {
+	switch {
+	case h.File == nil:
 		return int64(len(h.Inline))
+	case h.File.GetSegment() != nil:
+		return int64(h.File.GetSegment().GetLength())
 	}
 	return int64(h.File.GetLength())
 }
@@ -107,6 +146,8 @@ func (h Handle) Size() int64 {
 type SubtaskState struct {
 	Subtask Subtask
 	Handles []Handle
+	// Finished: the subtask had finished when the checkpoint was taken.
+	Finished bool
 }
 
 // Snapshot is the part of a checkpoint that some subtasks of this process have made.
@@ -120,6 +161,8 @@ type Snapshot struct {
 type SubtaskSnapshot struct {
 	Subtask Subtask
 	Pieces  []Piece
+	// Finished: the subtask has finished for good. It has no pieces.
+	Finished bool
 }
 
 // Piece is one named piece of state: bytes, or a source of bytes.
@@ -140,7 +183,17 @@ type Piece struct {
 	Size int64
 	// RestoredKey is the key of the handle this file was restored from, if it was.
 	RestoredKey string
+	// State says what the piece is; nil: ManagedKeyed with key groups, else Opaque.
+	State *State
+	// Segment makes the piece a part of the file that Open opens and Size measures. Pieces of one Snapshot that are
+	// segments, and agree in InstanceNonce, Name, Scope and Size, lie in one file, which is sent once.
+	Segment *Segment
+	// Compression is the frame table if Open opens a compressed file.
+	Compression *Compression
 }
+
+// inFile: the piece cannot travel inside the acknowledgement, however small it is.
+func (p *Piece) inFile() bool { return p.Segment != nil || p.Compression != nil }
 
 // ReportKind says what a Report tells.
 type ReportKind uint8

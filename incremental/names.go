@@ -17,6 +17,14 @@ type Description struct {
 	Size   uint64
 	CRC    uint32
 	Blocks []uint32
+	// Compression of a compressed file; nil otherwise.
+	Compression *Compression
+}
+
+// Compression is the frame table of a compressed file: the codec, what each frame takes in the file, and what it holds.
+type Compression struct {
+	Codec         string
+	Stored, Plain []uint32
 }
 
 // Names numbers files and finds them again: by key, or by the name that their backend gave them. Its memory is about
@@ -35,6 +43,7 @@ type Names struct {
 type file struct {
 	key, name string
 	blocks    []uint32
+	frames    *Compression
 	size      uint64
 	crc       uint32
 	instance  uint32
@@ -64,7 +73,7 @@ func (n *Names) Intern(d Description) (File, error) {
 	}
 	f := n.files[number]
 	if f.name == "" && (d.Name != "" || d.Size != 0) {
-		f.name, f.blocks, f.size, f.crc, f.instance = d.Name, d.Blocks, d.Size, d.CRC, n.nonce(d.Instance)
+		f.name, f.blocks, f.frames, f.size, f.crc, f.instance = d.Name, d.Blocks, d.Compression, d.Size, d.CRC, n.nonce(d.Instance)
 		if d.Instance != "" {
 			n.locals[n.local(d.Instance, d.Name, d.Size)] = number
 		}
@@ -99,7 +108,9 @@ func (n *Names) Describe(number File) (Description, bool) {
 	if !ok {
 		return Description{}, false
 	}
-	return Description{Key: f.key, Instance: n.nonceOf[f.instance], Name: f.name, Size: f.size, CRC: f.crc, Blocks: f.blocks}, true
+	return Description{
+		Key: f.key, Instance: n.nonceOf[f.instance], Name: f.name, Size: f.size, CRC: f.crc, Blocks: f.blocks, Compression: f.frames,
+	}, true
 }
 
 // Forget removes files that were deleted. Their numbers are not given out again.

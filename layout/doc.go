@@ -20,4 +20,57 @@
 //
 // Each function that prints a name has an inverse beside it. The inverse parses exactly the names that the function
 // prints.
+//
+// # The table of contents of a checkpoint
+//
+// A _metadata is a sequence of records, each with a checksum of all before it; proto/ckptd/stored/v1/metadata.proto has
+// the bytes. MetadataWriter writes one as a stream, MetadataReader reads one in bounded memory. The order of the
+// records:
+//
+//	Header                  job, checkpoint, epoch, attempt, nonce
+//	Job                     labels
+//	for each operator of the plan:
+//	    Operator            id, parallelism, max parallelism
+//	    for each subtask, from 0 to the last:
+//	        File …          each file once, before the first handle that refers to it
+//	        Subtask …       its handles, or that it had finished
+//	end                     counts; without it the file is not complete
+//
+// A File lies in one of three places:
+//
+//   - An own file lies in the folder of the job. It was written in this epoch or an earlier one, for this checkpoint or an
+//     earlier one, as its name says. An exclusive file was written for this checkpoint. Only own files are the job's to
+//     promise and to delete.
+//   - A lent file lies in the folder of another job, and the record names that job. The other job counts its own epochs and
+//     checkpoints, so that they are not compared with this job's.
+//   - A file of a savepoint may lie beside the _metadata. The record has its name alone, so that the folder can be moved.
+//
+// A compressed file has a frame table: its codec, the size of each frame in the file, and the size when it is
+// decompressed.
+//
+// A Handle is one piece of state of one subtask: a whole file, a segment of a file (offset and length), or inline
+// bytes. It names its kind in Flink's words, and what goes with it:
+//
+//	kind of state           key groups   channel                  offsets, with mode
+//	managed keyed           yes          no                       no
+//	raw keyed               yes          no                       no
+//	list                    no           no                       if told: split
+//	union                   no           no                       if told: union
+//	broadcast               no           no                       if told: broadcast
+//	input channel           no           gate, channel            if told: no mode
+//	result subpartition     no           partition, subpartition  if told: no mode
+//	source reader           no           no                       if told: any
+//	sink transactions       no           no                       if told: any
+//	opaque                  no           no                       no
+//
+// Each may tell the state's name, its serializer and the version of its schema. Offsets say where the elements of a
+// list begin within the piece; they ascend.
+//
+// One checker holds all these rules, for the writer and for the reader: the writer writes nothing that the reader would
+// refuse. CheckHandle and CheckFile are the part of it that needs no table of files; a daemon uses them for handles that
+// come from an engine.
+//
+// What a hostile _metadata can make a reader hold is bounded: MaxInline, MaxOffsets, MaxFrames, MaxFiles, and the
+// limits in metadata.go. A kind of record, file, state, mode or location that the reader does not know is
+// ErrUnknownKind, never a guess.
 package layout

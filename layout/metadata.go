@@ -2,6 +2,7 @@ package layout
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/ckptd/ckptd/layout/keygroup"
@@ -15,6 +16,16 @@ const BlockSize = 4 << 20
 
 // MaxInline is the largest piece of state, in bytes, that a _metadata can hold itself.
 const MaxInline = 1 << 20
+
+// More limits of a _metadata.
+const (
+	// MaxOffsets is the largest number of offsets of one handle.
+	MaxOffsets = 1 << 16
+	// MaxFrames is the largest number of frames of a compressed file.
+	MaxFrames = 1 << 16
+	// MaxFiles is the largest number of files in one _metadata.
+	MaxFiles = 1 << 22
+)
 
 // Why a _metadata cannot be read. Any other error of a reader comes from the source of its bytes and says nothing about them.
 var (
@@ -68,8 +79,11 @@ type Operator struct {
 
 // File is one entry of the table of files.
 type File struct {
-	// Key relative to the job's folder: "shared/<file name>", or "chk-N/<file name>" of this checkpoint.
+	// Key relative to the folder of Job: "shared/<file name>", or "chk-N/<file name>"; an own file of chk-N is of this
+	// checkpoint. In a savepoint also "<name>": a file beside the _metadata.
 	Key string
+	// Job whose folder holds the file, if it is lent to this job; empty: this job.
+	Job string
 	// Length in bytes.
 	Length uint64
 	// CRC32C of all bytes.
@@ -80,7 +94,24 @@ type File struct {
 	InstanceNonce, LocalName string
 	// SHA256 of all bytes, or nil.
 	SHA256 []byte
+	// Compression of a compressed file; nil otherwise. Length and sums are those of the compressed bytes.
+	Compression *Compression
 }
+
+// Compression is the frame table of a compressed file. A frame can be decompressed by itself.
+type Compression struct {
+	// Codec is 1 to 32 of a-z 0-9 -, for example "zstd".
+	Codec string
+	// Stored is how many bytes of the file each frame takes, in their order; Plain, how many it holds when
+	// decompressed. The frames cover the file. At most MaxFrames.
+	Stored, Plain []uint32
+}
+
+// Own tells whether the file lies in the folder of the job itself. Only own files are this job's to delete.
+func (f *File) Own() bool { return f.Job == "" && !f.Beside() }
+
+// Beside tells whether the file lies in the folder of the _metadata itself, as in savepoints.
+func (f *File) Beside() bool { return !strings.Contains(f.Key, "/") }
 
 // FileRef is the number of a file in the table, counted from 1 in the order of the File records. 0 is no file.
 type FileRef uint32
@@ -91,12 +122,16 @@ type Subtask struct {
 	OperatorID string
 	Index      int
 	Handles    []Handle
+	// Finished is true if the subtask had finished when the checkpoint was taken. It has no handles.
+	Finished bool
 }
 
 // Handle is one piece of state.
 type Handle struct {
 	// File that holds it; 0: Inline holds it.
 	File FileRef
+	// Segment of the file; nil: the whole file.
+	Segment *Segment
 	// Inline state, at most MaxInline bytes; may be empty.
 	Inline []byte
 	// Name that the engine calls this piece, and InstanceNonce of its backend. Empty: as the file's LocalName and InstanceNonce;
@@ -104,7 +139,62 @@ type Handle struct {
 	Name, InstanceNonce string
 	// KeyGroups of keyed state; nil otherwise.
 	KeyGroups *keygroup.Range
+	// State says what the piece is.
+	State State
 }
+
+// Segment is a part of a file: Length bytes from Offset.
+type Segment struct{ Offset, Length uint64 }
+
+// State says what a piece of state is.
+type State struct {
+	Kind StateKind
+	// Name of the state, Serializer that writes and reads its elements, SchemaVersion of these. Empty, 0: not told.
+	Name, Serializer string
+	SchemaVersion    uint32
+	// Offsets of the elements of list state; nil: not told, or no list.
+	Offsets *Offsets
+	// Channel of channel state; nil otherwise.
+	Channel *Channel
+}
+
+// StateKind says what a piece of state is, in Flink's words.
+type StateKind int
+
+// The kinds of state. Operator state is list, union or broadcast state.
+const (
+	StateOpaque StateKind = iota // only the operator knows
+	StateManagedKeyed
+	StateRawKeyed
+	StateList
+	StateUnion
+	StateBroadcast
+	StateInputChannel
+	StateResultSubpartition
+	StateSourceReader
+	StateSinkTransactions
+)
+
+// Mode says how list state is distributed to the subtasks of another parallelism.
+type Mode int
+
+// The modes. ModeNone is that of channel state, which is not distributed so.
+const (
+	ModeNone Mode = iota
+	ModeSplit
+	ModeUnion
+	ModeBroadcast
+)
+
+// Offsets says where the elements of list state begin within the piece.
+type Offsets struct {
+	Mode Mode
+	// Positions ascend; an element ends where the next one begins. At most MaxOffsets.
+	Positions []uint64
+}
+
+// Channel names a channel: Gate and Channel an input channel, Partition and Subpartition a result subpartition.
+type Channel struct{ Gate, Channel, Partition, Subpartition uint32 }
 
 // Totals counts what a _metadata holds; its end record repeats them.
 type Totals struct {
@@ -139,7 +229,7 @@ const (
 )
 
 // Limits, in bytes where not said otherwise. They bound what a hostile file can make a reader hold: a decoded record takes at most
-// a few times its payload, and a handle about 150 bytes.
+// a few times its payload, a handle about 200 bytes, and the table of files 8 bytes a file.
 const (
 	maxRecord    = 4 << 20
 	maxSubtask   = 2 << 20
@@ -148,12 +238,14 @@ const (
 	maxHandles   = 4096   // in one record
 	maxOperators = 10_000 // in one file
 	maxText      = 4 << 10
+	maxCodec     = 32
+	maxBeside    = 255 // the name of a file beside the _metadata
 	// splitSubtaskAt is the size at which a subtask's record has no room for one more handle of the largest size.
-	splitSubtaskAt = maxSubtask - (MaxInline + 3*maxText)
+	splitSubtaskAt = maxSubtask - (MaxInline + 10*MaxOffsets + 5*maxText)
 	sha256Len      = 32
 )
 
-// Field numbers of MetadataRecord, and of the handles in MetadataSubtask.
+// Field numbers of MetadataRecord, and of what a reader counts in a MetadataSubtask before it decodes it.
 const (
 	fieldHeader     = 1
 	fieldJob        = 2
@@ -162,4 +254,6 @@ const (
 	fieldSubtask    = 5
 	fieldEnd        = 6
 	fieldSubHandles = 2
+	fieldOffsets    = 11
+	fieldPositions  = 2
 )

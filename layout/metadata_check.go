@@ -3,7 +3,6 @@ package layout
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -11,7 +10,7 @@ import (
 )
 
 // metadataCheck holds the rules of what may follow what, and of what a record may say. Writer and reader run every record through
-// the same one, so that nothing is written that would not be read. Its memory is bounded by the number of operators.
+// the same one, so that nothing is written that would not be read. Its memory is bounded by maxOperators and MaxFiles.
 type metadataCheck struct {
 	header Header
 	totals Totals
@@ -19,8 +18,29 @@ type metadataCheck struct {
 	job, end bool
 	operator Operator
 	// The index of the last subtask of operator; -1: none yet.
-	subtask   int
+	subtask int
+	// finished is true if that subtask had finished.
+	finished  bool
 	operators map[string]struct{}
+	lengths   fileLengths
+}
+
+// fileLengths are the lengths of the files, in pieces that need not move when they grow.
+type fileLengths struct{ pieces [][]uint64 }
+
+const lengthsInPiece = 1 << 16
+
+func (l *fileLengths) add(length uint64) {
+	last := len(l.pieces) - 1
+	if last < 0 || len(l.pieces[last]) == lengthsInPiece {
+		l.pieces, last = append(l.pieces, nil), last+1
+	}
+	l.pieces[last] = append(l.pieces[last], length)
+}
+
+// of is the length of file ref, which must have been added.
+func (l *fileLengths) of(ref FileRef) uint64 {
+	return l.pieces[(ref-1)/lengthsInPiece][(ref-1)%lengthsInPiece]
 }
 
 var errOrder = errors.New("out of order")
@@ -98,10 +118,30 @@ func (c *metadataCheck) checkFile(f *File) error {
 	if c.operator.ID == "" || c.end {
 		return errOrder
 	}
-	name, err := c.checkKey(f.Key)
+	written, err := c.checkPlace(f)
 	if err != nil {
 		return err
 	}
+	if err := CheckFile(f); err != nil {
+		return err
+	}
+	if c.totals.Files == MaxFiles {
+		return fmt.Errorf("more than %d files", MaxFiles)
+	}
+	if c.totals.FileBytes+f.Length < f.Length {
+		return errors.New("more bytes in files than can be counted")
+	}
+	c.lengths.add(f.Length)
+	c.totals.Files++
+	c.totals.FileBytes += f.Length
+	if written {
+		c.totals.NewFileBytes += f.Length
+	}
+	return nil
+}
+
+// CheckFile holds the rules of one file, but for where it lies. See CheckHandle.
+func CheckFile(f *File) error {
 	if err := checkBlocks(f.Length, len(f.Blocks)); err != nil {
 		return err
 	}
@@ -114,29 +154,68 @@ func (c *metadataCheck) checkFile(f *File) error {
 	if err := checkText("instance nonce", f.InstanceNonce); err != nil {
 		return err
 	}
-	if c.totals.Files == math.MaxUint32 || c.totals.FileBytes+f.Length < f.Length {
-		return errors.New("more files than can be counted")
+	return checkCompression(f.Compression, f.Length)
+}
+
+// checkPlace refuses a file that this checkpoint cannot refer to, and says whether the file was written for this
+// checkpoint. Epochs and numbers of checkpoints are compared for own files alone: another job counts its own.
+func (c *metadataCheck) checkPlace(f *File) (written bool, err error) {
+	if f.Beside() {
+		return true, c.checkBeside(f)
 	}
-	c.totals.Files++
-	c.totals.FileBytes += f.Length
-	if name.Checkpoint == c.header.Checkpoint {
-		c.totals.NewFileBytes += f.Length
+	k := ParseJobKey(f.Key)
+	if k.Place != PlaceShared && k.Place != PlaceExclusive {
+		return false, fmt.Errorf("key %q is not that of a state file", clip(f.Key))
+	}
+	if f.Job != "" {
+		return false, c.checkLent(f, k)
+	}
+	switch {
+	case k.Place == PlaceExclusive && (k.Checkpoint != c.header.Checkpoint || k.File.Checkpoint != c.header.Checkpoint):
+		return false, fmt.Errorf("key %s belongs to another checkpoint", f.Key)
+	case k.File.Checkpoint > c.header.Checkpoint || k.File.Epoch > c.header.Epoch:
+		return false, fmt.Errorf("key %s is of a later checkpoint or epoch", f.Key)
+	}
+	return k.File.Checkpoint == c.header.Checkpoint, nil
+}
+
+// checkLent checks a file in the folder of another job.
+func (c *metadataCheck) checkLent(f *File, k JobKey) error {
+	if err := ValidateJobID(f.Job); err != nil {
+		return fmt.Errorf("lending job: %w", err)
+	}
+	if f.Job == c.header.JobID {
+		return fmt.Errorf("key %s: job %s lends a file to itself", f.Key, f.Job)
+	}
+	if k.Place == PlaceExclusive && k.Checkpoint != k.File.Checkpoint {
+		return fmt.Errorf("key %s of job %s: the file was written for another checkpoint than its folder's", f.Key, f.Job)
 	}
 	return nil
 }
 
-// checkKey refuses a file that this checkpoint cannot refer to.
-func (c *metadataCheck) checkKey(key string) (FileName, error) {
-	k := ParseJobKey(key)
+// checkBeside checks a file in the folder of the _metadata itself.
+func (c *metadataCheck) checkBeside(f *File) error {
 	switch {
-	case k.Place != PlaceShared && k.Place != PlaceExclusive:
-		return k.File, fmt.Errorf("key %q is not that of a state file", clip(key))
-	case k.Place == PlaceExclusive && (k.Checkpoint != c.header.Checkpoint || k.File.Checkpoint != c.header.Checkpoint):
-		return k.File, fmt.Errorf("key %s belongs to another checkpoint", key)
-	case k.File.Checkpoint > c.header.Checkpoint || k.File.Epoch > c.header.Epoch:
-		return k.File, fmt.Errorf("key %s is of a later checkpoint or epoch", key)
+	case c.header.Kind != KindSavepoint:
+		return fmt.Errorf("key %q: only a savepoint has files beside its _metadata", clip(f.Key))
+	case f.Job != "":
+		return fmt.Errorf("key %q: a file beside the _metadata lies in no job's folder, not in that of %q", clip(f.Key), clip(f.Job))
+	case len(f.Key) == 0 || len(f.Key) > maxBeside || !isBesideName(f.Key):
+		return fmt.Errorf("key %q: want 1 to %d of A-Z a-z 0-9 . _ -, not beginning with . or _", clip(f.Key), maxBeside)
 	}
-	return k.File, nil
+	return nil
+}
+
+// isBesideName tells whether a name is one that no folder but the _metadata's can be meant by.
+func isBesideName(s string) bool {
+	for _, r := range s {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
+		default:
+			return false
+		}
+	}
+	return s[0] != '.' && s[0] != '_'
 }
 
 // checkBlocks compares the number of block sums with the one that the length asks for.
@@ -159,8 +238,14 @@ func (c *metadataCheck) checkSubtask(s *Subtask) error {
 		return fmt.Errorf("subtask of operator %q after operator %s: %w", clip(s.OperatorID), c.operator.ID, errOrder)
 	}
 	again := s.Index == c.subtask && s.Index >= 0
+	if again && (s.Finished || c.finished) {
+		return fmt.Errorf("subtask %d of %s has finished and comes in several records: %w", s.Index, s.OperatorID, errOrder)
+	}
 	if !again && (s.Index != c.subtask+1 || s.Index >= c.operator.Parallelism) {
 		return fmt.Errorf("subtask %d of %s (parallelism %d) after %d: %w", s.Index, s.OperatorID, c.operator.Parallelism, c.subtask, errOrder)
+	}
+	if s.Finished && len(s.Handles) > 0 {
+		return fmt.Errorf("subtask %d of %s has finished and has %d handles", s.Index, s.OperatorID, len(s.Handles))
 	}
 	for i := range s.Handles {
 		if err := c.checkHandle(&s.Handles[i]); err != nil {
@@ -170,27 +255,20 @@ func (c *metadataCheck) checkSubtask(s *Subtask) error {
 	if !again {
 		c.totals.Subtasks++
 	}
-	c.subtask = s.Index
+	c.subtask, c.finished = s.Index, s.Finished
 	return nil
 }
 
 func (c *metadataCheck) checkHandle(h *Handle) error {
-	switch {
-	case uint64(h.File) > c.totals.Files:
+	if uint64(h.File) > c.totals.Files {
 		return fmt.Errorf("file %d of %d", h.File, c.totals.Files)
-	case h.File != 0 && h.Inline != nil:
-		return errors.New("both a file and inline state")
-	case len(h.Inline) > MaxInline:
-		return fmt.Errorf("%d bytes inline, at most %d", len(h.Inline), MaxInline)
 	}
-	if err := checkText("name", h.Name); err != nil {
+	length := uint64(len(h.Inline))
+	if h.File != 0 {
+		length = c.lengths.of(h.File)
+	}
+	if err := CheckHandle(h, length, c.operator.MaxParallelism); err != nil {
 		return err
-	}
-	if err := checkText("instance nonce", h.InstanceNonce); err != nil {
-		return err
-	}
-	if g := h.KeyGroups; g != nil && (g.Start > g.End || int(g.End) >= c.operator.MaxParallelism) {
-		return fmt.Errorf("key groups %v of %d", g, c.operator.MaxParallelism)
 	}
 	c.totals.Handles++
 	c.totals.InlineBytes += uint64(len(h.Inline))

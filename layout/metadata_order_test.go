@@ -249,7 +249,7 @@ func BenchmarkMetadataPerReference(b *testing.B) {
 	handles := make([]layout.Handle, n)
 	for i := range files {
 		files[i] = layout.File{Key: fileKey("shared", 1, 1, uint64(i)), Length: 2 << 20, CRC32C: 42, InstanceNonce: nonceA, LocalName: fmt.Sprintf("%06d.sst", i)}
-		handles[i] = layout.Handle{File: layout.FileRef(i + 1), KeyGroups: &keygroup.Range{Start: 0, End: 127}}
+		handles[i] = layout.Handle{File: layout.FileRef(i + 1), KeyGroups: &keygroup.Range{Start: 0, End: 127}, State: layout.State{Kind: layout.StateManagedKeyed}}
 	}
 	put := func(w io.Writer) {
 		m := layout.NewMetadataWriter(w, c.Header)

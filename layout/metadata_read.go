@@ -14,12 +14,12 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/ckptd/ckptd/layout/keygroup"
 	storedv1 "github.com/ckptd/ckptd/proto/ckptd/stored/v1"
 )
 
-// MetadataReader reads one _metadata as a stream, in memory that does not depend on its length. Nothing it yields may be acted on
-// for good before Next has returned io.EOF: only then is the file known to be whole. It is used by one goroutine.
+// MetadataReader reads one _metadata as a stream, in bounded memory: beside the record at hand, 8 bytes a file. Nothing
+// it yields may be acted on for good before Next has returned io.EOF: only then is the file known to be whole. It is
+// used by one goroutine.
 type MetadataReader struct {
 	in      *bufio.Reader
 	check   *metadataCheck
@@ -171,78 +171,6 @@ func (m *MetadataReader) readEnd(body []byte) error {
 	default:
 		return err // io.EOF, or the source's trouble
 	}
-}
-
-func (m *MetadataReader) decodeFile(body []byte) (*File, error) {
-	msg := &storedv1.MetadataFile{}
-	if err := decode(body, msg); err != nil {
-		return nil, err
-	}
-	var folder string
-	switch msg.GetScope() {
-	case storedv1.MetadataScope_METADATA_SCOPE_SHARED:
-		folder = sharedFolder
-	case storedv1.MetadataScope_METADATA_SCOPE_EXCLUSIVE:
-		folder = CheckpointDir(m.check.header.Checkpoint) + "/"
-	default:
-		return nil, fmt.Errorf("file of scope %d: %w", msg.GetScope(), ErrUnknownKind)
-	}
-	return &File{
-		Key: folder + msg.GetName(), Length: msg.GetLength(), CRC32C: msg.GetCrc32C(), Blocks: msg.GetBlockCrc32C(),
-		InstanceNonce: msg.GetInstanceNonce(), LocalName: msg.GetLocalName(), SHA256: msg.GetSha256(),
-	}, nil
-}
-
-func (m *MetadataReader) decodeSubtask(body []byte) (*Subtask, error) {
-	if err := countHandles(body); err != nil {
-		return nil, err
-	}
-	msg := &storedv1.MetadataSubtask{}
-	if err := decode(body, msg); err != nil {
-		return nil, err
-	}
-	s := &Subtask{OperatorID: m.check.operator.ID, Index: int(msg.GetIndex())}
-	if n := len(msg.GetHandles()); n > 0 {
-		s.Handles = make([]Handle, n)
-	}
-	for i, h := range msg.GetHandles() {
-		to := &s.Handles[i]
-		switch at := h.GetLocation().(type) {
-		case *storedv1.MetadataHandle_File:
-			if to.File = FileRef(at.File); at.File == 0 {
-				return nil, corrupt("handle %d: file 0", i)
-			}
-		case *storedv1.MetadataHandle_Inline:
-			to.Inline = at.Inline
-		default:
-			return nil, fmt.Errorf("subtask %d of operator %s: handle %d: %w", s.Index, s.OperatorID, i, ErrUnknownKind)
-		}
-		to.Name, to.InstanceNonce = h.GetName(), h.GetInstanceNonce()
-		if g := h.GetKeyGroups(); g != nil {
-			if max(g.GetStart(), g.GetEnd()) >= keygroup.MaxParallelism {
-				return nil, corrupt("handle %d: key groups %d-%d", i, g.GetStart(), g.GetEnd())
-			}
-			to.KeyGroups = &keygroup.Range{Start: uint16(g.GetStart()), End: uint16(g.GetEnd())}
-		}
-	}
-	return s, nil
-}
-
-// countHandles bounds what decoding a subtask can allocate: an empty handle takes two bytes, but a hundred in memory.
-func countHandles(body []byte) error {
-	for handles := 0; len(body) > 0; {
-		field, _, n := protowire.ConsumeField(body)
-		if n < 0 {
-			return corrupt("subtask: %v", protowire.ParseError(n))
-		}
-		if field == fieldSubHandles {
-			if handles++; handles > maxHandles {
-				return corrupt("more than %d handles in one record", maxHandles)
-			}
-		}
-		body = body[n:]
-	}
-	return nil
 }
 
 func decode(body []byte, msg proto.Message) error {

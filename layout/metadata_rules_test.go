@@ -97,7 +97,7 @@ func TestMetadataReaderRefuses(t *testing.T) {
 		"parallelism above max":   {2, operator(func(o *storedv1.MetadataOperator) { o.MaxParallelism = 1 }), corrupt, "parallelism"},
 		"max parallelism":         {2, operator(func(o *storedv1.MetadataOperator) { o.MaxParallelism = 1 << 20 }), corrupt, "parallelism"},
 		"no scope":                {6, file(func(f *storedv1.MetadataFile) { f.Scope = 0 }), unknown, "scope 0"},
-		"a later scope":           {6, file(func(f *storedv1.MetadataFile) { f.Scope = 3 }), unknown, "scope 3"},
+		"a later scope":           {6, file(func(f *storedv1.MetadataFile) { f.Scope = 4 }), unknown, "scope 4"},
 		"no file name":            {6, file(func(f *storedv1.MetadataFile) { f.Name = "" }), corrupt, "key"},
 		"name of the metadata":    {7, file(func(f *storedv1.MetadataFile) { f.Name = "_metadata" }), corrupt, "key"},
 		"name outside":            {6, file(func(f *storedv1.MetadataFile) { f.Name = "../shared/" + f.Name }), corrupt, "key"},
@@ -344,7 +344,7 @@ func TestMetadataTotalsAreARecount(t *testing.T) {
 			case *layout.File:
 				want.Files++
 				want.FileBytes += r.Length
-				if layout.ParseJobKey(r.Key).File.Checkpoint == c.Header.Checkpoint { // shared or not
+				if r.Beside() || r.Job == "" && layout.ParseJobKey(r.Key).File.Checkpoint == c.Header.Checkpoint { // shared or not
 					want.NewFileBytes += r.Length
 				}
 			case *layout.Subtask:

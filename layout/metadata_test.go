@@ -107,42 +107,90 @@ func example() contents {
 				InstanceNonce: "instance-1", LocalName: "000123.sst", SHA256: bytes.Repeat([]byte{7}, 32)},
 			&layout.File{Key: fileKey("chk-42", 3, 42, 1), Length: 77, CRC32C: 0, InstanceNonce: "instance-2", LocalName: "MANIFEST"},
 			&layout.Subtask{OperatorID: "sum", Index: 0, Handles: []layout.Handle{
-				{File: 1, Name: "000007.sst", InstanceNonce: "instance-2", KeyGroups: &keygroup.Range{Start: 0, End: 63}},
-				{File: 2, KeyGroups: &keygroup.Range{Start: 0, End: 63}},
+				{File: 1, Name: "000007.sst", InstanceNonce: "instance-2", KeyGroups: &keygroup.Range{Start: 0, End: 63}, State: layout.State{Kind: layout.StateManagedKeyed}},
+				{File: 2, KeyGroups: &keygroup.Range{Start: 0, End: 63}, State: layout.State{Kind: layout.StateManagedKeyed}},
 			}},
 			&layout.File{Key: fileKey("shared", 3, 42, 2), Length: 0, LocalName: "000009.sst"},
 			&layout.Subtask{OperatorID: "sum", Index: 1, Handles: []layout.Handle{
-				{File: 1, KeyGroups: &keygroup.Range{Start: 64, End: 127}},
+				{File: 1, KeyGroups: &keygroup.Range{Start: 64, End: 127}, State: layout.State{Kind: layout.StateManagedKeyed}},
 				{File: 3},
 			}},
 			&layout.Subtask{OperatorID: "sum", Index: 1, Handles: []layout.Handle{{Inline: []byte("more"), Name: "more"}}},
 			&layout.Operator{ID: "sink", Parallelism: 1, MaxParallelism: 1},
 			&layout.Subtask{OperatorID: "sink", Index: 0},
+			// Records 13 to 18.
+			&layout.Operator{ID: "window", Parallelism: 3, MaxParallelism: 128},
+			&layout.File{Key: fileKey("shared", 9, 99, 4), Job: "lender", Length: 100, CRC32C: 4},
+			&layout.File{Key: fileKey("chk-99", 9, 99, 5), Job: "lender", Length: 30, CRC32C: 5, LocalName: "000011.sst",
+				Compression: &layout.Compression{Codec: "zstd", Stored: []uint32{10, 20}, Plain: []uint32{100, 4 << 20}}},
+			&layout.Subtask{OperatorID: "window", Index: 0, Handles: everyKind()},
+			&layout.Subtask{OperatorID: "window", Index: 1, Finished: true},
+			&layout.Subtask{OperatorID: "window", Index: 2},
 		},
 	}
 }
 
-// A reader of any version reads every older version: the golden file of version 1 stays here for ever.
-func TestMetadataGoldenFileOfVersion1(t *testing.T) {
-	path := filepath.Join("testdata", "metadata-v1")
-	if *rewrite {
-		if err := os.WriteFile(path, encode(t, example()), 0o666); err != nil {
+// everyKind has a handle of each kind of state, in its order: in segments of file 4, inline, and one in the whole file
+// 5.
+func everyKind() []layout.Handle {
+	segment := func(offset, length uint64, s layout.State) layout.Handle {
+		return layout.Handle{File: 4, Segment: &layout.Segment{Offset: offset, Length: length}, State: s}
+	}
+	inline := func(s layout.State) layout.Handle {
+		return layout.Handle{Inline: []byte("inline"), Name: "small", State: s}
+	}
+	groups := &keygroup.Range{Start: 0, End: 42}
+	keyed := layout.Handle{File: 5, KeyGroups: groups, State: layout.State{Kind: layout.StateManagedKeyed, Name: "count", Serializer: "varint", SchemaVersion: 3}}
+	raw := segment(0, 50, layout.State{Kind: layout.StateRawKeyed, Name: "timers"})
+	raw.KeyGroups = groups
+	return []layout.Handle{
+		inline(layout.State{Kind: layout.StateOpaque, SchemaVersion: 1}),
+		keyed,
+		raw,
+		segment(50, 20, layout.State{Kind: layout.StateList, Name: "buffer", Serializer: "json",
+			Offsets: &layout.Offsets{Mode: layout.ModeSplit, Positions: []uint64{0, 5, 5, 20}}}),
+		segment(70, 30, layout.State{Kind: layout.StateUnion, Offsets: &layout.Offsets{Mode: layout.ModeUnion}}),
+		inline(layout.State{Kind: layout.StateBroadcast, Offsets: &layout.Offsets{Mode: layout.ModeBroadcast, Positions: []uint64{6}}}),
+		segment(100, 0, layout.State{Kind: layout.StateInputChannel, Channel: &layout.Channel{Gate: 1, Channel: 300}}),
+		inline(layout.State{Kind: layout.StateResultSubpartition, Channel: &layout.Channel{Partition: 2, Subpartition: 3},
+			Offsets: &layout.Offsets{Positions: []uint64{1, 2}}}),
+		inline(layout.State{Kind: layout.StateSourceReader, Offsets: &layout.Offsets{Mode: layout.ModeSplit, Positions: []uint64{0}}}),
+		inline(layout.State{Kind: layout.StateSinkTransactions, Name: "pending"}),
+	}
+}
+
+// savepoint has its files beside it.
+func savepoint() contents {
+	c := example()
+	c.Header.Kind = layout.KindSavepoint
+	c.Records[5].(*layout.File).Key = layout.FileName{Epoch: 2, Checkpoint: 17, Nonce: nonceA, Sequence: 9}.String()
+	c.Records[6].(*layout.File).Key = "3d0f7c4e-9d8f-4b0a-8b59-6f6a8f1f5a11"
+	return c
+}
+
+// A reader of any version reads every older version: the golden files of version 1 stay here for ever.
+func TestMetadataGoldenFilesOfVersion1(t *testing.T) {
+	for name, want := range map[string]contents{"metadata-v1": example(), "savepoint-v1": savepoint()} {
+		path := filepath.Join("testdata", name)
+		if *rewrite {
+			if err := os.WriteFile(path, encode(t, want), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		golden, err := os.ReadFile(path)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	golden, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := read(bytes.NewReader(golden))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(example(), got); d != "" {
-		t.Errorf("-want +got:\n%s", d)
-	}
-	if layout.MetadataVersion == 1 && !bytes.Equal(golden, encode(t, example())) {
-		t.Error("version 1 is written in other bytes than before")
+		got, err := read(bytes.NewReader(golden))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: -want +got:\n%s", name, d)
+		}
+		if layout.MetadataVersion == 1 && !bytes.Equal(golden, encode(t, want)) {
+			t.Errorf("%s: version 1 is written in other bytes than before", name)
+		}
 	}
 }
 
@@ -160,12 +208,12 @@ func TestMetadataTotals(t *testing.T) {
 	if _, err := m.Next(); err != io.EOF {
 		t.Errorf("after io.EOF: %v", err)
 	}
-	want := layout.Totals{Operators: 3, Subtasks: 5, Files: 3, Handles: 7, FileBytes: 4<<20 + 78, NewFileBytes: 77, InlineBytes: 7}
+	want := layout.Totals{Operators: 4, Subtasks: 8, Files: 5, Handles: 17, FileBytes: 4<<20 + 208, NewFileBytes: 77, InlineBytes: 37}
 	got := m.Totals()
 	if got != want {
 		t.Errorf("Totals() = %+v, want %+v", got, want)
 	}
-	if got.StateBytes() != 4<<20+85 || got.NewBytes() != 84 || got.ReusedBytes() != 4<<20+1 {
+	if got.StateBytes() != 4<<20+245 || got.NewBytes() != 114 || got.ReusedBytes() != 4<<20+131 {
 		t.Errorf("state %d, new %d, reused %d", got.StateBytes(), got.NewBytes(), got.ReusedBytes())
 	}
 	if m.Version() != layout.MetadataVersion {
@@ -320,70 +368,6 @@ func TestMetadataRoundTrip(t *testing.T) {
 	})
 }
 
-func drawContents(t *rapid.T) contents {
-	text := rapid.StringN(0, 20, 60)
-	at := time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "at"), 0).UTC()
-	c := contents{Header: layout.Header{
-		JobID:      rapid.StringMatching(`[a-z][A-Za-z0-9._-]{0,20}`).Filter(func(s string) bool { return layout.ValidateJobID(s) == nil }).Draw(t, "job"),
-		Checkpoint: rapid.Uint64Range(1, 1<<63).Draw(t, "checkpoint"), Epoch: rapid.Uint64Range(1, 1<<63).Draw(t, "epoch"),
-		Attempt: rapid.Uint64().Draw(t, "attempt"), Nonce: layout.NewNonce(),
-		Kind: rapid.SampledFrom([]layout.Kind{layout.KindCheckpoint, layout.KindSavepoint}).Draw(t, "kind"), TriggeredAt: at, CompletedAt: at,
-	}}
-	c.Records = append(c.Records, &layout.Job{Labels: rapid.MapOfN(text, text, 1, 3).Draw(t, "labels")})
-	files := uint32(0)
-	for o := range rapid.IntRange(1, 3).Draw(t, "operators") {
-		op := &layout.Operator{ID: fmt.Sprint("op-", o), UID: text.Draw(t, "uid"), Triggered: rapid.Bool().Draw(t, "triggered"),
-			Parallelism: rapid.IntRange(1, 4).Draw(t, "parallelism"), MaxParallelism: rapid.IntRange(4, keygroup.MaxParallelism).Draw(t, "max")}
-		c.Records = append(c.Records, op)
-		for i := range op.Parallelism {
-			for range rapid.IntRange(0, 2).Draw(t, "files") {
-				c.Records, files = append(c.Records, drawFile(t, c.Header, text)), files+1
-			}
-			s := &layout.Subtask{OperatorID: op.ID, Index: i}
-			for range rapid.IntRange(0, 3).Draw(t, "handles") {
-				s.Handles = append(s.Handles, drawHandle(t, files, op.MaxParallelism, text))
-			}
-			c.Records = append(c.Records, s)
-		}
-	}
-	return c
-}
-
-func drawFile(t *rapid.T, h layout.Header, text *rapid.Generator[string]) *layout.File {
-	f := &layout.File{
-		Length: rapid.Uint64Range(0, 5*layout.BlockSize).Draw(t, "length"), CRC32C: rapid.Uint32().Draw(t, "crc"),
-		InstanceNonce: text.Draw(t, "instance"), LocalName: text.Draw(t, "local"),
-	}
-	name := layout.FileName{Epoch: rapid.Uint64Range(0, h.Epoch).Draw(t, "e"), Checkpoint: h.Checkpoint, Nonce: layout.NewNonce(), Sequence: rapid.Uint64().Draw(t, "s")}
-	f.Key = layout.CheckpointDir(h.Checkpoint) + "/" + name.String()
-	if rapid.Bool().Draw(t, "shared") {
-		name.Checkpoint = rapid.Uint64Range(0, h.Checkpoint).Draw(t, "n")
-		f.Key = "shared/" + name.String()
-	}
-	if f.Length > layout.BlockSize {
-		n := int((f.Length + layout.BlockSize - 1) / layout.BlockSize)
-		f.Blocks = rapid.SliceOfN(rapid.Uint32(), n, n).Draw(t, "blocks")
-	}
-	if rapid.Bool().Draw(t, "digest") {
-		f.SHA256 = rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "sha")
-	}
-	return f
-}
-
-func drawHandle(t *rapid.T, files uint32, groups int, text *rapid.Generator[string]) layout.Handle {
-	h := layout.Handle{Name: text.Draw(t, "name"), InstanceNonce: text.Draw(t, "nonce")}
-	if files > 0 && rapid.Bool().Draw(t, "file?") {
-		h.File = layout.FileRef(rapid.Uint32Range(1, files).Draw(t, "file"))
-	} else {
-		h.Inline = rapid.SliceOf(rapid.Byte()).Draw(t, "inline")
-	}
-	if rapid.Bool().Draw(t, "keyed") {
-		start := rapid.IntRange(0, groups-1).Draw(t, "start")
-		h.KeyGroups = &keygroup.Range{Start: uint16(start), End: uint16(rapid.IntRange(start, groups-1).Draw(t, "end"))}
-	}
-	return h
-}
-
 // A subtask with more state than one record holds is written in several and read back in order.
 func TestMetadataSplitsSubtasks(t *testing.T) {
 	c := example()
@@ -491,6 +475,12 @@ func FuzzMetadataReader(f *testing.F) {
 	whole := encode(f, example())
 	f.Add(whole)
 	f.Add(whole[:100])
+	f.Add(encode(f, savepoint()))
+	for i := range everyKind() { // alone, where a mutation changes no other
+		c := example()
+		c.Records[16].(*layout.Subtask).Handles = everyKind()[i : i+1]
+		f.Add(encode(f, c))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, data := range [][]byte{data, reframe(data)} {
 			c, err := read(bytes.NewReader(data))

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -30,6 +29,8 @@ type MetadataWriter struct {
 	size  int64
 	// Reused: body holds a record's message, frame the whole record.
 	body, frame []byte
+	// Reused: part holds a message within a message.
+	part []byte
 }
 
 // NewMetadataWriter begins a _metadata. An error about the header is returned by the first call.
@@ -102,13 +103,24 @@ func (m *MetadataWriter) WriteSubtask(s Subtask) error {
 	if m.err != nil || !m.allow("subtask", m.check.checkSubtask(&s)) {
 		return m.err
 	}
-	m.body = appendIndex(m.body[:0], s.Index)
+	m.body = appendUint(m.body[:0], 1, uint64(s.Index))
+	handles, offsets := 0, 0 // in this record
 	for i := range s.Handles {
-		if i%maxHandles == 0 && i > 0 || len(m.body) > splitSubtaskAt {
-			m.record("subtask", fieldSubtask, maxSubtask)
-			m.body = appendIndex(m.body[:0], s.Index)
+		h := &s.Handles[i]
+		more := 0
+		if o := h.State.Offsets; o != nil {
+			more = len(o.Positions)
 		}
-		m.body = appendHandle(m.body, &s.Handles[i])
+		if handles == maxHandles || offsets+more > MaxOffsets || len(m.body) > splitSubtaskAt {
+			m.record("subtask", fieldSubtask, maxSubtask)
+			m.body = appendUint(m.body[:0], 1, uint64(s.Index))
+			handles, offsets = 0, 0
+		}
+		m.body = m.appendHandle(m.body, h)
+		handles, offsets = handles+1, offsets+more
+	}
+	if s.Finished {
+		m.body = appendUint(m.body, 3, 1)
 	}
 	m.record("subtask", fieldSubtask, maxSubtask)
 	return m.err
@@ -213,96 +225,4 @@ func endMessage(t Totals) *storedv1.MetadataEnd {
 		Operators: t.Operators, Subtasks: t.Subtasks, Files: t.Files, Handles: t.Handles,
 		FileBytes: t.FileBytes, NewFileBytes: t.NewFileBytes, InlineBytes: t.InlineBytes,
 	}
-}
-
-// The two hot messages are encoded by hand: ten thousand references cost milliseconds of a commit otherwise. A test compares
-// the bytes with those of the generated code.
-
-func appendFile(b []byte, f *File) []byte {
-	scope, folder := storedv1.MetadataScope_METADATA_SCOPE_EXCLUSIVE, strings.IndexByte(f.Key, '/')
-	if f.Key[:folder+1] == sharedFolder {
-		scope = storedv1.MetadataScope_METADATA_SCOPE_SHARED
-	}
-	b = appendUint(b, 1, uint64(scope))
-	b = appendString(b, 2, f.Key[folder+1:])
-	b = appendUint(b, 3, f.Length)
-	if f.CRC32C != 0 {
-		b = protowire.AppendTag(b, 4, protowire.Fixed32Type)
-		b = protowire.AppendFixed32(b, f.CRC32C)
-	}
-	if len(f.Blocks) > 0 {
-		b = protowire.AppendTag(b, 5, protowire.BytesType)
-		b = protowire.AppendVarint(b, 4*uint64(len(f.Blocks)))
-		for _, s := range f.Blocks {
-			b = protowire.AppendFixed32(b, s)
-		}
-	}
-	b = appendString(b, 6, f.InstanceNonce)
-	b = appendString(b, 7, f.LocalName)
-	return appendString(b, 8, f.SHA256)
-}
-
-func appendIndex(b []byte, index int) []byte { return appendUint(b, 1, uint64(index)) }
-
-func appendHandle(b []byte, h *Handle) []byte {
-	b = protowire.AppendTag(b, fieldSubHandles, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(sizeHandle(h)))
-	b = appendString(b, 3, h.Name)
-	b = appendString(b, 4, h.InstanceNonce)
-	if g := h.KeyGroups; g != nil {
-		b = protowire.AppendTag(b, 5, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(sizeUint(uint64(g.Start))+sizeUint(uint64(g.End))))
-		b = appendUint(b, 1, uint64(g.Start))
-		b = appendUint(b, 2, uint64(g.End))
-	}
-	// The generated code puts a oneof last, too.
-	if h.File != 0 {
-		return appendUint(b, 1, uint64(h.File))
-	}
-	b = protowire.AppendTag(b, 2, protowire.BytesType)
-	return protowire.AppendBytes(b, h.Inline)
-}
-
-func sizeHandle(h *Handle) int {
-	n := sizeUint(uint64(h.File))
-	if h.File == 0 {
-		n = 1 + protowire.SizeBytes(len(h.Inline))
-	}
-	n += sizeString(h.Name) + sizeString(h.InstanceNonce)
-	if g := h.KeyGroups; g != nil {
-		n += 1 + protowire.SizeBytes(sizeUint(uint64(g.Start))+sizeUint(uint64(g.End)))
-	}
-	return n
-}
-
-// A field number below 16 takes one byte; fields of proto3 that are zero are left out.
-
-func appendUint(b []byte, field protowire.Number, v uint64) []byte {
-	if v == 0 {
-		return b
-	}
-	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), v)
-}
-
-func sizeUint(v uint64) int {
-	if v == 0 {
-		return 0
-	}
-	return 1 + protowire.SizeVarint(v)
-}
-
-func appendString[T string | []byte](b []byte, field protowire.Number, v T) []byte {
-	if len(v) == 0 {
-		return b
-	}
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(len(v)))
-	return append(b, v...)
-}
-
-func sizeString(s string) int {
-	if s == "" {
-		return 0
-	}
-	return 1 + protowire.SizeBytes(len(s))
 }

@@ -10,9 +10,9 @@ type Checkpoint struct {
 	ID uint64
 	// Savepoint is kept until the user who asked for it removes it.
 	Savepoint bool
-	// Lent: another job has a pin on it. Hidden: it was removed while lent. Trashed: it was discarded; only a user
-	// can bring it back or purge it.
-	Lent, Hidden, Trashed bool
+	// Lent: another job has a pin on it. Hidden: it was removed while lent. Trashed: it was discarded; only a user can bring
+	// it back or purge it. Keep: a user wants it kept.
+	Lent, Hidden, Trashed, Keep bool
 }
 
 // Action says what happens to a checkpoint.
@@ -107,6 +107,8 @@ func special(c Checkpoint) (d Decision, ordinary bool) {
 		return Decision{c.ID, Drop, "hidden, no longer lent"}, false
 	case c.Trashed:
 		return Decision{c.ID, Keep, "in the trash"}, false
+	case c.Keep:
+		return Decision{c.ID, Keep, "kept by a person"}, false
 	case c.Savepoint:
 		return Decision{c.ID, Keep, "a savepoint"}, false
 	}

@@ -26,6 +26,8 @@ func TestAfterCompletion(t *testing.T) {
 		{[]Checkpoint{{ID: 1, Lent: true}, {ID: 2}}, 1, "1 hide: subsumed, but lent; 2 keep: one of the newest"},
 		{[]Checkpoint{{ID: 1, Lent: true, Hidden: true}, {ID: 2}}, 1, "1 keep: hidden, lent; 2 keep: one of the newest"},
 		{[]Checkpoint{{ID: 1, Hidden: true}, {ID: 2}}, 5, "1 drop: hidden, no longer lent; 2 keep: one of the newest"},
+		{[]Checkpoint{{ID: 1, Keep: true}, {ID: 2}, {ID: 3}}, 1, "1 keep: kept by a person; 2 drop: subsumed; 3 keep: one of the newest"},
+		{[]Checkpoint{{ID: 1, Keep: true, Hidden: true}, {ID: 2}}, 1, "1 drop: hidden, no longer lent; 2 keep: one of the newest"},
 		{[]Checkpoint{{ID: 1}, {ID: 2, Savepoint: true}, {ID: 3, Trashed: true}}, 1, "1 keep: one of the newest; 2 keep: a savepoint; 3 keep: in the trash"},
 	} {
 		if got := text(AfterCompletion(test.checkpoints, test.number)); got != test.want {
@@ -43,10 +45,10 @@ func TestAfterEnd(t *testing.T) {
 	}
 	for policy, ends := range kept {
 		for end, keep := range ends {
-			got := AfterEnd([]Checkpoint{{ID: 1}, {ID: 2, Savepoint: true}, {ID: 3, Lent: true}}, policy, End(end))
-			want := "1 drop: the job ended; 2 keep: a savepoint; 3 hide: the job ended, but lent"
+			got := AfterEnd([]Checkpoint{{ID: 1}, {ID: 2, Savepoint: true}, {ID: 3, Lent: true}, {ID: 4, Keep: true}}, policy, End(end))
+			want := "1 drop: the job ended; 2 keep: a savepoint; 3 hide: the job ended, but lent; 4 keep: kept by a person"
 			if keep {
-				want = "1 keep: retained by the job's configuration; 2 keep: a savepoint; 3 keep: retained by the job's configuration"
+				want = "1 keep: retained by the job's configuration; 2 keep: a savepoint; 3 keep: retained by the job's configuration; 4 keep: kept by a person"
 			}
 			if text(got) != want {
 				t.Errorf("policy %d, end %d: %s, want %s", policy, end, text(got), want)

@@ -75,14 +75,14 @@ func (o *operator) snapshot(checkpoint uint64) (s client.SubtaskSnapshot, releas
 	s, release = client.SubtaskSnapshot{Subtask: o.subtask}, func() {}
 	switch {
 	case o.source != nil:
-		s.Pieces = []client.Piece{{Name: piecePosition, Inline: o.source.Position()}}
+		s.Pieces = []client.Piece{{Name: piecePosition, Inline: o.source.Position(), State: &client.State{Kind: client.SourceReader}}}
 	case o.sink != nil:
 		pending, err := o.sink.PreCommit(checkpoint)
 		if err != nil {
 			return s, release, err
 		}
 		if len(pending) > 0 {
-			s.Pieces = []client.Piece{{Name: pieceTransactions, Inline: pending}}
+			s.Pieces = []client.Piece{{Name: pieceTransactions, Inline: pending, State: &client.State{Kind: client.SinkTransactions}}}
 		}
 	case o.backend != nil:
 		taken, err := o.backend.Snapshot(checkpoint)

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/ckptd/ckptd/incremental"
@@ -19,6 +20,7 @@ type acknowledgement struct {
 	known    incremental.Set
 	uploads  []owner.Found
 	parts    map[uint32][]part
+	finished map[uint32]bool
 	inline   map[uint32]int // bytes by subtask
 	// described are the uploaded files as the call describes them; fresh those of them that had no number before.
 	described map[incremental.File]incremental.Description
@@ -46,7 +48,7 @@ func (j *job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) err
 	}
 	id := req.GetCheckpointId()
 	a := &acknowledgement{
-		parts: map[uint32][]part{}, inline: map[uint32]int{}, described: map[incremental.File]incremental.Description{},
+		parts: map[uint32][]part{}, finished: map[uint32]bool{}, inline: map[uint32]int{}, described: map[incremental.File]incremental.Description{},
 	}
 	call := ackCall{req.GetAttempt(), journal.RequestOf(req.GetRequestId())}
 	if head.Attempt == req.GetAttempt() && head.Epoch == req.GetEpoch() { // else it is refused, whatever it says
@@ -90,6 +92,9 @@ func (j *job) accept(id uint64, c *content, a *acknowledgement, subtasks increme
 	for n := range subtasks.All() {
 		c.parts[uint32(n)] = a.parts[uint32(n)]
 		c.inline += a.inline[uint32(n)]
+		if a.finished[uint32(n)] {
+			c.finished[uint32(n)] = true
+		}
 	}
 }
 
@@ -150,9 +155,13 @@ func (j *job) readAck(head *journal.Entry, req *ckptdv1.AcknowledgeRequest, a *a
 	var known incremental.Builder
 	for _, s := range req.GetSnapshots() {
 		n, _ := head.Plan.Number(s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
+		if err := readFinished(s, n, a); err != nil {
+			return err
+		}
+		op, _ := head.Plan.Subtask(n)
 		parts := make([]part, 0, len(s.GetHandles()))
 		for _, h := range s.GetHandles() {
-			p, err := j.readPart(req.GetCheckpointId(), h, a)
+			p, err := j.readPart(req.GetCheckpointId(), op, h, a)
 			if err != nil {
 				return err
 			}
@@ -171,61 +180,93 @@ func (j *job) readAck(head *journal.Entry, req *ckptdv1.AcknowledgeRequest, a *a
 	return j.inlineFits(req.GetCheckpointId(), a)
 }
 
-// readPart takes one piece of state apart.
-func (j *job) readPart(id uint64, h *ckptdv1.SnapshotHandle, a *acknowledgement) (part, error) {
+// readFinished notes that a subtask has finished; it is named once, and has no state.
+func readFinished(s *ckptdv1.SubtaskSnapshot, number uint32, a *acknowledgement) error {
+	_, again := a.parts[number]
+	if again && (s.GetFinished() || a.finished[number]) || s.GetFinished() && len(s.GetHandles()) > 0 {
+		return invalidf("acknowledge: subtask %s[%d] has finished: want it once, without state", s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
+	}
+	if s.GetFinished() {
+		a.finished[number] = true
+	}
+	return nil
+}
+
+// readPart takes one piece of state apart; an uploaded file gets its number here. What it accepts can be written to a
+// _metadata.
+func (j *job) readPart(id uint64, op *journal.Operator, h *ckptdv1.SnapshotHandle, a *acknowledgement) (part, error) {
 	groups, err := groupsIn(h.GetKeyGroups())
 	if err != nil {
 		return part{}, err
 	}
-	p := part{name: h.GetName(), instance: h.GetInstanceNonce(), groups: groups}
+	p := part{name: h.GetName(), instance: h.GetInstanceNonce(), groups: groups, state: stateIn(h.GetState(), groups)}
+	if _, known := h.GetSource().(*ckptdv1.SnapshotHandle_Known); h.GetSegment() != nil && !known {
+		return part{}, invalidf("acknowledge: piece %q: segment of a file that is not a known one", h.GetName())
+	}
+	length := uint64(0)
 	switch s := h.GetSource().(type) {
 	case *ckptdv1.SnapshotHandle_Inline:
 		if len(s.Inline) > j.s.opts.InlineCap {
 			return part{}, j.inlineRefused(id)
 		}
-		p.inline = s.Inline
+		p.inline, length = s.Inline, uint64(len(s.Inline))
 	case *ckptdv1.SnapshotHandle_Known:
 		if s.Known == 0 {
 			return part{}, invalidf("%s: piece %q: known number 0: BeginSnapshot answers it for a file that has to be sent", j.acknowledging(id), h.GetName())
 		}
-		p.isFile, p.file = true, incremental.File(s.Known-1)
+		p.isFile, p.file, p.segment = true, incremental.File(s.Known-1), segmentIn(h.GetSegment())
+		length = math.MaxUint64 // of a file that nobody knows: the machine refuses it
+		if d, ok := j.names.Describe(p.file); ok {
+			length = d.Size
+		}
 	case *ckptdv1.SnapshotHandle_Uploaded:
-		n, err := j.readUpload(id, h, s.Uploaded, a)
+		d, err := j.readUpload(id, h, &p, a)
 		if err != nil {
 			return part{}, err
 		}
-		p.isFile, p.file = true, n
+		length = d.Size
 	default:
 		return part{}, invalidf("%s: piece %q has no source: give inline bytes, an uploaded file or a known number", j.acknowledging(id), h.GetName())
+	}
+	file := layout.FileRef(0)
+	if p.isFile {
+		file = 1
+	}
+	checked := p.handle(file)
+	if err := layout.CheckHandle(&checked, length, int(op.MaxParallelism)); err != nil {
+		return part{}, invalidf("acknowledge: operator %s: piece %q: %w", op.ID, h.GetName(), err)
 	}
 	return p, nil
 }
 
 // readUpload checks what is said of an uploaded file, and gives it its number. What the file is known by, it is only if the
 // acknowledgement is accepted.
-func (j *job) readUpload(id uint64, h *ckptdv1.SnapshotHandle, f *ckptdv1.FileHandle, a *acknowledgement) (incremental.File, error) {
-	name, err := uploadIn(f, id)
+func (j *job) readUpload(id uint64, h *ckptdv1.SnapshotHandle, p *part, a *acknowledgement) (incremental.Description, error) {
+	f := h.GetUploaded()
+	name, err := uploadIn(f, j.id, id)
 	if err != nil {
-		return 0, err
+		return incremental.Description{}, err
 	}
-	d := incremental.Description{
-		Key: f.GetKey(), Instance: h.GetInstanceNonce(), Name: h.GetName(), Size: f.GetLength(), CRC: f.GetCrc32C(), Blocks: f.GetBlockCrc32C(),
-	}
+	d, bad := describeUpload(f, p.name, p.instance)
 	if err := j.compareUpload(id, name, d, a); err != nil {
-		return 0, err
+		return d, err
+	}
+	if bad != nil {
+		return d, invalidf("%s: file %s: %w", j.acknowledging(id), f.GetKey(), bad)
 	}
 	n, numbered := j.names.ByKey(d.Key)
 	if !numbered {
 		if n, err = j.names.Intern(incremental.Description{Key: d.Key}); err != nil {
-			return 0, rpcError(err)
+			return d, rpcError(err)
 		}
 		a.fresh.Add(n)
 	}
 	if _, before := a.described[n]; !before {
 		a.described[n] = d
 	}
+	p.isFile, p.file, p.segment = true, n, segmentIn(f.GetSegment())
 	a.uploads = append(a.uploads, owner.Found{File: n, Epoch: name.Epoch, Checkpoint: name.Checkpoint})
-	return n, nil
+	return d, nil
 }
 
 // compareUpload compares what an acknowledgement says of a file with what is known: what PutState answered here, or an acknowledgement

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -134,7 +135,7 @@ func (p *assignmentPager) sameShape(op *layout.Operator) error {
 }
 
 func (p *assignmentPager) cut(s *layout.Subtask) {
-	state := &ckptdv1.SubtaskState{Subtask: &ckptdv1.Subtask{OperatorId: s.OperatorID, Index: uint32(s.Index)}}
+	state := &ckptdv1.SubtaskState{Subtask: &ckptdv1.Subtask{OperatorId: s.OperatorID, Index: uint32(s.Index)}, Finished: s.Finished}
 	for i := range s.Handles {
 		if p.full = p.size >= assignmentPage; p.full {
 			break
@@ -153,13 +154,16 @@ func (p *assignmentPager) cut(s *layout.Subtask) {
 func (p *assignmentPager) handle(h *layout.Handle) *ckptdv1.StateHandle {
 	out := &ckptdv1.StateHandle{
 		Name: h.Name, InstanceNonce: h.InstanceNonce, Scope: ckptdv1.Scope_SCOPE_EXCLUSIVE, KeyGroups: groupsOut(h.KeyGroups),
+		State: catalog.State(&h.State),
 	}
 	if h.File == 0 {
 		out.Location = &ckptdv1.StateHandle_Inline{Inline: h.Inline}
 		return out
 	}
 	f := &p.files[h.File-1]
-	out.Location = &ckptdv1.StateHandle_File{File: fileOut(f)}
+	file := catalog.File(f)
+	file.Segment = catalog.Segment(h.Segment)
+	out.Location = &ckptdv1.StateHandle_File{File: file}
 	out.Scope = scopeOf(f.Key)
 	if out.Name == "" && out.InstanceNonce == "" {
 		out.Name, out.InstanceNonce = f.LocalName, f.InstanceNonce

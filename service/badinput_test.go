@@ -138,7 +138,7 @@ func TestRootOfANewerFormat(t *testing.T) {
 func twoCheckpoints(t *testing.T, root storage.Opened) (first, second uint64) {
 	t.Helper()
 	d := startDaemon(t, root, "")
-	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.NumRetained = 2 })
+	w := oneWorker(t, d, "j", twoRetained)
 	take := func() uint64 {
 		return w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
 			name := fmt.Sprint(id)
@@ -249,7 +249,7 @@ func TestRottenOldCheckpoint(t *testing.T) {
 			rot(t, root.Store, layout.MetadataKey("j", first))
 			before := contents(t, root.Store, "")
 			d := startDaemon(t, root, "")
-			d.attach(t, "j", onePlan(), nil)
+			d.attach(t, "j", onePlan(), twoRetained)
 			w := d.register(t, "j", "w2", 0, subtask("count"))
 			if s := w.begin(); s.GetRestoreCheckpointId() != second {
 				t.Fatalf("restores %d, want %d", s.GetRestoreCheckpointId(), second)
@@ -274,13 +274,13 @@ func TestRottenOldCheckpoint(t *testing.T) {
 func TestDeletesStopWhileDegraded(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
-	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.NumRetained = 2 })
+	w := oneWorker(t, d, "j", twoRetained)
 	w.checkpoint(small)
 	rotten := w.checkpoint(small)
 	d.kill()
 	overwrite(t, root.Store, layout.MetadataKey("j", rotten), flip)
 	d = startDaemon(t, root, "")
-	d.attach(t, "j", onePlan(), nil)
+	d.attach(t, "j", onePlan(), twoRetained)
 	w = d.register(t, "j", "w2", 0, subtask("count"))
 	w.begin()
 	before := contents(t, root.Store, "")
@@ -357,4 +357,42 @@ func newerMarker(b []byte) []byte {
 	text := strings.NewReplacer("format 1\n", "format 9\n", "least-writer 1\n", "least-writer 9\n").Replace(string(b))
 	text = text[:strings.LastIndex(text, "crc32c ")]
 	return fmt.Appendf(nil, "%scrc32c %08x\n", text, crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli)))
+}
+
+func twoRetained(c *client.JobConfig) { c.NumRetained = 2 }
+
+// TestJournalOfANewerVersionIsLeftAlone: what this daemon does not understand, or cannot do yet, it does not touch.
+func TestJournalOfANewerVersionIsLeftAlone(t *testing.T) {
+	for name, edit := range map[string]func(*journal.Entry){
+		"an unknown status":           func(e *journal.Entry) { e.Status = journal.StatusRemoved + 1 },
+		"an unknown state":            func(e *journal.Entry) { e.Retained[0].State = journal.StateHidden + 1 },
+		"an unknown configuration":    func(e *journal.Entry) { e.Config = journal.NewConfig([]byte{8, 99}) },
+		"a job that is stopping":      func(e *journal.Entry) { e.Status = journal.StatusStopping },
+		"a copy":                      func(e *journal.Entry) { e.Status = journal.StatusCopied },
+		"a job that was removed":      func(e *journal.Entry) { e.Status = journal.StatusRemoved },
+		"an import that is under way": func(e *journal.Entry) { e.Import.State = journal.ImportWanted },
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := newRoot()
+			twoCheckpoints(t, root)
+			e := *head(t, root, "j")
+			edit(&e)
+			b, err := journal.Encode(&e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			overwrite(t, root.Store, layout.SlotKey("j", e.Slot), func([]byte) []byte { return b })
+			unchanged(t, root.Store, func() {
+				d := startDaemon(t, root, "")
+				_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+				if err == nil || !strings.Contains(err.Error(), "newer ckptd") {
+					t.Errorf("attach: %v, want that a newer ckptd is needed", err)
+				}
+				if _, err := d.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err == nil && !e.Status.Terminal() {
+					t.Error("canceled, want a refusal")
+				}
+				d.kill()
+			})
+		})
+	}
 }

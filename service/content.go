@@ -27,6 +27,8 @@ type content struct {
 	parts       map[uint32][]part
 	// described are the files that other daemons stored for it, as the first acknowledgement described each.
 	described map[incremental.File]incremental.Description
+	// finished has the subtasks that acknowledged that they have finished.
+	finished map[uint32]bool
 	// abort is why the coordinator gave it up; empty: it did not.
 	abort      coordinator.Reason
 	abortCause string
@@ -37,12 +39,23 @@ type part struct {
 	name, instance string
 	isFile         bool
 	file           incremental.File
+	segment        *layout.Segment // of the file; nil: the whole
 	inline         []byte
 	groups         *keygroup.Range
+	state          layout.State
+}
+
+// handle is the part as a _metadata has it; file is the number of its file there.
+func (p *part) handle(file layout.FileRef) layout.Handle {
+	return layout.Handle{
+		File: file, Segment: p.segment, Inline: p.inline, Name: p.name, InstanceNonce: p.instance, KeyGroups: p.groups, State: p.state,
+	}
 }
 
 func newContent(now time.Time) *content {
-	return &content{triggeredAt: now, parts: map[uint32][]part{}, described: map[incremental.File]incremental.Description{}}
+	return &content{
+		triggeredAt: now, parts: map[uint32][]part{}, finished: map[uint32]bool{}, described: map[incremental.File]incremental.Description{},
+	}
 }
 
 // table is a checkpoint's content in the form its _metadata takes: all there is to write it, shared with nobody.
@@ -51,6 +64,8 @@ type table struct {
 	job    layout.Job
 	plan   *journal.Plan
 	parts  map[uint32][]part
+	// finished has the subtasks that had finished.
+	finished map[uint32]bool
 	// files are those that the parts name; places are their positions by number.
 	files  []layout.File
 	places map[incremental.File]int
@@ -70,7 +85,7 @@ func (j *job) table(id uint64, nonce journal.Nonce) (*table, error) {
 			JobID: j.id, Checkpoint: id, Epoch: head.Epoch, Attempt: head.Attempt, Nonce: nonce.String(),
 			TriggeredAt: c.triggeredAt, CompletedAt: c.completedAt,
 		},
-		job: layout.Job{Labels: catalog.Labels(head.About)}, plan: head.Plan, parts: c.parts,
+		job: layout.Job{Labels: catalog.Labels(head.About)}, plan: head.Plan, parts: c.parts, finished: c.finished,
 	}
 	most := 0
 	for _, parts := range c.parts {
@@ -93,6 +108,7 @@ func (j *job) table(id uint64, nonce journal.Nonce) (*table, error) {
 			t.places[number] = len(t.files)
 			t.files = append(t.files, layout.File{
 				Key: d.Key, Length: d.Size, CRC32C: d.CRC, Blocks: d.Blocks, InstanceNonce: d.Instance, LocalName: d.Name,
+				Compression: (*layout.Compression)(d.Compression),
 			})
 		}
 	}
@@ -145,7 +161,8 @@ func (t *table) records(m *layout.MetadataWriter) error {
 			if err != nil {
 				return err
 			}
-			if err := m.WriteSubtask(layout.Subtask{OperatorID: op.ID, Index: int(index), Handles: handles}); err != nil {
+			s := layout.Subtask{OperatorID: op.ID, Index: int(index), Handles: handles, Finished: t.finished[number]}
+			if err := m.WriteSubtask(s); err != nil {
 				return err
 			}
 			number++
@@ -160,7 +177,7 @@ func (t *table) handles(m *layout.MetadataWriter, subtask uint32, refs []layout.
 	handles := make([]layout.Handle, len(parts))
 	for i := range parts {
 		p := &parts[i]
-		h := layout.Handle{Name: p.name, InstanceNonce: p.instance, KeyGroups: p.groups, Inline: p.inline}
+		h := p.handle(0)
 		if p.isFile {
 			place := t.places[p.file]
 			file := &t.files[place]
@@ -184,7 +201,8 @@ func (t *table) handles(m *layout.MetadataWriter, subtask uint32, refs []layout.
 // metadataFiles is what an owner has to know of a retained checkpoint's _metadata.
 type metadataFiles struct {
 	header layout.Header
-	files  []layout.File
+	// files are the job's own: those that are lent to it are not its to promise or to delete.
+	files []layout.File
 	// entry is what a journal says of it; only of one that is whole.
 	entry journal.Checkpoint
 }
@@ -226,7 +244,7 @@ func readMetadata(ctx context.Context, store storage.Store, job string, id uint6
 		if err != nil {
 			return m, journalio.ReadOutcome(err), err
 		}
-		if f, ok := record.(*layout.File); ok {
+		if f, ok := record.(*layout.File); ok && f.Own() {
 			m.files = append(m.files, *f)
 		}
 	}

@@ -94,37 +94,23 @@ func subtasksOut(plan *journal.Plan, set incremental.Set) []*ckptdv1.Subtask {
 
 // configIn checks a job's configuration, fills in Flink's defaults and makes it the journal's.
 func configIn(c *ckptdv1.JobConfig) (*journal.Config, error) {
-	job, err := config.Effective(c)
+	out, err := config.Encode(c)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
-	p := job.Policy
-	return &journal.Config{
-		AtLeastOnce:    job.Mode == ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_AT_LEAST_ONCE,
-		IntervalMillis: uint64(p.Interval.Milliseconds()), TimeoutMillis: uint64(p.Timeout.Milliseconds()),
-		PauseMillis: uint64(p.MinPause.Milliseconds()), TolerableFailures: uint32(p.TolerableFailures),
-		NumRetained: uint32(job.NumRetained), Retention: retentionIn(job.Retention),
-		RestartAttempts: uint32(p.Restart.Attempts), RestartDelayMillis: uint64(p.Restart.Delay.Milliseconds()),
-	}, nil
-}
-
-func retentionIn(r ckptdv1.Retention) journal.Retention {
-	switch r {
-	case ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION:
-		return journal.RetainOnCancellation
-	case ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION:
-		return journal.RetainOnFailure
-	}
-	return journal.RetainNothing
+	return out, nil
 }
 
 // policyOf is what the coordinator acts upon.
 func policyOf(c *journal.Config) coordinator.Policy {
-	return coordinator.Policy{
-		Interval: time.Duration(c.IntervalMillis) * time.Millisecond, Timeout: time.Duration(c.TimeoutMillis) * time.Millisecond,
-		MinPause: time.Duration(c.PauseMillis) * time.Millisecond, TolerableFailures: int(c.TolerableFailures),
-		Restart: coordinator.Restart{Attempts: int(c.RestartAttempts), Delay: time.Duration(c.RestartDelayMillis) * time.Millisecond},
-	}
+	j, _ := config.Interpret(c) // the owner machine refuses an attach where this fails
+	return j.Policy
+}
+
+// configOut is the configuration in effect, every default filled in.
+func configOut(c *journal.Config) *ckptdv1.JobConfig {
+	out, _ := config.InEffect(c) // as above
+	return out
 }
 
 // aboutIn is what a job is called; labels in order.
@@ -139,6 +125,18 @@ func aboutIn(id string, labels map[string]string) *journal.About {
 
 func statusWord(s journal.Status) string {
 	return strings.ToLower(strings.TrimPrefix(catalog.Status(s).String(), "JOB_STATUS_"))
+}
+
+// endedText is when and why a job ended, to go behind its status; empty: the journal does not say.
+func endedText(e journal.Ended) string {
+	if e.At == 0 {
+		return ""
+	}
+	text := " since " + time.UnixMilli(int64(e.At)).UTC().Format(time.RFC3339)
+	if e.Why != "" {
+		text += " (" + e.Why + ")"
+	}
+	return text
 }
 
 func retainedOut(e *journal.Entry) []*ckptdv1.CheckpointSummary {
@@ -169,12 +167,52 @@ func groupsOut(r *keygroup.Range) *ckptdv1.KeyGroupRange {
 	return &ckptdv1.KeyGroupRange{Start: uint32(r.Start), End: uint32(r.End)}
 }
 
-func fileOut(f *layout.File) *ckptdv1.FileHandle {
-	return &ckptdv1.FileHandle{Key: f.Key, Length: f.Length, Crc32C: f.CRC32C, BlockCrc32C: f.Blocks}
+// stateIn is what a piece says of itself, not checked. A kind that is not told follows from the key groups.
+func stateIn(s *ckptdv1.State, groups *keygroup.Range) layout.State {
+	out := layout.State{
+		Kind: layout.StateKind(s.GetKind()) - 1, Name: s.GetName(), Serializer: s.GetSerializer(), SchemaVersion: s.GetSchemaVersion(),
+	}
+	if s.GetKind() == ckptdv1.StateKind_STATE_KIND_UNSPECIFIED {
+		out.Kind = layout.StateOpaque
+		if groups != nil {
+			out.Kind = layout.StateManagedKeyed
+		}
+	}
+	if o := s.GetOffsets(); o != nil {
+		out.Offsets = &layout.Offsets{Mode: layout.Mode(o.GetMode()), Positions: o.GetPositions()}
+	}
+	if c := s.GetChannel(); c != nil {
+		out.Channel = &layout.Channel{Gate: c.GetGate(), Channel: c.GetChannel(), Partition: c.GetPartition(), Subpartition: c.GetSubpartition()}
+	}
+	return out
 }
 
-// uploadIn checks a handle that PutState gave out for this epoch and checkpoint, and takes its name apart.
-func uploadIn(f *ckptdv1.FileHandle, checkpoint uint64) (layout.FileName, error) {
+func segmentIn(s *ckptdv1.Segment) *layout.Segment {
+	if s == nil {
+		return nil
+	}
+	return &layout.Segment{Offset: s.GetOffset(), Length: s.GetLength()}
+}
+
+// describeUpload is what a worker says of a file that it has uploaded; name and instance are those of the piece.
+func describeUpload(f *ckptdv1.FileHandle, name, instance string) (incremental.Description, error) {
+	d := incremental.Description{
+		Key: f.GetKey(), Instance: instance, Name: name, Size: f.GetLength(), CRC: f.GetCrc32C(), Blocks: f.GetBlockCrc32C(),
+	}
+	if c := f.GetCompression(); c != nil {
+		d.Compression = &incremental.Compression{Codec: c.GetCodec(), Stored: c.GetStored(), Plain: c.GetPlain()}
+	}
+	return d, layout.CheckFile(&layout.File{
+		Length: d.Size, Blocks: d.Blocks, LocalName: d.Name, InstanceNonce: d.Instance, Compression: (*layout.Compression)(d.Compression),
+	})
+}
+
+// uploadIn checks a handle that PutState gave out for this job, epoch and checkpoint, and takes its name apart.
+func uploadIn(f *ckptdv1.FileHandle, job string, checkpoint uint64) (layout.FileName, error) {
+	if id := f.GetJobId(); id != "" && id != job {
+		return layout.FileName{}, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_UNKNOWN_HANDLE},
+			"%q lies in the folder of job %q: a worker uploads files of its own job, %s", f.GetKey(), id, job)
+	}
 	k := layout.ParseJobKey(f.GetKey())
 	if k.Place != layout.PlaceShared && (k.Place != layout.PlaceExclusive || k.Checkpoint != checkpoint) {
 		return layout.FileName{}, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_UNKNOWN_HANDLE},

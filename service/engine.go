@@ -25,6 +25,10 @@ func (e engine) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequest) (*
 	if err != nil {
 		return nil, err
 	}
+	asked, err := askedIn(req)
+	if err != nil {
+		return nil, err
+	}
 	for range attachTries {
 		j, err := e.s.open(req.GetJobId())
 		if err != nil {
@@ -36,7 +40,7 @@ func (e engine) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequest) (*
 					reply(nil, j.refusal(op))
 					return
 				}
-				reply(j.attachedOut(), nil)
+				j.adjust(asked, adjustTries, reply)
 			})
 			j.attach(caller, create)
 		})
@@ -55,7 +59,7 @@ func (j *job) attachedOut() *ckptdv1.AttachJobResponse {
 	head := j.m.Head()
 	return &ckptdv1.AttachJobResponse{
 		Epoch: head.Epoch, Attempt: head.Attempt, Status: catalog.Status(head.Status),
-		InlineThreshold: uint32(j.s.opts.InlineThreshold), InlineCap: uint32(j.s.opts.InlineCap),
+		InlineThreshold: uint32(j.s.opts.InlineThreshold), InlineCap: uint32(j.s.opts.InlineCap), Config: configOut(head.Config),
 	}
 }
 

@@ -17,15 +17,16 @@ import (
 
 // reasonCodes is the one table from a reason of refusal to the RPC code.
 var reasonCodes = map[ckptdv1.Refused_Reason]connect.Code{
-	ckptdv1.Refused_REASON_STALE_ATTEMPT:  connect.CodeFailedPrecondition,
-	ckptdv1.Refused_REASON_STALE_EPOCH:    connect.CodeFailedPrecondition,
-	ckptdv1.Refused_REASON_NOT_OPEN:       connect.CodeFailedPrecondition,
-	ckptdv1.Refused_REASON_JOB_TERMINAL:   connect.CodeFailedPrecondition,
-	ckptdv1.Refused_REASON_REPLACED:       connect.CodeAborted,
-	ckptdv1.Refused_REASON_INLINE_CAP:     connect.CodeResourceExhausted,
-	ckptdv1.Refused_REASON_PLAN_MISMATCH:  connect.CodeFailedPrecondition,
-	ckptdv1.Refused_REASON_UNKNOWN_HANDLE: connect.CodeInvalidArgument,
-	ckptdv1.Refused_REASON_CORRUPT:        connect.CodeDataLoss,
+	ckptdv1.Refused_REASON_STALE_ATTEMPT:   connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_STALE_EPOCH:     connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_NOT_OPEN:        connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_JOB_TERMINAL:    connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_REPLACED:        connect.CodeAborted,
+	ckptdv1.Refused_REASON_INLINE_CAP:      connect.CodeResourceExhausted,
+	ckptdv1.Refused_REASON_PLAN_MISMATCH:   connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_CONFIG_MISMATCH: connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_UNKNOWN_HANDLE:  connect.CodeInvalidArgument,
+	ckptdv1.Refused_REASON_CORRUPT:         connect.CodeDataLoss,
 }
 
 // refused is an error with the detail that names its reason.

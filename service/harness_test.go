@@ -185,6 +185,7 @@ type worker struct {
 	commands       chan *ckptdv1.RegisterResponse // closed at the stream's end
 	err            error                          // of the stream, once commands is closed
 	leave          context.CancelFunc
+	frozen         chan struct{} // closed: the process stands still, and answers no ping
 }
 
 // register opens a worker's stream. It answers pings by itself.
@@ -196,7 +197,7 @@ func (d *daemon) register(t testing.TB, job, nonce string, attempt uint64, subta
 func (d *daemon) registerWith(t testing.TB, nonce string, req *ckptdv1.RegisterRequest) *worker {
 	t.Helper()
 	req.Nonce, req.ExchangeAddress = nonce, "x:"+nonce
-	w := &worker{t: t, d: d, job: req.GetJobId(), nonce: nonce, subtasks: req.GetSubtasks(), attempt: req.GetAttempt(), commands: make(chan *ckptdv1.RegisterResponse, 10_000)}
+	w := &worker{t: t, d: d, job: req.GetJobId(), nonce: nonce, subtasks: req.GetSubtasks(), attempt: req.GetAttempt(), commands: make(chan *ckptdv1.RegisterResponse, 10_000), frozen: make(chan struct{})}
 	var ctx context.Context
 	ctx, w.leave = context.WithCancel(t.Context())
 	stream, err := d.engine().Register(ctx, req)
@@ -210,7 +211,11 @@ func (d *daemon) registerWith(t testing.TB, nonce string, req *ckptdv1.RegisterR
 		defer stream.Close()
 		for stream.Receive() {
 			if stream.Msg().GetPing() != nil {
-				w.tell(ctx, &ckptdv1.ReportRequest{Kind: ckptdv1.ReportRequest_KIND_ALIVE})
+				select {
+				case <-w.frozen:
+				default:
+					w.tell(ctx, &ckptdv1.ReportRequest{Kind: ckptdv1.ReportRequest_KIND_ALIVE})
+				}
 				continue
 			}
 			w.commands <- stream.Msg()

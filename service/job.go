@@ -13,6 +13,7 @@ import (
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/config"
 	"github.com/ckptd/ckptd/service/coordinator"
 	"github.com/ckptd/ckptd/service/owner"
 )
@@ -54,6 +55,7 @@ type job struct {
 	requests   map[uint64]func(coordinator.Answer)
 	nextCaller uint64
 	attaching  []attacher
+	adjusting  []func()       // callers with another plan or configuration, until it is known whether workers are there
 	triggers   []*triggerCall // the last ones asked for by people
 
 	progress progress
@@ -80,7 +82,7 @@ func (r *rights) equal(o *rights) bool {
 func newJob(s *Server, id string) *job {
 	j := &job{
 		s: s, id: id, log: s.log.With("job", id), done: make(chan struct{}), calls: newInbox[func()](),
-		cfg: owner.DefaultConfig(journal.NewProcess(), s.opts.URLs), names: incremental.NewNames(),
+		cfg: owner.DefaultConfig(journal.NewProcess(), s.opts.URLs, config.Policy), names: incremental.NewNames(),
 		contents: map[uint64]*content{},
 		workers:  map[uint32]*session{}, numbers: map[string]uint32{},
 		waiters: map[uint64]func(*owner.Op){}, requests: map[uint64]func(coordinator.Answer){},
@@ -199,6 +201,7 @@ func (j *job) feed(ev owner.Event) {
 				j.start(op)
 			}
 		}
+		j.adjustAgain()
 	}
 }
 

@@ -110,6 +110,7 @@ func (j *job) readMeta(ctx context.Context, op owner.Op) {
 			f := &m.files[i]
 			n, err := j.names.Intern(incremental.Description{
 				Key: f.Key, Instance: f.InstanceNonce, Name: f.LocalName, Size: f.Length, CRC: f.CRC32C, Blocks: f.Blocks,
+				Compression: (*incremental.Compression)(f.Compression),
 			})
 			if err != nil {
 				r.Outcome = journal.Unknown

@@ -85,19 +85,21 @@ func (j *job) attached(op *owner.Op) {
 func (j *job) tellWorker(op *owner.Op) {
 	w := j.workers[op.Worker]
 	if w == nil {
+		if op.Kind == owner.TellReplaced { // its stream broke before: it is not waited for any more
+			j.replaced(j.nonceOf(op.Worker))
+		}
 		return
 	}
 	switch op.Kind {
 	case owner.TellStart:
 		w.attempt, w.running = op.Attempt, false
 		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Start{Start: &ckptdv1.Start{
-			Attempt: op.Attempt, Epoch: j.epoch(), RestoreCheckpointId: op.ID, Roster: j.roster(),
+			Attempt: op.Attempt, Epoch: j.epoch(), RestoreCheckpointId: op.ID, Roster: j.roster(), Config: configOut(j.m.Head().Config),
 		}}})
 		return
 	case owner.TellReplaced:
-		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_REPLACED, "worker %s: another process runs its subtasks", w.nonce)
 		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Replaced{Replaced: &ckptdv1.Replaced{}}})
-		j.coordinate(coordinator.WorkerDead{Worker: w.nonce, Cause: "replaced by another process"})
+		j.replaced(w.nonce)
 	case owner.TellReregister:
 		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
 	case owner.TellPlanRefused:
@@ -106,6 +108,22 @@ func (j *job) tellWorker(op *owner.Op) {
 			"job %s: this worker's plan is not that of the running attempt: deploy the same code everywhere, or begin a new job id", j.id)
 	}
 	w.out.close()
+}
+
+// replaced notes that another process runs a process's subtasks.
+func (j *job) replaced(nonce string) {
+	j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_REPLACED, "worker %s: another process runs its subtasks", nonce)
+	j.coordinate(coordinator.WorkerDead{Worker: nonce, Cause: "replaced by another process"})
+}
+
+// nonceOf is the nonce of the worker process of that number.
+func (j *job) nonceOf(number uint32) string {
+	for nonce, n := range j.numbers {
+		if n == number {
+			return nonce
+		}
+	}
+	return ""
 }
 
 func (j *job) tellAttempt(op *owner.Op) {
@@ -127,6 +145,7 @@ func (j *job) tellAttempt(op *owner.Op) {
 			}
 		}
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT, &ckptdv1.JobEvent{Attempt: op.Attempt, CheckpointId: op.ID, Text: verb})
+		j.coordinate(coordinator.Configured{Policy: policyOf(j.m.Head().Config)})
 		j.coordinate(coordinator.AttemptStarting{Attempt: op.Attempt, Workers: nonces})
 	case owner.TellAllRunning:
 		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_RUNNING, "all subtasks run")
@@ -145,7 +164,7 @@ func (j *job) ended(op *owner.Op) {
 	if op.Reason != owner.ReasonNone || op.Caller != 0 {
 		return
 	}
-	cause := j.endCause(op.Status)
+	cause := j.m.Head().Ended.Why
 	cancel := &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Cancel{Cancel: &ckptdv1.Cancel{
 		Status: catalog.Status(op.Status), Reason: cause,
 	}}}
@@ -165,17 +184,9 @@ func (j *job) ended(op *owner.Op) {
 	j.sweepWhenQuiet()
 }
 
-// endCause is why the job ended so. A person may cancel a job that is just failing, and the other way round: whichever entry is first
-// counts, with its own cause.
-func (j *job) endCause(status journal.Status) string {
-	switch status {
-	case journal.StatusCanceled:
-		return "canceled by a person"
-	case journal.StatusFailed:
-		return j.progress.failure
-	}
-	return ""
-}
+// endedNow is the end that the journal keeps. A person may cancel a job that is just failing, and the other way round:
+// the entry that is first counts, with its own reason.
+func endedNow(why string) journal.Ended { return journal.EndedAt(uint64(time.Now().UnixMilli()), why) }
 
 func (j *job) tellCheckpoint(op *owner.Op) {
 	switch op.Kind {
@@ -332,8 +343,7 @@ func (j *job) decide(d coordinator.Decision) {
 	case coordinator.StartAttempt:
 		j.feed(owner.Event{Kind: owner.EventNewAttempt, Attempt: d.Attempt})
 	case coordinator.FailJob:
-		j.progress.failure = d.Cause
-		j.feed(owner.Event{Kind: owner.EventEnd, Status: journal.StatusFailed})
+		j.feed(owner.Event{Kind: owner.EventEnd, Status: journal.StatusFailed, Ended: endedNow(d.Cause)})
 	case coordinator.Ping:
 		j.broadcast(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Ping{Ping: &ckptdv1.Ping{}}})
 	case coordinator.WorkerLost:

@@ -30,7 +30,12 @@ type piece struct {
 	groups         *keygroup.Range
 	inline         string
 	file           layout.File
+	segment        *layout.Segment
+	state          layout.State
 }
+
+// managedKeyed is what a piece with key groups says of itself, unless it says more.
+var managedKeyed = layout.State{Kind: layout.StateManagedKeyed}
 
 // contentsTable is a _metadata, taken apart.
 type contentsTable struct {
@@ -38,6 +43,7 @@ type contentsTable struct {
 	labels    map[string]string
 	operators []layout.Operator
 	subtasks  []string // in their order
+	finished  []string
 	pieces    map[string][]piece
 	files     []layout.File
 }
@@ -68,6 +74,9 @@ func tableOf(t testing.TB, metadata string) *contentsTable {
 		case *layout.Subtask:
 			subtask := fmt.Sprintf("%s[%d]", record.OperatorID, record.Index)
 			c.subtasks = append(c.subtasks, subtask)
+			if record.Finished {
+				c.finished = append(c.finished, subtask)
+			}
 			for _, h := range record.Handles {
 				c.pieces[subtask] = append(c.pieces[subtask], c.piece(h))
 			}
@@ -76,7 +85,9 @@ func tableOf(t testing.TB, metadata string) *contentsTable {
 }
 
 func (c *contentsTable) piece(h layout.Handle) piece {
-	p := piece{name: h.Name, instance: h.InstanceNonce, groups: h.KeyGroups, inline: string(h.Inline)}
+	p := piece{
+		name: h.Name, instance: h.InstanceNonce, groups: h.KeyGroups, inline: string(h.Inline), segment: h.Segment, state: h.State,
+	}
 	if h.File == 0 {
 		return p
 	}
@@ -100,6 +111,35 @@ func wantPieces(t testing.TB, got *contentsTable, want map[string][]piece) {
 	if diff := cmp.Diff(want, got.pieces, cmp.AllowUnexported(piece{})); diff != "" {
 		t.Errorf("the pieces are not those acknowledged (-want +got):\n%s", diff)
 	}
+}
+
+// kinds and modes are those of a _metadata in the API's words.
+var (
+	kinds = map[layout.StateKind]ckptdv1.StateKind{
+		layout.StateOpaque: ckptdv1.StateKind_STATE_KIND_OPAQUE, layout.StateManagedKeyed: ckptdv1.StateKind_STATE_KIND_MANAGED_KEYED,
+		layout.StateRawKeyed: ckptdv1.StateKind_STATE_KIND_RAW_KEYED, layout.StateList: ckptdv1.StateKind_STATE_KIND_LIST,
+		layout.StateUnion: ckptdv1.StateKind_STATE_KIND_UNION, layout.StateBroadcast: ckptdv1.StateKind_STATE_KIND_BROADCAST,
+		layout.StateInputChannel:       ckptdv1.StateKind_STATE_KIND_INPUT_CHANNEL,
+		layout.StateResultSubpartition: ckptdv1.StateKind_STATE_KIND_RESULT_SUBPARTITION,
+		layout.StateSourceReader:       ckptdv1.StateKind_STATE_KIND_SOURCE_READER,
+		layout.StateSinkTransactions:   ckptdv1.StateKind_STATE_KIND_SINK_TRANSACTIONS,
+	}
+	modes = map[layout.Mode]ckptdv1.DistributionMode{
+		layout.ModeSplit: ckptdv1.DistributionMode_DISTRIBUTION_MODE_SPLIT, layout.ModeUnion: ckptdv1.DistributionMode_DISTRIBUTION_MODE_UNION,
+		layout.ModeBroadcast: ckptdv1.DistributionMode_DISTRIBUTION_MODE_BROADCAST,
+	}
+)
+
+// stateOf is what a piece says of itself, in the API's words.
+func stateOf(s layout.State) *ckptdv1.State {
+	out := &ckptdv1.State{Kind: kinds[s.Kind], Name: s.Name, Serializer: s.Serializer, SchemaVersion: s.SchemaVersion}
+	if o := s.Offsets; o != nil {
+		out.Offsets = &ckptdv1.Offsets{Mode: modes[o.Mode], Positions: o.Positions}
+	}
+	if c := s.Channel; c != nil {
+		out.Channel = &ckptdv1.Channel{Gate: c.Gate, Channel: c.Channel, Partition: c.Partition, Subpartition: c.Subpartition}
+	}
+	return out
 }
 
 func crcOf(s string) uint32 { return crc32.Checksum([]byte(s), crc32.MakeTable(crc32.Castagnoli)) }
@@ -214,14 +254,14 @@ func TestMetadataIsWhatWasAcknowledged(t *testing.T) {
 		}
 		wantPieces(t, got, map[string][]piece{
 			"source[0]": {
-				{name: "timers", groups: &keygroup.Range{Start: 0, End: 63}, inline: "\x00\xff"},
+				{name: "timers", groups: &keygroup.Range{Start: 0, End: 63}, inline: "\x00\xff", state: managedKeyed},
 				{name: "blocks", instance: "i0", file: fileOf(blocks)}, {name: "own", instance: "i0", file: fileOf(own)},
 				{name: "empty", instance: "i0", file: fileOf(empty)}, {name: "big of another", instance: "i0", file: fileOf(big)},
 				{name: "empty again", instance: "i0", file: fileOf(empty)}, {name: "own", instance: "i9", file: fileOf(own)},
-				{name: "renamed", groups: &keygroup.Range{Start: 5, End: 5}, file: fileOf(a)},
+				{name: "renamed", groups: &keygroup.Range{Start: 5, End: 5}, file: fileOf(a), state: managedKeyed},
 			},
 			"source[1]": {
-				{name: "big", instance: "i1", groups: &keygroup.Range{Start: 64, End: 127}, file: fileOf(big)},
+				{name: "big", instance: "i1", groups: &keygroup.Range{Start: 64, End: 127}, file: fileOf(big), state: managedKeyed},
 				{name: "a", instance: "i1", file: fileOf(a)}, {},
 			},
 			"sink[0]": {{name: "s", instance: "is", file: fileOf(sinks)}, {name: "s", instance: "is", file: fileOf(sinks)}, {name: "offsets", inline: string(all)}},
@@ -279,13 +319,20 @@ func wantRestored(t testing.TB, d *daemon, w *worker, c *contentsTable) {
 		}
 		var want []*ckptdv1.StateHandle
 		for _, p := range c.pieces[fmt.Sprintf("%s[%d]", s.GetOperatorId(), s.GetIndex())] {
-			h := &ckptdv1.StateHandle{Name: p.name, InstanceNonce: p.instance, Scope: exclusive}
+			h := &ckptdv1.StateHandle{Name: p.name, InstanceNonce: p.instance, Scope: exclusive, State: stateOf(p.state)}
 			if p.groups != nil {
 				h.KeyGroups = &ckptdv1.KeyGroupRange{Start: uint32(p.groups.Start), End: uint32(p.groups.End)}
 			}
 			h.Location = &ckptdv1.StateHandle_Inline{Inline: []byte(p.inline)}
 			if f := p.file; f.Key != "" {
-				h.Location = &ckptdv1.StateHandle_File{File: &ckptdv1.FileHandle{Key: f.Key, Length: f.Length, Crc32C: f.CRC32C, BlockCrc32C: f.Blocks}}
+				handle := &ckptdv1.FileHandle{Key: f.Key, Length: f.Length, Crc32C: f.CRC32C, BlockCrc32C: f.Blocks, JobId: f.Job}
+				if c := f.Compression; c != nil {
+					handle.Compression = &ckptdv1.Compression{Codec: c.Codec, Stored: c.Stored, Plain: c.Plain}
+				}
+				if s := p.segment; s != nil {
+					handle.Segment = &ckptdv1.Segment{Offset: s.Offset, Length: s.Length}
+				}
+				h.Location = &ckptdv1.StateHandle_File{File: handle}
 				if strings.HasPrefix(f.Key, "shared/") {
 					h.Scope = shared
 				}
@@ -296,9 +343,52 @@ func wantRestored(t testing.TB, d *daemon, w *worker, c *contentsTable) {
 		if len(states) != 1 || !proto.Equal(states[0].GetSubtask(), s) {
 			t.Fatalf("subtask %v is assigned the state of %v", s, states)
 		}
+		if want := slices.Contains(c.finished, fmt.Sprintf("%s[%d]", s.GetOperatorId(), s.GetIndex())); states[0].GetFinished() != want {
+			t.Errorf("subtask %v is told that it had finished: %v, want %v", s, states[0].GetFinished(), want)
+		}
 		if diff := cmp.Diff(want, states[0].GetHandles(), protocmp.Transform()); diff != "" {
 			t.Errorf("subtask %v restores other pieces (-want +got):\n%s", s, diff)
 		}
+	}
+}
+
+// A new owner knows of a file what its predecessor knew: a checkpoint that reuses the file says the same of it.
+func TestATakeOverKeepsWhatIsSaidOfAFile(t *testing.T) {
+	for name, text := range map[string]string{
+		"of two blocks":        strings.Repeat("b", layout.BlockSize) + "more",
+		"of one block":         strings.Repeat("o", layout.BlockSize),
+		"of less than a block": "abc",
+		"without a byte":       "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				root := newRoot()
+				a := startDaemon(t, root, inMemory)
+				w := oneWorker(t, a, "j", nil)
+				var f *ckptdv1.FileHandle
+				w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
+					f = w.put(shared, id, text)
+					return []*ckptdv1.SnapshotHandle{uploaded("i", "a", f)}
+				})
+				a.kill()
+				b := startDaemon(t, root, inMemory)
+				b.attach(t, "j", onePlan(), nil)
+				fresh := b.register(t, "j", "fresh", 0, w.subtasks...)
+				fresh.begin()
+				id := fresh.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
+					res, err := b.engine().BeginSnapshot(t.Context(), &ckptdv1.BeginSnapshotRequest{
+						JobId: "j", Epoch: fresh.epoch, Attempt: fresh.attempt, CheckpointId: id, Subtasks: fresh.subtasks,
+						Files: []*ckptdv1.LocalFile{{InstanceNonce: "i", Name: "a", Size: f.GetLength()}},
+					})
+					if err != nil || res.GetKnown()[0] == 0 {
+						t.Fatalf("the new owner answers %v, %v; want that it knows the file", res, err)
+					}
+					return []*ckptdv1.SnapshotHandle{known("", res.GetKnown()[0])}
+				})
+				wantPieces(t, tableOf(t, read(t, root.Store, layout.MetadataKey("j", id))),
+					map[string][]piece{"count[0]": {{name: "a", instance: "i", file: fileOf(f)}}})
+			})
+		})
 	}
 }
 

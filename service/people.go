@@ -81,7 +81,7 @@ func (p people) elsewhere(ctx context.Context, id string, err error) error {
 		return connect.NewError(connect.CodeDataLoss, fmt.Errorf("the journal of job %s cannot be read", id))
 	case head.Status.Terminal():
 		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
-			"job %s is %s and no daemon owns it", id, statusWord(head.Status))
+			"job %s is %s%s; no daemon owns it", id, statusWord(head.Status), endedText(head.Ended))
 	case head.Owner.IsZero():
 		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s is %s; no daemon owns it", id, statusWord(head.Status)))
 	}
@@ -114,7 +114,8 @@ func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJo
 		reply(&ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: retainedOut(head)}, nil)
 	})
 	j.feed(owner.Event{
-		Kind: owner.EventEnd, Status: journal.StatusCanceled, Caller: caller, Request: journal.RequestOf(req.GetRequestId()),
+		Kind: owner.EventEnd, Status: journal.StatusCanceled, Ended: endedNow("canceled by a person"), Caller: caller,
+		Request: journal.RequestOf(req.GetRequestId()),
 	})
 }
 

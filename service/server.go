@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/limit"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -107,6 +108,9 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	s := &Server{
 		opts: opts.withDefaults(), nonce: layout.NewNonce(),
 		started: time.Now(), jobs: map[string]*job{}, asker: newAsker(), metrics: newMetrics(),
+	}
+	if err := journal.Fits(nil, nil, nil, s.opts.URLs); err != nil {
+		return nil, fmt.Errorf("service: %w", err)
 	}
 	s.log = s.opts.Log
 	s.facts = watchedFacts(root.Facts, s.opts.Fatal)

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/config"
 )
 
 // refusalOf is what Connect answers a call in JSON that it refuses.
@@ -120,8 +121,8 @@ func TestAMisspeltConfigurationBeginsNoJob(t *testing.T) {
 	if r := d.post(t, attach, "application/json", request(`{"num_retained": 3, "interval": "3600s"}`)); r.Code != "" {
 		t.Errorf("the right names: %+v, want the job attached", r)
 	}
-	if n := head(t, root, "j").Config.NumRetained; n != 3 {
-		t.Errorf("num_retained %d, want 3", n)
+	if j, err := config.Interpret(head(t, root, "j").Config); err != nil || j.NumRetained != 3 {
+		t.Errorf("num_retained %d, %v; want 3", j.NumRetained, err)
 	}
 }
 

@@ -135,12 +135,10 @@ type progress struct {
 	commits map[uint32]uint64 // by subtask, the newest checkpoint committed
 	// announced is the newest checkpoint that all sinks have committed, as last told.
 	announced uint64
-	// failure is why the job fails, once that is decided.
-	failure string
 }
 
 func (p *progress) begin(attempt uint64) {
-	*p = progress{attempt: attempt, commits: map[uint32]uint64{}, announced: p.announced, failure: p.failure}
+	*p = progress{attempt: attempt, commits: map[uint32]uint64{}, announced: p.announced}
 }
 
 func (p *progress) atEnd(attempt uint64, subtasks incremental.Set) {

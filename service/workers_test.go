@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
@@ -201,19 +202,123 @@ func TestLostWorker(t *testing.T) {
 	fresh.checkpoint(small)
 }
 
+// A worker whose stream stands and that says nothing is given up. The next attempt waits for a process in its place:
+// with the silent one it would never run.
+func TestAFrozenWorkerIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := startDaemon(t, newRoot(), inMemory)
+		d.attach(t, "j", twoPlan(), nil)
+		source, sink := d.register(t, "j", "source", 0, subtask("source")), d.register(t, "j", "sink", 0, subtask("sink"))
+		source.begin()
+		sink.begin()
+		go d.trigger(t.Context(), "j")
+		last := source.triggered()
+		source.mustAck(last)
+		sink.mustAck(last)
+		expect[complete](source)
+		close(sink.frozen)
+		expect[reregister](sink)
+		if err := sink.ended(); err != nil {
+			t.Errorf("the silent worker's stream: %v", err)
+		}
+		time.Sleep(time.Minute)
+		if s := d.status(t, "j"); s.GetPhase() != ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_WORKERS || s.GetSubtasksMissing() != 1 {
+			t.Errorf("attempt %d, %s; want that a process is waited for that takes the silent one's place", s.GetSummary().GetAttempt(), s.GetPhase())
+		}
+		fresh := d.register(t, "j", "fresh", 0, sink.subtasks...)
+		for _, w := range []*worker{source, fresh} {
+			if s := w.begin(); s.GetAttempt() != 2 || s.GetRestoreCheckpointId() != last || len(s.GetRoster()) != 2 {
+				t.Errorf("worker %s: %v; want attempt 2, from checkpoint %d, of two processes", w.nonce, s, last)
+			}
+		}
+		thawed := d.register(t, "j", sink.nonce, sink.attempt, sink.subtasks...)
+		expect[replaced](thawed)
+		go d.trigger(t.Context(), "j")
+		id := fresh.triggered()
+		source.mustAck(id)
+		fresh.mustAck(id)
+		expect[complete](fresh)
+	})
+}
+
+// The grace of a process whose stream broke ends when another one takes its place: nothing is waited for any more.
+func TestASuccessorEndsTheGrace(t *testing.T) {
+	for name, lose := range map[string]func(w *worker){
+		"its stream stands": func(*worker) {},
+		"its stream broke":  func(w *worker) { w.leave(); w.ended() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := startDaemonWith(t, newRoot(), inMemory, service.Options{Times: coordinator.Times{Grace: time.Hour}})
+				w := oneWorker(t, d, "j", nil)
+				last := w.checkpoint(small)
+				lose(w)
+				synctest.Wait()
+				began := time.Now()
+				fresh := d.register(t, "j", "fresh", 0, w.subtasks...)
+				if s := fresh.begin(); s.GetAttempt() != 2 || s.GetRestoreCheckpointId() != last {
+					t.Errorf("%v; want attempt 2, from checkpoint %d", s, last)
+				}
+				if waited := time.Since(began); waited > time.Second {
+					t.Errorf("the attempt began after %v, want at once", waited)
+				}
+				fresh.checkpoint(small)
+			})
+		})
+	}
+}
+
 // TestBrokenStreamIsNoFailure: the same process that comes back in time goes on, and what it missed it hears in the next Abort or Complete.
 func TestBrokenStreamIsNoFailure(t *testing.T) {
-	d := startDaemon(t, newRoot(), "")
-	w := oneWorker(t, d, "j", nil)
-	w.leave()
-	w.ended()
-	again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
-	again.epoch = w.epoch
-	again.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
-	eventually(t, "running", func() bool { return d.status(t, "j").GetPhase() == ckptdv1.JobPhase_JOB_PHASE_RUNNING })
-	again.checkpoint(small)
-	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 1 {
-		t.Errorf("attempt %d", s.GetSummary().GetAttempt())
+	synctest.Test(t, func(t *testing.T) {
+		d := startDaemon(t, newRoot(), inMemory)
+		w := oneWorker(t, d, "j", nil)
+		for range 3 { // each time it has its whole grace
+			w.leave()
+			w.ended()
+			time.Sleep(coordinator.DefaultTimes().Grace * 9 / 10)
+			again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
+			again.epoch = w.epoch
+			again.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
+			w = again
+		}
+		time.Sleep(time.Minute)
+		if s := d.status(t, "j"); s.GetPhase() != ckptdv1.JobPhase_JOB_PHASE_RUNNING || s.GetSummary().GetAttempt() != 1 {
+			t.Fatalf("attempt %d, %s; want attempt 1, running", s.GetSummary().GetAttempt(), s.GetPhase())
+		}
+		w.checkpoint(small)
+	})
+}
+
+// A process that registers again is there, whatever becomes of its older streams: they may stand long after it has
+// left them.
+func TestOnlyTheNewestStreamCounts(t *testing.T) {
+	for name, end := range map[string]func(d *daemon, w *worker){
+		"the older one ends by itself": func(_ *daemon, w *worker) {
+			if err := w.ended(); err != nil {
+				w.t.Errorf("the older stream: %v", err)
+			}
+		},
+		"the process leaves the older one": func(_ *daemon, w *worker) { w.leave(); w.ended() },
+		"a registration of it is refused": func(d *daemon, w *worker) {
+			bad := d.register(w.t, "j", w.nonce, w.attempt, subtask("nobody"))
+			wantCode(w.t, bad.ended(), connect.CodeInvalidArgument)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := startDaemon(t, newRoot(), inMemory)
+				w := oneWorker(t, d, "j", nil)
+				again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
+				again.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
+				end(d, w)
+				time.Sleep(time.Minute)
+				if s := d.status(t, "j"); s.GetPhase() != ckptdv1.JobPhase_JOB_PHASE_RUNNING || s.GetSummary().GetAttempt() != 1 {
+					t.Fatalf("attempt %d, %s; want attempt 1, running", s.GetSummary().GetAttempt(), s.GetPhase())
+				}
+				again.checkpoint(small)
+			})
+		})
 	}
 }
 

@@ -34,8 +34,8 @@ func TestWorkerOfAnotherPlanIsRefused(t *testing.T) {
 		}
 	}
 	w.Stop(r.ctx)
-	if log, _ := os.ReadFile(w.Log()); !strings.Contains(string(log), "plan is not that of the running attempt") {
-		t.Errorf("the worker says: %s", log)
+	if log, _ := os.ReadFile(w.Log()); !strings.Contains(string(log), "plan: operator sum: parallelism: 2 is in effect, 3 is asked for") {
+		t.Errorf("the worker says: %s, want the difference", log)
 	}
 	r.finish()
 	if h := r.head(); h.GetEpoch() != 1 || h.GetAttempt() != 1 {

@@ -105,7 +105,22 @@ func jobLine(j *ckptdv1.JobSummary) string {
 	if labels := labelsText(j.GetLabels()); labels != "" {
 		parts = append(parts, clean(labels))
 	}
+	if ended := endedText(j); ended != "" {
+		parts = append(parts, ended)
+	}
 	return strings.Join(parts, ", ")
+}
+
+// endedText says when and why a job ended; empty: it has not, or the journal does not say.
+func endedText(j *ckptdv1.JobSummary) string {
+	if j.GetEndedAt() == nil {
+		return ""
+	}
+	text := "ended " + timeText(j.GetEndedAt())
+	if why := j.GetEndReason(); why != "" {
+		text += ": " + clean(why)
+	}
+	return text
 }
 
 func lsJob(cmd *cobra.Command, t *target) error {

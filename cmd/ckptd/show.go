@@ -14,7 +14,8 @@ func newShowCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show CHECKPOINT",
 		Short: "Describe a checkpoint",
-		Long: `Describe a checkpoint: when it was taken, by which attempt, how large the state of each operator is, how much of it was new.
+		Long: `Describe a checkpoint: when it was taken, by which attempt, how large the state of each operator is, how much of it was new,
+and what kinds of state it consists of.
 
 It reads the _metadata whole, checks every checksum in it, and compares it with the journal where there is one. It needs no daemon;
 with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
@@ -66,8 +67,34 @@ func printShow(w io.Writer, s *ckptdv1.ShowCheckpointResponse) error {
 	ops.row("OPERATOR", "NAME", "PARALLELISM", "STATE", "INLINE", "FILE REFERENCES")
 	for _, o := range s.GetOperators() {
 		op := o.GetOperator()
-		ops.row(op.GetId(), orDash(op.GetUid()), fmt.Sprintf("%d of %d", op.GetParallelism(), op.GetMaxParallelism()),
-			bytesText(o.GetStateBytes()), bytesText(o.GetInlineBytes()), o.GetFileReferences())
+		parallelism := fmt.Sprintf("%d of %d", op.GetParallelism(), op.GetMaxParallelism())
+		if n := o.GetFinished(); n > 0 {
+			parallelism += fmt.Sprintf(", %d finished", n)
+		}
+		ops.row(op.GetId(), orDash(op.GetUid()), parallelism, bytesText(o.GetStateBytes()), bytesText(o.GetInlineBytes()), o.GetFileReferences())
 	}
-	return ops.flush()
+	if err := ops.flush(); err != nil {
+		return err
+	}
+	return printStates(w, s.GetOperators())
+}
+
+// printStates lists what the operators' state consists of.
+func printStates(w io.Writer, operators []*ckptdv1.OperatorSummary) error {
+	t := newTable(w)
+	t.row("OPERATOR", "KIND OF STATE", "STATE", "SERIALIZER", "SCHEMA", "PIECES", "BYTES")
+	states := 0
+	for _, o := range operators {
+		for _, sum := range o.GetStates() {
+			s := sum.GetState()
+			t.row(o.GetOperator().GetId(), enumText(s.GetKind(), "STATE_KIND_"), orDash(s.GetName()), orDash(s.GetSerializer()), orDash(s.GetSchemaVersion()),
+				sum.GetPieces(), bytesText(sum.GetBytes()))
+			states++
+		}
+	}
+	if states == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	return t.flush()
 }

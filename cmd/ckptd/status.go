@@ -68,6 +68,9 @@ func printStatus(w io.Writer, res *ckptdv1.GetStatusResponse, events bool) error
 func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 	s := j.GetSummary()
 	fmt.Fprintf(w, "\njob %s: %s (epoch %d, attempt %d)\n", clean(s.GetJobId()), phaseText(j), s.GetEpoch(), s.GetAttempt())
+	if ended := endedText(s); ended != "" {
+		fmt.Fprintf(w, "  %s\n", ended)
+	}
 	if d := j.GetDegraded(); d != "" {
 		fmt.Fprintf(w, "  DEGRADED: %s\n", clean(d))
 	}

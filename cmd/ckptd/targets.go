@@ -239,17 +239,21 @@ func (l *loose) Show(ctx context.Context, _ string, _ uint64) (*ckptdv1.ShowChec
 	return show, nil
 }
 
-// Files looks for exclusive files beside the _metadata, whatever the folder is called, and for shared ones in shared/ beside the folder.
+// Files looks for exclusive files, and those of a savepoint, beside the _metadata, whatever the folder is called, and
+// for shared ones in shared/ beside the folder. It does not look for files in the folders of other jobs.
 func (l *loose) Files(ctx context.Context, job string, id uint64) (*ckptdv1.ShowCheckpointResponse, error) {
 	show, err := l.Show(ctx, job, id)
 	if err != nil {
 		return nil, err
 	}
 	own := layout.CheckpointDir(show.GetSummary().GetCheckpointId()) + "/"
-	return show, catalog.CheckFiles(ctx, l.store, show, func(key string) string {
-		if name, ok := strings.CutPrefix(key, own); ok {
+	return show, catalog.CheckFiles(ctx, l.store, show, func(f *ckptdv1.FileHandle) string {
+		if f.GetJobId() != "" {
+			return ""
+		}
+		if name, ok := strings.CutPrefix(f.GetKey(), own); ok || catalog.IsBeside(f) {
 			return l.folder + "/" + name
 		}
-		return key
+		return f.GetKey()
 	})
 }

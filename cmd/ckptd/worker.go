@@ -92,7 +92,11 @@ func work(ctx context.Context, o workerOptions) (err error) {
 		return err
 	}
 	defer c.Close()
-	attached, err := c.AttachJob(ctx, client.JobSpec{ID: o.jobID, Plan: job.Plan(), Config: cfg.Job})
+	spec := client.JobSpec{ID: o.jobID, Plan: job.Plan()}
+	if o.config != "" { // without a file the worker takes the job's configuration as it is
+		spec.Config = cfg.Job
+	}
+	attached, err := c.AttachJob(ctx, spec)
 	switch {
 	case errors.Is(err, client.ErrJobTerminal):
 		log.Info("the job has ended")

@@ -168,20 +168,34 @@ func (c *Catalog) Files(ctx context.Context, job string, id uint64) (*ckptdv1.Sh
 	if err != nil {
 		return nil, err
 	}
-	locate := func(key string) string { return layout.JobPrefix(job) + key }
+	locate := func(f *ckptdv1.FileHandle) string {
+		switch {
+		case f.GetJobId() != "":
+			return layout.JobPrefix(f.GetJobId()) + f.GetKey()
+		case IsBeside(f):
+			return layout.CheckpointPrefix(job, id) + f.GetKey()
+		}
+		return layout.JobPrefix(job) + f.GetKey()
+	}
 	if err := CheckFiles(ctx, c.store, show, locate); err != nil {
 		return nil, fmt.Errorf("catalog: files of %s/%s: %w", job, layout.CheckpointDir(id), err)
 	}
 	return show, nil
 }
 
-// CheckFiles looks for every file of a shown checkpoint and sets its presence. locate turns a file's key, relative to
-// the job's folder, into the key in the store.
-func CheckFiles(ctx context.Context, s storage.Store, show *ckptdv1.ShowCheckpointResponse, locate func(key string) string) error {
+// IsBeside reports whether a file lies in the folder of the _metadata itself, as in savepoints.
+func IsBeside(f *ckptdv1.FileHandle) bool { return !strings.Contains(f.GetKey(), "/") }
+
+// CheckFiles looks for every file of a shown checkpoint and sets its presence. locate turns a file's handle into the key
+// in the store. It returns "" for a file that the store cannot have; CheckFiles does not look for such a file.
+func CheckFiles(ctx context.Context, s storage.Store, show *ckptdv1.ShowCheckpointResponse, locate func(f *ckptdv1.FileHandle) string) error {
 	wanted := make(map[string]*ckptdv1.FileSummary, len(show.GetFiles()))
 	folders := map[string]bool{}
 	for _, f := range show.GetFiles() {
-		key := locate(f.GetFile().GetKey())
+		key := locate(f.GetFile())
+		if key == "" {
+			continue
+		}
 		f.Presence = ckptdv1.FilePresence_FILE_PRESENCE_MISSING
 		wanted[key] = f
 		folders[key[:strings.LastIndexByte(key, '/')+1]] = true

@@ -83,7 +83,8 @@ func TestJobs(t *testing.T) {
 			OwnerUrls: []string{layouttest.OwnerURL}, Retained: 2, LatestCheckpointId: 42, LatestCompletedAt: summary(42).GetCompletedAt(),
 			Checkpoints: []*ckptdv1.CheckpointSummary{summary(41), summary(42)},
 		},
-		{JobId: "ended", Status: ckptdv1.JobStatus_JOB_STATUS_CANCELED, Epoch: 2, Attempt: 1},
+		{JobId: "ended", Status: ckptdv1.JobStatus_JOB_STATUS_CANCELED, Epoch: 2, Attempt: 1,
+			EndedAt: timestamppb.New(layouttest.At), EndReason: layouttest.EndReason},
 		{JobId: "lost", Error: "damaged: the folder of job lost is not empty, but has no journal"},
 	}}, got)
 }
@@ -106,19 +107,26 @@ func TestShowAndFiles(t *testing.T) {
 	}
 	crc := show.GetFiles()[0].GetFile().GetCrc32C()
 	crc2 := show.GetFiles()[1].GetFile().GetCrc32C()
+	keyed := &ckptdv1.State{Kind: ckptdv1.StateKind_STATE_KIND_MANAGED_KEYED}
+	counts := &ckptdv1.State{Kind: ckptdv1.StateKind_STATE_KIND_MANAGED_KEYED, Name: "counts", Serializer: "varint", SchemaVersion: 2}
+	sum := func(index uint32) *ckptdv1.Subtask { return &ckptdv1.Subtask{OperatorId: "sum", Index: index} }
 	want := &ckptdv1.ShowCheckpointResponse{
 		Summary: summary(42), FormatVersion: 1, Epoch: 2, Attempt: 1, JobId: "clicks", Labels: map[string]string{"name": "clicks"},
 		TriggeredAt: timestamppb.New(layouttest.At.Add(time.Minute)), Nonce: "010203000000000000000000-42", State: ckptdv1.CheckpointState_CHECKPOINT_STATE_KEPT,
 		MetadataBytes: uint64(len(meta)), MetadataCrc32C: show.GetMetadataCrc32C(),
 		Operators: []*ckptdv1.OperatorSummary{
-			{Operator: &ckptdv1.Operator{Id: "source", Uid: "Source: lines", Parallelism: 1, MaxParallelism: 128, Triggered: true}, StateBytes: 8, InlineBytes: 8},
-			{Operator: &ckptdv1.Operator{Id: "sum", Uid: "sum of clicks", Parallelism: 2, MaxParallelism: 128}, StateBytes: 3200, FileReferences: 3},
+			{Operator: &ckptdv1.Operator{Id: "source", Uid: "Source: lines", Parallelism: 1, MaxParallelism: 128, Triggered: true}, StateBytes: 8, InlineBytes: 8,
+				States: []*ckptdv1.StateSummary{{State: &ckptdv1.State{Kind: ckptdv1.StateKind_STATE_KIND_SOURCE_READER}, Pieces: 1, Bytes: 8}}},
+			{Operator: &ckptdv1.Operator{Id: "sum", Uid: "sum of clicks", Parallelism: 2, MaxParallelism: 128}, StateBytes: 3200, FileReferences: 3,
+				States: []*ckptdv1.StateSummary{{State: counts, Pieces: 2, Bytes: 6000}, {State: keyed, Pieces: 1, Bytes: 50}}},
 		},
 		Files: []*ckptdv1.FileSummary{
 			{File: &ckptdv1.FileHandle{Key: layouttest.SharedFile(), Length: 3000, Crc32C: crc}, Scope: ckptdv1.Scope_SCOPE_SHARED,
-				InstanceNonce: "backend-1", LocalName: "000004.sst", References: 2},
+				InstanceNonce: "backend-1", LocalName: "000004.sst", References: 2,
+				Pieces: []*ckptdv1.PieceSummary{{Subtask: sum(0), State: counts}, {Subtask: sum(1), State: counts}}},
 			{File: &ckptdv1.FileHandle{Key: layouttest.ExclusiveFile(42), Length: 200, Crc32C: crc2}, Scope: ckptdv1.Scope_SCOPE_EXCLUSIVE,
-				InstanceNonce: "backend-1", LocalName: "MANIFEST-000001", References: 1},
+				InstanceNonce: "backend-1", LocalName: "MANIFEST-000001", References: 1,
+				Pieces: []*ckptdv1.PieceSummary{{Subtask: sum(0), State: keyed, Segment: &ckptdv1.Segment{Offset: 100, Length: 50}}}},
 		},
 	}
 	diff(t, want, show)

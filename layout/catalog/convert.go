@@ -1,8 +1,10 @@
 package catalog
 
 import (
+	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -20,6 +22,7 @@ func Job(e *journal.Entry) *ckptdv1.JobSummary {
 	if !e.Owner.IsZero() {
 		s.OwnerUrls = e.URLs
 	}
+	s.EndedAt, s.EndReason = timeOut(e.Ended.At), e.Ended.Why
 	if c, ok := e.Checkpoint(s.GetLatestCheckpointId()); ok {
 		s.LatestCompletedAt = timeOut(c.CompletedAt)
 	}
@@ -48,7 +51,7 @@ func entryOut(e *journal.Entry) *ckptdv1.JournalEntry {
 	out := &ckptdv1.JournalEntry{
 		Slot: e.Slot, Kind: kindOut(e.Kind), Nonce: e.Nonce.String(), Epoch: e.Epoch, OwnerNonce: e.Owner.String(), OwnerUrls: e.URLs,
 		Attempt: e.Attempt, RestoreCheckpointId: e.Restore, Status: Status(e.Status), Reserved: e.Reserved,
-		Plan: planOut(e.Plan), Config: configOut(e.Config), Labels: Labels(e.About),
+		Plan: planOut(e.Plan), Config: configOut(e.Config), Labels: Labels(e.About), EndedAt: timeOut(e.Ended.At), EndReason: e.Ended.Why,
 	}
 	for i := range e.Retained {
 		c := &e.Retained[i]
@@ -69,28 +72,11 @@ func planOut(p *journal.Plan) *ckptdv1.Plan {
 	return out
 }
 
+// configOut is the message that the journal keeps, as it is; nil if it cannot be read.
 func configOut(c *journal.Config) *ckptdv1.JobConfig {
-	out := &ckptdv1.JobConfig{
-		Mode:     ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_EXACTLY_ONCE,
-		Interval: millisOut(c.IntervalMillis), Timeout: millisOut(c.TimeoutMillis), MinPause: millisOut(c.PauseMillis),
-		TolerableFailedCheckpoints: c.TolerableFailures,
-		Retention:                  ckptdv1.Retention_RETENTION_NO_EXTERNALIZED_CHECKPOINTS,
-		NumRetained:                max(1, c.NumRetained),
-		RestartStrategy:            &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_NONE},
-	}
-	if c.AtLeastOnce {
-		out.Mode = ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_AT_LEAST_ONCE
-	}
-	switch c.Retention {
-	case journal.RetainOnFailure:
-		out.Retention = ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION
-	case journal.RetainOnCancellation:
-		out.Retention = ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION
-	}
-	if c.RestartAttempts > 0 {
-		out.RestartStrategy = &ckptdv1.RestartStrategy{
-			Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: c.RestartAttempts, Delay: millisOut(c.RestartDelayMillis),
-		}
+	out := &ckptdv1.JobConfig{}
+	if proto.Unmarshal(c.Bytes, out) != nil {
+		return nil
 	}
 	return out
 }
@@ -118,6 +104,12 @@ func Status(s journal.Status) ckptdv1.JobStatus {
 		return ckptdv1.JobStatus_JOB_STATUS_FAILED
 	case journal.StatusFinished:
 		return ckptdv1.JobStatus_JOB_STATUS_FINISHED
+	case journal.StatusStopping:
+		return ckptdv1.JobStatus_JOB_STATUS_STOPPING
+	case journal.StatusCopied:
+		return ckptdv1.JobStatus_JOB_STATUS_COPIED
+	case journal.StatusRemoved:
+		return ckptdv1.JobStatus_JOB_STATUS_REMOVED
 	}
 	return ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED
 }
@@ -132,26 +124,19 @@ func stateOut(s journal.CheckpointState) ckptdv1.CheckpointState {
 	return ckptdv1.CheckpointState_CHECKPOINT_STATE_KEPT
 }
 
+var kinds = map[journal.Kind]string{
+	journal.KindAttach: "attach", journal.KindAttempt: "attempt", journal.KindCommit: "commit", journal.KindReserve: "reserve",
+	journal.KindEnd: "end", journal.KindRelease: "release", journal.KindLend: "lend", journal.KindReturn: "return",
+	journal.KindImport: "import", journal.KindDiscard: "discard", journal.KindUndelete: "undelete", journal.KindTag: "tag",
+	journal.KindSavepoint: "savepoint", journal.KindRemove: "remove",
+}
+
+// kindOut names a kind of entry; one of a newer version by its number.
 func kindOut(k journal.Kind) string {
-	switch k {
-	case journal.KindAttach:
-		return "attach"
-	case journal.KindAttempt:
-		return "attempt"
-	case journal.KindCommit:
-		return "commit"
-	case journal.KindReserve:
-		return "reserve"
-	case journal.KindEnd:
-		return "end"
-	case journal.KindRelease:
-		return "release"
-	case journal.KindLend:
-		return "lend"
-	case journal.KindReturn:
-		return "return"
+	if name, ok := kinds[k]; ok {
+		return name
 	}
-	return ""
+	return fmt.Sprintf("kind %d", k)
 }
 
 // timeOut and millisOut return nil for zero.

@@ -45,11 +45,23 @@ func (s *summed) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// maxPieces is how many pieces a shown file names.
+const maxPieces = 16
+
 // describer gathers a ShowCheckpointResponse from records.
 type describer struct {
 	show *ckptdv1.ShowCheckpointResponse
 	// counted[i] is the number of the operator, from 1, that counted file i's bytes last.
 	counted []int
+	// states are the operator's summaries so far.
+	states map[stateKey]*ckptdv1.StateSummary
+}
+
+// stateKey is what makes two pieces of an operator the same state.
+type stateKey struct {
+	kind             layout.StateKind
+	name, serializer string
+	schema           uint32
 }
 
 func describe(r io.Reader) (*ckptdv1.ShowCheckpointResponse, error) {
@@ -91,12 +103,13 @@ func (d *describer) add(record layout.Record) {
 	case *layout.Job:
 		d.show.Labels = r.Labels
 	case *layout.Operator:
+		d.states = map[stateKey]*ckptdv1.StateSummary{}
 		d.show.Operators = append(d.show.Operators, &ckptdv1.OperatorSummary{Operator: &ckptdv1.Operator{
 			Id: r.ID, Uid: r.UID, Parallelism: uint32(r.Parallelism), MaxParallelism: uint32(r.MaxParallelism), Triggered: r.Triggered,
 		}})
 	case *layout.File:
 		f := &ckptdv1.FileSummary{
-			File:          &ckptdv1.FileHandle{Key: r.Key, Length: r.Length, Crc32C: r.CRC32C, BlockCrc32C: r.Blocks},
+			File:          File(r),
 			Scope:         ckptdv1.Scope_SCOPE_EXCLUSIVE,
 			InstanceNonce: r.InstanceNonce, LocalName: r.LocalName,
 		}
@@ -105,26 +118,55 @@ func (d *describer) add(record layout.Record) {
 		}
 		d.show.Files, d.counted = append(d.show.Files, f), append(d.counted, 0)
 	case *layout.Subtask:
+		op := d.show.GetOperators()[len(d.show.GetOperators())-1]
+		if r.Finished {
+			op.Finished++
+		}
 		for i := range r.Handles {
-			d.addHandle(&r.Handles[i])
+			d.addHandle(op, r, &r.Handles[i])
 		}
 	}
 }
 
-// addHandle adds a handle to the current operator. A file that several of the operator's subtasks share counts once.
-func (d *describer) addHandle(h *layout.Handle) {
-	n := len(d.show.GetOperators())
-	op := d.show.GetOperators()[n-1]
+// addHandle adds a handle to the operator op. A file that several of the operator's subtasks share counts once.
+func (d *describer) addHandle(op *ckptdv1.OperatorSummary, s *layout.Subtask, h *layout.Handle) {
 	if h.File == 0 {
 		op.InlineBytes += uint64(len(h.Inline))
 		op.StateBytes += uint64(len(h.Inline))
+		d.addState(op, &h.State, uint64(len(h.Inline)))
 		return
 	}
 	f := d.show.GetFiles()[h.File-1]
 	f.References++
 	op.FileReferences++
+	if len(f.GetPieces()) < maxPieces {
+		piece := &ckptdv1.PieceSummary{
+			Subtask: &ckptdv1.Subtask{OperatorId: s.OperatorID, Index: uint32(s.Index)}, State: State(&h.State), Segment: Segment(h.Segment),
+		}
+		piece.State.Offsets = nil
+		f.Pieces = append(f.Pieces, piece)
+	}
+	length := f.GetFile().GetLength()
+	if h.Segment != nil {
+		length = h.Segment.Length
+	}
+	d.addState(op, &h.State, length)
+	n := len(d.show.GetOperators())
 	if d.counted[h.File-1] != n {
 		d.counted[h.File-1] = n
 		op.StateBytes += f.GetFile().GetLength()
 	}
+}
+
+// addState counts a piece of so many bytes for its state.
+func (d *describer) addState(op *ckptdv1.OperatorSummary, s *layout.State, bytes uint64) {
+	key := stateKey{s.Kind, s.Name, s.Serializer, s.SchemaVersion}
+	sum := d.states[key]
+	if sum == nil {
+		sum = &ckptdv1.StateSummary{State: State(&layout.State{Kind: s.Kind, Name: s.Name, Serializer: s.Serializer, SchemaVersion: s.SchemaVersion})}
+		d.states[key] = sum
+		op.States = append(op.States, sum)
+	}
+	sum.Pieces++
+	sum.Bytes += bytes
 }

@@ -3,8 +3,6 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"sort"
 	"strings"
 	"testing"
 )
@@ -104,29 +102,6 @@ func TestTrimKeepsSlots(t *testing.T) {
 	}
 	if got := fmt.Sprint(r.shown); got != "[3 2 1]" {
 		t.Errorf("slots %s may be trimmed, want [3 2 1]", got)
-	}
-}
-
-// TestFitsLeavesRoomForTheLargestEntry: whatever a job's numbers grow to, its entries fit if Fits said so.
-func TestFitsLeavesRoomForTheLargestEntry(t *testing.T) {
-	plan, config, urls := NewPlan([]Operator{{ID: "op", Parallelism: 1, MaxParallelism: 1}}), &Config{NumRetained: MaxRetained}, []string{"unix:/s"}
-	about := func(n int) *About { return &About{Job: "job", RestoredFrom: strings.Repeat("r", n)} }
-	longest := sort.Search(MaxBytes, func(n int) bool { return Fits(plan, config, about(n), urls) != nil }) - 1
-	if longest < 0 {
-		t.Fatal("the smallest job does not fit")
-	}
-	most := Nonce{Process: Process{255}, Count: 1<<32 - 1}
-	largest := func(text int) *Entry {
-		e := &Entry{Slot: 1 << 63, Epoch: 1 << 63, Attempt: 1 << 63, Restore: 1 << 63, Reserved: 1 << 63, Kind: KindReturn, Status: StatusFinished,
-			Nonce: most, Owner: most, URLs: urls, Plan: plan, Config: config, About: about(text)}
-		e.Ring = slices.Repeat([]Nonce{most}, DefaultSettings().Ring)
-		e.Requests = slices.Repeat([]Request{RequestOf("a")}, MaxRequests)
-		e.Retained = slices.Repeat([]Checkpoint{{ID: 1 << 63, Type: TypeSavepoint, State: StateHidden, Nonce: most, Size: 1 << 40, CRC: 1<<32 - 1,
-			CompletedAt: 1 << 45, DurationMillis: 1 << 40, StateBytes: 1 << 60, NewBytes: 1 << 60}}, MaxRetained)
-		return e
-	}
-	if _, err := Encode(largest(longest)); err != nil {
-		t.Errorf("Fits accepted a text of %d bytes, and the job's largest entry does not fit: %v", longest, err)
 	}
 }
 

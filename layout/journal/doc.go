@@ -8,8 +8,12 @@
 // The machines (ReadHead, Append) are values without I/O, goroutines, clock or randomness: a step takes the result of the
 // operation before and gives the next one. A copy of a machine is a machine of its own, so that a search can walk over them.
 //
-// It must not know stores, keys, jobs' files, workers or what an owner does with a verdict. Outside codec.go nothing here knows
-// protobuf.
+// It must not know stores, keys, jobs' files, workers or what an owner does with a verdict. Outside codec.go and
+// convert.go nothing here knows protobuf.
+//
+// A kind of entry is added in KindNone's list and in the API's words (layout/catalog); older versions keep it. A field
+// is added in parts.go or entry.go, in the two directions of convert.go, in seal (key.go) and, if it can grow, in Fits
+// (limits.go).
 //
 // # What the executor of an Op owes
 //

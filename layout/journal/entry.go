@@ -1,7 +1,8 @@
 package journal
 
-// Kind says why an entry was appended. It is for checkers and people, never for decisions.
-type Kind uint8
+// Kind says why an entry was appended. It is for checkers and people, never for decisions. A reader keeps a kind that
+// it does not know: a newer version appended that entry.
+type Kind uint32
 
 // The kinds of entry.
 const (
@@ -22,22 +23,50 @@ const (
 	KindLend
 	// KindReturn gives a pin back.
 	KindReturn
+	// KindImport adds the checkpoint that the job begins from.
+	KindImport
+	// KindDiscard puts a checkpoint into the trash, or removes it.
+	KindDiscard
+	// KindUndelete brings a checkpoint back.
+	KindUndelete
+	// KindTag changes the tags of a checkpoint.
+	KindTag
+	// KindSavepoint says that a savepoint was begun, is done or was cleaned.
+	KindSavepoint
+	// KindRemove makes the tombstone of a removed job.
+	KindRemove
 )
 
-// Status is the state of a job.
+// Status is the state of a job. It decides what may happen to the job, so an unknown one makes an entry unreadable
+// (ErrNewer).
 type Status uint8
 
-// The states of a job. All but StatusRunning are terminal.
+// The states of a job.
 const (
 	StatusNone Status = iota
 	StatusRunning
 	StatusCanceled
 	StatusFailed
 	StatusFinished
+	// StatusStopping: a savepoint stops the job. Every later attempt restores that savepoint, commits its sinks and
+	// ends.
+	StatusStopping
+	// StatusCopied: the job is a copy of one that lives under another root.
+	StatusCopied
+	// StatusRemoved: the entry is the tombstone of a removed job.
+	StatusRemoved
 )
 
-// Terminal tells whether the job is over.
-func (s Status) Terminal() bool { return s > StatusRunning }
+// Terminal tells whether the job is over: no attempt begins any more, and one sweep and the release are all that is
+// left.
+//
+//   - StatusStopping is not terminal. Attempts still begin, until the sinks have committed the savepoint; only then the job is
+//     finished (protocol, section 3).
+//   - StatusCopied is terminal. The copy has no workers: a job that wants its checkpoints restores them under a new job id. So
+//     its owner, the copier, sweeps and releases it like any other ended job (section 5).
+//   - StatusRemoved is terminal. Nothing is left that could run. A job that uses the id again begins in the next epoch, with the
+//     next checkpoint id (section 2).
+func (s Status) Terminal() bool { return s != StatusNone && s != StatusRunning && s != StatusStopping }
 
 // Entry is the whole small state of a job. Once sealed (by Append or Decode) it is immutable and shared by pointer: nobody edits
 // it or its slices; an edit is a copy with new slices.
@@ -71,114 +100,18 @@ type Entry struct {
 	Savepoints []Savepoint
 	// Requests are the last MaxRequests requests that changed something.
 	Requests []Request
+	// Import says from which checkpoint the job begins; zero: it began empty.
+	Import Import
+	// CopiedFrom names the job that this one is a copy of; zero: it is none.
+	CopiedFrom Origin
+	// PurgeWanted: a person wants everything of the job to be deleted.
+	PurgeWanted bool
+	// Ended says when and why the job ended, for people; zero: it has not.
+	Ended Ended
 
 	// sum of everything above, made once, by seal.
 	sum uint64
 }
-
-// Bounds of an entry's lists and of its encoded size.
-const (
-	MaxRetained   = 200
-	MaxSavepoints = 32
-	MaxRequests   = 32
-	MaxBytes      = 64 << 10
-	MaxConfig     = 2 << 10
-)
-
-// About is what the job is called.
-type About struct {
-	Job string
-	// Labels in ascending order of keys.
-	Labels []Label
-	// RestoredFrom names the checkpoint of another job that this one began from; empty: none.
-	RestoredFrom string
-}
-
-// Label is one key and value.
-type Label struct{ Key, Value string }
-
-// Checkpoint points to a checkpoint's _metadata.
-type Checkpoint struct {
-	ID    uint64
-	Type  CheckpointType
-	State CheckpointState
-	// Nonce is the one written in the _metadata: an id alone proves nothing.
-	Nonce Nonce
-	// Bytes and CRC32C of the _metadata.
-	Size uint64
-	CRC  uint32
-	// For people: completion time (milliseconds since 1970), duration (milliseconds), bytes of all state, bytes this one brought.
-	CompletedAt, DurationMillis, StateBytes, NewBytes uint64
-}
-
-// CheckpointType says what asked for a checkpoint.
-type CheckpointType uint8
-
-// The types of checkpoint.
-const (
-	TypeCheckpoint CheckpointType = iota
-	TypeSavepoint
-)
-
-// CheckpointState says how a retained checkpoint stands.
-type CheckpointState uint8
-
-// The states of a retained checkpoint.
-const (
-	// StateKept is an ordinary one.
-	StateKept CheckpointState = iota
-	// StateTrashed was discarded and can still be brought back.
-	StateTrashed
-	// StateHidden was disposed while lent: its files stay until the last pin is returned.
-	StateHidden
-)
-
-// Lent is a pin of another job on a checkpoint of this one.
-type Lent struct {
-	Pin        Nonce
-	Checkpoint uint64
-	Holder     string
-	// HolderEpoch is the epoch of the holder when it took the pin.
-	HolderEpoch uint64
-}
-
-// Borrowed is a pin of this job on a checkpoint of another one.
-type Borrowed struct {
-	Pin        Nonce
-	Job        string
-	Checkpoint uint64
-}
-
-// Savepoint is one that was begun.
-type Savepoint struct {
-	ID   uint64
-	Path string
-	Done bool
-}
-
-// Config is what changes only by an entry that raises the attempt. All durations are in milliseconds.
-type Config struct {
-	// AtLeastOnce; else exactly once.
-	AtLeastOnce                                bool
-	IntervalMillis, TimeoutMillis, PauseMillis uint64
-	TolerableFailures                          uint32
-	Retention                                  Retention
-	// NumRetained is at least 1; 0 means 1.
-	NumRetained uint32
-	// RestartAttempts is how many failures are followed by a restart; 0: the restart strategy is none.
-	RestartAttempts    uint32
-	RestartDelayMillis uint64
-}
-
-// Retention says what a terminal status leaves.
-type Retention uint8
-
-// What Flink's execution.checkpointing.externalized-checkpoint-retention knows.
-const (
-	RetainNothing Retention = iota
-	RetainOnFailure
-	RetainOnCancellation
-)
 
 // Checkpoint returns the retained checkpoint of that id.
 func (e *Entry) Checkpoint(id uint64) (Checkpoint, bool) {

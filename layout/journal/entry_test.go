@@ -20,7 +20,7 @@ func TestNewest(t *testing.T) {
 			kinds = append(kinds, Checkpoint{Type: typ, State: state})
 		}
 	}
-	restorable := func(c Checkpoint) bool { return c == kinds[0] }
+	restorable := func(c Checkpoint) bool { return reflect.DeepEqual(c, kinds[0]) }
 	if got := (&Entry{}).Newest(); got != 0 {
 		t.Errorf("nothing retained: %d, want 0", got)
 	}
@@ -68,7 +68,8 @@ func TestEntryAnswersWhatItHolds(t *testing.T) {
 			t.Errorf("nonce %v is in the ring: %v, want %v", n, !want, want)
 		}
 	}
-	for s, want := range map[Status]bool{StatusNone: false, StatusRunning: false, StatusCanceled: true, StatusFailed: true, StatusFinished: true} {
+	for s, want := range map[Status]bool{StatusNone: false, StatusRunning: false, StatusStopping: false, StatusCanceled: true,
+		StatusFailed: true, StatusFinished: true, StatusCopied: true, StatusRemoved: true} {
 		if s.Terminal() != want {
 			t.Errorf("status %d is terminal: %v, want %v", s, !want, want)
 		}
@@ -182,7 +183,15 @@ func TestDecodeRefusesMessages(t *testing.T) {
 		"no state":           func(m *storedv1.JournalEntry) { m.Retained[0].State = 0 },
 		"negative kind":      func(m *storedv1.JournalEntry) { m.Kind = -1 },
 		"negative status":    func(m *storedv1.JournalEntry) { m.Status = -1 },
-		"negative policy":    func(m *storedv1.JournalEntry) { m.Config.Retention = -1 },
+		"no config":          func(m *storedv1.JournalEntry) { m.Config = nil },
+		"no mode of a pin":   func(m *storedv1.JournalEntry) { m.Lent[0].Mode = 0 },
+		"no mode elsewhere":  func(m *storedv1.JournalEntry) { m.Borrowed[0].Mode = 0 },
+		"no import state":    func(m *storedv1.JournalEntry) { m.Import.State = 0 },
+		"nonce of a source":  func(m *storedv1.JournalEntry) { m.Import.Nonce = "x" },
+		"no outcome":         func(m *storedv1.JournalEntry) { m.Savepoints[0].Outcome = 0 },
+		"no kind of stop":    func(m *storedv1.JournalEntry) { m.Savepoints[0].Stop = 0 },
+		"savepoint's nonce":  func(m *storedv1.JournalEntry) { m.Savepoints[0].MetadataNonce = "x" },
+		"savepoint's asker":  func(m *storedv1.JournalEntry) { m.Savepoints[0].Request = []byte{1} },
 		"pin lent":           func(m *storedv1.JournalEntry) { m.Lent[0].Pin = "x" },
 		"pin borrowed":       func(m *storedv1.JournalEntry) { m.Borrowed[0].Pin = "x" },
 		"short request":      func(m *storedv1.JournalEntry) { m.Requests[1] = m.Requests[1][:15] },
@@ -222,6 +231,7 @@ func TestEncodeBounds(t *testing.T) {
 		e.Retained = append(e.Retained, Checkpoint{ID: id})
 	}
 	e.Savepoints, e.Requests = make([]Savepoint, MaxSavepoints), make([]Request, MaxRequests)
+	e.Lent, e.Borrowed = make([]Lent, MaxLent), make([]Borrowed, MaxBorrowed)
 	b, err := Encode(e)
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +241,7 @@ func TestEncodeBounds(t *testing.T) {
 	}
 	fill := func(n int) ([]byte, error) {
 		e := base()
-		e.About.RestoredFrom = string(bytes.Repeat([]byte("x"), n))
+		e.Ended.Why = string(bytes.Repeat([]byte("x"), n))
 		return Encode(e)
 	}
 	for n := MaxBytes - 2000; n <= MaxBytes; n++ {

@@ -43,41 +43,62 @@ func (e *Entry) seal() {
 		h.uint(e.Plan.hash)
 	}
 	if c := e.Config; c != nil {
-		h.uint(uint64(bit(c.AtLeastOnce)), c.IntervalMillis, c.TimeoutMillis, c.PauseMillis, uint64(c.TolerableFailures), uint64(c.Retention),
-			uint64(c.NumRetained), uint64(c.RestartAttempts), c.RestartDelayMillis)
+		h.uint(c.Hash)
+		h.text(string(c.Bytes))
 	}
 	if a := e.About; a != nil {
-		h.text(a.Job, a.RestoredFrom)
+		h.text(a.Job)
+		h.uint(uint64(len(a.Labels)))
 		for _, l := range a.Labels {
 			h.text(l.Key, l.Value)
 		}
 	}
 	h.uint(uint64(len(e.Retained)))
-	for _, c := range e.Retained {
-		h.uint(c.ID, uint64(c.Type), uint64(c.State), c.Size, uint64(c.CRC), c.CompletedAt, c.DurationMillis, c.StateBytes, c.NewBytes)
-		h.nonces(c.Nonce)
+	for i := range e.Retained {
+		h.checkpoint(&e.Retained[i])
 	}
 	h.uint(uint64(len(e.Lent)))
 	for _, l := range e.Lent {
 		h.nonces(l.Pin)
-		h.uint(l.Checkpoint, l.HolderEpoch)
+		h.uint(l.Checkpoint, l.HolderEpoch, uint64(l.Mode), l.Expires)
 		h.text(l.Holder)
 	}
 	h.uint(uint64(len(e.Borrowed)))
 	for _, l := range e.Borrowed {
 		h.nonces(l.Pin)
-		h.uint(l.Checkpoint)
+		h.uint(l.Checkpoint, uint64(l.Mode))
 		h.text(l.Job)
 	}
 	h.uint(uint64(len(e.Savepoints)))
-	for _, s := range e.Savepoints {
-		h.uint(s.ID, uint64(bit(s.Done)))
-		h.text(s.Path)
+	for i := range e.Savepoints {
+		h.savepoint(&e.Savepoints[i])
 	}
-	for _, r := range e.Requests {
+	h.uint(uint64(len(e.Requests)))
+	h.requests(e.Requests...)
+	h.nonces(e.Import.Nonce)
+	h.text(e.Import.Request, e.Import.Source, e.CopiedFrom.RootID, e.CopiedFrom.Job, e.Ended.Why)
+	h.uint(uint64(e.Import.State), uint64(e.Import.Mode), uint64(bit(e.PurgeWanted)), e.Ended.At)
+	e.sum = uint64(h)
+}
+
+func (h *fnv) checkpoint(c *Checkpoint) {
+	h.uint(c.ID, uint64(c.Type), uint64(c.State), c.Size, uint64(c.CRC), uint64(bit(c.Imported)), uint64(bit(c.Keep)), c.TrashedAt,
+		c.CompletedAt, c.DurationMillis, c.StateBytes, c.NewBytes, uint64(len(c.Tags)))
+	h.nonces(c.Nonce)
+	h.text(c.Tags...)
+}
+
+func (h *fnv) savepoint(s *Savepoint) {
+	h.uint(s.ID, uint64(s.Outcome), uint64(s.Stop), s.Size, uint64(s.CRC), s.EndedAt)
+	h.nonces(s.Nonce)
+	h.text(s.Path)
+	h.requests(s.Request)
+}
+
+func (h *fnv) requests(requests ...Request) {
+	for _, r := range requests {
 		h.uint(binary.LittleEndian.Uint64(r[:]), binary.LittleEndian.Uint64(r[8:]))
 	}
-	e.sum = uint64(h)
 }
 
 // fnv is FNV-1a, word by word with a final mix of each word, so that small numbers spread.

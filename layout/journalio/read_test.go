@@ -20,7 +20,7 @@ func entries(job string, n int) (out []*journal.Entry) {
 	var last *journal.Entry
 	for i := range n {
 		e := journal.Entry{
-			Epoch: 1, Kind: journal.KindReserve, Status: journal.StatusRunning, Plan: journal.NewPlan(nil), Config: &journal.Config{},
+			Epoch: 1, Kind: journal.KindReserve, Status: journal.StatusRunning, Plan: journal.NewPlan(nil), Config: journal.NewConfig(nil),
 			About: &journal.About{Job: job},
 		}
 		var a journal.Append

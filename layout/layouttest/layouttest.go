@@ -9,10 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/keygroup"
 	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // The jobs of the root. Running retains checkpoints 41 and 42 and has an owner. Ended has ended, was released, and retains
@@ -23,6 +27,8 @@ const (
 	// Old and New are the checkpoints of Running. Both use SharedFile; each has an exclusive file.
 	Old, New = 41, 42
 	OwnerURL = "unix:/run/ckptd.sock"
+	// EndReason is why Ended is over, since At.
+	EndReason = "canceled by a person"
 )
 
 // At is when checkpoint Old was triggered; New follows after a minute. Each takes 1.5 s.
@@ -57,7 +63,7 @@ func Build(t testing.TB, s storage.Store) {
 	head := journal.Entry{
 		Epoch: 2, Kind: journal.KindAttach, LeastReader: 1, LeastWriter: 1, Owner: nonce(1), URLs: []string{OwnerURL},
 		Status: journal.StatusRunning, Reserved: 56, Plan: plan(),
-		Config: &journal.Config{IntervalMillis: 60_000, NumRetained: 2, Retention: journal.RetainOnCancellation, RestartAttempts: 3},
+		Config: config(t),
 		About:  &journal.About{Job: Running, Labels: []journal.Label{{Key: "name", Value: "clicks"}}},
 	}
 	appendEntry(t, s, &head)
@@ -71,8 +77,20 @@ func Build(t testing.TB, s storage.Store) {
 	}
 	ended := head
 	ended.Slot, ended.Kind, ended.Owner, ended.URLs, ended.Status, ended.Retained = 0, journal.KindRelease, journal.Nonce{}, nil, journal.StatusCanceled, nil
-	ended.About = &journal.About{Job: Ended}
+	ended.About, ended.Ended = &journal.About{Job: Ended}, journal.EndedAt(uint64(At.UnixMilli()), EndReason)
 	appendEntry(t, s, &ended)
+}
+
+func config(t testing.TB) *journal.Config {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(&ckptdv1.JobConfig{
+		Mode: ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_EXACTLY_ONCE, Interval: durationpb.New(time.Minute), NumRetained: 2,
+		Retention:       ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION,
+		RestartStrategy: &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: 3},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return journal.NewConfig(b)
 }
 
 func plan() *journal.Plan {
@@ -171,11 +189,12 @@ func records(m *layout.MetadataWriter, id uint64) error {
 // files, the second half the shared one.
 func handles(m *layout.MetadataWriter, id uint64, operator string, index int) ([]layout.Handle, error) {
 	if operator == "source" {
-		return []layout.Handle{{Inline: []byte("offset 7"), Name: "offsets"}}, nil
+		return []layout.Handle{{Inline: []byte("offset 7"), Name: "offsets", State: layout.State{Kind: layout.StateSourceReader}}}, nil
 	}
 	groups := keygroup.RangeOf(128, 2, index)
+	counts := layout.State{Kind: layout.StateManagedKeyed, Name: "counts", Serializer: "varint", SchemaVersion: 2}
 	if index == 1 {
-		return []layout.Handle{{File: 1, KeyGroups: &groups}}, nil
+		return []layout.Handle{{File: 1, KeyGroups: &groups, State: counts}}, nil
 	}
 	shared, err := m.WriteFile(layout.File{
 		Key: SharedFile(), Length: sharedSize, CRC32C: sum(contents(sharedSize)), InstanceNonce: "backend-1", LocalName: "000004.sst",
@@ -186,5 +205,8 @@ func handles(m *layout.MetadataWriter, id uint64, operator string, index int) ([
 	exclusive, err := m.WriteFile(layout.File{
 		Key: ExclusiveFile(id), Length: exclusiveSize, CRC32C: sum(contents(exclusiveSize)), InstanceNonce: "backend-1", LocalName: "MANIFEST-000001",
 	})
-	return []layout.Handle{{File: shared, KeyGroups: &groups}, {File: exclusive, KeyGroups: &groups}}, err
+	return []layout.Handle{
+		{File: shared, KeyGroups: &groups, State: counts},
+		{File: exclusive, Segment: &layout.Segment{Offset: 100, Length: 50}, KeyGroups: &groups, State: layout.State{Kind: layout.StateManagedKeyed}},
+	}, err
 }

@@ -252,26 +252,7 @@ func TestEffectiveRefuses(t *testing.T) {
 // What Show prints is what is in effect, whatever that is.
 func TestShow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		ms := func(label string, least, most int) *durationpb.Duration {
-			if rapid.Bool().Draw(t, label+" absent") {
-				return nil
-			}
-			return durationpb.New(time.Duration(rapid.IntRange(least, most).Draw(t, label)) * time.Millisecond)
-		}
-		c := &ckptdv1.JobConfig{
-			Mode:                       ckptdv1.CheckpointingMode(rapid.IntRange(0, 2).Draw(t, "mode")),
-			Interval:                   ms("interval", 0, 1e9),
-			Timeout:                    ms("timeout", 10, 1e9),
-			MinPause:                   ms("pause", 0, 1e9),
-			TolerableFailedCheckpoints: rapid.Uint32Max(coordinator.Never).Draw(t, "tolerable"),
-			Retention:                  ckptdv1.Retention(rapid.IntRange(0, 3).Draw(t, "retention")),
-			NumRetained:                rapid.Uint32Max(200).Draw(t, "retained"),
-			RestartStrategy: &ckptdv1.RestartStrategy{
-				Type:     ckptdv1.RestartStrategy_Type(rapid.IntRange(0, 2).Draw(t, "strategy")),
-				Attempts: rapid.Uint32Max(3).Draw(t, "attempts"),
-				Delay:    ms("delay", 0, 1e9),
-			},
-		}
+		c := drawn(t)
 		before := proto.CloneOf(c)
 		want, err := config.Effective(c)
 		if err != nil {

@@ -16,6 +16,9 @@ type AttemptStarting struct {
 	Workers []string
 }
 
+// Configured: the attempt that begins or was adopted has this configuration. It counts from now on.
+type Configured struct{ Policy Policy }
+
 // NewAttempt: the next attempt is to begin at once. An engine that schedules by itself asks for it, or a worker that registered
 // with another plan. The restart strategy does not count it.
 type NewAttempt struct {
@@ -101,6 +104,7 @@ type Tick struct{}
 func (Attached) event()        {}
 func (AttemptStarting) event() {}
 func (NewAttempt) event()      {}
+func (Configured) event()      {}
 func (AllRunning) event()      {}
 func (AllAtEnd) event()        {}
 func (Request) event()         {}

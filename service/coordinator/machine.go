@@ -82,6 +82,9 @@ func (m *Machine) handle(e Event) {
 		if e.Attempt > 0 && m.phase == suspended {
 			m.attempt, m.registrationAt = e.Attempt, m.now.Add(m.times.Registration)
 		}
+	case Configured:
+		m.policy = e.Policy.normalized()
+		m.failures.tolerable = m.policy.TolerableFailures
 	case AttemptStarting:
 		m.attemptStarting(e)
 	case NewAttempt:

@@ -317,3 +317,25 @@ func TestAnIntervalIsNoShorterThanThePause(t *testing.T) {
 		}
 	}
 }
+
+// TestConfiguredCountsFromNowOn: an attempt with another configuration is checkpointed and restarted by that one.
+func TestConfiguredCountsFromNowOn(t *testing.T) {
+	w := newWorld(t, restarting(0, 0), 0)
+	w.bringUp()
+	w.out.Reset()
+	p := restarting(1, 2*time.Second)
+	p.Interval = 10 * time.Second
+	w.step(Configured{Policy: p})
+	w.step(NewAttempt{Attempt: 1, Cause: "another configuration"})
+	w.start()
+	w.step(AllRunning{Attempt: w.attempt})
+	w.advance(10 * time.Second)
+	if !strings.Contains(w.out.String(), "trigger 1 (periodic)") {
+		t.Errorf("after ten seconds:\n%s\nwant a periodic checkpoint", w.out.String())
+	}
+	w.out.Reset()
+	w.step(WorkerFailed{Worker: "w0", Attempt: 2, Cause: "poison"})
+	if got := w.out.String(); !strings.Contains(got, "failover of attempt 2 (poison)") {
+		t.Errorf("after a failure:\n%s\nwant a restart", got)
+	}
+}

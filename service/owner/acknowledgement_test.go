@@ -2,6 +2,7 @@ package owner
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -169,7 +170,7 @@ func TestTheMetadataIsWrittenUntilItIsThere(t *testing.T) {
 			t.Errorf("asked for %+v, and it is there", d.asked)
 		}
 		want := journal.Checkpoint{ID: 1, Nonce: op.Nonce, Size: 10, CRC: 11, CompletedAt: 12, DurationMillis: 13, StateBytes: 14, NewBytes: 15}
-		if got, _ := d.head().Checkpoint(1); got != want {
+		if got, _ := d.head().Checkpoint(1); !reflect.DeepEqual(got, want) {
 			t.Errorf("the entry says %+v, want %+v", got, want)
 		}
 	})

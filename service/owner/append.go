@@ -105,7 +105,7 @@ func (s *step) commitNext() bool {
 			e.Reserved = p.ID + s.cfg.Reserve
 		}
 		e.Retained = apply(e.Retained, p.Meta, func(all []retention.Checkpoint) []retention.Decision {
-			return retention.AfterCompletion(all, e.Config.NumRetained)
+			return retention.AfterCompletion(all, s.policy().NumRetained)
 		}, e.IsLent)
 		s.append(e, p.ID)
 		s.emit(Op{Kind: TellUnresolved, ID: p.ID, Attempt: e.Attempt, Epoch: e.Epoch})
@@ -123,7 +123,7 @@ func apply(retained []journal.Checkpoint, add journal.Checkpoint, plan func([]re
 	facts := make([]retention.Checkpoint, len(all))
 	for i, c := range all {
 		facts[i] = retention.Checkpoint{ID: c.ID, Savepoint: c.Type == journal.TypeSavepoint, Lent: lent(c.ID),
-			Hidden: c.State == journal.StateHidden, Trashed: c.State == journal.StateTrashed}
+			Hidden: c.State == journal.StateHidden, Trashed: c.State == journal.StateTrashed, Keep: c.Keep}
 	}
 	var out []journal.Checkpoint
 	for i, d := range plan(facts) {
@@ -148,10 +148,10 @@ func (s *step) end(ev *Event) {
 		answer.Reason = ReasonStopping
 	case s.ending.status != journal.StatusNone:
 		answer.Reason = ReasonBusy
-	case !ev.Status.Terminal():
+	case !endsBy(ev.Status):
 		answer.Reason = ReasonOther
 	default:
-		s.ending = ending{ev.Status, ev.Caller, ev.Request}
+		s.ending = ending{ev.Status, ev.Ended, ev.Caller, ev.Request}
 		s.abortAll(ReasonStopping)
 		return
 	}
@@ -160,16 +160,21 @@ func (s *step) end(ev *Event) {
 	}
 }
 
+// endsBy tells whether an end can make the job's status that one.
+func endsBy(s journal.Status) bool {
+	return s == journal.StatusCanceled || s == journal.StatusFailed || s == journal.StatusFinished
+}
+
 // endNow appends the terminal entry; it answers whether it did.
 func (s *step) endNow() bool {
 	if s.ending.status == journal.StatusNone {
 		return false
 	}
 	e := *s.head
-	e.Kind, e.Status = journal.KindEnd, s.ending.status
+	e.Kind, e.Status, e.Ended = journal.KindEnd, s.ending.status, s.ending.ended
 	e.Requests = remember(e.Requests, s.ending.request)
 	e.Retained = apply(e.Retained, journal.Checkpoint{}, func(all []retention.Checkpoint) []retention.Decision {
-		return retention.AfterEnd(all, retention.Policy(e.Config.Retention), retention.End(e.Status-journal.StatusCanceled))
+		return retention.AfterEnd(all, s.policy().Retention, retention.End(e.Status-journal.StatusCanceled))
 	}, e.IsLent)
 	s.append(e, 0)
 	return true

@@ -67,7 +67,7 @@ func (s *step) read(r *Result) {
 func (s *step) found(head *journal.Entry) {
 	terminal, owned := head.Status.Terminal(), !head.Owner.IsZero()
 	switch {
-	case head.LeastWriter > s.cfg.Journal.Version:
+	case head.LeastWriter > s.cfg.Journal.Version, !s.canDo(head):
 		s.refuse(ReasonNewer)
 	case terminal && !s.finish:
 		s.refuse(ReasonTerminal)
@@ -82,6 +82,24 @@ func (s *step) found(head *journal.Entry) {
 		s.head = head
 		s.appendAttach()
 	}
+}
+
+// canDo tells whether this version can do what a head asks of its owner. The journal has fields for imports, savepoints
+// that stop a job, copies and removed jobs, but the operations are not there yet. An owner that ignored these fields
+// would do damage: it would restore another checkpoint than the savepoint, or delete what a copy still needs.
+func (s *step) canDo(head *journal.Entry) bool {
+	_, understood := s.cfg.Policy(head.Config)
+	switch head.Status {
+	case journal.StatusStopping, journal.StatusCopied, journal.StatusRemoved:
+		return false
+	}
+	return understood && head.Import.State != journal.ImportWanted && len(head.Borrowed) == 0 && !head.PurgeWanted
+}
+
+// policy is what the configuration in the journal means.
+func (s *step) policy() Policy {
+	p, _ := s.cfg.Policy(s.head.Config) // an attach is refused where the configuration is not understood
+	return p
 }
 
 func (s *step) answered(r *Result) {

@@ -33,7 +33,7 @@ func TestAnAttachThatIsDoneOrUnderWay(t *testing.T) {
 	}
 	t.Run("while the head is read, the owner asked and the entry written", func(t *testing.T) {
 		d := running(t, 1)
-		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		seen := map[Phase]bool{}
 		d.answer = func(op Op) *Result { return hold }
 		d.do(Event{Kind: EventAttach})
@@ -71,7 +71,7 @@ func TestTheOwnerOfTheHeadIsAskedFirst(t *testing.T) {
 	t.Run("another process", func(t *testing.T) {
 		d := running(t, 1)
 		owner := d.head().Owner
-		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		d.holds(OpAsk)
 		d.do(Event{Kind: EventAttach})
 		if op := d.one(OpAsk); op.Nonce != owner || !slices.Equal(op.URLs, []string{"http://a"}) {
@@ -99,7 +99,7 @@ func TestTheOwnerOfTheHeadIsAskedFirst(t *testing.T) {
 func TestTwoAttachesRace(t *testing.T) {
 	lost := func(t *testing.T) (*desk, Op) {
 		d := running(t, 1)
-		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		d.holds(OpJournal)
 		d.do(Event{Kind: EventAttach})
 		op := publishing(t, d.takeHeld())
@@ -178,7 +178,7 @@ func TestAStopWhileAttaching(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := running(t, 1)
-			d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+			d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 			d.answer = func(op Op) *Result {
 				if kind(op) {
 					return hold
@@ -193,7 +193,7 @@ func TestAStopWhileAttaching(t *testing.T) {
 	}
 	t.Run("while the entry is written: it is owned, then released", func(t *testing.T) {
 		d := running(t, 1)
-		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		d.holds(OpJournal)
 		d.do(Event{Kind: EventAttach})
 		me := publishing(t, d.held).Journal.Entry.Owner
@@ -260,7 +260,7 @@ func loading(t *testing.T) (*desk, []Op) {
 	for i := range incremental.File(3) {
 		d.checkpoint(i+1, 9)
 	}
-	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.holds(OpReadMeta)
 	d.do(Event{Kind: EventAttach})
 	ops := d.takeHeld()
@@ -383,6 +383,52 @@ func TestAMetadataThatIsMissing(t *testing.T) {
 		d.reply(ops[1], journal.NotFound, nil)
 		d.want("fenced")
 		d.wantForgotten()
+	})
+}
+
+// TestAnOwnerThatLooksAgainDoesNotGoBack: an owner knows slots of the journal. A list that lacks one of them is stale,
+// and says nothing of the head.
+func TestAnOwnerThatLooksAgainDoesNotGoBack(t *testing.T) {
+	stale := func(d *desk) {
+		lists, newest := 0, d.head().Slot
+		d.answer = func(op Op) *Result {
+			if op.Kind != OpJournal || op.Journal.Kind != journal.OpList || lists == 4 {
+				return nil
+			}
+			lists++
+			res := op.Result(journal.Done)
+			for slot := range d.slots {
+				if slot < newest {
+					res.Slots = append(res.Slots, slot)
+				}
+			}
+			return &res
+		}
+	}
+	check := func(d *desk, told string) {
+		d.t.Helper()
+		d.want(told)
+		for _, op := range d.all(OpJournal) {
+			if op.Journal.Kind == journal.OpGet && op.Journal.Slot < d.head().Slot {
+				d.t.Errorf("slot %d was read, and the owner knows slot %d", op.Journal.Slot, d.head().Slot)
+			}
+		}
+		if got := d.m.Head(); got == nil || got.Slot != d.head().Slot {
+			d.t.Errorf("the head is %+v, want slot %d", got, d.head().Slot)
+		}
+	}
+	t.Run("for a worker of a later attempt", func(t *testing.T) {
+		d := running(t, 1)
+		d.checkpoint(1)
+		stale(d)
+		d.do(register(1, 7, 0))
+		check(d, "reregister worker=1")
+	})
+	t.Run("for a _metadata that is missing", func(t *testing.T) {
+		d, ops := loading(t)
+		stale(d)
+		d.reply(ops[1], journal.NotFound, nil)
+		check(d, fmt.Sprintf("degraded id=%d reason=%d", ops[1].ID, ReasonDegraded))
 	})
 }
 

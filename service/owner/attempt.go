@@ -157,8 +157,8 @@ func (s *step) newAttempt(ev *Event) {
 	case s.stop, s.ending.status != journal.StatusNone:
 		answer.Reason = ReasonStopping
 	case ev.Attempt != s.head.Attempt, s.head.Seen(ev.Request): // done already
-	case s.attempt == attemptWished && s.wish.caller != 0 && ev.Caller != 0:
-		answer.Reason = ReasonBusy
+	case s.attempt == attemptWished && s.wish.caller != 0 && ev.Caller != 0, s.doing == journal.KindAttempt && (ev.Plan != nil || ev.Config != nil):
+		answer.Reason = ReasonBusy // an entry that is on its way already cannot take another plan or configuration along
 	default:
 		if s.attempt != attemptWished {
 			s.wish = wish{}

@@ -2,10 +2,12 @@ package owner
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/retention"
 )
 
 // taken is the job of running, with a checkpoint of two subtasks complete, taken over by another process.
@@ -17,7 +19,7 @@ func taken(t *testing.T) *desk {
 	d.ack(1, 1, nil)
 	d.do(Event{Kind: EventTrigger})
 	d.m = Machine{}
-	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.cfg = DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.do(Event{Kind: EventAttach})
 	d.want("attached epoch=2 attempt=1")
 	return d
@@ -43,13 +45,45 @@ func TestAdopt(t *testing.T) {
 	d.want("trigger epoch=2 attempt=1 id=18")
 }
 
+// TestAdoptedLate: workers that report while the adoption has to wait do not have to report again.
+func TestAdoptedLate(t *testing.T) {
+	d, ops := loading(t)
+	d.answer = func(op Op) *Result {
+		if op.Kind == OpJournal {
+			return hold
+		}
+		return nil
+	}
+	d.do(Event{Kind: EventResult, Result: *d.carryOut(ops[0])})
+	d.do(Event{Kind: EventResult, Result: *d.carryOut(ops[2])})
+	d.reply(ops[1], journal.NotFound, nil)
+	d.do(register(1, 1, 0))
+	d.do(Event{Kind: EventRunning, Worker: 1, Subtasks: subtasks(0), Attempt: 1})
+	d.want()
+	last := d.m.Head().Newest()
+	told := d.release() // what is heard of the journal is that the _metadata is lost
+	want := []string{
+		fmt.Sprintf("degraded id=%d reason=%d", ops[1].ID, ReasonDegraded), "attempt epoch=2 attempt=1 adopted",
+		fmt.Sprintf("complete epoch=2 attempt=1 id=%d repeated", last),
+		fmt.Sprintf("abort epoch=2 attempt=1 id=%d last=%d reason=%d repeated", last+1, d.m.first-1, ReasonNotOwner),
+		"all running attempt=1",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told\n  %q\nwant\n  %q", told, want)
+	}
+	d.do(Event{Kind: EventTrigger})
+	if len(d.m.Pending()) != 1 {
+		t.Errorf("told %q, want that a checkpoint begins", d.told)
+	}
+}
+
 // TestNothingIsRepeatedOfAnEarlierAttempt: a checkpoint that the attempt restored is not said to be complete in it.
 func TestNothingIsRepeatedOfAnEarlierAttempt(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1)
 	d.do(Event{Kind: EventNewAttempt, Attempt: 1})
 	d.m = Machine{}
-	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.cfg = DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.do(Event{Kind: EventAttach})
 	d.do(register(1, 2, 0))
 	d.want("attempt epoch=2 attempt=2 id=1 adopted", fmt.Sprintf("abort epoch=2 attempt=2 id=2 last=17 reason=%d repeated", ReasonNotOwner))
@@ -178,11 +212,11 @@ func TestWorkerOfALaterAttemptRaisesDoubt(t *testing.T) {
 		t.Fatal("let go of a job that is its own")
 	}
 	stale := d.m
-	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.do(Event{Kind: EventAttach})
 	d.do(register(1, 0, 0))
 	d.want()
-	d.m, d.cfg = stale, DefaultConfig(journal.Process{1}, nil)
+	d.m, d.cfg = stale, DefaultConfig(journal.Process{1}, nil, testPolicy)
 	d.do(register(1, 2, 0))
 	d.want("reregister worker=1", "fenced")
 }
@@ -251,10 +285,10 @@ func TestNewAttemptRequests(t *testing.T) {
 func TestNewPlan(t *testing.T) {
 	d := running(t, 1)
 	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 3, MaxParallelism: 128}})
-	config := &journal.Config{NumRetained: 5}
+	config := configOf(5, retention.Nothing)
 	d.do(Event{Kind: EventNewAttempt, Attempt: 1, Plan: plan, Config: config})
 	d.want("plan refused worker=1")
-	if head := d.m.Head(); head.Plan.Hash() != plan.Hash() || head.Config.NumRetained != 5 || head.Attempt != 2 {
+	if head := d.m.Head(); head.Plan.Hash() != plan.Hash() || head.Config.Hash != config.Hash || head.Attempt != 2 {
 		t.Errorf("head %+v", head)
 	}
 	d.do(register(4, 0, 0, 1))

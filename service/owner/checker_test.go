@@ -9,6 +9,7 @@ import (
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/retention"
 )
 
 // reachable is the files that a head names, if all its _metadata are there.
@@ -208,7 +209,7 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 			ids = ids[1:]
 		}
 	case journal.KindEnd:
-		if s.retains != journal.RetainOnCancellation {
+		if s.retains != retention.OnCancellation {
 			for _, id := range ids {
 				drop(id)
 			}

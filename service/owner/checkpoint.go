@@ -46,12 +46,12 @@ func (s *step) mayTrigger() Reason {
 func (s *step) full() bool {
 	special := 0
 	for _, c := range s.head.Retained {
-		if c.State != journal.StateKept || c.Type != journal.TypeCheckpoint {
+		if c.State != journal.StateKept || c.Type != journal.TypeCheckpoint || c.Keep {
 			special++
 		}
 	}
 	ordinary := len(s.head.Retained) - special + len(s.pending) + 1
-	return special+min(ordinary, max(1, int(s.head.Config.NumRetained))) > s.cfg.MaxRetained
+	return special+min(ordinary, max(1, int(s.policy().NumRetained))) > s.cfg.MaxRetained
 }
 
 // settleTrigger begins the checkpoint that is wished for, or reserves ids first.

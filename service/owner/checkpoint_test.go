@@ -6,6 +6,7 @@ import (
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/retention"
 )
 
 func TestAcknowledgementsRefused(t *testing.T) {
@@ -168,7 +169,7 @@ func TestOldFilesAreNotPromisedAgain(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1)
 	d.m = Machine{}
-	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.cfg = DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.do(Event{Kind: EventAttach})
 	d.serve(1, 1)
 	d.do(Event{Kind: EventTrigger})
@@ -255,9 +256,7 @@ func TestDeletesAreRetried(t *testing.T) {
 func TestRottenCheckpoint(t *testing.T) {
 	for _, outcome := range []journal.Outcome{journal.Corrupt, journal.Newer, journal.NotFound} {
 		create := twoTasks(1)
-		config := *create.Config
-		config.NumRetained = 3
-		create.Config = &config
+		create.Config = configOf(3, retention.OnCancellation)
 		d := newDesk(t)
 		d.do(Event{Kind: EventAttach, Create: create})
 		d.serve(1, 0)
@@ -265,7 +264,7 @@ func TestRottenCheckpoint(t *testing.T) {
 			d.checkpoint(i)
 		}
 		d.m = Machine{}
-		d.cfg = DefaultConfig(journal.Process{2}, nil)
+		d.cfg = DefaultConfig(journal.Process{2}, nil, testPolicy)
 		d.answer = func(op Op) *Result {
 			if op.Kind != OpReadMeta || op.ID != 2 {
 				return nil
@@ -298,7 +297,7 @@ func TestLoading(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1)
 	d.m = Machine{}
-	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.cfg = DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.answer = func(op Op) *Result {
 		if op.Kind == OpReadMeta {
 			return hold
@@ -327,7 +326,7 @@ func TestMissingMetadataOfAnotherEpoch(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1)
 	d.m = Machine{}
-	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.cfg = DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.answer = func(op Op) *Result {
 		if op.Kind == OpReadMeta {
 			return hold

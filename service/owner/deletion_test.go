@@ -47,20 +47,31 @@ func TestMetadataIsDeletedBeforeFiles(t *testing.T) {
 			t.Errorf("asked for %+v, want the delete of files 1 and 2 at once", op)
 		}
 	})
-	t.Run("a _metadata that is condemned meanwhile goes before the next files", func(t *testing.T) {
-		d, op := subsumed(t)
-		d.reply(op, journal.Done, nil)
-		op = d.one(OpDeleteFiles)
-		d.takeHeld()
-		d.checkpoint(4)
-		if got := d.takeHeld(); len(got) > 0 {
-			t.Errorf("asked for %+v, and a delete is under way", got)
-		}
-		d.reply(op, journal.Done, nil)
-		if next := d.one(OpDeleteMetas); len(d.all(OpDeleteFiles)) > 0 || !slices.Equal(next.IDs, []uint64{2}) {
-			t.Errorf("asked for %+v, want the delete of the _metadata of 2", d.asked)
-		}
-	})
+	for how, left := range map[string]incremental.Set{"all": {}, "some": incremental.SetOf(2), "none": incremental.SetOf(1, 2)} {
+		t.Run("a _metadata that is condemned meanwhile goes before the next files, when "+how+" of the files before are gone", func(t *testing.T) {
+			d, op := subsumed(t)
+			d.reply(op, journal.Done, nil)
+			op = d.one(OpDeleteFiles)
+			d.takeHeld()
+			d.checkpoint(4)
+			if got := d.takeHeld(); len(got) > 0 {
+				t.Errorf("asked for %+v, and a delete is under way", got)
+			}
+			outcome := journal.Unknown
+			if left.IsEmpty() {
+				outcome = journal.Done
+			}
+			d.reply(op, outcome, func(r *Result) { r.Files = op.Files.Minus(left) })
+			next := d.one(OpDeleteMetas)
+			if len(d.all(OpDeleteFiles)) > 0 || !slices.Equal(next.IDs, []uint64{2}) {
+				t.Errorf("asked for %+v, want the delete of the _metadata of 2", d.asked)
+			}
+			d.reply(next, journal.Done, nil)
+			if files := d.one(OpDeleteFiles).Files; files != left.Or(incremental.SetOf(3)) {
+				t.Errorf("asked for the delete of files %v, want %v", files, left.Or(incremental.SetOf(3)))
+			}
+		})
+	}
 }
 
 // TestADeleteIsRetriedUntilAllIsGone: the owner deletes again what a delete left, and nothing else.
@@ -138,6 +149,27 @@ func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 	})
 }
 
+// TestWhatIsCondemnedIsNotPromised: a worker may ask for a file again whose delete is under way, or was not heard of.
+// It has to send it.
+func TestWhatIsCondemnedIsNotPromised(t *testing.T) {
+	for name, kinds := range map[string][]OpKind{
+		"while its _metadata is deleted": {OpDeleteMetas}, "while it is deleted": {OpDeleteFiles}, "when it is gone": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := running(t, 1)
+			d.checkpoint(1, 2)
+			d.holds(kinds...)
+			d.checkpoint(3, 4)
+			d.do(Event{Kind: EventTrigger})
+			d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.SetOf(1, 2, 3)})
+			d.want("begun id=3 f3")
+			d.ack(3, 0, []incremental.File{5}, 3)
+			d.release()
+			d.wantFiles("checkpoint 3 names 3 and 5", 3, 5)
+		})
+	}
+}
+
 // rotten is a job at a new owner. It retains checkpoints 1, 2 and 3 with files 1, 2 and 3. The _metadata of 2 is
 // unreadable.
 // edit completes the answer to the read of 2.
@@ -149,7 +181,7 @@ func rotten(t *testing.T, outcome journal.Outcome, edit func(Op, *Result)) *desk
 	for i := range incremental.File(3) {
 		d.checkpoint(i + 1)
 	}
-	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.answer = func(op Op) *Result {
 		if op.Kind != OpReadMeta || op.ID != 2 {
 			return nil

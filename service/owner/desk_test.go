@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/retention"
 )
 
 // desk is a trivial world in memory: one machine, whose operations are carried out at once unless a test interferes.
@@ -37,22 +39,34 @@ type desk struct {
 var hold = &Result{}
 
 func newDesk(t *testing.T) *desk {
-	return &desk{t: t, cfg: DefaultConfig(journal.Process{1}, []string{"http://a"}), slots: map[uint64]*journal.Entry{},
+	return &desk{t: t, cfg: DefaultConfig(journal.Process{1}, []string{"http://a"}, testPolicy), slots: map[uint64]*journal.Entry{},
 		metas: map[uint64]metaObject{}, files: map[incremental.File]Found{}, ops: map[OpKind]int{}}
 }
 
 // retaining is a creation that keeps n checkpoints.
 func retaining(n uint32) *Creation {
 	create := twoTasks(1)
-	config := *create.Config
-	config.NumRetained = n
-	create.Config = &config
+	create.Config = configOf(n, retention.OnCancellation)
 	return create
 }
 
 func twoTasks(parallelism uint32) *Creation {
 	return &Creation{Plan: journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: parallelism, MaxParallelism: 128, Triggered: true}}),
-		Config: &journal.Config{NumRetained: 1, Retention: journal.RetainOnCancellation}, About: &journal.About{Job: "job"}}
+		Config: configOf(1, retention.OnCancellation), About: &journal.About{Job: "job"}}
+}
+
+// configOf is a configuration that testPolicy understands.
+func configOf(numRetained uint32, keeps retention.Policy) *journal.Config {
+	return journal.NewConfig(append(binary.AppendUvarint(nil, uint64(numRetained)), byte(keeps)))
+}
+
+// testPolicy stands for package service/config.
+func testPolicy(c *journal.Config) (Policy, bool) {
+	number, n := binary.Uvarint(c.Bytes)
+	if n <= 0 || len(c.Bytes) != n+1 {
+		return Policy{}, false
+	}
+	return Policy{NumRetained: uint32(number), Retention: retention.Policy(c.Bytes[n])}, true
 }
 
 func subtasks(n ...incremental.File) incremental.Set { return incremental.SetOf(n...) }
@@ -144,7 +158,7 @@ func (d *desk) reply(op Op, outcome journal.Outcome, edit func(*Result)) []strin
 func (d *desk) takeOver(process byte) {
 	d.t.Helper()
 	d.m, d.held, d.answer, d.flying = Machine{}, nil, nil, 0
-	d.cfg = DefaultConfig(journal.Process{process}, nil)
+	d.cfg = DefaultConfig(journal.Process{process}, nil, testPolicy)
 	d.do(Event{Kind: EventAttach})
 }
 

@@ -49,7 +49,7 @@
 // # What the coordinator is told
 //
 //	TellAttached          Attached{Attempt}
-//	TellAttempt           AttemptStarting{Attempt, the workers in Registrations}, begun or adopted
+//	TellAttempt           Configured{what Head().Config means}, then AttemptStarting{Attempt, the workers in Registrations}, begun or adopted
 //	TellAllRunning        AllRunning
 //	TellTrigger           TriggerAccepted;   TellTriggerRefused  TriggerRefused
 //	TellUnresolved        Unresolved

@@ -38,9 +38,10 @@ const (
 	// EventFailover: Attempt has failed; its pending checkpoints are aborted (ID unused, Reason carried to TellAbort), and nothing
 	// is adopted or begun until EventNewAttempt.
 	EventFailover
-	// EventNewAttempt: begin the attempt after Attempt as soon as all subtasks have a worker. Plan and Config change with it, nil:
-	// as they are. Caller, Request. With a Caller answered by TellAttempted once the journal says so; another Attempt than the
-	// journal's is answered at once and changes nothing; so is a second caller meanwhile (ReasonBusy).
+	// EventNewAttempt: begin the attempt after Attempt as soon as all subtasks have a worker. Plan and Config change
+	// with it, nil: as they are. Caller, Request. With a Caller answered by TellAttempted once the journal says so;
+	// another Attempt than the journal's is answered at once and changes nothing; so is a second caller meanwhile, and
+	// a Plan or Config that comes when the entry is on its way already (ReasonBusy).
 	EventNewAttempt
 
 	// EventTrigger: begin a checkpoint. Caller. Answered by TellTrigger or TellTriggerRefused; waits for an append that is under
@@ -54,7 +55,8 @@ const (
 	EventAck
 	// EventAbort: give the checkpoint ID up, Reason carried to TellAbort. Ignored while it is unresolved.
 	EventAbort
-	// EventEnd: make Status terminal. Caller, Request. Answered by TellEnded once the journal says so.
+	// EventEnd: make Status terminal: StatusCanceled, StatusFailed or StatusFinished. Ended, Caller, Request. Answered
+	// by TellEnded once the journal says so.
 	EventEnd
 	// EventSweep: sweep now. Answered by TellSwept at its end, or at once with a Reason. The sweep that releases a terminal job is
 	// asked for like any other, when its workers are gone.
@@ -81,8 +83,10 @@ type Event struct {
 	Plan    *journal.Plan
 	Config  *journal.Config
 	Status  journal.Status
-	Reason  Reason
-	Create  *Creation
+	// Ended says when and why the job ends; the entry keeps it.
+	Ended  journal.Ended
+	Reason Reason
+	Create *Creation
 }
 
 // Creation is what a job begins with. Immutable.
@@ -133,7 +137,7 @@ const (
 	ReasonForeign
 	// ReasonCorrupt: the head of the journal cannot be read.
 	ReasonCorrupt
-	// ReasonNewer: the journal asks for a newer version.
+	// ReasonNewer: the journal asks for a newer version, or for something that this one cannot do.
 	ReasonNewer
 	// ReasonTerminal: the job is over. Begin a new job id.
 	ReasonTerminal

@@ -42,7 +42,8 @@ func (m *Machine) appendKey(b []byte) []byte {
 }
 
 func (e ending) key(b []byte) []byte {
-	b = uints(append(b, byte(e.status)), e.caller)
+	b = uints(append(b, byte(e.status)), e.caller, e.ended.At, uint64(len(e.ended.Why)))
+	b = append(b, e.ended.Why...)
 	return append(b, e.request[:]...)
 }
 
@@ -61,8 +62,11 @@ func (w wish) key(b []byte) []byte {
 }
 
 func checkpoint(b []byte, c journal.Checkpoint) []byte {
-	b = append(b, byte(c.Type), byte(c.State))
-	b = uints(b, c.ID, c.Size, uint64(c.CRC), c.CompletedAt, c.DurationMillis, c.StateBytes, c.NewBytes)
+	b = append(b, byte(c.Type), byte(c.State), bits(c.Imported, c.Keep))
+	b = uints(b, c.ID, c.Size, uint64(c.CRC), c.CompletedAt, c.DurationMillis, c.StateBytes, c.NewBytes, c.TrashedAt, uint64(len(c.Tags)))
+	for _, t := range c.Tags {
+		b = append(uints(b, uint64(len(t))), t...)
+	}
 	return nonce(b, c.Nonce)
 }
 

@@ -3,6 +3,7 @@ package owner
 import (
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/retention"
 )
 
 // Config is what a machine never changes.
@@ -16,13 +17,25 @@ type Config struct {
 	Process journal.Process
 	// URLs say where this daemon listens.
 	URLs []string
+	// Policy says what a job's configuration means to its owner. It is a pure function. It answers false for a
+	// configuration that this version does not understand.
+	Policy func(*journal.Config) (Policy, bool)
 
 	off off
 }
 
+// Policy is what a job's configuration means to its owner.
+type Policy struct {
+	// NumRetained is how many ordinary checkpoints a completion keeps; 0 means 1.
+	NumRetained uint32
+	// Retention is what the end of the job keeps.
+	Retention retention.Policy
+}
+
 // DefaultConfig is that of protocol and production.
-func DefaultConfig(process journal.Process, urls []string) *Config {
-	return &Config{Journal: journal.DefaultSettings(), Reserve: 16, MaxRetained: journal.MaxRetained, Process: process, URLs: urls}
+func DefaultConfig(process journal.Process, urls []string, policy func(*journal.Config) (Policy, bool)) *Config {
+	return &Config{Journal: journal.DefaultSettings(), Reserve: 16, MaxRetained: journal.MaxRetained, Process: process, URLs: urls,
+		Policy: policy}
 }
 
 // Phase is what a machine is doing, roughly.
@@ -126,6 +139,7 @@ type wish struct {
 // ending is a terminal status that is wished for.
 type ending struct {
 	status  journal.Status
+	ended   journal.Ended
 	caller  uint64
 	request journal.Request
 }

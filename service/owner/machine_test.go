@@ -7,6 +7,7 @@ import (
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/retention"
 )
 
 func TestLifeOfAJob(t *testing.T) {
@@ -67,14 +68,14 @@ func TestLifeOfAJob(t *testing.T) {
 }
 
 func TestEndDeletesByPolicy(t *testing.T) {
-	for policy, kept := range map[journal.Retention]map[journal.Status]int{
-		journal.RetainNothing:        {journal.StatusCanceled: 0, journal.StatusFailed: 0, journal.StatusFinished: 0},
-		journal.RetainOnFailure:      {journal.StatusCanceled: 0, journal.StatusFailed: 1, journal.StatusFinished: 0},
-		journal.RetainOnCancellation: {journal.StatusCanceled: 1, journal.StatusFailed: 1, journal.StatusFinished: 0},
+	for policy, kept := range map[retention.Policy]map[journal.Status]int{
+		retention.Nothing:        {journal.StatusCanceled: 0, journal.StatusFailed: 0, journal.StatusFinished: 0},
+		retention.OnFailure:      {journal.StatusCanceled: 0, journal.StatusFailed: 1, journal.StatusFinished: 0},
+		retention.OnCancellation: {journal.StatusCanceled: 1, journal.StatusFailed: 1, journal.StatusFinished: 0},
 	} {
 		for status, kept := range kept {
 			create := twoTasks(1)
-			create.Config = &journal.Config{NumRetained: 1, Retention: policy}
+			create.Config = configOf(1, policy)
 			d := newDesk(t)
 			d.do(Event{Kind: EventAttach, Create: create})
 			d.serve(1, 0)
@@ -94,7 +95,7 @@ func TestAttach(t *testing.T) {
 		d.checkpoint(1)
 		d.seize(edit)
 		d.m = Machine{}
-		d.cfg = DefaultConfig(journal.Process{2}, nil)
+		d.cfg = DefaultConfig(journal.Process{2}, nil, testPolicy)
 		return d
 	}
 	for name, test := range map[string]struct {
@@ -105,6 +106,14 @@ func TestAttach(t *testing.T) {
 		"foreign":       {func() *desk { d := newDesk(t); d.foreign = true; return d }(), fmt.Sprintf("attach refused reason=%d", ReasonForeign)},
 		"newer writer":  {begun(func(e *journal.Entry) { e.LeastWriter = 2 }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
 		"newer reader":  {begun(func(e *journal.Entry) { e.LeastReader = 2 }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
+		"stopping":      {begun(func(e *journal.Entry) { e.Status = journal.StatusStopping }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
+		"a copy":        {begun(func(e *journal.Entry) { e.Status = journal.StatusCopied }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
+		"removed":       {begun(func(e *journal.Entry) { e.Status = journal.StatusRemoved }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
+		"an import":     {begun(func(e *journal.Entry) { e.Import.State = journal.ImportWanted }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
+		"imported":      {begun(func(e *journal.Entry) { e.Import.State = journal.ImportDone }), "attached epoch=2 attempt=1"},
+		"borrowed":      {begun(func(e *journal.Entry) { e.Borrowed = []journal.Borrowed{{Job: "a"}} }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
+		"to be purged":  {begun(func(e *journal.Entry) { e.PurgeWanted = true }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
+		"newer config":  {begun(func(e *journal.Entry) { e.Config = journal.NewConfig(nil) }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
 		"terminal":      {begun(func(e *journal.Entry) { e.Status = journal.StatusFailed }), fmt.Sprintf("attach refused reason=%d", ReasonTerminal)},
 		"no answer":     {begun(func(*journal.Entry) {}), "attached epoch=2 attempt=1"},
 		"nobody's":      {begun(func(e *journal.Entry) { e.Owner = journal.Nonce{} }), "attached epoch=2 attempt=1"},
@@ -254,9 +263,7 @@ func TestTrim(t *testing.T) {
 // TestFull: what would not fit into an entry is refused before it is begun.
 func TestFull(t *testing.T) {
 	create := twoTasks(1)
-	config := *create.Config
-	config.NumRetained = 300
-	create.Config = &config
+	create.Config = configOf(300, retention.OnCancellation)
 	d := newDesk(t)
 	d.cfg.MaxRetained = 3
 	d.do(Event{Kind: EventAttach, Create: create})
@@ -289,7 +296,7 @@ func TestSweepJudgesWhatItSees(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1, 2)
 	d.m = Machine{}
-	d.cfg = DefaultConfig(journal.Process{2}, nil)
+	d.cfg = DefaultConfig(journal.Process{2}, nil, testPolicy)
 	d.do(Event{Kind: EventAttach})
 	d.serve(1, 1)
 	d.do(Event{Kind: EventTrigger})

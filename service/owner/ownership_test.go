@@ -169,7 +169,7 @@ func TestWhatAnOwnerLetsGoItForgets(t *testing.T) {
 	t.Run("redirected", func(t *testing.T) {
 		d := running(t, 1)
 		d.holds(OpAsk)
-		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		d.do(Event{Kind: EventAttach, Create: twoTasks(1)})
 		d.reply(d.takeHeld()[0], journal.Done, func(r *Result) { r.Answered = true })
 		d.want("redirect epoch=1http://a")
@@ -178,7 +178,7 @@ func TestWhatAnOwnerLetsGoItForgets(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		d := running(t, 1)
 		d.do(Event{Kind: EventEnd, Status: journal.StatusFailed})
-		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		d.do(Event{Kind: EventAttach, Create: twoTasks(1)})
 		d.want(fmt.Sprintf("attach refused reason=%d", ReasonTerminal))
 		d.wantForgotten()
@@ -274,7 +274,7 @@ func TestAnOwnerWhoseHeadRotsStops(t *testing.T) {
 	}
 	t.Run("an attach is refused", func(t *testing.T) {
 		d := running(t, 1)
-		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil)
+		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		published := false
 		d.answer = func(op Op) *Result {
 			published = published || op.Kind == OpJournal && op.Journal.Kind == journal.OpPublish

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/retention"
 )
 
 // small is searched always, fast unless the race detector is on, large only when asked for.
@@ -42,7 +42,7 @@ var (
 	fast = []story{
 		{name: "third party beside two owners", daemons: 2, attaches: 1, triggers: 1, lend: true, begun: true},
 		{name: "an end that retains, beside a completion and a crash", daemons: 1, attaches: 2, triggers: 1, files: 1, ends: 1, crashes: 1,
-			lost: 1, sweeps: 1, truthful: true, begun: true, retains: journal.RetainOnCancellation},
+			lost: 1, sweeps: 1, truthful: true, begun: true, retains: retention.OnCancellation},
 		{name: "asked daemons answer", daemons: 2, attaches: 2, triggers: 1, crashes: 1, truthful: true},
 		{name: "two daemons, an attach and a commit each, one file, a fault, a sweep", daemons: 2, attaches: 1, triggers: 1, aborts: 1,
 			files: 1, crashes: 1, lost: 1, faults: 1, sweeps: 1},

@@ -3,6 +3,7 @@ package owner
 import (
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/retention"
 	"reflect"
 	"unsafe"
 )
@@ -52,7 +53,7 @@ type story struct {
 	// truthful: who is asked answers. Else nobody ever does: a paused owner.
 	truthful bool
 	// retains: what a canceled job leaves.
-	retains journal.Retention
+	retains retention.Policy
 	// begun: there is a checkpoint already.
 	begun bool
 	// reserve: checkpoint ids reserved ahead; 0 means 2.
@@ -119,7 +120,7 @@ func (s *story) prepare() {
 	s.lender = set
 	for d := range s.configs {
 		for life := range s.configs[d] {
-			s.configs[d][life] = &Config{Journal: set, Reserve: max(1, s.reserve), MaxRetained: 200,
+			s.configs[d][life] = &Config{Journal: set, Reserve: max(1, s.reserve), MaxRetained: 200, Policy: testPolicy,
 				Process: journal.Process{byte(d + 1), byte(life + 1)}, off: s.off}
 			if s.reserve == 0 {
 				s.configs[d][life].Reserve = 2
@@ -186,7 +187,7 @@ func (s *story) spoil(w *world) {
 // first is the job's state before the first step.
 func (s *story) first() journal.Entry {
 	return journal.Entry{Epoch: 1, Kind: journal.KindRelease, Attempt: 1, Status: journal.StatusRunning, Plan: s.plan(),
-		Config: &journal.Config{NumRetained: max(1, s.numRetained), Retention: s.retains}, About: &journal.About{Job: "job"}}
+		Config: configOf(max(1, s.numRetained), s.retains), About: &journal.About{Job: "job"}}
 }
 
 // entry is the same, sealed.

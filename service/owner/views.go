@@ -28,6 +28,13 @@ func (m *Machine) Head() *journal.Entry {
 // for EventNewAttempt.
 func (m *Machine) Live() bool { return m.attempt == attemptStarted || m.attempt == attemptRunning }
 
+// AttemptKnown tells whether it is known which attempt runs. It is not while this owner waits for the workers of the
+// attempt that it found, who may still run, and while the next attempt is being begun.
+func (m *Machine) AttemptKnown() bool {
+	adopting := m.phase == PhaseOwning && m.head.Attempt > 0 && m.attempt == attemptFound
+	return !adopting && m.attempt != attemptWished && m.doing != journal.KindAttempt
+}
+
 // AllRunning tells whether every subtask of the live attempt runs.
 func (m *Machine) AllRunning() bool {
 	return m.phase == PhaseOwning && m.Live() && m.planned().In(m.ran())

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/retention"
 )
 
 // appending is a job that publishes the entry of checkpoint 1. Every other entry has to wait.
@@ -87,7 +88,7 @@ func TestWishesWaitForTheEntryUnderWay(t *testing.T) {
 // plan and its configuration.
 func TestTheNextAttemptIsWishedForOnce(t *testing.T) {
 	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 1, MaxParallelism: 64}})
-	config := &journal.Config{NumRetained: 7}
+	config := configOf(7, retention.Nothing)
 	r := journal.RequestOf("r")
 	t.Run("two callers", func(t *testing.T) {
 		d := appending(t)
@@ -97,7 +98,7 @@ func TestTheNextAttemptIsWishedForOnce(t *testing.T) {
 		d.do(Event{Kind: EventNewAttempt, Attempt: 1, Config: config})
 		d.want()
 		d.wantReleased("complete epoch=1 attempt=1 id=1", "attempted caller=4 attempt=2", "plan refused worker=1")
-		if e := d.head(); e.Attempt != 2 || e.Plan.Hash() != plan.Hash() || e.Config.NumRetained != 7 || !e.Seen(r) || e.Restore != 1 {
+		if e := d.head(); e.Attempt != 2 || e.Plan.Hash() != plan.Hash() || e.Config.Hash != config.Hash || !e.Seen(r) || e.Restore != 1 {
 			t.Errorf("head %+v, want attempt 2 of checkpoint 1 with plan, configuration and request", e)
 		}
 	})
@@ -108,17 +109,17 @@ func TestTheNextAttemptIsWishedForOnce(t *testing.T) {
 		d.want()
 		d.wantReleased("complete epoch=1 attempt=1 id=1", "attempted caller=5 attempt=2", "attempt epoch=1 attempt=2 id=1",
 			"start worker=1 epoch=1 attempt=2 id=1")
-		if e := d.head(); e.Attempt != 2 || e.Config.NumRetained != 7 || !e.Seen(r) {
+		if e := d.head(); e.Attempt != 2 || e.Config.Hash != config.Hash || !e.Seen(r) {
 			t.Errorf("head %+v, want attempt 2 with configuration and request", e)
 		}
 	})
 	t.Run("nothing of it is left for the attempt after", func(t *testing.T) {
 		d := running(t, 1)
 		d.do(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 4, Request: r, Config: config})
-		d.do(Event{Kind: EventNewAttempt, Attempt: 2, Config: &journal.Config{NumRetained: 3}})
+		d.do(Event{Kind: EventNewAttempt, Attempt: 2, Config: configOf(3, retention.Nothing)})
 		d.want("attempt epoch=1 attempt=3", "start worker=1 epoch=1 attempt=3")
 		d.do(Event{Kind: EventNewAttempt, Attempt: 3})
-		if e := d.head(); e.Config.NumRetained != 3 || len(e.Requests) != 1 || e.Attempt != 4 {
+		if e := d.head(); e.Config.Hash != configOf(3, retention.Nothing).Hash || len(e.Requests) != 1 || e.Attempt != 4 {
 			t.Errorf("head %+v, want the last configuration, one request, attempt 4", e)
 		}
 	})
@@ -254,5 +255,57 @@ func TestAbortsNameTheNewestCompleteCheckpoint(t *testing.T) {
 	d.do(register(1, 1, 0))
 	if got := aborts(d); len(got) != 1 || got[0].ID != 3 || got[0].Last != 18 || got[0].Latest != 2 {
 		t.Errorf("adopted: %+v, want the abort of 3 to 18, the newest 2", got)
+	}
+}
+
+// TestAnotherPlanIsNeverDroppedInSilence: an entry on its way cannot take another plan or configuration along, so who
+// brings one is told.
+func TestAnotherPlanIsNeverDroppedInSilence(t *testing.T) {
+	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 1, MaxParallelism: 64}})
+	for name, ev := range map[string]Event{
+		"plan":          {Kind: EventNewAttempt, Attempt: 1, Caller: 4, Plan: plan},
+		"configuration": {Kind: EventNewAttempt, Attempt: 1, Caller: 4, Config: configOf(7, retention.Nothing)},
+	} {
+		d := running(t, 1)
+		d.holds(OpJournal)
+		d.do(Event{Kind: EventNewAttempt, Attempt: 1})
+		if len(d.held) != 1 {
+			t.Fatalf("%d operations are on their way, want the entry of attempt 2", len(d.held))
+		}
+		d.wantUnchanged(ev, fmt.Sprintf("attempted caller=4 attempt=1 reason=%d", ReasonBusy))
+		d.release()
+		ev.Attempt = 2
+		d.do(ev)
+		e := d.head()
+		if e.Attempt != 3 || ev.Plan != nil && e.Plan.Hash() != plan.Hash() || ev.Config != nil && e.Config.Hash != ev.Config.Hash {
+			t.Errorf("%s: asked again, the head is %+v; want attempt 3 with it", name, e)
+		}
+	}
+}
+
+// TestTheEndIsKept: the entry that ends the job says when and why, and so does each one after it. Of two ends the first
+// one counts.
+func TestTheEndIsKept(t *testing.T) {
+	first := journal.Ended{At: 5, Why: "record 7"}
+	d := running(t, 1)
+	d.holds(OpJournal)
+	d.do(Event{Kind: EventEnd, Status: journal.StatusFailed, Ended: first})
+	d.do(Event{Kind: EventEnd, Status: journal.StatusCanceled, Ended: journal.Ended{At: 6, Why: "a person"}})
+	d.release()
+	if e := d.head(); e.Status != journal.StatusFailed || e.Ended != first {
+		t.Errorf("the head says %d, %+v; want %d, %+v", e.Status, e.Ended, journal.StatusFailed, first)
+	}
+	d.do(Event{Kind: EventSweep})
+	if e := d.head(); e.Kind != journal.KindRelease || e.Ended != first {
+		t.Errorf("released, the head of kind %d says %+v; want %+v", e.Kind, e.Ended, first)
+	}
+}
+
+// TestOnlyAnEndEnds: a status that other operations give is none that an end gives.
+func TestOnlyAnEndEnds(t *testing.T) {
+	for _, status := range []journal.Status{journal.StatusNone, journal.StatusRunning, journal.StatusStopping, journal.StatusCopied,
+		journal.StatusRemoved} {
+		d := running(t, 1)
+		d.wantUnchanged(Event{Kind: EventEnd, Status: status, Caller: 4}, fmt.Sprintf("ended caller=4 reason=%d", ReasonOther))
 	}
 }

@@ -203,9 +203,9 @@ func TestSilentSender(t *testing.T) {
 // The authorizer is asked again when a stream has waited: the checkpoint may be gone by then. No byte has been sent.
 func TestAskedAgainAfterWaiting(t *testing.T) {
 	hold, began := make(chan struct{}), make(chan struct{})
-	open, asked := make(chan struct{}), make(chan struct{}, 10)
+	open, asked := make(chan struct{}), make(chan uint64, 10)
 	auth := authorizer{refuse: func(u stream.Upload) error {
-		asked <- struct{}{}
+		asked <- u.Checkpoint
 		select {
 		case <-open:
 			return connect.NewError(connect.CodeFailedPrecondition, errors.New("aborted meanwhile"))
@@ -220,14 +220,21 @@ func TestAskedAgainAfterWaiting(t *testing.T) {
 		_, err := s.sendOurs(t.Context(), header(p), io.NopCloser(bytes.NewReader(p)), 100)
 		first <- err
 	}()
-	<-asked
 	<-began
+	if n := len(asked); n != 1 {
+		t.Errorf("asked %d times for who did not wait, want once", n)
+	}
+	<-asked
+	waits := header(p)
+	waits.CheckpointId++
 	src := &countingReader{r: bytes.NewReader(p)}
 	go func() {
-		_, err := s.sendOurs(t.Context(), header(p), src, 100)
+		_, err := s.sendOurs(t.Context(), waits, src, 100)
 		second <- err
 	}()
-	<-asked
+	if id := <-asked; id != waits.GetCheckpointId() {
+		t.Errorf("asked for checkpoint %d, want %d, that of who came second", id, waits.GetCheckpointId())
+	}
 	close(open)
 	close(hold)
 	if err := <-first; err != nil {

@@ -15,7 +15,7 @@ import (
 
 // GetState streams a range of a file of the job's own state. The reader checks the sums: it has them from the checkpoint.
 func (s *Service) GetState(ctx context.Context, req *ckptdv1.GetStateRequest, stream *connect.ServerStream[ckptdv1.GetStateResponse]) error {
-	key, n, err := rangeOf(req)
+	key, first, n, err := rangeOf(req)
 	if err != nil {
 		return rpcError(err)
 	}
@@ -28,7 +28,7 @@ func (s *Service) GetState(ctx context.Context, req *ckptdv1.GetStateRequest, st
 			return rpcError(err)
 		}
 	}
-	r, err := s.store.Open(ctx, key, int64(req.GetOffset()), n)
+	r, err := s.store.Open(ctx, key, first, n)
 	if err != nil {
 		return rpcError(err)
 	}
@@ -39,26 +39,39 @@ func (s *Service) GetState(ctx context.Context, req *ckptdv1.GetStateRequest, st
 	return send(stream.Conn(), r, n, chunkSize(ctx))
 }
 
-// rangeOf is the object and the number of bytes that a request asks for. The key is made anew from its parts: a state file of
-// the job, never a path.
-func rangeOf(req *ckptdv1.GetStateRequest) (key string, n int64, err error) {
+// rangeOf is the object, the first byte in it and the number of bytes that a request asks for. The key is made anew
+// from its parts: a state file of the job, never a path.
+func rangeOf(req *ckptdv1.GetStateRequest) (key string, first, n int64, err error) {
 	if err := layout.ValidateJobID(req.GetJobId()); err != nil {
-		return "", 0, err
+		return "", 0, 0, err
 	}
 	f := req.GetFile()
+	if id := f.GetJobId(); id != "" && id != req.GetJobId() {
+		return "", 0, 0, connect.NewError(connect.CodeUnimplemented,
+			fmt.Errorf("stream: %.200q lies in the folder of job %.200q: this ckptd serves only files of job %s itself", f.GetKey(), id, req.GetJobId()))
+	}
 	k := layout.ParseJobKey(f.GetKey())
 	if k.Place != layout.PlaceShared && k.Place != layout.PlaceExclusive {
-		return "", 0, fmt.Errorf("%w: %.200q is not the key of a state file", layout.ErrName, f.GetKey())
+		return "", 0, 0, fmt.Errorf("%w: %.200q is not the key of a state file", layout.ErrName, f.GetKey())
 	}
-	length, off := f.GetLength(), req.GetOffset()
-	if length > math.MaxInt64 || off > length || req.GetLength() > length-off {
-		return "", 0, invalidf("%d bytes from %d: %s has %d", req.GetLength(), off, f.GetKey(), length)
+	begin, length, off := uint64(0), f.GetLength(), req.GetOffset()
+	if length > math.MaxInt64 {
+		return "", 0, 0, invalidf("%s of %d bytes", f.GetKey(), length)
+	}
+	if s := f.GetSegment(); s != nil {
+		if s.GetOffset() > length || s.GetLength() > length-s.GetOffset() {
+			return "", 0, 0, invalidf("segment of %d bytes from %d: %s has %d", s.GetLength(), s.GetOffset(), f.GetKey(), length)
+		}
+		begin, length = s.GetOffset(), s.GetLength()
+	}
+	if off > length || req.GetLength() > length-off {
+		return "", 0, 0, invalidf("%d bytes from %d: %s has %d", req.GetLength(), off, f.GetKey(), length)
 	}
 	size := req.GetLength()
 	if size == 0 {
 		size = length - off
 	}
-	return layout.JobPrefix(req.GetJobId()) + k.String(), int64(size), nil
+	return layout.JobPrefix(req.GetJobId()) + k.String(), int64(begin + off), int64(size), nil
 }
 
 // checkEmpty refuses a handle without a length, unless the file is empty.

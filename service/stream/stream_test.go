@@ -389,19 +389,53 @@ func TestGetRefusesEverythingButStateFiles(t *testing.T) {
 			t.Errorf("key %q: %v", key, err)
 		}
 	}
+	with := func(change func(f *ckptdv1.FileHandle)) *ckptdv1.FileHandle {
+		g := proto.CloneOf(f)
+		change(g)
+		return g
+	}
+	segment := func(offset, length uint64) func(f *ckptdv1.FileHandle) {
+		return func(f *ckptdv1.FileHandle) { f.Segment = &ckptdv1.Segment{Offset: offset, Length: length} }
+	}
 	requests := map[string]struct {
 		req  *ckptdv1.GetStateRequest
 		code connect.Code
 	}{
-		"other job":       {&ckptdv1.GetStateRequest{JobId: "other", File: f}, connect.CodeNotFound},
-		"job is a path":   {&ckptdv1.GetStateRequest{JobId: "x/../job", File: f}, connect.CodeInvalidArgument},
-		"beyond the end":  {&ckptdv1.GetStateRequest{JobId: "job", File: f, Offset: 5, Length: 6}, connect.CodeInvalidArgument},
-		"far beyond":      {&ckptdv1.GetStateRequest{JobId: "job", File: f, Offset: 1 << 63, Length: 1 << 63}, connect.CodeInvalidArgument},
-		"file is shorter": {&ckptdv1.GetStateRequest{JobId: "job", File: &ckptdv1.FileHandle{Key: f.GetKey(), Length: 11}}, connect.CodeDataLoss},
+		"other job":          {&ckptdv1.GetStateRequest{JobId: "other", File: f}, connect.CodeNotFound},
+		"job is a path":      {&ckptdv1.GetStateRequest{JobId: "x/../job", File: f}, connect.CodeInvalidArgument},
+		"beyond the end":     {&ckptdv1.GetStateRequest{JobId: "job", File: f, Offset: 5, Length: 6}, connect.CodeInvalidArgument},
+		"far beyond":         {&ckptdv1.GetStateRequest{JobId: "job", File: f, Offset: 1 << 63, Length: 1 << 63}, connect.CodeInvalidArgument},
+		"another job's file": {&ckptdv1.GetStateRequest{JobId: "job", File: with(func(f *ckptdv1.FileHandle) { f.JobId = "lender" })}, connect.CodeUnimplemented},
+		"segment beyond":     {&ckptdv1.GetStateRequest{JobId: "job", File: with(segment(5, 6))}, connect.CodeInvalidArgument},
+		"segment far beyond": {&ckptdv1.GetStateRequest{JobId: "job", File: with(segment(1<<63, 1<<63))}, connect.CodeInvalidArgument},
+		"beyond the segment": {&ckptdv1.GetStateRequest{JobId: "job", File: with(segment(2, 5)), Offset: 2, Length: 4}, connect.CodeInvalidArgument},
+		"after the segment":  {&ckptdv1.GetStateRequest{JobId: "job", File: with(segment(2, 5)), Offset: 6}, connect.CodeInvalidArgument},
+		"file is shorter":    {&ckptdv1.GetStateRequest{JobId: "job", File: &ckptdv1.FileHandle{Key: f.GetKey(), Length: 11}}, connect.CodeDataLoss},
 	}
 	for name, r := range requests {
 		if _, err := get(t.Context(), s.defaultClient(), r.req); connect.CodeOf(err) != r.code {
 			t.Errorf("%s: %v, want %v", name, err, r.code)
+		}
+	}
+}
+
+// A handle of a segment is all there is, as far as offset and length go.
+func TestGetCountsWithinTheSegment(t *testing.T) {
+	s := serve(t, "tcp", newService(t, mem.New(), authorizer{}, nil).Handler)
+	p := randomBytes(3, 1000)
+	f, err := put(t.Context(), s.defaultClient(), header(p), p, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.JobId = "job"
+	for _, c := range []struct{ from, bytes, off, n, want uint64 }{
+		{100, 50, 0, 0, 50}, {100, 50, 10, 0, 40}, {100, 50, 10, 20, 20}, {100, 50, 10, 40, 40}, {0, 1000, 0, 0, 1000}, {990, 10, 9, 1, 1},
+		{100, 0, 0, 0, 0}, {1000, 0, 0, 0, 0}, {100, 50, 50, 0, 0},
+	} {
+		f.Segment = &ckptdv1.Segment{Offset: c.from, Length: c.bytes}
+		got, err := get(t.Context(), s.defaultClient(), &ckptdv1.GetStateRequest{JobId: "job", File: f, Offset: c.off, Length: c.n})
+		if want := p[c.from+c.off:][:c.want]; err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d bytes from %d of segment %v: %d bytes, %v; want the %d bytes there", c.n, c.off, f.GetSegment(), len(got), err, c.want)
 		}
 	}
 }

@@ -181,6 +181,139 @@ func (Scope) EnumDescriptor() ([]byte, []int) {
 	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{2}
 }
 
+// StateKind says what a piece of state is, in Flink's words.
+type StateKind int32
+
+const (
+	// MANAGED_KEYED is taken if the piece has key groups, else OPAQUE. Answers never have it.
+	StateKind_STATE_KIND_UNSPECIFIED StateKind = 0
+	// Only the operator knows.
+	StateKind_STATE_KIND_OPAQUE StateKind = 1
+	// Keyed state. It has key groups, and no other kind has.
+	StateKind_STATE_KIND_MANAGED_KEYED StateKind = 2
+	StateKind_STATE_KIND_RAW_KEYED     StateKind = 3
+	// Operator state. If it has offsets, their mode is SPLIT, UNION and BROADCAST.
+	StateKind_STATE_KIND_LIST      StateKind = 4
+	StateKind_STATE_KIND_UNION     StateKind = 5
+	StateKind_STATE_KIND_BROADCAST StateKind = 6
+	// Channel state. It names its channel, and no other kind does.
+	StateKind_STATE_KIND_INPUT_CHANNEL       StateKind = 7
+	StateKind_STATE_KIND_RESULT_SUBPARTITION StateKind = 8
+	StateKind_STATE_KIND_SOURCE_READER       StateKind = 9
+	StateKind_STATE_KIND_SINK_TRANSACTIONS   StateKind = 10
+)
+
+// Enum value maps for StateKind.
+var (
+	StateKind_name = map[int32]string{
+		0:  "STATE_KIND_UNSPECIFIED",
+		1:  "STATE_KIND_OPAQUE",
+		2:  "STATE_KIND_MANAGED_KEYED",
+		3:  "STATE_KIND_RAW_KEYED",
+		4:  "STATE_KIND_LIST",
+		5:  "STATE_KIND_UNION",
+		6:  "STATE_KIND_BROADCAST",
+		7:  "STATE_KIND_INPUT_CHANNEL",
+		8:  "STATE_KIND_RESULT_SUBPARTITION",
+		9:  "STATE_KIND_SOURCE_READER",
+		10: "STATE_KIND_SINK_TRANSACTIONS",
+	}
+	StateKind_value = map[string]int32{
+		"STATE_KIND_UNSPECIFIED":         0,
+		"STATE_KIND_OPAQUE":              1,
+		"STATE_KIND_MANAGED_KEYED":       2,
+		"STATE_KIND_RAW_KEYED":           3,
+		"STATE_KIND_LIST":                4,
+		"STATE_KIND_UNION":               5,
+		"STATE_KIND_BROADCAST":           6,
+		"STATE_KIND_INPUT_CHANNEL":       7,
+		"STATE_KIND_RESULT_SUBPARTITION": 8,
+		"STATE_KIND_SOURCE_READER":       9,
+		"STATE_KIND_SINK_TRANSACTIONS":   10,
+	}
+)
+
+func (x StateKind) Enum() *StateKind {
+	p := new(StateKind)
+	*p = x
+	return p
+}
+
+func (x StateKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StateKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_common_proto_enumTypes[3].Descriptor()
+}
+
+func (StateKind) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_common_proto_enumTypes[3]
+}
+
+func (x StateKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StateKind.Descriptor instead.
+func (StateKind) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{3}
+}
+
+// DistributionMode says how list state is distributed to the subtasks of another parallelism.
+type DistributionMode int32
+
+const (
+	// For channel state, which is not distributed so.
+	DistributionMode_DISTRIBUTION_MODE_UNSPECIFIED DistributionMode = 0
+	DistributionMode_DISTRIBUTION_MODE_SPLIT       DistributionMode = 1
+	DistributionMode_DISTRIBUTION_MODE_UNION       DistributionMode = 2
+	DistributionMode_DISTRIBUTION_MODE_BROADCAST   DistributionMode = 3
+)
+
+// Enum value maps for DistributionMode.
+var (
+	DistributionMode_name = map[int32]string{
+		0: "DISTRIBUTION_MODE_UNSPECIFIED",
+		1: "DISTRIBUTION_MODE_SPLIT",
+		2: "DISTRIBUTION_MODE_UNION",
+		3: "DISTRIBUTION_MODE_BROADCAST",
+	}
+	DistributionMode_value = map[string]int32{
+		"DISTRIBUTION_MODE_UNSPECIFIED": 0,
+		"DISTRIBUTION_MODE_SPLIT":       1,
+		"DISTRIBUTION_MODE_UNION":       2,
+		"DISTRIBUTION_MODE_BROADCAST":   3,
+	}
+)
+
+func (x DistributionMode) Enum() *DistributionMode {
+	p := new(DistributionMode)
+	*p = x
+	return p
+}
+
+func (x DistributionMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DistributionMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_common_proto_enumTypes[4].Descriptor()
+}
+
+func (DistributionMode) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_common_proto_enumTypes[4]
+}
+
+func (x DistributionMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DistributionMode.Descriptor instead.
+func (DistributionMode) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{4}
+}
+
 type RestartStrategy_Type int32
 
 const (
@@ -216,11 +349,11 @@ func (x RestartStrategy_Type) String() string {
 }
 
 func (RestartStrategy_Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[3].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[5].Descriptor()
 }
 
 func (RestartStrategy_Type) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[3]
+	return &file_ckptd_v1_common_proto_enumTypes[5]
 }
 
 func (x RestartStrategy_Type) Number() protoreflect.EnumNumber {
@@ -583,17 +716,25 @@ func (x *JobConfig) GetRestartStrategy() *RestartStrategy {
 	return nil
 }
 
-// FileHandle names a whole file of a job's state. A worker gets it from PutState and hands it back, unchanged, in Acknowledge.
+// FileHandle names a file of a job's state, or a segment of one. A worker gets it from PutState and hands it back in
+// Acknowledge; it may add the segment and the compression.
 type FileHandle struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Relative to the job's folder, e.g. "shared/3f-1-7-…-12". The name is the file's identity.
+	// Relative to the job's folder, e.g. "shared/3f-1-7-…-12". The name is the file's identity. Of a file that lies
+	// beside the _metadata of a savepoint: its name alone.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// Bytes.
+	// Bytes of the whole file.
 	Length uint64 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
 	// CRC32C of all bytes.
 	Crc32C uint32 `protobuf:"fixed32,3,opt,name=crc32c,proto3" json:"crc32c,omitempty"`
 	// CRC32C of each block of 4 MiB, the last one shorter; only for files above 4 MiB.
-	BlockCrc32C   []uint32 `protobuf:"fixed32,4,rep,packed,name=block_crc32c,json=blockCrc32c,proto3" json:"block_crc32c,omitempty"`
+	BlockCrc32C []uint32 `protobuf:"fixed32,4,rep,packed,name=block_crc32c,json=blockCrc32c,proto3" json:"block_crc32c,omitempty"`
+	// The job whose folder holds the file, if it is lent to this job. Empty: the job that is asked or that acknowledges.
+	JobId string `protobuf:"bytes,5,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// The part of the file that is meant; absent: the whole file.
+	Segment *Segment `protobuf:"bytes,6,opt,name=segment,proto3" json:"segment,omitempty"`
+	// Of a compressed file; absent otherwise. Length, sums and segment are those of the compressed bytes.
+	Compression   *Compression `protobuf:"bytes,7,opt,name=compression,proto3" json:"compression,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -656,6 +797,146 @@ func (x *FileHandle) GetBlockCrc32C() []uint32 {
 	return nil
 }
 
+func (x *FileHandle) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *FileHandle) GetSegment() *Segment {
+	if x != nil {
+		return x.Segment
+	}
+	return nil
+}
+
+func (x *FileHandle) GetCompression() *Compression {
+	if x != nil {
+		return x.Compression
+	}
+	return nil
+}
+
+// Segment is a part of a file.
+type Segment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the first byte in the file.
+	Offset uint64 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Bytes; may be 0.
+	Length        uint64 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Segment) Reset() {
+	*x = Segment{}
+	mi := &file_ckptd_v1_common_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Segment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Segment) ProtoMessage() {}
+
+func (x *Segment) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_common_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Segment.ProtoReflect.Descriptor instead.
+func (*Segment) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Segment) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *Segment) GetLength() uint64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+// Compression is the frame table of a compressed file. A frame can be decompressed by itself. At most 65536 frames.
+type Compression struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 32 of a-z 0-9 -, for example "zstd".
+	Codec string `protobuf:"bytes,1,opt,name=codec,proto3" json:"codec,omitempty"`
+	// How many bytes of the file each frame takes, in their order. The frames cover the file.
+	Stored []uint32 `protobuf:"varint,2,rep,packed,name=stored,proto3" json:"stored,omitempty"`
+	// How many bytes each frame holds when it is decompressed.
+	Plain         []uint32 `protobuf:"varint,3,rep,packed,name=plain,proto3" json:"plain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Compression) Reset() {
+	*x = Compression{}
+	mi := &file_ckptd_v1_common_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Compression) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Compression) ProtoMessage() {}
+
+func (x *Compression) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_common_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Compression.ProtoReflect.Descriptor instead.
+func (*Compression) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Compression) GetCodec() string {
+	if x != nil {
+		return x.Codec
+	}
+	return ""
+}
+
+func (x *Compression) GetStored() []uint32 {
+	if x != nil {
+		return x.Stored
+	}
+	return nil
+}
+
+func (x *Compression) GetPlain() []uint32 {
+	if x != nil {
+		return x.Plain
+	}
+	return nil
+}
+
 // KeyGroupRange is an inclusive range of key groups.
 type KeyGroupRange struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -667,7 +948,7 @@ type KeyGroupRange struct {
 
 func (x *KeyGroupRange) Reset() {
 	*x = KeyGroupRange{}
-	mi := &file_ckptd_v1_common_proto_msgTypes[6]
+	mi := &file_ckptd_v1_common_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +960,7 @@ func (x *KeyGroupRange) String() string {
 func (*KeyGroupRange) ProtoMessage() {}
 
 func (x *KeyGroupRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_common_proto_msgTypes[6]
+	mi := &file_ckptd_v1_common_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +973,7 @@ func (x *KeyGroupRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyGroupRange.ProtoReflect.Descriptor instead.
 func (*KeyGroupRange) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{6}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *KeyGroupRange) GetStart() uint32 {
@@ -705,6 +986,219 @@ func (x *KeyGroupRange) GetStart() uint32 {
 func (x *KeyGroupRange) GetEnd() uint32 {
 	if x != nil {
 		return x.End
+	}
+	return 0
+}
+
+// State says what a piece of state is.
+type State struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  StateKind              `protobuf:"varint,1,opt,name=kind,proto3,enum=ckptd.v1.StateKind" json:"kind,omitempty"`
+	// The state's name, what writes and reads its elements, and the version of their schema. Empty, 0: not told. Texts
+	// have at most 4096 bytes.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Serializer    string `protobuf:"bytes,3,opt,name=serializer,proto3" json:"serializer,omitempty"`
+	SchemaVersion uint32 `protobuf:"varint,4,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
+	// Where the elements begin: for operator state, source readers, sink transactions and channel state. Absent: not
+	// told.
+	Offsets *Offsets `protobuf:"bytes,5,opt,name=offsets,proto3" json:"offsets,omitempty"`
+	// For channel state; absent otherwise.
+	Channel       *Channel `protobuf:"bytes,6,opt,name=channel,proto3" json:"channel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *State) Reset() {
+	*x = State{}
+	mi := &file_ckptd_v1_common_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *State) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*State) ProtoMessage() {}
+
+func (x *State) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_common_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use State.ProtoReflect.Descriptor instead.
+func (*State) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *State) GetKind() StateKind {
+	if x != nil {
+		return x.Kind
+	}
+	return StateKind_STATE_KIND_UNSPECIFIED
+}
+
+func (x *State) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *State) GetSerializer() string {
+	if x != nil {
+		return x.Serializer
+	}
+	return ""
+}
+
+func (x *State) GetSchemaVersion() uint32 {
+	if x != nil {
+		return x.SchemaVersion
+	}
+	return 0
+}
+
+func (x *State) GetOffsets() *Offsets {
+	if x != nil {
+		return x.Offsets
+	}
+	return nil
+}
+
+func (x *State) GetChannel() *Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
+}
+
+// Offsets says where the elements of list state begin within the piece.
+type Offsets struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Mode  DistributionMode       `protobuf:"varint,1,opt,name=mode,proto3,enum=ckptd.v1.DistributionMode" json:"mode,omitempty"`
+	// Ascending; an element ends where the next one begins. At most 65536.
+	Positions     []uint64 `protobuf:"varint,2,rep,packed,name=positions,proto3" json:"positions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Offsets) Reset() {
+	*x = Offsets{}
+	mi := &file_ckptd_v1_common_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Offsets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Offsets) ProtoMessage() {}
+
+func (x *Offsets) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_common_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Offsets.ProtoReflect.Descriptor instead.
+func (*Offsets) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Offsets) GetMode() DistributionMode {
+	if x != nil {
+		return x.Mode
+	}
+	return DistributionMode_DISTRIBUTION_MODE_UNSPECIFIED
+}
+
+func (x *Offsets) GetPositions() []uint64 {
+	if x != nil {
+		return x.Positions
+	}
+	return nil
+}
+
+// Channel names a channel: the first two fields an input channel, the last two a result subpartition.
+type Channel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gate          uint32                 `protobuf:"varint,1,opt,name=gate,proto3" json:"gate,omitempty"`
+	Channel       uint32                 `protobuf:"varint,2,opt,name=channel,proto3" json:"channel,omitempty"`
+	Partition     uint32                 `protobuf:"varint,3,opt,name=partition,proto3" json:"partition,omitempty"`
+	Subpartition  uint32                 `protobuf:"varint,4,opt,name=subpartition,proto3" json:"subpartition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Channel) Reset() {
+	*x = Channel{}
+	mi := &file_ckptd_v1_common_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Channel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Channel) ProtoMessage() {}
+
+func (x *Channel) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_common_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Channel.ProtoReflect.Descriptor instead.
+func (*Channel) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Channel) GetGate() uint32 {
+	if x != nil {
+		return x.Gate
+	}
+	return 0
+}
+
+func (x *Channel) GetChannel() uint32 {
+	if x != nil {
+		return x.Channel
+	}
+	return 0
+}
+
+func (x *Channel) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Channel) GetSubpartition() uint32 {
+	if x != nil {
+		return x.Subpartition
 	}
 	return 0
 }
@@ -724,13 +1218,14 @@ type StateHandle struct {
 	Scope         Scope  `protobuf:"varint,5,opt,name=scope,proto3,enum=ckptd.v1.Scope" json:"scope,omitempty"`
 	// For keyed state; absent otherwise.
 	KeyGroups     *KeyGroupRange `protobuf:"bytes,6,opt,name=key_groups,json=keyGroups,proto3" json:"key_groups,omitempty"`
+	State         *State         `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StateHandle) Reset() {
 	*x = StateHandle{}
-	mi := &file_ckptd_v1_common_proto_msgTypes[7]
+	mi := &file_ckptd_v1_common_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +1237,7 @@ func (x *StateHandle) String() string {
 func (*StateHandle) ProtoMessage() {}
 
 func (x *StateHandle) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_common_proto_msgTypes[7]
+	mi := &file_ckptd_v1_common_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +1250,7 @@ func (x *StateHandle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateHandle.ProtoReflect.Descriptor instead.
 func (*StateHandle) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{7}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StateHandle) GetLocation() isStateHandle_Location {
@@ -811,6 +1306,13 @@ func (x *StateHandle) GetKeyGroups() *KeyGroupRange {
 	return nil
 }
 
+func (x *StateHandle) GetState() *State {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
 type isStateHandle_Location interface {
 	isStateHandle_Location()
 }
@@ -861,16 +1363,43 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x1ctolerable_failed_checkpoints\x18\x05 \x01(\rR\x1atolerableFailedCheckpoints\x121\n" +
 	"\tretention\x18\x06 \x01(\x0e2\x13.ckptd.v1.RetentionR\tretention\x12!\n" +
 	"\fnum_retained\x18\a \x01(\rR\vnumRetained\x12D\n" +
-	"\x10restart_strategy\x18\b \x01(\v2\x19.ckptd.v1.RestartStrategyR\x0frestartStrategy\"q\n" +
+	"\x10restart_strategy\x18\b \x01(\v2\x19.ckptd.v1.RestartStrategyR\x0frestartStrategy\"\xee\x01\n" +
 	"\n" +
 	"FileHandle\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06length\x18\x02 \x01(\x04R\x06length\x12\x16\n" +
 	"\x06crc32c\x18\x03 \x01(\aR\x06crc32c\x12!\n" +
-	"\fblock_crc32c\x18\x04 \x03(\aR\vblockCrc32c\"7\n" +
+	"\fblock_crc32c\x18\x04 \x03(\aR\vblockCrc32c\x12\x15\n" +
+	"\x06job_id\x18\x05 \x01(\tR\x05jobId\x12+\n" +
+	"\asegment\x18\x06 \x01(\v2\x11.ckptd.v1.SegmentR\asegment\x127\n" +
+	"\vcompression\x18\a \x01(\v2\x15.ckptd.v1.CompressionR\vcompression\"9\n" +
+	"\aSegment\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\x04R\x06length\"Q\n" +
+	"\vCompression\x12\x14\n" +
+	"\x05codec\x18\x01 \x01(\tR\x05codec\x12\x16\n" +
+	"\x06stored\x18\x02 \x03(\rR\x06stored\x12\x14\n" +
+	"\x05plain\x18\x03 \x03(\rR\x05plain\"7\n" +
 	"\rKeyGroupRange\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\rR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\rR\x03end\"\xf9\x01\n" +
+	"\x03end\x18\x02 \x01(\rR\x03end\"\xe5\x01\n" +
+	"\x05State\x12'\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x13.ckptd.v1.StateKindR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1e\n" +
+	"\n" +
+	"serializer\x18\x03 \x01(\tR\n" +
+	"serializer\x12%\n" +
+	"\x0eschema_version\x18\x04 \x01(\rR\rschemaVersion\x12+\n" +
+	"\aoffsets\x18\x05 \x01(\v2\x11.ckptd.v1.OffsetsR\aoffsets\x12+\n" +
+	"\achannel\x18\x06 \x01(\v2\x11.ckptd.v1.ChannelR\achannel\"W\n" +
+	"\aOffsets\x12.\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\x1a.ckptd.v1.DistributionModeR\x04mode\x12\x1c\n" +
+	"\tpositions\x18\x02 \x03(\x04R\tpositions\"y\n" +
+	"\aChannel\x12\x12\n" +
+	"\x04gate\x18\x01 \x01(\rR\x04gate\x12\x18\n" +
+	"\achannel\x18\x02 \x01(\rR\achannel\x12\x1c\n" +
+	"\tpartition\x18\x03 \x01(\rR\tpartition\x12\"\n" +
+	"\fsubpartition\x18\x04 \x01(\rR\fsubpartition\"\xa0\x02\n" +
 	"\vStateHandle\x12\x18\n" +
 	"\x06inline\x18\x01 \x01(\fH\x00R\x06inline\x12*\n" +
 	"\x04file\x18\x02 \x01(\v2\x14.ckptd.v1.FileHandleH\x00R\x04file\x12\x12\n" +
@@ -878,7 +1407,8 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x0einstance_nonce\x18\x04 \x01(\tR\rinstanceNonce\x12%\n" +
 	"\x05scope\x18\x05 \x01(\x0e2\x0f.ckptd.v1.ScopeR\x05scope\x126\n" +
 	"\n" +
-	"key_groups\x18\x06 \x01(\v2\x17.ckptd.v1.KeyGroupRangeR\tkeyGroupsB\n" +
+	"key_groups\x18\x06 \x01(\v2\x17.ckptd.v1.KeyGroupRangeR\tkeyGroups\x12%\n" +
+	"\x05state\x18\a \x01(\v2\x0f.ckptd.v1.StateR\x05stateB\n" +
 	"\n" +
 	"\blocation*\x82\x01\n" +
 	"\x11CheckpointingMode\x12\"\n" +
@@ -893,7 +1423,25 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x05Scope\x12\x15\n" +
 	"\x11SCOPE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSCOPE_EXCLUSIVE\x10\x01\x12\x10\n" +
-	"\fSCOPE_SHARED\x10\x02B/Z-github.com/ckptd/ckptd/proto/ckptd/v1;ckptdv1b\x06proto3"
+	"\fSCOPE_SHARED\x10\x02*\xbd\x02\n" +
+	"\tStateKind\x12\x1a\n" +
+	"\x16STATE_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11STATE_KIND_OPAQUE\x10\x01\x12\x1c\n" +
+	"\x18STATE_KIND_MANAGED_KEYED\x10\x02\x12\x18\n" +
+	"\x14STATE_KIND_RAW_KEYED\x10\x03\x12\x13\n" +
+	"\x0fSTATE_KIND_LIST\x10\x04\x12\x14\n" +
+	"\x10STATE_KIND_UNION\x10\x05\x12\x18\n" +
+	"\x14STATE_KIND_BROADCAST\x10\x06\x12\x1c\n" +
+	"\x18STATE_KIND_INPUT_CHANNEL\x10\a\x12\"\n" +
+	"\x1eSTATE_KIND_RESULT_SUBPARTITION\x10\b\x12\x1c\n" +
+	"\x18STATE_KIND_SOURCE_READER\x10\t\x12 \n" +
+	"\x1cSTATE_KIND_SINK_TRANSACTIONS\x10\n" +
+	"*\x90\x01\n" +
+	"\x10DistributionMode\x12!\n" +
+	"\x1dDISTRIBUTION_MODE_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17DISTRIBUTION_MODE_SPLIT\x10\x01\x12\x1b\n" +
+	"\x17DISTRIBUTION_MODE_UNION\x10\x02\x12\x1f\n" +
+	"\x1bDISTRIBUTION_MODE_BROADCAST\x10\x03B/Z-github.com/ckptd/ckptd/proto/ckptd/v1;ckptdv1b\x06proto3"
 
 var (
 	file_ckptd_v1_common_proto_rawDescOnce sync.Once
@@ -907,41 +1455,55 @@ func file_ckptd_v1_common_proto_rawDescGZIP() []byte {
 	return file_ckptd_v1_common_proto_rawDescData
 }
 
-var file_ckptd_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_ckptd_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_ckptd_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_ckptd_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_ckptd_v1_common_proto_goTypes = []any{
 	(CheckpointingMode)(0),      // 0: ckptd.v1.CheckpointingMode
 	(Retention)(0),              // 1: ckptd.v1.Retention
 	(Scope)(0),                  // 2: ckptd.v1.Scope
-	(RestartStrategy_Type)(0),   // 3: ckptd.v1.RestartStrategy.Type
-	(*Subtask)(nil),             // 4: ckptd.v1.Subtask
-	(*Operator)(nil),            // 5: ckptd.v1.Operator
-	(*Plan)(nil),                // 6: ckptd.v1.Plan
-	(*RestartStrategy)(nil),     // 7: ckptd.v1.RestartStrategy
-	(*JobConfig)(nil),           // 8: ckptd.v1.JobConfig
-	(*FileHandle)(nil),          // 9: ckptd.v1.FileHandle
-	(*KeyGroupRange)(nil),       // 10: ckptd.v1.KeyGroupRange
-	(*StateHandle)(nil),         // 11: ckptd.v1.StateHandle
-	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
+	(StateKind)(0),              // 3: ckptd.v1.StateKind
+	(DistributionMode)(0),       // 4: ckptd.v1.DistributionMode
+	(RestartStrategy_Type)(0),   // 5: ckptd.v1.RestartStrategy.Type
+	(*Subtask)(nil),             // 6: ckptd.v1.Subtask
+	(*Operator)(nil),            // 7: ckptd.v1.Operator
+	(*Plan)(nil),                // 8: ckptd.v1.Plan
+	(*RestartStrategy)(nil),     // 9: ckptd.v1.RestartStrategy
+	(*JobConfig)(nil),           // 10: ckptd.v1.JobConfig
+	(*FileHandle)(nil),          // 11: ckptd.v1.FileHandle
+	(*Segment)(nil),             // 12: ckptd.v1.Segment
+	(*Compression)(nil),         // 13: ckptd.v1.Compression
+	(*KeyGroupRange)(nil),       // 14: ckptd.v1.KeyGroupRange
+	(*State)(nil),               // 15: ckptd.v1.State
+	(*Offsets)(nil),             // 16: ckptd.v1.Offsets
+	(*Channel)(nil),             // 17: ckptd.v1.Channel
+	(*StateHandle)(nil),         // 18: ckptd.v1.StateHandle
+	(*durationpb.Duration)(nil), // 19: google.protobuf.Duration
 }
 var file_ckptd_v1_common_proto_depIdxs = []int32{
-	5,  // 0: ckptd.v1.Plan.operators:type_name -> ckptd.v1.Operator
-	3,  // 1: ckptd.v1.RestartStrategy.type:type_name -> ckptd.v1.RestartStrategy.Type
-	12, // 2: ckptd.v1.RestartStrategy.delay:type_name -> google.protobuf.Duration
+	7,  // 0: ckptd.v1.Plan.operators:type_name -> ckptd.v1.Operator
+	5,  // 1: ckptd.v1.RestartStrategy.type:type_name -> ckptd.v1.RestartStrategy.Type
+	19, // 2: ckptd.v1.RestartStrategy.delay:type_name -> google.protobuf.Duration
 	0,  // 3: ckptd.v1.JobConfig.mode:type_name -> ckptd.v1.CheckpointingMode
-	12, // 4: ckptd.v1.JobConfig.interval:type_name -> google.protobuf.Duration
-	12, // 5: ckptd.v1.JobConfig.timeout:type_name -> google.protobuf.Duration
-	12, // 6: ckptd.v1.JobConfig.min_pause:type_name -> google.protobuf.Duration
+	19, // 4: ckptd.v1.JobConfig.interval:type_name -> google.protobuf.Duration
+	19, // 5: ckptd.v1.JobConfig.timeout:type_name -> google.protobuf.Duration
+	19, // 6: ckptd.v1.JobConfig.min_pause:type_name -> google.protobuf.Duration
 	1,  // 7: ckptd.v1.JobConfig.retention:type_name -> ckptd.v1.Retention
-	7,  // 8: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
-	9,  // 9: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
-	2,  // 10: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
-	10, // 11: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	9,  // 8: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
+	12, // 9: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
+	13, // 10: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
+	3,  // 11: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
+	16, // 12: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
+	17, // 13: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
+	4,  // 14: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
+	11, // 15: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
+	2,  // 16: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
+	14, // 17: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	15, // 18: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_common_proto_init() }
@@ -949,7 +1511,7 @@ func file_ckptd_v1_common_proto_init() {
 	if File_ckptd_v1_common_proto != nil {
 		return
 	}
-	file_ckptd_v1_common_proto_msgTypes[7].OneofWrappers = []any{
+	file_ckptd_v1_common_proto_msgTypes[12].OneofWrappers = []any{
 		(*StateHandle_Inline)(nil),
 		(*StateHandle_File)(nil),
 	}
@@ -958,8 +1520,8 @@ func file_ckptd_v1_common_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_common_proto_rawDesc), len(file_ckptd_v1_common_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   8,
+			NumEnums:      6,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

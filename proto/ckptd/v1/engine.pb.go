@@ -24,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// JobStatus is the state of a job in the journal. CANCELED, FAILED and FINISHED are terminal.
+// JobStatus is the state of a job in the journal. All but RUNNING and STOPPING are terminal.
 type JobStatus int32
 
 const (
@@ -33,6 +33,12 @@ const (
 	JobStatus_JOB_STATUS_CANCELED    JobStatus = 2
 	JobStatus_JOB_STATUS_FAILED      JobStatus = 3
 	JobStatus_JOB_STATUS_FINISHED    JobStatus = 4
+	// Stopping with a savepoint.
+	JobStatus_JOB_STATUS_STOPPING JobStatus = 5
+	// A copy of a job of another root.
+	JobStatus_JOB_STATUS_COPIED JobStatus = 6
+	// Removed.
+	JobStatus_JOB_STATUS_REMOVED JobStatus = 7
 )
 
 // Enum value maps for JobStatus.
@@ -43,6 +49,9 @@ var (
 		2: "JOB_STATUS_CANCELED",
 		3: "JOB_STATUS_FAILED",
 		4: "JOB_STATUS_FINISHED",
+		5: "JOB_STATUS_STOPPING",
+		6: "JOB_STATUS_COPIED",
+		7: "JOB_STATUS_REMOVED",
 	}
 	JobStatus_value = map[string]int32{
 		"JOB_STATUS_UNSPECIFIED": 0,
@@ -50,6 +59,9 @@ var (
 		"JOB_STATUS_CANCELED":    2,
 		"JOB_STATUS_FAILED":      3,
 		"JOB_STATUS_FINISHED":    4,
+		"JOB_STATUS_STOPPING":    5,
+		"JOB_STATUS_COPIED":      6,
+		"JOB_STATUS_REMOVED":     7,
 	}
 )
 
@@ -103,33 +115,37 @@ const (
 	Refused_REASON_UNKNOWN_HANDLE Refused_Reason = 8
 	// Bytes differ from their sum or length: what arrived (send again), or what is stored. DATA_LOSS.
 	Refused_REASON_CORRUPT Refused_Reason = 9
+	// Another configuration than the one in effect, while workers run. FAILED_PRECONDITION.
+	Refused_REASON_CONFIG_MISMATCH Refused_Reason = 10
 )
 
 // Enum value maps for Refused_Reason.
 var (
 	Refused_Reason_name = map[int32]string{
-		0: "REASON_UNSPECIFIED",
-		1: "REASON_STALE_ATTEMPT",
-		2: "REASON_STALE_EPOCH",
-		3: "REASON_NOT_OPEN",
-		4: "REASON_JOB_TERMINAL",
-		5: "REASON_REPLACED",
-		6: "REASON_INLINE_CAP",
-		7: "REASON_PLAN_MISMATCH",
-		8: "REASON_UNKNOWN_HANDLE",
-		9: "REASON_CORRUPT",
+		0:  "REASON_UNSPECIFIED",
+		1:  "REASON_STALE_ATTEMPT",
+		2:  "REASON_STALE_EPOCH",
+		3:  "REASON_NOT_OPEN",
+		4:  "REASON_JOB_TERMINAL",
+		5:  "REASON_REPLACED",
+		6:  "REASON_INLINE_CAP",
+		7:  "REASON_PLAN_MISMATCH",
+		8:  "REASON_UNKNOWN_HANDLE",
+		9:  "REASON_CORRUPT",
+		10: "REASON_CONFIG_MISMATCH",
 	}
 	Refused_Reason_value = map[string]int32{
-		"REASON_UNSPECIFIED":    0,
-		"REASON_STALE_ATTEMPT":  1,
-		"REASON_STALE_EPOCH":    2,
-		"REASON_NOT_OPEN":       3,
-		"REASON_JOB_TERMINAL":   4,
-		"REASON_REPLACED":       5,
-		"REASON_INLINE_CAP":     6,
-		"REASON_PLAN_MISMATCH":  7,
-		"REASON_UNKNOWN_HANDLE": 8,
-		"REASON_CORRUPT":        9,
+		"REASON_UNSPECIFIED":     0,
+		"REASON_STALE_ATTEMPT":   1,
+		"REASON_STALE_EPOCH":     2,
+		"REASON_NOT_OPEN":        3,
+		"REASON_JOB_TERMINAL":    4,
+		"REASON_REPLACED":        5,
+		"REASON_INLINE_CAP":      6,
+		"REASON_PLAN_MISMATCH":   7,
+		"REASON_UNKNOWN_HANDLE":  8,
+		"REASON_CORRUPT":         9,
+		"REASON_CONFIG_MISMATCH": 10,
 	}
 )
 
@@ -224,7 +240,7 @@ func (x ReportRequest_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReportRequest_Kind.Descriptor instead.
 func (ReportRequest_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{18, 0}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{19, 0}
 }
 
 // NotOwner is the error detail of a call that reached a daemon which does not own the job.
@@ -290,7 +306,9 @@ type Refused struct {
 	Attempt uint64    `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Status  JobStatus `protobuf:"varint,4,opt,name=status,proto3,enum=ckptd.v1.JobStatus" json:"status,omitempty"`
 	// With REASON_INLINE_CAP: the inline bytes that the checkpoint still takes.
-	InlineLeft    uint32 `protobuf:"varint,5,opt,name=inline_left,json=inlineLeft,proto3" json:"inline_left,omitempty"`
+	InlineLeft uint32 `protobuf:"varint,5,opt,name=inline_left,json=inlineLeft,proto3" json:"inline_left,omitempty"`
+	// With REASON_CONFIG_MISMATCH and REASON_PLAN_MISMATCH of AttachJob: what differs, key by key.
+	Differences   []*Difference `protobuf:"bytes,6,rep,name=differences,proto3" json:"differences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -360,11 +378,85 @@ func (x *Refused) GetInlineLeft() uint32 {
 	return 0
 }
 
+func (x *Refused) GetDifferences() []*Difference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+// Difference is one thing in which the caller's configuration or plan is not the one in effect.
+type Difference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of Flink's keys, or what of the plan: "plan: operator sum: parallelism".
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// As it is in effect; empty: it is not there.
+	InEffect string `protobuf:"bytes,2,opt,name=in_effect,json=inEffect,proto3" json:"in_effect,omitempty"`
+	// As the caller has it; empty: it is not there.
+	Asked         string `protobuf:"bytes,3,opt,name=asked,proto3" json:"asked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Difference) Reset() {
+	*x = Difference{}
+	mi := &file_ckptd_v1_engine_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Difference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Difference) ProtoMessage() {}
+
+func (x *Difference) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_engine_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Difference.ProtoReflect.Descriptor instead.
+func (*Difference) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Difference) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Difference) GetInEffect() string {
+	if x != nil {
+		return x.InEffect
+	}
+	return ""
+}
+
+func (x *Difference) GetAsked() string {
+	if x != nil {
+		return x.Asked
+	}
+	return ""
+}
+
 type AttachJobRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or _ or "savepoint-".
-	JobId  string            `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	Plan   *Plan             `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	JobId string `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// Needed to begin a job that does not exist. Of one that exists: if the plan or the configuration is another one than that in
+	// effect, it comes with a new attempt while no worker is there; else the call is refused with the differences. Absent: as it is.
+	Plan *Plan `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Absent: of a job that does not exist, every default; else as it is.
 	Config *JobConfig        `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
 	Labels map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Makes a repeated call harmless: any string unique to this intention.
@@ -375,7 +467,7 @@ type AttachJobRequest struct {
 
 func (x *AttachJobRequest) Reset() {
 	*x = AttachJobRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[2]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +479,7 @@ func (x *AttachJobRequest) String() string {
 func (*AttachJobRequest) ProtoMessage() {}
 
 func (x *AttachJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[2]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +492,7 @@ func (x *AttachJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachJobRequest.ProtoReflect.Descriptor instead.
 func (*AttachJobRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{2}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AttachJobRequest) GetJobId() string {
@@ -447,14 +539,16 @@ type AttachJobResponse struct {
 	// State up to this many bytes travels inside Acknowledge.
 	InlineThreshold uint32 `protobuf:"varint,4,opt,name=inline_threshold,json=inlineThreshold,proto3" json:"inline_threshold,omitempty"`
 	// Inline bytes of one checkpoint, over all subtasks, above which an acknowledgement is refused and a file has to be sent.
-	InlineCap     uint32 `protobuf:"varint,5,opt,name=inline_cap,json=inlineCap,proto3" json:"inline_cap,omitempty"`
+	InlineCap uint32 `protobuf:"varint,5,opt,name=inline_cap,json=inlineCap,proto3" json:"inline_cap,omitempty"`
+	// The configuration in effect, every default filled in.
+	Config        *JobConfig `protobuf:"bytes,6,opt,name=config,proto3" json:"config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AttachJobResponse) Reset() {
 	*x = AttachJobResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[3]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -466,7 +560,7 @@ func (x *AttachJobResponse) String() string {
 func (*AttachJobResponse) ProtoMessage() {}
 
 func (x *AttachJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[3]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -479,7 +573,7 @@ func (x *AttachJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachJobResponse.ProtoReflect.Descriptor instead.
 func (*AttachJobResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{3}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AttachJobResponse) GetEpoch() uint64 {
@@ -517,6 +611,13 @@ func (x *AttachJobResponse) GetInlineCap() uint32 {
 	return 0
 }
 
+func (x *AttachJobResponse) GetConfig() *JobConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
 type RegisterRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	JobId    string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
@@ -535,7 +636,7 @@ type RegisterRequest struct {
 
 func (x *RegisterRequest) Reset() {
 	*x = RegisterRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[4]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -547,7 +648,7 @@ func (x *RegisterRequest) String() string {
 func (*RegisterRequest) ProtoMessage() {}
 
 func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[4]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -560,7 +661,7 @@ func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterRequest.ProtoReflect.Descriptor instead.
 func (*RegisterRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{4}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RegisterRequest) GetJobId() string {
@@ -625,7 +726,7 @@ type RegisterResponse struct {
 
 func (x *RegisterResponse) Reset() {
 	*x = RegisterResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[5]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +738,7 @@ func (x *RegisterResponse) String() string {
 func (*RegisterResponse) ProtoMessage() {}
 
 func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[5]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +751,7 @@ func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterResponse.ProtoReflect.Descriptor instead.
 func (*RegisterResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{5}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RegisterResponse) GetCommand() isRegisterResponse_Command {
@@ -792,13 +893,15 @@ type Start struct {
 	// The checkpoint to restore; 0: begin empty.
 	RestoreCheckpointId uint64         `protobuf:"varint,3,opt,name=restore_checkpoint_id,json=restoreCheckpointId,proto3" json:"restore_checkpoint_id,omitempty"`
 	Roster              []*RosterEntry `protobuf:"bytes,4,rep,name=roster,proto3" json:"roster,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// The configuration of the attempt, every default filled in.
+	Config        *JobConfig `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[6]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +913,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[6]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +926,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{6}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Start) GetAttempt() uint64 {
@@ -854,6 +957,13 @@ func (x *Start) GetRoster() []*RosterEntry {
 	return nil
 }
 
+func (x *Start) GetConfig() *JobConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
 // RosterEntry says where a subtask of the attempt runs.
 type RosterEntry struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -866,7 +976,7 @@ type RosterEntry struct {
 
 func (x *RosterEntry) Reset() {
 	*x = RosterEntry{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[7]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +988,7 @@ func (x *RosterEntry) String() string {
 func (*RosterEntry) ProtoMessage() {}
 
 func (x *RosterEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[7]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1001,7 @@ func (x *RosterEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterEntry.ProtoReflect.Descriptor instead.
 func (*RosterEntry) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{7}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RosterEntry) GetSubtask() *Subtask {
@@ -928,7 +1038,7 @@ type Trigger struct {
 
 func (x *Trigger) Reset() {
 	*x = Trigger{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[8]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1050,7 @@ func (x *Trigger) String() string {
 func (*Trigger) ProtoMessage() {}
 
 func (x *Trigger) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[8]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1063,7 @@ func (x *Trigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trigger.ProtoReflect.Descriptor instead.
 func (*Trigger) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{8}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Trigger) GetAttempt() uint64 {
@@ -996,7 +1106,7 @@ type Complete struct {
 
 func (x *Complete) Reset() {
 	*x = Complete{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[9]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1118,7 @@ func (x *Complete) String() string {
 func (*Complete) ProtoMessage() {}
 
 func (x *Complete) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[9]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1131,7 @@ func (x *Complete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Complete.ProtoReflect.Descriptor instead.
 func (*Complete) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{9}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Complete) GetAttempt() uint64 {
@@ -1061,7 +1171,7 @@ type Abort struct {
 
 func (x *Abort) Reset() {
 	*x = Abort{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[10]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1183,7 @@ func (x *Abort) String() string {
 func (*Abort) ProtoMessage() {}
 
 func (x *Abort) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[10]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1196,7 @@ func (x *Abort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Abort.ProtoReflect.Descriptor instead.
 func (*Abort) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{10}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Abort) GetAttempt() uint64 {
@@ -1135,7 +1245,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[11]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1257,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[11]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1270,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{11}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Cancel) GetStatus() JobStatus {
@@ -1186,7 +1296,7 @@ type Reregister struct {
 
 func (x *Reregister) Reset() {
 	*x = Reregister{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[12]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1308,7 @@ func (x *Reregister) String() string {
 func (*Reregister) ProtoMessage() {}
 
 func (x *Reregister) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[12]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1321,7 @@ func (x *Reregister) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reregister.ProtoReflect.Descriptor instead.
 func (*Reregister) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{12}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{13}
 }
 
 // Replaced: another process runs these subtasks; end, and do not register again.
@@ -1223,7 +1333,7 @@ type Replaced struct {
 
 func (x *Replaced) Reset() {
 	*x = Replaced{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[13]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1345,7 @@ func (x *Replaced) String() string {
 func (*Replaced) ProtoMessage() {}
 
 func (x *Replaced) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[13]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1358,7 @@ func (x *Replaced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replaced.ProtoReflect.Descriptor instead.
 func (*Replaced) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{13}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{14}
 }
 
 // Ping keeps the stream alive: the worker answers with Report ALIVE.
@@ -1260,7 +1370,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[14]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1382,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[14]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1395,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{14}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{15}
 }
 
 type AssignmentRequest struct {
@@ -1302,7 +1412,7 @@ type AssignmentRequest struct {
 
 func (x *AssignmentRequest) Reset() {
 	*x = AssignmentRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[15]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1424,7 @@ func (x *AssignmentRequest) String() string {
 func (*AssignmentRequest) ProtoMessage() {}
 
 func (x *AssignmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[15]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1437,7 @@ func (x *AssignmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignmentRequest.ProtoReflect.Descriptor instead.
 func (*AssignmentRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{15}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AssignmentRequest) GetJobId() string {
@@ -1378,7 +1488,7 @@ type AssignmentResponse struct {
 
 func (x *AssignmentResponse) Reset() {
 	*x = AssignmentResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[16]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1500,7 @@ func (x *AssignmentResponse) String() string {
 func (*AssignmentResponse) ProtoMessage() {}
 
 func (x *AssignmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[16]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1513,7 @@ func (x *AssignmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignmentResponse.ProtoReflect.Descriptor instead.
 func (*AssignmentResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{16}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AssignmentResponse) GetStates() []*SubtaskState {
@@ -1429,16 +1539,18 @@ func (x *AssignmentResponse) GetCheckpointId() uint64 {
 
 // SubtaskState is what a subtask restores. A subtask's handles may be spread over several messages.
 type SubtaskState struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Subtask       *Subtask               `protobuf:"bytes,1,opt,name=subtask,proto3" json:"subtask,omitempty"`
-	Handles       []*StateHandle         `protobuf:"bytes,2,rep,name=handles,proto3" json:"handles,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Subtask *Subtask               `protobuf:"bytes,1,opt,name=subtask,proto3" json:"subtask,omitempty"`
+	Handles []*StateHandle         `protobuf:"bytes,2,rep,name=handles,proto3" json:"handles,omitempty"`
+	// The subtask had finished when the checkpoint was taken. It has no handles.
+	Finished      bool `protobuf:"varint,3,opt,name=finished,proto3" json:"finished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubtaskState) Reset() {
 	*x = SubtaskState{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[17]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1562,7 @@ func (x *SubtaskState) String() string {
 func (*SubtaskState) ProtoMessage() {}
 
 func (x *SubtaskState) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[17]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1575,7 @@ func (x *SubtaskState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubtaskState.ProtoReflect.Descriptor instead.
 func (*SubtaskState) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{17}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SubtaskState) GetSubtask() *Subtask {
@@ -1478,6 +1590,13 @@ func (x *SubtaskState) GetHandles() []*StateHandle {
 		return x.Handles
 	}
 	return nil
+}
+
+func (x *SubtaskState) GetFinished() bool {
+	if x != nil {
+		return x.Finished
+	}
+	return false
 }
 
 type ReportRequest struct {
@@ -1500,7 +1619,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[18]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1512,7 +1631,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[18]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1525,7 +1644,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{18}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReportRequest) GetJobId() string {
@@ -1599,7 +1718,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[19]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1730,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[19]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1743,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{19}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{20}
 }
 
 // LocalFile is an immutable file of a backend, as BeginSnapshot asks about it.
@@ -1642,7 +1761,7 @@ type LocalFile struct {
 
 func (x *LocalFile) Reset() {
 	*x = LocalFile{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[20]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +1773,7 @@ func (x *LocalFile) String() string {
 func (*LocalFile) ProtoMessage() {}
 
 func (x *LocalFile) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[20]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +1786,7 @@ func (x *LocalFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalFile.ProtoReflect.Descriptor instead.
 func (*LocalFile) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{20}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LocalFile) GetInstanceNonce() string {
@@ -1712,7 +1831,7 @@ type BeginSnapshotRequest struct {
 
 func (x *BeginSnapshotRequest) Reset() {
 	*x = BeginSnapshotRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[21]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1843,7 @@ func (x *BeginSnapshotRequest) String() string {
 func (*BeginSnapshotRequest) ProtoMessage() {}
 
 func (x *BeginSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[21]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1856,7 @@ func (x *BeginSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*BeginSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{21}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *BeginSnapshotRequest) GetJobId() string {
@@ -1792,7 +1911,7 @@ type BeginSnapshotResponse struct {
 
 func (x *BeginSnapshotResponse) Reset() {
 	*x = BeginSnapshotResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[22]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1804,7 +1923,7 @@ func (x *BeginSnapshotResponse) String() string {
 func (*BeginSnapshotResponse) ProtoMessage() {}
 
 func (x *BeginSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[22]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1817,7 +1936,7 @@ func (x *BeginSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*BeginSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{22}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *BeginSnapshotResponse) GetKnown() []uint32 {
@@ -1839,13 +1958,18 @@ type SnapshotHandle struct {
 	Name          string                  `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
 	InstanceNonce string                  `protobuf:"bytes,5,opt,name=instance_nonce,json=instanceNonce,proto3" json:"instance_nonce,omitempty"`
 	KeyGroups     *KeyGroupRange          `protobuf:"bytes,6,opt,name=key_groups,json=keyGroups,proto3" json:"key_groups,omitempty"`
+	// Absent: as an empty one.
+	State *State `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
+	// The part of the known file that the piece is; absent: the whole. The handle of an uploaded file names its segment
+	// itself.
+	Segment       *Segment `protobuf:"bytes,8,opt,name=segment,proto3" json:"segment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotHandle) Reset() {
 	*x = SnapshotHandle{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[23]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1857,7 +1981,7 @@ func (x *SnapshotHandle) String() string {
 func (*SnapshotHandle) ProtoMessage() {}
 
 func (x *SnapshotHandle) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[23]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1870,7 +1994,7 @@ func (x *SnapshotHandle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHandle.ProtoReflect.Descriptor instead.
 func (*SnapshotHandle) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{23}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SnapshotHandle) GetSource() isSnapshotHandle_Source {
@@ -1928,6 +2052,20 @@ func (x *SnapshotHandle) GetKeyGroups() *KeyGroupRange {
 	return nil
 }
 
+func (x *SnapshotHandle) GetState() *State {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *SnapshotHandle) GetSegment() *Segment {
+	if x != nil {
+		return x.Segment
+	}
+	return nil
+}
+
 type isSnapshotHandle_Source interface {
 	isSnapshotHandle_Source()
 }
@@ -1953,16 +2091,18 @@ func (*SnapshotHandle_Uploaded) isSnapshotHandle_Source() {}
 func (*SnapshotHandle_Known) isSnapshotHandle_Source() {}
 
 type SubtaskSnapshot struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Subtask       *Subtask               `protobuf:"bytes,1,opt,name=subtask,proto3" json:"subtask,omitempty"`
-	Handles       []*SnapshotHandle      `protobuf:"bytes,2,rep,name=handles,proto3" json:"handles,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Subtask *Subtask               `protobuf:"bytes,1,opt,name=subtask,proto3" json:"subtask,omitempty"`
+	Handles []*SnapshotHandle      `protobuf:"bytes,2,rep,name=handles,proto3" json:"handles,omitempty"`
+	// The subtask has finished for good. It has no handles.
+	Finished      bool `protobuf:"varint,3,opt,name=finished,proto3" json:"finished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubtaskSnapshot) Reset() {
 	*x = SubtaskSnapshot{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[24]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2114,7 @@ func (x *SubtaskSnapshot) String() string {
 func (*SubtaskSnapshot) ProtoMessage() {}
 
 func (x *SubtaskSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[24]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2127,7 @@ func (x *SubtaskSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubtaskSnapshot.ProtoReflect.Descriptor instead.
 func (*SubtaskSnapshot) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{24}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SubtaskSnapshot) GetSubtask() *Subtask {
@@ -2002,6 +2142,13 @@ func (x *SubtaskSnapshot) GetHandles() []*SnapshotHandle {
 		return x.Handles
 	}
 	return nil
+}
+
+func (x *SubtaskSnapshot) GetFinished() bool {
+	if x != nil {
+		return x.Finished
+	}
+	return false
 }
 
 type AcknowledgeRequest struct {
@@ -2019,7 +2166,7 @@ type AcknowledgeRequest struct {
 
 func (x *AcknowledgeRequest) Reset() {
 	*x = AcknowledgeRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[25]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2178,7 @@ func (x *AcknowledgeRequest) String() string {
 func (*AcknowledgeRequest) ProtoMessage() {}
 
 func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[25]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2191,7 @@ func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{25}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AcknowledgeRequest) GetJobId() string {
@@ -2097,7 +2244,7 @@ type AcknowledgeResponse struct {
 
 func (x *AcknowledgeResponse) Reset() {
 	*x = AcknowledgeResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[26]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2256,7 @@ func (x *AcknowledgeResponse) String() string {
 func (*AcknowledgeResponse) ProtoMessage() {}
 
 func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[26]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2269,7 @@ func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeResponse.ProtoReflect.Descriptor instead.
 func (*AcknowledgeResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{26}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{27}
 }
 
 type DeclineRequest struct {
@@ -2142,7 +2289,7 @@ type DeclineRequest struct {
 
 func (x *DeclineRequest) Reset() {
 	*x = DeclineRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[27]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2154,7 +2301,7 @@ func (x *DeclineRequest) String() string {
 func (*DeclineRequest) ProtoMessage() {}
 
 func (x *DeclineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[27]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2167,7 +2314,7 @@ func (x *DeclineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclineRequest.ProtoReflect.Descriptor instead.
 func (*DeclineRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{27}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeclineRequest) GetJobId() string {
@@ -2234,7 +2381,7 @@ type DeclineResponse struct {
 
 func (x *DeclineResponse) Reset() {
 	*x = DeclineResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[28]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2393,7 @@ func (x *DeclineResponse) String() string {
 func (*DeclineResponse) ProtoMessage() {}
 
 func (x *DeclineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[28]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2406,7 @@ func (x *DeclineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclineResponse.ProtoReflect.Descriptor instead.
 func (*DeclineResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{28}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{29}
 }
 
 type NewAttemptRequest struct {
@@ -2275,7 +2422,7 @@ type NewAttemptRequest struct {
 
 func (x *NewAttemptRequest) Reset() {
 	*x = NewAttemptRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[29]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2434,7 @@ func (x *NewAttemptRequest) String() string {
 func (*NewAttemptRequest) ProtoMessage() {}
 
 func (x *NewAttemptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[29]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2447,7 @@ func (x *NewAttemptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewAttemptRequest.ProtoReflect.Descriptor instead.
 func (*NewAttemptRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{29}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *NewAttemptRequest) GetJobId() string {
@@ -2340,7 +2487,7 @@ type NewAttemptResponse struct {
 
 func (x *NewAttemptResponse) Reset() {
 	*x = NewAttemptResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[30]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2499,7 @@ func (x *NewAttemptResponse) String() string {
 func (*NewAttemptResponse) ProtoMessage() {}
 
 func (x *NewAttemptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[30]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2512,7 @@ func (x *NewAttemptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewAttemptResponse.ProtoReflect.Descriptor instead.
 func (*NewAttemptResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{30}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *NewAttemptResponse) GetAttempt() uint64 {
@@ -2386,7 +2533,7 @@ type OwnsRequest struct {
 
 func (x *OwnsRequest) Reset() {
 	*x = OwnsRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2398,7 +2545,7 @@ func (x *OwnsRequest) String() string {
 func (*OwnsRequest) ProtoMessage() {}
 
 func (x *OwnsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2411,7 +2558,7 @@ func (x *OwnsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnsRequest.ProtoReflect.Descriptor instead.
 func (*OwnsRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{31}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OwnsRequest) GetJobId() string {
@@ -2437,7 +2584,7 @@ type OwnsResponse struct {
 
 func (x *OwnsResponse) Reset() {
 	*x = OwnsResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2596,7 @@ func (x *OwnsResponse) String() string {
 func (*OwnsResponse) ProtoMessage() {}
 
 func (x *OwnsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2609,7 @@ func (x *OwnsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnsResponse.ProtoReflect.Descriptor instead.
 func (*OwnsResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{32}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *OwnsResponse) GetOwns() bool {
@@ -2492,7 +2639,7 @@ type PutStateHeader struct {
 
 func (x *PutStateHeader) Reset() {
 	*x = PutStateHeader{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2651,7 @@ func (x *PutStateHeader) String() string {
 func (*PutStateHeader) ProtoMessage() {}
 
 func (x *PutStateHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2664,7 @@ func (x *PutStateHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateHeader.ProtoReflect.Descriptor instead.
 func (*PutStateHeader) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{33}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutStateHeader) GetJobId() string {
@@ -2582,7 +2729,7 @@ type PutStateRequest struct {
 
 func (x *PutStateRequest) Reset() {
 	*x = PutStateRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2594,7 +2741,7 @@ func (x *PutStateRequest) String() string {
 func (*PutStateRequest) ProtoMessage() {}
 
 func (x *PutStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2607,7 +2754,7 @@ func (x *PutStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateRequest.ProtoReflect.Descriptor instead.
 func (*PutStateRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{34}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutStateRequest) GetPart() isPutStateRequest_Part {
@@ -2661,7 +2808,7 @@ type PutStateResponse struct {
 
 func (x *PutStateResponse) Reset() {
 	*x = PutStateResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2673,7 +2820,7 @@ func (x *PutStateResponse) String() string {
 func (*PutStateResponse) ProtoMessage() {}
 
 func (x *PutStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2686,7 +2833,7 @@ func (x *PutStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateResponse.ProtoReflect.Descriptor instead.
 func (*PutStateResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{35}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutStateResponse) GetFile() *FileHandle {
@@ -2701,9 +2848,9 @@ type GetStateRequest struct {
 	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	// As Assignment answered it; its length is needed.
 	File *FileHandle `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
-	// First byte.
+	// First byte, counted from the beginning of what the handle names: the file, or a segment of it.
 	Offset uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
-	// Bytes; 0: to the end.
+	// Bytes; 0: to the end of what the handle names.
 	Length        uint64 `protobuf:"varint,4,opt,name=length,proto3" json:"length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2711,7 +2858,7 @@ type GetStateRequest struct {
 
 func (x *GetStateRequest) Reset() {
 	*x = GetStateRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[36]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2723,7 +2870,7 @@ func (x *GetStateRequest) String() string {
 func (*GetStateRequest) ProtoMessage() {}
 
 func (x *GetStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[36]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2736,7 +2883,7 @@ func (x *GetStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStateRequest.ProtoReflect.Descriptor instead.
 func (*GetStateRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{36}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetStateRequest) GetJobId() string {
@@ -2776,7 +2923,7 @@ type GetStateResponse struct {
 
 func (x *GetStateResponse) Reset() {
 	*x = GetStateResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[37]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +2935,7 @@ func (x *GetStateResponse) String() string {
 func (*GetStateResponse) ProtoMessage() {}
 
 func (x *GetStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[37]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +2948,7 @@ func (x *GetStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStateResponse.ProtoReflect.Descriptor instead.
 func (*GetStateResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{37}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetStateResponse) GetChunk() []byte {
@@ -2819,14 +2966,15 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\bNotOwner\x12\x1d\n" +
 	"\n" +
 	"owner_urls\x18\x01 \x03(\tR\townerUrls\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xb1\x03\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x85\x04\n" +
 	"\aRefused\x120\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x18.ckptd.v1.Refused.ReasonR\x06reason\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x04R\aattempt\x12+\n" +
 	"\x06status\x18\x04 \x01(\x0e2\x13.ckptd.v1.JobStatusR\x06status\x12\x1f\n" +
 	"\vinline_left\x18\x05 \x01(\rR\n" +
-	"inlineLeft\"\xf5\x01\n" +
+	"inlineLeft\x126\n" +
+	"\vdifferences\x18\x06 \x03(\v2\x14.ckptd.v1.DifferenceR\vdifferences\"\x91\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REASON_STALE_ATTEMPT\x10\x01\x12\x16\n" +
@@ -2837,7 +2985,14 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x11REASON_INLINE_CAP\x10\x06\x12\x18\n" +
 	"\x14REASON_PLAN_MISMATCH\x10\a\x12\x19\n" +
 	"\x15REASON_UNKNOWN_HANDLE\x10\b\x12\x12\n" +
-	"\x0eREASON_CORRUPT\x10\t\"\x94\x02\n" +
+	"\x0eREASON_CORRUPT\x10\t\x12\x1a\n" +
+	"\x16REASON_CONFIG_MISMATCH\x10\n" +
+	"\"Q\n" +
+	"\n" +
+	"Difference\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1b\n" +
+	"\tin_effect\x18\x02 \x01(\tR\binEffect\x12\x14\n" +
+	"\x05asked\x18\x03 \x01(\tR\x05asked\"\x94\x02\n" +
 	"\x10AttachJobRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\"\n" +
 	"\x04plan\x18\x02 \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\x12+\n" +
@@ -2847,14 +3002,15 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe7\x01\n" +
 	"\x11AttachJobResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12+\n" +
 	"\x06status\x18\x03 \x01(\x0e2\x13.ckptd.v1.JobStatusR\x06status\x12)\n" +
 	"\x10inline_threshold\x18\x04 \x01(\rR\x0finlineThreshold\x12\x1d\n" +
 	"\n" +
-	"inline_cap\x18\x05 \x01(\rR\tinlineCap\"\xd6\x01\n" +
+	"inline_cap\x18\x05 \x01(\rR\tinlineCap\x12+\n" +
+	"\x06config\x18\x06 \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\"\xd6\x01\n" +
 	"\x0fRegisterRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
 	"\bsubtasks\x18\x02 \x03(\v2\x11.ckptd.v1.SubtaskR\bsubtasks\x12)\n" +
@@ -2873,12 +3029,13 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"reregister\x120\n" +
 	"\breplaced\x18\a \x01(\v2\x12.ckptd.v1.ReplacedH\x00R\breplaced\x12$\n" +
 	"\x04ping\x18\b \x01(\v2\x0e.ckptd.v1.PingH\x00R\x04pingB\t\n" +
-	"\acommand\"\x9a\x01\n" +
+	"\acommand\"\xc7\x01\n" +
 	"\x05Start\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x122\n" +
 	"\x15restore_checkpoint_id\x18\x03 \x01(\x04R\x13restoreCheckpointId\x12-\n" +
-	"\x06roster\x18\x04 \x03(\v2\x15.ckptd.v1.RosterEntryR\x06roster\"{\n" +
+	"\x06roster\x18\x04 \x03(\v2\x15.ckptd.v1.RosterEntryR\x06roster\x12+\n" +
+	"\x06config\x18\x05 \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\"{\n" +
 	"\vRosterEntry\x12+\n" +
 	"\asubtask\x18\x01 \x01(\v2\x11.ckptd.v1.SubtaskR\asubtask\x12)\n" +
 	"\x10exchange_address\x18\x02 \x01(\tR\x0fexchangeAddress\x12\x14\n" +
@@ -2916,10 +3073,11 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x12AssignmentResponse\x12.\n" +
 	"\x06states\x18\x01 \x03(\v2\x16.ckptd.v1.SubtaskStateR\x06states\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12#\n" +
-	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\"l\n" +
+	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\"\x88\x01\n" +
 	"\fSubtaskState\x12+\n" +
 	"\asubtask\x18\x01 \x01(\v2\x11.ckptd.v1.SubtaskR\asubtask\x12/\n" +
-	"\ahandles\x18\x02 \x03(\v2\x15.ckptd.v1.StateHandleR\ahandles\"\xb1\x03\n" +
+	"\ahandles\x18\x02 \x03(\v2\x15.ckptd.v1.StateHandleR\ahandles\x12\x1a\n" +
+	"\bfinished\x18\x03 \x01(\bR\bfinished\"\xb1\x03\n" +
 	"\rReportRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
@@ -2953,7 +3111,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\bsubtasks\x18\x05 \x03(\v2\x11.ckptd.v1.SubtaskR\bsubtasks\x12)\n" +
 	"\x05files\x18\x06 \x03(\v2\x13.ckptd.v1.LocalFileR\x05files\"-\n" +
 	"\x15BeginSnapshotResponse\x12\x14\n" +
-	"\x05known\x18\x01 \x03(\rR\x05known\"\xf3\x01\n" +
+	"\x05known\x18\x01 \x03(\rR\x05known\"\xc7\x02\n" +
 	"\x0eSnapshotHandle\x12\x18\n" +
 	"\x06inline\x18\x01 \x01(\fH\x00R\x06inline\x122\n" +
 	"\buploaded\x18\x02 \x01(\v2\x14.ckptd.v1.FileHandleH\x00R\buploaded\x12\x16\n" +
@@ -2961,11 +3119,14 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12%\n" +
 	"\x0einstance_nonce\x18\x05 \x01(\tR\rinstanceNonce\x126\n" +
 	"\n" +
-	"key_groups\x18\x06 \x01(\v2\x17.ckptd.v1.KeyGroupRangeR\tkeyGroupsB\b\n" +
-	"\x06source\"r\n" +
+	"key_groups\x18\x06 \x01(\v2\x17.ckptd.v1.KeyGroupRangeR\tkeyGroups\x12%\n" +
+	"\x05state\x18\a \x01(\v2\x0f.ckptd.v1.StateR\x05state\x12+\n" +
+	"\asegment\x18\b \x01(\v2\x11.ckptd.v1.SegmentR\asegmentB\b\n" +
+	"\x06source\"\x8e\x01\n" +
 	"\x0fSubtaskSnapshot\x12+\n" +
 	"\asubtask\x18\x01 \x01(\v2\x11.ckptd.v1.SubtaskR\asubtask\x122\n" +
-	"\ahandles\x18\x02 \x03(\v2\x18.ckptd.v1.SnapshotHandleR\ahandles\"\xd8\x01\n" +
+	"\ahandles\x18\x02 \x03(\v2\x18.ckptd.v1.SnapshotHandleR\ahandles\x12\x1a\n" +
+	"\bfinished\x18\x03 \x01(\bR\bfinished\"\xd8\x01\n" +
 	"\x12AcknowledgeRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
@@ -3022,13 +3183,16 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12\x16\n" +
 	"\x06length\x18\x04 \x01(\x04R\x06length\"(\n" +
 	"\x10GetStateResponse\x12\x14\n" +
-	"\x05chunk\x18\x01 \x01(\fR\x05chunk*\x88\x01\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk*\xd0\x01\n" +
 	"\tJobStatus\x12\x1a\n" +
 	"\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12JOB_STATUS_RUNNING\x10\x01\x12\x17\n" +
 	"\x13JOB_STATUS_CANCELED\x10\x02\x12\x15\n" +
 	"\x11JOB_STATUS_FAILED\x10\x03\x12\x17\n" +
-	"\x13JOB_STATUS_FINISHED\x10\x042\xfe\x04\n" +
+	"\x13JOB_STATUS_FINISHED\x10\x04\x12\x17\n" +
+	"\x13JOB_STATUS_STOPPING\x10\x05\x12\x15\n" +
+	"\x11JOB_STATUS_COPIED\x10\x06\x12\x16\n" +
+	"\x12JOB_STATUS_REMOVED\x10\a2\xfe\x04\n" +
 	"\rEngineService\x12D\n" +
 	"\tAttachJob\x12\x1a.ckptd.v1.AttachJobRequest\x1a\x1b.ckptd.v1.AttachJobResponse\x12C\n" +
 	"\bRegister\x12\x19.ckptd.v1.RegisterRequest\x1a\x1a.ckptd.v1.RegisterResponse0\x01\x12G\n" +
@@ -3058,125 +3222,133 @@ func file_ckptd_v1_engine_proto_rawDescGZIP() []byte {
 }
 
 var file_ckptd_v1_engine_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_ckptd_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_ckptd_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_ckptd_v1_engine_proto_goTypes = []any{
 	(JobStatus)(0),                // 0: ckptd.v1.JobStatus
 	(Refused_Reason)(0),           // 1: ckptd.v1.Refused.Reason
 	(ReportRequest_Kind)(0),       // 2: ckptd.v1.ReportRequest.Kind
 	(*NotOwner)(nil),              // 3: ckptd.v1.NotOwner
 	(*Refused)(nil),               // 4: ckptd.v1.Refused
-	(*AttachJobRequest)(nil),      // 5: ckptd.v1.AttachJobRequest
-	(*AttachJobResponse)(nil),     // 6: ckptd.v1.AttachJobResponse
-	(*RegisterRequest)(nil),       // 7: ckptd.v1.RegisterRequest
-	(*RegisterResponse)(nil),      // 8: ckptd.v1.RegisterResponse
-	(*Start)(nil),                 // 9: ckptd.v1.Start
-	(*RosterEntry)(nil),           // 10: ckptd.v1.RosterEntry
-	(*Trigger)(nil),               // 11: ckptd.v1.Trigger
-	(*Complete)(nil),              // 12: ckptd.v1.Complete
-	(*Abort)(nil),                 // 13: ckptd.v1.Abort
-	(*Cancel)(nil),                // 14: ckptd.v1.Cancel
-	(*Reregister)(nil),            // 15: ckptd.v1.Reregister
-	(*Replaced)(nil),              // 16: ckptd.v1.Replaced
-	(*Ping)(nil),                  // 17: ckptd.v1.Ping
-	(*AssignmentRequest)(nil),     // 18: ckptd.v1.AssignmentRequest
-	(*AssignmentResponse)(nil),    // 19: ckptd.v1.AssignmentResponse
-	(*SubtaskState)(nil),          // 20: ckptd.v1.SubtaskState
-	(*ReportRequest)(nil),         // 21: ckptd.v1.ReportRequest
-	(*ReportResponse)(nil),        // 22: ckptd.v1.ReportResponse
-	(*LocalFile)(nil),             // 23: ckptd.v1.LocalFile
-	(*BeginSnapshotRequest)(nil),  // 24: ckptd.v1.BeginSnapshotRequest
-	(*BeginSnapshotResponse)(nil), // 25: ckptd.v1.BeginSnapshotResponse
-	(*SnapshotHandle)(nil),        // 26: ckptd.v1.SnapshotHandle
-	(*SubtaskSnapshot)(nil),       // 27: ckptd.v1.SubtaskSnapshot
-	(*AcknowledgeRequest)(nil),    // 28: ckptd.v1.AcknowledgeRequest
-	(*AcknowledgeResponse)(nil),   // 29: ckptd.v1.AcknowledgeResponse
-	(*DeclineRequest)(nil),        // 30: ckptd.v1.DeclineRequest
-	(*DeclineResponse)(nil),       // 31: ckptd.v1.DeclineResponse
-	(*NewAttemptRequest)(nil),     // 32: ckptd.v1.NewAttemptRequest
-	(*NewAttemptResponse)(nil),    // 33: ckptd.v1.NewAttemptResponse
-	(*OwnsRequest)(nil),           // 34: ckptd.v1.OwnsRequest
-	(*OwnsResponse)(nil),          // 35: ckptd.v1.OwnsResponse
-	(*PutStateHeader)(nil),        // 36: ckptd.v1.PutStateHeader
-	(*PutStateRequest)(nil),       // 37: ckptd.v1.PutStateRequest
-	(*PutStateResponse)(nil),      // 38: ckptd.v1.PutStateResponse
-	(*GetStateRequest)(nil),       // 39: ckptd.v1.GetStateRequest
-	(*GetStateResponse)(nil),      // 40: ckptd.v1.GetStateResponse
-	nil,                           // 41: ckptd.v1.AttachJobRequest.LabelsEntry
-	(*Plan)(nil),                  // 42: ckptd.v1.Plan
-	(*JobConfig)(nil),             // 43: ckptd.v1.JobConfig
-	(*Subtask)(nil),               // 44: ckptd.v1.Subtask
-	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
-	(*StateHandle)(nil),           // 46: ckptd.v1.StateHandle
-	(*FileHandle)(nil),            // 47: ckptd.v1.FileHandle
-	(*KeyGroupRange)(nil),         // 48: ckptd.v1.KeyGroupRange
-	(Scope)(0),                    // 49: ckptd.v1.Scope
+	(*Difference)(nil),            // 5: ckptd.v1.Difference
+	(*AttachJobRequest)(nil),      // 6: ckptd.v1.AttachJobRequest
+	(*AttachJobResponse)(nil),     // 7: ckptd.v1.AttachJobResponse
+	(*RegisterRequest)(nil),       // 8: ckptd.v1.RegisterRequest
+	(*RegisterResponse)(nil),      // 9: ckptd.v1.RegisterResponse
+	(*Start)(nil),                 // 10: ckptd.v1.Start
+	(*RosterEntry)(nil),           // 11: ckptd.v1.RosterEntry
+	(*Trigger)(nil),               // 12: ckptd.v1.Trigger
+	(*Complete)(nil),              // 13: ckptd.v1.Complete
+	(*Abort)(nil),                 // 14: ckptd.v1.Abort
+	(*Cancel)(nil),                // 15: ckptd.v1.Cancel
+	(*Reregister)(nil),            // 16: ckptd.v1.Reregister
+	(*Replaced)(nil),              // 17: ckptd.v1.Replaced
+	(*Ping)(nil),                  // 18: ckptd.v1.Ping
+	(*AssignmentRequest)(nil),     // 19: ckptd.v1.AssignmentRequest
+	(*AssignmentResponse)(nil),    // 20: ckptd.v1.AssignmentResponse
+	(*SubtaskState)(nil),          // 21: ckptd.v1.SubtaskState
+	(*ReportRequest)(nil),         // 22: ckptd.v1.ReportRequest
+	(*ReportResponse)(nil),        // 23: ckptd.v1.ReportResponse
+	(*LocalFile)(nil),             // 24: ckptd.v1.LocalFile
+	(*BeginSnapshotRequest)(nil),  // 25: ckptd.v1.BeginSnapshotRequest
+	(*BeginSnapshotResponse)(nil), // 26: ckptd.v1.BeginSnapshotResponse
+	(*SnapshotHandle)(nil),        // 27: ckptd.v1.SnapshotHandle
+	(*SubtaskSnapshot)(nil),       // 28: ckptd.v1.SubtaskSnapshot
+	(*AcknowledgeRequest)(nil),    // 29: ckptd.v1.AcknowledgeRequest
+	(*AcknowledgeResponse)(nil),   // 30: ckptd.v1.AcknowledgeResponse
+	(*DeclineRequest)(nil),        // 31: ckptd.v1.DeclineRequest
+	(*DeclineResponse)(nil),       // 32: ckptd.v1.DeclineResponse
+	(*NewAttemptRequest)(nil),     // 33: ckptd.v1.NewAttemptRequest
+	(*NewAttemptResponse)(nil),    // 34: ckptd.v1.NewAttemptResponse
+	(*OwnsRequest)(nil),           // 35: ckptd.v1.OwnsRequest
+	(*OwnsResponse)(nil),          // 36: ckptd.v1.OwnsResponse
+	(*PutStateHeader)(nil),        // 37: ckptd.v1.PutStateHeader
+	(*PutStateRequest)(nil),       // 38: ckptd.v1.PutStateRequest
+	(*PutStateResponse)(nil),      // 39: ckptd.v1.PutStateResponse
+	(*GetStateRequest)(nil),       // 40: ckptd.v1.GetStateRequest
+	(*GetStateResponse)(nil),      // 41: ckptd.v1.GetStateResponse
+	nil,                           // 42: ckptd.v1.AttachJobRequest.LabelsEntry
+	(*Plan)(nil),                  // 43: ckptd.v1.Plan
+	(*JobConfig)(nil),             // 44: ckptd.v1.JobConfig
+	(*Subtask)(nil),               // 45: ckptd.v1.Subtask
+	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
+	(*StateHandle)(nil),           // 47: ckptd.v1.StateHandle
+	(*FileHandle)(nil),            // 48: ckptd.v1.FileHandle
+	(*KeyGroupRange)(nil),         // 49: ckptd.v1.KeyGroupRange
+	(*State)(nil),                 // 50: ckptd.v1.State
+	(*Segment)(nil),               // 51: ckptd.v1.Segment
+	(Scope)(0),                    // 52: ckptd.v1.Scope
 }
 var file_ckptd_v1_engine_proto_depIdxs = []int32{
 	1,  // 0: ckptd.v1.Refused.reason:type_name -> ckptd.v1.Refused.Reason
 	0,  // 1: ckptd.v1.Refused.status:type_name -> ckptd.v1.JobStatus
-	42, // 2: ckptd.v1.AttachJobRequest.plan:type_name -> ckptd.v1.Plan
-	43, // 3: ckptd.v1.AttachJobRequest.config:type_name -> ckptd.v1.JobConfig
-	41, // 4: ckptd.v1.AttachJobRequest.labels:type_name -> ckptd.v1.AttachJobRequest.LabelsEntry
-	0,  // 5: ckptd.v1.AttachJobResponse.status:type_name -> ckptd.v1.JobStatus
-	44, // 6: ckptd.v1.RegisterRequest.subtasks:type_name -> ckptd.v1.Subtask
-	42, // 7: ckptd.v1.RegisterRequest.plan:type_name -> ckptd.v1.Plan
-	9,  // 8: ckptd.v1.RegisterResponse.start:type_name -> ckptd.v1.Start
-	11, // 9: ckptd.v1.RegisterResponse.trigger:type_name -> ckptd.v1.Trigger
-	12, // 10: ckptd.v1.RegisterResponse.complete:type_name -> ckptd.v1.Complete
-	13, // 11: ckptd.v1.RegisterResponse.abort:type_name -> ckptd.v1.Abort
-	14, // 12: ckptd.v1.RegisterResponse.cancel:type_name -> ckptd.v1.Cancel
-	15, // 13: ckptd.v1.RegisterResponse.reregister:type_name -> ckptd.v1.Reregister
-	16, // 14: ckptd.v1.RegisterResponse.replaced:type_name -> ckptd.v1.Replaced
-	17, // 15: ckptd.v1.RegisterResponse.ping:type_name -> ckptd.v1.Ping
-	10, // 16: ckptd.v1.Start.roster:type_name -> ckptd.v1.RosterEntry
-	44, // 17: ckptd.v1.RosterEntry.subtask:type_name -> ckptd.v1.Subtask
-	45, // 18: ckptd.v1.Trigger.timestamp:type_name -> google.protobuf.Timestamp
-	0,  // 19: ckptd.v1.Cancel.status:type_name -> ckptd.v1.JobStatus
-	44, // 20: ckptd.v1.AssignmentRequest.subtasks:type_name -> ckptd.v1.Subtask
-	20, // 21: ckptd.v1.AssignmentResponse.states:type_name -> ckptd.v1.SubtaskState
-	44, // 22: ckptd.v1.SubtaskState.subtask:type_name -> ckptd.v1.Subtask
-	46, // 23: ckptd.v1.SubtaskState.handles:type_name -> ckptd.v1.StateHandle
-	2,  // 24: ckptd.v1.ReportRequest.kind:type_name -> ckptd.v1.ReportRequest.Kind
-	44, // 25: ckptd.v1.ReportRequest.subtasks:type_name -> ckptd.v1.Subtask
-	44, // 26: ckptd.v1.BeginSnapshotRequest.subtasks:type_name -> ckptd.v1.Subtask
-	23, // 27: ckptd.v1.BeginSnapshotRequest.files:type_name -> ckptd.v1.LocalFile
-	47, // 28: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
-	48, // 29: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	44, // 30: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
-	26, // 31: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
-	27, // 32: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
-	44, // 33: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
-	49, // 34: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
-	36, // 35: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
-	47, // 36: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
-	47, // 37: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
-	5,  // 38: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
-	7,  // 39: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
-	18, // 40: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
-	21, // 41: ckptd.v1.EngineService.Report:input_type -> ckptd.v1.ReportRequest
-	24, // 42: ckptd.v1.EngineService.BeginSnapshot:input_type -> ckptd.v1.BeginSnapshotRequest
-	28, // 43: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
-	30, // 44: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
-	32, // 45: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
-	34, // 46: ckptd.v1.EngineService.Owns:input_type -> ckptd.v1.OwnsRequest
-	37, // 47: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
-	39, // 48: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
-	6,  // 49: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
-	8,  // 50: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
-	19, // 51: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
-	22, // 52: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
-	25, // 53: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
-	29, // 54: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
-	31, // 55: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
-	33, // 56: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
-	35, // 57: ckptd.v1.EngineService.Owns:output_type -> ckptd.v1.OwnsResponse
-	38, // 58: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
-	40, // 59: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
-	49, // [49:60] is the sub-list for method output_type
-	38, // [38:49] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	5,  // 2: ckptd.v1.Refused.differences:type_name -> ckptd.v1.Difference
+	43, // 3: ckptd.v1.AttachJobRequest.plan:type_name -> ckptd.v1.Plan
+	44, // 4: ckptd.v1.AttachJobRequest.config:type_name -> ckptd.v1.JobConfig
+	42, // 5: ckptd.v1.AttachJobRequest.labels:type_name -> ckptd.v1.AttachJobRequest.LabelsEntry
+	0,  // 6: ckptd.v1.AttachJobResponse.status:type_name -> ckptd.v1.JobStatus
+	44, // 7: ckptd.v1.AttachJobResponse.config:type_name -> ckptd.v1.JobConfig
+	45, // 8: ckptd.v1.RegisterRequest.subtasks:type_name -> ckptd.v1.Subtask
+	43, // 9: ckptd.v1.RegisterRequest.plan:type_name -> ckptd.v1.Plan
+	10, // 10: ckptd.v1.RegisterResponse.start:type_name -> ckptd.v1.Start
+	12, // 11: ckptd.v1.RegisterResponse.trigger:type_name -> ckptd.v1.Trigger
+	13, // 12: ckptd.v1.RegisterResponse.complete:type_name -> ckptd.v1.Complete
+	14, // 13: ckptd.v1.RegisterResponse.abort:type_name -> ckptd.v1.Abort
+	15, // 14: ckptd.v1.RegisterResponse.cancel:type_name -> ckptd.v1.Cancel
+	16, // 15: ckptd.v1.RegisterResponse.reregister:type_name -> ckptd.v1.Reregister
+	17, // 16: ckptd.v1.RegisterResponse.replaced:type_name -> ckptd.v1.Replaced
+	18, // 17: ckptd.v1.RegisterResponse.ping:type_name -> ckptd.v1.Ping
+	11, // 18: ckptd.v1.Start.roster:type_name -> ckptd.v1.RosterEntry
+	44, // 19: ckptd.v1.Start.config:type_name -> ckptd.v1.JobConfig
+	45, // 20: ckptd.v1.RosterEntry.subtask:type_name -> ckptd.v1.Subtask
+	46, // 21: ckptd.v1.Trigger.timestamp:type_name -> google.protobuf.Timestamp
+	0,  // 22: ckptd.v1.Cancel.status:type_name -> ckptd.v1.JobStatus
+	45, // 23: ckptd.v1.AssignmentRequest.subtasks:type_name -> ckptd.v1.Subtask
+	21, // 24: ckptd.v1.AssignmentResponse.states:type_name -> ckptd.v1.SubtaskState
+	45, // 25: ckptd.v1.SubtaskState.subtask:type_name -> ckptd.v1.Subtask
+	47, // 26: ckptd.v1.SubtaskState.handles:type_name -> ckptd.v1.StateHandle
+	2,  // 27: ckptd.v1.ReportRequest.kind:type_name -> ckptd.v1.ReportRequest.Kind
+	45, // 28: ckptd.v1.ReportRequest.subtasks:type_name -> ckptd.v1.Subtask
+	45, // 29: ckptd.v1.BeginSnapshotRequest.subtasks:type_name -> ckptd.v1.Subtask
+	24, // 30: ckptd.v1.BeginSnapshotRequest.files:type_name -> ckptd.v1.LocalFile
+	48, // 31: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
+	49, // 32: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	50, // 33: ckptd.v1.SnapshotHandle.state:type_name -> ckptd.v1.State
+	51, // 34: ckptd.v1.SnapshotHandle.segment:type_name -> ckptd.v1.Segment
+	45, // 35: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
+	27, // 36: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
+	28, // 37: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
+	45, // 38: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
+	52, // 39: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
+	37, // 40: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
+	48, // 41: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
+	48, // 42: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
+	6,  // 43: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
+	8,  // 44: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
+	19, // 45: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
+	22, // 46: ckptd.v1.EngineService.Report:input_type -> ckptd.v1.ReportRequest
+	25, // 47: ckptd.v1.EngineService.BeginSnapshot:input_type -> ckptd.v1.BeginSnapshotRequest
+	29, // 48: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
+	31, // 49: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
+	33, // 50: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
+	35, // 51: ckptd.v1.EngineService.Owns:input_type -> ckptd.v1.OwnsRequest
+	38, // 52: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
+	40, // 53: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
+	7,  // 54: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
+	9,  // 55: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
+	20, // 56: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
+	23, // 57: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
+	26, // 58: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
+	30, // 59: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
+	32, // 60: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
+	34, // 61: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
+	36, // 62: ckptd.v1.EngineService.Owns:output_type -> ckptd.v1.OwnsResponse
+	39, // 63: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
+	41, // 64: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
+	54, // [54:65] is the sub-list for method output_type
+	43, // [43:54] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_engine_proto_init() }
@@ -3185,7 +3357,7 @@ func file_ckptd_v1_engine_proto_init() {
 		return
 	}
 	file_ckptd_v1_common_proto_init()
-	file_ckptd_v1_engine_proto_msgTypes[5].OneofWrappers = []any{
+	file_ckptd_v1_engine_proto_msgTypes[6].OneofWrappers = []any{
 		(*RegisterResponse_Start)(nil),
 		(*RegisterResponse_Trigger)(nil),
 		(*RegisterResponse_Complete)(nil),
@@ -3195,13 +3367,13 @@ func file_ckptd_v1_engine_proto_init() {
 		(*RegisterResponse_Replaced)(nil),
 		(*RegisterResponse_Ping)(nil),
 	}
-	file_ckptd_v1_engine_proto_msgTypes[23].OneofWrappers = []any{
+	file_ckptd_v1_engine_proto_msgTypes[24].OneofWrappers = []any{
 		(*SnapshotHandle_Inline)(nil),
 		(*SnapshotHandle_Uploaded)(nil),
 		(*SnapshotHandle_Known)(nil),
 	}
-	file_ckptd_v1_engine_proto_msgTypes[33].OneofWrappers = []any{}
-	file_ckptd_v1_engine_proto_msgTypes[34].OneofWrappers = []any{
+	file_ckptd_v1_engine_proto_msgTypes[34].OneofWrappers = []any{}
+	file_ckptd_v1_engine_proto_msgTypes[35].OneofWrappers = []any{
 		(*PutStateRequest_Header)(nil),
 		(*PutStateRequest_Chunk)(nil),
 	}
@@ -3211,7 +3383,7 @@ func file_ckptd_v1_engine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_engine_proto_rawDesc), len(file_ckptd_v1_engine_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -310,6 +310,8 @@ const (
 	JobEventKind_JOB_EVENT_KIND_CANCELED JobEventKind = 20
 	JobEventKind_JOB_EVENT_KIND_FAILED   JobEventKind = 21
 	JobEventKind_JOB_EVENT_KIND_FINISHED JobEventKind = 22
+	// The next attempt has another plan or configuration.
+	JobEventKind_JOB_EVENT_KIND_CHANGED JobEventKind = 23
 )
 
 // Enum value maps for JobEventKind.
@@ -338,6 +340,7 @@ var (
 		20: "JOB_EVENT_KIND_CANCELED",
 		21: "JOB_EVENT_KIND_FAILED",
 		22: "JOB_EVENT_KIND_FINISHED",
+		23: "JOB_EVENT_KIND_CHANGED",
 	}
 	JobEventKind_value = map[string]int32{
 		"JOB_EVENT_KIND_UNSPECIFIED": 0,
@@ -363,6 +366,7 @@ var (
 		"JOB_EVENT_KIND_CANCELED":    20,
 		"JOB_EVENT_KIND_FAILED":      21,
 		"JOB_EVENT_KIND_FINISHED":    22,
+		"JOB_EVENT_KIND_CHANGED":     23,
 	}
 )
 
@@ -489,7 +493,10 @@ type JobSummary struct {
 	// Why this job's journal cannot be read; the other fields are then empty.
 	Error string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
 	// What is retained, oldest first; of a bare root only.
-	Checkpoints   []*CheckpointSummary `protobuf:"bytes,11,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	Checkpoints []*CheckpointSummary `protobuf:"bytes,11,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	// When and why the job ended; absent: it has not, or the journal does not say.
+	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	EndReason     string                 `protobuf:"bytes,13,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -599,6 +606,20 @@ func (x *JobSummary) GetCheckpoints() []*CheckpointSummary {
 		return x.Checkpoints
 	}
 	return nil
+}
+
+func (x *JobSummary) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *JobSummary) GetEndReason() string {
+	if x != nil {
+		return x.EndReason
+	}
+	return ""
 }
 
 type ListCheckpointsRequest struct {
@@ -994,8 +1015,12 @@ type OperatorSummary struct {
 	StateBytes     uint64                 `protobuf:"varint,2,opt,name=state_bytes,json=stateBytes,proto3" json:"state_bytes,omitempty"`
 	InlineBytes    uint64                 `protobuf:"varint,3,opt,name=inline_bytes,json=inlineBytes,proto3" json:"inline_bytes,omitempty"`
 	FileReferences uint32                 `protobuf:"varint,4,opt,name=file_references,json=fileReferences,proto3" json:"file_references,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What its state consists of, in the order in which it was met.
+	States []*StateSummary `protobuf:"bytes,5,rep,name=states,proto3" json:"states,omitempty"`
+	// Subtasks that had finished.
+	Finished      uint32 `protobuf:"varint,6,opt,name=finished,proto3" json:"finished,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OperatorSummary) Reset() {
@@ -1056,6 +1081,147 @@ func (x *OperatorSummary) GetFileReferences() uint32 {
 	return 0
 }
 
+func (x *OperatorSummary) GetStates() []*StateSummary {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *OperatorSummary) GetFinished() uint32 {
+	if x != nil {
+		return x.Finished
+	}
+	return 0
+}
+
+// StateSummary sums up the pieces of an operator that are the same state: of one kind, name, serializer and schema
+// version.
+type StateSummary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without offsets and channel.
+	State  *State `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	Pieces uint32 `protobuf:"varint,2,opt,name=pieces,proto3" json:"pieces,omitempty"`
+	// Each segment by its own length; a file counts as often as a piece is the whole of it.
+	Bytes         uint64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateSummary) Reset() {
+	*x = StateSummary{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateSummary) ProtoMessage() {}
+
+func (x *StateSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateSummary.ProtoReflect.Descriptor instead.
+func (*StateSummary) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *StateSummary) GetState() *State {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *StateSummary) GetPieces() uint32 {
+	if x != nil {
+		return x.Pieces
+	}
+	return 0
+}
+
+func (x *StateSummary) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// PieceSummary is one use of a file.
+type PieceSummary struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Subtask *Subtask               `protobuf:"bytes,1,opt,name=subtask,proto3" json:"subtask,omitempty"`
+	// Without offsets.
+	State *State `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Absent: the whole file.
+	Segment       *Segment `protobuf:"bytes,3,opt,name=segment,proto3" json:"segment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PieceSummary) Reset() {
+	*x = PieceSummary{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PieceSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PieceSummary) ProtoMessage() {}
+
+func (x *PieceSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PieceSummary.ProtoReflect.Descriptor instead.
+func (*PieceSummary) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PieceSummary) GetSubtask() *Subtask {
+	if x != nil {
+		return x.Subtask
+	}
+	return nil
+}
+
+func (x *PieceSummary) GetState() *State {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *PieceSummary) GetSegment() *Segment {
+	if x != nil {
+		return x.Segment
+	}
+	return nil
+}
+
 type FileSummary struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	File          *FileHandle            `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
@@ -1067,14 +1233,16 @@ type FileSummary struct {
 	// Whether it is on storage, where that was looked for.
 	Presence FilePresence `protobuf:"varint,6,opt,name=presence,proto3,enum=ckptd.v1.FilePresence" json:"presence,omitempty"`
 	// Bytes on storage, where it is of another size.
-	FoundLength   uint64 `protobuf:"varint,7,opt,name=found_length,json=foundLength,proto3" json:"found_length,omitempty"`
+	FoundLength uint64 `protobuf:"varint,7,opt,name=found_length,json=foundLength,proto3" json:"found_length,omitempty"`
+	// Which pieces of state lie in it: the first 16, in the order of the plan.
+	Pieces        []*PieceSummary `protobuf:"bytes,8,rep,name=pieces,proto3" json:"pieces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FileSummary) Reset() {
 	*x = FileSummary{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[9]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1254,7 @@ func (x *FileSummary) String() string {
 func (*FileSummary) ProtoMessage() {}
 
 func (x *FileSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[9]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1267,7 @@ func (x *FileSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileSummary.ProtoReflect.Descriptor instead.
 func (*FileSummary) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{9}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FileSummary) GetFile() *FileHandle {
@@ -1151,6 +1319,13 @@ func (x *FileSummary) GetFoundLength() uint64 {
 	return 0
 }
 
+func (x *FileSummary) GetPieces() []*PieceSummary {
+	if x != nil {
+		return x.Pieces
+	}
+	return nil
+}
+
 type GetStatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty: the daemon and all its jobs, without events.
@@ -1163,7 +1338,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[10]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1350,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[10]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1363,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{10}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetStatusRequest) GetJobId() string {
@@ -1218,7 +1393,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[11]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1405,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[11]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1418,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{11}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -1317,7 +1492,7 @@ type JobState struct {
 
 func (x *JobState) Reset() {
 	*x = JobState{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[12]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1504,7 @@ func (x *JobState) String() string {
 func (*JobState) ProtoMessage() {}
 
 func (x *JobState) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[12]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1517,7 @@ func (x *JobState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobState.ProtoReflect.Descriptor instead.
 func (*JobState) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{12}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JobState) GetSummary() *JobSummary {
@@ -1470,7 +1645,7 @@ type PendingCheckpoint struct {
 
 func (x *PendingCheckpoint) Reset() {
 	*x = PendingCheckpoint{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[13]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1657,7 @@ func (x *PendingCheckpoint) String() string {
 func (*PendingCheckpoint) ProtoMessage() {}
 
 func (x *PendingCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[13]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1670,7 @@ func (x *PendingCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingCheckpoint.ProtoReflect.Descriptor instead.
 func (*PendingCheckpoint) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{13}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PendingCheckpoint) GetCheckpointId() uint64 {
@@ -1547,7 +1722,7 @@ type WorkerState struct {
 
 func (x *WorkerState) Reset() {
 	*x = WorkerState{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[14]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1734,7 @@ func (x *WorkerState) String() string {
 func (*WorkerState) ProtoMessage() {}
 
 func (x *WorkerState) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[14]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1747,7 @@ func (x *WorkerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerState.ProtoReflect.Descriptor instead.
 func (*WorkerState) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{14}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WorkerState) GetNonce() string {
@@ -1633,7 +1808,7 @@ type JobEvent struct {
 
 func (x *JobEvent) Reset() {
 	*x = JobEvent{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[15]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +1820,7 @@ func (x *JobEvent) String() string {
 func (*JobEvent) ProtoMessage() {}
 
 func (x *JobEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[15]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +1833,7 @@ func (x *JobEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobEvent.ProtoReflect.Descriptor instead.
 func (*JobEvent) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{15}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *JobEvent) GetSequence() uint64 {
@@ -1720,7 +1895,7 @@ type TriggerCheckpointRequest struct {
 
 func (x *TriggerCheckpointRequest) Reset() {
 	*x = TriggerCheckpointRequest{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[16]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +1907,7 @@ func (x *TriggerCheckpointRequest) String() string {
 func (*TriggerCheckpointRequest) ProtoMessage() {}
 
 func (x *TriggerCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[16]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +1920,7 @@ func (x *TriggerCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriggerCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*TriggerCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{16}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TriggerCheckpointRequest) GetJobId() string {
@@ -1771,7 +1946,7 @@ type TriggerCheckpointResponse struct {
 
 func (x *TriggerCheckpointResponse) Reset() {
 	*x = TriggerCheckpointResponse{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[17]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1958,7 @@ func (x *TriggerCheckpointResponse) String() string {
 func (*TriggerCheckpointResponse) ProtoMessage() {}
 
 func (x *TriggerCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[17]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1971,7 @@ func (x *TriggerCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriggerCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*TriggerCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{17}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TriggerCheckpointResponse) GetCheckpoint() *CheckpointSummary {
@@ -1816,7 +1991,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[18]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +2003,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[18]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +2016,7 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{18}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CancelJobRequest) GetJobId() string {
@@ -1869,7 +2044,7 @@ type CancelJobResponse struct {
 
 func (x *CancelJobResponse) Reset() {
 	*x = CancelJobResponse{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[19]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +2056,7 @@ func (x *CancelJobResponse) String() string {
 func (*CancelJobResponse) ProtoMessage() {}
 
 func (x *CancelJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[19]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +2069,7 @@ func (x *CancelJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobResponse.ProtoReflect.Descriptor instead.
 func (*CancelJobResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{19}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CancelJobResponse) GetStatus() JobStatus {
@@ -1923,7 +2098,7 @@ type ShowJournalResponse struct {
 
 func (x *ShowJournalResponse) Reset() {
 	*x = ShowJournalResponse{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[20]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2110,7 @@ func (x *ShowJournalResponse) String() string {
 func (*ShowJournalResponse) ProtoMessage() {}
 
 func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[20]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2123,7 @@ func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowJournalResponse.ProtoReflect.Descriptor instead.
 func (*ShowJournalResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{20}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ShowJournalResponse) GetJobId() string {
@@ -1971,7 +2146,8 @@ type JournalEntry struct {
 	Slot  uint64                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
 	// Why the slot cannot be read; the other fields are then empty.
 	Error string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
-	// "attach", "attempt", "commit", "reserve", "end", "release", "lend", "return".
+	// "attach", "attempt", "commit", "reserve", "end", "release", "lend", "return", "import", "discard", "undelete", "tag", "savepoint",
+	// "remove"; of a newer ckptd: "kind 15", say.
 	Kind  string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	Nonce string `protobuf:"bytes,4,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	Epoch uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -1983,18 +2159,21 @@ type JournalEntry struct {
 	RestoreCheckpointId uint64    `protobuf:"varint,9,opt,name=restore_checkpoint_id,json=restoreCheckpointId,proto3" json:"restore_checkpoint_id,omitempty"`
 	Status              JobStatus `protobuf:"varint,10,opt,name=status,proto3,enum=ckptd.v1.JobStatus" json:"status,omitempty"`
 	// The highest checkpoint id that may be used.
-	Reserved      uint64               `protobuf:"varint,11,opt,name=reserved,proto3" json:"reserved,omitempty"`
-	Plan          *Plan                `protobuf:"bytes,12,opt,name=plan,proto3" json:"plan,omitempty"`
-	Config        *JobConfig           `protobuf:"bytes,13,opt,name=config,proto3" json:"config,omitempty"`
-	Labels        map[string]string    `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Retained      []*JournalCheckpoint `protobuf:"bytes,15,rep,name=retained,proto3" json:"retained,omitempty"`
+	Reserved uint64               `protobuf:"varint,11,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	Plan     *Plan                `protobuf:"bytes,12,opt,name=plan,proto3" json:"plan,omitempty"`
+	Config   *JobConfig           `protobuf:"bytes,13,opt,name=config,proto3" json:"config,omitempty"`
+	Labels   map[string]string    `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Retained []*JournalCheckpoint `protobuf:"bytes,15,rep,name=retained,proto3" json:"retained,omitempty"`
+	// When and why the job ended; absent: it has not.
+	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	EndReason     string                 `protobuf:"bytes,17,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JournalEntry) Reset() {
 	*x = JournalEntry{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[21]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2006,7 +2185,7 @@ func (x *JournalEntry) String() string {
 func (*JournalEntry) ProtoMessage() {}
 
 func (x *JournalEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[21]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2019,7 +2198,7 @@ func (x *JournalEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalEntry.ProtoReflect.Descriptor instead.
 func (*JournalEntry) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{21}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *JournalEntry) GetSlot() uint64 {
@@ -2127,6 +2306,20 @@ func (x *JournalEntry) GetRetained() []*JournalCheckpoint {
 	return nil
 }
 
+func (x *JournalEntry) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *JournalEntry) GetEndReason() string {
+	if x != nil {
+		return x.EndReason
+	}
+	return ""
+}
+
 // JournalCheckpoint is a retained checkpoint as the journal points to it.
 type JournalCheckpoint struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -2142,7 +2335,7 @@ type JournalCheckpoint struct {
 
 func (x *JournalCheckpoint) Reset() {
 	*x = JournalCheckpoint{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[22]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2154,7 +2347,7 @@ func (x *JournalCheckpoint) String() string {
 func (*JournalCheckpoint) ProtoMessage() {}
 
 func (x *JournalCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[22]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2167,7 +2360,7 @@ func (x *JournalCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalCheckpoint.ProtoReflect.Descriptor instead.
 func (*JournalCheckpoint) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{22}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *JournalCheckpoint) GetSummary() *CheckpointSummary {
@@ -2212,7 +2405,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x13ckptd/v1/jobs.proto\x12\bckptd.v1\x1a\x15ckptd/v1/common.proto\x1a\x15ckptd/v1/engine.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n" +
 	"\x0fListJobsRequest\"<\n" +
 	"\x10ListJobsResponse\x12(\n" +
-	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\x83\x04\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\xd9\x04\n" +
 	"\n" +
 	"JobSummary\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12+\n" +
@@ -2227,7 +2420,10 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x13latest_completed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x11latestCompletedAt\x12\x14\n" +
 	"\x05error\x18\n" +
 	" \x01(\tR\x05error\x12=\n" +
-	"\vcheckpoints\x18\v \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\vcheckpoints\x1a9\n" +
+	"\vcheckpoints\x18\v \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\vcheckpoints\x125\n" +
+	"\bended_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
+	"\n" +
+	"end_reason\x18\r \x01(\tR\tendReason\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"/\n" +
@@ -2265,13 +2461,23 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x05state\x18\r \x01(\x0e2\x19.ckptd.v1.CheckpointStateR\x05state\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfa\x01\n" +
 	"\x0fOperatorSummary\x12.\n" +
 	"\boperator\x18\x01 \x01(\v2\x12.ckptd.v1.OperatorR\boperator\x12\x1f\n" +
 	"\vstate_bytes\x18\x02 \x01(\x04R\n" +
 	"stateBytes\x12!\n" +
 	"\finline_bytes\x18\x03 \x01(\x04R\vinlineBytes\x12'\n" +
-	"\x0ffile_references\x18\x04 \x01(\rR\x0efileReferences\"\x9b\x02\n" +
+	"\x0ffile_references\x18\x04 \x01(\rR\x0efileReferences\x12.\n" +
+	"\x06states\x18\x05 \x03(\v2\x16.ckptd.v1.StateSummaryR\x06states\x12\x1a\n" +
+	"\bfinished\x18\x06 \x01(\rR\bfinished\"c\n" +
+	"\fStateSummary\x12%\n" +
+	"\x05state\x18\x01 \x01(\v2\x0f.ckptd.v1.StateR\x05state\x12\x16\n" +
+	"\x06pieces\x18\x02 \x01(\rR\x06pieces\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"\x8f\x01\n" +
+	"\fPieceSummary\x12+\n" +
+	"\asubtask\x18\x01 \x01(\v2\x11.ckptd.v1.SubtaskR\asubtask\x12%\n" +
+	"\x05state\x18\x02 \x01(\v2\x0f.ckptd.v1.StateR\x05state\x12+\n" +
+	"\asegment\x18\x03 \x01(\v2\x11.ckptd.v1.SegmentR\asegment\"\xcb\x02\n" +
 	"\vFileSummary\x12(\n" +
 	"\x04file\x18\x01 \x01(\v2\x14.ckptd.v1.FileHandleR\x04file\x12%\n" +
 	"\x05scope\x18\x02 \x01(\x0e2\x0f.ckptd.v1.ScopeR\x05scope\x12%\n" +
@@ -2282,7 +2488,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"references\x18\x05 \x01(\rR\n" +
 	"references\x122\n" +
 	"\bpresence\x18\x06 \x01(\x0e2\x16.ckptd.v1.FilePresenceR\bpresence\x12!\n" +
-	"\ffound_length\x18\a \x01(\x04R\vfoundLength\"L\n" +
+	"\ffound_length\x18\a \x01(\x04R\vfoundLength\x12.\n" +
+	"\x06pieces\x18\b \x03(\v2\x16.ckptd.v1.PieceSummaryR\x06pieces\"L\n" +
 	"\x10GetStatusRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12!\n" +
 	"\fevents_after\x18\x02 \x01(\x04R\veventsAfter\"\xb8\x01\n" +
@@ -2353,7 +2560,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\bretained\x18\x02 \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\bretained\"^\n" +
 	"\x13ShowJournalResponse\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
-	"\aentries\x18\x02 \x03(\v2\x16.ckptd.v1.JournalEntryR\aentries\"\xd0\x04\n" +
+	"\aentries\x18\x02 \x03(\v2\x16.ckptd.v1.JournalEntryR\aentries\"\xa6\x05\n" +
 	"\fJournalEntry\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\x04R\x04slot\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12\x12\n" +
@@ -2372,7 +2579,10 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x04plan\x18\f \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\x12+\n" +
 	"\x06config\x18\r \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\x12:\n" +
 	"\x06labels\x18\x0e \x03(\v2\".ckptd.v1.JournalEntry.LabelsEntryR\x06labels\x127\n" +
-	"\bretained\x18\x0f \x03(\v2\x1b.ckptd.v1.JournalCheckpointR\bretained\x1a9\n" +
+	"\bretained\x18\x0f \x03(\v2\x1b.ckptd.v1.JournalCheckpointR\bretained\x125\n" +
+	"\bended_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
+	"\n" +
+	"end_reason\x18\x11 \x01(\tR\tendReason\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
@@ -2405,7 +2615,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x19PENDING_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PENDING_STATE_OPEN\x10\x01\x12\x19\n" +
 	"\x15PENDING_STATE_WRITING\x10\x02\x12\x1c\n" +
-	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xb7\x05\n" +
+	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xd3\x05\n" +
 	"\fJobEventKind\x12\x1e\n" +
 	"\x1aJOB_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_ATTACHED\x10\x01\x12\x1a\n" +
@@ -2430,7 +2640,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x19JOB_EVENT_KIND_STORE_BACK\x10\x13\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_CANCELED\x10\x14\x12\x19\n" +
 	"\x15JOB_EVENT_KIND_FAILED\x10\x15\x12\x1b\n" +
-	"\x17JOB_EVENT_KIND_FINISHED\x10\x162\xe6\x03\n" +
+	"\x17JOB_EVENT_KIND_FINISHED\x10\x16\x12\x1a\n" +
+	"\x16JOB_EVENT_KIND_CHANGED\x10\x172\xe6\x03\n" +
 	"\n" +
 	"JobService\x12A\n" +
 	"\bListJobs\x12\x19.ckptd.v1.ListJobsRequest\x1a\x1a.ckptd.v1.ListJobsResponse\x12V\n" +
@@ -2453,7 +2664,7 @@ func file_ckptd_v1_jobs_proto_rawDescGZIP() []byte {
 }
 
 var file_ckptd_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_ckptd_v1_jobs_proto_goTypes = []any{
 	(CheckpointState)(0),              // 0: ckptd.v1.CheckpointState
 	(FilePresence)(0),                 // 1: ckptd.v1.FilePresence
@@ -2469,94 +2680,106 @@ var file_ckptd_v1_jobs_proto_goTypes = []any{
 	(*ShowCheckpointRequest)(nil),     // 11: ckptd.v1.ShowCheckpointRequest
 	(*ShowCheckpointResponse)(nil),    // 12: ckptd.v1.ShowCheckpointResponse
 	(*OperatorSummary)(nil),           // 13: ckptd.v1.OperatorSummary
-	(*FileSummary)(nil),               // 14: ckptd.v1.FileSummary
-	(*GetStatusRequest)(nil),          // 15: ckptd.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),         // 16: ckptd.v1.GetStatusResponse
-	(*JobState)(nil),                  // 17: ckptd.v1.JobState
-	(*PendingCheckpoint)(nil),         // 18: ckptd.v1.PendingCheckpoint
-	(*WorkerState)(nil),               // 19: ckptd.v1.WorkerState
-	(*JobEvent)(nil),                  // 20: ckptd.v1.JobEvent
-	(*TriggerCheckpointRequest)(nil),  // 21: ckptd.v1.TriggerCheckpointRequest
-	(*TriggerCheckpointResponse)(nil), // 22: ckptd.v1.TriggerCheckpointResponse
-	(*CancelJobRequest)(nil),          // 23: ckptd.v1.CancelJobRequest
-	(*CancelJobResponse)(nil),         // 24: ckptd.v1.CancelJobResponse
-	(*ShowJournalResponse)(nil),       // 25: ckptd.v1.ShowJournalResponse
-	(*JournalEntry)(nil),              // 26: ckptd.v1.JournalEntry
-	(*JournalCheckpoint)(nil),         // 27: ckptd.v1.JournalCheckpoint
-	nil,                               // 28: ckptd.v1.JobSummary.LabelsEntry
-	nil,                               // 29: ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	nil,                               // 30: ckptd.v1.JournalEntry.LabelsEntry
-	(JobStatus)(0),                    // 31: ckptd.v1.JobStatus
-	(*timestamppb.Timestamp)(nil),     // 32: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 33: google.protobuf.Duration
-	(*Operator)(nil),                  // 34: ckptd.v1.Operator
-	(*FileHandle)(nil),                // 35: ckptd.v1.FileHandle
-	(Scope)(0),                        // 36: ckptd.v1.Scope
-	(*Subtask)(nil),                   // 37: ckptd.v1.Subtask
-	(*Plan)(nil),                      // 38: ckptd.v1.Plan
-	(*JobConfig)(nil),                 // 39: ckptd.v1.JobConfig
+	(*StateSummary)(nil),              // 14: ckptd.v1.StateSummary
+	(*PieceSummary)(nil),              // 15: ckptd.v1.PieceSummary
+	(*FileSummary)(nil),               // 16: ckptd.v1.FileSummary
+	(*GetStatusRequest)(nil),          // 17: ckptd.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),         // 18: ckptd.v1.GetStatusResponse
+	(*JobState)(nil),                  // 19: ckptd.v1.JobState
+	(*PendingCheckpoint)(nil),         // 20: ckptd.v1.PendingCheckpoint
+	(*WorkerState)(nil),               // 21: ckptd.v1.WorkerState
+	(*JobEvent)(nil),                  // 22: ckptd.v1.JobEvent
+	(*TriggerCheckpointRequest)(nil),  // 23: ckptd.v1.TriggerCheckpointRequest
+	(*TriggerCheckpointResponse)(nil), // 24: ckptd.v1.TriggerCheckpointResponse
+	(*CancelJobRequest)(nil),          // 25: ckptd.v1.CancelJobRequest
+	(*CancelJobResponse)(nil),         // 26: ckptd.v1.CancelJobResponse
+	(*ShowJournalResponse)(nil),       // 27: ckptd.v1.ShowJournalResponse
+	(*JournalEntry)(nil),              // 28: ckptd.v1.JournalEntry
+	(*JournalCheckpoint)(nil),         // 29: ckptd.v1.JournalCheckpoint
+	nil,                               // 30: ckptd.v1.JobSummary.LabelsEntry
+	nil,                               // 31: ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	nil,                               // 32: ckptd.v1.JournalEntry.LabelsEntry
+	(JobStatus)(0),                    // 33: ckptd.v1.JobStatus
+	(*timestamppb.Timestamp)(nil),     // 34: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 35: google.protobuf.Duration
+	(*Operator)(nil),                  // 36: ckptd.v1.Operator
+	(*State)(nil),                     // 37: ckptd.v1.State
+	(*Subtask)(nil),                   // 38: ckptd.v1.Subtask
+	(*Segment)(nil),                   // 39: ckptd.v1.Segment
+	(*FileHandle)(nil),                // 40: ckptd.v1.FileHandle
+	(Scope)(0),                        // 41: ckptd.v1.Scope
+	(*Plan)(nil),                      // 42: ckptd.v1.Plan
+	(*JobConfig)(nil),                 // 43: ckptd.v1.JobConfig
 }
 var file_ckptd_v1_jobs_proto_depIdxs = []int32{
 	7,  // 0: ckptd.v1.ListJobsResponse.jobs:type_name -> ckptd.v1.JobSummary
-	31, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
-	28, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
-	32, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
+	33, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
+	30, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
+	34, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
 	10, // 4: ckptd.v1.JobSummary.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	10, // 5: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	32, // 6: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
-	33, // 7: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
-	10, // 8: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
-	13, // 9: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
-	14, // 10: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
-	29, // 11: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	32, // 12: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
-	0,  // 13: ckptd.v1.ShowCheckpointResponse.state:type_name -> ckptd.v1.CheckpointState
-	34, // 14: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
-	35, // 15: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
-	36, // 16: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
-	1,  // 17: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
-	32, // 18: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	17, // 19: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
-	7,  // 20: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
-	2,  // 21: ckptd.v1.JobState.phase:type_name -> ckptd.v1.JobPhase
-	18, // 22: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
-	19, // 23: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
-	20, // 24: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
-	32, // 25: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
-	3,  // 26: ckptd.v1.PendingCheckpoint.state:type_name -> ckptd.v1.PendingState
-	37, // 27: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
-	32, // 28: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
-	32, // 29: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
-	4,  // 30: ckptd.v1.JobEvent.kind:type_name -> ckptd.v1.JobEventKind
-	10, // 31: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	10, // 32: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	31, // 33: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
-	10, // 34: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
-	26, // 35: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
-	31, // 36: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
-	38, // 37: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
-	39, // 38: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
-	30, // 39: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
-	27, // 40: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
-	10, // 41: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
-	0,  // 42: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
-	5,  // 43: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
-	8,  // 44: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
-	11, // 45: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
-	15, // 46: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
-	21, // 47: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
-	23, // 48: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
-	6,  // 49: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
-	9,  // 50: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
-	12, // 51: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
-	16, // 52: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
-	22, // 53: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
-	24, // 54: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
-	49, // [49:55] is the sub-list for method output_type
-	43, // [43:49] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	34, // 5: ckptd.v1.JobSummary.ended_at:type_name -> google.protobuf.Timestamp
+	10, // 6: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
+	34, // 7: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
+	35, // 8: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
+	10, // 9: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
+	13, // 10: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
+	16, // 11: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
+	31, // 12: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	34, // 13: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
+	0,  // 14: ckptd.v1.ShowCheckpointResponse.state:type_name -> ckptd.v1.CheckpointState
+	36, // 15: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
+	14, // 16: ckptd.v1.OperatorSummary.states:type_name -> ckptd.v1.StateSummary
+	37, // 17: ckptd.v1.StateSummary.state:type_name -> ckptd.v1.State
+	38, // 18: ckptd.v1.PieceSummary.subtask:type_name -> ckptd.v1.Subtask
+	37, // 19: ckptd.v1.PieceSummary.state:type_name -> ckptd.v1.State
+	39, // 20: ckptd.v1.PieceSummary.segment:type_name -> ckptd.v1.Segment
+	40, // 21: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
+	41, // 22: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
+	1,  // 23: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
+	15, // 24: ckptd.v1.FileSummary.pieces:type_name -> ckptd.v1.PieceSummary
+	34, // 25: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	19, // 26: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
+	7,  // 27: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
+	2,  // 28: ckptd.v1.JobState.phase:type_name -> ckptd.v1.JobPhase
+	20, // 29: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
+	21, // 30: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
+	22, // 31: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
+	34, // 32: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
+	3,  // 33: ckptd.v1.PendingCheckpoint.state:type_name -> ckptd.v1.PendingState
+	38, // 34: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
+	34, // 35: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
+	34, // 36: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	4,  // 37: ckptd.v1.JobEvent.kind:type_name -> ckptd.v1.JobEventKind
+	10, // 38: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	10, // 39: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	33, // 40: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
+	10, // 41: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
+	28, // 42: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
+	33, // 43: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
+	42, // 44: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
+	43, // 45: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
+	32, // 46: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
+	29, // 47: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
+	34, // 48: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
+	10, // 49: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
+	0,  // 50: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
+	5,  // 51: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
+	8,  // 52: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
+	11, // 53: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
+	17, // 54: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
+	23, // 55: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
+	25, // 56: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
+	6,  // 57: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
+	9,  // 58: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
+	12, // 59: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
+	18, // 60: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
+	24, // 61: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
+	26, // 62: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
+	57, // [57:63] is the sub-list for method output_type
+	51, // [51:57] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_jobs_proto_init() }
@@ -2572,7 +2795,7 @@ func file_ckptd_v1_jobs_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_jobs_proto_rawDesc), len(file_ckptd_v1_jobs_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -11,8 +11,9 @@
 //              payload, 4 bytes CRC32C of those 24.
 //   payload  : one JournalEntry.
 //
-// At most 64 KiB in all. A reader of a version below the least reader must not act on it, one below the least writer must not
-// append after it: it would drop what it does not know.
+// At most 256 KiB in all. A reader of a version below the least reader must not act on it, one below the least writer must not
+// append after it: it would drop what it does not know. A reader keeps a kind of entry that it does not know. It refuses an entry
+// with an unknown value of any other enum, as if the entry asked for a newer reader: those values decide something.
 
 package storedv1
 
@@ -31,6 +32,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// JournalMode says to whom the files of an imported checkpoint belong.
+type JournalMode int32
+
+const (
+	JournalMode_JOURNAL_MODE_UNSPECIFIED JournalMode = 0
+	// They stay the lender's.
+	JournalMode_JOURNAL_MODE_NO_CLAIM JournalMode = 1
+	// They become the borrower's.
+	JournalMode_JOURNAL_MODE_CLAIM JournalMode = 2
+)
+
+// Enum value maps for JournalMode.
+var (
+	JournalMode_name = map[int32]string{
+		0: "JOURNAL_MODE_UNSPECIFIED",
+		1: "JOURNAL_MODE_NO_CLAIM",
+		2: "JOURNAL_MODE_CLAIM",
+	}
+	JournalMode_value = map[string]int32{
+		"JOURNAL_MODE_UNSPECIFIED": 0,
+		"JOURNAL_MODE_NO_CLAIM":    1,
+		"JOURNAL_MODE_CLAIM":       2,
+	}
+)
+
+func (x JournalMode) Enum() *JournalMode {
+	p := new(JournalMode)
+	*p = x
+	return p
+}
+
+func (x JournalMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (JournalMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_stored_v1_journal_proto_enumTypes[0].Descriptor()
+}
+
+func (JournalMode) Type() protoreflect.EnumType {
+	return &file_ckptd_stored_v1_journal_proto_enumTypes[0]
+}
+
+func (x JournalMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use JournalMode.Descriptor instead.
+func (JournalMode) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{0}
+}
+
 type JournalEntry_Kind int32
 
 const (
@@ -43,20 +96,38 @@ const (
 	JournalEntry_KIND_RELEASE     JournalEntry_Kind = 6
 	JournalEntry_KIND_LEND        JournalEntry_Kind = 7
 	JournalEntry_KIND_RETURN      JournalEntry_Kind = 8
+	// Another checkpoint was imported: the job's first one.
+	JournalEntry_KIND_IMPORT JournalEntry_Kind = 9
+	// A person put a checkpoint into the trash, or removed it.
+	JournalEntry_KIND_DISCARD JournalEntry_Kind = 10
+	// A person brought a checkpoint back.
+	JournalEntry_KIND_UNDELETE JournalEntry_Kind = 11
+	// A person changed the tags of a checkpoint.
+	JournalEntry_KIND_TAG JournalEntry_Kind = 12
+	// A savepoint was begun, is done or was cleaned.
+	JournalEntry_KIND_SAVEPOINT JournalEntry_Kind = 13
+	// The job was removed. This entry is its tombstone.
+	JournalEntry_KIND_REMOVE JournalEntry_Kind = 14
 )
 
 // Enum value maps for JournalEntry_Kind.
 var (
 	JournalEntry_Kind_name = map[int32]string{
-		0: "KIND_UNSPECIFIED",
-		1: "KIND_ATTACH",
-		2: "KIND_ATTEMPT",
-		3: "KIND_COMMIT",
-		4: "KIND_RESERVE",
-		5: "KIND_END",
-		6: "KIND_RELEASE",
-		7: "KIND_LEND",
-		8: "KIND_RETURN",
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_ATTACH",
+		2:  "KIND_ATTEMPT",
+		3:  "KIND_COMMIT",
+		4:  "KIND_RESERVE",
+		5:  "KIND_END",
+		6:  "KIND_RELEASE",
+		7:  "KIND_LEND",
+		8:  "KIND_RETURN",
+		9:  "KIND_IMPORT",
+		10: "KIND_DISCARD",
+		11: "KIND_UNDELETE",
+		12: "KIND_TAG",
+		13: "KIND_SAVEPOINT",
+		14: "KIND_REMOVE",
 	}
 	JournalEntry_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -68,6 +139,12 @@ var (
 		"KIND_RELEASE":     6,
 		"KIND_LEND":        7,
 		"KIND_RETURN":      8,
+		"KIND_IMPORT":      9,
+		"KIND_DISCARD":     10,
+		"KIND_UNDELETE":    11,
+		"KIND_TAG":         12,
+		"KIND_SAVEPOINT":   13,
+		"KIND_REMOVE":      14,
 	}
 )
 
@@ -82,11 +159,11 @@ func (x JournalEntry_Kind) String() string {
 }
 
 func (JournalEntry_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_stored_v1_journal_proto_enumTypes[0].Descriptor()
+	return file_ckptd_stored_v1_journal_proto_enumTypes[1].Descriptor()
 }
 
 func (JournalEntry_Kind) Type() protoreflect.EnumType {
-	return &file_ckptd_stored_v1_journal_proto_enumTypes[0]
+	return &file_ckptd_stored_v1_journal_proto_enumTypes[1]
 }
 
 func (x JournalEntry_Kind) Number() protoreflect.EnumNumber {
@@ -106,6 +183,12 @@ const (
 	JournalEntry_STATUS_CANCELED    JournalEntry_Status = 2
 	JournalEntry_STATUS_FAILED      JournalEntry_Status = 3
 	JournalEntry_STATUS_FINISHED    JournalEntry_Status = 4
+	// Stopping with a savepoint: every later attempt restores it, commits its sinks and ends.
+	JournalEntry_STATUS_STOPPING JournalEntry_Status = 5
+	// A copy of a job of another root. No attempt begins here.
+	JournalEntry_STATUS_COPIED JournalEntry_Status = 6
+	// Nothing is left of the job but its tombstone.
+	JournalEntry_STATUS_REMOVED JournalEntry_Status = 7
 )
 
 // Enum value maps for JournalEntry_Status.
@@ -116,6 +199,9 @@ var (
 		2: "STATUS_CANCELED",
 		3: "STATUS_FAILED",
 		4: "STATUS_FINISHED",
+		5: "STATUS_STOPPING",
+		6: "STATUS_COPIED",
+		7: "STATUS_REMOVED",
 	}
 	JournalEntry_Status_value = map[string]int32{
 		"STATUS_UNSPECIFIED": 0,
@@ -123,6 +209,9 @@ var (
 		"STATUS_CANCELED":    2,
 		"STATUS_FAILED":      3,
 		"STATUS_FINISHED":    4,
+		"STATUS_STOPPING":    5,
+		"STATUS_COPIED":      6,
+		"STATUS_REMOVED":     7,
 	}
 )
 
@@ -137,11 +226,11 @@ func (x JournalEntry_Status) String() string {
 }
 
 func (JournalEntry_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_stored_v1_journal_proto_enumTypes[1].Descriptor()
+	return file_ckptd_stored_v1_journal_proto_enumTypes[2].Descriptor()
 }
 
 func (JournalEntry_Status) Type() protoreflect.EnumType {
-	return &file_ckptd_stored_v1_journal_proto_enumTypes[1]
+	return &file_ckptd_stored_v1_journal_proto_enumTypes[2]
 }
 
 func (x JournalEntry_Status) Number() protoreflect.EnumNumber {
@@ -151,55 +240,6 @@ func (x JournalEntry_Status) Number() protoreflect.EnumNumber {
 // Deprecated: Use JournalEntry_Status.Descriptor instead.
 func (JournalEntry_Status) EnumDescriptor() ([]byte, []int) {
 	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{0, 1}
-}
-
-type JournalConfig_Retention int32
-
-const (
-	JournalConfig_RETENTION_UNSPECIFIED     JournalConfig_Retention = 0
-	JournalConfig_RETENTION_ON_FAILURE      JournalConfig_Retention = 1
-	JournalConfig_RETENTION_ON_CANCELLATION JournalConfig_Retention = 2
-)
-
-// Enum value maps for JournalConfig_Retention.
-var (
-	JournalConfig_Retention_name = map[int32]string{
-		0: "RETENTION_UNSPECIFIED",
-		1: "RETENTION_ON_FAILURE",
-		2: "RETENTION_ON_CANCELLATION",
-	}
-	JournalConfig_Retention_value = map[string]int32{
-		"RETENTION_UNSPECIFIED":     0,
-		"RETENTION_ON_FAILURE":      1,
-		"RETENTION_ON_CANCELLATION": 2,
-	}
-)
-
-func (x JournalConfig_Retention) Enum() *JournalConfig_Retention {
-	p := new(JournalConfig_Retention)
-	*p = x
-	return p
-}
-
-func (x JournalConfig_Retention) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (JournalConfig_Retention) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_stored_v1_journal_proto_enumTypes[2].Descriptor()
-}
-
-func (JournalConfig_Retention) Type() protoreflect.EnumType {
-	return &file_ckptd_stored_v1_journal_proto_enumTypes[2]
-}
-
-func (x JournalConfig_Retention) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use JournalConfig_Retention.Descriptor instead.
-func (JournalConfig_Retention) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{2, 0}
 }
 
 type JournalCheckpoint_Type int32
@@ -303,6 +343,164 @@ func (JournalCheckpoint_State) EnumDescriptor() ([]byte, []int) {
 	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{3, 1}
 }
 
+type JournalImport_State int32
+
+const (
+	JournalImport_STATE_UNSPECIFIED JournalImport_State = 0
+	// The import is under way: no attempt begins.
+	JournalImport_STATE_WANTED JournalImport_State = 1
+	JournalImport_STATE_DONE   JournalImport_State = 2
+)
+
+// Enum value maps for JournalImport_State.
+var (
+	JournalImport_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_WANTED",
+		2: "STATE_DONE",
+	}
+	JournalImport_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_WANTED":      1,
+		"STATE_DONE":        2,
+	}
+)
+
+func (x JournalImport_State) Enum() *JournalImport_State {
+	p := new(JournalImport_State)
+	*p = x
+	return p
+}
+
+func (x JournalImport_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (JournalImport_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_stored_v1_journal_proto_enumTypes[5].Descriptor()
+}
+
+func (JournalImport_State) Type() protoreflect.EnumType {
+	return &file_ckptd_stored_v1_journal_proto_enumTypes[5]
+}
+
+func (x JournalImport_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use JournalImport_State.Descriptor instead.
+func (JournalImport_State) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{4, 0}
+}
+
+type JournalSavepoint_Outcome int32
+
+const (
+	JournalSavepoint_OUTCOME_UNSPECIFIED JournalSavepoint_Outcome = 0
+	JournalSavepoint_OUTCOME_STARTED     JournalSavepoint_Outcome = 1
+	JournalSavepoint_OUTCOME_DONE        JournalSavepoint_Outcome = 2
+	// It came to nothing, and a tombstone lies in place of its _metadata.
+	JournalSavepoint_OUTCOME_CLEANED JournalSavepoint_Outcome = 3
+)
+
+// Enum value maps for JournalSavepoint_Outcome.
+var (
+	JournalSavepoint_Outcome_name = map[int32]string{
+		0: "OUTCOME_UNSPECIFIED",
+		1: "OUTCOME_STARTED",
+		2: "OUTCOME_DONE",
+		3: "OUTCOME_CLEANED",
+	}
+	JournalSavepoint_Outcome_value = map[string]int32{
+		"OUTCOME_UNSPECIFIED": 0,
+		"OUTCOME_STARTED":     1,
+		"OUTCOME_DONE":        2,
+		"OUTCOME_CLEANED":     3,
+	}
+)
+
+func (x JournalSavepoint_Outcome) Enum() *JournalSavepoint_Outcome {
+	p := new(JournalSavepoint_Outcome)
+	*p = x
+	return p
+}
+
+func (x JournalSavepoint_Outcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (JournalSavepoint_Outcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_stored_v1_journal_proto_enumTypes[6].Descriptor()
+}
+
+func (JournalSavepoint_Outcome) Type() protoreflect.EnumType {
+	return &file_ckptd_stored_v1_journal_proto_enumTypes[6]
+}
+
+func (x JournalSavepoint_Outcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use JournalSavepoint_Outcome.Descriptor instead.
+func (JournalSavepoint_Outcome) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{9, 0}
+}
+
+type JournalSavepoint_Stop int32
+
+const (
+	JournalSavepoint_STOP_UNSPECIFIED JournalSavepoint_Stop = 0
+	// The job runs on.
+	JournalSavepoint_STOP_NONE JournalSavepoint_Stop = 1
+	// The job stops with the savepoint; it can go on from there.
+	JournalSavepoint_STOP_SUSPEND JournalSavepoint_Stop = 2
+	// As Flink's --drain: the job emits all that it holds, and is finished for good.
+	JournalSavepoint_STOP_DRAIN JournalSavepoint_Stop = 3
+)
+
+// Enum value maps for JournalSavepoint_Stop.
+var (
+	JournalSavepoint_Stop_name = map[int32]string{
+		0: "STOP_UNSPECIFIED",
+		1: "STOP_NONE",
+		2: "STOP_SUSPEND",
+		3: "STOP_DRAIN",
+	}
+	JournalSavepoint_Stop_value = map[string]int32{
+		"STOP_UNSPECIFIED": 0,
+		"STOP_NONE":        1,
+		"STOP_SUSPEND":     2,
+		"STOP_DRAIN":       3,
+	}
+)
+
+func (x JournalSavepoint_Stop) Enum() *JournalSavepoint_Stop {
+	p := new(JournalSavepoint_Stop)
+	*p = x
+	return p
+}
+
+func (x JournalSavepoint_Stop) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (JournalSavepoint_Stop) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_stored_v1_journal_proto_enumTypes[7].Descriptor()
+}
+
+func (JournalSavepoint_Stop) Type() protoreflect.EnumType {
+	return &file_ckptd_stored_v1_journal_proto_enumTypes[7]
+}
+
+func (x JournalSavepoint_Stop) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use JournalSavepoint_Stop.Descriptor instead.
+func (JournalSavepoint_Stop) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{9, 1}
+}
+
 // JournalEntry is the whole small state of a job. Nonces are texts: 24 hex digits, a dash, a number; empty: none.
 type JournalEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -321,19 +519,26 @@ type JournalEntry struct {
 	RestoreCheckpointId uint64              `protobuf:"varint,9,opt,name=restore_checkpoint_id,json=restoreCheckpointId,proto3" json:"restore_checkpoint_id,omitempty"`
 	Status              JournalEntry_Status `protobuf:"varint,10,opt,name=status,proto3,enum=ckptd.stored.v1.JournalEntry_Status" json:"status,omitempty"`
 	// The highest checkpoint id that may be used.
-	Reserved     uint64             `protobuf:"varint,11,opt,name=reserved,proto3" json:"reserved,omitempty"`
-	Plan         []*JournalOperator `protobuf:"bytes,12,rep,name=plan,proto3" json:"plan,omitempty"`
-	Config       *JournalConfig     `protobuf:"bytes,13,opt,name=config,proto3" json:"config,omitempty"`
-	JobId        string             `protobuf:"bytes,14,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	Labels       map[string]string  `protobuf:"bytes,15,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	RestoredFrom string             `protobuf:"bytes,16,opt,name=restored_from,json=restoredFrom,proto3" json:"restored_from,omitempty"`
+	Reserved uint64             `protobuf:"varint,11,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	Plan     []*JournalOperator `protobuf:"bytes,12,rep,name=plan,proto3" json:"plan,omitempty"`
+	Config   *JournalConfig     `protobuf:"bytes,13,opt,name=config,proto3" json:"config,omitempty"`
+	JobId    string             `protobuf:"bytes,14,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Labels   map[string]string  `protobuf:"bytes,15,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How the job began, if not empty; absent: it began empty.
+	Import *JournalImport `protobuf:"bytes,16,opt,name=import,proto3" json:"import,omitempty"`
 	// In ascending order of ids.
 	Retained   []*JournalCheckpoint `protobuf:"bytes,17,rep,name=retained,proto3" json:"retained,omitempty"`
 	Lent       []*JournalLent       `protobuf:"bytes,18,rep,name=lent,proto3" json:"lent,omitempty"`
 	Borrowed   []*JournalBorrowed   `protobuf:"bytes,19,rep,name=borrowed,proto3" json:"borrowed,omitempty"`
 	Savepoints []*JournalSavepoint  `protobuf:"bytes,20,rep,name=savepoints,proto3" json:"savepoints,omitempty"`
 	// The first 16 bytes of the SHA-256 of request ids.
-	Requests      [][]byte `protobuf:"bytes,21,rep,name=requests,proto3" json:"requests,omitempty"`
+	Requests [][]byte `protobuf:"bytes,21,rep,name=requests,proto3" json:"requests,omitempty"`
+	// Which job of which root this is a copy of; absent: none.
+	CopiedFrom *JournalOrigin `protobuf:"bytes,23,opt,name=copied_from,json=copiedFrom,proto3" json:"copied_from,omitempty"`
+	// A person wants everything of the job to be deleted.
+	PurgeWanted bool `protobuf:"varint,24,opt,name=purge_wanted,json=purgeWanted,proto3" json:"purge_wanted,omitempty"`
+	// When and why the job ended; absent: it has not.
+	Ended         *JournalEnd `protobuf:"bytes,25,opt,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -473,11 +678,11 @@ func (x *JournalEntry) GetLabels() map[string]string {
 	return nil
 }
 
-func (x *JournalEntry) GetRestoredFrom() string {
+func (x *JournalEntry) GetImport() *JournalImport {
 	if x != nil {
-		return x.RestoredFrom
+		return x.Import
 	}
-	return ""
+	return nil
 }
 
 func (x *JournalEntry) GetRetained() []*JournalCheckpoint {
@@ -511,6 +716,27 @@ func (x *JournalEntry) GetSavepoints() []*JournalSavepoint {
 func (x *JournalEntry) GetRequests() [][]byte {
 	if x != nil {
 		return x.Requests
+	}
+	return nil
+}
+
+func (x *JournalEntry) GetCopiedFrom() *JournalOrigin {
+	if x != nil {
+		return x.CopiedFrom
+	}
+	return nil
+}
+
+func (x *JournalEntry) GetPurgeWanted() bool {
+	if x != nil {
+		return x.PurgeWanted
+	}
+	return false
+}
+
+func (x *JournalEntry) GetEnded() *JournalEnd {
+	if x != nil {
+		return x.Ended
 	}
 	return nil
 }
@@ -594,18 +820,13 @@ func (x *JournalOperator) GetTriggered() bool {
 
 // JournalConfig changes only with an entry that raises the attempt.
 type JournalConfig struct {
-	state              protoimpl.MessageState  `protogen:"open.v1"`
-	AtLeastOnce        bool                    `protobuf:"varint,1,opt,name=at_least_once,json=atLeastOnce,proto3" json:"at_least_once,omitempty"`
-	IntervalMillis     uint64                  `protobuf:"varint,2,opt,name=interval_millis,json=intervalMillis,proto3" json:"interval_millis,omitempty"`
-	TimeoutMillis      uint64                  `protobuf:"varint,3,opt,name=timeout_millis,json=timeoutMillis,proto3" json:"timeout_millis,omitempty"`
-	PauseMillis        uint64                  `protobuf:"varint,4,opt,name=pause_millis,json=pauseMillis,proto3" json:"pause_millis,omitempty"`
-	TolerableFailures  uint32                  `protobuf:"varint,5,opt,name=tolerable_failures,json=tolerableFailures,proto3" json:"tolerable_failures,omitempty"`
-	Retention          JournalConfig_Retention `protobuf:"varint,6,opt,name=retention,proto3,enum=ckptd.stored.v1.JournalConfig_Retention" json:"retention,omitempty"`
-	NumRetained        uint32                  `protobuf:"varint,7,opt,name=num_retained,json=numRetained,proto3" json:"num_retained,omitempty"`
-	RestartAttempts    uint32                  `protobuf:"varint,8,opt,name=restart_attempts,json=restartAttempts,proto3" json:"restart_attempts,omitempty"`
-	RestartDelayMillis uint64                  `protobuf:"varint,9,opt,name=restart_delay_millis,json=restartDelayMillis,proto3" json:"restart_delay_millis,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A ckptd.v1.JobConfig with every default filled in, in its deterministic encoding. At most 2 KiB.
+	Message []byte `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// The first 8 bytes of the SHA-256 of message, big endian.
+	Hash          uint64 `protobuf:"fixed64,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JournalConfig) Reset() {
@@ -638,65 +859,16 @@ func (*JournalConfig) Descriptor() ([]byte, []int) {
 	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *JournalConfig) GetAtLeastOnce() bool {
+func (x *JournalConfig) GetMessage() []byte {
 	if x != nil {
-		return x.AtLeastOnce
+		return x.Message
 	}
-	return false
+	return nil
 }
 
-func (x *JournalConfig) GetIntervalMillis() uint64 {
+func (x *JournalConfig) GetHash() uint64 {
 	if x != nil {
-		return x.IntervalMillis
-	}
-	return 0
-}
-
-func (x *JournalConfig) GetTimeoutMillis() uint64 {
-	if x != nil {
-		return x.TimeoutMillis
-	}
-	return 0
-}
-
-func (x *JournalConfig) GetPauseMillis() uint64 {
-	if x != nil {
-		return x.PauseMillis
-	}
-	return 0
-}
-
-func (x *JournalConfig) GetTolerableFailures() uint32 {
-	if x != nil {
-		return x.TolerableFailures
-	}
-	return 0
-}
-
-func (x *JournalConfig) GetRetention() JournalConfig_Retention {
-	if x != nil {
-		return x.Retention
-	}
-	return JournalConfig_RETENTION_UNSPECIFIED
-}
-
-func (x *JournalConfig) GetNumRetained() uint32 {
-	if x != nil {
-		return x.NumRetained
-	}
-	return 0
-}
-
-func (x *JournalConfig) GetRestartAttempts() uint32 {
-	if x != nil {
-		return x.RestartAttempts
-	}
-	return 0
-}
-
-func (x *JournalConfig) GetRestartDelayMillis() uint64 {
-	if x != nil {
-		return x.RestartDelayMillis
+		return x.Hash
 	}
 	return 0
 }
@@ -717,8 +889,16 @@ type JournalCheckpoint struct {
 	DurationMillis    uint64 `protobuf:"varint,9,opt,name=duration_millis,json=durationMillis,proto3" json:"duration_millis,omitempty"`
 	StateBytes        uint64 `protobuf:"varint,10,opt,name=state_bytes,json=stateBytes,proto3" json:"state_bytes,omitempty"`
 	NewBytes          uint64 `protobuf:"varint,11,opt,name=new_bytes,json=newBytes,proto3" json:"new_bytes,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Made of a checkpoint of another job or root, or of a savepoint.
+	Imported bool `protobuf:"varint,12,opt,name=imported,proto3" json:"imported,omitempty"`
+	// A person wants it kept: no policy drops it.
+	Keep bool `protobuf:"varint,13,opt,name=keep,proto3" json:"keep,omitempty"`
+	// In ascending order.
+	Tags []string `protobuf:"bytes,14,rep,name=tags,proto3" json:"tags,omitempty"`
+	// When it went into the trash, by the store's clock; with STATE_TRASHED only.
+	TrashedAtMillis uint64 `protobuf:"varint,15,opt,name=trashed_at_millis,json=trashedAtMillis,proto3" json:"trashed_at_millis,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *JournalCheckpoint) Reset() {
@@ -828,20 +1008,238 @@ func (x *JournalCheckpoint) GetNewBytes() uint64 {
 	return 0
 }
 
-// JournalLent is another job's pin on a checkpoint of this one.
-type JournalLent struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Pin           string                 `protobuf:"bytes,1,opt,name=pin,proto3" json:"pin,omitempty"`
-	CheckpointId  uint64                 `protobuf:"varint,2,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
-	Holder        string                 `protobuf:"bytes,3,opt,name=holder,proto3" json:"holder,omitempty"`
-	HolderEpoch   uint64                 `protobuf:"varint,4,opt,name=holder_epoch,json=holderEpoch,proto3" json:"holder_epoch,omitempty"`
+func (x *JournalCheckpoint) GetImported() bool {
+	if x != nil {
+		return x.Imported
+	}
+	return false
+}
+
+func (x *JournalCheckpoint) GetKeep() bool {
+	if x != nil {
+		return x.Keep
+	}
+	return false
+}
+
+func (x *JournalCheckpoint) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *JournalCheckpoint) GetTrashedAtMillis() uint64 {
+	if x != nil {
+		return x.TrashedAtMillis
+	}
+	return 0
+}
+
+// JournalImport says which checkpoint a job begins from.
+type JournalImport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State JournalImport_State    `protobuf:"varint,1,opt,name=state,proto3,enum=ckptd.stored.v1.JournalImport_State" json:"state,omitempty"`
+	// As a person wrote it.
+	Request string `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	// The URL of the checkpoint or savepoint that was meant.
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// Of the source's _metadata.
+	Nonce         string      `protobuf:"bytes,4,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Mode          JournalMode `protobuf:"varint,5,opt,name=mode,proto3,enum=ckptd.stored.v1.JournalMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
+func (x *JournalImport) Reset() {
+	*x = JournalImport{}
+	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalImport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalImport) ProtoMessage() {}
+
+func (x *JournalImport) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalImport.ProtoReflect.Descriptor instead.
+func (*JournalImport) Descriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *JournalImport) GetState() JournalImport_State {
+	if x != nil {
+		return x.State
+	}
+	return JournalImport_STATE_UNSPECIFIED
+}
+
+func (x *JournalImport) GetRequest() string {
+	if x != nil {
+		return x.Request
+	}
+	return ""
+}
+
+func (x *JournalImport) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *JournalImport) GetNonce() string {
+	if x != nil {
+		return x.Nonce
+	}
+	return ""
+}
+
+func (x *JournalImport) GetMode() JournalMode {
+	if x != nil {
+		return x.Mode
+	}
+	return JournalMode_JOURNAL_MODE_UNSPECIFIED
+}
+
+// JournalOrigin names the job that a copy was made of.
+type JournalOrigin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RootId        string                 `protobuf:"bytes,1,opt,name=root_id,json=rootId,proto3" json:"root_id,omitempty"`
+	JobId         string                 `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalOrigin) Reset() {
+	*x = JournalOrigin{}
+	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalOrigin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalOrigin) ProtoMessage() {}
+
+func (x *JournalOrigin) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalOrigin.ProtoReflect.Descriptor instead.
+func (*JournalOrigin) Descriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *JournalOrigin) GetRootId() string {
+	if x != nil {
+		return x.RootId
+	}
+	return ""
+}
+
+func (x *JournalOrigin) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+// JournalEnd says when and why a job ended, for people.
+type JournalEnd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AtMillis      uint64                 `protobuf:"varint,1,opt,name=at_millis,json=atMillis,proto3" json:"at_millis,omitempty"`
+	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalEnd) Reset() {
+	*x = JournalEnd{}
+	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalEnd) ProtoMessage() {}
+
+func (x *JournalEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalEnd.ProtoReflect.Descriptor instead.
+func (*JournalEnd) Descriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *JournalEnd) GetAtMillis() uint64 {
+	if x != nil {
+		return x.AtMillis
+	}
+	return 0
+}
+
+func (x *JournalEnd) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// JournalLent is another job's pin on a checkpoint of this one.
+type JournalLent struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Pin          string                 `protobuf:"bytes,1,opt,name=pin,proto3" json:"pin,omitempty"`
+	CheckpointId uint64                 `protobuf:"varint,2,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
+	// The job that holds the pin.
+	Holder      string      `protobuf:"bytes,3,opt,name=holder,proto3" json:"holder,omitempty"`
+	HolderEpoch uint64      `protobuf:"varint,4,opt,name=holder_epoch,json=holderEpoch,proto3" json:"holder_epoch,omitempty"`
+	Mode        JournalMode `protobuf:"varint,5,opt,name=mode,proto3,enum=ckptd.stored.v1.JournalMode" json:"mode,omitempty"`
+	// When the pin stops counting, by the store's clock; 0: never.
+	ExpiresAtMillis uint64 `protobuf:"varint,6,opt,name=expires_at_millis,json=expiresAtMillis,proto3" json:"expires_at_millis,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
 func (x *JournalLent) Reset() {
 	*x = JournalLent{}
-	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[4]
+	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +1251,7 @@ func (x *JournalLent) String() string {
 func (*JournalLent) ProtoMessage() {}
 
 func (x *JournalLent) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[4]
+	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +1264,7 @@ func (x *JournalLent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalLent.ProtoReflect.Descriptor instead.
 func (*JournalLent) Descriptor() ([]byte, []int) {
-	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{4}
+	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *JournalLent) GetPin() string {
@@ -897,19 +1295,34 @@ func (x *JournalLent) GetHolderEpoch() uint64 {
 	return 0
 }
 
+func (x *JournalLent) GetMode() JournalMode {
+	if x != nil {
+		return x.Mode
+	}
+	return JournalMode_JOURNAL_MODE_UNSPECIFIED
+}
+
+func (x *JournalLent) GetExpiresAtMillis() uint64 {
+	if x != nil {
+		return x.ExpiresAtMillis
+	}
+	return 0
+}
+
 // JournalBorrowed is this job's pin on a checkpoint of another one.
 type JournalBorrowed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pin           string                 `protobuf:"bytes,1,opt,name=pin,proto3" json:"pin,omitempty"`
 	JobId         string                 `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	CheckpointId  uint64                 `protobuf:"varint,3,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
+	Mode          JournalMode            `protobuf:"varint,4,opt,name=mode,proto3,enum=ckptd.stored.v1.JournalMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JournalBorrowed) Reset() {
 	*x = JournalBorrowed{}
-	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[5]
+	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1334,7 @@ func (x *JournalBorrowed) String() string {
 func (*JournalBorrowed) ProtoMessage() {}
 
 func (x *JournalBorrowed) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[5]
+	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1347,7 @@ func (x *JournalBorrowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalBorrowed.ProtoReflect.Descriptor instead.
 func (*JournalBorrowed) Descriptor() ([]byte, []int) {
-	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{5}
+	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *JournalBorrowed) GetPin() string {
@@ -958,19 +1371,36 @@ func (x *JournalBorrowed) GetCheckpointId() uint64 {
 	return 0
 }
 
+func (x *JournalBorrowed) GetMode() JournalMode {
+	if x != nil {
+		return x.Mode
+	}
+	return JournalMode_JOURNAL_MODE_UNSPECIFIED
+}
+
 // JournalSavepoint is a savepoint that was begun.
 type JournalSavepoint struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Done          bool                   `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The URL of its folder.
+	Path    string                   `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Outcome JournalSavepoint_Outcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=ckptd.stored.v1.JournalSavepoint_Outcome" json:"outcome,omitempty"`
+	Stop    JournalSavepoint_Stop    `protobuf:"varint,4,opt,name=stop,proto3,enum=ckptd.stored.v1.JournalSavepoint_Stop" json:"stop,omitempty"`
+	// Of its _metadata: the nonce, the bytes and their CRC32C, the latter two once it is done.
+	MetadataNonce  string `protobuf:"bytes,5,opt,name=metadata_nonce,json=metadataNonce,proto3" json:"metadata_nonce,omitempty"`
+	MetadataSize   uint64 `protobuf:"varint,6,opt,name=metadata_size,json=metadataSize,proto3" json:"metadata_size,omitempty"`
+	MetadataCrc32C uint32 `protobuf:"fixed32,7,opt,name=metadata_crc32c,json=metadataCrc32c,proto3" json:"metadata_crc32c,omitempty"`
+	// The first 16 bytes of the SHA-256 of the id of the request for it; empty: none.
+	Request []byte `protobuf:"bytes,8,opt,name=request,proto3" json:"request,omitempty"`
+	// When it was done or cleaned, by the store's clock.
+	EndedAtMillis uint64 `protobuf:"varint,9,opt,name=ended_at_millis,json=endedAtMillis,proto3" json:"ended_at_millis,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JournalSavepoint) Reset() {
 	*x = JournalSavepoint{}
-	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[6]
+	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -982,7 +1412,7 @@ func (x *JournalSavepoint) String() string {
 func (*JournalSavepoint) ProtoMessage() {}
 
 func (x *JournalSavepoint) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[6]
+	mi := &file_ckptd_stored_v1_journal_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -995,7 +1425,7 @@ func (x *JournalSavepoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalSavepoint.ProtoReflect.Descriptor instead.
 func (*JournalSavepoint) Descriptor() ([]byte, []int) {
-	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{6}
+	return file_ckptd_stored_v1_journal_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *JournalSavepoint) GetId() uint64 {
@@ -1012,18 +1442,60 @@ func (x *JournalSavepoint) GetPath() string {
 	return ""
 }
 
-func (x *JournalSavepoint) GetDone() bool {
+func (x *JournalSavepoint) GetOutcome() JournalSavepoint_Outcome {
 	if x != nil {
-		return x.Done
+		return x.Outcome
 	}
-	return false
+	return JournalSavepoint_OUTCOME_UNSPECIFIED
+}
+
+func (x *JournalSavepoint) GetStop() JournalSavepoint_Stop {
+	if x != nil {
+		return x.Stop
+	}
+	return JournalSavepoint_STOP_UNSPECIFIED
+}
+
+func (x *JournalSavepoint) GetMetadataNonce() string {
+	if x != nil {
+		return x.MetadataNonce
+	}
+	return ""
+}
+
+func (x *JournalSavepoint) GetMetadataSize() uint64 {
+	if x != nil {
+		return x.MetadataSize
+	}
+	return 0
+}
+
+func (x *JournalSavepoint) GetMetadataCrc32C() uint32 {
+	if x != nil {
+		return x.MetadataCrc32C
+	}
+	return 0
+}
+
+func (x *JournalSavepoint) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *JournalSavepoint) GetEndedAtMillis() uint64 {
+	if x != nil {
+		return x.EndedAtMillis
+	}
+	return 0
 }
 
 var File_ckptd_stored_v1_journal_proto protoreflect.FileDescriptor
 
 const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\n" +
-	"\x1dckptd/stored/v1/journal.proto\x12\x0fckptd.stored.v1\"\xcc\t\n" +
+	"\x1dckptd/stored/v1/journal.proto\x12\x0fckptd.stored.v1\"\x9c\f\n" +
 	"\fJournalEntry\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\x04R\x04slot\x126\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\".ckptd.stored.v1.JournalEntry.KindR\x04kind\x12\x14\n" +
@@ -1041,18 +1513,22 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\x04plan\x18\f \x03(\v2 .ckptd.stored.v1.JournalOperatorR\x04plan\x126\n" +
 	"\x06config\x18\r \x01(\v2\x1e.ckptd.stored.v1.JournalConfigR\x06config\x12\x15\n" +
 	"\x06job_id\x18\x0e \x01(\tR\x05jobId\x12A\n" +
-	"\x06labels\x18\x0f \x03(\v2).ckptd.stored.v1.JournalEntry.LabelsEntryR\x06labels\x12#\n" +
-	"\rrestored_from\x18\x10 \x01(\tR\frestoredFrom\x12>\n" +
+	"\x06labels\x18\x0f \x03(\v2).ckptd.stored.v1.JournalEntry.LabelsEntryR\x06labels\x126\n" +
+	"\x06import\x18\x10 \x01(\v2\x1e.ckptd.stored.v1.JournalImportR\x06import\x12>\n" +
 	"\bretained\x18\x11 \x03(\v2\".ckptd.stored.v1.JournalCheckpointR\bretained\x120\n" +
 	"\x04lent\x18\x12 \x03(\v2\x1c.ckptd.stored.v1.JournalLentR\x04lent\x12<\n" +
 	"\bborrowed\x18\x13 \x03(\v2 .ckptd.stored.v1.JournalBorrowedR\bborrowed\x12A\n" +
 	"\n" +
 	"savepoints\x18\x14 \x03(\v2!.ckptd.stored.v1.JournalSavepointR\n" +
 	"savepoints\x12\x1a\n" +
-	"\brequests\x18\x15 \x03(\fR\brequests\x1a9\n" +
+	"\brequests\x18\x15 \x03(\fR\brequests\x12?\n" +
+	"\vcopied_from\x18\x17 \x01(\v2\x1e.ckptd.stored.v1.JournalOriginR\n" +
+	"copiedFrom\x12!\n" +
+	"\fpurge_wanted\x18\x18 \x01(\bR\vpurgeWanted\x121\n" +
+	"\x05ended\x18\x19 \x01(\v2\x1b.ckptd.stored.v1.JournalEndR\x05ended\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa2\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8b\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_ATTACH\x10\x01\x12\x10\n" +
@@ -1062,33 +1538,32 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\bKIND_END\x10\x05\x12\x10\n" +
 	"\fKIND_RELEASE\x10\x06\x12\r\n" +
 	"\tKIND_LEND\x10\a\x12\x0f\n" +
-	"\vKIND_RETURN\x10\b\"q\n" +
+	"\vKIND_RETURN\x10\b\x12\x0f\n" +
+	"\vKIND_IMPORT\x10\t\x12\x10\n" +
+	"\fKIND_DISCARD\x10\n" +
+	"\x12\x11\n" +
+	"\rKIND_UNDELETE\x10\v\x12\f\n" +
+	"\bKIND_TAG\x10\f\x12\x12\n" +
+	"\x0eKIND_SAVEPOINT\x10\r\x12\x0f\n" +
+	"\vKIND_REMOVE\x10\x0e\"\xad\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_RUNNING\x10\x01\x12\x13\n" +
 	"\x0fSTATUS_CANCELED\x10\x02\x12\x11\n" +
 	"\rSTATUS_FAILED\x10\x03\x12\x13\n" +
-	"\x0fSTATUS_FINISHED\x10\x04J\x04\b\x16\x10\x17\"\x9c\x01\n" +
+	"\x0fSTATUS_FINISHED\x10\x04\x12\x13\n" +
+	"\x0fSTATUS_STOPPING\x10\x05\x12\x11\n" +
+	"\rSTATUS_COPIED\x10\x06\x12\x12\n" +
+	"\x0eSTATUS_REMOVED\x10\aJ\x04\b\x16\x10\x17\"\x9c\x01\n" +
 	"\x0fJournalOperator\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12 \n" +
 	"\vparallelism\x18\x03 \x01(\rR\vparallelism\x12'\n" +
 	"\x0fmax_parallelism\x18\x04 \x01(\rR\x0emaxParallelism\x12\x1c\n" +
-	"\ttriggered\x18\x05 \x01(\bR\ttriggered\"\xfe\x03\n" +
-	"\rJournalConfig\x12\"\n" +
-	"\rat_least_once\x18\x01 \x01(\bR\vatLeastOnce\x12'\n" +
-	"\x0finterval_millis\x18\x02 \x01(\x04R\x0eintervalMillis\x12%\n" +
-	"\x0etimeout_millis\x18\x03 \x01(\x04R\rtimeoutMillis\x12!\n" +
-	"\fpause_millis\x18\x04 \x01(\x04R\vpauseMillis\x12-\n" +
-	"\x12tolerable_failures\x18\x05 \x01(\rR\x11tolerableFailures\x12F\n" +
-	"\tretention\x18\x06 \x01(\x0e2(.ckptd.stored.v1.JournalConfig.RetentionR\tretention\x12!\n" +
-	"\fnum_retained\x18\a \x01(\rR\vnumRetained\x12)\n" +
-	"\x10restart_attempts\x18\b \x01(\rR\x0frestartAttempts\x120\n" +
-	"\x14restart_delay_millis\x18\t \x01(\x04R\x12restartDelayMillis\"_\n" +
-	"\tRetention\x12\x19\n" +
-	"\x15RETENTION_UNSPECIFIED\x10\x00\x12\x18\n" +
-	"\x14RETENTION_ON_FAILURE\x10\x01\x12\x1d\n" +
-	"\x19RETENTION_ON_CANCELLATION\x10\x02\"\x80\x05\n" +
+	"\ttriggered\x18\x05 \x01(\bR\ttriggered\"=\n" +
+	"\rJournalConfig\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\fR\amessage\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\x06R\x04hash\"\xf0\x05\n" +
 	"\x11JournalCheckpoint\x12#\n" +
 	"\rcheckpoint_id\x18\x01 \x01(\x04R\fcheckpointId\x12;\n" +
 	"\x04type\x18\x02 \x01(\x0e2'.ckptd.stored.v1.JournalCheckpoint.TypeR\x04type\x12>\n" +
@@ -1102,7 +1577,11 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\vstate_bytes\x18\n" +
 	" \x01(\x04R\n" +
 	"stateBytes\x12\x1b\n" +
-	"\tnew_bytes\x18\v \x01(\x04R\bnewBytes\"E\n" +
+	"\tnew_bytes\x18\v \x01(\x04R\bnewBytes\x12\x1a\n" +
+	"\bimported\x18\f \x01(\bR\bimported\x12\x12\n" +
+	"\x04keep\x18\r \x01(\bR\x04keep\x12\x12\n" +
+	"\x04tags\x18\x0e \x03(\tR\x04tags\x12*\n" +
+	"\x11trashed_at_millis\x18\x0f \x01(\x04R\x0ftrashedAtMillis\"E\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fTYPE_CHECKPOINT\x10\x01\x12\x12\n" +
@@ -1112,20 +1591,62 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\n" +
 	"STATE_KEPT\x10\x01\x12\x11\n" +
 	"\rSTATE_TRASHED\x10\x02\x12\x10\n" +
-	"\fSTATE_HIDDEN\x10\x03\"\x7f\n" +
+	"\fSTATE_HIDDEN\x10\x03\"\x87\x02\n" +
+	"\rJournalImport\x12:\n" +
+	"\x05state\x18\x01 \x01(\x0e2$.ckptd.stored.v1.JournalImport.StateR\x05state\x12\x18\n" +
+	"\arequest\x18\x02 \x01(\tR\arequest\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12\x14\n" +
+	"\x05nonce\x18\x04 \x01(\tR\x05nonce\x120\n" +
+	"\x04mode\x18\x05 \x01(\x0e2\x1c.ckptd.stored.v1.JournalModeR\x04mode\"@\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fSTATE_WANTED\x10\x01\x12\x0e\n" +
+	"\n" +
+	"STATE_DONE\x10\x02\"?\n" +
+	"\rJournalOrigin\x12\x17\n" +
+	"\aroot_id\x18\x01 \x01(\tR\x06rootId\x12\x15\n" +
+	"\x06job_id\x18\x02 \x01(\tR\x05jobId\";\n" +
+	"\n" +
+	"JournalEnd\x12\x1b\n" +
+	"\tat_millis\x18\x01 \x01(\x04R\batMillis\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\xdd\x01\n" +
 	"\vJournalLent\x12\x10\n" +
 	"\x03pin\x18\x01 \x01(\tR\x03pin\x12#\n" +
 	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\x12\x16\n" +
 	"\x06holder\x18\x03 \x01(\tR\x06holder\x12!\n" +
-	"\fholder_epoch\x18\x04 \x01(\x04R\vholderEpoch\"_\n" +
+	"\fholder_epoch\x18\x04 \x01(\x04R\vholderEpoch\x120\n" +
+	"\x04mode\x18\x05 \x01(\x0e2\x1c.ckptd.stored.v1.JournalModeR\x04mode\x12*\n" +
+	"\x11expires_at_millis\x18\x06 \x01(\x04R\x0fexpiresAtMillis\"\x91\x01\n" +
 	"\x0fJournalBorrowed\x12\x10\n" +
 	"\x03pin\x18\x01 \x01(\tR\x03pin\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12#\n" +
-	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\"J\n" +
+	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\x120\n" +
+	"\x04mode\x18\x04 \x01(\x0e2\x1c.ckptd.stored.v1.JournalModeR\x04mode\"\x9d\x04\n" +
 	"\x10JournalSavepoint\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
-	"\x04done\x18\x03 \x01(\bR\x04doneB7Z5github.com/ckptd/ckptd/proto/ckptd/stored/v1;storedv1b\x06proto3"
+	"\x04path\x18\x02 \x01(\tR\x04path\x12C\n" +
+	"\aoutcome\x18\x03 \x01(\x0e2).ckptd.stored.v1.JournalSavepoint.OutcomeR\aoutcome\x12:\n" +
+	"\x04stop\x18\x04 \x01(\x0e2&.ckptd.stored.v1.JournalSavepoint.StopR\x04stop\x12%\n" +
+	"\x0emetadata_nonce\x18\x05 \x01(\tR\rmetadataNonce\x12#\n" +
+	"\rmetadata_size\x18\x06 \x01(\x04R\fmetadataSize\x12'\n" +
+	"\x0fmetadata_crc32c\x18\a \x01(\aR\x0emetadataCrc32c\x12\x18\n" +
+	"\arequest\x18\b \x01(\fR\arequest\x12&\n" +
+	"\x0fended_at_millis\x18\t \x01(\x04R\rendedAtMillis\"^\n" +
+	"\aOutcome\x12\x17\n" +
+	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fOUTCOME_STARTED\x10\x01\x12\x10\n" +
+	"\fOUTCOME_DONE\x10\x02\x12\x13\n" +
+	"\x0fOUTCOME_CLEANED\x10\x03\"M\n" +
+	"\x04Stop\x12\x14\n" +
+	"\x10STOP_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tSTOP_NONE\x10\x01\x12\x10\n" +
+	"\fSTOP_SUSPEND\x10\x02\x12\x0e\n" +
+	"\n" +
+	"STOP_DRAIN\x10\x03*^\n" +
+	"\vJournalMode\x12\x1c\n" +
+	"\x18JOURNAL_MODE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15JOURNAL_MODE_NO_CLAIM\x10\x01\x12\x16\n" +
+	"\x12JOURNAL_MODE_CLAIM\x10\x02B7Z5github.com/ckptd/ckptd/proto/ckptd/stored/v1;storedv1b\x06proto3"
 
 var (
 	file_ckptd_stored_v1_journal_proto_rawDescOnce sync.Once
@@ -1139,41 +1660,55 @@ func file_ckptd_stored_v1_journal_proto_rawDescGZIP() []byte {
 	return file_ckptd_stored_v1_journal_proto_rawDescData
 }
 
-var file_ckptd_stored_v1_journal_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ckptd_stored_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_ckptd_stored_v1_journal_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_ckptd_stored_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_ckptd_stored_v1_journal_proto_goTypes = []any{
-	(JournalEntry_Kind)(0),       // 0: ckptd.stored.v1.JournalEntry.Kind
-	(JournalEntry_Status)(0),     // 1: ckptd.stored.v1.JournalEntry.Status
-	(JournalConfig_Retention)(0), // 2: ckptd.stored.v1.JournalConfig.Retention
-	(JournalCheckpoint_Type)(0),  // 3: ckptd.stored.v1.JournalCheckpoint.Type
-	(JournalCheckpoint_State)(0), // 4: ckptd.stored.v1.JournalCheckpoint.State
-	(*JournalEntry)(nil),         // 5: ckptd.stored.v1.JournalEntry
-	(*JournalOperator)(nil),      // 6: ckptd.stored.v1.JournalOperator
-	(*JournalConfig)(nil),        // 7: ckptd.stored.v1.JournalConfig
-	(*JournalCheckpoint)(nil),    // 8: ckptd.stored.v1.JournalCheckpoint
-	(*JournalLent)(nil),          // 9: ckptd.stored.v1.JournalLent
-	(*JournalBorrowed)(nil),      // 10: ckptd.stored.v1.JournalBorrowed
-	(*JournalSavepoint)(nil),     // 11: ckptd.stored.v1.JournalSavepoint
-	nil,                          // 12: ckptd.stored.v1.JournalEntry.LabelsEntry
+	(JournalMode)(0),              // 0: ckptd.stored.v1.JournalMode
+	(JournalEntry_Kind)(0),        // 1: ckptd.stored.v1.JournalEntry.Kind
+	(JournalEntry_Status)(0),      // 2: ckptd.stored.v1.JournalEntry.Status
+	(JournalCheckpoint_Type)(0),   // 3: ckptd.stored.v1.JournalCheckpoint.Type
+	(JournalCheckpoint_State)(0),  // 4: ckptd.stored.v1.JournalCheckpoint.State
+	(JournalImport_State)(0),      // 5: ckptd.stored.v1.JournalImport.State
+	(JournalSavepoint_Outcome)(0), // 6: ckptd.stored.v1.JournalSavepoint.Outcome
+	(JournalSavepoint_Stop)(0),    // 7: ckptd.stored.v1.JournalSavepoint.Stop
+	(*JournalEntry)(nil),          // 8: ckptd.stored.v1.JournalEntry
+	(*JournalOperator)(nil),       // 9: ckptd.stored.v1.JournalOperator
+	(*JournalConfig)(nil),         // 10: ckptd.stored.v1.JournalConfig
+	(*JournalCheckpoint)(nil),     // 11: ckptd.stored.v1.JournalCheckpoint
+	(*JournalImport)(nil),         // 12: ckptd.stored.v1.JournalImport
+	(*JournalOrigin)(nil),         // 13: ckptd.stored.v1.JournalOrigin
+	(*JournalEnd)(nil),            // 14: ckptd.stored.v1.JournalEnd
+	(*JournalLent)(nil),           // 15: ckptd.stored.v1.JournalLent
+	(*JournalBorrowed)(nil),       // 16: ckptd.stored.v1.JournalBorrowed
+	(*JournalSavepoint)(nil),      // 17: ckptd.stored.v1.JournalSavepoint
+	nil,                           // 18: ckptd.stored.v1.JournalEntry.LabelsEntry
 }
 var file_ckptd_stored_v1_journal_proto_depIdxs = []int32{
-	0,  // 0: ckptd.stored.v1.JournalEntry.kind:type_name -> ckptd.stored.v1.JournalEntry.Kind
-	1,  // 1: ckptd.stored.v1.JournalEntry.status:type_name -> ckptd.stored.v1.JournalEntry.Status
-	6,  // 2: ckptd.stored.v1.JournalEntry.plan:type_name -> ckptd.stored.v1.JournalOperator
-	7,  // 3: ckptd.stored.v1.JournalEntry.config:type_name -> ckptd.stored.v1.JournalConfig
-	12, // 4: ckptd.stored.v1.JournalEntry.labels:type_name -> ckptd.stored.v1.JournalEntry.LabelsEntry
-	8,  // 5: ckptd.stored.v1.JournalEntry.retained:type_name -> ckptd.stored.v1.JournalCheckpoint
-	9,  // 6: ckptd.stored.v1.JournalEntry.lent:type_name -> ckptd.stored.v1.JournalLent
-	10, // 7: ckptd.stored.v1.JournalEntry.borrowed:type_name -> ckptd.stored.v1.JournalBorrowed
-	11, // 8: ckptd.stored.v1.JournalEntry.savepoints:type_name -> ckptd.stored.v1.JournalSavepoint
-	2,  // 9: ckptd.stored.v1.JournalConfig.retention:type_name -> ckptd.stored.v1.JournalConfig.Retention
-	3,  // 10: ckptd.stored.v1.JournalCheckpoint.type:type_name -> ckptd.stored.v1.JournalCheckpoint.Type
-	4,  // 11: ckptd.stored.v1.JournalCheckpoint.state:type_name -> ckptd.stored.v1.JournalCheckpoint.State
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	1,  // 0: ckptd.stored.v1.JournalEntry.kind:type_name -> ckptd.stored.v1.JournalEntry.Kind
+	2,  // 1: ckptd.stored.v1.JournalEntry.status:type_name -> ckptd.stored.v1.JournalEntry.Status
+	9,  // 2: ckptd.stored.v1.JournalEntry.plan:type_name -> ckptd.stored.v1.JournalOperator
+	10, // 3: ckptd.stored.v1.JournalEntry.config:type_name -> ckptd.stored.v1.JournalConfig
+	18, // 4: ckptd.stored.v1.JournalEntry.labels:type_name -> ckptd.stored.v1.JournalEntry.LabelsEntry
+	12, // 5: ckptd.stored.v1.JournalEntry.import:type_name -> ckptd.stored.v1.JournalImport
+	11, // 6: ckptd.stored.v1.JournalEntry.retained:type_name -> ckptd.stored.v1.JournalCheckpoint
+	15, // 7: ckptd.stored.v1.JournalEntry.lent:type_name -> ckptd.stored.v1.JournalLent
+	16, // 8: ckptd.stored.v1.JournalEntry.borrowed:type_name -> ckptd.stored.v1.JournalBorrowed
+	17, // 9: ckptd.stored.v1.JournalEntry.savepoints:type_name -> ckptd.stored.v1.JournalSavepoint
+	13, // 10: ckptd.stored.v1.JournalEntry.copied_from:type_name -> ckptd.stored.v1.JournalOrigin
+	14, // 11: ckptd.stored.v1.JournalEntry.ended:type_name -> ckptd.stored.v1.JournalEnd
+	3,  // 12: ckptd.stored.v1.JournalCheckpoint.type:type_name -> ckptd.stored.v1.JournalCheckpoint.Type
+	4,  // 13: ckptd.stored.v1.JournalCheckpoint.state:type_name -> ckptd.stored.v1.JournalCheckpoint.State
+	5,  // 14: ckptd.stored.v1.JournalImport.state:type_name -> ckptd.stored.v1.JournalImport.State
+	0,  // 15: ckptd.stored.v1.JournalImport.mode:type_name -> ckptd.stored.v1.JournalMode
+	0,  // 16: ckptd.stored.v1.JournalLent.mode:type_name -> ckptd.stored.v1.JournalMode
+	0,  // 17: ckptd.stored.v1.JournalBorrowed.mode:type_name -> ckptd.stored.v1.JournalMode
+	6,  // 18: ckptd.stored.v1.JournalSavepoint.outcome:type_name -> ckptd.stored.v1.JournalSavepoint.Outcome
+	7,  // 19: ckptd.stored.v1.JournalSavepoint.stop:type_name -> ckptd.stored.v1.JournalSavepoint.Stop
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_stored_v1_journal_proto_init() }
@@ -1186,8 +1721,8 @@ func file_ckptd_stored_v1_journal_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_stored_v1_journal_proto_rawDesc), len(file_ckptd_stored_v1_journal_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   8,
+			NumEnums:      8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -88,10 +88,12 @@ type MetadataScope int32
 
 const (
 	MetadataScope_METADATA_SCOPE_UNSPECIFIED MetadataScope = 0
-	// chk-N/ of this checkpoint.
+	// chk-N/ of this checkpoint. Of a lent file: of the checkpoint that the file's name names.
 	MetadataScope_METADATA_SCOPE_EXCLUSIVE MetadataScope = 1
 	// shared/
 	MetadataScope_METADATA_SCOPE_SHARED MetadataScope = 2
+	// The folder in which the _metadata itself lies; only in savepoints.
+	MetadataScope_METADATA_SCOPE_BESIDE MetadataScope = 3
 )
 
 // Enum value maps for MetadataScope.
@@ -100,11 +102,13 @@ var (
 		0: "METADATA_SCOPE_UNSPECIFIED",
 		1: "METADATA_SCOPE_EXCLUSIVE",
 		2: "METADATA_SCOPE_SHARED",
+		3: "METADATA_SCOPE_BESIDE",
 	}
 	MetadataScope_value = map[string]int32{
 		"METADATA_SCOPE_UNSPECIFIED": 0,
 		"METADATA_SCOPE_EXCLUSIVE":   1,
 		"METADATA_SCOPE_SHARED":      2,
+		"METADATA_SCOPE_BESIDE":      3,
 	}
 )
 
@@ -133,6 +137,137 @@ func (x MetadataScope) Number() protoreflect.EnumNumber {
 // Deprecated: Use MetadataScope.Descriptor instead.
 func (MetadataScope) EnumDescriptor() ([]byte, []int) {
 	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{1}
+}
+
+// MetadataStateKind says what a piece of state is, in Flink's words.
+type MetadataStateKind int32
+
+const (
+	MetadataStateKind_METADATA_STATE_KIND_UNSPECIFIED MetadataStateKind = 0
+	// Only the operator knows.
+	MetadataStateKind_METADATA_STATE_KIND_OPAQUE        MetadataStateKind = 1
+	MetadataStateKind_METADATA_STATE_KIND_MANAGED_KEYED MetadataStateKind = 2
+	MetadataStateKind_METADATA_STATE_KIND_RAW_KEYED     MetadataStateKind = 3
+	// Operator state.
+	MetadataStateKind_METADATA_STATE_KIND_LIST      MetadataStateKind = 4
+	MetadataStateKind_METADATA_STATE_KIND_UNION     MetadataStateKind = 5
+	MetadataStateKind_METADATA_STATE_KIND_BROADCAST MetadataStateKind = 6
+	// Channel state.
+	MetadataStateKind_METADATA_STATE_KIND_INPUT_CHANNEL       MetadataStateKind = 7
+	MetadataStateKind_METADATA_STATE_KIND_RESULT_SUBPARTITION MetadataStateKind = 8
+	MetadataStateKind_METADATA_STATE_KIND_SOURCE_READER       MetadataStateKind = 9
+	MetadataStateKind_METADATA_STATE_KIND_SINK_TRANSACTIONS   MetadataStateKind = 10
+)
+
+// Enum value maps for MetadataStateKind.
+var (
+	MetadataStateKind_name = map[int32]string{
+		0:  "METADATA_STATE_KIND_UNSPECIFIED",
+		1:  "METADATA_STATE_KIND_OPAQUE",
+		2:  "METADATA_STATE_KIND_MANAGED_KEYED",
+		3:  "METADATA_STATE_KIND_RAW_KEYED",
+		4:  "METADATA_STATE_KIND_LIST",
+		5:  "METADATA_STATE_KIND_UNION",
+		6:  "METADATA_STATE_KIND_BROADCAST",
+		7:  "METADATA_STATE_KIND_INPUT_CHANNEL",
+		8:  "METADATA_STATE_KIND_RESULT_SUBPARTITION",
+		9:  "METADATA_STATE_KIND_SOURCE_READER",
+		10: "METADATA_STATE_KIND_SINK_TRANSACTIONS",
+	}
+	MetadataStateKind_value = map[string]int32{
+		"METADATA_STATE_KIND_UNSPECIFIED":         0,
+		"METADATA_STATE_KIND_OPAQUE":              1,
+		"METADATA_STATE_KIND_MANAGED_KEYED":       2,
+		"METADATA_STATE_KIND_RAW_KEYED":           3,
+		"METADATA_STATE_KIND_LIST":                4,
+		"METADATA_STATE_KIND_UNION":               5,
+		"METADATA_STATE_KIND_BROADCAST":           6,
+		"METADATA_STATE_KIND_INPUT_CHANNEL":       7,
+		"METADATA_STATE_KIND_RESULT_SUBPARTITION": 8,
+		"METADATA_STATE_KIND_SOURCE_READER":       9,
+		"METADATA_STATE_KIND_SINK_TRANSACTIONS":   10,
+	}
+)
+
+func (x MetadataStateKind) Enum() *MetadataStateKind {
+	p := new(MetadataStateKind)
+	*p = x
+	return p
+}
+
+func (x MetadataStateKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MetadataStateKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_stored_v1_metadata_proto_enumTypes[2].Descriptor()
+}
+
+func (MetadataStateKind) Type() protoreflect.EnumType {
+	return &file_ckptd_stored_v1_metadata_proto_enumTypes[2]
+}
+
+func (x MetadataStateKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MetadataStateKind.Descriptor instead.
+func (MetadataStateKind) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{2}
+}
+
+// MetadataMode says how list state is distributed to the subtasks of another parallelism.
+type MetadataMode int32
+
+const (
+	// For channel state, which is not distributed so.
+	MetadataMode_METADATA_MODE_UNSPECIFIED MetadataMode = 0
+	MetadataMode_METADATA_MODE_SPLIT       MetadataMode = 1
+	MetadataMode_METADATA_MODE_UNION       MetadataMode = 2
+	MetadataMode_METADATA_MODE_BROADCAST   MetadataMode = 3
+)
+
+// Enum value maps for MetadataMode.
+var (
+	MetadataMode_name = map[int32]string{
+		0: "METADATA_MODE_UNSPECIFIED",
+		1: "METADATA_MODE_SPLIT",
+		2: "METADATA_MODE_UNION",
+		3: "METADATA_MODE_BROADCAST",
+	}
+	MetadataMode_value = map[string]int32{
+		"METADATA_MODE_UNSPECIFIED": 0,
+		"METADATA_MODE_SPLIT":       1,
+		"METADATA_MODE_UNION":       2,
+		"METADATA_MODE_BROADCAST":   3,
+	}
+)
+
+func (x MetadataMode) Enum() *MetadataMode {
+	p := new(MetadataMode)
+	*p = x
+	return p
+}
+
+func (x MetadataMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MetadataMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_stored_v1_metadata_proto_enumTypes[3].Descriptor()
+}
+
+func (MetadataMode) Type() protoreflect.EnumType {
+	return &file_ckptd_stored_v1_metadata_proto_enumTypes[3]
+}
+
+func (x MetadataMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MetadataMode.Descriptor instead.
+func (MetadataMode) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{3}
 }
 
 // MetadataRecord is the payload of one record.
@@ -508,7 +643,8 @@ func (x *MetadataOperator) GetTriggered() bool {
 	return false
 }
 
-// MetadataFile is an entry of the table of files; they are numbered from 1 as they come.
+// MetadataFile is an entry of the table of files; they are numbered from 1 as they come. At most 4194304 in one
+// _metadata.
 type MetadataFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Scope MetadataScope          `protobuf:"varint,1,opt,name=scope,proto3,enum=ckptd.stored.v1.MetadataScope" json:"scope,omitempty"`
@@ -524,7 +660,11 @@ type MetadataFile struct {
 	InstanceNonce string `protobuf:"bytes,6,opt,name=instance_nonce,json=instanceNonce,proto3" json:"instance_nonce,omitempty"`
 	LocalName     string `protobuf:"bytes,7,opt,name=local_name,json=localName,proto3" json:"local_name,omitempty"`
 	// SHA-256 of all bytes, if one was taken.
-	Sha256        []byte `protobuf:"bytes,8,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Sha256 []byte `protobuf:"bytes,8,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Of a compressed file; absent otherwise. Length and sums above are those of the compressed bytes.
+	Compression *MetadataCompression `protobuf:"bytes,9,opt,name=compression,proto3" json:"compression,omitempty"`
+	// The job whose folder holds the file, if it is lent to this job; empty: this job.
+	JobId         string `protobuf:"bytes,10,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -615,20 +755,101 @@ func (x *MetadataFile) GetSha256() []byte {
 	return nil
 }
 
+func (x *MetadataFile) GetCompression() *MetadataCompression {
+	if x != nil {
+		return x.Compression
+	}
+	return nil
+}
+
+func (x *MetadataFile) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+// MetadataCompression is the frame table of a compressed file. A frame can be decompressed by itself. At most 65536
+// frames.
+type MetadataCompression struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 32 of a-z 0-9 -, for example "zstd".
+	Codec string `protobuf:"bytes,1,opt,name=codec,proto3" json:"codec,omitempty"`
+	// How many bytes of the file each frame takes, in their order. The frames cover the file.
+	Stored []uint32 `protobuf:"fixed32,2,rep,packed,name=stored,proto3" json:"stored,omitempty"`
+	// How many bytes each frame holds when it is decompressed.
+	Plain         []uint32 `protobuf:"fixed32,3,rep,packed,name=plain,proto3" json:"plain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetadataCompression) Reset() {
+	*x = MetadataCompression{}
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetadataCompression) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetadataCompression) ProtoMessage() {}
+
+func (x *MetadataCompression) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetadataCompression.ProtoReflect.Descriptor instead.
+func (*MetadataCompression) Descriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *MetadataCompression) GetCodec() string {
+	if x != nil {
+		return x.Codec
+	}
+	return ""
+}
+
+func (x *MetadataCompression) GetStored() []uint32 {
+	if x != nil {
+		return x.Stored
+	}
+	return nil
+}
+
+func (x *MetadataCompression) GetPlain() []uint32 {
+	if x != nil {
+		return x.Plain
+	}
+	return nil
+}
+
 // MetadataSubtask is state of one subtask of the operator before it. A subtask without state has a record without handles; one
 // with much state has several records in a row.
 type MetadataSubtask struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Index uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	// At most 4096 in one record.
-	Handles       []*MetadataHandle `protobuf:"bytes,2,rep,name=handles,proto3" json:"handles,omitempty"`
+	Handles []*MetadataHandle `protobuf:"bytes,2,rep,name=handles,proto3" json:"handles,omitempty"`
+	// The subtask had finished when the checkpoint was taken. It has no handles.
+	Finished      bool `protobuf:"varint,3,opt,name=finished,proto3" json:"finished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MetadataSubtask) Reset() {
 	*x = MetadataSubtask{}
-	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[5]
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +861,7 @@ func (x *MetadataSubtask) String() string {
 func (*MetadataSubtask) ProtoMessage() {}
 
 func (x *MetadataSubtask) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[5]
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +874,7 @@ func (x *MetadataSubtask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataSubtask.ProtoReflect.Descriptor instead.
 func (*MetadataSubtask) Descriptor() ([]byte, []int) {
-	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{5}
+	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MetadataSubtask) GetIndex() uint32 {
@@ -670,26 +891,43 @@ func (x *MetadataSubtask) GetHandles() []*MetadataHandle {
 	return nil
 }
 
-// MetadataHandle is one piece of state. A reader that does not know the location must not guess.
+func (x *MetadataSubtask) GetFinished() bool {
+	if x != nil {
+		return x.Finished
+	}
+	return false
+}
+
+// MetadataHandle is one piece of state. A reader that does not know the location or the kind must not guess.
 type MetadataHandle struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Location:
 	//
 	//	*MetadataHandle_File
 	//	*MetadataHandle_Inline
+	//	*MetadataHandle_Segment
 	Location isMetadataHandle_Location `protobuf_oneof:"location"`
 	// What the engine calls this piece, and its backend instance. Empty: as the file's local_name and instance_nonce.
 	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	InstanceNonce string `protobuf:"bytes,4,opt,name=instance_nonce,json=instanceNonce,proto3" json:"instance_nonce,omitempty"`
 	// For keyed state; absent otherwise.
-	KeyGroups     *MetadataKeyGroups `protobuf:"bytes,5,opt,name=key_groups,json=keyGroups,proto3" json:"key_groups,omitempty"`
+	KeyGroups *MetadataKeyGroups `protobuf:"bytes,5,opt,name=key_groups,json=keyGroups,proto3" json:"key_groups,omitempty"`
+	Kind      MetadataStateKind  `protobuf:"varint,6,opt,name=kind,proto3,enum=ckptd.stored.v1.MetadataStateKind" json:"kind,omitempty"`
+	// The state's name, what writes and reads its elements, and the version of their schema. Empty, 0: not told.
+	StateName     string `protobuf:"bytes,8,opt,name=state_name,json=stateName,proto3" json:"state_name,omitempty"`
+	Serializer    string `protobuf:"bytes,9,opt,name=serializer,proto3" json:"serializer,omitempty"`
+	SchemaVersion uint32 `protobuf:"varint,10,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
+	// Where the elements of list state begin; absent: not told, or no list.
+	Offsets *MetadataOffsets `protobuf:"bytes,11,opt,name=offsets,proto3" json:"offsets,omitempty"`
+	// For channel state; absent otherwise.
+	Channel       *MetadataChannel `protobuf:"bytes,12,opt,name=channel,proto3" json:"channel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MetadataHandle) Reset() {
 	*x = MetadataHandle{}
-	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[6]
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +939,7 @@ func (x *MetadataHandle) String() string {
 func (*MetadataHandle) ProtoMessage() {}
 
 func (x *MetadataHandle) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[6]
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +952,7 @@ func (x *MetadataHandle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataHandle.ProtoReflect.Descriptor instead.
 func (*MetadataHandle) Descriptor() ([]byte, []int) {
-	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{6}
+	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MetadataHandle) GetLocation() isMetadataHandle_Location {
@@ -742,6 +980,15 @@ func (x *MetadataHandle) GetInline() []byte {
 	return nil
 }
 
+func (x *MetadataHandle) GetSegment() *MetadataSegment {
+	if x != nil {
+		if x, ok := x.Location.(*MetadataHandle_Segment); ok {
+			return x.Segment
+		}
+	}
+	return nil
+}
+
 func (x *MetadataHandle) GetName() string {
 	if x != nil {
 		return x.Name
@@ -763,12 +1010,54 @@ func (x *MetadataHandle) GetKeyGroups() *MetadataKeyGroups {
 	return nil
 }
 
+func (x *MetadataHandle) GetKind() MetadataStateKind {
+	if x != nil {
+		return x.Kind
+	}
+	return MetadataStateKind_METADATA_STATE_KIND_UNSPECIFIED
+}
+
+func (x *MetadataHandle) GetStateName() string {
+	if x != nil {
+		return x.StateName
+	}
+	return ""
+}
+
+func (x *MetadataHandle) GetSerializer() string {
+	if x != nil {
+		return x.Serializer
+	}
+	return ""
+}
+
+func (x *MetadataHandle) GetSchemaVersion() uint32 {
+	if x != nil {
+		return x.SchemaVersion
+	}
+	return 0
+}
+
+func (x *MetadataHandle) GetOffsets() *MetadataOffsets {
+	if x != nil {
+		return x.Offsets
+	}
+	return nil
+}
+
+func (x *MetadataHandle) GetChannel() *MetadataChannel {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
+}
+
 type isMetadataHandle_Location interface {
 	isMetadataHandle_Location()
 }
 
 type MetadataHandle_File struct {
-	// The number of a file that stands before.
+	// A whole file: the number of one that stands before.
 	File uint32 `protobuf:"varint,1,opt,name=file,proto3,oneof"`
 }
 
@@ -777,9 +1066,79 @@ type MetadataHandle_Inline struct {
 	Inline []byte `protobuf:"bytes,2,opt,name=inline,proto3,oneof"`
 }
 
+type MetadataHandle_Segment struct {
+	Segment *MetadataSegment `protobuf:"bytes,7,opt,name=segment,proto3,oneof"`
+}
+
 func (*MetadataHandle_File) isMetadataHandle_Location() {}
 
 func (*MetadataHandle_Inline) isMetadataHandle_Location() {}
+
+func (*MetadataHandle_Segment) isMetadataHandle_Location() {}
+
+// MetadataSegment is a part of a file.
+type MetadataSegment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of a file that stands before.
+	File uint32 `protobuf:"varint,1,opt,name=file,proto3" json:"file,omitempty"`
+	// Of the first byte in the file.
+	Offset uint64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Bytes; may be 0.
+	Length        uint64 `protobuf:"varint,3,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetadataSegment) Reset() {
+	*x = MetadataSegment{}
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetadataSegment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetadataSegment) ProtoMessage() {}
+
+func (x *MetadataSegment) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetadataSegment.ProtoReflect.Descriptor instead.
+func (*MetadataSegment) Descriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *MetadataSegment) GetFile() uint32 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
+func (x *MetadataSegment) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *MetadataSegment) GetLength() uint64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
 
 // MetadataKeyGroups is an inclusive range of key groups.
 type MetadataKeyGroups struct {
@@ -792,7 +1151,7 @@ type MetadataKeyGroups struct {
 
 func (x *MetadataKeyGroups) Reset() {
 	*x = MetadataKeyGroups{}
-	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[7]
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +1163,7 @@ func (x *MetadataKeyGroups) String() string {
 func (*MetadataKeyGroups) ProtoMessage() {}
 
 func (x *MetadataKeyGroups) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[7]
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +1176,7 @@ func (x *MetadataKeyGroups) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataKeyGroups.ProtoReflect.Descriptor instead.
 func (*MetadataKeyGroups) Descriptor() ([]byte, []int) {
-	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{7}
+	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MetadataKeyGroups) GetStart() uint32 {
@@ -830,6 +1189,129 @@ func (x *MetadataKeyGroups) GetStart() uint32 {
 func (x *MetadataKeyGroups) GetEnd() uint32 {
 	if x != nil {
 		return x.End
+	}
+	return 0
+}
+
+// MetadataOffsets says where the elements of list state begin within the piece.
+type MetadataOffsets struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Mode  MetadataMode           `protobuf:"varint,1,opt,name=mode,proto3,enum=ckptd.stored.v1.MetadataMode" json:"mode,omitempty"`
+	// Ascending; an element ends where the next one begins. At most 65536 in one record of a subtask.
+	Positions     []uint64 `protobuf:"varint,2,rep,packed,name=positions,proto3" json:"positions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetadataOffsets) Reset() {
+	*x = MetadataOffsets{}
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetadataOffsets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetadataOffsets) ProtoMessage() {}
+
+func (x *MetadataOffsets) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetadataOffsets.ProtoReflect.Descriptor instead.
+func (*MetadataOffsets) Descriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *MetadataOffsets) GetMode() MetadataMode {
+	if x != nil {
+		return x.Mode
+	}
+	return MetadataMode_METADATA_MODE_UNSPECIFIED
+}
+
+func (x *MetadataOffsets) GetPositions() []uint64 {
+	if x != nil {
+		return x.Positions
+	}
+	return nil
+}
+
+// MetadataChannel names a channel: the first two fields an input channel, the last two a result subpartition.
+type MetadataChannel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gate          uint32                 `protobuf:"varint,1,opt,name=gate,proto3" json:"gate,omitempty"`
+	Channel       uint32                 `protobuf:"varint,2,opt,name=channel,proto3" json:"channel,omitempty"`
+	Partition     uint32                 `protobuf:"varint,3,opt,name=partition,proto3" json:"partition,omitempty"`
+	Subpartition  uint32                 `protobuf:"varint,4,opt,name=subpartition,proto3" json:"subpartition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetadataChannel) Reset() {
+	*x = MetadataChannel{}
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetadataChannel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetadataChannel) ProtoMessage() {}
+
+func (x *MetadataChannel) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetadataChannel.ProtoReflect.Descriptor instead.
+func (*MetadataChannel) Descriptor() ([]byte, []int) {
+	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *MetadataChannel) GetGate() uint32 {
+	if x != nil {
+		return x.Gate
+	}
+	return 0
+}
+
+func (x *MetadataChannel) GetChannel() uint32 {
+	if x != nil {
+		return x.Channel
+	}
+	return 0
+}
+
+func (x *MetadataChannel) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *MetadataChannel) GetSubpartition() uint32 {
+	if x != nil {
+		return x.Subpartition
 	}
 	return 0
 }
@@ -853,7 +1335,7 @@ type MetadataEnd struct {
 
 func (x *MetadataEnd) Reset() {
 	*x = MetadataEnd{}
-	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[8]
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +1347,7 @@ func (x *MetadataEnd) String() string {
 func (*MetadataEnd) ProtoMessage() {}
 
 func (x *MetadataEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[8]
+	mi := &file_ckptd_stored_v1_metadata_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +1360,7 @@ func (x *MetadataEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataEnd.ProtoReflect.Descriptor instead.
 func (*MetadataEnd) Descriptor() ([]byte, []int) {
-	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{8}
+	return file_ckptd_stored_v1_metadata_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *MetadataEnd) GetOperators() uint64 {
@@ -962,7 +1444,7 @@ const file_ckptd_stored_v1_metadata_proto_rawDesc = "" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12 \n" +
 	"\vparallelism\x18\x03 \x01(\rR\vparallelism\x12'\n" +
 	"\x0fmax_parallelism\x18\x04 \x01(\rR\x0emaxParallelism\x12\x1c\n" +
-	"\ttriggered\x18\x05 \x01(\bR\ttriggered\"\x97\x02\n" +
+	"\ttriggered\x18\x05 \x01(\bR\ttriggered\"\xe8\x02\n" +
 	"\fMetadataFile\x124\n" +
 	"\x05scope\x18\x01 \x01(\x0e2\x1e.ckptd.stored.v1.MetadataScopeR\x05scope\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -972,23 +1454,53 @@ const file_ckptd_stored_v1_metadata_proto_rawDesc = "" +
 	"\x0einstance_nonce\x18\x06 \x01(\tR\rinstanceNonce\x12\x1d\n" +
 	"\n" +
 	"local_name\x18\a \x01(\tR\tlocalName\x12\x16\n" +
-	"\x06sha256\x18\b \x01(\fR\x06sha256J\x04\b\t\x10\n" +
-	"R\x06frames\"b\n" +
+	"\x06sha256\x18\b \x01(\fR\x06sha256\x12F\n" +
+	"\vcompression\x18\t \x01(\v2$.ckptd.stored.v1.MetadataCompressionR\vcompression\x12\x15\n" +
+	"\x06job_id\x18\n" +
+	" \x01(\tR\x05jobId\"Y\n" +
+	"\x13MetadataCompression\x12\x14\n" +
+	"\x05codec\x18\x01 \x01(\tR\x05codec\x12\x16\n" +
+	"\x06stored\x18\x02 \x03(\aR\x06stored\x12\x14\n" +
+	"\x05plain\x18\x03 \x03(\aR\x05plain\"~\n" +
 	"\x0fMetadataSubtask\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x129\n" +
-	"\ahandles\x18\x02 \x03(\v2\x1f.ckptd.stored.v1.MetadataHandleR\ahandles\"\xca\x01\n" +
+	"\ahandles\x18\x02 \x03(\v2\x1f.ckptd.stored.v1.MetadataHandleR\ahandles\x12\x1a\n" +
+	"\bfinished\x18\x03 \x01(\bR\bfinished\"\x9e\x04\n" +
 	"\x0eMetadataHandle\x12\x14\n" +
 	"\x04file\x18\x01 \x01(\rH\x00R\x04file\x12\x18\n" +
-	"\x06inline\x18\x02 \x01(\fH\x00R\x06inline\x12\x12\n" +
+	"\x06inline\x18\x02 \x01(\fH\x00R\x06inline\x12<\n" +
+	"\asegment\x18\a \x01(\v2 .ckptd.stored.v1.MetadataSegmentH\x00R\asegment\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12%\n" +
 	"\x0einstance_nonce\x18\x04 \x01(\tR\rinstanceNonce\x12A\n" +
 	"\n" +
-	"key_groups\x18\x05 \x01(\v2\".ckptd.stored.v1.MetadataKeyGroupsR\tkeyGroupsB\n" +
+	"key_groups\x18\x05 \x01(\v2\".ckptd.stored.v1.MetadataKeyGroupsR\tkeyGroups\x126\n" +
+	"\x04kind\x18\x06 \x01(\x0e2\".ckptd.stored.v1.MetadataStateKindR\x04kind\x12\x1d\n" +
 	"\n" +
-	"\blocation\";\n" +
+	"state_name\x18\b \x01(\tR\tstateName\x12\x1e\n" +
+	"\n" +
+	"serializer\x18\t \x01(\tR\n" +
+	"serializer\x12%\n" +
+	"\x0eschema_version\x18\n" +
+	" \x01(\rR\rschemaVersion\x12:\n" +
+	"\aoffsets\x18\v \x01(\v2 .ckptd.stored.v1.MetadataOffsetsR\aoffsets\x12:\n" +
+	"\achannel\x18\f \x01(\v2 .ckptd.stored.v1.MetadataChannelR\achannelB\n" +
+	"\n" +
+	"\blocation\"U\n" +
+	"\x0fMetadataSegment\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\rR\x04file\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x16\n" +
+	"\x06length\x18\x03 \x01(\x04R\x06length\";\n" +
 	"\x11MetadataKeyGroups\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\rR\x05start\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\rR\x03end\"\xdf\x01\n" +
+	"\x03end\x18\x02 \x01(\rR\x03end\"b\n" +
+	"\x0fMetadataOffsets\x121\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\x1d.ckptd.stored.v1.MetadataModeR\x04mode\x12\x1c\n" +
+	"\tpositions\x18\x02 \x03(\x04R\tpositions\"\x81\x01\n" +
+	"\x0fMetadataChannel\x12\x12\n" +
+	"\x04gate\x18\x01 \x01(\rR\x04gate\x12\x18\n" +
+	"\achannel\x18\x02 \x01(\rR\achannel\x12\x1c\n" +
+	"\tpartition\x18\x03 \x01(\rR\tpartition\x12\"\n" +
+	"\fsubpartition\x18\x04 \x01(\rR\fsubpartition\"\xdf\x01\n" +
 	"\vMetadataEnd\x12\x1c\n" +
 	"\toperators\x18\x01 \x01(\x04R\toperators\x12\x1a\n" +
 	"\bsubtasks\x18\x02 \x01(\x04R\bsubtasks\x12\x14\n" +
@@ -1001,11 +1513,30 @@ const file_ckptd_stored_v1_metadata_proto_rawDesc = "" +
 	"\fMetadataKind\x12\x1d\n" +
 	"\x19METADATA_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18METADATA_KIND_CHECKPOINT\x10\x01\x12\x1b\n" +
-	"\x17METADATA_KIND_SAVEPOINT\x10\x02*h\n" +
+	"\x17METADATA_KIND_SAVEPOINT\x10\x02*\x83\x01\n" +
 	"\rMetadataScope\x12\x1e\n" +
 	"\x1aMETADATA_SCOPE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18METADATA_SCOPE_EXCLUSIVE\x10\x01\x12\x19\n" +
-	"\x15METADATA_SCOPE_SHARED\x10\x02B7Z5github.com/ckptd/ckptd/proto/ckptd/stored/v1;storedv1b\x06proto3"
+	"\x15METADATA_SCOPE_SHARED\x10\x02\x12\x19\n" +
+	"\x15METADATA_SCOPE_BESIDE\x10\x03*\xa8\x03\n" +
+	"\x11MetadataStateKind\x12#\n" +
+	"\x1fMETADATA_STATE_KIND_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aMETADATA_STATE_KIND_OPAQUE\x10\x01\x12%\n" +
+	"!METADATA_STATE_KIND_MANAGED_KEYED\x10\x02\x12!\n" +
+	"\x1dMETADATA_STATE_KIND_RAW_KEYED\x10\x03\x12\x1c\n" +
+	"\x18METADATA_STATE_KIND_LIST\x10\x04\x12\x1d\n" +
+	"\x19METADATA_STATE_KIND_UNION\x10\x05\x12!\n" +
+	"\x1dMETADATA_STATE_KIND_BROADCAST\x10\x06\x12%\n" +
+	"!METADATA_STATE_KIND_INPUT_CHANNEL\x10\a\x12+\n" +
+	"'METADATA_STATE_KIND_RESULT_SUBPARTITION\x10\b\x12%\n" +
+	"!METADATA_STATE_KIND_SOURCE_READER\x10\t\x12)\n" +
+	"%METADATA_STATE_KIND_SINK_TRANSACTIONS\x10\n" +
+	"*|\n" +
+	"\fMetadataMode\x12\x1d\n" +
+	"\x19METADATA_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13METADATA_MODE_SPLIT\x10\x01\x12\x17\n" +
+	"\x13METADATA_MODE_UNION\x10\x02\x12\x1b\n" +
+	"\x17METADATA_MODE_BROADCAST\x10\x03B7Z5github.com/ckptd/ckptd/proto/ckptd/stored/v1;storedv1b\x06proto3"
 
 var (
 	file_ckptd_stored_v1_metadata_proto_rawDescOnce sync.Once
@@ -1019,42 +1550,54 @@ func file_ckptd_stored_v1_metadata_proto_rawDescGZIP() []byte {
 	return file_ckptd_stored_v1_metadata_proto_rawDescData
 }
 
-var file_ckptd_stored_v1_metadata_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_ckptd_stored_v1_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_ckptd_stored_v1_metadata_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_ckptd_stored_v1_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_ckptd_stored_v1_metadata_proto_goTypes = []any{
 	(MetadataKind)(0),             // 0: ckptd.stored.v1.MetadataKind
 	(MetadataScope)(0),            // 1: ckptd.stored.v1.MetadataScope
-	(*MetadataRecord)(nil),        // 2: ckptd.stored.v1.MetadataRecord
-	(*MetadataHeader)(nil),        // 3: ckptd.stored.v1.MetadataHeader
-	(*MetadataJob)(nil),           // 4: ckptd.stored.v1.MetadataJob
-	(*MetadataOperator)(nil),      // 5: ckptd.stored.v1.MetadataOperator
-	(*MetadataFile)(nil),          // 6: ckptd.stored.v1.MetadataFile
-	(*MetadataSubtask)(nil),       // 7: ckptd.stored.v1.MetadataSubtask
-	(*MetadataHandle)(nil),        // 8: ckptd.stored.v1.MetadataHandle
-	(*MetadataKeyGroups)(nil),     // 9: ckptd.stored.v1.MetadataKeyGroups
-	(*MetadataEnd)(nil),           // 10: ckptd.stored.v1.MetadataEnd
-	nil,                           // 11: ckptd.stored.v1.MetadataJob.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(MetadataStateKind)(0),        // 2: ckptd.stored.v1.MetadataStateKind
+	(MetadataMode)(0),             // 3: ckptd.stored.v1.MetadataMode
+	(*MetadataRecord)(nil),        // 4: ckptd.stored.v1.MetadataRecord
+	(*MetadataHeader)(nil),        // 5: ckptd.stored.v1.MetadataHeader
+	(*MetadataJob)(nil),           // 6: ckptd.stored.v1.MetadataJob
+	(*MetadataOperator)(nil),      // 7: ckptd.stored.v1.MetadataOperator
+	(*MetadataFile)(nil),          // 8: ckptd.stored.v1.MetadataFile
+	(*MetadataCompression)(nil),   // 9: ckptd.stored.v1.MetadataCompression
+	(*MetadataSubtask)(nil),       // 10: ckptd.stored.v1.MetadataSubtask
+	(*MetadataHandle)(nil),        // 11: ckptd.stored.v1.MetadataHandle
+	(*MetadataSegment)(nil),       // 12: ckptd.stored.v1.MetadataSegment
+	(*MetadataKeyGroups)(nil),     // 13: ckptd.stored.v1.MetadataKeyGroups
+	(*MetadataOffsets)(nil),       // 14: ckptd.stored.v1.MetadataOffsets
+	(*MetadataChannel)(nil),       // 15: ckptd.stored.v1.MetadataChannel
+	(*MetadataEnd)(nil),           // 16: ckptd.stored.v1.MetadataEnd
+	nil,                           // 17: ckptd.stored.v1.MetadataJob.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
 }
 var file_ckptd_stored_v1_metadata_proto_depIdxs = []int32{
-	3,  // 0: ckptd.stored.v1.MetadataRecord.header:type_name -> ckptd.stored.v1.MetadataHeader
-	4,  // 1: ckptd.stored.v1.MetadataRecord.job:type_name -> ckptd.stored.v1.MetadataJob
-	5,  // 2: ckptd.stored.v1.MetadataRecord.operator:type_name -> ckptd.stored.v1.MetadataOperator
-	6,  // 3: ckptd.stored.v1.MetadataRecord.file:type_name -> ckptd.stored.v1.MetadataFile
-	7,  // 4: ckptd.stored.v1.MetadataRecord.subtask:type_name -> ckptd.stored.v1.MetadataSubtask
-	10, // 5: ckptd.stored.v1.MetadataRecord.end:type_name -> ckptd.stored.v1.MetadataEnd
+	5,  // 0: ckptd.stored.v1.MetadataRecord.header:type_name -> ckptd.stored.v1.MetadataHeader
+	6,  // 1: ckptd.stored.v1.MetadataRecord.job:type_name -> ckptd.stored.v1.MetadataJob
+	7,  // 2: ckptd.stored.v1.MetadataRecord.operator:type_name -> ckptd.stored.v1.MetadataOperator
+	8,  // 3: ckptd.stored.v1.MetadataRecord.file:type_name -> ckptd.stored.v1.MetadataFile
+	10, // 4: ckptd.stored.v1.MetadataRecord.subtask:type_name -> ckptd.stored.v1.MetadataSubtask
+	16, // 5: ckptd.stored.v1.MetadataRecord.end:type_name -> ckptd.stored.v1.MetadataEnd
 	0,  // 6: ckptd.stored.v1.MetadataHeader.kind:type_name -> ckptd.stored.v1.MetadataKind
-	12, // 7: ckptd.stored.v1.MetadataHeader.triggered_at:type_name -> google.protobuf.Timestamp
-	12, // 8: ckptd.stored.v1.MetadataHeader.completed_at:type_name -> google.protobuf.Timestamp
-	11, // 9: ckptd.stored.v1.MetadataJob.labels:type_name -> ckptd.stored.v1.MetadataJob.LabelsEntry
+	18, // 7: ckptd.stored.v1.MetadataHeader.triggered_at:type_name -> google.protobuf.Timestamp
+	18, // 8: ckptd.stored.v1.MetadataHeader.completed_at:type_name -> google.protobuf.Timestamp
+	17, // 9: ckptd.stored.v1.MetadataJob.labels:type_name -> ckptd.stored.v1.MetadataJob.LabelsEntry
 	1,  // 10: ckptd.stored.v1.MetadataFile.scope:type_name -> ckptd.stored.v1.MetadataScope
-	8,  // 11: ckptd.stored.v1.MetadataSubtask.handles:type_name -> ckptd.stored.v1.MetadataHandle
-	9,  // 12: ckptd.stored.v1.MetadataHandle.key_groups:type_name -> ckptd.stored.v1.MetadataKeyGroups
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	9,  // 11: ckptd.stored.v1.MetadataFile.compression:type_name -> ckptd.stored.v1.MetadataCompression
+	11, // 12: ckptd.stored.v1.MetadataSubtask.handles:type_name -> ckptd.stored.v1.MetadataHandle
+	12, // 13: ckptd.stored.v1.MetadataHandle.segment:type_name -> ckptd.stored.v1.MetadataSegment
+	13, // 14: ckptd.stored.v1.MetadataHandle.key_groups:type_name -> ckptd.stored.v1.MetadataKeyGroups
+	2,  // 15: ckptd.stored.v1.MetadataHandle.kind:type_name -> ckptd.stored.v1.MetadataStateKind
+	14, // 16: ckptd.stored.v1.MetadataHandle.offsets:type_name -> ckptd.stored.v1.MetadataOffsets
+	15, // 17: ckptd.stored.v1.MetadataHandle.channel:type_name -> ckptd.stored.v1.MetadataChannel
+	3,  // 18: ckptd.stored.v1.MetadataOffsets.mode:type_name -> ckptd.stored.v1.MetadataMode
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_stored_v1_metadata_proto_init() }
@@ -1070,17 +1613,18 @@ func file_ckptd_stored_v1_metadata_proto_init() {
 		(*MetadataRecord_Subtask)(nil),
 		(*MetadataRecord_End)(nil),
 	}
-	file_ckptd_stored_v1_metadata_proto_msgTypes[6].OneofWrappers = []any{
+	file_ckptd_stored_v1_metadata_proto_msgTypes[7].OneofWrappers = []any{
 		(*MetadataHandle_File)(nil),
 		(*MetadataHandle_Inline)(nil),
+		(*MetadataHandle_Segment)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_stored_v1_metadata_proto_rawDesc), len(file_ckptd_stored_v1_metadata_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   10,
+			NumEnums:      4,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,195 @@
+package journal
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"strings"
+	"unicode/utf8"
+)
+
+// About is what the job is called.
+type About struct {
+	Job string
+	// Labels in ascending order of keys.
+	Labels []Label
+}
+
+// Label is one key and value.
+type Label struct{ Key, Value string }
+
+// Config is the API's configuration of a job, as bytes. Only package service/config knows what they say. It changes
+// only with an entry that raises the attempt. Immutable.
+type Config struct {
+	Bytes []byte
+	// Hash is the first 8 bytes of the SHA-256 of Bytes.
+	Hash uint64
+}
+
+// NewConfig makes a configuration of an encoded message; it keeps the slice.
+func NewConfig(message []byte) *Config {
+	sum := sha256.Sum256(message)
+	return &Config{Bytes: message, Hash: binary.BigEndian.Uint64(sum[:])}
+}
+
+// Checkpoint points to a checkpoint's _metadata.
+type Checkpoint struct {
+	ID    uint64
+	Type  CheckpointType
+	State CheckpointState
+	// Nonce is the one written in the _metadata: an id alone proves nothing.
+	Nonce Nonce
+	// Bytes and CRC32C of the _metadata.
+	Size uint64
+	CRC  uint32
+	// Imported: made of a checkpoint of another job or root, or of a savepoint.
+	Imported bool
+	// Keep: a person wants the checkpoint kept, so no policy drops it.
+	Keep bool
+	// Tags that people gave it, in ascending order.
+	Tags []string
+	// TrashedAt is when it went into the trash, by the store's clock (milliseconds since 1970); 0: it is not there.
+	TrashedAt uint64
+	// For people: completion time (milliseconds since 1970), duration (milliseconds), bytes of all state, bytes this
+	// one brought.
+	CompletedAt, DurationMillis, StateBytes, NewBytes uint64
+}
+
+// CheckpointType says what asked for a checkpoint.
+type CheckpointType uint8
+
+// The types of checkpoint.
+const (
+	TypeCheckpoint CheckpointType = iota
+	TypeSavepoint
+)
+
+// CheckpointState says how a retained checkpoint stands.
+type CheckpointState uint8
+
+// The states of a retained checkpoint.
+const (
+	// StateKept is an ordinary one.
+	StateKept CheckpointState = iota
+	// StateTrashed was discarded and can still be brought back.
+	StateTrashed
+	// StateHidden was disposed while lent: its files stay until the last pin is returned.
+	StateHidden
+)
+
+// Mode says to whom the files of a lent checkpoint belong, in Flink's words.
+type Mode uint8
+
+// The modes.
+const (
+	// NoClaim: they stay the lender's.
+	NoClaim Mode = iota
+	// Claim: they become the borrower's. It says when the lender may dispose of them.
+	Claim
+)
+
+// Lent is a pin of another job on a checkpoint of this one.
+type Lent struct {
+	Pin        Nonce
+	Checkpoint uint64
+	Holder     string
+	// HolderEpoch is the epoch of the holder when it took the pin.
+	HolderEpoch uint64
+	Mode        Mode
+	// Expires is when the pin stops counting, by the store's clock (milliseconds since 1970); 0: never.
+	Expires uint64
+}
+
+// Borrowed is a pin of this job on a checkpoint of another one.
+type Borrowed struct {
+	Pin        Nonce
+	Job        string
+	Checkpoint uint64
+	Mode       Mode
+}
+
+// Import is the way in which a job begins from a checkpoint that is not its own.
+type Import struct {
+	State ImportState
+	// Request is what a person wrote, Source the URL of what was meant by it.
+	Request, Source string
+	// Nonce is that of the source's _metadata.
+	Nonce Nonce
+	Mode  Mode
+}
+
+// ImportState says how far an import is.
+type ImportState uint8
+
+// The states of an import.
+const (
+	// ImportNone: the job began empty.
+	ImportNone ImportState = iota
+	// ImportWanted: no attempt begins until it is done.
+	ImportWanted
+	ImportDone
+)
+
+// Origin names the job that a copy was made of.
+type Origin struct{ RootID, Job string }
+
+// Savepoint is one that was begun.
+type Savepoint struct {
+	ID uint64
+	// Path is the URL of its folder.
+	Path    string
+	Outcome SavepointOutcome
+	Stop    Stop
+	// Nonce, Size and CRC are of its _metadata; the latter two are known once it is done.
+	Nonce Nonce
+	Size  uint64
+	CRC   uint32
+	// Request asked for it; zero: nobody's.
+	Request Request
+	// EndedAt is when it was done or cleaned, by the store's clock (milliseconds since 1970).
+	EndedAt uint64
+}
+
+// SavepointOutcome says what became of a savepoint.
+type SavepointOutcome uint8
+
+// The outcomes of a savepoint.
+const (
+	SavepointStarted SavepointOutcome = iota
+	SavepointDone
+	// SavepointCleaned: it came to nothing, and a tombstone lies in place of its _metadata.
+	SavepointCleaned
+)
+
+// Stop says whether a savepoint stops its job.
+type Stop uint8
+
+// The kinds of stop.
+const (
+	// StopNone: the job runs on.
+	StopNone Stop = iota
+	// StopSuspend: the job stops, and can go on from the savepoint.
+	StopSuspend
+	// StopDrain is Flink's --drain: the job emits all that it holds, and is finished for good.
+	StopDrain
+)
+
+// Ended says when and why a job ended, for people.
+type Ended struct {
+	// At is the time of the owner's clock, in milliseconds since 1970.
+	At  uint64
+	Why string
+}
+
+// EndedAt makes an Ended whose text fits into an entry: a longer text is cut, because an end must never be refused.
+func EndedAt(millis uint64, why string) Ended {
+	why = strings.ToValidUTF8(why, "\uFFFD")
+	const more = " …"
+	if len(why) > MaxReason {
+		n := MaxReason - len(more)
+		for !utf8.RuneStart(why[n]) {
+			n--
+		}
+		why = why[:n] + more
+	}
+	return Ended{At: millis, Why: why}
+}

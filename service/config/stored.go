@@ -1,0 +1,114 @@
+package config
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ckptd/ckptd/layout/journal"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/retention"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// Encode checks a configuration, fills in every default and makes the form that the journal keeps.
+func Encode(c *ckptdv1.JobConfig) (*journal.Config, error) {
+	j, err := Effective(c)
+	if err != nil {
+		return nil, err
+	}
+	m, err := j.message()
+	if err != nil {
+		return nil, err
+	}
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("config: encode: %w", err)
+	}
+	return journal.NewConfig(b), nil
+}
+
+// Interpret reads what the journal keeps. An error: a newer ckptd wrote it, with a value that this one does not
+// understand. A key that this ckptd does not know stays in the journal and has no effect here.
+func Interpret(c *journal.Config) (Job, error) {
+	var m ckptdv1.JobConfig
+	if err := proto.Unmarshal(c.Bytes, &m); err != nil {
+		return Job{}, fmt.Errorf("config: the journal's: %w", err)
+	}
+	return Effective(&m)
+}
+
+// InEffect is what the journal keeps, every default filled in, as the API's message.
+func InEffect(c *journal.Config) (*ckptdv1.JobConfig, error) {
+	j, err := Interpret(c)
+	if err != nil {
+		return nil, err
+	}
+	return j.message()
+}
+
+// Policy is what the journal's configuration means to the job's owner; false: this ckptd does not understand it.
+func Policy(c *journal.Config) (owner.Policy, bool) {
+	j, err := Interpret(c)
+	if err != nil {
+		return owner.Policy{}, false
+	}
+	p := owner.Policy{NumRetained: uint32(j.NumRetained)}
+	switch j.Retention {
+	case ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION:
+		p.Retention = retention.OnCancellation
+	case ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION:
+		p.Retention = retention.OnFailure
+	}
+	return p, true
+}
+
+// Difference is a key that two configurations give different values. An empty value: the key has no meaning beside the
+// others.
+type Difference struct{ Key, InEffect, Asked string }
+
+// Differences compares two configurations by what they mean, key by key.
+func Differences(inEffect, asked *journal.Config) ([]Difference, error) {
+	if inEffect.Hash == asked.Hash {
+		return nil, nil
+	}
+	a, err := Interpret(inEffect)
+	if err != nil {
+		return nil, err
+	}
+	b, err := Interpret(asked)
+	if err != nil {
+		return nil, err
+	}
+	var out []Difference
+	for _, o := range options() {
+		if d := (Difference{o.key, o.text(a), o.text(b)}); d.InEffect != d.Asked {
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
+
+// text is the value of a key as a file gives it; empty: the key has no meaning beside the others.
+func (o option) text(j Job) string {
+	v := o.get("", j)
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprint(v)
+}
+
+// message is the configuration as the API's message: every key set to what is in effect.
+func (j Job) message() (*ckptdv1.JobConfig, error) {
+	f := &File{Job: &ckptdv1.JobConfig{}}
+	for _, o := range options() {
+		v := o.text(j)
+		if v == "" {
+			continue
+		}
+		if err := o.set(f, v); err != nil {
+			return nil, fmt.Errorf("config: %s: %w", o.key, err)
+		}
+	}
+	return f.Job, nil
+}
