@@ -7,7 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A backend's file is found by instance, name and size together, until it is forgotten.
+// A backend's file is found only by instance, name and size together, until it is forgotten. The names of other files
+// do not matter.
 func TestFilesAreToldApartByInstanceNameAndSize(t *testing.T) {
 	type local struct {
 		instance, name string
@@ -73,14 +74,14 @@ func TestDescriptions(t *testing.T) {
 			t.Errorf("%+v, want the first", d)
 		}
 		if _, ok := n.Lookup("b", "g", 2, ""); ok {
-			t.Error("found by the second description")
+			t.Error("Lookup finds the file by the second description, want it unknown")
 		}
 	})
 	t.Run("a file without an instance has no name to be found by", func(t *testing.T) {
 		n := NewNames()
 		f := intern(t, n, Description{Key: "shared/1", Name: "f", Size: 1})
 		if _, ok := n.Lookup("", "f", 1, ""); ok {
-			t.Error("found by its bare name")
+			t.Error("Lookup finds the file by its name alone, want it unknown")
 		}
 		if got, ok := n.Lookup("", "f", 1, "shared/1"); !ok || got != f {
 			t.Errorf("by its key: %d, %v; want %d", got, ok, f)
@@ -99,18 +100,19 @@ func TestDescriptions(t *testing.T) {
 		f := intern(t, n, Description{Key: "shared/1", Instance: "a", Name: "f", Size: 1})
 		n.Forget(SetOf(f))
 		if _, ok := n.Describe(f); ok {
-			t.Error("described after it was forgotten")
+			t.Error("Describe knows a forgotten file, want it unknown")
 		}
 		if _, ok := n.ByKey("shared/1"); ok {
-			t.Error("found by its key after it was forgotten")
+			t.Error("ByKey finds a forgotten file, want it unknown")
 		}
 		if _, ok := n.Describe(17); ok {
-			t.Error("a number that was never given out is described")
+			t.Error("Describe knows a number that was never given out, want it unknown")
 		}
 	})
 }
 
-// Each file is in any of the index's four sets, and promised or not: what may be done with it follows from that alone.
+// Each file is in any of the index's four sets, and promised or not. The sets alone decide what may be done with the
+// file.
 func TestIndexFileByFile(t *testing.T) {
 	var x Index
 	var promised, all Builder
@@ -150,6 +152,6 @@ func TestIndexFileByFile(t *testing.T) {
 		t.Errorf("of files 4 and 99: %v may be promised, want 4 alone", got)
 	}
 	if after.Reachable != x.Reachable || after.AtAttach != x.AtAttach {
-		t.Error("deleting condemned files changed what is reachable, or what was there at attach")
+		t.Error("Gone changed Reachable or AtAttach, want both unchanged")
 	}
 }

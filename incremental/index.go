@@ -1,32 +1,35 @@
 package incremental
 
-// Index is what an owner knows of the job's files. It is a value; all files in it exist, but for condemned ones.
+// Index is what an owner knows of the job's files. It is a value. All files in it exist, except condemned ones.
 //
-// A file is reachable (a retained checkpoint names it), promised (to a pending checkpoint; kept by the caller), condemned (nothing
-// will ever need it; it waits to be deleted), or none of these: acknowledged for a checkpoint that came to nothing, or fallen
-// while a promise held it. Those are condemned with the next completion, or by a sweep.
+// A file is reachable (a retained checkpoint names it), promised (to a pending checkpoint; the caller keeps these),
+// or condemned (nothing will ever need it; it waits to be deleted). A file can also be none of these: it was
+// acknowledged for a checkpoint that came to nothing, or it became unreachable while it was promised. The next
+// completion, or a sweep, condemns such files.
 type Index struct {
-	// Known are all files named by a retained checkpoint at attach or acknowledged since, and not deleted yet.
+	// Known are all files that a retained checkpoint named at attach, or that were acknowledged since, and that are
+	// not deleted yet.
 	Known Set
-	// AtAttach are those of older epochs.
+	// AtAttach are the known files of older epochs.
 	AtAttach Set
-	// Reachable are those that a retained checkpoint names.
+	// Reachable are the files that a retained checkpoint names.
 	Reachable Set
-	// Condemned may hold files that are not Known: orphans that a sweep found.
+	// Condemned are files that wait to be deleted. They need not be Known: a sweep also finds orphans.
 	Condemned Set
 }
 
-// Promisable is those of files that may be promised: reachable now, or of this epoch, acknowledged and not condemned.
+// Promisable returns those of files that may be promised: reachable now, or of this epoch, acknowledged and not
+// condemned.
 func (x Index) Promisable(files Set) Set {
 	return files.And(x.Reachable.Or(x.Known.Minus(x.AtAttach).Minus(x.Condemned)))
 }
 
-// Idle is everything known that is neither reachable nor promised nor condemned.
+// Idle returns the known files that are neither reachable nor promised nor condemned.
 func (x Index) Idle(promised Set) Set {
 	return x.Known.Minus(x.Reachable).Minus(promised).Minus(x.Condemned)
 }
 
-// Gone forgets condemned files that were deleted.
+// Gone removes condemned files that were deleted.
 func (x *Index) Gone(files Set) {
 	x.Known = x.Known.Minus(files)
 	x.Condemned = x.Condemned.Minus(files)

@@ -6,13 +6,14 @@ import (
 	"math"
 )
 
-// Description is what is known of a file beside its number.
+// Description is what is known of a file, beside its number.
 type Description struct {
-	// Key relative to the job's folder: the file's identity.
+	// Key relative to the job's folder. The key is the file's identity.
 	Key string
-	// Instance and Name are what the backend that made it calls it: its instance nonce and its own name there. Empty: unknown.
+	// Instance and Name identify the file for the backend that made it: the backend's instance nonce, and its name
+	// there. Empty: unknown.
 	Instance, Name string
-	// Size in bytes, CRC of all of them, Blocks of each block.
+	// Size in bytes, CRC of all bytes, Blocks with the CRC of each block.
 	Size   uint64
 	CRC    uint32
 	Blocks []uint32
@@ -26,8 +27,8 @@ type Compression struct {
 	Stored, Plain []uint32
 }
 
-// Names numbers files and finds them again: by key, or by what the backend that made them calls them. Memory is about 200 bytes a
-// file, its names included. Not safe for concurrent use.
+// Names numbers files and finds them again: by key, or by the name that their backend gave them. Its memory is about
+// 200 bytes a file, names included. It is not safe for concurrent use.
 type Names struct {
 	next    File
 	files   map[File]*file
@@ -38,7 +39,7 @@ type Names struct {
 	seed    maphash.Seed
 }
 
-// file is a Description with its instance nonce shared.
+// file is a Description with a number in place of its instance nonce.
 type file struct {
 	key, name string
 	blocks    []uint32
@@ -48,21 +49,21 @@ type file struct {
 	instance  uint32
 }
 
-// ErrNamesFull says that all numbers were given out; an owner has to attach again.
+// ErrNamesFull says that no numbers are left; the owner has to attach again.
 var ErrNamesFull = errors.New("incremental: all file numbers are used up")
 
-// NewNames knows nothing yet.
+// NewNames returns a Names without files.
 func NewNames() *Names {
 	return &Names{files: make(map[File]*file), keys: make(map[string]File), locals: make(map[uint64]File),
 		nonces: map[string]uint32{"": 0}, nonceOf: []string{""}, seed: maphash.MakeSeed()}
 }
 
-// Intern gives the file its number: the one its key has already, else a new one. A file known only by its key so far (of a
-// sweep's list) gets the rest of its description now.
+// Intern returns the number of the file: the number that its key has already, else a new one. If only the key was
+// known so far, from a sweep's list, the file now gets the rest of its description.
 func (n *Names) Intern(d Description) (File, error) {
 	number, known := n.keys[d.Key]
 	if !known {
-		if n.next == math.MaxUint32-1 { // one less than the type holds: callers add 1
+		if n.next == math.MaxUint32-1 { // one less than the type holds, because callers add 1
 			return 0, ErrNamesFull
 		}
 		number = n.next
@@ -80,8 +81,8 @@ func (n *Names) Intern(d Description) (File, error) {
 	return number, nil
 }
 
-// Lookup finds the file that a backend instance calls by that name, or that it restored from the handle with restoredKey. Size
-// must agree in both cases. Whether it may be reused, Index.Promisable says.
+// Lookup finds the file that a backend instance calls name, or that the backend restored from the handle with
+// restoredKey. In both cases the size must agree. Index.Promisable decides whether the file may be reused.
 func (n *Names) Lookup(instance, name string, size uint64, restoredKey string) (File, bool) {
 	if number, ok := n.locals[n.local(instance, name, size)]; ok {
 		if f := n.files[number]; f.name == name && f.size == size && n.nonceOf[f.instance] == instance {
@@ -101,7 +102,7 @@ func (n *Names) ByKey(key string) (File, bool) {
 	return number, ok
 }
 
-// Describe is what is known of a file.
+// Describe returns what is known of a file.
 func (n *Names) Describe(number File) (Description, bool) {
 	f, ok := n.files[number]
 	if !ok {
@@ -112,7 +113,7 @@ func (n *Names) Describe(number File) (Description, bool) {
 	}, true
 }
 
-// Forget drops files that are gone. Their numbers are not given out again.
+// Forget removes files that were deleted. Their numbers are not given out again.
 func (n *Names) Forget(files Set) {
 	for number := range files.All() {
 		f, ok := n.files[number]
@@ -128,7 +129,7 @@ func (n *Names) Forget(files Set) {
 	}
 }
 
-// Len is how many files are known.
+// Len returns the number of known files.
 func (n *Names) Len() int { return len(n.files) }
 
 func (n *Names) nonce(instance string) uint32 {
@@ -141,7 +142,8 @@ func (n *Names) nonce(instance string) uint32 {
 	return i
 }
 
-// local hashes what a backend calls a file. A clash only makes a known file unknown: what is found is compared.
+// local returns a hash of a backend's name for a file. Lookup compares what it finds, so a collision only makes a
+// known file unknown.
 func (n *Names) local(instance, name string, size uint64) uint64 {
 	const odd = 0x9e3779b97f4a7c15
 	return (maphash.String(n.seed, name)*odd+maphash.String(n.seed, instance))*odd + size

@@ -21,10 +21,10 @@ func TestNames(t *testing.T) {
 	d := Description{Key: "shared/a", Instance: "x", Name: "000123.sst", Size: 10, CRC: 7, Blocks: []uint32{1, 2}}
 	a := intern(t, n, d)
 	if intern(t, n, d) != a {
-		t.Error("one key, two numbers")
+		t.Error("one key got two numbers, want one")
 	}
 	if got, ok := n.Describe(a); !ok || !reflect.DeepEqual(got, d) {
-		t.Errorf("%+v", got)
+		t.Errorf("Describe = %+v, want %+v", got, d)
 	}
 	for _, test := range []struct {
 		instance, name string
@@ -33,7 +33,8 @@ func TestNames(t *testing.T) {
 		want           bool
 	}{
 		{"x", "000123.sst", 10, "", true},
-		{"y", "000123.sst", 10, "", false}, // after a restore a backend counts its numbers on: the bare name is no identity
+		// After a restore a backend numbers its files on, so the name alone does not identify a file.
+		{"y", "000123.sst", 10, "", false},
 		{"x", "000124.sst", 10, "", false},
 		{"x", "000123.sst", 11, "", false},
 		{"y", "000001.sst", 10, "shared/a", true},
@@ -41,41 +42,41 @@ func TestNames(t *testing.T) {
 		{"y", "000001.sst", 10, "shared/b", false},
 	} {
 		if got, ok := n.Lookup(test.instance, test.name, test.size, test.restored); ok != test.want || ok && got != a {
-			t.Errorf("%+v: %v %v", test, got, ok)
+			t.Errorf("Lookup of %+v = %v, %v; want found: %v", test, got, ok, test.want)
 		}
 	}
 	orphan := intern(t, n, Description{Key: "shared/o"})
 	if orphan == a {
-		t.Error("two keys, one number")
+		t.Error("two keys got one number, want two")
 	}
 	if f, ok := n.ByKey("shared/o"); !ok || f != orphan {
-		t.Error("by key")
+		t.Error("ByKey does not find the file, want it")
 	}
 	intern(t, n, Description{Key: "shared/o", Instance: "x", Name: "000125.sst", Size: 3})
 	if f, ok := n.Lookup("x", "000125.sst", 3, ""); !ok || f != orphan {
-		t.Error("described later, and not found")
+		t.Error("Lookup does not find a file that was described later, want it")
 	}
 	n.Forget(SetOf(a, 99))
 	if _, ok := n.Lookup("x", "000123.sst", 10, "shared/a"); ok || n.Len() != 1 {
-		t.Error("forgotten, and found")
+		t.Error("Lookup finds a forgotten file, or Len is not 1; want it unknown")
 	}
 	if again := intern(t, n, d); again == a {
-		t.Error("a number was given out twice")
+		t.Error("a number was given out twice, want a new one")
 	}
 	n.next = 1<<32 - 2
 	if _, err := n.Intern(Description{Key: "shared/z"}); err != ErrNamesFull {
-		t.Errorf("%v", err)
+		t.Errorf("Intern without free numbers: %v, want ErrNamesFull", err)
 	}
 }
 
-// TestNewerUploadOfTheSameFile: the same file sent twice under two names; forgetting one must not lose the other.
+// TestNewerUploadOfTheSameFile: the same file was sent twice under two names. Forgetting one must not lose the other.
 func TestNewerUploadOfTheSameFile(t *testing.T) {
 	n := NewNames()
 	first := intern(t, n, Description{Key: "shared/1", Instance: "x", Name: "f", Size: 1})
 	second := intern(t, n, Description{Key: "shared/2", Instance: "x", Name: "f", Size: 1})
 	n.Forget(SetOf(first))
 	if f, ok := n.Lookup("x", "f", 1, ""); !ok || f != second {
-		t.Error("the newer one is lost")
+		t.Error("Lookup does not find the newer file, want it")
 	}
 }
 
@@ -116,7 +117,7 @@ func TestLookupComparesWhatTheHashFinds(t *testing.T) {
 	}{{"y", "f", 10}, {"x", "g", 10}, {"x", "f", 11}} {
 		n.locals[n.local(other.instance, other.name, other.size)] = number
 		if f, ok := n.Lookup(other.instance, other.name, other.size, ""); ok {
-			t.Errorf("%+v is taken for file %d, which has another name, size or instance", other, f)
+			t.Errorf("Lookup takes %+v for file %d, want it unknown: name, size or instance differ", other, f)
 		}
 	}
 }
@@ -132,7 +133,7 @@ func TestForgetPassesOverUnknownFiles(t *testing.T) {
 		t.Errorf("%d files are known, want none", n.Len())
 	}
 	if _, ok := n.ByKey("shared/2"); ok {
-		t.Error("a forgotten file is found by its key")
+		t.Error("ByKey finds a forgotten file, want it unknown")
 	}
 }
 
@@ -154,7 +155,7 @@ func TestMemoryOfAKnownFile(t *testing.T) {
 	each := float64(after.HeapAlloc-before.HeapAlloc) / files
 	t.Logf("%.0f bytes a file", each)
 	if each > 256 {
-		t.Errorf("%.0f bytes a file, budget 256", each)
+		t.Errorf("%.0f bytes a file, want at most 256", each)
 	}
 	runtime.KeepAlive(n)
 	runtime.KeepAlive(index)
@@ -162,15 +163,15 @@ func TestMemoryOfAKnownFile(t *testing.T) {
 
 func TestIndex(t *testing.T) {
 	x := Index{Known: Range(6), AtAttach: SetOf(0, 1, 2), Reachable: SetOf(0, 3), Condemned: SetOf(5)}
-	// 1 and 2 are old and fell; 4 was acknowledged in this epoch; 5 is condemned; 9 is unknown.
+	// 1 and 2 are old and no longer reachable; 4 was acknowledged in this epoch; 5 is condemned; 9 is unknown.
 	if got := x.Promisable(SetOf(0, 1, 2, 3, 4, 5, 9)); got != SetOf(0, 3, 4) {
-		t.Errorf("promisable %v", got)
+		t.Errorf("Promisable = %v, want 0, 3 and 4", got)
 	}
 	if got := x.Idle(SetOf(1)); got != SetOf(2, 4) {
-		t.Errorf("idle %v", got)
+		t.Errorf("Idle = %v, want 2 and 4", got)
 	}
 	x.Gone(SetOf(5))
 	if x.Known.Has(5) || !x.Condemned.IsEmpty() {
-		t.Errorf("%+v", x)
+		t.Errorf("after Gone: %+v, want file 5 in no set", x)
 	}
 }

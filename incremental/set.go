@@ -8,20 +8,22 @@ import (
 	"slices"
 )
 
-// File is the number of a file (or of anything else that is counted from 0). It is never given out twice in an owner's life.
+// File is the number of a file, or of anything else that is counted from 0. An owner never gives out a number twice.
 type File uint32
 
-// Set is an immutable, comparable set of numbers. The zero value is empty. Numbers below 64 lie in a word, so that small sets
-// cost nothing; the others in a string of (word number, word) pairs, in ascending order, none of them empty.
+// Set is an immutable, comparable set of numbers. The zero value is empty.
+//
+// Numbers below 64 lie in one word, so that small sets cost nothing. The others lie in a string of pairs (word
+// number, word), in ascending order, without empty words.
 type Set struct {
 	lo uint64
 	hi string
 }
 
-// pair is the size of one (word number, word) of hi.
+// pair is the size of one (word number, word) in hi.
 const pair = 4 + 8
 
-// SetOf makes a set of numbers in any order.
+// SetOf returns a set of numbers, given in any order.
 func SetOf(files ...File) Set {
 	var b Builder
 	for _, f := range files {
@@ -30,7 +32,7 @@ func SetOf(files ...File) Set {
 	return b.Set()
 }
 
-// Range makes the set of 0 to n-1.
+// Range returns the set of 0 to n-1.
 func Range(n uint32) Set {
 	if n <= 64 {
 		return Set{lo: 1<<n - 1}
@@ -48,7 +50,7 @@ func Range(n uint32) Set {
 	return Set{^uint64(0), string(out)}
 }
 
-// Has tells whether f is in the set.
+// Has reports whether f is in the set.
 func (s Set) Has(f File) bool {
 	word, bit := uint32(f>>6), uint64(1)<<(f&63)
 	if word == 0 {
@@ -65,10 +67,10 @@ func (s Set) Has(f File) bool {
 	return lo < len(s.hi)/pair && s.number(lo) == word && s.word(lo)&bit != 0
 }
 
-// IsEmpty tells whether there is nothing in the set.
+// IsEmpty reports whether the set is empty.
 func (s Set) IsEmpty() bool { return s == Set{} }
 
-// Len counts the numbers in the set.
+// Len returns the number of elements.
 func (s Set) Len() int {
 	n := bits.OnesCount64(s.lo)
 	for i := range len(s.hi) / pair {
@@ -100,7 +102,7 @@ func each(number uint32, w uint64, yield func(File) bool) bool {
 	return true
 }
 
-// Or is everything that is in s or t.
+// Or returns the numbers that are in s or t.
 func (s Set) Or(t Set) Set {
 	if t.hi == "" || s.hi == t.hi {
 		return Set{s.lo | t.lo, s.hi}
@@ -111,7 +113,7 @@ func (s Set) Or(t Set) Set {
 	return s.merge(t, func(a, b uint64) uint64 { return a | b })
 }
 
-// And is everything that is in both.
+// And returns the numbers that are in both sets.
 func (s Set) And(t Set) Set {
 	if s.hi == "" || t.hi == "" || s.hi == t.hi {
 		if s.hi != t.hi {
@@ -122,7 +124,7 @@ func (s Set) And(t Set) Set {
 	return s.merge(t, func(a, b uint64) uint64 { return a & b })
 }
 
-// Minus is everything that is in s and not in t.
+// Minus returns the numbers that are in s and not in t.
 func (s Set) Minus(t Set) Set {
 	if s.hi == "" || t.hi == "" {
 		return Set{s.lo &^ t.lo, s.hi}
@@ -133,10 +135,10 @@ func (s Set) Minus(t Set) Set {
 	return s.merge(t, func(a, b uint64) uint64 { return a &^ b })
 }
 
-// In tells whether everything in s is in t.
+// In reports whether every number of s is in t.
 func (s Set) In(t Set) bool { return s.Minus(t).IsEmpty() }
 
-// AppendKey appends a form of the set that no other set has.
+// AppendKey appends bytes that no other set has.
 func (s Set) AppendKey(b []byte) []byte {
 	b = binary.AppendUvarint(b, s.lo)
 	b = binary.AppendUvarint(b, uint64(len(s.hi)))
@@ -154,7 +156,7 @@ func (s Set) word(i int) uint64 {
 		uint64(p[4])<<32 | uint64(p[5])<<40 | uint64(p[6])<<48 | uint64(p[7])<<56
 }
 
-// merge walks both sets word by word.
+// merge combines both sets word by word.
 func (s Set) merge(t Set, f func(a, b uint64) uint64) Set {
 	out := make([]byte, 0, len(s.hi)+len(t.hi))
 	i, j, n, m := 0, 0, len(s.hi)/pair, len(t.hi)/pair
@@ -181,14 +183,14 @@ func (s Set) merge(t Set, f func(a, b uint64) uint64) Set {
 	return Set{f(s.lo, t.lo), string(out)}
 }
 
-// Builder makes a Set of many numbers. The zero value is ready; it is used up by Set.
+// Builder makes a Set of many numbers. The zero value is ready for use; after Set it must not be used again.
 type Builder struct {
 	words map[uint32]uint64
 	last  uint32
 	word  uint64
 }
 
-// Add adds a number; numbers that come in runs are cheapest.
+// Add adds a number. Adding numbers in runs is cheapest.
 func (b *Builder) Add(f File) {
 	if w := uint32(f >> 6); w != b.last {
 		b.flush()
@@ -207,7 +209,7 @@ func (b *Builder) flush() {
 	}
 }
 
-// Set is what was added.
+// Set returns the set of the added numbers.
 func (b *Builder) Set() (s Set) {
 	if b.words == nil && b.last == 0 {
 		return Set{lo: b.word}

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestSetIsASet compares with a map, and demands that equal sets are equal values.
+// TestSetIsASet compares a Set with a map, and checks that equal sets are equal values.
 func TestSetIsASet(t *testing.T) {
 	files := rapid.SliceOf(rapid.OneOf(rapid.Uint32Range(0, 70), rapid.Uint32Range(0, 1000), rapid.Uint32()))
 	rapid.Check(t, func(t *rapid.T) {
@@ -18,7 +18,8 @@ func TestSetIsASet(t *testing.T) {
 	})
 }
 
-// TestSetsThatShareSome: every pair of sets of a few numbers, in the word and in the string, with all, some or none in common.
+// TestSetsThatShareSome: every pair of sets of a few numbers, in the word and in the string, with all, some or none
+// in common.
 func TestSetsThatShareSome(t *testing.T) {
 	numbers := []uint32{1, 63, 64, 65, 200, 1 << 31}
 	var sets [][]uint32
@@ -58,10 +59,10 @@ func compare(t rapid.TB, a, b []uint32) {
 	same(t, fmt.Sprint(a, " and ", b), s.And(u), and)
 	same(t, fmt.Sprint(a, " minus ", b), s.Minus(u), minus)
 	if s.In(u) != (len(minus) == 0) || !s.And(u).In(s) || s.Or(u) != u.Or(s) {
-		t.Fatalf("%v in %v: %v", a, b, s.In(u))
+		t.Fatalf("%v in %v: %v, want %v, and the laws of sets", a, b, s.In(u), len(minus) == 0)
 	}
 	if (string(s.AppendKey(nil)) == string(u.AppendKey(nil))) != (s == u) {
-		t.Fatalf("%v and %v: the keys are equal and the sets are not, or the sets are and the keys are not", a, b)
+		t.Fatalf("%v and %v: want equal keys for equal sets, and only for those", a, b)
 	}
 }
 
@@ -84,11 +85,11 @@ func same(t rapid.TB, what string, s Set, want map[uint32]bool) {
 		t.Fatalf("%s: %v, want %v", what, got, keys)
 	}
 	if s != of(keys) {
-		t.Fatalf("%s: equal sets, different values", what)
+		t.Fatalf("%s: equal sets have different values, want the same", what)
 	}
 	for _, f := range append(keys, 0, 63, 64, 1<<31) {
 		if s.Has(File(f)) != want[f] {
-			t.Fatalf("%s: has %d", what, f)
+			t.Fatalf("%s: Has(%d) is %v, want %v", what, f, s.Has(File(f)), want[f])
 		}
 	}
 }
@@ -100,7 +101,7 @@ func TestRange(t *testing.T) {
 			files[i] = uint32(i)
 		}
 		if Range(n) != of(files) {
-			t.Errorf("%d", n)
+			t.Errorf("Range(%d) differs from SetOf(0, …), want the same", n)
 		}
 	}
 }
@@ -113,7 +114,7 @@ func TestAllStops(t *testing.T) {
 			break
 		}
 		if n != 1 {
-			t.Errorf("%d", n)
+			t.Errorf("All yielded %d numbers before it was stopped, want 1", n)
 		}
 	}
 }

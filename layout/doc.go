@@ -1,6 +1,8 @@
-// Package layout owns what lies under a root: the names of everything, the table of contents of a checkpoint (_metadata) and
-// the marker that makes a prefix a root. It turns things of the domain (job, checkpoint, file) into keys, and is the only place
-// that does. It must not know drivers, the protocol that decides what is written when (service/owner), nor the API's messages.
+// Package layout owns the files below a root: all their names, the table of contents of a checkpoint (_metadata), and
+// the marker that makes a prefix a root. It is the only place that turns jobs, checkpoints and files into keys.
+//
+// It must not know drivers, the protocol that decides when something is written (service/owner), or the API's
+// messages.
 //
 //	<root>/_ckptd                       the root marker: RootMarkerKey
 //	<root>/_probe/<nonce>/…             of start-up probes; does not count as content, removed by the next start
@@ -13,10 +15,11 @@
 //	    shared/<file>                   SharedKey: state that several checkpoints refer to
 //	    taskowned/<file>                reserved
 //
-// A file is <2 hex>-<epoch>-<checkpoint>-<nonce>-<sequence>: see FileName. Inside a job, keys are relative to its folder
-// ("shared/<file>", "chk-3/<file>"): see ParseJobKey.
+// A file is <2 hex>-<epoch>-<checkpoint>-<nonce>-<sequence>: see FileName. Inside a job, keys are relative to its
+// folder ("shared/<file>", "chk-3/<file>"): see ParseJobKey.
 //
-// Every name and its inverse stand together, and both are exact: what one prints the other parses, and nothing else.
+// Each function that prints a name has an inverse beside it. The inverse parses exactly the names that the function
+// prints.
 //
 // # The table of contents of a checkpoint
 //
@@ -63,8 +66,10 @@
 // Each may tell the state's name, its serializer and the version of its schema. Offsets say where the elements of a
 // list begin within the piece; they ascend.
 //
-// One checker holds all these rules, for the writer and for the reader: what would not be read is not written.
-// CheckHandle and CheckFile are the part of it that needs no table of files, for those who take handles from an engine.
+// One checker holds all these rules, for the writer and for the reader: the writer writes nothing that the reader would
+// refuse. CheckHandle and CheckFile are the part of it that needs no table of files; a daemon uses them for handles that
+// come from an engine.
+//
 // What a hostile _metadata can make a reader hold is bounded: MaxInline, MaxOffsets, MaxFrames, MaxFiles, and the
 // limits in metadata.go. A kind of record, file, state, mode or location that the reader does not know is
 // ErrUnknownKind, never a guess.

@@ -12,7 +12,8 @@ const RootMarkerKey = "_ckptd"
 // MetadataName is the last element of the key of a checkpoint's table of contents.
 const MetadataName = "_metadata"
 
-// ProbePrefix and TempPrefix are the folders of a root that do not count as content. A job has a folder of temporaries, too.
+// ProbePrefix and TempPrefix are the folders of a root that do not count as content. A job has a folder of
+// temporaries, too.
 const (
 	ProbePrefix = "_probe/"
 	TempPrefix  = "_tmp/"
@@ -27,30 +28,30 @@ const (
 	slotDigits       = 20
 )
 
-// JobPrefix is the prefix of everything of a job.
+// JobPrefix returns the prefix of all keys of a job.
 func JobPrefix(job string) string { return job + "/" }
 
-// JournalPrefix is the prefix of a job's journal entries.
+// JournalPrefix returns the prefix of a job's journal entries.
 func JournalPrefix(job string) string { return job + "/" + journalFolder }
 
-// SharedPrefix is the prefix of a job's shared files.
+// SharedPrefix returns the prefix of a job's shared files.
 func SharedPrefix(job string) string { return job + "/" + sharedFolder }
 
-// CheckpointPrefix is the prefix of everything of one checkpoint.
+// CheckpointPrefix returns the prefix of all keys of one checkpoint.
 func CheckpointPrefix(job string, id uint64) string { return job + "/" + CheckpointDir(id) + "/" }
 
-// SharedKey is the key of a shared file.
+// SharedKey returns the key of a shared file.
 func SharedKey(job, file string) string { return job + "/" + sharedFolder + file }
 
-// ExclusiveKey is the key of a file of checkpoint id alone.
+// ExclusiveKey returns the key of a file that belongs to checkpoint id alone.
 func ExclusiveKey(job string, id uint64, file string) string {
 	return CheckpointPrefix(job, id) + file
 }
 
-// MetadataKey is the key of checkpoint id's table of contents.
+// MetadataKey returns the key of the table of contents of checkpoint id.
 func MetadataKey(job string, id uint64) string { return ExclusiveKey(job, id, MetadataName) }
 
-// CheckpointDir is the name of a checkpoint's folder: "chk-7".
+// CheckpointDir returns the name of a checkpoint's folder: "chk-7".
 func CheckpointDir(id uint64) string { return checkpointPrefix + strconv.FormatUint(id, 10) }
 
 // ParseCheckpointDir is the inverse of CheckpointDir.
@@ -63,10 +64,11 @@ func ParseCheckpointDir(s string) (uint64, error) {
 	return id, nil
 }
 
-// SlotName is the last element of the key of a journal entry: 20 decimal digits, so that names sort as their numbers.
+// SlotName returns the last element of a journal entry's key: 20 decimal digits, so that names sort like their
+// numbers.
 func SlotName(slot uint64) string { return fmt.Sprintf("%0*d", slotDigits, slot) }
 
-// SlotKey is the key of a journal entry.
+// SlotKey returns the key of a journal entry.
 func SlotKey(job string, slot uint64) string { return JournalPrefix(job) + SlotName(slot) }
 
 // ParseSlot is the inverse of SlotName. Slots count from 1.
@@ -87,10 +89,10 @@ func ParseSlotKey(job, key string) (uint64, error) {
 	return ParseSlot(name)
 }
 
-// Place says what a key inside a job's folder is.
+// Place is the kind of a key inside a job's folder.
 type Place int
 
-// The places. PlaceUnknown is never deleted by anybody.
+// The places. A key of PlaceUnknown is never deleted.
 const (
 	PlaceUnknown Place = iota
 	PlaceSlot
@@ -101,7 +103,7 @@ const (
 	PlaceTemp
 )
 
-// JobKey is a key relative to a job's folder, taken apart.
+// JobKey is a parsed key, relative to a job's folder.
 type JobKey struct {
 	Place Place
 	// Slot of a journal entry.
@@ -112,7 +114,8 @@ type JobKey struct {
 	File FileName
 }
 
-// String is the key relative to the job's folder; the inverse of ParseJobKey. It is empty for places whose names are not ours to make.
+// String returns the key relative to the job's folder; it is the inverse of ParseJobKey. It is empty for places in
+// which other packages choose the names.
 func (k JobKey) String() string {
 	switch k.Place {
 	case PlaceSlot:
@@ -128,11 +131,14 @@ func (k JobKey) String() string {
 	}
 }
 
-// IsShared tells whether the key of a state file, relative to its job's folder, is that of a shared one.
+// IsShared reports whether the key of a state file, relative to its job's folder, is the key of a shared file.
 func IsShared(relative string) bool { return strings.HasPrefix(relative, sharedFolder) }
 
-// ParseJobKey says what a key relative to a job's folder is: "shared/<file>", "chk-3/<file>", "chk-3/_metadata", "_journal/<slot>".
-// What is not exactly such a key is PlaceUnknown, or PlaceTemp or PlaceTaskOwned by its folder.
+// ParseJobKey parses a key relative to a job's folder: "shared/<file>", "chk-3/<file>", "chk-3/_metadata",
+// "_journal/<slot>".
+//
+// Keys in the folders of temporaries and of task-owned files are PlaceTemp and PlaceTaskOwned. Any other key is
+// PlaceUnknown.
 func ParseJobKey(relative string) JobKey {
 	folder, name, _ := strings.Cut(relative, "/")
 	switch folder + "/" {

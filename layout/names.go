@@ -12,7 +12,7 @@ import (
 	"github.com/ckptd/ckptd/crc32c"
 )
 
-// ErrName is in the chain of every error about a name that is not one of ours.
+// ErrName is in the chain of every error about a name that ckptd does not give.
 var ErrName = errors.New("not a valid name")
 
 // castagnoli is the polynomial of every sum in ckptd.
@@ -21,7 +21,8 @@ var castagnoli = crc32c.Table
 // maxID is the longest job or operator id, in bytes.
 const maxID = 128
 
-// ValidateJobID refuses what cannot be a job's id: 1 to 128 of A-Z a-z 0-9 . _ -, not starting with "." or "_" or "savepoint-".
+// ValidateJobID returns an error unless id is 1 to 128 of A-Z a-z 0-9 . _ - and does not start with "." or "_" or
+// "savepoint-".
 func ValidateJobID(id string) error {
 	if err := validateID(id); err != nil {
 		return fmt.Errorf("layout: job id %q: %w: %w", clip(id), err, ErrName)
@@ -34,7 +35,7 @@ func ValidateJobID(id string) error {
 	return nil
 }
 
-// ValidateOperatorID refuses what cannot be an operator's id: 1 to 128 of A-Z a-z 0-9 . _ -
+// ValidateOperatorID returns an error unless id is 1 to 128 of A-Z a-z 0-9 . _ -
 func ValidateOperatorID(id string) error {
 	if err := validateID(id); err != nil {
 		return fmt.Errorf("layout: operator id %q: %w: %w", clip(id), err, ErrName)
@@ -63,7 +64,7 @@ func clip(s string) string {
 	return s[:maxID] + "…"
 }
 
-// NewJobID makes a job id: 32 hex digits, random.
+// NewJobID returns a new job id: 32 random hex digits.
 func NewJobID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -75,14 +76,14 @@ const nonceLen = 26
 
 var nonceEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// NewNonce makes 26 characters of lower-case base32 from 128 random bits: never the same twice.
+// NewNonce returns 26 characters of lower-case base32 from 128 random bits. No two nonces are the same.
 func NewNonce() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return nonceEncoding.EncodeToString(b[:])
 }
 
-// ValidateNonce refuses what NewNonce cannot have the shape of.
+// ValidateNonce returns an error unless nonce has the form that NewNonce gives.
 func ValidateNonce(nonce string) error {
 	if len(nonce) != nonceLen {
 		return fmt.Errorf("layout: nonce %q: has %d characters, want %d: %w", clip(nonce), len(nonce), nonceLen, ErrName)
@@ -95,15 +96,17 @@ func ValidateNonce(nonce string) error {
 	return nil
 }
 
-// FileName is the name of a state file. It is never used twice and tells who wrote it for what. Its text is
-// <2 hex>-<epoch>-<checkpoint>-<nonce>-<sequence>; the two digits follow from the rest and spread the names over an
-// object store's partitions.
+// FileName is the name of a state file. It is never used twice, and it tells which process wrote the file for which
+// checkpoint.
+//
+// Its text is <2 hex>-<epoch>-<checkpoint>-<nonce>-<sequence>. The two digits follow from the rest; they spread the
+// names over an object store's partitions.
 type FileName struct {
-	// Epoch in which, and Checkpoint for which, it was written.
+	// Epoch in which, and Checkpoint for which, the file was written.
 	Epoch, Checkpoint uint64
-	// Nonce of the writing process: 26 characters as NewNonce makes them.
+	// Nonce of the writing process: 26 characters, from NewNonce.
 	Nonce string
-	// Sequence counts the files of that process.
+	// Sequence counts the files of the writing process.
 	Sequence uint64
 }
 
@@ -112,7 +115,7 @@ const hexDigits = "0123456789abcdef"
 // maxFileName is the length of the longest file name: three numbers of 20 digits.
 const maxFileName = 3 + 20 + 1 + 20 + 1 + nonceLen + 1 + 20
 
-// String is the inverse of ParseFileName, for a valid Nonce.
+// String returns the name's text, for a valid Nonce; it is the inverse of ParseFileName.
 func (n FileName) String() string {
 	return string(n.AppendTo(make([]byte, 0, maxFileName)))
 }
@@ -133,7 +136,7 @@ func (n FileName) AppendTo(b []byte) []byte {
 	return b
 }
 
-// spread is the byte that the two hex digits show: FNV-1a of the rest of the name, folded.
+// spread returns the byte that the two hex digits show: FNV-1a of the rest of the name, folded.
 func spread[T []byte | string](rest T) byte {
 	h := uint32(2166136261)
 	for i := range len(rest) {
@@ -142,7 +145,7 @@ func spread[T []byte | string](rest T) byte {
 	return byte(h ^ h>>8 ^ h>>16 ^ h>>24)
 }
 
-// ParseFileName accepts exactly what String prints.
+// ParseFileName parses exactly the names that String returns.
 func ParseFileName(s string) (FileName, error) {
 	n, ok := parseFileName(s)
 	if !ok {
@@ -172,7 +175,7 @@ func parseFileName(s string) (n FileName, ok bool) {
 	return n, s[0] == hexDigits[h>>4] && s[1] == hexDigits[h&15]
 }
 
-// parseNumber accepts exactly what FormatUint in base 10 prints.
+// parseNumber accepts exactly what FormatUint returns in base 10.
 func parseNumber(s string) (uint64, bool) {
 	if s == "" || s[0] == '0' && len(s) > 1 {
 		return 0, false

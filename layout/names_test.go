@@ -15,7 +15,7 @@ const nonceA = "aaaaaaaaaaaaaaaaaaaaaaaaa4"
 func TestValidateJobID(t *testing.T) {
 	for _, id := range []string{"a", "clicks", "A.b_c-9", "savepoint", "chk-1", strings.Repeat("x", 128), layout.NewJobID()} {
 		if err := layout.ValidateJobID(id); err != nil {
-			t.Errorf("%q: %v", id, err)
+			t.Errorf("job id %q: %v, want no error", id, err)
 		}
 	}
 	for _, id := range []string{"", ".", "..", ".a", "_a", "_tmp", "savepoint-1", "a/b", "a b", "a\x00", "ü", "a\n", strings.Repeat("x", 129)} {
@@ -23,18 +23,18 @@ func TestValidateJobID(t *testing.T) {
 		if !errors.Is(err, layout.ErrName) {
 			t.Errorf("%q: %v, want ErrName", id, err)
 		} else if !strings.HasPrefix(err.Error(), "layout: job id ") {
-			t.Errorf("%q: message %q", id, err)
+			t.Errorf("job id %q: error %q, want one that begins with \"layout: job id \"", id, err)
 		}
 	}
 }
 
 func TestNewJobIDAndNonce(t *testing.T) {
 	if id := layout.NewJobID(); !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(id) {
-		t.Errorf("NewJobID() = %q", id)
+		t.Errorf("NewJobID() = %q, want 32 hex digits", id)
 	}
 	a, b := layout.NewNonce(), layout.NewNonce()
 	if a == b {
-		t.Error("two equal nonces")
+		t.Error("two nonces are equal, want them different")
 	}
 	if err := layout.ValidateNonce(a); err != nil {
 		t.Error(err)
@@ -60,7 +60,7 @@ func TestFileNames(t *testing.T) {
 			t.Errorf("String() = %q, want %q: names on storage must not change", got, c.text)
 		}
 		if got, err := layout.ParseFileName(c.text); err != nil || got != c.name {
-			t.Errorf("ParseFileName(%q) = %+v, %v", c.text, got, err)
+			t.Errorf("ParseFileName(%q) = %+v, %v; want %+v", c.text, got, err, c.name)
 		}
 	}
 }
@@ -100,10 +100,10 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	if slot, err := layout.ParseSlotKey("j", layout.SlotKey("j", 42)); slot != 42 || err != nil {
-		t.Errorf("ParseSlotKey = %d, %v", slot, err)
+		t.Errorf("ParseSlotKey = %d, %v; want 42", slot, err)
 	}
 	if _, err := layout.ParseSlotKey("k", layout.SlotKey("j", 42)); !errors.Is(err, layout.ErrName) {
-		t.Errorf("ParseSlotKey of another job: %v", err)
+		t.Errorf("ParseSlotKey of another job: %v, want ErrName", err)
 	}
 	for _, s := range []string{"", "0", "42", "00000000000000000000", "0000000000000000004x", "99999999999999999999", "000000000000000000042"} {
 		if slot, err := layout.ParseSlot(s); !errors.Is(err, layout.ErrName) {
@@ -145,12 +145,12 @@ func TestParseJobKey(t *testing.T) {
 			t.Errorf("ParseJobKey(%q) = %+v, want %+v", key, got, want)
 		}
 		if s := got.String(); s != "" && s != key {
-			t.Errorf("ParseJobKey(%q).String() = %q", key, s)
+			t.Errorf("ParseJobKey(%q).String() = %q, want the key", key, s)
 		}
 	}
 }
 
-// Whatever parses prints back the same, and whatever is printed parses back to the same.
+// A text that parses is printed unchanged, and a name that is printed parses back to the same.
 func FuzzNames(f *testing.F) {
 	file := layout.FileName{Epoch: 1, Checkpoint: 7, Nonce: nonceA, Sequence: 12}.String()
 	for _, s := range []string{file, "chk-7", "00000000000000000042", "shared/" + file, "chk-7/" + file, "chk-7/_metadata", "_journal/00000000000000000042"} {
@@ -158,16 +158,16 @@ func FuzzNames(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string, a, b, c uint64) {
 		if n, err := layout.ParseFileName(s); err == nil && n.String() != s {
-			t.Errorf("file name %q prints as %q", s, n)
+			t.Errorf("file name %q prints as %q, want the same", s, n)
 		}
 		if id, err := layout.ParseCheckpointDir(s); err == nil && layout.CheckpointDir(id) != s {
-			t.Errorf("checkpoint %q prints as %q", s, layout.CheckpointDir(id))
+			t.Errorf("checkpoint %q prints as %q, want the same", s, layout.CheckpointDir(id))
 		}
 		if slot, err := layout.ParseSlot(s); err == nil && layout.SlotName(slot) != s {
-			t.Errorf("slot %q prints as %q", s, layout.SlotName(slot))
+			t.Errorf("slot %q prints as %q, want the same", s, layout.SlotName(slot))
 		}
 		if k := layout.ParseJobKey(s); k.String() != "" && k.String() != s {
-			t.Errorf("key %q prints as %q", s, k)
+			t.Errorf("key %q prints as %q, want the same", s, k)
 		}
 		n := layout.FileName{Epoch: a, Checkpoint: b, Nonce: layout.NewNonce(), Sequence: c}
 		for _, k := range []layout.JobKey{
@@ -175,7 +175,7 @@ func FuzzNames(f *testing.F) {
 			{Place: layout.PlaceMetadata, Checkpoint: b}, {Place: layout.PlaceSlot, Slot: max(a, 1)},
 		} {
 			if got := layout.ParseJobKey(k.String()); got != k {
-				t.Errorf("%+v parses back as %+v", k, got)
+				t.Errorf("%+v parses back as %+v, want the same", k, got)
 			}
 		}
 	})

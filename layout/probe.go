@@ -15,20 +15,21 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// Probe is what the probe of the store saw: that of two creators of one key, who had both seen that it was free, exactly one won and both
-// read back what it wrote; that a list which began then had all the keys; that what was written could be deleted.
+// Probe is what the probe of the store saw. Two creators competed for each key. Both had seen that the key was free;
+// exactly one won, and both then read what the winner wrote. A list that began later showed all keys, and the keys
+// could be deleted.
 type Probe struct {
-	// Rounds with two concurrent creators; in Decided of them one was told that it won and the other that it lost, or both learnt who won
-	// by what they read. (A lost reply leaves a round undecided.)
+	// Rounds is the number of races. Decided counts the races with a known winner: one creator was told that it won and
+	// the other that it lost, or both learned the winner by reading. A lost reply leaves a race undecided.
 	Rounds, Decided int
 	Took            time.Duration
-	// Removed is how many objects earlier starts and examinations had left that were killed.
+	// Removed is the number of objects that killed starts and examinations had left.
 	Removed int
-	// Kept says why it is not known whether the store deletes what it is told to; nil: it does.
+	// Kept says why it is not known whether the store deletes objects; nil: the store does.
 	Kept error
 }
 
-// String is for people.
+// String formats the probe for the start-up line.
 func (p *Probe) String() string {
 	text := fmt.Sprintf("publish probed: %d of %d races with one winner, in %v", p.Decided, p.Rounds, p.Took.Round(time.Millisecond))
 	if p.Removed > 0 {
@@ -43,45 +44,45 @@ func (p *Probe) String() string {
 const (
 	probeRounds   = 32
 	probeParallel = 4
-	// probeTries bounds how often a probe begins again because a neighbour removed it.
+	// probeTries bounds how often a probe begins again because another process removed its objects.
 	probeTries = 5
-	// probeSize is near that of a large journal entry, so that a store that shows parts has the time to do so.
+	// probeSize is about the size of a large journal entry, so that a store that shows parts has the time to do so.
 	probeSize = 16 << 10
-	// probePause is what a neighbour is given to finish a removal.
+	// probePause is the time that another process gets to finish a removal.
 	probePause  = 200 * time.Millisecond
 	probeCanary = "canary"
-	// askTries is how often a single operation is tried that had no answer, or did not do what it said.
-	askTries = 3
+	// opTries is how often an operation is tried that had no answer, or did not do what it reported.
+	opTries = 3
 )
 
-// What an unfit store does not do, in the chain beside ErrUnfit, for those who advise.
+// The promises that an unfit store breaks. They are in the chain beside ErrUnfit, for advice.
 var (
-	// ErrDeleteRefused: it refuses to delete.
+	// ErrDeleteRefused: the store refuses to delete.
 	ErrDeleteRefused = errors.New("the store refuses to delete")
-	// ErrDeleteIgnored: it says that it deleted what is still there.
+	// ErrDeleteIgnored: the store says that it deleted objects that are still there.
 	ErrDeleteIgnored = errors.New("the store ignores deletes")
-	// ErrStale: it shows what was before, or a part of what is there.
+	// ErrStale: the store shows an earlier state, or a part of an object.
 	ErrStale = errors.New("the store does not show what is there")
 )
 
-// A broken promise is an ErrUnfit that has one of the errors above in its chain; its text is only its own.
-type broken struct{ promise, err error }
+// A brokenPromise is an ErrUnfit with one of the errors above in its chain. Its text does not repeat that error.
+type brokenPromise struct{ promise, err error }
 
-func (b *broken) Error() string   { return b.err.Error() }
-func (b *broken) Unwrap() []error { return []error{b.promise, b.err} }
+func (b *brokenPromise) Error() string   { return b.err.Error() }
+func (b *brokenPromise) Unwrap() []error { return []error{b.promise, b.err} }
 
 func broke(promise error, format string, args ...any) error {
-	return &broken{promise, fmt.Errorf("%w: %w", ErrUnfit, fmt.Errorf(format, args...))}
+	return &brokenPromise{promise, fmt.Errorf("%w: %w", ErrUnfit, fmt.Errorf(format, args...))}
 }
 
-// errDisturbed: the probe's own canary is gone, so whatever the probe saw says nothing about the store.
+// errDisturbed: the probe's canary is gone, so nothing that the probe saw says anything about the store.
 var errDisturbed = errors.New("disturbed by another process that opened the root")
 
-// removeStale removes the probes of earlier starts, and what they and a first start left unfinished. A neighbour that starts at this
-// moment notices, and probes again.
+// removeStale removes the probes of earlier starts, and their unfinished uploads. A process that is probing at this
+// moment notices the removal and probes again.
 func removeStale(ctx context.Context, s storage.Store, fresh bool) (removed int, err error) {
-	if removed, err = removePrefix(ctx, s, ProbePrefix); unsettled(err) && ctx.Err() == nil {
-		removed = 0 // whether this store deletes is found out by the probe's own objects
+	if removed, err = removePrefix(ctx, s, ProbePrefix); isOpen(err) && ctx.Err() == nil {
+		removed = 0 // the probe's own objects show whether this store deletes
 	} else if err != nil {
 		return removed, err
 	}
@@ -110,9 +111,9 @@ func removePrefix(ctx context.Context, s storage.Store, prefix string) (removed 
 	return len(keys), nil
 }
 
-// notDeleted tells a store that does not delete from one that does not answer just now.
+// notDeleted adds ErrDeleteRefused to the error of a delete if the store refused it and the object is still there.
 func notDeleted(ctx context.Context, s storage.Store, key string, err error) error {
-	if unsettled(err) || ctx.Err() != nil {
+	if isOpen(err) || ctx.Err() != nil {
 		return err
 	}
 	if _, statErr := s.Stat(ctx, key); statErr != nil {
@@ -121,17 +122,18 @@ func notDeleted(ctx context.Context, s storage.Store, key string, err error) err
 	return broke(ErrDeleteRefused, "what was written cannot be deleted again: %w", err)
 }
 
-// unsettled tells an error that leaves open what a mutation did.
-func unsettled(err error) bool {
+// isOpen reports whether an error leaves open what a mutation did.
+func isOpen(err error) bool {
 	return errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrThrottled)
 }
 
-// removeProbe removes a probe and looks whether it is gone, which is also the probe of deletes. The error is ErrUnfit if the store does
-// certainly not delete; any other leaves that open, and the next start removes what is there then.
+// removeProbe removes a probe and checks that it is gone; this is also the probe of deletes. The error is ErrUnfit if
+// the store certainly does not delete. Any other error leaves the question open, and the next start removes what is
+// left.
 func removeProbe(ctx context.Context, s storage.Store, prefix string) error {
 	var err error
 	ignored := 0
-	for range askTries {
+	for range opTries {
 		_, err = removePrefix(ctx, s, prefix)
 		if errors.Is(err, ErrUnfit) {
 			return err
@@ -167,7 +169,7 @@ func listKeys(ctx context.Context, s storage.Store, prefix string) (keys map[str
 	return keys, nil
 }
 
-// probePublish finds out whether the store keeps the promises that all else stands on.
+// probePublish finds out whether the store keeps the promises that everything else depends on.
 func probePublish(ctx context.Context, s storage.Store) (Probe, error) {
 	start := time.Now()
 	var err error
@@ -176,7 +178,7 @@ func probePublish(ctx context.Context, s storage.Store) (Probe, error) {
 		var p Probe
 		p, err = probeOnce(ctx, s, prefix)
 		if err != nil {
-			_, _ = removePrefix(ctx, s, prefix) // else the next start removes it
+			_, _ = removePrefix(ctx, s, prefix) // the next start removes what is left
 		} else if p.Kept = removeProbe(ctx, s, prefix); errors.Is(p.Kept, ErrUnfit) || ctx.Err() != nil {
 			err = p.Kept
 		}
@@ -195,7 +197,7 @@ func probeOnce(ctx context.Context, s storage.Store, prefix string) (Probe, erro
 	if err := publishCanary(ctx, s, prefix+probeCanary); err != nil {
 		return Probe{}, err
 	}
-	// For stores that remember lists.
+	// A store may remember this list; the later list must show the new keys all the same.
 	if _, err := listKeys(ctx, s, prefix); err != nil {
 		return Probe{}, err
 	}
@@ -231,11 +233,12 @@ func probeOnce(ctx context.Context, s storage.Store, prefix string) (Probe, erro
 	return p, nil
 }
 
-// publishCanary publishes the object that is there as long as nobody has removed the probe. Its text is nobody else's: if the key is taken
-// by it, a request of ours was carried out twice, or its reply was lost. Where no reply comes at all, the races say more.
+// publishCanary publishes the object that shows whether another process has removed the probe. No other process
+// writes this text. If the key is taken by it, our request was carried out twice, or its reply was lost. If no reply
+// comes at all, the races decide.
 func publishCanary(ctx context.Context, s storage.Store, key string) error {
 	data := []byte(key)
-	for range askTries {
+	for range opTries {
 		err := s.Publish(ctx, key, data)
 		if errors.Is(err, storage.ErrExists) {
 			seen, readErr := readAll(ctx, s, key, int64(len(data))+1)
@@ -258,7 +261,8 @@ func publishCanary(ctx context.Context, s storage.Store, key string) error {
 	return nil
 }
 
-// blame tells a store that broke its promise from a neighbour that removed the probe meanwhile.
+// blame decides whether an error is the store's fault, or comes from another process that removed the probe
+// meanwhile.
 func blame(ctx context.Context, s storage.Store, prefix string, err error) error {
 	if sleepErr := sleep(ctx, probePause); sleepErr != nil {
 		return err
@@ -275,9 +279,9 @@ type creator struct {
 	err, readErr error
 }
 
-// look sees that the key is free: for stores that remember that.
+// look checks that the key is free. A store may remember that; later reads must show the object all the same.
 func (c *creator) look(ctx context.Context, s storage.Store, key string) {
-	_, _ = s.Stat(ctx, key) // what matters is what is found later
+	_, _ = s.Stat(ctx, key) // only the later reads count
 }
 
 func (c *creator) run(ctx context.Context, s storage.Store, key string) {
@@ -287,14 +291,14 @@ func (c *creator) run(ctx context.Context, s storage.Store, key string) {
 	}
 }
 
-// won, or lost: it was told so for certain.
+// won and lost report that the creator was told its outcome for certain.
 func (c *creator) won() bool  { return c.err == nil }
 func (c *creator) lost() bool { return errors.Is(c.err, storage.ErrExists) }
 
-// knows: it read the object after it was told, whoever's it is.
+// knows reports that the creator read the object after it was told the outcome.
 func (c *creator) knows() bool { return (c.won() || c.lost()) && c.readErr == nil }
 
-// A result of a race: the store decided for one; the object is there.
+// A result of a race. decided: the store decided for one creator. there: the object exists.
 type result struct{ decided, there bool }
 
 // race lets two creators publish one key.
@@ -324,13 +328,14 @@ func race(ctx context.Context, s storage.Store, key string) (result, error) {
 		return result{}, broke(ErrStale, "an object changed after it was there")
 	}
 	return result{
-		// Where requests are carried out twice, the winner is told that it lost; that both read the same is what it goes by.
+		// If a request was carried out twice, the winner is told that it lost. Then the race is decided if both read
+		// the same.
 		decided: a.won() && b.lost() || a.lost() && b.won() || a.lost() && b.lost() && a.knows() && b.knows(),
 		there:   a.won() || a.lost() || b.won() || b.lost(),
 	}, nil
 }
 
-// check judges one side: what it read must be the winner's, whole. One that does not know how it ended saw nothing.
+// check judges one side: it must have read the winner's whole object. A side of unknown outcome read nothing.
 func (c *creator) check(a, b *creator) error {
 	switch {
 	case errors.Is(c.err, storage.ErrUnknown):

@@ -15,29 +15,30 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// RootFormat is the format of a root that this code makes: of everything in the package comment's drawing.
+// RootFormat is the format of the roots that this code makes; it covers everything drawn in the package comment.
 const RootFormat = 1
 
 var (
 	// ErrNotRoot: there is no root marker.
 	ErrNotRoot = errors.New("not a root of ckptd")
-	// ErrUnfit: the store does not do what Publish promises, so that two owners could commit side by side.
+	// ErrUnfit: the store breaks the promise of Publish, so two owners could commit at the same time.
 	ErrUnfit = storage.ErrUnfit
 )
 
-// Root is what the root marker says, and how opening the root went.
+// Root is the content of the root marker, and how opening the root went.
 type Root struct {
-	// ID is random; two roots never have the same.
+	// ID is random; no two roots have the same.
 	ID string
-	// Format of the root; LeastReader and LeastWriter are the least formats that a program must know to read, and to write or delete.
+	// Format of the root. LeastReader and LeastWriter are the least formats that a program must know to read, and to
+	// write or delete.
 	Format, LeastReader, LeastWriter uint32
-	// Created by this very OpenRoot.
+	// Created is true if this OpenRoot made the root.
 	Created bool
 	// Probe of Publish; nil after ReadRoot.
 	Probe *Probe
 }
 
-// String is one line for people.
+// String formats the root as one line for the log.
 func (r Root) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "root %s, format %d", r.ID, r.Format)
@@ -50,10 +51,12 @@ func (r Root) String() string {
 	return b.String()
 }
 
-// OpenRoot opens a root for writing, and makes one of an empty prefix. In this order: what has a marker of a newer format is refused
-// before anything is written (ErrNewerFormat); a prefix that is not empty and has no marker is refused, naming what was found
-// (ErrNotRoot); a store that fails the probe of Publish is refused (ErrUnfit); only then the marker is written. Several processes
-// may open the same prefix at the same time.
+// OpenRoot opens a root for writing. It makes a root of an empty prefix. Several processes may open the same prefix
+// at once.
+//
+// It refuses, in this order: a marker of a newer format (ErrNewerFormat), before anything is written; a prefix that
+// has content but no marker (ErrNotRoot), naming the content; a store that fails the probe of Publish (ErrUnfit).
+// Only then it writes the marker.
 func OpenRoot(ctx context.Context, s storage.Store) (Root, error) {
 	r, err := openRoot(ctx, s)
 	if err != nil {
@@ -92,7 +95,7 @@ func openRoot(ctx context.Context, s storage.Store) (Root, error) {
 	return r, nil
 }
 
-// ReadRoot reads the marker and never writes: for tools that look at a bare root.
+// ReadRoot reads the marker and never writes. It is for tools that read a root without a daemon.
 func ReadRoot(ctx context.Context, s storage.Store) (Root, error) {
 	r, err := readMarker(ctx, s)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -106,7 +109,8 @@ func ReadRoot(ctx context.Context, s storage.Store) (Root, error) {
 	return r, nil
 }
 
-// checkEmpty refuses content without a marker. If somebody made the root meanwhile, it answers that one, and false.
+// checkEmpty refuses content without a marker. If another process made the root meanwhile, it returns that root, and
+// false.
 func checkEmpty(ctx context.Context, s storage.Store) (Root, bool, error) {
 	found, err := lookAround(ctx, s)
 	if err != nil || len(found) == 0 {
@@ -119,7 +123,7 @@ func checkEmpty(ctx context.Context, s storage.Store) (Root, bool, error) {
 	return Root{}, false, fmt.Errorf("%w: there is no %s, but other things: %s", ErrNotRoot, RootMarkerKey, strings.Join(found, ", "))
 }
 
-// lookAround names some of what lies at the top of a root, in order; what does not count as content is left out.
+// lookAround returns, in order, some names at the top of a root. It leaves out what does not count as content.
 func lookAround(ctx context.Context, s storage.Store) (found []string, err error) {
 	const names, objects = 5, 1000
 	seen := map[string]bool{}
@@ -147,7 +151,7 @@ func lookAround(ctx context.Context, s storage.Store) (found []string, err error
 	return found, nil
 }
 
-// writeMarker publishes a marker, or learns that another process was faster.
+// writeMarker publishes a marker, or reads the marker of another process that was faster.
 func writeMarker(ctx context.Context, s storage.Store) (Root, error) {
 	const tries, pause = 10, 100 * time.Millisecond
 	mine := Root{ID: NewNonce(), Format: RootFormat, LeastReader: RootFormat, LeastWriter: RootFormat}
@@ -174,7 +178,7 @@ func writeMarker(ctx context.Context, s storage.Store) (Root, error) {
 	return r, nil
 }
 
-// maxMarker bounds what is read of a marker, in bytes.
+// maxMarker bounds the bytes that are read of a marker.
 const maxMarker = 4 << 10
 
 func readMarker(ctx context.Context, s storage.Store) (Root, error) {
@@ -189,7 +193,7 @@ func readMarker(ctx context.Context, s storage.Store) (Root, error) {
 	return r, nil
 }
 
-// readAll reads a small object whole; a larger one is cut off at limit.
+// readAll reads a small object; it returns at most limit bytes.
 func readAll(ctx context.Context, s storage.Store, key string, limit int64) ([]byte, error) {
 	r, err := s.Open(ctx, key, 0, -1)
 	if err != nil {
@@ -204,13 +208,14 @@ const (
 	markerSum   = "crc32c "
 )
 
-// formatMarker is the marker's text: a title, a line for each field, and the CRC32C of all that.
+// formatMarker returns the marker's text: a title, a line for each field, and the CRC32C of these lines.
 func formatMarker(r Root) []byte {
 	text := fmt.Appendf(nil, "%sformat %d\nleast-reader %d\nleast-writer %d\nid %s\n", markerTitle, r.Format, r.LeastReader, r.LeastWriter, r.ID)
 	return fmt.Appendf(text, "%s%08x\n", markerSum, crc32.Checksum(text, castagnoli))
 }
 
-// parseMarker accepts exactly what formatMarker prints; from newer formats also lines that it does not know.
+// parseMarker accepts exactly what formatMarker returns. In a marker of a newer format it ignores lines that it does
+// not know.
 func parseMarker(data []byte) (Root, error) {
 	text := string(data)
 	if !strings.HasPrefix(text, markerTitle) {

@@ -13,7 +13,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// A store that says that it deleted what is still there is refused; one whose answers say nothing starts, and the start-up line has it.
+// A store that keeps what it says it deleted is refused. A store whose answers prove nothing is accepted, with a
+// warning in the start-up line.
 func TestOpenRootProbesDeletes(t *testing.T) {
 	ignoring := &keeping{mem.New(), nil}
 	if _, err := layout.OpenRoot(t.Context(), ignoring); !errors.Is(err, layout.ErrUnfit) || !errors.Is(err, layout.ErrDeleteIgnored) {
@@ -23,26 +24,27 @@ func TestOpenRootProbesDeletes(t *testing.T) {
 	for range 2 {
 		r, err := layout.OpenRoot(t.Context(), silent)
 		if err != nil || !strings.Contains(r.String(), "WARNING: it is not known whether the store deletes anything: ") || !errors.Is(r.Probe.Kept, storage.ErrUnknown) {
-			t.Errorf("%v, %v", r, err)
+			t.Errorf("OpenRoot = %v, %v; want a warning, with ErrUnknown in it", r, err)
 		}
 	}
 	refusing := &keeping{mem.New(), errors.New("AccessDenied")}
 	if _, err := layout.OpenRoot(t.Context(), refusing); !errors.Is(err, layout.ErrDeleteRefused) {
-		t.Errorf("%v", err)
+		t.Errorf("OpenRoot of a store that refuses deletes: %v, want ErrDeleteRefused", err)
 	}
 	if r, err := layout.OpenRoot(t.Context(), mem.New()); err != nil || r.Probe.Kept != nil || strings.Contains(r.String(), "WARNING") {
-		t.Errorf("%v, %v", r, err)
+		t.Errorf("OpenRoot of a fit store = %v, %v; want no warning", r, err)
 	}
 }
 
-// Where every write is carried out twice, the winner is told that the object exists: it is its own, and who won is known by what is there.
+// If every write is carried out twice, the winner is told that its own object exists. Reading the object shows who
+// won.
 func TestOpenRootWhereWritesComeTwice(t *testing.T) {
 	twice := altered{mem.New(), func(ctx context.Context, s storage.Store, key string, data []byte) error {
 		_ = s.Publish(ctx, key, data)
 		return s.Publish(ctx, key, data)
 	}}
 	if r, err := layout.OpenRoot(t.Context(), twice); err != nil || !r.Created || r.Probe.Decided != r.Probe.Rounds {
-		t.Errorf("%v, %v", r, err)
+		t.Errorf("OpenRoot = %v, %v; want it created, and all races decided", r, err)
 	}
 	foreign := altered{mem.New(), func(ctx context.Context, s storage.Store, key string, data []byte) error {
 		_ = s.Publish(ctx, key, []byte("somebody else's"))
@@ -53,7 +55,7 @@ func TestOpenRootWhereWritesComeTwice(t *testing.T) {
 	}
 }
 
-// A store that tells every publisher that it came too late, and replaces the object all the same, is unfit.
+// A store that tells every publisher that the key is taken, and still replaces the object, is unfit.
 func TestOpenRootWhereAllLoseAndReplace(t *testing.T) {
 	replacing := altered{mem.New(), func(ctx context.Context, s storage.Store, key string, data []byte) error {
 		if !strings.HasSuffix(key, "canary") {
@@ -79,6 +81,6 @@ func TestOpenRootTriesAgain(t *testing.T) {
 		return s.Publish(ctx, key, data)
 	}}
 	if r, err := layout.OpenRoot(t.Context(), slow); err != nil || r.Probe.Decided != r.Probe.Rounds {
-		t.Errorf("%v, %v", r, err)
+		t.Errorf("OpenRoot = %v, %v; want all races decided", r, err)
 	}
 }

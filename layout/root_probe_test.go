@@ -17,13 +17,13 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// A lagging store shows what it should have shown a while ago.
+// A lagging store shows an earlier state.
 type lagging struct {
 	storage.Store
 	mu sync.Mutex
 	// since says when a key was published.
 	since map[string]time.Time
-	// lists and reads show an object so much later.
+	// lists and reads are the delays after which lists and reads show an object.
 	listLag, readLag time.Duration
 	// absences and lists are remembered.
 	remembersAbsence, remembersLists bool
@@ -94,7 +94,7 @@ func (l *lagging) List(ctx context.Context, prefix string) iter.Seq2[storage.Inf
 	}
 }
 
-// A store that shows things late is refused, as is one that remembers what was not there.
+// A store that shows objects late is refused, and so is a store that remembers that an object was absent.
 func TestOpenRootRefusesStoresThatShowThingsLate(t *testing.T) {
 	for name, c := range map[string]struct {
 		bend    func(l *lagging)
@@ -116,7 +116,7 @@ func TestOpenRootRefusesStoresThatShowThingsLate(t *testing.T) {
 			t.Errorf("a store that %s: %v, want ErrUnfit, %q", name, err, c.message)
 		}
 		if _, err := l.Store.Stat(t.Context(), layout.RootMarkerKey); (err == nil) != (c.message == "") {
-			t.Errorf("a store that %s: the marker: %v", name, err)
+			t.Errorf("a store that %s: stat of the marker: %v, want a marker only if the store is fit", name, err)
 		}
 	}
 }
@@ -131,7 +131,8 @@ func (k *keeping) Delete(_ context.Context, keys []string) []error {
 	return slices.Repeat([]error{k.err}, len(keys))
 }
 
-// A store that deletes nothing is refused at the first start and at the next; one that only does not answer to a delete is not.
+// A store that deletes nothing is refused at the first start and at the next. A store that only does not answer a
+// delete is accepted.
 func TestOpenRootRefusesStoresThatDeleteNothing(t *testing.T) {
 	k := &keeping{mem.New(), errors.New("AccessDenied: locked")}
 	for range 2 {
@@ -145,12 +146,12 @@ func TestOpenRootRefusesStoresThatDeleteNothing(t *testing.T) {
 	}
 }
 
-// What killed probes left is told of when it is removed.
+// The start-up line reports the removed objects of killed probes.
 func TestOpenRootTellsWhatItRemoves(t *testing.T) {
 	s := mem.New()
 	publish(t, s, "_probe/"+layout.NewNonce()+"/canary", "x")
 	r, err := layout.OpenRoot(t.Context(), s)
 	if err != nil || r.Probe.Removed != 1 || !strings.HasSuffix(r.String(), ", removed what killed ones left: 1") {
-		t.Errorf("%v, %v", r, err)
+		t.Errorf("OpenRoot = %v, %v; want 1 removed object, and a line that says so", r, err)
 	}
 }

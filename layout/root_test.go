@@ -57,7 +57,7 @@ func TestOpenRootMakesOneAndFindsItAgain(t *testing.T) {
 	defer func() { _ = onDisk.Close() }()
 	for name, s := range map[string]storage.Store{"mem": mem.New(), "file": onDisk.Store} {
 		if _, err := layout.ReadRoot(t.Context(), s); !errors.Is(err, layout.ErrNotRoot) {
-			t.Errorf("%s: ReadRoot of nothing: %v", name, err)
+			t.Errorf("%s: ReadRoot of an empty store: %v, want ErrNotRoot", name, err)
 		}
 		first, err := layout.OpenRoot(t.Context(), s)
 		if err != nil {
@@ -65,21 +65,21 @@ func TestOpenRootMakesOneAndFindsItAgain(t *testing.T) {
 		}
 		t.Logf("%s: %v", name, first)
 		if !first.Created || first.Probe.Decided != first.Probe.Rounds {
-			t.Errorf("%s: first = %v", name, first)
+			t.Errorf("%s: the first OpenRoot = %v, want it created, and all races decided", name, first)
 		}
 		again, err := layout.OpenRoot(t.Context(), s)
 		if err != nil || again.Created || again.ID != first.ID {
-			t.Errorf("%s: again = %v, %v", name, again, err)
+			t.Errorf("%s: the second OpenRoot = %v, %v; want the same root, not created", name, again, err)
 		}
 		read, err := layout.ReadRoot(t.Context(), s)
 		if err != nil || read.ID != first.ID || read.Probe != nil {
-			t.Errorf("%s: read = %v, %v", name, read, err)
+			t.Errorf("%s: ReadRoot = %v, %v; want the same root, without a probe", name, read, err)
 		}
 		if got := keys(t, s); len(got) != 1 || got[0] != layout.RootMarkerKey {
-			t.Errorf("%s: left on storage: %v", name, got)
+			t.Errorf("%s: left on storage: %v, want the marker alone", name, got)
 		}
 		if !strings.HasPrefix(first.String(), "root "+first.ID+", format 1, new, publish probed: 32 of 32 races with one winner") {
-			t.Errorf("%s: line %q", name, first)
+			t.Errorf("%s: line %q, want the root's id, format and races", name, first)
 		}
 	}
 }
@@ -96,13 +96,13 @@ func TestOpenRootRefusesContentWithoutMarker(t *testing.T) {
 		}
 	}
 	if got := keys(t, s); len(got) != 5 {
-		t.Errorf("changed to %v", got)
+		t.Errorf("the store holds %v, want its 5 objects", got)
 	}
 	for i := range 10 {
 		publish(t, s, fmt.Sprint("more", i), "x")
 	}
 	if _, err := layout.ReadRoot(t.Context(), s); !errors.Is(err, layout.ErrNotRoot) || !strings.HasSuffix(err.Error(), ", …") {
-		t.Errorf("with more: %v", err)
+		t.Errorf("with more names: %v, want ErrNotRoot, and names that end in …", err)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestOpenRootRemovesStaleProbes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := keys(t, s); len(got) != 1 {
-		t.Errorf("left: %v", got)
+		t.Errorf("left: %v, want the marker alone", got)
 	}
 }
 
@@ -151,7 +151,7 @@ func TestRootMarkers(t *testing.T) {
 			t.Errorf("%s: OpenRoot: %v, want %v", c.name, err, c.write)
 		}
 		if n := faults.Count(); c.write != nil && n != 0 {
-			t.Errorf("%s: refused after %d mutations", c.name, n)
+			t.Errorf("%s: refused after %d mutations, want none", c.name, n)
 		}
 	}
 }
@@ -181,7 +181,7 @@ func TestRootMarkerEveryByteFlippedAndCut(t *testing.T) {
 	try("with a byte more", append(bytes.Clone(whole), '\n'))
 }
 
-// Processes that open one prefix at the same time remove each other's probes, and still all end up with the same root.
+// Processes that open one prefix at the same time remove each other's probes. In the end all have the same root.
 func TestOpenRootByManyAtOnce(t *testing.T) {
 	shared := mem.New()
 	t.Run("mem", func(t *testing.T) {
@@ -216,17 +216,17 @@ func openByMany(t *testing.T, process func() storage.Store) {
 			t.Fatal(errs[i])
 		}
 		if roots[i].ID != roots[0].ID {
-			t.Errorf("two roots: %v and %v", roots[0], roots[i])
+			t.Errorf("two roots: %v and %v, want one", roots[0], roots[i])
 		}
 		if roots[i].Created {
 			created++
 		}
 	}
 	if created != 1 {
-		t.Errorf("%d processes believe that they made it", created)
+		t.Errorf("%d processes report that they made the root, want 1", created)
 	}
 	if got := keys(t, process()); len(got) != 1 {
-		t.Errorf("left: %v", got)
+		t.Errorf("left: %v, want the marker alone", got)
 	}
 }
 
@@ -240,7 +240,7 @@ func TestOpenRootWithLostReplies(t *testing.T) {
 			continue
 		}
 		if r.Probe.Decided == r.Probe.Rounds {
-			t.Errorf("seed %d: no race was undecided", seed)
+			t.Errorf("seed %d: all races were decided, want some undecided", seed)
 		}
 	}
 }
@@ -314,12 +314,12 @@ func TestOpenRootRefusesUnfitStores(t *testing.T) {
 			t.Errorf("a store that %s: %v, want ErrUnfit, %q", c.name, err, c.message)
 		}
 		if got := keys(t, s); len(got) != 0 {
-			t.Errorf("a store that %s: left %v", c.name, got)
+			t.Errorf("a store that %s: left %v, want nothing", c.name, got)
 		}
 	}
 }
 
-// A neighbour that opens the root removes probes as stale. That is no fault of the store.
+// Another process that opens the root removes the probe as stale. That is not a fault of the store.
 func TestOpenRootDisturbedByANeighbour(t *testing.T) {
 	s := mem.New()
 	publishes := 0
@@ -354,6 +354,6 @@ func TestOpenRootReportsTheStoresTrouble(t *testing.T) {
 	cancel()
 	s := mem.New()
 	if _, err := layout.OpenRoot(ctx, s); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
+		t.Errorf("OpenRoot with a cancelled context: %v, want the context's error", err)
 	}
 }

@@ -7,15 +7,16 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// Contents is what lies at a prefix, for tools that have to know whether they may write there.
+// Contents is what lies at a prefix. Tools use it to decide whether they may write there.
 type Contents struct {
-	// Root is what the marker says; nil: there is no marker.
+	// Root is the content of the marker; nil: there is no marker.
 	Root *Root
-	// Found names some of what lies there without a marker, probes and temporaries left out.
+	// Found names some of the content if there is no marker. Probes and temporaries do not count.
 	Found []string
 }
 
-// Writable tells whether this program may write below the prefix: nothing is there, or a root of ckptd that is not too new.
+// Writable reports whether this program may write below the prefix: the prefix is empty, or a root that is not too
+// new.
 func (c Contents) Writable() bool {
 	if c.Root != nil {
 		return c.Root.LeastWriter <= RootFormat
@@ -23,7 +24,7 @@ func (c Contents) Writable() bool {
 	return len(c.Found) == 0
 }
 
-// Survey looks at a prefix and writes nothing. A marker that cannot be read is an error.
+// Survey examines a prefix and writes nothing. It returns an error for a marker that cannot be read.
 func Survey(ctx context.Context, s storage.Store) (Contents, error) {
 	r, err := readMarker(ctx, s)
 	if err == nil {

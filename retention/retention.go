@@ -1,54 +1,55 @@
-// Package retention owns which retained checkpoints go when one completes or the job ends, and why: pure plans, facts in, a list
-// with reasons out, which a dry run prints and the owner carries out as it is.
+// Package retention decides which retained checkpoints are removed when a checkpoint completes or the job ends, and
+// why.
 //
-// It must not know the journal, storage, files or who carries its plans out.
+// It owns these plans: pure functions that return a list with reasons. A dry run prints the list, and the owner
+// carries it out unchanged. It must not know the journal, storage, files or the code that carries out a plan.
 package retention
 
 // Checkpoint is one retained checkpoint.
 type Checkpoint struct {
 	ID uint64
-	// Savepoint: a person's, kept until they say otherwise.
+	// Savepoint is kept until the user who asked for it removes it.
 	Savepoint bool
-	// Lent: another job has a pin on it. Hidden: disposed while lent. Trashed: discarded, and brought back or purged by
-	// people only. Keep: a person wants it kept.
+	// Lent: another job has a pin on it. Hidden: it was removed while lent. Trashed: it was discarded; only a user can bring
+	// it back or purge it. Keep: a user wants it kept.
 	Lent, Hidden, Trashed, Keep bool
 }
 
-// Action is what becomes of a checkpoint.
+// Action says what happens to a checkpoint.
 type Action uint8
 
 // The actions.
 const (
-	// Keep leaves it as it is.
+	// Keep leaves the checkpoint as it is.
 	Keep Action = iota
-	// Hide drops it for everybody but those it is lent to; its files stay.
+	// Hide removes the checkpoint for everybody except the jobs it is lent to; its files stay.
 	Hide
-	// Drop takes it out of the state.
+	// Drop takes the checkpoint out of the job's state.
 	Drop
 )
 
-// Decision is what becomes of one checkpoint, and why.
+// Decision says what happens to one checkpoint, and why.
 type Decision struct {
 	ID     uint64
 	Action Action
-	// Reason in a few words, for people.
+	// Reason in a few words, for display.
 	Reason string
 }
 
-// Policy is what Flink's execution.checkpointing.externalized-checkpoint-retention says.
+// Policy is the value of Flink's execution.checkpointing.externalized-checkpoint-retention.
 type Policy uint8
 
 // The policies.
 const (
-	// Nothing: NO_EXTERNALIZED_CHECKPOINTS, nothing outlives the job.
+	// Nothing: NO_EXTERNALIZED_CHECKPOINTS. No checkpoint outlives the job.
 	Nothing Policy = iota
-	// OnFailure: DELETE_ON_CANCELLATION, kept only if the job failed.
+	// OnFailure: DELETE_ON_CANCELLATION. Checkpoints are kept only if the job failed.
 	OnFailure
-	// OnCancellation: RETAIN_ON_CANCELLATION, kept if the job failed or was canceled.
+	// OnCancellation: RETAIN_ON_CANCELLATION. Checkpoints are kept if the job failed or was canceled.
 	OnCancellation
 )
 
-// End is how a job ended.
+// End says how a job ended.
 type End uint8
 
 // The ends.
@@ -58,8 +59,9 @@ const (
 	Finished
 )
 
-// AfterCompletion decides what a new complete checkpoint subsumes: the newest number (at least 1) of ordinary checkpoints stay.
-// The checkpoints come in ascending order, the new one among them; the decisions come in that order.
+// AfterCompletion decides which checkpoints a new complete checkpoint subsumes: the newest number (at least 1) of
+// ordinary checkpoints stay. The checkpoints are in ascending order and include the new one; the decisions are in the
+// same order.
 func AfterCompletion(checkpoints []Checkpoint, number uint32) []Decision {
 	number = max(number, 1)
 	newer := uint32(0)
@@ -79,7 +81,7 @@ func AfterCompletion(checkpoints []Checkpoint, number uint32) []Decision {
 	return out
 }
 
-// AfterEnd decides what outlives the job.
+// AfterEnd decides which checkpoints outlive the job.
 func AfterEnd(checkpoints []Checkpoint, policy Policy, end End) []Decision {
 	keep := end == Failed && policy != Nothing || end == Canceled && policy == OnCancellation
 	out := make([]Decision, len(checkpoints))
@@ -96,7 +98,7 @@ func AfterEnd(checkpoints []Checkpoint, policy Policy, end End) []Decision {
 	return out
 }
 
-// special decides about those that policy has no say in.
+// special decides about the checkpoints that no policy applies to; for any other checkpoint it returns ordinary.
 func special(c Checkpoint) (d Decision, ordinary bool) {
 	switch {
 	case c.Hidden && c.Lent:

@@ -51,7 +51,7 @@ func TestAfterEnd(t *testing.T) {
 				want = "1 keep: retained by the job's configuration; 2 keep: a savepoint; 3 keep: retained by the job's configuration; 4 keep: kept by a person"
 			}
 			if text(got) != want {
-				t.Errorf("policy %d, end %d: %s", policy, end, text(got))
+				t.Errorf("policy %d, end %d: %s, want %s", policy, end, text(got), want)
 			}
 		}
 	}

@@ -2,12 +2,12 @@ package retention
 
 import "testing"
 
-// byFlags is a checkpoint with each of the four flags set or not.
+// byFlags returns a checkpoint; each bit of flags sets one of its four flags.
 func byFlags(id uint64, flags int) Checkpoint {
 	return Checkpoint{ID: id, Savepoint: flags&1 > 0, Lent: flags&2 > 0, Hidden: flags&4 > 0, Trashed: flags&8 > 0}
 }
 
-// action is what becomes of a checkpoint if policy keeps it, or lets it go.
+// action returns the expected action for a checkpoint; kept: the policy keeps it.
 func action(c Checkpoint, kept bool) Action {
 	switch {
 	case c.Hidden && !c.Lent:
@@ -20,10 +20,10 @@ func action(c Checkpoint, kept bool) Action {
 	return Drop
 }
 
-// ordinary checkpoints are those that policies count and drop.
+// ordinary reports whether policies count and drop a checkpoint.
 func ordinary(c Checkpoint) bool { return !c.Savepoint && !c.Hidden && !c.Trashed }
 
-// Every list of three checkpoints of any kind, under any number to be retained.
+// The test covers every list of three checkpoints of any kind, with every number to retain.
 func TestEveryCompletion(t *testing.T) {
 	for flags := range 16 * 16 * 16 {
 		checkpoints := []Checkpoint{byFlags(3, flags&15), byFlags(5, flags>>4&15), byFlags(9, flags>>8)}

@@ -13,8 +13,8 @@ import (
 	"github.com/ckptd/ckptd/runtime/exchange"
 )
 
-// lossGrace is how long a worker keeps to itself that a channel broke: the worker at the other end may have ended the attempt because
-// it was told to, and this one is about to be told the same.
+// lossGrace is how long a worker waits before it reports a broken channel. The worker at the other end may have
+// ended the attempt on command, and this worker is about to receive the same command.
 const lossGrace = 50 * time.Millisecond
 
 var (
@@ -24,24 +24,24 @@ var (
 
 // attempt is one attempt of the job in this worker, from Start to the end of its tasks.
 type attempt struct {
-	worker *worker
-	start  client.Start
-	dir    string
-	facts  *facts
-	ups    *uploads
+	worker   *worker
+	start    client.Start
+	dir      string
+	reporter *reporter
+	uploads  *uploads
 
-	// ctx ends with the tasks, telling with the last word about them.
-	ctx        context.Context
-	cancel     context.CancelCauseFunc
-	telling    context.Context
-	endTelling context.CancelFunc
-	// running is closed when nothing of the tasks remains; wg also has the telling.
-	running chan struct{}
-	wg      sync.WaitGroup
-	small   sync.WaitGroup // declines
+	// ctx ends with the tasks; reporting ends after the last report about them.
+	ctx          context.Context
+	cancel       context.CancelCauseFunc
+	reporting    context.Context
+	endReporting context.CancelFunc
+	// running is closed when all goroutines of the tasks have ended; wg also counts the goroutines that report.
+	running  chan struct{}
+	wg       sync.WaitGroup
+	declines sync.WaitGroup // goroutines that decline checkpoints
 
 	mu sync.Mutex
-	// tasks is set once they run.
+	// tasks is set once the tasks run.
 	tasks  []*task
 	failed bool
 }
@@ -51,10 +51,10 @@ func (w *worker) begin(ctx context.Context, start client.Start) *attempt {
 	a := &attempt{worker: w, start: start, running: make(chan struct{})}
 	a.dir = filepath.Join(w.Dir, fmt.Sprintf("attempt-%d", start.Attempt))
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
-	a.telling, a.endTelling = context.WithCancel(ctx)
-	a.facts = newFacts(w.Coordinator, start.Attempt)
-	a.ups = &uploads{ctx: a.ctx, attempt: start.Attempt, snapshot: w.Coordinator.Snapshot, around: a.surroundings(), running: map[uint64]*upload{}}
-	a.wg.Go(func() { a.facts.run(a.telling) })
+	a.reporting, a.endReporting = context.WithCancel(ctx)
+	a.reporter = newReporter(w.Coordinator, start.Attempt)
+	a.uploads = &uploads{ctx: a.ctx, attempt: start.Attempt, snapshot: w.Coordinator.Snapshot, callbacks: a.callbacks(), running: map[uint64]*upload{}}
+	a.wg.Go(func() { a.reporter.run(a.reporting) })
 	a.wg.Go(func() {
 		defer close(a.running)
 		a.run()
@@ -62,15 +62,15 @@ func (w *worker) begin(ctx context.Context, start client.Start) *attempt {
 	return a
 }
 
-// stop ends the attempt for a cause and waits until nothing of it is left.
+// stop ends the attempt, and waits until all its goroutines have ended; cause says why.
 func (a *attempt) stop(cause error) {
 	a.cancel(cause)
 	<-a.running
-	a.endTelling()
+	a.endReporting()
 	a.wg.Wait()
 }
 
-// run does everything from the assignment to the removal of local files.
+// run runs the whole attempt, from the assignment to the removal of local files.
 func (a *attempt) run() {
 	defer os.RemoveAll(a.dir)
 	tasks, err := a.restore()
@@ -90,7 +90,7 @@ func (a *attempt) run() {
 	a.mu.Lock()
 	a.tasks = tasks
 	a.mu.Unlock()
-	a.tellRunning(tasks)
+	a.reportRunning(tasks)
 	a.worker.Log.Info("running", "attempt", a.start.Attempt, "restored", a.start.Restore, "tasks", len(tasks))
 	var wg sync.WaitGroup
 	for _, t := range tasks {
@@ -106,23 +106,26 @@ func (a *attempt) run() {
 	if context.Cause(a.ctx) == errJobEnded {
 		a.lastCommits(tasks)
 	}
-	a.ups.stop()
-	a.small.Wait()
+	a.uploads.stop()
+	a.declines.Wait()
 }
 
-// tellRunning also says what the sinks committed when they were restored.
-func (a *attempt) tellRunning(tasks []*task) {
-	a.facts.tell(client.Report{Kind: client.ReportRunning})
+// reportRunning reports that the tasks run, and which checkpoint the sinks committed when they were restored.
+func (a *attempt) reportRunning(tasks []*task) {
+	a.reporter.set(client.Report{Kind: client.ReportRunning})
 	for _, t := range tasks {
 		if last := t.chain[len(t.chain)-1]; last.sink != nil && a.start.Restore > 0 {
-			a.facts.tell(client.Report{Kind: client.ReportCommitted, Subtasks: []client.Subtask{last.subtask}, Checkpoint: a.start.Restore})
+			a.reporter.set(client.Report{Kind: client.ReportCommitted, Subtasks: []client.Subtask{last.subtask}, Checkpoint: a.start.Restore})
 		}
 	}
 }
 
-// fail says why the attempt fails and ends it in this worker; t is nil if no single task is to blame. Only the first counts. The cause is
-// heard before the channels to other workers break: else one of them might be heard first, and people read that a channel was lost.
-// While nobody hears it no new attempt can begin either.
+// fail reports why the attempt fails, and ends it in this worker. t is the task that failed, nil if no single task
+// did. Only the first failure counts.
+//
+// The owner must hear the cause before the channels to other workers break. Otherwise it might first hear another
+// worker's report of a lost channel, and show that as the cause. No new attempt can begin before the owner hears a
+// failure.
 func (a *attempt) fail(t *task, err error) {
 	a.mu.Lock()
 	first := !a.failed && a.ctx.Err() == nil
@@ -142,23 +145,24 @@ func (a *attempt) fail(t *task, err error) {
 		a.wg.Go(func() {
 			select {
 			case <-time.After(lossGrace):
-				a.facts.tell(r)
-			case <-a.telling.Done():
+				a.reporter.set(r)
+			case <-a.reporting.Done():
 			}
 		})
 		return
 	}
-	a.facts.tell(r)
+	a.reporter.set(r)
 	a.wg.Go(func() {
 		select {
-		case <-a.facts.heard:
+		case <-a.reporter.heard:
 		case <-a.ctx.Done():
 		}
 		a.cancel(err)
 	})
 }
 
-// lastCommits commits what the sinks were told to but had no time for: nobody will restore this job and make it good.
+// lastCommits commits the checkpoints for which the sinks have not processed the command yet. The job has ended, so
+// no restore would commit them.
 func (a *attempt) lastCommits(tasks []*task) {
 	for _, t := range tasks {
 		for _, l := range t.mail.take() {
@@ -166,7 +170,7 @@ func (a *attempt) lastCommits(tasks []*task) {
 				continue
 			}
 			if err := t.commit(l.complete); err != nil {
-				a.worker.Log.Error("last commit", "task", t.name(), "checkpoint", l.complete, "error", err)
+				a.worker.Log.Error("the last commit failed", "task", t.name(), "checkpoint", l.complete, "error", err)
 			}
 		}
 	}
@@ -175,7 +179,7 @@ func (a *attempt) lastCommits(tasks []*task) {
 func closeAll(tasks []*task) {
 	for _, t := range tasks {
 		for _, o := range t.chain {
-			o.close() // nothing depends on it any more
+			o.close() // nothing depends on its error any more
 		}
 	}
 }
@@ -191,7 +195,7 @@ func (a *attempt) post(l letter, match func(*task) bool) {
 	}
 }
 
-// records is how many the sources have read; false before they run.
+// records returns how many records the sources have read; false before they run.
 func (a *attempt) records() (n uint64, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -203,19 +207,20 @@ func (a *attempt) records() (n uint64, ok bool) {
 	return n, a.tasks != nil
 }
 
-func (a *attempt) surroundings() surroundings {
-	return surroundings{
-		send:    func(p part) { a.ups.add(p) },
+func (a *attempt) callbacks() callbacks {
+	return callbacks{
+		send:    func(s taskSnapshot) { a.uploads.add(s) },
 		decline: a.decline,
-		tell:    a.facts.tell,
+		report:  a.reporter.set,
 		step:    a.worker.step,
 	}
 }
 
-// decline tells the coordinator in the background. That nobody hears it is no harm: the checkpoint's time-out remains.
+// decline tells the coordinator in the background. A lost decline does no harm, because the checkpoint still times
+// out.
 func (a *attempt) decline(checkpoint, epoch uint64, subtasks []client.Subtask, reason, cause string) {
-	a.worker.Log.Info("declined", "attempt", a.start.Attempt, "checkpoint", checkpoint, "reason", reason, "cause", cause)
-	a.small.Go(func() {
+	a.worker.Log.Info("checkpoint declined", "attempt", a.start.Attempt, "checkpoint", checkpoint, "reason", reason, "cause", cause)
+	a.declines.Go(func() {
 		d := client.Decline{Attempt: a.start.Attempt, Epoch: epoch, Checkpoint: checkpoint, Subtasks: subtasks, Reason: reason, Cause: cause}
 		if err := a.worker.Coordinator.Decline(a.ctx, d); err != nil && a.ctx.Err() == nil && !overtaken(err) {
 			a.worker.Log.Warn("decline not delivered", "checkpoint", checkpoint, "error", err)

@@ -13,8 +13,9 @@ import (
 	"github.com/ckptd/ckptd/runtime/state/heap"
 )
 
-// BenchmarkGraph is the cost of a record through source -> filter -> map -> exchange -> keyed sum -> sink, with checkpoints off and
-// at an interval, in one worker and in two over sockets. ns/op is time on the clock for each record read.
+// BenchmarkGraph is the cost of a record through source -> filter -> map -> exchange -> keyed sum -> sink. It runs
+// with checkpoints off and at an interval, in one worker and in two over sockets. ns/op is the elapsed time for each
+// record read.
 func BenchmarkGraph(b *testing.B) {
 	engine := lsm.New(nil)
 	defer engine.Close()

@@ -8,7 +8,7 @@ import (
 	"github.com/ckptd/ckptd/runtime/exchange"
 )
 
-// letters obeys the commands that have come.
+// letters carries out the commands in the mailbox.
 func (t *task) letters() error {
 	for _, l := range t.mail.take() {
 		var err error
@@ -30,7 +30,7 @@ func (t *task) letters() error {
 	return nil
 }
 
-// act carries the aligner's actions out, in their order.
+// act carries out the aligner's actions, in their order.
 func (t *task) act(actions []aligner.Action) error {
 	var err error
 	for _, a := range actions {
@@ -44,7 +44,7 @@ func (t *task) act(actions []aligner.Action) error {
 		case aligner.Snapshot:
 			err = t.snapshot(a.Checkpoint)
 		case aligner.Decline:
-			t.around.decline(a.Checkpoint, t.epoch, t.subtasks, a.Reason, "")
+			t.callbacks.decline(a.Checkpoint, t.epoch, t.subtasks, a.Reason, "")
 		case aligner.Cancel:
 			err = t.broadcast(exchange.Cancel, a.Checkpoint)
 		case aligner.End:
@@ -66,10 +66,10 @@ func (t *task) broadcast(kind exchange.Kind, checkpoint uint64) error {
 	return nil
 }
 
-// snapshot is the synchronous part for all operators of the chain. What fails here may have lost records that were taken in, so
-// it ends the attempt.
+// snapshot is the synchronous part for all operators of the chain. A failure may have lost records that were
+// processed before, so it ends the attempt.
 func (t *task) snapshot(checkpoint uint64) error {
-	p := part{checkpoint: checkpoint, epoch: t.epoch}
+	p := taskSnapshot{checkpoint: checkpoint, epoch: t.epoch}
 	for _, o := range t.chain {
 		s, release, err := o.snapshot(checkpoint)
 		p.releases = append(p.releases, release)
@@ -79,26 +79,26 @@ func (t *task) snapshot(checkpoint uint64) error {
 		}
 		p.snapshots = append(p.snapshots, s)
 		if o.sink != nil {
-			t.around.step(StepAfterPreCommit)
+			t.callbacks.step(StepAfterPreCommit)
 		}
 	}
-	t.around.send(p)
+	t.callbacks.send(p)
 	return nil
 }
 
-// commit makes the sink's transactions up to a complete checkpoint visible.
+// commit makes visible the sink's transactions up to a complete checkpoint.
 func (t *task) commit(checkpoint uint64) error {
 	last := t.chain[len(t.chain)-1]
 	if last.sink == nil || checkpoint <= t.committed {
 		return nil
 	}
-	t.around.step(StepBeforeCommit)
+	t.callbacks.step(StepBeforeCommit)
 	if err := last.sink.Commit(checkpoint); err != nil {
 		return last.failed(fmt.Errorf("commit of checkpoint %d: %w", checkpoint, err))
 	}
 	t.committed = checkpoint
-	t.around.step(StepAfterCommit)
-	t.around.tell(client.Report{Kind: client.ReportCommitted, Subtasks: []client.Subtask{last.subtask}, Checkpoint: checkpoint})
+	t.callbacks.step(StepAfterCommit)
+	t.callbacks.report(client.Report{Kind: client.ReportCommitted, Subtasks: []client.Subtask{last.subtask}, Checkpoint: checkpoint})
 	return nil
 }
 

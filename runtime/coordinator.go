@@ -6,7 +6,8 @@ import (
 	"github.com/ckptd/ckptd/client"
 )
 
-// Coordinator is what a worker needs of the daemons: a job that was attached. The methods are those of client.Job and as safe.
+// Coordinator is what a worker needs of the daemons, for a job that was attached. Its methods are those of
+// client.Job, and as safe for concurrent use.
 type Coordinator interface {
 	Epoch() uint64
 	Register(ctx context.Context, r client.Registration) (Session, error)
@@ -17,14 +18,14 @@ type Coordinator interface {
 	Report(ctx context.Context, r client.Report) error
 }
 
-// Session is a worker's registration, as client.Session.
+// Session is a worker's registration; see client.Session.
 type Session interface {
 	Next(ctx context.Context) (client.Command, error)
 	SetAttempt(attempt uint64)
 	Close() error
 }
 
-// NewCoordinator makes a job of the client the coordinator of a worker.
+// NewCoordinator returns the coordinator of a worker for a job of the client.
 func NewCoordinator(job *client.Job) Coordinator { return attached{job} }
 
 type attached struct{ *client.Job }
@@ -32,7 +33,7 @@ type attached struct{ *client.Job }
 func (a attached) Register(ctx context.Context, r client.Registration) (Session, error) {
 	s, err := a.Job.Register(ctx, r)
 	if err != nil {
-		return nil, err // not a nil *client.Session in an interface
+		return nil, err // the plain nil, because a nil *client.Session would be a Session that is not nil
 	}
 	return s, nil
 }

@@ -27,7 +27,7 @@ type clicks struct {
 	users       int
 	rate        float64
 	target      *target
-	// poison makes the map fail at a record, if it says so.
+	// poison, if set, is the record at which the map fails.
 	poison func() error
 	// until says, if set, that the job may come to its end; before that checkpoints go on.
 	until func() bool
@@ -85,7 +85,7 @@ func sum() runtime.Keyed {
 	}
 }
 
-// want is how often each user clicked while logged in.
+// want returns how often each user clicked while logged in.
 func (c *clicks) want() map[string]uint64 {
 	want := map[string]uint64{}
 	for i := range c.parallelism {
@@ -121,11 +121,11 @@ func (c *clicks) check(t *testing.T) {
 	for user, n := range want {
 		for i := uint64(1); i <= n; i++ {
 			if got[user][i] != 1 {
-				t.Fatalf("user %s: line %d of %d is there %d times", user, i, n, got[user][i])
+				t.Fatalf("user %s: line %d of %d is there %d times, want once", user, i, n, got[user][i])
 			}
 		}
 		if len(got[user]) != int(n) {
-			t.Fatalf("user %s: %d lines, %d clicks", user, len(got[user]), n)
+			t.Fatalf("user %s: %d lines, want %d", user, len(got[user]), n)
 		}
 	}
 	if len(got) != len(want) {
@@ -133,7 +133,7 @@ func (c *clicks) check(t *testing.T) {
 	}
 }
 
-// generator hands out records that depend on subtask and position only.
+// generator emits records that depend only on subtask and position.
 type generator struct {
 	subtask, records, users uint64
 	position                uint64
@@ -175,11 +175,11 @@ type line struct {
 	Count uint64
 }
 
-// target is where transactions become visible, each name once.
+// target is where transactions become visible; each name may be used once.
 type target struct {
 	mu      sync.Mutex
 	visible map[string][]line
-	// holding: a sink that writes waits until hold is closed; held counts those that wait.
+	// holding: a sink that writes waits until hold is closed; held is the number of waiting sinks.
 	holding atomic.Bool
 	hold    chan struct{}
 	held    atomic.Int32
@@ -193,7 +193,7 @@ type transaction struct {
 	Lines      []line
 }
 
-// sink is a two-phase commit whose pre-committed transactions lie in the checkpoint itself.
+// sink is a two-phase commit whose pre-committed transactions are stored in the checkpoint itself.
 type sink struct {
 	target  *target
 	subtask int
@@ -242,7 +242,8 @@ func (s *sink) Commit(checkpoint uint64) error {
 func (s *sink) Abort(uint64) {}
 func (s *sink) Close() error { return nil }
 
-// play runs a job to its end, with checkpoints as fast as they complete; disturb is called after each with its number.
+// play runs a job to its end, with checkpoints as fast as they complete. It calls disturb after each checkpoint, with
+// its number.
 func play(t *testing.T, c *clicks, workers int, steps func(*daemon, int, string) bool, disturb func(d *daemon, l *runtime.Local, n int)) *daemon {
 	t.Helper()
 	c.target = newTarget()
@@ -300,16 +301,16 @@ func TestJobCountsExactly(t *testing.T) {
 		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
 			d := play(t, &clicks{parallelism: 3, records: 20000, users: 50, rate: 100000}, workers, nil, nil)
 			if d.attempt != uint64(workers) && d.attempt != 1 {
-				t.Errorf("%d attempts", d.attempt)
+				t.Errorf("attempt %d, want one attempt", d.attempt)
 			}
 			if len(d.complete) < 3 || len(d.causes) > 0 {
-				t.Errorf("%d checkpoints, causes %q", len(d.complete), d.causes)
+				t.Errorf("%d checkpoints, causes %q; want at least 3, and no failure", len(d.complete), d.causes)
 			}
 		})
 	}
 }
 
-// Workers killed at random moments, checkpoints refused, a daemon that comes back: every run is exact.
+// Every run is exact, with workers killed at random moments, refused checkpoints, and a daemon that comes back.
 func TestJobCountsExactlyUnderKills(t *testing.T) {
 	for seed := range uint64(10) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -333,44 +334,45 @@ func TestJobCountsExactlyUnderKills(t *testing.T) {
 				}
 			})
 			if kills > 0 && d.attempt < 2 {
-				t.Errorf("%d kills, %d attempts", kills, d.attempt)
+				t.Errorf("%d kills, attempt %d; want at least 2 attempts", kills, d.attempt)
 			}
 		})
 	}
 }
 
-// A worker killed exactly at each named step.
+// A worker is killed exactly at each named step.
 func TestJobKilledAtEachStep(t *testing.T) {
 	for _, step := range []string{
 		runtime.StepRestored, runtime.StepAfterPreCommit, runtime.StepUploading, runtime.StepAcknowledged, runtime.StepBeforeCommit, runtime.StepAfterCommit,
 	} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
-			var passed, struck atomic.Int32
+			var passed, injected atomic.Int32
 			c := &clicks{parallelism: 2, records: 10000, users: 40, rate: 60000}
-			c.until = func() bool { return struck.Load() > 0 } // a slow machine needs more checkpoints than the input is long
+			c.until = func() bool { return injected.Load() > 0 } // a slow machine needs more checkpoints than the input is long
 			play(t, c, 2, func(_ *daemon, slot int, name string) bool {
 				if name != step || slot != 1 {
 					return false
 				}
-				if passed.Add(1)%3 == 0 && struck.Load() < 3 {
-					struck.Add(1)
+				if passed.Add(1)%3 == 0 && injected.Load() < 3 {
+					injected.Add(1)
 					return true
 				}
 				return false
 			}, func(_ *daemon, l *runtime.Local, n int) {
-				if step == runtime.StepRestored && n%3 == 1 && struck.Load() < 3 {
+				if step == runtime.StepRestored && n%3 == 1 && injected.Load() < 3 {
 					l.Kill(0)
 				}
 			})
-			if struck.Load() == 0 {
-				t.Error("the step was never struck")
+			if injected.Load() == 0 {
+				t.Error("no worker was killed at the step, want at least one")
 			}
 		})
 	}
 }
 
-// An operator that fails, or panics, fails the attempt with its cause; the next one goes on from the last checkpoint.
+// An operator that fails, or panics, fails the attempt with its cause. The next attempt continues from the last
+// checkpoint.
 func TestFailingOperatorIsReported(t *testing.T) {
 	for name, fail := range map[string]func() error{
 		"error": func() error { return errors.New("bad luck") },
@@ -385,13 +387,14 @@ func TestFailingOperatorIsReported(t *testing.T) {
 				return nil
 			}}, 2, nil, nil)
 			if len(d.causes) == 0 || !strings.Contains(d.causes[0], "read/") || !strings.Contains(d.causes[0], "bad luck") {
-				t.Errorf("causes %q", d.causes)
+				t.Errorf("causes %q, want the task and its error", d.causes)
 			}
 		})
 	}
 }
 
-// However slowly the cause of a failure is heard, no other worker is heard before it, who knows only that a channel broke.
+// The owner hears the cause of a failure first, however slowly. Only then it hears other workers, which know no more
+// than that a channel broke.
 func TestTheCauseIsHeardBeforeItsConsequences(t *testing.T) {
 	c := endless()
 	var fails atomic.Bool
@@ -414,7 +417,7 @@ func TestTheCauseIsHeardBeforeItsConsequences(t *testing.T) {
 		}
 		select {
 		case cause := <-others:
-			t.Errorf("heard first: %q", cause)
+			t.Errorf("the owner heard %q first, want the cause first", cause)
 		case <-time.After(500 * time.Millisecond): // ten times as long as a lost channel is kept back
 		}
 	}
@@ -426,7 +429,7 @@ func TestTheCauseIsHeardBeforeItsConsequences(t *testing.T) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !strings.Contains(d.causes[0], "read/") || !strings.Contains(d.causes[0], "bad luck") {
-		t.Errorf("causes %q", d.causes)
+		t.Errorf("causes %q, want the task and its error first", d.causes)
 	}
 }
 
@@ -452,6 +455,6 @@ func TestFailedUploadDeclines(t *testing.T) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.attempt != 1 || d.declines[0].Reason != "CHECKPOINT_ASYNC_EXCEPTION" || !strings.Contains(d.declines[0].Cause, "no space left") {
-		t.Errorf("attempt %d, declined %+v, causes %q", d.attempt, d.declines[0], d.causes)
+		t.Errorf("attempt %d, declined %+v, causes %q; want attempt 1, and the failed upload declined", d.attempt, d.declines[0], d.causes)
 	}
 }

@@ -28,8 +28,8 @@ import (
 	"github.com/ckptd/ckptd/service/stream"
 )
 
-// realDaemon is a server over a store, at a socket of its own, that can be killed and started again. Each of its lives has the faults of
-// its own way to the store; what had not landed at a kill lands in the next life.
+// realDaemon is a server over a store, at a socket of its own, that can be killed and started again. Each of its
+// lives has its own faults on the way to the store. Mutations that have not landed at a kill land in the next life.
 type realDaemon struct {
 	t      *testing.T
 	store  *mem.Store
@@ -94,7 +94,7 @@ func (d *realDaemon) start(log *slog.Logger) {
 	}
 }
 
-// kill ends the daemon without a word.
+// kill ends the daemon without a goodbye.
 func (d *realDaemon) kill() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -106,7 +106,7 @@ func (d *realDaemon) kill() {
 	d.server = nil
 }
 
-// people calls the service for people.
+// people calls the service for users.
 func (d *realDaemon) people() (ckptdv1connect.JobServiceClient, func()) {
 	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", d.socket)
@@ -114,7 +114,8 @@ func (d *realDaemon) people() (ckptdv1connect.JobServiceClient, func()) {
 	return ckptdv1connect.NewJobServiceClient(&http.Client{Transport: tr}, "http://daemon"), tr.CloseIdleConnections
 }
 
-// TestJobOverRealDaemon is the whole way in one process: daemon, client, workers, LSM state; workers and daemon killed at random.
+// TestJobOverRealDaemon runs a whole job in one process: daemon, client, workers and LSM state. Workers and daemon
+// are killed at random.
 func TestJobOverRealDaemon(t *testing.T) {
 	for seed := range uint64(20) {
 		name, rates := "seed %d", mem.Rates{}
@@ -176,7 +177,7 @@ func runOverRealDaemon(t *testing.T, seed uint64, rates mem.Rates) {
 	kills := 0
 	for strike := time.Now().Add(200 * time.Millisecond); ; time.Sleep(20 * time.Millisecond) {
 		if ctx.Err() != nil {
-			t.Fatal("the job does not come to its end")
+			t.Fatal("the job did not end in time")
 		}
 		if kills < 3 && time.Now().After(strike) {
 			kills++

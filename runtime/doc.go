@@ -1,9 +1,9 @@
-// Package runtime runs streaming jobs: a graph of operators, cut into subtasks, spread over worker processes, with exactly-once
-// checkpoints kept by ckptd. Its workers use ckptd the way any engine would, through the client.
+// Package runtime runs streaming jobs: a graph of operators, cut into subtasks, spread over worker processes, with
+// exactly-once checkpoints kept by ckptd. Its workers use ckptd through the client, as any other engine would.
 //
-// It owns the graph (Job), the tasks and their loops, the order of a snapshot within a task, and the life of a worker: attempts
-// begun, restored, run, stopped. It must not know how a daemon decides, where files lie, nor any particular state backend,
-// source or sink; and it starts no processes (the package launcher does).
+// It owns the graph (Job), the tasks and their loops, the order of a snapshot within a task, and the life of a
+// worker: its attempts begin, restore, run and stop. It must not know how a daemon decides, where files lie, or any
+// particular state backend, source or sink. It starts no processes; the package launcher does.
 //
 //	Worker ── follows the session's commands; one attempt at a time
 //	  └ attempt ── restores, wires the exchange, runs the tasks, sends snapshots and reports
@@ -11,7 +11,8 @@
 //
 // # A checkpoint in a task
 //
-// The barrier goes out first, then every operator of the chain gives its state in the same instant between two records (the
-// synchronous part), then records flow on while the files are sent (the asynchronous part). A synchronous part that fails ends the
-// attempt; an asynchronous one declines the checkpoint. Each is as in Flink.
+// First the task sends the barrier. Then every operator of the chain gives its state, all between the same two
+// records: the synchronous part. Then records flow on while the files are sent: the asynchronous part. A failure of
+// the synchronous part ends the attempt; a failure of the asynchronous part declines the checkpoint. All of this is
+// as in Flink.
 package runtime

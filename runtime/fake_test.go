@@ -17,15 +17,15 @@ import (
 	"github.com/ckptd/ckptd/runtime"
 )
 
-// daemon is a coordinator in memory, as little of one as the runtime's tests need: one job, attempts, checkpoints one at a time.
+// daemon is a small coordinator in memory, for the runtime's tests: one job, attempts, one checkpoint at a time.
 type daemon struct {
 	t    *testing.T
 	plan *client.Plan
-	// refuse is asked before each acknowledgement; an error is what the worker gets.
+	// refuse is called before each acknowledgement; the worker gets its error.
 	refuse func(context.Context, client.Snapshot) error
-	// hear is called with each report before it counts, if set.
+	// hear, if set, is called with each report before it counts.
 	hear func(client.Report)
-	// mute says which commands are lost.
+	// mute decides which commands are lost.
 	mute func(client.Command) bool
 
 	mu       sync.Mutex
@@ -67,7 +67,7 @@ func (d *daemon) changedLocked() {
 	d.change = make(chan struct{})
 }
 
-// await waits until a condition, which is asked under the lock, holds.
+// await waits until a condition holds; it checks the condition under the lock.
 func (d *daemon) await(what string, is func() bool) {
 	d.t.Helper()
 	deadline := time.After(30 * time.Second)
@@ -83,7 +83,7 @@ func (d *daemon) await(what string, is func() bool) {
 		case <-deadline:
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			d.t.Fatalf("never: %s (attempt %d, %d complete, pending %v, running %v, causes %q)", what, d.attempt, len(d.complete), d.pending, d.running, d.causes)
+			d.t.Fatalf("not reached in time: %s (attempt %d, %d complete, pending %v, running %v, causes %q)", what, d.attempt, len(d.complete), d.pending, d.running, d.causes)
 		}
 	}
 }
@@ -132,7 +132,7 @@ func (d *daemon) failLocked() {
 
 func (d *daemon) allRunningLocked() bool { return d.begun && len(d.running) == len(d.workers) }
 
-// trigger begins a checkpoint and answers its id; 0: not now.
+// trigger begins a checkpoint and returns its id, or 0 if it cannot begin one now.
 func (d *daemon) trigger() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -163,7 +163,7 @@ func (d *daemon) abortLocked(reason string) {
 	d.changedLocked()
 }
 
-// restart is the death of the daemon and its return as the owner of the next epoch, which adopts the attempt.
+// restart plays the daemon's death and its return as the owner of the next epoch, which adopts the attempt.
 func (d *daemon) restart() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -225,9 +225,9 @@ func (a *attached) Register(_ context.Context, r client.Registration) (runtime.S
 func (a *attached) Assignment(_ context.Context, attempt uint64, subtasks []client.Subtask) ([]client.SubtaskState, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	// A worker that registers again meanwhile says which attempt it runs.
+	// A worker that registers again meanwhile reports the attempt that it runs.
 	if told, ok := a.toldLocked(); ok && told != attempt {
-		a.t.Errorf("attempt %d begins while the worker's session says that it runs attempt %d", attempt, told)
+		a.t.Errorf("attempt %d begins while the session reports attempt %d, want the same", attempt, told)
 	}
 	if attempt != a.attempt {
 		return nil, client.ErrStaleAttempt
@@ -284,7 +284,7 @@ func (a *attached) Snapshot(ctx context.Context, s client.Snapshot) error {
 	}
 	for _, sub := range s.Subtasks {
 		if _, twice := a.pending.handles[sub.Subtask]; twice {
-			a.t.Errorf("%v acknowledged checkpoint %d twice", sub.Subtask, s.Checkpoint)
+			a.t.Errorf("%v acknowledged checkpoint %d twice, want once", sub.Subtask, s.Checkpoint)
 		}
 		a.pending.handles[sub.Subtask] = got[sub.Subtask]
 	}
@@ -355,7 +355,7 @@ func (a *attached) Report(_ context.Context, r client.Report) error {
 		a.t.Errorf("attempt %d has failed, and the worker's session says still that it runs attempt %d, want none", r.Attempt, told)
 	}
 	if a.deaf {
-		return nil // an owner that does not know the worker yet forgets what it says
+		return nil // an owner that does not know the worker yet drops its report
 	}
 	if r.Attempt != a.attempt || a.workers[a.nonce] == nil {
 		return client.ErrStaleAttempt
@@ -378,12 +378,12 @@ func (a *attached) Report(_ context.Context, r client.Report) error {
 	return nil
 }
 
-// session is a registration; commands wait in it without bound.
+// session is a registration; any number of commands may wait in it.
 type session struct {
 	daemon       *daemon
 	registration client.Registration
 	wake         chan struct{}
-	// frozen sessions hear nothing; guarded by the daemon's lock.
+	// frozen sessions receive nothing; the daemon's lock guards it.
 	frozen bool
 
 	mu      sync.Mutex
@@ -429,7 +429,7 @@ func (s *session) SetAttempt(attempt uint64) {
 	s.attempt = attempt
 }
 
-// toldLocked is the attempt that the worker last said it runs; false: another worker has taken its place.
+// toldLocked returns the attempt that the worker last reported; false: another worker has taken its place.
 func (a *attached) toldLocked() (attempt uint64, ok bool) {
 	s := a.workers[a.nonce]
 	if s == nil {
@@ -453,7 +453,7 @@ func (s *session) Close() error {
 	return nil
 }
 
-// committedEverywhere says whether all sinks have reported the commit of a checkpoint.
+// committedEverywhere reports whether all sinks have reported the commit of a checkpoint.
 func (d *daemon) committedEverywhere(id uint64, sinks int) bool {
 	return len(d.commits) == sinks && !slices.ContainsFunc(slices.Collect(maps.Values(d.commits)), func(c uint64) bool { return c < id })
 }

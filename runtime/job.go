@@ -9,35 +9,37 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// Job is the graph of a streaming job. It is code: all workers of a job are built from the same, chosen by name.
+// Job is the graph of a streaming job. It is code: all workers of a job build the same graph, chosen by name.
 type Job struct {
 	Name string
-	// Tasks in the direction of the stream: a task's inputs come before it.
+	// Tasks in the direction of the stream: a task stands after its inputs.
 	Tasks []Task
 }
 
-// Task is a chain of operators that run together, in as many subtasks as Parallelism says.
+// Task is a chain of operators that run together, in Parallelism subtasks.
 type Task struct {
 	Name        string
 	Parallelism int
-	// MaxParallelism is the number of key groups, fixed for the life of the job; 0: keygroup.DefaultMaxParallelism.
+	// MaxParallelism is the number of key groups, fixed for the life of the job. 0 means
+	// keygroup.DefaultMaxParallelism.
 	MaxParallelism int
-	// Inputs are the names of the tasks whose records this one reads, spread over its subtasks by the key group of their keys. A task
-	// that begins with a source has none.
+	// Inputs are the names of the tasks whose records this task reads. The key group of a record's key decides which
+	// subtask reads it. A task that begins with a source has no inputs.
 	Inputs    []string
 	Operators []Operator
 }
 
-// Operator is one step of a chain: exactly one of Source, Process, Keyed and Sink is set. A source is first in its chain, a keyed
-// operator first after the exchange, a sink last. The constructors are called once for each subtask and attempt.
+// Operator is one step of a chain: exactly one of Source, Process, Keyed and Sink is set. A source is the first of
+// its chain, a keyed operator the first after the exchange, a sink the last. The constructors are called once for
+// each subtask and attempt.
 type Operator struct {
-	// ID is stable over restarts: state is found again by it.
+	// ID stays the same over restarts: a restored operator finds its state by ID.
 	ID string
-	// UID is the name that a person gave it; empty: ID.
+	// UID is the name that the author of the job gave the operator; if empty, it is ID.
 	UID string
 
 	Source func(Subtask) (state.Source, error)
-	// Rate bounds the records a second of each subtask of a source; 0: no bound.
+	// Rate is the largest number of records a second for each subtask of a source; 0 means no limit.
 	Rate float64
 
 	Process func(Subtask) (Process, error)
@@ -49,40 +51,40 @@ type Operator struct {
 	Sink func(Subtask) (state.Sink, error)
 }
 
-// Subtask says to an operator's constructor which of the parallel instances it makes.
+// Subtask tells an operator's constructor which parallel instance it makes.
 type Subtask struct {
 	// 0 <= Index < Parallelism.
 	Index, Parallelism int
 	Attempt            uint64
-	// Restored is the checkpoint that the attempt restores; 0: none.
+	// Restored is the checkpoint that the attempt restores; 0 if there is none.
 	Restored uint64
-	// Dir is an empty folder of this subtask and attempt, gone with it.
+	// Dir is an empty folder for this subtask and attempt; it is removed when the attempt ends.
 	Dir string
 }
 
-// Emit hands a record to the next operator; it may be changed or reused as soon as Emit has returned.
+// Emit passes a record to the next operator. The caller may change or reuse the record as soon as Emit has returned.
 type Emit func(state.Record) error
 
-// Process handles a record and emits what follows from it. It has no state.
+// Process handles a record and emits the results. It has no state.
 type Process func(rec state.Record, emit Emit) error
 
-// Keyed handles a record in the light of the state of its key.
+// Keyed handles a record together with the state of the record's key.
 type Keyed func(rec state.Record, value *Value, emit Emit) error
 
-// Value is the state of the key of the record at hand.
+// Value is the state of the current record's key.
 type Value struct {
 	backend state.Backend
 	group   uint16
 	key     []byte
 }
 
-// Get is the value, nil if the key has none. It is valid until the next call and not to be changed.
+// Get returns the value, nil if the key has none. The value is valid until the next call, and must not be changed.
 func (v *Value) Get() ([]byte, error) { return v.backend.Get(v.group, v.key) }
 
 // Put sets the value.
 func (v *Value) Put(value []byte) error { return v.backend.Put(v.group, v.key, value) }
 
-// Plan is what the daemon has to know of the job.
+// Plan returns what the daemon has to know of the job.
 func (j *Job) Plan() *client.Plan {
 	p := &client.Plan{}
 	for i := range j.Tasks {
@@ -100,7 +102,7 @@ func (j *Job) Plan() *client.Plan {
 	return p
 }
 
-// Validate says what is wrong with the graph.
+// Validate returns an error if the graph is not valid.
 func (j *Job) Validate() error {
 	ids, seen := map[string]bool{}, map[string]bool{}
 	for i := range j.Tasks {
@@ -126,7 +128,8 @@ func (j *Job) Validate() error {
 
 func (t *Task) validate(ids map[string]bool) error {
 	if t.Parallelism < 1 || t.maxParallelism() < t.Parallelism || t.maxParallelism() > keygroup.MaxParallelism {
-		return fmt.Errorf("parallelism %d of at most %d is out of range", t.Parallelism, t.MaxParallelism)
+		return fmt.Errorf("parallelism %d, of at most %d, is out of range; want 1 <= parallelism <= max parallelism <= %d",
+			t.Parallelism, t.maxParallelism(), keygroup.MaxParallelism)
 	}
 	if len(t.Operators) == 0 {
 		return errors.New("no operators")
@@ -172,7 +175,7 @@ func (t *Task) maxParallelism() int {
 	return t.MaxParallelism
 }
 
-// subtasks are the operators' subtasks with one index.
+// subtasks returns the subtasks of all operators with one index.
 func (t *Task) subtasks(index int) []client.Subtask {
 	s := make([]client.Subtask, len(t.Operators))
 	for i, o := range t.Operators {
@@ -181,15 +184,15 @@ func (t *Task) subtasks(index int) []client.Subtask {
 	return s
 }
 
-// slot is who runs the subtasks with an index.
-func slot(index, slots int) int { return index % slots }
+// workerOf returns the number of the worker that runs the subtasks with an index.
+func workerOf(index, workers int) int { return index % workers }
 
-// subtasksOf are all subtasks of one slot.
-func (j *Job) subtasksOf(s, slots int) []client.Subtask {
+// subtasksOf returns all subtasks of one worker.
+func (j *Job) subtasksOf(number, workers int) []client.Subtask {
 	var all []client.Subtask
 	for i := range j.Tasks {
 		for index := range j.Tasks[i].Parallelism {
-			if slot(index, slots) == s {
+			if workerOf(index, workers) == number {
 				all = append(all, j.Tasks[i].subtasks(index)...)
 			}
 		}

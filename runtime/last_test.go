@@ -11,8 +11,8 @@ import (
 	"github.com/ckptd/ckptd/runtime"
 )
 
-// Complete and Cancel arrive while the sinks are busy. The sinks commit before the worker ends: nobody will restore
-// this job and commit later.
+// Complete and Cancel arrive while the sinks are busy. No restore will make the commit later, so the worker makes it
+// before it ends.
 func TestSinksCommitWhatWasCompleteWhenTheJobEnded(t *testing.T) {
 	for name, told := range map[string]func(checkpoint uint64) client.Command{
 		"Complete": func(checkpoint uint64) client.Command {
@@ -101,7 +101,8 @@ func TestSessionSaysWhatRuns(t *testing.T) {
 	d.mu.Unlock()
 	d.await("both sessions say that they run the first attempt", says(first))
 	poisoned.Store(true)
-	d.await("both sessions say that they run the next attempt", says(first+1)) // the daemon compares at each step between
+	// The daemon compares the sessions at each step between.
+	d.await("both sessions say that they run the next attempt", says(first+1))
 	if len(d.causes) != 1 {
 		t.Errorf("causes %q, want one failure", d.causes)
 	}

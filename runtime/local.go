@@ -18,25 +18,26 @@ import (
 type LocalOptions struct {
 	JobID string
 	Job   *Job
-	// Workers is the number of slots; 0 means 1.
+	// Workers is the number of workers; 0 means 1.
 	Workers int
-	// Attach makes the coordinator for one life of a worker: what a process of its own would do first.
-	Attach func(ctx context.Context, slot int) (Coordinator, error)
-	// Network connects the workers; nil: memory.
+	// Attach returns the coordinator for one life of a worker, as a process of its own would get it at its start.
+	Attach func(ctx context.Context, number int) (Coordinator, error)
+	// Network connects the workers; nil means connections in memory.
 	Network exchange.Network
-	// Dir is a folder for local state; it is the caller's to remove.
+	// Dir is a folder for local state. The caller removes it.
 	Dir string
-	// Steps is called at the named steps (Step…) of a worker; true kills the worker exactly there. nil: never.
-	Steps func(slot int, name string) (kill bool)
+	// Steps, if not nil, is called at the named steps (Step…) of a worker. If it returns true, the worker is killed
+	// exactly there.
+	Steps func(number int, name string) (kill bool)
 	Log   *slog.Logger
 }
 
-// Local runs all workers of a job in this process: the same code as in processes of their own, but for the kills, which a process
-// would feel more thoroughly.
+// Local runs all workers of a job in this process. It runs the same code as separate processes do; only a kill is
+// gentler than the kill of a process.
 type Local struct {
 	LocalOptions
 	cancel context.CancelCauseFunc
-	slots  *errgroup.Group
+	group  *errgroup.Group
 
 	mu    sync.Mutex
 	lives []context.CancelFunc
@@ -55,25 +56,26 @@ func StartLocal(ctx context.Context, o LocalOptions) *Local {
 	}
 	l := &Local{LocalOptions: o, lives: make([]context.CancelFunc, o.Workers)}
 	ctx, l.cancel = context.WithCancelCause(ctx)
-	l.slots, ctx = errgroup.WithContext(ctx)
-	for slot := range o.Workers {
-		l.slots.Go(func() error { return l.keep(ctx, slot) })
+	l.group, ctx = errgroup.WithContext(ctx)
+	for number := range o.Workers {
+		l.group.Go(func() error { return l.keep(ctx, number) })
 	}
 	return l
 }
 
-// Kill ends a worker without a word to anybody, and has another take its place at once.
-func (l *Local) Kill(slot int) {
+// Kill ends a worker without a report to any daemon. Another worker takes its place at once.
+func (l *Local) Kill(number int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if end := l.lives[slot]; end != nil {
+	if end := l.lives[number]; end != nil {
 		end()
 	}
 }
 
-// Wait waits until all workers have ended: nil if the job has. An error of one ends them all.
+// Wait waits until all workers have ended. It returns nil if the job has ended. An error of one worker ends all of
+// them.
 func (l *Local) Wait() error {
-	err := l.slots.Wait()
+	err := l.group.Wait()
 	l.cancel(nil)
 	return err
 }
@@ -81,17 +83,17 @@ func (l *Local) Wait() error {
 // Stop ends all workers, as a launcher would.
 func (l *Local) Stop() {
 	l.cancel(nil)
-	_ = l.slots.Wait() // Wait gives the error
+	_ = l.group.Wait() // Wait gives the error
 }
 
 // keep runs one life of a worker after another, until the job ends.
-func (l *Local) keep(ctx context.Context, slot int) error {
+func (l *Local) keep(ctx context.Context, number int) error {
 	for life := 0; ; life++ {
 		alive, end := context.WithCancelCause(ctx)
 		l.mu.Lock()
-		l.lives[slot] = func() { end(errKilled) }
+		l.lives[number] = func() { end(errKilled) }
 		l.mu.Unlock()
-		err := l.live(alive, slot, life, func() { end(errKilled) })
+		err := l.live(alive, number, life, func() { end(errKilled) })
 		killed := errors.Is(context.Cause(alive), errKilled)
 		end(nil)
 		if killed && ctx.Err() == nil {
@@ -104,20 +106,20 @@ func (l *Local) keep(ctx context.Context, slot int) error {
 	}
 }
 
-func (l *Local) live(ctx context.Context, slot, life int, kill func()) error {
-	c, err := l.Attach(ctx, slot)
+func (l *Local) live(ctx context.Context, number, life int, kill func()) error {
+	c, err := l.Attach(ctx, number)
 	if err != nil {
-		return fmt.Errorf("runtime: worker %d: attach: %w", slot, err)
+		return fmt.Errorf("runtime: worker %d: attach: %w", number, err)
 	}
 	o := WorkerOptions{
-		JobID: l.JobID, Job: l.Job, Slot: slot, Slots: l.Workers, Coordinator: c, Network: l.Network,
-		Dir: filepath.Join(l.Dir, fmt.Sprintf("worker-%d-%d", slot, life)), Log: l.Log.With("life", life),
+		JobID: l.JobID, Job: l.Job, Number: number, Workers: l.Workers, Coordinator: c, Network: l.Network,
+		Dir: filepath.Join(l.Dir, fmt.Sprintf("worker-%d-%d", number, life)), Log: l.Log.With("life", life),
 	}
 	if l.Steps != nil {
 		o.Steps = func(name string) {
-			if l.Steps(slot, name) {
+			if l.Steps(number, name) {
 				kill()
-				goruntime.Goexit() // nothing of this goroutine comes after its death
+				goruntime.Goexit() // nothing of this goroutine runs after the kill
 			}
 		}
 	}

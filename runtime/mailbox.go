@@ -7,15 +7,15 @@ import (
 
 // letter is a command to one task.
 type letter struct {
-	// Exactly one is set: a checkpoint to trigger (with its epoch), to commit, or that was aborted.
+	// Exactly one is set: the checkpoint to trigger (with its epoch), to commit, or that was aborted.
 	trigger, complete, abort uint64
 	epoch                    uint64
 }
 
-// mailbox holds the commands to a task until its goroutine comes round. It is unbounded: the worker must never wait for a task
-// that waits for its output.
+// mailbox holds the commands to a task until its goroutine handles them. It is unbounded, because the worker must
+// never wait for a task that waits for its output.
 type mailbox struct {
-	// full is cheap to ask, for the loop over records.
+	// full is cheap to read in the loop over records.
 	full atomic.Bool
 	wake chan struct{}
 

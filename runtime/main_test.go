@@ -8,7 +8,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if err := flag.Set("test.parallel", "4"); err != nil { // they wait most of the time; -parallel says otherwise
+	if err := flag.Set("test.parallel", "4"); err != nil { // the tests mostly wait; -parallel overrides this
 		panic(err)
 	}
 	goleak.VerifyTestMain(m)

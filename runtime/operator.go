@@ -11,7 +11,8 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// The names of the pieces that the runtime itself makes of an operator's state. Those of a keyed operator are its backend's files.
+// The names of the pieces of state that the runtime itself makes. The pieces of a keyed operator have the names of
+// its backend's files.
 const (
 	piecePosition     = "position"
 	pieceTransactions = "transactions"
@@ -29,7 +30,7 @@ type operator struct {
 	sink    state.Sink
 }
 
-// link makes the function that runs the chain from operator i on; out takes what the last one emits.
+// link returns the function that runs the chain from operator i on; out receives what the last operator emits.
 func link(chain []*operator, i int, out Emit) Emit {
 	if i == len(chain) {
 		return out
@@ -41,13 +42,13 @@ func link(chain []*operator, i int, out Emit) Emit {
 	case o.sink != nil:
 		return func(rec state.Record) error { return o.failed(o.sink.Write(rec)) }
 	case o.keyed != nil:
-		return nil // only ever first, and called with the key group: see task.keyedHead
+		return nil // a keyed operator is always the first, and task.head calls it
 	default:
 		return func(rec state.Record) error { return o.failed(o.process(rec, next)) }
 	}
 }
 
-// operatorError names the operator in which a record failed.
+// operatorError names the operator that failed to process a record.
 type operatorError struct {
 	subtask client.Subtask
 	err     error
@@ -58,7 +59,7 @@ func (e *operatorError) Error() string {
 }
 func (e *operatorError) Unwrap() error { return e.err }
 
-// failed names the operator once: an error that comes from further down the chain passes unchanged.
+// failed adds the operator's name to an error, unless an operator further down the chain is named already.
 func (o *operator) failed(err error) error {
 	if err == nil {
 		return nil
@@ -111,7 +112,7 @@ func pieces(s *state.Snapshot, groups keygroup.Range) []client.Piece {
 	return out
 }
 
-// close gives up what the operator holds.
+// close releases what the operator holds.
 func (o *operator) close() error {
 	var errs []error
 	if o.source != nil {

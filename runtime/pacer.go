@@ -2,7 +2,7 @@ package runtime
 
 import "time"
 
-// pacer bounds the records a second, in steps of about paceStep.
+// pacer limits the records a second, in steps of about paceStep.
 type pacer struct {
 	rate    float64
 	every   int
@@ -16,7 +16,7 @@ func newPacer(rate float64) *pacer {
 	return &pacer{rate: rate, every: max(int(rate*paceStep.Seconds()), 1)}
 }
 
-// next counts a record and says how long to wait before the one after it.
+// next counts a record and returns how long to wait before the next one.
 func (p *pacer) next() time.Duration {
 	if p.rate <= 0 {
 		return 0
@@ -30,7 +30,7 @@ func (p *pacer) next() time.Duration {
 	}
 	wait := time.Duration(float64(p.handed)/p.rate*float64(time.Second)) - now.Sub(p.started)
 	if wait < -time.Second {
-		// Held up for long: no burst to make it good.
+		// After a long delay the source must not catch up in a burst.
 		p.started, p.handed = now, 0
 	}
 	return max(wait, 0)

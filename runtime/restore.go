@@ -16,14 +16,14 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// restoreParallel bounds the subtasks that are restored at a time.
+// restoreParallel bounds the number of subtasks that are restored at a time.
 const restoreParallel = 4
 
-// restore makes this worker's tasks with the state of the checkpoint that the attempt restores. The tasks it answers have to be
-// closed even if it fails.
+// restore makes this worker's tasks with the state of the checkpoint that the attempt restores. The caller closes the
+// returned tasks, even after an error.
 func (a *attempt) restore() ([]*task, error) {
 	w := a.worker
-	mine := w.Job.subtasksOf(w.Slot, w.Slots)
+	mine := w.Job.subtasksOf(w.Number, w.Workers)
 	answers, err := w.Coordinator.Assignment(a.ctx, a.start.Attempt, mine)
 	if err != nil {
 		return nil, fmt.Errorf("runtime: assignment of attempt %d: %w", a.start.Attempt, err)
@@ -38,10 +38,10 @@ func (a *attempt) restore() ([]*task, error) {
 	for i := range w.Job.Tasks {
 		spec := &w.Job.Tasks[i]
 		for index := range spec.Parallelism {
-			if slot(index, w.Slots) != w.Slot {
+			if workerOf(index, w.Workers) != w.Number {
 				continue
 			}
-			t := &task{spec: spec, index: index, subtasks: spec.subtasks(index), mail: newMailbox(), around: a.surroundings()}
+			t := &task{spec: spec, index: index, subtasks: spec.subtasks(index), mail: newMailbox(), callbacks: a.callbacks()}
 			tasks = append(tasks, t)
 			group.Go(func() error {
 				if err := a.restoreTask(ctx, t, handles); err != nil {
@@ -71,7 +71,7 @@ func (a *attempt) restoreTask(ctx context.Context, t *task, handles map[client.S
 	return nil
 }
 
-// restorer makes one operator.
+// restorer restores one operator.
 type restorer struct {
 	attempt *attempt
 	dir     string
@@ -121,7 +121,7 @@ func (r *restorer) seek(ctx context.Context, s state.Source) error {
 	}
 	h, ok := r.find(piecePosition)
 	if !ok {
-		return fmt.Errorf("checkpoint %d has no position of it", r.attempt.start.Restore)
+		return fmt.Errorf("checkpoint %d holds no position for this source", r.attempt.start.Restore)
 	}
 	position, err := r.read(ctx, h)
 	if err != nil {
@@ -133,7 +133,7 @@ func (r *restorer) seek(ctx context.Context, s state.Source) error {
 // backend fetches the files of a keyed operator and opens its state with them.
 func (r *restorer) backend(ctx context.Context, o *operator) (state.Backend, error) {
 	if r.attempt.start.Restore != 0 && len(r.handles) == 0 {
-		return nil, fmt.Errorf("checkpoint %d has no state of it", r.attempt.start.Restore)
+		return nil, fmt.Errorf("checkpoint %d holds no state for this operator", r.attempt.start.Restore)
 	}
 	fetched := filepath.Join(r.dir, "fetched")
 	if err := os.MkdirAll(fetched, 0o777); err != nil {
@@ -167,7 +167,7 @@ func (r *restorer) find(name string) (client.Handle, bool) {
 	return client.Handle{}, false
 }
 
-// read answers a small piece, which may have been sent as a file where the checkpoint had no room for inline bytes.
+// read returns a small piece. The piece may be a file, if the checkpoint had no room for inline bytes.
 func (r *restorer) read(ctx context.Context, h client.Handle) ([]byte, error) {
 	if h.File == nil {
 		return h.Inline, nil
@@ -180,7 +180,7 @@ func (r *restorer) read(ctx context.Context, h client.Handle) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// newInput gives a task its gate and aligner.
+// newInput makes a task's gate and aligner.
 func (t *task) newInput(channels int) {
 	if channels > 0 {
 		t.gate = exchange.NewGate(channels)

@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// idleFlush is how long records may wait in a buffer when nothing follows them, busyFlush when other records do.
+	// idleFlush is how long records may wait in a buffer if no record follows them; busyFlush applies if others do.
 	idleFlush = 2 * time.Millisecond
 	busyFlush = 5 * time.Millisecond
-	// pulseRecords is how many records a source may hand out between two looks at the clock; a power of two.
+	// pulseRecords is the number of records that a source may emit before it checks the clock; a power of two.
 	pulseRecords = 128
 )
 
-// task is one subtask of a chain. Its methods are for its own goroutine; what others want of it they put into mail.
+// task is one subtask of a chain. Only its own goroutine calls its methods; other goroutines put letters into mail.
 type task struct {
 	spec     *Task
 	index    int
@@ -30,10 +30,10 @@ type task struct {
 	gate    *exchange.Gate
 	outputs []*exchange.Writer
 	// pending are the outputs while they are being connected.
-	pending []pendingOutput
-	machine *aligner.Machine
-	mail    *mailbox
-	around  surroundings
+	pending   []pendingOutput
+	machine   *aligner.Machine
+	mail      *mailbox
+	callbacks callbacks
 	// epoch of the newest barrier.
 	epoch     uint64
 	committed uint64
@@ -41,15 +41,15 @@ type task struct {
 	timer     *time.Timer
 }
 
-// surroundings is what a task needs of its attempt. All functions are safe for concurrent use and do not block.
-type surroundings struct {
-	// send takes over the synchronous part's result.
-	send func(part)
+// callbacks is what a task needs of its attempt. All functions are safe for concurrent use and do not block.
+type callbacks struct {
+	// send takes over the result of the synchronous part.
+	send func(taskSnapshot)
 	// decline tells the coordinator.
 	decline func(checkpoint, epoch uint64, subtasks []client.Subtask, reason, cause string)
-	// tell notes a fact that the coordinator has to know.
-	tell func(client.Report)
-	step func(name string)
+	// report records a report that the coordinator must receive.
+	report func(client.Report)
+	step   func(name string)
 }
 
 func (t *task) name() string { return fmt.Sprintf("%s/%d", t.spec.Name, t.index) }
@@ -70,7 +70,7 @@ func (t *task) run(ctx context.Context) (err error) {
 	return t.runInputs(ctx)
 }
 
-// tail is where the chain's last operator emits to.
+// tail receives what the chain's last operator emits.
 func (t *task) tail(rec state.Record) error {
 	for _, w := range t.outputs {
 		if err := w.Write(rec.Key, rec.Value); err != nil {
@@ -119,9 +119,9 @@ func (t *task) runSource(ctx context.Context) error {
 	}
 }
 
-// atEnd goes on taking part in checkpoints after the input's last record.
+// atEnd takes part in checkpoints after the input's last record.
 func (t *task) atEnd(ctx context.Context) error {
-	t.around.tell(client.Report{Kind: client.ReportEndOfData, Subtasks: t.subtasks[:1]})
+	t.callbacks.report(client.Report{Kind: client.ReportEndOfData, Subtasks: t.subtasks[:1]})
 	for {
 		if err := t.letters(); err != nil {
 			return err
@@ -137,7 +137,7 @@ func (t *task) atEnd(ctx context.Context) error {
 	}
 }
 
-// pause sends what waits and serves the mail for at least d.
+// pause sends the buffered records and handles letters for at least d.
 func (t *task) pause(ctx context.Context, d time.Duration) error {
 	if err := t.flush(); err != nil {
 		return err
@@ -185,7 +185,7 @@ func (t *task) runInputs(ctx context.Context) error {
 	}
 }
 
-// head is what the records of the inputs are given to, with their key groups.
+// head returns the function that handles the records of the inputs, with their key groups.
 func (t *task) head() func(group uint16, rec state.Record) error {
 	first := t.chain[0]
 	if first.keyed == nil {
@@ -228,7 +228,7 @@ func (t *task) frame(ch int, f *exchange.Frame, head func(uint16, state.Record) 
 	}
 }
 
-// await waits for frames or mail, and sends what waits in buffers if nothing comes for a moment.
+// await waits for frames or letters. If none comes for a moment, it sends the buffered records.
 func (t *task) await(ctx context.Context) error {
 	var flush <-chan time.Time
 	if t.dirty() {
@@ -246,7 +246,7 @@ func (t *task) await(ctx context.Context) error {
 	return nil
 }
 
-// pulse is due now and then while records flow.
+// pulse checks ctx and the buffers now and then while records flow.
 func (t *task) pulse(ctx context.Context) error {
 	select {
 	case <-ctx.Done():

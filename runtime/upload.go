@@ -13,45 +13,45 @@ import (
 // reasonAsync is Flink's name for a failed asynchronous part.
 const reasonAsync = "CHECKPOINT_ASYNC_EXCEPTION"
 
-// part is the result of one task's synchronous part.
-type part struct {
+// taskSnapshot is the result of one task's synchronous part.
+type taskSnapshot struct {
 	checkpoint, epoch uint64
 	snapshots         []client.SubtaskSnapshot
 	releases          []func()
 }
 
-func (p part) release() {
+func (p taskSnapshot) release() {
 	for _, r := range p.releases {
 		r()
 	}
 }
 
-// uploads sends the parts of a worker's tasks. Parts of one checkpoint that come while another is being sent go out together in
-// the next call. All methods are safe for concurrent use.
+// uploads sends the snapshots of a worker's tasks. Snapshots of one checkpoint that arrive during a call are sent
+// together in the next call. All methods are safe for concurrent use.
 type uploads struct {
-	ctx      context.Context
-	attempt  uint64
-	snapshot func(context.Context, client.Snapshot) error
-	around   surroundings
-	wg       sync.WaitGroup
+	ctx       context.Context
+	attempt   uint64
+	snapshot  func(context.Context, client.Snapshot) error
+	callbacks callbacks
+	wg        sync.WaitGroup
 
 	mu      sync.Mutex
 	running map[uint64]*upload
-	// aborted are the newest ids of which that was said: a task may take its part before it hears so.
+	// aborted are the newest aborted ids: a task may take its snapshot before it learns of the abort.
 	aborted []uint64
 	stopped bool
 }
 
-// rememberedAborts bounds uploads.aborted. What is forgotten is sent in vain, no more.
+// rememberedAborts bounds uploads.aborted. A snapshot of a forgotten id is sent in vain, which does no harm.
 const rememberedAborts = 16
 
 type upload struct {
 	cancel  context.CancelFunc
-	waiting []part
+	waiting []taskSnapshot
 }
 
-// add takes over a part.
-func (u *uploads) add(p part) {
+// add takes over a task's snapshot.
+func (u *uploads) add(p taskSnapshot) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.stopped || slices.Contains(u.aborted, p.checkpoint) {
@@ -68,7 +68,7 @@ func (u *uploads) add(p part) {
 	up.waiting = append(up.waiting, p)
 }
 
-// abort ends the sending of a checkpoint that will not complete.
+// abort ends the upload of a checkpoint that will not complete.
 func (u *uploads) abort(checkpoint uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -79,7 +79,7 @@ func (u *uploads) abort(checkpoint uint64) {
 	}
 }
 
-// stop ends all sending and waits until every snapshot is released.
+// stop ends all uploads and waits until every snapshot is released.
 func (u *uploads) stop() {
 	u.mu.Lock()
 	u.stopped = true
@@ -109,8 +109,8 @@ func (u *uploads) run(ctx context.Context, up *upload, checkpoint uint64) {
 	}
 }
 
-// send makes one call of some parts.
-func (u *uploads) send(ctx context.Context, parts []part) {
+// send sends several task snapshots in one call.
+func (u *uploads) send(ctx context.Context, parts []taskSnapshot) {
 	s := client.Snapshot{Attempt: u.attempt, Epoch: parts[0].epoch, Checkpoint: parts[0].checkpoint}
 	var subtasks []client.Subtask
 	for _, p := range parts {
@@ -119,19 +119,20 @@ func (u *uploads) send(ctx context.Context, parts []part) {
 			subtasks = append(subtasks, snapshot.Subtask)
 		}
 	}
-	u.around.step(StepUploading)
+	u.callbacks.step(StepUploading)
 	err := u.snapshot(ctx, s)
 	switch {
 	case err == nil:
-		u.around.step(StepAcknowledged)
+		u.callbacks.step(StepAcknowledged)
 	case ctx.Err() != nil || overtaken(err):
-		// Aborted, or of an owner or attempt that is gone: the coordinator knows more than this worker.
+		// The checkpoint was aborted, or its owner or attempt has been replaced: the coordinator knows more than this
+		// worker.
 	default:
-		u.around.decline(s.Checkpoint, s.Epoch, subtasks, reasonAsync, fmt.Sprintf("runtime: send checkpoint %d: %v", s.Checkpoint, err))
+		u.callbacks.decline(s.Checkpoint, s.Epoch, subtasks, reasonAsync, fmt.Sprintf("runtime: send checkpoint %d: %v", s.Checkpoint, err))
 	}
 }
 
-// overtaken says whether an error only tells that the job has gone on without this worker's message.
+// overtaken reports whether an error only says that the job has gone on without this worker's message.
 func overtaken(err error) bool {
 	for _, e := range []error{client.ErrStaleAttempt, client.ErrStaleEpoch, client.ErrNotOpen, client.ErrJobTerminal, client.ErrReplaced} {
 		if errors.Is(err, e) {

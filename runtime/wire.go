@@ -9,8 +9,8 @@ import (
 	"github.com/ckptd/ckptd/runtime/exchange"
 )
 
-// wire connects the tasks: gates first, so that channels from others find them, then the outputs, which may have to wait until
-// the other workers have come as far.
+// wire connects the tasks. It makes the gates first, so that channels from other workers find them. Then it connects
+// the outputs, which may have to wait for the gates of other workers.
 func (a *attempt) wire(tasks []*task) error {
 	gates := map[exchange.Endpoint]*exchange.Gate{}
 	remote := map[exchange.Channel]exchange.Input{}
@@ -19,7 +19,7 @@ func (a *attempt) wire(tasks []*task) error {
 		t.newInput(len(channels))
 		gates[t.endpoint()] = t.gate
 		for i, c := range channels {
-			if slot(c.From.Index, a.worker.Slots) != a.worker.Slot {
+			if workerOf(c.From.Index, a.worker.Workers) != a.worker.Number {
 				remote[c] = exchange.Input{Gate: t.gate, Channel: i}
 			}
 		}
@@ -68,7 +68,7 @@ type pendingOutput struct {
 	maxParallelism int
 }
 
-// unwire gives up all channels, so that every task that waits for one returns.
+// unwire closes all channels, so that every task that waits for one returns.
 func (a *attempt) unwire(tasks []*task) {
 	for _, t := range tasks {
 		if t.gate != nil {
@@ -85,7 +85,7 @@ func (t *task) endpoint() exchange.Endpoint {
 	return exchange.Endpoint{Task: t.spec.Name, Index: t.index}
 }
 
-// inputs are the channels into a task, in the order of its gate.
+// inputs returns the channels into a task, in the order of its gate.
 func (a *attempt) inputs(t *task) []exchange.Channel {
 	var all []exchange.Channel
 	for _, name := range t.spec.Inputs {
@@ -96,7 +96,7 @@ func (a *attempt) inputs(t *task) []exchange.Channel {
 	return all
 }
 
-// channel is the number of a sender's channel in the gates of a task.
+// channel returns the number of a sender's channel in the gates of a task.
 func (a *attempt) channel(below *Task, from exchange.Endpoint) int {
 	n := 0
 	for _, name := range below.Inputs {
@@ -108,7 +108,7 @@ func (a *attempt) channel(below *Task, from exchange.Endpoint) int {
 	panic("runtime: a task that is not an input")
 }
 
-// outputs are the tasks that read a task.
+// outputs returns the tasks that read from a task.
 func (a *attempt) outputs(t *task) []*Task {
 	var below []*Task
 	for i := range a.worker.Job.Tasks {
@@ -122,7 +122,7 @@ func (a *attempt) outputs(t *task) []*Task {
 	return below
 }
 
-// task finds a task by its name; validated jobs have it.
+// task returns the task with a name; in a validated job it exists.
 func (j *Job) task(name string) *Task {
 	for i := range j.Tasks {
 		if j.Tasks[i].Name == name {

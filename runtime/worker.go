@@ -13,36 +13,38 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// WorkerOptions says what a worker runs and with whom. JobID, Job, Coordinator, Network and Dir are required.
+// WorkerOptions says what a worker runs and what it uses. JobID, Job, Coordinator, Network and Dir are required.
 type WorkerOptions struct {
 	JobID string
 	Job   *Job
-	// The worker runs the subtasks whose index modulo Slots is Slot; Slots 0 means 1.
-	Slot, Slots int
-	Coordinator Coordinator
-	Network     exchange.Network
-	// Dir is a folder of this worker alone, for what lives as long as an attempt. What lies there of former lives is removed.
+	// The worker runs the subtasks whose index modulo Workers is Number. Workers 0 means 1.
+	Number, Workers int
+	Coordinator     Coordinator
+	Network         exchange.Network
+	// Dir is a folder of this worker alone, for local files of an attempt. Files of earlier workers in it are
+	// removed.
 	Dir string
-	// Nonce names this process instance; empty: one is made.
+	// Nonce names this process instance. If it is empty, the worker makes one.
 	Nonce string
-	// Steps is called at the named steps (Step…), by any goroutine; nil in production.
+	// Steps, if not nil, is called at the named steps (Step…) by any goroutine. It is for tests.
 	Steps func(name string)
-	// Log takes what the worker does; nil: nothing is logged.
+	// Log receives what the worker does; nil means no log.
 	Log *slog.Logger
 }
 
-// worker is a slot of the job in this process.
+// worker is one worker of the job, in this process.
 type worker struct {
 	WorkerOptions
 	server  *exchange.Server
 	session Session
 	current atomic.Pointer[attempt]
-	// read is the last known number of records, while no attempt runs.
+	// read is the last known number of records, for the time between attempts.
 	read atomic.Uint64
 }
 
-// RunWorker runs one slot of a job until the job has ended (nil), another process took the slot over (client.ErrReplaced in the
-// chain), ctx ends, or nothing more can be learned from any daemon. On return nothing of it is left.
+// RunWorker runs one worker of a job. It returns nil when the job has ended. It returns an error when another process
+// has replaced this worker (client.ErrReplaced), when ctx ends, or when no daemon can be reached for good. On return
+// everything is released.
 func RunWorker(ctx context.Context, o WorkerOptions) error {
 	w := &worker{WorkerOptions: o}
 	if err := w.prepare(); err != nil {
@@ -50,19 +52,19 @@ func RunWorker(ctx context.Context, o WorkerOptions) error {
 	}
 	l, address, err := w.Network.Listen()
 	if err != nil {
-		return fmt.Errorf("runtime: worker %d: listen: %w", w.Slot, err)
+		return fmt.Errorf("runtime: worker %d: listen: %w", w.Number, err)
 	}
 	w.server = exchange.NewServer(l, w.JobID)
 	defer w.server.Close()
 	w.session, err = w.Coordinator.Register(ctx, client.Registration{
-		Subtasks: w.Job.subtasksOf(w.Slot, w.Slots), ExchangeAddress: address, Nonce: w.Nonce, Plan: w.Job.Plan(), Records: w.records,
+		Subtasks: w.Job.subtasksOf(w.Number, w.Workers), ExchangeAddress: address, Nonce: w.Nonce, Plan: w.Job.Plan(), Records: w.records,
 	})
 	if err != nil {
-		return fmt.Errorf("runtime: worker %d: register: %w", w.Slot, err)
+		return fmt.Errorf("runtime: worker %d: register: %w", w.Number, err)
 	}
 	defer w.session.Close()
 	defer w.stop(errStopped)
-	w.Log.Info("registered", "slots", w.Slots, "nonce", w.Nonce, "exchange", address)
+	w.Log.Info("registered", "workers", w.Workers, "nonce", w.Nonce, "exchange", address)
 	for {
 		cmd, err := w.session.Next(ctx)
 		if err != nil {
@@ -75,11 +77,11 @@ func RunWorker(ctx context.Context, o WorkerOptions) error {
 }
 
 func (w *worker) prepare() error {
-	if w.Slots == 0 {
-		w.Slots = 1
+	if w.Workers == 0 {
+		w.Workers = 1
 	}
-	if w.Slot < 0 || w.Slot >= w.Slots {
-		return fmt.Errorf("runtime: worker: slot %d of %d", w.Slot, w.Slots)
+	if w.Number < 0 || w.Number >= w.Workers {
+		return fmt.Errorf("runtime: worker: number %d of %d workers", w.Number, w.Workers)
 	}
 	if err := w.Job.Validate(); err != nil {
 		return err
@@ -90,25 +92,25 @@ func (w *worker) prepare() error {
 	if w.Log == nil {
 		w.Log = slog.New(slog.DiscardHandler)
 	}
-	w.Log = w.Log.With("slot", w.Slot)
+	w.Log = w.Log.With("worker", w.Number)
 	if err := os.RemoveAll(w.Dir); err != nil {
-		return fmt.Errorf("runtime: worker %d: clear %s: %w", w.Slot, w.Dir, err)
+		return fmt.Errorf("runtime: worker %d: clear %s: %w", w.Number, w.Dir, err)
 	}
 	if err := os.MkdirAll(w.Dir, 0o777); err != nil {
-		return fmt.Errorf("runtime: worker %d: %w", w.Slot, err)
+		return fmt.Errorf("runtime: worker %d: %w", w.Number, err)
 	}
 	return nil
 }
 
-// ended gives the end of a session its meaning.
+// ended returns the worker's result for the error that ended its session.
 func (w *worker) ended(err error) error {
 	if errors.Is(err, client.ErrJobTerminal) {
 		return nil
 	}
-	return fmt.Errorf("runtime: worker %d: %w", w.Slot, err)
+	return fmt.Errorf("runtime: worker %d: %w", w.Number, err)
 }
 
-// obey follows one command; done says that it was the last.
+// obey carries out one command; done reports that it was the last.
 func (w *worker) obey(ctx context.Context, cmd client.Command) (done bool, err error) {
 	switch cmd := cmd.(type) {
 	case client.Start:
@@ -122,7 +124,7 @@ func (w *worker) obey(ctx context.Context, cmd client.Command) (done bool, err e
 	case client.Abort:
 		w.complete(cmd.Attempt, cmd.LatestComplete)
 		if a := w.running(cmd.Attempt); a != nil {
-			a.ups.abort(cmd.Checkpoint)
+			a.uploads.abort(cmd.Checkpoint)
 			a.post(letter{abort: cmd.Checkpoint}, func(*task) bool { return true })
 		}
 	case client.Cancel:
@@ -130,12 +132,12 @@ func (w *worker) obey(ctx context.Context, cmd client.Command) (done bool, err e
 		w.stop(errJobEnded)
 		return true, nil
 	case client.Replaced:
-		return true, fmt.Errorf("runtime: worker %d: %w", w.Slot, client.ErrReplaced)
+		return true, fmt.Errorf("runtime: worker %d: %w", w.Number, client.ErrReplaced)
 	}
 	return false, nil
 }
 
-// running is the current attempt if it is this one.
+// running returns the current attempt if it has this number, else nil.
 func (w *worker) running(attempt uint64) *attempt {
 	if a := w.current.Load(); a != nil && a.start.Attempt == attempt {
 		return a
@@ -143,22 +145,22 @@ func (w *worker) running(attempt uint64) *attempt {
 	return nil
 }
 
-// complete has the sinks commit. What the attempt began with is complete and committed already.
+// complete lets the sinks commit a checkpoint. The checkpoint that the attempt restored is committed already.
 func (w *worker) complete(attempt, checkpoint uint64) {
 	if a := w.running(attempt); a != nil && checkpoint > a.start.Restore {
 		a.post(letter{complete: checkpoint}, func(t *task) bool { return t.chain[len(t.chain)-1].sink != nil })
 	}
 }
 
-// start begins an attempt once the one before has ended entirely. The owner may say the same Start again: then it only has to hear
-// how things are.
+// start begins an attempt after the one before has ended completely. The owner may repeat the Start of the current
+// attempt; then the worker only repeats its reports.
 func (w *worker) start(ctx context.Context, cmd client.Start) {
 	if a := w.current.Load(); a != nil {
 		if cmd.Attempt < a.start.Attempt {
 			return
 		}
 		if cmd.Attempt == a.start.Attempt {
-			a.facts.again()
+			a.reporter.soon()
 			return
 		}
 	}
@@ -168,7 +170,7 @@ func (w *worker) start(ctx context.Context, cmd client.Start) {
 	w.current.Store(w.begin(ctx, cmd))
 }
 
-// stop ends the current attempt for a cause, if there is one.
+// stop ends the current attempt, if there is one; cause says why.
 func (w *worker) stop(cause error) {
 	a := w.current.Load()
 	if a == nil {
@@ -178,7 +180,7 @@ func (w *worker) stop(cause error) {
 	a.stop(cause)
 }
 
-// records is how many records the sources of this worker have read.
+// records returns the number of records that the sources of this worker have read.
 func (w *worker) records() uint64 {
 	if a := w.current.Load(); a != nil {
 		if n, ok := a.records(); ok {

@@ -21,7 +21,7 @@ func endless() *clicks {
 	return &clicks{parallelism: 2, records: 1 << 40, users: 20, rate: 20000, target: newTarget()}
 }
 
-// local runs a job's workers until the test ends and waits until all tasks run.
+// local runs a job's workers until the test ends. It returns when all tasks run.
 func local(t *testing.T, c *clicks, workers int) (*daemon, *runtime.Local, string) {
 	t.Helper()
 	job := c.job()
@@ -56,8 +56,8 @@ func TestAborted(t *testing.T) {
 	t.Run("SC-8 after the acknowledgement", abortedAfterAcknowledgement)
 }
 
-// SC-8: aborted after this worker's acknowledgement: nothing is remembered, and the transaction of the aborted checkpoint becomes
-// visible with the next one.
+// SC-8: a checkpoint is aborted after this worker's acknowledgement. Nothing of it is remembered, and its transaction
+// becomes visible with the next checkpoint.
 func abortedAfterAcknowledgement(t *testing.T) {
 	c := endless()
 	d, _, _ := local(t, c, 1)
@@ -75,11 +75,12 @@ func abortedAfterAcknowledgement(t *testing.T) {
 	id := d.checkpoint()
 	d.await("commits", func() bool { return d.committedEverywhere(id, 2) })
 	if n := c.transactions(); n != 4 || d.attempt != 1 {
-		t.Errorf("%d transactions of two checkpoints and two sinks, attempt %d", n, d.attempt)
+		t.Errorf("%d transactions, attempt %d; want 4 (two checkpoints, two sinks) in attempt 1", n, d.attempt)
 	}
 }
 
-// SC-7: aborted while uploading: the upload is cancelled, nothing is declined, the next checkpoint works.
+// SC-7: a checkpoint is aborted during its upload. The upload is cancelled, nothing is declined, and the next
+// checkpoint works.
 func abortedWhileUploading(t *testing.T) {
 	c := endless()
 	job := c.job()
@@ -105,7 +106,7 @@ func abortedWhileUploading(t *testing.T) {
 	free.Store(true)
 	d.checkpoint()
 	if len(d.declines) > 0 || d.attempt != 1 {
-		t.Errorf("attempt %d, declines %v", d.attempt, d.declines)
+		t.Errorf("attempt %d, declines %v; want attempt 1, and none", d.attempt, d.declines)
 	}
 }
 
@@ -117,7 +118,7 @@ func poll(t *testing.T, what string, is func() bool) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	t.Fatalf("never: %s", what)
+	t.Fatalf("not reached in time: %s", what)
 }
 
 // Complete, Abort and Trigger of another attempt change nothing.
@@ -128,18 +129,18 @@ func TestCommandsOfOtherAttemptsAreIgnored(t *testing.T) {
 	d.checkpoint()
 	poll(t, "the commit", func() bool { return c.transactions() == 2 })
 	d.mu.Lock()
-	d.complete = nil // so that what follows is not told by the fake itself
+	d.complete = nil // so that the fake itself does not report the completion
 	d.mu.Unlock()
 	for _, attempt := range []uint64{0, 2, 99} {
 		d.tell(client.Trigger{Attempt: attempt, Epoch: 1, Checkpoint: 50})
 		d.tell(client.Abort{Attempt: attempt, Epoch: 1, Checkpoint: 2, LatestComplete: 2})
 		d.tell(client.Complete{Attempt: attempt, Epoch: 1, Checkpoint: 40})
 	}
-	d.checkpoint() // checkpoint 2 was not taken for aborted, nor subsumed by 50
+	d.checkpoint() // checkpoint 2 is neither aborted nor subsumed by 50
 	poll(t, "the commit", func() bool { return c.transactions() == 4 })
 }
 
-// A Complete that was lost is made good by what an Abort says of the newest complete checkpoint.
+// After a lost Complete, an Abort tells the worker the newest complete checkpoint.
 func TestAbortTellsOfALostComplete(t *testing.T) {
 	c := endless()
 	job := c.job()
@@ -150,7 +151,7 @@ func TestAbortTellsOfALostComplete(t *testing.T) {
 	d.await("all run", d.allRunningLocked)
 	id := d.checkpoint()
 	if n := c.transactions(); n != 0 {
-		t.Fatalf("%d transactions without Complete", n)
+		t.Fatalf("%d transactions without Complete, want none", n)
 	}
 	d.refuse = nil
 	d.trigger()
@@ -158,7 +159,8 @@ func TestAbortTellsOfALostComplete(t *testing.T) {
 	d.await("all sinks have committed", func() bool { return d.committedEverywhere(id, 2) })
 }
 
-// A new owner, whose memory is empty, hears again who runs and what is committed; the attempt goes on.
+// A new owner has an empty memory. The worker repeats which tasks run and what is committed, and the attempt
+// continues.
 func TestNewOwnerHearsTheFacts(t *testing.T) {
 	c := &clicks{parallelism: 2, records: 100, users: 5, target: newTarget()}
 	d, _, _ := local(t, c, 2)
@@ -176,11 +178,11 @@ func TestNewOwnerHearsTheFacts(t *testing.T) {
 		return d.allRunningLocked() && len(d.ended) == 2 && d.committedEverywhere(id, 2)
 	})
 	if d.attempt != 1 {
-		t.Errorf("attempt %d", d.attempt)
+		t.Errorf("attempt %d, want 1", d.attempt)
 	}
 }
 
-// A Start that comes again starts nothing again.
+// A repeated Start starts nothing again.
 func TestRepeatedStart(t *testing.T) {
 	c := endless()
 	d, _, _ := local(t, c, 1)
@@ -192,11 +194,11 @@ func TestRepeatedStart(t *testing.T) {
 	d.await("it says that it runs", d.allRunningLocked)
 	d.checkpoint()
 	if d.attempt != 1 || len(d.causes) > 0 {
-		t.Errorf("attempt %d, causes %q", d.attempt, d.causes)
+		t.Errorf("attempt %d, causes %q; want attempt 1, and no failure", d.attempt, d.causes)
 	}
 }
 
-// A worker that was replaced ends, and says so; nothing of an ended worker is left in its folder.
+// A worker that was replaced ends with an error that says so. An ended worker leaves nothing in its folder.
 func TestReplacedWorkerEnds(t *testing.T) {
 	c := endless()
 	job := c.job()
@@ -215,20 +217,20 @@ func TestReplacedWorkerEnds(t *testing.T) {
 	d.await("the first runs", func() bool { return d.allRunningLocked() && d.attempt == 1 })
 	second := run(t.TempDir())
 	if err := <-first; !errors.Is(err, client.ErrReplaced) {
-		t.Errorf("the first ended with %v", err)
+		t.Errorf("the first worker ended with %v, want ErrReplaced", err)
 	}
 	if left, _ := os.ReadDir(firstDir); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("left behind: %v, want nothing", left)
 	}
 	d.await("the second runs", func() bool { return d.allRunningLocked() && d.attempt == 2 })
 	cancel()
 	if err := <-second; !errors.Is(err, context.Canceled) {
-		t.Errorf("the second ended with %v", err)
+		t.Errorf("the second worker ended with %v, want its context's error", err)
 	}
 }
 
-// A worker that hears nothing any more, as one that is frozen or cut off, changes nothing: its channels are closed and refused, its
-// acknowledgements too, and the attempt that replaced it counts exactly.
+// A worker that receives nothing any more, because it is frozen or cut off, changes nothing. Its channels are closed
+// and refused, its acknowledgements are refused, and the attempt that replaced it counts exactly.
 func TestZombieWorkerChangesNothing(t *testing.T) {
 	c := &clicks{parallelism: 2, records: 10000, users: 20, rate: 30000}
 	var zombie context.CancelFunc
@@ -237,7 +239,7 @@ func TestZombieWorkerChangesNothing(t *testing.T) {
 		if n != 3 {
 			return
 		}
-		// Another worker takes slot 0 while the old one goes on; then a third takes over from that one, in Local.
+		// Another worker replaces worker 0 while the old one runs on. Then a third one replaces that one, in Local.
 		d.mu.Lock()
 		for _, s := range d.workers {
 			if s.registration.Subtasks[0].Index == 0 {
@@ -250,21 +252,21 @@ func TestZombieWorkerChangesNothing(t *testing.T) {
 		ctx, zombie = context.WithCancel(context.Background())
 		go func() {
 			ended <- runtime.RunWorker(ctx, runtime.WorkerOptions{
-				JobID: "job", Job: c.job(), Slots: 2, Coordinator: co, Network: l.Network, Dir: t.TempDir(),
+				JobID: "job", Job: c.job(), Workers: 2, Coordinator: co, Network: l.Network, Dir: t.TempDir(),
 			})
 		}()
 		d.await("the other runs", func() bool { return d.attempt > 1 && d.allRunningLocked() })
 		time.Sleep(20 * time.Millisecond)
-		l.Kill(0) // the zombie dies; its successor in Local replaces the other
+		l.Kill(0) // the replaced worker dies; its successor in Local replaces the other
 	})
 	if err := <-ended; !errors.Is(err, client.ErrReplaced) {
-		t.Errorf("the other worker ended with %v", err)
+		t.Errorf("the other worker ended with %v, want ErrReplaced", err)
 	}
 	zombie()
 }
 
-// A Complete that comes right before the end of the job is still obeyed. With several workers that is not promised, as little as Flink
-// does: one that has not heard of it yet may meet the closed channels of another first.
+// A Complete that comes right before the end of the job is still carried out. With several workers this is not
+// guaranteed, as in Flink: a worker may see the closed channels of another one before its own Complete.
 func TestLastCompleteIsObeyed(t *testing.T) {
 	c := endless()
 	d, l, _ := local(t, c, 1)
@@ -274,18 +276,18 @@ func TestLastCompleteIsObeyed(t *testing.T) {
 			return false
 		}
 		d.terminal = true
-		d.sendLocked(client.Cancel{}) // under the lock: nothing was told after Complete
+		d.sendLocked(client.Cancel{}) // under the lock, so that nothing comes after Complete
 		return true
 	})
 	if err := l.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	if n := c.transactions(); n != 2 {
-		t.Errorf("%d of 2 transactions", n)
+		t.Errorf("%d transactions, want 2", n)
 	}
 }
 
-// What cannot be restored is said, not run from the beginning.
+// A state that cannot be restored is an error; the job does not run from its beginning.
 func TestRestoreWithoutStateFails(t *testing.T) {
 	for operator, want := range map[string]string{"source": "no position", "sum": "no state"} {
 		c := endless()
@@ -359,11 +361,11 @@ func TestPlan(t *testing.T) {
 	var got []string
 	for _, o := range p.GetOperators() {
 		if o.GetParallelism() != 2 || o.GetMaxParallelism() != 128 || o.GetTriggered() != (o.GetId() == "source") || o.GetUid() != o.GetId() {
-			t.Errorf("%v", o)
+			t.Errorf("operator %v, want its parallelism, trigger and uid", o)
 		}
 		got = append(got, o.GetId())
 	}
 	if strings.Join(got, " ") != "source filter map sum sink" {
-		t.Errorf("operators %v", got)
+		t.Errorf("operators %v, want source filter map sum sink", got)
 	}
 }

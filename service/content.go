@@ -11,8 +11,8 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/keygroup"
-	"github.com/ckptd/ckptd/layout/slots"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/proto/data"
 	"github.com/ckptd/ckptd/service/coordinator"
@@ -227,13 +227,13 @@ func readMetadata(ctx context.Context, store storage.Store, job string, id uint6
 	var m metadataFiles
 	body, err := store.Open(ctx, layout.MetadataKey(job, id), 0, -1)
 	if err != nil {
-		return m, slots.ReadOutcome(err), err
+		return m, journalio.ReadOutcome(err), err
 	}
 	defer body.Close()
 	whole := &summed{Reader: body}
 	r, err := layout.NewMetadataReader(whole)
 	if err != nil {
-		return m, slots.ReadOutcome(err), err
+		return m, journalio.ReadOutcome(err), err
 	}
 	m.header = r.Header()
 	for {
@@ -242,7 +242,7 @@ func readMetadata(ctx context.Context, store storage.Store, job string, id uint6
 			break
 		}
 		if err != nil {
-			return m, slots.ReadOutcome(err), err
+			return m, journalio.ReadOutcome(err), err
 		}
 		if f, ok := record.(*layout.File); ok && f.Own() {
 			m.files = append(m.files, *f)

@@ -10,7 +10,7 @@ import (
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/service/owner"
 )
@@ -29,14 +29,14 @@ func (j *job) start(op *owner.Op) {
 	if work == nil {
 		return
 	}
-	wait, ctx := j.away.patience(slots.Delay(op.Wait)), j.ops
+	wait, ctx := j.away.patience(journalio.Delay(op.Wait)), j.ops
 	if op.Kind == owner.OpTrim { // history is history, whoever owns the job: the entry that lets it go is trimmed after, too
 		ctx = j.s.ctx
 	}
 	j.s.wg.Add(1)
 	go func() {
 		defer j.s.wg.Done()
-		if slots.Sleep(ctx, wait) {
+		if journalio.Sleep(ctx, wait) {
 			work(ctx)
 		}
 	}()
@@ -48,7 +48,7 @@ func (j *job) work(op owner.Op) func(context.Context) {
 	case owner.OpJournal:
 		return func(ctx context.Context) {
 			r, began := op.Result(journal.Unknown), time.Now()
-			res, err := slots.Execute(ctx, j.s.ways.commit, j.s.facts, j.id, op.Journal)
+			res, err := journalio.Execute(ctx, j.s.ways.commit, j.s.facts, j.id, op.Journal)
 			r.Result = res
 			j.stepped(op, r.Outcome)
 			j.do(func() {
@@ -135,7 +135,7 @@ func (j *job) createMeta(op owner.Op) func(context.Context) {
 	}
 	return func(ctx context.Context) {
 		meta, err := t.write(ctx, j.s.ways.commit)
-		r := op.Result(slots.WriteOutcome(err))
+		r := op.Result(journalio.WriteOutcome(err))
 		if err != nil {
 			j.log.Warn("cannot write _metadata", "checkpoint", op.ID, "err", err)
 		}
@@ -256,7 +256,7 @@ func (j *job) abortUnfinished(ctx context.Context, op owner.Op) {
 		return false
 	}
 	n, err := j.s.ways.collect.AbortUnfinished(ctx, prefix, dead)
-	for try := 1; err != nil && try < unfinishedTries && slots.Sleep(ctx, slots.Delay(journal.WaitBackoff)<<try); {
+	for try := 1; err != nil && try < unfinishedTries && journalio.Sleep(ctx, journalio.Delay(journal.WaitBackoff)<<try); {
 		if lists(ctx, j.s.ways.collect, prefix) {
 			try++
 		}
@@ -267,7 +267,7 @@ func (j *job) abortUnfinished(ctx context.Context, op owner.Op) {
 	} else if n > 0 {
 		j.log.Info("gave up unfinished writes", "count", n)
 	}
-	j.result(op.Result(slots.WriteOutcome(err)))
+	j.result(op.Result(journalio.WriteOutcome(err)))
 }
 
 // lists tells whether a store answers just now.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
@@ -81,7 +81,7 @@ func flip(b []byte) []byte { b[len(b)/2] ^= 0x10; return b }
 // head is the head of a job's journal.
 func head(t testing.TB, root storage.Opened, id string) *journal.Entry {
 	t.Helper()
-	e, how, err := slots.ReadHead(t.Context(), root.Store, root.Facts, id)
+	e, how, err := journalio.ReadHead(t.Context(), root.Store, root.Facts, id)
 	if err != nil || how != journal.ReadDone {
 		t.Fatal("head:", how, err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/service/owner"
 )
 
@@ -53,7 +53,7 @@ func (s *Server) takeBackLater(ctx context.Context, ids []string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.looking, cancel)()
-	for pause := firstLookAgain; len(ids) > 0 && slots.Sleep(ctx, pause); pause = min(2*pause, lastLookAgain) {
+	for pause := firstLookAgain; len(ids) > 0 && journalio.Sleep(ctx, pause); pause = min(2*pause, lastLookAgain) {
 		ids = slices.DeleteFunc(ids, func(id string) bool { return s.takeBack(ctx, id) == nil })
 	}
 }

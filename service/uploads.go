@@ -12,7 +12,7 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/owner"
@@ -96,7 +96,7 @@ func (s *Server) readHead(ctx context.Context, id string) (*journal.Entry, journ
 	if err := layout.ValidateJobID(id); err != nil {
 		return nil, journal.ReadMore, err
 	}
-	return slots.ReadHead(ctx, s.ways.commit, s.facts, id)
+	return journalio.ReadHead(ctx, s.ways.commit, s.facts, id)
 }
 
 // closeUploads refuses uploads from here on; those under way end by themselves.

@@ -12,7 +12,7 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/journalio"
 )
 
 // onOwner calls f with the calls for people, of which those about the job go to its owner. A JOB with a root is looked up in its journal,
@@ -67,7 +67,7 @@ func ownerInJournal(ctx context.Context, server, arg string) (urls []string, id 
 	if _, err := layout.ReadRoot(ctx, opened.Store); err != nil {
 		return nil, "", err
 	}
-	head, how, err := slots.ReadHead(ctx, opened.Store, opened.Facts, id)
+	head, how, err := journalio.ReadHead(ctx, opened.Store, opened.Facts, id)
 	switch {
 	case err != nil:
 		return nil, "", err

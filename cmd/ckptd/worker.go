@@ -107,7 +107,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 		return stopped(ctx, err)
 	}
 	err = runtime.RunWorker(ctx, runtime.WorkerOptions{
-		JobID: o.jobID, Job: job, Slot: o.slot, Slots: o.of, Coordinator: runtime.NewCoordinator(attached), Network: o.network(),
+		JobID: o.jobID, Job: job, Number: o.slot, Workers: o.of, Coordinator: runtime.NewCoordinator(attached), Network: o.network(),
 		Dir: dir, Steps: o.steps, Log: log,
 	})
 	if errors.Is(err, client.ErrReplaced) {

@@ -1,8 +1,8 @@
 // Command bench runs every benchmark beside its limit and puts the figures into docs/benchmarks.md: `make bench`.
 //
-// It owns the plan (which benchmarks, for how long), the budgets, and the tables, each of which stands in the page between
-// "<!-- bench NAME -->" and "<!-- end -->". It must not know how anything is measured: the benchmarks do, which lie beside what they
-// measure, and it reads what they say.
+// It owns the plan (which benchmarks, for how long), the budgets, and the tables. Each table stands in the page
+// between "<!-- bench NAME -->" and "<!-- end -->". It must not know how anything is measured: the benchmarks are
+// beside the code they measure, and this program reads their output.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 type step struct {
 	pkg  string
 	args []string
-	// times it is called; the medians count. For benchmarks that cannot interleave by themselves.
+	// times is how often the step is run; the medians count. It is for benchmarks that cannot interleave two methods.
 	times int
 }
 
@@ -30,7 +30,7 @@ func bench(pkg, pattern, duration string) step {
 	return step{pkg, []string{"-run", "^$", "-bench", pattern, "-benchtime", duration}, 1}
 }
 
-// plan takes less than ten minutes on two quiet cores.
+// The plan takes less than ten minutes on two idle cores.
 var plan = []step{
 	bench("./layout/storage/s3", "Transfer", "2s"),
 	bench("./cmd/ckptd", "Daemon", "3s"),
@@ -100,7 +100,7 @@ func runPlan(raw string) error {
 	return errors.Join(append(failed, kept.Close())...)
 }
 
-// load is how many processes wanted a CPU in the last minute; "?" where the system does not say.
+// load returns the number of processes that wanted a CPU in the last minute; "?" if the system does not tell.
 func load() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

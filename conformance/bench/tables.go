@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// A bar is what a ratio must reach (least) or must not pass (most); the zero value judges nothing.
+// A bar is the limit of a ratio: it must be at least least, or at most most. The zero value has no limit.
 type bar struct{ least, most float64 }
 
 func (b bar) meets(value float64) bool {
@@ -31,7 +31,7 @@ type column struct {
 	bar        bar
 }
 
-// A table has a row for each benchmark below a name.
+// A table has a row for each benchmark whose name begins with below.
 type table struct {
 	name, below string
 	columns     []column
@@ -97,7 +97,7 @@ func (f *figures) derive() {
 	}
 }
 
-// render makes each table's text, by its name.
+// render returns the text of each table, by its name.
 func (f *figures) render() map[string]string {
 	f.derive()
 	all := map[string]string{"made": f.made(), "budgets": f.budgets()}
@@ -172,16 +172,16 @@ func (f *figures) budgets() string {
 	return markdown([]string{"what", "budget", "measured", "met"}, rows)
 }
 
-// made says when, where and beside what.
+// made says when and on which machine the figures were made, and its load.
 func (f *figures) made() string {
 	first := func(of string) string {
-		if len(f.facts[of]) == 0 {
+		if len(f.environment[of]) == 0 {
 			return "?"
 		}
-		return f.facts[of][0]
+		return f.environment[of][0]
 	}
 	least, most := math.Inf(1), math.Inf(-1)
-	for _, text := range f.facts["load"] {
+	for _, text := range f.environment["load"] {
 		if l, err := strconv.ParseFloat(text, 64); err == nil {
 			least, most = min(least, l), max(most, l)
 		}
@@ -202,7 +202,7 @@ func heads(columns []column) []string {
 	return heads
 }
 
-// title makes "minio, 4 KiB, 16 at once, up" of "minio/KiB=4/at-once=16/up".
+// title turns "minio/KiB=4/at-once=16/up" into "minio, 4 KiB, 16 at once, up".
 func title(name string) string {
 	var parts []string
 	for part := range strings.SplitSeq(name, "/") {
@@ -221,7 +221,7 @@ func title(name string) string {
 	return strings.Join(parts, ", ")
 }
 
-// number has three digits that count.
+// number formats with three significant digits.
 func number(v float64) string {
 	if math.Abs(v) >= 100 {
 		return strconv.FormatFloat(math.Round(v), 'f', -1, 64)
@@ -245,13 +245,13 @@ func markdown(head []string, rows [][]string) string {
 	return b.String()
 }
 
-// What a table stands between.
+// The marks around a table in the page.
 const (
 	opening = "<!-- bench "
 	closing = "<!-- end -->"
 )
 
-// fill puts the tables where the page wants them. A page that wants one that is not there, or leaves one out, is wrong.
+// fill puts the tables into the page. It returns an error if the page names an unknown table or leaves one out.
 func fill(page string, f figures) (string, error) {
 	texts := f.render()
 	var out strings.Builder

@@ -29,7 +29,7 @@ func TestRender(t *testing.T) {
 		"transfer": "| minio, 16 MiB, 1 at once, up | 200 | **0.8** | 1.5 | – | no |",
 	} {
 		if !strings.Contains(texts[name], want) {
-			t.Errorf("table %s is\n%s\nwithout %s", name, texts[name], want)
+			t.Errorf("table %s is\n%s\nwant %s in it", name, texts[name], want)
 		}
 	}
 	for _, want := range []string{
@@ -38,7 +38,7 @@ func TestRender(t *testing.T) {
 		"| restoring by Unix socket, against the same | ≥ 0.85 | not measured |",
 	} {
 		if !strings.Contains(texts["budgets"], want) {
-			t.Errorf("budgets are\n%s\nwithout %s", texts["budgets"], want)
+			t.Errorf("budgets are\n%s\nwant %s in them", texts["budgets"], want)
 		}
 	}
 }
@@ -55,12 +55,12 @@ func TestFillPage(t *testing.T) {
 	}
 	twice, err := fill(once, parse(said))
 	if err != nil || twice != once {
-		t.Errorf("filled again the page is another, %v:\n%s", err, twice)
+		t.Errorf("filling the page again: %v, and the page is\n%s\nwant it unchanged", err, twice)
 	}
 	if _, err := fill("<!-- bench nothing -->\n<!-- end -->", parse(said)); err == nil {
-		t.Error("a table that nobody knows is filled")
+		t.Error("a page with an unknown table: no error, want one")
 	}
 	if _, err := fill("", parse(said)); err == nil {
-		t.Error("a page without places is filled")
+		t.Error("a page without places for the tables: no error, want one")
 	}
 }

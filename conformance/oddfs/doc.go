@@ -1,4 +1,5 @@
-// Package oddfs mounts file systems that lack what ckptd needs (by FUSE, on Linux, as root): no hard links, names that fold case.
+// Package oddfs mounts file systems that lack what ckptd needs: hard links, or names that differ in upper and lower
+// case. It uses FUSE, on Linux, as root.
 //
-// It owns how they lack it, over a folder that they hand everything else on to. It must not know any driver.
+// It owns what is missing; every other call goes to a real folder. It must not know any driver.
 package oddfs

@@ -15,17 +15,18 @@ import (
 type Lacks struct {
 	// NoLinks: link(2) fails, as on FAT.
 	NoLinks bool
-	// FoldsCase: names that differ in case only are one.
+	// FoldsCase: names that differ only in case are the same name.
 	FoldsCase bool
 }
 
-// A node hands everything on to a real folder, except what its file system lacks.
+// A node passes every call to a real folder, except what its file system lacks.
 type node struct {
 	*fs.LoopbackNode
 	Lacks
 }
 
-// Mount mounts such a file system over the folder base, until the test ends, and gives where. Without the means it is skipped, and says so.
+// Mount mounts such a file system over the folder base, until the test ends, and returns its folder. If the machine
+// cannot mount it, the test is skipped with the reason.
 func Mount(t testing.TB, base string, lacks Lacks) string {
 	t.Helper()
 	if os.Getenv("CKPTD_PRIVILEGED") == "" {
@@ -65,7 +66,7 @@ func (n *node) name(name string) string {
 	return name
 }
 
-// Tmpfile refuses: few file systems below FUSE have unnamed files.
+// Tmpfile returns an error, because few file systems on FUSE have unnamed files.
 func (n *node) Tmpfile(context.Context, uint32, uint32, *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
 	return nil, nil, 0, syscall.EOPNOTSUPP
 }
@@ -73,7 +74,7 @@ func (n *node) Tmpfile(context.Context, uint32, uint32, *fuse.EntryOut) (*fs.Ino
 // Link implements fs.NodeLinker.
 func (n *node) Link(ctx context.Context, target fs.InodeEmbedder, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
 	if n.NoLinks {
-		return nil, syscall.EPERM // as FAT says
+		return nil, syscall.EPERM // the error of FAT
 	}
 	return n.LoopbackNode.Link(ctx, target.(*node).LoopbackNode, n.name(name), out)
 }

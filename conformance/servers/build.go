@@ -11,7 +11,7 @@ import (
 	"sync"
 )
 
-// packages says which package of which module each server is, as `make servers` reads it.
+// packages names the package and the module of each server, as `make servers` reads them.
 //
 //go:embed packages
 var packages string
@@ -22,7 +22,7 @@ func heavy(name string) bool { return name == MinIO }
 // builds are the builds of this process, by path.
 var builds sync.Map
 
-// build builds a server into bin/, where nobody else did. Several at once do no harm: the last one's file stays.
+// build builds a server into bin/ if it is missing. Several builds at once do no harm: the last one's file stays.
 func build(path string) error {
 	once, _ := builds.LoadOrStore(path, sync.OnceValue(func() error { return buildNow(path) }))
 	return once.(func() error)()

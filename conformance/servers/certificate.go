@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// certificate makes public.crt and private.key for this machine, the names that MinIO wants, and gives the path of the former.
+// certificate makes public.crt and private.key for this machine, with the names that MinIO expects, and returns the
+// path of public.crt.
 func certificate(t testing.TB, dir string) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

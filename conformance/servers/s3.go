@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// What every S3 server here takes.
+// The credentials and the bucket of every S3 server here.
 const (
 	AccessKey = "testkey"
 	SecretKey = "testsecret123"
@@ -20,7 +20,7 @@ const (
 	Bucket = "ckptd"
 )
 
-// S3 is an S3 server that runs.
+// S3 is a running S3 server.
 type S3 struct {
 	// Kind is the name of its binary.
 	Kind string
@@ -29,7 +29,7 @@ type S3 struct {
 	// CA is the file with the certificate to trust; empty without TLS.
 	CA string
 
-	env     []string // more of its environment
+	env     []string // more variables of its environment
 	dir     string
 	address string
 	path    string
@@ -37,8 +37,8 @@ type S3 struct {
 	process *process
 }
 
-// StartS3 starts a server of a kind (Versitygw, MinIO, Gofakes3), which ends with the test, and lets the AWS SDK find its credentials in the
-// environment. env is more of the server's own environment: "MINIO_KMS_SECRET_KEY=…".
+// StartS3 starts a server of a kind (Versitygw, MinIO, Gofakes3), which ends with the test. It sets the environment
+// so that the AWS SDK finds the credentials. env holds more variables for the server: "MINIO_KMS_SECRET_KEY=…".
 func StartS3(t testing.TB, kind string, withTLS bool, env ...string) *S3 {
 	t.Helper()
 	s := &S3{Kind: kind, env: env, path: binary(t, kind), dir: t.TempDir(), client: &http.Client{Timeout: 5 * time.Second}}
@@ -61,7 +61,7 @@ func StartS3(t testing.TB, kind string, withTLS bool, env ...string) *S3 {
 		s.client.Transport = &http.Transport{DisableKeepAlives: true}
 	}
 	var err error
-	for range 3 { // somebody else may take the port first
+	for range 3 { // another process may take the port first
 		s.address = freePort(t)
 		s.Endpoint = scheme + "://" + s.address
 		if err = s.Start(); err == nil {
@@ -75,8 +75,8 @@ func StartS3(t testing.TB, kind string, withTLS bool, env ...string) *S3 {
 	return s
 }
 
-// Credentials puts what the servers take into the environment, and takes out of it what would lead elsewhere. Where all is so already (a
-// TestMain did it), it changes nothing, and the test may be a parallel one.
+// Credentials sets the servers' credentials in the environment, and clears variables that would lead the SDK
+// elsewhere. If a TestMain has done so already, Credentials changes nothing, and the test may be parallel.
 func Credentials(t testing.TB) {
 	t.Helper()
 	for name, value := range CredentialsEnv() {
@@ -86,7 +86,7 @@ func Credentials(t testing.TB) {
 	}
 }
 
-// CredentialsEnv is the environment in which the AWS SDK speaks to these servers.
+// CredentialsEnv returns the environment in which the AWS SDK uses these servers.
 func CredentialsEnv() map[string]string {
 	return map[string]string{
 		"AWS_ACCESS_KEY_ID": AccessKey, "AWS_SECRET_ACCESS_KEY": SecretKey, "AWS_SESSION_TOKEN": "",
@@ -96,7 +96,7 @@ func CredentialsEnv() map[string]string {
 	}
 }
 
-// Start starts it again, with the same address and data, after Kill.
+// Start starts the server again, with the same address and data, after Kill.
 func (s *S3) Start() error {
 	data := filepath.Join(s.dir, "data")
 	certs := filepath.Join(s.dir, "certs")
@@ -118,7 +118,8 @@ func (s *S3) Start() error {
 			args = append(args, "--certs-dir", certs)
 		}
 		args = append(args, data)
-		// Its own word (/minio/health/ready) comes too early. A request that nobody signed is refused as soon as it works.
+		// MinIO reports ready (/minio/health/ready) too early. An unsigned request is refused as soon as the server
+		// works.
 		ready, status = ready+"/"+Bucket+"/?list-type=2", http.StatusForbidden
 	case Gofakes3:
 		host, port := split(s.address)
@@ -138,7 +139,7 @@ func (s *S3) Start() error {
 	return nil
 }
 
-// Kill ends it at once, as a crash would. Killing it twice is fine.
+// Kill ends the server at once, as a crash would. A second Kill does nothing.
 func (s *S3) Kill() {
 	if s.process != nil {
 		s.process.kill()
@@ -146,13 +147,14 @@ func (s *S3) Kill() {
 	}
 }
 
-// Address is host:port.
+// Address returns host:port.
 func (s *S3) Address() string { return s.address }
 
-// URL is a store below a prefix of its bucket, as ckptd takes it. extra is more of the query: "max_attempts=1".
+// URL returns the URL of a store below a prefix of the bucket, in ckptd's form. extra is added to its query:
+// "max_attempts=1".
 func (s *S3) URL(prefix, extra string) string { return s.URLAt(s.Endpoint, prefix, extra) }
 
-// URLAt is URL with another endpoint, such as a proxy before it.
+// URLAt is URL with another endpoint, such as a proxy in front of the server.
 func (s *S3) URLAt(endpoint, prefix, extra string) string {
 	query := url.Values{"endpoint": {endpoint}}
 	if s.CA != "" {

@@ -2,8 +2,8 @@ package servers
 
 import "testing"
 
-// S5cmd is the path of s5cmd, a client that others move objects with. Only benchmarks want it: `make bench` builds it, and they leave it
-// out where it is missing.
+// S5cmd returns the path of s5cmd, another client for S3, or "". Only benchmarks use it: `make bench` builds it, and
+// they run without it if it is missing.
 func S5cmd(b *testing.B) string {
 	b.Helper()
 	path, err := find("s5cmd")

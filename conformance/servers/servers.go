@@ -1,8 +1,11 @@
-// Package servers starts real servers for tests: S3 servers (versitygw, MinIO, gofakes3) and toxiproxy, a proxy that does harm.
+// Package servers starts real servers for tests: S3 servers (versitygw, MinIO, gofakes3), and toxiproxy, a proxy that
+// adds faults.
 //
-// It owns where their binaries lie (bin/, built by `make servers` from modules of their own below this folder), how each is started and
-// known to be ready, and what a test does without them: it builds what is light, and fails without the others, so that no test passes
-// that did not run. It must not know any driver.
+// It owns the paths of their binaries: bin/, built by `make servers` from modules below this folder. It also owns
+// how each server is started, and how a test learns that it is ready.
+//
+// A missing light binary is built. Without any other binary a test fails, so that no test passes that did not run. The
+// package must not know any driver.
 package servers
 
 import (
@@ -20,7 +23,7 @@ import (
 	"time"
 )
 
-// The binaries, as they are called in bin/.
+// The names of the binaries in bin/.
 const (
 	Versitygw = "versitygw"
 	MinIO     = "minio"
@@ -28,8 +31,8 @@ const (
 	Toxiproxy = "toxiproxy"
 )
 
-// binary gives the path of a server's binary, or ends the test. A light one that is missing is built first, but not in CI: there all of them
-// have to be there.
+// binary returns the path of a server's binary, or ends the test. It builds a light binary that is missing; in CI it
+// does not, because there every binary must exist.
 func binary(t testing.TB, name string) string {
 	t.Helper()
 	path, err := find(name)
@@ -50,7 +53,7 @@ func binary(t testing.TB, name string) string {
 	return ""
 }
 
-// InCI tells whether nothing may be left out.
+// InCI reports whether no test may be skipped.
 func InCI() bool { return os.Getenv("CKPTD_CI") == "1" || os.Getenv("CI") == "true" }
 
 // find looks in bin/ of the folder that holds the module.
@@ -74,14 +77,14 @@ func find(name string) (string, error) {
 	return path, err
 }
 
-// A process is a server that runs.
+// A process is a running server.
 type process struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 	log  *tail
 }
 
-// start starts a server that ends with this process at the latest.
+// start starts a server that ends at the latest with this process.
 func start(path string, env []string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(path, args...), done: make(chan struct{}), log: &tail{}}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
@@ -89,7 +92,7 @@ func start(path string, env []string, args ...string) (*process, error) {
 	p.cmd.SysProcAttr = tied()
 	started := make(chan error)
 	go func() {
-		runtime.LockOSThread() // the tie is to the thread that starts it
+		runtime.LockOSThread() // Pdeathsig depends on the thread that starts the process
 		defer close(p.done)
 		err := p.cmd.Start()
 		started <- err
@@ -100,13 +103,13 @@ func start(path string, env []string, args ...string) (*process, error) {
 	return p, <-started
 }
 
-// kill ends it at once, as a crash would.
+// kill ends the server at once, as a crash would.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
 }
 
-// await asks url until it answers with a status.
+// await requests url until the answer has this status.
 func (p *process) await(client *http.Client, url string, status int) error {
 	var last error
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -125,10 +128,10 @@ func (p *process) await(client *http.Client, url string, status int) error {
 		}
 		last = errors.New(resp.Status)
 	}
-	return fmt.Errorf("%s is not ready: %w: %s", filepath.Base(p.cmd.Path), last, p.log)
+	return fmt.Errorf("%s is not ready after 30 s: %w: %s", filepath.Base(p.cmd.Path), last, p.log)
 }
 
-// freePort gives an address of this machine that nobody uses just now.
+// freePort returns an address of this machine that is free at the moment.
 func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -139,7 +142,7 @@ func freePort(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// A tail keeps the end of what a server says.
+// A tail keeps the end of a server's output.
 type tail struct {
 	mu   sync.Mutex
 	text []byte

@@ -39,7 +39,8 @@ func binaryOf(t *testing.T, name string) (path, said string) {
 	return binary(e, name), ""
 }
 
-// module makes a folder that holds a module, and goes there. The sources of versitygw there are those of a program that does nothing.
+// module makes a folder that holds a module, and goes there. The sources of versitygw there are those of a program
+// that does nothing.
 func module(t *testing.T) string {
 	dir := t.TempDir()
 	source := filepath.Join(dir, "conformance", "servers", Versitygw)
@@ -59,7 +60,8 @@ func module(t *testing.T) string {
 	return dir
 }
 
-// A server that is not there is built, or fails its test, which says its name and how to get it. A test without its server never passes.
+// A server that is not there is built, or fails its test, which says its name and how to get it. A test without its
+// server never passes.
 func TestMissingServer(t *testing.T) {
 	for _, c := range []struct {
 		what, name, ci string

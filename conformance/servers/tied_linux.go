@@ -2,5 +2,5 @@ package servers
 
 import "syscall"
 
-// tied lets a child end when we do, however we end.
+// tied makes a child end when this process ends, however this process ends.
 func tied() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

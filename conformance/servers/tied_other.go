@@ -4,5 +4,5 @@ package servers
 
 import "syscall"
 
-// tied has no means to end a child with us here; the test's own end does it.
+// tied cannot make a child end with this process here; the end of the test does so.
 func tied() *syscall.SysProcAttr { return nil }

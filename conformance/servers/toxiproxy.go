@@ -12,14 +12,15 @@ import (
 
 // A Proxy is a toxiproxy between a client and a server.
 type Proxy struct {
-	// Address is host:port on which it listens.
+	// Address is the host:port that the proxy listens on.
 	Address string
 
 	api    string
 	client *http.Client
 }
 
-// A Toxic is one harm. Stream is "upstream" (to the server) or "downstream"; Attributes are toxiproxy's own.
+// A Toxic is one fault that the proxy adds. Stream is "upstream" (to the server) or "downstream"; Attributes are
+// toxiproxy's own.
 type Toxic struct {
 	Type       string         `json:"type"`
 	Stream     string         `json:"stream"`
@@ -27,7 +28,7 @@ type Toxic struct {
 	Attributes map[string]any `json:"attributes"`
 }
 
-// StartProxy starts a proxy before a server's address; it ends with the test.
+// StartProxy starts a proxy in front of a server's address. The proxy ends with the test.
 func StartProxy(t testing.TB, upstream string) *Proxy {
 	t.Helper()
 	path := binary(t, Toxiproxy)
@@ -56,7 +57,7 @@ func StartProxy(t testing.TB, upstream string) *Proxy {
 	return p
 }
 
-// Add adds a harm and gives its name.
+// Add adds a fault and returns its name.
 func (p *Proxy) Add(t testing.TB, toxic Toxic) string {
 	t.Helper()
 	if toxic.Toxicity == 0 {
@@ -69,19 +70,19 @@ func (p *Proxy) Add(t testing.TB, toxic Toxic) string {
 	return name
 }
 
-// Remove takes a harm away.
+// Remove removes a fault.
 func (p *Proxy) Remove(t testing.TB, name string) {
 	t.Helper()
 	p.call(t, http.MethodDelete, "/proxies/store/toxics/"+name, nil)
 }
 
-// Enable lets connections through, or cuts them all and refuses new ones.
+// Enable lets connections through, or cuts all of them and refuses new ones.
 func (p *Proxy) Enable(t testing.TB, enabled bool) {
 	t.Helper()
 	p.call(t, http.MethodPost, "/proxies/store", map[string]any{"enabled": enabled})
 }
 
-// Reset takes all harms away and lets connections through.
+// Reset removes all faults and lets connections through.
 func (p *Proxy) Reset(t testing.TB) {
 	t.Helper()
 	p.call(t, http.MethodPost, "/reset", nil)

@@ -37,7 +37,7 @@ func createWhole(t *testing.T, r *root) {
 	}
 }
 
-// begun is a writer that has got data, which is all or not.
+// begun returns a writer that was given data and is not committed. data may be the whole object or a part.
 func begun(t *testing.T, s storage.Store, key string, data []byte, opts storage.CreateOptions) storage.Writer {
 	t.Helper()
 	w, err := s.Create(t.Context(), key, opts)
@@ -146,7 +146,7 @@ func createIfAbsent(t *testing.T, r *root) {
 	wantObject(t, r, "job/chk-1/_metadata", first)
 }
 
-// createTwice: a driver may or may not notice, but what it notices it refuses; it never gives the key to a mixture.
+// createTwice: a driver that notices the second use of a key refuses it. In no case the object is a mixture.
 func createTwice(t *testing.T, r *root) {
 	first, second := random(1, 100), random(2, 200)
 	must(t, create(t.Context(), r, "job/shared/f", first, announced(first)))

@@ -34,10 +34,10 @@ func deleteGone(t *testing.T, r *root) {
 func deleteAbsent(t *testing.T, r *root) {
 	must(t, r.Publish(t.Context(), "a/f", nil))
 	if err := remove(t.Context(), r, "x", "a/x", "x/y/z", "a/f/below", "a/f", "a/f"); err != nil {
-		t.Errorf("Delete of absent objects: %v", err)
+		t.Errorf("Delete of absent objects: %v, want no error", err)
 	}
 	if err := remove(t.Context(), r); err != nil {
-		t.Errorf("Delete of nothing: %v", err)
+		t.Errorf("Delete of no keys: %v, want no error", err)
 	}
 	wantList(t, r, "")
 }
@@ -79,7 +79,7 @@ func deleteCancelled(t *testing.T, r *root) {
 func deleteFolder(t *testing.T, r *root) {
 	must(t, r.Publish(t.Context(), "a/b/f", []byte("x")))
 	if err := remove(t.Context(), r, "a", "a/b"); err != nil {
-		t.Errorf("Delete of folders, which are absent objects: %v", err)
+		t.Errorf("Delete of folders, which are absent objects: %v, want no error", err)
 	}
 	wantObject(t, r, "a/b/f", []byte("x"))
 }
@@ -93,7 +93,7 @@ func deleteAgain(t *testing.T, r *root) {
 	}
 }
 
-// each calls do for 0 to n-1, by so many goroutines.
+// each calls do for 0 to n-1, from this number of goroutines.
 func each(t *testing.T, workers, n int, do func(i int) error) {
 	t.Helper()
 	var wg sync.WaitGroup

@@ -120,13 +120,13 @@ func listDeleting(t *testing.T, r *root) {
 	for info, err := range r.List(t.Context(), "job/") {
 		must(t, err)
 		if seen[info.Key] {
-			t.Errorf("%s shown twice", info.Key)
+			t.Errorf("List showed %s twice, want once", info.Key)
 		}
 		seen[info.Key] = true
 		must(t, remove(t.Context(), r, info.Key))
 	}
 	if len(seen) != n {
-		t.Errorf("%d of %d objects shown", len(seen), n)
+		t.Errorf("List showed %d objects, want %d", len(seen), n)
 	}
 	wantList(t, r, "")
 }
@@ -149,15 +149,15 @@ func abortCommitted(t *testing.T, r *root) {
 	for _, prefix := range []string{"", "job/", "job/shared/", "other/"} {
 		n, err := r.again().AbortUnfinished(t.Context(), prefix, func(string) bool { return true })
 		if n != 0 || err != nil {
-			t.Errorf("AbortUnfinished(%q) = %d, %v with nothing unfinished", prefix, n, err)
+			t.Errorf("AbortUnfinished(%q) = %d, %v; want 0, nothing is unfinished", prefix, n, err)
 		}
 	}
 	wantObject(t, r, "job/_journal/1", []byte("x"))
 	wantObject(t, r, "job/shared/f", []byte("y"))
 }
 
-// abortUnfinished: the creation of a dead target either fails, not done, or goes on as if nothing had been; a target that is not
-// dead always goes on.
+// abortUnfinished: the creation of a dead target either fails and is not done, or continues unchanged. The creation
+// of any other target always continues.
 func abortUnfinished(t *testing.T, r *root) {
 	data := random(1, 9<<20)
 	for _, key := range []string{"job/chk-1/dead", "job/chk-1/alive", "other/chk-1/dead"} {
@@ -176,11 +176,11 @@ func abortUnfinished(t *testing.T, r *root) {
 	})
 	must(t, err)
 	if n > 1 {
-		t.Errorf("%d given up, at most one was dead", n)
+		t.Errorf("AbortUnfinished aborted %d, want at most 1", n)
 	}
 	for _, key := range asked {
 		if key != "job/chk-1/dead" && key != "job/chk-1/alive" && key != "job/chk-1/dead-left" && key != "job/chk-1/alive-left" {
-			t.Errorf("asked whether %s is dead, which is not below job/ or never was begun", key)
+			t.Errorf("AbortUnfinished asked whether %s is dead, want only begun keys below job/", key)
 		}
 	}
 	must(t, alive.Commit())
@@ -189,11 +189,11 @@ func abortUnfinished(t *testing.T, r *root) {
 	wantObject(t, r, "other/chk-1/dead", data)
 	switch err := dead.Commit(); {
 	case err == nil && n == 1:
-		t.Error("what was given up was committed all the same")
+		t.Error("Commit of an aborted creation: no error, want one")
 	case err == nil:
 		wantObject(t, r, "job/chk-1/dead", data)
 	case errors.Is(err, storage.ErrUnknown):
-		t.Errorf("outcome unknown: %v", err)
+		t.Errorf("Commit of an aborted creation: %v, want an error that is not an unknown outcome", err)
 	default:
 		wantAbsent(t, r, "job/chk-1/dead")
 	}

@@ -30,7 +30,7 @@ func manyStreams(t *testing.T, r *root) {
 	each(t, n, n, func(i int) error {
 		got, err := read(t.Context(), r, key(i), 0, -1)
 		if err == nil && !bytes.Equal(got, data(i)) {
-			err = fmt.Errorf("%s: other bytes", key(i))
+			err = fmt.Errorf("%s: read %d other bytes, want the %d that were written", key(i), len(got), len(data(i)))
 		}
 		return err
 	})
@@ -49,7 +49,7 @@ func manyOperations(t *testing.T, r *root) {
 				return err
 			}
 			if info.Size != 1000 {
-				return fmt.Errorf("%s shown with %d of 1000 bytes", info.Key, info.Size)
+				return fmt.Errorf("List showed %s with %d bytes, want 1000", info.Key, info.Size)
 			}
 		}
 		if _, err := s.Stat(t.Context(), key); err != nil {
@@ -66,7 +66,7 @@ func manyOperations(t *testing.T, r *root) {
 			got, err := read(t.Context(), r, key, 0, -1)
 			must(t, err)
 			if !bytes.Equal(got, random(uint64(i), 1000)) {
-				t.Errorf("%s: other bytes", key)
+				t.Errorf("%s: read %d other bytes, want the 1000 that were written", key, len(got))
 			}
 		} else {
 			_, err := r.Stat(t.Context(), key)

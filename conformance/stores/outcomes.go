@@ -9,7 +9,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// A mutation is one kind of change to one key, and what the key holds before and after it; nil is absent.
+// A mutation is one kind of change to one key, with the key's content before and after it; nil means absent.
 type mutation struct {
 	name          string
 	key           string
@@ -38,11 +38,12 @@ func mutations() []mutation {
 	}
 }
 
-// outcomes lets every step of a mutation go wrong in turn and compares what was reported with what another process then sees.
+// outcomes makes each step of a mutation fail in turn, and compares the reported outcome with what another process
+// then sees.
 func outcomes(t *testing.T, h Harness, m mutation, newRoot func() string) {
 	for step := 0; ; step++ {
 		if step == 1000 {
-			t.Fatal("the faulty store always finds one more step to fail")
+			t.Fatal("Faulty: a fault happened at each of 1,000 steps, want a step without a fault")
 		}
 		name := newRoot()
 		clean := h.Open(t, name)
@@ -50,27 +51,27 @@ func outcomes(t *testing.T, h Harness, m mutation, newRoot func() string) {
 		if m.before != nil {
 			must(t, clean.Store.Publish(t.Context(), m.key, m.before))
 		}
-		opened, arm, struck := h.Faulty(t, name, step)
+		opened, arm, happened := h.Faulty(t, name, step)
 		arm()
 		err := m.do(t.Context(), opened.Store, m.key)
-		hit := struck()
+		hit := happened()
 		verdict(t, clean.Store, m, step, err)
 		if err := errors.Join(opened.Close(), clean.Close()); err != nil {
 			t.Errorf("Close: %v", err)
 		}
 		if !hit {
 			if err != nil {
-				t.Errorf("nothing went wrong, and yet: %v", err)
+				t.Errorf("step %d, without a fault: error %v, want none", step, err)
 			}
 			if step == 0 {
-				t.Error("no step went wrong")
+				t.Error("Faulty: no fault happened at step 0, want one")
 			}
 			return
 		}
 	}
 }
 
-// verdict compares what a mutation reported with what is there.
+// verdict compares the reported outcome of a mutation with the store's content.
 func verdict(t *testing.T, s storage.Store, m mutation, step int, reported error) {
 	t.Helper()
 	got, err := read(t.Context(), s, m.key, 0, -1)
@@ -84,21 +85,21 @@ func verdict(t *testing.T, s storage.Store, m mutation, step int, reported error
 	switch {
 	case reported == nil:
 		if !same(m.after) {
-			t.Errorf("step %d: reported as done, but is not", step)
+			t.Errorf("step %d: reported as done, but the key holds %d bytes, want %d", step, len(got), len(m.after))
 		}
 	case errors.Is(reported, storage.ErrUnknown):
 		if !same(m.before) && !same(m.after) {
-			t.Errorf("step %d: reported as unknown, but is neither done nor not done: %d bytes", step, len(got))
+			t.Errorf("step %d: reported as unknown, but the key holds %d bytes, want %d or %d", step, len(got), len(m.before), len(m.after))
 		}
 	default:
 		if !same(m.before) {
-			t.Errorf("step %d: reported as not done (%v), but is done", step, reported)
+			t.Errorf("step %d: reported as not done (%v), but the key holds %d bytes, want %d", step, reported, len(got), len(m.before))
 		}
 	}
 	if reported != nil {
 		var named *storage.Error
 		if !errors.As(reported, &named) || named.Key != m.key {
-			t.Errorf("step %d: error %v does not name operation and key", step, reported)
+			t.Errorf("step %d: error %v, want one that names operation and key", step, reported)
 		}
 	}
 	if _, err := s.AbortUnfinished(t.Context(), "", func(string) bool { return true }); err != nil {

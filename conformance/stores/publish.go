@@ -58,7 +58,8 @@ func publishCancelled(t *testing.T, r *root) {
 	wantList(t, r, "")
 }
 
-// race lets writers create one key at once, each with content of its own, and asks for one winner that knows it.
+// race lets writers create one key at the same time, each with its own content. It wants one winner that knows that
+// it won.
 func race(t *testing.T, r *root, key string, write func(s storage.Store, data []byte) error) {
 	t.Helper()
 	const writers = 8
@@ -89,11 +90,11 @@ func race(t *testing.T, r *root, key string, write func(s storage.Store, data []
 			return
 		}
 	}
-	t.Fatalf("%s: %d bytes that are of none of the writers %d", key, len(got), may)
+	t.Fatalf("%s: %d bytes, want the content of one of the writers %d", key, len(got), may)
 }
 
-// judgeRace says whose object it may be: the winner's. A writer may be told that its outcome is unknown, as a store may that answers 409 to
-// some of many; where nobody else has won, one of those did.
+// judgeRace returns the writers that the object may belong to: the winner. A store may answer 409 to some of many
+// writers; then their outcome is unknown. If no writer was told that it won, the object belongs to one of those.
 func judgeRace(results []error) (may []int, wrong string) {
 	var unknown []int
 	for i, err := range results {
@@ -154,13 +155,13 @@ func publishParts(t *testing.T, r *root) {
 			case err != nil:
 				t.Fatalf("%s: %v", key, err)
 			case !bytes.Equal(got, data):
-				t.Fatalf("%s: a reader saw %d of %d bytes", key, len(got), len(data))
+				t.Fatalf("%s: a reader saw %d bytes, want the whole %d", key, len(got), len(data))
 			}
 		}
 	}
 }
 
-// publishEmptying: one writer fills a folder while another deletes what was the last object in it.
+// publishEmptying: one writer fills a folder while another deletes the last object in it.
 func publishEmptying(t *testing.T, r *root) {
 	other := r.again()
 	var wg sync.WaitGroup
@@ -170,7 +171,8 @@ func publishEmptying(t *testing.T, r *root) {
 			for i := range 5 * r.races {
 				key := fmt.Sprintf("job/chk-1/%d-%d", writer, i)
 				err := s.Publish(t.Context(), key, []byte(key))
-				// MinIO denies a few whose folder goes just then, and has done nothing: that is an outcome like others.
+				// MinIO denies some requests while their folder is being removed, and does nothing. That is an
+				// outcome like any other.
 				for try := 0; try < 3 && err != nil && !errors.Is(err, storage.ErrUnknown) && !errors.Is(err, storage.ErrExists); try++ {
 					err = s.Publish(t.Context(), key, []byte(key))
 				}
@@ -179,7 +181,7 @@ func publishEmptying(t *testing.T, r *root) {
 					return
 				}
 				if got, err := read(t.Context(), s, key, 0, -1); err != nil || string(got) != key {
-					t.Errorf("%s: read %q, %v", key, got, err)
+					t.Errorf("%s: read %q, %v; want the key itself", key, got, err)
 				}
 				if err := remove(t.Context(), s, key); err != nil {
 					t.Error(err)

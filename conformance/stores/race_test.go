@@ -24,7 +24,7 @@ func TestJudgeRace(t *testing.T) {
 		{[]error{nil, other}, "[]", "a loser got 403"},
 	} {
 		if may, wrong := judgeRace(c.results); fmt.Sprint(may) != c.may || wrong != c.wrong {
-			t.Errorf("%v: %v, %q; want %s, %q", c.results, may, wrong, c.may, c.wrong)
+			t.Errorf("judgeRace(%v) = %v, %q; want %s, %q", c.results, may, wrong, c.may, c.wrong)
 		}
 	}
 }

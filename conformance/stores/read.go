@@ -37,7 +37,7 @@ func openRanges(t *testing.T, r *root) {
 		}
 		got, err := read(t.Context(), r, "a/f", c.offset, c.length)
 		if err != nil || !bytes.Equal(got, data[c.offset:end]) {
-			t.Errorf("range %+v: %d bytes, %v", c, len(got), err)
+			t.Errorf("range %+v: %d bytes, %v; want the %d bytes that were written there", c, len(got), err, end-c.offset)
 		}
 	}
 	for _, c := range []struct{ offset, length int64 }{
@@ -46,7 +46,7 @@ func openRanges(t *testing.T, r *root) {
 		got, err := read(t.Context(), r, "a/f", c.offset, c.length)
 		wantError(t, err, "a/f", nil)
 		if c.offset >= 0 && !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("range %+v beyond the end: %d bytes and %v", c, len(got), err)
+			t.Errorf("range %+v beyond the end: %d bytes, %v; want io.ErrUnexpectedEOF", c, len(got), err)
 		}
 	}
 }
@@ -116,7 +116,7 @@ func weirdKeys(t *testing.T, r *root) {
 	}
 	wantList(t, r, "", all...)
 	if err := remove(t.Context(), r, all...); err != nil {
-		t.Error(err)
+		t.Errorf("Delete of all keys: %v, want no error", err)
 	}
 	wantList(t, r, "")
 }
@@ -130,7 +130,7 @@ func illegalKeys(t *testing.T, r *root) {
 		w, err := r.Create(t.Context(), key, storage.CreateOptions{})
 		wantError(t, err, key, nil)
 		if w != nil {
-			t.Errorf("Create(%q) returned a writer beside its error", key)
+			t.Errorf("Create(%q) returned a writer beside its error, want nil", key)
 		}
 		_, err = r.Open(t.Context(), key, 0, -1)
 		wantError(t, err, key, nil)
@@ -150,6 +150,6 @@ func illegalKeys(t *testing.T, r *root) {
 
 func facts(t *testing.T, r *root) {
 	if r.facts.Kind == "" || r.facts.Location == "" {
-		t.Errorf("facts without kind or location: %+v", r.facts)
+		t.Errorf("facts %+v, want a kind and a location", r.facts)
 	}
 }

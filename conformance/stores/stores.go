@@ -1,7 +1,7 @@
-// Package stores is the suite that every storage driver passes, ckptd's own and a user's.
+// Package stores is the test suite that every storage driver passes, ckptd's own and other people's.
 //
-// It owns what the sentences of package storage mean in practice: one subtest for each, of the same name. It must not know any
-// driver. A driver's test is:
+// It owns the practical meaning of the contract in package storage: one subtest for each sentence, with the same
+// name. It must not know any driver. A driver's test is:
 //
 //	func TestStore(t *testing.T) {
 //		base := t.TempDir()
@@ -28,13 +28,13 @@ import (
 
 // Harness is what the suite needs of a driver.
 type Harness struct {
-	// Open returns a store over the root of that name (one path element), which is new and empty at the first call. Further
-	// calls with the name open the same root, as other processes would.
+	// Open returns a store over the root with this name (one path element). The root is new and empty at the first
+	// call. Further calls with the same name open the same root, as other processes would.
 	Open func(t *testing.T, root string) storage.Opened
-	// Faulty, if not nil, returns a store over the root in which, once armed, the step-th step of the next mutation (from 0: a
-	// system call, a request, a way to end) goes wrong. struck tells afterwards whether there was such a step; the suite
-	// counts up until there is none.
-	Faulty func(t *testing.T, root string, step int) (opened storage.Opened, arm func(), struck func() bool)
+	// Faulty, if not nil, returns a store over the root. After arm is called, the step-th step (from 0) of the next
+	// mutation fails; a step is a system call, a request, or a way to end. happened reports afterwards whether there
+	// was such a step. The suite counts step up until there is none.
+	Faulty func(t *testing.T, root string, step int) (opened storage.Opened, arm func(), happened func() bool)
 	// Races is the number of rounds of the races; 0 means 20.
 	Races int
 }
@@ -45,7 +45,7 @@ type check struct {
 	run  func(t *testing.T, r *root)
 }
 
-// A root is what a check works on: an empty root of its own.
+// A root is an empty root for one check.
 type root struct {
 	storage.Store
 	facts storage.Facts
@@ -54,7 +54,7 @@ type root struct {
 	again func() storage.Store
 }
 
-// Run runs the suite, one subtest per sentence, none in parallel.
+// Run runs the suite: one subtest for each sentence, none in parallel.
 func Run(t *testing.T, h Harness) {
 	if h.Races == 0 {
 		h.Races = 20
@@ -102,7 +102,7 @@ func runOne(t *testing.T, h Harness, name string, c check) {
 				t.Errorf("Close: %v", err)
 			}
 		}
-		if err := goleak.Find(before); err != nil { // it waits a little for goroutines that are about to end
+		if err := goleak.Find(before); err != nil { // Find waits a little for goroutines that are about to end
 			t.Error(err)
 		}
 	}()

@@ -12,7 +12,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// answering is a store whose Delete gives other results than its driver: what bend makes of them.
+// answering is a store that returns other results of Delete than its driver did; bend changes them.
 type answering struct {
 	storage.Store
 	bend func(errs []error) []error
@@ -26,7 +26,7 @@ func (a answering) Delete(ctx context.Context, keys []string) []error {
 	return a.bend(errs)
 }
 
-// runBent runs the suite over a store whose deletes are answered so.
+// runBent runs the suite over a store whose results of Delete are changed by bend.
 func runBent(t *testing.T, bend func([]error) []error) {
 	roots := map[string]*mem.Store{}
 	open := func(name string, decide func(mem.Mutation) mem.Outcome) storage.Opened {
@@ -43,23 +43,24 @@ func runBent(t *testing.T, bend func([]error) []error) {
 		Races: 2,
 		Open:  func(_ *testing.T, name string) storage.Opened { return open(name, nil) },
 		Faulty: func(_ *testing.T, name string, step int) (storage.Opened, func(), func() bool) {
-			armed, struck := false, false
+			armed, happened := false, false
 			opened := open(name, func(mem.Mutation) mem.Outcome {
 				if !armed || step > 0 {
 					return mem.Done()
 				}
-				struck = true
+				happened = true
 				return mem.Failed()
 			})
-			return opened, func() { armed = true }, func() bool { return struck }
+			return opened, func() { armed = true }, func() bool { return happened }
 		},
 	})
 }
 
-// A driver may always give one result per key.
+// A driver may always return one result per key.
 func TestResultPerKey(t *testing.T) { runBent(t, func(errs []error) []error { return errs }) }
 
-// bentVariable makes TestBent run the suite over a driver that breaks the contract: it is to fail, in a process of its own.
+// bentVariable makes TestBent run the suite over a driver that breaks the contract. The suite must fail, so it runs
+// in a process of its own.
 const bentVariable = "CKPTD_TEST_BENT"
 
 var bent = map[string]func([]error) []error{
@@ -69,7 +70,7 @@ var bent = map[string]func([]error) []error{
 	},
 }
 
-// The suite fails a driver that gives too few or too many results by a sentence, and goes on.
+// A driver that returns too few or too many results fails the suite with a clear message, and the suite continues.
 func TestBent(t *testing.T) {
 	if bend := bent[os.Getenv(bentVariable)]; bend != nil {
 		runBent(t, bend)
@@ -82,7 +83,7 @@ func TestBent(t *testing.T) {
 			raw, err := cmd.CombinedOutput()
 			out := string(raw)
 			if err == nil || strings.Contains(out, "panic") {
-				t.Errorf("%v\n%s", err, out)
+				t.Errorf("the suite ended with %v, want a failure without a panic\n%s", err, out)
 			}
 			for _, want := range []string{
 				"--- FAIL: TestBent/delete:_one_result_per_key,_in_order",
@@ -92,7 +93,7 @@ func TestBent(t *testing.T) {
 				"want one per key, in their order, or a nil slice when all were deleted",
 			} {
 				if !strings.Contains(out, want) {
-					t.Errorf("want %q\n%s", want, out)
+					t.Errorf("the suite's output is\n%s\nwant %q in it", out, want)
 				}
 			}
 		})

@@ -16,7 +16,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// random returns n bytes that depend on seed alone.
+// random returns n bytes that depend only on seed.
 func random(seed uint64, n int) []byte {
 	data := make([]byte, n)
 	var key [32]byte
@@ -27,7 +27,7 @@ func random(seed uint64, n int) []byte {
 
 func sum(data []byte) uint32 { return crc32c.Sum(data) }
 
-// announced is everything that can be known of data before it is written.
+// announced returns options with everything that can be known of data before it is written.
 func announced(data []byte) storage.CreateOptions {
 	return storage.CreateOptions{Size: int64(len(data)), HasSize: true, CRC32C: sum(data), HasCRC32C: true}
 }
@@ -54,7 +54,7 @@ func errIf(cond bool, text string) error {
 	return nil
 }
 
-// read gives a range, or the first error.
+// read returns a range, or the first error.
 func read(ctx context.Context, s storage.Store, key string, offset, length int64) ([]byte, error) {
 	r, err := s.Open(ctx, key, offset, length)
 	if err != nil {
@@ -64,7 +64,7 @@ func read(ctx context.Context, s storage.Store, key string, offset, length int64
 	return data, errors.Join(err, r.Close())
 }
 
-// results deletes, and gives one result per key whichever way the store says that all were deleted.
+// results deletes keys and returns one result per key, also when the store returns nil for "all deleted".
 func results(ctx context.Context, s storage.Store, keys ...string) ([]error, error) {
 	errs := s.Delete(ctx, keys)
 	switch {
@@ -78,7 +78,7 @@ func results(ctx context.Context, s storage.Store, keys ...string) ([]error, err
 	return errs, nil
 }
 
-// remove deletes, and gives what went wrong with any of the keys.
+// remove deletes keys and returns the joined errors.
 func remove(ctx context.Context, s storage.Store, keys ...string) error {
 	errs, err := results(ctx, s, keys...)
 	return errors.Join(append(errs, err)...)
@@ -91,31 +91,32 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// wantError asks for op and key in the text, target in the chain (nil: any), and that the outcome is not unknown.
+// wantError wants an error that names operation and key, has target in its chain (nil: any error), and is not an
+// unknown outcome.
 func wantError(t *testing.T, err error, key string, target error) {
 	t.Helper()
 	if err == nil {
-		t.Fatalf("%s: no error", key)
+		t.Fatalf("%s: no error, want one", key)
 	}
 	if errors.Is(err, storage.ErrUnknown) {
-		t.Errorf("%s: outcome unknown: %v", key, err)
+		t.Errorf("%s: %v, want an error that is not an unknown outcome", key, err)
 	}
 	if target != nil && !errors.Is(err, target) {
 		t.Errorf("%s: error %v, want one with %q in the chain", key, err, target)
 	}
 	var named *storage.Error
 	if !errors.As(err, &named) || named.Key != key || named.Op == "" {
-		t.Errorf("error %v does not name operation and key %q", err, key)
+		t.Errorf("error %v, want one that names the operation and the key %q", err, key)
 	}
 }
 
-// wantObject asks for an object with these bytes, seen by Stat, Open and List.
+// wantObject wants an object with these bytes from Stat, Open and List.
 func wantObject(t *testing.T, s storage.Store, key string, data []byte) {
 	t.Helper()
 	got, err := read(t.Context(), s, key, 0, -1)
 	must(t, err)
 	if !bytes.Equal(got, data) {
-		t.Fatalf("%s: %d bytes that are not the %d written", key, len(got), len(data))
+		t.Fatalf("%s: read %d other bytes, want the %d that were written", key, len(got), len(data))
 	}
 	info, err := s.Stat(t.Context(), key)
 	must(t, err)
@@ -123,11 +124,11 @@ func wantObject(t *testing.T, s storage.Store, key string, data []byte) {
 		t.Errorf("Stat(%s) = %+v, want %d bytes and a time", key, info, len(data))
 	}
 	if !slices.Contains(list(t, s, ""), key) {
-		t.Errorf("List does not show %s", key)
+		t.Errorf("List does not show %s, want it", key)
 	}
 }
 
-// wantAbsent asks that there is no such object for Stat, Open and List.
+// wantAbsent wants that Stat, Open and List find no object under key.
 func wantAbsent(t *testing.T, s storage.Store, key string) {
 	t.Helper()
 	_, err := s.Stat(t.Context(), key)
@@ -135,11 +136,11 @@ func wantAbsent(t *testing.T, s storage.Store, key string) {
 	_, err = read(t.Context(), s, key, 0, -1)
 	wantError(t, err, key, storage.ErrNotFound)
 	if slices.Contains(list(t, s, ""), key) {
-		t.Errorf("List shows %s", key)
+		t.Errorf("List shows %s, want it absent", key)
 	}
 }
 
-// list gives the keys below prefix, sorted.
+// list returns the keys below prefix, sorted.
 func list(t *testing.T, s storage.Store, prefix string) []string {
 	t.Helper()
 	var keys []string
@@ -159,7 +160,7 @@ func wantList(t *testing.T, s storage.Store, prefix string, want ...string) {
 	}
 }
 
-// gone is a context that was cancelled before.
+// gone returns a context that is already cancelled.
 func gone(t *testing.T) context.Context {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

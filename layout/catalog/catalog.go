@@ -1,8 +1,8 @@
-// Package catalog is the view of what lies under a root that every command for people goes through: which jobs and checkpoints there
-// are, what a checkpoint consists of, whether its files are there. It reads storage and needs no daemon.
+// Package catalog describes what lies under a root, for commands and for the page: which jobs and checkpoints there
+// are, the content of a checkpoint, and whether its files exist. It reads storage and needs no daemon.
 //
-// It owns the way from stored formats (journal, _metadata) to the API's messages, so that daemon and command line answer with one
-// schema. It must not know daemons, drivers, or how anything is decided, and it never writes.
+// It owns the conversion of stored formats (journal, _metadata) to the API's messages, so that daemon and command
+// line answer with the same messages. It must not know daemons or drivers, it decides nothing, and it never writes.
 package catalog
 
 import (
@@ -16,21 +16,21 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 var (
-	// ErrNoJob: there is nothing of that job.
+	// ErrNoJob: the root has no such job.
 	ErrNoJob = errors.New("no such job")
 	// ErrNoCheckpoint: the job has no such checkpoint.
 	ErrNoCheckpoint = errors.New("no such checkpoint")
-	// ErrDamaged: something that must be there is missing, unreadable, or not what the journal says it is.
+	// ErrDamaged: an object is missing, unreadable, or differs from what the journal says.
 	ErrDamaged = errors.New("damaged")
 )
 
-// parallel is how many jobs are read at once.
+// parallel is the number of jobs that are read at once.
 const parallel = 8
 
 // Catalog reads one root. All methods are safe for concurrent use.
@@ -38,10 +38,11 @@ type Catalog struct {
 	store storage.Store
 }
 
-// New makes a catalog of the root that the store keeps.
+// New returns a catalog of the root in s.
 func New(s storage.Store) *Catalog { return &Catalog{store: s} }
 
-// Jobs lists all jobs, by id, each with what its journal retains. A job whose journal cannot be read is listed with the reason.
+// Jobs lists all jobs by id, each with the checkpoints that its journal retains. A job whose journal cannot be read
+// is listed with the error.
 func (c *Catalog) Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error) {
 	ids, err := c.jobIDs(ctx)
 	if err != nil {
@@ -75,7 +76,7 @@ func (c *Catalog) Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error) {
 	return out, nil
 }
 
-// jobIDs are the folders that have a job's name, in order.
+// jobIDs returns the folders that have a job's name, in order.
 func (c *Catalog) jobIDs(ctx context.Context) ([]string, error) {
 	var ids []string
 	for id, err := range storage.Folders(ctx, c.store, "") {
@@ -90,7 +91,7 @@ func (c *Catalog) jobIDs(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// Checkpoints lists what a job's journal retains, oldest first.
+// Checkpoints lists the checkpoints that a job's journal retains, oldest first.
 func (c *Catalog) Checkpoints(ctx context.Context, job string) (*ckptdv1.ListCheckpointsResponse, error) {
 	e, err := c.head(ctx, job)
 	if err != nil {
@@ -99,8 +100,8 @@ func (c *Catalog) Checkpoints(ctx context.Context, job string) (*ckptdv1.ListChe
 	return &ckptdv1.ListCheckpointsResponse{Checkpoints: Checkpoints(e)}, nil
 }
 
-// Show describes one checkpoint by its _metadata, and compares that with the journal. A checkpoint that the journal does not retain,
-// or has no journal, is shown as long as its _metadata is there; State says so.
+// Show describes one checkpoint by its _metadata and compares it with the journal. A checkpoint that the journal does
+// not retain, or that has no journal, is shown as long as its _metadata exists; State says so.
 func (c *Catalog) Show(ctx context.Context, job string, id uint64) (*ckptdv1.ShowCheckpointResponse, error) {
 	show, err := c.show(ctx, job, id)
 	if err != nil {
@@ -130,7 +131,7 @@ func (c *Catalog) show(ctx context.Context, job string, id uint64) (*ckptdv1.Sho
 	return show, compare(show, head, id)
 }
 
-// missing says why there is no _metadata.
+// missing returns the error for an absent _metadata.
 func missing(head *journal.Entry, id uint64) error {
 	if _, retained := head.Checkpoint(id); retained {
 		return fmt.Errorf("%w: the journal retains it, but its _metadata is missing", ErrDamaged)
@@ -145,7 +146,8 @@ func missing(head *journal.Entry, id uint64) error {
 	return fmt.Errorf("%w: the job retains %s", ErrNoCheckpoint, strings.Join(ids, ", "))
 }
 
-// compare fills in how the journal stands to a checkpoint, and refuses one that is not the one it means.
+// compare sets the checkpoint's state in the journal. It returns an error if the _metadata differs from the one that
+// the journal names.
 func compare(show *ckptdv1.ShowCheckpointResponse, head *journal.Entry, id uint64) error {
 	r, retained := head.Checkpoint(id)
 	if !retained {
@@ -160,7 +162,7 @@ func compare(show *ckptdv1.ShowCheckpointResponse, head *journal.Entry, id uint6
 	return nil
 }
 
-// Files is Show, with each file looked for on storage. Bytes are not read.
+// Files is Show with the presence of each file on storage. It does not read the files.
 func (c *Catalog) Files(ctx context.Context, job string, id uint64) (*ckptdv1.ShowCheckpointResponse, error) {
 	show, err := c.Show(ctx, job, id)
 	if err != nil {
@@ -181,11 +183,11 @@ func (c *Catalog) Files(ctx context.Context, job string, id uint64) (*ckptdv1.Sh
 	return show, nil
 }
 
-// IsBeside tells whether a file lies in the folder of the _metadata itself, as in savepoints.
+// IsBeside reports whether a file lies in the folder of the _metadata itself, as in savepoints.
 func IsBeside(f *ckptdv1.FileHandle) bool { return !strings.Contains(f.GetKey(), "/") }
 
-// CheckFiles looks for every file of a shown checkpoint and fills in its presence. locate turns a file's handle into a
-// key of the store; it answers "" for a file that the store cannot have, and which is not looked for.
+// CheckFiles looks for every file of a shown checkpoint and sets its presence. locate turns a file's handle into the key
+// in the store. It returns "" for a file that the store cannot have; CheckFiles does not look for such a file.
 func CheckFiles(ctx context.Context, s storage.Store, show *ckptdv1.ShowCheckpointResponse, locate func(f *ckptdv1.FileHandle) string) error {
 	wanted := make(map[string]*ckptdv1.FileSummary, len(show.GetFiles()))
 	folders := map[string]bool{}
@@ -229,14 +231,14 @@ func (c *Catalog) journal(ctx context.Context, job string) (*ckptdv1.ShowJournal
 	if err := layout.ValidateJobID(job); err != nil {
 		return nil, err
 	}
-	there, err := slots.List(ctx, c.store, job)
+	there, err := journalio.List(ctx, c.store, job)
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(there)
 	out := &ckptdv1.ShowJournalResponse{JobId: job}
 	for _, slot := range there {
-		e, err := slots.Read(ctx, c.store, job, slot)
+		e, err := journalio.Read(ctx, c.store, job, slot)
 		switch {
 		case errors.Is(err, storage.ErrNotFound): // trimmed meanwhile
 		case errors.Is(err, journal.ErrCorrupt) || errors.Is(err, journal.ErrNewer):

@@ -41,7 +41,7 @@ func object(t *testing.T, s storage.Store, key string) []byte {
 	return data
 }
 
-// put replaces an object, as no store of ours would.
+// put replaces an object, which ckptd never does.
 func put(t *testing.T, s storage.Store, key string, data []byte) {
 	t.Helper()
 	s.Delete(t.Context(), []string{key})
@@ -196,7 +196,7 @@ func TestShowRefuses(t *testing.T) {
 	}
 }
 
-// publisher replaces an object with what is written to it at once.
+// publisher is a writer that publishes its bytes at once, and replaces the object.
 type publisher struct {
 	t   *testing.T
 	s   storage.Store
@@ -208,7 +208,7 @@ func (p *publisher) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A checkpoint that nothing points to any more can still be looked at.
+// A checkpoint that no journal names can still be shown.
 func TestShowWithoutJournal(t *testing.T) {
 	s, c := example(t)
 	put(t, s, layout.MetadataKey("clicks", 40), nil)
@@ -220,10 +220,10 @@ func TestShowWithoutJournal(t *testing.T) {
 	}
 	show, err := c.Show(t.Context(), "clicks", 42)
 	if err != nil || show.GetState() != ckptdv1.CheckpointState_CHECKPOINT_STATE_UNSPECIFIED || len(show.GetFiles()) != 2 {
-		t.Errorf("%v, %v", show, err)
+		t.Errorf("show without a journal: %v, %v; want 2 files, and no state", show, err)
 	}
 	if _, err := c.Show(t.Context(), "clicks", 39); !errors.Is(err, catalog.ErrDamaged) {
-		t.Errorf("neither _metadata nor journal: %v", err)
+		t.Errorf("show without _metadata and journal: %v, want ErrDamaged", err)
 	}
 }
 
@@ -243,41 +243,41 @@ func TestJournal(t *testing.T) {
 	head := got.GetEntries()[3]
 	if head.GetSlot() != 4 || head.GetEpoch() != 2 || head.GetReserved() != 56 || len(head.GetRetained()) != 2 || len(head.GetPlan().GetOperators()) != 2 ||
 		head.GetConfig().GetInterval().AsDuration() != time.Minute || head.GetOwnerNonce() == "" || head.GetRetained()[1].GetState() != ckptdv1.CheckpointState_CHECKPOINT_STATE_KEPT {
-		t.Errorf("head: %v", head)
+		t.Errorf("head %v, want the entry of slot 4", head)
 	}
 
 	put(t, s, layout.SlotKey("clicks", 4), []byte("rotten"))
 	if got, err = c.Journal(t.Context(), layouttest.Running); err != nil || !strings.Contains(got.GetEntries()[3].GetError(), journal.ErrCorrupt.Error()) {
-		t.Errorf("with a rotten head: %v, %v", got, err)
+		t.Errorf("journal with a damaged head: %v, %v; want it listed with the error", got, err)
 	}
 	if _, err := c.Checkpoints(t.Context(), layouttest.Running); !errors.Is(err, catalog.ErrDamaged) || !errors.Is(err, journal.ErrCorrupt) {
-		t.Errorf("checkpoints with a rotten head: %v", err)
+		t.Errorf("checkpoints with a damaged head: %v, want ErrDamaged and ErrCorrupt", err)
 	}
 	put(t, s, layout.SlotKey("clicks", 4), object(t, s, layout.SlotKey("clicks", 3)))
 	if _, err := c.Checkpoints(t.Context(), layouttest.Running); !errors.Is(err, catalog.ErrDamaged) {
-		t.Errorf("with an entry in another's slot: %v", err)
+		t.Errorf("checkpoints with an entry in a wrong slot: %v, want ErrDamaged", err)
 	}
 	if got, err = c.Journal(t.Context(), layouttest.Running); err != nil || !strings.Contains(got.GetEntries()[3].GetError(), "says that it is slot 3") {
-		t.Errorf("journal with an entry in another's slot: %v, %v", got, err)
+		t.Errorf("journal with an entry in a wrong slot: %v, %v; want it listed with the error", got, err)
 	}
 	if _, err := c.Journal(t.Context(), "nobody"); !errors.Is(err, catalog.ErrNoJob) {
-		t.Errorf("of nobody: %v", err)
+		t.Errorf("journal of an absent job: %v, want ErrNoJob", err)
 	}
 }
 
-// The store's own trouble is an error, and no verdict on what lies there.
+// An error of the store is returned as it is; it says nothing about the root.
 func TestStoreTrouble(t *testing.T) {
 	s, _ := example(t)
 	down := mem.NewFaults(s, nil)
 	down.Freeze()
 	c := catalog.New(down)
 	if _, err := c.Show(t.Context(), "clicks", 42); err == nil || errors.Is(err, catalog.ErrDamaged) || errors.Is(err, catalog.ErrNoJob) {
-		t.Errorf("show: %v", err)
+		t.Errorf("show: %v, want the store's own error", err)
 	}
 	if _, err := c.Checkpoints(t.Context(), "clicks"); err == nil || strings.Contains(err.Error(), "faster") {
 		t.Errorf("checkpoints: %v, want the store's error", err)
 	}
 	if _, err := c.Jobs(t.Context()); err == nil {
-		t.Error("jobs were listed")
+		t.Error("jobs: no error, want the store's own error")
 	}
 }

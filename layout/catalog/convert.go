@@ -13,7 +13,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// Job is what the journal's head says of a job.
+// Job returns the summary of a job, from the journal's head.
 func Job(e *journal.Entry) *ckptdv1.JobSummary {
 	s := &ckptdv1.JobSummary{
 		JobId: e.About.Job, Status: Status(e.Status), Labels: Labels(e.About), Epoch: e.Epoch, Attempt: e.Attempt,
@@ -29,7 +29,7 @@ func Job(e *journal.Entry) *ckptdv1.JobSummary {
 	return s
 }
 
-// Checkpoints are those that an entry retains, oldest first.
+// Checkpoints returns the checkpoints that an entry retains, oldest first.
 func Checkpoints(e *journal.Entry) []*ckptdv1.CheckpointSummary {
 	var out []*ckptdv1.CheckpointSummary
 	for i := range e.Retained {
@@ -38,7 +38,7 @@ func Checkpoints(e *journal.Entry) []*ckptdv1.CheckpointSummary {
 	return out
 }
 
-// Checkpoint is what an entry says of one.
+// Checkpoint returns what an entry says of one checkpoint.
 func Checkpoint(job string, c *journal.Checkpoint) *ckptdv1.CheckpointSummary {
 	return &ckptdv1.CheckpointSummary{
 		CheckpointId: c.ID, Path: job + "/" + layout.CheckpointDir(c.ID), CompletedAt: timeOut(c.CompletedAt),
@@ -81,7 +81,7 @@ func configOut(c *journal.Config) *ckptdv1.JobConfig {
 	return out
 }
 
-// Labels are a job's.
+// Labels returns a job's labels.
 func Labels(a *journal.About) map[string]string {
 	if len(a.Labels) == 0 {
 		return nil
@@ -93,7 +93,7 @@ func Labels(a *journal.About) map[string]string {
 	return out
 }
 
-// Status is a job's, in the API's words.
+// Status returns a job's status in the API's words.
 func Status(s journal.Status) ckptdv1.JobStatus {
 	switch s {
 	case journal.StatusRunning:
@@ -139,7 +139,7 @@ func kindOut(k journal.Kind) string {
 	return fmt.Sprintf("kind %d", k)
 }
 
-// timeOut and millisOut: zero is absent.
+// timeOut and millisOut return nil for zero.
 
 func timeOut(millis uint64) *timestamppb.Timestamp {
 	if millis == 0 {

@@ -6,16 +6,17 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// head reads the head of a job's journal the way an owner does, but acts on nothing.
+// head reads the head of a job's journal as an owner does, but does not make the entry durable first: nothing acts on
+// it.
 func (c *Catalog) head(ctx context.Context, job string) (*journal.Entry, error) {
 	if err := layout.ValidateJobID(job); err != nil {
 		return nil, err
 	}
-	head, how, err := slots.ReadHead(ctx, c.store, storage.Facts{}, job)
+	head, how, err := journalio.ReadHead(ctx, c.store, storage.Facts{}, job)
 	switch how {
 	case journal.ReadDone:
 		return head, nil

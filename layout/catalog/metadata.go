@@ -14,8 +14,8 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// ReadMetadata describes the checkpoint whose _metadata is the object key, by that object alone. Its errors are those of
-// layout.MetadataReader and of the store.
+// ReadMetadata describes the checkpoint whose _metadata has the given key, from this object alone. It returns the
+// errors of layout.MetadataReader and of the store.
 func ReadMetadata(ctx context.Context, s storage.Store, key string) (*ckptdv1.ShowCheckpointResponse, error) {
 	body, err := s.Open(ctx, key, 0, -1)
 	if err != nil {
@@ -30,7 +30,7 @@ func ReadMetadata(ctx context.Context, s storage.Store, key string) (*ckptdv1.Sh
 	return show, nil
 }
 
-// summed counts and sums what is read through it.
+// summed counts and sums the bytes that are read through it.
 type summed struct {
 	r    io.Reader
 	size uint64
@@ -127,7 +127,7 @@ func (d *describer) add(record layout.Record) {
 	}
 }
 
-// addHandle counts a piece for the operator at hand; a file that several of its subtasks share counts once.
+// addHandle adds a handle to the operator op. A file that several of the operator's subtasks share counts once.
 func (d *describer) addHandle(op *ckptdv1.OperatorSummary, s *layout.Subtask, h *layout.Handle) {
 	if h.File == 0 {
 		op.InlineBytes += uint64(len(h.Inline))

@@ -13,60 +13,61 @@ import (
 )
 
 const (
-	// cleanTime is how long removing everything may take.
+	// cleanTime bounds the clean-up.
 	cleanTime = 15 * time.Second
-	// cleanPasses is how often it is tried; doubtPasses where a request may still be carried out.
-	cleanPasses, doubtPasses = 4, 8
-	// staleAge is how much older, by the store's clock, an examination is that has surely ended.
+	// cleanPasses is how often the clean-up is tried; unknownPasses is for the case that a request may still be
+	// carried out.
+	cleanPasses, unknownPasses = 4, 8
+	// staleAge is the age, by the store's clock, at which an examination has surely ended.
 	staleAge = 10 * time.Minute
 )
 
-// LeftBehind is the check that is in a report only if something was left on the store.
+// LeftBehind is the name of the check that a report has only if something was left on the store.
 const LeftBehind = "left behind"
 
-// cleanUp removes everything that the examination made, whatever has happened, and says if it could not.
+// cleanUp removes everything that the examination made, after any outcome, and adds a finding if it could not.
 func (e *exam) cleanUp() {
 	e.say("removing what was written")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ops), cleanTime)
 	defer cancel()
 	e.mu.Lock()
-	doubts := e.doubts
+	unknowns := e.unknowns
 	e.mu.Unlock()
 	passes := cleanPasses
-	if doubts > 0 {
-		passes = doubtPasses
+	if unknowns > 0 {
+		passes = unknownPasses
 	}
 	var err error
 	var left []string
 	for pass := range passes {
 		if pass > 0 {
-			sleep(ctx, settlePause)
+			sleep(ctx, recheckPause)
 		}
 		err = e.removeAll(ctx)
 		var listErr error
 		left, listErr = list(ctx, e.store, e.prefix)
-		if err = errors.Join(err, listErr); err == nil && len(left) == 0 && doubts == 0 {
+		if err = errors.Join(err, listErr); err == nil && len(left) == 0 && unknowns == 0 {
 			break
 		}
 	}
 	switch {
-	case errors.Is(err, storage.ErrUnfit) && len(left) == 0: // told already
+	case errors.Is(err, storage.ErrUnfit) && len(left) == 0: // a finding says so already
 	case err != nil || len(left) > 0:
 		seen := fmt.Sprintf("%s below %s", plural(len(left), "object"), e.prefix)
 		if err != nil {
 			seen += ": " + err.Error()
 		}
 		e.add(LeftBehind, ckptdv1.Result_RESULT_WARNING, seen, "Delete them by hand; the next start of a daemon does so, too, if it may.")
-	case doubts > 0:
+	case unknowns > 0:
 		e.add(LeftBehind, ckptdv1.Result_RESULT_WARNING,
-			fmt.Sprintf("nothing, but %s had no answer and may still be carried out below %s", plural(doubts, "request"), e.prefix),
+			fmt.Sprintf("nothing, but %s had no answer and may still be carried out below %s", plural(unknowns, "request"), e.prefix),
 			"Run doctor again, ten minutes from now, or start a daemon: both remove what is there then.")
 	default:
 		e.purge(ctx)
 	}
 }
 
-// purge removes what deleting leaves.
+// purge removes the old versions that deletes leave.
 func (e *exam) purge(ctx context.Context) {
 	if e.facts.Purge == nil {
 		return
@@ -92,7 +93,7 @@ func (e *exam) purge(ctx context.Context) {
 	e.add(LeftBehind, ckptdv1.Result_RESULT_WARNING, seen, advice+".")
 }
 
-// removeAll removes objects last: as long as one is there, a later examination knows how old this one is.
+// removeAll removes objects last: from a remaining object a later examination can tell the age of this one.
 func (e *exam) removeAll(ctx context.Context) error {
 	const batch = 1000
 	_, err := e.store.AbortUnfinished(ctx, e.prefix, func(string) bool { return true })
@@ -109,14 +110,14 @@ func (e *exam) removeAll(ctx context.Context) error {
 	e.mu.Unlock()
 	for len(keys) > 0 {
 		n := min(batch, len(keys))
-		err = errors.Join(err, firstOf(e.store.Delete(ctx, keys[:n])))
+		err = errors.Join(err, firstError(e.store.Delete(ctx, keys[:n])))
 		keys = keys[n:]
 	}
 	return err
 }
 
-// firstOf is the first error of several that mostly say the same.
-func firstOf(errs []error) error {
+// firstError returns the first error of several that mostly say the same.
+func firstError(errs []error) error {
 	for _, err := range errs {
 		if err != nil {
 			return err
@@ -135,13 +136,13 @@ func list(ctx context.Context, s storage.Store, prefix string) (keys []string, e
 	return keys, nil
 }
 
-// An earlier examination, or start of a daemon, that has left something.
+// An earlier is an earlier examination, or start of a daemon, that has left objects.
 type earlier struct {
 	keys   []string
 	newest time.Time
 }
 
-// earlierOnes finds them below the probes' prefix; what is not of that shape is not ours.
+// earlierOnes finds them below the probes' prefix. Objects with other names are not ours.
 func (e *exam) earlierOnes() (map[string]*earlier, error) {
 	found := map[string]*earlier{}
 	for info, err := range e.store.List(e.ops, layout.ProbePrefix) {
@@ -165,8 +166,8 @@ func (e *exam) earlierOnes() (map[string]*earlier, error) {
 	return found, nil
 }
 
-// removeStale removes what examinations and starts left that were killed long ago, by the store's own clock, and says so. Younger ones
-// may be at work.
+// removeStale removes what examinations and starts left that were killed long ago, by the store's clock, and adds a
+// finding. Younger ones may still be running.
 func (e *exam) removeStale() {
 	const check = "earlier examinations"
 	now, err := e.store.Stat(e.ops, e.prefix+canary)
@@ -175,7 +176,7 @@ func (e *exam) removeStale() {
 	}
 	found, err := e.earlierOnes()
 	if err != nil || len(found) == 0 {
-		return // that listing fails is found out elsewhere
+		return // another check reports a listing that fails
 	}
 	var old []string
 	stale, young := map[string]bool{}, 0
@@ -192,7 +193,7 @@ func (e *exam) removeStale() {
 			nonce, _, _ := strings.Cut(strings.TrimPrefix(key, layout.ProbePrefix), "/")
 			return stale[nonce]
 		})
-		if err = errors.Join(err, firstOf(e.store.Delete(e.ops, old))); err != nil {
+		if err = errors.Join(err, firstError(e.store.Delete(e.ops, old))); err != nil {
 			e.add(check, ckptdv1.Result_RESULT_WARNING, fmt.Sprintf("%s of killed ones cannot be removed: %v", plural(len(old), "object"), err),
 				"Delete what lies below "+layout.ProbePrefix+" by hand.")
 			return

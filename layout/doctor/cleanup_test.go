@@ -28,7 +28,8 @@ func finding(r *ckptdv1.DoctorReport, check string) string {
 	return ""
 }
 
-// A mutation that is cut off may be done after everything was removed: the doctor looks again, and says that it may come later still.
+// A mutation that is cut off may happen after the clean-up. The doctor looks again, and reports that the mutation may
+// still happen.
 func TestLateMutation(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, lateMutation) // or what is late comes too late on a slow machine
@@ -50,14 +51,15 @@ func lateMutation(t *testing.T) {
 	r := examineIt(t, opened(b), &Options{Quick: true})
 	late.Wait()
 	if left := keysOf(t, s); len(left) > 0 {
-		t.Errorf("left %v", left)
+		t.Errorf("left %v, want nothing", left)
 	}
 	if got := finding(r, LeftBehind); !strings.HasPrefix(got, "nothing, but 1 request had no answer and may still be carried out below _probe/") {
-		t.Errorf("left behind: %q", got)
+		t.Errorf("left behind: %q, want one request that may still be carried out", got)
 	}
 }
 
-// Interrupted while racers wait for answers that do not come: what they asked for is done a little after they gave up, and removed.
+// The examination is interrupted while racers wait for answers. Their requests are carried out a little later, and
+// the objects are removed.
 func TestInterruptedInDoubt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, interruptedInDoubt)
@@ -83,10 +85,10 @@ func interruptedInDoubt(t *testing.T) {
 	}
 	late.Wait()
 	if left := keysOf(t, s); len(left) > 0 {
-		t.Errorf("left %v", left)
+		t.Errorf("left %v, want nothing", left)
 	}
 	if got := finding(r, LeftBehind); !strings.Contains(got, "had no answer and may still be carried out") {
-		t.Errorf("left behind: %q", got)
+		t.Errorf("left behind: %q, want a request that may still be carried out", got)
 	}
 }
 
@@ -106,7 +108,8 @@ func aged(s storage.Store, old ...string) func(ctx context.Context, prefix strin
 	}
 }
 
-// What a killed examination left is removed by a later one, when it is old; what a running one writes is not. Both are told.
+// An examination removes the objects of an old killed examination, and leaves those of a running one. It reports
+// both.
 func TestStale(t *testing.T) {
 	t.Parallel()
 	s := mem.New()
@@ -123,23 +126,23 @@ func TestStale(t *testing.T) {
 		}
 		asked = true
 		if !dead("_probe/"+oldNonce+"/large") || dead("_probe/"+youngNonce+"/large") || dead("_probe/not-a-nonce/x") {
-			t.Error("other uploads are given up than those of the killed one")
+			t.Error("AbortUnfinished got a wrong choice, want only the uploads of the killed examination")
 		}
 		return nil
 	}
 	r := examineIt(t, opened(b), &Options{Quick: true})
 	if got := keysOf(t, s); !slices.Equal(got, slices.Sorted(slices.Values([]string{young, "_probe/not-a-nonce/x"}))) {
-		t.Errorf("left %v", got)
+		t.Errorf("left %v, want the young examination's object and the foreign one", got)
 	}
 	if got := text(r); !strings.Contains(got, "1 object of killed ones removed") || !strings.Contains(got, "1 object below _probe/ of one that is at work") {
-		t.Errorf("%s", got)
+		t.Errorf("%s\nwant 1 object removed, and 1 left", got)
 	}
 	if !asked {
-		t.Error("what the killed one had begun is not given up")
+		t.Error("AbortUnfinished was not called, want it for the killed examination")
 	}
 }
 
-// Where nothing can be removed again, nothing is written, unless it is asked for.
+// If nothing can be removed again, nothing is written, unless Options.Write is set.
 func TestHeld(t *testing.T) {
 	t.Parallel()
 	faults := mem.NewFaults(mem.New(), nil)
@@ -149,17 +152,17 @@ func TestHeld(t *testing.T) {
 	}
 	r := examineIt(t, o, &Options{Quick: true})
 	if faults.Count() != 0 || !r.GetReadOnly() || r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED || !strings.Contains(finding(r, "writing"), "--write") {
-		t.Errorf("%d mutations: %s", faults.Count(), text(r))
+		t.Errorf("%d mutations, want none, and a report that it only read: %s", faults.Count(), text(r))
 	}
 	o.Facts.Purge = func(context.Context, string) (int, error) { return 7, errors.New("retained") }
 	r = examineIt(t, o, &Options{Quick: true, Write: true})
 	if r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT || !strings.Contains(finding(r, LeftBehind), "7 old versions below _probe/") ||
 		!strings.Contains(finding(r, LeftBehind), "retained: Delete them by hand, with their delete markers, when the retention has ended.") {
-		t.Errorf("--write: %s", text(r))
+		t.Errorf("with --write: %s\nwant it fit, and 7 old versions left", text(r))
 	}
 }
 
-// Old versions are removed below the examination's own prefix, and what stays is told.
+// Old versions are removed below the examination's own prefix. The report names those that stay.
 func TestPurge(t *testing.T) {
 	t.Parallel()
 	for _, left := range []int{0, 1} {
@@ -168,10 +171,10 @@ func TestPurge(t *testing.T) {
 		o.Facts.Purge = func(_ context.Context, prefix string) (int, error) { asked = prefix; return left, nil }
 		r := examineIt(t, o, &Options{Quick: true, Permission: func(operation string) string { return operation + "-right" }})
 		if !strings.HasPrefix(asked, "_probe/") || len(asked) < len("_probe/x/") {
-			t.Errorf("purged %q", asked)
+			t.Errorf("purged %q, want the examination's own prefix", asked)
 		}
 		if got := finding(r, LeftBehind); (got != "") != (left > 0) || left > 0 && !strings.Contains(got, "purge-right") {
-			t.Errorf("left behind: %q", got)
+			t.Errorf("left behind: %q, want the versions that stayed, and the permission", got)
 		}
 	}
 }

@@ -1,8 +1,11 @@
 // Package doctor examines a store: may ckptd keep checkpoints there?
 //
-// It owns the checks (permissions one by one, races of Publish by several processes, what a reader may see when, ranges, clocks, speed)
-// and the report that comes of them. It asks the store through the contract only, writes below "_probe/<nonce>/" only, and leaves
-// nothing there, also when it is interrupted. It must not know drivers, processes or how a report is shown.
+// It owns the checks and the report. The checks are: permissions one by one, races of Publish between several
+// processes, what a reader sees right after a write or a delete, ranges, clocks, speed. It must not know drivers,
+// processes or how a report is shown.
+//
+// The doctor uses the store through the contract only. It writes below "_probe/<nonce>/" only, and removes everything
+// it wrote, even when it is interrupted.
 package doctor
 
 import (
@@ -20,27 +23,28 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// Options of Examine. The zero value, or nil: everything, with racers in this process.
+// Options of Examine. The zero value, or nil, means every check, with racers in this process.
 type Options struct {
-	// Quick does a few rounds of everything.
+	// Quick runs only a few rounds of each check.
 	Quick bool
-	// Write also where there is something that is not ckptd's.
+	// Write allows to write beside content that is not ckptd's.
 	Write bool
-	// ReadOnly: the store was opened for reading only, and refuses all else.
+	// ReadOnly says that the store was opened for reading only and refuses every mutation.
 	ReadOnly bool
-	// Racers opens the store several times, best in as many processes; nil: in this one, over the same store.
+	// Racers opens the store several times, if possible in as many processes. Nil: racers in this process, over the
+	// same store.
 	Racers func(ctx context.Context) ([]Racer, error)
-	// Progress, if not nil, is told what is being done.
+	// Progress, if not nil, is called with what is being done.
 	Progress func(what string)
-	// Permission, if not nil, names what a store calls the permission to do an operation ("list", "create", …); "" where it has no
-	// word for it.
+	// Permission, if not nil, returns the store's name for the permission to do an operation ("list", "create", …),
+	// or "".
 	Permission func(operation string) string
-	// Opening, if not empty, is the advice where a store cannot be opened, or not to write to, for kinds without credentials.
+	// Opening, if not empty, is the advice when a store without credentials cannot be opened or written to.
 	Opening string
 }
 
-// Unopened is the report on a store that could not be opened. It is unfit if the error says so, or if only reading is possible there;
-// else it could not be examined.
+// Unopened returns the report on a store that could not be opened. The store is unfit if the error says so, or if it
+// can only be read. Otherwise it could not be examined.
 func Unopened(url, kind string, readable bool, err error, o *Options) *ckptdv1.DoctorReport {
 	e := &exam{report: newReport(url, kind), o: o, optional: map[string]bool{}}
 	switch {
@@ -59,7 +63,7 @@ func Unopened(url, kind string, readable bool, err error, o *Options) *ckptdv1.D
 	return e.report
 }
 
-// mayList is what opening may want.
+// mayList names the permission that opening may need.
 func (e *exam) mayList() string {
 	if e.o.Permission == nil || e.o.Permission("list") == "" {
 		return ""
@@ -71,8 +75,8 @@ func newReport(url, kind string) *ckptdv1.DoctorReport {
 	return &ckptdv1.DoctorReport{Url: url, Kind: kind, ExaminedAt: timestamppb.Now()}
 }
 
-// Examine examines a store. What goes wrong is in the report; the error is for an examination that was interrupted, of which the report
-// has the part that was done. Nothing is left on the store either way.
+// Examine examines a store. The report says what is wrong with the store. An error means that the examination was
+// interrupted; the report then holds what was done. In both cases nothing is left on the store.
 func Examine(ctx context.Context, opened storage.Opened, o *Options) (*ckptdv1.DoctorReport, error) {
 	if o == nil {
 		o = &Options{}
@@ -96,7 +100,8 @@ func Examine(ctx context.Context, opened storage.Opened, o *Options) (*ckptdv1.D
 	return e.report, nil
 }
 
-// contents looks at what is there, which decides whether anything may be written. It reports whether the examination can go on.
+// contents looks at the prefix and decides whether anything may be written. It reports whether the examination can go
+// on.
 func (e *exam) contents(ctx context.Context) bool {
 	e.say("looking at what is there")
 	found, err := layout.Survey(e.ops, e.store)
@@ -137,7 +142,7 @@ func (e *exam) contents(ctx context.Context) bool {
 	return true
 }
 
-// examine does what may be done here.
+// examine runs the checks that are allowed here.
 func (e *exam) examine(ctx context.Context) {
 	if e.holds && !e.report.ReadOnly && !e.o.Write {
 		e.report.ReadOnly = true
@@ -151,7 +156,7 @@ func (e *exam) examine(ctx context.Context) {
 	e.write(ctx)
 }
 
-// write is the examination proper. Each step is done if the ones it stands on went well.
+// write runs the checks that write. Each step runs only if the steps that it depends on went well.
 func (e *exam) write(ctx context.Context) {
 	defer e.cleanUp()
 	if !e.permissions(ctx) {
@@ -172,7 +177,7 @@ func (e *exam) write(ctx context.Context) {
 	}
 }
 
-// hazards asks the driver.
+// hazards asks the driver for settings outside of ckptd.
 func (e *exam) hazards(ctx context.Context) {
 	if e.facts.Hazards == nil || ctx.Err() != nil {
 		return
@@ -184,7 +189,7 @@ func (e *exam) hazards(ctx context.Context) {
 	}
 	for _, h := range e.facts.Hazards(ctx) {
 		e.report.Findings = append(e.report.Findings, &ckptdv1.Finding{Check: h.Name, Result: results[h.Weight], Seen: h.Seen, Advice: h.Advice})
-		// What a store does not say about itself is worth knowing, and no reason to withhold the verdict.
+		// What a store does not say about its settings is worth knowing, but is no reason to withhold the verdict.
 		if h.Weight == storage.WeightUnknown {
 			e.optional[h.Name] = true
 		}
@@ -192,7 +197,7 @@ func (e *exam) hazards(ctx context.Context) {
 	}
 }
 
-// judge draws the verdict from the findings: the worst decides.
+// judge sets the verdict: the worst finding decides.
 func (e *exam) judge() {
 	var unfit, missing []string
 	warnings := 0

@@ -25,13 +25,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if err := flag.Set("test.parallel", "8"); err != nil { // they wait most of the time; -parallel says otherwise
+	if err := flag.Set("test.parallel", "8"); err != nil { // the tests mostly wait; -parallel overrides this
 		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// opened is a store as a driver would open it.
+// opened returns a store as a driver would open it.
 func opened(s storage.Store) storage.Opened {
 	o := mem.Open()
 	o.Store = s
@@ -74,7 +74,7 @@ func examineIt(t *testing.T, o storage.Opened, options *Options) *ckptdv1.Doctor
 	return r
 }
 
-// Every check is made of a fit store, and nothing is left there.
+// Every check runs on a fit store, and nothing is left there.
 func TestFit(t *testing.T) {
 	t.Parallel()
 	for _, quick := range []bool{true, false} {
@@ -88,22 +88,22 @@ func TestFit(t *testing.T) {
 		for _, f := range r.GetFindings() {
 			got = append(got, f.GetCheck())
 			if f.GetResult() != ckptdv1.Result_RESULT_OK {
-				t.Errorf("%s: %v: %s", f.GetCheck(), f.GetResult(), f.GetSeen())
+				t.Errorf("%s: %v: %s; want OK", f.GetCheck(), f.GetResult(), f.GetSeen())
 			}
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("checks %v\nwant %v", got, want)
 		}
 		if r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT || r.GetSummary() != "fit" || len(r.GetMeasurements()) != 9 || r.GetTook() == nil {
-			t.Errorf("verdict %v, %q, %d measurements", r.GetVerdict(), r.GetSummary(), len(r.GetMeasurements()))
+			t.Errorf("verdict %v, %q, %d measurements; want fit, and 9", r.GetVerdict(), r.GetSummary(), len(r.GetMeasurements()))
 		}
 		if left := keysOf(t, s); len(left) > 0 {
-			t.Errorf("left: %v", left)
+			t.Errorf("left: %v, want nothing", left)
 		}
 	}
 }
 
-// A root in use is examined beside what it holds, which stays as it is.
+// A root in use is examined, and its content stays as it is.
 func TestRootInUse(t *testing.T) {
 	s := mem.New()
 	if _, err := layout.OpenRoot(t.Context(), s); err != nil {
@@ -113,10 +113,10 @@ func TestRootInUse(t *testing.T) {
 	before := keysOf(t, s)
 	r := examineIt(t, opened(s), &Options{Quick: true})
 	if r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT || r.GetReadOnly() {
-		t.Errorf("%s", text(r))
+		t.Errorf("%s\nwant it fit, and written to", text(r))
 	}
 	if after := keysOf(t, s); !slices.Equal(before, after) {
-		t.Errorf("before %v, after %v", before, after)
+		t.Errorf("before %v, after %v; want no change", before, after)
 	}
 }
 
@@ -127,7 +127,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// A bent store is one that does something else.
+// A bent store is a store in which single operations do something else.
 type bent struct {
 	storage.Store
 	publish func(ctx context.Context, key string, data []byte) error
@@ -199,7 +199,7 @@ func replace(ctx context.Context, s storage.Store, key string, data []byte) erro
 	}
 }
 
-// Each store breaks one promise, and is found unfit by the check of that promise.
+// Each store breaks one promise, and the check of that promise finds it unfit.
 func TestUnfit(t *testing.T) {
 	t.Parallel()
 	denied := errors.New("AccessDenied")
@@ -394,16 +394,17 @@ func TestUnfit(t *testing.T) {
 				}
 			}
 			if left := keysOf(t, b.Store); len(left) > 0 && c.check != "delete" && !strings.Contains(c.name, "deleted") && !strings.Contains(c.name, "list") {
-				t.Errorf("left: %v", left)
+				t.Errorf("left: %v, want nothing", left)
 			}
 			if c.check == "delete" && results(r)["left behind"] != ckptdv1.Result_RESULT_WARNING {
-				t.Errorf("what stays is not told:\n%s", text(r))
+				t.Errorf("want a warning about what stays:\n%s", text(r))
 			}
 		})
 	}
 }
 
-// A store that has no list of unfinished uploads is unfit, whoever asks; all else is examined all the same, and nothing is said to be left.
+// A store that cannot list unfinished uploads is unfit for every user. All other checks run, and nothing is reported
+// as left.
 func TestLacking(t *testing.T) {
 	t.Parallel()
 	b := &bent{Store: mem.New()}
@@ -415,7 +416,7 @@ func TestLacking(t *testing.T) {
 	}
 	for _, f := range r.GetFindings() {
 		if f.GetCheck() == LeftBehind || f.GetCheck() == "abort unfinished" && f.GetAdvice() != Advice {
-			t.Errorf("%v", f)
+			t.Errorf("%v, want nothing left, and the general advice", f)
 		}
 	}
 }
@@ -427,7 +428,7 @@ func TestNoAnswer(t *testing.T) {
 	b.publish = func(context.Context, string, []byte) error { return fmt.Errorf("cut off: %w", storage.ErrUnknown) }
 	r := examineIt(t, opened(b), &Options{Quick: true})
 	if r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED {
-		t.Errorf("%s", text(r))
+		t.Errorf("%s\nwant it not examined", text(r))
 	}
 	b = &bent{Store: mem.New()}
 	b.publish = func(ctx context.Context, key string, data []byte) error {
@@ -438,11 +439,11 @@ func TestNoAnswer(t *testing.T) {
 	}
 	r = examineIt(t, opened(b), &Options{Quick: true})
 	if got := results(r)["publish races"]; got != ckptdv1.Result_RESULT_NOT_EXAMINED || r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED {
-		t.Errorf("%s", text(r))
+		t.Errorf("%s\nwant it not examined", text(r))
 	}
 }
 
-// A neighbour that removes the probes makes the store look unfit; it is not called so.
+// Another process that removes the probes makes the store look unfit; the doctor does not call it so.
 func TestDisturbed(t *testing.T) {
 	s := mem.New()
 	b := &bent{Store: s}
@@ -459,11 +460,11 @@ func TestDisturbed(t *testing.T) {
 	}
 	r := examineIt(t, opened(b), &Options{Quick: true})
 	if r.GetVerdict() == ckptdv1.Verdict_VERDICT_UNFIT {
-		t.Errorf("%s", text(r))
+		t.Errorf("%s\nwant any verdict but unfit", text(r))
 	}
 }
 
-// What is not ckptd's is only read, unless told otherwise.
+// Content that is not ckptd's is only read, unless Options.Write is set.
 func TestForeign(t *testing.T) {
 	s := mem.New()
 	must(t, s.Publish(t.Context(), "photos/1.jpg", bytes.Repeat([]byte("jpg"), 1000)))
@@ -473,19 +474,19 @@ func TestForeign(t *testing.T) {
 	before := keysOf(t, s)
 	r := examineIt(t, opened(faults), &Options{Quick: true})
 	if faults.Count() != 0 || !r.GetReadOnly() {
-		t.Errorf("%d mutations", faults.Count())
+		t.Errorf("%d mutations, want none, and a report that it only read", faults.Count())
 	}
 	got := results(r)
 	if r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED || got["list"] != ckptdv1.Result_RESULT_OK || got["read"] != ckptdv1.Result_RESULT_OK ||
 		!strings.Contains(text(r), "photos/") {
-		t.Errorf("%s", text(r))
+		t.Errorf("%s\nwant it not examined, with list and read OK", text(r))
 	}
 	r = examineIt(t, opened(faults), &Options{Quick: true, Write: true})
 	if faults.Count() == 0 || r.GetReadOnly() || r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT || results(r)["contents"] != ckptdv1.Result_RESULT_WARNING {
-		t.Errorf("with --write: %s", text(r))
+		t.Errorf("with --write: %s\nwant it fit, with a warning about the content", text(r))
 	}
 	if after := keysOf(t, s); !slices.Equal(before, after) {
-		t.Errorf("before %v, after %v", before, after)
+		t.Errorf("before %v, after %v; want no change", before, after)
 	}
 }
 
@@ -509,19 +510,19 @@ func TestInterrupted(t *testing.T) {
 		}
 		_, err := Examine(ctx, opened(b), &Options{Quick: true})
 		if n.Load() >= at && !errors.Is(err, context.Canceled) {
-			t.Errorf("at %d: %v", at, err)
+			t.Errorf("interrupted at %d: %v, want the context's error", at, err)
 		}
 		if n.Load() > at+200 {
-			t.Errorf("at %d: %d mutations more", at, n.Load()-at)
+			t.Errorf("interrupted at %d: %d more mutations, want at most 200", at, n.Load()-at)
 		}
 		if left := keysOf(t, s); len(left) > 0 {
-			t.Errorf("at %d: left %v", at, left)
+			t.Errorf("interrupted at %d: left %v, want nothing", at, left)
 		}
 		cancel()
 	}
 }
 
-// Hazards weigh as the driver says, and one that cannot be asked about withholds nothing.
+// The driver decides the weight of a hazard. A hazard that cannot be asked about does not withhold the verdict.
 func TestHazards(t *testing.T) {
 	t.Parallel()
 	for weight, want := range map[storage.Weight]ckptdv1.Verdict{
@@ -533,12 +534,12 @@ func TestHazards(t *testing.T) {
 			return []storage.Hazard{{Name: "lifecycle rules", Weight: weight, Seen: "s", Advice: "a."}}
 		}
 		if r := examineIt(t, o, &Options{Quick: true}); r.GetVerdict() != want || results(r)["lifecycle rules"] == 0 {
-			t.Errorf("weight %d: %s", weight, text(r))
+			t.Errorf("weight %d: %s\nwant %v", weight, text(r), want)
 		}
 	}
 }
 
-// A clock that is off is told.
+// The report names a clock that is wrong.
 func TestClock(t *testing.T) {
 	t.Parallel()
 	for skew, want := range map[time.Duration]ckptdv1.Result{
@@ -552,7 +553,7 @@ func TestClock(t *testing.T) {
 			return info, err
 		}
 		if r := examineIt(t, opened(b), &Options{Quick: true}); results(r)["clock"] != want {
-			t.Errorf("skew %v: %s", skew, text(r))
+			t.Errorf("skew %v: %s\nwant the clock %v", skew, text(r), want)
 		}
 	}
 }

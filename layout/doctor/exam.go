@@ -17,13 +17,14 @@ import (
 )
 
 const (
-	// grace is what an operation under way is given to end when the examination is interrupted: a mutation that is cut off may still
-	// happen after everything has been removed.
+	// grace is the time that running operations get to end when the examination is interrupted. A mutation that is
+	// cut off may still happen after the clean-up.
 	grace = 3 * time.Second
-	// settlePause is what a store, or a neighbour, is given before the doctor looks again.
-	settlePause = 300 * time.Millisecond
-	// patience is how often a single operation is tried that has no answer, askPause what lies between, as a daemon would.
-	patience, askPause = 4, 200 * time.Millisecond
+	// recheckPause is the time that a store, or another process, gets before the doctor looks again.
+	recheckPause = 300 * time.Millisecond
+	// maxTries is how often an operation without an answer is tried, tryPause the pause between two tries, as in the
+	// daemon.
+	maxTries, tryPause = 4, 200 * time.Millisecond
 )
 
 // An exam is one examination.
@@ -32,23 +33,23 @@ type exam struct {
 	facts  storage.Facts
 	o      *Options
 	report *ckptdv1.DoctorReport
-	// foreign: what lies there is not ckptd's.
+	// foreign: the prefix holds content that is not ckptd's.
 	foreign bool
-	// optional are the checks without which a verdict is possible.
+	// optional are the checks that a verdict does not need.
 	optional map[string]bool
-	// holds: nothing that is written now can be removed again.
+	// holds: what is written now cannot be removed again.
 	holds bool
-	// prefix is where this examination writes.
+	// prefix is the folder that this examination writes to.
 	prefix string
-	// ops is the context of operations: it ends a little after the caller's.
+	// ops is the context of operations; it ends a little after the caller's context.
 	ops   context.Context
 	close func()
 
 	mu sync.Mutex
-	// keys that were, or may have been, created; doubts: how many requests may still be carried out.
-	keys   map[string]bool
-	doubts int
-	// marked: the canary was written; gone: it was removed since.
+	// keys were created, or may have been; unknowns counts the requests that may still be carried out.
+	keys     map[string]bool
+	unknowns int
+	// marked: the canary was written; gone: the canary was removed later.
 	marked, gone bool
 }
 
@@ -57,12 +58,12 @@ func newExam(ctx context.Context, opened storage.Opened, o *Options) *exam {
 		store: opened.Store, facts: opened.Facts, o: o, report: newReport(opened.Facts.Location, opened.Facts.Kind),
 		optional: map[string]bool{}, prefix: layout.ProbePrefix + layout.NewNonce() + "/", keys: map[string]bool{},
 	}
-	e.ops, e.close = late(ctx)
+	e.ops, e.close = withGrace(ctx)
 	return e
 }
 
-// late gives a context that ends a grace after ctx.
-func late(ctx context.Context) (context.Context, func()) {
+// withGrace returns a context that ends a grace after ctx.
+func withGrace(ctx context.Context) (context.Context, func()) {
 	ops, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		select {
@@ -74,7 +75,7 @@ func late(ctx context.Context) (context.Context, func()) {
 	return ops, func() { stop(); cancel() }
 }
 
-// say tells what is being done.
+// say reports progress.
 func (e *exam) say(what string) {
 	if e.o.Progress != nil {
 		e.o.Progress(what)
@@ -87,11 +88,11 @@ func (e *exam) add(check string, r ckptdv1.Result, seen, advice string) {
 
 func (e *exam) ok(check, seen string) { e.add(check, ckptdv1.Result_RESULT_OK, seen, "") }
 
-// trouble adds what an operation's error means: that the store refuses (then it is unfit), or that it did not answer.
+// trouble adds a finding for an operation's error: the store refused (then it is unfit), or it did not answer.
 func (e *exam) trouble(check string, err error, advice string) {
 	result := ckptdv1.Result_RESULT_UNFIT
-	if lacks := lacking(err); lacks != "" {
-		result, advice = ckptdv1.Result_RESULT_NOT_EXAMINED, lacks
+	if what := exhausted(err); what != "" {
+		result, advice = ckptdv1.Result_RESULT_NOT_EXAMINED, what
 	} else if noAnswer(err) {
 		result = ckptdv1.Result_RESULT_NOT_EXAMINED
 		advice = "See that the store answers, then run doctor again."
@@ -105,8 +106,8 @@ func (e *exam) trouble(check string, err error, advice string) {
 	e.add(check, result, err.Error(), advice)
 }
 
-// unfit adds what no fit store does, unless a neighbour has removed the examination's objects, which looks the same. Every such verdict
-// about what was written goes this way.
+// unfit adds a finding that no fit store causes. Another process that removes the examination's objects causes the
+// same, so unfit first looks for the canary. Every such finding about written objects is added by unfit.
 func (e *exam) unfit(check, seen, advice string) {
 	if e.disturbed() {
 		e.add(check, ckptdv1.Result_RESULT_NOT_EXAMINED, "disturbed: something else removes what the doctor writes ("+seen+")",
@@ -116,30 +117,30 @@ func (e *exam) unfit(check, seen, advice string) {
 	e.add(check, ckptdv1.Result_RESULT_UNFIT, seen, advice)
 }
 
-// disturbed tells whether the canary was removed. Once it was, nothing that looks wrong says anything about the store.
+// disturbed reports whether the canary was removed. Then nothing that looks wrong says anything about the store.
 func (e *exam) disturbed() bool {
 	if !e.marked || e.gone {
 		return e.gone
 	}
-	sleep(e.ops, settlePause)
+	sleep(e.ops, recheckPause)
 	if _, err := e.store.Stat(e.ops, e.prefix+canary); errors.Is(err, storage.ErrNotFound) {
-		// A store that does not show what is there says that the key is taken.
+		// A store that hides what is there refuses to publish the canary again, because its key is taken.
 		e.gone = !errors.Is(e.store.Publish(e.ops, e.prefix+canary, e.canaryText()), storage.ErrExists)
 	}
 	return e.gone
 }
 
-// noAnswer tells errors that say nothing about the store from its own words.
+// noAnswer reports whether an error says nothing about the store.
 func noAnswer(err error) bool {
-	// Not net.Error: the system's own errors (a read-only file system) are of that interface, too.
+	// Not net.Error: the system's own errors (a read-only file system) implement this interface, too.
 	var network *net.OpError
 	return errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrThrottled) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network)
 }
 
-// lacking tells an error that says that something has run out, here or there, and what to do; "" for all others. A store is as fit as
-// any when there is some again.
-func lacking(err error) string {
+// exhausted returns what to do about an error that says that space, quota or open files have run out; "" for any
+// other error. The store itself may be fit.
+func exhausted(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
 		return "Make space there, then run doctor again."
@@ -151,7 +152,7 @@ func lacking(err error) string {
 	return ""
 }
 
-// permission advises on an operation that was refused.
+// permission returns the advice for an operation that was refused.
 func (e *exam) permission(operation string) string {
 	if e.o.Permission != nil {
 		if name := e.o.Permission(operation); name != "" {
@@ -161,7 +162,7 @@ func (e *exam) permission(operation string) string {
 	return "Give ckptd's user the permission to " + operation + "."
 }
 
-// key gives a name below the examination's prefix, to be removed at the end.
+// key returns a key below the examination's prefix, and records it for the clean-up.
 func (e *exam) key(name string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -169,25 +170,26 @@ func (e *exam) key(name string) string {
 	return e.prefix + name
 }
 
-// noted looks at a mutation's error for doubt, and returns it.
-func (e *exam) noted(err error) error {
+// note counts a mutation's error if the outcome is unknown, and returns the error.
+func (e *exam) note(err error) error {
 	if errors.Is(err, storage.ErrUnknown) {
-		e.doubt()
+		e.noteUnknown()
 	}
 	return err
 }
 
-// doubt notes a mutation whose outcome is not known.
-func (e *exam) doubt() {
+// noteUnknown counts a mutation whose outcome is not known.
+func (e *exam) noteUnknown() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.doubts++
+	e.unknowns++
 }
 
-// publish tries a few times. An object that has our bytes is ours: a request was carried out twice, or its reply was lost.
+// publish tries a few times. An existing object with our bytes is ours: a request was carried out twice, or its reply
+// was lost.
 func (e *exam) publish(key string, data []byte) error {
-	return e.patient(func() error {
-		err := e.noted(e.store.Publish(e.ops, key, data))
+	return e.retry(func() error {
+		err := e.note(e.store.Publish(e.ops, key, data))
 		if !errors.Is(err, storage.ErrExists) {
 			return err
 		}
@@ -202,21 +204,21 @@ func (e *exam) publish(key string, data []byte) error {
 	})
 }
 
-// patient repeats what may have failed for a moment only.
-func (e *exam) patient(do func() error) error {
+// retry repeats an operation that may have failed only for a moment.
+func (e *exam) retry(do func() error) error {
 	for try := 1; ; try++ {
 		err := do()
-		if err == nil || try == patience || !noAnswer(err) || e.ops.Err() != nil {
+		if err == nil || try == maxTries || !noAnswer(err) || e.ops.Err() != nil {
 			return err
 		}
-		sleep(e.ops, askPause)
+		sleep(e.ops, tryPause)
 	}
 }
 
-// createAnew creates an object, under another name where a try had no answer: no name is used twice. It tells which it was.
+// createAnew creates an object and returns its key. Each try uses a new name, because no name may be used twice.
 func (e *exam) createAnew(ctx context.Context, name string, opts storage.CreateOptions, pieces ...[]byte) (key string, err error) {
 	try := 0
-	err = e.patient(func() error {
+	err = e.retry(func() error {
 		key = e.key(fmt.Sprintf("%s-%d", name, try))
 		try++
 		return e.create(ctx, key, opts, pieces...)
@@ -224,11 +226,11 @@ func (e *exam) createAnew(ctx context.Context, name string, opts storage.CreateO
 	return key, err
 }
 
-// create writes an object in pieces and gives up when ctx ends.
+// create writes an object in pieces, and gives up when ctx ends.
 func (e *exam) create(ctx context.Context, key string, opts storage.CreateOptions, pieces ...[]byte) error {
 	w, err := e.store.Create(e.ops, key, opts)
 	if err != nil {
-		return e.noted(err)
+		return e.note(err)
 	}
 	defer w.Abort()
 	for _, p := range pieces {
@@ -236,13 +238,13 @@ func (e *exam) create(ctx context.Context, key string, opts storage.CreateOption
 			return err
 		}
 		if _, err := w.Write(p); err != nil {
-			return e.noted(err)
+			return e.note(err)
 		}
 	}
-	return e.noted(w.Commit())
+	return e.note(w.Commit())
 }
 
-// read reads a range whole.
+// read reads a range and returns all its bytes.
 func (e *exam) read(key string, offset, length int64) ([]byte, error) {
 	return readRange(e.ops, e.store, key, offset, length)
 }
@@ -260,10 +262,10 @@ func readRange(ctx context.Context, s storage.Store, key string, offset, length 
 	return b.Bytes(), errors.Join(err, r.Close())
 }
 
-// delete one object.
+// delete deletes one object.
 func (e *exam) delete(key string) error { return errors.Join(e.store.Delete(e.ops, []string{key})...) }
 
-// sleep waits, or until ctx ends.
+// sleep waits for d, or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -16,7 +16,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// swept is a good store on which a daemon starts before the operation that when picks, and removes all probes.
+// swept is a fit store on which a daemon starts before the operation that when picks, and removes all probes.
 func swept(when func(n int64, op, key string) bool) *bent {
 	s := mem.New()
 	b := &bent{Store: s}
@@ -54,7 +54,8 @@ func swept(when func(n int64, op, key string) bool) *bent {
 	return b
 }
 
-// Whenever a daemon starts over the same root, which removes what doctor has there, a good store is not called unfit.
+// A daemon that starts over the same root removes the doctor's objects. At whatever moment it starts, a fit store is
+// not called unfit.
 func TestSwept(t *testing.T) {
 	t.Parallel()
 	whens := map[string]func(n int64, op, key string) bool{}
@@ -78,24 +79,25 @@ func TestSwept(t *testing.T) {
 			for _, f := range r.GetFindings() {
 				if f.GetResult() == ckptdv1.Result_RESULT_UNFIT || strings.Contains(name, " there") && f.GetCheck() == "create if absent" &&
 					!strings.HasPrefix(f.GetSeen(), "disturbed: ") {
-					t.Errorf("%v", f)
+					t.Errorf("%v, want no such finding: another process removed the objects", f)
 				}
 			}
 		})
 	}
 }
 
-// A store that finds nothing of what is written is unfit, and not called disturbed.
+// A store that finds no written object is unfit, and not called disturbed.
 func TestForgets(t *testing.T) {
 	t.Parallel()
 	b := &bent{Store: mem.New()}
 	b.stat = func(context.Context, string) (storage.Info, error) { return storage.Info{}, storage.ErrNotFound }
 	if r := examineIt(t, opened(b), &Options{Quick: true}); results(r)["stat"] != ckptdv1.Result_RESULT_UNFIT {
-		t.Errorf("%s", text(r))
+		t.Errorf("%s\nwant stat unfit", text(r))
 	}
 }
 
-// Deletes: what is kept although the store says otherwise is unfit; where it says nothing that could be believed, nobody knows.
+// A store that keeps what it says it deleted is unfit. If its answers prove nothing, the outcome of deletes is not
+// known.
 func TestDeletes(t *testing.T) {
 	t.Parallel()
 	unknown := fmt.Errorf("not the answer of a store: %w", storage.ErrUnknown)
@@ -121,12 +123,12 @@ func TestDeletes(t *testing.T) {
 		}
 		r := examineIt(t, opened(b), &Options{Quick: true})
 		if results(r)["delete"] != c.want || c.want == ckptdv1.Result_RESULT_UNFIT && !strings.Contains(text(r), DeleteAdvice) {
-			t.Errorf("%s: %s", name, text(r))
+			t.Errorf("%s: %s\nwant delete %v", name, text(r), c.want)
 		}
 	}
 }
 
-// A single operation that fails for a moment is tried again; the store is fit, though a request had no answer.
+// A single operation that fails for a moment is tried again; the store is fit, although a request had no answer.
 func TestTriesAgain(t *testing.T) {
 	t.Parallel()
 	b := &bent{Store: mem.New()}
@@ -148,11 +150,12 @@ func TestTriesAgain(t *testing.T) {
 		return b.Store.Create(ctx, key, opts)
 	}
 	if r := examineIt(t, opened(b), &Options{Quick: true}); r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT {
-		t.Errorf("%s", text(r))
+		t.Errorf("%s\nwant it fit", text(r))
 	}
 }
 
-// Where every write is carried out twice, the winner is told that the object exists; it is its own. Another's is not.
+// If every write is carried out twice, the winner is told that the object exists. The object is its own. An object of
+// another is not.
 func TestWritesComeTwice(t *testing.T) {
 	t.Parallel()
 	b := &bent{Store: mem.New()}
@@ -161,7 +164,7 @@ func TestWritesComeTwice(t *testing.T) {
 		return b.Store.Publish(ctx, key, data)
 	}
 	if r := examineIt(t, opened(b), &Options{Quick: true}); r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT {
-		t.Errorf("%s", text(r))
+		t.Errorf("%s\nwant it fit", text(r))
 	}
 	b.publish = func(ctx context.Context, key string, data []byte) error {
 		_ = b.Store.Publish(ctx, key, bytes.ToUpper(data))
@@ -169,6 +172,6 @@ func TestWritesComeTwice(t *testing.T) {
 	}
 	if r, err := Examine(t.Context(), opened(b), &Options{Quick: true}); err != nil ||
 		results(r)["publish"] != ckptdv1.Result_RESULT_UNFIT {
-		t.Errorf("%v, %s", err, text(r))
+		t.Errorf("%v, %s; want publish unfit", err, text(r))
 	}
 }

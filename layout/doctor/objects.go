@@ -14,7 +14,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// pattern is bytes of which no two places look alike.
+// pattern returns bytes that differ at every position, so that a shifted range is noticed.
 func pattern(size int) []byte {
 	b := make([]byte, (size+7)/8*8)
 	for i := 0; i < len(b); i += 8 {
@@ -29,8 +29,8 @@ func known(data []byte) storage.CreateOptions {
 	}
 }
 
-// ifAbsent lets several create one key that must be free: small ones at once, then a large one over an object that is there, which
-// takes another way in object stores.
+// ifAbsent lets several creators compete for one key: for small objects at once, then for a large object over an
+// existing one. Object stores handle a large object by another kind of request.
 func (e *exam) ifAbsent(ctx context.Context) {
 	const check, creators = "create if absent", 4
 	rounds := 16
@@ -49,7 +49,7 @@ func (e *exam) ifAbsent(ctx context.Context) {
 			opts.IfAbsent = true
 			g.Go(func() error { told[i] = e.create(ctx, key, opts, data); return nil })
 		}
-		_ = g.Wait() // nobody fails, told has it
+		_ = g.Wait() // no goroutine fails; told has the results
 		winners, losers, winner, trouble := 0, 0, 0, error(nil)
 		for i, err := range told {
 			switch toldBy(err) {
@@ -87,7 +87,8 @@ func (e *exam) ifAbsent(ctx context.Context) {
 	e.ok(check, fmt.Sprintf("%d of %d races between %d creators had one winner", decided, rounds, creators))
 }
 
-// largeIfAbsent creates an object over one that is there (not over the canary, which tells whether it is there), too large for one request.
+// largeIfAbsent creates an object over an existing one, too large for one request. The existing object is not the
+// canary, which must stay.
 func (e *exam) largeIfAbsent(ctx context.Context) (good bool) {
 	const check = "create if absent"
 	key := e.key("there")
@@ -96,13 +97,13 @@ func (e *exam) largeIfAbsent(ctx context.Context) (good bool) {
 		return false
 	}
 	data := pattern(unfinishedSize)
-	err := e.patient(func() error { return e.create(ctx, key, storage.CreateOptions{IfAbsent: true}, data) })
+	err := e.retry(func() error { return e.create(ctx, key, storage.CreateOptions{IfAbsent: true}, data) })
 	switch {
 	case errors.Is(err, storage.ErrExists):
 		return true
 	case err == nil:
 		e.unfit(check, "a large object replaced one that was there, against the condition", Advice)
-	case noAnswer(err), lacking(err) != "":
+	case noAnswer(err), exhausted(err) != "":
 		e.trouble(check, err, "")
 	default:
 		e.add(check, ckptdv1.Result_RESULT_WARNING, "not for large objects: "+err.Error(),
@@ -111,7 +112,8 @@ func (e *exam) largeIfAbsent(ctx context.Context) (good bool) {
 	return false
 }
 
-// contentsOfObjects checks that what is read is what was written, range by range, and that what was announced otherwise is refused.
+// contentsOfObjects checks that ranges return the bytes that were written, and that bytes other than announced are
+// refused.
 func (e *exam) contentsOfObjects(ctx context.Context) {
 	size := unfinishedSize
 	if e.o.Quick {
@@ -156,7 +158,7 @@ func (e *exam) contentsOfObjects(ctx context.Context) {
 	e.announced(ctx)
 }
 
-// announced gives other bytes than were announced, which must never become an object.
+// announced writes other bytes than it announced. They must never become an object.
 func (e *exam) announced(ctx context.Context) {
 	data := pattern(raceSize)
 	opts := known(data)

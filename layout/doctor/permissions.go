@@ -12,13 +12,14 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// canary is the first object of an examination. While it is there, nobody has removed the examination's objects behind its back.
+// canary is the first object of an examination. As long as it exists, no other process has removed the examination's
+// objects.
 const canary = "canary"
 
-// unfinishedSize makes stores with multipart uploads begin one.
+// unfinishedSize is large enough that stores with multipart uploads begin one.
 const unfinishedSize = 9 << 20
 
-// permissions tries every operation once, one by one. It reports whether the examination can go on.
+// permissions tries every operation once. It reports whether the examination can go on.
 func (e *exam) permissions(ctx context.Context) bool {
 	e.say("trying each operation")
 	text := e.canaryText()
@@ -47,14 +48,14 @@ func (e *exam) permissions(ctx context.Context) bool {
 		{"delete", func() error { return e.tryDelete(created) }},
 		{"abort unfinished", func() error { return e.tryAbort(ctx) }},
 	}
-	// Whether unfinished uploads can be given up says nothing about all else.
+	// Whether unfinished uploads can be aborted says nothing about the other operations.
 	good := true
 	stands := func(step string) bool { return step == "abort unfinished" && good }
 	for _, step := range steps {
 		if ctx.Err() != nil {
 			return false
 		}
-		switch err := e.patient(step.try); {
+		switch err := e.retry(step.try); {
 		case err == nil:
 			e.ok(step.name, "")
 		case errors.Is(err, errForgets):
@@ -63,7 +64,7 @@ func (e *exam) permissions(ctx context.Context) bool {
 		case errors.Is(err, errKeeps):
 			good = stands(step.name)
 			e.unfit(step.name, err.Error(), DeleteAdvice)
-		case errors.Is(err, errSeen):
+		case errors.Is(err, errWrong):
 			good = stands(step.name)
 			e.unfit(step.name, err.Error(), Advice)
 		default:
@@ -74,7 +75,7 @@ func (e *exam) permissions(ctx context.Context) bool {
 	return good
 }
 
-// refused notes an operation that a store does not let ckptd do, or does not have.
+// refused adds a finding for an operation that a store refuses, or does not have.
 func (e *exam) refused(operation string, err error) {
 	if errors.Is(err, storage.ErrUnfit) {
 		e.trouble(operation, err, Advice)
@@ -83,30 +84,31 @@ func (e *exam) refused(operation string, err error) {
 	e.trouble(operation, err, e.permission(operation))
 }
 
-// skip notes checks that stand on one that failed.
+// skip adds findings for checks that depend on a failed one.
 func (e *exam) skip(checks ...string) {
 	for _, check := range checks {
 		e.add(check, ckptdv1.Result_RESULT_NOT_EXAMINED, "", "")
 	}
 }
 
-// errSeen is in the chain where a store answered, and wrongly.
-var errSeen = errors.New("the store answers wrongly")
+// errWrong is in the chain when a store gave a wrong answer.
+var errWrong = errors.New("the store answers wrongly")
 
-// errForgets and errKeeps are in the chain beside it: nothing that was written is found; nothing that was deleted goes.
+// Beside errWrong, errForgets says that no written object is found, errKeeps that no deleted object disappears.
 var (
 	errForgets = errors.New("whatever is written")
 	errKeeps   = errors.New("the store said so")
 )
 
-// canaryText is the canary's own: no other examination writes the same.
+// canaryText is the content of the canary; no other examination writes the same.
 func (e *exam) canaryText() []byte {
 	return []byte("ckptd doctor was here; whoever finds this may delete it: " + e.prefix + "\n")
 }
 
-// notFound tells a store that forgets what is written from a neighbour that removed it: no neighbour is as fast, several times.
+// notFound tells a store that forgets written objects from another process that removes them: no process removes
+// several at once so fast.
 func (e *exam) notFound(err error) error {
-	for i := range patience {
+	for i := range maxTries {
 		key := e.key(fmt.Sprintf("again-%d", i))
 		if publishErr := e.publish(key, []byte(key)); publishErr != nil {
 			return publishErr
@@ -119,7 +121,7 @@ func (e *exam) notFound(err error) error {
 }
 
 func wrong(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", errSeen, fmt.Errorf(format, args...))
+	return fmt.Errorf("%w: %w", errWrong, fmt.Errorf(format, args...))
 }
 
 func (e *exam) tryStat(before, after time.Time, size int64) error {
@@ -165,7 +167,8 @@ func (e *exam) tryList() error {
 	return err
 }
 
-// tryDelete deletes an object and looks whether it is gone, twice: only a store that says so each time, and keeps it, is certainly wrong.
+// tryDelete deletes an object and checks that it is gone, twice. A store is certainly wrong only if it keeps the
+// object each time.
 func (e *exam) tryDelete(key string) error {
 	for try := 1; ; try++ {
 		told := e.delete(key)
@@ -175,9 +178,9 @@ func (e *exam) tryDelete(key string) error {
 		_, err := e.store.Stat(e.ops, key)
 		switch {
 		case told == nil && errors.Is(err, storage.ErrNotFound):
-			return e.delete(key) // a second time: absent is fine
+			return e.delete(key) // a second delete: an absent object is no error
 		case errors.Is(err, storage.ErrNotFound):
-			return nil // whatever was answered
+			return nil // the object is gone, whatever the store answered
 		case told != nil:
 			return told
 		case err != nil:
@@ -185,11 +188,11 @@ func (e *exam) tryDelete(key string) error {
 		case try == 2:
 			return wrong("an object is there after it was deleted, twice: %w", errKeeps)
 		}
-		sleep(e.ops, settlePause)
+		sleep(e.ops, recheckPause)
 	}
 }
 
-// tryAbort begins an object that is never finished, and gives it up as another process would.
+// tryAbort begins an object, never finishes it, and aborts it as another process would.
 func (e *exam) tryAbort(ctx context.Context) error {
 	w, err := e.store.Create(e.ops, e.key("unfinished"), storage.CreateOptions{})
 	if err != nil {

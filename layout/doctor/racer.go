@@ -15,11 +15,12 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// A Racer does what it is told at the same moment as other racers, over a store that it opened itself.
+// A Racer does a task at the same moment as other racers, over a store that it opened itself.
 type Racer interface {
-	// Ready prepares for a task: it looks at the keys once, as one who comes too early would. Every Ready without an error is followed by a Go.
+	// Ready prepares for a task: it looks at the keys once, as a reader does that comes too early. Every Ready without
+	// an error is followed by a Go.
 	Ready(ctx context.Context, t Task) error
-	// Go waits until the moment, does the task and says how it went.
+	// Go waits until the moment, does the task and returns its outcome.
 	Go(ctx context.Context, at time.Time) (Answer, error)
 	// Close ends the racer.
 	Close() error
@@ -27,35 +28,36 @@ type Racer interface {
 
 // Task is what several racers do at once.
 type Task struct {
-	// Publish the keys, each with the author's own content of Size bytes, and read them back; else only look at them.
+	// Publish: write the keys, each with the author's own content of Size bytes, and read them back. Otherwise only
+	// read them.
 	Publish bool `json:"publish,omitempty"`
 	// Author is this racer's number.
 	Author int      `json:"author"`
 	Keys   []string `json:"keys"`
 	Size   int      `json:"size"`
-	// Prefix to be listed.
+	// Prefix to list.
 	Prefix string `json:"prefix,omitempty"`
 }
 
 // Answer has an Outcome for each key of the task.
 type Answer struct {
 	Outcomes []Outcome `json:"outcomes"`
-	// ListError says why there was no list.
+	// ListError says why the list failed.
 	ListError string `json:"listError,omitempty"`
 }
 
 // Outcome is what one racer was told and saw of one key.
 type Outcome struct {
 	Told Told `json:"told,omitempty"`
-	// Error that came with Told.
+	// Error of the Publish.
 	Error string `json:"error,omitempty"`
-	// Seen by reading the object whole; Author and Size are of what was seen.
+	// Seen is the result of reading the whole object; Author and Size describe what was read.
 	Seen   Seen `json:"seen,omitempty"`
 	Author int  `json:"author,omitempty"`
 	Size   int  `json:"size,omitempty"`
-	// ReadError that came with Seen.
+	// ReadError of the read.
 	ReadError string `json:"readError,omitempty"`
-	// Statted: Stat found it. Listed: the list had it.
+	// Statted: Stat found the object. Listed: the list showed it.
 	Statted bool `json:"statted,omitempty"`
 	Listed  bool `json:"listed,omitempty"`
 }
@@ -63,7 +65,7 @@ type Outcome struct {
 // Told is the result of a Publish.
 type Told string
 
-// What a Publish may say.
+// The results of a Publish.
 const (
 	ToldWon     Told = "won"
 	ToldLost    Told = "lost"
@@ -74,7 +76,7 @@ const (
 // Seen is the result of a read.
 type Seen string
 
-// What a reader may see.
+// The results of a read.
 const (
 	SeenWhole  Seen = "whole"
 	SeenTorn   Seen = "torn"
@@ -82,13 +84,13 @@ const (
 	SeenFailed Seen = "failed"
 )
 
-// content is what an author writes under a key.
+// content returns what an author writes under a key.
 func content(author int, key string, size int) []byte {
 	line := fmt.Appendf(nil, "%d wrote %s\n", author, key)
 	return bytes.Repeat(line, size/len(line)+1)[:size]
 }
 
-// authorOf tells who wrote data, if it is one author's content whole.
+// authorOf returns the author of data; whole: data is that author's complete content.
 func authorOf(data []byte, key string, size int) (author int, whole bool) {
 	if _, err := fmt.Sscanf(string(data[:min(len(data), 20)]), "%d wrote", &author); err != nil {
 		return 0, false
@@ -96,7 +98,7 @@ func authorOf(data []byte, key string, size int) (author int, whole bool) {
 	return author, bytes.Equal(data, content(author, key, size))
 }
 
-// NewRacer makes a racer over a store of this process. Close closes it.
+// NewRacer returns a racer over a store of this process. Its Close closes the store.
 func NewRacer(opened storage.Opened) Racer { return &racer{opened: opened} }
 
 type racer struct {
@@ -108,7 +110,7 @@ type racer struct {
 func (r *racer) Ready(ctx context.Context, t Task) error {
 	r.task = t
 	for _, key := range t.Keys {
-		// That it is absent is for stores which remember that.
+		// A store may remember that the object was absent; that must do no harm.
 		if _, err := r.opened.Store.Stat(ctx, key); err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}
@@ -163,7 +165,7 @@ func (r *racer) one(ctx context.Context, key string, data []byte) (o Outcome) {
 		}
 	} else if _, err := r.opened.Store.Stat(ctx, key); err == nil {
 		o.Statted = true
-	} else if !errors.Is(err, storage.ErrNotFound) { // which says nothing of the object
+	} else if !errors.Is(err, storage.ErrNotFound) { // an error says nothing about the object
 		o.Seen, o.ReadError = SeenFailed, err.Error()
 		return o
 	}
@@ -196,10 +198,10 @@ func toldBy(err error) Told {
 	return ToldFailed
 }
 
-// A line is what goes between the doctor and a racer in another process, one JSON document a line.
+// A line is one message between the doctor and a racer in another process: one JSON document a line.
 type line struct {
 	Task   *Task   `json:"task,omitempty"`
-	At     int64   `json:"at,omitempty"` // the moment to go, Unix time in ns
+	At     int64   `json:"at,omitempty"` // the moment to start, Unix time in ns
 	Answer *Answer `json:"answer,omitempty"`
 	Error  string  `json:"error,omitempty"`
 }
@@ -207,7 +209,7 @@ type line struct {
 // ServeRacer lets r race for a doctor at the other end of two pipes, until in ends.
 func ServeRacer(ctx context.Context, r Racer, in io.Reader, out io.Writer) error {
 	to := json.NewEncoder(out)
-	if err := to.Encode(line{}); err != nil { // here I am
+	if err := to.Encode(line{}); err != nil { // tells the doctor that the racer has started
 		return err
 	}
 	for from := json.NewDecoder(in); ; {
@@ -234,7 +236,8 @@ func ServeRacer(ctx context.Context, r Racer, in io.Reader, out io.Writer) error
 	}
 }
 
-// DialRacer makes a racer of one that is served at the other end of two pipes. stop ends it; it may be called more than once.
+// DialRacer returns a racer that is served at the other end of two pipes. stop ends it; stop may be called more than
+// once.
 func DialRacer(from io.Reader, to io.Writer, stop func() error) (Racer, error) {
 	r := &farRacer{from: json.NewDecoder(from), to: json.NewEncoder(to), stop: stop}
 	var hello line
@@ -250,8 +253,8 @@ type farRacer struct {
 	stop func() error
 }
 
-// ask waits for an answer; a store that does not answer is waited for until ctx ends.
-func (r *farRacer) ask(ctx context.Context, l line) (reply line, err error) {
+// exchange sends a line and waits for the reply. It waits until ctx ends for a store that does not answer.
+func (r *farRacer) exchange(ctx context.Context, l line) (reply line, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = r.stop() })
 	defer stop()
 	if err = r.to.Encode(l); err == nil {
@@ -268,18 +271,18 @@ func (r *farRacer) ask(ctx context.Context, l line) (reply line, err error) {
 
 // Ready implements Racer.
 func (r *farRacer) Ready(ctx context.Context, t Task) error {
-	_, err := r.ask(ctx, line{Task: &t})
+	_, err := r.exchange(ctx, line{Task: &t})
 	return err
 }
 
 // Go implements Racer.
 func (r *farRacer) Go(ctx context.Context, at time.Time) (Answer, error) {
-	reply, err := r.ask(ctx, line{At: at.UnixNano()})
+	reply, err := r.exchange(ctx, line{At: at.UnixNano()})
 	if err != nil {
 		return Answer{}, err
 	}
 	if reply.Answer == nil {
-		return Answer{}, errors.New("doctor: racer: no answer")
+		return Answer{}, errors.New("doctor: racer: the reply has no answer")
 	}
 	return *reply.Answer, nil
 }

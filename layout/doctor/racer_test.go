@@ -12,7 +12,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// Racers behind pipes do what those in the same process do.
+// Racers behind pipes do the same as racers in this process.
 func TestFarRacers(t *testing.T) {
 	s := mem.New()
 	var served sync.WaitGroup
@@ -36,12 +36,12 @@ func TestFarRacers(t *testing.T) {
 	}
 	r := examineIt(t, opened(s), &Options{Quick: true, Racers: racers})
 	if r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT || !strings.Contains(text(r), "64 of 64 races between 3 creators") {
-		t.Errorf("%s", text(r))
+		t.Errorf("%s\nwant it fit, with 64 of 64 races between 3 creators", text(r))
 	}
 	failing := func(context.Context) ([]Racer, error) { return nil, errors.New("no more processes") }
 	r = examineIt(t, opened(s), &Options{Quick: true, Racers: failing})
 	if r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED || !strings.Contains(text(r), "no more processes") {
-		t.Errorf("%s", text(r))
+		t.Errorf("%s\nwant it not examined, with the racers' error", text(r))
 	}
 }
 
@@ -69,7 +69,7 @@ func TestTally(t *testing.T) {
 		var got tally
 		got.count(c.outcomes)
 		if got.decided != c.decided || !strings.Contains(got.unfit, c.unfit) || (got.unfit == "") != (c.unfit == "") {
-			t.Errorf("%s: %+v", name, got)
+			t.Errorf("%s: %+v, want decided %d, unfit %q", name, got, c.decided, c.unfit)
 		}
 	}
 }

@@ -13,24 +13,24 @@ import (
 )
 
 const (
-	// localRacers are made where nobody brings racers.
+	// localRacers is the number of racers if Options.Racers is nil.
 	localRacers = 4
-	// raceSize is near that of a large journal entry, so that a store that shows parts has the time to do so.
+	// raceSize is about the size of a large journal entry, so that a store that shows parts has the time to do so.
 	raceSize = 16 << 10
-	// batchSize is how many keys are raced for at once.
+	// batchSize is the number of keys that are raced for at once.
 	batchSize = 16
-	// raceTime bounds the races, of which leastRaces are done all the same, and mostRaces on fast stores: some servers fail one in hundreds.
-	// quickRaces are those of a quick examination.
+	// raceTime bounds the races. leastRaces are run in any case, mostRaces at most, because some servers fail one
+	// race in hundreds. quickRaces are run in a quick examination.
 	raceTime   = 2 * time.Second
 	leastRaces = 320
 	mostRaces  = 960
 	quickRaces = 64
-	// lead is what racers are given to get ready for the moment.
+	// lead is the time that racers get to prepare for the start.
 	lead = 2 * time.Millisecond
 )
 
-// Advice is for a store that does not keep the contract; StaleAdvice for one that shows what was before, DeleteAdvice for one that says that
-// it deleted what is still there.
+// Advice is for a store that does not keep the contract. StaleAdvice is for a store that shows an earlier state.
+// DeleteAdvice is for a store that keeps what it says it deleted.
 const (
 	Advice = "Do not keep checkpoints here: use a local folder (ext4, xfs, btrfs), or an S3 server that obeys If-None-Match " +
 		"(Amazon S3, MinIO, versitygw 1.8 or newer)."
@@ -38,13 +38,13 @@ const (
 	DeleteAdvice = "Do not keep checkpoints here: ckptd needs a store that deletes what it says it deleted; see what answers in its place."
 )
 
-// unshared lends a store to a racer, without its Close.
+// unshared returns the store without its Close, for a racer.
 func unshared(opened storage.Opened) storage.Opened {
 	opened.Close = func() error { return nil }
 	return opened
 }
 
-// openRacers opens them, or says why there are none.
+// openRacers opens the racers; if it cannot, it adds a finding and returns nil.
 func (e *exam) openRacers(ctx context.Context) []Racer {
 	e.say("starting processes that race")
 	if e.o.Racers == nil {
@@ -65,11 +65,11 @@ func (e *exam) openRacers(ctx context.Context) []Racer {
 
 func closeAll(racers []Racer) {
 	for _, r := range racers {
-		_ = r.Close() // a racer that cannot end well has nothing to tell any more
+		_ = r.Close() // a racer that cannot end well has nothing more to report
 	}
 }
 
-// together lets all racers do a task at one moment; between is called when all are ready.
+// together lets all racers do a task at the same moment; between is called when all are ready.
 func (e *exam) together(racers []Racer, t Task, between func() error) ([]Answer, error) {
 	answers := make([]Answer, len(racers))
 	var ready errgroup.Group
@@ -92,7 +92,7 @@ func (e *exam) together(racers []Racer, t Task, between func() error) ([]Answer,
 		g.Go(func() (err error) {
 			answers[i], err = r.Go(e.ops, at)
 			if err == nil && len(answers[i].Outcomes) != len(t.Keys) {
-				err = errors.New("a racer answers for other keys")
+				err = errors.New("a racer returned another number of results than keys")
 			}
 			return err
 		})
@@ -100,7 +100,7 @@ func (e *exam) together(racers []Racer, t Task, between func() error) ([]Answer,
 	return answers, g.Wait()
 }
 
-// newKeys names the next batch.
+// newKeys returns the keys of the next batch.
 func (e *exam) newKeys(kind string, batch int) []string {
 	keys := make([]string, batchSize)
 	for i := range keys {
@@ -112,7 +112,7 @@ func (e *exam) newKeys(kind string, batch int) []string {
 // A tally counts how races ended.
 type tally struct {
 	races, decided int
-	// unfit is what no fit store does; trouble is an error that left a race undecided.
+	// unfit describes what no fit store does; trouble is an error that left a race undecided.
 	unfit   string
 	trouble string
 }
@@ -152,11 +152,12 @@ func (t *tally) count(outcomes []Outcome) {
 	case winners == 1 && author != 0 && author != winner:
 		t.unfit = "a creator was told that it won, but the object is another's"
 	case winners == 1 && losers == len(outcomes)-1, losers == len(outcomes) && author != 0:
-		t.decided++ // where requests are carried out twice, the winner is told that it lost, and learns that it won by what it reads
+		// A request was carried out twice: the winner is told that it lost, and learns from its read that it won.
+		t.decided++
 	}
 }
 
-// torn says what is wrong with an object of which so much was seen.
+// torn describes what a reader saw of a torn object: size bytes.
 func torn(size int) string {
 	if size == raceSize {
 		return "a reader saw other bytes than were written"
@@ -164,8 +165,8 @@ func torn(size int) string {
 	return fmt.Sprintf("a reader saw a part of an object: %d bytes of %d", size, raceSize)
 }
 
-// races lets several processes publish the same keys at the same moments: of each, exactly one may be told that it won, and all must
-// read what it wrote.
+// races lets several processes publish the same keys at the same moments. For each key exactly one process may be
+// told that it won, and all must read what the winner wrote.
 func (e *exam) races(ctx context.Context, racers []Racer) {
 	rounds := mostRaces
 	if e.o.Quick {
@@ -181,7 +182,7 @@ func (e *exam) races(ctx context.Context, racers []Racer) {
 		task := Task{Publish: true, Keys: e.newKeys("race", batch), Size: raceSize}
 		answers, err := e.together(racers, task, nil)
 		if err != nil {
-			e.doubt() // what a racer was doing that gave no answer is not known
+			e.noteUnknown() // the missing answer leaves open what the racer did
 			e.add("publish races", ckptdv1.Result_RESULT_NOT_EXAMINED, err.Error(), "Run doctor again.")
 			return
 		}
@@ -190,7 +191,7 @@ func (e *exam) races(ctx context.Context, racers []Racer) {
 			for i := range racers {
 				outcomes[i] = answers[i].Outcomes[k]
 				if outcomes[i].Told == ToldUnknown {
-					e.doubt()
+					e.noteUnknown()
 				}
 			}
 			t.count(outcomes)
@@ -211,7 +212,7 @@ func (e *exam) races(ctx context.Context, racers []Racer) {
 	}
 }
 
-// visibility lets several processes look at objects right after they were made, and right after they were deleted.
+// visibility lets several processes read objects right after they were written, and right after they were deleted.
 func (e *exam) visibility(ctx context.Context, racers []Racer) {
 	const after, before = "read after write", "gone after delete"
 	rounds := 4
@@ -220,14 +221,14 @@ func (e *exam) visibility(ctx context.Context, racers []Racer) {
 	}
 	unfit := map[string]string{}
 	checks := []string{after, "list after write", before}
-	looks := 0
+	reads := 0
 	for batch := 0; batch < rounds && ctx.Err() == nil && len(unfit) == 0; batch++ {
 		e.say(fmt.Sprintf("looking right after each write and delete: %d of %d", batch*batchSize, rounds*batchSize))
 		task := Task{Keys: e.newKeys("look", batch), Size: raceSize, Prefix: e.prefix}
 		here, err := e.together(racers, task, func() error { return e.publishAll(task.Keys) })
 		var gone []Answer
 		if err == nil {
-			gone, err = e.together(racers, task, func() error { return firstOf(e.store.Delete(e.ops, task.Keys)) })
+			gone, err = e.together(racers, task, func() error { return firstError(e.store.Delete(e.ops, task.Keys)) })
 		}
 		if err == nil {
 			err = errors.Join(listErrors(here), listErrors(gone))
@@ -236,20 +237,21 @@ func (e *exam) visibility(ctx context.Context, racers []Racer) {
 			e.add(after, ckptdv1.Result_RESULT_NOT_EXAMINED, err.Error(), "See that the store answers, then run doctor again.")
 			return
 		}
-		looks += len(racers) * batchSize
-		judgeLooks(here, gone, checks, unfit)
+		reads += len(racers) * batchSize
+		judgeReads(here, gone, checks, unfit)
 	}
 	for _, check := range checks {
 		if seen := unfit[check]; seen != "" {
 			e.unfit(check, seen, StaleAdvice)
 		} else {
-			e.ok(check, fmt.Sprintf("%d looks by %d readers", looks, len(racers)))
+			e.ok(check, fmt.Sprintf("%d looks by %d readers", reads, len(racers)))
 		}
 	}
 }
 
-// judgeLooks says what is unfit of looks at objects that are there, and at the same ones that are gone.
-func judgeLooks(here, gone []Answer, checks []string, unfit map[string]string) {
+// judgeReads compares what readers saw with what they had to see: existing objects, and the same objects after their
+// delete.
+func judgeReads(here, gone []Answer, checks []string, unfit map[string]string) {
 	for _, a := range here {
 		for _, o := range a.Outcomes {
 			switch {

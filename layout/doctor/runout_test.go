@@ -16,7 +16,8 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// A full store, or one whose user has no more files to open, is not unfit for that, and the advice says what is lacking.
+// A full store, or a user without free file descriptors, does not make a store unfit. The advice names what has run
+// out.
 func TestRunOut(t *testing.T) {
 	t.Parallel()
 	for errno, advice := range map[syscall.Errno]string{
@@ -40,23 +41,23 @@ func TestRunOut(t *testing.T) {
 			}
 			r := examineIt(t, opened(b), &Options{Quick: true})
 			if r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED || !strings.Contains(text(r), advice) || strings.Contains(text(r), "permission") {
-				t.Errorf("%v at %s: %s", errno, name, text(r))
+				t.Errorf("%v at %s: %s\nwant it not examined, with the advice %q", errno, name, text(r), advice)
 			}
 			if left := keysOf(t, s); len(left) > 0 {
-				t.Errorf("left: %v", left)
+				t.Errorf("left: %v, want nothing", left)
 			}
 		}
 	}
 }
 
-// A look that has no answer is not a look at nothing.
+// A read without an answer is not a read of an absent object.
 func TestStatThrottledOnce(t *testing.T) {
 	t.Parallel()
 	s := mem.New()
 	b := &bent{Store: s}
 	var n atomic.Int64
 	b.stat = func(ctx context.Context, key string) (storage.Info, error) {
-		// The racers look at each key before it is there, too.
+		// The racers also look at each key before its object exists.
 		if strings.Contains(key, "/look-000-00") && n.Add(1) == localRacers+1 {
 			return storage.Info{}, &storage.Error{Op: "stat", Key: key, Err: storage.ErrThrottled}
 		}
@@ -64,21 +65,21 @@ func TestStatThrottledOnce(t *testing.T) {
 	}
 	r := examineIt(t, opened(b), &Options{Quick: true})
 	if n.Load() <= localRacers || r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED {
-		t.Errorf("%d looks: %s", n.Load(), text(r))
+		t.Errorf("%d looks: %s\nwant more looks than racers, and a store not examined", n.Load(), text(r))
 	}
 }
 
-// A store that was opened for reading only, as it did not answer then, is not unfit when it answers now.
+// A store was opened for reading only, because it did not answer then. It is not unfit if it answers now.
 func TestOpenedToRead(t *testing.T) {
 	t.Parallel()
 	faults := mem.NewFaults(mem.New(), nil)
 	r := examineIt(t, opened(faults), &Options{Quick: true, ReadOnly: true})
 	if faults.Count() != 0 || !r.GetReadOnly() || r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED {
-		t.Errorf("%d mutations, %s", faults.Count(), text(r))
+		t.Errorf("%d mutations, want none, and a store not examined: %s", faults.Count(), text(r))
 	}
 }
 
-// A winner's object that is not there is no race with one winner.
+// A race whose winner's object does not exist is not a race with one winner.
 func TestIfAbsentForgets(t *testing.T) {
 	t.Parallel()
 	s := mem.New()
@@ -91,12 +92,12 @@ func TestIfAbsentForgets(t *testing.T) {
 	}
 	r := examineIt(t, opened(b), &Options{Quick: true})
 	if results(r)["create if absent"] != ckptdv1.Result_RESULT_UNFIT {
-		t.Errorf("%s", text(r))
+		t.Errorf("%s\nwant create if absent unfit", text(r))
 	}
 }
 
-// What lies in a folder of others may change, go, be a link or be private while it is looked at: that says nothing of the store. Of a root of
-// ckptd, objects may go.
+// Content of other programs may change, disappear, be a link or be private while it is read; that says nothing about
+// the store. In a root of ckptd, objects may disappear.
 func TestOnlyReadWhatOthersChange(t *testing.T) {
 	t.Parallel()
 	stat := func(ctx context.Context, s storage.Store, key string) (storage.Info, error) {
@@ -132,7 +133,7 @@ func TestOnlyReadWhatOthersChange(t *testing.T) {
 		b := &bent{Store: s}
 		bend(b, s)
 		if r := examineIt(t, opened(b), &Options{Quick: true}); r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED {
-			t.Errorf("%s: %s", name, text(r))
+			t.Errorf("%s: %s\nwant it not examined", name, text(r))
 		}
 	}
 }

@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	// measureTime bounds each measurement; what is under way then is still counted.
+	// measureTime bounds each measurement; operations that run at its end still count.
 	measureTime = 700 * time.Millisecond
 	smallObject = 16 << 10
 	pieceSize   = 1 << 20
-	// slowCommit is what people notice: a commit takes several of them one after another.
+	// slowCommit is the time of one Publish that users notice: a commit takes several such requests in a row.
 	slowCommit = 500 * time.Millisecond
 )
 
@@ -84,8 +84,8 @@ func (e *exam) judgeSpeed(failed error) {
 	e.ok("speed", seen)
 }
 
-// measure does something count times, atOnce at a time, for measureTime at most, and reports how long each took. Each i below the number
-// returned was done.
+// measure calls do for i from 0 to count-1, atOnce at a time, for measureTime at most, and adds a measurement. It
+// returns the number of calls that were made.
 func (e *exam) measure(ctx context.Context, operation string, size, count, atOnce int, do func(i int) error) (int, error) {
 	var (
 		mu   sync.Mutex
@@ -130,7 +130,7 @@ func (e *exam) measure(ctx context.Context, operation string, size, count, atOnc
 	return len(took), nil
 }
 
-// onlyRead examines what can be without writing: the listing, and some object that lies there.
+// onlyRead runs the checks that do not write: the listing, and reading one of the objects that are there.
 func (e *exam) onlyRead(ctx context.Context) {
 	const small, looked = 16 << 20, 1000
 	e.say("reading what is there")
@@ -156,7 +156,7 @@ func (e *exam) onlyRead(ctx context.Context) {
 	e.readSample(sample)
 }
 
-// readSample looks at an object that was listed.
+// readSample examines an object that was listed.
 func (e *exam) readSample(sample storage.Info) {
 	if info, err := e.store.Stat(e.ops, sample.Key); err != nil {
 		e.sampleTrouble("stat", err)
@@ -181,8 +181,8 @@ func (e *exam) readSample(sample storage.Info) {
 	e.ok("read", fmt.Sprintf("%d bytes, whole and in part", len(whole)))
 }
 
-// sampleTrouble adds what an error means of an object that somebody else made: it may have been deleted meanwhile. What is not ckptd's may
-// also be a link, a pipe, or for its owner's eyes only.
+// sampleTrouble adds a finding for the error of an object that another program made. It may have been deleted
+// meanwhile. A foreign object may also be a link, a pipe, or readable only by its owner.
 func (e *exam) sampleTrouble(check string, err error) {
 	if e.foreign || errors.Is(err, storage.ErrNotFound) {
 		e.add(check, ckptdv1.Result_RESULT_NOT_EXAMINED, err.Error(), "")
@@ -191,7 +191,8 @@ func (e *exam) sampleTrouble(check string, err error) {
 	e.trouble(check, err, e.permission(check))
 }
 
-// sampleWrong adds what no fit store does to objects that never change, as all of ckptd's; those of others do, and may be links.
+// sampleWrong adds a finding that no fit store causes for ckptd's objects, which never change. Foreign objects may
+// change, or be links.
 func (e *exam) sampleWrong(check, seen string) {
 	if e.foreign {
 		e.add(check, ckptdv1.Result_RESULT_NOT_EXAMINED, seen+": it changes, or is a link", "")

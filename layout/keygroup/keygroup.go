@@ -1,14 +1,14 @@
-// Package keygroup assigns keys to key groups and key groups to subtasks exactly as Apache Flink does, so that state can be cut
-// and handed round when the parallelism changes.
+// Package keygroup assigns keys to key groups and key groups to subtasks, exactly as Apache Flink does. With it, state
+// can be redistributed when the parallelism changes.
 //
-// It owns the hash, the mapping of groups to subtasks and the arithmetic of ranges. It must not know what a job, a key or a
-// piece of state is, and imports nothing of ours.
+// It owns the hash, the mapping of groups to subtasks and the arithmetic of ranges. It must not know what a job, a
+// key or state is, and imports no other package of ckptd.
 //
 // # The hash of a byte-string key
 //
-// Flink hashes key.hashCode() with one round of MurmurHash3. A key that is valid UTF-8 text has the hashCode of the Java String of
-// the same text (31-polynomial over its UTF-16 units), so "user-1" falls into the group it has in Flink. Any other byte string
-// has the value of java.util.Arrays.hashCode(byte[]).
+// Flink hashes key.hashCode() with one round of MurmurHash3. A key that is valid UTF-8 has the hashCode of the Java
+// String of the same text, so "user-1" is in the same group as in Flink. That code is the 31-polynomial over the
+// text's UTF-16 units. Any other key has the value of java.util.Arrays.hashCode(byte[]).
 package keygroup
 
 import (
@@ -20,19 +20,19 @@ import (
 const (
 	// MaxParallelism is the upper bound of a job's number of key groups.
 	MaxParallelism = 1 << 15
-	// defaultLower is the least number of key groups that DefaultMaxParallelism answers.
+	// defaultLower is the least number of key groups that DefaultMaxParallelism returns.
 	defaultLower = 1 << 7
 )
 
-// Of is the key group of a key, of maxParallelism groups.
+// Of returns the key group of a key, out of maxParallelism groups.
 func Of(key []byte, maxParallelism int) uint16 { return Assign(Hash(key), maxParallelism) }
 
-// Assign is the key group of a key with the given hashCode: Flink's assignToKeyGroup.
+// Assign returns the key group of a key with the given hashCode: Flink's assignToKeyGroup.
 func Assign(hash int32, maxParallelism int) uint16 {
 	return uint16(int(Murmur(hash)) % maxParallelism)
 }
 
-// Hash is the Java hashCode of a byte-string key; the package comment says which.
+// Hash returns the Java hashCode of a byte-string key, as described in the package comment.
 func Hash(key []byte) int32 {
 	var h int32
 	for i, b := range key {
@@ -44,7 +44,7 @@ func Hash(key []byte) int32 {
 	return h
 }
 
-// hashWide goes on where Hash met the first byte that is not ASCII: at key[i], with h for what lies before it.
+// hashWide continues Hash at the first byte that is not ASCII: at key[i], with h for the bytes before it.
 func hashWide(key []byte, i int, h int32) int32 {
 	for i < len(key) {
 		r, n := utf8.DecodeRune(key[i:])
@@ -87,20 +87,20 @@ func Murmur(code int32) int32 {
 	switch v := int32(h); {
 	case v >= 0:
 		return v
-	case v == -1<<31: // has no positive counterpart
+	case v == -1<<31: // -1<<31 has no positive counterpart
 		return 0
 	default:
 		return -v
 	}
 }
 
-// Subtask is the index of the subtask that holds a key group: Flink's computeOperatorIndexForKeyGroup.
+// Subtask returns the index of the subtask that holds a key group: Flink's computeOperatorIndexForKeyGroup.
 func Subtask(group uint16, maxParallelism, parallelism int) int {
 	return int(group) * parallelism / maxParallelism
 }
 
-// DefaultMaxParallelism is the number of key groups of an operator that does not choose one: the least power of two that is at
-// least one and a half times the parallelism, from 128 to 32768.
+// DefaultMaxParallelism returns the number of key groups of an operator that does not choose one: the least power of
+// two that is at least one and a half times the parallelism, from 128 to 32768.
 func DefaultMaxParallelism(parallelism int) int {
 	want := min(max(parallelism+parallelism/2, defaultLower), MaxParallelism)
 	return 1 << bits.Len(uint(want-1))
@@ -111,8 +111,8 @@ type Range struct {
 	Start, End uint16
 }
 
-// RangeOf is the range of the subtask with the given index. Ranges of neighbouring subtasks touch; together they are everything.
-// It is meant for 0 <= index < parallelism <= maxParallelism <= MaxParallelism.
+// RangeOf returns the range of the subtask with the given index. The ranges of all subtasks together are all key
+// groups, without overlap. The caller keeps 0 <= index < parallelism <= maxParallelism <= MaxParallelism.
 func RangeOf(maxParallelism, parallelism, index int) Range {
 	return Range{
 		Start: uint16((index*maxParallelism + parallelism - 1) / parallelism),
@@ -120,13 +120,13 @@ func RangeOf(maxParallelism, parallelism, index int) Range {
 	}
 }
 
-// Len is the number of key groups in the range.
+// Len returns the number of key groups in the range.
 func (r Range) Len() int { return int(r.End) - int(r.Start) + 1 }
 
-// Contains says whether a key group lies in the range.
+// Contains reports whether a key group lies in the range.
 func (r Range) Contains(group uint16) bool { return r.Start <= group && group <= r.End }
 
-// Intersect is what two ranges have in common; false if that is nothing.
+// Intersect returns the key groups that are in both ranges; false if there are none.
 func (r Range) Intersect(other Range) (Range, bool) {
 	both := Range{Start: max(r.Start, other.Start), End: min(r.End, other.End)}
 	if both.Start > both.End {

@@ -108,12 +108,12 @@ func TestRangesAgreeWithSubtask(t *testing.T) {
 				next = int(r.End) + 1
 				for _, g := range []uint16{r.Start, r.End} {
 					if got := keygroup.Subtask(g, m, p); got != i {
-						t.Fatalf("%d/%d: group %d belongs to %d, but lies in the range of %d", m, p, g, got, i)
+						t.Fatalf("%d/%d: Subtask of group %d is %d, want %d, whose range holds it", m, p, g, got, i)
 					}
 				}
 			}
 			if next != m {
-				t.Fatalf("%d/%d: the ranges end at %d", m, p, next)
+				t.Fatalf("%d/%d: the ranges end at %d, want %d", m, p, next, m)
 			}
 		}
 	}
@@ -139,7 +139,7 @@ func TestRangeArithmetic(t *testing.T) {
 		}
 	}
 	if a.Len() != 11 || !a.Contains(10) || !a.Contains(20) || a.Contains(9) || a.Contains(21) || a.String() != "10-20" {
-		t.Errorf("Len, Contains or String of %v is wrong", a)
+		t.Errorf("Len, Contains or String of %v is wrong, want 11 groups from 10 to 20", a)
 	}
 }
 

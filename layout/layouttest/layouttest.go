@@ -1,6 +1,6 @@
-// Package layouttest builds a small root of known contents, for the tests of whatever reads roots.
+// Package layouttest builds a small root of known content, for the tests of code that reads roots.
 //
-// It owns that one example. It must not know who reads it.
+// It owns this one example. It must not know the code that reads it.
 package layouttest
 
 import (
@@ -19,7 +19,8 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// What the root holds: Running retains checkpoints 41 and 42 and has an owner, Ended is over, was released and retains nothing.
+// The jobs of the root. Running retains checkpoints 41 and 42 and has an owner. Ended has ended, was released, and retains
+// nothing.
 const (
 	Running = "clicks"
 	Ended   = "ended"
@@ -40,7 +41,7 @@ func SharedFile() string {
 	return layout.JobKey{Place: layout.PlaceShared, File: layout.FileName{Epoch: 2, Checkpoint: Old, Nonce: fileNonce, Sequence: 1}}.String()
 }
 
-// ExclusiveFile is the key, relative to the job's folder, of the file that only that checkpoint of Running uses.
+// ExclusiveFile returns the key, relative to the job's folder, of the file that only one checkpoint of Running uses.
 func ExclusiveFile(checkpoint uint64) string {
 	name := layout.FileName{Epoch: 2, Checkpoint: checkpoint, Nonce: fileNonce, Sequence: 2}
 	return layout.JobKey{Place: layout.PlaceExclusive, Checkpoint: checkpoint, File: name}.String()
@@ -99,7 +100,7 @@ func plan() *journal.Plan {
 	})
 }
 
-// nonce is the n-th of the one process that did everything.
+// nonce returns the n-th nonce of the one process that wrote the root.
 func nonce(n uint64) journal.Nonce {
 	return journal.Nonce{Process: journal.Process{1, 2, 3}, Count: uint32(n)}
 }
@@ -137,7 +138,7 @@ func appendEntry(t testing.TB, s storage.Store, e *journal.Entry) {
 	}
 }
 
-// commit writes a checkpoint's _metadata and answers what the journal says of it.
+// commit writes a checkpoint's _metadata and returns the journal's record of it.
 func commit(t testing.TB, s storage.Store, id uint64) journal.Checkpoint {
 	t.Helper()
 	at := At.Add(time.Duration(id-Old) * time.Minute)
@@ -184,8 +185,8 @@ func records(m *layout.MetadataWriter, id uint64) error {
 	return m.Close()
 }
 
-// handles are the state of one subtask: the source's offset, inline; both files for the first half of the key groups, and the shared one
-// for the second half.
+// handles returns the state of one subtask. The source has its offset, inline. The first half of the key groups has both
+// files, the second half the shared one.
 func handles(m *layout.MetadataWriter, id uint64, operator string, index int) ([]layout.Handle, error) {
 	if operator == "source" {
 		return []layout.Handle{{Inline: []byte("offset 7"), Name: "offsets", State: layout.State{Kind: layout.StateSourceReader}}}, nil

@@ -6,15 +6,17 @@ import (
 	"strings"
 )
 
-// FolderLister is what a store may offer beside the contract: it finds the folders of a root without a look at every object, of which there
-// may be a million.
+// FolderLister is an optional part of a store. It finds the folders below a prefix without a look at every object, of
+// which there may be a million.
 type FolderLister interface {
-	// Folders yields, each once and in any order, the first elements below prefix of keys that have more than that one element; prefix is
-	// as for List. Folders in which nothing is, or is any more, may be among them; "_tmp" never is. After an error nothing follows.
+	// Folders yields the names of the folders directly below prefix, each once, in any order; prefix is as for List.
+	// A folder is the first element of a longer key. An empty folder may be among them; "_tmp" never is. After an
+	// error nothing follows.
 	Folders(ctx context.Context, prefix string) iter.Seq2[string, error]
 }
 
-// Folders asks a store that is a FolderLister, or finds the folders in a list of everything below prefix.
+// Folders lists the folders with s itself if s is a FolderLister, and otherwise from a list of everything below
+// prefix.
 func Folders(ctx context.Context, s Store, prefix string) iter.Seq2[string, error] {
 	if l, ok := s.(FolderLister); ok {
 		return l.Folders(ctx, prefix)

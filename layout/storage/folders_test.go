@@ -15,7 +15,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/retry"
 )
 
-// A vast store finds its folders by itself, and is never to be listed.
+// A vast store finds its folders by itself; its List must never be called.
 type vast struct {
 	storage.Store
 	t     *testing.T
@@ -23,7 +23,7 @@ type vast struct {
 }
 
 func (v *vast) List(context.Context, string) iter.Seq2[storage.Info, error] {
-	v.t.Error("all objects are listed")
+	v.t.Error("List was called, want only Folders")
 	return func(func(storage.Info, error) bool) {}
 }
 
@@ -37,7 +37,7 @@ func (v *vast) Folders(context.Context, string) iter.Seq2[string, error] {
 	}
 }
 
-// Whatever lies between, a store that finds its folders by itself is asked for them, in turn, and again when that fails.
+// Through all decorators, a store that finds its folders by itself is called in turn, and again after a failure.
 func TestFoldersThroughAllLayers(t *testing.T) {
 	v := &vast{Store: mem.New(), t: t, fails: 2}
 	counts := measure.New("vast", prometheus.NewRegistry())
@@ -51,6 +51,6 @@ func TestFoldersThroughAllLayers(t *testing.T) {
 		got = append(got, name)
 	}
 	if len(got) != 1 || got[0] != "job" || retried != 2 {
-		t.Errorf("%q after %d repetitions", got, retried)
+		t.Errorf("folders %q after %d repetitions, want job alone after 2", got, retried)
 	}
 }

@@ -6,12 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// TempElement is the path element below which drivers keep unfinished things that need a name. No key contains it.
+// TempElement is the path element below which drivers keep unfinished files that need a name. No key contains it.
 const TempElement = "_tmp"
 
-// ValidateKey says why key cannot name an object: it is empty or absolute, has an empty element, ".", ".." or TempElement, an
-// element of more than 255 bytes, a control character, or is not UTF-8. (Nor may one key be the folder of another: stores with real
-// folders cannot keep both. That no driver checks.)
+// ValidateKey returns an error if key cannot name an object: it is empty or absolute, has a control character, or is
+// not UTF-8. No element may be empty, ".", ".." or TempElement, or have more than 255 bytes.
+//
+// One key must not be the folder of another, because stores with real folders cannot keep both. No driver checks
+// this.
 func ValidateKey(key string) error {
 	if key == "" {
 		return fmt.Errorf("invalid key: empty")
@@ -35,7 +37,7 @@ func ValidateKey(key string) error {
 	return nil
 }
 
-// ValidatePrefix says why prefix cannot be listed: it is neither "" nor a key followed by "/".
+// ValidatePrefix returns an error if prefix cannot be listed: it must be "" or a key followed by "/".
 func ValidatePrefix(prefix string) error {
 	if prefix == "" {
 		return nil

@@ -12,18 +12,18 @@ import (
 func TestValidateKey(t *testing.T) {
 	for _, key := range []string{"a", "a/b", "_ckptd", "a/..b", "a/...", "ü", "a b", strings.Repeat("n", 255)} {
 		if err := storage.ValidateKey(key); err != nil {
-			t.Errorf("%v", err)
+			t.Errorf("key %q: %v, want no error", key, err)
 		}
 		if err := storage.ValidatePrefix(key + "/"); err != nil {
-			t.Errorf("%v", err)
+			t.Errorf("prefix of key %q: %v, want no error", key, err)
 		}
 		if err := storage.ValidatePrefix(key); err == nil {
-			t.Errorf("prefix %q is taken", key)
+			t.Errorf("prefix %q is valid, want an error", key)
 		}
 	}
 	for _, key := range []string{"", "/", "/a", "a/", "a//b", ".", "a/./b", "..", "a/..", "_tmp", "a/_tmp/b", "a\x00", "\n", "a\x7f", "\xff", strings.Repeat("n", 256)} {
 		if err := storage.ValidateKey(key); err == nil {
-			t.Errorf("key %q is taken", key)
+			t.Errorf("key %q is valid, want an error", key)
 		}
 	}
 	if err := storage.ValidatePrefix(""); err != nil {
@@ -48,7 +48,7 @@ func TestVerifier(t *testing.T) {
 		v := storage.NewVerifier(c.opts)
 		err := errors.Join(v.Add(data[:4]), v.Add(data[4:]), v.Check())
 		if (err == nil) != c.ok || err != nil && !errors.Is(err, storage.ErrMismatch) || v.Size() != 10 {
-			t.Errorf("%+v: %v", c.opts, err)
+			t.Errorf("%+v: %v, size %d; want success: %v, size 10", c.opts, err, v.Size(), c.ok)
 		}
 	}
 }

@@ -19,7 +19,7 @@ func (m *Machine) remember(id uint64) {
 	}
 }
 
-// forgetAborts drops what the growth of current has made meaningless.
+// forgetAborts drops the ids that current has passed.
 func (m *Machine) forgetAborts() {
 	i, found := slices.BinarySearch(m.aborts, m.current)
 	if found {

@@ -2,8 +2,8 @@ package aligner
 
 import "testing"
 
-// SC-4: told of many aborts before any barrier: as many as the bound are remembered, everything below counts as aborted, and what lies between is
-// taken.
+// SC-4: many aborts come before any barrier. The machine remembers as many as its bound, counts all ids below as
+// aborted, and accepts the ids between them.
 func TestManyAborts(t *testing.T) {
 	t.Run("SC-4", func(t *testing.T) {
 		m := New(0)
@@ -17,7 +17,7 @@ func TestManyAborts(t *testing.T) {
 		}
 		m.Aborted(lowest - 20)
 		if len(m.aborts) != rememberedAborts || m.aborts[0] != lowest || m.abortsBelow != lowest-2 {
-			t.Fatalf("told again of an old id: remembers %v, below %d", m.aborts, m.abortsBelow)
+			t.Fatalf("after an old id again: remembers %v, below %d; want no change", m.aborts, m.abortsBelow)
 		}
 		for id, want := range map[uint64]Kind{lowest - 3: Cancel, lowest - 2: Cancel, lowest - 1: Forward, lowest + 1: Forward, lowest + 2: Cancel, 199: Forward} {
 			clone := *m
@@ -29,14 +29,14 @@ func TestManyAborts(t *testing.T) {
 		}
 		m.Trigger(199)
 		if len(m.aborts) != 0 {
-			t.Errorf("remembers %v for nothing", m.aborts)
+			t.Errorf("remembers %v, want nothing", m.aborts)
 		}
 	})
 	t.Run("SC-8", func(t *testing.T) {
 		m := New(0)
 		m.Trigger(5)
 		if m.Aborted(5); len(m.aborts) != 0 {
-			t.Errorf("remembers %v after the snapshot", m.aborts)
+			t.Errorf("remembers %v after the snapshot, want nothing", m.aborts)
 		}
 	})
 }

@@ -1,16 +1,19 @@
-// Package aligner decides when a task takes its part of a checkpoint: barriers, cancel markers and ends of its input channels
-// go in, actions come out.
+// Package aligner decides when a task takes its part of a checkpoint. Barriers, cancel markers and ends of input
+// channels go in; actions come out.
 //
-// It owns Flink's rules of exactly-once alignment: a channel whose barrier has come is blocked until all the others' have, a newer
-// barrier gives up an older alignment, and what belongs to an old or aborted checkpoint is ignored. It is a pure machine: no
-// goroutines, no clock, no input or output. It must not know records, operators, sockets or the coordinator.
+// It owns Flink's rules of exactly-once alignment. A channel whose barrier has come is blocked until the barriers of
+// all other channels have come. A newer barrier ends an older alignment. Barriers of old or aborted checkpoints are
+// ignored.
+//
+// It is a pure machine, without goroutines, clock, input or output. It must not know records, operators, sockets or
+// the coordinator.
 package aligner
 
 // The reasons of Decline, in Flink's words.
 const (
 	// ReasonSubsumed: a newer checkpoint reached the task before the older one was aligned.
 	ReasonSubsumed = "CHECKPOINT_DECLINED_SUBSUMED"
-	// ReasonCancelMarker: a task upstream gave the checkpoint up.
+	// ReasonCancelMarker: a task upstream gave up the checkpoint.
 	ReasonCancelMarker = "CHECKPOINT_DECLINED_ON_CANCELLATION_BARRIER"
 )
 
@@ -24,9 +27,10 @@ const (
 	Unblock
 	// Forward: send the barrier of Checkpoint to every output, behind all records emitted so far.
 	Forward
-	// Snapshot: take the task's part of Checkpoint now, before any further record is processed. Always comes right after Forward.
+	// Snapshot: take the task's part of Checkpoint now, before any further record is processed. It always follows
+	// Forward.
 	Snapshot
-	// Decline: tell the coordinator that the task takes no part in Checkpoint, for Reason.
+	// Decline: tell the coordinator that the task takes no part in Checkpoint, and the Reason.
 	Decline
 	// Cancel: send the cancel marker of Checkpoint to every output.
 	Cancel
@@ -34,7 +38,7 @@ const (
 	End
 )
 
-// String is the kind's name in lower case.
+// String returns the kind's name in lower case.
 func (k Kind) String() string {
 	names := [...]string{"?", "block", "unblock", "forward", "snapshot", "decline", "cancel", "end"}
 	if int(k) >= len(names) {
@@ -43,7 +47,7 @@ func (k Kind) String() string {
 	return names[k]
 }
 
-// Action is one thing that the task has to do. Actions are carried out in the order given.
+// Action is one thing that the task has to do. The task carries out actions in the given order.
 type Action struct {
 	Kind Kind
 	// Channel is set for Block and Unblock.
@@ -54,44 +58,46 @@ type Action struct {
 	Reason string
 }
 
-// rememberedAborts bounds the aborts kept for checkpoints whose barrier has not come yet; an id below the lowest of a full list
-// counts as aborted.
+// rememberedAborts bounds the list of aborted checkpoints whose barrier has not come yet. Once an id is dropped from
+// a full list, all ids up to it count as aborted.
 const rememberedAborts = 16
 
 type channel struct {
-	// delivered: its barrier of the pending checkpoint came; implies blocked, unless it has ended since.
+	// delivered: the channel's barrier of the pending checkpoint came. The channel is blocked then, unless it has
+	// ended since.
 	delivered bool
 	ended     bool
 }
 
-// Machine is the alignment of one task. It is used by one goroutine.
+// Machine is the alignment of one task. Only one goroutine may use it.
 type Machine struct {
 	channels []channel
-	// open channels; those that have not ended.
+	// open is the number of channels that have not ended.
 	open int
 	// current is the largest checkpoint id that was begun, finished or given up.
 	current uint64
-	// pending: current is being aligned; at least one channel has delivered, at least one open channel has not.
+	// pending: current is being aligned. At least one channel has delivered, and at least one open channel has not.
 	pending bool
-	// missing barriers of current while pending; at least 1 then.
+	// missing is the number of barriers of current still to come; at least 1 while pending, else 0.
 	missing int
-	// aborts holds ids above current of which the coordinator said that they are aborted, ascending.
+	// aborts holds the ids above current that the coordinator has aborted, ascending.
 	aborts []uint64
 	// abortsBelow: ids up to it count as aborted.
 	abortsBelow uint64
 	out         []Action
 }
 
-// New makes the machine of a task with that many input channels. A source has none and is driven by Trigger.
+// New returns the machine of a task with this number of input channels. A source has no channels and is driven by
+// Trigger.
 func New(channels int) *Machine {
 	return &Machine{channels: make([]channel, channels), open: channels}
 }
 
-// Current is the largest checkpoint id that was begun, finished or given up.
+// Current returns the largest checkpoint id that was begun, finished or given up.
 func (m *Machine) Current() uint64 { return m.current }
 
-// Trigger is the coordinator's request to a task without inputs. Like all inputs it answers actions that are valid until the
-// next call.
+// Trigger handles the coordinator's request to a task without inputs. Like all methods that return actions, it
+// returns a slice that is valid until the next call.
 func (m *Machine) Trigger(id uint64) []Action {
 	m.out = m.out[:0]
 	if m.begin(id) {
@@ -100,7 +106,7 @@ func (m *Machine) Trigger(id uint64) []Action {
 	return m.out
 }
 
-// Barrier is the barrier of checkpoint id, read from a channel that is not blocked.
+// Barrier handles the barrier of checkpoint id, read from a channel that is not blocked.
 func (m *Machine) Barrier(ch int, id uint64) []Action {
 	m.out = m.out[:0]
 	if m.channels[ch].ended {
@@ -120,14 +126,14 @@ func (m *Machine) Barrier(ch int, id uint64) []Action {
 		m.emit(Action{Kind: Block, Channel: ch})
 		return m.out
 	}
-	// The last channel need not be blocked at all.
+	// The channel of the last barrier need not be blocked at all.
 	m.channels[ch].delivered = false
 	m.snapshot()
 	m.release()
 	return m.out
 }
 
-// CancelMarker is the marker of a task upstream that gave checkpoint id up.
+// CancelMarker handles the marker of a task upstream that gave up checkpoint id.
 func (m *Machine) CancelMarker(ch int, id uint64) []Action {
 	m.out = m.out[:0]
 	if m.channels[ch].ended || id < m.current || (id == m.current && !m.pending) {
@@ -144,7 +150,7 @@ func (m *Machine) CancelMarker(ch int, id uint64) []Action {
 	return m.out
 }
 
-// Ended says that a channel brings nothing more. It counts as having delivered whatever barrier is waited for.
+// Ended handles the end of a channel. From then on the channel counts as having delivered every barrier.
 func (m *Machine) Ended(ch int) []Action {
 	m.out = m.out[:0]
 	c := &m.channels[ch]
@@ -165,9 +171,9 @@ func (m *Machine) Ended(ch int) []Action {
 	return m.out
 }
 
-// Aborted is the coordinator's word that checkpoint id will not complete. An alignment of it is given up; if its barriers are
-// still to come they will be ignored, and only a cancel marker passed on. For a checkpoint that is finished here there is
-// nothing to do.
+// Aborted handles the coordinator's message that checkpoint id will not complete. Its alignment, if one is in
+// progress, is given up. If its barriers are still to come, they will be ignored, and only a cancel marker is passed
+// on. Nothing happens for a checkpoint that this task has finished.
 func (m *Machine) Aborted(id uint64) []Action {
 	m.out = m.out[:0]
 	switch {
@@ -180,7 +186,8 @@ func (m *Machine) Aborted(id uint64) []Action {
 	return m.out
 }
 
-// begin makes id, above current, the current checkpoint; an alignment in progress is given up. False: id is old or was aborted.
+// begin makes id, above current, the current checkpoint, and gives up an alignment in progress. It returns false if
+// id is old or was aborted.
 func (m *Machine) begin(id uint64) bool {
 	if id <= m.current {
 		return false
@@ -198,7 +205,7 @@ func (m *Machine) begin(id uint64) bool {
 	return !aborted
 }
 
-// snapshot is Flink's order: first the barrier, so that the tasks downstream begin early, then the snapshot.
+// snapshot uses Flink's order: first the barrier, so that the tasks downstream begin early, then the snapshot.
 func (m *Machine) snapshot() {
 	m.emit(Action{Kind: Forward, Checkpoint: m.current})
 	m.emit(Action{Kind: Snapshot, Checkpoint: m.current})
@@ -209,7 +216,7 @@ func (m *Machine) decline(reason string) {
 	m.emit(Action{Kind: Cancel, Checkpoint: m.current})
 }
 
-// release ends the alignment, whatever became of it.
+// release ends the alignment after any outcome.
 func (m *Machine) release() {
 	m.pending, m.missing = false, 0
 	for i := range m.channels {

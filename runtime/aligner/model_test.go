@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// model is the rules said with sets: what has arrived of which checkpoint, and what became of it.
+// model states the rules with sets: which barriers have arrived of each checkpoint, and the checkpoint's outcome.
 type model struct {
 	channels int
 	arrived  map[uint64]map[int]bool
@@ -84,23 +84,23 @@ func (m *model) blocked(ch int) bool {
 	return m.undecided() && m.arrived[m.top][ch] && !m.ended[ch]
 }
 
-// verdicts puts a machine's actions into the model's words and keeps track of blocked channels.
+// verdicts translates a machine's actions into the model's words, and tracks blocked channels.
 func verdicts(t *rapid.T, log []string, blocked []bool, actions []Action) []string {
 	for i, a := range actions {
 		switch a.Kind {
 		case Block, Unblock:
 			if blocked[a.Channel] == (a.Kind == Block) {
-				t.Fatalf("%v of channel %d repeated", a.Kind, a.Channel)
+				t.Fatalf("%v of channel %d twice, want it once", a.Kind, a.Channel)
 			}
 			blocked[a.Channel] = a.Kind == Block
 		case Snapshot:
 			if i == 0 || actions[i-1] != (Action{Kind: Forward, Checkpoint: a.Checkpoint}) {
-				t.Fatalf("snapshot %d without its barrier sent first", a.Checkpoint)
+				t.Fatalf("snapshot %d without Forward, want Forward right before it", a.Checkpoint)
 			}
 			log = append(log, fmt.Sprintf("snapshot %d", a.Checkpoint))
 		case Decline:
 			if i+1 == len(actions) || actions[i+1] != (Action{Kind: Cancel, Checkpoint: a.Checkpoint}) {
-				t.Fatalf("declined %d without a marker", a.Checkpoint)
+				t.Fatalf("declined %d without Cancel, want Cancel right after it", a.Checkpoint)
 			}
 			log = append(log, fmt.Sprintf("%s %d", a.Reason, a.Checkpoint))
 		case Cancel:
@@ -112,7 +112,7 @@ func verdicts(t *rapid.T, log []string, blocked []bool, actions []Action) []stri
 	return log
 }
 
-// Any order of barriers, markers, ends and aborts, sensible or not: machine and model agree.
+// For any order of barriers, markers, ends and aborts, possible or not, machine and model agree.
 func TestMachineAgreesWithModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		channels := rapid.IntRange(1, 4).Draw(t, "channels")
@@ -147,15 +147,15 @@ func TestMachineAgreesWithModel(t *testing.T) {
 			}
 			for c := range blocked {
 				if blocked[c] != model.blocked(c) {
-					t.Fatalf("channel %d: blocked %v, model says %v", c, blocked[c], model.blocked(c))
+					t.Fatalf("channel %d: blocked %v, want %v", c, blocked[c], model.blocked(c))
 				}
 			}
 		}
 	})
 }
 
-// BA-16: random data on many channels, barriers at random places, some missing, some replaced by markers: each snapshot is a
-// consistent cut, every record is delivered in order, no channel stays blocked.
+// BA-16: random data on many channels, with barriers at random places; some are missing, some replaced by markers.
+// Each snapshot is a consistent cut, every record is delivered in order, and no channel stays blocked.
 func TestSnapshotsAreConsistentCuts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		channels := rapid.IntRange(1, 6).Draw(t, "channels")
@@ -188,7 +188,7 @@ func TestSnapshotsAreConsistentCuts(t *testing.T) {
 				actions = m.Barrier(c, it.barrier)
 			default:
 				if it.record != read[c] {
-					t.Fatalf("channel %d: record %d where %d was expected", c, it.record, read[c])
+					t.Fatalf("channel %d: record %d, want %d", c, it.record, read[c])
 				}
 				read[c]++
 			}
@@ -203,7 +203,7 @@ func TestSnapshotsAreConsistentCuts(t *testing.T) {
 		}
 		for c := range streams {
 			if position[c] != len(streams[c]) {
-				t.Fatalf("channel %d stayed blocked", c)
+				t.Fatalf("channel %d stayed blocked, want all of it read", c)
 			}
 		}
 	})
@@ -235,7 +235,8 @@ func drawStream(t *rapid.T, c int) []item {
 	return append(s, item{end: true})
 }
 
-// checkCut: of each channel exactly the records before its barrier of the checkpoint were read, or all if it has none.
+// checkCut: of each channel exactly the records before the checkpoint's barrier were read, or all records if there is
+// no barrier.
 func checkCut(t *rapid.T, streams [][]item, read []int, id uint64) {
 	for c, s := range streams {
 		before := 0
@@ -248,7 +249,7 @@ func checkCut(t *rapid.T, streams [][]item, read []int, id uint64) {
 			}
 		}
 		if read[c] != before {
-			t.Fatalf("checkpoint %d: channel %d had delivered %d records, %d lie before the barrier", id, c, read[c], before)
+			t.Fatalf("checkpoint %d: channel %d had delivered %d records, want the %d before the barrier", id, c, read[c], before)
 		}
 	}
 }

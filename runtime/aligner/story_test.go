@@ -10,8 +10,9 @@ import (
 	"github.com/cockroachdb/datadriven"
 )
 
-// The stories are named after the test catalogue's entries (AlignedCheckpointsTest: BA, SubtaskCheckpointCoordinatorTest: SC).
-// Each line is one thing that arrives; what a blocked channel holds back is delivered when the channel is released.
+// The stories have the names of the test catalogue's entries (AlignedCheckpointsTest: BA,
+// SubtaskCheckpointCoordinatorTest: SC). Each line is one event that arrives. Events of a blocked channel are
+// delivered when the channel is released.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {

@@ -1,9 +1,10 @@
-// Package clickjob is the job of the demo: clicks are read, those of logged-in users counted, and every new count written out.
+// Package clickjob is the job of the demo. It reads clicks, counts those of logged-in users, and writes every new
+// count.
 //
 //	source -> filter -> map  ==by user==>  sum -> sink
 //
-// It owns the graph and what its workers are told (Params). It must not know where checkpoints lie, who starts the workers, or
-// how the input and the output are made: packages clicks and filesink do.
+// It owns the graph and the parameters of its workers (Params). It must not know where checkpoints lie or which
+// process starts the workers. The packages clicks and filesink own the input and the output.
 package clickjob
 
 import (
@@ -18,37 +19,37 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// Name is what the job's graph is called.
+// Name is the name of the job's graph.
 const Name = "clicks"
 
-// Params are what the job's workers are told, each the same; their JSON is the --params of a worker.
+// Params are the parameters of the job's workers, the same for each. Their JSON is the --params of a worker.
 type Params struct {
-	// Input is a file of clicks; empty: they are generated from Seed, Users and Records.
+	// Input is a file of clicks; if empty, clicks are generated from Seed, Users and Records.
 	Input string `json:"input,omitempty"`
-	// Size is how many bytes of Input count.
+	// Size is the number of bytes of Input to read.
 	Size    int64  `json:"size,omitempty"`
 	Seed    uint64 `json:"seed,omitempty"`
 	Users   uint64 `json:"users,omitempty"`
 	Records uint64 `json:"records,omitempty"`
-	// Rate is records a second of each source; 0: as fast as possible.
+	// Rate is the number of records a second of each source; 0 means no limit.
 	Rate float64 `json:"rate,omitempty"`
-	// Output is the folder of the sink's files, OutputName what their names begin with.
+	// Output is the folder of the sink's files; their names begin with OutputName.
 	Output      string `json:"output"`
 	OutputName  string `json:"output_name"`
 	Parallelism int    `json:"parallelism"`
-	// Poison is a user whose every click fails the map; empty: nobody.
+	// Poison is a user for whose clicks the map fails; if empty, there is none.
 	Poison string `json:"poison,omitempty"`
 }
 
-// Validate says what is missing.
+// Validate returns an error if a parameter is missing or wrong.
 func (p Params) Validate() error {
 	switch {
 	case p.Parallelism < 1:
-		return fmt.Errorf("clickjob: parallelism %d", p.Parallelism)
+		return fmt.Errorf("clickjob: parallelism %d; want 1 or more", p.Parallelism)
 	case p.Output == "" || p.OutputName == "":
 		return errors.New("clickjob: no output folder, or no name for its files")
 	case p.Rate < 0:
-		return fmt.Errorf("clickjob: rate %v", p.Rate)
+		return fmt.Errorf("clickjob: rate %v; want 0 or more", p.Rate)
 	}
 	return nil
 }
@@ -60,7 +61,7 @@ func (p Params) Source(subtask, parallelism int) (state.Source, error) {
 	})
 }
 
-// New makes the graph. backend keeps the counts.
+// New returns the graph. backend keeps the counts.
 func New(p Params, backend state.Factory) *runtime.Job {
 	return &runtime.Job{Name: Name, Tasks: []runtime.Task{
 		{Name: "read", Parallelism: p.Parallelism, Operators: []runtime.Operator{
@@ -110,7 +111,7 @@ func sum() runtime.Keyed {
 		case len(old) == len(stored):
 			n += binary.BigEndian.Uint64(old)
 		case old != nil:
-			return fmt.Errorf("clickjob: sum: a count of %d bytes", len(old))
+			return fmt.Errorf("clickjob: sum: the stored count has %d bytes, want %d", len(old), len(stored))
 		}
 		binary.BigEndian.PutUint64(stored[:], n)
 		if err := value.Put(stored[:]); err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// BenchmarkNext is what a source costs the task per record.
+// BenchmarkNext is the cost of a source for each record.
 func BenchmarkNext(b *testing.B) {
 	var json, access strings.Builder
 	for i := range 100_000 {

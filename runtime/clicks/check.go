@@ -9,7 +9,7 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// Counts is clicks of logged-in users, by user.
+// Counts holds the number of clicks of each logged-in user.
 type Counts map[string]uint64
 
 // UserCount is one line of a ranking.
@@ -18,7 +18,7 @@ type UserCount struct {
 	Count uint64
 }
 
-// Recount reads a source to its end and counts plainly what the job counts.
+// Recount reads a source to its end and counts, without a job, what the job counts.
 func Recount(source state.Source) (Counts, error) {
 	counts := map[string]*uint64{}
 	var rec state.Record
@@ -33,7 +33,7 @@ func Recount(source state.Source) (Counts, error) {
 			}
 			return total, nil
 		case ready == state.Ready && LoggedIn(&rec):
-			if n, ok := counts[string(rec.Key)]; ok { // without making a string each time
+			if n, ok := counts[string(rec.Key)]; ok { // looks up without making a string each time
 				*n++
 			} else {
 				n := uint64(1)
@@ -43,7 +43,8 @@ func Recount(source state.Source) (Counts, error) {
 	}
 }
 
-// Top is the n users with the most clicks; of equals, the one whose name comes first.
+// Top returns the n users with the most clicks. Of users with equal counts, the one whose name sorts first comes
+// first.
 func (c Counts) Top(n int) []UserCount {
 	all := make([]UserCount, 0, len(c))
 	for user, count := range c {
@@ -55,7 +56,7 @@ func (c Counts) Top(n int) []UserCount {
 	return all[:min(n, len(all))]
 }
 
-// Total is the sum of all counts.
+// Total returns the sum of all counts.
 func (c Counts) Total() (sum uint64) {
 	for _, n := range c {
 		sum += n
@@ -63,27 +64,28 @@ func (c Counts) Total() (sum uint64) {
 	return sum
 }
 
-// maxProblems is how many problems a Verdict spells out.
+// maxProblems is the number of problems that a Verdict describes.
 const maxProblems = 10
 
-// Verdict is what came of comparing a sink's lines with a recount. The job is exact if each user's lines are 1 to n, each once, n being the recount.
+// Verdict is the result of comparing a sink's lines with a recount. If the recount of a user is n, the job is exact
+// if the lines of the user are 1 to n, each once.
 type Verdict struct {
 	// Users and Lines that were compared.
 	Users, Lines uint64
-	// Missing lines: within a user's 1 to n, and not there.
+	// Missing is the number of lines within a user's 1 to n that do not exist.
 	Missing uint64
-	// Duplicate lines: there more than once; each repetition counts.
+	// Duplicate counts repeated lines; each repetition counts.
 	Duplicate uint64
-	// Foreign lines: of a user or a number that the recount does not have.
+	// Foreign is the number of lines with a user or a number that the recount does not have.
 	Foreign uint64
-	// Problems are the first few in words.
+	// Problems describes the first few problems.
 	Problems []string
 }
 
-// Exact says that nothing is missing, nothing is there twice and nothing is foreign.
+// Exact reports whether no line is missing, duplicate or foreign.
 func (v *Verdict) Exact() bool { return v.Missing == 0 && v.Duplicate == 0 && v.Foreign == 0 }
 
-// String is one line for people.
+// String formats the verdict as one line.
 func (v *Verdict) String() string {
 	if v.Exact() {
 		return fmt.Sprintf("exact: %d lines of %d users, each once", v.Lines, v.Users)
@@ -97,10 +99,11 @@ func (v *Verdict) problem(format string, args ...any) {
 	}
 }
 
-// Check compares. lines calls its function with the two fields of every line, in any order, and returns its own errors.
+// Check compares the counts with lines. The function lines calls its argument with the two fields of every line, in
+// any order, and returns its own errors.
 func Check(want Counts, lines func(func(user, count []byte) error) error) (*Verdict, error) {
 	v := &Verdict{Users: uint64(len(want))}
-	seen := make(map[string][]uint64, len(want)) // by user, one bit a line
+	seen := make(map[string][]uint64, len(want)) // by user, one bit for each line
 	for user, n := range want {
 		seen[user] = make([]uint64, n/64+1)
 	}
@@ -122,7 +125,7 @@ func Check(want Counts, lines func(func(user, count []byte) error) error) (*Verd
 	if err != nil {
 		return nil, fmt.Errorf("clicks: check: %w", err)
 	}
-	for _, u := range want.Top(len(want)) { // in an order that does not change from run to run
+	for _, u := range want.Top(len(want)) { // in an order that is the same in every run
 		for n := uint64(1); n <= u.Count; n++ {
 			if seen[u.User][n/64]&(1<<(n%64)) == 0 {
 				v.Missing++

@@ -1,11 +1,13 @@
-// Package clicks is the input of the click job, its stateless operators and the check of its result. It owns the formats, the generator, what a
-// position is, and what "exact" means. It knows no checkpoint, no exchange and no sink.
+// Package clicks is the input of the click job, its stateless operators, and the check of its result.
 //
-// A record's key is the user; its value is "1" if the user was logged in, else "0". What is no record is counted and skipped: the counter is
-// part of the position, so a restore counts nothing twice.
+// It owns the input formats, the generator, the form of a position, and what "exact" means. It knows no checkpoint,
+// no exchange and no sink.
 //
-// Lines are told apart one by one: what begins with { is JSON, {"user": "...", "logged_in": true}; all else is a line of an access log, combined
-// or common, whose user is the client's address and who is logged in if the status is below 400.
+// A record's key is the user. Its value is "1" if the user was logged in, else "0". A line that is no click is
+// counted and skipped. The counter is part of the position, so a restore counts no line twice.
+//
+// A line that begins with { is JSON: {"user": "...", "logged_in": true}. Any other line is a line of an access log,
+// combined or common. Its user is the client's address; the user is logged in if the status is below 400.
 package clicks
 
 import (
@@ -15,22 +17,22 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// Options say which input, and which share of it.
+// Options say which input to read, and which share of it.
 type Options struct {
-	// Input is a file; empty: a click log is generated.
+	// Input is a file; if empty, a click log is generated.
 	Input string
-	// Size of the file that counts, in bytes; 0: its size at the time of Open. The subtasks' shares depend on it, so for a
-	// file that may grow whoever starts the subtasks says it once for all of them.
+	// Size is the number of bytes of the file to read; 0 means its size when Open is called. The subtasks' shares
+	// depend on Size. For a file that may grow, all subtasks must be given the same Size.
 	Size int64
-	// Seed, Users and Records of a generated log: the same numbers make the same log, whatever the parallelism.
+	// Seed, Users and Records define a generated log. The same values give the same log for every parallelism.
 	Seed uint64
-	// Users is how many different ones there can be. Default 10,000.
+	// Users is the largest number of different users. Default 10,000.
 	Users uint64
 	// Records of all subtasks together.
 	Records uint64
-	// Rate is records a second of this subtask; 0: as fast as possible.
+	// Rate is the number of records a second of this subtask; 0 means no limit.
 	Rate float64
-	// Subtask of Parallelism is whose share to read. Parallelism 0 means 1: everything.
+	// Subtask, out of Parallelism, is the share to read. Parallelism 0 means 1: everything.
 	Subtask, Parallelism int
 }
 
@@ -43,11 +45,11 @@ func (o *Options) validate() error {
 	}
 	switch {
 	case o.Parallelism < 1 || o.Subtask < 0 || o.Subtask >= o.Parallelism:
-		return fmt.Errorf("subtask %d of %d", o.Subtask, o.Parallelism)
+		return fmt.Errorf("subtask %d of %d; want 0 to parallelism - 1", o.Subtask, o.Parallelism)
 	case o.Rate < 0:
-		return fmt.Errorf("rate %v", o.Rate)
+		return fmt.Errorf("rate %v; want 0 or more", o.Rate)
 	case o.Size < 0:
-		return fmt.Errorf("size %d", o.Size)
+		return fmt.Errorf("size %d; want 0 or more", o.Size)
 	}
 	return nil
 }
@@ -76,10 +78,11 @@ var loggedIn, notLoggedIn, one = []byte("1"), []byte("0"), []byte("1")
 // LoggedIn is the job's filter.
 func LoggedIn(rec *state.Record) bool { return string(rec.Value) == "1" }
 
-// ErrPoison is what Map makes of the poison user.
+// ErrPoison is in the chain of Map's error for the poison user.
 var ErrPoison = errors.New("clicks: poison record")
 
-// Map is the job's map: a click becomes (user, 1), the one as decimal text. A poison other than "" is a user whose every click is an error.
+// Map returns the job's map: a click becomes (user, 1), the 1 as decimal text. Every click of the user poison is an
+// error; "" is no user.
 func Map(poison string) func(*state.Record) error {
 	return func(rec *state.Record) error {
 		if poison != "" && string(rec.Key) == poison {

@@ -13,11 +13,12 @@ import (
 )
 
 const (
-	// maxLine is the longest line that is read; a longer one is one unparsable line.
+	// maxLine is the longest line that is parsed; a longer one counts as one unparsable line.
 	maxLine = 64 << 10
-	// patience is how many bytes Next reads for one record before it says NotNow: under a millisecond's worth.
-	patience = 1 << 20
-	// headSize is how much of a file's beginning tells it from others.
+	// maxRead is the number of bytes that Next reads for one record before it returns NotNow: they take less than a
+	// millisecond.
+	maxRead = 1 << 20
+	// headSize is the size of the beginning of a file that tells it from other files.
 	headSize = 4 << 10
 )
 
@@ -28,7 +29,7 @@ type file struct {
 	f          *os.File
 	size       int64
 	begin, end int64
-	// next is the offset of what lines reads next.
+	// next is the offset of the next byte that lines reads.
 	next     int64
 	skipping bool
 	lines    *bufio.Reader
@@ -55,30 +56,30 @@ func (s *file) measure(o Options) error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return errors.New("not a regular file: it could not be read again")
+		return errors.New("not a regular file; a restore must be able to read it again")
 	}
 	if s.size == 0 {
 		s.size = info.Size()
 	}
 	if s.size > info.Size() {
-		return fmt.Errorf("%d bytes, should have %d", info.Size(), s.size)
+		return fmt.Errorf("the file has %d bytes, want at least %d", info.Size(), s.size)
 	}
 	head := make([]byte, min(s.size, headSize))
 	if _, err := s.f.ReadAt(head, 0); err != nil && err != io.EOF {
 		return err
 	}
-	// Not its path: it may lie elsewhere on another machine.
+	// The path is left out: the file may have another path on another machine.
 	s.input = fmt.Sprintf("file size=%d head=%08x subtask=%d/%d", s.size, crc32c.Sum(head), o.Subtask, o.Parallelism)
 	s.begin, s.end = share(s.size, o.Subtask, o.Parallelism), share(s.size, o.Subtask+1, o.Parallelism)
 	return nil
 }
 
-// share is size*i/of without overflow.
+// share returns size*i/of without overflow.
 func share(size int64, i, of int) int64 {
 	return size/int64(of)*int64(i) + size%int64(of)*int64(i)/int64(of)
 }
 
-// rewind goes to the share's beginning: after the end of the line that holds the byte before it.
+// rewind goes to the share's beginning: the first line that begins in the share.
 func (s *file) rewind() {
 	if s.begin == 0 {
 		s.seek(0, false)
@@ -94,8 +95,8 @@ func (s *file) seek(to int64, skipping bool) {
 
 // Next implements state.Source.
 func (s *file) Next(rec *state.Record) (state.Readiness, error) {
-	for read := 0; read < patience; {
-		if s.next >= s.end { // also while skipping: the next line begins beyond
+	for read := 0; read < maxRead; {
+		if s.next >= s.end { // also while skipping, because the next line begins beyond the end
 			return state.End, nil
 		}
 		line, err := s.lines.ReadSlice('\n')

@@ -8,21 +8,21 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// The generated log: users by Zipf's law, so that a few click most; one click in ten is not logged in.
+// The generated log: users follow Zipf's law, so that a few click most. One click in ten is not logged in.
 const (
 	zipfExponent = 1.1
 	zipfShift    = 5
 	outOfTen     = 10
 )
 
-// generator is a log whose record g is a function of (seed, g): any position can be begun at. A subtask's share is every
-// parallelism-th record.
+// generator is a log whose record g is a function of (seed, g), so that reading can begin at any record. A subtask's
+// share is every parallelism-th record.
 type generator struct {
 	counters
 	input        string
 	seed         uint64
 	first, step  uint64
-	next, shares uint64 // shares is how many records this share has
+	next, shares uint64 // shares is the number of records of this share
 	source       *mixer
 	zipf         *rand.Zipf
 	user         []byte
@@ -78,7 +78,7 @@ func (g *generator) Seek(p []byte) error {
 // Close implements state.Source.
 func (g *generator) Close() error { return nil }
 
-// mixer is SplitMix64: a rand.Source that is begun anew for each record.
+// mixer is SplitMix64: a rand.Source that restarts for each record.
 type mixer struct{ state uint64 }
 
 const golden = 0x9e3779b97f4a7c15

@@ -7,18 +7,19 @@ import (
 )
 
 const (
-	// nap is the longest that a limited source sleeps in one Next.
+	// nap is the longest time that a limited source sleeps in one Next.
 	nap = state.MaxWait * time.Millisecond / 2
-	// credit is how much of a pause, by whatever, is made up for.
+	// credit is the longest delay, of any cause, that the source catches up with.
 	credit = 100 * time.Millisecond
 )
 
-// limited hands out a source's records at a rate.
+// limited passes on a source's records at a limited rate.
 type limited struct {
 	state.Source
 	// rate in records a second.
 	rate float64
-	// since is when the records handed out began to count; allowed is how many may have been since, as of the last look at the clock.
+	// since is when counting began. allowed is the number of records allowed since then, as of the last look at the
+	// clock.
 	since   time.Time
 	handed  uint64
 	allowed uint64
@@ -36,7 +37,7 @@ func (l *limited) Next(rec *state.Record) (state.Readiness, error) {
 	return ready, err
 }
 
-// wait says whether a record is allowed now, after a nap if need be.
+// wait reports whether a record is allowed now; it may sleep for a nap before.
 func (l *limited) wait() bool {
 	now := time.Now()
 	if l.since.IsZero() {

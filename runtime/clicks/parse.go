@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// maxUser is the longest user that is taken, in bytes.
+// maxUser is the length of the longest accepted user, in bytes.
 const maxUser = 1 << 10
 
-// parse reads a line without its end. The user points into the line, or is fresh.
+// parse parses a line without its end. The returned user is a part of the line, or a new slice.
 func parse(line []byte) (user []byte, in, ok bool) {
 	if trimmed := bytes.TrimLeft(line, " \t"); len(trimmed) > 0 && trimmed[0] == '{' {
 		if user, in, ok = parsePlainJSON(trimmed); !ok {
@@ -24,7 +24,8 @@ func parse(line []byte) (user []byte, in, ok bool) {
 	return user, in, ok
 }
 
-// parseAccess reads `address ident user [time] "request" status ...`. A request may hold anything; servers escape quotes in it by a backslash.
+// parseAccess parses `address ident user [time] "request" status ...`. A request may hold any characters; servers
+// escape its quotes with a backslash.
 func parseAccess(line []byte) (user []byte, in, ok bool) {
 	space := bytes.IndexByte(line, ' ')
 	if space < 0 {
@@ -63,7 +64,8 @@ func parseAccess(line []byte) (user []byte, in, ok bool) {
 	return user, rest[0] < '4', true
 }
 
-// parsePlainJSON reads the usual form: the two fields in either order, nothing else, no escapes. It refuses all else, also what is right.
+// parsePlainJSON parses only the usual form: the two fields in either order, nothing else, no escapes. It refuses
+// other valid JSON, too.
 func parsePlainJSON(p []byte) (user []byte, in, ok bool) {
 	const known = 3
 	seen, p := 0, p[1:]
@@ -111,7 +113,7 @@ func skipSpace(p []byte) []byte {
 	return p
 }
 
-// plainString takes a string without escapes off p.
+// plainString consumes a string without escapes from p.
 func plainString(p []byte) (s, rest []byte, ok bool) {
 	p = skipSpace(p)
 	if len(p) == 0 || p[0] != '"' {

@@ -58,7 +58,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// FuzzPlainJSON: what the short way takes, the long way reads the same.
+// FuzzPlainJSON: if parsePlainJSON accepts a line, parseAnyJSON reads the same from it.
 func FuzzPlainJSON(f *testing.F) {
 	f.Add([]byte(`{"user": "a", "logged_in": true}`))
 	f.Add([]byte("{\"user\":\"\xff\",\"logged_in\":true}"))
@@ -74,7 +74,7 @@ func FuzzPlainJSON(f *testing.F) {
 		}
 		slowUser, slowIn, slowOK := parseAnyJSON(line)
 		if !slowOK || slowIn != in || !bytes.Equal(user, slowUser) {
-			t.Errorf("%q: %q %v, but %q %v %v", line, user, in, slowUser, slowIn, slowOK)
+			t.Errorf("%q: the short way reads %q %v, the long way %q %v %v; want the same", line, user, in, slowUser, slowIn, slowOK)
 		}
 	})
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// position is a source's state, kept as JSON.
+// position is a source's state, stored as JSON.
 type position struct {
 	Version int `json:"version"`
-	// Input tells inputs apart: a position is good for its own only.
+	// Input identifies the input; a position is valid only for its own input.
 	Input string `json:"input"`
-	// Next is where the next record comes from: a file's byte, a generated log's record of this share.
+	// Next is the position of the next record: a byte of a file, or a record of this share of a generated log.
 	Next uint64 `json:"next"`
-	// Skipping: Next is within a line that is not to be read.
+	// Skipping: Next is inside a line that must not be read.
 	Skipping   bool   `json:"skipping,omitempty"`
 	Records    uint64 `json:"records"`
 	Unparsable uint64 `json:"unparsable"`
@@ -31,7 +31,7 @@ func (p position) encode() []byte {
 	return b
 }
 
-// decodePosition refuses a position of another input than the one named, or beyond limit.
+// decodePosition refuses a position of another input, or one beyond limit.
 func decodePosition(b []byte, input string, limit uint64) (position, error) {
 	var p position
 	d := json.NewDecoder(bytes.NewReader(b))
@@ -41,7 +41,7 @@ func decodePosition(b []byte, input string, limit uint64) (position, error) {
 	}
 	switch {
 	case p.Version != 1:
-		return p, fmt.Errorf("clicks: seek: position of version %d, this is version 1", p.Version)
+		return p, fmt.Errorf("clicks: seek: position of version %d; this program reads version 1", p.Version)
 	case p.Input != input:
 		return p, fmt.Errorf("clicks: seek: position is of the input %s, this is %s", p.Input, input)
 	case p.Next > limit:

@@ -39,7 +39,7 @@ func input(t testing.TB, content string) string {
 	return path
 }
 
-// next answers the next record as text, or "" at the end.
+// next returns the next record as text, or "" at the end.
 func next(t testing.TB, s state.Source) string {
 	t.Helper()
 	for {
@@ -63,7 +63,8 @@ func all(t testing.TB, s state.Source) (records []string) {
 	return records
 }
 
-// mixedLog has both formats, garbage, empty and long lines, lines of every length, and maybe no newline at its end.
+// mixedLog returns a log with both formats, garbage, empty and long lines, lines of every length, and perhaps no
+// newline at its end.
 func mixedLog(r *rand.Rand, lines int) (content string, records []string, unparsable uint64) {
 	var b strings.Builder
 	for i := range lines {
@@ -114,7 +115,7 @@ func TestSharesOfAFileAreTheWholeOfIt(t *testing.T) {
 				sum.Unparsable += s.Progress().Unparsable
 			}
 			if d := cmp.Diff(want, got); d != "" {
-				t.Fatalf("seed %d, %d shares:\n%s", seed, p, d)
+				t.Fatalf("seed %d, %d shares, -want +got:\n%s", seed, p, d)
 			}
 			if wantSum := (state.Progress{Records: uint64(len(want)), Unparsable: unparsable}); sum != wantSum {
 				t.Fatalf("seed %d, %d shares: %+v, want %+v", seed, p, sum, wantSum)
@@ -123,10 +124,10 @@ func TestSharesOfAFileAreTheWholeOfIt(t *testing.T) {
 	}
 }
 
-// TestSeekGoesOnExactly stops at every call of Next, at NotNow too, and goes on in a new source.
+// TestSeekGoesOnExactly stops at every call of Next, at NotNow too, and continues in a new source.
 func TestSeekGoesOnExactly(t *testing.T) {
 	content, _, _ := mixedLog(rand.New(rand.NewPCG(9, 9)), 60)
-	content += strings.Repeat("z", 3*patience) + "\n" + `{"user":"last","logged_in":true}` + "\n"
+	content += strings.Repeat("z", 3*maxRead) + "\n" + `{"user":"last","logged_in":true}` + "\n"
 	for name, o := range map[string]Options{
 		"file":      {Input: input(t, content)},
 		"share":     {Input: input(t, content), Subtask: 1, Parallelism: 3},
@@ -142,7 +143,7 @@ func TestSeekGoesOnExactly(t *testing.T) {
 				all(t, again)
 				check(t, again.Seek(s.Position())) // back from the end
 				if again.Progress() != s.Progress() {
-					t.Fatalf("progress %+v, was %+v", again.Progress(), s.Progress())
+					t.Fatalf("progress %+v, want %+v", again.Progress(), s.Progress())
 				}
 				s = again
 				var rec state.Record
@@ -180,7 +181,7 @@ func TestSeekRefusesOtherPositions(t *testing.T) {
 		"a generated log":  open(t, Options{Records: 5, Parallelism: 2}).Position(),
 	} {
 		if err := open(t, o).Seek(p); err == nil {
-			t.Errorf("%s: no error", name)
+			t.Errorf("seek to %s: no error, want one", name)
 		}
 	}
 	check(t, open(t, o).Seek(good))
@@ -195,7 +196,7 @@ func TestUnreadableInput(t *testing.T) {
 		"negative rate":   {Rate: -1},
 	} {
 		if s, err := Open(o); err == nil {
-			t.Errorf("%s: no error", name)
+			t.Errorf("open with %s: no error, want one", name)
 			s.Close()
 		}
 	}
@@ -210,7 +211,7 @@ func TestUnreadableInput(t *testing.T) {
 		}
 	}
 	if err == nil {
-		t.Error("a file that became shorter: no error")
+		t.Error("a file that became shorter: no error, want one")
 	}
 }
 
@@ -226,7 +227,7 @@ func TestAFileThatGrowsKeepsItsShares(t *testing.T) {
 }
 
 func TestNextIsPatientForAMomentOnly(t *testing.T) {
-	s := open(t, Options{Input: input(t, strings.Repeat("x", 5*patience)+"\n")})
+	s := open(t, Options{Input: input(t, strings.Repeat("x", 5*maxRead)+"\n")})
 	calls := 0
 	for {
 		var rec state.Record
@@ -237,7 +238,7 @@ func TestNextIsPatientForAMomentOnly(t *testing.T) {
 		}
 	}
 	if calls < 5 || s.Progress().Unparsable != 1 {
-		t.Errorf("%d calls, %+v", calls, s.Progress())
+		t.Errorf("%d calls, %+v; want at least 5, and one unparsable line", calls, s.Progress())
 	}
 }
 
@@ -256,17 +257,17 @@ func TestGeneratedLogIsTheSameAtEveryParallelism(t *testing.T) {
 			}
 		}
 		if d := cmp.Diff(want, got); d != "" {
-			t.Fatalf("parallelism %d:\n%s", p, d)
+			t.Fatalf("parallelism %d, -want +got:\n%s", p, d)
 		}
 	}
 	o.Parallelism, o.Subtask, o.Seed = 1, 0, 8
 	other, err := Recount(open(t, o))
 	check(t, err)
 	if cmp.Equal(want, other) {
-		t.Error("another seed, the same log")
+		t.Error("another seed gives the same log, want another")
 	}
 	if total := want.Total(); total < 850 || total > 950 {
-		t.Errorf("%d of 1000 logged in", total)
+		t.Errorf("%d of 1000 logged in, want about 900", total)
 	}
 	if top := want.Top(1)[0]; top.User != "user-0" || top.Count < 50 || len(want) < 50 {
 		t.Errorf("top %+v of %d users: not Zipf's", top, len(want))
@@ -284,7 +285,7 @@ func TestRate(t *testing.T) {
 				ready, err := s.Next(&rec)
 				check(t, err)
 				if took := time.Since(before); took > state.MaxWait*time.Millisecond {
-					t.Fatalf("Next took %v", took)
+					t.Fatalf("Next took %v, want at most MaxWait", took)
 				}
 				if ready == state.Ready {
 					n++
@@ -305,19 +306,19 @@ func TestRate(t *testing.T) {
 func TestOperators(t *testing.T) {
 	rec := state.Record{Key: []byte("a"), Value: notLoggedIn}
 	if LoggedIn(&rec) {
-		t.Error("passes the filter")
+		t.Error("a click without a login passes the filter, want it dropped")
 	}
 	rec.Value = loggedIn
 	if !LoggedIn(&rec) {
-		t.Error("does not pass the filter")
+		t.Error("a click of a logged-in user is dropped, want it to pass")
 	}
 	check(t, Map("")(&rec))
 	if string(rec.Value) != "1" {
-		t.Errorf("mapped to %s", rec.Value)
+		t.Errorf("mapped to %s, want 1", rec.Value)
 	}
 	check(t, Map("b")(&rec))
 	if err := Map("a")(&rec); !errors.Is(err, ErrPoison) {
-		t.Errorf("poison: %v", err)
+		t.Errorf("map of the poison user: %v, want ErrPoison", err)
 	}
 }
 
@@ -355,10 +356,10 @@ func TestCheck(t *testing.T) {
 		})
 		check(t, err)
 		if v.Missing != c.missing || v.Duplicate != c.duplicate || v.Foreign != c.foreign || v.Exact() != (name == "exact") || v.Exact() != (len(v.Problems) == 0) {
-			t.Errorf("%s: %v %v", name, v, v.Problems)
+			t.Errorf("%s: %v %v, want %d missing, %d duplicate, %d foreign", name, v, v.Problems, c.missing, c.duplicate, c.foreign)
 		}
 	}
 	if _, err := Check(want, func(func(_, _ []byte) error) error { return os.ErrPermission }); !errors.Is(err, os.ErrPermission) {
-		t.Errorf("an unreadable output: %v", err)
+		t.Errorf("check of an unreadable output: %v, want its error", err)
 	}
 }

@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	dialPauseLow  = 5 * time.Millisecond
-	dialPauseHigh = 500 * time.Millisecond
+	firstDialPause   = 5 * time.Millisecond
+	longestDialPause = 500 * time.Millisecond
 )
 
-// Dial opens a channel to another worker. It tries until the worker has taken the channel in, refuses it (ErrRefused), or ctx
-// ends: the other side may just be starting.
+// Dial opens a channel to another worker. It tries until the worker accepts the channel, refuses it (ErrRefused), or
+// ctx ends. It repeats other errors, because the other worker may just be starting.
 func Dial(ctx context.Context, n Network, address, job string, attempt uint64, ch Channel) (Link, error) {
-	pause := dialPauseLow
+	pause := firstDialPause
 	for {
 		l, err := dialOnce(ctx, n, address, hello{Version: helloVersion, Job: job, Attempt: attempt, Channel: ch})
 		if err == nil || ctx.Err() != nil || isRefusal(err) {
@@ -26,7 +26,7 @@ func Dial(ctx context.Context, n Network, address, job string, attempt uint64, c
 			return nil, wrapDial(ch, address, err)
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, dialPauseHigh)
+		pause = min(2*pause, longestDialPause)
 	}
 }
 
@@ -53,7 +53,7 @@ func dialOnce(ctx context.Context, n Network, address string, h hello) (Link, er
 		return nil, err
 	}
 	bound(c)
-	// The answer may take as long as the other side waits for its Start.
+	// The answer comes only after the other worker's Start.
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	var a answer
 	if err = writeMessage(c, h); err == nil {

@@ -31,12 +31,13 @@ func next(t testing.TB, g *Gate) (int, *Frame) {
 		select {
 		case <-g.Wake():
 		case <-deadline:
-			t.Fatal("nothing arrived")
+			t.Fatal("no frame arrived in time")
 		}
 	}
 }
 
-// What goes in comes out, in order per channel, whatever the sizes; through the bytes of a connection too.
+// Records come out as they went in, in order within a channel, for all sizes, and through the bytes of a connection
+// too.
 func TestRecordsRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := newFrame(Data)
@@ -63,12 +64,12 @@ func TestRecordsRoundTrip(t *testing.T) {
 			}
 		}
 		if r.More() {
-			t.Fatal("more records than were written")
+			t.Fatal("more records than were written, want the same number")
 		}
 	})
 }
 
-// Cut or foreign bytes are an error, never a panic or another record count by accident.
+// Cut or foreign bytes are an error. They never cause a panic or another number of records.
 func TestMalformedFrames(t *testing.T) {
 	f := newFrame(Data)
 	f.add(7, []byte("key"), []byte("value"))
@@ -78,26 +79,26 @@ func TestMalformedFrames(t *testing.T) {
 	for n := range whole {
 		_, err := readFrame(bytes.NewReader(whole[:n]))
 		if n == 0 && !errors.Is(err, io.EOF) || n > 0 && !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("cut at %d: %v", n, err)
+			t.Errorf("cut at %d: %v, want io.EOF at 0, else io.ErrUnexpectedEOF", n, err)
 		}
 	}
 	for n := 1; n < len(f.bytes)-headerSize; n++ {
 		r := Records{rest: f.bytes[headerSize : headerSize+n]}
 		if _, _, _, err := r.Next(); err == nil {
-			t.Errorf("record cut at %d was read", n)
+			t.Errorf("record cut at %d was read, want an error", n)
 		}
 	}
 	for _, kind := range []byte{0, 5, 255} {
 		bad := bytes.Clone(whole)
 		bad[4] = kind
 		if _, err := readFrame(bytes.NewReader(bad)); err == nil {
-			t.Errorf("kind %d was read", kind)
+			t.Errorf("a frame of kind %d was read, want an error", kind)
 		}
 	}
 	huge := bytes.Clone(whole)
 	huge[3] = 0xff
 	if _, err := readFrame(bytes.NewReader(huge)); !errors.Is(err, errFrame) {
-		t.Errorf("a frame of 4 GB: %v", err)
+		t.Errorf("a frame of 4 GB: %v, want errFrame", err)
 	}
 }
 
@@ -113,11 +114,11 @@ func TestRecordTooLarge(t *testing.T) {
 	_, f := next(t, g)
 	r := f.Records()
 	if _, _, v, err := r.Next(); err != nil || len(v) != 3<<20 {
-		t.Fatalf("%d bytes, %v", len(v), err)
+		t.Fatalf("the record has %d bytes, %v; want 3 MiB", len(v), err)
 	}
 }
 
-// Every record reaches the subtask whose range holds its key group, and barriers come behind the records before them.
+// Every record reaches the subtask whose range holds its key group, and barriers come after the records before them.
 func TestWriterPartitionsByKeyGroup(t *testing.T) {
 	const subtasks, maxParallelism, records = 3, 128, 5000
 	gates := make([]*Gate, subtasks)
@@ -150,7 +151,7 @@ func TestWriterPartitionsByKeyGroup(t *testing.T) {
 				for r := f.Records(); r.More(); n++ {
 					group, key, _, err := r.Next()
 					if err != nil || !keygroup.RangeOf(maxParallelism, subtasks, i).Contains(group) || group != keygroup.Of(key, maxParallelism) {
-						t.Errorf("subtask %d got group %d, key %s, %v", i, group, key, err)
+						t.Errorf("subtask %d got group %d, key %s, %v; want the key's own group, within the subtask's range", i, group, key, err)
 					}
 				}
 				f.Release()
@@ -161,11 +162,11 @@ func TestWriterPartitionsByKeyGroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := <-counts + <-counts + <-counts; n != records {
-		t.Fatalf("%d records arrived, %d were written", n, records)
+		t.Fatalf("%d records arrived, want %d", n, records)
 	}
 }
 
-// A blocked channel holds its own sender back and nobody else's; unblocked it goes on where it was.
+// A blocked channel delays only its own sender. After Unblock it continues where it was.
 func TestBlockedChannelDelaysNoOther(t *testing.T) {
 	g := NewGate(2)
 	g.Block(0)
@@ -186,26 +187,26 @@ func TestBlockedChannelDelaysNoOther(t *testing.T) {
 			t.Fatal(err)
 		}
 		if ch, f := next(t, g); ch != 1 || f.Kind != Cancel {
-			t.Fatalf("frame %d: channel %d, kind %d", i, ch, f.Kind)
+			t.Fatalf("frame %d: channel %d, kind %d; want Cancel of channel 1", i, ch, f.Kind)
 		}
 	}
 	select {
 	case i := <-stuck:
-		t.Fatalf("the blocked channel's sender ended after %d frames", i)
+		t.Fatalf("the blocked channel's sender ended after %d frames, want it to wait", i)
 	case <-time.After(20 * time.Millisecond):
 	}
 	g.Unblock(0)
 	for i := range 3 * queueDepth {
 		if ch, f := next(t, g); ch != 0 || f.Checkpoint != uint64(i) {
-			t.Fatalf("channel %d, frame %d where %d was expected", ch, f.Checkpoint, i)
+			t.Fatalf("channel %d, frame %d; want channel 0, frame %d", ch, f.Checkpoint, i)
 		}
 	}
 	if i := <-stuck; i != -1 {
-		t.Fatalf("sender ended at %d", i)
+		t.Fatalf("the sender ended with %d, want -1: all frames sent", i)
 	}
 }
 
-// Blocking takes effect at once, also for frames that lie ready.
+// Blocking takes effect at once, also for frames that are ready.
 func TestBlockHidesWhatIsReady(t *testing.T) {
 	g := NewGate(2)
 	for ch := range 2 {
@@ -216,15 +217,15 @@ func TestBlockHidesWhatIsReady(t *testing.T) {
 	g.Block(0)
 	for range 2 {
 		if ch, _ := next(t, g); ch != 1 {
-			t.Fatal("the blocked channel was read")
+			t.Fatal("the blocked channel was read, want channel 1")
 		}
 	}
 	if _, f, _ := g.Poll(); f != nil {
-		t.Fatal("the blocked channel was read")
+		t.Fatal("the blocked channel was read, want no frame")
 	}
 }
 
-// A gate that ends frees its senders and says why.
+// A gate that ends releases its senders with its error.
 func TestGateFailFreesSenders(t *testing.T) {
 	g := NewGate(1)
 	ended := make(chan error, 1)
@@ -263,7 +264,7 @@ func BenchmarkExchange(b *testing.B) {
 		_, f := next(b, g)
 		if f.Kind == End {
 			if n != b.N {
-				b.Fatalf("%d of %d", n, b.N)
+				b.Fatalf("%d records arrived, want %d", n, b.N)
 			}
 			return
 		}

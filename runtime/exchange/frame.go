@@ -12,9 +12,9 @@ import (
 type Kind uint8
 
 const (
-	// Data is records.
+	// Data holds records.
 	Data Kind = iota + 1
-	// Barrier is the barrier of a checkpoint: what was sent before belongs to it.
+	// Barrier is the barrier of a checkpoint: all records sent before it belong to the checkpoint.
 	Barrier
 	// Cancel is the marker of a checkpoint that the sender gave up.
 	Cancel
@@ -23,11 +23,11 @@ const (
 )
 
 const (
-	// frameSize is when a data frame is full. A record may make it longer.
+	// frameSize is the size at which a data frame is full. A large record may make it longer.
 	frameSize = 32 << 10
 	// MaxRecord is the largest record, key and value together, in bytes.
 	MaxRecord = 64 << 20
-	// headerSize: body length, kind, checkpoint, epoch.
+	// headerSize is the size of the body length, kind, checkpoint and epoch.
 	headerSize = 4 + 1 + 8 + 8
 	maxBody    = MaxRecord + frameSize + 16
 )
@@ -38,12 +38,13 @@ var (
 	errFrame    = errors.New("malformed frame")
 )
 
-// Frame is what travels through a channel. It has one holder at a time: who sends it gives it away, who polled it releases it.
+// Frame is one message of a channel. It has one holder at a time: Send passes it on, and the reader that polled it
+// releases it.
 type Frame struct {
 	Kind Kind
 	// Checkpoint and Epoch are set for Barrier and Cancel.
 	Checkpoint, Epoch uint64
-	// bytes begins with room for the header, so that a frame is written by one call.
+	// bytes begins with room for the header, so that one call writes the whole frame.
 	bytes []byte
 }
 
@@ -55,14 +56,14 @@ func newFrame(kind Kind) *Frame {
 	return f
 }
 
-// Release gives the frame back; records read from it are no longer valid.
+// Release returns the frame to the pool; records read from it are no longer valid.
 func (f *Frame) Release() {
 	if cap(f.bytes) <= 4*frameSize {
 		frames.Put(f)
 	}
 }
 
-// Records reads the records of a data frame.
+// Records returns the records of a data frame.
 func (f *Frame) Records() Records { return Records{rest: f.bytes[headerSize:]} }
 
 // add appends a record: key group, lengths, bytes.
@@ -83,7 +84,7 @@ func (f *Frame) writeTo(w io.Writer) error {
 	return err
 }
 
-// readFrame reads what writeTo wrote. An end between frames is io.EOF.
+// readFrame reads what writeTo wrote. It returns io.EOF at an end between frames.
 func readFrame(r io.Reader) (*Frame, error) {
 	f := newFrame(Data)
 	if _, err := io.ReadFull(r, f.bytes[:headerSize]); err != nil {
@@ -111,13 +112,13 @@ func readFrame(r io.Reader) (*Frame, error) {
 	return f, nil
 }
 
-// Records walks over the records of a frame.
+// Records iterates over the records of a frame.
 type Records struct{ rest []byte }
 
-// More says whether another record follows.
+// More reports whether another record follows.
 func (r *Records) More() bool { return len(r.rest) > 0 }
 
-// Next is the next record; key and value are valid until the frame is released.
+// Next returns the next record; key and value are valid until the frame is released.
 func (r *Records) Next() (group uint16, key, value []byte, err error) {
 	b := r.rest
 	if len(b) < 2 {

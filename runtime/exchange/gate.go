@@ -5,14 +5,16 @@ import (
 	"sync"
 )
 
-// queueDepth bounds the frames that wait in one input channel. Whatever waits also delays the barriers behind it.
+// queueDepth bounds the frames that wait in one input channel. Waiting frames delay the barriers behind them.
 const queueDepth = 4
 
-// ErrClosed is in the chain of what is sent to, or polled from, something that was closed.
+// ErrClosed is in the chain of errors from a Gate that was closed.
 var ErrClosed = errors.New("exchange closed")
 
-// Gate is the input of one subtask: a bounded queue for each channel, of which those that are not blocked are read in turn. Poll,
-// Block and Unblock are for the subtask's goroutine; each channel has one sender; Fail and Close are safe at any time.
+// Gate is the input of one subtask: a bounded queue for each channel. Channels that are not blocked are read in turn.
+//
+// Only the subtask's goroutine may call Poll, Block and Unblock. Each channel has one sender. Fail and Close are safe
+// at any time.
 type Gate struct {
 	wake chan struct{}
 	done chan struct{}
@@ -28,12 +30,12 @@ type Gate struct {
 type queue struct {
 	frames  []*Frame
 	blocked bool
-	listed  bool // in ready
-	// space has a token when the sender may look again.
+	listed  bool // true if the channel is in ready
+	// space has a token when the sender may try again.
 	space chan struct{}
 }
 
-// NewGate makes a gate with that many channels.
+// NewGate returns a gate with this number of channels.
 func NewGate(channels int) *Gate {
 	g := &Gate{wake: make(chan struct{}, 1), done: make(chan struct{}), queues: make([]queue, channels)}
 	for i := range g.queues {
@@ -42,16 +44,16 @@ func NewGate(channels int) *Gate {
 	return g
 }
 
-// Channels is the number of input channels.
+// Channels returns the number of input channels.
 func (g *Gate) Channels() int { return len(g.queues) }
 
-// Link is the sending side of a channel whose sender lives in the same process.
+// Link returns the sending side of a channel whose sender is in the same process.
 func (g *Gate) Link(channel int) Link { return localLink{g, channel} }
 
-// Wake has a token when Poll may have something new.
+// Wake returns a channel that has a token when Poll may have a new frame.
 func (g *Gate) Wake() <-chan struct{} { return g.wake }
 
-// Poll takes the next frame; nil if there is none now. After Fail or Close it answers why.
+// Poll returns the next frame, or nil if there is none now. After Fail or Close it returns the gate's error.
 func (g *Gate) Poll() (channel int, f *Frame, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -75,7 +77,7 @@ func (g *Gate) Poll() (channel int, f *Frame, err error) {
 	return channel, f, nil
 }
 
-// Block leaves what the channel brings in its queue.
+// Block leaves the frames of a channel in its queue.
 func (g *Gate) Block(channel int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -100,7 +102,7 @@ func (g *Gate) Unblock(channel int) {
 	g.listLocked(channel)
 }
 
-// Fail ends the gate for err: Poll and every sender answer it. Only the first counts.
+// Fail ends the gate: Poll and every sender return err. Only the first call counts.
 func (g *Gate) Fail(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -162,5 +164,5 @@ type localLink struct {
 
 func (l localLink) Send(f *Frame) error { return l.gate.push(l.channel, f) }
 
-// Close does nothing: the gate belongs to the reader.
+// Close does nothing, because the gate belongs to the reader.
 func (l localLink) Close() error { return nil }

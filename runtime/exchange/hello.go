@@ -13,15 +13,16 @@ import (
 const (
 	helloVersion = 1
 	maxHello     = 4 << 10
-	// helloTimeout bounds how long a stranger may take to say who he is, and an answer to be written.
+	// helloTimeout bounds how long a caller may take to send its hello, and how long writing an answer may take.
 	helloTimeout = 10 * time.Second
 )
 
-// ErrRefused is in the chain when the other side did not want a channel: another job, an attempt that is over, a channel that its task does
-// not have.
+// ErrRefused is in the chain when the other side refused a channel: it belongs to another job, to an attempt that is
+// over, or its task does not have it.
 var ErrRefused = errors.New("channel refused")
 
-// ErrLost is in the chain when a channel's connection broke: the worker at its other end has ended, or left the attempt.
+// ErrLost is in the chain when a channel's connection broke: the worker at its other end has ended, or has left the
+// attempt.
 var ErrLost = errors.New("channel lost")
 
 func lost(ch Channel, err error) error {
@@ -34,7 +35,7 @@ type Endpoint struct {
 	Index int    `json:"index"`
 }
 
-// String formats as "task/index".
+// String formats the endpoint as "task/index".
 func (e Endpoint) String() string { return fmt.Sprintf("%s/%d", e.Task, e.Index) }
 
 // Channel names one record channel of an attempt.
@@ -43,10 +44,10 @@ type Channel struct {
 	To   Endpoint `json:"to"`
 }
 
-// String formats as "from -> to".
+// String formats the channel as "from -> to".
 func (c Channel) String() string { return c.From.String() + " -> " + c.To.String() }
 
-// hello is the first message of a connection, from the sender of records.
+// hello is the first message of a connection; the sender of records sends it.
 type hello struct {
 	Version int    `json:"version"`
 	Job     string `json:"job"`
@@ -54,7 +55,7 @@ type hello struct {
 	Channel
 }
 
-// answer is the reply; records follow if Refused is empty.
+// answer is the reply. Records follow if Refused is empty.
 type answer struct {
 	Refused string `json:"refused,omitempty"`
 }
@@ -78,7 +79,7 @@ func readMessage(r io.Reader, v any) error {
 	}
 	n := binary.LittleEndian.Uint32(size[:])
 	if n > maxHello {
-		return fmt.Errorf("handshake of %d bytes", n)
+		return fmt.Errorf("handshake of %d bytes, want at most %d", n, maxHello)
 	}
 	body := make([]byte, n)
 	if _, err := io.ReadFull(r, body); err != nil {

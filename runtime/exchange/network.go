@@ -12,17 +12,17 @@ import (
 	"sync"
 )
 
-// Network is how workers reach each other: addresses are opaque texts that Listen makes and Dial understands.
+// Network lets workers connect to each other. Addresses are opaque strings that Listen returns and Dial accepts.
 type Network interface {
-	// Listen opens an address of the worker's own. Its text is the second result.
+	// Listen opens an address for this worker, and returns it as the second result.
 	Listen() (net.Listener, string, error)
-	// Dial connects to an address made by Listen, in this process or another.
+	// Dial connects to an address that Listen returned, in this process or another.
 	Dial(ctx context.Context, address string) (net.Conn, error)
 }
 
 // TCP is the network over TCP: it listens on a free port of Host.
 type TCP struct {
-	// Host is a name or address under which other workers reach this one; empty: 127.0.0.1.
+	// Host is a name or address at which other workers reach this one; if empty, it is 127.0.0.1.
 	Host string
 }
 
@@ -46,9 +46,10 @@ func (TCP) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return dialSocket(ctx, address)
 }
 
-// Unix is the network over Unix sockets, for workers of one machine.
+// Unix is the network over Unix sockets, for the workers of one machine.
 type Unix struct {
-	// Dir is where sockets are made; its path has to be short, as a socket's is limited to about 100 bytes.
+	// Dir is the folder for sockets. Its path must be short, because the path of a socket is limited to about 100
+	// bytes.
 	Dir string
 }
 
@@ -86,7 +87,7 @@ type Memory struct {
 
 var _ Network = (*Memory)(nil)
 
-// NewMemory makes a network without listeners.
+// NewMemory returns a network without listeners.
 func NewMemory() *Memory { return &Memory{listeners: map[string]*memoryListener{}} }
 
 // Listen implements Network.
@@ -118,11 +119,11 @@ func (m *Memory) Dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 }
 
-// socketBuffer bounds what the kernel keeps of one channel, in bytes for each side: by itself it would keep megabytes, and barriers would wait
-// behind them.
+// socketBuffer bounds the kernel's buffers of one channel, in bytes for each side. Without it the kernel would keep
+// megabytes, and barriers would wait behind them.
 const socketBuffer = 128 << 10
 
-// bound sets the buffers of a connection that has any. That one cannot be set is no reason to do without the channel.
+// bound sets the buffers of a connection that has them. A channel is used even if its buffers cannot be set.
 func bound(c net.Conn) {
 	if s, ok := c.(interface {
 		SetReadBuffer(bytes int) error

@@ -10,25 +10,26 @@ import (
 	"time"
 )
 
-// Input is where the frames of a channel go.
+// Input is the gate, and the channel of it, that receives the frames of a Channel.
 type Input struct {
 	Gate    *Gate
 	Channel int
 }
 
-// Server takes the channels of other workers in: those of the attempt that runs here. Channels of a lower attempt are refused,
-// those of a higher one wait until this worker's own Start has come. All methods are safe for concurrent use.
+// Server accepts the channels of other workers for the attempt that runs here. It refuses channels of a lower
+// attempt. Channels of a higher attempt wait until this worker's own Start has come. All methods are safe for
+// concurrent use.
 type Server struct {
 	job      string
 	listener net.Listener
 	wg       sync.WaitGroup
 
 	mu sync.Mutex
-	// attempt is the highest begun.
+	// attempt is the highest attempt that was begun or ended.
 	attempt uint64
-	// inputs of attempt that are not connected yet; nil: it has ended.
+	// inputs of the attempt that are not connected yet; nil if the attempt has ended.
 	inputs map[Channel]Input
-	// conns are those taken in or waiting, closed by End and Close.
+	// conns are the connections that were accepted, with their attempts. End and Close close them.
 	conns  map[net.Conn]uint64
 	closed bool
 	// change is closed and replaced whenever attempt or closed changes.
@@ -42,12 +43,12 @@ func NewServer(l net.Listener, job string) *Server {
 	return s
 }
 
-// Begin takes in the channels of an attempt, higher than all before.
+// Begin accepts the channels of an attempt that is higher than all before.
 func (s *Server) Begin(attempt uint64, inputs map[Channel]Input) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if attempt <= s.attempt || s.closed {
-		return fmt.Errorf("exchange: begin attempt %d: %d was begun before", attempt, s.attempt)
+		return fmt.Errorf("exchange: begin attempt %d: attempt %d was begun before, or the server is closed", attempt, s.attempt)
 	}
 	s.attempt = attempt
 	s.inputs = make(map[Channel]Input, len(inputs))
@@ -58,7 +59,8 @@ func (s *Server) Begin(attempt uint64, inputs map[Channel]Input) error {
 	return nil
 }
 
-// End gives up the channels of attempts up to this one. What they still bring reaches no gate once the gates are closed.
+// End closes the channels of attempts up to this one. Frames that still arrive reach no gate once the gates are
+// closed.
 func (s *Server) End(attempt uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,7 +76,7 @@ func (s *Server) End(attempt uint64) {
 	s.changedLocked()
 }
 
-// Close ends the server with all its channels and waits until nothing of it runs.
+// Close ends the server and all its channels, and waits for its goroutines.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -100,7 +102,7 @@ func (s *Server) accept() {
 			if s.over() {
 				return
 			}
-			time.Sleep(10 * time.Millisecond) // out of file descriptors: the next one may succeed
+			time.Sleep(10 * time.Millisecond) // out of file descriptors; the next Accept may succeed
 			continue
 		}
 		s.wg.Go(func() { s.serve(c) })
@@ -115,7 +117,7 @@ func (s *Server) over() bool {
 
 func (s *Server) serve(c net.Conn) {
 	defer c.Close()
-	// Until the caller has said which attempt it is of, only Close gives the connection up.
+	// Until the caller has named its attempt, only Close closes the connection.
 	if !s.track(c, ^uint64(0)) {
 		return
 	}
@@ -157,10 +159,10 @@ func (s *Server) untrack(c net.Conn) {
 	delete(s.conns, c)
 }
 
-// admit finds the input of a channel, waiting while its attempt is ahead of this worker's.
+// admit returns the input of a channel. It waits while the channel's attempt is higher than this worker's.
 func (s *Server) admit(c net.Conn, h hello) (Input, error) {
 	if h.Version != helloVersion || h.Job != s.job {
-		return Input{}, fmt.Errorf("this is job %s, version %d", s.job, helloVersion)
+		return Input{}, fmt.Errorf("this worker runs job %s, with version %d of the handshake", s.job, helloVersion)
 	}
 	for {
 		s.mu.Lock()
@@ -168,7 +170,7 @@ func (s *Server) admit(c net.Conn, h hello) (Input, error) {
 		switch {
 		case s.closed:
 			s.mu.Unlock()
-			return Input{}, errors.New("the worker ends")
+			return Input{}, errors.New("this worker is ending")
 		case h.Attempt < s.attempt || (h.Attempt == s.attempt && s.inputs == nil):
 			s.mu.Unlock()
 			return Input{}, fmt.Errorf("attempt %d is over", h.Attempt)
@@ -188,7 +190,7 @@ func (s *Server) admit(c net.Conn, h hello) (Input, error) {
 	}
 }
 
-// hold waits for a change, or until the caller gives up: it sends nothing before it has its answer.
+// hold waits for a change, or until the caller gives up. The caller sends nothing before it has its answer.
 func hold(c net.Conn, change <-chan struct{}) error {
 	gone := make(chan error, 1)
 	go func() {
@@ -209,7 +211,7 @@ func hold(c net.Conn, change <-chan struct{}) error {
 	}
 }
 
-// cmpErr names the case that something was read where nothing was to be sent.
+// cmpErr returns errFrame if the caller sent a byte where it must send nothing.
 func cmpErr(err error) error {
 	if err == nil {
 		return errFrame
@@ -227,10 +229,10 @@ func pump(c net.Conn, in Input) error {
 		}
 		end := f.Kind == End
 		if err := in.Gate.push(in.Channel, f); err != nil {
-			return nil // the gate knows
+			return nil // the gate has its own error
 		}
 		if end {
-			// The sender closes after End; waiting for that lets it see that all has arrived.
+			// The sender closes after End. Waiting for it lets the sender see that everything has arrived.
 			io.Copy(io.Discard, c)
 			return nil
 		}

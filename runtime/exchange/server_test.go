@@ -60,14 +60,14 @@ func TestChannelOverNetwork(t *testing.T) {
 				}
 			}
 			if f.Kind == Barrier && (got != records || f.Checkpoint != 5 || f.Epoch != 2) {
-				t.Fatalf("barrier %d after %d records", f.Checkpoint, got)
+				t.Fatalf("barrier %d after %d records, want barrier 5 after all", f.Checkpoint, got)
 			}
 			if f.Kind == End {
 				break
 			}
 			f.Release()
 		}
-		// An end after End is no loss.
+		// A connection that ends after End is not a lost channel.
 		time.Sleep(10 * time.Millisecond)
 		if _, _, err := g.Poll(); err != nil {
 			t.Fatal(err)
@@ -91,7 +91,7 @@ func TestHandshakeRefuses(t *testing.T) {
 			}
 		}
 		begin(4)
-		refused("another", 4, channelAB, "this is job job")
+		refused("another", 4, channelAB, "this worker runs job job")
 		refused("job", 3, channelAB, "attempt 3 is over")
 		refused("job", 0, channelAB, "attempt 0 is over")
 		refused("job", 4, Channel{From: Endpoint{"a", 7}, To: Endpoint{"b", 1}}, "not expected")
@@ -108,7 +108,7 @@ func TestHandshakeRefuses(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		if n := s.tracked(); n > 0 {
-			t.Errorf("%d connections of an attempt that is over", n)
+			t.Errorf("%d connections of an attempt that is over, want none", n)
 		}
 		g.Close()
 		refused("job", 4, channelAB, "attempt 4 is over")
@@ -117,12 +117,13 @@ func TestHandshakeRefuses(t *testing.T) {
 		}
 		l.Close()
 		if err := s.Begin(4, nil); err == nil {
-			t.Error("an attempt began twice")
+			t.Error("Begin of a lower attempt: no error, want one")
 		}
 	})
 }
 
-// A channel of a higher attempt waits for this worker's own Start; a zombie of a lower one is refused although it waited.
+// A channel of a higher attempt waits for this worker's own Start. A channel of a lower attempt is refused, even
+// after it waited.
 func TestHigherAttemptIsHeld(t *testing.T) {
 	onEveryNetwork(t, func(t *testing.T, n Network, s *Server, address string) {
 		type result struct {
@@ -141,7 +142,7 @@ func TestHigherAttemptIsHeld(t *testing.T) {
 		}
 		select {
 		case r := <-results[5]:
-			t.Fatalf("attempt 5 was answered in attempt 4: %v", r.err)
+			t.Fatalf("attempt 5 was answered in attempt 4: %v, want it to wait", r.err)
 		case <-time.After(30 * time.Millisecond):
 		}
 		s.End(4)
@@ -150,7 +151,7 @@ func TestHigherAttemptIsHeld(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r := <-results[5]; !errors.Is(r.err, ErrRefused) {
-			t.Errorf("attempt 5 in attempt 7: %v", r.err)
+			t.Errorf("attempt 5 in attempt 7: %v, want ErrRefused", r.err)
 		}
 		r := <-results[7]
 		if r.err != nil {
@@ -160,7 +161,7 @@ func TestHigherAttemptIsHeld(t *testing.T) {
 		next(t, g)
 		r.l.Close()
 		if err := failure(t, g); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), "a/0 -> b/1") {
-			t.Errorf("a connection that ended without End: %v", err)
+			t.Errorf("a connection that ended without End: %v, want ErrLost and the channel", err)
 		}
 	})
 }
@@ -179,17 +180,17 @@ func failure(t *testing.T, g *Gate) error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatal("the gate lives")
+	t.Fatal("the gate has no error, want it to fail")
 	return nil
 }
 
-// A caller that gives up while it is held, and a stranger that says nothing, leave nothing behind.
+// A caller that gives up while it waits, and a caller that sends nothing, leave nothing behind.
 func TestCallersThatGiveUp(t *testing.T) {
 	onEveryNetwork(t, func(t *testing.T, n Network, s *Server, address string) {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 		defer cancel()
 		if _, err := Dial(ctx, n, address, "job", 9, channelAB); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v", err)
+			t.Errorf("Dial that is held: %v, want its context's error", err)
 		}
 		var silent, garbage net.Conn
 		for _, c := range []*net.Conn{&silent, &garbage} {
@@ -202,7 +203,7 @@ func TestCallersThatGiveUp(t *testing.T) {
 		go garbage.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
 		garbage.SetReadDeadline(time.Now().Add(5 * time.Second))
 		if _, err := garbage.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("garbage was answered: %v", err)
+			t.Errorf("the server's reply to garbage: %v, want the connection closed", err)
 		}
 		for range 500 {
 			if s.tracked() == 1 {
@@ -210,11 +211,11 @@ func TestCallersThatGiveUp(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		t.Error("connections are kept that their callers gave up")
+		t.Error("the server keeps connections that their callers gave up, want one alone")
 	})
 }
 
-// One connection whose channel is blocked does not hold up another between the same two workers.
+// A connection whose channel is blocked does not delay another connection between the same two workers.
 func TestBlockedChannelOverNetwork(t *testing.T) {
 	onEveryNetwork(t, func(t *testing.T, n Network, s *Server, address string) {
 		other := Channel{From: Endpoint{"a", 1}, To: Endpoint{"b", 1}}
@@ -244,7 +245,7 @@ func TestBlockedChannelOverNetwork(t *testing.T) {
 		}()
 		for range 100 {
 			if ch, f := next(t, g); ch != 1 {
-				t.Fatal("the blocked channel was read")
+				t.Fatal("the blocked channel was read, want the other one")
 			} else {
 				f.Release()
 			}

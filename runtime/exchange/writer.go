@@ -8,22 +8,23 @@ import (
 
 // Link is the sending side of one channel.
 type Link interface {
-	// Send gives the frame away. It blocks while the channel is full, until the channel ends.
+	// Send passes the frame on. It blocks while the channel is full, until the channel ends.
 	Send(f *Frame) error
-	// Close gives the channel up; a blocked Send returns. The reader sees a lost channel unless it got End before.
+	// Close gives up the channel; a blocked Send returns. The reader sees a lost channel, unless it got End before.
 	Close() error
 }
 
-// Writer spreads a subtask's records over the subtasks of the task below, by the key group of the key. It is used by one goroutine.
+// Writer spreads a subtask's records over the subtasks of the next task, by the key group of the key. Only one
+// goroutine may use it.
 type Writer struct {
 	links          []Link
-	open           []*Frame // the frame being filled, per link; nil: none
+	open           []*Frame // the frame being filled, per link; nil if there is none
 	target         []uint16 // key group -> link
 	maxParallelism int
 	dirty          bool
 }
 
-// NewWriter makes the writer over the links to all subtasks of a task, in the order of their indexes.
+// NewWriter returns the writer over the links to all subtasks of a task, in the order of their indexes.
 func NewWriter(links []Link, maxParallelism int) *Writer {
 	w := &Writer{links: links, open: make([]*Frame, len(links)), target: make([]uint16, maxParallelism), maxParallelism: maxParallelism}
 	for g := range w.target {
@@ -32,7 +33,7 @@ func NewWriter(links []Link, maxParallelism int) *Writer {
 	return w
 }
 
-// Write sends a record on its way; it may wait in a buffer until Flush.
+// Write writes a record; it may wait in a buffer until Flush.
 func (w *Writer) Write(key, value []byte) error {
 	if len(key)+len(value) > MaxRecord {
 		return fmt.Errorf("exchange: write record of %d bytes: %w", len(key)+len(value), ErrTooLarge)
@@ -53,10 +54,10 @@ func (w *Writer) Write(key, value []byte) error {
 	return w.links[i].Send(f)
 }
 
-// Dirty says whether Flush has anything to send.
+// Dirty reports whether Flush has anything to send.
 func (w *Writer) Dirty() bool { return w.dirty }
 
-// Flush sends what waits in buffers.
+// Flush sends the buffered records.
 func (w *Writer) Flush() error {
 	if !w.dirty {
 		return nil
@@ -74,7 +75,7 @@ func (w *Writer) Flush() error {
 	return nil
 }
 
-// Broadcast sends Barrier, Cancel or End to every subtask, behind all records written so far.
+// Broadcast sends Barrier, Cancel or End to every subtask, after all records written so far.
 func (w *Writer) Broadcast(kind Kind, checkpoint, epoch uint64) error {
 	if err := w.Flush(); err != nil {
 		return err
@@ -89,7 +90,7 @@ func (w *Writer) Broadcast(kind Kind, checkpoint, epoch uint64) error {
 	return nil
 }
 
-// Close gives all channels up, those that were never made (nil) aside. It may be called from any goroutine, and again.
+// Close gives up all channels; links that were never made are nil. Any goroutine may call it, more than once.
 func (w *Writer) Close() error {
 	for _, l := range w.links {
 		if l != nil {

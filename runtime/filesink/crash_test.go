@@ -12,8 +12,8 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// world is what is outside of a sink: an input that can be read again, and a daemon that knows which checkpoints are complete. Its rules
-// are the three facts of the package comment.
+// world is the outside of a sink: an input that can be read again, and a daemon that knows which checkpoints are
+// complete. Its rules are the three facts of the package comment.
 type world struct {
 	dir     string
 	attempt uint64
@@ -29,14 +29,14 @@ type checkpoint struct {
 	saved    []byte
 }
 
-// run is one process's view: an attempt that may be a zombie and not know.
+// run is one process with its attempt. The attempt may have been replaced without the process knowing.
 type run struct {
 	attempt  uint64
 	sink     *Sink
 	position int
 	// taken are checkpoints that were pre-committed and are neither complete nor dropped.
 	taken []checkpoint
-	// told is the newest checkpoint that this attempt was, or can still be, told to be complete.
+	// told is the newest checkpoint that this attempt was told to be complete, or can still be told.
 	told    uint64
 	restore func() error
 	begun   bool
@@ -44,7 +44,8 @@ type run struct {
 
 var errCrash = errors.New("crash")
 
-// start begins the next attempt. crashAt counts down the sink's calls; at 0 every call fails from then on: the process is gone.
+// start begins the next attempt. crashAt counts down the sink's calls. At 0 the process is dead: every call from then
+// on fails.
 func (w *world) start(crashAt *int) (*run, error) {
 	r, err := w.assign(crashAt)
 	if err != nil {
@@ -53,7 +54,8 @@ func (w *world) start(crashAt *int) (*run, error) {
 	return r, r.restore()
 }
 
-// assign begins the next attempt and leaves its restore to later: the process may be slow, and a zombie before it has begun.
+// assign begins the next attempt without its restore: the process may be slow, and may be replaced before it has
+// begun.
 func (w *world) assign(crashAt *int) (*run, error) {
 	w.attempt++
 	if w.nextID == 0 {
@@ -101,7 +103,7 @@ func (w *world) preCommit(r *run) error {
 	return err
 }
 
-// finish completes the newest checkpoint taken; only the current attempt's can.
+// finish completes the newest checkpoint taken; only the current attempt's can be completed.
 func (w *world) finish(r *run) {
 	if n := len(r.taken); n > 0 && w.current(r) {
 		w.complete, r.taken = r.taken[n-1], nil
@@ -138,7 +140,7 @@ func (w *world) exact(t tb, limit int) {
 	}
 	for i, k := range got {
 		if k != fmt.Sprintf("%03d", i) {
-			t.Fatalf("line %d is %s", i, k)
+			t.Fatalf("line %d is %s, want its own number", i, k)
 		}
 	}
 }
@@ -148,7 +150,7 @@ type tb interface {
 	Fatalf(format string, args ...any)
 }
 
-// story is a run with an aborted checkpoint in it. It ends at the first error.
+// story is a run that includes an aborted checkpoint. It ends at the first error.
 func (w *world) story(r *run) error {
 	for range 2 {
 		for _, step := range []func(*run) error{
@@ -166,7 +168,8 @@ func (w *world) story(r *run) error {
 	return r.sink.Close()
 }
 
-// TestCrashBeforeEverySystemCall kills the first attempt before its i-th call and the second, which recovers, before its j-th.
+// TestCrashBeforeEverySystemCall kills the first attempt before its i-th call. It kills the second attempt, which
+// recovers, before its j-th.
 func TestCrashBeforeEverySystemCall(t *testing.T) {
 	end := func(w *world, at int) (reached bool) {
 		r, err := w.start(&at)
@@ -187,10 +190,11 @@ func TestCrashBeforeEverySystemCall(t *testing.T) {
 			again := end(w, j)
 			w.exact(t, 30)
 			if left := staging(t, w.dir); len(left) != 0 {
-				t.Fatalf("crash before calls %d and %d leaves %v", i, j, left)
+				t.Fatalf("crash before calls %d and %d leaves %v, want nothing", i, j, left)
 			}
 			pairs++
-			if !again || j > 12 || i%2 == 1 { // the recovery is within its first calls; later ones are as the first attempt's
+			// The recovery is within the first calls; later calls are like those of the first attempt.
+			if !again || j > 12 || i%2 == 1 {
 				break
 			}
 		}
@@ -201,7 +205,7 @@ func TestCrashBeforeEverySystemCall(t *testing.T) {
 	t.Logf("%d pairs of crashes", pairs)
 }
 
-// TestZombies lets any number of attempts live at once, and act in any order within the facts.
+// TestZombies lets any number of attempts live at once, and act in any order that the facts allow.
 func TestZombies(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "ckptd-sink-")
@@ -213,7 +217,8 @@ func TestZombies(t *testing.T) {
 		if _, err := w.start(nil); err != nil {
 			t.Fatal(err)
 		}
-		// A zombie's calls may fail: its files are removed under it. The current attempt's may not.
+		// A call of a replaced attempt may fail, because its files are removed. A call of the current attempt must
+		// not fail.
 		act := func(name string, f func(*run) error) func(*rapid.T) {
 			return func(t *rapid.T) {
 				r := w.runs[rapid.IntRange(0, len(w.runs)-1).Draw(t, "run")]
@@ -222,7 +227,7 @@ func TestZombies(t *testing.T) {
 					do = func(r *run) error { return r.restore() }
 				}
 				if err := do(r); err != nil && w.current(r) {
-					t.Fatalf("%s in attempt %d: %v", name, r.attempt, err)
+					t.Fatalf("%s in attempt %d: %v, want no error", name, r.attempt, err)
 				}
 			}
 		}

@@ -11,7 +11,8 @@ import (
 // bufferSize of the open part.
 const bufferSize = 64 << 10
 
-// begin makes the folders durable, publishes what the restored state names and removes what other attempts left.
+// begin makes the folders durable, publishes the parts that the restored state names, and removes what other attempts
+// left.
 func (s *Sink) begin() error {
 	if err := s.step("mkdir", s.pendingPath()); err != nil {
 		return err
@@ -28,7 +29,7 @@ func (s *Sink) begin() error {
 	return s.removeLeftovers()
 }
 
-// create opens the next part. O_EXCL: of two sinks that believe they are this attempt's subtask, one fails.
+// create opens the next part. O_EXCL: if two sinks take themselves for this attempt's subtask, one of them fails.
 func (s *Sink) create() error {
 	s.sequence++
 	part := &openPart{staged: staged{Name: s.o.Name, Subtask: s.o.Subtask, Attempt: s.attempt, Sequence: s.sequence}}
@@ -45,7 +46,7 @@ func (s *Sink) create() error {
 	return nil
 }
 
-// seal makes the open part durable. On an error the part stays open and the sink is of no more use than to be closed.
+// seal makes the open part durable. After an error the part stays open, and the sink can only be closed.
 func (s *Sink) seal(checkpoint uint64) (staged, error) {
 	part := s.open
 	path := part.pending(s.o.Dir)
@@ -93,7 +94,7 @@ func (s *Sink) publish(checkpoint uint64) error {
 	}
 	if len(linked) > 0 {
 		if err := s.syncDir(s.o.Dir); err != nil {
-			return errors.Join(append(errs, err)...) // all stay pending: what is linked will be found there
+			return errors.Join(append(errs, err)...) // all parts stay pending; the next try finds those that are linked
 		}
 	}
 	s.pending = left
@@ -105,7 +106,7 @@ func (s *Sink) publish(checkpoint uint64) error {
 	return errors.Join(errs...)
 }
 
-// link makes a part visible, or finds that it is.
+// link makes a part visible, or finds that it is visible already.
 func (s *Sink) link(part staged) error {
 	from, to := part.pending(s.o.Dir), part.final(s.o.Dir)
 	if err := s.step("link", to); err != nil {
@@ -113,7 +114,7 @@ func (s *Sink) link(part staged) error {
 	}
 	before, err := os.Stat(from)
 	if err == nil && before.Size() != part.Size {
-		return fmt.Errorf("%s has %d bytes, had %d when it was pre-committed", from, before.Size(), part.Size)
+		return fmt.Errorf("%s has %d bytes, want the %d of its pre-commit", from, before.Size(), part.Size)
 	}
 	linkErr := os.Link(from, to)
 	if linkErr == nil {
@@ -121,15 +122,16 @@ func (s *Sink) link(part staged) error {
 	}
 	there, err := os.Stat(to)
 	switch {
-	case err != nil: // neither name: somebody removed the part
+	case err != nil: // neither name exists: another process removed the part
 		return linkErr
 	case there.Size() != part.Size || (before != nil && !os.SameFile(before, there)):
-		return fmt.Errorf("%s exists and is not this part: is the folder used by another job of this name?", to)
+		return fmt.Errorf("%s exists and is another part; does another job use this folder and name?", to)
 	}
 	return nil
 }
 
-// removeLeftovers removes the staged parts of this subtask that other attempts made: what they had to publish is published.
+// removeLeftovers removes the staged parts of this subtask from other attempts. Their parts that had to be published
+// are published.
 func (s *Sink) removeLeftovers() error {
 	entries, err := os.ReadDir(s.pendingPath())
 	if err != nil {
@@ -147,7 +149,7 @@ func (s *Sink) removeLeftovers() error {
 	return nil
 }
 
-// remove takes absence for success: a zombie may have been here.
+// remove removes a file. An absent file is no error: a process of an old attempt may have removed it.
 func (s *Sink) remove(path string) error {
 	if err := s.step("unlink", path); err != nil {
 		return err

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// A sink removes the parts that earlier attempts of its own subtask left, and nothing else.
+// A sink removes only what earlier attempts of its own subtask left. It keeps the parts of its own attempt, of later
+// attempts, and of other subtasks.
 func TestLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	pending := filepath.Join(dir, pendingDir)

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 )
 
-// AppendLine appends `key,value` and a newline, each a CSV field of RFC 4180.
+// AppendLine appends `key,value` and a newline; both are CSV fields of RFC 4180.
 func AppendLine(dst, key, value []byte) []byte {
 	dst = append(appendField(dst, key), ',')
 	return append(appendField(dst, value), '\n')
@@ -30,7 +30,8 @@ func appendField(dst, field []byte) []byte {
 	return append(dst, '"')
 }
 
-// ReadLines calls f with the fields of every published line under a name, part by part. The slices are valid during the call.
+// ReadLines calls f with the fields of every published line under a name, part by part. The slices are valid during
+// the call.
 func ReadLines(dir, name string, f func(key, value []byte) error) error {
 	parts, err := Parts(dir, name)
 	if err != nil {
@@ -66,7 +67,7 @@ func readFile(path string, f func(key, value []byte) error) error {
 	}
 }
 
-// lineReader undoes AppendLine, byte for byte: what encoding/csv reads differs from what was written where a field has a carriage return.
+// lineReader reads exactly the bytes that AppendLine got. encoding/csv would change a carriage return in a field.
 type lineReader struct {
 	r   *bufio.Reader
 	buf []byte
@@ -87,7 +88,7 @@ func (l *lineReader) next() (key, value []byte, err error) {
 	return l.buf[:n:n], l.buf[n:], nil
 }
 
-// field appends a field to buf and takes the separator after it.
+// field appends a field to buf and consumes the separator after it.
 func (l *lineReader) field(separator byte) error {
 	c, err := l.byte()
 	if err != nil {
@@ -99,7 +100,7 @@ func (l *lineReader) field(separator byte) error {
 				return err
 			}
 			if c == ',' || c == '\n' || c == '\r' || c == '"' {
-				return errors.New("not two fields")
+				return errors.New("the line has not exactly two fields")
 			}
 			l.buf = append(l.buf, c)
 		}
@@ -124,7 +125,7 @@ func (l *lineReader) field(separator byte) error {
 	}
 }
 
-// byte is the next one; the end of the file is in the middle of a line here.
+// byte returns the next byte; the end of the file would be in the middle of a line here.
 func (l *lineReader) byte() (byte, error) {
 	c, err := l.r.ReadByte()
 	if err == io.EOF {

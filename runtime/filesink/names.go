@@ -12,15 +12,16 @@ import (
 // pendingDir is the staging folder below the output folder.
 const pendingDir = ".pending"
 
-// Part is what identifies a published file.
+// Part identifies a published file.
 type Part struct {
 	// Name of the job's output, as in Options.
 	Name string
-	// Subtask that wrote it.
+	// Subtask that wrote the part.
 	Subtask uint32
-	// Checkpoint before whose barrier the records came: those after the barrier of the subtask's part before.
+	// Checkpoint whose barrier follows the part's records. The part begins after the barrier of the subtask's part
+	// before.
 	Checkpoint uint64
-	// Attempt that wrote it, not the one that published it.
+	// Attempt that wrote the part; a later attempt may have published it.
 	Attempt uint64
 }
 
@@ -29,7 +30,7 @@ var (
 	validName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 )
 
-// String is the file's name. For usual numbers, files of one subtask sort by checkpoint.
+// String returns the file's name. For usual numbers, the files of one subtask sort by checkpoint.
 func (p Part) String() string {
 	return fmt.Sprintf("%s-%04d-%010d-%04d.csv", p.Name, p.Subtask, p.Checkpoint, p.Attempt)
 }
@@ -38,19 +39,20 @@ func (p Part) String() string {
 func ParsePart(file string) (Part, error) {
 	m := partName.FindStringSubmatch(file)
 	if m == nil {
-		return Part{}, fmt.Errorf("filesink: %q is no part", file)
+		return Part{}, fmt.Errorf("filesink: %q is not the name of a part", file)
 	}
 	subtask, err1 := strconv.ParseUint(m[2], 10, 32)
 	checkpoint, err2 := strconv.ParseUint(m[3], 10, 64)
 	attempt, err3 := strconv.ParseUint(m[4], 10, 64)
 	p := Part{Name: m[1], Subtask: uint32(subtask), Checkpoint: checkpoint, Attempt: attempt}
 	if err1 != nil || err2 != nil || err3 != nil || p.String() != file {
-		return Part{}, fmt.Errorf("filesink: %q is no part", file)
+		return Part{}, fmt.Errorf("filesink: %q is not the name of a part", file)
 	}
 	return p, nil
 }
 
-// Parts lists what is published under a name, by subtask and checkpoint. Files of other names are ignored; an absent folder is empty.
+// Parts lists the published parts under a name, by subtask and checkpoint. It ignores files of other names. An absent
+// folder is empty.
 func Parts(dir, name string) ([]Part, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !os.IsNotExist(err) {
@@ -74,9 +76,10 @@ func Parts(dir, name string) ([]Part, error) {
 	return parts, nil
 }
 
-// staged is a part in the staging folder: pre-committed under Checkpoint, or still open. Its JSON is the sink's state.
+// staged is a part in the staging folder: pre-committed under Checkpoint, or still open. Its JSON is the sink's
+// state.
 type staged struct {
-	// Name as in Options of the sink that wrote it.
+	// Name as in the Options of the sink that wrote the part.
 	Name       string `json:"name"`
 	Subtask    uint32 `json:"subtask"`
 	Attempt    uint64 `json:"attempt"`

@@ -14,24 +14,26 @@ import (
 
 // Options say where one subtask of a sink writes.
 type Options struct {
-	// Dir is made if it is not there. Its file system needs hard links.
+	// Dir is made if it does not exist. Its file system must have hard links.
 	Dir string
-	// Name begins the names of all files: 1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or -. A job id will do.
+	// Name begins the names of all files: 1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or -. A job id is such a
+	// name.
 	Name string
 	// Subtask is the index of the sink's subtask.
 	Subtask uint32
-	// Step is called before each system call that changes something, with its name and file; an error is taken for the call's. For tests; else nil.
+	// Step, if not nil, is called before each system call that changes something, with the call's name and file. An
+	// error of Step replaces the call. It is for tests.
 	Step func(call, path string) error
 }
 
-// Sink implements state.Sink. Its lines are `key,value`, both as CSV fields: quoted if they must be.
+// Sink implements state.Sink. Its lines are `key,value`, both as CSV fields, quoted where necessary.
 type Sink struct {
 	o       Options
 	attempt uint64
-	// restored: Restore has been called and was well.
+	// restored: Restore was called without an error.
 	restored bool
 	closed   bool
-	// pre-committed parts that are not published, by checkpoint, upward.
+	// pending are the pre-committed parts that are not published, by checkpoint, ascending.
 	pending  []staged
 	open     *openPart
 	sequence uint64
@@ -40,23 +42,23 @@ type Sink struct {
 
 var _ state.Sink = (*Sink)(nil)
 
-// openPart is the part that takes records.
+// openPart is the part that records are written to.
 type openPart struct {
 	staged
 	file *os.File
 	out  *bufio.Writer
 }
 
-// savedState is the JSON of a sink's state.
+// savedState is a sink's state, stored as JSON.
 type savedState struct {
 	Version int      `json:"version"`
 	Parts   []staged `json:"parts"`
 }
 
-// New makes a sink; it touches nothing until Restore.
+// New returns a sink. It touches no file until Restore.
 func New(o Options) (*Sink, error) {
 	if !validName.MatchString(o.Name) {
-		return nil, fmt.Errorf("filesink: %q cannot begin file names", o.Name)
+		return nil, fmt.Errorf("filesink: name %q: want 1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or -", o.Name)
 	}
 	return &Sink{o: o}, nil
 }
@@ -64,7 +66,7 @@ func New(o Options) (*Sink, error) {
 // Restore implements state.Sink.
 func (s *Sink) Restore(attempt, restored uint64, saved []byte) error {
 	if s.restored || s.closed {
-		return errors.New("filesink: restore: this sink has begun already")
+		return errors.New("filesink: restore: this sink was restored or closed before")
 	}
 	parts, err := decodeState(saved, restored)
 	if err == nil {
@@ -97,13 +99,13 @@ func (s *Sink) Write(rec state.Record) error {
 	return nil
 }
 
-// PreCommit implements state.Sink. The state is nil if nothing waits to be committed.
+// PreCommit implements state.Sink. The state is nil if no part waits to be committed.
 func (s *Sink) PreCommit(checkpoint uint64) ([]byte, error) {
 	if err := s.usable(); err != nil {
 		return nil, fmt.Errorf("filesink: pre-commit %d: %w", checkpoint, err)
 	}
 	if n := len(s.pending); n > 0 && s.pending[n-1].Checkpoint >= checkpoint {
-		return nil, fmt.Errorf("filesink: pre-commit %d: checkpoint %d was before", checkpoint, s.pending[n-1].Checkpoint)
+		return nil, fmt.Errorf("filesink: pre-commit %d: the later checkpoint %d was pre-committed before", checkpoint, s.pending[n-1].Checkpoint)
 	}
 	if s.open != nil {
 		part, err := s.seal(checkpoint)
@@ -115,7 +117,7 @@ func (s *Sink) PreCommit(checkpoint uint64) ([]byte, error) {
 	return encodeState(s.pending), nil
 }
 
-// Commit implements state.Sink. Parts that could not be published stay pending, and the others are published all the same.
+// Commit implements state.Sink. Parts that could not be published stay pending; the others are published.
 func (s *Sink) Commit(checkpoint uint64) error {
 	if err := s.usable(); err != nil {
 		return fmt.Errorf("filesink: commit %d: %w", checkpoint, err)
@@ -126,7 +128,7 @@ func (s *Sink) Commit(checkpoint uint64) error {
 	return nil
 }
 
-// Abort implements state.Sink: there is nothing to do.
+// Abort implements state.Sink. It does nothing.
 func (s *Sink) Abort(uint64) {}
 
 // Close implements state.Sink.
@@ -149,7 +151,7 @@ func (s *Sink) usable() error {
 	case s.closed:
 		return errors.New("the sink is closed")
 	case !s.restored:
-		return errors.New("the sink has not begun: Restore comes first")
+		return errors.New("the sink was not restored; call Restore first")
 	}
 	return nil
 }
@@ -165,7 +167,7 @@ func encodeState(parts []staged) []byte {
 	return p
 }
 
-// decodeState refuses what no sink can have saved: it decides which files become visible.
+// decodeState refuses a state that no sink can have saved, because the state decides which files become visible.
 func decodeState(p []byte, restored uint64) ([]staged, error) {
 	if len(p) == 0 {
 		return nil, nil
@@ -177,7 +179,7 @@ func decodeState(p []byte, restored uint64) ([]staged, error) {
 		return nil, fmt.Errorf("state: %w", err)
 	}
 	if saved.Version != 1 {
-		return nil, fmt.Errorf("state of version %d, this is version 1", saved.Version)
+		return nil, fmt.Errorf("state of version %d; this program reads version 1", saved.Version)
 	}
 	last := uint64(0)
 	for i, part := range saved.Parts {

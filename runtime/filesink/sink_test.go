@@ -52,7 +52,7 @@ func preCommit(t testing.TB, s *Sink, n uint64) []byte {
 	return p
 }
 
-// visible is the keys of the published lines.
+// visible returns the keys of the published lines.
 func visible(t testing.TB, dir string) []string {
 	t.Helper()
 	var keys []string
@@ -77,7 +77,7 @@ func staging(t testing.TB, dir string) (names []string) {
 	return names
 }
 
-// TestFlink shows the behaviours of Flink's two-phase sinks that apply here, under the catalogue's ids.
+// TestFlink checks the behaviour of Flink's two-phase sinks that applies here, under the catalogue's ids.
 func TestFlink(t *testing.T) {
 	t.Run("SN-1", func(t *testing.T) {
 		dir := t.TempDir()
@@ -104,7 +104,7 @@ func TestFlink(t *testing.T) {
 		check(t, s.Commit(1))
 		want(t, dir, "a", "b", "c")
 		if left := staging(t, dir); len(left) != 0 {
-			t.Errorf("left: %v", left)
+			t.Errorf("left in the staging folder: %v, want nothing", left)
 		}
 	})
 	t.Run("SN-3", func(t *testing.T) {
@@ -118,7 +118,7 @@ func TestFlink(t *testing.T) {
 		begin(t, dir, 2, 2, saved)
 		want(t, dir, "a", "b")
 		if left := staging(t, dir); len(left) != 0 {
-			t.Errorf("left: %v", left)
+			t.Errorf("left in the staging folder: %v, want nothing", left)
 		}
 	})
 	t.Run("SN-4 and SN-5", func(t *testing.T) { // a part begins with its first record, so the last one was the end
@@ -127,7 +127,7 @@ func TestFlink(t *testing.T) {
 		write(t, s, "a")
 		saved := preCommit(t, s, 1)
 		if again := preCommit(t, s, 2); !bytes.Equal(again, saved) {
-			t.Errorf("a snapshot after the last record changed the state from %s to %s", saved, again)
+			t.Errorf("a snapshot after the last record changed the state from %s to %s, want no change", saved, again)
 		}
 		if n := len(staging(t, dir)); n != 1 {
 			t.Errorf("%d parts staged, want 1", n)
@@ -144,7 +144,7 @@ func TestFlink(t *testing.T) {
 		r, err := New(Options{Dir: dir, Name: "job-1"})
 		check(t, err)
 		if err := r.Restore(2, 1, saved); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("a part that is gone: %v", err)
+			t.Errorf("restore of a part that is gone: %v, want that it does not exist", err)
 		}
 	})
 	t.Run("SN-12", func(t *testing.T) {
@@ -175,15 +175,15 @@ func TestEmptyPartsAreNotPublished(t *testing.T) {
 	dir := t.TempDir()
 	s := begin(t, dir, 1, 0, nil)
 	if saved := preCommit(t, s, 1); saved != nil {
-		t.Errorf("state %s", saved)
+		t.Errorf("the state of an empty sink is %s, want nil", saved)
 	}
 	check(t, s.Commit(1))
 	if parts, err := Parts(dir, "job-1"); err != nil || len(parts) != 0 {
-		t.Errorf("%v %v", parts, err)
+		t.Errorf("published parts: %v, %v; want none", parts, err)
 	}
 }
 
-// TestDurableBeforeItIsPromised compares the system calls with the order that the package comment names.
+// TestDurableBeforeItIsPromised compares the system calls with the order that the package comment describes.
 func TestDurableBeforeItIsPromised(t *testing.T) {
 	dir := t.TempDir()
 	var calls []string
@@ -231,7 +231,7 @@ func TestOneAttemptHasOneSink(t *testing.T) {
 	one, two := begin(t, dir, 1, 0, nil), begin(t, dir, 1, 0, nil)
 	write(t, one, "a")
 	if err := two.Write(state.Record{Key: []byte("b")}); !errors.Is(err, os.ErrExist) {
-		t.Errorf("the second sink of one attempt: %v", err)
+		t.Errorf("write of a second sink of one attempt: %v, want that the part exists", err)
 	}
 	preCommit(t, one, 1)
 	check(t, one.Commit(1))
@@ -252,10 +252,10 @@ func TestWhatIsNotThisPartIsRefused(t *testing.T) {
 		s, err := New(Options{Dir: dir, Name: "job-1"})
 		check(t, err)
 		if err := s.Restore(2, 1, saved); err == nil {
-			t.Error("no error")
+			t.Error("restore of a bad state: no error, want one")
 		}
 		if err := s.Write(state.Record{}); err == nil {
-			t.Error("a sink that was not restored takes records")
+			t.Error("write without Restore: no error, want one")
 		}
 	}
 	t.Run("final name taken by another file", func(t *testing.T) {
@@ -290,17 +290,17 @@ func TestNamesAreInverse(t *testing.T) {
 	for _, p := range []Part{{"a", 0, 1, 1}, {"job-1", 12345, 9, 12345}, {"x-0001-0000000001-0001", 1, ^uint64(0), ^uint64(0)}} {
 		got, err := ParsePart(p.String())
 		if err != nil || got != p {
-			t.Errorf("%+v became %q became %+v, %v", p, p.String(), got, err)
+			t.Errorf("%+v prints as %q, which parses as %+v, %v; want the same", p, p.String(), got, err)
 		}
 	}
 	for _, bad := range []string{"", "a", "a-1-1-1.csv", "a-00001-0000000001-0001.csv", ".a-0001-0000000001-0001.csv", "a-0001-0000000001-0001.csv~", "a-4294967296-0000000001-0001.csv"} {
 		if p, err := ParsePart(bad); err == nil {
-			t.Errorf("%q is %+v", bad, p)
+			t.Errorf("%q parses as %+v, want an error", bad, p)
 		}
 	}
 	for _, bad := range []string{"", ".", "-a", "a/b", strings.Repeat("a", 129)} {
 		if _, err := New(Options{Dir: t.TempDir(), Name: bad}); err == nil {
-			t.Errorf("name %q is taken", bad)
+			t.Errorf("name %q is accepted, want an error", bad)
 		}
 	}
 }
@@ -334,7 +334,7 @@ func FuzzLine(f *testing.F) {
 			return nil
 		}))
 		if n != 2 {
-			t.Errorf("%d lines", n)
+			t.Errorf("%d lines read, want 2", n)
 		}
 	})
 }
@@ -344,7 +344,7 @@ func TestMalformedLines(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "f")
 		check(t, os.WriteFile(path, []byte(bad), 0o666))
 		if err := readFile(path, func(_, _ []byte) error { return nil }); err == nil {
-			t.Errorf("%q: no error", bad)
+			t.Errorf("reading %q: no error, want one", bad)
 		}
 	}
 }

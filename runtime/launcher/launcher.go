@@ -1,7 +1,7 @@
-// Package launcher starts processes and keeps them running: what a daemon and the workers of a job need on one machine.
+// Package launcher starts processes and keeps them running: the daemon and the workers of a job on one machine.
 //
-// It owns the children's lives: restarts with growing pauses, log files, the pipe that ends them with their parent, an orderly
-// stop that leaves nothing. It must not know what the children do.
+// It owns the lives of these child processes: restarts with growing pauses, log files, the pipe that ends a child
+// together with its parent, and an orderly stop that leaves no child. It must not know what the children do.
 package launcher
 
 import (
@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	pauseLow  = 100 * time.Millisecond
-	pauseHigh = 5 * time.Second
-	// settled is how long a child has to live for the pauses to begin small again.
-	settled = 3 * time.Second
+	firstPause   = 100 * time.Millisecond
+	longestPause = 5 * time.Second
+	// stableAfter is how long a child has to live before its pauses become short again.
+	stableAfter = 3 * time.Second
 	// stopGrace is how long a child may take to end after SIGTERM.
 	stopGrace = 10 * time.Second
 )
@@ -29,22 +29,22 @@ const (
 type Restart uint8
 
 const (
-	// Always: unless the launcher stops it.
+	// Always starts the child again, unless the launcher stops it.
 	Always Restart = iota
-	// OnFailure: unless it ended with exit code 0.
+	// OnFailure starts the child again, unless it ended with exit code 0.
 	OnFailure
-	// Never starts it once.
+	// Never starts the child only once.
 	Never
 )
 
-// Child describes a process to be kept running.
+// Child describes a process to keep running.
 type Child struct {
-	// Name is for people, and the name of the log file.
+	// Name is shown to users, and is the name of the log file.
 	Name string
-	// Command makes the command for each start. Its output goes to the log if Stdout and Stderr are nil.
+	// Command returns the command for each start. If its Stdout and Stderr are nil, its output goes to the log file.
 	Command func() *exec.Cmd
 	Restart Restart
-	// Exited is called after each end of the process, if set: err as of exec.Cmd.Wait.
+	// Exited, if not nil, is called after each end of the process; err is the result of exec.Cmd.Wait.
 	Exited func(pid int, err error)
 }
 
@@ -57,10 +57,11 @@ type Launcher struct {
 	stopped  bool
 }
 
-// New makes a launcher whose children log to files in a folder, which has to exist.
+// New returns a launcher whose children write log files into a folder, which must exist.
 func New(logs string) *Launcher { return &Launcher{logs: logs} }
 
-// Start starts a child and keeps it running in the way it says. An error: it could not be started even once.
+// Start starts a child and keeps it running as the child's Restart says. An error means that the child could not be
+// started even once.
 func (l *Launcher) Start(c Child) (*Process, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,8 +78,8 @@ func (l *Launcher) Start(c Child) (*Process, error) {
 	return p, nil
 }
 
-// Stop ends all children: SIGTERM, and SIGKILL for those that are still there after a grace or when ctx ends. The last started
-// ends first. On return none of them is left.
+// Stop ends all children, the last started first. It sends SIGTERM, and SIGKILL to a child that still runs after a
+// grace or when ctx ends. On return no child runs.
 func (l *Launcher) Stop(ctx context.Context) {
 	l.mu.Lock()
 	children := l.children
@@ -98,7 +99,7 @@ type Process struct {
 
 	mu       sync.Mutex
 	stopping bool
-	// current is nil while nothing runs.
+	// current is nil while the child does not run.
 	current *os.Process
 	starts  int
 	last    error
@@ -107,15 +108,15 @@ type Process struct {
 // run is one life of a child.
 type run struct {
 	cmd *exec.Cmd
-	// pipe's other end is the child's: it ends when this one closes.
+	// The child holds the other end of pipe, and ends when this end closes.
 	pipe    *os.File
 	started time.Time
 }
 
-// Log is the path of the log file.
+// Log returns the path of the log file.
 func (p *Process) Log() string { return p.log }
 
-// PID is the process id at the moment; 0: nothing runs.
+// PID returns the current process id; 0 while the child does not run.
 func (p *Process) PID() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,33 +126,33 @@ func (p *Process) PID() int {
 	return p.current.Pid
 }
 
-// Starts is how many times it was started.
+// Starts returns how many times the child was started.
 func (p *Process) Starts() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.starts
 }
 
-// Done is closed when the child runs no more and will not be started again.
+// Done is closed when the child has ended and will not be started again.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err is how the last life ended; meant for after Done.
+// Err returns how the last life ended. It is meant for use after Done.
 func (p *Process) Err() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.last
 }
 
-// Kill sends SIGKILL; the child is started again as its policy says. It answers the id of the process that was struck.
+// Kill sends SIGKILL and returns the process id. The child is started again if its Restart says so.
 func (p *Process) Kill() (pid int, err error) { return p.Signal(syscall.SIGKILL) }
 
 // Pause stops the process where it is (SIGSTOP) until Resume.
 func (p *Process) Pause() (pid int, err error) { return p.Signal(syscall.SIGSTOP) }
 
-// Resume lets a paused process go on.
+// Resume lets a paused process continue.
 func (p *Process) Resume() (pid int, err error) { return p.Signal(syscall.SIGCONT) }
 
-// Signal sends a signal to the process that runs now.
+// Signal sends a signal to the current process.
 func (p *Process) Signal(s syscall.Signal) (pid int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -161,7 +162,7 @@ func (p *Process) Signal(s syscall.Signal) (pid int, err error) {
 	return p.current.Pid, p.current.Signal(s)
 }
 
-// Stop ends the child for good, as Launcher.Stop.
+// Stop ends the child for good, as Launcher.Stop does.
 func (p *Process) Stop(ctx context.Context) {
 	p.mu.Lock()
 	if !p.stopping {
@@ -170,7 +171,7 @@ func (p *Process) Stop(ctx context.Context) {
 	}
 	if p.current != nil {
 		p.current.Signal(syscall.SIGTERM)
-		p.current.Signal(syscall.SIGCONT) // a paused process obeys only then
+		p.current.Signal(syscall.SIGCONT) // a paused process handles SIGTERM only after SIGCONT
 	}
 	p.mu.Unlock()
 	grace := time.NewTimer(stopGrace)
@@ -181,7 +182,7 @@ func (p *Process) Stop(ctx context.Context) {
 	case <-grace.C:
 	case <-ctx.Done():
 	}
-	p.Kill() // it may have ended in this moment
+	p.Kill() // its error does not matter: the process may have ended just now
 	<-p.done
 }
 
@@ -220,12 +221,12 @@ func (p *Process) launch() (*run, error) {
 // keep waits for the end of each life and begins the next.
 func (p *Process) keep(r *run) {
 	defer close(p.done)
-	pause := pauseLow
+	pause := firstPause
 	for {
 		if r != nil {
 			err := p.wait(r)
-			if time.Since(r.started) >= settled {
-				pause = pauseLow
+			if time.Since(r.started) >= stableAfter {
+				pause = firstPause
 			}
 			if p.child.Restart == Never || (p.child.Restart == OnFailure && err == nil) {
 				return
@@ -236,7 +237,7 @@ func (p *Process) keep(r *run) {
 			return
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, pauseHigh)
+		pause = min(2*pause, longestPause)
 		var err error
 		if r, err = p.launch(); err != nil {
 			p.mu.Lock()

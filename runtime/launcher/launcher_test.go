@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// The test binary is its own child: the variable says as what.
+// The test binary is its own child; the variable names the child's role.
 const roleVariable = "LAUNCHER_TEST_ROLE"
 
 func TestMain(m *testing.M) {
@@ -64,7 +64,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("never: %s", what)
+	t.Fatalf("not reached in time: %s", what)
 }
 
 func logged(path, text string) bool {
@@ -83,7 +83,7 @@ func start(t *testing.T, l *Launcher, c Child) *Process {
 	return p
 }
 
-// A killed child comes back after a short pause as another process; Stop asks it to end, and it does.
+// A killed child comes back after a short pause as another process. Stop asks it to end, and it ends.
 func TestKilledChildIsRestarted(t *testing.T) {
 	l := New(t.TempDir())
 	p := start(t, l, child("worker", "stay", Always))
@@ -97,16 +97,16 @@ func TestKilledChildIsRestarted(t *testing.T) {
 	again := p.PID()
 	l.Stop(context.Background())
 	if alive(again) || p.PID() != 0 {
-		t.Error("a process is left")
+		t.Error("a process is left after Stop, want none")
 	}
 	if !logged(p.Log(), "bye:") {
-		t.Error("the child was not asked to end")
+		t.Error("the child did not log its end, want SIGTERM before SIGKILL")
 	}
 	if _, err := l.Start(child("late", "stay", Always)); err == nil {
-		t.Error("started after Stop")
+		t.Error("start after Stop: no error, want one")
 	}
 	if _, err := p.Kill(); !errors.Is(err, os.ErrProcessDone) {
-		t.Errorf("kill after the end: %v", err)
+		t.Errorf("kill after the end: %v, want ErrProcessDone", err)
 	}
 }
 
@@ -126,15 +126,15 @@ func TestRestartPolicies(t *testing.T) {
 		select {
 		case <-p.Done():
 		case <-time.After(30 * time.Second):
-			t.Fatalf("%v goes on", c)
+			t.Fatalf("%v still runs, want it ended", c)
 		}
 		if p.Starts() != 1 || (p.Err() != nil) != (c.role == "fail") {
-			t.Errorf("%v: %d starts, %v", c, p.Starts(), p.Err())
+			t.Errorf("%v: %d starts, %v; want 1, and an error only of the failed child", c, p.Starts(), p.Err())
 		}
 	}
 }
 
-// The pauses double: a child that fails at once is not started over and over.
+// The pauses double, so a child that fails at once is not started over and over.
 func TestPausesGrow(t *testing.T) {
 	l := New(t.TempDir())
 	c := child("fail", "fail", Always)
@@ -149,7 +149,7 @@ func TestPausesGrow(t *testing.T) {
 	first := <-begun
 	for _, least := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
 		end, next := <-ended, <-begun
-		if end.Sub(first) >= settled {
+		if end.Sub(first) >= stableAfter {
 			t.Skip("the machine is too slow: a child that fails at once has lived for seconds")
 		}
 		if pause := next.Sub(end); pause < least {
@@ -177,11 +177,11 @@ func TestStopEndsStubbornAndPaused(t *testing.T) {
 	l.Stop(ctx)
 	for _, pid := range pids {
 		if alive(pid) {
-			t.Errorf("process %d is left", pid)
+			t.Errorf("process %d is left, want none", pid)
 		}
 	}
 	if !logged(paused.Log(), "bye:") {
-		t.Error("the paused child was killed before it could end")
+		t.Error("the paused child did not log its end, want SIGCONT before SIGKILL")
 	}
 }
 
@@ -220,7 +220,7 @@ func TestChildEndsWithItsParent(t *testing.T) {
 func TestStartOfNothing(t *testing.T) {
 	l := New(t.TempDir())
 	if _, err := l.Start(Child{Name: "none", Command: func() *exec.Cmd { return exec.Command("/does/not/exist") }}); err == nil {
-		t.Error("started")
+		t.Error("start of an absent program: no error, want one")
 	}
 	l.Stop(context.Background())
 }

@@ -10,14 +10,14 @@ import (
 	"syscall"
 )
 
-// parentVariable tells a child the number of the file descriptor that its parent holds open.
+// parentVariable holds, for a child, the number of the file descriptor of the pipe to its parent.
 const parentVariable = "CKPTD_PARENT_PIPE"
 
 // ErrParentGone is the cause of a context of WithParent whose parent process has ended.
 var ErrParentGone = errors.New("the parent process has ended")
 
-// inherit gives a command the reading end of a pipe, and a process group of its own: a Ctrl-C in the terminal reaches the parent
-// alone, which decides.
+// inherit gives a command the reading end of a pipe, and a process group of its own. So a Ctrl-C in the terminal
+// reaches only the parent, which decides what happens to its children.
 func inherit(cmd *exec.Cmd, pipe *os.File) {
 	if cmd.Env == nil {
 		cmd.Env = os.Environ()
@@ -30,14 +30,14 @@ func inherit(cmd *exec.Cmd, pipe *os.File) {
 	cmd.SysProcAttr.Setpgid = true
 }
 
-// WithParent is the child's side: its context ends, with ErrParentGone as its cause, when the launcher that started this process
-// has ended. In a process that no launcher started it is ctx. Call it once.
+// WithParent is called by the child, once. It returns a context that ends, with cause ErrParentGone, when the
+// launcher that started this process has ended. In a process that no launcher started, it returns ctx.
 func WithParent(ctx context.Context) context.Context {
 	fd, err := strconv.Atoi(os.Getenv(parentVariable))
 	if err != nil {
 		return ctx
 	}
-	os.Unsetenv(parentVariable) // the descriptor is not for grandchildren
+	os.Unsetenv(parentVariable) // grandchildren must not use the descriptor
 	syscall.CloseOnExec(fd)
 	ctx, cancel := context.WithCancelCause(ctx)
 	pipe := os.NewFile(uintptr(fd), "parent")

@@ -13,12 +13,12 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// batchBytes is when a batch of the write-back cache is handed to the tree.
+// batchBytes is the size at which a batch of the write-back cache is applied to the tree.
 const batchBytes = 1 << 20
 
 // Backend implements state.Backend.
 type Backend struct {
-	// dir holds tree/ and one snap-<n>/ per unreleased snapshot.
+	// dir holds tree/, and one snap-<n>/ for each unreleased snapshot.
 	dir    string
 	groups keygroup.Range
 	nonce  string
@@ -26,15 +26,15 @@ type Backend struct {
 	failed *failure
 	cache  *writeBack
 	batch  *pebble.Batch
-	// restored names the key of the handle of each table that was restored; those no longer live do no harm.
+	// restored holds the key of the handle of each restored table. Tables that are no longer in use may stay in it.
 	restored map[string]string
-	// laid is the bundle that was restored, or nil.
-	laid *bundle
+	// restoredBundle is the bundle that was restored, or nil.
+	restoredBundle *bundle
 	// unflushed: the tree has writes that are in no table.
 	unflushed bool
 	snapshots int
 	closed    bool
-	// scratch is the key in the tree of the call under way.
+	// scratch holds the tree's key of the current call.
 	scratch []byte
 }
 
@@ -79,7 +79,7 @@ func (b *Backend) Close() error {
 	b.cache = nil
 	err := b.tree.Close()
 	if failed := b.failed.get(); failed != nil {
-		err = nil // it has been returned already, and closing a broken tree only repeats it
+		err = nil // the error has been returned already; closing a broken tree only repeats it
 	}
 	if err := errors.Join(err, os.RemoveAll(filepath.Join(b.dir, treeDir))); err != nil {
 		return fmt.Errorf("lsm: close %s: %w", b.dir, err)
@@ -87,7 +87,8 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-// lookup finds the entry of a key in the cache or, if deep, in the tree; nil if there is none. It leaves the key in scratch.
+// lookup returns the entry of a key from the cache or, if deep, from the tree; nil if there is none. It leaves the
+// tree's key in scratch.
 func (b *Backend) lookup(keyGroup uint16, key []byte, deep bool) (*entry, error) {
 	if err := b.usable(); err != nil {
 		return nil, err
@@ -107,7 +108,7 @@ func (b *Backend) lookup(keyGroup uint16, key []byte, deep bool) (*entry, error)
 		return nil, err
 	}
 	defer closer.Close()
-	if err := b.makeRoom(); err != nil { // before, so that the entry answered is not dropped
+	if err := b.makeRoom(); err != nil { // before add, so that the returned entry is not dropped
 		return nil, err
 	}
 	return b.cache.add(b.scratch, value), nil
@@ -120,7 +121,7 @@ func (b *Backend) usable() error {
 	return b.failed.get()
 }
 
-// fail wraps an error and makes it the backend's end.
+// fail wraps an error and ends the backend with it.
 func (b *Backend) fail(op string, err error) error {
 	if !b.closed {
 		b.failed.set(err)
@@ -128,7 +129,7 @@ func (b *Backend) fail(op string, err error) error {
 	return fmt.Errorf("lsm: %s: %w", op, err)
 }
 
-// makeRoom keeps the cache within its bound.
+// makeRoom keeps the cache within its limit.
 func (b *Backend) makeRoom() error {
 	if !b.cache.full() {
 		return nil
@@ -136,11 +137,11 @@ func (b *Backend) makeRoom() error {
 	if err := b.writeDirty(); err != nil {
 		return err
 	}
-	b.cache.turn()
+	b.cache.rotate()
 	return nil
 }
 
-// writeDirty moves what is newer than the tree into it.
+// writeDirty writes the entries that are newer than the tree into the tree.
 func (b *Backend) writeDirty() error {
 	if len(b.cache.dirty) == 0 {
 		return nil

@@ -34,7 +34,8 @@ func (h *hookedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 	return h.FS.Create(name, category)
 }
 
-// What breaks in the background while a snapshot is made breaks the snapshot: the tree only logs it, and goes on.
+// A failure in the background during a snapshot fails the snapshot, although the tree only logs the failure and
+// continues.
 func TestErrorDuringASnapshotFailsIt(t *testing.T) {
 	e := engine(t, nil)
 	fs := &hookedFS{FS: vfs.Default}
@@ -58,15 +59,15 @@ func TestErrorDuringASnapshotFailsIt(t *testing.T) {
 	}
 }
 
-// A flush or a compaction that fails ends the backend, though the tree would try again for ever.
+// A flush or a compaction that fails ends the backend, although the tree would repeat it for ever.
 func TestBackgroundErrorsFailTheBackend(t *testing.T) {
 	for _, work := range []string{"flush", "compaction"} {
 		t.Run(work, func(t *testing.T) {
 			e := engine(t, &Options{CompactAfter: 2})
-			var struck atomic.Int32
+			var injected atomic.Int32
 			e.fs = &hookedFS{FS: vfs.Default, create: func(name string, category vfs.DiskWriteCategory) error {
 				if flush := strings.Contains(string(category), "flush"); strings.HasSuffix(name, ".sst") && flush == (work == "flush") {
-					struck.Add(1)
+					injected.Add(1)
 					return fmt.Errorf("no space for the %s", work)
 				}
 				return nil
@@ -91,11 +92,11 @@ func TestBackgroundErrorsFailTheBackend(t *testing.T) {
 			}()
 			select {
 			case err := <-done:
-				if err == nil || !strings.Contains(err.Error(), "no space for the "+work) || struck.Load() == 0 {
-					t.Errorf("%v after %d failures, want that there was no space", err, struck.Load())
+				if err == nil || !strings.Contains(err.Error(), "no space for the "+work) || injected.Load() == 0 {
+					t.Errorf("%v after %d failures, want that there was no space", err, injected.Load())
 				}
 			case <-time.After(60 * time.Second):
-				t.Fatalf("the backend hangs after %d failures", struck.Load())
+				t.Fatalf("the backend hangs after %d failures, want an error", injected.Load())
 			}
 		})
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/ckptd/ckptd/layout/keygroup"
 )
 
-// BenchmarkCount is the running count of the click job: a get and a put per record, the users by Zipf.
+// BenchmarkCount is the running count of the click job: a get and a put for each record, with users by Zipf's law.
 func BenchmarkCount(b *testing.B) {
 	for _, users := range []uint64{1_000, 100_000, 5_000_000} {
 		b.Run(fmt.Sprintf("zipf/users=%d", users), func(b *testing.B) {
@@ -45,7 +45,7 @@ func count(b *testing.B, next func() uint64) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }
 
-// BenchmarkSnapshot is the synchronous part: nothing changed, a hundred keys of 100,000, all of them.
+// BenchmarkSnapshot is the synchronous part, with no key changed, with a hundred keys of 100,000, and with all keys.
 func BenchmarkSnapshot(b *testing.B) {
 	for _, changed := range []int{0, 100, 100_000} {
 		b.Run(fmt.Sprintf("changed=%d", changed), func(b *testing.B) {

@@ -10,23 +10,26 @@ import (
 	"github.com/ckptd/ckptd/layout/keygroup"
 )
 
-// BundleName is the name of a snapshot's exclusive file; all others are tables.
+// BundleName is the name of a snapshot's exclusive file; all other files are tables.
 const BundleName = "lsm"
 
-// ErrCorrupt is in the chain of the error for restored files that are not a whole snapshot: damaged, missing, too many, of another kind.
-var ErrCorrupt = errors.New("not a snapshot of this backend, or a damaged one")
+// ErrCorrupt is in the chain of the error for restored files that are not a whole snapshot: damaged, missing, too
+// many, of another kind.
+var ErrCorrupt = errors.New("not a snapshot of this backend, or damaged")
 
-// bundle is the exclusive file of a snapshot: the tree's own small files, and which tables belong to them.
+// bundle is the exclusive file of a snapshot: the tree's own small files, and the list of the tables that belong to
+// them.
 //
-// As bytes: magic; first and last key group (2 bytes each, big-endian); the small files: their number, then name and content of
-// each; the tables: their number, then name and size of each; CRC32C of all that (4 bytes). Numbers and lengths are uvarints.
+// Its bytes are: magic; first and last key group (2 bytes each, big-endian); the tree's files: their number, then
+// name and content of each; the tables: their number, then name and size of each; CRC32C of all that (4 bytes).
+// Numbers and lengths are uvarints.
 type bundle struct {
-	groups keygroup.Range
-	small  []smallFile
-	tables []table
+	groups    keygroup.Range
+	treeFiles []treeFile
+	tables    []table
 }
 
-type smallFile struct {
+type treeFile struct {
 	name    string
 	content []byte
 }
@@ -38,18 +41,18 @@ type table struct {
 
 const magic = "ckptd-lsm-1\n"
 
-// Names decide paths on restore, so only these are taken.
+// Names become paths on restore, so only these are accepted.
 var (
-	smallName = regexp.MustCompile(`^(MANIFEST-[0-9]{6,}|marker\.[a-z-]+\.[0-9]{6,}\.[A-Za-z0-9-]+)$`)
-	tableName = regexp.MustCompile(`^[0-9]{6,}\.(sst|blob)$`)
+	treeFileName = regexp.MustCompile(`^(MANIFEST-[0-9]{6,}|marker\.[a-z-]+\.[0-9]{6,}\.[A-Za-z0-9-]+)$`)
+	tableName    = regexp.MustCompile(`^[0-9]{6,}\.(sst|blob)$`)
 )
 
 func (b *bundle) encode() []byte {
 	p := []byte(magic)
 	p = binary.BigEndian.AppendUint16(p, b.groups.Start)
 	p = binary.BigEndian.AppendUint16(p, b.groups.End)
-	p = binary.AppendUvarint(p, uint64(len(b.small)))
-	for _, f := range b.small {
+	p = binary.AppendUvarint(p, uint64(len(b.treeFiles)))
+	for _, f := range b.treeFiles {
 		p = appendBytes(appendBytes(p, []byte(f.name)), f.content)
 	}
 	p = binary.AppendUvarint(p, uint64(len(b.tables)))
@@ -70,8 +73,8 @@ func decodeBundle(p []byte) (*bundle, error) {
 	d := &decoder{p: body[len(magic):]}
 	b := &bundle{groups: keygroup.Range{Start: d.uint16(), End: d.uint16()}}
 	for n := d.uvarint(); n > 0 && !d.bad; n-- {
-		b.small = append(b.small, smallFile{name: string(d.bytes()), content: d.bytes()})
-		d.bad = d.bad || !smallName.MatchString(b.small[len(b.small)-1].name)
+		b.treeFiles = append(b.treeFiles, treeFile{name: string(d.bytes()), content: d.bytes()})
+		d.bad = d.bad || !treeFileName.MatchString(b.treeFiles[len(b.treeFiles)-1].name)
 	}
 	for n := d.uvarint(); n > 0 && !d.bad; n-- {
 		b.tables = append(b.tables, table{name: string(d.bytes()), size: int64(d.uvarint())})
@@ -87,7 +90,7 @@ func appendBytes(dst, p []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(p))), p...)
 }
 
-// decoder takes pieces off p; bad once they do not fit.
+// decoder consumes fields of p; bad is set once they do not fit.
 type decoder struct {
 	p   []byte
 	bad bool

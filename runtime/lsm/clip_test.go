@@ -15,7 +15,7 @@ import (
 	"github.com/ckptd/ckptd/runtime/state/statetest"
 )
 
-// suffixes of keys within a key group: its first possible key, one within, and one near its end.
+// suffixes are keys within a key group: its first possible key, one in the middle, and one near its end.
 var suffixes = []string{"", "k", "\xff\xff\xff"}
 
 // tb is what testing.T and rapid.T have in common.
@@ -68,7 +68,7 @@ func holds(t tb, when string, b *Backend, groups keygroup.Range) {
 		}
 		for _, s := range suffixes {
 			if v, err := b.Get(uint16(group), []byte(s)); err != nil || string(v) != fmt.Sprint(group, s) {
-				t.Errorf("%s: key %q of key group %d is %q, %v", when, s, group, v, err)
+				t.Errorf("%s: key %q of key group %d is %q, %v; want its own value", when, s, group, v, err)
 			}
 		}
 	}
@@ -112,7 +112,8 @@ func narrow(t tb, e *Engine, ranges []keygroup.Range) {
 	}
 }
 
-// What a backend was restored with and is not of its range is gone for good: not in its tree, and not in its snapshots.
+// Restored keys outside of the backend's range are dropped for good: they are neither in its tree nor in its
+// snapshots.
 func TestForeignKeysNeverComeBack(t *testing.T) {
 	const last = keygroup.MaxParallelism - 1
 	for _, ranges := range [][]keygroup.Range{
@@ -124,7 +125,8 @@ func TestForeignKeysNeverComeBack(t *testing.T) {
 		{{Start: 0, End: 7}, {Start: 0, End: 0}},
 		{{Start: 0, End: 7}, {Start: 7, End: 7}},
 		{{Start: 0, End: 7}, {Start: 0, End: 3}, {Start: 2, End: 3}, {Start: 2, End: 2}},
-		{{Start: 254, End: 258}, {Start: 255, End: 256}, {Start: 256, End: 256}}, // where the first byte of keys changes
+		// The first byte of the keys changes here.
+		{{Start: 254, End: 258}, {Start: 255, End: 256}, {Start: 256, End: 256}},
 		{{Start: last - 3, End: last}, {Start: last - 3, End: last - 1}},
 		{{Start: last - 3, End: last}, {Start: last, End: last}},
 	} {

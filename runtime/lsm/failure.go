@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// failure keeps the first error that the tree met in the background; the backend fails with it from then on. It is also the tree's
-// logger: what is fatal to the tree is fatal to the backend, not to the process.
+// failure keeps the first error that the tree met in the background; from then on the backend fails with it. It is
+// also the tree's logger: an error that is fatal for the tree ends the backend, not the process.
 type failure struct {
 	once sync.Once
 	// done is closed once err is set.
@@ -34,10 +34,10 @@ func (f *failure) get() error {
 	}
 }
 
-// Infof implements pebble.Logger; the tree's chatter is dropped.
+// Infof implements pebble.Logger; it drops the message.
 func (f *failure) Infof(string, ...any) {}
 
-// Errorf implements pebble.Logger. What matters of it comes back as an error too.
+// Errorf implements pebble.Logger. It drops the message, because important errors are also returned.
 func (f *failure) Errorf(string, ...any) {}
 
 // Fatalf implements pebble.Logger.

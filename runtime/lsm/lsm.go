@@ -1,18 +1,23 @@
-// Package lsm is the state backend on Pebble: an LSM tree in a folder of its own, whose snapshots are incremental because its
-// tables are immutable files. It owns the keys in the tree, the write-back cache before it, which files make a snapshot
-// and how a tree is rebuilt from one. It knows no checkpoint's fate, no handle's meaning and no network.
+// Package lsm is the state backend on Pebble: an LSM tree in a folder of its own. Its snapshots are incremental,
+// because the tree's tables are immutable files.
+//
+// It owns the keys in the tree and the write-back cache in front of it. It also owns the choice of files for a
+// snapshot, and how a tree is rebuilt from them. It knows no outcome of a checkpoint, no meaning of a handle, and no network.
 //
 // # A snapshot
 //
 //	cache --batches--> memtable --flush--> 000123.sst --hard link--> snap-7/000123.sst   Shared, under the instance nonce
 //	                               MANIFEST, markers ---------copy--> snap-7/lsm         exclusive, a few KiB
 //
-// There is no write-ahead log and no fsync: after a crash the state is rebuilt from the checkpoint, never from this folder. A table's
-// number is never used again within a folder, and a folder serves one instance; so (instance nonce, name) means the same bytes for ever.
-// What was not written to between two snapshots needs no new table; compactions make new ones of old ones now and then.
+// There is no write-ahead log and no fsync: after a crash the state is rebuilt from the checkpoint, never from this
+// folder. A table's number is never used again within a folder, and a folder serves one instance. So (instance nonce,
+// name) always means the same bytes.
 //
-// A restored tree starts in a new folder under a new nonce with the snapshot's tables linked into it; while these are live,
-// they come with the key of the handle they were restored from, so that they need not travel again.
+// Keys that were not written between two snapshots need no new table. From time to time compactions make new tables
+// of old ones.
+//
+// A restored tree starts in a new folder under a new nonce, with the snapshot's tables linked into it. While such a
+// table is in use, later snapshots name it with the key of its handle, so that it need not be sent again.
 package lsm
 
 import (
@@ -28,15 +33,15 @@ import (
 
 // Options are sizes. The zero value of each field means its default.
 type Options struct {
-	// BlockCache is shared by all backends of the engine, in bytes. Default 32 MiB.
+	// BlockCache is the size of the cache that all backends of the engine share, in bytes. Default 32 MiB.
 	BlockCache int64
-	// WriteBack bounds the entries kept before the tree, per backend, in bytes. Default 8 MiB. With Memtable it also bounds what the
-	// synchronous part of a snapshot has to write.
+	// WriteBack bounds the entries in the cache in front of the tree, per backend, in bytes. Default 8 MiB. Together
+	// with Memtable it bounds what the synchronous part of a snapshot has to write.
 	WriteBack int
-	// Memtable is the size of one, in bytes; a backend has up to three for moments. Default 8 MiB.
+	// Memtable is the size of one memtable, in bytes; a backend has up to three for moments. Default 8 MiB.
 	Memtable int
-	// CompactAfter is how many tables that cover the same keys may come from flushes before they are merged. More make
-	// snapshots smaller and reads slower. Default 8.
+	// CompactAfter is the number of flushed tables over the same keys after which the tables are merged. A higher
+	// number makes snapshots smaller and reads slower. Default 8.
 	CompactAfter int
 }
 
@@ -59,15 +64,15 @@ func orDefault[T int | int64](v, d T) T {
 	return v
 }
 
-// Engine opens backends that share one block cache: one per process. It is safe for concurrent use.
+// Engine opens backends that share one block cache; a process needs one engine. It is safe for concurrent use.
 type Engine struct {
 	options Options
 	blocks  *pebble.Cache
-	// fs is what the trees lie on.
+	// fs is the file system of the trees.
 	fs vfs.FS
 }
 
-// New makes an engine; nil options are the defaults.
+// New returns an engine; nil means default options.
 func New(options *Options) *Engine {
 	o := options.withDefaults()
 	return &Engine{options: o, blocks: pebble.NewCache(o.BlockCache), fs: vfs.Default}
@@ -82,23 +87,25 @@ func (e *Engine) Open(ctx context.Context, dir string, groups keygroup.Range, re
 	return b, nil
 }
 
-// Close gives the block cache up. Backends that are still open keep it until their own Close.
+// Close releases the block cache. Backends that are still open keep it until their own Close.
 func (e *Engine) Close() { e.blocks.Unref() }
 
-// pebbleOptions is the tree's tuning: small memory, one compaction at a time, tables of a few MiB so that a compaction replaces few of them.
+// pebbleOptions is the tuning of a tree: small memory, one compaction at a time, and tables of a few MiB, so that a
+// compaction replaces few of them.
 func (e *Engine) pebbleOptions(failed *failure) *pebble.Options {
 	return &pebble.Options{
-		Cache:                       e.blocks,
-		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
-		DisableWAL:                  true,
-		EventListener:               &pebble.EventListener{BackgroundError: failed.set},
-		FormatMajorVersion:          pebble.FormatTableFormatV6, // the first whose table footers carry a checksum
-		FS:                          volatileFS{e.fs},
-		L0CompactionFileThreshold:   2 * e.options.CompactAfter, // tables of disjoint keys too: each is a file of every snapshot
+		Cache:                      e.blocks,
+		CompactionConcurrencyRange: func() (int, int) { return 1, 1 },
+		DisableWAL:                 true,
+		EventListener:              &pebble.EventListener{BackgroundError: failed.set},
+		FormatMajorVersion:         pebble.FormatTableFormatV6, // the first format whose table footers have a checksum
+		FS:                         volatileFS{e.fs},
+		// Tables of disjoint keys count too, because each is a file of every snapshot.
+		L0CompactionFileThreshold:   2 * e.options.CompactAfter,
 		L0CompactionThreshold:       e.options.CompactAfter,
 		L0StopWritesThreshold:       4 * e.options.CompactAfter,
 		Logger:                      failed,
-		MaxManifestFileSize:         8 << 10, // travels with every snapshot
+		MaxManifestFileSize:         8 << 10, // each snapshot sends it
 		MaxOpenFiles:                256,
 		MemTableSize:                uint64(e.options.Memtable),
 		MemTableStopWritesThreshold: 3,

@@ -57,7 +57,7 @@ func snapshot(t testing.TB, b state.Backend, n uint64) *state.Snapshot {
 	return s
 }
 
-// tables of a snapshot by name.
+// tables returns the tables of a snapshot by name.
 func tables(s *state.Snapshot) map[string]state.File {
 	m := map[string]state.File{}
 	for _, f := range s.Files {
@@ -70,7 +70,8 @@ func tables(s *state.Snapshot) map[string]state.File {
 
 func TestBackend(t *testing.T) {
 	t.Run("defaults", func(t *testing.T) { statetest.Backends(t, engine(t, nil).Open) })
-	// A cache of a few entries and small memtables: everything passes through the tree and its compactions.
+	// The cache has a few entries and the memtables are small, so that everything passes through the tree and its
+	// compactions.
 	t.Run("tiny", func(t *testing.T) {
 		statetest.Backends(t, engine(t, &Options{WriteBack: 2 << 10, Memtable: 64 << 10, CompactAfter: 2}).Open)
 	})
@@ -86,7 +87,7 @@ func TestOnlyNewTablesTravel(t *testing.T) {
 	put(t, b, "5", "changed")
 	two := snapshot(t, b, 3)
 	if len(tables(one)) == 0 || len(tables(unchanged)) != len(tables(one)) {
-		t.Fatalf("no change, but tables %v became %v", tables(one), tables(unchanged))
+		t.Fatalf("without a change, tables %v became %v; want the same", tables(one), tables(unchanged))
 	}
 	var fresh, freshBytes int64
 	for name, f := range tables(two) {
@@ -95,7 +96,7 @@ func TestOnlyNewTablesTravel(t *testing.T) {
 		}
 	}
 	if fresh != 1 || freshBytes > 2000 || len(tables(two)) != len(tables(one))+1 {
-		t.Errorf("one key changed, %d new tables with %d bytes", fresh, freshBytes)
+		t.Errorf("one key changed: %d new tables with %d bytes, want 1 small table", fresh, freshBytes)
 	}
 }
 
@@ -116,14 +117,14 @@ func TestRestoredTablesNeedNotTravel(t *testing.T) {
 		case "":
 			fresh++
 			if _, ok := tables(s)[name]; ok {
-				t.Errorf("%s is a new table with an old name", name)
+				t.Errorf("the new table %s has the name of an old one, want a new name", name)
 			}
 		default:
-			t.Errorf("%s has the key %s", name, f.RestoredKey)
+			t.Errorf("%s has the key %s, want its own", name, f.RestoredKey)
 		}
 	}
 	if known != len(tables(s)) || fresh != 1 {
-		t.Errorf("%d known of %d, %d new", known, len(tables(s)), fresh)
+		t.Errorf("%d of %d tables known, %d new; want all but one known", known, len(tables(s)), fresh)
 	}
 }
 
@@ -134,11 +135,11 @@ func TestSnapshotIsSmallBesideItsTables(t *testing.T) {
 		s := snapshot(t, b, n)
 		for _, f := range s.Files {
 			if !f.Shared && (f.Name != BundleName || f.Size > 20<<10) {
-				t.Fatalf("snapshot %d: %s has %d bytes", n, f.Name, f.Size)
+				t.Fatalf("snapshot %d: exclusive file %s with %d bytes, want only a small bundle", n, f.Name, f.Size)
 			}
 		}
 		if len(s.Files) > 40 {
-			t.Fatalf("snapshot %d has %d files", n, len(s.Files))
+			t.Fatalf("snapshot %d has %d files, want at most 40", n, len(s.Files))
 		}
 		s.Release()
 	}
@@ -147,7 +148,7 @@ func TestSnapshotIsSmallBesideItsTables(t *testing.T) {
 func TestFullDiskFailsTheBackend(t *testing.T) {
 	b := begin(t, engine(t, nil), nil)
 	put(t, b, "k", "v")
-	// A tree without its folder cannot make a table: the nearest thing to a full disk that needs no mount.
+	// A tree without its folder cannot make a table. This is the closest to a full disk that needs no mount.
 	if err := os.RemoveAll(filepath.Join(b.dir, treeDir)); err != nil {
 		t.Fatal(err)
 	}
@@ -156,13 +157,13 @@ func TestFullDiskFailsTheBackend(t *testing.T) {
 	select {
 	case err := <-done:
 		if err == nil {
-			t.Fatal("no error")
+			t.Fatal("snapshot without a folder: no error, want one")
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("the snapshot hangs")
+		t.Fatal("the snapshot hangs, want an error")
 	}
 	if _, err := b.Get(7, []byte("k")); err == nil {
-		t.Error("get after the failure: no error")
+		t.Error("get after the failure: no error, want one")
 	}
 }
 
@@ -170,18 +171,18 @@ func TestDirOfAnotherInstanceIsRefused(t *testing.T) {
 	e := engine(t, nil)
 	b := begin(t, e, nil)
 	if _, err := e.Open(context.Background(), b.dir, everything, nil); err == nil {
-		t.Fatal("no error")
+		t.Fatal("open of a used folder: no error, want one")
 	}
 	put(t, b, "k", "v") // unharmed
 	snapshot(t, b, 1)
 }
 
 func FuzzDecodeBundle(f *testing.F) {
-	good := &bundle{groups: everything, small: []smallFile{{"MANIFEST-000001", []byte("m")}}, tables: []table{{"000002.sst", 9}}}
+	good := &bundle{groups: everything, treeFiles: []treeFile{{"MANIFEST-000001", []byte("m")}}, tables: []table{{"000002.sst", 9}}}
 	f.Add(good.encode())
 	f.Fuzz(func(t *testing.T, p []byte) {
 		if b, err := decodeBundle(p); err == nil && string(b.encode()) != string(p) {
-			t.Errorf("%x decodes to %+v, which encodes to %x", p, b, b.encode())
+			t.Errorf("%x decodes to %+v, which encodes to %x, want the same", p, b, b.encode())
 		}
 	})
 }

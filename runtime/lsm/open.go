@@ -17,7 +17,7 @@ import (
 
 func open(ctx context.Context, e *Engine, dir string, groups keygroup.Range, restore []state.RestoredFile) (_ *Backend, err error) {
 	if groups.Start > groups.End || groups.End >= keygroup.MaxParallelism {
-		return nil, fmt.Errorf("key groups %v are no range", groups)
+		return nil, fmt.Errorf("key groups %v are not a valid range", groups)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -26,7 +26,8 @@ func open(ctx context.Context, e *Engine, dir string, groups keygroup.Range, res
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(tree, 0o777); err != nil { // must not exist: an instance never meets another's files
+	// Mkdir fails if the folder exists, so that an instance never finds the files of another.
+	if err := os.Mkdir(tree, 0o777); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -38,7 +39,7 @@ func open(ctx context.Context, e *Engine, dir string, groups keygroup.Range, res
 	options := e.pebbleOptions(b.failed)
 	from := groups
 	if len(restore) > 0 {
-		if from, err = b.lay(ctx, tree, restore); err != nil {
+		if from, err = b.place(ctx, tree, restore); err != nil {
 			return nil, fmt.Errorf("restore: %w", err)
 		}
 		options.ErrorIfNotExists = true
@@ -53,8 +54,8 @@ func open(ctx context.Context, e *Engine, dir string, groups keygroup.Range, res
 	return b, nil
 }
 
-// lay puts the files of a snapshot into the tree's folder and says which key groups they hold.
-func (b *Backend) lay(ctx context.Context, tree string, restore []state.RestoredFile) (keygroup.Range, error) {
+// place puts the files of a snapshot into the tree's folder and returns the key groups that they hold.
+func (b *Backend) place(ctx context.Context, tree string, restore []state.RestoredFile) (keygroup.Range, error) {
 	var none keygroup.Range
 	given := map[string]state.RestoredFile{}
 	for _, f := range restore {
@@ -76,26 +77,26 @@ func (b *Backend) lay(ctx context.Context, tree string, restore []state.Restored
 		return none, err
 	}
 	if c.groups.Start > b.groups.Start || c.groups.End < b.groups.End {
-		return none, fmt.Errorf("the snapshot holds key groups %v, asked for %v", c.groups, b.groups)
+		return none, fmt.Errorf("the snapshot holds key groups %v, want %v", c.groups, b.groups)
 	}
 	if len(given) != len(c.tables)+1 {
 		return none, fmt.Errorf("%d files given, the snapshot has %d: %w", len(given), len(c.tables)+1, ErrCorrupt)
 	}
 	for _, t := range c.tables {
-		if err := errors.Join(ctx.Err(), b.layTable(tree, t, given)); err != nil {
+		if err := errors.Join(ctx.Err(), b.placeTable(tree, t, given)); err != nil {
 			return none, err
 		}
 	}
-	for _, f := range c.small {
+	for _, f := range c.treeFiles {
 		if err := os.WriteFile(filepath.Join(tree, f.name), f.content, 0o666); err != nil {
 			return none, err
 		}
 	}
-	b.laid = c
+	b.restoredBundle = c
 	return c.groups, nil
 }
 
-func (b *Backend) layTable(tree string, t table, given map[string]state.RestoredFile) error {
+func (b *Backend) placeTable(tree string, t table, given map[string]state.RestoredFile) error {
 	f, ok := given[t.name]
 	if !ok {
 		return fmt.Errorf("%s is missing: %w", t.name, ErrCorrupt)
@@ -105,7 +106,7 @@ func (b *Backend) layTable(tree string, t table, given map[string]state.Restored
 		return err
 	}
 	if info.Size() != t.size {
-		return fmt.Errorf("%s has %d bytes, had %d: %w", t.name, info.Size(), t.size, ErrCorrupt)
+		return fmt.Errorf("%s has %d bytes, want %d: %w", t.name, info.Size(), t.size, ErrCorrupt)
 	}
 	if f.RestoredKey != "" {
 		b.restored[t.name] = f.RestoredKey
@@ -113,7 +114,8 @@ func (b *Backend) layTable(tree string, t table, given map[string]state.Restored
 	return linkOrCopy(f.Path, filepath.Join(tree, t.name))
 }
 
-// clip deletes the keys of from that are not of the backend's range. Tables with nothing else in them go without being read.
+// clip deletes the keys of from that are outside of the backend's range. Tables that hold only such keys are dropped
+// without being read.
 func (b *Backend) clip(from keygroup.Range) error {
 	bound := func(group uint16) []byte { return binary.BigEndian.AppendUint16(nil, group) }
 	if from.Start < b.groups.Start {

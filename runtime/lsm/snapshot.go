@@ -12,11 +12,11 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// treeDir is the tree's own folder below the backend's.
+// treeDir is the tree's own folder below the backend's folder.
 const treeDir = "tree"
 
-// Snapshot implements state.Backend. It writes what changed since the last one into a new table, without fsync, and links the tables: no bytes
-// of old state are read or copied.
+// Snapshot implements state.Backend. It writes the changes since the last snapshot into a new table, without fsync,
+// and links all tables. It neither reads nor copies old state.
 func (b *Backend) Snapshot(checkpoint uint64) (*state.Snapshot, error) {
 	if err := b.usable(); err != nil {
 		return nil, b.fail("snapshot", err)
@@ -45,7 +45,7 @@ func (b *Backend) snapshot(dir string) ([]state.File, error) {
 	if err := b.tree.Checkpoint(dir); err != nil {
 		return nil, err
 	}
-	if err := b.failed.get(); err != nil { // the tree logs, and goes on
+	if err := b.failed.get(); err != nil { // after an error in the background the tree only logs, and continues
 		return nil, err
 	}
 	bundle, err := b.collect(dir)
@@ -69,22 +69,24 @@ func (b *Backend) snapshot(dir string) ([]state.File, error) {
 	return files, nil
 }
 
-// mendManifest is for a tree that was restored and has not changed its tables since: Pebble begins its manifest with the first change
-// only, and Checkpoint writes an empty one until then, which cannot be opened. What was restored still holds, so it is handed on.
+// mendManifest handles a tree that was restored and has not changed its tables since. Pebble writes its manifest only
+// with the first change; until then Checkpoint writes an empty manifest, which cannot be opened. The restored
+// manifest is still valid, so it is used.
 func (b *Backend) mendManifest(c *bundle) error {
-	for _, f := range c.small {
+	for _, f := range c.treeFiles {
 		if strings.HasPrefix(f.name, "MANIFEST-") && len(f.content) > 0 {
 			return nil
 		}
 	}
-	if b.laid == nil || !slices.Equal(c.tables, b.laid.tables) {
+	if b.restoredBundle == nil || !slices.Equal(c.tables, b.restoredBundle.tables) {
 		return errors.New("the tree left no manifest")
 	}
-	c.small = b.laid.small
+	c.treeFiles = b.restoredBundle.treeFiles
 	return nil
 }
 
-// flush brings the memtable into a table. A flush that fails is tried again by the tree for ever; the backend fails at the first.
+// flush writes the memtable into a table. The tree repeats a failed flush for ever; the backend fails at the first
+// error.
 func (b *Backend) flush() error {
 	if !b.unflushed {
 		return nil
@@ -102,8 +104,8 @@ func (b *Backend) flush() error {
 	}
 }
 
-// collect sorts the files of a snapshot's folder into tables and small files. Which folder a file came from decides nothing: all of
-// them are of this snapshot.
+// collect sorts the files of a snapshot's folder into tables and the tree's other files. All files in the folder are
+// of this snapshot.
 func (b *Backend) collect(dir string) (*bundle, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -118,14 +120,14 @@ func (b *Backend) collect(dir string) (*bundle, error) {
 				return nil, err
 			}
 			c.tables = append(c.tables, table{name: name, size: info.Size()})
-		case smallName.MatchString(name):
+		case treeFileName.MatchString(name):
 			content, err := os.ReadFile(filepath.Join(dir, name))
 			if err != nil {
 				return nil, err
 			}
-			c.small = append(c.small, smallFile{name: name, content: content})
-		case strings.HasPrefix(name, "OPTIONS-"): // for people; opening does without
-		case strings.HasSuffix(name, ".log"): // the tree makes one and, told so, never writes to it
+			c.treeFiles = append(c.treeFiles, treeFile{name: name, content: content})
+		case strings.HasPrefix(name, "OPTIONS-"): // for users; opening does not need it
+		case strings.HasSuffix(name, ".log"): // the tree makes one, and never writes to it without a write-ahead log
 		default:
 			return nil, fmt.Errorf("the tree left a file of unknown kind: %s", name)
 		}

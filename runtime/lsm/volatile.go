@@ -2,8 +2,8 @@ package lsm
 
 import "github.com/cockroachdb/pebble/v2/vfs"
 
-// volatileFS is a file system without fsync: the tree's folder need not survive the machine. It answers in nanoseconds what else would
-// cost every flush, compaction and snapshot several waits for the disk.
+// volatileFS is a file system without fsync, because the tree's folder need not survive the machine. A sync returns
+// at once; otherwise every flush, compaction and snapshot would wait for the disk several times.
 type volatileFS struct{ vfs.FS }
 
 // volatileFile is a file, or a directory, of a volatileFS.

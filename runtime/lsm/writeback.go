@@ -1,14 +1,17 @@
 package lsm
 
-// writeBack is what lies before the tree: entries read or written of late, in two generations. A new or touched entry is in the
-// young one; when that holds half of the limit, the old one goes and the young one becomes old. So an entry stays while it is
-// used about once a generation, and the tree sees one write per entry and generation, however often it changes.
+// writeBack is the cache in front of the tree: entries that were read or written recently, in two generations. A new
+// or used entry is in the young generation. When that holds half of the limit, the old generation is dropped and the
+// young one becomes old.
+//
+// So an entry stays while it is used about once in a generation. The tree sees one write per entry and generation,
+// however often the entry changes.
 type writeBack struct {
 	limit      int
 	young, old map[string]*entry
 	// size of the young generation.
 	size int
-	// dirty entries are newer than the tree; each is listed once. They lie in either generation.
+	// dirty entries are newer than the tree; each is listed once. They are in either generation.
 	dirty []*entry
 }
 
@@ -19,14 +22,14 @@ type entry struct {
 	dirty bool
 }
 
-// overhead of an entry beside its bytes: headers, its share of a map.
+// overhead is the memory of an entry beside its bytes: headers, and its share of a map.
 const overhead = 112
 
 func newWriteBack(limit int) *writeBack {
 	return &writeBack{limit: limit, young: map[string]*entry{}, old: map[string]*entry{}}
 }
 
-// find answers an entry, or nil.
+// find returns an entry, or nil.
 func (w *writeBack) find(key []byte) *entry {
 	if e, ok := w.young[string(key)]; ok {
 		return e
@@ -40,9 +43,10 @@ func (w *writeBack) find(key []byte) *entry {
 	return e
 }
 
-// add makes an entry that find did not know.
+// add adds an entry that find did not return.
 func (w *writeBack) add(key, value []byte) *entry {
-	e := &entry{key: string(key), value: append(make([]byte, 0, len(value)+4), value...)} // a running count grows
+	// The capacity has room for a few more bytes, because a running count grows.
+	e := &entry{key: string(key), value: append(make([]byte, 0, len(value)+4), value...)}
 	w.insert(e)
 	return e
 }
@@ -63,16 +67,16 @@ func (w *writeBack) set(e *entry, value []byte) {
 	}
 }
 
-// full says that it is time for turn.
+// full reports that it is time to rotate.
 func (w *writeBack) full() bool { return w.size >= w.limit/2 }
 
-// turn drops the old generation. No entry may be dirty.
-func (w *writeBack) turn() {
+// rotate drops the old generation. No entry may be dirty.
+func (w *writeBack) rotate() {
 	clear(w.old)
 	w.old, w.young, w.size = w.young, w.old, 0
 }
 
-// clean hands every dirty entry to write, and forgets that they are dirty if all was well.
+// clean passes every dirty entry to write, and marks all as clean if no call failed.
 func (w *writeBack) clean(write func(*entry) error) error {
 	for _, e := range w.dirty {
 		if err := write(e); err != nil {

@@ -1,27 +1,29 @@
 package state
 
-// Record is what flows between operators. Both slices belong to whoever made the record and are valid until the call that
-// passes it returns, or until the next Next of the source that filled it; keep a copy, not the slices.
+// Record is what flows between operators. Both slices belong to the maker of the record. They are valid until the
+// call that passes the record returns, or until the next Next of the source that filled it. Keep a copy, not the
+// slices.
 type Record struct {
 	// Key decides the key group, and so the subtask.
 	Key []byte
-	// Value means what the operators agree on.
+	// Value has the meaning that the operators agree on.
 	Value []byte
 }
 
-// Readiness is what a source has to offer at the moment.
+// Readiness says whether a source has a record at the moment.
 type Readiness int
 
 const (
-	// NotNow: nothing at the moment; ask again. The source has already waited a little, so the caller may ask in a loop.
+	// NotNow: there is no record at the moment. The source has already waited a little, so the caller may call Next
+	// in a loop.
 	NotNow Readiness = iota
 	// Ready: the record was filled.
 	Ready
-	// End: the input is at its end, now and at every later call. Position stays that of the end.
+	// End: the input is at its end, now and at every later call. Position stays at the end.
 	End
 )
 
-// String is for messages.
+// String returns the name for messages.
 func (r Readiness) String() string {
 	switch r {
 	case NotNow:
@@ -34,50 +36,59 @@ func (r Readiness) String() string {
 	return "unknown"
 }
 
-// MaxWait is how long Next may take, in milliseconds: barriers and commands wait meanwhile.
+// MaxWait is the longest time that Next may take, in milliseconds: barriers and commands wait meanwhile.
 const MaxWait = 10
 
 // Source is one subtask's share of an input that can be read again from a position.
 type Source interface {
-	// Next fills rec with the next record. It does not block for longer than about MaxWait milliseconds: NotNow instead.
+	// Next fills rec with the next record. It returns NotNow instead of blocking for longer than about MaxWait
+	// milliseconds.
 	Next(rec *Record) (Readiness, error)
-	// Position says where the next record comes from, with the source's counters: its whole state. The slice is the caller's.
+	// Position returns the position of the next record and the source's counters: its whole state. The slice is the
+	// caller's.
 	Position() []byte
-	// Seek goes to a position of this or of an earlier instance of the same subtask: the records that follow are exactly those that
-	// followed then, and the counters are those of then. A position that makes no sense is an error, as is one of another input.
+	// Seek goes to a position of this or of an earlier instance of the same subtask. The records that follow are
+	// exactly those that followed then, and the counters have the values of then. An invalid position, or one of
+	// another input, is an error.
 	Seek(position []byte) error
-	// Progress counts from the beginning of the input, restored positions included. Safe for use by any goroutine at any time.
+	// Progress counts from the beginning of the input, restored positions included. Any goroutine may call it at any
+	// time.
 	Progress() Progress
-	// Close gives up files. A second Close does nothing.
+	// Close closes files. A second Close does nothing.
 	Close() error
 }
 
 // Progress is how far a source has read.
 type Progress struct {
-	// Records that were handed out.
+	// Records is the number of records that Next has returned.
 	Records uint64
-	// Unparsable counts pieces of input that were no record; they are skipped.
+	// Unparsable counts the skipped parts of the input that were no record.
 	Unparsable uint64
 }
 
-// Sink writes records to where they are seen exactly once: in transactions, one a checkpoint, that become visible when their
-// checkpoint is complete. Restore comes first, in every attempt, then the others in any order.
+// Sink writes records so that each is seen exactly once: in transactions, one for each checkpoint, that become
+// visible when their checkpoint is complete. In every attempt Restore is called first, then the other methods in any
+// order.
 type Sink interface {
-	// Restore begins the sink of an attempt. restored is the checkpoint that the attempt restores (0: none), state what PreCommit of it
-	// returned in whichever attempt took it (nil: none). All transactions that state names are committed before Restore returns, as their checkpoint is
-	// complete; all other unfinished ones of lower attempts of this subtask are forgotten.
+	// Restore begins the sink of an attempt. restored is the checkpoint that the attempt restores (0: none). state is
+	// what PreCommit returned for this checkpoint, in any attempt (nil: none).
+	//
+	// Restore commits all transactions that state names, because their checkpoint is complete. It discards all other
+	// unfinished transactions of lower attempts of this subtask.
 	Restore(attempt, restored uint64, state []byte) error
 	// Write adds a record to the open transaction.
 	Write(rec Record) error
-	// PreCommit ends the open transaction under the checkpoint's id, makes it durable and begins another. It returns all transactions
-	// not yet committed, those of earlier checkpoints too: whoever restores this checkpoint commits them.
+	// PreCommit ends the open transaction under the checkpoint's id, makes it durable and begins another. It returns
+	// all transactions that are not committed yet, those of earlier checkpoints too: a Restore of this checkpoint
+	// commits them.
 	PreCommit(checkpoint uint64) (state []byte, err error)
-	// Commit makes all transactions with ids <= checkpoint visible, oldest first; none is fine. To be called only when that checkpoint is
-	// complete, and only for a checkpoint of this attempt or the one restored.
+	// Commit makes all transactions with ids <= checkpoint visible, oldest first; there may be none. It may be called
+	// only for a complete checkpoint of this attempt, or for the restored one.
 	Commit(checkpoint uint64) error
-	// Abort says that a checkpoint will not complete. Its transaction stays, and becomes visible with the next checkpoint that completes: its
-	// records are before that checkpoint's barrier too.
+	// Abort says that a checkpoint will not complete. Its transaction stays, and becomes visible with the next
+	// complete checkpoint, because its records come before the barrier of that checkpoint, too.
 	Abort(checkpoint uint64)
-	// Close forgets the open transaction and leaves the pre-committed ones for whoever restores. A second Close does nothing.
+	// Close discards the open transaction and leaves the pre-committed ones for a later Restore. A second Close does
+	// nothing.
 	Close() error
 }

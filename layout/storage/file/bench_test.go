@@ -14,11 +14,12 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// BenchmarkDurable writes files by the driver and, interleaved in the same run, the same bytes plainly. A round is one file per writer,
-// with each method once, in changing order. Reported are the medians of a round by each method, and
+// BenchmarkDurable writes files with the driver and, in turn within the same run, the same bytes plainly. A round is
+// one file for each writer, with each method once, in changing order. The medians of a round by each method are
+// reported, and
 //
 //	ratio          plain write+fsync / driver (limit: at least 0.9)
-//	ratio-durable  the same, where the plain writer also syncs the folder, without which its file may be gone after a power cut
+//	ratio-durable  the same, with a plain writer that also syncs the folder, so that a power cut cannot take its file
 func BenchmarkDurable(b *testing.B) {
 	for _, writers := range []int{1, 16, 64} {
 		for _, size := range []int{4 << 10, 256 << 10, 4 << 20, 32 << 20} {
@@ -30,7 +31,7 @@ func BenchmarkDurable(b *testing.B) {
 	}
 }
 
-// leastRounds is how many rounds a median needs.
+// leastRounds is the number of rounds that a median needs.
 const leastRounds = 15
 
 func durable(b *testing.B, writers, size int) {
@@ -69,7 +70,7 @@ func durable(b *testing.B, writers, size int) {
 		}
 	}
 	for range 2 {
-		one() // the first files of a folder are not what is measured
+		one() // makes the folder, which is not measured
 	}
 	clear(times)
 	round = 0
@@ -88,10 +89,10 @@ func durable(b *testing.B, writers, size int) {
 	b.ReportMetric(float64(writers*size)/median(2)/1e6, "driver-MB/s")
 	b.ReportMetric(median(0)/median(2), "ratio")
 	b.ReportMetric(median(1)/median(2), "ratio-durable")
-	b.ReportMetric(0, "ns/op") // of a round with all methods: says nothing
+	b.ReportMetric(0, "ns/op") // the time of a round with all methods has no meaning
 }
 
-// together lets each writer make one file, and says how long they took.
+// together lets each writer make one file, and returns how long they took.
 func together(b *testing.B, writers int, write func(name string) error) time.Duration {
 	var wg sync.WaitGroup
 	start := time.Now()
@@ -106,7 +107,7 @@ func together(b *testing.B, writers int, write func(name string) error) time.Dur
 	return time.Since(start)
 }
 
-// piece is how much callers write at once.
+// piece is the number of bytes that callers write at once.
 const piece = 512 << 10
 
 func plain(dir, name string, data []byte, syncDir bool) error {

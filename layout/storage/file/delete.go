@@ -12,8 +12,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// Delete implements storage.Store. Nothing is synced: after a power cut a deleted file may be back, and the next sweep finds it.
-// Every folder that thereby became empty goes too, except the root.
+// Delete implements storage.Store. It syncs nothing: after a power cut a deleted file may be back, and the next sweep
+// finds it. Folders that became empty are removed too, except the root.
 func (s *store) Delete(ctx context.Context, keys []string) []error {
 	errs := make([]error, len(keys))
 	var g errgroup.Group
@@ -27,7 +27,7 @@ func (s *store) Delete(ctx context.Context, keys []string) []error {
 		})
 	}
 	_ = g.Wait()                        // each key has a result of its own
-	if err := s.present(); err != nil { // then it may be that nothing was deleted where it is
+	if err := s.present(); err != nil { // then perhaps nothing was deleted in the root that was opened
 		for i, key := range keys {
 			errs[i] = s.failed("delete", key, fmt.Errorf("%w: %w", storage.ErrUnknown, err))
 		}
@@ -51,11 +51,11 @@ func (s *store) Delete(ctx context.Context, keys []string) []error {
 	return nil
 }
 
-// Unlinking waits for the file system's journal where much is being synced: 512 files of 256 KiB beside other writers took 600 ms
-// one by one and 110 ms by several at once.
+// An unlink waits for the file system's journal while other files are being synced. Beside other writers, 512 files
+// of 256 KiB took 600 ms one by one, and 110 ms with several unlinks at once.
 const (
 	deleters      = 8
-	deletersEvery = 16 // keys for each further one
+	deletersEvery = 16 // keys for each further goroutine
 )
 
 func (s *store) delete(ctx context.Context, key string) error {

@@ -14,42 +14,46 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// dirs knows what this process has synced of the folders below a root, and shares one fsync between all who wait for one.
+// dirs records what this process has synced of the folders below a root, and lets all waiting callers share one
+// fsync.
 type dirs struct {
 	root string
 	sys  *system
 
 	mu sync.Mutex
-	// groups of callers that wait for a sync of one folder; only while some do. Callers hold the folder open, so the
-	// identity cannot be used again meanwhile.
+	// groups are the callers that wait for a sync of one folder. An entry exists only while callers wait. Callers
+	// hold the folder open, so the file system cannot give its identity to another folder meanwhile.
 	groups map[identity]*group
-	// coming are the files whose bytes are being synced, by folder: each will soon want a sync of it.
+	// coming counts, for each folder, the files whose bytes are being synced: each of them will soon need a sync of
+	// the folder.
 	coming map[string]*crowd
 	// took is how long the last sync of a folder took.
 	took time.Duration
-	// durable folders: this process has synced the folder above since the folder had this identity. May forget, never invents.
+	// durable are folders whose parent this process has synced since the folder had this identity. dirs may forget an
+	// entry; it never invents one.
 	durable map[string]identity
-	// names in small folders that are durable for certain, so that showing them needs no sync: the journal's, mostly. Likewise. Each
-	// with the file that had it: another process may have deleted that one, and be about to make another of the same name.
+	// names are files in small folders (mostly journals) that are durable for certain, so that List need not sync to
+	// show them. Here, too, entries may be forgotten. Each name has the stamp of its file: another process may have
+	// deleted that file, and may be making another of the same name.
 	names map[string]map[string]stamp
-	// failed folders: a sync failed once; that a later one succeeds would prove nothing.
+	// failed are folders for which a sync failed once. A later success would prove nothing.
 	failed map[string]error
 }
 
-// The bounds of what dirs remembers; forgetting costs a sync, never safety.
+// The bounds of what dirs remembers. Forgetting costs a sync, never safety.
 const (
 	maxDurable = 1 << 16
 	maxFolders = 1 << 12
 	maxNames   = 32
 )
 
-// An identity is one folder through its whole life.
+// An identity tells a folder from every other folder that has had the same path.
 type identity struct {
 	dev, ino uint64
 	birth    int64 // ns
 }
 
-// A stamp tells a file from others that have its name later.
+// A stamp tells a file from other files that have the same name later.
 type stamp struct {
 	ino     uint64
 	written int64 // ns
@@ -68,28 +72,29 @@ type dir struct {
 	f      *os.File
 	path   string
 	id     identity
-	stable bool // id tells it from every other that ever had its path
+	stable bool // true if id differs from that of every other folder that ever had this path
 }
 
-// A group is the callers that wait for one folder: those whose sync runs, and those who came after it began.
+// A group is the callers that wait for one folder: the batch whose sync runs, and the batch that came after its
+// start.
 type group struct {
 	running, next *batch
 }
 
-// A crowd is so many files that come together.
+// A crowd counts the files that are about to need a sync of the same folder.
 type crowd struct {
 	n    int
 	none chan struct{} // closed when n is 0
 }
 
-// An arrival is one of a crowd.
+// An arrival is one file of a crowd.
 type arrival struct {
 	dirs  *dirs
 	path  string
-	crowd *crowd // nil: it has come, or will not
+	crowd *crowd // nil once the file has asked for its sync, or has given up
 }
 
-// maxWait bounds how long a sync of a folder waits for files that are coming.
+// maxWait bounds how long a sync of a folder waits for the files that are coming.
 const maxWait = 2 * time.Millisecond
 
 // A batch is the callers that share one sync.
@@ -122,8 +127,8 @@ func (d *dirs) open(path string) (*dir, error) {
 	return &dir{f: f, path: path, id: id, stable: stable}, nil
 }
 
-// settle makes every name in the folder durable, and the folder itself, up to the root. A failure is remembered for ever. Whoever was expected
-// there is a; nobody is nil.
+// settle makes every name in the folder durable, and the folder itself, up to the root. A failure is remembered for
+// ever. a is the caller's arrival in the crowd of this folder; nil if the caller did not call expect.
 func (d *dirs) settle(at *dir, a *arrival) error {
 	if err := d.reach(at); err != nil {
 		return err
@@ -131,7 +136,8 @@ func (d *dirs) settle(at *dir, a *arrival) error {
 	return d.sync(at, a)
 }
 
-// reach makes the folder itself durable: all folders above it are synced by this process once, after it saw the folder there.
+// reach makes the folder itself durable: this process syncs every folder above it once, after it has seen the folder
+// there.
 func (d *dirs) reach(at *dir) error {
 	if at.path == d.root || d.isDurable(at) {
 		return nil
@@ -162,11 +168,11 @@ func (d *dirs) isDurable(at *dir) bool {
 	return ok && at.stable && id == at.id
 }
 
-// sync returns after an fsync of the folder that began after sync was called. Whoever comes while one runs waits for the next,
-// together with all others who do.
+// sync returns after an fsync of the folder that began after sync was called. A caller that comes while an fsync runs
+// waits for the next one and shares it with all others that wait.
 func (d *dirs) sync(at *dir, a *arrival) error {
 	d.mu.Lock()
-	a.has()
+	a.endLocked()
 	if err := d.failed[at.path]; err != nil {
 		d.mu.Unlock()
 		return err
@@ -188,7 +194,7 @@ func (d *dirs) sync(at *dir, a *arrival) error {
 		<-before.done
 		d.mu.Lock()
 	}
-	d.awaitCrowd(at.path)
+	d.awaitCrowdLocked(at.path)
 	g.running, g.next = b, nil
 	d.mu.Unlock()
 
@@ -214,7 +220,7 @@ func (d *dirs) sync(at *dir, a *arrival) error {
 	return b.err
 }
 
-// expect says that a file is about to want a sync of the folder: until it asks for that, or leaves.
+// expect announces a file that will soon need a sync of the folder. The announcement ends with sync or with leave.
 func (d *dirs) expect(path string) *arrival {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -227,15 +233,15 @@ func (d *dirs) expect(path string) *arrival {
 	return &arrival{d, path, c}
 }
 
-// leave does nothing for one that is not expected any more.
+// leave withdraws the announcement; it does nothing if the file has already asked for its sync.
 func (a *arrival) leave() {
 	a.dirs.mu.Lock()
 	defer a.dirs.mu.Unlock()
-	a.has()
+	a.endLocked()
 }
 
-// has come. dirs.mu is held.
-func (a *arrival) has() {
+// endLocked takes the file out of its crowd. The caller holds dirs.mu.
+func (a *arrival) endLocked() {
 	if a == nil || a.crowd == nil {
 		return
 	}
@@ -246,9 +252,11 @@ func (a *arrival) has() {
 	a.crowd = nil
 }
 
-// awaitCrowd lets others arrive before a sync that they then share: of files synced at the same time the first would otherwise have one for
-// itself, and the others wait for that and for theirs. It waits for at most half of what a sync takes. d.mu is held, but for the wait.
-func (d *dirs) awaitCrowd(path string) {
+// awaitCrowdLocked lets other files arrive before a sync, so that they share it. Without the wait, the first of several
+// files would have a sync of its own, and the others would wait for two syncs.
+//
+// It waits at most half as long as a sync takes. The caller holds d.mu; awaitCrowdLocked releases it while it waits.
+func (d *dirs) awaitCrowdLocked(path string) {
 	c, wait := d.coming[path], min(d.took/2, maxWait)
 	if c == nil || wait == 0 {
 		return
@@ -263,14 +271,15 @@ func (d *dirs) awaitCrowd(path string) {
 	d.mu.Lock()
 }
 
-// broken says why nothing in the folder can be relied on any more; nil if it can.
+// broken returns the error of a failed sync of the folder: nothing in it can be relied on any more. Otherwise it
+// returns nil.
 func (d *dirs) broken(path string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.failed[path]
 }
 
-// remember that these names in the folder are durable.
+// remember notes that these names in the folder are durable.
 func (d *dirs) remember(path string, names map[string]stamp) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -285,7 +294,7 @@ func (d *dirs) remember(path string, names map[string]stamp) {
 	maps.Copy(known, names)
 }
 
-// knows tells whether every one of the names is durable for certain.
+// knows reports whether every one of the names is durable for certain.
 func (d *dirs) knows(path string, names map[string]stamp) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -301,7 +310,7 @@ func (d *dirs) knows(path string, names map[string]stamp) bool {
 	return true
 }
 
-// forget one name, because it is being deleted.
+// forget drops one name, because the file is being deleted.
 func (d *dirs) forget(path, name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -315,7 +324,7 @@ func (d *dirs) forget(path, name string) {
 func (d *dirs) prune(path string) {
 	for path != d.root && len(path) > len(d.root) {
 		if err := d.sys.rmdir(path); err != nil && !absent(err) {
-			return // not empty, mostly; an empty folder that stays does no harm
+			return // mostly because the folder is not empty; an empty folder that stays does no harm
 		}
 		d.mu.Lock()
 		delete(d.durable, path)
@@ -325,8 +334,8 @@ func (d *dirs) prune(path string) {
 	}
 }
 
-// mkdirAll makes the folder and those above it, below the root. They become durable when something in them does. A root that is not there
-// any more is not made again: another folder in its place would hold a part of what belongs together.
+// mkdirAll makes the folder and those above it, below the root. They become durable with the first object in them. A
+// missing root is not made again: a new folder would hold only a part of the root's files.
 func (d *dirs) mkdirAll(path string) error {
 	if path == d.root {
 		_, err := os.Stat(path)

@@ -9,16 +9,17 @@ import (
 	"strings"
 )
 
-// A disk is a model of what POSIX promises of the file system below one real folder, which itself is durable: only what was
-// synced outlives a power cut. Of everything else, each single thing may outlive it or not: every name may be any of the
-// files (or none) that had it since its folder was synced, and every file that was not synced may hold anything. Real file systems keep
-// more; nobody may rely on it. Calls are mirrored one at a time.
+// A disk is a model of what POSIX promises for the file system below one real folder. The folder itself is durable.
+//
+// Only synced data is sure to survive a power cut. Any other single thing may survive or not. Every name may be any
+// file, or none, that had the name since its folder was synced. Every file that was not synced may hold any bytes.
+// Real file systems keep more, but nothing may rely on that. Calls are mirrored one at a time.
 type disk struct {
 	base string
 	root *node
 	open map[*os.File]*node
 	made int
-	// changed since somebody last looked.
+	// changed since the last call of images.
 	changed bool
 	// stores that have probed the root, numbered.
 	stores map[string]int
@@ -27,9 +28,10 @@ type disk struct {
 // A node is a folder or a file.
 type node struct {
 	id int
-	// names of a folder. What each was when the folder was synced (nil: absent), then what it became; the last is now.
+	// names of a folder. A list begins with the file at the folder's sync (nil: absent); the later files follow, and
+	// the last is the current one.
 	names map[string][]*node
-	// bytes of a file, and those that are certain.
+	// bytes of a file, and the bytes that are certain.
 	now, synced string
 }
 
@@ -74,7 +76,7 @@ func (n *node) syncNames() {
 	}
 }
 
-// find gives the node at a path, or nil: also for what lies outside.
+// find returns the node at a path, or nil, also for a path outside of the folder.
 func (d *disk) find(path string) *node {
 	rel, err := filepath.Rel(d.base, path)
 	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
@@ -93,7 +95,7 @@ func (d *disk) find(path string) *node {
 	return n
 }
 
-// set gives the path another meaning.
+// set changes the node of a path.
 func (d *disk) set(path string, to *node) {
 	if folder := d.find(filepath.Dir(path)); folder != nil {
 		folder.become(filepath.Base(path), to)
@@ -101,7 +103,7 @@ func (d *disk) set(path string, to *node) {
 	}
 }
 
-// mirror lets the model follow what sys does. For lies see TestPowerCutsAreNoticed.
+// mirror applies the calls of sys to the model. For lies see TestPowerCutsAreNoticed.
 func (d *disk) mirror(sys *system, lies func(call, path string) bool) {
 	real := *sys
 	open := func(do func(string) (*os.File, error), made func(path string) *node) func(string) (*os.File, error) {
@@ -158,7 +160,7 @@ func (d *disk) mirror(sys *system, lies func(call, path string) bool) {
 	sys.unlink, sys.rmdir = change(real.unlink, nothing), change(real.rmdir, nothing)
 }
 
-// An image is what is there after a power cut: files by path, with their bytes, and folders by path with "/" at the end.
+// An image is what a power cut leaves: files by path, with their bytes, and folders by path with "/" at the end.
 type image map[string]string
 
 func (i image) String() string {
@@ -169,7 +171,7 @@ func (i image) String() string {
 	return b.String()
 }
 
-// images are all that may be there if the power is cut now.
+// images returns everything that a power cut could leave now.
 func (d *disk) images() []image { return d.root.images("") }
 
 func (n *node) images(prefix string) []image {
@@ -219,7 +221,7 @@ func product(as, bs []image) []image {
 	return both
 }
 
-// contents are what a file may hold: what was synced, all, half, or as much of nothing.
+// contents returns what a file may hold: the synced bytes, or all, half or none of its bytes.
 func (n *node) contents() []string {
 	if n.now == n.synced {
 		return []string{n.now}
@@ -227,7 +229,8 @@ func (n *node) contents() []string {
 	return []string{n.synced, n.now, n.now[:len(n.synced)+(len(n.now)-len(n.synced))/2], n.synced + strings.Repeat("\x00", len(n.now)-len(n.synced))}
 }
 
-// uncertain describes the disk with all that may become of it, for a search to know where it was before.
+// uncertain describes the disk with everything that may become of it, so that a search recognizes a state that it has
+// seen.
 func (d *disk) uncertain() string {
 	var b strings.Builder
 	d.describe(d.root, &b)
@@ -254,7 +257,7 @@ func (d *disk) describe(n *node, b *strings.Builder) {
 	}
 }
 
-// alias is a probe's name without its random part, of which no two are alike: the how manieth store it is of.
+// alias replaces the random part of a probe's name by the number of its store, because no two random parts are alike.
 func (d *disk) alias(name string) string {
 	unique, ok := strings.CutPrefix(name, probeName)
 	end := strings.LastIndexByte(unique, '-')

@@ -36,7 +36,7 @@ func (tr *trace) add(call, path string) {
 	tr.calls = append(tr.calls, call+" "+path)
 }
 
-// take gives the calls since the last take.
+// take returns the calls since the last take.
 func (tr *trace) take() []string {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -45,7 +45,7 @@ func (tr *trace) take() []string {
 	return calls
 }
 
-// traced opens a root and writes down what is called after that.
+// traced opens a root and records the calls after that.
 func traced(t *testing.T, root string, sys *system) (storage.Store, *trace) {
 	t.Helper()
 	opened := openAt(t, root, sys)
@@ -96,8 +96,8 @@ func listed(t *testing.T, s storage.Store, prefix string) []string {
 	return keys
 }
 
-// A folder counts as durable only once this process has synced the one above it, up to the root; then never again, until it
-// is another folder.
+// A folder counts as durable only once this process has synced the folder above it, up to the root. Later it is not
+// synced again, unless the path leads to another folder.
 func TestFoldersAreSyncedOnceByEachProcess(t *testing.T) {
 	root := t.TempDir()
 	s, tr := traced(t, root, realSystem())
@@ -114,7 +114,8 @@ func TestFoldersAreSyncedOnceByEachProcess(t *testing.T) {
 	publish(t, other, "job/_journal/3")
 	wantCalls(t, otherTrace, "sync file", "link job/_journal/3", "sync .", "sync job", "sync job/_journal")
 
-	// The other process empties the folder and makes a new one of the same name: what this process synced is not that one.
+	// The other process empties the folder and makes a new one with the same name. This process has not synced the
+	// new one.
 	if errs := other.Delete(t.Context(), []string{"job/shared/f"}); errs != nil {
 		t.Fatal(errs)
 	}
@@ -123,7 +124,7 @@ func TestFoldersAreSyncedOnceByEachProcess(t *testing.T) {
 	wantCalls(t, tr, "sync file", "link job/shared/h", "sync job", "sync job/shared")
 }
 
-// Where folders have no time of birth, nothing is concluded from earlier syncs.
+// If folders have no time of birth, nothing is concluded from earlier syncs.
 func TestFoldersWithoutBirthAreSyncedEachTime(t *testing.T) {
 	s, tr := traced(t, t.TempDir(), withoutBirth())
 	publish(t, s, "job/_journal/1")
@@ -132,7 +133,7 @@ func TestFoldersWithoutBirthAreSyncedEachTime(t *testing.T) {
 	wantCalls(t, tr, "sync file", "link job/_journal/2", "sync .", "sync job", "sync job/_journal")
 }
 
-// Opening makes a new root itself durable, too.
+// Opening also makes a new root itself durable.
 func TestOpenSyncsTheFoldersAboveTheRoot(t *testing.T) {
 	base, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -147,13 +148,13 @@ func TestOpenSyncsTheFoldersAboveTheRoot(t *testing.T) {
 	openAt(t, filepath.Join(base, "a", "b"), sys)
 	for _, path := range []string{filepath.Join(base, "a"), base, filepath.Dir(base)} {
 		if !slices.Contains(synced, path) {
-			t.Errorf("%s was not synced, only %v", path, synced)
+			t.Errorf("%s was not synced, want it among the synced %v", path, synced)
 		}
 	}
 }
 
-// A list shows what another process has linked but perhaps not synced only after a sync of its own; what this process
-// published, or has shown before, needs none.
+// Another process may have linked a file and not synced it, so a list syncs before it shows the file. A file that
+// this process published, or has shown before, needs no sync.
 func TestListShowsNothingThatIsNotDurable(t *testing.T) {
 	root := t.TempDir()
 	s, tr := traced(t, root, realSystem())
@@ -183,12 +184,12 @@ func TestListShowsNothingThatIsNotDurable(t *testing.T) {
 	if errs := s.Delete(t.Context(), []string{"job/_journal/3"}); errs != nil {
 		t.Fatal(errs)
 	}
-	publish(t, s, "job/_journal/3") // of the name that other has shown, but another file
+	publish(t, s, "job/_journal/3") // a new file under a name that other has shown
 	listed(t, other, "job/_journal/")
 	wantCalls(t, otherTrace, "sync job/_journal")
 }
 
-// Who is told that an object exists may rely on it.
+// A caller that is told that an object exists may rely on the object.
 func TestExistsMeansDurable(t *testing.T) {
 	root := t.TempDir()
 	s, _ := traced(t, root, realSystem())
@@ -229,15 +230,15 @@ func waitingCallersShareOneSync(t *testing.T) {
 	}
 	wg.Wait()
 	if n := syncs.Load(); n != 2 {
-		t.Errorf("%d syncs of the folder for %d callers, want 2: the first one's, and one for all who came meanwhile", n, writers)
+		t.Errorf("%d syncs of the folder for %d callers, want 2: one for the first caller, and one for all callers that came meanwhile", n, writers)
 	}
 	d := s.(*store).dirs
 	if len(d.groups) != 0 {
-		t.Errorf("%d groups left", len(d.groups))
+		t.Errorf("%d groups left, want 0", len(d.groups))
 	}
 }
 
-// Files whose bytes are synced at the same time share one sync of the folder, also the first of them.
+// Files whose bytes are synced at the same time share one sync of the folder, the first of them too.
 func TestFilesThatComeTogetherShareOneSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const writers = 8
@@ -250,7 +251,7 @@ func TestFilesThatComeTogetherShareOneSync(t *testing.T) {
 			time.Sleep(3 * time.Millisecond)
 			return real.syncDir(f)
 		}
-		publish(t, s, "job/_journal/0") // how long a sync takes is known, and the folders above are durable
+		publish(t, s, "job/_journal/0") // makes the folders above durable, and measures a sync
 		write := func(late time.Duration) int {
 			var began atomic.Int64
 			sys.sync = func(f *os.File) error {
@@ -267,23 +268,23 @@ func TestFilesThatComeTogetherShareOneSync(t *testing.T) {
 			return syncs
 		}
 		if n := write(time.Millisecond); n != 1 {
-			t.Errorf("%d syncs of the folder for files within 1 ms, want 1", n)
+			t.Errorf("%d syncs of the folder for files within 1 ms, want 1 for all", n)
 		}
 		if n := write(time.Second); n != writers {
-			t.Errorf("%d syncs of the folder for files within 1 s, want %d: none waits for long", n, writers)
+			t.Errorf("%d syncs of the folder for files within 1 s, want %d: no file waits for long", n, writers)
 		}
 		if d := s.(*store).dirs; len(d.coming) != 0 || len(d.groups) != 0 {
-			t.Errorf("left: %v, %v", d.coming, d.groups)
+			t.Errorf("left: %v, %v; want nothing", d.coming, d.groups)
 		}
 		began := time.Now()
 		publish(t, s, "job/_journal/alone")
 		if took := time.Since(began); took != 3*time.Millisecond+10*time.Millisecond+time.Second*writers/(writers-1) {
-			t.Errorf("a file alone took %v", took)
+			t.Errorf("a single file took %v, want no wait for others", took)
 		}
 	})
 }
 
-// A file whose sync failed is abandoned: not tried again, not linked, not done.
+// A file whose sync failed is abandoned: the sync is not repeated, and the file is not linked.
 func TestFailedSyncAbandonsTheFile(t *testing.T) {
 	for _, named := range []bool{false, true} {
 		sys := realSystem()
@@ -296,20 +297,20 @@ func TestFailedSyncAbandonsTheFile(t *testing.T) {
 		sys.sync = func(*os.File) error { syncs++; return unix.EIO }
 		err := s.Publish(t.Context(), "job/_journal/1", []byte("x"))
 		if err == nil || errors.Is(err, storage.ErrUnknown) || !errors.Is(err, unix.EIO) || syncs != 1 {
-			t.Errorf("after %d syncs: %v", syncs, err)
+			t.Errorf("after %d syncs: %v; want 1 sync, and EIO that is not unknown", syncs, err)
 		}
 		wantCalls(t, tr)
 		if keys := listed(t, s, ""); keys != nil {
-			t.Errorf("left behind: %v", keys)
+			t.Errorf("left behind: %v, want nothing", keys)
 		}
 		left, _ := filepath.Glob(filepath.Join(root, "*", "_tmp", "*"))
 		if len(left) > 0 {
-			t.Errorf("left behind: %v", left)
+			t.Errorf("left behind: %v, want nothing", left)
 		}
 	}
 }
 
-// A context that is cancelled while the file is synced still changes nothing: not done, not linked.
+// A context that is cancelled while the file is synced changes nothing: the file is not linked.
 func TestCancelledBeforeTheLink(t *testing.T) {
 	sys := realSystem()
 	s, tr := traced(t, t.TempDir(), sys)
@@ -321,8 +322,8 @@ func TestCancelledBeforeTheLink(t *testing.T) {
 	wantCalls(t, tr)
 }
 
-// A folder whose sync failed is lost for this process: the outcome is unknown, and nothing in it is believed or tried any more.
-// Other folders, and other processes, go on.
+// A folder whose sync failed is lost for this process: the outcome is unknown, and nothing in the folder is relied on
+// or tried again. Other folders, and other processes, continue.
 func TestFailedSyncAbandonsTheFolder(t *testing.T) {
 	root := t.TempDir()
 	sys := realSystem()
@@ -340,18 +341,18 @@ func TestFailedSyncAbandonsTheFolder(t *testing.T) {
 	}
 	err := s.Publish(t.Context(), "job/_journal/2", []byte("x"))
 	if !errors.Is(err, storage.ErrUnknown) || !errors.Is(err, storage.ErrAbandoned) || !errors.Is(err, unix.EIO) {
-		t.Fatalf("publish with a failed sync of the folder: %v", err)
+		t.Fatalf("publish with a failed sync of the folder: %v, want ErrUnknown and ErrAbandoned", err)
 	}
 	tr.take()
 	for _, key := range []string{"job/_journal/2", "job/_journal/3"} {
 		err := s.Publish(t.Context(), key, []byte("x"))
 		if !errors.Is(err, storage.ErrAbandoned) || errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrExists) {
-			t.Errorf("publish into an abandoned folder: %v", err)
+			t.Errorf("publish into an abandoned folder: %v, want ErrAbandoned", err)
 		}
 	}
 	for _, err := range s.List(t.Context(), "job/_journal/") {
 		if !errors.Is(err, storage.ErrAbandoned) {
-			t.Errorf("list of an abandoned folder: %v", err)
+			t.Errorf("list of an abandoned folder: %v, want ErrAbandoned", err)
 		}
 	}
 	wantCalls(t, tr)
@@ -360,7 +361,7 @@ func TestFailedSyncAbandonsTheFolder(t *testing.T) {
 	publish(t, fresh, "job/_journal/3")
 }
 
-// A link that reported an error but happened is found out by the file's own count of links.
+// A link that returned an error but happened is found by the file's number of links.
 func TestLinkThatHappenedAllTheSame(t *testing.T) {
 	for _, sys := range []*system{realSystem(), withoutUnnamed()} {
 		s, _ := traced(t, t.TempDir(), sys)
@@ -375,7 +376,7 @@ func TestLinkThatHappenedAllTheSame(t *testing.T) {
 	}
 }
 
-// Errors of the system after which nothing happens any more are "not done"; others of a link or unlink are unknown.
+// Errors of the system after which nothing can happen are "not done". Other errors of a link or unlink are unknown.
 func TestWhichErrorsAreUnknown(t *testing.T) {
 	for _, c := range []struct {
 		errno   unix.Errno
@@ -397,17 +398,18 @@ func TestWhichErrorsAreUnknown(t *testing.T) {
 		sys.link = func(*os.File, string, *os.File, string) error { return c.errno }
 		err := s.Publish(t.Context(), "job/chk-1/f", nil)
 		if errors.Is(err, storage.ErrUnknown) != c.unknown || !strings.Contains(err.Error(), c.text) {
-			t.Errorf("link with %v: %v", c.errno, err)
+			t.Errorf("link with %v: %v; want unknown: %v, and %q", c.errno, err, c.unknown, c.text)
 		}
 		sys.unlink = func(string) error { return c.errno }
 		errs := s.Delete(t.Context(), []string{"job/chk-1/g"})
 		if len(errs) != 1 || c.errno != unix.EMLINK && errors.Is(errs[0], storage.ErrUnknown) != c.unknown {
-			t.Errorf("unlink with %v: %v", c.errno, errs)
+			t.Errorf("unlink with %v: %v; want unknown: %v", c.errno, errs, c.unknown)
 		}
 	}
 }
 
-// A disk that is full while bytes are written, or while they are synced: not done, nothing left, and it goes on once there is space.
+// The disk is full while bytes are written, or while they are synced: the outcome is not done, and nothing is left.
+// With space, work continues.
 func TestFullDisk(t *testing.T) {
 	sys := realSystem()
 	root := t.TempDir()
@@ -427,16 +429,16 @@ func TestFullDisk(t *testing.T) {
 		if err == nil {
 			err = w.Commit()
 		} else if again := w.Commit(); !errors.Is(again, unix.ENOSPC) {
-			t.Errorf("commit after a failed write: %v", again)
+			t.Errorf("commit after a failed write: %v, want ENOSPC", again)
 		}
 		if !errors.Is(err, unix.ENOSPC) || errors.Is(err, storage.ErrUnknown) {
-			t.Errorf("full disk: %v", err)
+			t.Errorf("full disk: %v, want ENOSPC that is not unknown", err)
 		}
 		if keys := listed(t, s, ""); keys != nil {
-			t.Errorf("left behind: %v", keys)
+			t.Errorf("left behind: %v, want nothing", keys)
 		}
 		if _, err := os.Stat(filepath.Join(root, "job")); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("an empty folder is left behind")
+			t.Errorf("an empty folder is left behind, want none")
 		}
 	}
 	full()
@@ -447,7 +449,7 @@ func TestFullDisk(t *testing.T) {
 	publish(t, s, "job/shared/f")
 }
 
-// The disk's first complaint about a file ends it, also where it comes before the sync.
+// The disk's first error ends a file, even before the sync.
 func TestFailedFlushAbandonsTheFile(t *testing.T) {
 	sys := realSystem()
 	s, tr := traced(t, t.TempDir(), sys)
@@ -461,10 +463,10 @@ func TestFailedFlushAbandonsTheFile(t *testing.T) {
 		_, err = w.Write(make([]byte, 1<<20))
 	}
 	if !errors.Is(err, unix.EIO) || flushes != 1 {
-		t.Errorf("after %d flushes: %v", flushes, err)
+		t.Errorf("after %d flushes: %v; want EIO at the first flush", flushes, err)
 	}
 	if err := w.Commit(); !errors.Is(err, unix.EIO) || errors.Is(err, storage.ErrUnknown) {
-		t.Errorf("commit: %v", err)
+		t.Errorf("commit: %v, want EIO that is not unknown", err)
 	}
 	wantCalls(t, tr)
 }

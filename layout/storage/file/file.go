@@ -1,12 +1,16 @@
 // Package file keeps objects as files below one folder of a local (or NFS) file system.
 //
-// It owns how a file comes to be whole, durable and there at once, and when that may be believed: a new file has no name (or, where
-// the file system cannot do that, one below "_tmp") until its bytes are synced; then a hard link gives it its name, which never
-// replaces another; then its folder is synced, and every folder above it that this process has not yet synced itself. A failed
-// sync is never tried again: of a file, it abandons the file; of a folder, everything that wants to rely on that folder from then
-// on fails with storage.ErrAbandoned. It must not know what the objects mean.
+// It owns how a file becomes whole, durable and visible in one step, and when a reader may rely on it:
 //
-// There is no switch to do without the syncs.
+//   - A new file has no name until its bytes are synced. If the file system has no unnamed files, it has a name
+//     below "_tmp".
+//   - Then a hard link gives the file its name. A link never replaces another file.
+//   - Then its folder is synced, and every folder above that this process has not yet synced.
+//
+// A failed sync is never tried again. A failed sync of a file abandons that file. After a failed sync of a folder,
+// everything that relies on this folder fails with storage.ErrAbandoned. The syncs cannot be switched off.
+//
+// The package must not know what the objects mean.
 package file
 
 import (
@@ -27,35 +31,36 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// Options of Open. The zero value, or nil: read and write.
+// Options of Open. The zero value, or nil, means to read and write.
 type Options struct {
-	// ReadOnly opens a folder that exists, creates and syncs nothing and refuses every mutation: for people's commands on a bare
-	// root, and for roots of others.
+	// ReadOnly opens an existing folder, creates and syncs nothing, and refuses every mutation. It is for the command
+	// line on a bare root, and for roots that belong to others.
 	ReadOnly bool
 }
 
 // A store is one root folder.
 type store struct {
 	root     string   // absolute, symbolic links resolved
-	identity identity // of the folder there
+	identity identity // of the root's folder
 	readOnly bool
-	kind     string // of file system
-	network  bool   // it is one of the network
+	kind     string // of the file system
+	network  bool   // true for a network file system
 	sys      *system
 	dirs     *dirs
-	unique   string        // this store's part of the names of temporaries
-	sequence atomic.Uint64 // the other part
+	unique   string        // the part of temporary names that only this store uses
+	sequence atomic.Uint64 // the part of temporary names that counts up
 
 	mu     sync.Mutex
-	probed bool // linking is known
-	named  bool // files cannot be made without a name
+	probed bool // true once probe has found out how files get their names
+	named  bool // true if the file system has no unnamed files
 }
 
 var _ storage.Store = (*store)(nil)
 
-// Open opens the folder dir as a root, and creates it and the folders above it if missing. An empty folder is probed at once: a file system
-// without hard links or without fsync of folders is refused. A folder that holds something is not written to before the
-// first mutation, which probes it then.
+// Open opens the folder dir as a root; it creates dir and the folders above it if they are missing.
+//
+// An empty folder is probed at once: a file system without hard links, or without fsync of folders, is refused. A
+// folder that holds something is not written to by Open; the first mutation probes it.
 func Open(ctx context.Context, dir string, opts *Options) (storage.Opened, error) {
 	opened, err := open(ctx, dir, opts, realSystem())
 	if err != nil {
@@ -72,7 +77,7 @@ func open(ctx context.Context, dir string, opts *Options, sys *system) (storage.
 		return storage.Opened{}, err
 	}
 	if dir == "" {
-		return storage.Opened{}, errors.New("no folder named")
+		return storage.Opened{}, errors.New("no folder is named; want file:///path")
 	}
 	s := &store{readOnly: opts.ReadOnly, sys: sys, unique: newUnique()}
 	root, err := openRoot(dir, opts.ReadOnly, sys)
@@ -107,15 +112,15 @@ func (s *store) facts() storage.Facts {
 	return facts
 }
 
-// failed is how every method says what went wrong.
+// failed wraps an error of any method with the operation and the key.
 func (s *store) failed(op, key string, err error) error {
 	return &storage.Error{Op: op, Key: key, Err: s.explain(err)}
 }
 
-// explain adds what people who know only the system's words would not guess.
+// explain adds hints that the system's error texts lack.
 func (s *store) explain(err error) error {
 	if errors.Is(err, unix.EROFS) {
-		err = fmt.Errorf("%w (on %s: mounted for reading only, or the kernel stopped writing to it after an error of the disk, which its log then names)",
+		err = fmt.Errorf("%w (on %s: mounted for reading only, or the kernel stopped writing after a disk error; see the kernel log)",
 			err, s.kind)
 	}
 	var errno unix.Errno
@@ -152,7 +157,7 @@ func (s *store) Publish(ctx context.Context, key string, data []byte) error {
 	return nil
 }
 
-// remember that what t has become is durable, so that List needs no sync to show it.
+// remember notes that the object made from t is durable, so that List needs no sync to show it.
 func (s *store) remember(t *temp, key string) {
 	if info, err := t.f.Stat(); err == nil {
 		folder, name := s.split(key)
@@ -160,7 +165,7 @@ func (s *store) remember(t *temp, key string) {
 	}
 }
 
-// begin checks what every creation needs and makes its temporary.
+// begin checks what every creation needs, and makes the temporary file.
 func (s *store) begin(ctx context.Context, key string) (*temp, error) {
 	if err := s.writable(ctx); err != nil {
 		return nil, err
@@ -174,7 +179,7 @@ func (s *store) begin(ctx context.Context, key string) (*temp, error) {
 	return s.newTemp(key)
 }
 
-// writable refuses mutations that cannot be.
+// writable refuses mutations when ctx has ended or the store is read-only.
 func (s *store) writable(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -201,7 +206,7 @@ func (s *store) open(ctx context.Context, key string, offset, length int64) (*ra
 	if err := storage.ValidateKey(key); err != nil {
 		return nil, err
 	}
-	// To open a pipe would wait for whoever writes to it, for ever, and to open a device may do something.
+	// Opening a pipe would wait for its writer for ever, and opening a device may have effects.
 	if info, err := os.Stat(s.path(key)); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return nil, fmt.Errorf("%s is no file (%v)", s.path(key), info.Mode().Type())
 	}
@@ -278,19 +283,19 @@ func (s *store) Stat(ctx context.Context, key string) (storage.Info, error) {
 	return storage.Info{Key: key, Size: info.Size(), ModTime: info.ModTime()}, nil
 }
 
-// path is where a key, or a prefix, lies.
+// path returns the path of a key or a prefix.
 func (s *store) path(key string) string { return filepath.Join(s.root, filepath.FromSlash(key)) }
 
-// split gives the folder a key lies in, and its name there.
+// split returns the folder that holds a key, and the key's name in it.
 func (s *store) split(key string) (dir, name string) {
 	path := s.path(key)
 	return filepath.Dir(path), filepath.Base(path)
 }
 
-// next makes a name's unique part.
+// next returns the unique part of a name.
 func (s *store) next() string { return s.unique + "-" + strconv.FormatUint(s.sequence.Add(1), 10) }
 
-// notFound replaces the system's words for an absent file by the contract's.
+// notFound replaces the system's error for an absent file by ErrNotFound.
 func (s *store) notFound(err error) error {
 	if !absent(err) && !errors.Is(err, storage.ErrNotFound) {
 		return err

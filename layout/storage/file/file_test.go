@@ -15,7 +15,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// openAt opens a root with a system of its own, which a test may have changed.
+// openAt opens a root with its own system, which a test may have changed.
 func openAt(t *testing.T, dir string, sys *system) storage.Opened {
 	t.Helper()
 	opened, err := open(t.Context(), dir, nil, sys)
@@ -25,19 +25,19 @@ func openAt(t *testing.T, dir string, sys *system) storage.Opened {
 	return opened
 }
 
-// withoutUnnamed is a file system that has no O_TMPFILE.
+// withoutUnnamed is a file system without O_TMPFILE.
 func withoutUnnamed() *system {
 	sys := realSystem()
 	sys.openUnnamed = func(string) (*os.File, error) { return nil, errUnnamed }
 	return sys
 }
 
-// Everything in memory, where nothing waits for a disk.
+// The suite in memory, where no test waits for a disk.
 func TestStore(t *testing.T) { conform(t, memoryDir(t), realSystem, 10, true) }
 
 func TestStoreNamed(t *testing.T) { conform(t, memoryDir(t), withoutUnnamed, 10, true) }
 
-// What the disk's file system could do differently, with its syncs.
+// The suite on a disk with its syncs, for differences between file systems.
 func TestStoreOnDisk(t *testing.T) {
 	races, faulty := 1, false
 	if os.Getenv("CKPTD_NIGHTLY") != "" {
@@ -46,7 +46,7 @@ func TestStoreOnDisk(t *testing.T) {
 	conform(t, t.TempDir(), realSystem, races, faulty)
 }
 
-// unsynced is sys without syncs, for what does not depend on them: they take most of the time.
+// unsynced is sys without syncs, for tests that do not depend on them; syncs take most of the time.
 func unsynced(sys *system) *system {
 	nothing := func(*os.File) error { return nil }
 	sys.sync, sys.syncDir = nothing, nothing
@@ -79,13 +79,13 @@ func conform(t *testing.T, base string, newSystem func() *system, races int, fau
 			if err := opened.Store.(*store).probe(); err != nil {
 				t.Fatal(err)
 			}
-			return opened, func() { f.armed.Store(true) }, func() bool { return f.struck.Load() }
+			return opened, func() { f.armed.Store(true) }, func() bool { return f.injected.Load() }
 		}
 	}
 	stores.Run(t, h)
 }
 
-// A cause is a way for a system call to go wrong.
+// A cause is a way in which a system call can fail.
 type cause struct {
 	err   error
 	after bool // the call happens all the same
@@ -93,20 +93,20 @@ type cause struct {
 
 var causes = []cause{{unix.EIO, false}, {unix.EIO, true}, {unix.ENOSPC, false}}
 
-// failing lets the step-th call after arming go wrong.
+// failing makes the step-th call after arming fail.
 type failing struct {
-	step   int64
-	cause  cause
-	armed  atomic.Bool
-	calls  atomic.Int64
-	struck atomic.Bool
+	step     int64
+	cause    cause
+	armed    atomic.Bool
+	calls    atomic.Int64
+	injected atomic.Bool
 }
 
 func (f *failing) call(do func() error) error {
 	if !f.armed.Load() || f.calls.Add(1)-1 != f.step {
 		return do()
 	}
-	f.struck.Store(true)
+	f.injected.Store(true)
 	if f.cause.after {
 		_ = do()
 	}
@@ -117,7 +117,7 @@ func (f *failing) wrap(sys *system) {
 	around(sys, func(_ string, do func() error) error { return f.call(do) })
 }
 
-// around runs every call that changes or syncs something, or opens a folder, through hook.
+// around passes every call that changes or syncs something, or opens a folder, through hook.
 func around(sys *system, hook func(call string, do func() error) error) {
 	real := *sys
 	open := func(call string, do func(string) (*os.File, error)) func(string) (*os.File, error) {
@@ -151,8 +151,8 @@ func around(sys *system, hook func(call string, do func() error) error) {
 	}
 }
 
-// memoryDir is a new folder on a file system in memory where there is one: for what does not depend on a disk. Waiting for the
-// disk takes most of the time otherwise.
+// memoryDir returns a new folder on a file system in memory, if there is one. Tests that do not depend on a disk
+// would mostly wait for it.
 func memoryDir(t testing.TB) string {
 	t.Helper()
 	const memory = "/dev/shm"
@@ -171,7 +171,7 @@ func memoryDir(t testing.TB) string {
 	return dir
 }
 
-// A pipe that lies in a foreign folder is not waited for.
+// Open does not wait for a pipe in a foreign folder.
 func TestOpenPipe(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o666); err != nil {
@@ -186,9 +186,9 @@ func TestOpenPipe(t *testing.T) {
 	select {
 	case err := <-done:
 		if err == nil || errors.Is(err, storage.ErrNotFound) || !strings.Contains(err.Error(), "no file") {
-			t.Errorf("%v, want that it is no file", err)
+			t.Errorf("open: %v, want an error that says that the pipe is no file", err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("waits for a writer")
+		t.Fatal("Open of a pipe waits for a writer, want an error at once")
 	}
 }

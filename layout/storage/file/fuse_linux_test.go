@@ -9,7 +9,8 @@ import (
 	"github.com/ckptd/ckptd/conformance/oddfs"
 )
 
-// What is unfit is refused when it is opened, and says what it lacks; a plain FUSE file system is fit.
+// An unfit file system is refused when it is opened, and the error says what it lacks. A plain FUSE file system is
+// fit.
 func TestOddFileSystems(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -28,17 +29,17 @@ func TestOddFileSystems(t *testing.T) {
 					t.Fatal(err)
 				}
 				if err := os.Remove(lower); err != nil {
-					t.Fatalf("this does not fold case: %v", err)
+					t.Fatalf("the mounted file system does not fold case: %v", err)
 				}
 			}
 			for _, root := range []string{dir, filepath.Join(dir, "new")} {
 				opened, err := Open(t.Context(), root, nil)
 				if c.text != "" {
 					if err == nil || !strings.Contains(err.Error(), c.text) {
-						t.Errorf("Open(%s) = %v, want %q", root, err, c.text)
+						t.Errorf("Open(%s) = %v, want an error with %q", root, err, c.text)
 					}
 					if left := everything(t, root); len(left) != 1 {
-						t.Errorf("left behind: %v", left)
+						t.Errorf("left behind: %v, want 1 path", left)
 					}
 					continue
 				}
@@ -47,7 +48,7 @@ func TestOddFileSystems(t *testing.T) {
 				}
 				publish(t, opened.Store, "job/_journal/1")
 				if got := listed(t, opened.Store, "job/"); len(got) != 1 {
-					t.Errorf("List = %v", got)
+					t.Errorf("List = %v, want the published object", got)
 				}
 				if errs := opened.Store.Delete(t.Context(), []string{"job/_journal/1"}); errs != nil {
 					t.Error(errs)

@@ -10,7 +10,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// A place is where a root lies, as far as it can be the fate of its files.
+// A place describes where a root lies, as far as that endangers its files.
 type place struct {
 	root, kind string
 	network    bool
@@ -20,13 +20,13 @@ type place struct {
 	free, total uint64
 }
 
-// Little space is what a few checkpoints need.
+// Less free space than this is a warning: a few checkpoints need as much.
 const (
 	littleSpace   = 1 << 30
 	littlePercent = 5
 )
 
-// hazards looks at the mount and at the space there is.
+// hazards examines the mount and the free space.
 func (s *store) hazards(context.Context) []storage.Hazard {
 	p := place{root: s.root, kind: s.kind, network: s.network, options: s.sys.mountOptions(s.root)}
 	p.free, p.total = s.sys.space(s.root)
@@ -52,13 +52,13 @@ func (p place) hazards() []storage.Hazard {
 
 func (p place) has(option string) bool { return slices.Contains(p.options, option) }
 
-// cache is about clients of a network that answer for the server.
+// cache examines whether a network client answers from its cache instead of asking the server.
 func (p place) cache() storage.Hazard {
 	h := storage.Hazard{Name: "network caching"}
 	switch {
 	case !p.network:
 		h.Seen = "a local file system"
-	// What is mounted with actimeo=0 the kernel shows in parts on NFS, in one on SMB.
+	// The kernel shows the option actimeo=0 as several options on NFS, and as one on SMB.
 	case p.has("noac") || p.has("actimeo=0") || p.has("acregmax=0") && p.has("acdirmax=0") || p.has("cache=none"):
 		h.Seen = p.kind + ", mounted without attribute caching"
 	case p.options == nil:
@@ -71,7 +71,7 @@ func (p place) cache() storage.Hazard {
 	return h
 }
 
-// lasting is about folders whose files go by themselves.
+// lasting examines whether files in the folder may disappear by themselves.
 func (p place) lasting() storage.Hazard {
 	h := storage.Hazard{Name: "files stay"}
 	switch {

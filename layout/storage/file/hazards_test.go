@@ -8,7 +8,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// What a mount and a place mean for files: names of hazards that are not none, and how bad they are.
+// The hazards of a mount and a place, by name, with their weights.
 func TestHazards(t *testing.T) {
 	disk := place{root: "/srv/ckptd", kind: "ext4", options: []string{"rw", "relatime"}, free: 500 << 30, total: 1000 << 30}
 	with := func(change func(p *place)) place { p := disk; change(&p); return p }
@@ -42,22 +42,22 @@ func TestHazards(t *testing.T) {
 				found++
 			}
 			if h.Seen == "" || h.Weight > storage.WeightUnknown && !strings.HasSuffix(h.Advice, ".") {
-				t.Errorf("%s: %s has no words: %+v", c.name, h.Name, h)
+				t.Errorf("%s: %s: %+v, want words for what was found", c.name, h.Name, h)
 			}
 		}
 		if found != len(c.want) {
-			t.Errorf("%s: %d found, want %v", c.name, found, c.want)
+			t.Errorf("%s: %d hazards found, want %v", c.name, found, c.want)
 		}
 	}
 }
 
-// NFS is known by its statfs type; its hazards come with the facts.
+// NFS is recognized by its statfs type, and Facts has its hazards.
 func TestHazardsOfAStore(t *testing.T) {
 	sys := realSystem()
 	sys.fileSystem = func(string) (string, bool) { return "NFS", true }
 	sys.mountOptions = func(string) []string { return []string{"rw", "hard"} }
 	facts := openAt(t, t.TempDir(), sys).Facts
 	if !slices.ContainsFunc(facts.Hazards(t.Context()), func(h storage.Hazard) bool { return h.Name == "network caching" && h.Weight == storage.WeightWarning }) {
-		t.Errorf("hazards: %+v", facts.Hazards(t.Context()))
+		t.Errorf("hazards: %+v, want those of NFS", facts.Hazards(t.Context()))
 	}
 }

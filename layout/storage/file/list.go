@@ -11,10 +11,11 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// listBatch is how many names of a folder are in memory at once, and share a sync before they are shown.
+// listBatch is the number of a folder's names that are in memory at once and share a sync before they are shown.
 const listBatch = 4096
 
-// List implements storage.Store. Whatever is not a folder is shown, strange things too, so that a foreign root never looks empty.
+// List implements storage.Store. It shows everything that is not a folder, special files too, so that a foreign root
+// never looks empty.
 func (s *store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
 		w := &walk{store: s, ctx: ctx, yield: yield}
@@ -46,7 +47,7 @@ func (s *store) Folders(ctx context.Context, prefix string) iter.Seq2[string, er
 	}
 }
 
-// folders shows those that lie directly below prefix.
+// folders shows the folders directly below prefix.
 func (s *store) folders(prefix string, show func(name string) bool) error {
 	f, err := s.sys.openDir(s.path(prefix))
 	if absent(err) && prefix != "" {
@@ -72,7 +73,7 @@ func (s *store) folders(prefix string, show func(name string) bool) error {
 	}
 }
 
-// complete judges a list at its end: what it has not shown may be there all the same, where the root is now.
+// complete judges the end of a list. If the root's path leads elsewhere by now, the list may have missed objects.
 func (s *store) complete(err error) error {
 	if err == nil || absent(err) {
 		if elsewhere := s.present(); elsewhere != nil {
@@ -82,17 +83,17 @@ func (s *store) complete(err error) error {
 	return err
 }
 
-// errStopped says that the caller wants no more.
+// errStopped is returned when the caller ends the iteration.
 var errStopped = errors.New("iteration stopped")
 
-// A walk is one List.
+// A walk is one call of List.
 type walk struct {
 	store *store
 	ctx   context.Context // for this one call
 	yield func(storage.Info, error) bool
 }
 
-// folder shows what lies at or below prefix, which is "" or ends with "/".
+// folder shows the objects below prefix, which is "" or ends with "/".
 func (w *walk) folder(prefix string) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
@@ -102,7 +103,7 @@ func (w *walk) folder(prefix string) error {
 	case absent(err) && prefix != "":
 		return nil
 	case errors.Is(err, os.ErrPermission) && prefix == "lost+found/":
-		return nil // of every fresh ext4, and only root may read it
+		return nil // every fresh ext4 has it, and only root may read it
 	case err != nil:
 		return err
 	}
@@ -121,7 +122,7 @@ func (w *walk) folder(prefix string) error {
 	}
 }
 
-// entries shows some of a folder, or all of it.
+// entries shows one batch of a folder's entries, and then the folders in it. all: the batch is the whole folder.
 func (w *walk) entries(at *dir, prefix string, entries []fs.DirEntry, all bool) error {
 	infos := make([]storage.Info, 0, len(entries))
 	names := make(map[string]stamp, min(len(entries), maxNames))
@@ -164,8 +165,10 @@ func (w *walk) entries(at *dir, prefix string, entries []fs.DirEntry, all bool) 
 	return nil
 }
 
-// settle makes what is about to be shown durable: its writer may be another process that has linked but not yet synced it, and
-// whoever acts on what a power cut then takes away would act on a lie. names are the files, unless there are too many to remember.
+// settle makes durable what is about to be shown. Its writer may be another process that has linked the file but not
+// yet synced the folder; a reader must not act on a file that a power cut could take away.
+//
+// names are the files of the batch, unless there are too many to remember.
 func (w *walk) settle(at *dir, files int, names map[string]stamp, all bool) error {
 	if files == 0 || w.store.readOnly {
 		return nil
@@ -179,7 +182,7 @@ func (w *walk) settle(at *dir, files int, names map[string]stamp, all bool) erro
 	}
 	if err := dirs.settle(at, nil); err != nil {
 		if absent(err) {
-			return nil // removed meanwhile, with all above it: nothing to rely on
+			return nil // the folder was removed meanwhile, so none of its files is shown as durable
 		}
 		return err
 	}

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Many files in one root, most of them in one folder, are listed and deleted within a budget of memory, whatever their number:
-// 20,000 here, a million with CKPTD_NIGHTLY=1.
+// Many files in one root, most of them in one folder, are listed and deleted within a fixed budget of memory: 20,000
+// files here, a million with CKPTD_NIGHTLY=1.
 func TestManyFiles(t *testing.T) {
 	files, budget := 20_000, uint64(24<<20)
 	if os.Getenv("CKPTD_NIGHTLY") != "" {
@@ -40,7 +40,7 @@ func TestManyFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		if info.Size != 1 && info.Key != "job/_journal/1" {
-			t.Fatalf("%+v", info)
+			t.Fatalf("List showed %+v, want 1 byte", info)
 		}
 		if shown++; shown%5000 == 0 {
 			look()
@@ -51,7 +51,7 @@ func TestManyFiles(t *testing.T) {
 	}
 	t.Logf("listed in %v", time.Since(began))
 
-	// As a sweep does it: what is shown is deleted, a thousand at a time, while more is shown.
+	// As in a sweep: the listed files are deleted, a thousand at a time, while the list continues.
 	began = time.Now()
 	var batch []string
 	deleted := 0
@@ -88,7 +88,8 @@ func TestManyFiles(t *testing.T) {
 	}
 }
 
-// makeFiles makes nine of ten in one folder, the others in folders of a hundred. The driver would sync each.
+// makeFiles makes nine of ten files in one folder, and the others in folders of a hundred. The driver would sync each
+// file.
 func makeFiles(t *testing.T, root string, files int) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -120,14 +121,14 @@ func makeFiles(t *testing.T, root string, files int) {
 	}
 }
 
-// inUse is the memory that Go's heap and stacks take.
+// inUse returns the memory of Go's heap and stacks.
 func inUse() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapInuse + m.StackInuse
 }
 
-// peak is the most memory that was resident since resetPeak; 0 where the system does not tell.
+// peak returns the largest resident memory since resetPeak; 0 if the system does not tell.
 func peak() uint64 {
 	status, _ := os.ReadFile("/proc/self/status")
 	_, rest, _ := strings.Cut(string(status), "VmHWM:")

@@ -15,7 +15,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// Two processes over one root of files behave as two over one store in memory, whatever they do.
+// Two processes over one root of files behave like two over one store in memory, for any operations.
 func TestAgainstMem(t *testing.T) {
 	for name, newSystem := range map[string]func() *system{"unnamed": realSystem, "named": withoutUnnamed} {
 		t.Run(name, func(t *testing.T) {
@@ -105,7 +105,7 @@ func againstMem(t *testing.T, rt *rapid.T, base string, newSystem func() *system
 	}
 }
 
-// dump is all objects with their bytes.
+// dump returns all objects with their bytes.
 func dump(rt *rapid.T, s storage.Store) string {
 	var lines []string
 	for info, err := range s.List(rt.Context(), "") {
@@ -119,7 +119,7 @@ func dump(rt *rapid.T, s storage.Store) string {
 		data, err := io.ReadAll(r)
 		r.Close()
 		if err != nil || int64(len(data)) != info.Size {
-			rt.Fatalf("%s: %d of %d bytes, %v", info.Key, len(data), info.Size, err)
+			rt.Fatalf("%s: read %d bytes, want %d; %v", info.Key, len(data), info.Size, err)
 		}
 		lines = append(lines, fmt.Sprintf("%s %x", info.Key, data))
 	}
@@ -127,7 +127,7 @@ func dump(rt *rapid.T, s storage.Store) string {
 	return strings.Join(lines, "\n")
 }
 
-// verdictOf is what the contract lets a caller tell apart.
+// verdictOf returns the outcomes that the contract lets a caller tell apart.
 func verdictOf(err error) string {
 	for _, target := range []error{storage.ErrUnknown, storage.ErrExists, storage.ErrNotFound, storage.ErrMismatch} {
 		if errors.Is(err, target) {

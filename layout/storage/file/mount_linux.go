@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountOptions gives the options of the mount that path lies on, nil if they cannot be found.
+// mountOptions returns the options of the mount that path lies on; nil if they cannot be found.
 func mountOptions(path string) []string {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -17,7 +17,8 @@ func mountOptions(path string) []string {
 	return optionsOf(string(table), path)
 }
 
-// optionsOf finds a path's mount in the kernel's table: the longest mount point above it, of those the last, which hides the others.
+// optionsOf finds a path's mount in the kernel's table: the longest mount point above the path. Of several mounts on
+// one point the last one counts, because it hides the others.
 func optionsOf(table, path string) (options []string) {
 	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	longest := -1
@@ -37,7 +38,7 @@ func optionsOf(table, path string) (options []string) {
 	return options
 }
 
-// space gives what is free for this user, and all there is.
+// space returns the bytes that are free for this user, and the total.
 func space(path string) (free, total uint64) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {

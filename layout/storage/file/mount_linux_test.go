@@ -18,9 +18,9 @@ func TestMountOptions(t *testing.T) {
 		}
 	}
 	if mountOptions("/") == nil {
-		t.Error("the root has no options")
+		t.Error("the root has no mount options, want some")
 	}
 	if free, total := space(t.TempDir()); free == 0 || total < free {
-		t.Errorf("space: %d of %d", free, total)
+		t.Errorf("space: %d of %d bytes free, want some free, and at most the total", free, total)
 	}
 }

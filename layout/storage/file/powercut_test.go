@@ -17,7 +17,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// A world is two processes over one root, one of them running at a time, on a disk whose power may be cut after every call.
+// A world is two processes over one root. One of them runs at a time, and the power of their disk may be cut after
+// every call.
 type world struct {
 	t     *testing.T
 	disk  *disk
@@ -25,14 +26,15 @@ type world struct {
 	sys   func() *system
 	lies  func(call, path string) bool
 	found *findings
-	// offered is what somebody began to write under a key; must is what has to be there after a power cut: these bytes, or, for "",
-	// any that were offered. A key that somebody began to delete is in deleted as often; while one is at it, in deleting.
+	// offered is what a process began to write under a key. must is what must be there after a power cut: these
+	// bytes, or any offered bytes for "". deleted counts how often a process began to delete a key; deleting holds
+	// the keys whose delete runs.
 	offered           map[string][]string
 	must              map[string]string
 	deleted, deleting map[string]int
 }
 
-// findings are of many worlds together.
+// findings are the results of many worlds together.
 type findings struct {
 	worlds, cuts int
 	seen         map[[16]byte]bool // disks with promises that were looked at, by a hash of 128 bits
@@ -44,7 +46,7 @@ func newFindings() *findings {
 	return &findings{seen: map[[16]byte]bool{}, images: map[string]image{}}
 }
 
-// maxImages bounds what is kept of all orders of all scripts.
+// maxImages bounds the images that are kept over all orders of all scripts.
 const maxImages = 100_000
 
 const rootInBase = "made/root/"
@@ -57,7 +59,7 @@ func newWorld(t *testing.T, base string, found *findings, sys func() *system, li
 	}
 }
 
-// cut looks at all that a power cut could leave now.
+// cut examines everything that a power cut could leave now.
 func (w *world) cut() {
 	if !w.disk.changed {
 		return
@@ -80,7 +82,7 @@ func (w *world) cut() {
 	}
 }
 
-// judge says what is wrong with what a power cut left.
+// judge reports what is wrong in an image that a power cut left.
 func (w *world) judge(left image) (problems []string) {
 	for path, content := range left {
 		key, ok := keyOf(path)
@@ -104,13 +106,13 @@ func (w *world) judge(left image) (problems []string) {
 	return problems
 }
 
-// keyOf gives the object at a path; temporaries and folders are none.
+// keyOf returns the key of a path; temporaries and folders have none.
 func keyOf(path string) (string, bool) {
 	key, ok := strings.CutPrefix(path, rootInBase)
 	return key, ok && key != "" && !strings.HasSuffix(key, "/") && !strings.Contains("/"+key, "/_tmp/")
 }
 
-// A process is one store and what it is told to do.
+// A process is one store and the script that it runs.
 type process struct {
 	*world
 	name           string
@@ -124,7 +126,7 @@ func (w *world) process(name string, script func(p *process)) *process {
 	return &process{world: w, name: name, script: script, resume: make(chan struct{}), paused: make(chan struct{})}
 }
 
-// run lets the process make so many calls (all that are left: -1), and tells whether there were as many.
+// run lets the process make this number of calls (-1: all that are left), and reports whether there were as many.
 func (p *process) run(calls int) bool {
 	if !p.started {
 		p.started = true
@@ -158,7 +160,7 @@ func (p *process) system() *system {
 	return sys
 }
 
-// opens opens the root, and makes it.
+// opens opens the root, and makes it if needed.
 func (p *process) opens() {
 	opened, err := open(p.t.Context(), p.root, nil, p.system())
 	if err != nil {
@@ -168,7 +170,7 @@ func (p *process) opens() {
 	p.store = opened.Store
 }
 
-// opensProbed opens a root that is there and known, which takes no call and so spares orders.
+// opensProbed opens an existing, known root without any call, which keeps the number of orders small.
 func (p *process) opensProbed() {
 	sys := p.system()
 	f, err := p.sys().openUnnamed(p.root)
@@ -182,7 +184,8 @@ func (p *process) opensProbed() {
 	p.store = &store{root: p.root, identity: id, sys: sys, dirs: newDirs(p.root, sys), unique: p.name, probed: true, named: err != nil}
 }
 
-// promised notes that key is durable from now on, unless somebody began to delete it, or was at it, since so many had been over.
+// promised notes that key is durable from now on, unless a delete of the key has begun or runs since the given number
+// of deletes.
 func (p *process) promised(key, content string, deleted int) {
 	if was, there := p.must[key]; p.deleted[key] == deleted && (!there || was == "" && content != "") {
 		p.must[key] = content
@@ -191,7 +194,7 @@ func (p *process) promised(key, content string, deleted int) {
 	p.cut()
 }
 
-// ended notes how a creation ended.
+// ended notes the outcome of a creation.
 func (p *process) ended(key, content string, deleted int, err error) bool {
 	switch {
 	case err == nil:
@@ -270,7 +273,7 @@ func (p *process) delete(keys ...string) {
 	}
 }
 
-// scripts are what one process may do beside another, over a root that is there.
+// scripts are what one process may do beside another, over an existing root.
 var scripts = map[string]func(p *process){
 	"append":        func(p *process) { p.append() },
 	"append twice":  func(p *process) { p.append(); p.append() },
@@ -287,14 +290,15 @@ var scripts = map[string]func(p *process){
 	"replace":           func(p *process) { p.delete("job/_journal/1"); p.publish("job/_journal/1") },
 }
 
-// An order is what two processes do over one root: the first makes so many calls, the second so many, then each the rest. So
-// what one has begun and not finished is there all the while the other works, as if it had been killed there.
+// An order says when two processes over one root run. The first makes its number of calls, then the second, then each
+// finishes. So an operation that one has begun stays unfinished while the other works, as if its process had been
+// killed.
 type order struct {
 	first, second   string
 	before, between int
 }
 
-// run tells whether each process had as many calls.
+// run reports whether each process had as many calls.
 func (o order) run(t *testing.T, base string, found *findings, sys func() *system, lies func(call, path string) bool) (more, enough bool) {
 	dir := filepath.Join(base, strconv.Itoa(found.worlds))
 	if err := os.Mkdir(dir, 0o777); err != nil {
@@ -311,7 +315,7 @@ func (o order) run(t *testing.T, base string, found *findings, sys func() *syste
 		t.Fatal(err)
 	}
 	if t.Failed() {
-		t.Fatalf("in %+v", o)
+		t.Fatalf("failed in the order %+v", o)
 	}
 	return more, enough
 }
@@ -330,7 +334,7 @@ func every(t *testing.T, base string, found *findings, sys func() *system, lies 
 	}
 }
 
-// some runs so many orders of all scripts.
+// some runs this number of orders of all scripts.
 func some(t *testing.T, base string, found *findings, sys func() *system, orders int) {
 	names := slices.Sorted(maps.Keys(scripts))
 	random := rand.New(rand.NewPCG(1, 2))
@@ -342,14 +346,16 @@ func some(t *testing.T, base string, found *findings, sys func() *system, orders
 
 func truth(string, string) bool { return false }
 
-// After every call of two processes the power may be cut: what was reported durable is there and whole, what List showed and what
-// ErrExists spoke of too, and the journal has no gaps. Then a new process goes on with what is left.
+// After every call of two processes the power may be cut. Everything that was reported durable, shown by List or
+// named by ErrExists is there and whole, and the journal has no gaps. Then a new process continues with what is left.
 //
-// With CKPTD_NIGHTLY=1 it is exhaustive in this: every pair of scripts, in every order in which each of the two processes is interrupted
-// at most once (see order), with a cut after every call, and at each cut everything that the model of the disk allows to be left. A disk
-// with the same promises is looked at once, in whatever order it came about. Orders with more interruptions are not run. Without it, the
-// orders are all of the scripts named here and so many of the others, drawn with a fixed seed. The recovery is tried on at most 200 of the
-// different things left.
+// With CKPTD_NIGHTLY=1 the search covers every pair of scripts, in every order in which each process is interrupted
+// at most once (see order). It cuts after every call, and examines everything that the model of the disk allows to be
+// left. A disk with the same promises is examined once, whatever order led to it. Orders with more interruptions are
+// not run.
+//
+// Without CKPTD_NIGHTLY all orders of the scripts named here are run, and some orders of the others, drawn with a
+// fixed seed. The recovery is tried on at most 200 of the different images.
 func TestPowerCuts(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -400,13 +406,13 @@ func TestPowerCutsOfNewRoots(t *testing.T) {
 		first.run(-1)
 		second.run(-1)
 		if t.Failed() {
-			t.Fatalf("%d calls, %d calls", before, between)
+			t.Fatalf("the first process was interrupted after %d calls, the second after %d", before, between)
 		}
 	}
 	report(t, found)
 }
 
-// The search is worth something only if it finds what a driver does wrong: here, one that leaves out single syncs.
+// The search proves something only if it finds the faults of a driver. Here the driver leaves out single syncs.
 func TestPowerCutsAreNoticed(t *testing.T) {
 	for _, c := range []struct{ call, end, script, problem string }{
 		{"sync", "", "publish", "which nobody wrote"},
@@ -423,7 +429,7 @@ func TestPowerCutsAreNoticed(t *testing.T) {
 			order{c.script, "publish", before, -1}.run(t, base, found, realSystem, lies)
 		}
 		if !slices.ContainsFunc(found.problems, func(problem string) bool { return strings.Contains(problem, c.problem) }) {
-			t.Errorf("%s without %s of …%s: %d problems, none of them %q", c.script, c.call, c.end, len(found.problems), c.problem)
+			t.Errorf("%s without %s of …%s: %d problems, want one with %q", c.script, c.call, c.end, len(found.problems), c.problem)
 		}
 	}
 }
@@ -433,14 +439,14 @@ func report(t *testing.T, found *findings) {
 	t.Logf("%d orders, %d cuts, %d different; %d different things left", found.worlds, found.cuts, len(found.seen), len(found.images))
 	for i, problem := range found.problems {
 		if i == 5 {
-			t.Errorf("and %d more", len(found.problems)-i)
+			t.Errorf("and %d more problems", len(found.problems)-i)
 			return
 		}
 		t.Error(problem)
 	}
 }
 
-// recovers opens what a power cut left, some of it if there is much.
+// recovers opens the images that a power cut left; only some of them if there are many.
 func recovers(t *testing.T, found *findings, sys func() *system) {
 	const most = 200
 	base := memoryDir(t)
@@ -469,14 +475,14 @@ func recovers(t *testing.T, found *findings, sys func() *system) {
 		s := openAt(t, filepath.Join(base, rootInBase), unsynced(sys())).Store
 		publish(t, s, "job/_journal/100")
 		if got := listed(t, s, ""); !slices.Equal(got, slices.Sorted(slices.Values(append(want, "job/_journal/100")))) {
-			t.Errorf("List shows %v of\n%s", got, name)
+			t.Errorf("List shows %v, want the files of\n%s", got, name)
 		}
 		if _, err := s.AbortUnfinished(t.Context(), "", func(string) bool { return true }); err != nil {
 			t.Error(err)
 		}
 		for _, path := range everything(t, base) {
 			if strings.Contains(path, "~") {
-				t.Errorf("%s stays", path)
+				t.Errorf("%s stays, want it removed", path)
 			}
 		}
 		if err := os.RemoveAll(filepath.Join(base, "made")); err != nil {

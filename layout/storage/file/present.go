@@ -8,10 +8,10 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// The root's path may come to lead elsewhere while we run: the folder is moved or removed, its disk unmounted. What would be written then
-// is not where everything else is, and what is not found there may well exist.
+// The root's path may come to lead elsewhere while the process runs: the folder is moved or removed, or its disk is
+// unmounted. A file written then is not where the other files are, and a file that is not found then may well exist.
 
-// rootIdentity tells the folder that is at the root's path now from all others.
+// rootIdentity returns the identity of the folder that the root's path leads to now.
 func rootIdentity(path string) (identity, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -22,9 +22,12 @@ func rootIdentity(path string) (identity, error) {
 	return id, err
 }
 
-// moveUp is for a root that lies in the image of a container, on overlayfs: with the first change in it, it becomes another folder, in the
-// container's own layer, with a new time of birth. A file without a name makes that happen before the root's identity is taken, and
-// leaves nothing; where there are none, the probe of an empty folder does. What fails here fails there, or at the first mutation.
+// moveUp is for a root in a container's image, on overlayfs. With its first change such a folder becomes another
+// folder, in the container's own layer, with a new time of birth.
+//
+// An unnamed file causes that change before the root's identity is taken, and leaves nothing. If the file system has
+// no unnamed files, the probe of an empty folder causes it. An error here shows up again in the probe or in the first
+// mutation.
 func (s *store) moveUp() {
 	if s.kind != overlay {
 		return
@@ -34,14 +37,14 @@ func (s *store) moveUp() {
 	}
 }
 
-// present says why the root's path does not lead to the folder that was opened; nil if it does. The error never has ErrNotFound in its
-// chain. It can be mended: everything goes on when the folder is back.
+// present returns an error if the root's path does not lead to the folder that was opened. ErrNotFound is never in
+// its chain. The error is not final: everything works again when the folder is back.
 func (s *store) present() error {
 	switch id, err := rootIdentity(s.root); {
 	case absent(err):
 		return fmt.Errorf("the root %s is gone: moved, removed, or its disk unmounted; put it back, or stop what uses it", s.root)
 	case err != nil:
-		return fmt.Errorf("the root: %w", err)
+		return fmt.Errorf("look at the root: %w", err)
 	case id != s.identity:
 		return fmt.Errorf("%s is another folder than when it was opened: the root was moved or replaced, or its disk mounted or unmounted; "+
 			"put it back, or stop what uses it", s.root)
@@ -49,7 +52,7 @@ func (s *store) present() error {
 	return nil
 }
 
-// wherever judges a creation that reported err, by where it may have happened.
+// wherever adjusts the outcome of a creation, err, if the root's path leads elsewhere by now.
 func (s *store) wherever(err error) error {
 	elsewhere := s.present()
 	switch {
@@ -58,7 +61,7 @@ func (s *store) wherever(err error) error {
 	case err == nil:
 		return fmt.Errorf("%w: %w", storage.ErrUnknown, elsewhere)
 	case errors.Is(err, storage.ErrExists):
-		return elsewhere // what exists is not where we want it
+		return elsewhere // the existing object is in another folder than the root
 	}
 	return fmt.Errorf("%w; %w", err, elsewhere)
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// A root that is moved away, or whose path leads to another folder, is said to be so by every operation: nothing is written elsewhere,
-// nothing is called absent, and all goes on when it is back.
+// Every operation reports a root that was moved away, or whose path leads to another folder. Nothing is written
+// elsewhere, and nothing is called absent. Everything works again when the root is back.
 func TestRootElsewhere(t *testing.T) {
 	for name, replace := range map[string]func(t *testing.T, root string){
 		"moved": func(*testing.T, string) {},
@@ -46,11 +46,11 @@ func TestRootElsewhere(t *testing.T) {
 			for op, err := range everyOperation(t.Context(), s, begun) {
 				if err == nil || errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrExists) || !strings.Contains(err.Error(), "the root") &&
 					!strings.Contains(err.Error(), "another folder") {
-					t.Errorf("%s: %v, want that the root is not there", op, err)
+					t.Errorf("%s: %v, want an error that says that the root is elsewhere", op, err)
 				}
 			}
 			if after := treeOf(t, filepath.Dir(root)); after != before && name != "replaced" {
-				t.Errorf("before:\n%safter:\n%s", before, after)
+				t.Errorf("the files changed, want them as before; before:\n%safter:\n%s", before, after)
 			}
 			if err := errors.Join(os.RemoveAll(root), os.Rename(root+".x", root)); err != nil {
 				t.Fatal(err)
@@ -65,7 +65,7 @@ func TestRootElsewhere(t *testing.T) {
 	}
 }
 
-// everyOperation does each once.
+// everyOperation does each operation once.
 func everyOperation(ctx context.Context, s storage.Store, begun storage.Writer) map[string]error {
 	errs := map[string]error{}
 	errs["commit"] = begun.Commit()
@@ -94,7 +94,7 @@ func everyOperation(ctx context.Context, s storage.Store, begun storage.Writer) 
 	return errs
 }
 
-// treeOf is all paths below a folder, a line each.
+// treeOf returns all paths below a folder, a line each.
 func treeOf(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder

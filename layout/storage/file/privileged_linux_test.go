@@ -20,7 +20,8 @@ import (
 
 // Tests on real file systems of their own: `CKPTD_PRIVILEGED=1 go test ./layout/storage/file`, as root.
 
-// privileged skips where small file systems cannot be made, and says what is missing. scripts/privileges says so before `make test`.
+// privileged skips a test on a machine that cannot make small file systems, and says what is missing.
+// scripts/privileges says so before `make test`.
 func privileged(t *testing.T, tools ...string) {
 	t.Helper()
 	if os.Getenv("CKPTD_PRIVILEGED") == "" {
@@ -48,7 +49,7 @@ type volume struct {
 	mounted            bool
 }
 
-// mkVolume makes one and mounts it, until the test ends.
+// mkVolume makes a volume and mounts it until the test ends.
 func mkVolume(t *testing.T, kind string, size int64) *volume {
 	t.Helper()
 	privileged(t, "mkfs."+kind, "losetup")
@@ -107,14 +108,14 @@ func (v *volume) settle() {
 	}
 }
 
-// The ways a file system can go down: with its journal as far as it is in memory written first, so that names outlive what
-// they name, or without.
+// The ways in which a file system can go down. In one way the journal in memory is written first, so that names may
+// outlive their files; in the other it is not.
 const (
 	journalWritten = 1
 	journalLost    = 2
 )
 
-// powerOff stops everything: no byte reaches the disk after it.
+// powerOff stops the file system: no byte reaches the disk after it.
 func (v *volume) powerOff(how uint32) error {
 	const goingDown = 0x8004587d // FS_IOC_SHUTDOWN
 	f, err := os.Open(v.mount)
@@ -128,7 +129,8 @@ func (v *volume) powerOff(how uint32) error {
 	return nil
 }
 
-// A power cut on the real thing, after each call (CKPTD_NIGHTLY=1; otherwise after every fourth, others for each way to work): what was reported durable, or shown, is there and whole after the journal's recovery.
+// A power cut on a real file system, after each call with CKPTD_NIGHTLY=1, otherwise after every fourth call.
+// Everything that was reported durable, or shown, is there and whole after the journal's recovery.
 func TestPowerCutsOnRealFileSystems(t *testing.T) {
 	for _, kind := range []string{"ext4", "xfs"} {
 		for name, how := range map[string]uint32{"journal written": journalWritten, "journal lost": journalLost} {
@@ -153,7 +155,7 @@ func TestPowerCutsOnRealFileSystems(t *testing.T) {
 	}
 }
 
-// realPowerCut cuts the power after so many calls and tells whether there were as many.
+// realPowerCut cuts the power after this number of calls, and reports whether there were as many.
 func realPowerCut(t *testing.T, v *volume, how uint32, newSystem func() *system, beside bool, calls int) bool {
 	root := filepath.Join(v.mount, "made", "root")
 	if err := os.RemoveAll(filepath.Dir(root)); err != nil {
@@ -197,7 +199,7 @@ func realPowerCut(t *testing.T, v *volume, how uint32, newSystem func() *system,
 	return true
 }
 
-// reports are what a store said before the power was cut.
+// reports are what a store reported before the power was cut.
 type reports struct {
 	offered map[string]string
 	must    map[string]bool
@@ -221,12 +223,12 @@ func (r *reports) killed(t *testing.T, root string, sys *system) {
 	sys.syncDir = func(*os.File) error { return errors.New("killed") }
 	for _, key := range []string{"job/chk-1/other", "job/_journal/1"} {
 		if err := s.Publish(t.Context(), key, r.bytes(key)); err == nil {
-			t.Fatal("the other process was not killed")
+			t.Fatal("publish of the other process: no error, want it killed")
 		}
 	}
 }
 
-// work is a bit of a checkpoint's life. What fails, fails: the power is off.
+// work does a part of a checkpoint's life. Its operations may fail, because the power is off.
 func (r *reports) work(t *testing.T, s storage.Store) {
 	ctx := t.Context()
 	ended := func(key string, err error) {
@@ -273,21 +275,21 @@ func (r *reports) check(t *testing.T, s storage.Store, calls int) {
 		data, err := io.ReadAll(body)
 		body.Close()
 		if err != nil || string(data) != r.offered[key] {
-			t.Errorf("cut after %d calls: %s is not whole: %d bytes of %d, %v", calls, key, len(data), len(r.offered[key]), err)
+			t.Errorf("cut after %d calls: %s holds %d bytes, want the %d offered; %v", calls, key, len(data), len(r.offered[key]), err)
 		}
 	}
 	for key := range r.must {
 		if !there[key] {
-			t.Errorf("cut after %d calls: %s was reported durable and is gone", calls, key)
+			t.Errorf("cut after %d calls: %s is gone, want it there: it was reported durable", calls, key)
 		}
 	}
 	if there["job/_journal/3"] && !there["job/_journal/2"] {
-		t.Errorf("cut after %d calls: the journal has a gap", calls)
+		t.Errorf("cut after %d calls: the journal has a gap, want none", calls)
 	}
 	publish(t, s, "job/_journal/100")
 }
 
-// The search is worth something only if the file systems do lose what is not synced.
+// The search proves something only if the file systems do lose what is not synced.
 func TestPowerCutsOnRealFileSystemsAreNoticed(t *testing.T) {
 	for _, kind := range []string{"ext4", "xfs"} {
 		v := mkVolume(t, kind, map[string]int64{"ext4": 64 << 20, "xfs": 320 << 20}[kind])
@@ -299,12 +301,12 @@ func TestPowerCutsOnRealFileSystemsAreNoticed(t *testing.T) {
 		v.down()
 		v.up()
 		if got := listed(t, openAt(t, v.mount, realSystem()).Store, "job/"); got != nil {
-			t.Errorf("%s keeps what was never synced: %v", kind, got)
+			t.Errorf("%s keeps files that were never synced: %v, want none, or the search proves nothing", kind, got)
 		}
 	}
 }
 
-// The power goes off between an object's link and its folder's sync. XFS says that the sync worked.
+// The power goes off between an object's link and its folder's sync. XFS reports that the sync worked.
 func TestSyncOfAFolderOfADeadFileSystem(t *testing.T) {
 	for _, kind := range []string{"ext4", "xfs"} {
 		v := mkVolume(t, kind, map[string]int64{"ext4": 64 << 20, "xfs": 320 << 20}[kind])
@@ -319,12 +321,12 @@ func TestSyncOfAFolderOfADeadFileSystem(t *testing.T) {
 			return err
 		})
 		if err := s.Publish(t.Context(), "job/_journal/2", nil); !errors.Is(err, storage.ErrUnknown) || !errors.Is(err, storage.ErrAbandoned) {
-			t.Errorf("%s: published on a dead file system: %v", kind, err)
+			t.Errorf("%s: publish on a dead file system: %v, want ErrUnknown and ErrAbandoned", kind, err)
 		}
 	}
 }
 
-// fill creates objects of 1 MiB until one does not fit, which must be not done and leave nothing.
+// fill creates objects of 1 MiB until one does not fit. That one must be not done, and must leave nothing.
 func fill(t *testing.T, s storage.Store, folder string) (keys []string) {
 	t.Helper()
 	data := make([]byte, 1<<20)
@@ -345,7 +347,7 @@ func fill(t *testing.T, s storage.Store, folder string) (keys []string) {
 			continue
 		}
 		if !errors.Is(err, unix.ENOSPC) || errors.Is(err, storage.ErrUnknown) {
-			t.Errorf("on a full disk: %v", err)
+			t.Errorf("on a full disk: %v, want ENOSPC that is not unknown", err)
 		}
 		slices.Sort(keys)
 		if got := listed(t, s, folder+"/"); !slices.Equal(got, keys) {
@@ -353,11 +355,12 @@ func fill(t *testing.T, s storage.Store, folder string) (keys []string) {
 		}
 		return keys
 	}
-	t.Fatal("the disk is never full")
+	t.Fatal("the disk is never full, want it to be full at some time")
 	return nil
 }
 
-// A full disk: what does not fit is not done and leaves nothing, the space comes back, and it goes on.
+// On a full disk, a creation that does not fit is not done and leaves nothing. Deletes give the space back, and work
+// continues.
 func TestSmallDisk(t *testing.T) {
 	mounts := map[string]func(t *testing.T) string{
 		"ext4": func(t *testing.T) string { return mkVolume(t, "ext4", 32<<20).mount },
@@ -381,17 +384,17 @@ func TestSmallDisk(t *testing.T) {
 func smallDisk(t *testing.T, s storage.Store) {
 	publish(t, s, "job/_journal/1")
 	keys := fill(t, s, "job/shared")
-	// Small things may still fit, until they do not.
+	// Small objects may still fit for a while.
 	last, full := 1, false
 	for ; !full && last < 100_000; last++ {
 		err := s.Publish(t.Context(), fmt.Sprintf("job/_journal/%d", last+1), make([]byte, 3000))
 		full = errors.Is(err, unix.ENOSPC)
 		if err != nil && (!full || errors.Is(err, storage.ErrUnknown)) {
-			t.Fatalf("publish on a full disk: %v", err)
+			t.Fatalf("publish on a full disk: %v, want ENOSPC that is not unknown", err)
 		}
 	}
 	if got := listed(t, s, "job/_journal/"); !full || len(got) != last-1 {
-		t.Errorf("full: %v; %d entries listed, %d published", full, len(got), last-1)
+		t.Errorf("full: %v; %d entries listed, want the %d published ones", full, len(got), last-1)
 	}
 	if errs := s.Delete(t.Context(), keys); errs != nil {
 		t.Fatal(errs)
@@ -399,14 +402,15 @@ func smallDisk(t *testing.T, s storage.Store) {
 	publish(t, s, fmt.Sprintf("job/_journal/%d", last))
 	again := fill(t, s, "job/shared2")
 	if len(again) < len(keys)-len(keys)/4-1 {
-		t.Errorf("%d MiB fitted, after deleting only %d: the space was not given back", len(keys), len(again))
+		t.Errorf("%d MiB fitted; after deleting all of them only %d: want the space given back", len(keys), len(again))
 	}
 	if n, err := s.AbortUnfinished(t.Context(), "", func(string) bool { return true }); n != 0 || err != nil {
-		t.Errorf("temporaries left: %d, %v", n, err)
+		t.Errorf("temporaries left: %d, %v; want none", n, err)
 	}
 }
 
-// A file system that is mounted for reading only while it is used: nothing is done, the errors say why, and it goes on afterwards.
+// A file system becomes read-only while it is used. Nothing is done, the errors say why, and work continues
+// afterwards.
 func TestRemountedReadOnly(t *testing.T) {
 	v := mkVolume(t, "ext4", 32<<20)
 	for _, sys := range []*system{realSystem(), withoutUnnamed()} {
@@ -417,7 +421,7 @@ func TestRemountedReadOnly(t *testing.T) {
 		_, createErr := s.Create(t.Context(), "job/shared/g", storage.CreateOptions{})
 		wantReadOnly(t, createErr, s.Publish(t.Context(), "job/shared/g", nil), s.Delete(t.Context(), []string{"job/shared/f"})[0])
 		if got := listed(t, s, "job/"); !slices.Equal(got, []string{"job/shared/f"}) {
-			t.Errorf("List = %v", got)
+			t.Errorf("List = %v, want the published object", got)
 		}
 		command(t, "mount", "-o", "remount,rw", v.mount)
 		publish(t, s, "job/shared/g")
@@ -437,12 +441,12 @@ func wantReadOnly(t *testing.T, errs ...error) {
 	for _, err := range errs {
 		if !errors.Is(err, unix.EROFS) || errors.Is(err, storage.ErrUnknown) || !strings.Contains(err.Error(), "for reading only") ||
 			!strings.Contains(err.Error(), "ext4") {
-			t.Errorf("on a file system for reading only: %v", err)
+			t.Errorf("on a read-only file system: %v, want an error that says so and is not unknown", err)
 		}
 	}
 }
 
-// An error of the disk at which the kernel itself stops writing, while an object is half written.
+// A disk error makes the kernel stop writing while an object is half written.
 func TestKernelStopsWriting(t *testing.T) {
 	v := mkVolume(t, "ext4", 32<<20)
 	s := openAt(t, v.mount, realSystem()).Store
@@ -464,17 +468,17 @@ func TestKernelStopsWriting(t *testing.T) {
 	}
 	err = w.Commit()
 	if err == nil || errors.Is(err, storage.ErrUnknown) {
-		t.Errorf("commit after the kernel stopped writing: %v", err)
+		t.Errorf("commit after the kernel stopped writing: %v, want an error", err)
 	}
 	wantReadOnly(t, s.Publish(t.Context(), "job/shared/h", nil))
 	v.down()
 	v.up()
 	if got := listed(t, openAt(t, v.mount, realSystem()).Store, "job/"); !slices.Equal(got, []string{"job/shared/f"}) {
-		t.Errorf("List = %v", got)
+		t.Errorf("List = %v, want the objects of before", got)
 	}
 }
 
-// A folder of a container's image becomes another one with the first change in it. It is the root all the same: empty, or in use.
+// A folder of a container's image becomes another folder with its first change. It stays the root, empty or in use.
 func TestRootInAnImage(t *testing.T) {
 	privileged(t)
 	for name, inUse := range map[string]bool{"empty": false, "in use": true} {

@@ -12,7 +12,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// openRoot finds the root's real path. Unless readOnly it makes it, and everything above it durable.
+// openRoot returns the root's real path. Unless readOnly, it makes the root and makes every folder above it durable.
 func openRoot(path string, readOnly bool, sys *system) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -44,7 +44,7 @@ func openRoot(path string, readOnly bool, sys *system) (string, error) {
 	return root, syncAbove(root, made, sys)
 }
 
-// makeRoot makes the folder and all above it that are missing.
+// makeRoot makes the folder and all missing folders above it.
 func makeRoot(path string, sys *system) error {
 	err := sys.mkdir(path)
 	if above := filepath.Dir(path); errors.Is(err, os.ErrNotExist) && above != path {
@@ -53,12 +53,12 @@ func makeRoot(path string, sys *system) error {
 		}
 	}
 	if errors.Is(err, os.ErrExist) {
-		return nil // if it is no folder, openRoot says so
+		return nil // openRoot reports a path that is no folder
 	}
 	return err
 }
 
-// existing is the path, or what there is above it.
+// existing returns the path, or the nearest folder above it that exists.
 func existing(path string) string {
 	for {
 		_, err := os.Stat(path)
@@ -70,8 +70,8 @@ func existing(path string) string {
 	}
 }
 
-// syncAbove syncs the folders above root, up to that of its file system. Where the root was there before, a folder that may not be
-// read, or cannot be synced, is no reason to refuse it.
+// syncAbove syncs the folders above root, up to the top of its file system. If the root existed before (made is
+// false), a folder that cannot be read or synced is no reason to refuse the root.
 func syncAbove(root string, made bool, sys *system) error {
 	var st unix.Stat_t
 	if err := unix.Stat(root, &st); err != nil {
@@ -113,8 +113,8 @@ func (s *store) probeIfEmpty() error {
 	return s.probe()
 }
 
-// probe finds out once how a file gets its name here, and that folders can be synced. What is merely in the way for now (a full
-// disk) is asked again the next time.
+// probe finds out once how a file gets its name here, and that folders can be synced. If a passing trouble (a full
+// disk) prevents an answer, the next call probes again.
 func (s *store) probe() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,13 +134,13 @@ func (s *store) probe() error {
 			return nil
 		}
 		if !errors.Is(err, os.ErrNotExist) {
-			break // else another process's probe has removed our files, or the folder
+			break // otherwise another process's probe removed our files, or the folder
 		}
 	}
 	return err
 }
 
-// removeProbes removes what a probe left that was killed.
+// removeProbes removes the files of a probe that was killed.
 func (s *store) removeProbes(folder string) {
 	entries, _ := os.ReadDir(folder)
 	for _, entry := range entries {
@@ -150,7 +150,8 @@ func (s *store) removeProbes(folder string) {
 	}
 }
 
-// probeName begins the names of a probe's files. It is no target's: those end in "~" before the unique part, too.
+// probeName begins the names of a probe's files. No temporary of an object has such a name: it has a "~" before the
+// unique part.
 const probeName = "probe-"
 
 func (s *store) probeLinks(folder string) (named bool, err error) {
@@ -170,7 +171,7 @@ func (s *store) probeLinks(folder string) (named bool, err error) {
 		if !noHardLinks(err) && !errors.Is(err, os.ErrNotExist) {
 			return false, err
 		}
-		// Without /proc an unnamed file can get no name: a named one can.
+		// Without /proc an unnamed file cannot get a name; a named file can.
 	} else if !errors.Is(err, errUnnamed) {
 		return false, err
 	}

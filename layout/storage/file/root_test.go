@@ -13,7 +13,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// everything lists all paths below dir, folders and temporaries too.
+// everything lists all paths below dir, with folders and temporaries.
 func everything(t *testing.T, dir string) []string {
 	t.Helper()
 	var paths []string
@@ -38,24 +38,24 @@ func TestRefusesWithoutHardLinks(t *testing.T) {
 		root := t.TempDir()
 		_, err := open(t.Context(), root, nil, sys)
 		if err == nil || !strings.Contains(err.Error(), "has no hard links") {
-			t.Errorf("an empty root without hard links: %v", err)
+			t.Errorf("open of an empty root without hard links: %v, want an error that says so", err)
 		}
 		if left := everything(t, root); len(left) != 1 {
-			t.Errorf("left behind: %v", left)
+			t.Errorf("left behind: %v, want 1 path", left)
 		}
-		// A root that holds something is not written to before the first mutation, which refuses then.
+		// A root that holds something is not written to before the first mutation; then the mutation is refused.
 		if err := os.WriteFile(filepath.Join(root, "foreign"), nil, 0o666); err != nil {
 			t.Fatal(err)
 		}
 		s := openAt(t, root, sys).Store
 		err = s.Publish(t.Context(), "a/b", nil)
 		if err == nil || errors.Is(err, storage.ErrUnknown) || !strings.Contains(err.Error(), "has no hard links") {
-			t.Errorf("a publish without hard links: %v", err)
+			t.Errorf("publish without hard links: %v, want an error that says so and is not unknown", err)
 		}
 	}
 }
 
-// A folder that folds case is found out: here, by one in which every link has its name in both cases.
+// A folder that folds case is noticed. Here every link gets its name in both cases.
 func TestRefusesFoldersThatFoldCase(t *testing.T) {
 	for _, named := range []bool{false, true} {
 		sys := realSystem()
@@ -72,12 +72,12 @@ func TestRefusesFoldersThatFoldCase(t *testing.T) {
 		root := t.TempDir()
 		_, err := open(t.Context(), root, nil, sys)
 		if err == nil || !strings.Contains(err.Error(), "does not tell upper case from lower case") {
-			t.Errorf("an empty root that folds case: %v", err)
+			t.Errorf("open of an empty root that folds case: %v, want an error that says so", err)
 		}
 	}
 }
 
-// Two processes may probe one root at once, and each remove the other's folder of temporaries.
+// Two processes may probe one root at once, and each removes the other's folder of temporaries.
 func TestProbeBesideAnother(t *testing.T) {
 	sys := realSystem()
 	mkdir, made := sys.mkdir, 0
@@ -91,7 +91,7 @@ func TestProbeBesideAnother(t *testing.T) {
 	root := t.TempDir()
 	publish(t, openAt(t, root, sys).Store, "a")
 	if left := everything(t, root); made < 2 || len(left) != 2 {
-		t.Errorf("%d folders made, left: %v", made, left)
+		t.Errorf("%d folders made, left: %v; want at least 2 made, and 2 paths left", made, left)
 	}
 }
 
@@ -100,11 +100,11 @@ func TestRefusesWithoutSyncOfFolders(t *testing.T) {
 	sys.syncDir = func(*os.File) error { return unix.EINVAL }
 	_, err := open(t.Context(), t.TempDir(), nil, sys)
 	if err == nil || !strings.Contains(err.Error(), "folders cannot be synced") {
-		t.Errorf("a root whose folders cannot be synced: %v", err)
+		t.Errorf("open of a root whose folders cannot be synced: %v, want an error that says so", err)
 	}
 }
 
-// Opening what may be somebody else's writes nothing; reading it neither.
+// Opening a root of another program writes nothing, and neither does reading it.
 func TestOpenWritesNothingIntoForeignRoots(t *testing.T) {
 	root := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(root, "a", "chk-1"), 0o777); err != nil {
@@ -114,13 +114,19 @@ func TestOpenWritesNothingIntoForeignRoots(t *testing.T) {
 		t.Fatal(err)
 	}
 	sys := realSystem()
-	sys.openUnnamed = func(dir string) (*os.File, error) { t.Errorf("a file in %s", dir); return nil, errUnnamed }
-	sys.createTemp = func(path string) (*os.File, error) { t.Errorf("file %s", path); return nil, errUnnamed }
-	sys.mkdir = func(path string) error { t.Errorf("folder %s", path); return unix.EPERM }
+	sys.openUnnamed = func(dir string) (*os.File, error) {
+		t.Errorf("openUnnamed(%s), want no write", dir)
+		return nil, errUnnamed
+	}
+	sys.createTemp = func(path string) (*os.File, error) {
+		t.Errorf("createTemp(%s), want no write", path)
+		return nil, errUnnamed
+	}
+	sys.mkdir = func(path string) error { t.Errorf("mkdir(%s), want no write", path); return unix.EPERM }
 	sys.rmdir, sys.unlink = sys.mkdir, sys.mkdir
 	s := openAt(t, root, sys).Store
 	if got := listed(t, s, ""); !slices.Equal(got, []string{"a/chk-1/_metadata"}) {
-		t.Errorf("List = %v", got)
+		t.Errorf("List = %v, want the file that was there", got)
 	}
 }
 
@@ -128,7 +134,7 @@ func TestReadOnly(t *testing.T) {
 	root := t.TempDir()
 	publish(t, openAt(t, root, realSystem()).Store, "a/f")
 	sys := realSystem()
-	sys.syncDir = func(f *os.File) error { t.Errorf("sync of %s", f.Name()); return nil }
+	sys.syncDir = func(f *os.File) error { t.Errorf("sync of %s, want no sync", f.Name()); return nil }
 	opened, err := open(t.Context(), root, &Options{ReadOnly: true}, sys)
 	if err != nil {
 		t.Fatal(err)
@@ -136,25 +142,25 @@ func TestReadOnly(t *testing.T) {
 	s := opened.Store
 	before := everything(t, root)
 	if got := listed(t, s, ""); !slices.Equal(got, []string{"a/f"}) {
-		t.Errorf("List = %v", got)
+		t.Errorf("List = %v, want the file that was there", got)
 	}
 	if err := s.Publish(t.Context(), "a/g", nil); err == nil {
-		t.Error("published into a store for reading")
+		t.Error("publish into a read-only store: no error, want one")
 	}
 	if _, err := s.Create(t.Context(), "a/g", storage.CreateOptions{}); err == nil {
-		t.Error("created in a store for reading")
+		t.Error("create in a read-only store: no error, want one")
 	}
 	if errs := s.Delete(t.Context(), []string{"a/f"}); len(errs) != 1 {
-		t.Error("deleted in a store for reading")
+		t.Error("delete in a read-only store: no error, want one")
 	}
 	if _, err := s.AbortUnfinished(t.Context(), "", func(string) bool { return true }); err == nil {
-		t.Error("aborted in a store for reading")
+		t.Error("abort unfinished in a read-only store: no error, want one")
 	}
 	if after := everything(t, root); !slices.Equal(before, after) {
-		t.Errorf("changed: %v, before %v", after, before)
+		t.Errorf("the folder holds %v, want it unchanged: %v", after, before)
 	}
 	if _, err := Open(t.Context(), filepath.Join(root, "absent"), &Options{ReadOnly: true}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("an absent root for reading: %v", err)
+		t.Errorf("open of an absent root for reading: %v, want that it does not exist", err)
 	}
 }
 
@@ -165,7 +171,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	for dir, text := range map[string]string{"": "no folder", plain: "not a", filepath.Join(plain, "below"): "not a"} {
 		if _, err := Open(t.Context(), dir, nil); err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("Open(%q): %v", dir, err)
+			t.Errorf("Open(%q): %v, want an error with %q", dir, err, text)
 		}
 	}
 }
@@ -177,15 +183,16 @@ func TestFacts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if f := opened.Facts; !strings.HasPrefix(f.Location, "file:///") || !strings.HasSuffix(f.Location, "/with%20space") || len(f.Notes) == 0 {
-		t.Errorf("facts %+v", f)
+		t.Errorf("facts %+v, want kind and location of the root", f)
 	}
 	named := openAt(t, t.TempDir(), withoutUnnamed())
 	if !strings.Contains(strings.Join(named.Facts.Notes, "\n"), "_tmp/") {
-		t.Errorf("the notes do not tell that temporaries have names: %v", named.Facts.Notes)
+		t.Errorf("notes %v, want one that says that temporaries have names", named.Facts.Notes)
 	}
 }
 
-// What a killed process left below _tmp names its target, is never listed, and goes when its target is dead.
+// A temporary that a killed process left names its target. It is never listed, and is removed when its target is
+// dead.
 func TestAbortUnfinishedFindsWhatAKilledProcessLeft(t *testing.T) {
 	root := t.TempDir()
 	killed := openAt(t, root, withoutUnnamed()).Store
@@ -204,7 +211,7 @@ func TestAbortUnfinishedFindsWhatAKilledProcessLeft(t *testing.T) {
 	}
 	s := openAt(t, root, realSystem()).Store
 	if keys := listed(t, s, ""); keys != nil {
-		t.Errorf("List shows %v", keys)
+		t.Errorf("List shows %v, want no temporaries", keys)
 	}
 	abort := func(prefix string, want int, wantAsked ...string) {
 		t.Helper()
@@ -224,7 +231,7 @@ func TestAbortUnfinishedFindsWhatAKilledProcessLeft(t *testing.T) {
 	abort("", 0, "job/_journal/1")
 	left := everything(t, root)
 	if len(left) != 5 || !slices.Contains(left, "job/_tmp/not ours") {
-		t.Errorf("left: %v", left)
+		t.Errorf("left: %v, want 5 paths, job/_tmp/not ours among them", left)
 	}
 }
 
@@ -239,10 +246,10 @@ func FuzzTempName(f *testing.F) {
 		s := &store{root: "/r", unique: newUnique()}
 		path := s.tempPath("job/" + key)
 		if filepath.Dir(path) != "/r/job/_tmp" {
-			t.Fatalf("%q: temporary %s", key, path)
+			t.Fatalf("%q: temporary %s, want it in the job's _tmp", key, path)
 		}
 		if got, ok := parseTemp(filepath.Base(path)); !ok || got != key {
-			t.Errorf("%q comes back as %q, %v", key, got, ok)
+			t.Errorf("%q parses back as %q, %v; want the same", key, got, ok)
 		}
 	})
 }
@@ -257,12 +264,12 @@ func TestAbortUnfinishedRemovesEmptyFolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := s.AbortUnfinished(t.Context(), "job/", func(string) bool { return true }); n != 0 || err != nil {
-		t.Errorf("AbortUnfinished = %d, %v", n, err)
+		t.Errorf("AbortUnfinished = %d, %v; want 0, no error", n, err)
 	}
 	if _, err := os.Stat(filepath.Join(root, "job", "chk-7")); !os.IsNotExist(err) {
-		t.Errorf("the empty folder is still there: %v", err)
+		t.Errorf("the empty folder is still there: %v, want it removed", err)
 	}
 	if keys := listed(t, s, ""); len(keys) != 1 {
-		t.Errorf("List shows %v", keys)
+		t.Errorf("List shows %v, want 1 key", keys)
 	}
 }

@@ -10,38 +10,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A system is the calls that change or sync something, or depend on the kind of file system. Tests replace single ones, to fail them or to count them.
+// A system is the calls that change or sync something, or that depend on the kind of file system. Tests replace
+// single calls to make them fail or to count them.
 type system struct {
-	// openUnnamed makes a file without a name on the file system of folder dir; errUnnamed if that cannot be there.
+	// openUnnamed makes a file without a name on the file system of folder dir, or returns errUnnamed.
 	openUnnamed func(dir string) (*os.File, error)
-	// createTemp makes a file of a new name.
+	// createTemp makes a file with a new name.
 	createTemp func(path string) (*os.File, error)
 	write      func(f *os.File, p []byte) (int, error)
-	// flush lets the disk begin with some of a file's bytes. It makes nothing durable; sync comes all the same.
+	// flush lets the disk begin to write some of a file's bytes. It makes nothing durable; sync is still needed.
 	flush func(f *os.File, offset, length int64) error
-	// openDir opens a folder, identify tells it from every other that ever had its path.
+	// openDir opens a folder. identify tells the folder from every other that ever had its path.
 	openDir  func(path string) (*os.File, error)
 	identify func(f *os.File) (id identity, ok bool, err error)
-	// link gives f (at path; "": unnamed) the name in folder dir. It never replaces.
+	// link gives f the name in folder dir; path is the name that f has, or "". It never replaces a file.
 	link func(f *os.File, path string, dir *os.File, name string) error
-	// sync makes a file's bytes durable, syncDir a folder's names.
+	// sync makes a file's bytes durable, syncDir makes a folder's names durable.
 	sync    func(f *os.File) error
 	syncDir func(f *os.File) error
 	mkdir   func(path string) error
 	unlink  func(path string) error
 	rmdir   func(path string) error
-	// fileSystem names the kind of file system and tells whether it is one of the network.
+	// fileSystem names the kind of file system and reports whether it is a network file system.
 	fileSystem func(path string) (kind string, network bool)
-	// mountOptions of the mount that a path lies on, and the space there.
+	// mountOptions returns the options of the mount that holds path; space returns its free and total bytes.
 	mountOptions func(path string) []string
 	space        func(path string) (free, total uint64)
 }
 
-// overlay is the kind of file system that containers have of their own.
+// overlay is the kind of file system that a container's own files are on.
 const overlay = "overlayfs"
 
 // errUnnamed says that the file system has no files without names.
-var errUnnamed = errors.New("no files without names here")
+var errUnnamed = errors.New("the file system has no unnamed files")
 
 func realSystem() *system {
 	return &system{
@@ -64,13 +65,13 @@ func realSystem() *system {
 	}
 }
 
-// absent tells whether err says that a file, or a folder above it, does not exist.
+// absent reports whether err says that a file, or a folder above it, does not exist.
 func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
 }
 
-// neverHappened tells whether err of a link or unlink is the system's refusal, after which nothing happens any more. Other errors
-// (EIO, a server that did not answer) leave it open.
+// neverHappened reports whether err, of a link or unlink, is a refusal by the system: the call did nothing and will
+// do nothing later. Other errors (EIO, a server that did not answer) leave the outcome open.
 func neverHappened(err error) bool {
 	var errno unix.Errno
 	if !errors.As(err, &errno) {
@@ -85,5 +86,5 @@ func neverHappened(err error) bool {
 	return false
 }
 
-// newUnique is 26 characters that no other store ever uses in a name.
+// newUnique returns 26 characters that no other store ever uses in a name.
 func newUnique() string { return strings.ToLower(rand.Text()) }

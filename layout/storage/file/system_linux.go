@@ -14,7 +14,8 @@ func openUnnamed(dir string) (*os.File, error) {
 	if !errors.Is(err, unix.EPERM) {
 		return f, err
 	}
-	// Nobody may, or the folder was removed just then: ask the one that is there now.
+	// Either nobody may create files here, or the folder was removed just now: try again in the folder that is there
+	// now.
 	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
@@ -23,7 +24,7 @@ func openUnnamed(dir string) (*os.File, error) {
 	return openUnnamedIn(at, dir)
 }
 
-// openUnnamedIn knows what EPERM means: ext4 says it of a folder that is no more, others say so themselves.
+// openUnnamedIn translates EPERM: ext4 returns it for a removed folder, where other file systems return ENOENT.
 func openUnnamedIn(at int, dir string) (*os.File, error) {
 	f, err := openUnnamedAt(at, ".", dir)
 	var st unix.Stat_t
@@ -33,7 +34,7 @@ func openUnnamedIn(at int, dir string) (*os.File, error) {
 	return f, err
 }
 
-// openUnnamedAt is relative to a folder that is held open. dir is its name, for people.
+// openUnnamedAt makes an unnamed file relative to the open folder at. dir is the folder's name for error messages.
 func openUnnamedAt(at int, path, dir string) (*os.File, error) {
 	for {
 		fd, err := unix.Openat(at, path, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o666)
@@ -52,7 +53,7 @@ func openUnnamedAt(at int, path, dir string) (*os.File, error) {
 func link(f *os.File, path string, dir *os.File, name string) error {
 	flags := 0
 	if path == "" {
-		// linkat by AT_EMPTY_PATH would need a capability on older kernels.
+		// linkat with AT_EMPTY_PATH would need a capability on older kernels.
 		path, flags = "/proc/self/fd/"+strconv.Itoa(int(f.Fd())), unix.AT_SYMLINK_FOLLOW
 	}
 	if err := unix.Linkat(unix.AT_FDCWD, path, int(dir.Fd()), name, flags); err != nil {
@@ -69,9 +70,9 @@ func flush(f *os.File, offset, length int64) error {
 	return &os.PathError{Op: "sync_file_range", Path: f.Name(), Err: err}
 }
 
-// syncDir asks afterwards whether the file system is still up. Once XFS has shut itself down, for an error of the disk in its
-// journal, it has forgotten what it could not write, and then says of a folder with nothing left to write that it is synced
-// (seen on Linux 6.18). Of a file's fsync, and of this question, it does not.
+// syncDir asks after the fsync whether the file system is still up. XFS shuts itself down after a disk error in its
+// journal and forgets what it could not write. Then it reports a folder without pending writes as synced (seen on
+// Linux 6.18). A file's fsync, and the stat made here, do report the error.
 func syncDir(f *os.File) error {
 	if err := f.Sync(); err != nil {
 		return err
@@ -80,8 +81,9 @@ func syncDir(f *os.File) error {
 	return err
 }
 
-// identify tells a folder from every other that ever had its path. Inode numbers are used again at once, so the time of birth
-// belongs to it; without one (ok is false) nothing may be concluded from earlier syncs.
+// identify tells a folder from every other that ever had its path. Inode numbers are used again at once, so the
+// identity includes the time of birth. Without a time of birth (ok is false) nothing may be concluded from earlier
+// syncs.
 func identify(f *os.File) (id identity, ok bool, err error) {
 	var st unix.Statx_t
 	err = unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st)
@@ -92,7 +94,7 @@ func identify(f *os.File) (id identity, ok bool, err error) {
 	return id, st.Mask&unix.STATX_BTIME != 0, nil
 }
 
-// fileSystem names the kind of file system and tells whether it is one of the network.
+// fileSystem names the kind of file system and reports whether it is a network file system.
 func fileSystem(path string) (kind string, network bool) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {

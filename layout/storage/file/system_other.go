@@ -21,7 +21,7 @@ func flush(*os.File, int64, int64) error { return nil }
 
 func syncDir(f *os.File) error { return f.Sync() }
 
-// identify has no time of birth here that is the same everywhere: nothing may be concluded from earlier syncs.
+// identify has no portable time of birth here, so ok is false: nothing may be concluded from earlier syncs.
 func identify(f *os.File) (id identity, ok bool, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {

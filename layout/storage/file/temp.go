@@ -13,13 +13,13 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// A temp is a file that has not got its name yet.
+// A temp is a file that has not got its key's name yet.
 type temp struct {
 	f    *os.File
-	path string // where it has a name all the same; "" if it has none
+	path string // its temporary name; "" if the file is unnamed
 }
 
-// tries bounds how often a creation begins again because a Delete removed the emptied folder it was about to use.
+// tries bounds how often a creation begins again because a Delete removed the empty folder that it was about to use.
 const tries = 100
 
 // newTemp makes the file that is to become key.
@@ -53,7 +53,8 @@ func (s *store) newTemp(key string) (*temp, error) {
 	return nil, s.removedAgain(folder)
 }
 
-// finish makes a written temporary the object key: sync, link, sync of the folders. It ends as every mutation does.
+// finish makes a written temporary the object key: it syncs the file, links it and syncs the folders. The error tells
+// the outcome as for every mutation.
 func (s *store) finish(ctx context.Context, t *temp, key string) error {
 	return s.wherever(s.link(ctx, t, key))
 }
@@ -82,7 +83,7 @@ func (s *store) link(ctx context.Context, t *temp, key string) error {
 			}
 			if t.path != "" {
 				if _, err := os.Lstat(t.path); err != nil {
-					return fmt.Errorf("the temporary was removed: %w", err)
+					return fmt.Errorf("another process removed the temporary file: %w", err)
 				}
 			}
 		}
@@ -100,26 +101,27 @@ func (s *store) removedAgain(folder string) error {
 	if err := s.present(); err != nil {
 		return err
 	}
-	return fmt.Errorf("folder %s is removed again and again", folder)
+	return fmt.Errorf("other processes remove folder %s again and again; %d tries failed", folder, tries)
 }
 
-// place links the temporary into the folder and makes the link durable. If linked, err is the outcome; if not, an absent folder
-// is worth another try.
+// place links the temporary into the folder and makes the link durable. If linked is true, err is the outcome. If
+// not, and the folder is absent, the caller tries again.
 func (s *store) place(t *temp, at *dir, name string, here *arrival) (linked bool, err error) {
 	err = s.sys.link(t.f, t.path, at.f, name)
 	if err != nil && !t.hasGainedLink() {
 		switch {
 		case errors.Is(err, os.ErrExist):
-			// Who is told "exists" may rely on what exists, whoever made it.
+			// A caller that gets ErrExists may rely on the existing object, so it is made durable, whichever process
+			// made it.
 			switch err := s.dirs.settle(at, here); {
 			case errors.Is(err, os.ErrNotExist):
-				return false, err // deleted meanwhile, and the folder with it
+				return false, err // the object was deleted meanwhile, with its folder
 			case err != nil:
 				return true, fmt.Errorf("object exists, but is not known to be durable: %w", err)
 			}
 			return true, storage.ErrExists
 		case noHardLinks(err):
-			return false, fmt.Errorf("no hard links here: %w", err)
+			return false, fmt.Errorf("the file system has no hard links here: %w", err)
 		case neverHappened(err):
 			return false, err
 		}
@@ -131,8 +133,8 @@ func (s *store) place(t *temp, at *dir, name string, here *arrival) (linked bool
 	return true, nil
 }
 
-// hasGainedLink tells, after a link that reported an error, that it did happen: NFS repeats requests whose reply was lost, and
-// then finds what the first one made.
+// hasGainedLink reports whether a link that returned an error happened all the same. NFS repeats a request whose
+// reply was lost; the second request then finds the link that the first one made.
 func (t *temp) hasGainedLink() bool {
 	var st unix.Stat_t
 	if unix.Fstat(int(t.f.Fd()), &st) != nil {
@@ -149,11 +151,12 @@ func noHardLinks(err error) bool {
 	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS)
 }
 
-// discard ends a temporary, of whatever outcome. One that did not become an object may have left its folder empty.
+// discard closes and removes a temporary after any outcome. If it did not become an object, its folder may now be
+// empty.
 func (s *store) discard(t *temp, key string, done bool) {
 	t.f.Close()
 	if t.path != "" {
-		_ = s.sys.unlink(t.path) // what stays is found by AbortUnfinished
+		_ = s.sys.unlink(t.path) // AbortUnfinished finds a file that stays
 	}
 	if !done {
 		folder, _ := s.split(key)
@@ -161,7 +164,7 @@ func (s *store) discard(t *temp, key string, done bool) {
 	}
 }
 
-// tempPath is a new name for what is to become key: `<job>/_tmp/<target>~<unique>-<sequence>`.
+// tempPath returns a new temporary name for key: `<job>/_tmp/<target>~<unique>-<sequence>`.
 func (s *store) tempPath(key string) string {
 	first, rest, ok := strings.Cut(key, "/")
 	if !ok {
@@ -175,7 +178,7 @@ func encodeTarget(key string) string {
 	return strings.NewReplacer("%", "%25", "~", "%7E", "/", "~").Replace(key)
 }
 
-// parseTemp is the inverse: the target's key, relative to the folder that holds "_tmp".
+// parseTemp is the inverse of tempPath. target is the key relative to the folder that holds "_tmp".
 func parseTemp(name string) (target string, ok bool) {
 	i := strings.LastIndexByte(name, '~')
 	if i <= 0 {
@@ -184,7 +187,7 @@ func parseTemp(name string) (target string, ok bool) {
 	return strings.NewReplacer("%25", "%", "%7E", "~", "~", "/").Replace(name[:i]), true
 }
 
-// AbortUnfinished implements storage.Store. Files without names need none of it: they go with their process.
+// AbortUnfinished implements storage.Store. Unnamed files need no clean-up: they disappear with their process.
 func (s *store) AbortUnfinished(ctx context.Context, prefix string, dead func(key string) bool) (int, error) {
 	n, err := s.abortUnfinished(ctx, prefix, dead)
 	if err != nil {
@@ -227,7 +230,7 @@ func (s *store) abortUnfinished(ctx context.Context, prefix string, dead func(ke
 	return total, nil
 }
 
-// abortBelow handles one folder of temporaries: that of job, which is "" or ends with "/".
+// abortBelow removes the temporaries of one job; job is "" for the root's own, or ends with "/".
 func (s *store) abortBelow(ctx context.Context, job, prefix string, dead func(key string) bool) (n int, err error) {
 	if job != "" {
 		if err := s.pruneBelow(s.path(strings.TrimSuffix(job, "/"))); err != nil {
@@ -262,8 +265,8 @@ func (s *store) abortBelow(ctx context.Context, job, prefix string, dead func(ke
 	return n, nil
 }
 
-// pruneBelow removes what a killed process left of a creation that came no further than its folder: the empty folders in a job's. A
-// creation that is about to use one makes it again.
+// pruneBelow removes the empty folders in a job's folder, left by a process that was killed before it linked a file.
+// A creation that is about to use such a folder makes it again.
 func (s *store) pruneBelow(job string) error {
 	entries, err := os.ReadDir(job)
 	if err != nil && !absent(err) {

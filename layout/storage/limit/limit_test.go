@@ -18,7 +18,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// The budget is so small that turns which are not given back are noticed; the suite holds several writers at a time.
+// The budget is so small that a turn that is not given back is noticed; the suite holds several writers at a time.
 func TestStore(t *testing.T) {
 	roots := map[string]*mem.Store{}
 	stores.Run(t, stores.Harness{Races: 5, Open: func(_ *testing.T, name string) storage.Opened {
@@ -75,7 +75,7 @@ func (s *slow) Open(ctx context.Context, key string, _, _ int64) (io.ReadCloser,
 	return s.Store.Open(ctx, key, 0, -1)
 }
 
-// A commit does not wait for a thousand deletes that queue, nor for a flood of uploads; the deletes are all done in the end.
+// A commit waits neither for a thousand queued deletes nor for a flood of uploads. All deletes are done in the end.
 func TestFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{Store: mem.New(), takes: 10 * time.Millisecond}
@@ -100,7 +100,7 @@ func TestFlood(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := l.Line(limit.Collect); got != (limit.Line{Running: 4, Waiting: 996, Allowed: 4}) {
-			t.Errorf("collect: %+v", got)
+			t.Errorf("the class collect: %+v, want 4 running, 996 waiting, 4 allowed", got)
 		}
 		for range 100 {
 			start := time.Now()
@@ -118,7 +118,7 @@ func TestFlood(t *testing.T) {
 	})
 }
 
-// While commits run, one delete at a time goes on; after them all four.
+// While commits run, one delete at a time continues; after them all four do.
 func TestCollectYieldsToCommits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{Store: mem.New(), takes: 10 * time.Millisecond}
@@ -142,7 +142,7 @@ func TestCollectYieldsToCommits(t *testing.T) {
 	})
 }
 
-// A throttling store is asked less and less by everybody but commits, and more again when it has recovered.
+// A throttling store gets fewer and fewer requests of all classes but commits, and more again when it has recovered.
 func TestThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{Store: mem.New(), takes: 10 * time.Millisecond}
@@ -163,30 +163,30 @@ func TestThrottle(t *testing.T) {
 		time.Sleep(s.takes + time.Millisecond)
 		synctest.Wait()
 		if got := l.Line(limit.Restore); got.Running != 0 || got.Waiting != 32 {
-			t.Errorf("after the first burst: %+v, want nobody but those who wait", got)
+			t.Errorf("after the first burst: %+v, want 0 running, 32 waiting", got)
 		}
 		start := time.Now()
 		if err := l.Store(s, limit.Commit).Publish(t.Context(), "k", nil); !errors.Is(err, storage.ErrThrottled) || time.Since(start) > s.takes {
-			t.Errorf("commit in the pause: %v after %v", err, time.Since(start))
+			t.Errorf("commit in the pause: %v after %v, want ErrThrottled at once", err, time.Since(start))
 		}
 		for l.Line(limit.Restore).Running == 0 {
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
 		}
 		if got := l.Line(limit.Restore).Running; got != 4 {
-			t.Errorf("after a burst of 16 throttles and that of the commit %d run, want half of half", got)
+			t.Errorf("after a burst of 16 throttles and one of the commit, %d run; want 4", got)
 		}
 		time.Sleep(time.Minute)
 		asked.Store(0)
 		time.Sleep(time.Minute)
 		if n := asked.Load(); n < 6 || n > 30 {
-			t.Errorf("a store that goes on throttling was asked %d times in a minute, want about 12", n)
+			t.Errorf("a store that keeps throttling got %d requests in a minute, want about 12", n)
 		}
 		s.throttle.Store(false)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if got := l.Line(limit.Restore); got.Allowed != 16 || got.Running != 16 {
-			t.Errorf("recovered: %+v", got)
+			t.Errorf("after the store recovered: %+v, want 16 running of 16 allowed", got)
 		}
 		if got := l.Line(limit.Upload).Allowed; got != 1 {
 			t.Errorf("uploads may run %d at a time before one has succeeded, want 1", got)
@@ -196,7 +196,7 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
-// well is a store whose journal is well while the rest of it throttles.
+// well is a store whose journal works while the rest of it throttles.
 type well struct{ *slow }
 
 func (w well) Publish(context.Context, string, []byte) error {
@@ -204,7 +204,7 @@ func (w well) Publish(context.Context, string, []byte) error {
 	return nil
 }
 
-// Commits that succeed do not make the pauses of the others short again.
+// Commits that succeed do not shorten the pauses of the other classes.
 func TestCommitsDoNotShortenPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{Store: mem.New(), takes: 10 * time.Millisecond}
@@ -228,26 +228,26 @@ func TestCommitsDoNotShortenPauses(t *testing.T) {
 		asked.Store(0)
 		time.Sleep(time.Minute)
 		if n := asked.Load(); n < 6 || n > 30 {
-			t.Errorf("asked %d times in a minute, want about 12", n)
+			t.Errorf("the store got %d requests in a minute, want about 12", n)
 		}
 		stop()
 		wg.Wait()
 	})
 }
 
-// A driver that repeats by itself is felt: what runs becomes less, once for a burst, and nothing else than a throttle counts.
+// The limiter reacts to a driver's own repetitions: fewer requests run, once for a burst. Only throttles count.
 func TestRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limit.New(limit.Budgets{Upload: 16})
 		l.Repeated(errors.New("a cut connection"))
 		if got := l.Line(limit.Upload).Allowed; got != 16 {
-			t.Errorf("%d allowed after a repetition that was no throttle", got)
+			t.Errorf("%d allowed after a repetition that was no throttle, want 16", got)
 		}
 		for range 10 {
 			l.Repeated(fmt.Errorf("503: %w", storage.ErrThrottled))
 		}
 		if got := l.Line(limit.Upload).Allowed; got != 0 {
-			t.Errorf("%d allowed in the pause", got)
+			t.Errorf("%d allowed in the pause, want 0", got)
 		}
 		time.Sleep(time.Second)
 		if got := l.Line(limit.Upload).Allowed; got != 8 {
@@ -256,7 +256,7 @@ func TestRepeated(t *testing.T) {
 	})
 }
 
-// Commits that are throttled on and on do not starve a restore.
+// Commits that are throttled again and again do not starve a restore.
 func TestThrottledCommitsStarveNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{Store: mem.New(), takes: 10 * time.Millisecond}
@@ -282,7 +282,7 @@ func TestThrottledCommitsStarveNobody(t *testing.T) {
 	})
 }
 
-// Who gives up waiting leaves nothing behind and changed nothing.
+// A caller that gives up waiting leaves nothing behind and has changed nothing.
 func TestCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{Store: mem.New(), takes: time.Hour}
@@ -298,25 +298,25 @@ func TestCancelled(t *testing.T) {
 			wg.Go(func() {
 				var e *storage.Error
 				if err := commit.Publish(ctx, "b", nil); !errors.Is(err, reason) || !errors.As(err, &e) || e.Key != "b" {
-					t.Errorf("gave up: %v", err)
+					t.Errorf("a caller that gave up: %v, want its context's cause and its key", err)
 				}
 			})
 		}
 		wg.Go(func() {
 			if errs := commit.Delete(ctx, []string{"b", "c"}); len(errs) != 2 || !errors.Is(errs[1], reason) {
-				t.Errorf("gave up: %v", errs)
+				t.Errorf("deletes that gave up: %v, want the context's cause for each key", errs)
 			}
 		})
 		synctest.Wait()
 		cancel(reason)
 		synctest.Wait()
 		if got := l.Line(limit.Commit); got.Waiting != 0 || got.Running != 1 {
-			t.Errorf("%+v", got)
+			t.Errorf("after all gave up: %+v, want 1 running, 0 waiting", got)
 		}
 		stop()
 		wg.Wait()
 		if got := l.Line(limit.Commit); got.Running != 0 || s.published.Load() != 1 {
-			t.Errorf("%+v, %d published", got, s.published.Load())
+			t.Errorf("at the end: %+v, %d published; want 0 running, 1 published", got, s.published.Load())
 		}
 	})
 }

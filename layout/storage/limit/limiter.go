@@ -1,8 +1,9 @@
-// Package limit bounds how many requests a store gets at a time, class by class of work, and asks it less while it throttles.
+// Package limit bounds how many requests a store gets at a time, for each class of work, and sends fewer while the
+// store throttles.
 //
-// It owns the classes, their budgets, and who goes first: each class has a budget of its own, so that a flood of one never keeps
-// another waiting; collecting garbage yields to commits; and after a throttle everything but commits makes room. It must not know
-// what the objects mean, nor what a store is made of.
+// It owns the classes, their budgets and their order. Each class has a budget of its own, so that a flood of one
+// class never keeps another waiting. Collecting garbage yields to commits. After a throttle everything but commits is
+// slowed down. The package must not know what the objects mean, nor which driver the store is.
 package limit
 
 import (
@@ -17,17 +18,17 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// Class is a kind of work. The lower goes first.
+// Class is a kind of work. The lower class goes first.
 type Class int
 
 const (
-	// Commit is what the end of a checkpoint, or a take-over, waits for: the journal, _metadata.
+	// Commit is the work that the end of a checkpoint, or a take-over, waits for: the journal and _metadata.
 	Commit Class = iota
-	// Restore is what a failed job waits for: reading state.
+	// Restore is reading state, which a failed job waits for.
 	Restore
 	// Upload is writing state.
 	Upload
-	// Collect is what nobody waits for: sweeps, deletes, trims.
+	// Collect is the work that nobody waits for: sweeps, deletes, trims.
 	Collect
 	classes = iota
 )
@@ -35,16 +36,16 @@ const (
 // String names the class.
 func (c Class) String() string { return [...]string{"commit", "restore", "upload", "collect"}[c] }
 
-// Budgets says how many requests of each class a store gets at a time, at most. An object being written, an object being read and a
-// listing count as one from their begin to their end. 0 is the default.
+// Budgets is the largest number of requests that a store gets at a time, by class. An object being written, an object
+// being read and a listing each count as one request from begin to end. 0 means the default.
 type Budgets struct {
-	// Commit: 32. It is never lowered.
+	// Commit: 32 by default. It is never lowered.
 	Commit int
-	// Restore: 64. After a throttle half of what it was, at least 1.
+	// Restore: 64 by default. After a throttle it is halved, down to 1.
 	Restore int
-	// Upload: 64. After a throttle half of what it was, at least 1.
+	// Upload: 64 by default. After a throttle it is halved, down to 1.
 	Upload int
-	// Collect: 4, each of up to 1,000 deletes; 1 while a commit runs or waits, and after a throttle.
+	// Collect: 4 by default, each of up to 1,000 deletes. It is 1 while a commit runs or waits, and after a throttle.
 	Collect int
 }
 
@@ -58,24 +59,24 @@ func (b Budgets) withDefaults() [classes]int {
 	return [classes]int{Commit: or(b.Commit, 32), Restore: or(b.Restore, 64), Upload: or(b.Upload, 64), Collect: or(b.Collect, 4)}
 }
 
-// The pauses after a throttle, in which nothing but commits begins: each about twice the one before, until a request that had to pause
-// succeeds.
+// The pauses after a throttle, during which only commits begin. Each pause is about twice the one before, until a
+// request that had to wait succeeds.
 const (
 	firstPause = 50 * time.Millisecond
 	maxPause   = 5 * time.Second
 )
 
-// Limiter is the one limit of a store. It is safe for concurrent use.
+// Limiter is the limit of one store. It is safe for concurrent use.
 type Limiter struct {
 	mu    sync.Mutex
 	lines [classes]line
-	// round counts the bursts of throttles: the requests of one burst, begun in the same round, are answered for once.
+	// round counts the bursts of throttles. Requests that began in the same round cause only one reaction.
 	round  int
 	paused bool
 	pauses backoff.ExponentialBackOff
 }
 
-// line is a class: those that run, and those that wait, first come, first served.
+// line is the requests of one class: those that run, and those that wait, first come, first served.
 type line struct {
 	budget  int
 	allowed float64 // 1 <= allowed <= budget: down with throttles, up with successes
@@ -84,11 +85,11 @@ type line struct {
 }
 
 type waiter struct {
-	turn  chan struct{} // closed when it runs
-	round int           // in which it began; set before turn is closed
+	turn  chan struct{} // closed when the request runs
+	round int           // in which the request began; set before turn is closed
 }
 
-// New makes a limiter.
+// New returns a limiter.
 func New(b Budgets) *Limiter {
 	l := &Limiter{pauses: backoff.ExponentialBackOff{
 		InitialInterval: firstPause, MaxInterval: maxPause, Multiplier: 2, RandomizationFactor: 0.5,
@@ -102,14 +103,15 @@ func New(b Budgets) *Limiter {
 // Line is what a class is doing.
 type Line struct{ Running, Waiting, Allowed int }
 
-// Line tells what a class is doing now.
+// Line returns what a class is doing now.
 func (l *Limiter) Line(c Class) Line {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return Line{Running: l.lines[c].running, Waiting: len(l.lines[c].waiting), Allowed: l.allowedLocked(c)}
 }
 
-// enter waits for the turn of a request, and answers the round in which it begins. leave must follow, unless there is an error.
+// enter waits for the turn of a request, and returns the round in which the request begins. The caller must call
+// leave, unless enter returned an error.
 func (l *Limiter) enter(ctx context.Context, c Class) (round int, err error) {
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
@@ -133,7 +135,7 @@ func (l *Limiter) enter(ctx context.Context, c Class) (round int, err error) {
 	}
 }
 
-// giveUp takes a request out again that waits, or whose turn has come meanwhile.
+// giveUp withdraws a request that waits, or whose turn has come meanwhile.
 func (l *Limiter) giveUp(c Class, w *waiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -146,7 +148,7 @@ func (l *Limiter) giveUp(c Class, w *waiter) {
 	l.admitLocked()
 }
 
-// leave ends a request; err is how it ended.
+// leave ends a request; err is its error, or nil.
 func (l *Limiter) leave(c Class, round int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -155,7 +157,7 @@ func (l *Limiter) leave(c Class, round int, err error) {
 		switch {
 		case errors.Is(err, storage.ErrThrottled):
 			l.slowDownLocked()
-		case err == nil && c != Commit: // the journal's part of a store may be well while the rest is not
+		case err == nil && c != Commit: // commits may succeed while the store throttles the rest
 			l.lines[c].allowed = min(float64(l.lines[c].budget), l.lines[c].allowed+1/l.lines[c].allowed)
 			l.pauses.Reset()
 		}
@@ -163,8 +165,8 @@ func (l *Limiter) leave(c Class, round int, err error) {
 	l.admitLocked()
 }
 
-// Repeated tells of a request that the driver repeats by itself. Where the store asked for fewer, that is felt though no request failed; a
-// pause answers for all of its burst.
+// Repeated takes note of a request that the driver repeats by itself. If the store throttled, the limiter slows down,
+// although no request failed. One pause answers all throttles of its burst.
 func (l *Limiter) Repeated(cause error) {
 	if !errors.Is(cause, storage.ErrThrottled) {
 		return
@@ -176,14 +178,14 @@ func (l *Limiter) Repeated(cause error) {
 	}
 }
 
-// slowDownLocked answers a burst of throttles.
+// slowDownLocked reacts to a burst of throttles.
 func (l *Limiter) slowDownLocked() {
 	l.round++
 	l.lines[Restore].allowed = max(1, l.lines[Restore].allowed/2)
 	l.lines[Upload].allowed = max(1, l.lines[Upload].allowed/2)
 	l.lines[Collect].allowed = 1
 	if l.paused {
-		return // a pause is never made longer: commits that are throttled on and on must not starve a restore
+		return // a pause is never extended, or a restore could wait for ever while commits are throttled
 	}
 	l.paused = true
 	time.AfterFunc(l.pauses.NextBackOff(), func() {
@@ -194,7 +196,7 @@ func (l *Limiter) slowDownLocked() {
 	})
 }
 
-// allowedLocked is how many requests of a class may run now.
+// allowedLocked returns how many requests of a class may run now.
 func (l *Limiter) allowedLocked(c Class) int {
 	commits := &l.lines[Commit]
 	switch {
@@ -208,7 +210,7 @@ func (l *Limiter) allowedLocked(c Class) int {
 	return int(l.lines[c].allowed)
 }
 
-// admitLocked lets run who may.
+// admitLocked starts the waiting requests that may run now.
 func (l *Limiter) admitLocked() {
 	for c := range l.lines {
 		line := &l.lines[c]

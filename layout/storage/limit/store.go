@@ -9,7 +9,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// store is one class's way to a store.
+// store is the access of one class of work to a store.
 type store struct {
 	inner storage.Store
 	l     *Limiter
@@ -18,8 +18,10 @@ type store struct {
 
 var _ storage.Store = store{}
 
-// Store is the way of a class of work to a store. Whoever holds a writer, a reader or a listing of a class must not wait for another
-// of the same class: all may be held by such as they.
+// Store returns the access of a class of work to a store.
+//
+// A caller that holds a writer, a reader or a listing of a class must not wait for another of the same class: all
+// turns of the class may be held by callers like it.
 func (l *Limiter) Store(inner storage.Store, c Class) storage.Store { return store{inner, l, c} }
 
 // do runs f when its turn has come.
@@ -111,7 +113,7 @@ func (s store) Delete(ctx context.Context, keys []string) (errs []error) {
 	if err == nil || inner != nil {
 		return inner
 	}
-	errs = make([]error, len(keys)) // its turn did not come
+	errs = make([]error, len(keys)) // the turn did not come
 	for i, key := range keys {
 		errs[i] = &storage.Error{Op: "delete", Key: key, Err: errors.Unwrap(err)}
 	}
@@ -124,12 +126,12 @@ func (s store) AbortUnfinished(ctx context.Context, prefix string, dead func(key
 	return n, err
 }
 
-// turn is that of a writer or a reader. It is used by one goroutine.
+// turn is the turn of a writer or a reader. Only one goroutine may use it.
 type turn struct {
 	s     store
 	round int
 	over  bool
-	err   error // the last one
+	err   error // the last error
 }
 
 func (t *turn) note(err error) error {
@@ -180,7 +182,8 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, r.note(err)
 }
 
-// WriteTo implements io.WriterTo: the store's own way, where it has one (a file goes into a socket without a copy).
+// WriteTo implements io.WriterTo with the inner reader's own WriteTo, if it has one: a file goes into a socket
+// without a copy.
 func (r *reader) WriteTo(w io.Writer) (int64, error) {
 	n, err := io.Copy(w, r.ReadCloser)
 	return n, r.note(err)

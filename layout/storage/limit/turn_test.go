@@ -2,7 +2,7 @@ package limit
 
 import "testing"
 
-// Who gives up in the moment in which the turn comes gives the turn back.
+// A caller that gives up at the moment its turn comes gives the turn back.
 func TestTurnGivenBack(t *testing.T) {
 	l := New(Budgets{Commit: 1})
 	round, err := l.enter(t.Context(), Commit)
@@ -15,6 +15,6 @@ func TestTurnGivenBack(t *testing.T) {
 	<-w.turn
 	l.giveUp(Commit, w)
 	if got := l.Line(Commit); got != (Line{Allowed: 1}) {
-		t.Errorf("%+v", got)
+		t.Errorf("after giving up: %+v, want 1 allowed and nothing else", got)
 	}
 }

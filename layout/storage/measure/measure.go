@@ -1,8 +1,10 @@
-// Package measure counts what a store is asked and how it answers, for Prometheus.
+// Package measure counts the requests to a store and their outcomes, for Prometheus.
 //
-// It owns the metrics named ckptd_store_…: requests by outcome, bytes, throttles, repetitions, latencies, by store and operation.
-// It must not know what the objects mean, nor who asks. It lies directly over a driver, so that each repetition counts as a
-// request of its own and the time that a request waits for its turn is not counted.
+// It owns the metrics named ckptd_store_…: requests by outcome, bytes, throttles, repetitions and latencies, by store
+// and operation. It must not know what the objects mean, nor the caller.
+//
+// It lies directly over a driver. So each repetition counts as a request of its own, and the time that a request
+// waits for its turn is not counted.
 package measure
 
 import (
@@ -19,7 +21,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// Metrics are the counters of one store. It is safe for concurrent use.
+// Metrics are the counters of one store. They are safe for concurrent use.
 type Metrics struct {
 	requests, retries, throttles *prometheus.CounterVec
 	seconds                      *prometheus.HistogramVec
@@ -27,7 +29,7 @@ type Metrics struct {
 	verbs                        [verbs]series
 }
 
-// verb is an operation, as it is labelled.
+// verb is an operation; String returns its label.
 type verb int
 
 const (
@@ -46,14 +48,14 @@ func (v verb) String() string {
 	return [...]string{"create", "commit", "publish", "open", "stat", "list", "delete", "abort_unfinished"}[v]
 }
 
-// series are those that every request needs, looked up at a verb's first.
+// series are the two series of a verb that every request updates. They are created with the verb's first request.
 type series struct {
 	seconds func() prometheus.Observer
 	done    func() prometheus.Counter
 }
 
-// New registers the counters of the store of that kind (storage.Facts.Kind). Those of retries and throttles begin at 0, as a rate over
-// a counter that appears with its first event does not show that one.
+// New registers the counters of a store; kind is storage.Facts.Kind. The counters of retries and throttles begin at
+// 0: a rate over a counter that appears with its first event would not show this event.
 func New(kind string, r prometheus.Registerer) *Metrics {
 	r = prometheus.WrapRegistererWith(prometheus.Labels{"store": kind}, r)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
@@ -82,12 +84,13 @@ func New(kind string, r prometheus.Registerer) *Metrics {
 			seconds: sync.OnceValue(func() prometheus.Observer { return m.seconds.WithLabelValues(v.String()) }),
 			done:    sync.OnceValue(func() prometheus.Counter { return m.requests.WithLabelValues(v.String(), "done") }),
 		}
-		if v != commit { // which counts as a create
+		if v != commit { // a commit counts as a create
 			m.throttles.WithLabelValues(v.String())
 		}
 	}
 	m.throttles.WithLabelValues(driver)
-	for _, op := range []string{open.String(), stat.String(), list.String(), remove.String(), driver} { // all that is ever repeated
+	// The operations that are ever repeated.
+	for _, op := range []string{open.String(), stat.String(), list.String(), remove.String(), driver} {
 		m.retries.WithLabelValues(op)
 	}
 	return m
@@ -96,10 +99,10 @@ func New(kind string, r prometheus.Registerer) *Metrics {
 // Retried counts a repetition; see retry.Policy.
 func (m *Metrics) Retried(op string) { m.retries.WithLabelValues(op).Inc() }
 
-// driver is where an operation's name stands for requests that a driver repeats below the contract.
+// driver is the label, in place of an operation, of requests that a driver repeats by itself.
 const driver = "driver"
 
-// Repeated counts a request that the driver repeats by itself, and what made it; see storage.Facts.
+// Repeated counts a request that the driver repeats by itself, and its cause; see storage.Facts.
 func (m *Metrics) Repeated(cause error) {
 	m.Retried(driver)
 	if errors.Is(cause, storage.ErrThrottled) {
@@ -107,7 +110,7 @@ func (m *Metrics) Repeated(cause error) {
 	}
 }
 
-// Store is the store with its requests counted.
+// Store returns inner with its requests counted.
 func (m *Metrics) Store(inner storage.Store) storage.Store { return store{inner, m} }
 
 // ended counts a request that began at start.
@@ -127,7 +130,7 @@ func (m *Metrics) failed(v verb, err error) {
 	}
 }
 
-// outcomes are told apart in this order.
+// outcomes gives the label of an error; the first match counts.
 var outcomes = []struct {
 	err  error
 	name string
@@ -152,7 +155,7 @@ func outcome(err error) string {
 	return "failed"
 }
 
-// store counts.
+// store counts the requests to inner.
 type store struct {
 	inner storage.Store
 	m     *Metrics
@@ -206,7 +209,7 @@ func (s store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, 
 	return counted(s.m, s.inner.List(ctx, prefix))
 }
 
-// Folders implements storage.FolderLister. They count as a list.
+// Folders implements storage.FolderLister. A listing of folders counts as a list.
 func (s store) Folders(ctx context.Context, prefix string) iter.Seq2[string, error] {
 	return counted(s.m, storage.Folders(ctx, s.inner, prefix))
 }
@@ -231,7 +234,7 @@ func counted[T any](m *Metrics, elements iter.Seq2[T, error]) iter.Seq2[T, error
 	}
 }
 
-// Delete implements storage.Store. Its outcome is that of the first key that failed.
+// Delete implements storage.Store. Its outcome is the error of the last throttled key, else of the first failed key.
 func (s store) Delete(ctx context.Context, keys []string) []error {
 	start := time.Now()
 	errs := s.inner.Delete(ctx, keys)
@@ -244,7 +247,8 @@ func (s store) Delete(ctx context.Context, keys []string) []error {
 			}
 		}
 	}
-	if len(errs) != 0 && len(errs) != len(keys) { // a driver that miscounts: of no key is it known that it was deleted
+	// The driver returned a wrong number of results, so no key is known to be deleted.
+	if len(errs) != 0 && len(errs) != len(keys) {
 		failed, first = len(keys), storage.ErrUnknown
 	}
 	s.m.ended(remove, start, first)
@@ -260,7 +264,7 @@ func (s store) AbortUnfinished(ctx context.Context, prefix string, dead func(key
 	return n, err
 }
 
-// writer is used by one goroutine.
+// writer is for one goroutine.
 type writer struct {
 	storage.Writer
 	m     *Metrics
@@ -289,7 +293,7 @@ func (w *writer) Commit() error {
 	return err
 }
 
-// Abort implements storage.Writer. An object that its writer gave up by itself counts as canceled.
+// Abort implements storage.Writer. An object that its writer gave up without an error counts as canceled.
 func (w *writer) Abort() {
 	w.Writer.Abort()
 	if w.err == nil {
@@ -320,7 +324,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// WriteTo implements io.WriterTo: the store's own way, where it has one.
+// WriteTo implements io.WriterTo with the inner reader's own WriteTo, if it has one.
 func (r *reader) WriteTo(w io.Writer) (int64, error) {
 	n, err := io.Copy(w, r.ReadCloser)
 	r.bytes += n

@@ -29,7 +29,7 @@ func TestStore(t *testing.T) {
 	}})
 }
 
-// Each verb is counted once, by how it ended, with its bytes.
+// Each verb is counted once, by its outcome, with its bytes.
 func TestCounts(t *testing.T) {
 	ctx, reg := t.Context(), prometheus.NewRegistry()
 	faults := mem.NewFaults(mem.New(), nil)
@@ -63,7 +63,7 @@ func TestCounts(t *testing.T) {
 		_, _ = io.CopyN(&b, r, 2)
 		_, _ = io.Copy(&b, r)
 		if r.Close(); b.String() != "23456" {
-			t.Errorf("read %q", b.String())
+			t.Errorf("read %q, want 23456", b.String())
 		}
 	}
 	_, _ = s.Open(ctx, "none", 0, -1)
@@ -126,11 +126,11 @@ ckptd_store_throttles_total{op="stat",store="mem"} 0
 		t.Errorf("%d histograms, want one for each verb and one for commit: %v", n, err)
 	}
 	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
-		t.Errorf("%v %v", problems, err)
+		t.Errorf("lint of the metrics: %v, %v; want none", problems, err)
 	}
 }
 
-// throttling throttles what it is asked, in part.
+// throttling throttles some of its requests.
 type throttling struct{ storage.Store }
 
 func (throttling) Delete(_ context.Context, keys []string) []error {
@@ -168,7 +168,7 @@ ckptd_store_throttles_total{op="stat",store="s3"} 0
 	}
 }
 
-// miscounting gives a number of results, whatever it is asked for.
+// miscounting returns a fixed number of results for any request.
 type miscounting struct {
 	storage.Store
 	results int
@@ -182,7 +182,7 @@ func (m miscounting) Delete(context.Context, []string) []error {
 	return errs
 }
 
-// Counting survives a driver that gives more results, or fewer, than it was asked for, and takes nothing for deleted.
+// Counting survives a driver that returns more or fewer results than keys, and counts nothing as deleted then.
 func TestDeleteOfADriverThatMiscounts(t *testing.T) {
 	for _, results := range []int{1, 3} {
 		reg := prometheus.NewRegistry()
@@ -197,12 +197,12 @@ ckptd_store_requests_total{op="delete",outcome="unknown",store="ours"} 1
 `
 		err := testutil.GatherAndCompare(reg, bytes.NewBufferString(want), "ckptd_store_requests_total", "ckptd_store_deleted_objects_total")
 		if err != nil {
-			t.Errorf("%d results for two keys: %v", results, err)
+			t.Errorf("%d results for two keys: %v, want the driver's results, and no panic", results, err)
 		}
 	}
 }
 
-// A bound is printed as somebody would write it: le="0.0003", and not le="0.00030000000000000003".
+// A bound is printed as a person would write it: le="0.0003", and not le="0.00030000000000000003".
 func TestRoundBounds(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	_, _ = measure.New("mem", reg).Store(mem.New()).Stat(t.Context(), "none")
@@ -214,7 +214,7 @@ func TestRoundBounds(t *testing.T) {
 		for _, m := range family.GetMetric() {
 			for _, b := range m.GetHistogram().GetBucket() {
 				if text := fmt.Sprint(b.GetUpperBound()); len(text) > len("0.0003") {
-					t.Errorf("%s: le=%q", family.GetName(), text)
+					t.Errorf("%s: le=%q, want at most as many digits as 0.0003", family.GetName(), text)
 				}
 			}
 		}

@@ -18,14 +18,15 @@ var ErrInjected = errors.New("injected fault")
 // Op names a kind of mutation.
 type Op string
 
-// The mutations. Create itself changes nothing; its Commit does.
+// The kinds of mutation. Create itself changes nothing; its Commit does.
 const (
 	OpCommit  Op = "commit"
 	OpPublish Op = "publish"
 	OpDelete  Op = "delete"
 )
 
-// Mutation is what Faults asks about. A Delete of many keys is one Mutation per key.
+// Mutation describes a mutation to the function that decides its outcome. A Delete of many keys is one Mutation per
+// key.
 type Mutation struct {
 	// N counts the mutations through this Faults from 1.
 	N   int
@@ -33,10 +34,10 @@ type Mutation struct {
 	Key string
 }
 
-// Outcome is what becomes of a mutation. The zero value is Done.
+// Outcome says how a mutation ends. The zero value is Done.
 type Outcome struct {
 	kind  outcomeKind
-	after int // of later: lands before the after-th next mutation
+	after int // for kindLater: the mutation lands before the after-th next mutation
 }
 
 type outcomeKind uint8
@@ -48,16 +49,17 @@ const (
 	kindLater
 )
 
-// Done: it happens and is reported as the store below reports it.
+// Done: the mutation happens, and is reported as the store below reports it.
 func Done() Outcome { return Outcome{} }
 
-// Failed: it does not happen, and is reported as not done.
+// Failed: the mutation does not happen, and is reported as not done.
 func Failed() Outcome { return Outcome{kind: kindFailed} }
 
-// DoneButError: it happens and is reported as unknown.
+// DoneButError: the mutation happens, and is reported as unknown.
 func DoneButError() Outcome { return Outcome{kind: kindDoneButError} }
 
-// Later: it is reported as unknown now, and happens k mutations later (k >= 1), or when Land is called; whichever comes first.
+// Later: the mutation is reported as unknown now. It happens k mutations later (k >= 1) or when Land is called,
+// whichever comes first.
 func Later(k int) Outcome { return Outcome{kind: kindLater, after: max(k, 1)} }
 
 // String names the outcome.
@@ -73,8 +75,8 @@ func (o Outcome) String() string {
 	return "done"
 }
 
-// Faults is one process's way to a store, in which each mutation ends as a function decides. Several processes over one root are
-// several Faults over one Store. All methods are safe for concurrent use.
+// Faults is one process's access to a store, in which a function decides how each mutation ends. To play several
+// processes over one root, tests use several Faults over one Store. All methods are safe for concurrent use.
 type Faults struct {
 	inner storage.Store
 
@@ -87,18 +89,19 @@ type Faults struct {
 
 var _ storage.Store = (*Faults)(nil)
 
-// A landing is a mutation on its way: reported as unknown, not yet happened.
+// A landing is a mutation that was reported as unknown and has not happened yet.
 type landing struct {
 	at int // mutation count before which it lands
 	do func()
 }
 
-// NewFaults puts faults over inner. decide is called for every mutation, one call at a time; nil: everything is Done.
+// NewFaults puts faults over inner. decide is called for every mutation, one call at a time. If it is nil, every
+// mutation is Done.
 func NewFaults(inner storage.Store, decide func(Mutation) Outcome) *Faults {
 	return &Faults{inner: inner, decide: decide}
 }
 
-// Rates says how often each fault strikes, as probabilities; the rest is Done.
+// Rates gives the probability of each fault; every other mutation is Done.
 type Rates struct {
 	Failed, DoneButError, Later float64
 	// MaxLater is the largest k of Later; 0 means 5.
@@ -126,15 +129,15 @@ func Seeded(seed uint64, rates Rates) func(Mutation) Outcome {
 	}
 }
 
-// SetDecide replaces the function that decides; nil: everything is Done from now on.
+// SetDecide replaces the function that decides. With nil, every mutation is Done from now on.
 func (f *Faults) SetDecide(decide func(Mutation) Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.decide = decide
 }
 
-// Freeze is the process's death: from now on no call reaches the store, mutations are reported as unknown. What is on its way
-// stays so, and lands when Land is called: the network outlives the sender.
+// Freeze plays the death of the process: from now on no call reaches the store, and mutations are reported as
+// unknown. Mutations that wait to land still land when Land is called, because the network outlives the sender.
 func (f *Faults) Freeze() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -148,7 +151,7 @@ func (f *Faults) Thaw() {
 	f.frozen = false
 }
 
-// Land lets everything on its way happen now, in the order of issue, and reports how many that were.
+// Land lets every waiting mutation happen now, in the order of issue, and returns their number.
 func (f *Faults) Land() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -160,14 +163,14 @@ func (f *Faults) Land() int {
 	return n
 }
 
-// Pending is the number of mutations on their way.
+// Pending returns the number of mutations that wait to land.
 func (f *Faults) Pending() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.pending)
 }
 
-// Count is the number of mutations so far.
+// Count returns the number of mutations so far.
 func (f *Faults) Count() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -182,7 +185,7 @@ func (f *Faults) Create(ctx context.Context, key string, opts storage.CreateOpti
 	if err := ctx.Err(); err != nil {
 		return nil, &storage.Error{Op: "create", Key: key, Err: err}
 	}
-	// The bytes must be able to land after the caller's context has ended; its cancellation counts up to Commit.
+	// The bytes must be able to land after the caller's context has ended. Its cancellation counts until Commit.
 	inner, err := f.inner.Create(context.WithoutCancel(ctx), key, opts)
 	if err != nil {
 		return nil, err
@@ -196,7 +199,7 @@ func (f *Faults) Publish(ctx context.Context, key string, data []byte) error {
 		return &storage.Error{Op: string(OpPublish), Key: key, Err: err}
 	}
 	later := context.WithoutCancel(ctx)
-	data = append([]byte(nil), data...) // a late landing must not see what the caller does with its bytes
+	data = append([]byte(nil), data...) // a late landing must not see later changes to the caller's slice
 	return f.mutate(OpPublish, key, func() error { return f.inner.Publish(later, key, data) }, nil)
 }
 
@@ -248,7 +251,7 @@ func (f *Faults) Delete(ctx context.Context, keys []string) []error {
 	return errs
 }
 
-// AbortUnfinished implements storage.Store. It meets no faults but Freeze.
+// AbortUnfinished implements storage.Store. Of all faults only Freeze affects it.
 func (f *Faults) AbortUnfinished(ctx context.Context, prefix string, dead func(key string) bool) (int, error) {
 	if err := f.reachable("abort unfinished", prefix); err != nil {
 		return 0, err
@@ -265,7 +268,7 @@ func (f *Faults) reachable(op, key string) error {
 	return nil
 }
 
-// mutate lets one mutation end as decided. do makes it happen; drop, if any, gives it up.
+// mutate lets one mutation end as decided. do makes the mutation happen; drop, if not nil, gives it up.
 func (f *Faults) mutate(op Op, key string, do func() error, drop func()) error {
 	fail := func(cause error) error { return &storage.Error{Op: string(op), Key: key, Err: cause} }
 	unknown := fail(fmt.Errorf("%w: %w", storage.ErrUnknown, ErrInjected))
@@ -295,7 +298,7 @@ func (f *Faults) mutate(op Op, key string, do func() error, drop func()) error {
 		}
 		return fail(ErrInjected)
 	case kindDoneButError:
-		_ = do() // whatever it says, the reply is lost
+		_ = do() // the result is ignored, because the reply is lost
 		return unknown
 	case kindLater:
 		return unknown
@@ -303,7 +306,7 @@ func (f *Faults) mutate(op Op, key string, do func() error, drop func()) error {
 	return do()
 }
 
-// landLocked lets happen what is due.
+// landLocked lets the mutations happen that are due.
 func (f *Faults) landLocked() {
 	rest := f.pending[:0]
 	for _, l := range f.pending {
@@ -319,10 +322,10 @@ func (f *Faults) landLocked() {
 // A faultyWriter passes bytes on at once; its Commit is the mutation.
 type faultyWriter struct {
 	faults *Faults
-	ctx    context.Context // of Create; the contract binds the writer to it
+	ctx    context.Context // the context of Create; it also ends the writer
 	key    string
 	inner  storage.Writer
-	gone   bool // the fate of inner is decided: Abort must not touch it, Commit is an error
+	gone   bool // true once the fate of inner is decided: Abort must not touch it, Commit is an error
 }
 
 func (w *faultyWriter) Write(p []byte) (int, error) {

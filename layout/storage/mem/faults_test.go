@@ -13,7 +13,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// has asks whether an object is there.
+// has reports whether an object is there.
 func has(t *testing.T, s storage.Store, key string) bool {
 	t.Helper()
 	_, err := s.Stat(t.Context(), key)
@@ -23,7 +23,7 @@ func has(t *testing.T, s storage.Store, key string) bool {
 	return err == nil
 }
 
-// decide gives the outcomes in order, then Done.
+// decide returns the given outcomes in order, then Done.
 func decide(outcomes ...mem.Outcome) func(mem.Mutation) mem.Outcome {
 	return func(m mem.Mutation) mem.Outcome {
 		if m.N <= len(outcomes) {
@@ -51,7 +51,7 @@ func TestLaterLandsAfterSoManyMutations(t *testing.T) {
 	f := mem.NewFaults(inner, decide(mem.Later(2), mem.Done(), mem.Done()))
 	ctx, cancel := context.WithCancel(t.Context())
 	err := create(t, ctx, f, "late", "x")
-	cancel() // the bytes are on their way: the caller's end does not call them back
+	cancel() // the end of the caller does not stop bytes on their way
 	if !errors.Is(err, storage.ErrUnknown) || !errors.Is(err, mem.ErrInjected) {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestLaterLandsAfterSoManyMutations(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := has(t, inner, "late"); got != want {
-			t.Errorf("after %d more mutations it has landed: %v", i+1, got)
+			t.Errorf("after %d more mutations: landed %v, want %v", i+1, got, want)
 		}
 	}
 }
@@ -78,10 +78,10 @@ func TestALateDuplicateRecreatesWhatWasDeleted(t *testing.T) {
 		t.Fatal(errs)
 	}
 	if has(t, inner, "slot") {
-		t.Fatal("not deleted")
+		t.Fatal("the object is there after its delete, want it gone")
 	}
 	if n := f.Land(); n != 1 || !has(t, inner, "slot") || f.Pending() != 0 {
-		t.Errorf("%d landed, %d on their way", n, f.Pending())
+		t.Errorf("%d landed, %d on their way; want 1 landed, 0 on their way", n, f.Pending())
 	}
 }
 
@@ -114,12 +114,12 @@ func TestFrozenProcessChangesNothing(t *testing.T) {
 		t.Error(err)
 	}
 	if has(t, inner, "a") || has(t, inner, "amid") || has(t, inner, "on its way") || !has(t, inner, "b") {
-		t.Error("a frozen process has changed something, or another has not")
+		t.Error("a frozen process changed the store, or another one could not; want changes by the other one alone")
 	}
 	f.Land()
 	f.Thaw()
 	if !has(t, f, "on its way") {
-		t.Error("what was on its way is lost")
+		t.Error("a mutation on its way is lost, want it landed")
 	}
 }
 
@@ -134,14 +134,14 @@ func TestSeededIsDeterministicAndStrikes(t *testing.T) {
 		return strings.Join(out, "\n")
 	}
 	if first, again := run(1), run(1); first != again {
-		t.Error("the same seed gave other outcomes")
+		t.Error("the same seed gave other outcomes, want the same")
 	}
 	if run(1) == run(2) {
-		t.Error("two seeds gave the same outcomes")
+		t.Error("two seeds gave the same outcomes, want different ones")
 	}
 	for _, want := range []string{"failed", "done but error", "error, lands 1 later", "error, lands 5 later"} {
 		if !strings.Contains(run(1), want) {
-			t.Errorf("never %q", want)
+			t.Errorf("the outcome %q never came, want it at some time", want)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Package mem keeps objects in memory: for tests, and for benchmarks of everything above a store.
 //
-// It owns a Store made of maps, and two decorators that work over any store: Faults, which makes mutations fail in each way that a
-// real store may, and Transcript, which writes down what was called. It must not know what the objects mean.
+// It owns a Store made of maps, and two decorators that work over any store. Faults makes mutations fail in each way
+// that a real store may. Transcript writes down the calls. The package must not know what the objects mean.
 package mem
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// Store is a storage.Store in memory. Two processes over one root are two users of one Store.
+// Store is a storage.Store in memory. To play two processes over one root, tests use one Store twice.
 type Store struct {
 	mu   sync.RWMutex
 	root folder
@@ -27,13 +27,14 @@ type Store struct {
 
 var _ storage.Store = (*Store)(nil)
 
-// A folder holds what lies directly below it, so that a listing costs what it shows. It is guarded by Store.mu.
+// A folder holds the objects and folders directly below it, so that a listing costs what it shows. Store.mu guards
+// it.
 type folder struct {
 	folders map[string]*folder
 	objects map[string]object
 }
 
-// An object never changes; data is not written to after it is in a folder.
+// An object never changes; nothing writes to data once the object is in a folder.
 type object struct {
 	data    []byte
 	modTime time.Time
@@ -42,10 +43,11 @@ type object struct {
 // New returns an empty store.
 func New() *Store { return &Store{} }
 
-// Open returns a new, empty store in the shape that every driver's constructor has.
+// Open returns a new, empty store in the form that every driver's constructor returns.
 func Open() storage.Opened { return New().Opened() }
 
-// Opened returns the store in the shape that every driver's constructor has. Close does nothing, so that the objects outlive it.
+// Opened returns the store in the form that every driver's constructor returns. Close does nothing, so the objects
+// outlive it.
 func (s *Store) Opened() storage.Opened {
 	return storage.Opened{
 		Store: s,
@@ -146,7 +148,7 @@ func (s *Store) Delete(ctx context.Context, keys []string) []error {
 	return errs
 }
 
-// AbortUnfinished implements storage.Store. What is unfinished has no name here: there is never anything to do.
+// AbortUnfinished implements storage.Store. Nothing unfinished has a name here, so there is never anything to do.
 func (s *Store) AbortUnfinished(ctx context.Context, prefix string, _ func(string) bool) (int, error) {
 	err := ctx.Err()
 	if err == nil {
@@ -169,13 +171,13 @@ func (o object) info(key string) storage.Info {
 	return storage.Info{Key: key, Size: int64(len(o.data)), ModTime: o.modTime}
 }
 
-// split gives the folder's path without a last "/", and the name.
+// split returns the folder's path without a last "/", and the name in the folder.
 func split(key string) (dir, name string) {
 	i := strings.LastIndexByte(key, '/')
 	return key[:max(i, 0)], key[i+1:]
 }
 
-// findLocked walks down to a folder; nil if there is none and create is false.
+// findLocked walks down to a folder. It returns nil if there is none and create is false.
 func (s *Store) findLocked(dir string, create bool) *folder {
 	at := &s.root
 	if dir == "" {
@@ -228,7 +230,7 @@ func (s *Store) get(ctx context.Context, key string) (object, error) {
 	return object{}, storage.ErrNotFound
 }
 
-// remove deletes an object, and the folders that thereby became empty.
+// remove deletes an object, and the folders that became empty.
 func (s *Store) remove(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -268,14 +270,14 @@ func (f *folder) appendInfos(infos []storage.Info, prefix string) []storage.Info
 // A writer collects bytes and puts them into the store at Commit.
 type writer struct {
 	store    *Store
-	ctx      context.Context // of Create; the contract binds the writer to it
+	ctx      context.Context // the context of Create; it also ends the writer
 	key      string
 	data     []byte
 	verifier storage.Verifier
 	err      error // why no more can be written; errDone after Commit or Abort
 }
 
-var errDone = errors.New("writer was committed or aborted before")
+var errDone = errors.New("the writer was committed or aborted before")
 
 func (w *writer) Write(p []byte) (int, error) {
 	if w.err == nil {
@@ -288,7 +290,8 @@ func (w *writer) Write(p []byte) (int, error) {
 		return 0, &storage.Error{Op: "write", Key: w.key, Err: w.err}
 	}
 	if free := cap(w.data) - len(w.data); free < len(p) {
-		w.data = slices.Grow(w.data, max(len(p), len(w.data))) // doubled: append by itself grows large slices by a quarter
+		// The capacity is doubled, because append grows large slices only by a quarter.
+		w.data = slices.Grow(w.data, max(len(p), len(w.data)))
 	}
 	w.data = append(w.data, p...)
 	return len(p), nil

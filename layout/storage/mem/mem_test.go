@@ -25,7 +25,7 @@ func TestStore(t *testing.T) {
 	})
 }
 
-// The wrappers change nothing as long as they are not asked to; and each way to end is reported as what it is.
+// The decorators change nothing unless a test asks for it, and each outcome is reported as what it is.
 func TestWrapped(t *testing.T) {
 	r := roots{}
 	wrapped := func(s storage.Store) storage.Opened {
@@ -40,17 +40,17 @@ func TestWrapped(t *testing.T) {
 		Open: func(t *testing.T, name string) storage.Opened { return wrapped(mem.NewFaults(r.open(name), nil)) },
 		Faulty: func(t *testing.T, name string, step int) (storage.Opened, func(), func() bool) {
 			faults := mem.NewFaults(r.open(name), nil)
-			struck := false
+			injected := false
 			arm := func() {
 				faults.SetDecide(func(mem.Mutation) mem.Outcome {
 					if step >= len(outcomes) {
 						return mem.Done()
 					}
-					struck = true
+					injected = true
 					return outcomes[step]
 				})
 			}
-			return wrapped(faults), arm, func() bool { return struck }
+			return wrapped(faults), arm, func() bool { return injected }
 		},
 	})
 }

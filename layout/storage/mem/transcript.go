@@ -9,8 +9,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// Transcript writes down every call and how it ended, one line each ("publish a/b 12 bytes: exists"), so that stories can show
-// what reached the store.
+// Transcript writes down every call and its outcome, one line each ("publish a/b 12 bytes: exists"). Tests use it to
+// show what reached the store.
 type Transcript struct {
 	inner  storage.Store
 	printf func(format string, args ...any)
@@ -18,12 +18,13 @@ type Transcript struct {
 
 var _ storage.Store = (*Transcript)(nil)
 
-// NewTranscript writes what happens to inner by printf, which may be called by several goroutines at once if the store is.
+// NewTranscript writes the calls of inner with printf. printf must be safe for concurrent use if the store is used
+// so.
 func NewTranscript(inner storage.Store, printf func(format string, args ...any)) *Transcript {
 	return &Transcript{inner: inner, printf: printf}
 }
 
-// Create implements storage.Store. The line is written by Commit or Abort, and here only after an error.
+// Create implements storage.Store. Commit or Abort writes the line; Create writes it only after an error.
 func (t *Transcript) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
 	inner, err := t.inner.Create(ctx, key, opts)
 	if err != nil {
@@ -97,7 +98,7 @@ func (t *Transcript) AbortUnfinished(ctx context.Context, prefix string, dead fu
 	return n, err
 }
 
-// verdict is one word per meaning; causes would differ between drivers.
+// verdict returns one word per meaning; the causes would differ between drivers.
 func verdict(err error) string {
 	switch {
 	case err == nil:

@@ -1,8 +1,9 @@
-// Package retry repeats requests to a store that failed, where repeating is safe.
+// Package retry repeats failed requests to a store, where repeating is safe.
 //
-// It owns which those are: reads before their first byte (Open, Stat, List), and Delete, key by key. It never repeats what makes
-// objects: a stream comes from its source, which the caller has, and only the journal's machines know what another Publish of
-// the same bytes means. It must not know what the objects mean, nor a store's own errors.
+// It owns the choice of what is repeated: reads before their first byte (Open, Stat, List), and Delete, key by key.
+// It never repeats the creation of an object. Only the caller has the source of a stream, and only the journal's
+// machines know what another Publish of the same bytes means. The package must not know what the objects mean, nor a
+// store's own errors.
 package retry
 
 import (
@@ -19,20 +20,20 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// Policy says how patient a store's user is. The zero value of a field is its default.
+// Policy says how often and after which pauses requests are repeated. The zero value of a field means its default.
 type Policy struct {
-	// Tries is how often a request is made at most, the first time included: 6, which take about 3 s.
+	// Tries is the largest number of tries of a request, the first included. Default: 6, which take about 3 s.
 	Tries int
-	// First is the pause before the second try: 100 ms. Each pause is about twice the one before; at random, so that users do not come
-	// back together.
+	// First is the pause before the second try. Default: 100 ms. Each pause is about twice the one before, and
+	// random, so that several users do not come back at the same time.
 	First time.Duration
-	// Longest is the longest pause: 5 s.
+	// Longest is the longest pause. Default: 5 s.
 	Longest time.Duration
-	// Retried is called before each repetition, with the operation's name; nil: nothing.
+	// Retried, if not nil, is called before each repetition, with the operation's name.
 	Retried func(op string)
 }
 
-// New makes a store whose reads and deletes are repeated by the policy.
+// New returns a store that repeats reads and deletes by the policy.
 func New(inner storage.Store, p Policy) storage.Store {
 	if p.Tries <= 0 {
 		p.Tries = 6
@@ -49,7 +50,7 @@ func New(inner storage.Store, p Policy) storage.Store {
 	return store{inner, &p}
 }
 
-// store embeds what it repeats nothing of: Create, Publish, AbortUnfinished.
+// store embeds the methods that are never repeated: Create, Publish, AbortUnfinished.
 type store struct {
 	storage.Store
 	policy *Policy
@@ -85,7 +86,8 @@ func (s store) Folders(ctx context.Context, prefix string) iter.Seq2[string, err
 	return repeated(ctx, s, func() iter.Seq2[string, error] { return storage.Folders(ctx, s.Store, prefix) })
 }
 
-// repeated repeats a list. Once an element was shown, an error ends it: another list might show it again.
+// repeated repeats a list. Once an element was shown, an error ends the list, because another list might show the
+// element again.
 func repeated[T any](ctx context.Context, s store, list func() iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for t := (tries{policy: s.policy, op: "list"}); ; {
@@ -105,7 +107,7 @@ func repeated[T any](ctx context.Context, s store, list func() iter.Seq2[T, erro
 	}
 }
 
-// delete asks the store once. Of a store that answers for other keys than it was asked for, nothing is believed.
+// delete sends one request. If the store returns another number of results than keys, no result is believed.
 func (s store) delete(ctx context.Context, keys []string) []error {
 	errs := s.Store.Delete(ctx, keys)
 	if len(errs) == 0 || len(errs) == len(keys) {
@@ -119,7 +121,7 @@ func (s store) delete(ctx context.Context, keys []string) []error {
 	return errs
 }
 
-// Delete implements storage.Store. Only the keys that may still be there are repeated.
+// Delete implements storage.Store. Only the keys that may still be there are tried again.
 func (s store) Delete(ctx context.Context, keys []string) []error {
 	errs := s.delete(ctx, keys)
 	for t := (tries{policy: s.policy, op: "delete"}); ; {
@@ -149,8 +151,8 @@ func (s store) Delete(ctx context.Context, keys []string) []error {
 	return errs
 }
 
-// since is the outcome of a delete that ended as before, and then as now. A refusal says nothing about an earlier try, which may have been
-// done or may still be.
+// since combines the outcome of an earlier try of a delete, before, with the outcome of a later try, now. If the
+// later try was refused, the earlier try may still have been done or may be done later, so the outcome stays unknown.
 func since(before, now error, key string) error {
 	if now == nil || !errors.Is(before, storage.ErrUnknown) || errors.Is(now, storage.ErrUnknown) {
 		return now
@@ -158,7 +160,7 @@ func since(before, now error, key string) error {
 	return &storage.Error{Op: "delete", Key: key, Err: fmt.Errorf("%w of an earlier try; then: %w", storage.ErrUnknown, now)}
 }
 
-// tries are those of one request.
+// tries counts the tries of one request.
 type tries struct {
 	policy *Policy
 	op     string
@@ -166,7 +168,7 @@ type tries struct {
 	pauses *backoff.ExponentialBackOff
 }
 
-// again waits for the next try, and tells whether there is one.
+// again waits for the next try; it returns false if there is none.
 func (t *tries) again(ctx context.Context, err error) bool {
 	if t.made++; !retriable(err) || t.made >= t.policy.Tries {
 		return false
@@ -190,7 +192,7 @@ func (t *tries) again(ctx context.Context, err error) bool {
 	return true
 }
 
-// retriable tells whether the same request may end otherwise.
+// retriable reports whether the same request may end differently.
 func retriable(err error) bool {
 	for _, final := range []error{
 		storage.ErrNotFound, storage.ErrExists, storage.ErrMismatch, storage.ErrAbandoned, storage.ErrUnfit, fs.ErrPermission,

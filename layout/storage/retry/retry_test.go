@@ -37,22 +37,22 @@ func TestStore(t *testing.T) {
 		Open:  func(_ *testing.T, name string) storage.Opened { return wrapped(open(name)) },
 		Faulty: func(_ *testing.T, name string, step int) (storage.Opened, func(), func() bool) {
 			faults := mem.NewFaults(open(name), nil)
-			struck := false
+			injected := false
 			arm := func() {
 				faults.SetDecide(func(mem.Mutation) mem.Outcome {
-					if struck || step >= len(outcomes) {
+					if injected || step >= len(outcomes) {
 						return mem.Done()
 					}
-					struck = true
+					injected = true
 					return outcomes[step]
 				})
 			}
-			return wrapped(faults), arm, func() bool { return struck }
+			return wrapped(faults), arm, func() bool { return injected }
 		},
 	})
 }
 
-// failing answers each call with the next error, and counts them; nil is success.
+// failing returns the next error from each call, and counts the calls; nil is success.
 type failing struct {
 	storage.Store
 	errs  []error
@@ -108,7 +108,7 @@ func listed(ctx context.Context, s storage.Store) error {
 	return last
 }
 
-// calls are all verbs, and how often each may be made.
+// calls are all verbs, and how often each may be called.
 var calls = []struct {
 	name    string
 	retried bool
@@ -131,7 +131,7 @@ var calls = []struct {
 	}},
 }
 
-// What is safe is repeated, with growing pauses, so often and no more; the rest is asked once.
+// Safe requests are repeated with growing pauses, up to the limit. All others are sent once.
 func TestRepeats(t *testing.T) {
 	for _, c := range calls {
 		t.Run(c.name, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestRepeats(t *testing.T) {
 				err := c.do(t.Context(), s)
 				if !c.retried {
 					if f.calls != 1 || !errors.Is(err, errBroken) || time.Since(start) != 0 {
-						t.Errorf("%d calls, %v, after %v", f.calls, err, time.Since(start))
+						t.Errorf("%d calls, %v, after %v; want 1 call, and the error at once", f.calls, err, time.Since(start))
 					}
 					return
 				}
@@ -156,27 +156,27 @@ func TestRepeats(t *testing.T) {
 				f.calls, f.errs = 0, slices.Repeat([]error{errBroken}, 100)
 				start = time.Now()
 				if err := c.do(t.Context(), s); f.calls != 6 || !errors.Is(err, errBroken) || time.Since(start) > 5*time.Second {
-					t.Errorf("%d calls, %v, after %v", f.calls, err, time.Since(start))
+					t.Errorf("%d calls, %v, after %v; want 6 calls within 5 s, and the error", f.calls, err, time.Since(start))
 				}
 			})
 		})
 	}
 }
 
-// What would end the same way again is not repeated.
+// A request that would end the same way again is not repeated.
 func TestFinal(t *testing.T) {
 	final := []error{storage.ErrNotFound, storage.ErrExists, storage.ErrAbandoned, storage.ErrMismatch, storage.ErrUnfit, fs.ErrPermission}
 	for _, c := range calls {
 		for _, want := range final {
 			f := &failing{errs: []error{&storage.Error{Op: c.name, Key: "a", Err: fmt.Errorf("%w: %w", want, storage.ErrUnknown)}}}
 			if err := c.do(t.Context(), retry.New(f, retry.Policy{})); !errors.Is(err, want) || f.calls != 1 {
-				t.Errorf("%s, %v: %d calls, %v", c.name, want, f.calls, err)
+				t.Errorf("%s, %v: %d calls, %v; want 1 call", c.name, want, f.calls, err)
 			}
 		}
 	}
 }
 
-// A cancelled context ends the pauses at once, and the answer is the store's own.
+// A cancelled context ends the pauses at once, and the store's own error is returned.
 func TestCancelled(t *testing.T) {
 	for _, c := range calls {
 		synctest.Test(t, func(t *testing.T) {
@@ -185,17 +185,17 @@ func TestCancelled(t *testing.T) {
 			f := &failing{errs: slices.Repeat([]error{errBroken}, 100)}
 			start := time.Now()
 			if err := c.do(ctx, retry.New(f, retry.Policy{})); !errors.Is(err, errBroken) || f.calls != 1 || time.Since(start) > 10*time.Millisecond {
-				t.Errorf("%s: %d calls, %v, after %v", c.name, f.calls, err, time.Since(start))
+				t.Errorf("%s: %d calls, %v, after %v; want 1 call, and the store's error at once", c.name, f.calls, err, time.Since(start))
 			}
 			f.calls = 0
 			if err := c.do(ctx, retry.New(f, retry.Policy{})); !errors.Is(err, errBroken) || f.calls != 1 {
-				t.Errorf("%s, cancelled before: %d calls, %v", c.name, f.calls, err)
+				t.Errorf("%s, cancelled before: %d calls, %v; want 1 call, and the store's error", c.name, f.calls, err)
 			}
 		})
 	}
 }
 
-// A list that broke after its first element is not begun again: it would show it twice.
+// A list that broke after its first element is not repeated, because it would show the element twice.
 func TestListBrokenInTheMiddle(t *testing.T) {
 	f := &failing{errs: []error{nil, errBroken}}
 	var keys []string
@@ -204,11 +204,11 @@ func TestListBrokenInTheMiddle(t *testing.T) {
 		keys, last = append(keys, info.Key), err
 	}
 	if f.calls != 2 || !slices.Equal(keys, []string{"a", ""}) || !errors.Is(last, errBroken) {
-		t.Errorf("%d calls, %q, %v", f.calls, keys, last)
+		t.Errorf("%d calls, keys %q, %v; want 2 calls, the key a once, and the error", f.calls, keys, last)
 	}
 }
 
-// partial fails to delete some keys, once, and remembers what it was asked.
+// partial fails to delete some keys, once, and records its requests.
 type partial struct {
 	storage.Store
 	asked [][]string
@@ -233,7 +233,7 @@ func TestDeleteRepeatsOnlyWhatIsLeft(t *testing.T) {
 	s := retry.New(p, retry.Policy{First: time.Microsecond})
 	errs := s.Delete(t.Context(), []string{"a", "stuck", "denied", "busy"})
 	if errs[0] != nil || errs[1] != nil || !errors.Is(errs[2], fs.ErrPermission) || errs[3] != nil {
-		t.Errorf("results: %v", errs)
+		t.Errorf("results %v, want only the third key refused", errs)
 	}
 	want := "[[a stuck denied busy] [stuck busy] [stuck busy] [stuck]]"
 	if got := fmt.Sprint(p.asked); got != want {
@@ -244,7 +244,7 @@ func TestDeleteRepeatsOnlyWhatIsLeft(t *testing.T) {
 	}
 }
 
-// sequence answers each delete with the next error, the last for ever.
+// sequence returns the next error from each delete, and the last one for ever.
 type sequence struct {
 	storage.Store
 	errs []error
@@ -256,12 +256,12 @@ func (s *sequence) Delete(_ context.Context, keys []string) []error {
 	return slices.Repeat([]error{err}, len(keys))
 }
 
-// What one try left unknown no later refusal makes certain; only a delete that was done does.
+// A later refusal does not make an unknown outcome certain. Only a later successful delete does.
 func TestDeleteStaysUnknown(t *testing.T) {
 	unknown := fmt.Errorf("cut: %w", storage.ErrUnknown)
 	for _, c := range []struct {
-		errs          []error
-		failed, doubt bool
+		errs            []error
+		failed, unknown bool
 	}{
 		{[]error{unknown, errBroken}, true, true},
 		{[]error{unknown, fs.ErrPermission}, true, true},
@@ -271,13 +271,13 @@ func TestDeleteStaysUnknown(t *testing.T) {
 	} {
 		errs := retry.New(&sequence{errs: c.errs}, retry.Policy{First: time.Microsecond}).Delete(t.Context(), []string{"a"})
 		err := errors.Join(errs...)
-		if (err != nil) != c.failed || errors.Is(err, storage.ErrUnknown) != c.doubt || c.failed && !errors.Is(err, c.errs[len(c.errs)-1]) {
-			t.Errorf("%v: %v, want an error: %v, unknown: %v", c.errs, err, c.failed, c.doubt)
+		if (err != nil) != c.failed || errors.Is(err, storage.ErrUnknown) != c.unknown || c.failed && !errors.Is(err, c.errs[len(c.errs)-1]) {
+			t.Errorf("deletes that end with %v: %v, want an error: %v, unknown: %v", c.errs, err, c.failed, c.unknown)
 		}
 	}
 }
 
-// counter gives a number of results, whatever it is asked for.
+// counter returns a fixed number of results for any request.
 type counter struct {
 	storage.Store
 	results int
@@ -290,7 +290,7 @@ func TestDeleteOfADriverThatMiscounts(t *testing.T) {
 	for results, done := range []bool{true, false, true, false} {
 		errs := retry.New(counter{results: results}, retry.Policy{First: time.Microsecond, Tries: 2}).Delete(t.Context(), keys)
 		if done && errs != nil {
-			t.Errorf("%d results: %v", results, errs)
+			t.Errorf("%d results: %v, want nil", results, errs)
 		}
 		if !done && (len(errs) != len(keys) || !errors.Is(errs[0], storage.ErrUnknown) || !errors.Is(errs[1], storage.ErrUnknown)) {
 			t.Errorf("%d results: %v, want two unknown outcomes", results, errs)

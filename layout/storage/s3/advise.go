@@ -13,7 +13,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// look reads one page of one object, for its errors.
+// look lists one object of the bucket, to get the errors of a wrong set-up.
 func (s *store) look(ctx context.Context) error {
 	_, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.config.Bucket, Prefix: &s.prefix, MaxKeys: aws.Int32(1)})
 	if err == nil {
@@ -22,7 +22,7 @@ func (s *store) look(ctx context.Context) error {
 	return advise(err, s.config)
 }
 
-// advise adds what to do about the errors that a wrong set-up gives.
+// advise adds to an error of a wrong set-up what to do about it.
 func advise(cause error, c Config) error {
 	err := plain(cause)
 	switch codeOf(cause) {
@@ -56,7 +56,7 @@ func advise(cause error, c Config) error {
 	return fmt.Errorf("%w (endpoint %s)", err, c.Endpoint)
 }
 
-// regionOf is where the bucket is, if the reply says so.
+// regionOf returns the region of the bucket, if the reply names it.
 func regionOf(err error) string {
 	var reply *smithyhttp.ResponseError
 	if errors.As(err, &reply) && reply.Response != nil && reply.Response.Response != nil {

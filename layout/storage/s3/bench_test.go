@@ -30,8 +30,8 @@ import (
 	driver "github.com/ckptd/ckptd/layout/storage/s3"
 )
 
-// leastRounds is how many rounds a median needs; those of downloads are short, and differ by half among themselves: the pages of files that
-// were just removed are not always at hand for the next ones.
+// leastRounds is the number of rounds that a median needs. Rounds of downloads are short and differ by half among
+// themselves: the page cache's pages of files that were just removed are not always free for the next files.
 func leastRounds(up bool) int {
 	if up {
 		return 3
@@ -39,22 +39,25 @@ func leastRounds(up bool) int {
 	return 7
 }
 
-// mover is who moves objects.
+// mover names a program that moves objects.
 type mover string
 
 const (
 	byDriver  mover = "driver"
 	byManager mover = "manager"
-	// byEqual is the manager told to do no more than the driver does: bodies not signed, sums of downloads not checked (our readers check
-	// them above the driver).
+	// byEqual is the manager restricted to what the driver does: bodies are not signed, and sums of downloads are not
+	// checked (our readers check them above the driver).
 	byEqual mover = "equal"
 	byS5cmd mover = "s5cmd"
 )
 
-// BenchmarkTransfer copies files to objects, and objects to files, by the driver and, interleaved in the same run over the same server, by the
-// SDK's transfer manager and by s5cmd. Each does its round in a process of its own, which is also where its CPU time and its peak of
-// memory are read; the time is that of the process, from its start to its end. A file and its sum are known before. Downloads are not
-// synced, and removed at once; large ones come in ranges, with the driver as the manager. Reported are the medians of the rounds, and
+// BenchmarkTransfer copies files to objects, and objects to files, with three programs over the same server: the
+// driver, the SDK's transfer manager, and s5cmd. They take turns within one run.
+//
+// Each program does its round in a process of its own. The measured time is the process's time from start to end; its
+// CPU time and its peak of memory are read too. A file and its sum are known before the round. Downloads are not
+// synced, and are removed at once. Large downloads come in ranges, with the driver as with the manager. The medians of
+// the rounds are reported, and
 //
 //	manager/driver  their times: at least 0.9
 //	s5cmd/driver    at least 1.0
@@ -76,7 +79,7 @@ func BenchmarkTransfer(b *testing.B) {
 	}
 }
 
-// work is what one process does in a round. It travels in its environment.
+// work is what one process does in a round. It is passed in the environment.
 type work struct {
 	Mover           mover
 	URL, Endpoint   string // of the store and its server
@@ -122,7 +125,7 @@ func transfer(b *testing.B, server *servers.S3, w work) {
 		up.Up, up.Mover, up.Prefix = true, byDriver, fmt.Sprintf("down/%d", w.Size)
 		up.start(b, "")
 	}
-	round() // folders are made, pages are cached
+	round() // makes folders and fills caches
 	clear(costs)
 	rounds := 0
 	for b.Loop() {
@@ -135,7 +138,7 @@ func transfer(b *testing.B, server *servers.S3, w work) {
 	report(b, w, costs)
 }
 
-// writeSource needs little memory: the peak of a child is never less than that of its parent when it was started.
+// writeSource needs little memory: the peak of a child is never less than its parent's memory at the child's start.
 func writeSource(b *testing.B, path string, size int64) (crc32c uint32) {
 	f, err := os.Create(path)
 	if err != nil {
@@ -178,7 +181,7 @@ func (w work) start(b *testing.B, s5cmd string) cost {
 	return c
 }
 
-// commands writes the work down for `s5cmd run`.
+// commands returns the work as commands for `s5cmd run`.
 func (w work) commands(b *testing.B) string {
 	var text strings.Builder
 	for i := range w.Objects {
@@ -196,7 +199,7 @@ func (w work) commands(b *testing.B) string {
 	return path
 }
 
-// check that all has come.
+// check checks that every object has arrived.
 func (w work) check(b *testing.B) {
 	for i := range w.Objects {
 		info, err := os.Stat(w.target(i))
@@ -228,10 +231,10 @@ func report(b *testing.B, w work, costs map[mover][]cost) {
 			b.ReportMetric(wall(m)/wall(byDriver), string(m)+"/driver")
 		}
 	}
-	b.ReportMetric(0, "ns/op") // of a round with all: says nothing
+	b.ReportMetric(0, "ns/op") // the time of a round with all programs has no meaning
 }
 
-// workMain does the work that the environment says, if it does.
+// workMain does the work that the environment names, if any.
 func workMain() bool {
 	text := os.Getenv(workVariable)
 	if text == "" {
@@ -262,7 +265,7 @@ func (w work) do(ctx context.Context) error {
 	return g.Wait()
 }
 
-// mover makes what moves one object.
+// mover returns the function that moves one object.
 func (w work) mover(ctx context.Context) (func(ctx context.Context, i int) error, error) {
 	if w.Mover == byDriver {
 		c, err := driver.Parse(w.URL)
@@ -288,7 +291,7 @@ func (w work) mover(ctx context.Context) (func(ctx context.Context, i int) error
 	return func(ctx context.Context, i int) error { return w.download(ctx, manager, i) }, nil
 }
 
-// buffers are for copies. Those of 512 KiB, as the daemon has, take a process that has just begun half as long again.
+// buffers are for copies. With the daemon's 512 KiB, a process that has just begun would take half as long again.
 var buffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
 
 func (w work) create(ctx context.Context, s storage.Store, i int) error {
@@ -308,7 +311,8 @@ func (w work) create(ctx context.Context, s storage.Store, i int) error {
 	return out.Commit()
 }
 
-// ranges is how many ranges of an object are read at once, as the SDK does by default; of at most 8 MiB, as the manager's.
+// ranges is the number of ranges of an object that are read at once: the default of the SDK. A range has at most 8
+// MiB, as in the manager.
 const ranges = 4
 
 func (w work) read(ctx context.Context, s storage.Store, i int) error {
@@ -334,7 +338,7 @@ func (w work) read(ctx context.Context, s storage.Store, i int) error {
 	})
 }
 
-// inTurn writes while no other does.
+// inTurn lets only one writer write at a time.
 type inTurn struct {
 	io.Writer
 	alone *sync.Mutex
@@ -346,7 +350,7 @@ func (w *inTurn) Write(p []byte) (int, error) {
 	return w.Writer.Write(p)
 }
 
-// plainCopy keeps the copy from ways around its buffer.
+// plainCopy hides the methods with which io.Copy would bypass its buffer.
 func plainCopy(out io.Writer, in io.Reader) error {
 	buf := buffers.Get().(*[128 << 10]byte)
 	defer buffers.Put(buf)

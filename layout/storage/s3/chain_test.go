@@ -24,7 +24,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/s3"
 )
 
-// noCredentials takes those of the environment away.
+// noCredentials removes the credentials from the environment.
 func noCredentials(t *testing.T) {
 	servers.Credentials(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
@@ -40,7 +40,7 @@ func file(t *testing.T, content string) string {
 	return name
 }
 
-// refusedBecause opens a store that cannot be, and wants to be told what to do.
+// refusedBecause opens a store with a wrong set-up, and wants an error that says what to do.
 func refusedBecause(t *testing.T, url string, words ...string) {
 	t.Helper()
 	c, err := s3.Parse(url)
@@ -72,7 +72,7 @@ func works(t *testing.T, url string) {
 	judge(t, opened.Store, key, []byte("x"), nil, "published")
 }
 
-// Credentials come from wherever the SDK looks.
+// Credentials are found wherever the SDK looks for them.
 func TestCredentials(t *testing.T) {
 	server := servers.StartS3(t, servers.Versitygw, false)
 	keys := fmt.Sprintf("aws_access_key_id = %s\naws_secret_access_key = %s\n", servers.AccessKey, servers.SecretKey)
@@ -124,7 +124,7 @@ func TestCredentials(t *testing.T) {
 	})
 }
 
-// fakeSTS gives the servers' credentials for a token; without a session token, of which versitygw knows none.
+// fakeSTS returns the server's credentials for a token. It returns no session token, because versitygw knows none.
 func fakeSTS(t *testing.T, token string) *httptest.Server {
 	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		form, _ := io.ReadAll(r.Body)
@@ -174,7 +174,7 @@ func TestExpiredBeforeTheirTime(t *testing.T) {
 	}
 }
 
-// What Amazon says of a wrong set-up, which no server here says.
+// Errors of Amazon for a wrong set-up, which no server here returns.
 func TestAmazonsRefusals(t *testing.T) {
 	servers.Credentials(t)
 	for code, c := range map[string]struct {
@@ -202,7 +202,7 @@ func TestAmazonsRefusals(t *testing.T) {
 	}
 }
 
-// A server whose certificate nobody knows is trusted by ca= or AWS_CA_BUNDLE, and by nothing else.
+// A server with an unknown certificate is trusted by ca= or AWS_CA_BUNDLE, and by nothing else.
 func TestTrust(t *testing.T) {
 	server := servers.StartS3(t, servers.Versitygw, true)
 	bare := "s3://" + servers.Bucket + "/trust?max_attempts=1&endpoint=" + server.Endpoint
@@ -218,7 +218,7 @@ func TestTrust(t *testing.T) {
 	}
 }
 
-// The KMS of MinIO encrypts each kind of object with the key asked for, and the storage class is the one asked for.
+// The KMS of MinIO encrypts each kind of object with the requested key, and sets the requested storage class.
 func TestEncryptedAndClassed(t *testing.T) {
 	if !full() {
 		t.Skip("not run: MinIO; `make test` does")
@@ -250,12 +250,12 @@ func TestEncryptedAndClassed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if head.ServerSideEncryption != "aws:kms" || !strings.HasSuffix(aws.ToString(head.SSEKMSKeyId), "our-key") || head.StorageClass != "REDUCED_REDUNDANCY" {
-			t.Errorf("%s: encryption %q by %q, class %q", key, head.ServerSideEncryption, aws.ToString(head.SSEKMSKeyId), head.StorageClass)
+			t.Errorf("%s: encryption %q by %q, class %q; want aws:kms by our-key, REDUCED_REDUNDANCY", key, head.ServerSideEncryption, aws.ToString(head.SSEKMSKeyId), head.StorageClass)
 		}
 		if part, err := opened.Store.Open(t.Context(), key, 0, 1); err != nil {
 			t.Errorf("%s: %v", key, err)
 		} else if b, err := io.ReadAll(part); err != nil || len(b) != 1 || b[0] != c.data[0] {
-			t.Errorf("%s: its first byte is %v, %v", key, b, err)
+			t.Errorf("%s: its first byte is %v, %v; want the one that was written", key, b, err)
 		} else {
 			part.Close()
 		}
@@ -270,7 +270,7 @@ func TestEncryptedAndClassed(t *testing.T) {
 	}
 }
 
-// rawClient is the SDK's own, with what the environment has.
+// rawClient is the SDK's own client, with the configuration of the environment.
 func rawClient(t *testing.T, server *servers.S3) *sdk.Client {
 	t.Helper()
 	if server.CA != "" {

@@ -21,13 +21,13 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// newClient makes the SDK's client over connections of our own.
-func newClient(ctx context.Context, c Config, r *repeats) (client *s3.Client, region string, closeClient func(), err error) {
+// newClient returns the SDK's client over our own transport.
+func newClient(ctx context.Context, c Config, r *sdkRetries) (client *s3.Client, region string, closeClient func(), err error) {
 	var options []func(*config.LoadOptions) error
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))
 	}
-	if c.Endpoint != "" { // what servers other than Amazon's take, unless told otherwise
+	if c.Endpoint != "" { // the region that other servers accept, unless told otherwise
 		options = append(options, config.WithDefaultRegion("us-east-1"))
 	}
 	if c.Profile != "" {
@@ -62,8 +62,11 @@ func newClient(ctx context.Context, c Config, r *repeats) (client *s3.Client, re
 	return client, loaded.Region, transport.CloseIdleConnections, nil
 }
 
-// baseClient is for those who give credentials (STS, SSO, a role's address), and has the trust for the store too. The SDK asks for credentials once
-// for all requests and without their contexts, so an answer that never comes would hold up all of them for ever.
+// baseClient is the HTTP client for credentials (STS, SSO, a role's address); its trusted certificates are used for
+// the store too.
+//
+// The SDK fetches credentials once for all requests, without their contexts. Without the timeout, an answer that
+// never comes would hold up all requests for ever.
 func baseClient(c Config) (*awshttp.BuildableClient, error) {
 	base := awshttp.NewBuildableClient().WithTimeout(credentialTime)
 	if c.CAFile == "" {
@@ -73,7 +76,8 @@ func baseClient(c Config) (*awshttp.BuildableClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
 	}
-	trust, err := x509.SystemCertPool() // the SDK's own option would trust nobody else: not Amazon's STS beside a server of one's own
+	// The SDK's own option would trust only CAFile, so Amazon's STS would not be trusted beside a private server.
+	trust, err := x509.SystemCertPool()
 	if err != nil {
 		trust = x509.NewCertPool()
 	}
@@ -88,11 +92,12 @@ func baseClient(c Config) (*awshttp.BuildableClient, error) {
 	}), nil
 }
 
-// renewEarly: credentials are renewed a little before they expire, or a request that was signed just before would come too late.
+// renewEarly renews credentials before they expire. A request signed just before that moment would arrive too late.
 func renewEarly(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = max(o.ExpiryWindow, renewTime) }
 
-// forgetExpired has credentials renewed that the store calls expired, whatever this machine's clock says of them: if it is slow, they would
-// be used on and on. The request itself has failed; the next one has new ones.
+// forgetExpired drops credentials that the store calls expired, even if this machine's clock says that they are
+// valid. With a slow clock they would be used for ever. The request itself has failed; the next one gets new
+// credentials.
 func forgetExpired(cache *aws.CredentialsCache) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
 		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("ckptd:ForgetExpired", func(
@@ -108,7 +113,7 @@ func forgetExpired(cache *aws.CredentialsCache) func(*middleware.Stack) error {
 	}
 }
 
-func configure(o *s3.Options, c Config, r *repeats, transport *http.Transport) {
+func configure(o *s3.Options, c Config, r *sdkRetries, transport *http.Transport) {
 	if c.Endpoint != "" {
 		o.BaseEndpoint = aws.String(c.Endpoint)
 	}
@@ -118,21 +123,23 @@ func configure(o *s3.Options, c Config, r *repeats, transport *http.Transport) {
 		o.RetryMaxAttempts = c.MaxAttempts
 	}
 	if policy, ok := o.Retryer.(aws.RetryerV2); ok {
-		o.Retryer = teller{policy, r}
+		o.Retryer = retryReporter{policy, r}
 	}
-	// Sums are ours: readers check them above this package, for ranges too, which the SDK cannot.
+	// Readers above this package check our sums, for ranges too. The SDK cannot check ranges.
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-	o.Logger = logging.Nop{} // what matters is in the errors
+	o.Logger = logging.Nop{} // the errors say what matters
 	if c.NoChecksums {
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	}
 }
 
-// noRedirect: a body that is streamed cannot be sent twice, and a redirect tells of a wrong region, which people should know.
+// noRedirect refuses redirects: a streamed body cannot be sent twice, and a redirect means a wrong region, which is
+// reported.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// newTransport keeps the SDK's own trust (ca=, AWS_CA_BUNDLE) and changes what matters for many large bodies: HTTP/1.1 only, as streams
-// of one HTTP/2 connection would starve each other; many idle connections; and no silence without end.
+// newTransport keeps the SDK's trusted certificates (ca=, AWS_CA_BUNDLE) and adapts the rest to many large bodies. It
+// uses HTTP/1.1 only, because the streams of one HTTP/2 connection would starve each other. It allows many idle
+// connections, and limits how long a connection may be silent.
 func newTransport(base aws.HTTPClient) *http.Transport {
 	transport := awshttp.NewBuildableClient().GetTransport()
 	if b, ok := base.(*awshttp.BuildableClient); ok {
@@ -144,7 +151,8 @@ func newTransport(base aws.HTTPClient) *http.Transport {
 	transport.MaxIdleConns = 512
 	transport.MaxIdleConnsPerHost = 512
 	transport.IdleConnTimeout = stallTime / 2
-	transport.ReadBufferSize, transport.WriteBufferSize = 16<<10, 16<<10 // of each connection; large reads and writes pass them by
+	// The buffers are per connection; large reads and writes bypass them.
+	transport.ReadBufferSize, transport.WriteBufferSize = 16<<10, 16<<10
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, address)
@@ -156,8 +164,9 @@ func newTransport(base aws.HTTPClient) *http.Transport {
 	return transport
 }
 
-// A stallConn ends when it makes no progress for stallTime, or a little longer: the limit is moved only when an eighth of it has passed, as
-// each move may wake the runtime's poller. A write gives the read that waits for its answer new time too.
+// A stallConn ends when it makes no progress for stallTime. The limit is moved only after an eighth of stallTime,
+// because each move may wake the runtime's poller; so a stall may last an eighth longer. A write moves the limit of
+// the read that waits for its answer too.
 type stallConn struct {
 	net.Conn
 	moved atomic.Int64 // Unix time in ns
@@ -187,16 +196,17 @@ func (c *stallConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// unsigned leaves the body out of the signature: it is streamed, so nobody can hash it first, and CRC32C, which is signed, guards it.
+// unsigned leaves the body out of the signature. A streamed body cannot be hashed first; its CRC32C, which is signed,
+// guards it.
 func unsigned(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, swapPayloadHash)
 }
 
-// once switches the SDK's retries off, for a body that can be sent only once.
-func once(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
+// noRetries switches the SDK's retries off, for a body that can be sent only once.
+func noRetries(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
 
-// oldDelete makes the SDK send Content-MD5 with DeleteObjects, for servers that know no newer sums.
-func oldDelete(o *s3.Options) {
+// sendContentMD5 makes the SDK send Content-MD5 with DeleteObjects, for servers that know no newer sums.
+func sendContentMD5(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 		for _, id := range []string{"AWSChecksum:ComputeInputPayloadChecksum", "addInputChecksumTrailer"} {
 			if _, ok := stack.Finalize.Get(id); ok {
@@ -214,7 +224,7 @@ func oldDelete(o *s3.Options) {
 	})
 }
 
-// A watcher does the requests of the SDK and writes down how each try of a mutation went.
+// A watcher sends the SDK's requests and records the outcome of each try of a mutation.
 type watcher struct{ client http.Client }
 
 // Do implements aws.HTTPClient.

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Whoever gives credentials is waited for so long and no longer, and is trusted by the system's certificates beside those of ca=.
+// A request for credentials has a time limit. Its server is trusted by the system's certificates and by those of ca=.
 func TestBaseClient(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
@@ -35,7 +35,7 @@ func TestBaseClient(t *testing.T) {
 			continue
 		}
 		if c := newTransport(base).TLSClientConfig; c == nil || !c.RootCAs.Equal(want) {
-			t.Error("ca= is not trusted beside the system's certificates")
+			t.Error("the trusted certificates differ, want the system's and that of ca=")
 		}
 	}
 }

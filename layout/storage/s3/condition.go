@@ -10,17 +10,18 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// A condition is what is known of the store's obedience to If-None-Match on CompleteMultipartUpload. Some servers ignore it silently.
-// It is found out when it is first needed, which is rarely: by objects that are made IfAbsent and do not fit into one request.
+// A condition records whether the store obeys If-None-Match on CompleteMultipartUpload. Some servers ignore it
+// silently. The store is tried when the answer is first needed, which is rare: for an object made IfAbsent that does
+// not fit into one request.
 type condition struct {
-	turn  chan struct{} // holds one: whoever put it there may look at the rest, and tries; the others wait only as long as their contexts
+	turn  chan struct{} // a lock for known and holds; waiting for it ends with the waiter's context
 	known bool
 	holds bool
 }
 
-var errNoCondition = errors.New("this store ignores If-None-Match on CompleteMultipartUpload, so an object of this size cannot be made only if absent")
+var errNoCondition = errors.New("this store ignores If-None-Match on CompleteMultipartUpload, so an object of this size cannot be created with IfAbsent")
 
-// conditionHolds refuses where the store does not obey.
+// conditionHolds returns an error if the store does not obey the condition.
 func (s *store) conditionHolds(ctx context.Context) error {
 	select {
 	case s.condition.turn <- struct{}{}:
@@ -31,7 +32,7 @@ func (s *store) conditionHolds(ctx context.Context) error {
 	if !s.condition.known {
 		holds, err := s.tryCondition(ctx)
 		if err != nil {
-			return fmt.Errorf("trying If-None-Match on CompleteMultipartUpload: %w", err)
+			return fmt.Errorf("try If-None-Match on CompleteMultipartUpload: %w", err)
 		}
 		s.condition.known, s.condition.holds = true, holds
 	}
@@ -41,25 +42,25 @@ func (s *store) conditionHolds(ctx context.Context) error {
 	return nil
 }
 
-// tryCondition completes an upload over an object of its own, which an obedient store refuses.
+// tryCondition completes an upload over an object of its own. A store that obeys refuses it.
 func (s *store) tryCondition(ctx context.Context) (holds bool, err error) {
 	key := "_probe/" + rand.Text() + "/complete"
 	data := []byte("ckptd")
-	defer func() { // also where it is not known whether it was made
+	defer func() { // even if it is unknown whether the object was made
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 		defer cancel()
-		_ = s.deleteBatch(ctx, []string{key}) // a probe's leavings are removed by the next start
+		_ = s.deleteBatch(ctx, []string{key}) // the next start removes what a probe leaves
 	}()
 	if err := s.put(ctx, key, data, checksum(data), false); err != nil {
-		return false, certain(err) // it says nothing about the object that this is for
+		return false, withoutUnknown(err) // an unknown outcome here says nothing about the caller's object
 	}
-	data = []byte("other") // or the object that is there would pass for what Complete made of it
+	data = []byte("other") // other bytes, so that the existing object is not taken for the result of Complete
 	u, err := s.newUpload(ctx, key)
 	if err != nil {
 		return false, err
 	}
 	defer u.abort()
-	if err := u.send(part{store: s, data: data}); err != nil {
+	if err := u.send(buffer{store: s, data: data}); err != nil {
 		return false, err
 	}
 	switch err := u.complete(int64(len(data)), checksum(data), true); {
@@ -68,6 +69,6 @@ func (s *store) tryCondition(ctx context.Context) (holds bool, err error) {
 	case statusOf(err) == http.StatusNotImplemented:
 		return false, nil
 	default:
-		return false, certain(err)
+		return false, withoutUnknown(err)
 	}
 }

@@ -18,7 +18,7 @@ import (
 func (s *store) Delete(ctx context.Context, keys []string) []error {
 	results := make([]error, len(keys))
 	var valid []string
-	var at []int // of valid, in keys
+	var at []int // the index in keys of each element of valid
 	for i, key := range keys {
 		if results[i] = s.writable(ctx, key); results[i] == nil {
 			valid, at = append(valid, key), append(at, i)
@@ -63,7 +63,7 @@ func (s *store) deleteBatch(ctx context.Context, keys []string) []error {
 	input := &s3.DeleteObjectsInput{Bucket: &s.config.Bucket, Delete: &types.Delete{Objects: objects}}
 	options := []func(*s3.Options){s.repeatedAbove}
 	if s.config.NoChecksums {
-		options = append(options, oldDelete)
+		options = append(options, sendContentMD5)
 	}
 	ctx, tries := watched(ctx)
 	reply, err := s.client.DeleteObjects(ctx, input, options...)
@@ -75,7 +75,7 @@ func (s *store) deleteBatch(ctx context.Context, keys []string) []error {
 		return results
 	}
 	for i := range results {
-		results[i] = &doubtful{errNotS3} // unless the reply names the key
+		results[i] = &unknownError{errNotS3} // unless the reply names the key
 	}
 	for _, done := range reply.Deleted {
 		for _, i := range places[strings.TrimPrefix(aws.ToString(done.Key), s.prefix)] {
@@ -87,14 +87,15 @@ func (s *store) deleteBatch(ctx context.Context, keys []string) []error {
 		for _, i := range places[key] {
 			results[i] = deleted(refused)
 		}
-		if len(places[key]) == 0 && results[0] == nil { // it concerns a key that we did not ask for: believe nothing
-			results[0] = fmt.Errorf("%w: an error for %q, which was not asked for: %s", storage.ErrUnknown, aws.ToString(refused.Key), aws.ToString(refused.Code))
+		// The reply names a key that was not asked for, so no result is believed.
+		if len(places[key]) == 0 && results[0] == nil {
+			results[0] = fmt.Errorf("%w: the reply has an error for %q, which was not to be deleted: %s", storage.ErrUnknown, aws.ToString(refused.Key), aws.ToString(refused.Code))
 		}
 	}
 	return results
 }
 
-// deleted is the outcome of one key of a batch.
+// deleted returns the outcome of one key of a batch.
 func deleted(refused types.Error) error {
 	code := aws.ToString(refused.Code)
 	err := error(&refusal{text: code + ": " + aws.ToString(refused.Message), throttled: throttles(0, code)})
@@ -107,7 +108,8 @@ func deleted(refused types.Error) error {
 	return fmt.Errorf("%w: %w", storage.ErrUnknown, err)
 }
 
-// AbortUnfinished implements storage.Store. It lists the uploads of the whole bucket: some servers find none by prefix.
+// AbortUnfinished implements storage.Store. It lists the uploads of the whole bucket, because some servers find none
+// by prefix.
 func (s *store) AbortUnfinished(ctx context.Context, prefix string, dead func(key string) bool) (int, error) {
 	n, err := s.abortUnfinished(ctx, prefix, dead)
 	if err != nil {
@@ -128,7 +130,7 @@ func (s *store) abortUnfinished(ctx context.Context, prefix string, dead func(ke
 	for {
 		page, err := s.client.ListMultipartUploads(ctx, input)
 		if codeOf(err) == "NoSuchUpload" {
-			break // as gofakes3 says of a bucket that never had one
+			break // gofakes3 says so of a bucket that never had an upload
 		}
 		if err != nil {
 			return 0, plain(err)

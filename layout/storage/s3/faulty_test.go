@@ -19,15 +19,15 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// A way is what may go wrong with one request between the driver and the server.
+// A way is a fault of one request between the driver and the server.
 type way struct {
 	name string
-	// forwarded: the server got the request, and did it.
+	// forwarded: the server received the request and carried it out.
 	forwarded bool
 	// status and body of the reply; 0: the connection is cut instead.
 	status int
 	body   string
-	// half of a reply is sent before the cut.
+	// half: half of a reply is sent before the cut.
 	half bool
 }
 
@@ -44,22 +44,22 @@ var ways = []way{
 	{name: "404 and not done", status: 404, body: "<Error><Code>NoSuchUpload</Code><Message>Gone.</Message></Error>"},
 }
 
-// A middleman stands between a driver and a server and, once armed, lets one request go wrong.
+// A middleman is a proxy between a driver and a server. Once armed, it makes one request fail.
 type middleman struct {
 	*httptest.Server
 	server *servers.S3
 	client *http.Client
 	only   func(r *http.Request) bool // requests that count; nil: all
 
-	mu     sync.Mutex
-	armed  bool
-	target int // number of the request
-	way    way
-	seen   int
-	struck bool
+	mu       sync.Mutex
+	armed    bool
+	target   int // number of the request
+	way      way
+	seen     int
+	injected bool
 }
 
-// newMiddleman lets step decide which request goes wrong in which way.
+// newMiddleman returns a middleman; step decides which request fails, and in which way.
 func newMiddleman(t *testing.T, server *servers.S3, step int) *middleman {
 	m := &middleman{server: server, client: &http.Client{Transport: &http.Transport{}}, target: step / len(ways), way: ways[step%len(ways)]}
 	m.Server = httptest.NewServer(m)
@@ -77,13 +77,13 @@ func (m *middleman) arm() {
 	m.armed = true
 }
 
-func (m *middleman) wasStruck() bool {
+func (m *middleman) wasInjected() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.struck
+	return m.injected
 }
 
-// strikes tells whether this request is the one.
+// strikes reports whether this request must fail.
 func (m *middleman) strikes(r *http.Request) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -94,7 +94,7 @@ func (m *middleman) strikes(r *http.Request) bool {
 	if m.seen-1 != m.target {
 		return false
 	}
-	m.struck = true
+	m.injected = true
 	return true
 }
 
@@ -133,7 +133,7 @@ func (m *middleman) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// answer does what the way says.
+// answer carries out the way.
 func (m *middleman) answer(w http.ResponseWriter, r *http.Request, body []byte) {
 	switch {
 	case m.way.half:
@@ -154,17 +154,17 @@ func (m *middleman) answer(w http.ResponseWriter, r *http.Request, body []byte) 
 	_, _ = io.WriteString(w, m.way.body)
 }
 
-// faulty is the suite's store in which every request of every mutation goes wrong in every way. The SDK's retries are off: with them the
-// writer itself may be told "exists", which the suite takes for not done; TestFaultsRetried has them on.
+// faulty is the suite's store in which every request of every mutation fails in every way. The SDK's retries are off.
+// With them the writer itself may get "exists", which the suite takes for not done; TestFaultsRetried has them on.
 func faulty(server *servers.S3) func(t *testing.T, root string, step int) (storage.Opened, func(), func() bool) {
 	return func(t *testing.T, root string, step int) (storage.Opened, func(), func() bool) {
 		m := newMiddleman(t, server, step)
-		return open(t, server.URLAt(m.URL, root, "max_attempts=1")), m.arm, m.wasStruck
+		return open(t, server.URLAt(m.URL, root, "max_attempts=1")), m.arm, m.wasInjected
 	}
 }
 
-// TestFaultsRetried lets each request go wrong in each way, with the SDK's retries on and off, for what the suite has not: multipart
-// uploads, and winners who are told "exists".
+// TestFaultsRetried makes each request fail in each way, with the SDK's retries on and off. It covers what the suite
+// lacks: multipart uploads, and winners that get "exists".
 func TestFaultsRetried(t *testing.T) {
 	t.Parallel()
 	server := servers.StartS3(t, servers.Versitygw, false)
@@ -181,10 +181,10 @@ func TestFaultsRetried(t *testing.T) {
 	} {
 		for _, retries := range []string{"max_attempts=1", "max_attempts=3"} {
 			if retries != "max_attempts=1" && strings.HasSuffix(name, "IfAbsent") {
-				continue // it sends much; what retries change, the others show
+				continue // large; the other creations cover the retries
 			}
 			if !full() && (retries != "max_attempts=1" && name != "publish" || strings.HasSuffix(name, "IfAbsent")) {
-				continue // they wait long between their tries
+				continue // long pauses between the tries
 			}
 			t.Run(name+"/"+retries, func(t *testing.T) {
 				t.Parallel()
@@ -196,20 +196,21 @@ func TestFaultsRetried(t *testing.T) {
 						return
 					}
 				}
-				t.Fatal("there is always one more request")
+				t.Fatal("there is always one more request, want a last one")
 			})
 		}
 	}
 }
 
-// rows is how many requests are tried beside each other, as the creations wait most of the time.
+// rows is the number of requests that are tried in parallel; the creations mostly wait.
 const rows = 2
 
-// wrong lets one request of a creation go wrong in every way, then the next, and tells whether there were such requests.
+// wrong makes one request of a creation fail in every way, then the next request. It reports whether there were such
+// requests.
 func wrong(t *testing.T, server *servers.S3, clean storage.Store, prefix, retries string, request int, content []byte,
 	run func(context.Context, storage.Store, string) error) bool {
 	var wg sync.WaitGroup
-	var struck [rows]atomic.Bool
+	var injected [rows]atomic.Bool
 	for i := range rows * len(ways) {
 		row, way := i/len(ways), ways[i%len(ways)]
 		m := newMiddleman(t, server, request*len(ways)+i)
@@ -220,19 +221,19 @@ func wrong(t *testing.T, server *servers.S3, clean storage.Store, prefix, retrie
 			key := fmt.Sprintf("job/shared/%d-%d", request, i)
 			err := run(t.Context(), opened.Store, key)
 			judge(t, clean, key, content, err, fmt.Sprintf("request %d: %s", request+row, way.name))
-			if m.wasStruck() {
-				struck[row].Store(true)
+			if m.wasInjected() {
+				injected[row].Store(true)
 			} else if err != nil {
-				t.Errorf("nothing went wrong, and yet: %v", err)
+				t.Errorf("without a fault: error %v, want none", err)
 			}
 		})
 	}
 	wg.Wait()
-	return struck[rows-1].Load()
+	return injected[rows-1].Load()
 }
 
-// TestCompleteAnsweredBadly: the parts became an object, or may have, and the reply says otherwise, or is lost. The driver asks again, and where
-// the upload is gone then it looks at the object: it is done, and it says so.
+// TestCompleteAnsweredBadly: the parts became an object, or may have. The reply says something else, or is lost. The
+// driver asks again. If the upload is gone then, the driver looks at the object, and reports it as done.
 func TestCompleteAnsweredBadly(t *testing.T) {
 	t.Parallel()
 	for _, kind := range kinds(t) {
@@ -249,8 +250,8 @@ func TestCompleteAnsweredBadly(t *testing.T) {
 				defer opened.Close()
 				m.arm()
 				key, data := fmt.Sprintf("job/shared/%d", i), random(9<<20)
-				if err := create(t.Context(), opened.Store, key, data, storage.CreateOptions{}); err != nil || !m.wasStruck() {
-					t.Errorf("struck: %v; error %v", m.wasStruck(), err)
+				if err := create(t.Context(), opened.Store, key, data, storage.CreateOptions{}); err != nil || !m.wasInjected() {
+					t.Errorf("injected: %v, error %v; want an injected fault, and no error", m.wasInjected(), err)
 				}
 				judge(t, opened.Store, key, data, nil, way.name)
 			})
@@ -258,7 +259,7 @@ func TestCompleteAnsweredBadly(t *testing.T) {
 	}
 }
 
-// judge compares what a creation of an absent key reported with what is there.
+// judge compares the reported outcome of a creation of an absent key with the store's content.
 func judge(t *testing.T, clean storage.Store, key string, content []byte, reported error, how string) {
 	t.Helper()
 	got, err := readAll(t.Context(), clean, key)
@@ -267,15 +268,15 @@ func judge(t *testing.T, clean storage.Store, key string, content []byte, report
 		t.Errorf("%s: %v", how, err)
 	}
 	if there && !bytes.Equal(got, content) {
-		t.Errorf("%s: %d bytes there, which are not the %d written (reported: %v)", how, len(got), len(content), reported)
+		t.Errorf("%s: the object has %d other bytes, want the %d written (reported: %v)", how, len(got), len(content), reported)
 	}
 	switch {
 	case reported == nil && !there:
-		t.Errorf("%s: reported as done, and is not there", how)
+		t.Errorf("%s: reported as done, and no object is there; want one", how)
 	case errors.Is(reported, storage.ErrExists) && !there:
-		t.Errorf("%s: reported as existing, and is not there", how)
+		t.Errorf("%s: reported as existing, and no object is there; want one", how)
 	case reported != nil && !errors.Is(reported, storage.ErrExists) && !errors.Is(reported, storage.ErrUnknown) && there:
-		t.Errorf("%s: reported as not done (%v), and is there", how, reported)
+		t.Errorf("%s: reported as not done (%v), and an object is there; want none", how, reported)
 	}
 }
 

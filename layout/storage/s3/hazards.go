@@ -14,7 +14,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// hazards asks the bucket what it keeps or removes by itself.
+// hazards asks the bucket for settings that keep or remove objects without ckptd.
 func (s *store) hazards(ctx context.Context) []storage.Hazard {
 	var versions, lock, rules storage.Hazard
 	var cleared bool
@@ -30,8 +30,8 @@ func (s *store) hazards(ctx context.Context) []storage.Hazard {
 	return []storage.Hazard{versions, lock, rules}
 }
 
-// unasked is a hazard that the store does not tell of.
-func unasked(name string, err error, permission, ask string) storage.Hazard {
+// unexamined is the hazard that is reported if the store does not answer the question.
+func unexamined(name string, err error, permission, ask string) storage.Hazard {
 	h := storage.Hazard{Name: name, Weight: storage.WeightUnknown}
 	switch statusOf(err) {
 	case http.StatusForbidden:
@@ -52,7 +52,7 @@ func (s *store) versioning(ctx context.Context) storage.Hazard {
 	out, err := s.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &s.config.Bucket})
 	switch {
 	case err != nil:
-		return unasked(h.Name, err, "s3:GetBucketVersioning", "whether it keeps old versions")
+		return unexamined(h.Name, err, "s3:GetBucketVersioning", "whether it keeps old versions")
 	case out.Status == types.BucketVersioningStatusEnabled:
 		h.Weight, h.Seen = storage.WeightWarning, "on: deleted files stay as old versions, and are billed"
 		h.Advice = "Add a lifecycle rule that removes noncurrent versions (NoncurrentVersionExpiration), or use a bucket without versioning."
@@ -68,7 +68,7 @@ func (s *store) objectLock(ctx context.Context) storage.Hazard {
 	switch {
 	case err != nil && statusOf(err) == http.StatusNotFound && codeOf(err) != "NoSuchBucket":
 	case err != nil:
-		return unasked(h.Name, err, "s3:GetBucketObjectLockConfiguration", "whether files are retained")
+		return unexamined(h.Name, err, "s3:GetBucketObjectLockConfiguration", "whether files are retained")
 	case out.ObjectLockConfiguration == nil || out.ObjectLockConfiguration.ObjectLockEnabled != types.ObjectLockEnabledEnabled:
 	case out.ObjectLockConfiguration.Rule != nil && out.ObjectLockConfiguration.Rule.DefaultRetention != nil:
 		h.Weight, h.Holds = storage.WeightWarning, true
@@ -92,7 +92,7 @@ func retentionText(r *types.DefaultRetention) string {
 	return fmt.Sprintf("%d %s (%s)", n, unit, r.Mode)
 }
 
-// lifecycle looks at the rules; cleared: one of them removes old versions of all that lies below the prefix.
+// lifecycle examines the lifecycle rules. cleared: a rule removes the old versions of everything below the prefix.
 func (s *store) lifecycle(ctx context.Context) (h storage.Hazard, cleared bool) {
 	const name = "lifecycle rules"
 	out, err := s.client.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{Bucket: &s.config.Bucket})
@@ -100,12 +100,12 @@ func (s *store) lifecycle(ctx context.Context) (h storage.Hazard, cleared bool) 
 	case err != nil && statusOf(err) == http.StatusNotFound && codeOf(err) != "NoSuchBucket":
 		return storage.Hazard{Name: name, Seen: "none"}, false
 	case err != nil:
-		return unasked(name, err, "s3:GetLifecycleConfiguration", "whether rules delete or archive old files"), false
+		return unexamined(name, err, "s3:GetLifecycleConfiguration", "whether rules delete or archive old files"), false
 	}
 	return judgeRules(out.Rules, s.prefix), clears(out.Rules, s.prefix)
 }
 
-// judgeRules finds the worst that lifecycle rules do to objects below a prefix.
+// judgeRules returns the worst effect that lifecycle rules have on objects below a prefix.
 func judgeRules(rules []types.LifecycleRule, prefix string) storage.Hazard {
 	worst := storage.Hazard{Name: "lifecycle rules", Seen: "none that touch the prefix"}
 	for _, r := range rules {
@@ -141,7 +141,7 @@ func judgeRule(r types.LifecycleRule) (h storage.Hazard) {
 	return h
 }
 
-// clears tells whether a rule removes the old versions of everything below a prefix.
+// clears reports whether a rule removes the old versions of everything below a prefix.
 func clears(rules []types.LifecycleRule, prefix string) bool {
 	for _, r := range rules {
 		if r.Status == types.ExpirationStatusEnabled && r.NoncurrentVersionExpiration != nil && touches(r, prefix) &&
@@ -158,7 +158,7 @@ func bySize(r types.LifecycleRule) bool {
 		f.And != nil && (f.And.ObjectSizeGreaterThan != nil || f.And.ObjectSizeLessThan != nil))
 }
 
-// touches tells whether a rule is for some object of ours: they have no tags.
+// touches reports whether a rule applies to any object of ours; our objects have no tags.
 func touches(r types.LifecycleRule, prefix string) bool {
 	if f := r.Filter; f != nil && (f.Tag != nil || f.And != nil && len(f.And.Tags) > 0) {
 		return false
@@ -176,5 +176,5 @@ func prefixOf(r types.LifecycleRule) string {
 			return *f.And.Prefix
 		}
 	}
-	return aws.ToString(r.Prefix) //lint:ignore SA1019 an old form that buckets still have
+	return aws.ToString(r.Prefix) //lint:ignore SA1019 buckets still have this old form
 }

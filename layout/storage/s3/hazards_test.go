@@ -56,7 +56,7 @@ func TestLifecycleRules(t *testing.T) {
 	}
 }
 
-// Old versions are removed by a rule if it is for everything below the prefix.
+// A rule removes old versions if it covers everything below the prefix.
 func TestRulesThatClearVersions(t *testing.T) {
 	rule := func(filter *types.LifecycleRuleFilter) types.LifecycleRule {
 		return types.LifecycleRule{

@@ -16,7 +16,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/s3"
 )
 
-// gofakes3 ignores If-None-Match on CompleteMultipartUpload, and says nothing. The driver finds that out before it relies on it.
+// gofakes3 silently ignores If-None-Match on CompleteMultipartUpload. The driver finds out before it relies on the
+// condition.
 func TestCompleteWithoutCondition(t *testing.T) {
 	server := servers.StartS3(t, servers.Gofakes3, false)
 	opened := open(t, server.URL("condition", ""))
@@ -24,26 +25,26 @@ func TestCompleteWithoutCondition(t *testing.T) {
 	large := random(9 << 20)
 	err := create(t.Context(), opened.Store, "job/chk-1/_metadata", large, storage.CreateOptions{IfAbsent: true})
 	if err == nil || errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrExists) || !strings.Contains(err.Error(), "ignores If-None-Match") {
-		t.Errorf("a large object IfAbsent on a store that ignores the condition: %v", err)
+		t.Errorf("a large object IfAbsent on a store that ignores the condition: %v, want an error that says so", err)
 	}
 	if err := create(t.Context(), opened.Store, "job/chk-1/_metadata", large[:8<<20], storage.CreateOptions{IfAbsent: true}); err != nil {
-		t.Errorf("one that fits into one request: %v", err)
+		t.Errorf("an object IfAbsent that fits into one request: %v, want no error", err)
 	}
 	if err := create(t.Context(), opened.Store, "job/shared/f", large, storage.CreateOptions{}); err != nil {
-		t.Errorf("one without a condition: %v", err)
+		t.Errorf("a large object without a condition: %v, want no error", err)
 	}
 	for info, err := range opened.Store.List(t.Context(), "") {
 		if err != nil || strings.HasPrefix(info.Key, "_probe") {
-			t.Errorf("left behind: %s, %v", info.Key, err)
+			t.Errorf("left behind: %s, %v; want nothing of the probe", info.Key, err)
 		}
 	}
 	n, err := opened.Store.AbortUnfinished(t.Context(), "", func(string) bool { return true })
 	if n != 0 || err != nil {
-		t.Errorf("%d uploads left behind, %v", n, err)
+		t.Errorf("%d uploads left behind, %v; want none", n, err)
 	}
 }
 
-// A writer whose object is streamed is given up in the middle, in every way there is.
+// A writer whose object is streamed is given up in the middle, in every possible way.
 func TestStreamGivenUp(t *testing.T) {
 	server := servers.StartS3(t, servers.Versitygw, false)
 	opened := open(t, server.URL("stream", ""))
@@ -61,28 +62,28 @@ func TestStreamGivenUp(t *testing.T) {
 	}
 	for key, part := range map[string]int{"a/begun": 1, "a/half": 500_000, "a/all": len(data)} {
 		w := begin(t.Context(), key, part)
-		time.Sleep(100 * time.Millisecond) // the server has all that it was sent
+		time.Sleep(100 * time.Millisecond) // the server has received everything
 		w.Abort()
 		ctx, cancel := context.WithCancel(t.Context())
 		w = begin(ctx, key, part)
 		cancel()
 		if err := w.Commit(); !errors.Is(err, context.Canceled) || errors.Is(err, storage.ErrUnknown) {
-			t.Errorf("%s: commit after cancelling: %v", key, err)
+			t.Errorf("%s: commit after cancelling: %v, want the context's error", key, err)
 		}
 		w = begin(t.Context(), key, part)
 		if part < len(data) {
 			if err := w.Commit(); !errors.Is(err, storage.ErrMismatch) {
-				t.Errorf("%s: commit of a part: %v", key, err)
+				t.Errorf("%s: commit of a part: %v, want ErrMismatch", key, err)
 			}
 		}
 		w.Abort()
 		if _, err := opened.Store.Stat(t.Context(), key); !errors.Is(err, storage.ErrNotFound) {
-			t.Errorf("%s: %v after it was given up", key, err)
+			t.Errorf("%s: stat after giving up: %v, want ErrNotFound", key, err)
 		}
 	}
 }
 
-// A store opened for reading changes nothing.
+// A read-only store changes nothing.
 func TestReadOnly(t *testing.T) {
 	server := servers.StartS3(t, servers.Versitygw, false)
 	clean := open(t, server.URL("readonly", ""))
@@ -101,23 +102,23 @@ func TestReadOnly(t *testing.T) {
 	}
 	defer opened.Close()
 	if got, err := readAll(t.Context(), opened.Store, "a/f"); err != nil || string(got) != "x" {
-		t.Errorf("read %q, %v", got, err)
+		t.Errorf("read %q, %v; want x", got, err)
 	}
 	if err := opened.Store.Publish(t.Context(), "a/g", nil); err == nil {
-		t.Error("published")
+		t.Error("publish into a read-only store: no error, want one")
 	}
 	if _, err := opened.Store.Create(t.Context(), "a/g", storage.CreateOptions{}); err == nil {
-		t.Error("created")
+		t.Error("create in a read-only store: no error, want one")
 	}
 	if errs := opened.Store.Delete(t.Context(), []string{"a/f"}); errs == nil {
-		t.Error("deleted")
+		t.Error("delete in a read-only store: no error, want one")
 	}
 	if _, err := opened.Store.AbortUnfinished(t.Context(), "", func(string) bool { return true }); err == nil {
-		t.Error("aborted")
+		t.Error("abort unfinished in a read-only store: no error, want one")
 	}
 }
 
-// Servers that know no newer sums get none, and Content-MD5 where the protocol wants a sum.
+// Servers that know no newer sums get none. They get Content-MD5 where the protocol requires a sum.
 func TestChecksumsWhenRequired(t *testing.T) {
 	server := servers.StartS3(t, servers.Versitygw, false)
 	var unknown []string
@@ -152,11 +153,12 @@ func TestChecksumsWhenRequired(t *testing.T) {
 		t.Error(errs)
 	}
 	if len(unknown) > 0 {
-		t.Errorf("headers that an old server does not know: %q", unknown)
+		t.Errorf("headers that an old server does not know: %q, want none", unknown)
 	}
 }
 
-// A Complete that the store was not asked, or that it put off, is repeated: else the whole object would have to be sent again.
+// A Complete that the store did not receive, or refused for now, is repeated. Otherwise the whole object would have
+// to be sent again.
 func TestCompleteUnasked(t *testing.T) {
 	servers.Credentials(t)
 	for way, asked := range map[string]int64{"throttled": 2, "nobody there for a moment": 1} {
@@ -201,7 +203,7 @@ func TestCompleteUnasked(t *testing.T) {
 	}
 }
 
-// Whoever waits for another's try of the condition on Complete waits no longer than its context.
+// A creation that waits for another one's try of the condition waits no longer than its own context.
 func TestConditionWaitCancelled(t *testing.T) {
 	servers.Credentials(t)
 	probing, release := make(chan struct{}), make(chan struct{})
@@ -228,10 +230,10 @@ func TestConditionWaitCancelled(t *testing.T) {
 	select {
 	case err := <-second:
 		if !errors.Is(err, context.Canceled) || errors.Is(err, storage.ErrUnknown) {
-			t.Errorf("cancelled: %v", err)
+			t.Errorf("after cancelling: %v, want the context's error", err)
 		}
 	case <-time.After(30 * time.Second):
-		t.Error("cancelled, and waits on")
+		t.Error("the creation still waits after its context was cancelled, want it to return")
 	}
 	close(release)
 	<-first

@@ -17,8 +17,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// tries is what is known of the requests of one mutation. The SDK repeats them by itself, and a refusal of the second says nothing
-// about the first, which may have been done or may still be.
+// tries records the requests of one mutation. The SDK repeats requests by itself. If a later one is refused, an
+// earlier one may still have been carried out, or may be later.
 type tries struct {
 	mu   sync.Mutex
 	list []try
@@ -26,7 +26,7 @@ type tries struct {
 
 // A try is one request.
 type try struct {
-	// sent: a connection took it, or part of it.
+	// sent: a connection took the request, or a part of it.
 	sent bool
 	// status of the reply; 0: there was none.
 	status int
@@ -34,7 +34,7 @@ type try struct {
 
 type triesKey struct{}
 
-// watched gives a context whose requests are written down.
+// watched returns a context whose requests are recorded in the returned tries.
 func watched(ctx context.Context) (context.Context, *tries) {
 	t := &tries{}
 	return context.WithValue(ctx, triesKey{}, t), t
@@ -45,7 +45,7 @@ func triesOf(ctx context.Context) *tries {
 	return t
 }
 
-// begin notes a request; end its outcome.
+// begin records a request; the returned function records its outcome.
 func (t *tries) begin(req *http.Request) (watched *http.Request, end func(*http.Response, error)) {
 	t.mu.Lock()
 	i := len(t.list)
@@ -64,7 +64,7 @@ func (t *tries) begin(req *http.Request) (watched *http.Request, end func(*http.
 	}
 }
 
-// refused: this try was not done and never will be.
+// refused reports whether this try was not carried out and never will be.
 func (t try) refused() bool {
 	if !t.sent {
 		return true
@@ -72,8 +72,8 @@ func (t try) refused() bool {
 	return t.status >= 300 && t.status < 500 && t.status != http.StatusConflict || t.status == http.StatusNotImplemented
 }
 
-// unsettled: one of the tries before the last may have been done, or may be.
-func (t *tries) unsettled() bool {
+// earlierUnknown reports whether a try before the last may have been carried out, or may be later.
+func (t *tries) earlierUnknown() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i, one := range t.list {
@@ -84,7 +84,7 @@ func (t *tries) unsettled() bool {
 	return false
 }
 
-// last is the last try; without any, one that was not sent.
+// last returns the last try; if there is none, a try that was not sent.
 func (t *tries) last() try {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -94,7 +94,8 @@ func (t *tries) last() try {
 	return t.list[len(t.list)-1]
 }
 
-// outcome turns what the SDK says of a mutation into one of the contract's three. conditional: the request had If-None-Match.
+// outcome turns the SDK's error of a mutation into one of the contract's three outcomes. conditional: the request had
+// If-None-Match.
 func (t *tries) outcome(err error, conditional bool) error {
 	if err == nil {
 		return nil
@@ -104,35 +105,35 @@ func (t *tries) outcome(err error, conditional bool) error {
 		return fmt.Errorf("%w: %w", storage.ErrExists, plain(err))
 	}
 	certain := last.refused() || last.status == http.StatusConflict && isFolder(err)
-	if certain && !t.unsettled() {
+	if certain && !t.earlierUnknown() {
 		return plain(err)
 	}
-	return &doubtful{plain(err)}
+	return &unknownError{plain(err)}
 }
 
-// A doubtful error is one of a mutation that may have been done, or may still be.
-type doubtful struct{ err error }
+// An unknownError is the error of a mutation that may have been done, or may be done later.
+type unknownError struct{ err error }
 
-func (d *doubtful) Error() string   { return storage.ErrUnknown.Error() + ": " + d.err.Error() }
-func (d *doubtful) Unwrap() []error { return []error{storage.ErrUnknown, d.err} }
+func (d *unknownError) Error() string   { return storage.ErrUnknown.Error() + ": " + d.err.Error() }
+func (d *unknownError) Unwrap() []error { return []error{storage.ErrUnknown, d.err} }
 
-// certain takes the doubt out of an error where nothing can have been done.
-func certain(err error) error {
-	var doubt *doubtful
-	if errors.As(err, &doubt) {
-		return doubt.err
+// withoutUnknown removes ErrUnknown from an error where nothing can have been done.
+func withoutUnknown(err error) error {
+	var unknown *unknownError
+	if errors.As(err, &unknown) {
+		return unknown.err
 	}
 	return err
 }
 
-// isFolder: a server over a file tree refuses the key, because it or what is above it is something else there. Any other conflict means that
-// another writer was at work; what it says of us is not certain.
+// isFolder reports whether a server over a file tree refused the key because the key, or an element above it, is
+// something else there. Any other conflict means that another writer was at work, and leaves our own outcome open.
 func isFolder(err error) bool {
 	code := codeOf(err)
 	return code == "ExistingObjectIsDirectory" || code == "ObjectParentIsFile"
 }
 
-// statusOf is the status of the reply an error tells of, or 0.
+// statusOf returns the status of the reply in an error's chain, or 0.
 func statusOf(err error) int {
 	var reply *smithyhttp.ResponseError
 	if errors.As(err, &reply) && reply.Response != nil && reply.Response.Response != nil {
@@ -141,7 +142,7 @@ func statusOf(err error) int {
 	return 0
 }
 
-// codeOf is the store's own word for an error, or "".
+// codeOf returns the store's own code for an error, or "".
 func codeOf(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {
@@ -150,20 +151,20 @@ func codeOf(err error) string {
 	return ""
 }
 
-// A refusal is an error of the store in few words; the SDK's own text has the request's whole life in it.
+// A refusal is an error of the store in few words. The SDK's own text is far longer.
 type refusal struct {
 	text string
-	// err is the SDK's; nil where a key of a batch was refused.
+	// err is the SDK's error; nil if a key of a batch was refused.
 	err error
 	// throttled: the store asks for fewer requests.
 	throttled bool
-	// missing: the server does not have what it was asked for, and never will.
+	// missing: the server lacks the requested function for good.
 	missing bool
 }
 
 func (r *refusal) Error() string { return r.text }
 
-// Unwrap gives the SDK's error and the contract's word.
+// Unwrap returns the SDK's error and the contract's sentinel errors.
 func (r *refusal) Unwrap() (all []error) {
 	if r.throttled {
 		all = append(all, storage.ErrThrottled)
@@ -210,24 +211,24 @@ func plain(err error) error {
 	return r
 }
 
-// errNotS3 is about a reply that says 200 and is none of the store's: a gateway's page, or nothing.
-var errNotS3 = errors.New("a reply without what a store says; is something else in its place?")
+// errNotS3 is for a reply with status 200 that does not come from an S3 store: a gateway's page, or nothing.
+var errNotS3 = errors.New("the reply does not come from an S3 store; does a gateway or a proxy answer in its place?")
 
-// genuine doubts a success that does not name what is stored now, as every store does.
-func genuine(etag *string) error {
+// checkETag returns an error for a success without an ETag. Every store names the ETag of what is stored now.
+func checkETag(etag *string) error {
 	if etag == nil || *etag == "" {
 		return errNotS3
 	}
 	return nil
 }
 
-// absent: there is no such object. A bucket that is not there is something else.
+// absent reports whether err says that there is no such object. A missing bucket is another error.
 func absent(err error) bool {
 	return statusOf(err) == http.StatusNotFound && codeOf(err) != "NoSuchBucket"
 }
 
-// reading gives an error of a read the contract's words.
-func reading(err error) error {
+// readError turns an error of a read into the contract's words.
+func readError(err error) error {
 	if absent(err) {
 		return storage.ErrNotFound
 	}

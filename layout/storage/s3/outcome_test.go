@@ -14,7 +14,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// TestOutcome: what Publish makes of the replies to its tries, the last of which is not all that counts.
+// TestOutcome: the outcome of Publish depends on the replies to all its tries, not only the last.
 func TestOutcome(t *testing.T) {
 	t.Parallel()
 	servers.Credentials(t)
@@ -68,17 +68,17 @@ func TestOutcome(t *testing.T) {
 			opened := open(t, fmt.Sprintf("s3://b/p?endpoint=%s&max_attempts=%d", server.URL, len(c.replies)))
 			defer opened.Close()
 			err := opened.Store.Publish(t.Context(), "job/_journal/1", []byte("x"))
-			doubt := errors.Is(err, storage.ErrUnknown)
+			unknown := errors.Is(err, storage.ErrUnknown)
 			switch {
 			case int(n.Load()) != len(c.replies):
 				t.Errorf("%d requests, want %d; %v", n.Load(), len(c.replies), err)
-			case c.want == notDone && (err == nil || doubt || errors.Is(err, storage.ErrExists)):
+			case c.want == notDone && (err == nil || unknown || errors.Is(err, storage.ErrExists)):
 				t.Errorf("error %v, want one that says not done", err)
 			case c.want != notDone && !errors.Is(err, c.want):
 				t.Errorf("error %v, want %v", err, c.want)
 			}
 			if err != nil && strings.Contains(err.Error(), "operation error") {
-				t.Errorf("the SDK's own long words: %v", err)
+				t.Errorf("error %v, want it without the SDK's long text", err)
 			}
 		})
 	}

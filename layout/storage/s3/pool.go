@@ -9,7 +9,7 @@ import (
 	"github.com/ckptd/ckptd/crc32c"
 )
 
-// A pool bounds the memory of all parts of a store, and keeps some of it for the next ones.
+// A pool bounds the memory of all parts of a store, and keeps some of it for the next parts.
 type pool struct {
 	size  int64
 	space *semaphore.Weighted
@@ -20,20 +20,20 @@ func newPool(size int64) *pool {
 	return &pool{size: size, space: semaphore.NewWeighted(size)}
 }
 
-// A part is bytes on their way: an object, or one part of a larger one. The first smallSize of it need nobody's leave, so small objects
-// never wait behind large ones.
-type part struct {
+// A buffer holds bytes that wait to be sent: an object, or one part of a larger object. Its first smallSize bytes
+// need no memory from the pool, so small objects never wait behind large ones.
+type buffer struct {
 	store *store
 	limit int
 	data  []byte
-	// taken from the pool.
+	// taken is the number of bytes reserved in the pool.
 	taken int64
 }
 
-func (p *part) full() bool { return len(p.data) >= p.limit }
+func (p *buffer) full() bool { return len(p.data) >= p.limit }
 
-// add takes as many bytes as fit, and waits for the pool where it must.
-func (p *part) add(ctx context.Context, data []byte) (int, error) {
+// add takes as many bytes as fit, and waits for the pool if it must.
+func (p *buffer) add(ctx context.Context, data []byte) (int, error) {
 	data = data[:min(len(data), p.limit-len(p.data))]
 	if len(p.data)+len(data) > smallSize && p.taken == 0 {
 		if err := p.reserve(ctx); err != nil {
@@ -44,8 +44,9 @@ func (p *part) add(ctx context.Context, data []byte) (int, error) {
 	return len(data), nil
 }
 
-// reserve gets room for a whole part. Who holds such room needs no more of it to go on, so nobody waits in a circle.
-func (p *part) reserve(ctx context.Context) error {
+// reserve gets memory for a whole part. A holder of such memory needs no more of it to go on, so there is no
+// deadlock.
+func (p *buffer) reserve(ctx context.Context) error {
 	pool := p.store.pool
 	want := min(int64(p.limit), pool.size)
 	if err := pool.space.Acquire(ctx, want); err != nil {
@@ -62,8 +63,8 @@ func (p *part) reserve(ctx context.Context) error {
 	return nil
 }
 
-// release gives the memory back.
-func (p *part) release() {
+// release returns the memory to the pool.
+func (p *buffer) release() {
 	if p.taken > 0 {
 		if kept := p.data[:0]; cap(kept) == partSize {
 			p.store.pool.free.Put(&kept)

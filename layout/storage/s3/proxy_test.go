@@ -11,7 +11,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// A result is what a mutation through the proxy reported.
+// A result is the reported outcome of a mutation through the proxy.
 type result struct {
 	key     string
 	content []byte
@@ -19,7 +19,7 @@ type result struct {
 	err     error
 }
 
-// mutate does some of every mutation at once and gives what each reported. Errors are of the store only.
+// mutate does several of each mutation at once and returns what each reported. An error comes only from the store.
 func mutate(t *testing.T, s storage.Store, round string, victims []string, contents map[string][]byte) []result {
 	large := random(9 << 20)
 	var mu sync.Mutex
@@ -61,7 +61,8 @@ func mutate(t *testing.T, s storage.Store, round string, victims []string, conte
 	return results
 }
 
-// check compares what was reported with what the server has, asked directly, and gives how many were done and unknown.
+// check compares the reported outcomes with the server's content, read directly. It returns the number of done and of
+// unknown mutations.
 func check(t *testing.T, clean storage.Store, results []result) (done, unknown int) {
 	t.Helper()
 	for _, r := range results {
@@ -78,17 +79,17 @@ func check(t *testing.T, clean storage.Store, results []result) (done, unknown i
 		_, err := clean.Stat(t.Context(), r.key)
 		there := err == nil
 		if r.err == nil && there {
-			t.Errorf("%s: reported as deleted, and is there", r.key)
+			t.Errorf("%s: reported as deleted, and is there; want it gone", r.key)
 		}
 		if r.err != nil && !errors.Is(r.err, storage.ErrUnknown) && !there {
-			t.Errorf("%s: reported as not deleted (%v), and is gone", r.key, r.err)
+			t.Errorf("%s: reported as not deleted (%v), and is gone; want it there", r.key, r.err)
 		}
 	}
 	return done, unknown
 }
 
-// TestProxy puts a proxy that does harm between driver and server. Whatever it does, every mutation ends as done, not done or unknown, and
-// what the server has is what was reported. When the harm is over, everything works.
+// TestProxy puts a proxy that adds faults between driver and server. Every mutation still ends as done, not done or
+// unknown, and the server's content agrees. After the faults everything works.
 func TestProxy(t *testing.T) {
 	t.Parallel()
 	server := servers.StartS3(t, servers.Versitygw, false)
@@ -116,15 +117,15 @@ func TestProxy(t *testing.T) {
 				done, unknown := check(t, clean.Store, results)
 				t.Logf("%d done, %d unknown, %d not done", done, unknown, len(results)-done-unknown)
 				if slow := name == "latency" || name == "bandwidth" || name == "slices"; slow && done != len(results) {
-					t.Errorf("%d of %d done, where nothing was lost", done, len(results))
+					t.Errorf("%d of %d done; nothing was lost, want all", done, len(results))
 				}
-				settle(t, opened.Store, clean.Store, results)
+				resolve(t, opened.Store, clean.Store, results)
 			})
 		}
 	}
 }
 
-// victims makes objects that are to be deleted.
+// victims makes objects that will be deleted.
 func victims(t *testing.T, clean storage.Store) (keys []string, contents map[string][]byte) {
 	contents = map[string][]byte{}
 	for i := range 5 {
@@ -138,22 +139,23 @@ func victims(t *testing.T, clean storage.Store) (keys []string, contents map[str
 	return keys, contents
 }
 
-// settle repeats what is unknown, as the protocol does, now that all is well: each gets its verdict.
-func settle(t *testing.T, s, clean storage.Store, results []result) {
+// resolve repeats every mutation of unknown outcome, as the protocol does. The server works now, so each gets an
+// outcome.
+func resolve(t *testing.T, s, clean storage.Store, results []result) {
 	t.Helper()
 	for _, r := range results {
 		if !errors.Is(r.err, storage.ErrUnknown) || r.deleted {
 			continue
 		}
 		err := s.Publish(t.Context(), r.key, r.content)
-		for range 20 { // connections that died unseen are found out one by one
+		for range 20 { // dead connections are noticed one by one
 			if !errors.Is(err, storage.ErrUnknown) {
 				break
 			}
 			err = s.Publish(t.Context(), r.key, r.content)
 		}
 		if err != nil && !errors.Is(err, storage.ErrExists) {
-			t.Errorf("%s: repeated, and still: %v", r.key, err)
+			t.Errorf("%s: repeated, and still: %v; want it done, or existing", r.key, err)
 		}
 		judge(t, clean, r.key, r.content, err, r.key)
 	}
@@ -184,7 +186,7 @@ func TestServerAway(t *testing.T) {
 				results := <-ended
 				if round%2 == 0 {
 					if err := opened.Store.Publish(t.Context(), "job/_journal/away", nil); err == nil {
-						t.Error("published without a server")
+						t.Error("publish without a server: no error, want one")
 					}
 					if err := server.Start(); err != nil {
 						t.Fatal(err)
@@ -194,7 +196,7 @@ func TestServerAway(t *testing.T) {
 				}
 				done, unknown := check(t, clean.Store, results)
 				t.Logf("round %d: %d done, %d unknown, %d not done", round, done, unknown, len(results)-done-unknown)
-				settle(t, opened.Store, clean.Store, results)
+				resolve(t, opened.Store, clean.Store, results)
 			}
 			if _, err := clean.Store.AbortUnfinished(t.Context(), "", func(string) bool { return true }); err != nil {
 				t.Error(err)

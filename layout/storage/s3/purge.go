@@ -13,7 +13,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// purge removes the old versions and delete markers of objects below a prefix, in a bucket that has ever had versions. What is current stays.
+// purge removes the old versions and delete markers of objects below a prefix, if the bucket ever had versions.
+// Current versions stay.
 func (s *store) purge(ctx context.Context, prefix string) (left int, err error) {
 	if err := errors.Join(ctx.Err(), storage.ValidatePrefix(prefix)); err != nil {
 		return 0, err
@@ -29,11 +30,12 @@ func (s *store) purge(ctx context.Context, prefix string) (left int, err error) 
 	case err != nil && asked:
 		return 0, plain(err)
 	}
-	// Markers come last, and only if nothing is left below them: an object whose marker goes is there again.
+	// Markers are removed last, and only if no version is left below them: without its marker an old version would be
+	// current again.
 	for _, markers := range []bool{false, true} {
 		left, err = s.purgeAll(ctx, s.name(prefix), markers)
 		if statusOf(err) == http.StatusForbidden && !asked {
-			return 0, nil // whether there are versions is not for us to know
+			return 0, nil // we may not ask whether there are versions
 		}
 		if left > 0 || err != nil {
 			break
@@ -42,7 +44,7 @@ func (s *store) purge(ctx context.Context, prefix string) (left int, err error) 
 	return left, err
 }
 
-// purgeAll removes old versions, or delete markers.
+// purgeAll removes the old versions, or the delete markers.
 func (s *store) purgeAll(ctx context.Context, prefix *string, markers bool) (left int, err error) {
 	input := &s3.ListObjectVersionsInput{Bucket: &s.config.Bucket, Prefix: prefix}
 	for {
@@ -76,14 +78,14 @@ func (s *store) purgeAll(ctx context.Context, prefix *string, markers bool) (lef
 	}
 }
 
-// purgeVersions says how many it could not remove, and why not the first of them.
+// purgeVersions removes versions. It returns the number that it could not remove, and the error of the first of them.
 func (s *store) purgeVersions(ctx context.Context, old []types.ObjectIdentifier) (left int, err error) {
 	if len(old) == 0 {
 		return 0, nil
 	}
 	var options []func(*s3.Options)
 	if s.config.NoChecksums {
-		options = append(options, oldDelete)
+		options = append(options, sendContentMD5)
 	}
 	input := &s3.DeleteObjectsInput{Bucket: &s.config.Bucket, Delete: &types.Delete{Objects: old, Quiet: aws.Bool(true)}}
 	reply, err := s.client.DeleteObjects(ctx, input, options...)

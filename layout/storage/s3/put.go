@@ -18,7 +18,7 @@ import (
 
 func checksum(data []byte) uint32 { return crc32c.Sum(data) }
 
-// encode writes a sum as the protocol does; nil where the server is to be given none.
+// encode writes a sum as the protocol does. It returns nil if the server is not to be given sums.
 func (s *store) encode(sum uint32) *string {
 	if s.config.NoChecksums {
 		return nil
@@ -26,7 +26,7 @@ func (s *store) encode(sum uint32) *string {
 	return aws.String(base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum)))
 }
 
-// onlyNew is the value of If-None-Match.
+// onlyNew returns the value of If-None-Match.
 func onlyNew(ifAbsent bool) *string {
 	if !ifAbsent {
 		return nil
@@ -34,7 +34,7 @@ func onlyNew(ifAbsent bool) *string {
 	return aws.String("*")
 }
 
-// put creates an object by one request that the SDK may repeat, unless the options say otherwise.
+// put creates an object by one request. The SDK may repeat the request, unless the options say otherwise.
 func (s *store) put(ctx context.Context, key string, data []byte, sum uint32, ifAbsent bool, options ...func(*s3.Options)) error {
 	options = append(options, unsigned)
 	for attempt := 1; ; attempt++ {
@@ -47,14 +47,14 @@ func (s *store) put(ctx context.Context, key string, data []byte, sum uint32, if
 	}
 }
 
-// folderTries is how often a small object is created where a server over a file tree says that the key is a folder: it also says so when
-// the last object beside it was deleted just then, and the folder with it.
+// folderTries is how often a small object is tried when a server over a file tree says that the key is a folder. Such
+// a server also says so if the last object in that folder, and so the folder, was deleted just then.
 const folderTries = 5
 
-// putOnce creates an object by one request whose body can be read once.
+// putOnce creates an object by one request whose body can be read only once.
 func (s *store) putOnce(ctx context.Context, key string, body io.Reader, size int64, sum uint32, ifAbsent bool) error {
 	ctx, tries := watched(ctx)
-	err := s.putObject(ctx, s.putInput(key, body, size, sum, ifAbsent), unsigned, once)
+	err := s.putObject(ctx, s.putInput(key, body, size, sum, ifAbsent), unsigned, noRetries)
 	return tries.outcome(err, ifAbsent)
 }
 
@@ -63,7 +63,7 @@ func (s *store) putObject(ctx context.Context, input *s3.PutObjectInput, options
 	if err != nil {
 		return err
 	}
-	return genuine(reply.ETag)
+	return checkETag(reply.ETag)
 }
 
 func (s *store) putInput(key string, body io.Reader, size int64, sum uint32, ifAbsent bool) *s3.PutObjectInput {

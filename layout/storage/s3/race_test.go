@@ -19,11 +19,11 @@ import (
 
 const racers = 16
 
-// raceURLs, in the environment, makes this program a racer instead of a test, for each of these stores.
+// raceURLs, in the environment, makes this program a racer for each of these stores, instead of a test.
 const raceURLs = "CKPTD_TEST_RACE_URLS"
 
-// TestRace lets 16 processes publish the same keys at once, with the SDK's retries on and off. Each key has one winner, which knows it, and
-// its content is whole.
+// TestRace lets 16 processes publish the same keys at once, with the SDK's retries on and off. Each key has one
+// winner. The winner knows that it won, and its content is whole.
 func TestRace(t *testing.T) {
 	rounds := 50
 	if os.Getenv("CKPTD_NIGHTLY") == "1" {
@@ -78,7 +78,7 @@ func startRacer(t *testing.T, urls []string, number int) *racer {
 	})
 	r := &racer{in, bufio.NewScanner(out)}
 	if !r.out.Scan() || r.out.Text() != "ready" {
-		t.Fatalf("racer %d: %q", number, r.out.Text())
+		t.Fatalf("racer %d says %q, want ready", number, r.out.Text())
 	}
 	return r
 }
@@ -94,7 +94,7 @@ func runRace(t *testing.T, all []*racer, urls []string, setting, rounds int) {
 		var winners []int
 		for i, r := range all {
 			if !r.out.Scan() {
-				t.Fatalf("round %d: racer %d is gone", round, i)
+				t.Fatalf("round %d: racer %d has ended, want an answer", round, i)
 			}
 			verdict, first, _ := strings.Cut(r.out.Text(), " ")
 			switch verdict {
@@ -105,7 +105,7 @@ func runRace(t *testing.T, all []*racer, urls []string, setting, rounds int) {
 				}
 			case "lost":
 			default:
-				t.Errorf("round %d: racer %d: %s", round, i, r.out.Text())
+				t.Errorf("round %d: racer %d: %s; want won or lost", round, i, r.out.Text())
 			}
 		}
 		if len(winners) != 1 {
@@ -113,7 +113,7 @@ func runRace(t *testing.T, all []*racer, urls []string, setting, rounds int) {
 		}
 		content, err := readAll(t.Context(), opened.Store, raceKey(round))
 		if err != nil || string(content) != raceContent(round, winners[0]) {
-			t.Errorf("round %d: %d bytes that are not whole or not those of the winner %d; %v", round, len(content), winners[0], err)
+			t.Errorf("round %d: read %d bytes, want the whole content of the winner %d; %v", round, len(content), winners[0], err)
 		}
 	}
 	t.Logf("%d rounds; the winner learned it by reading back in %d", rounds, told)
@@ -134,7 +134,7 @@ func readAll(ctx context.Context, s storage.Store, key string) ([]byte, error) {
 	return data, errors.Join(err, r.Close())
 }
 
-// raceMain is the other processes; false: this is none.
+// raceMain runs a racer's process; it returns false if this process is none.
 func raceMain() bool {
 	urls := strings.Fields(os.Getenv(raceURLs))
 	if len(urls) == 0 {
@@ -147,7 +147,8 @@ func raceMain() bool {
 	return true
 }
 
-// race publishes what it is told to, as the protocol says: again while the outcome is unknown, and "exists" is a question to what is there.
+// race publishes as the protocol says: it repeats while the outcome is unknown, and after "exists" it reads the
+// object.
 func race(ctx context.Context, urls []string) error {
 	number, err := strconv.Atoi(os.Getenv("CKPTD_TEST_RACER"))
 	if err != nil {

@@ -34,9 +34,9 @@ func (s *store) openRange(ctx context.Context, key string, offset, length int64)
 	input := &s3.GetObjectInput{Bucket: &s.config.Bucket, Key: s.name(key)}
 	switch {
 	case offset < 0:
-		return nil, fmt.Errorf("range from %d", offset)
+		return nil, fmt.Errorf("range from %d; want 0 or more", offset)
 	case length == 0 || length > 0 && offset > math.MaxInt64-length:
-		return s.openNothing(ctx, key, offset, length) // no request can ask for that
+		return s.openNothing(ctx, key, offset, length) // no request can ask for an empty range
 	case length > 0:
 		input.Range = aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
 	case offset > 0:
@@ -45,23 +45,24 @@ func (s *store) openRange(ctx context.Context, key string, offset, length int64)
 	reply, err := s.client.GetObject(ctx, input, s.repeatedAbove)
 	switch {
 	case statusOf(err) == http.StatusNotFound && codeOf(err) == "NotFound":
-		return nil, fmt.Errorf("%w: %w", errNotS3, plain(err)) // the SDK's word for a page of a gateway whose store is away; stores say NoSuchKey
+		// The SDK says NotFound for a gateway's page; stores say NoSuchKey.
+		return nil, fmt.Errorf("%w: %w", errNotS3, plain(err))
 	case statusOf(err) == http.StatusRequestedRangeNotSatisfiable:
 		return s.openNothing(ctx, key, offset, length)
 	case err != nil:
-		return nil, reading(err)
+		return nil, readError(err)
 	}
 	got := aws.ToInt64(reply.ContentLength)
 	if length < 0 {
 		length = got
 	}
 	switch {
-	case genuine(reply.ETag) != nil:
+	case checkETag(reply.ETag) != nil:
 		err = errNotS3
 	case reply.ContentLength == nil:
-		err = errors.New("reply without a length")
+		err = errors.New("the reply has no Content-Length")
 	case input.Range != nil && !strings.HasPrefix(aws.ToString(reply.ContentRange), fmt.Sprintf("bytes %d-", offset)):
-		err = fmt.Errorf("asked for %s, got %q: the server does not know ranges", *input.Range, aws.ToString(reply.ContentRange))
+		err = fmt.Errorf("asked for %s, the reply has the range %q: the server does not support ranges", *input.Range, aws.ToString(reply.ContentRange))
 	case got < length:
 		err = fmt.Errorf("range of %d bytes from %d, of which the object has %d: %w", length, offset, got, io.ErrUnexpectedEOF)
 	}
@@ -71,7 +72,7 @@ func (s *store) openRange(ctx context.Context, key string, offset, length int64)
 	return &rangeReader{body: reply.Body, key: key, rest: length}, nil
 }
 
-// openNothing opens an empty range, or says why a range is none.
+// openNothing opens an empty range, or returns the error for an invalid one.
 func (s *store) openNothing(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	info, err := s.stat(ctx, key)
 	if err != nil {
@@ -83,7 +84,7 @@ func (s *store) openNothing(ctx context.Context, key string, offset, length int6
 	if length < 0 && offset < info.Size {
 		return nil, fmt.Errorf("range from %d refused for an object of %d bytes", offset, info.Size)
 	}
-	return drained{}, nil
+	return emptyReader{}, nil
 }
 
 // A rangeReader gives exactly rest more bytes, or an error.
@@ -116,7 +117,7 @@ func (r *rangeReader) Read(p []byte) (int, error) {
 
 func (r *rangeReader) Close() error {
 	if r.rest == 0 {
-		_, _ = r.body.Read(make([]byte, 1)) // the end, so that the connection can be used again
+		_, _ = r.body.Read(make([]byte, 1)) // reads the end, so that the connection can be used again
 	}
 	return r.body.Close()
 }
@@ -137,9 +138,9 @@ func (s *store) Stat(ctx context.Context, key string) (storage.Info, error) {
 func (s *store) stat(ctx context.Context, key string) (storage.Info, error) {
 	head, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.config.Bucket, Key: s.name(key)}, s.repeatedAbove)
 	if err != nil {
-		return storage.Info{}, reading(err)
+		return storage.Info{}, readError(err)
 	}
-	if err := genuine(head.ETag); err != nil {
+	if err := checkETag(head.ETag); err != nil {
 		return storage.Info{}, err
 	}
 	return storage.Info{Key: key, Size: aws.ToInt64(head.ContentLength), ModTime: aws.ToTime(head.LastModified)}, nil
@@ -161,7 +162,7 @@ func (s *store) List(ctx context.Context, prefix string) iter.Seq2[storage.Info,
 	}
 }
 
-// Folders implements storage.FolderLister, by the delimiter that stores know.
+// Folders implements storage.FolderLister, by S3's delimiter.
 func (s *store) Folders(ctx context.Context, prefix string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		err := ctx.Err()
@@ -194,7 +195,7 @@ func (s *store) Folders(ctx context.Context, prefix string) iter.Seq2[string, er
 
 var errStopped = errors.New("the caller has seen enough")
 
-// list shows the objects of page after page.
+// list shows the objects of all pages.
 func (s *store) list(ctx context.Context, prefix string, yield func(storage.Info, error) bool) error {
 	input := &s3.ListObjectsV2Input{Bucket: &s.config.Bucket, Prefix: s.name(prefix)}
 	var pages distinct
@@ -202,7 +203,7 @@ func (s *store) list(ctx context.Context, prefix string, yield func(storage.Info
 		for _, object := range pages.next(page.Contents) {
 			key, ok := strings.CutPrefix(aws.ToString(object.Key), s.prefix)
 			if !ok || key == "" || strings.HasSuffix(key, "/") {
-				continue // consoles make objects for folders; ours have none
+				continue // consoles make objects for folders; ckptd makes none
 			}
 			info := storage.Info{Key: key, Size: aws.ToInt64(object.Size), ModTime: aws.ToTime(object.LastModified)}
 			if !yield(info, nil) {
@@ -213,7 +214,7 @@ func (s *store) list(ctx context.Context, prefix string, yield func(storage.Info
 	})
 }
 
-// pages asks for page after page until the store says that there are no more; pages may be short, or empty.
+// pages requests page after page until the store says that there are no more. A page may be short or empty.
 func (s *store) pages(ctx context.Context, input *s3.ListObjectsV2Input, show func(*s3.ListObjectsV2Output) error) error {
 	policy := s.repeatedAbove
 	for {
@@ -222,7 +223,7 @@ func (s *store) pages(ctx context.Context, input *s3.ListObjectsV2Input, show fu
 			return plain(err)
 		}
 		if page.Name == nil && page.KeyCount == nil && page.IsTruncated == nil {
-			return errNotS3 // not an empty list
+			return errNotS3 // an empty list would have these fields
 		}
 		if err := show(page); err != nil {
 			return err
@@ -231,23 +232,24 @@ func (s *store) pages(ctx context.Context, input *s3.ListObjectsV2Input, show fu
 			return nil
 		}
 		if aws.ToString(page.NextContinuationToken) == "" {
-			return errors.New("the store says that there is more, and not where")
+			return errors.New("the store says that there are more pages, but sends no continuation token")
 		}
 		if aws.ToString(page.NextContinuationToken) == aws.ToString(input.ContinuationToken) {
 			return errors.New("the store lists the same page again and again")
 		}
 		input.ContinuationToken = page.NextContinuationToken
-		policy = func(*s3.Options) {} // nobody above can repeat it: what was shown would be shown again
+		policy = func(*s3.Options) {} // no caller can repeat a later page without showing objects again
 	}
 }
 
-// A distinct is the pages of a list, of which a store may show a key again on the next page when something changes meanwhile.
+// A distinct drops keys that a store shows again on the next page, as some do when objects change meanwhile.
 type distinct struct {
 	last   string // the greatest key so far
 	before map[string]bool
 }
 
-// next gives what is new on a page. Keys in order, as nearly all stores list, are new without a look at the page before.
+// next returns the objects of a page that were not shown before. Nearly all stores list in order; a key beyond the
+// last one is new.
 func (d *distinct) next(page []types.Object) (fresh []types.Object) {
 	now := make(map[string]bool, len(page))
 	for _, object := range page {

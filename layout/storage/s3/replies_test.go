@@ -18,8 +18,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/retry"
 )
 
-// A 200 that is none of the store's (a gateway's page, or nothing) is believed by nobody: what was to be done is unknown, what was asked is
-// not answered.
+// A 200 that does not come from the store (a gateway's page, or nothing) proves nothing: a mutation is unknown, and a
+// read is an error.
 func TestNotS3(t *testing.T) {
 	t.Parallel()
 	ctx, large := t.Context(), random(9<<20)
@@ -63,7 +63,7 @@ func TestNotS3(t *testing.T) {
 	}
 }
 
-// A 404 that is none of the store's (its gateway has nobody to ask) does not say that an object is not there.
+// A 404 that does not come from the store (its gateway cannot reach it) does not mean that an object is absent.
 func TestNotFoundByAGateway(t *testing.T) {
 	t.Parallel()
 	servers.Credentials(t)
@@ -84,7 +84,7 @@ func TestNotFoundByAGateway(t *testing.T) {
 	}
 }
 
-// A later page of a list is asked for again by the driver, as nobody above it can.
+// The driver itself repeats a request for a later page of a list, because no caller can.
 func TestLaterPageRepeated(t *testing.T) {
 	t.Parallel()
 	servers.Credentials(t)
@@ -128,7 +128,8 @@ func TestLaterPageRepeated(t *testing.T) {
 	}
 }
 
-// Pages may repeat keys, be empty, and be in no order: each key is shown once. A list that goes round ends.
+// Pages may repeat keys, be empty, and be in no order: each key is shown once. A list whose pages repeat for ever
+// ends with an error.
 func TestListPages(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -182,7 +183,7 @@ func TestListPages(t *testing.T) {
 	}
 }
 
-// A server whose clock is another is spoken to by its own clock, from the first refusal on.
+// If a server's clock is wrong, the driver uses the server's time after the first refusal.
 func TestClockSkew(t *testing.T) {
 	servers.Credentials(t)
 	skew := 3 * time.Hour
@@ -211,11 +212,11 @@ func TestClockSkew(t *testing.T) {
 		t.Errorf("by the old clock: %v, want one that is certain", err)
 	}
 	if err := opened.Store.Publish(t.Context(), "a/f", nil); err != nil {
-		t.Errorf("by the new clock: %v", err)
+		t.Errorf("by the new clock: %v, want no error", err)
 	}
 }
 
-// A read that is cut in the middle says so, wherever that is.
+// A read that is cut in the middle returns an error, wherever the cut is.
 func TestReadCut(t *testing.T) {
 	servers.Credentials(t)
 	data := random(100_000)
@@ -232,13 +233,13 @@ func TestReadCut(t *testing.T) {
 		got, err := readAll(t.Context(), opened.Store, "a/f")
 		var named *storage.Error
 		if !errors.As(err, &named) || named.Key != "a/f" || len(got) > whole || string(got) != string(data[:len(got)]) {
-			t.Errorf("cut after %d: %d bytes, %v", whole, len(got), err)
+			t.Errorf("cut after %d: %d bytes, %v; want an error, and only bytes that were written", whole, len(got), err)
 		}
 	}
 }
 
-// A writer whose context ends while a request of each kind is under way leaves nothing: no object, no unfinished upload. Only of the request
-// that makes the object it cannot be known.
+// A writer whose context ends during a request of any kind leaves neither an object nor an upload. Only the request
+// that makes the object may have an unknown outcome.
 func TestCancelledInEachPhase(t *testing.T) {
 	server := servers.StartS3(t, servers.Versitygw, false)
 	clean := open(t, server.URL("cancelled", ""))
@@ -266,7 +267,7 @@ func TestCancelledInEachPhase(t *testing.T) {
 					return
 				}
 				cancel()
-				_, _ = io.Copy(io.Discard, r.Body) // only then it is noticed that the client is gone
+				_, _ = io.Copy(io.Discard, r.Body) // only a read notices that the client is gone
 				<-r.Context().Done()
 			}))
 			defer held.Close()
@@ -282,17 +283,19 @@ func TestCancelledInEachPhase(t *testing.T) {
 				t.Errorf("error %v, want that it was cancelled, unknown: %v", err, c.unknown)
 			}
 			if _, err := clean.Store.Stat(t.Context(), "a/"+name); !errors.Is(err, storage.ErrNotFound) {
-				t.Errorf("an object: %v", err)
+				t.Errorf("stat of the object: %v, want ErrNotFound", err)
 			}
 			left, err := clean.Store.AbortUnfinished(t.Context(), "", func(string) bool { return true })
-			if want := map[bool]int{true: 1}[c.phase == "POST uploadId"]; left != want || err != nil { // what may be done is not given up; the sweep's
+			// An upload that may be an object is not aborted; the sweep removes it.
+			if want := map[bool]int{true: 1}[c.phase == "POST uploadId"]; left != want || err != nil {
 				t.Errorf("%d unfinished uploads left, want %d; %v", left, want, err)
 			}
 		})
 	}
 }
 
-// What a server does not have at all is no doubt and no permission: the store is unfit, and nothing was done.
+// A missing function of the server is neither an unknown outcome nor a missing permission: the store is unfit, and
+// nothing was done.
 func TestLacking(t *testing.T) {
 	servers.Credentials(t)
 	p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
@@ -314,7 +317,7 @@ func TestLacking(t *testing.T) {
 	}
 }
 
-// createHalf gives one half, and the other when the context has ended.
+// createHalf writes one half, and the other half after the context has ended.
 func createHalf(ctx context.Context, s storage.Store, key string, data []byte, opts storage.CreateOptions) error {
 	w, err := s.Create(ctx, key, opts)
 	if err != nil {
@@ -332,7 +335,7 @@ func createHalf(ctx context.Context, s storage.Store, key string, data []byte, o
 	return w.Commit()
 }
 
-// Objects that end where a part does.
+// Objects that end exactly at the end of a part.
 func TestPartBorders(t *testing.T) {
 	server := servers.StartS3(t, servers.Versitygw, false)
 	opened := open(t, server.URL("borders", ""))
@@ -350,10 +353,10 @@ func TestPartBorders(t *testing.T) {
 	}
 	n, err := opened.Store.AbortUnfinished(t.Context(), "", func(string) bool { return true })
 	if n != 0 || err != nil {
-		t.Errorf("%d uploads left, %v", n, err)
+		t.Errorf("%d uploads left, %v; want none", n, err)
 	}
 	_, err = opened.Store.Create(t.Context(), "a/huge", storage.CreateOptions{Size: 3 << 40, HasSize: true})
 	if err == nil || !strings.Contains(err.Error(), "want at most") {
-		t.Errorf("3 TiB: %v", err)
+		t.Errorf("create of 3 TiB: %v, want an error that names the limit", err)
 	}
 }

@@ -1,10 +1,14 @@
 // Package s3 keeps objects in a bucket of Amazon S3 or of a server that speaks its protocol.
 //
-// It owns how an object comes to be whole and durable there, and what may be believed of a reply: Publish and IfAbsent are conditions that
-// the store itself decides (If-None-Match); an object of known length and sum is one streamed PutObject that gets its last byte only
-// at Commit; longer or unknown ones go in parts from a bounded pool; the store is given CRC32C of every request and of the whole, so
-// nothing is hashed twice; a request that was sent and not answered by a plain refusal is unknown, and so is every retry after it. It
-// must not know what the objects mean.
+// It owns how an object becomes whole and durable in a bucket, and what may be concluded from a reply:
+//
+//   - Publish and IfAbsent are conditions that the store itself decides (If-None-Match).
+//   - An object of known length and sum is one streamed PutObject. Its last byte is sent only at Commit.
+//   - Longer objects, and those of unknown length, are sent as parts from a bounded pool.
+//   - The store gets the CRC32C of every request and of the whole object, so nothing is hashed twice.
+//   - A request that was sent, and was not refused in plain words, has an unknown outcome; so has every retry after it.
+//
+// The package must not know what the objects mean.
 package s3
 
 import (
@@ -20,31 +24,32 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// Sizes. Memory is bounded by poolSize for all writers of a store together, plus smallSize for each.
+// Memory is bounded by poolSize for all writers of a store together, plus smallSize for each writer.
 const (
-	// smallSize is what a writer may hold without asking the pool.
+	// smallSize is the number of bytes that a writer may hold without memory from the pool.
 	smallSize = 64 << 10
-	// partSize is the least size of a part, and the largest object of unknown length or sum that goes in one request.
+	// partSize is the least size of a part, and the largest object of unknown length or sum that is sent in one
+	// request.
 	partSize = 8 << 20
-	// poolSize is how many bytes of parts all writers of a store hold.
+	// poolSize is the number of bytes of parts that all writers of a store may hold.
 	poolSize = 256 << 20
-	// singleSize is the largest object that goes in one request when its length and sum are known.
+	// singleSize is the largest object of known length and sum that is sent in one request.
 	singleSize = 64 << 20
-	// partsAtOnce of one object.
+	// partsAtOnce is the number of parts of one object that are sent at the same time.
 	partsAtOnce = 4
-	// maxParts is the protocol's own limit.
+	// maxParts is the limit of the S3 protocol.
 	maxParts = 10_000
-	// largestSize of an object of known length: of maxParts that fit into the pool.
+	// largestSize is the largest object of known length: maxParts parts, each as large as the pool.
 	largestSize = maxParts * poolSize
-	// deleteBatch is the protocol's own limit.
+	// deleteBatch is the limit of the S3 protocol.
 	deleteBatch = 1000
 	// stallTime is how long a connection may stay silent within a request.
 	stallTime = time.Minute
 	// credentialTime is how long one request for credentials may take.
 	credentialTime = 20 * time.Second
-	// renewTime is how long before their end credentials are renewed.
+	// renewTime is how long before they expire credentials are renewed.
 	renewTime = 10 * time.Second
-	// abortTime is how long giving up may take, for which no caller's context counts.
+	// abortTime is how long an abort may take; the caller's context does not end it.
 	abortTime = 10 * time.Second
 )
 
@@ -54,14 +59,15 @@ type store struct {
 	prefix string // of all keys, with its slash, or empty
 	client *s3.Client
 	pool   *pool
-	// condition is what is known of If-None-Match on CompleteMultipartUpload.
+	// condition records whether the store obeys If-None-Match on CompleteMultipartUpload.
 	condition condition
-	repeats   repeats
+	retries   sdkRetries
 }
 
 var _ storage.Store = (*store)(nil)
 
-// Open opens a store and looks into its bucket once, so that wrong credentials, names and regions are told apart at once. It writes nothing.
+// Open opens a store and lists its bucket once, so that wrong credentials, names and regions are reported at once. It
+// writes nothing.
 func Open(ctx context.Context, c Config) (storage.Opened, error) {
 	opened, err := open(ctx, c)
 	if err != nil {
@@ -75,10 +81,10 @@ func open(ctx context.Context, c Config) (storage.Opened, error) {
 		return storage.Opened{}, err
 	}
 	if c.Bucket == "" {
-		return storage.Opened{}, errors.New("no bucket named")
+		return storage.Opened{}, errors.New("no bucket is named")
 	}
 	s := &store{config: c, pool: newPool(poolSize), condition: condition{turn: make(chan struct{}, 1)}}
-	client, region, closeClient, err := newClient(ctx, c, &s.repeats)
+	client, region, closeClient, err := newClient(ctx, c, &s.retries)
 	if err != nil {
 		return storage.Opened{}, err
 	}
@@ -91,7 +97,7 @@ func open(ctx context.Context, c Config) (storage.Opened, error) {
 		return storage.Opened{}, err
 	}
 	facts := storage.Facts{Kind: "s3", Location: c.String(), ListShowsPublished: true, Notes: s.notes(region), Hazards: s.hazards, Purge: s.purge}
-	facts.Repeats = s.repeats.listen
+	facts.Repeats = s.retries.listen
 	return storage.Opened{Store: s, Facts: facts, Close: func() error { closeClient(); return nil }}, nil
 }
 
@@ -131,7 +137,7 @@ func (s *store) Create(ctx context.Context, key string, opts storage.CreateOptio
 
 var errReadOnly = errors.New("store was opened for reading only")
 
-// writable refuses mutations that cannot be.
+// writable refuses mutations when ctx has ended or the store is read-only.
 func (s *store) writable(ctx context.Context, key string) error {
 	if err := s.usable(ctx, key); err != nil {
 		return err
@@ -149,14 +155,14 @@ func (s *store) usable(ctx context.Context, key string) error {
 	return storage.ValidateKey(key)
 }
 
-// name is the name in the bucket of a key, or of a prefix.
+// name returns the name in the bucket of a key or a prefix.
 func (s *store) name(key string) *string {
 	name := s.prefix + key
 	return &name
 }
 
-// A drained reader is empty.
-type drained struct{}
+// emptyReader reads no bytes.
+type emptyReader struct{}
 
-func (drained) Read([]byte) (int, error) { return 0, io.EOF }
-func (drained) Close() error             { return nil }
+func (emptyReader) Read([]byte) (int, error) { return 0, io.EOF }
+func (emptyReader) Close() error             { return nil }

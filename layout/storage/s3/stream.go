@@ -8,16 +8,16 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// A stream is one PutObject that is fed by Write. Its last byte is held back until Commit: a store makes nothing of a request that ends
-// early, so until then the object is not done, for certain, whatever happens.
+// A stream is one PutObject that is fed by Write. Its last byte is held back until Commit. A store makes no object of
+// a request that ends early, so until then the object is certainly not made.
 type stream struct {
 	cancel context.CancelFunc
 	feed   *io.PipeWriter
-	rest   int64 // bytes still to come, the one held back included
+	rest   int64 // bytes still to come, including the held byte
 	last   byte
 	held   bool
 	ended  chan struct{}
-	err    error // of the request; valid once ended
+	err    error // of the request; valid once ended is closed
 }
 
 var errAborted = errors.New("aborted")
@@ -30,7 +30,8 @@ func (s *store) newStream(ctx context.Context, key string, opts storage.CreateOp
 	go func() {
 		defer close(st.ended)
 		defer stop()
-		st.err = s.putOnce(ctx, key, struct{ io.Reader }{body}, // the SDK treats a bare pipe as one of unknown length
+		// The SDK treats a bare pipe as a body of unknown length.
+		st.err = s.putOnce(ctx, key, struct{ io.Reader }{body},
 			opts.Size, opts.CRC32C, opts.IfAbsent)
 		body.CloseWithError(errEnded)
 	}()
@@ -48,30 +49,31 @@ func (st *stream) write(p []byte) (int, error) {
 	st.rest -= int64(len(p))
 	if len(give) > 0 {
 		if n, err := st.feed.Write(give); err != nil {
-			return n, st.early(err)
+			return n, st.bodyRefused(err)
 		}
 	}
 	return len(p), nil
 }
 
-// early says why the request took no more bytes. It lacks some, so nothing is done and nothing is unknown.
-func (st *stream) early(err error) error {
+// bodyRefused returns the error of a request that took no more bytes. Its body is incomplete, so the object is
+// certainly not made.
+func (st *stream) bodyRefused(err error) error {
 	st.cancel()
 	<-st.ended
 	if st.err == nil {
 		return err
 	}
-	return certain(st.err)
+	return withoutUnknown(st.err)
 }
 
-// finish gives the last byte and waits.
+// finish sends the last byte and waits for the reply.
 func (st *stream) finish() error {
 	if !st.held {
-		return io.ErrUnexpectedEOF // the verifier found this before
+		return io.ErrUnexpectedEOF // the verifier has found this before
 	}
 	st.held = false
 	if _, err := st.feed.Write([]byte{st.last}); err != nil {
-		return st.early(err)
+		return st.bodyRefused(err)
 	}
 	if err := st.feed.Close(); err != nil {
 		return err

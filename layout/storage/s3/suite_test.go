@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	if err := flag.Set("test.parallel", "8"); err != nil { // they wait most of the time; -parallel says otherwise
+	if err := flag.Set("test.parallel", "8"); err != nil { // the tests mostly wait; -parallel overrides this
 		panic(err)
 	}
 	goleak.VerifyTestMain(m)
@@ -56,7 +56,7 @@ func kinds(t *testing.T) []string {
 	return []string{servers.Versitygw, servers.MinIO}
 }
 
-// full: what takes long is wanted too.
+// full reports whether slow tests must run, too.
 func full() bool {
 	return os.Getenv("CKPTD_TEST_FULL") == "1" || os.Getenv("CKPTD_NIGHTLY") == "1" || servers.InCI()
 }

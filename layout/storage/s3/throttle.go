@@ -10,53 +10,59 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// throttleCodes are words for "fewer requests" that the SDK does not count among them: Amazon's for a whole service, MinIO's.
+// throttleCodes are error codes that ask for fewer requests and that the SDK does not know: Amazon's for a whole
+// service, MinIO's.
 var throttleCodes = map[string]bool{
 	"ServiceUnavailable": true, "TooManyRequests": true, "ServerBusy": true, "SlowDownRead": true, "SlowDownWrite": true,
 }
 
-// throttles tells whether a reply asks for fewer requests. Its word may stand in a reply of any status; a 503 without a word comes from
-// something before the store, which has too much to do.
+// throttles reports whether a reply asks for fewer requests. The code may stand in a reply of any status. A 503
+// without a code comes from an overloaded proxy before the store.
 func throttles(status int, code string) bool {
 	_, known := retry.DefaultThrottleErrorCodes[code]
 	return known || throttleCodes[code] || status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
 }
 
-// A repeats tells of the requests that are repeated below the contract, of which no error tells.
-type repeats struct {
+// sdkRetries reports the retries that the AWS SDK makes by itself. No error shows them.
+type sdkRetries struct {
 	listener atomic.Pointer[func(cause error)]
 }
 
 // listen implements storage.Facts.Repeats.
-func (r *repeats) listen(listener func(cause error)) { r.listener.Store(&listener) }
+func (r *sdkRetries) listen(listener func(cause error)) { r.listener.Store(&listener) }
 
-func (r *repeats) tell(cause error) {
+func (r *sdkRetries) report(cause error) {
 	if listener := r.listener.Load(); listener != nil {
 		(*listener)(plain(cause))
 	}
 }
 
-// A teller is the SDK's own policy, which asks it for a token exactly when it is about to repeat.
-type teller struct {
+// A retryReporter is the SDK's own retry policy. The SDK asks it for a token exactly when it is about to retry.
+type retryReporter struct {
 	aws.RetryerV2
-	repeats *repeats
+	retries *sdkRetries
 }
 
 // GetRetryToken implements aws.Retryer.
-func (t teller) GetRetryToken(ctx context.Context, cause error) (func(error) error, error) {
+func (t retryReporter) GetRetryToken(ctx context.Context, cause error) (func(error) error, error) {
 	release, err := t.RetryerV2.GetRetryToken(ctx, cause)
 	if err == nil {
-		t.repeats.tell(cause)
+		t.retries.report(cause)
 	}
 	return release, err
 }
 
-// repeatedAbove is for requests that somebody above the SDK repeats: reads and deletes (package retry), Publish (who owns the journal) and
-// Complete (this package). Two policies would multiply, 3 tries by 6, just when the store is asked too much; and while the SDK waits, the
-// request keeps its turn and the limit above does not know why. What is left to the SDK is what nobody else can repeat without sending
-// the whole object again: the parts of an upload, its beginning, small objects; and the later pages of a list. max_attempts, where given, is for all.
+// repeatedAbove switches the SDK's retries off for requests that a caller of the SDK repeats: reads and deletes
+// (package retry), Publish (the job's owner) and Complete (this package).
+//
+// Two policies would multiply, 3 tries by 6, just when the store is overloaded. While the SDK waits, the request also
+// keeps its turn, and the limiter above does not learn why.
+//
+// The SDK keeps its retries where any other retry would send the whole object again, or show a list's objects again:
+// for the start and the parts of an upload, for small objects, and for the later pages of a list. MaxAttempts, if
+// given, is for all requests.
 func (s *store) repeatedAbove(o *s3.Options) {
 	if s.config.MaxAttempts == 0 {
-		once(o)
+		noRetries(o)
 	}
 }

@@ -24,10 +24,11 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/retry"
 )
 
-// A puppet is an S3 server that says what a test wants: wrong answers first, and to the rest what lets the driver go on.
+// A puppet is an S3 server under the test's control: it returns wrong replies first, and then replies with which the
+// driver can continue.
 type puppet struct {
 	*httptest.Server
-	// answer gives the wrong one; false: this request is answered well.
+	// answer writes a wrong reply; if it returns false, the request gets a correct reply.
 	answer func(w http.ResponseWriter, r *http.Request) bool
 }
 
@@ -43,7 +44,7 @@ func (p *puppet) open(t *testing.T, extra string) storage.Opened {
 	return open(t, "s3://b/p?endpoint="+p.URL+extra)
 }
 
-// request is what a request is for: "PUT", "PUT uploadId", "POST uploads", …
+// request names the purpose of a request: "PUT", "PUT uploadId", "POST uploads", …
 func request(r *http.Request) string {
 	name := r.Method
 	for _, q := range []string{"uploadId", "uploads", "delete", "list-type"} {
@@ -98,7 +99,8 @@ var slowDowns = []struct {
 	{"hidden in a 200", 200, "<Error><Code>SlowDown</Code></Error>", false},
 }
 
-// TestThrottled: wherever the store asks for fewer requests, the error says so, and the outcome is what it is without that.
+// TestThrottled: if the store asks for fewer requests, the error says so; the outcome is the same as without the
+// throttle.
 func TestThrottled(t *testing.T) {
 	t.Parallel()
 	servers.Credentials(t)
@@ -106,7 +108,7 @@ func TestThrottled(t *testing.T) {
 	ctx := t.Context()
 	for _, c := range []struct {
 		name, strikes string
-		mutation      bool // done by the request that is struck
+		mutation      bool // done by the request in which the fault is injected
 		run           func(s storage.Store) error
 	}{
 		{"publish", "PUT", true, func(s storage.Store) error { return s.Publish(ctx, "a/f", []byte("x")) }},
@@ -132,16 +134,16 @@ func TestThrottled(t *testing.T) {
 				continue // it is an object
 			}
 			if reply.status == 400 && c.strikes == "HEAD" {
-				continue // its reply has no body, so no word
+				continue // the reply has no body, so no code
 			}
 			t.Run(c.name+"/"+reply.name, func(t *testing.T) {
 				t.Parallel()
-				var struck atomic.Int64
+				var injected atomic.Int64
 				p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
 					if request(r) != c.strikes {
 						return false
 					}
-					struck.Add(1)
+					injected.Add(1)
 					w.WriteHeader(reply.status)
 					_, _ = io.WriteString(w, reply.body)
 					return true
@@ -149,11 +151,11 @@ func TestThrottled(t *testing.T) {
 				opened := p.open(t, "&max_attempts=1")
 				defer opened.Close()
 				err := c.run(opened.Store)
-				if !errors.Is(err, storage.ErrThrottled) || struck.Load() == 0 {
-					t.Errorf("%d times told to slow down, and: %v", struck.Load(), err)
+				if !errors.Is(err, storage.ErrThrottled) || injected.Load() == 0 {
+					t.Errorf("told to slow down %d times: %v, want ErrThrottled", injected.Load(), err)
 				}
-				if doubt := errors.Is(err, storage.ErrUnknown); doubt != (c.mutation && !reply.certain) {
-					t.Errorf("unknown: %v; %v", doubt, err)
+				if unknown := errors.Is(err, storage.ErrUnknown); unknown != (c.mutation && !reply.certain) {
+					t.Errorf("unknown: %v, want the opposite; %v", unknown, err)
 				}
 			})
 		}
@@ -167,7 +169,7 @@ func aborting(ctx context.Context) func(s storage.Store) error {
 	}
 }
 
-// Of a batch some keys are refused for a time.
+// Some keys of a batch are refused for a while.
 func TestThrottledKeys(t *testing.T) {
 	servers.Credentials(t)
 	p := newPuppet(t, func(w http.ResponseWriter, r *http.Request) bool {
@@ -181,11 +183,11 @@ func TestThrottledKeys(t *testing.T) {
 	errs := opened.Store.Delete(t.Context(), []string{"a/1", "a/2", "a/3"})
 	if len(errs) != 3 || errs[0] != nil || !errors.Is(errs[1], storage.ErrThrottled) || !errors.Is(errs[1], storage.ErrUnknown) ||
 		errors.Is(errs[2], storage.ErrThrottled) || !errors.Is(errs[2], storage.ErrUnknown) {
-		t.Errorf("%q", errs)
+		t.Errorf("results %q, want the first key deleted and the others refused", errs)
 	}
 }
 
-// There is one retry policy: what is repeated above the driver is asked once by it. max_attempts, where given, is obeyed.
+// There is one retry policy: the driver sends only once what a caller repeats. It obeys max_attempts, if given.
 func TestAskedOnce(t *testing.T) {
 	t.Parallel()
 	servers.Credentials(t)
@@ -227,7 +229,8 @@ func TestAskedOnce(t *testing.T) {
 	}
 }
 
-// What the driver itself repeats is told of: it is counted, and the limit feels a throttle though nothing failed.
+// The driver reports what it repeats: the repetition is counted, and the limiter sees the throttle although no
+// request failed.
 func TestRepeatsTold(t *testing.T) {
 	servers.Credentials(t)
 	var parts atomic.Int64
@@ -246,14 +249,14 @@ func TestRepeatsTold(t *testing.T) {
 		t.Error(err)
 	}
 	if got := layers.throttles(t); got["driver"] != 1 || len(got) != 1 {
-		t.Errorf("throttles counted: %v", got)
+		t.Errorf("throttles counted: %v, want one, of the driver", got)
 	}
 	if got := layers.limiter.Line(limit.Restore).Allowed; got != 32 && got != 0 { // 0: in the pause
 		t.Errorf("%d reads allowed, want half of 64", got)
 	}
 }
 
-// layers are those over a driver, as the daemon stacks them.
+// layers are the decorators over a driver, stacked as in the daemon.
 type layers struct {
 	registry *prometheus.Registry
 	counts   *measure.Metrics
@@ -273,7 +276,7 @@ func (l *layers) way(c limit.Class) storage.Store {
 	return retry.New(l.limiter.Store(l.store, c), retry.Policy{Retried: l.counts.Retried})
 }
 
-// throttles are those counted, by operation.
+// throttles returns the counted throttles, by operation.
 func (l *layers) throttles(t *testing.T) map[string]int {
 	families, err := l.registry.Gather()
 	if err != nil {
@@ -295,7 +298,8 @@ func (l *layers) throttles(t *testing.T) map[string]int {
 	return counted
 }
 
-// A throttler stands before a server and refuses everything but the journal with SlowDown while it is on, as S3 does with a hot prefix.
+// A throttler stands in front of a server. While it is on, it answers every request but the journal's with SlowDown,
+// as S3 does for a hot prefix.
 type throttler struct {
 	*httptest.Server
 	on      atomic.Bool
@@ -328,8 +332,8 @@ func newThrottler(t *testing.T, server *servers.S3) *throttler {
 	return th
 }
 
-// TestSlowDown: a real server whose prefix is too hot for a while. Commits go on as if nothing were; all else makes room, comes back by and
-// by, and is done in the end: nothing is lost.
+// TestSlowDown: a real server whose prefix is overloaded for a while. Commits continue as usual. All other work slows
+// down, recovers, and is complete in the end.
 func TestSlowDown(t *testing.T) {
 	t.Parallel()
 	server := servers.StartS3(t, servers.Versitygw, false)
@@ -348,7 +352,7 @@ func TestSlowDown(t *testing.T) {
 	}
 	th.on.Store(true)
 	var wg sync.WaitGroup
-	untilDone := func(run func() error) { // as who sends or restores state does: again, from the source
+	untilDone := func(run func() error) { // repeats from the source, as the sender and the reader of state do
 		wg.Go(func() {
 			for err := run(); err != nil; err = run() {
 				if !errors.Is(err, storage.ErrThrottled) {
@@ -366,7 +370,7 @@ func TestSlowDown(t *testing.T) {
 		untilDone(func() error {
 			got, err := readAll(t.Context(), restore, fmt.Sprintf("job/shared/read-%d", i))
 			if err == nil && string(got) != string(content) {
-				t.Errorf("read %d bytes that are others", len(got))
+				t.Errorf("read %d other bytes, want the content", len(got))
 			}
 			return err
 		})
@@ -388,9 +392,10 @@ func TestSlowDown(t *testing.T) {
 		}
 	}
 	refused := th.refused.Load()
-	// After some bursts, each of half as many, one of each class asks after each pause, and pauses double: 300 would take many minutes.
+	// After some bursts, each half as large, one request of each class is sent after each pause, and the pauses
+	// double. 300 requests would take many minutes.
 	if refused > 300 {
-		t.Errorf("%d requests to a store that asks for fewer", refused)
+		t.Errorf("%d requests to a store that asks for fewer, want at most 300", refused)
 	}
 	t.Logf("%d requests refused before the commits, %d while 100 of them went through", before, refused-before)
 	th.on.Store(false)
@@ -398,7 +403,7 @@ func TestSlowDown(t *testing.T) {
 	for i := range each {
 		judge(t, opened.Store, fmt.Sprintf("job/shared/new-%d", i), content, nil, "uploaded")
 		if _, err := opened.Store.Stat(t.Context(), fmt.Sprintf("job/shared/deleted-%d", i)); !errors.Is(err, storage.ErrNotFound) {
-			t.Errorf("not deleted: %v", err)
+			t.Errorf("stat of a deleted object: %v, want ErrNotFound", err)
 		}
 	}
 	judge(t, opened.Store, "job/shared/large", random(9<<20), nil, "uploaded")
@@ -408,7 +413,7 @@ func TestSlowDown(t *testing.T) {
 		sum += int64(n)
 	}
 	if counted["create"] == 0 || counted["open"] == 0 || counted["delete"] == 0 || sum > th.refused.Load() {
-		t.Errorf("throttles counted: %v, of %d", counted, th.refused.Load())
+		t.Errorf("throttles counted: %v; want some of each operation, and at most %d", counted, th.refused.Load())
 	}
 	t.Logf("throttles counted: %v, of %d", counted, th.refused.Load())
 }
@@ -417,7 +422,7 @@ func eventually(t *testing.T, what string, reached func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !reached(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not reached: %s", what)
+			t.Fatalf("not reached in time: %s", what)
 		}
 	}
 }

@@ -18,17 +18,17 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// An upload is one object on its way in parts.
+// An upload is one object that is sent in parts.
 type upload struct {
-	store  *store
-	key    string
-	id     *string
-	ctx    context.Context // of the writer, until a part fails
-	cancel context.CancelCauseFunc
-	sent   int // parts begun
-	slots  *semaphore.Weighted
-	wg     sync.WaitGroup
-	gone   bool // completed, or aborted, or nobody knows: not to be aborted
+	store   *store
+	key     string
+	id      *string
+	ctx     context.Context // of the writer; cancelled when a part fails
+	cancel  context.CancelCauseFunc
+	sent    int // parts begun
+	sending *semaphore.Weighted
+	wg      sync.WaitGroup
+	gone    bool // true if it must not be aborted: it is complete, aborted, or of unknown outcome
 
 	mu    sync.Mutex
 	parts []types.CompletedPart
@@ -48,27 +48,27 @@ func (s *store) newUpload(ctx context.Context, key string) (*upload, error) {
 	}
 	created, err := s.client.CreateMultipartUpload(ctx, input)
 	if err != nil {
-		return nil, plain(err) // an upload that nobody knows of is swept
+		return nil, plain(err) // AbortUnfinished removes an upload whose id was lost
 	}
-	u := &upload{store: s, key: key, id: created.UploadId, slots: semaphore.NewWeighted(partsAtOnce)}
+	u := &upload{store: s, key: key, id: created.UploadId, sending: semaphore.NewWeighted(partsAtOnce)}
 	u.ctx, u.cancel = context.WithCancelCause(ctx)
 	return u, nil
 }
 
 // send uploads a part in the background, and releases it afterwards.
-func (u *upload) send(p part) error {
+func (u *upload) send(p buffer) error {
 	if u.sent == maxParts {
 		p.release()
 		return fmt.Errorf("object of more than %d parts", maxParts)
 	}
-	if u.slots.Acquire(u.ctx, 1) != nil {
+	if u.sending.Acquire(u.ctx, 1) != nil {
 		p.release()
 		return context.Cause(u.ctx)
 	}
 	u.sent++
 	number := int32(u.sent)
 	u.wg.Go(func() {
-		defer u.slots.Release(1)
+		defer u.sending.Release(1)
 		defer p.release()
 		if err := u.sendPart(number, p.data); err != nil {
 			u.cancel(fmt.Errorf("part %d: %w", number, plain(err)))
@@ -89,7 +89,7 @@ func (u *upload) sendPart(number int32, data []byte) error {
 		ChecksumCRC32C: sum,
 	}, unsigned)
 	if err == nil {
-		err = genuine(reply.ETag)
+		err = checkETag(reply.ETag)
 	}
 	if err != nil {
 		return err
@@ -100,8 +100,8 @@ func (u *upload) sendPart(number int32, data []byte) error {
 	return nil
 }
 
-// completeTries is how often Complete is asked when its outcome is not known, or the store could not be asked; a repeated one is harmless, and
-// to give up means to send the whole object again.
+// completeTries is how often Complete is tried when its outcome is unknown or the store did not receive it. Repeating
+// it is harmless; after giving up, the whole object would have to be sent again.
 const completeTries = 4
 
 // complete makes the parts an object.
@@ -115,22 +115,22 @@ func (u *upload) complete(size int64, sum uint32, ifAbsent bool) error {
 	for attempt := 1; ; attempt++ {
 		reply, err := u.store.client.CompleteMultipartUpload(ctx, u.completeInput(size, sum, ifAbsent), u.store.repeatedAbove)
 		if err == nil {
-			err = genuine(reply.ETag)
+			err = checkETag(reply.ETag)
 		}
 		outcome := tries.outcome(err, ifAbsent)
 		unknown := errors.Is(outcome, storage.ErrUnknown)
-		unasked := errors.Is(outcome, storage.ErrThrottled) || err != nil && !tries.last().sent
-		if !unknown && (!unasked || attempt == completeTries) {
+		notReceived := errors.Is(outcome, storage.ErrThrottled) || err != nil && !tries.last().sent
+		if !unknown && (!notReceived || attempt == completeTries) {
 			u.gone = outcome == nil
 			return outcome
 		}
-		u.gone = unknown // from here on it may be, and what may be an object is not given up
+		u.gone = unknown // from here on it may be an object, which must not be aborted
 		if unknown && (codeOf(err) == "NoSuchUpload" || attempt == completeTries) {
-			return u.settle(ctx, size, sum, outcome)
+			return u.resolve(ctx, size, sum, outcome)
 		}
 		select {
 		case <-time.After(time.Duration(attempt) * 200 * time.Millisecond):
-			u.store.repeats.tell(outcome)
+			u.store.retries.report(outcome)
 		case <-ctx.Done():
 			return outcome
 		}
@@ -152,8 +152,8 @@ func (u *upload) completeInput(size int64, sum uint32, ifAbsent bool) *s3.Comple
 	return input
 }
 
-// settle looks at the object itself: of this length and sum it can only be ours. Anything else proves nothing.
-func (u *upload) settle(ctx context.Context, size int64, sum uint32, outcome error) error {
+// resolve looks at the object itself. If it has our length and sum, it is ours. Anything else proves nothing.
+func (u *upload) resolve(ctx context.Context, size int64, sum uint32, outcome error) error {
 	head, err := u.store.client.HeadObject(ctx, &s3.HeadObjectInput{
 		Bucket: &u.store.config.Bucket, Key: u.store.name(u.key), ChecksumMode: types.ChecksumModeEnabled,
 	})
@@ -166,7 +166,7 @@ func (u *upload) settle(ctx context.Context, size int64, sum uint32, outcome err
 	return outcome
 }
 
-// abort gives the upload up, and waits for the parts that are on their way: one that came later would stay for ever.
+// abort aborts the upload after the parts that are being sent: a part that arrived later would stay for ever.
 func (u *upload) abort() {
 	u.cancel(errAborted)
 	u.wg.Wait()
@@ -176,10 +176,10 @@ func (u *upload) abort() {
 	u.gone = true
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(u.ctx), abortTime)
 	defer cancel()
-	_ = u.store.abortUpload(ctx, u.store.name(u.key), u.id) // what is left of it is swept
+	_ = u.store.abortUpload(ctx, u.store.name(u.key), u.id) // AbortUnfinished removes what is left
 }
 
-// abortUpload gives an upload up. One that is not there is fine.
+// abortUpload aborts an upload. A missing upload is no error.
 func (s *store) abortUpload(ctx context.Context, name, id *string) error {
 	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.config.Bucket, Key: name, UploadId: id})
 	if statusOf(err) == http.StatusNotFound {

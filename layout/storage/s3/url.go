@@ -10,47 +10,48 @@ import (
 	"strings"
 )
 
-// Config says where a store is and how to speak to it. Bucket is all that must be given. Credentials are no part of it: they come from
-// where the AWS SDK looks for them (environment, shared files, web identity, the machine's role).
+// Config says where a store is and how to reach it. Only Bucket is required. Credentials are not part of it: the AWS
+// SDK finds them (environment, shared files, web identity, the machine's role).
 type Config struct {
 	Bucket string
 	// Prefix of all keys, without slashes at its ends; may be empty.
 	Prefix string
 	// Endpoint is the URL of a server that is not Amazon's.
 	Endpoint string
-	// Region; where none is configured anywhere and Endpoint is given, us-east-1.
+	// Region of the bucket. If none is configured anywhere and Endpoint is given, it is us-east-1.
 	Region string
-	// PathStyle puts the bucket into the path instead of the host name. Parse sets it where an endpoint is given.
+	// PathStyle puts the bucket into the path instead of the host name. Parse sets it if an endpoint is given.
 	PathStyle bool
 	// Profile of the shared configuration files.
 	Profile string
 	// CAFile is a file of PEM certificates to trust beside the system's.
 	CAFile string
-	// KMSKeyID asks for encryption by this key (SSE-KMS).
+	// KMSKeyID asks for encryption with this key (SSE-KMS).
 	KMSKeyID string
 	// StorageClass of new objects.
 	StorageClass string
-	// NoChecksums leaves out the checksums that a server may not know (checksums=when_required). It then checks nothing for us.
+	// NoChecksums leaves out checksums that a server may not know (checksums=when_required). The server then checks
+	// no sums.
 	NoChecksums bool
-	// MaxAttempts of a request that can be repeated, the first included; 0 means 3. A value of 1 switches the SDK's retries off.
+	// MaxAttempts of a request that can be repeated, the first included; 0 means 3. With 1 the SDK does not retry.
 	MaxAttempts int
 	// ReadOnly refuses every mutation.
 	ReadOnly bool
 }
 
-// example is what errors show as a right URL.
+// example is the URL that errors show as a correct one.
 const example = "s3://my-bucket/ckptd?region=eu-central-1"
 
 // schemes are the spellings of s3://; Flink and Hadoop use all of them.
 var schemes = []string{"s3", "s3a", "s3n", "s3p"}
 
-// A parameter is one key of a URL's query: how it gets into a Config, and out of it ("" when it need not be said).
+// A parameter is one key of a URL's query. set puts its value into a Config; get returns it, or "" for the default.
 type parameter struct {
 	set func(c *Config, value string) error
 	get func(c Config) string
 }
 
-// text is a parameter that is taken as it is.
+// text is a parameter whose value is stored as it is.
 func text(field func(c *Config) *string) parameter {
 	return parameter{
 		set: func(c *Config, value string) error { *field(c) = value; return nil },
@@ -75,12 +76,14 @@ func parameters() map[string]parameter {
 // Schemes are the schemes of URLs for this driver; the first one is the usual spelling.
 func Schemes() []string { return slices.Clone(schemes) }
 
-// Parse reads s3://bucket/prefix?endpoint=…&region=…&path_style=…&profile=…&ca=…&sse_kms_key_id=…&storage_class=…&checksums=…&max_attempts=…,
-// also with s3a, s3n or s3p as its scheme.
+// Parse reads a URL s3://bucket/prefix?parameter=value&…, also with the scheme s3a, s3n or s3p.
+//
+// The parameters are endpoint, region, path_style, profile, ca, sse_kms_key_id, storage_class, checksums and
+// max_attempts.
 func Parse(raw string) (Config, error) {
 	c, err := parse(raw)
 	if err != nil {
-		return Config{}, fmt.Errorf("s3: %q: %w; a right one is %s", withoutSecrets(raw), err, example)
+		return Config{}, fmt.Errorf("s3: %q: %w; a correct URL is %s", withoutSecrets(raw), err, example)
 	}
 	return c, nil
 }
@@ -126,7 +129,7 @@ func parse(raw string) (Config, error) {
 	return c, nil
 }
 
-// String is the URL of the store. There are no secrets in it.
+// String returns the URL of the store. It holds no secrets.
 func (c Config) String() string {
 	query := url.Values{}
 	for key, p := range parameters() {
@@ -141,17 +144,17 @@ func (c Config) String() string {
 	return u.String()
 }
 
-// readable takes back what a query need not escape; endpoints and files would be hard to read.
+// readable undoes escapes that a query does not need; without it endpoints and files would be hard to read.
 var readable = strings.NewReplacer("%3A", ":", "%2F", "/")
 
-// checkPrefix refuses what servers with folders would make something else of.
+// checkPrefix refuses elements that a server with folders would interpret.
 func checkPrefix(prefix string) error {
 	if prefix == "" {
 		return nil
 	}
 	for element := range strings.SplitSeq(prefix, "/") {
 		if element == "" || element == "." || element == ".." {
-			return fmt.Errorf("prefix with the element %q", element)
+			return fmt.Errorf("prefix: element %q is not allowed", element)
 		}
 	}
 	return nil

@@ -30,14 +30,14 @@ func TestParse(t *testing.T) {
 	} {
 		got, err := s3.Parse(c.url)
 		if err != nil {
-			t.Errorf("%s: %v", c.url, err)
+			t.Errorf("%s: %v, want no error", c.url, err)
 			continue
 		}
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", c.url, diff)
 		}
 		if again, err := s3.Parse(got.String()); err != nil || again != got {
-			t.Errorf("%s: its own URL %s gives %+v, %v", c.url, got, again, err)
+			t.Errorf("%s: its own URL %s gives %+v, %v; want the same Config", c.url, got, again, err)
 		}
 	}
 }
@@ -94,7 +94,7 @@ func TestParseRefuses(t *testing.T) {
 		case err == nil || !strings.Contains(err.Error(), why) || !strings.Contains(err.Error(), "s3://my-bucket/ckptd?region=eu-central-1"):
 			t.Errorf("%s: error %v, want one with %q and a right URL", url, err, why)
 		case strings.Contains(strings.NewReplacer("AWS_SECRET_ACCESS_KEY", "", "secret_key=", "").Replace(err.Error()), "secret"):
-			t.Errorf("%s: a secret is repeated: %v", url, err)
+			t.Errorf("%s: the error repeats a secret, want none: %v", url, err)
 		}
 	}
 }

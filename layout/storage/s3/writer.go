@@ -7,25 +7,26 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// A writer takes one of three ways: what is small or unknown is held until Commit and sent by one request; what is announced in full and
-// fits into one request is streamed into it as it comes; the rest goes in parts.
+// A writer sends an object in one of three ways. An object that is small or of unknown length is held until Commit
+// and sent by one request. An object of known length and sum that fits into one request is streamed into it. Any
+// other object is sent in parts.
 type writer struct {
 	store    *store
-	ctx      context.Context // of Create; the contract binds the writer to it
+	ctx      context.Context // the context of Create; it also ends the writer
 	key      string
 	opts     storage.CreateOptions
 	verifier storage.Verifier
-	sum      uint32 // of all bytes so far; only where nobody announced one
-	part     part   // what is held: the object, or its next part
+	sum      uint32 // of all bytes so far; only if no sum was announced
+	held     buffer // the bytes not yet sent: the object, or its next part
 	stream   *stream
 	upload   *upload
 	over     bool
-	err      error // why it cannot be committed any more
+	err      error // why the object cannot be committed any more
 }
 
 var _ storage.Writer = (*writer)(nil)
 
-var errOver = errors.New("writer was committed or aborted before")
+var errOver = errors.New("the writer was committed or aborted before")
 
 func newWriter(ctx context.Context, s *store, key string, opts storage.CreateOptions) *writer {
 	return &writer{store: s, ctx: ctx, key: key, opts: opts, verifier: storage.NewVerifier(opts)}
@@ -56,7 +57,7 @@ func (w *writer) Commit() error {
 	if err == nil {
 		err = w.finish()
 	}
-	w.Abort() // what is left of it: memory, and whatever was not done
+	w.Abort() // releases memory, and aborts an upload that is not complete
 	if err != nil {
 		return &storage.Error{Op: "commit", Key: w.key, Err: err}
 	}
@@ -69,7 +70,7 @@ func (w *writer) Abort() {
 		return
 	}
 	w.over = true
-	w.part.release()
+	w.held.release()
 	if w.stream != nil {
 		w.stream.abort()
 	}
@@ -88,7 +89,7 @@ func (w *writer) ready() error {
 	return w.err
 }
 
-// streams: the object goes into one request as it comes.
+// streams reports whether the object is streamed into one request.
 func (w *writer) streams() bool {
 	return w.opts.HasSize && w.opts.HasCRC32C && w.opts.Size > smallSize && w.opts.Size <= singleSize
 }
@@ -105,16 +106,16 @@ func (w *writer) take(p []byte) (int, error) {
 	}
 	taken := 0
 	for len(p) > 0 {
-		if w.part.store == nil {
-			w.part = part{store: w.store, limit: w.partLimit()}
+		if w.held.store == nil {
+			w.held = buffer{store: w.store, limit: w.partLimit()}
 		}
-		if w.part.full() {
+		if w.held.full() {
 			if err := w.flush(); err != nil {
 				return taken, err
 			}
 			continue
 		}
-		n, err := w.part.add(w.ctx, p)
+		n, err := w.held.add(w.ctx, p)
 		taken += n
 		p = p[n:]
 		if err != nil {
@@ -124,8 +125,8 @@ func (w *writer) take(p []byte) (int, error) {
 	return taken, nil
 }
 
-// partLimit is how large the next part may be: parts of one object have one size where its length is known; else they grow, so that
-// maxParts are enough for 1.4 TiB. None is larger than the pool.
+// partLimit is the size of the next part. If the object's length is known, all parts have one size. Otherwise the
+// parts grow, so that maxParts are enough for 1.4 TiB. No part is larger than the pool.
 func (w *writer) partLimit() int {
 	if w.opts.HasSize {
 		least := (w.opts.Size + maxParts - 1) / maxParts
@@ -137,7 +138,7 @@ func (w *writer) partLimit() int {
 	return min(partSize<<(w.upload.sent/1000), poolSize)
 }
 
-// flush sends the part that is held and begins another.
+// flush sends the held part and begins another.
 func (w *writer) flush() error {
 	if w.upload == nil {
 		u, err := w.store.newUpload(w.ctx, w.key)
@@ -146,14 +147,14 @@ func (w *writer) flush() error {
 		}
 		w.upload = u
 	}
-	full := w.part
-	w.part = part{store: w.store, limit: full.limit}
+	full := w.held
+	w.held = buffer{store: w.store, limit: full.limit}
 	err := w.upload.send(full)
-	w.part.limit = w.partLimit()
+	w.held.limit = w.partLimit()
 	return err
 }
 
-// finish makes the object whole. Only here something may be done, or be unknown.
+// finish makes the object whole. Only here a mutation can be done, or its outcome be unknown.
 func (w *writer) finish() error {
 	sum := w.opts.CRC32C
 	if !w.opts.HasCRC32C {
@@ -173,5 +174,5 @@ func (w *writer) finish() error {
 		}
 		return w.upload.complete(w.verifier.Size(), sum, w.opts.IfAbsent)
 	}
-	return w.store.put(w.ctx, w.key, w.part.data, sum, w.opts.IfAbsent)
+	return w.store.put(w.ctx, w.key, w.held.data, sum, w.opts.IfAbsent)
 }

@@ -15,11 +15,11 @@ import (
 
 var errCredentials = errors.New("credentials in a URL end up in logs; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as profile=")
 
-// secretNames are of parameters that people make up for credentials.
+// secretNames matches the names of parameters that users invent for credentials.
 var secretNames = regexp.MustCompile(`(?i)^(?:.*[._-])?(?:access.?key.*|secret.*|.*token|.*password|credentials?)$`)
 
-// withoutSecrets leaves out what stands before an @, where credentials stand in URLs, however wrong the rest is (secret keys have slashes in
-// them), and what parameters for credentials hold.
+// withoutSecrets removes what may be a secret: everything before an @, where URLs hold credentials, and the values of
+// parameters for credentials. It works on URLs that cannot be parsed, too; secret keys have slashes in them.
 func withoutSecrets(raw string) string {
 	base, query, found := strings.Cut(raw, "?")
 	var kept []string
@@ -43,7 +43,7 @@ func withoutSecrets(raw string) string {
 	return base + "?" + strings.Join(kept, "&")
 }
 
-// checkPlace looks at all of a URL but its parameters.
+// checkPlace checks everything in a URL but its parameters.
 func checkPlace(u *url.URL) error {
 	at := strings.Contains(u.Path, "@")
 	switch {
@@ -76,7 +76,7 @@ func checkBucket(name string) error {
 	return fmt.Errorf("bucket %q: want up to 63 of a to z, 0 to 9, - and . (no underscores), a letter or digit first and last", name)
 }
 
-// unknown says that there is no such parameter, and which one may be meant.
+// unknown returns the error for a parameter that does not exist; it names the parameter that may be meant.
 func unknown(name string, known map[string]parameter) error {
 	if secretNames.MatchString(name) {
 		return errCredentials
@@ -90,7 +90,8 @@ func unknown(name string, known map[string]parameter) error {
 	return fmt.Errorf("unknown parameter %q (there are %s)", name, strings.Join(names, ", "))
 }
 
-// near: a parameter as other tools spell it (pathStyle, endpoint_url, s3.path-style), or with up to two letters wrong.
+// near reports whether name is another tool's spelling of right (pathStyle, endpoint_url, s3.path-style), or has up
+// to two wrong letters.
 func near(name, right string) bool {
 	letters := strings.NewReplacer("_", "", "-", "", ".", "")
 	name, right = letters.Replace(strings.ToLower(name)), letters.Replace(right)
@@ -98,7 +99,7 @@ func near(name, right string) bool {
 		levenshtein.ComputeDistance(name, right) <= min(2, len(right)/2)
 }
 
-// checkEndpoint wants the bare address of a server.
+// checkEndpoint accepts only the bare address of a server.
 func checkEndpoint(value string) error {
 	u, err := url.Parse(value)
 	switch {

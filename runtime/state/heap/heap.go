@@ -1,5 +1,6 @@
-// Package heap is a state backend in a map, whose snapshot is one exclusive file. It owns that file's format. It is the reference
-// model for other backends and enough for small state; it knows nothing of tasks, handles or checkpoints' fates.
+// Package heap is a state backend in a map, whose snapshot is one exclusive file. It owns the format of that file. It
+// is the reference for other backends, and is enough for small state. It knows no tasks, handles or outcomes of
+// checkpoints.
 package heap
 
 import (
@@ -23,9 +24,12 @@ import (
 const FileName = "heap"
 
 // ErrCorrupt is in the chain of the error for a restored file that is cut, changed or of another kind.
-var ErrCorrupt = errors.New("heap: not a snapshot, or a damaged one")
+var ErrCorrupt = errors.New("heap: not a snapshot, or damaged")
 
-// The file: magic, first and last key group (2 bytes each, big-endian), number of entries (8), the entries in no order (key group 2, length of key 4, key, length of value 4, value), CRC32C of all that (4).
+// The file holds: magic; first and last key group (2 bytes each, big-endian); number of entries (8); the entries, in
+// no order; CRC32C of all that (4).
+//
+// An entry holds: key group (2), length of key (4), key, length of value (4), value.
 var magic = []byte("ckptd-heap-1\n")
 
 // Backend implements state.Backend.
@@ -143,7 +147,7 @@ func (b *Backend) store(path string) (size int64, err error) {
 		w.Write(v)
 		size += int64(len(k) + len(v) + 8)
 	}
-	if err := w.Flush(); err != nil { // keeps the first error of all writes
+	if err := w.Flush(); err != nil { // Flush returns the first error of all writes
 		return 0, err
 	}
 	_, err = f.Write(binary.BigEndian.AppendUint32(nil, sum.Sum32()))
@@ -186,13 +190,13 @@ func (b *Backend) load(path string) error {
 	if r.left != 0 || binary.BigEndian.Uint32(want[:]) != sum.Sum32() {
 		return fmt.Errorf("checksum differs: %w", ErrCorrupt)
 	}
-	if start > b.groups.Start || end < b.groups.End { // said last: before the sum it could be damage
+	if start > b.groups.Start || end < b.groups.End { // checked last, because before the checksum it could be damage
 		return fmt.Errorf("holds key groups %d-%d, asked for %d-%d", start, end, b.groups.Start, b.groups.End)
 	}
 	return nil
 }
 
-// loadEntry drops what is outside of the backend's range.
+// loadEntry reads an entry, and drops it if its key group is outside of the backend's range.
 func (b *Backend) loadEntry(r *reader) {
 	group := r.next(2)
 	key := r.next(r.length())
@@ -205,7 +209,7 @@ func (b *Backend) loadEntry(r *reader) {
 	}
 }
 
-// reader reads pieces, sums them, and keeps the first error.
+// reader reads the file, sums its bytes, and keeps the first error.
 type reader struct {
 	r    *bufio.Reader
 	sum  hash.Hash32

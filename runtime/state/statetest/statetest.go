@@ -1,5 +1,5 @@
-// Package statetest is the suite that every state backend passes. It owns what state.Backend and state.Factory promise, as tests; it
-// knows no backend.
+// Package statetest is the test suite that every state backend passes. It owns the promises of state.Backend and
+// state.Factory, as tests. It knows no backend.
 package statetest
 
 import (
@@ -41,7 +41,8 @@ func Backends(t *testing.T, open state.Factory) {
 	t.Run("Model", func(t *testing.T) { rapid.Check(t, func(r *rapid.T) { model(r, open) }) })
 }
 
-// Fetch copies a snapshot's files as a restore would find them, with keys made of prefix and name.
+// Fetch copies a snapshot's files as a restore would fetch them. The key of a new shared file is prefix and the
+// file's name.
 func Fetch(t tb, s *state.Snapshot, prefix string) []state.RestoredFile {
 	t.Helper()
 	dir := tempDir(t)
@@ -50,7 +51,7 @@ func Fetch(t tb, s *state.Snapshot, prefix string) []state.RestoredFile {
 		p, err := os.ReadFile(f.Path)
 		check(t, err)
 		if int64(len(p)) != f.Size {
-			t.Fatalf("%s has %d bytes, said %d", f.Name, len(p), f.Size)
+			t.Fatalf("%s has %d bytes, want the announced %d", f.Name, len(p), f.Size)
 		}
 		path := filepath.Join(dir, fmt.Sprint(i))
 		check(t, os.WriteFile(path, p, 0o666))
@@ -91,7 +92,7 @@ func outside(t *testing.T, open state.Factory) {
 		for _, group := range []uint16{0, 9, 21, 65535} {
 			b := openIn(t, open, keygroup.Range{Start: 10, End: 20}, nil)
 			if call(b, group) == nil {
-				t.Errorf("%s in group %d: no error", name, group)
+				t.Errorf("%s in group %d: no error, want one", name, group)
 			}
 		}
 	}
@@ -104,7 +105,7 @@ func exactly(t *testing.T, open state.Factory) {
 	}
 	first := snapshot(t, b, 1)
 	done := make(chan []state.RestoredFile)
-	go func() { done <- Fetch(t, first, "k/") }() // the upload, while writes go on
+	go func() { done <- Fetch(t, first, "k/") }() // the upload, while writes continue
 	for i := range 1000 {
 		put(t, b, uint16(i%128), fmt.Sprint(i), "after")
 	}
@@ -142,7 +143,7 @@ func sameBytes(t *testing.T, open state.Factory) {
 			check(t, err)
 			sum := sha256.Sum256(p)
 			if old, ok := seen[f.Name]; ok && old != sum {
-				t.Fatalf("snapshot %d: %s changed", n, f.Name)
+				t.Fatalf("snapshot %d: %s changed, want the same bytes", n, f.Name)
 			}
 			seen[f.Name] = sum
 		}
@@ -170,14 +171,14 @@ func releases(t *testing.T, open state.Factory) {
 	one.Release()
 	for _, f := range one.Files {
 		if _, err := os.Stat(f.Path); err == nil {
-			t.Errorf("%s is still there", f.Path)
+			t.Errorf("%s is still there, want it removed", f.Path)
 		}
 	}
 	want(t, openIn(t, open, everything, Fetch(t, two, "")), 1, "k", []byte("v"))
 	check(t, b.Close())
 	two.Release()
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
-		t.Errorf("left after close and release: %v", left)
+		t.Errorf("left after Close and Release: %v, want nothing", left)
 	}
 }
 
@@ -189,7 +190,7 @@ func closed(t *testing.T, open state.Factory) {
 	_, snapErr := b.Snapshot(1)
 	for op, err := range map[string]error{"get": getErr, "put": b.Put(1, []byte("k"), nil), "snapshot": snapErr} {
 		if err == nil {
-			t.Errorf("%s: no error", op)
+			t.Errorf("%s after Close: no error, want one", op)
 		}
 	}
 }
@@ -198,18 +199,18 @@ func nonces(t *testing.T, open state.Factory) {
 	b := begin(t, open)
 	one, two := snapshot(t, b, 1), snapshot(t, b, 2)
 	if one.InstanceNonce == "" || one.InstanceNonce != two.InstanceNonce {
-		t.Errorf("one instance, nonces %q and %q", one.InstanceNonce, two.InstanceNonce)
+		t.Errorf("one instance has the nonces %q and %q, want one nonce", one.InstanceNonce, two.InstanceNonce)
 	}
 	r := openIn(t, open, everything, Fetch(t, one, ""))
 	if snapshot(t, r, 3).InstanceNonce == one.InstanceNonce {
-		t.Error("the restored instance has the old nonce")
+		t.Error("the restored instance has the old nonce, want a new one")
 	}
 }
 
 func keepKeys(t *testing.T, open state.Factory) {
 	b := begin(t, open)
 	put(t, b, 1, "k", "v")
-	for generation := range 3 { // restored of restored
+	for generation := range 3 { // each generation is restored from the one before
 		s := snapshot(t, b, uint64(generation))
 		files := Fetch(t, s, fmt.Sprintf("shared/%d-", generation))
 		b = openIn(t, open, everything, files)
@@ -220,10 +221,10 @@ func keepKeys(t *testing.T, open state.Factory) {
 		}
 		for _, f := range snapshot(t, b, 9).Files {
 			if f.RestoredKey != "" && f.RestoredKey != keys[f.Name] {
-				t.Errorf("%s: restored key %q, was %q", f.Name, f.RestoredKey, keys[f.Name])
+				t.Errorf("%s: restored key %q, want %q", f.Name, f.RestoredKey, keys[f.Name])
 			}
 			if f.RestoredKey == "" && f.Shared && keys[f.Name] != "" {
-				t.Errorf("%s lost its key", f.Name)
+				t.Errorf("%s lost its restored key, want it kept", f.Name)
 			}
 		}
 	}
@@ -239,7 +240,7 @@ func badFiles(t *testing.T, open state.Factory) {
 	refuse := func(name string, files []state.RestoredFile) {
 		t.Helper()
 		if r, err := open(context.Background(), tempDir(t), everything, files); err == nil {
-			t.Errorf("%s: no error", name)
+			t.Errorf("open %s: no error, want one", name)
 			r.Close()
 		}
 	}
@@ -285,7 +286,7 @@ func flipped(t *testing.T, open state.Factory) {
 			for k := range 100 {
 				v, err := r.Get(1, []byte(fmt.Sprint(k)))
 				if err == nil && string(v) != "value" {
-					t.Errorf("%s flipped at %d of %d: key %d has %q", f.Name, at, f.Size, k, v)
+					t.Errorf("%s flipped at %d of %d: key %d has %q, want its value or an error", f.Name, at, f.Size, k, v)
 				}
 				if err != nil {
 					break
@@ -316,7 +317,7 @@ func wider(t *testing.T, open state.Factory) {
 	files := Fetch(t, snapshot(t, b, 1), "")
 	for _, groups := range []keygroup.Range{{Start: 9, End: 20}, {Start: 10, End: 21}, {Start: 30, End: 40}} {
 		if r, err := open(context.Background(), tempDir(t), groups, files); err == nil {
-			t.Errorf("%v of 10-20: no error", groups)
+			t.Errorf("groups %v of a snapshot of 10-20: no error, want one", groups)
 			r.Close()
 		}
 	}
@@ -326,12 +327,12 @@ func cancelled(t *testing.T, open state.Factory) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if b, err := open(ctx, tempDir(t), everything, nil); err == nil {
-		t.Error("no error")
+		t.Error("open with a cancelled context: no error, want one")
 		b.Close()
 	}
 }
 
-// model does what it likes to a backend and to a map, and compares.
+// model does random operations on a backend and on a map, and compares both.
 func model(t *rapid.T, open state.Factory) {
 	type saved struct {
 		snapshot *state.Snapshot
@@ -366,7 +367,7 @@ func model(t *rapid.T, open state.Factory) {
 			check(t, err)
 			v, ok := values[fmt.Sprint(g, k)]
 			if ok != (got != nil) || string(got) != v {
-				t.Fatalf("get %d %q: %q, the model has %q", g, k, got, v)
+				t.Fatalf("get %d %q: %q, want %q", g, k, got, v)
 			}
 		},
 		"snapshot": func(t *rapid.T) {
@@ -400,7 +401,7 @@ func begin(t tb, open state.Factory) state.Backend {
 	return openIn(t, open, everything, nil)
 }
 
-// openIn closes the backend at the test's end.
+// openIn opens a backend, and closes it at the end of the test.
 func openIn(t tb, open state.Factory, groups keygroup.Range, restore []state.RestoredFile) state.Backend {
 	t.Helper()
 	b, err := open(context.Background(), tempDir(t), groups, restore)
@@ -438,7 +439,7 @@ func check(t tb, err error) {
 	}
 }
 
-// tempDir is t.TempDir without the test's name in it: it is called in loops.
+// tempDir is like t.TempDir, without the test's name in the path. Tests call it in loops.
 func tempDir(t tb) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ckptd-state-")

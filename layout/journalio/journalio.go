@@ -1,8 +1,11 @@
-// Package slots executes the operations of the journal's machines on a store, and reads the head of a job's journal with them.
+// Package journalio executes the operations of the journal's machines on a store, and reads the head of a job's
+// journal.
 //
-// It owns the way between journal.Op and storage.Store: keys, bytes, the tables from errors to outcomes, how long a repetition
-// waits. It must not know what an owner, a tool or anybody else does with what it reads.
-package slots
+// It owns the way between journal.Op and storage.Store: keys, bytes, the delay before a repetition, and the tables
+// that turn errors into outcomes. It must not know what an owner or a tool does with an entry that it reads.
+//
+// A slot is the place of one entry in a job's journal.
+package journalio
 
 import (
 	"context"
@@ -18,32 +21,34 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// How long ReadHead tries: rounds of a journal that changes meanwhile, and reads that fail one after the other.
+// maxRounds and maxFailures bound ReadHead: how often it begins again because the journal changes while it reads, and
+// how many operations may fail in a row.
 const (
-	patience = 100
-	tries    = 5
+	maxRounds   = 100
+	maxFailures = 5
 )
 
-// ReadHead reads the head of a job's journal the way an owner does. The head is nil unless the Reading is ReadDone. The error says
-// why the journal could not be read (ReadMore: the store, or ctx), or what is wrong with its head (ReadCorrupt, ReadNewer); it is
-// nil for ReadDone, ReadEmpty and ReadForeign.
+// ReadHead reads the head of a job's journal the way an owner does. The head is nil unless the Reading is ReadDone.
+//
+// The error is nil for ReadDone, ReadEmpty and ReadForeign. For ReadMore it says why the store could not be read, or
+// that ctx ended. For ReadCorrupt and ReadNewer it says what is wrong with the head.
 func ReadHead(ctx context.Context, store storage.Store, facts storage.Facts, job string) (*journal.Entry, journal.Reading, error) {
 	set := journal.DefaultSettings()
 	var r journal.ReadHead
-	op, failed := r.Begin(0), 0
+	op, failures := r.Begin(0), 0
 	var cause error
-	for range patience {
+	for range maxRounds {
 		if !Sleep(ctx, Delay(op.Wait)) {
-			return nil, journal.ReadMore, fmt.Errorf("slots: read the head of job %s: %w", job, context.Cause(ctx))
+			return nil, journal.ReadMore, fmt.Errorf("journalio: read the head of job %s: %w", job, context.Cause(ctx))
 		}
 		res, err := Execute(ctx, store, facts, job, op)
 		if err != nil {
-			cause = fmt.Errorf("slots: read the head of job %s: %w", job, err)
+			cause = fmt.Errorf("journalio: read the head of job %s: %w", job, err)
 		}
-		if failed++; res.Outcome != journal.Unknown {
-			failed = 0
+		if failures++; res.Outcome != journal.Unknown {
+			failures = 0
 		}
-		if failed == tries {
+		if failures == maxFailures {
 			return nil, journal.ReadMore, cause
 		}
 		var how journal.Reading
@@ -55,11 +60,11 @@ func ReadHead(ctx context.Context, store storage.Store, facts storage.Facts, job
 			return r.Head(), how, nil
 		}
 	}
-	return nil, journal.ReadMore, fmt.Errorf("slots: the journal of job %s changes faster than it can be read", job)
+	return nil, journal.ReadMore, fmt.Errorf("journalio: the journal of job %s changes faster than it can be read", job)
 }
 
-// Execute carries out one operation of the journal's machines on a store. Op.Wait is the caller's to wait. The error says why the
-// outcome is not Done.
+// Execute carries out one operation of the journal's machines on a store. It does not wait for Op.Wait; the caller
+// does. The error says why the outcome is not Done.
 func Execute(ctx context.Context, store storage.Store, facts storage.Facts, job string, op journal.Op) (journal.Result, error) {
 	switch op.Kind {
 	case journal.OpList:
@@ -76,10 +81,10 @@ func Execute(ctx context.Context, store storage.Store, facts storage.Facts, job 
 		}
 		return journal.Result{Outcome: WriteOutcome(err)}, err
 	}
-	return journal.Result{}, fmt.Errorf("slots: job %s: operation %d", job, op.Kind)
+	return journal.Result{}, fmt.Errorf("journalio: job %s: unknown kind of operation: %d", job, op.Kind)
 }
 
-// List answers the slots of a job's journal, in any order.
+// List returns the slots of a job's journal, in any order.
 func List(ctx context.Context, store storage.Store, job string) ([]uint64, error) {
 	var slots []uint64
 	for info, err := range store.List(ctx, layout.JournalPrefix(job)) {
@@ -93,8 +98,8 @@ func List(ctx context.Context, store storage.Store, job string) ([]uint64, error
 	return slots, nil
 }
 
-// list lists the journal; if it has no slots it looks for anything else in the job's folder. What it finds there may belong to a job
-// that somebody began meanwhile, so the journal is listed once more before it is called foreign.
+// list lists the journal. If the journal has no slots, list looks for other objects in the job's folder. Such an
+// object may belong to a job that was begun just now, so list reads the journal once more before it reports Foreign.
 func list(ctx context.Context, store storage.Store, job string) (journal.Result, error) {
 	slots, err := List(ctx, store, job)
 	if err != nil || len(slots) > 0 {
@@ -108,7 +113,7 @@ func list(ctx context.Context, store storage.Store, job string) (journal.Result,
 	return journal.Result{Slots: slots, Foreign: len(slots) == 0}, err
 }
 
-// holdsObjects tells whether there is anything but temporaries in a job's folder.
+// holdsObjects reports whether a job's folder holds anything but temporaries.
 func holdsObjects(ctx context.Context, store storage.Store, job string) (bool, error) {
 	prefix := layout.JobPrefix(job)
 	for info, err := range store.List(ctx, prefix) {
@@ -122,8 +127,8 @@ func holdsObjects(ctx context.Context, store storage.Store, job string) (bool, e
 	return false, nil
 }
 
-// get reads an entry, and makes sure that what it read cannot vanish: nobody may act on an entry that a power cut could
-// take away.
+// get makes the journal durable where List cannot (Facts.Settle), and reads one entry. Nobody may act on an entry
+// that a power cut could take away.
 func get(ctx context.Context, store storage.Store, facts storage.Facts, job string, slot uint64) (*journal.Entry, error) {
 	if facts.Settle != nil {
 		if err := facts.Settle(ctx, layout.JournalPrefix(job)); err != nil {
@@ -133,7 +138,7 @@ func get(ctx context.Context, store storage.Store, facts storage.Facts, job stri
 	return Read(ctx, store, job, slot)
 }
 
-// Read reads one entry, to look at it.
+// Read reads the entry in one slot, for display. It does not make the journal durable first.
 func Read(ctx context.Context, store storage.Store, job string, slot uint64) (*journal.Entry, error) {
 	key := layout.SlotKey(job, slot)
 	body, err := store.Open(ctx, key, 0, -1)
@@ -150,12 +155,12 @@ func Read(ctx context.Context, store storage.Store, job string, slot uint64) (*j
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	if e.Slot != slot || e.About.Job != job {
-		return nil, fmt.Errorf("%s: says that it is slot %d of job %s: %w", key, e.Slot, e.About.Job, journal.ErrCorrupt)
+		return nil, fmt.Errorf("%s: the entry says that it is slot %d of job %s: %w", key, e.Slot, e.About.Job, journal.ErrCorrupt)
 	}
 	return e, nil
 }
 
-// Delay is how long an operation waits before it starts: longer the more is wrong, and at random, so that two do not race again.
+// Delay returns the time to wait before an operation starts. It is random, so that two callers do not collide again.
 func Delay(w journal.Wait) time.Duration {
 	switch w {
 	case journal.WaitBackoff:
@@ -166,7 +171,7 @@ func Delay(w journal.Wait) time.Duration {
 	return 0
 }
 
-// Sleep waits, unless ctx ends before.
+// Sleep waits for d and reports true; it reports false as soon as ctx ends.
 func Sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
@@ -181,7 +186,7 @@ func Sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// ReadOutcome is the one table from a failed read to what the machines are told.
+// ReadOutcome returns the outcome that the machines are given for the error of a read.
 func ReadOutcome(err error) journal.Outcome {
 	switch {
 	case err == nil:
@@ -197,7 +202,7 @@ func ReadOutcome(err error) journal.Outcome {
 	}
 }
 
-// WriteOutcome is the one table from a mutation's error to what the machines are told.
+// WriteOutcome returns the outcome that the machines are given for the error of a mutation.
 func WriteOutcome(err error) journal.Outcome {
 	switch {
 	case err == nil:

@@ -77,10 +77,10 @@ func TestWhatSettlesAComplete(t *testing.T) {
 					t.Errorf("%v, want done: %v, else ErrUnknown", err, c.done)
 				}
 				if looks.Load() == 0 {
-					t.Error("nobody looked at the object")
+					t.Error("the driver did not look at the object, want it to")
 				}
 				if aborts.Load() != 0 {
-					t.Error("an upload was aborted that may be an object")
+					t.Error("the driver aborted an upload that may be an object, want it kept")
 				}
 			})
 		}

@@ -1,4 +1,4 @@
-package slots_test
+package journalio_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
@@ -31,7 +31,7 @@ func entries(job string, n int) (out []*journal.Entry) {
 	return out
 }
 
-// lay writes an entry to a slot of a job, whatever the entry says itself.
+// lay writes an entry to a slot of a job, even if the entry itself names another slot or job.
 func lay(t *testing.T, s storage.Store, job string, slot uint64, e *journal.Entry) {
 	t.Helper()
 	b, err := journal.Encode(e)
@@ -43,7 +43,7 @@ func lay(t *testing.T, s storage.Store, job string, slot uint64, e *journal.Entr
 	}
 }
 
-// An entry counts only in its own slot of its own job: a journal that somebody copied is not this job's.
+// An entry counts only in its own slot of its own job: a journal that was copied from another job is corrupt.
 func TestEntriesCountOnlyWhereTheyBelong(t *testing.T) {
 	a, b := entries("a", 3), entries("b", 3)
 	for name, test := range map[string]struct {
@@ -58,7 +58,7 @@ func TestEntriesCountOnlyWhereTheyBelong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := mem.Open().Store
 			lay(t, s, "b", 2, test.e)
-			res, err := slots.Execute(t.Context(), s, storage.Facts{}, "b", journal.Op{Kind: journal.OpGet, Slot: 2})
+			res, err := journalio.Execute(t.Context(), s, storage.Facts{}, "b", journal.Op{Kind: journal.OpGet, Slot: 2})
 			if res.Outcome != test.want || (res.Entry != nil) != (test.want == journal.Done) || (err == nil) != (test.want == journal.Done) {
 				t.Errorf("outcome %d, entry %+v, %v; want outcome %d", res.Outcome, res.Entry, err, test.want)
 			}
@@ -66,7 +66,7 @@ func TestEntriesCountOnlyWhereTheyBelong(t *testing.T) {
 			if test.want != journal.Done {
 				reading = journal.ReadCorrupt
 			}
-			head, how, err := slots.ReadHead(t.Context(), s, storage.Facts{}, "b")
+			head, how, err := journalio.ReadHead(t.Context(), s, storage.Facts{}, "b")
 			if how != reading || (head != nil) != (how == journal.ReadDone) || (err != nil) != (how == journal.ReadCorrupt) {
 				t.Errorf("the head is %+v, reading %d, %v; want reading %d", head, how, err, reading)
 			}
@@ -74,7 +74,7 @@ func TestEntriesCountOnlyWhereTheyBelong(t *testing.T) {
 	}
 }
 
-// Nobody may act on an entry that a power cut could take away: it is settled before it is answered.
+// Nobody may act on an entry that a power cut could take away: Execute calls Facts.Settle before it answers an entry.
 func TestEntriesAreSettledBeforeTheyAreAnswered(t *testing.T) {
 	e := entries("job", 2)
 	s := mem.Open().Store
@@ -85,26 +85,26 @@ func TestEntriesAreSettledBeforeTheyAreAnswered(t *testing.T) {
 	t.Run("the store settles the job's journal", func(t *testing.T) {
 		var settled []string
 		facts := storage.Facts{Settle: func(_ context.Context, prefix string) error { settled = append(settled, prefix); return nil }}
-		res, err := slots.Execute(t.Context(), s, facts, "job", get)
+		res, err := journalio.Execute(t.Context(), s, facts, "job", get)
 		if err != nil || res.Entry == nil || fmt.Sprint(settled) != "[job/_journal/]" {
 			t.Errorf("entry %+v, %v, settled %q; want the entry, and job/_journal/ settled once", res.Entry, err, settled)
 		}
 		settled = nil
-		if _, how, err := slots.ReadHead(t.Context(), s, facts, "job"); how != journal.ReadDone || err != nil || len(settled) == 0 {
-			t.Errorf("reading %d, %v, settled %q; want that the head's slot was settled", how, err, settled)
+		if _, how, err := journalio.ReadHead(t.Context(), s, facts, "job"); how != journal.ReadDone || err != nil || len(settled) == 0 {
+			t.Errorf("reading %d, %v, settled %q; want ReadDone, and at least one call of Settle", how, err, settled)
 		}
 	})
 	t.Run("what cannot be settled is not known", func(t *testing.T) {
 		broken := errors.New("fsync failed")
 		facts := storage.Facts{Settle: func(context.Context, string) error { return broken }}
-		res, err := slots.Execute(t.Context(), s, facts, "job", get)
+		res, err := journalio.Execute(t.Context(), s, facts, "job", get)
 		if res.Outcome != journal.Unknown || res.Entry != nil || !errors.Is(err, broken) {
 			t.Errorf("outcome %d, entry %+v, %v; want Unknown, no entry, and the cause", res.Outcome, res.Entry, err)
 		}
 		synctest.Test(t, func(t *testing.T) {
-			head, how, err := slots.ReadHead(t.Context(), s, facts, "job")
+			head, how, err := journalio.ReadHead(t.Context(), s, facts, "job")
 			if head != nil || how != journal.ReadMore || !errors.Is(err, broken) {
-				t.Errorf("the head is %+v, reading %d, %v; want none, and the cause", head, how, err)
+				t.Errorf("the head is %+v, reading %d, %v; want no head, ReadMore, and the cause", head, how, err)
 			}
 		})
 	})
@@ -129,10 +129,10 @@ func TestOutcomes(t *testing.T) {
 		if err != nil {
 			seen = wrap(err)
 		}
-		if got := slots.ReadOutcome(seen); got != want.read {
+		if got := journalio.ReadOutcome(seen); got != want.read {
 			t.Errorf("a read that fails with %v: outcome %d, want %d", seen, got, want.read)
 		}
-		if got := slots.WriteOutcome(seen); got != want.write {
+		if got := journalio.WriteOutcome(seen); got != want.write {
 			t.Errorf("a write that fails with %v: outcome %d, want %d", seen, got, want.write)
 		}
 	}

@@ -1,4 +1,4 @@
-package slots_test
+package journalio_test
 
 import (
 	"context"
@@ -7,18 +7,18 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/slots"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// begins is a store in which somebody begins the job right after the first list of its journal.
-type begins struct {
+// hookedStore calls after, once, when the first List has ended: there another daemon begins the job.
+type hookedStore struct {
 	storage.Store
 	after func()
 }
 
-func (b *begins) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
+func (b *hookedStore) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
 		b.Store.List(ctx, prefix)(yield)
 		if f := b.after; f != nil {
@@ -30,7 +30,7 @@ func (b *begins) List(ctx context.Context, prefix string) iter.Seq2[storage.Info
 
 func list(t *testing.T, s storage.Store) journal.Result {
 	t.Helper()
-	r, err := slots.Execute(t.Context(), s, storage.Facts{}, "job", journal.Op{Kind: journal.OpList})
+	r, err := journalio.Execute(t.Context(), s, storage.Facts{}, "job", journal.Op{Kind: journal.OpList})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,25 +39,25 @@ func list(t *testing.T, s storage.Store) journal.Result {
 
 func TestAJobBegunMeanwhileIsNotForeign(t *testing.T) {
 	s := mem.Open().Store
-	b := &begins{Store: s, after: func() {
+	b := &hookedStore{Store: s, after: func() {
 		if err := s.Publish(context.Background(), layout.SlotKey("job", 1), []byte("x")); err != nil {
 			t.Error(err)
 		}
 	}}
 	if r := list(t, b); r.Foreign || len(r.Slots) != 1 {
-		t.Errorf("%+v, want the slot", r)
+		t.Errorf("listed %+v; want one slot, and Foreign false", r)
 	}
 }
 
 func TestAFolderWithoutJournalIsForeign(t *testing.T) {
 	s := mem.Open().Store
 	if r := list(t, s); r.Foreign || len(r.Slots) != 0 {
-		t.Errorf("nothing there: %+v", r)
+		t.Errorf("an empty store: listed %+v; want no slot, and Foreign false", r)
 	}
 	if err := s.Publish(t.Context(), "job/something", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	if r := list(t, s); !r.Foreign {
-		t.Errorf("%+v, want foreign", r)
+		t.Errorf("a folder with an object but no journal: listed %+v; want Foreign true", r)
 	}
 }
