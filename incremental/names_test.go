@@ -19,6 +19,7 @@ func intern(t testing.TB, n *Names, d Description) File {
 func TestNames(t *testing.T) {
 	n := NewNames()
 	d := Description{Key: "shared/a", Instance: "x", Name: "000123.sst", Size: 10, CRC: 7, Blocks: []uint32{1, 2}}
+	d.Compression = &Compression{Codec: "zstd", Stored: []uint32{10}, Plain: []uint32{30}}
 	a := intern(t, n, d)
 	if intern(t, n, d) != a {
 		t.Error("one key got two numbers, want one")

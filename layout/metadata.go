@@ -245,7 +245,7 @@ const (
 	sha256Len      = 32
 )
 
-// Field numbers of MetadataRecord, and of what a reader counts in a MetadataSubtask before it decodes it.
+// Field numbers of MetadataRecord, and of what a reader counts in a subtask or a file before it decodes them.
 const (
 	fieldHeader     = 1
 	fieldJob        = 2
@@ -256,4 +256,9 @@ const (
 	fieldSubHandles = 2
 	fieldOffsets    = 11
 	fieldPositions  = 2
+
+	fieldBlocks      = 5
+	fieldCompression = 9
+	fieldStored      = 2
+	fieldPlain       = 3
 )

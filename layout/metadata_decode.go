@@ -10,6 +10,9 @@ import (
 )
 
 func (m *MetadataReader) decodeFile(body []byte) (*File, error) {
+	if err := countLists(body); err != nil {
+		return nil, err
+	}
 	msg := &storedv1.MetadataFile{}
 	if err := decode(body, msg); err != nil {
 		return nil, err
@@ -113,6 +116,7 @@ func countHandles(body []byte) error {
 		if handles++; handles > maxHandles {
 			return corrupt("more than %d handles in one record", maxHandles)
 		}
+		lists := 0 // of this handle
 		return eachField("handle", handle, func(field protowire.Number, value []byte) error {
 			if field != fieldOffsets {
 				return nil
@@ -121,6 +125,9 @@ func countHandles(body []byte) error {
 				if field != fieldPositions {
 					return nil
 				}
+				if lists++; lists > 1 {
+					return corrupt("offsets in several lists")
+				}
 				offsets += countVarints(positions)
 				if offsets > MaxOffsets {
 					return corrupt("more than %d offsets in one record", MaxOffsets)
@@ -128,6 +135,33 @@ func countHandles(body []byte) error {
 				return nil
 			})
 		})
+	})
+}
+
+// countLists refuses a file whose lists come in pieces: decoding would copy what it has for each further piece.
+func countLists(body []byte) error {
+	blocks, stored, plain := 0, 0, 0
+	return eachField("file", body, func(field protowire.Number, value []byte) error {
+		switch field {
+		case fieldBlocks:
+			if blocks++; blocks > 1 {
+				return corrupt("block sums in several lists")
+			}
+		case fieldCompression:
+			return eachField("compression", value, func(field protowire.Number, _ []byte) error {
+				switch field {
+				case fieldStored:
+					stored++
+				case fieldPlain:
+					plain++
+				}
+				if max(stored, plain) > 1 {
+					return corrupt("frames in several lists")
+				}
+				return nil
+			})
+		}
+		return nil
 	})
 }
 

@@ -260,7 +260,7 @@ func TestMetadataFilesBesideASavepoint(t *testing.T) {
 	}
 	parts := split(encode(t, savepoint()))
 	for what, edit := range map[string]func(f *storedv1.MetadataFile){
-		"folder":   func(f *storedv1.MetadataFile) { f.Name = "shared/" + f.GetName() },
+		"folder":   func(f *storedv1.MetadataFile) { f.Name = fileKey("shared", 2, 17, 9) },
 		"parent":   func(f *storedv1.MetadataFile) { f.Name = "../" + f.GetName() },
 		"metadata": func(f *storedv1.MetadataFile) { f.Name = "_metadata" },
 		"no name":  func(f *storedv1.MetadataFile) { f.Name = "" },
@@ -326,6 +326,9 @@ func TestMetadataRoomWithinItsBounds(t *testing.T) {
 		},
 		"no frames in no bytes": func(c *contents) {
 			c.Records[15].(*layout.File).Length, c.Records[15].(*layout.File).Compression = 0, &layout.Compression{Codec: "none"}
+		},
+		"several records after a finished subtask": func(c *contents) {
+			c.Records = append(c.Records, &layout.Subtask{OperatorID: "window", Index: 2})
 		},
 		"codec": func(c *contents) { c.Records[15].(*layout.File).Compression.Codec = strings.Repeat("z", 32) },
 		"texts": func(c *contents) {
@@ -417,14 +420,16 @@ func TestMetadataHostileRoom(t *testing.T) {
 		words   string
 	}{
 		"packed offsets":             {17, handle(message(2, make([]byte, 2<<20-100))), "offsets in one record"},
-		"unpacked offsets":           {17, handle(bytes.Repeat([]byte{2 << 3, 0}, 1<<20-100)), "offsets in one record"},
-		"offsets in many messages":   {17, message(5, message(2, bytes.Repeat(message(11, message(2, []byte{0})), 1<<18))), "offsets in one record"},
+		"unpacked offsets":           {17, handle(bytes.Repeat([]byte{2 << 3, 0}, 1<<20-100)), "offsets in several lists"},
+		"offsets in many messages":   {17, message(5, message(2, bytes.Repeat(message(11, message(2, []byte{0})), 1<<18))), "offsets in several lists"},
 		"offsets of many handles":    {17, message(5, bytes.Repeat(message(2, message(11, message(2, make([]byte, 100)))), 1000)), "offsets in one record"},
 		"handles with offsets":       {17, message(5, bytes.Repeat(one, 5000)), "handles in one record"},
 		"a list that is cut":         {17, handle([]byte{2<<3 | 2, 5, 0}), "offsets"},
 		"a handle that is cut":       {17, message(5, message(2, []byte{11<<3 | 2, 5})), "handle"},
 		"frames":                     {16, message(4, append([]byte{8, 2}, message(9, message(2, make([]byte, 4<<20-100)))...)), ""},
-		"unpacked frames":            {16, message(4, append([]byte{8, 2}, message(9, bytes.Repeat([]byte{2<<3 | 5, 1, 2, 3, 4}, 838_000))...)), ""},
+		"unpacked frames":            {16, message(4, append([]byte{8, 2}, message(9, bytes.Repeat([]byte{2<<3 | 5, 1, 2, 3, 4}, 838_000))...)), "frames in several lists"},
+		"packed frames one by one":   {16, message(4, append([]byte{8, 2}, bytes.Repeat(message(9, message(2, make([]byte, 4))), 1<<19-100)...)), "frames in several lists"},
+		"packed blocks one by one":   {16, message(4, append([]byte{8, 2}, bytes.Repeat(message(5, make([]byte, 4)), 1<<19-100)...)), "block sums in several lists"},
 		"frame tables one by one":    {16, message(4, append([]byte{8, 2}, bytes.Repeat(message(9, nil), 1<<21-100)...)), ""},
 		"segments in one handle":     {17, message(5, message(2, bytes.Repeat(message(7, nil), 1<<20-100))), ""},
 		"channels in one handle":     {17, message(5, message(2, bytes.Repeat(message(12, nil), 1<<20-100))), ""},

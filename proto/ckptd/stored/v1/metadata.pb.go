@@ -12,6 +12,8 @@
 //             so a record that is missing, doubled or moved is noticed like a flipped bit.
 //   payload : one MetadataRecord, at most 4 MiB.
 //
+// Numbers in lists (block sums, frames, offsets) are packed, each list in one piece.
+//
 // The order: header, job, then for each operator of the plan: the operator, its subtasks by index from 0 to the last; then the
 // end, and nothing after it. A file stands before the first subtask that refers to it, so that a reader can resolve as it goes.
 
