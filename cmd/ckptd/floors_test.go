@@ -32,7 +32,7 @@ var floors = []struct {
 	{"cmd/ckptd/drivers", []string{"cmd/ckptd/exit", "layout/storage", "layout/storage/retry", "layout/storage/file", "layout/storage/s3", "layout/storage/gcs",
 		"layout/storage/hdfs"}},
 	{"cmd/ckptd/exit", nil},
-	{"cmd/ckptd/output", []string{"proto"}},
+	{"cmd/ckptd/output", []string{"proto/..."}},
 	{"runtime", []string{"client", "layout/keygroup", "proto/...", "runtime/..."}},
 	{"conformance", []string{"layout/storage", "client", "proto/..."}},
 	{"client", []string{"proto/..."}},

@@ -49,7 +49,7 @@ func binary(t testing.TB, name string) string {
 		}
 		why = err.Error()
 	}
-	t.Fatal(fmt.Sprintf("%s needs %s, and there is no bin/%s: `make servers` builds it (%s)", t.Name(), name, name, why))
+	t.Fatalf("%s needs %s, and there is no bin/%s: `make servers` builds it (%s)", t.Name(), name, name, why)
 	return ""
 }
 

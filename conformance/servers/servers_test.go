@@ -17,8 +17,8 @@ type ending struct {
 func (e *ending) Helper()      {}
 func (e *ending) Name() string { return "TestOfAServer" }
 
-func (e *ending) Fatal(args ...any) {
-	e.said = fmt.Sprint(args...)
+func (e *ending) Fatalf(format string, args ...any) {
+	e.said = fmt.Sprintf(format, args...)
 	panic(e)
 }
 

@@ -49,7 +49,7 @@ func manyOperations(t *testing.T, r *root) {
 				return err
 			}
 			if info.Size != 1000 {
-				return fmt.Errorf("List showed %s with %d bytes, want 1000", info.Key, info.Size)
+				return fmt.Errorf("list showed %s with %d bytes, want 1000", info.Key, info.Size)
 			}
 		}
 		if _, err := s.Stat(t.Context(), key); err != nil {
