@@ -262,6 +262,8 @@ func (s *story) completed(w *world, was, e *journal.Entry, c journal.Checkpoint)
 		w.fail(fmt.Sprintf("I10: checkpoint %d completed above %d", c.ID, was.Reserved))
 	case w.aborted&(1<<c.ID) != 0:
 		w.fail(fmt.Sprintf("I13: checkpoint %d completed after it was told to be aborted", c.ID))
+	case uint64(w.attempts[c.ID]) != e.Attempt:
+		w.fail(fmt.Sprintf("I2: checkpoint %d of attempt %d completed in attempt %d", c.ID, w.attempts[c.ID], e.Attempt))
 	case w.acked[c.ID]&all != all:
 		w.fail(fmt.Sprintf("I14: checkpoint %d completed with acknowledgements of %b", c.ID, w.acked[c.ID]))
 	}
@@ -295,7 +297,7 @@ func (r *runner) tell(w *world, who int, d *daemon, op *Op) {
 			w.fail(fmt.Sprintf("I7: checkpoint id %d is used twice", op.ID))
 		}
 		w.used |= 1 << op.ID
-		w.epochs[op.ID] = uint8(op.Epoch)
+		w.epochs[op.ID], w.attempts[op.ID] = uint8(op.Epoch), uint8(op.Attempt)
 		d.triggered |= 1 << op.ID
 	case TellComplete:
 		if e := w.committed(op.ID); e == nil || e.Attempt != op.Attempt || !op.Repeated && e.Epoch != op.Epoch {

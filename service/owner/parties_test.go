@@ -158,6 +158,10 @@ func (r *runner) work(w *world, visit func(*world, move)) {
 			n.left.failovers--
 			r.run(&n, i, Event{Kind: EventFailover, Attempt: d.m.head.Attempt, Reason: ReasonFailover})
 			visit(&n, move{what: "failover", who: i})
+			n = *w // an engine that schedules by itself asks for the next attempt without one
+			n.left.failovers--
+			r.run(&n, i, r.nextAttempt(d.m.head.Attempt))
+			visit(&n, move{what: "next attempt, no failure", who: i})
 		}
 		if d.m.attempt == attemptWished || d.m.head.Attempt > 3 {
 			continue

@@ -42,6 +42,7 @@ type world struct {
 	aborted     uint64 // checkpoint ids told to be aborted
 	acked       [32]byte
 	epochs      [32]uint8 // of each checkpoint id
+	attempts    [32]uint8 // in which each checkpoint id was triggered
 	started     []startRecord
 	bad         string
 }
@@ -158,7 +159,7 @@ func (w *world) key(b []byte) []byte {
 	}
 	b = w.left.key(b)
 	b = append(b, w.acked[:]...)
-	b = append(b, w.epochs[:]...)
+	b = append(append(b, w.epochs[:]...), w.attempts[:]...)
 	for _, r := range w.started {
 		b = append(b, byte(r.attempt), r.subtask, r.process)
 	}
