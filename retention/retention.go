@@ -1,8 +1,8 @@
 // Package retention decides which retained checkpoints are removed when a checkpoint completes or the job ends, and
 // why.
 //
-// It owns these plans: pure functions that return a list with reasons. A dry run prints the list, and the owner
-// carries it out unchanged. It must not know the journal, storage, files or the code that carries out a plan.
+// It owns these plans: pure functions that return a list with reasons. The owner carries the list out
+// unchanged. It must not know the journal, storage, files or the code that carries out a plan.
 package retention
 
 // Checkpoint is one retained checkpoint.

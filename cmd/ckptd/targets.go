@@ -174,7 +174,10 @@ func openLoose(ctx context.Context, arg, parent, folder string) (*target, error)
 		return nil, exit.Usagef("checkpoint %q: %w", arg, err)
 	}
 	opened, err := drivers.Open(ctx, parent, true)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // ls prints <job>/chk-<number>, which is no path
+		return nil, fmt.Errorf("checkpoint %q: want <root>/<job>/chk-<number>, or with --server <job>/chk-<number>: %w", arg, err)
+	case err != nil:
 		return nil, err
 	}
 	return &target{view: &loose{store: opened.Store, arg: arg, folder: folder}, close: opened.Close}, nil

@@ -40,7 +40,10 @@ func newCancelCmd() *cobra.Command {
 		Use:   "cancel JOB",
 		Short: "End a job; its configuration says what is kept",
 		Long: `End a job. Its workers stop, and its checkpoints are kept (RETAIN_ON_CANCELLATION) or deleted, as the job's
-execution.checkpointing.externalized-checkpoint-retention says. A canceled job id cannot run again. To cancel twice is harmless.`,
+execution.checkpointing.externalized-checkpoint-retention says. A canceled job id cannot run again.
+
+To cancel twice changes nothing. When no daemon owns the job any more, a JOB with a root is refused with that reason (exit code 1);
+with --server the daemon answers what was kept.`,
 		Example: `  ckptd cancel file:///var/lib/ckptd/clicks
   ckptd cancel clicks --server unix:/run/ckptd.sock`,
 		Args: cobra.ExactArgs(1),

@@ -7,7 +7,7 @@ import (
 )
 
 // Verdict says whether an owner keeps an object of its job, and why. Judge gives it for a file, JudgeMetadata for a _metadata. The sweep
-// carries verdicts out; a dry run prints them.
+// carries verdicts out.
 type Verdict uint8
 
 // The verdicts. Those from VerdictCondemned on are dead: nothing needs the object, and nothing ever will.

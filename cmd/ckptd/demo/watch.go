@@ -92,6 +92,10 @@ func (d *Demo) Poll(ctx context.Context) *ckptdv1.JobState {
 func (d *Demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 	w := &d.Watch
 	switch e.GetKind() {
+	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTACHED:
+		if epoch := s.GetSummary().GetEpoch(); epoch > 1 && d.strike == nil { // else it is said with the kill
+			d.say.event("the daemon was gone; the next one owns the job: epoch %d", epoch)
+		}
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT:
 		w.atEnd, w.begun = false, e.GetAttempt()
 		if d.strike == nil && !strings.HasPrefix(e.GetText(), "adopted") {

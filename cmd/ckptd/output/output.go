@@ -20,11 +20,16 @@ import (
 
 // Table prints rows in columns. Every cell is cleaned: names come from storage, and may hold what a terminal obeys.
 type Table struct {
-	w *tabwriter.Writer
+	out  io.Writer
+	text *strings.Builder
+	w    *tabwriter.Writer
 }
 
 // NewTable prints to w when it is flushed.
-func NewTable(w io.Writer) *Table { return &Table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+func NewTable(w io.Writer) *Table {
+	text := new(strings.Builder)
+	return &Table{w, text, tabwriter.NewWriter(text, 0, 0, 2, ' ', 0)}
+}
 
 // Row adds a row.
 func (t *Table) Row(cells ...any) {
@@ -32,12 +37,23 @@ func (t *Table) Row(cells ...any) {
 	for i, c := range cells {
 		text[i] = Clean(fmt.Sprint(c))
 	}
-	// A tabwriter's errors come with Flush.
-	_, _ = fmt.Fprintln(t.w, strings.TrimRight(strings.Join(text, "\t"), "\t"))
+	// A tabwriter ends a column at a row without its cell: an empty cell keeps its tab here, and loses its blanks in Flush.
+	_, _ = fmt.Fprintln(t.w, strings.Join(text, "\t"))
 }
 
 // Flush prints the rows.
-func (t *Table) Flush() error { return t.w.Flush() }
+func (t *Table) Flush() error {
+	if err := t.w.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(t.text.String()) {
+		if _, err := fmt.Fprintln(t.out, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	t.text.Reset()
+	return nil
+}
 
 // Clean shows what is not printable as Go would quote it.
 func Clean(s string) string {

@@ -1,6 +1,9 @@
 package output
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestShellWord(t *testing.T) {
 	for word, want := range map[string]string{
@@ -27,5 +30,22 @@ func TestBytes(t *testing.T) {
 		if got := Bytes(n); got != want {
 			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
 		}
+	}
+}
+
+// A row whose last cells are empty must not shift the columns of the rows below it.
+func TestColumnsStayAlignedBelowEmptyCells(t *testing.T) {
+	var out strings.Builder
+	table := NewTable(&out)
+	table.Row("CHECK", "RESULT", "SEEN")
+	table.Row("publish", "ok", "")
+	table.Row("", "", "")
+	table.Row("clock", "ok", "as ours")
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	const want = "CHECK    RESULT  SEEN\npublish  ok\n\nclock    ok      as ours\n"
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", &out, want)
 	}
 }
