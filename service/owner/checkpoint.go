@@ -101,9 +101,23 @@ func (s *step) begin(ev *Event) {
 		s.emit(Op{Kind: TellBegun, Caller: ev.Caller, ID: ev.ID, Reason: why})
 		return
 	}
-	known := s.index.Promisable(ev.Files)
+	known := s.index.Promisable(ev.Files).Minus(s.leaving())
 	s.promise(ev.ID, known)
 	s.emit(Op{Kind: TellBegun, Caller: ev.Caller, ID: ev.ID, Files: known})
+}
+
+// leaving is the files that only hidden checkpoints without a pin name. The owner keeps them until an entry drops those checkpoints,
+// and promises them to nobody.
+func (s *step) leaving() incremental.Set {
+	var leave, stay incremental.Set
+	for _, h := range s.held {
+		if c, ok := s.head.Checkpoint(h.id); ok && c.State == journal.StateHidden && !s.head.IsLent(h.id) {
+			leave = leave.Or(h.files)
+		} else {
+			stay = stay.Or(h.files)
+		}
+	}
+	return leave.Minus(stay)
 }
 
 // ack takes an acknowledgement; with the last one the checkpoint is written.

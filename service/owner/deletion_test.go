@@ -319,6 +319,12 @@ func TestWhatIsHiddenButLentStays(t *testing.T) {
 		d.do(Event{Kind: EventSweep})
 		d.want("swept")
 		d.wantFiles("the entry still lists 1", 1, 2)
+		d.do(Event{Kind: EventTrigger})
+		d.do(Event{Kind: EventBegin, Caller: 1, Epoch: 2, Attempt: 1, ID: d.m.next - 1, Files: incremental.SetOf(1, 2)})
+		if got := d.m.promisedTo(d.m.next - 1); got != incremental.SetOf(2) {
+			t.Errorf("files %v are promised, want only 2: the checkpoint that names 1 is about to leave", got)
+		}
+		d.do(Event{Kind: EventAbort, ID: d.m.next - 1})
 		third := d.checkpoint(3)
 		d.wantMetas("1 has left the state", third)
 		d.wantFiles("1 has left the state", 3)

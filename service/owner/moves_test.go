@@ -243,8 +243,8 @@ func (w *world) lose() bool {
 // reply hands a result to who asked.
 func (r *runner) reply(n *world, f *flight, visit func(*world, move), what string) {
 	res := r.result(n, f, what == "fails")
-	if f.kind == OpSweep && res.Outcome == journal.Done && f.ended {
-		// What a judged page shows is not excused any more.
+	if f.kind == OpSweep && res.Outcome == journal.Done && f.ended && n.trueOwner() == int(f.who) {
+		// What a page shows that the owner judges is not excused any more.
 		n.afterList, n.afterMetas = n.afterList&^f.shown, n.afterMetas&^f.shownMetas
 		d := *n.d[f.who]
 		d.swept = d.swept || !res.More

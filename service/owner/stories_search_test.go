@@ -54,6 +54,7 @@ var (
 		{name: "promises: two triggers, one file, lost reply, sweep", daemons: 1, attaches: 1, triggers: 2, files: 1, lost: 1, sweeps: 1,
 			aborts: 1, begun: true},
 		{name: "two workers, two daemons, kill", daemons: 2, attaches: 1, triggers: 1, kills: 1, workers: true},
+		{name: "lent and returned, two owners, one file", daemons: 2, attaches: 1, triggers: 1, files: 1, begins: 1, lends: 1, returns: 1, begun: true},
 		{name: "an end beside a refused _metadata", daemons: 1, attaches: 1, triggers: 1, files: 1, refusals: 1, ends: 1, lost: 1, truthful: true,
 			progress: true},
 		{name: "three triggers, one after the other, deletes under way", daemons: 1, attaches: 1, triggers: 3, files: 1, concurrent: 1,
