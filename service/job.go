@@ -61,7 +61,7 @@ type job struct {
 	progress progress
 	events   eventLog
 	sweep    sweepState
-	away     away            // of the store
+	outage   outage          // of the store
 	ops      context.Context // of the storage operations; ends with the job
 	stopOps  context.CancelFunc
 	over     error // why the job's goroutine ends; nil: it does not

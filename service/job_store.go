@@ -29,7 +29,7 @@ func (j *job) start(op *owner.Op) {
 	if work == nil {
 		return
 	}
-	wait, ctx := j.away.patience(journalio.Delay(op.Wait)), j.ops
+	wait, ctx := j.outage.backoff(journalio.Delay(op.Wait)), j.ops
 	if op.Kind == owner.OpTrim { // history is history, whoever owns the job: the entry that lets it go is trimmed after, too
 		ctx = j.s.ctx
 	}

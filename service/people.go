@@ -144,7 +144,7 @@ func (j *job) state(req *ckptdv1.GetStatusRequest) *ckptdv1.JobState {
 		Phase: j.phase(), SubtasksMissing: uint32(j.m.Missing().Len()), CommittedCheckpointId: j.progress.announced, CondemnedFiles: uint64(j.m.Condemned()),
 		Events: j.events.after(req.GetEventsAfter()),
 	}
-	s.WaitingForStore = j.away.String()
+	s.WaitingForStore = j.outage.String()
 	if j.coord != nil {
 		s.ConsecutiveFailures = uint32(j.coord.State().ConsecutiveFailures)
 	}

@@ -8,29 +8,29 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// away is what a job's owner knows of a store that does not take or show journal entries. The zero value: it does.
-type away struct {
-	since time.Time // of the first try that failed
-	tries int       // that failed since then
-	cause error     // of the last
-	told  bool      // people were
+// outage is what a job's owner knows of a store that does not take or show journal entries. The zero value: it does.
+type outage struct {
+	since    time.Time // of the first try that failed
+	tries    int       // that failed since then
+	cause    error     // of the last
+	reported bool      // people were
 }
 
 const (
-	// awayDoublings: waits become longer with each failure, up to 2^awayDoublings times.
-	awayDoublings = 4
-	// awayTold is how long a store has to be away for people to be told.
-	awayTold = 500 * time.Millisecond
+	// outageDoublings: waits become longer with each failure, up to 2^outageDoublings times.
+	outageDoublings = 4
+	// outageReported is how long a store has to be away for people to be told.
+	outageReported = 500 * time.Millisecond
 )
 
-// patience is how long to wait instead of wait, which is meant for the first repetition.
-func (a *away) patience(wait time.Duration) time.Duration {
-	return wait << min(max(0, a.tries-1), awayDoublings)
+// backoff is how long to wait instead of wait, which is meant for the first repetition.
+func (a *outage) backoff(wait time.Duration) time.Duration {
+	return wait << min(max(0, a.tries-1), outageDoublings)
 }
 
 // String is empty unless the store is waited for.
-func (a *away) String() string {
-	if !a.told {
+func (a *outage) String() string {
+	if !a.reported {
 		return ""
 	}
 	return fmt.Sprintf("for %s: %v", time.Since(a.since).Round(time.Second), a.cause)
@@ -39,15 +39,15 @@ func (a *away) String() string {
 // journalAnswered notes how an operation on the journal that began at some time went: people are told once that the owner waits for its store, and once that
 // it does no more; the log has the first of 1, 2, 4, 8, … failures in a row.
 func (j *job) journalAnswered(began time.Time, outcome journal.Outcome, err error) {
-	a := &j.away
+	a := &j.outage
 	if err == nil || (outcome != journal.Unknown && outcome != journal.NotDone) {
 		if err != nil && outcome != journal.Exists && outcome != journal.NotFound {
 			j.log.Warn("journal", "err", err)
 		}
-		if a.told {
+		if a.reported {
 			j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, "the store answers again, after %s and %d tries", time.Since(a.since).Round(time.Millisecond), a.tries)
 		}
-		*a = away{}
+		*a = outage{}
 		return
 	}
 	if j.ops.Err() != nil {
@@ -61,8 +61,8 @@ func (j *job) journalAnswered(began time.Time, outcome journal.Outcome, err erro
 	if a.tries&(a.tries-1) == 0 {
 		j.log.Warn("journal", "err", err, "tries", a.tries)
 	}
-	if !a.told && time.Since(a.since) >= awayTold {
-		a.told = true
+	if !a.reported && time.Since(a.since) >= outageReported {
+		a.reported = true
 		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY, "the owner waits for its store, and no checkpoint can begin or complete before it answers: %v", err)
 	}
 }
