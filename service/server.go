@@ -86,7 +86,7 @@ type Server struct {
 	started time.Time
 	log     *slog.Logger
 	asker   *asker
-	foreign foreignRights
+	unowned unownedRights
 	heads   headReads
 	data    *stream.Service
 

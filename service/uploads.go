@@ -68,7 +68,7 @@ func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*rights, error)
 	} else if connect.CodeOf(err) == connect.CodeUnavailable {
 		return nil, err
 	}
-	if r, ok := s.foreign.get(id); ok && r.epoch == u.Epoch && r.attempt == u.Attempt && u.Checkpoint <= r.reserved {
+	if r, ok := s.unowned.get(id); ok && r.epoch == u.Epoch && r.attempt == u.Attempt && u.Checkpoint <= r.reserved {
 		return r, nil
 	}
 	head, how, err := s.readHead(ctx, id)
@@ -87,7 +87,7 @@ func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*rights, error)
 			"job %s is %s: begin a new job id", id, statusWord(head.Status))
 	}
 	r := &rights{epoch: head.Epoch, attempt: head.Attempt, reserved: head.Reserved}
-	s.foreign.put(id, r)
+	s.unowned.put(id, r)
 	return r, nil
 }
 
@@ -131,7 +131,7 @@ func (c countedStore) Create(ctx context.Context, key string, opts storage.Creat
 		if err != nil {
 			return nil, err
 		}
-		return &foreignWriter{Writer: w, s: c.s, id: id, key: key}, nil
+		return &unownedWriter{Writer: w, s: c.s, id: id, key: key}, nil
 	}
 	j.uploads.Lock()
 	if j.shut {
@@ -170,7 +170,7 @@ func (w *countedWriter) Commit() error {
 	if w.j.rights.Load() != nil {
 		return committed
 	}
-	return w.j.s.takeBackOfEnded(w.j.id, w.key, committed)
+	return w.j.s.deleteIfEnded(w.j.id, w.key, committed)
 }
 
 // Abort is storage.Writer's.
