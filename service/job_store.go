@@ -59,7 +59,7 @@ func (j *job) work(op owner.Op) func(context.Context) {
 	case owner.OpAsk:
 		return func(ctx context.Context) {
 			r := op.Result(journal.Done)
-			r.Answered = j.s.asker.owns(ctx, op.URLs, j.id, op.Nonce.String())
+			r.Answered = j.s.probe.owns(ctx, op.URLs, j.id, op.Nonce.String())
 			j.result(r)
 		}
 	case owner.OpReadMeta:

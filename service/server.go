@@ -85,7 +85,7 @@ type Server struct {
 	nonce   string // of this process: part of the names of the files it writes, and of its journal entries
 	started time.Time
 	log     *slog.Logger
-	asker   *asker
+	probe   ownerProbe
 	unowned unownedRights
 	heads   headReads
 	data    *stream.Service
@@ -107,7 +107,7 @@ type Server struct {
 func New(root storage.Opened, opts *Options) (*Server, error) {
 	s := &Server{
 		opts: opts.withDefaults(), nonce: layout.NewNonce(),
-		started: time.Now(), jobs: map[string]*job{}, asker: newAsker(), metrics: newMetrics(),
+		started: time.Now(), jobs: map[string]*job{}, probe: ownerProbe{probeTimeout}, metrics: newMetrics(),
 	}
 	if err := journal.Fits(nil, nil, nil, s.opts.URLs); err != nil {
 		return nil, fmt.Errorf("service: %w", err)
@@ -239,7 +239,6 @@ func (s *Server) Close() {
 	s.mu.Unlock()
 	s.cancel()
 	s.wg.Wait()
-	s.asker.close()
 }
 
 func (s *Server) status() *ckptdv1.GetStatusResponse {
