@@ -47,7 +47,7 @@ func (e engine) Assignment(ctx context.Context, req *ckptdv1.AssignmentRequest) 
 	if a.restore == 0 {
 		return &ckptdv1.AssignmentResponse{}, nil
 	}
-	res, err := assignment(ctx, e.s.ways.restore, req.GetJobId(), a, skip)
+	res, err := assignment(ctx, e.s.stores.restore, req.GetJobId(), a, skip)
 	if err != nil {
 		return nil, rpcError(fmt.Errorf("service: assignment of job %s, checkpoint %d: %w", req.GetJobId(), a.restore, err))
 	}

@@ -48,7 +48,7 @@ func (j *job) work(op owner.Op) func(context.Context) {
 	case owner.OpJournal:
 		return func(ctx context.Context) {
 			r, began := op.Result(journal.Unknown), time.Now()
-			res, err := journalio.Execute(ctx, j.s.ways.commit, j.s.facts, j.id, op.Journal)
+			res, err := journalio.Execute(ctx, j.s.stores.commit, j.s.facts, j.id, op.Journal)
 			r.Result = res
 			j.stepped(op, r.Outcome)
 			j.do(func() {
@@ -99,7 +99,7 @@ func (j *job) result(r owner.Result) {
 }
 
 func (j *job) readMeta(ctx context.Context, op owner.Op) {
-	m, outcome, err := readMetadata(ctx, j.s.ways.commit, j.id, op.ID)
+	m, outcome, err := readMetadata(ctx, j.s.stores.commit, j.id, op.ID)
 	if err != nil {
 		j.log.Warn("cannot read _metadata", "checkpoint", op.ID, "err", err)
 	}
@@ -134,7 +134,7 @@ func (j *job) createMeta(op owner.Op) func(context.Context) {
 		return func(context.Context) { j.result(op.Result(journal.NotDone)) }
 	}
 	return func(ctx context.Context) {
-		meta, err := t.write(ctx, j.s.ways.commit)
+		meta, err := t.write(ctx, j.s.stores.commit)
 		r := op.Result(journalio.WriteOutcome(err))
 		if err != nil {
 			j.log.Warn("cannot write _metadata", "checkpoint", op.ID, "err", err)
@@ -151,7 +151,7 @@ func (j *job) trim(ctx context.Context, op owner.Op) {
 	for i, slot := range op.IDs {
 		keys[i] = layout.SlotKey(j.id, slot)
 	}
-	if err := errors.Join(j.s.ways.collect.Delete(ctx, keys)...); err != nil {
+	if err := errors.Join(j.s.stores.collect.Delete(ctx, keys)...); err != nil {
 		j.log.Warn("cannot trim the journal", "err", err)
 	}
 }
@@ -162,7 +162,7 @@ func (j *job) deleteMetas(ctx context.Context, op owner.Op) {
 		keys[i] = layout.MetadataKey(j.id, id)
 	}
 	r := op.Result(journal.Done)
-	for i, err := range j.s.ways.collect.Delete(ctx, keys) {
+	for i, err := range j.s.stores.collect.Delete(ctx, keys) {
 		if err == nil {
 			r.IDs = append(r.IDs, op.IDs[i])
 		} else {
@@ -218,7 +218,7 @@ func (j *job) deleteAll(ctx context.Context, keys []string) map[int]error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			errs := j.s.ways.collect.Delete(ctx, batch)
+			errs := j.s.stores.collect.Delete(ctx, batch)
 			mu.Lock()
 			defer mu.Unlock()
 			for i, err := range errs {
@@ -255,12 +255,12 @@ func (j *job) abortUnfinished(ctx context.Context, op owner.Op) {
 		}
 		return false
 	}
-	n, err := j.s.ways.collect.AbortUnfinished(ctx, prefix, dead)
+	n, err := j.s.stores.collect.AbortUnfinished(ctx, prefix, dead)
 	for try := 1; err != nil && try < unfinishedTries && journalio.Sleep(ctx, journalio.Delay(journal.WaitBackoff)<<try); {
-		if lists(ctx, j.s.ways.collect, prefix) {
+		if lists(ctx, j.s.stores.collect, prefix) {
 			try++
 		}
-		n, err = j.s.ways.collect.AbortUnfinished(ctx, prefix, dead)
+		n, err = j.s.stores.collect.AbortUnfinished(ctx, prefix, dead)
 	}
 	if err != nil {
 		j.log.Warn("cannot give up unfinished writes", "err", err)
@@ -285,7 +285,7 @@ const sweepPage = 1000
 func (j *job) list(ctx context.Context, op owner.Op) {
 	prefix := layout.JobPrefix(j.id)
 	var page []layout.JobKey
-	for info, err := range j.s.ways.collect.List(ctx, prefix) {
+	for info, err := range j.s.stores.collect.List(ctx, prefix) {
 		if err != nil {
 			j.log.Warn("cannot list for a sweep", "err", err)
 			j.result(op.Result(journal.Unknown))

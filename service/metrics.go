@@ -15,7 +15,7 @@ import (
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
-// metrics are what the daemon counts of its jobs, and the registry that holds them beside those of the store (layers.go).
+// metrics are what the daemon counts of its jobs, and the registry that holds them beside those of the store (stores.go).
 type metrics struct {
 	registry                  *prometheus.Registry
 	checkpoints               *prometheus.CounterVec
@@ -164,7 +164,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	gauge(g.streams, float64(puts), "put")
 	gauge(g.streams, float64(gets), "get")
 	for _, c := range []limit.Class{limit.Commit, limit.Restore, limit.Upload, limit.Collect} {
-		line := g.s.ways.limiter.Line(c)
+		line := g.s.stores.limiter.Line(c)
 		gauge(g.running, float64(line.Running), c.String())
 		gauge(g.waiting, float64(line.Waiting), c.String())
 		gauge(g.allowed, float64(line.Allowed), c.String())

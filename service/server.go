@@ -78,7 +78,7 @@ func (o *Options) withDefaults() Options {
 
 // Server keeps the checkpoints of the jobs under one root. It is safe for concurrent use.
 type Server struct {
-	ways    ways // to the root
+	stores  stores // one for each class of work
 	metrics *metrics
 	facts   storage.Facts
 	opts    Options
@@ -114,10 +114,10 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	}
 	s.log = s.opts.Log
 	s.facts = watchedFacts(root.Facts, s.opts.Fatal)
-	s.ways = layers(root, &s.opts, s.metrics)
+	s.stores = newStores(root, &s.opts, s.metrics)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.looking, s.stopLooking = context.WithCancel(s.ctx)
-	data, err := stream.New(countedStore{s.ways.restore, s.ways.upload, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
+	data, err := stream.New(countedStore{s.stores.restore, s.stores.upload, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}

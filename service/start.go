@@ -22,7 +22,7 @@ const (
 // answer any more. It returns when all have been looked at; what has to be done goes on in the background. Journals that the store does not
 // show just now are looked at again, until ctx ends.
 func (s *Server) Start(ctx context.Context) error {
-	res, err := catalog.New(s.ways.restore).Jobs(ctx)
+	res, err := catalog.New(s.stores.restore).Jobs(ctx)
 	if err != nil {
 		return fmt.Errorf("service: start: %w", err)
 	}

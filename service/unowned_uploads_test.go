@@ -90,7 +90,7 @@ func TestUploadBesideAnAttachInVain(t *testing.T) {
 	key := layout.JobPrefix("j") + layout.JobKey{
 		Place: layout.PlaceShared, File: layout.FileName{Epoch: 1, Checkpoint: 1, Nonce: other.nonce, Sequence: 1},
 	}.String()
-	w, err := countedStore{other.ways.restore, other.ways.upload, other}.Create(t.Context(), key, storage.CreateOptions{})
+	w, err := countedStore{other.stores.restore, other.stores.upload, other}.Create(t.Context(), key, storage.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,7 @@ func (s *Server) readHead(ctx context.Context, id string) (*journal.Entry, journ
 	if err := layout.ValidateJobID(id); err != nil {
 		return nil, journal.ReadMore, err
 	}
-	return journalio.ReadHead(ctx, s.ways.commit, s.facts, id)
+	return journalio.ReadHead(ctx, s.stores.commit, s.facts, id)
 }
 
 // closeUploads refuses uploads from here on; those under way end by themselves.

@@ -24,19 +24,19 @@ var _ ckptdv1connect.JobServiceHandler = people{}
 
 // ListJobs lists the jobs under the root.
 func (p people) ListJobs(ctx context.Context, _ *ckptdv1.ListJobsRequest) (*ckptdv1.ListJobsResponse, error) {
-	res, err := catalog.New(p.s.ways.restore).Jobs(ctx)
+	res, err := catalog.New(p.s.stores.restore).Jobs(ctx)
 	return res, rpcError(err)
 }
 
 // ListCheckpoints lists a job's retained checkpoints.
 func (p people) ListCheckpoints(ctx context.Context, req *ckptdv1.ListCheckpointsRequest) (*ckptdv1.ListCheckpointsResponse, error) {
-	res, err := catalog.New(p.s.ways.restore).Checkpoints(ctx, req.GetJobId())
+	res, err := catalog.New(p.s.stores.restore).Checkpoints(ctx, req.GetJobId())
 	return res, rpcError(err)
 }
 
 // ShowCheckpoint describes one checkpoint.
 func (p people) ShowCheckpoint(ctx context.Context, req *ckptdv1.ShowCheckpointRequest) (*ckptdv1.ShowCheckpointResponse, error) {
-	res, err := catalog.New(p.s.ways.restore).Show(ctx, req.GetJobId(), req.GetCheckpointId())
+	res, err := catalog.New(p.s.stores.restore).Show(ctx, req.GetJobId(), req.GetCheckpointId())
 	return res, rpcError(err)
 }
 
