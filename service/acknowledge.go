@@ -28,7 +28,7 @@ type acknowledgement struct {
 }
 
 // Acknowledge takes a worker's part of a checkpoint.
-func (e engine) Acknowledge(ctx context.Context, req *ckptdv1.AcknowledgeRequest) (*ckptdv1.AcknowledgeResponse, error) {
+func (e engineService) Acknowledge(ctx context.Context, req *ckptdv1.AcknowledgeRequest) (*ckptdv1.AcknowledgeResponse, error) {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ type assigned struct {
 }
 
 // Assignment answers what subtasks restore.
-func (e engine) Assignment(ctx context.Context, req *ckptdv1.AssignmentRequest) (*ckptdv1.AssignmentResponse, error) {
+func (e engineService) Assignment(ctx context.Context, req *ckptdv1.AssignmentRequest) (*ckptdv1.AssignmentResponse, error) {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err

@@ -7,7 +7,7 @@
 // # Where to read
 //
 // A snapshot's way through this package: Register (workers.go) -> coordinator.Trigger and owner.TellTrigger (job_tell.go) ->
-// BeginSnapshot (engine.go) -> PutState (package stream, judged by uploads.go) -> Acknowledge (acknowledge.go) -> OpCreateMeta
+// BeginSnapshot (engineservice.go) -> PutState (package stream, judged by uploads.go) -> Acknowledge (acknowledge.go) -> OpCreateMeta
 // (job_store.go, content.go) -> the journal's entry (job_store.go, layout/journalio) -> owner.TellComplete (job_tell.go). And back:
 // owner.TellStart (job_tell.go) -> Assignment (assignment.go) -> GetState (package stream).
 //

@@ -14,13 +14,13 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// engine implements EngineService.
-type engine struct{ s *Server }
+// engineService implements EngineService.
+type engineService struct{ s *Server }
 
-var _ ckptdv1connect.EngineServiceHandler = engine{}
+var _ ckptdv1connect.EngineServiceHandler = engineService{}
 
 // AttachJob makes this daemon the job's owner, or says who is.
-func (e engine) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
+func (e engineService) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
 	create, err := creationIn(req, e.s.opts.URLs)
 	if err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func creationIn(req *ckptdv1.AttachJobRequest, urls []string) (*owner.Creation, 
 }
 
 // Owns answers another daemon.
-func (e engine) Owns(ctx context.Context, req *ckptdv1.OwnsRequest) (*ckptdv1.OwnsResponse, error) {
+func (e engineService) Owns(ctx context.Context, req *ckptdv1.OwnsRequest) (*ckptdv1.OwnsResponse, error) {
 	nonce, err := journal.ParseNonce(req.GetOwnerNonce())
 	if err != nil {
 		return nil, invalidf("%v", err)
@@ -102,7 +102,7 @@ func (e engine) Owns(ctx context.Context, req *ckptdv1.OwnsRequest) (*ckptdv1.Ow
 }
 
 // Report tells the owner how subtasks are.
-func (e engine) Report(ctx context.Context, req *ckptdv1.ReportRequest) (*ckptdv1.ReportResponse, error) {
+func (e engineService) Report(ctx context.Context, req *ckptdv1.ReportRequest) (*ckptdv1.ReportResponse, error) {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (e engine) Report(ctx context.Context, req *ckptdv1.ReportRequest) (*ckptdv
 }
 
 // BeginSnapshot says which files are known; those are promised to the checkpoint.
-func (e engine) BeginSnapshot(ctx context.Context, req *ckptdv1.BeginSnapshotRequest) (*ckptdv1.BeginSnapshotResponse, error) {
+func (e engineService) BeginSnapshot(ctx context.Context, req *ckptdv1.BeginSnapshotRequest) (*ckptdv1.BeginSnapshotResponse, error) {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (e engine) BeginSnapshot(ctx context.Context, req *ckptdv1.BeginSnapshotReq
 }
 
 // Decline gives a checkpoint up for a subtask.
-func (e engine) Decline(ctx context.Context, req *ckptdv1.DeclineRequest) (*ckptdv1.DeclineResponse, error) {
+func (e engineService) Decline(ctx context.Context, req *ckptdv1.DeclineRequest) (*ckptdv1.DeclineResponse, error) {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err
@@ -176,7 +176,7 @@ func (e engine) Decline(ctx context.Context, req *ckptdv1.DeclineRequest) (*ckpt
 }
 
 // NewAttempt begins the next attempt.
-func (e engine) NewAttempt(ctx context.Context, req *ckptdv1.NewAttemptRequest) (*ckptdv1.NewAttemptResponse, error) {
+func (e engineService) NewAttempt(ctx context.Context, req *ckptdv1.NewAttemptRequest) (*ckptdv1.NewAttemptResponse, error) {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err

@@ -17,31 +17,31 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// people implements JobService: what people and their tools ask.
-type people struct{ s *Server }
+// jobService implements JobService: the calls that people and their tools make.
+type jobService struct{ s *Server }
 
-var _ ckptdv1connect.JobServiceHandler = people{}
+var _ ckptdv1connect.JobServiceHandler = jobService{}
 
 // ListJobs lists the jobs under the root.
-func (p people) ListJobs(ctx context.Context, _ *ckptdv1.ListJobsRequest) (*ckptdv1.ListJobsResponse, error) {
+func (p jobService) ListJobs(ctx context.Context, _ *ckptdv1.ListJobsRequest) (*ckptdv1.ListJobsResponse, error) {
 	res, err := catalog.New(p.s.stores.restore).Jobs(ctx)
 	return res, rpcError(err)
 }
 
 // ListCheckpoints lists a job's retained checkpoints.
-func (p people) ListCheckpoints(ctx context.Context, req *ckptdv1.ListCheckpointsRequest) (*ckptdv1.ListCheckpointsResponse, error) {
+func (p jobService) ListCheckpoints(ctx context.Context, req *ckptdv1.ListCheckpointsRequest) (*ckptdv1.ListCheckpointsResponse, error) {
 	res, err := catalog.New(p.s.stores.restore).Checkpoints(ctx, req.GetJobId())
 	return res, rpcError(err)
 }
 
 // ShowCheckpoint describes one checkpoint.
-func (p people) ShowCheckpoint(ctx context.Context, req *ckptdv1.ShowCheckpointRequest) (*ckptdv1.ShowCheckpointResponse, error) {
+func (p jobService) ShowCheckpoint(ctx context.Context, req *ckptdv1.ShowCheckpointRequest) (*ckptdv1.ShowCheckpointResponse, error) {
 	res, err := catalog.New(p.s.stores.restore).Show(ctx, req.GetJobId(), req.GetCheckpointId())
 	return res, rpcError(err)
 }
 
 // GetStatus says what the daemon is doing and waiting for.
-func (p people) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*ckptdv1.GetStatusResponse, error) {
+func (p jobService) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*ckptdv1.GetStatusResponse, error) {
 	res := p.s.status()
 	jobs := p.s.allJobs()
 	if id := req.GetJobId(); id != "" {
@@ -67,7 +67,7 @@ func (p people) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*
 }
 
 // elsewhere says where a job's owner is, if the journal knows one.
-func (p people) elsewhere(ctx context.Context, id string, err error) error {
+func (p jobService) elsewhere(ctx context.Context, id string, err error) error {
 	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
 		return err
 	}
@@ -89,7 +89,7 @@ func (p people) elsewhere(ctx context.Context, id string, err error) error {
 }
 
 // CancelJob ends a job.
-func (p people) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest) (*ckptdv1.CancelJobResponse, error) {
+func (p jobService) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest) (*ckptdv1.CancelJobResponse, error) {
 	j, err := p.s.job(req.GetJobId())
 	switch {
 	case err != nil && connect.CodeOf(err) == connect.CodeFailedPrecondition:
@@ -120,7 +120,7 @@ func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJo
 }
 
 // cancelUnowned cancels a job that nobody owns: this daemon takes it over for that. A job that is canceled already stays so.
-func (p people) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobRequest, why error) (*ckptdv1.CancelJobResponse, error) {
+func (p jobService) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobRequest, why error) (*ckptdv1.CancelJobResponse, error) {
 	head, how, err := p.s.readHead(ctx, req.GetJobId())
 	if err != nil || how != journal.ReadDone {
 		return nil, errors.Join(why, err)
@@ -128,7 +128,7 @@ func (p people) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobRequest
 	if head.Status.Terminal() {
 		return &ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: retainedOut(head)}, nil
 	}
-	if _, err := engine(p).AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: req.GetJobId(), RequestId: req.GetRequestId()}); err != nil {
+	if _, err := engineService(p).AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: req.GetJobId(), RequestId: req.GetRequestId()}); err != nil {
 		return nil, err
 	}
 	j, err := p.s.job(req.GetJobId())

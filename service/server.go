@@ -133,8 +133,8 @@ func (s *Server) Handler() http.Handler {
 	options := connect.WithHandlerOptions(
 		connect.WithReadMaxBytes(controlMessageMax), connect.WithCompressMinBytes(math.MaxInt32), strictjson.HandlerOptions(),
 	)
-	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engine{s}, options))
-	mux.Handle(ckptdv1connect.NewJobServiceHandler(people{s}, options))
+	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engineService{s}, options))
+	mux.Handle(ckptdv1connect.NewJobServiceHandler(jobService{s}, options))
 	mux.Handle(s.data.Handler())
 	names := []string{ckptdv1connect.EngineServiceName, ckptdv1connect.JobServiceName, ckptdv1connect.StateServiceName}
 	mux.Handle(grpchealth.NewHandler(grpchealth.NewStaticChecker(names...)))

@@ -25,7 +25,7 @@ type triggerCall struct {
 }
 
 // TriggerCheckpoint takes a checkpoint now.
-func (p people) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
+func (p jobService) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
 	j, err := p.s.job(req.GetJobId())
 	if err != nil {
 		return nil, p.elsewhere(ctx, req.GetJobId(), err)

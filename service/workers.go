@@ -193,7 +193,7 @@ func (p *progress) committed(plan *journal.Plan) uint64 {
 }
 
 // Register announces a worker process and streams its commands.
-func (e engine) Register(ctx context.Context, req *ckptdv1.RegisterRequest, stream *connect.ServerStream[ckptdv1.RegisterResponse]) error {
+func (e engineService) Register(ctx context.Context, req *ckptdv1.RegisterRequest, stream *connect.ServerStream[ckptdv1.RegisterResponse]) error {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return err
