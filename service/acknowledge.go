@@ -19,7 +19,7 @@ type acknowledgement struct {
 	subtasks incremental.Set
 	known    incremental.Set
 	uploads  []owner.Found
-	parts    map[uint32][]part
+	pieces   map[uint32][]piece
 	finished map[uint32]bool
 	inline   map[uint32]int // bytes by subtask
 	// described are the uploaded files as the call describes them; fresh those of them that had no number before.
@@ -48,7 +48,7 @@ func (j *job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) err
 	}
 	id := req.GetCheckpointId()
 	a := &acknowledgement{
-		parts: map[uint32][]part{}, finished: map[uint32]bool{}, inline: map[uint32]int{}, described: map[incremental.File]incremental.Description{},
+		pieces: map[uint32][]piece{}, finished: map[uint32]bool{}, inline: map[uint32]int{}, described: map[incremental.File]incremental.Description{},
 	}
 	call := ackCall{req.GetAttempt(), journal.RequestOf(req.GetRequestId())}
 	if head.Attempt == req.GetAttempt() && head.Epoch == req.GetEpoch() { // else it is refused, whatever it says
@@ -90,7 +90,7 @@ func (j *job) accept(id uint64, c *content, a *acknowledgement, subtasks increme
 		}
 	}
 	for n := range subtasks.All() {
-		c.parts[uint32(n)] = a.parts[uint32(n)]
+		c.pieces[uint32(n)] = a.pieces[uint32(n)]
 		c.inline += a.inline[uint32(n)]
 		if a.finished[uint32(n)] {
 			c.finished[uint32(n)] = true
@@ -116,7 +116,7 @@ func (j *job) setSubtasks(plan *journal.Plan, req *ckptdv1.AcknowledgeRequest, a
 // checkOpen refuses an acknowledgement that comes too late, or for a subtask that has acknowledged already.
 func (j *job) checkOpen(head *journal.Entry, id uint64, a *acknowledgement) error {
 	c := j.contents[id]
-	if c == nil || uint32(len(c.parts)) == head.Plan.Subtasks() {
+	if c == nil || uint32(len(c.pieces)) == head.Plan.Subtasks() {
 		why := "it has not been triggered, or was aborted: drop it and wait for the next"
 		if _, complete := head.Checkpoint(id); complete {
 			why = "it is complete"
@@ -127,7 +127,7 @@ func (j *job) checkOpen(head *journal.Entry, id uint64, a *acknowledgement) erro
 			"%s: the checkpoint is not open: %s; only a call that was accepted is answered again, under its request id", j.acknowledging(id), why)
 	}
 	for n := range a.subtasks.All() {
-		if _, again := c.parts[uint32(n)]; again {
+		if _, again := c.pieces[uint32(n)]; again {
 			s := subtaskOut(head.Plan, uint32(n))
 			return j.unknownHandle(id, "subtask %s[%d] has acknowledged it already: repeat a call under the request id that it had",
 				s.GetOperatorId(), s.GetIndex())
@@ -159,9 +159,9 @@ func (j *job) readAck(head *journal.Entry, req *ckptdv1.AcknowledgeRequest, a *a
 			return err
 		}
 		op, _ := head.Plan.Subtask(n)
-		parts := make([]part, 0, len(s.GetHandles()))
+		pieces := make([]piece, 0, len(s.GetHandles()))
 		for _, h := range s.GetHandles() {
-			p, err := j.readPart(req.GetCheckpointId(), op, h, a)
+			p, err := j.readPiece(req.GetCheckpointId(), op, h, a)
 			if err != nil {
 				return err
 			}
@@ -169,12 +169,12 @@ func (j *job) readAck(head *journal.Entry, req *ckptdv1.AcknowledgeRequest, a *a
 				known.Add(p.file)
 			}
 			a.inline[n] += len(p.inline)
-			parts = append(parts, p)
+			pieces = append(pieces, p)
 		}
-		if before := a.parts[n]; len(before) > 0 {
-			parts = append(before, parts...)
+		if before := a.pieces[n]; len(before) > 0 {
+			pieces = append(before, pieces...)
 		}
-		a.parts[n] = parts
+		a.pieces[n] = pieces
 	}
 	a.known = known.Set()
 	return j.inlineFits(req.GetCheckpointId(), a)
@@ -182,7 +182,7 @@ func (j *job) readAck(head *journal.Entry, req *ckptdv1.AcknowledgeRequest, a *a
 
 // readFinished notes that a subtask has finished; it is named once, and has no state.
 func readFinished(s *ckptdv1.SubtaskSnapshot, number uint32, a *acknowledgement) error {
-	_, again := a.parts[number]
+	_, again := a.pieces[number]
 	if again && (s.GetFinished() || a.finished[number]) || s.GetFinished() && len(s.GetHandles()) > 0 {
 		return invalidf("acknowledge: subtask %s[%d] has finished: want it once, without state", s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
 	}
@@ -192,27 +192,27 @@ func readFinished(s *ckptdv1.SubtaskSnapshot, number uint32, a *acknowledgement)
 	return nil
 }
 
-// readPart takes one piece of state apart; an uploaded file gets its number here. What it accepts can be written to a
+// readPiece takes one piece of state apart; an uploaded file gets its number here. What it accepts can be written to a
 // _metadata.
-func (j *job) readPart(id uint64, op *journal.Operator, h *ckptdv1.SnapshotHandle, a *acknowledgement) (part, error) {
+func (j *job) readPiece(id uint64, op *journal.Operator, h *ckptdv1.SnapshotHandle, a *acknowledgement) (piece, error) {
 	groups, err := groupsIn(h.GetKeyGroups())
 	if err != nil {
-		return part{}, err
+		return piece{}, err
 	}
-	p := part{name: h.GetName(), instance: h.GetInstanceNonce(), groups: groups, state: stateIn(h.GetState(), groups)}
+	p := piece{name: h.GetName(), instance: h.GetInstanceNonce(), groups: groups, state: stateIn(h.GetState(), groups)}
 	if _, known := h.GetSource().(*ckptdv1.SnapshotHandle_Known); h.GetSegment() != nil && !known {
-		return part{}, invalidf("acknowledge: piece %q: segment of a file that is not a known one", h.GetName())
+		return piece{}, invalidf("acknowledge: piece %q: segment of a file that is not a known one", h.GetName())
 	}
 	length := uint64(0)
 	switch s := h.GetSource().(type) {
 	case *ckptdv1.SnapshotHandle_Inline:
 		if len(s.Inline) > j.s.opts.InlineCap {
-			return part{}, j.inlineRefused(id)
+			return piece{}, j.inlineRefused(id)
 		}
 		p.inline, length = s.Inline, uint64(len(s.Inline))
 	case *ckptdv1.SnapshotHandle_Known:
 		if s.Known == 0 {
-			return part{}, invalidf("%s: piece %q: known number 0: BeginSnapshot answers it for a file that has to be sent", j.acknowledging(id), h.GetName())
+			return piece{}, invalidf("%s: piece %q: known number 0: BeginSnapshot answers it for a file that has to be sent", j.acknowledging(id), h.GetName())
 		}
 		p.isFile, p.file, p.segment = true, incremental.File(s.Known-1), segmentIn(h.GetSegment())
 		length = math.MaxUint64 // of a file that nobody knows: the machine refuses it
@@ -222,11 +222,11 @@ func (j *job) readPart(id uint64, op *journal.Operator, h *ckptdv1.SnapshotHandl
 	case *ckptdv1.SnapshotHandle_Uploaded:
 		d, err := j.readUpload(id, h, &p, a)
 		if err != nil {
-			return part{}, err
+			return piece{}, err
 		}
 		length = d.Size
 	default:
-		return part{}, invalidf("%s: piece %q has no source: give inline bytes, an uploaded file or a known number", j.acknowledging(id), h.GetName())
+		return piece{}, invalidf("%s: piece %q has no source: give inline bytes, an uploaded file or a known number", j.acknowledging(id), h.GetName())
 	}
 	file := layout.FileRef(0)
 	if p.isFile {
@@ -234,14 +234,14 @@ func (j *job) readPart(id uint64, op *journal.Operator, h *ckptdv1.SnapshotHandl
 	}
 	checked := p.handle(file)
 	if err := layout.CheckHandle(&checked, length, int(op.MaxParallelism)); err != nil {
-		return part{}, invalidf("acknowledge: operator %s: piece %q: %w", op.ID, h.GetName(), err)
+		return piece{}, invalidf("acknowledge: operator %s: piece %q: %w", op.ID, h.GetName(), err)
 	}
 	return p, nil
 }
 
 // readUpload checks what is said of an uploaded file, and gives it its number. What the file is known by, it is only if the
 // acknowledgement is accepted.
-func (j *job) readUpload(id uint64, h *ckptdv1.SnapshotHandle, p *part, a *acknowledgement) (incremental.Description, error) {
+func (j *job) readUpload(id uint64, h *ckptdv1.SnapshotHandle, p *piece, a *acknowledgement) (incremental.Description, error) {
 	f := h.GetUploaded()
 	name, err := uploadIn(f, j.id, id)
 	if err != nil {

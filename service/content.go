@@ -24,7 +24,7 @@ type content struct {
 	// completedAt is set when the last acknowledgement is in; from then on the content does not change.
 	completedAt time.Time
 	inline      int // bytes
-	parts       map[uint32][]part
+	pieces      map[uint32][]piece
 	// described are the files that other daemons stored for it, as the first acknowledgement described each.
 	described map[incremental.File]incremental.Description
 	// finished has the subtasks that acknowledged that they have finished.
@@ -34,8 +34,8 @@ type content struct {
 	abortCause string
 }
 
-// part is one piece of a subtask's state: a file, or inline bytes.
-type part struct {
+// piece is one part of a subtask's state: a file, or inline bytes.
+type piece struct {
 	name, instance string
 	isFile         bool
 	file           incremental.File
@@ -45,8 +45,8 @@ type part struct {
 	state          layout.State
 }
 
-// handle is the part as a _metadata has it; file is the number of its file there.
-func (p *part) handle(file layout.FileRef) layout.Handle {
+// handle is the piece as a _metadata has it; file is the number of its file there.
+func (p *piece) handle(file layout.FileRef) layout.Handle {
 	return layout.Handle{
 		File: file, Segment: p.segment, Inline: p.inline, Name: p.name, InstanceNonce: p.instance, KeyGroups: p.groups, State: p.state,
 	}
@@ -54,7 +54,7 @@ func (p *part) handle(file layout.FileRef) layout.Handle {
 
 func newContent(now time.Time) *content {
 	return &content{
-		triggeredAt: now, parts: map[uint32][]part{}, finished: map[uint32]bool{}, described: map[incremental.File]incremental.Description{},
+		triggeredAt: now, pieces: map[uint32][]piece{}, finished: map[uint32]bool{}, described: map[incremental.File]incremental.Description{},
 	}
 }
 
@@ -63,10 +63,10 @@ type table struct {
 	header layout.Header
 	job    layout.Job
 	plan   *journal.Plan
-	parts  map[uint32][]part
+	pieces map[uint32][]piece
 	// finished has the subtasks that had finished.
 	finished map[uint32]bool
-	// files are those that the parts name; places are their positions by number.
+	// files are those that the pieces name; places are their positions by number.
 	files  []layout.File
 	places map[incremental.File]int
 }
@@ -85,19 +85,19 @@ func (j *job) table(id uint64, nonce journal.Nonce) (*table, error) {
 			JobID: j.id, Checkpoint: id, Epoch: head.Epoch, Attempt: head.Attempt, Nonce: nonce.String(),
 			TriggeredAt: c.triggeredAt, CompletedAt: c.completedAt,
 		},
-		job: layout.Job{Labels: catalog.Labels(head.About)}, plan: head.Plan, parts: c.parts, finished: c.finished,
+		job: layout.Job{Labels: catalog.Labels(head.About)}, plan: head.Plan, pieces: c.pieces, finished: c.finished,
 	}
 	most := 0
-	for _, parts := range c.parts {
-		most += len(parts)
+	for _, pieces := range c.pieces {
+		most += len(pieces)
 	}
 	t.files, t.places = make([]layout.File, 0, most), make(map[incremental.File]int, most)
-	for _, parts := range c.parts {
-		for i := range parts {
-			if !parts[i].isFile {
+	for _, pieces := range c.pieces {
+		for i := range pieces {
+			if !pieces[i].isFile {
 				continue
 			}
-			number := parts[i].file
+			number := pieces[i].file
 			if _, ok := t.places[number]; ok {
 				continue
 			}
@@ -173,10 +173,10 @@ func (t *table) records(m *layout.MetadataWriter) error {
 
 // handles writes those files of a subtask that no subtask before it has, and answers its handles.
 func (t *table) handles(m *layout.MetadataWriter, subtask uint32, refs []layout.FileRef) ([]layout.Handle, error) {
-	parts := t.parts[subtask]
-	handles := make([]layout.Handle, len(parts))
-	for i := range parts {
-		p := &parts[i]
+	pieces := t.pieces[subtask]
+	handles := make([]layout.Handle, len(pieces))
+	for i := range pieces {
+		p := &pieces[i]
 		h := p.handle(0)
 		if p.isFile {
 			place := t.places[p.file]
