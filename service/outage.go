@@ -8,27 +8,27 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// outage is what a job's owner knows of a store that does not take or show journal entries. The zero value: it does.
+// outage describes a store that does not take or show the entries of a job's journal. The zero value means that the store answers.
 type outage struct {
 	since    time.Time // of the first try that failed
 	tries    int       // that failed since then
 	cause    error     // of the last
-	reported bool      // people were
+	reported bool      // an event has reported it
 }
 
 const (
-	// outageDoublings: waits become longer with each failure, up to 2^outageDoublings times.
+	// outageDoublings limits the backoff: a delay is at most its first value times 2^outageDoublings.
 	outageDoublings = 4
-	// outageReported is how long a store has to be away for people to be told.
+	// outageReported is how long an outage lasts before the job's events report it.
 	outageReported = 500 * time.Millisecond
 )
 
-// backoff is how long to wait instead of wait, which is meant for the first repetition.
-func (a *outage) backoff(wait time.Duration) time.Duration {
-	return wait << min(max(0, a.tries-1), outageDoublings)
+// backoff returns the delay before the next try: first, doubled for each failure in a row.
+func (a *outage) backoff(first time.Duration) time.Duration {
+	return first << min(max(0, a.tries-1), outageDoublings)
 }
 
-// String is empty unless the store is waited for.
+// String describes an outage that was reported, for the status. Without one it is empty.
 func (a *outage) String() string {
 	if !a.reported {
 		return ""
@@ -36,8 +36,10 @@ func (a *outage) String() string {
 	return fmt.Sprintf("for %s: %v", time.Since(a.since).Round(time.Second), a.cause)
 }
 
-// journalAnswered notes how an operation on the journal that began at some time went: people are told once that the owner waits for its store, and once that
-// it does no more; the log has the first of 1, 2, 4, 8, … failures in a row.
+// journalAnswered records the result of an operation on the journal that began at the given time.
+//
+// One event reports that the owner waits for its store, and one that the store answers again. The log gets the first, second, fourth,
+// eighth, … of the failures in a row.
 func (j *job) journalAnswered(began time.Time, outcome journal.Outcome, err error) {
 	a := &j.outage
 	if err == nil || (outcome != journal.Unknown && outcome != journal.NotDone) {
@@ -51,7 +53,7 @@ func (j *job) journalAnswered(began time.Time, outcome journal.Outcome, err erro
 		return
 	}
 	if j.ops.Err() != nil {
-		return // let go: that is no news of the store
+		return // the job was released, so the error says nothing about the store
 	}
 	if a.tries == 0 {
 		a.since = began
