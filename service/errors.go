@@ -45,7 +45,8 @@ func notOwner(job string, urls []string, epoch uint64) error {
 	return withDetail(err, &ckptdv1.NotOwner{OwnerUrls: urls, Epoch: epoch})
 }
 
-// notAttached makes the error for a job that this daemon does not own, and whose owner it does not know. The caller has to attach.
+// notAttached makes the error for a job that this daemon does not own, and whose owner it does not know. The caller has
+// to attach.
 func notAttached(job string) error {
 	err := connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("%w: %s: call AttachJob first", errLetGo, job))
 	return withDetail(err, &ckptdv1.NotOwner{})

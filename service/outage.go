@@ -8,11 +8,12 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// outage describes a store that does not take or show the entries of a job's journal. The zero value means that the store answers.
+// outage describes a store that does not take or show the entries of a job's journal. The zero value means that the
+// store answers.
 type outage struct {
-	since    time.Time // of the first try that failed
-	tries    int       // that failed since then
-	cause    error     // of the last
+	since    time.Time // when the first failed try began
+	tries    int       // failed tries since then
+	cause    error     // error of the last try
 	reported bool      // an event has reported it
 }
 
@@ -38,8 +39,8 @@ func (a *outage) String() string {
 
 // journalAnswered records the result of an operation on the journal that began at the given time.
 //
-// One event reports that the owner waits for its store, and one that the store answers again. The log gets the first, second, fourth,
-// eighth, … of the failures in a row.
+// One event reports that the owner waits for its store, and one that the store answers again. The log gets the first,
+// second, fourth, eighth, … of the failures in a row.
 func (j *job) journalAnswered(began time.Time, outcome journal.Outcome, err error) {
 	a := &j.outage
 	if err == nil || (outcome != journal.Unknown && outcome != journal.NotDone) {

@@ -10,8 +10,8 @@ import (
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 )
 
-// ownerProbe asks other daemons whether they still own a job. Its answer decides only whether an attach is tried. It never decides
-// whether an attach is safe.
+// ownerProbe asks other daemons whether they still own a job. Its answer decides only whether an attach is tried. It
+// never decides whether an attach is safe.
 type ownerProbe struct {
 	// timeout limits the call to each URL.
 	timeout time.Duration

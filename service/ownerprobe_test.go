@@ -26,7 +26,8 @@ func (c claim) Owns(_ context.Context, req *ckptdv1.OwnsRequest) (*ckptdv1.OwnsR
 	return &ckptdv1.OwnsResponse{Owns: req.GetJobId() == c.job && req.GetOwnerNonce() == c.nonce}, nil
 }
 
-// TestOwnerProbe: an owner is found at each form of address, behind URLs that nobody answers, and only under its own nonce.
+// TestOwnerProbe: an owner is found at each form of address, behind URLs that nobody answers, and only under its own
+// nonce.
 func TestOwnerProbe(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle(ckptdv1connect.NewEngineServiceHandler(claim{job: "j", nonce: "n"}))

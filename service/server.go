@@ -28,7 +28,8 @@ import (
 
 // Options are a server's settings. The zero value of a field is its default.
 type Options struct {
-	// URLs are where other daemons and workers reach this daemon. They are written into the journals of the jobs that it owns.
+	// URLs are where other daemons and workers reach this daemon. They are written into the journals of the jobs that
+	// it owns.
 	URLs []string
 	// Version is shown in the status and in metrics.
 	Version string
@@ -36,18 +37,20 @@ type Options struct {
 	Times coordinator.Times
 	// Streams is how many PutState streams are admitted at once; 0: 16.
 	Streams int
-	// InlineThreshold is the largest piece of state, in bytes, that a worker sends inside an acknowledgement; 0: 20 KiB.
+	// InlineThreshold is the largest piece of state, in bytes, that a worker sends inside an acknowledgement; 0: 20
+	// KiB.
 	InlineThreshold int
 	// InlineCap is how many inline bytes one checkpoint may hold, over all subtasks; 0: 1 MiB.
 	InlineCap int
 	// Budgets are how many requests of each class of work may run at the store at a time.
 	Budgets limit.Budgets
-	// JobMetrics is how many jobs have metrics of their own, labelled with the job's id; 0: none. Each new id is a new series, which
-	// Prometheus keeps after the job has ended. Therefore the operator has to set a limit.
+	// JobMetrics is how many jobs have metrics of their own, labelled with the job's id; 0: none. Each new id is a new
+	// series, which Prometheus keeps after the job has ended. Therefore the operator has to set a limit.
 	JobMetrics int
 	// Log is the daemon's log; nil: nothing is logged.
 	Log *slog.Logger
-	// Fatal is called when this process can no longer rely on the store (storage.ErrAbandoned). Fatal must make the process end.
+	// Fatal is called when this process can no longer rely on the store (storage.ErrAbandoned). Fatal must make the
+	// process end.
 	Fatal func(error)
 	// Steps is called after each named step of a commit. It is nil in production. Tests kill the process in it.
 	Steps func(step string)
@@ -146,10 +149,12 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-// controlMessageMax is the largest message of the control plane in bytes. An acknowledgement of 10,000 files with their names fits.
+// controlMessageMax is the largest message of the control plane in bytes. An acknowledgement of 10,000 files with their
+// names fits.
 const controlMessageMax = 16 << 20
 
-// errClosing tells callers that the daemon is shutting down. They find another daemon, or wait for this one's successor.
+// errClosing tells callers that the daemon is shutting down. They find another daemon, or wait for this one's
+// successor.
 var errClosing = connect.NewError(connect.CodeUnavailable, errors.New("this daemon is shutting down"))
 
 // job returns the job if this daemon owns it or is attaching it.
@@ -211,8 +216,8 @@ func (s *Server) allJobs() []*job {
 	return jobs
 }
 
-// Shutdown releases every job, so that its workers register elsewhere at once. It waits until all releases are in the journals, or until
-// ctx ends. Calls that arrive meanwhile get errClosing.
+// Shutdown releases every job, so that its workers register elsewhere at once. It waits until all releases are in the
+// journals, or until ctx ends. Calls that arrive meanwhile get errClosing.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true

@@ -7,8 +7,8 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// session is the registration of one worker process. The job's goroutine owns all fields except out. It shares out, the queue of
-// commands, with the handler of the worker's stream.
+// session is the registration of one worker process. The job's goroutine owns all fields except out. It shares out, the
+// queue of commands, with the handler of the worker's stream.
 type session struct {
 	nonce    string
 	address  string

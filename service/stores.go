@@ -13,8 +13,8 @@ type stores struct {
 	limiter                          *limit.Limiter
 }
 
-// newStores puts four layers over the driver. From the driver upwards: measure counts requests; watchedStore ends the process when the
-// store cannot be relied on any more; limit makes requests wait for their turn; retry repeats them.
+// newStores puts four layers over the driver. From the driver upwards: measure counts requests; watchedStore ends the
+// process when the store cannot be relied on any more; limit makes requests wait for their turn; retry repeats them.
 //
 // A request that waits to be repeated holds no turn.
 func newStores(root storage.Opened, o *Options, m *metrics) stores {

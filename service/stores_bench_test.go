@@ -9,7 +9,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// BenchmarkStores measures what the layers over a driver cost. It runs each request on the store in memory, bare and through all layers.
+// BenchmarkStores measures what the layers over a driver cost. It runs each request on the store in memory, bare and
+// through all layers.
 func BenchmarkStores(b *testing.B) {
 	root := mem.Open()
 	o := (*Options)(nil).withDefaults()

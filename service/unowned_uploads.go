@@ -14,12 +14,13 @@ import (
 
 // This file handles uploads for jobs that other daemons own.
 //
-// Such a job may end while an upload is under way. Its owner counts only the uploads that pass through the owner itself. It
-// sweeps, releases the job, and nobody sweeps the job again. So a daemon that has written a file reads the journal afterwards.
-// If the job has not ended, its last sweep is still to come and finds the file. If the job has ended, no acknowledgement can
-// name the file any more, and the daemon deletes it.
+// Such a job may end while an upload is under way. Its owner counts only the uploads that pass through the owner
+// itself. It sweeps, releases the job, and nobody sweeps the job again. So a daemon that has written a file reads the
+// journal afterwards. If the job has not ended, its last sweep is still to come and finds the file. If the job has
+// ended, no acknowledgement can name the file any more, and the daemon deletes it.
 
-// unownedRights is a bounded cache of the rights of jobs that other daemons own, as the heads of their journals state them.
+// unownedRights is a bounded cache of the rights of jobs that other daemons own, as the heads of their journals state
+// them.
 type unownedRights struct {
 	mu   sync.Mutex
 	jobs map[string]*rights
@@ -65,8 +66,8 @@ func (w *unownedWriter) Commit() error {
 	return w.s.deleteIfEnded(w.id, w.key, w.Writer.Commit())
 }
 
-// deleteIfEnded deletes a committed file if its job has ended, and returns the error for the file's writer. committed is the
-// result of the commit. A file whose commit has an unknown outcome is deleted as well.
+// deleteIfEnded deletes a committed file if its job has ended, and returns the error for the file's writer. committed
+// is the result of the commit. A file whose commit has an unknown outcome is deleted as well.
 func (s *Server) deleteIfEnded(id, key string, committed error) error {
 	if committed != nil && !errors.Is(committed, storage.ErrUnknown) {
 		return committed

@@ -9,8 +9,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// watchedStore calls fatal when the store returns storage.ErrAbandoned: this process can no longer learn what is durable. fatal ends the
-// process, which gives up the ownership of its jobs. The next owner reads the journals anew.
+// watchedStore calls fatal when the store returns storage.ErrAbandoned: this process can no longer learn what is
+// durable. fatal ends the process, which gives up the ownership of its jobs. The next owner reads the journals anew.
 type watchedStore struct {
 	storage.Store
 	fatal func(error)
@@ -59,7 +59,8 @@ func (s watchedStore) AbortUnfinished(ctx context.Context, prefix string, dead f
 	return n, s.watch(err)
 }
 
-// watchedFacts returns facts with a watched Settle. Settle makes writes durable, so it can fail with storage.ErrAbandoned as well.
+// watchedFacts returns facts with a watched Settle. Settle makes writes durable, so it can fail with
+// storage.ErrAbandoned as well.
 func watchedFacts(facts storage.Facts, fatal func(error)) storage.Facts {
 	if settle := facts.Settle; settle != nil {
 		facts.Settle = func(ctx context.Context, prefix string) error {
