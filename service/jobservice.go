@@ -40,7 +40,7 @@ func (p jobService) ShowCheckpoint(ctx context.Context, req *ckptdv1.ShowCheckpo
 	return res, rpcError(err)
 }
 
-// GetStatus says what the daemon is doing and waiting for.
+// GetStatus describes what the daemon and its jobs are doing, and what they wait for.
 func (p jobService) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*ckptdv1.GetStatusResponse, error) {
 	res := p.s.status()
 	jobs := p.s.allJobs()
@@ -57,7 +57,7 @@ func (p jobService) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest
 		case err == nil:
 			res.Jobs = append(res.Jobs, state)
 		case req.GetJobId() != "":
-			return nil, p.elsewhere(ctx, j.id, err) // it was let go meanwhile
+			return nil, p.elsewhere(ctx, j.id, err) // the job was released meanwhile
 		}
 	}
 	slices.SortFunc(res.Jobs, func(a, b *ckptdv1.JobState) int {
@@ -66,7 +66,8 @@ func (p jobService) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest
 	return res, nil
 }
 
-// elsewhere says where a job's owner is, if the journal knows one.
+// elsewhere returns the error for a call about a job that this daemon does not own. It names the job's owner, if the
+// journal has one. err is the error so far.
 func (p jobService) elsewhere(ctx context.Context, id string, err error) error {
 	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
 		return err
@@ -78,7 +79,7 @@ func (p jobService) elsewhere(ctx context.Context, id string, err error) error {
 	case how == journal.ReadEmpty:
 		return connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no job %s", id))
 	case how != journal.ReadDone:
-		return connect.NewError(connect.CodeDataLoss, fmt.Errorf("the journal of job %s cannot be read", id))
+		return connect.NewError(connect.CodeDataLoss, fmt.Errorf("the journal of job %s cannot be read: `ckptd journal show` says why", id))
 	case head.Status.Terminal():
 		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
 			"job %s is %s%s; no daemon owns it", id, statusWord(head.Status), endedText(head.Ended))
@@ -88,7 +89,7 @@ func (p jobService) elsewhere(ctx context.Context, id string, err error) error {
 	return notOwner(id, head.URLs, head.Epoch)
 }
 
-// CancelJob ends a job.
+// CancelJob cancels a job.
 func (p jobService) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest) (*ckptdv1.CancelJobResponse, error) {
 	j, err := p.s.job(req.GetJobId())
 	switch {
@@ -98,12 +99,13 @@ func (p jobService) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest
 		return nil, err
 	}
 	res, err := ask(ctx, j, func(reply func(*ckptdv1.CancelJobResponse, error)) { j.cancel(req, reply) })
-	if err != nil && isNotAttached(err) { // it is being attached just now, or was let go meanwhile
+	if err != nil && isNotAttached(err) { // the job is being attached, or was released meanwhile
 		return p.cancelUnowned(ctx, req, p.elsewhere(ctx, j.id, err))
 	}
 	return res, err
 }
 
+// cancel asks the owner machine to end the job as canceled.
 func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJobResponse, error)) {
 	caller := j.wait(func(op *owner.Op) {
 		if err := j.refusal(op); err != nil {
@@ -119,7 +121,8 @@ func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJo
 	})
 }
 
-// cancelUnowned cancels a job that nobody owns: this daemon takes it over for that. A job that is canceled already stays so.
+// cancelUnowned cancels a job that this daemon does not own. It attaches the job first. A job that has ended stays as
+// it is. why is the error if the journal cannot be read.
 func (p jobService) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobRequest, why error) (*ckptdv1.CancelJobResponse, error) {
 	head, how, err := p.s.readHead(ctx, req.GetJobId())
 	if err != nil || how != journal.ReadDone {
@@ -138,7 +141,7 @@ func (p jobService) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobReq
 	return ask(ctx, j, func(reply func(*ckptdv1.CancelJobResponse, error)) { j.cancel(req, reply) })
 }
 
-// state is what the job's goroutine knows at this moment.
+// state describes the job for the status.
 func (j *job) state(req *ckptdv1.GetStatusRequest) *ckptdv1.JobState {
 	s := &ckptdv1.JobState{
 		Phase: j.phase(), SubtasksMissing: uint32(j.m.Missing().Len()), CommittedCheckpointId: j.progress.announced, CondemnedFiles: uint64(j.m.Condemned()),
@@ -190,7 +193,7 @@ func pendingOut(s owner.PendingState) ckptdv1.PendingState {
 	return ckptdv1.PendingState_PENDING_STATE_WRITING
 }
 
-// phase is what the job's owner is doing.
+// phase returns what the job's owner is doing.
 func (j *job) phase() ckptdv1.JobPhase {
 	head := j.m.Head()
 	switch {
