@@ -108,7 +108,7 @@ func TestWorkerThatComesBackHearsWhatItMissed(t *testing.T) {
 		var declined []uint64
 		for range 3 {
 			id := a.open()
-			if _, err := d.engine().Decline(t.Context(), &ckptdv1.DeclineRequest{JobId: "j", Epoch: a.epoch, Attempt: a.attempt, CheckpointId: id}); err != nil {
+			if _, err := d.engineService().Decline(t.Context(), &ckptdv1.DeclineRequest{JobId: "j", Epoch: a.epoch, Attempt: a.attempt, CheckpointId: id}); err != nil {
 				t.Fatal(err)
 			}
 			if got := expect[abort](a).Abort.GetCheckpointId(); got != id {

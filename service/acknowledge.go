@@ -14,21 +14,22 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// acknowledgement is an Acknowledge call in the machine's terms, with the pieces that it brings.
+// acknowledgement is a call of Acknowledge in the owner machine's terms, with the pieces of state that it names.
 type acknowledgement struct {
-	subtasks incremental.Set
-	known    incremental.Set
-	uploads  []owner.Found
-	parts    map[uint32][]part
+	subtasks incremental.Set // numbers of the subtasks that acknowledge
+	known    incremental.Set // files that are named by their numbers
+	uploads  []owner.Found   // files that were uploaded
+	pieces   map[uint32][]piece
 	finished map[uint32]bool
 	inline   map[uint32]int // bytes by subtask
-	// described are the uploaded files as the call describes them; fresh those of them that had no number before.
+	// described are the uploaded files as the call describes them. fresh are those of them that got their numbers in
+	// this call.
 	described map[incremental.File]incremental.Description
 	fresh     incremental.Builder
 }
 
-// Acknowledge takes a worker's part of a checkpoint.
-func (e engine) Acknowledge(ctx context.Context, req *ckptdv1.AcknowledgeRequest) (*ckptdv1.AcknowledgeResponse, error) {
+// Acknowledge takes the state of a worker's subtasks for a checkpoint.
+func (e engineService) Acknowledge(ctx context.Context, req *ckptdv1.AcknowledgeRequest) (*ckptdv1.AcknowledgeResponse, error) {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err
@@ -40,7 +41,8 @@ func (e engine) Acknowledge(ctx context.Context, req *ckptdv1.AcknowledgeRequest
 	})
 }
 
-// acknowledge feeds the machine; done is called with its verdict unless an error is returned. What is refused leaves nothing behind.
+// acknowledge checks a call and feeds it to the owner machine. done is called with the machine's verdict, unless
+// acknowledge returns an error. A refused call changes nothing.
 func (j *job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) error {
 	head := j.m.Head()
 	if head == nil {
@@ -48,15 +50,15 @@ func (j *job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) err
 	}
 	id := req.GetCheckpointId()
 	a := &acknowledgement{
-		parts: map[uint32][]part{}, finished: map[uint32]bool{}, inline: map[uint32]int{}, described: map[incremental.File]incremental.Description{},
+		pieces: map[uint32][]piece{}, finished: map[uint32]bool{}, inline: map[uint32]int{}, described: map[incremental.File]incremental.Description{},
 	}
 	call := ackCall{req.GetAttempt(), journal.RequestOf(req.GetRequestId())}
-	if head.Attempt == req.GetAttempt() && head.Epoch == req.GetEpoch() { // else it is refused, whatever it says
+	if head.Attempt == req.GetAttempt() && head.Epoch == req.GetEpoch() { // otherwise the machine refuses the call
 		if err := j.setSubtasks(head.Plan, req, a); err != nil {
 			return err
 		}
 		if j.accepted.has(id, call, a.subtasks) {
-			done(nil) // the answer was lost
+			done(nil) // a repeated call: the caller lost the first answer
 			return nil
 		}
 		if err := j.readAck(head, req, a); err != nil {
@@ -81,16 +83,16 @@ func (j *job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) err
 	return nil
 }
 
-// accept keeps what an accepted acknowledgement brought for the subtasks.
+// accept adds the state of an accepted acknowledgement to the checkpoint's content.
 func (j *job) accept(id uint64, c *content, a *acknowledgement, subtasks incremental.Set) {
 	for n, d := range a.described {
-		_, _ = j.names.Intern(d) // it has its number
+		_, _ = j.names.Intern(d) // never fails: the file has its number
 		if j.storedAs(id, d.Key) == nil {
 			c.described[n] = d
 		}
 	}
 	for n := range subtasks.All() {
-		c.parts[uint32(n)] = a.parts[uint32(n)]
+		c.pieces[uint32(n)] = a.pieces[uint32(n)]
 		c.inline += a.inline[uint32(n)]
 		if a.finished[uint32(n)] {
 			c.finished[uint32(n)] = true
@@ -98,7 +100,7 @@ func (j *job) accept(id uint64, c *content, a *acknowledgement, subtasks increme
 	}
 }
 
-// setSubtasks looks up whom an acknowledgement is for.
+// setSubtasks looks up the numbers of the subtasks that acknowledge.
 func (j *job) setSubtasks(plan *journal.Plan, req *ckptdv1.AcknowledgeRequest, a *acknowledgement) error {
 	var subtasks incremental.Builder
 	for _, s := range req.GetSnapshots() {
@@ -113,10 +115,10 @@ func (j *job) setSubtasks(plan *journal.Plan, req *ckptdv1.AcknowledgeRequest, a
 	return nil
 }
 
-// checkOpen refuses an acknowledgement that comes too late, or for a subtask that has acknowledged already.
+// checkOpen refuses an acknowledgement of a checkpoint that is not open, or of a subtask that has acknowledged already.
 func (j *job) checkOpen(head *journal.Entry, id uint64, a *acknowledgement) error {
 	c := j.contents[id]
-	if c == nil || uint32(len(c.parts)) == head.Plan.Subtasks() {
+	if c == nil || uint32(len(c.pieces)) == head.Plan.Subtasks() {
 		why := "it has not been triggered, or was aborted: drop it and wait for the next"
 		if _, complete := head.Checkpoint(id); complete {
 			why = "it is complete"
@@ -127,7 +129,7 @@ func (j *job) checkOpen(head *journal.Entry, id uint64, a *acknowledgement) erro
 			"%s: the checkpoint is not open: %s; only a call that was accepted is answered again, under its request id", j.acknowledging(id), why)
 	}
 	for n := range a.subtasks.All() {
-		if _, again := c.parts[uint32(n)]; again {
+		if _, again := c.pieces[uint32(n)]; again {
 			s := subtaskOut(head.Plan, uint32(n))
 			return j.unknownHandle(id, "subtask %s[%d] has acknowledged it already: repeat a call under the request id that it had",
 				s.GetOperatorId(), s.GetIndex())
@@ -136,18 +138,18 @@ func (j *job) checkOpen(head *journal.Entry, id uint64, a *acknowledgement) erro
 	return nil
 }
 
-// acknowledging is the beginning of each refusal.
+// acknowledging is how the error of each refusal begins.
 func (j *job) acknowledging(id uint64) string {
 	return fmt.Sprintf("acknowledge checkpoint %d of job %s", id, j.id)
 }
 
-// unknownHandle refuses an acknowledgement that names what it may not.
+// unknownHandle makes the error for an acknowledgement that names a file wrongly.
 func (j *job) unknownHandle(id uint64, format string, args ...any) error {
 	return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_UNKNOWN_HANDLE, Epoch: j.epoch()},
 		"%s: %s", j.acknowledging(id), fmt.Sprintf(format, args...))
 }
 
-// readAck takes an acknowledgement apart.
+// readAck checks the snapshots of a call and collects their pieces in a.
 func (j *job) readAck(head *journal.Entry, req *ckptdv1.AcknowledgeRequest, a *acknowledgement) error {
 	if err := j.checkOpen(head, req.GetCheckpointId(), a); err != nil {
 		return err
@@ -159,9 +161,9 @@ func (j *job) readAck(head *journal.Entry, req *ckptdv1.AcknowledgeRequest, a *a
 			return err
 		}
 		op, _ := head.Plan.Subtask(n)
-		parts := make([]part, 0, len(s.GetHandles()))
+		pieces := make([]piece, 0, len(s.GetHandles()))
 		for _, h := range s.GetHandles() {
-			p, err := j.readPart(req.GetCheckpointId(), op, h, a)
+			p, err := j.readPiece(req.GetCheckpointId(), op, h, a)
 			if err != nil {
 				return err
 			}
@@ -169,20 +171,20 @@ func (j *job) readAck(head *journal.Entry, req *ckptdv1.AcknowledgeRequest, a *a
 				known.Add(p.file)
 			}
 			a.inline[n] += len(p.inline)
-			parts = append(parts, p)
+			pieces = append(pieces, p)
 		}
-		if before := a.parts[n]; len(before) > 0 {
-			parts = append(before, parts...)
+		if before := a.pieces[n]; len(before) > 0 {
+			pieces = append(before, pieces...)
 		}
-		a.parts[n] = parts
+		a.pieces[n] = pieces
 	}
 	a.known = known.Set()
 	return j.inlineFits(req.GetCheckpointId(), a)
 }
 
-// readFinished notes that a subtask has finished; it is named once, and has no state.
+// readFinished notes that a subtask has finished. The call must name a finished subtask once, and without state.
 func readFinished(s *ckptdv1.SubtaskSnapshot, number uint32, a *acknowledgement) error {
-	_, again := a.parts[number]
+	_, again := a.pieces[number]
 	if again && (s.GetFinished() || a.finished[number]) || s.GetFinished() && len(s.GetHandles()) > 0 {
 		return invalidf("acknowledge: subtask %s[%d] has finished: want it once, without state", s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
 	}
@@ -192,41 +194,41 @@ func readFinished(s *ckptdv1.SubtaskSnapshot, number uint32, a *acknowledgement)
 	return nil
 }
 
-// readPart takes one piece of state apart; an uploaded file gets its number here. What it accepts can be written to a
-// _metadata.
-func (j *job) readPart(id uint64, op *journal.Operator, h *ckptdv1.SnapshotHandle, a *acknowledgement) (part, error) {
+// readPiece checks and converts one piece of state. An uploaded file gets its number here. A piece that readPiece
+// accepts can be written to a _metadata.
+func (j *job) readPiece(id uint64, op *journal.Operator, h *ckptdv1.SnapshotHandle, a *acknowledgement) (piece, error) {
 	groups, err := groupsIn(h.GetKeyGroups())
 	if err != nil {
-		return part{}, err
+		return piece{}, err
 	}
-	p := part{name: h.GetName(), instance: h.GetInstanceNonce(), groups: groups, state: stateIn(h.GetState(), groups)}
+	p := piece{name: h.GetName(), instance: h.GetInstanceNonce(), groups: groups, state: stateIn(h.GetState(), groups)}
 	if _, known := h.GetSource().(*ckptdv1.SnapshotHandle_Known); h.GetSegment() != nil && !known {
-		return part{}, invalidf("acknowledge: piece %q: segment of a file that is not a known one", h.GetName())
+		return piece{}, invalidf("acknowledge: piece %q: segment of a file that is not a known one: name the file by its known number", h.GetName())
 	}
 	length := uint64(0)
 	switch s := h.GetSource().(type) {
 	case *ckptdv1.SnapshotHandle_Inline:
 		if len(s.Inline) > j.s.opts.InlineCap {
-			return part{}, j.inlineRefused(id)
+			return piece{}, j.inlineRefused(id)
 		}
 		p.inline, length = s.Inline, uint64(len(s.Inline))
 	case *ckptdv1.SnapshotHandle_Known:
 		if s.Known == 0 {
-			return part{}, invalidf("%s: piece %q: known number 0: BeginSnapshot answers it for a file that has to be sent", j.acknowledging(id), h.GetName())
+			return piece{}, invalidf("%s: piece %q: known number 0: BeginSnapshot answers 0 for a file that has to be sent", j.acknowledging(id), h.GetName())
 		}
 		p.isFile, p.file, p.segment = true, incremental.File(s.Known-1), segmentIn(h.GetSegment())
-		length = math.MaxUint64 // of a file that nobody knows: the machine refuses it
+		length = math.MaxUint64 // the file is not known; the machine refuses it
 		if d, ok := j.names.Describe(p.file); ok {
 			length = d.Size
 		}
 	case *ckptdv1.SnapshotHandle_Uploaded:
 		d, err := j.readUpload(id, h, &p, a)
 		if err != nil {
-			return part{}, err
+			return piece{}, err
 		}
 		length = d.Size
 	default:
-		return part{}, invalidf("%s: piece %q has no source: give inline bytes, an uploaded file or a known number", j.acknowledging(id), h.GetName())
+		return piece{}, invalidf("%s: piece %q has no source: give inline bytes, an uploaded file or a known number", j.acknowledging(id), h.GetName())
 	}
 	file := layout.FileRef(0)
 	if p.isFile {
@@ -234,14 +236,14 @@ func (j *job) readPart(id uint64, op *journal.Operator, h *ckptdv1.SnapshotHandl
 	}
 	checked := p.handle(file)
 	if err := layout.CheckHandle(&checked, length, int(op.MaxParallelism)); err != nil {
-		return part{}, invalidf("acknowledge: operator %s: piece %q: %w", op.ID, h.GetName(), err)
+		return piece{}, invalidf("acknowledge: operator %s: piece %q: %w", op.ID, h.GetName(), err)
 	}
 	return p, nil
 }
 
-// readUpload checks what is said of an uploaded file, and gives it its number. What the file is known by, it is only if the
-// acknowledgement is accepted.
-func (j *job) readUpload(id uint64, h *ckptdv1.SnapshotHandle, p *part, a *acknowledgement) (incremental.Description, error) {
+// readUpload checks the description of an uploaded file and gives the file its number. The description itself is kept
+// only if the acknowledgement is accepted.
+func (j *job) readUpload(id uint64, h *ckptdv1.SnapshotHandle, p *piece, a *acknowledgement) (incremental.Description, error) {
 	f := h.GetUploaded()
 	name, err := uploadIn(f, j.id, id)
 	if err != nil {
@@ -269,18 +271,18 @@ func (j *job) readUpload(id uint64, h *ckptdv1.SnapshotHandle, p *part, a *ackno
 	return d, nil
 }
 
-// compareUpload compares what an acknowledgement says of a file with what is known: what PutState answered here, or an acknowledgement
-// that was accepted, or the same one before.
+// compareUpload compares the description of an uploaded file with an earlier one. The earlier one comes from PutState
+// at this daemon. If another daemon stored the file, it comes from this call or from an accepted acknowledgement.
 func (j *job) compareUpload(id uint64, name layout.FileName, d incremental.Description, a *acknowledgement) error {
 	if want := data.BlockCount(d.Size); uint64(len(d.Blocks)) != want {
 		return j.unknownHandle(id, "file %s: %d block sums for %d bytes, want %d: name the file as PutState answered it", d.Key, len(d.Blocks), d.Size, want)
 	}
 	if name.Epoch != j.epoch() || name.Checkpoint != id {
-		return nil // not named for this checkpoint: the machine refuses it
+		return nil // the file belongs to another epoch or checkpoint; the machine refuses it
 	}
 	stored := j.storedAs(id, d.Key)
 	known := incremental.Description{Size: stored.GetLength(), CRC: stored.GetCrc32C(), Blocks: stored.GetBlockCrc32C()}
-	if stored == nil { // another daemon stored it: what was said first counts
+	if stored == nil { // another daemon stored the file, so its first description counts
 		number, numbered := j.names.ByKey(d.Key)
 		said, before := a.described[number]
 		if !before {
@@ -297,22 +299,22 @@ func (j *job) compareUpload(id uint64, name layout.FileName, d incremental.Descr
 	return nil
 }
 
-// difference says in what two descriptions of a file differ.
+// difference describes how two descriptions of a file differ.
 func difference(stored, said incremental.Description) string {
 	switch {
 	case stored.Size != said.Size:
-		return fmt.Sprintf("stored are %d bytes, the acknowledgement says %d", stored.Size, said.Size)
+		return fmt.Sprintf("%d bytes are stored, the acknowledgement says %d", stored.Size, said.Size)
 	case stored.CRC != said.CRC:
 		return fmt.Sprintf("its CRC32C is %08x, the acknowledgement says %08x", stored.CRC, said.CRC)
 	}
-	return "its block sums are others"
+	return "its block sums differ"
 }
 
-// inlineFits refuses an acknowledgement that would bring the checkpoint's inline state above its cap.
+// inlineFits refuses an acknowledgement that would bring the checkpoint's inline state above the cap.
 func (j *job) inlineFits(id uint64, a *acknowledgement) error {
 	c := j.contents[id]
 	if c == nil {
-		return nil // not open: the machine refuses it
+		return nil // the checkpoint is not open; the machine refuses the call
 	}
 	sum := c.inline
 	for _, bytes := range a.inline {
@@ -324,6 +326,7 @@ func (j *job) inlineFits(id uint64, a *acknowledgement) error {
 	return nil
 }
 
+// inlineRefused makes the error for inline state above the cap.
 func (j *job) inlineRefused(id uint64) error {
 	left := j.s.opts.InlineCap
 	if c := j.contents[id]; c != nil {

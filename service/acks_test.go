@@ -163,11 +163,11 @@ func TestKnownFilesAreLent(t *testing.T) {
 	w2 := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
 	w2.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
 	again(w2)
-	if _, err := d.engine().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: w2.attempt}); err != nil {
+	if _, err := d.engineService().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: w2.attempt}); err != nil {
 		t.Fatal(err)
 	}
 	w2.begin()
-	res, err := d.engine().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: w2.attempt, Subtasks: w2.subtasks})
+	res, err := d.engineService().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: w2.attempt, Subtasks: w2.subtasks})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,11 +260,11 @@ func TestAssignmentInPages(t *testing.T) {
 		}
 		req.Snapshots = append(req.Snapshots, st)
 	}
-	if _, err := d.engine().Acknowledge(t.Context(), req); err != nil {
+	if _, err := d.engineService().Acknowledge(t.Context(), req); err != nil {
 		t.Fatal(err)
 	}
 	expect[complete](w)
-	res, err := d.engine().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: w.attempt, Reason: "to restore"})
+	res, err := d.engineService().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: w.attempt, Reason: "to restore"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestAssignmentInPages(t *testing.T) {
 	for _, asked := range [][]*ckptdv1.Subtask{w.subtasks, w.subtasks[:1], w.subtasks[1:]} {
 		got, pages, token := map[string][]string{}, 0, ""
 		for {
-			page, err := d.engine().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: res.GetAttempt(), Subtasks: asked, PageToken: token})
+			page, err := d.engineService().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: res.GetAttempt(), Subtasks: asked, PageToken: token})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -300,8 +300,8 @@ func TestAssignmentInPages(t *testing.T) {
 			}
 		}
 	}
-	_, err = d.engine().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: res.GetAttempt() - 1, Subtasks: w.subtasks})
+	_, err = d.engineService().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: res.GetAttempt() - 1, Subtasks: w.subtasks})
 	wantRefused(t, err, ckptdv1.Refused_REASON_STALE_ATTEMPT)
-	_, err = d.engine().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: res.GetAttempt(), Subtasks: w.subtasks, PageToken: "x"})
+	_, err = d.engineService().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: res.GetAttempt(), Subtasks: w.subtasks, PageToken: "x"})
 	wantCode(t, err, connect.CodeInvalidArgument, "page token")
 }

@@ -13,20 +13,20 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// This file brings the plan and the configuration of an AttachJob to a job that exists already. They change with a new
-// attempt only. So they come with one while no worker is there; while workers are there the caller is refused, and told
-// what differs.
+// This file applies the plan and the configuration of an AttachJob to a job that exists already. Both change only with
+// a new attempt. If no worker is registered, they come with the next attempt. If a worker is registered, the caller is
+// refused, and the error names each difference.
 
-// asked is the plan and the configuration that a caller of AttachJob named; nil: the caller named none.
+// asked holds the plan and the configuration that a caller of AttachJob named; nil: the caller named none.
 type asked struct {
 	plan   *journal.Plan
 	config *journal.Config
 }
 
-// adjustTries bounds how often a caller's plan and configuration are brought to the job when another caller brings
-// others meanwhile.
+// adjustTries is how often a caller's plan and configuration are applied when other callers change them meanwhile.
 const adjustTries = 3
 
+// askedIn checks the plan and the configuration of a request and converts them.
 func askedIn(req *ckptdv1.AttachJobRequest) (a asked, err error) {
 	if req.GetPlan() != nil {
 		if a.plan, err = planIn(req.GetPlan()); err != nil {
@@ -44,7 +44,8 @@ func askedIn(req *ckptdv1.AttachJobRequest) (a asked, err error) {
 	return a, nil
 }
 
-// adjust answers a caller that has attached, once the job has what the caller asked for.
+// adjust answers a caller that has attached. It first brings the plan and the configuration that the caller asked for
+// into effect.
 func (j *job) adjust(a asked, tries int, reply func(*ckptdv1.AttachJobResponse, error)) {
 	head := j.m.Head()
 	if head == nil {
@@ -59,15 +60,15 @@ func (j *job) adjust(a asked, tries int, reply func(*ckptdv1.AttachJobResponse, 
 	case len(plan) == 0 && len(keys) == 0:
 		reply(j.attachedOut(), nil)
 	case tries == 0:
-		reply(nil, connect.NewError(connect.CodeUnavailable, fmt.Errorf("job %s: others bring other plans or configurations just now", j.id)))
+		reply(nil, connect.NewError(connect.CodeUnavailable, fmt.Errorf("job %s: other callers are changing its plan or configuration: try again", j.id)))
 	case j.someoneRegistered():
-		reply(nil, j.refuseChange(plan, keys, "workers are registered with it: stop all of them first, or attach with what is in effect"))
+		reply(nil, j.refuseChange(plan, keys, "workers are registered with it: stop all workers first, or attach with what is in effect"))
 	case !j.m.AttemptKnown():
-		// The workers of the attempt that this owner found may still run: the caller waits until they are back or are
-		// given up.
+		// Workers of the attempt that this owner found in the journal may still run. The caller waits until they have
+		// registered or their time is over.
 		j.adjusting = append(j.adjusting, func() { j.adjust(a, tries, reply) })
 	case j.stateInTheWay(head, a.plan):
-		reply(nil, j.refuseChange(plan, keys, "a checkpoint holds state of these operators, and rescaling is not there yet: "+
+		reply(nil, j.refuseChange(plan, keys, "a checkpoint holds state of these operators, and rescaling is not supported: "+
 			"attach with the plan in effect, or begin a new job id"))
 	default:
 		caller := j.wait(func(op *owner.Op) {
@@ -83,8 +84,8 @@ func (j *job) adjust(a asked, tries int, reply func(*ckptdv1.AttachJobResponse, 
 	}
 }
 
-// adjustAgain goes on with the callers that wait, one after the other: the first may begin an attempt for which the
-// next one waits.
+// adjustAgain calls adjust for the callers that wait, one after the other. A call may begin an attempt; then the next
+// caller waits for that attempt.
 func (j *job) adjustAgain() {
 	for len(j.adjusting) > 0 && len(j.queue) == 0 && (j.m.AttemptKnown() || j.someoneRegistered()) {
 		next := j.adjusting[0]
@@ -93,8 +94,9 @@ func (j *job) adjustAgain() {
 	}
 }
 
-// someoneRegistered tells whether a worker is there. A worker that has not begun to run counts: it came for what is in
-// effect. Else two workers with different configurations would begin attempts in turn for ever.
+// someoneRegistered reports whether a worker is registered. A worker that does not run yet counts, since it registered
+// for the plan and configuration in effect. If it did not count, two workers with different configurations would begin
+// attempts in turn for ever.
 func (j *job) someoneRegistered() bool {
 	for _, r := range j.m.Registrations() {
 		if !r.Gone {
@@ -104,7 +106,7 @@ func (j *job) someoneRegistered() bool {
 	return false
 }
 
-// stateInTheWay tells whether a checkpoint holds state that a job with this plan could not restore.
+// stateInTheWay reports whether a checkpoint may hold state that a job with this plan could not restore.
 func (j *job) stateInTheWay(head *journal.Entry, plan *journal.Plan) bool {
 	if plan == nil || head.Newest() == 0 && len(j.m.Pending()) == 0 {
 		return false
@@ -119,6 +121,7 @@ func (j *job) stateInTheWay(head *journal.Entry, plan *journal.Plan) bool {
 	return false
 }
 
+// refuseChange makes the error for a plan or configuration that cannot be applied. It names each difference.
 func (j *job) refuseChange(plan, keys []*ckptdv1.Difference, why string) error {
 	head := j.m.Head()
 	detail := &ckptdv1.Refused{
@@ -146,7 +149,7 @@ func orNone(s string) string {
 	return s
 }
 
-// configDifferences compares key by key; nothing was asked for: nothing differs.
+// configDifferences compares two configurations key by key. If asked is nil, nothing differs.
 func configDifferences(inEffect, asked *journal.Config) ([]*ckptdv1.Difference, error) {
 	if asked == nil {
 		return nil, nil
@@ -162,7 +165,7 @@ func configDifferences(inEffect, asked *journal.Config) ([]*ckptdv1.Difference, 
 	return out, nil
 }
 
-// planDifferences compares operator by operator; nothing was asked for: nothing differs.
+// planDifferences compares two plans operator by operator. If asked is nil, nothing differs.
 func planDifferences(inEffect, asked *journal.Plan) []*ckptdv1.Difference {
 	if asked == nil || inEffect.Hash() == asked.Hash() {
 		return nil
@@ -191,12 +194,13 @@ func planDifferences(inEffect, asked *journal.Plan) []*ckptdv1.Difference {
 			add("plan: operator "+b.ID, "", operatorText(b))
 		}
 	}
-	if len(out) == 0 { // the hash depends on the order, as the numbers of the subtasks do
+	if len(out) == 0 { // the order of the operators determines the hash and the numbers of the subtasks
 		add("plan: order of the operators", orderText(inEffect), orderText(asked))
 	}
 	return out
 }
 
+// operatorOf returns the operator with this id; nil: the plan has none.
 func operatorOf(p *journal.Plan, id string) *journal.Operator {
 	for i := range p.Operators {
 		if p.Operators[i].ID == id {

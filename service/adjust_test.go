@@ -19,7 +19,7 @@ import (
 // attaches is AttachJob with any plan and configuration; nil: none is named.
 func (d *daemon) attaches(t *testing.T, id string, plan *client.Plan, c *client.JobConfig) (*ckptdv1.AttachJobResponse, error) {
 	t.Helper()
-	return d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: plan, Config: c})
+	return d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: plan, Config: c})
 }
 
 // changed is the harness's configuration with a change.
@@ -227,7 +227,7 @@ func TestWhatDoesNotFitIsRefusedAtAttach(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
 	unchanged(t, root.Store, func() {
-		_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{
+		_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{
 			JobId: "clicks", Plan: onePlan(), Labels: map[string]string{"name": strings.Repeat("x", 100_690-4-8)},
 		})
 		const want = "job clicks: labels: 100,690 bytes; a journal entry holds 64 KiB: use fewer or shorter labels"
@@ -258,7 +258,7 @@ func TestWhyAJobEndedIsKept(t *testing.T) {
 			end.by(t, d, w)
 			w.ended()
 			d.waitReleased(t)
-			jobs, err := d.people().ListJobs(t.Context(), &ckptdv1.ListJobsRequest{})
+			jobs, err := d.jobService().ListJobs(t.Context(), &ckptdv1.ListJobsRequest{})
 			if err != nil || len(jobs.GetJobs()) != 1 {
 				t.Fatal(jobs, err)
 			}
@@ -266,7 +266,7 @@ func TestWhyAJobEndedIsKept(t *testing.T) {
 			if at := s.GetEndedAt().AsTime(); !strings.Contains(s.GetEndReason(), end.want) || at.Before(before) || at.After(time.Now()) {
 				t.Errorf("ended at %v: %.100q; want a time since %v, and %q", at, s.GetEndReason(), before, end.want)
 			}
-			_, err = d.people().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: "j"})
+			_, err = d.jobService().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: "j"})
 			wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
 			if want := name + " since 2"; !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), end.want) {
 				t.Errorf("the status says %.200q, want %q and %q", err, want, end.want)

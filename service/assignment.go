@@ -18,18 +18,18 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// assignmentPage is how many bytes of handles one page of an assignment holds, roughly.
+// assignmentPage is the approximate size of one page of an assignment, in bytes of handles.
 const assignmentPage = 1 << 20
 
-// assigned is what an assignment is cut from.
+// assigned names the checkpoint and the subtasks of an assignment.
 type assigned struct {
-	restore uint64
+	restore uint64 // id of the checkpoint to restore; 0: none
 	plan    *journal.Plan
-	wanted  incremental.Set
+	wanted  incremental.Set // numbers of the subtasks
 }
 
-// Assignment answers what subtasks restore.
-func (e engine) Assignment(ctx context.Context, req *ckptdv1.AssignmentRequest) (*ckptdv1.AssignmentResponse, error) {
+// Assignment returns the state handles that subtasks restore, page by page.
+func (e engineService) Assignment(ctx context.Context, req *ckptdv1.AssignmentRequest) (*ckptdv1.AssignmentResponse, error) {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func (e engine) Assignment(ctx context.Context, req *ckptdv1.AssignmentRequest) 
 	skip := uint64(0)
 	if t := req.GetPageToken(); t != "" {
 		if skip, err = strconv.ParseUint(t, 10, 64); err != nil {
-			return nil, invalidf("assignment: page token %q", t)
+			return nil, invalidf("assignment of job %s: page token %q: want the token of the page before", req.GetJobId(), t)
 		}
 	}
 	a, err := ask(ctx, j, func(reply func(assigned, error)) { reply(j.assigned(req)) })
@@ -47,13 +47,14 @@ func (e engine) Assignment(ctx context.Context, req *ckptdv1.AssignmentRequest) 
 	if a.restore == 0 {
 		return &ckptdv1.AssignmentResponse{}, nil
 	}
-	res, err := assignment(ctx, e.s.ways.restore, req.GetJobId(), a, skip)
+	res, err := assignment(ctx, e.s.stores.restore, req.GetJobId(), a, skip)
 	if err != nil {
 		return nil, rpcError(fmt.Errorf("service: assignment of job %s, checkpoint %d: %w", req.GetJobId(), a.restore, err))
 	}
 	return res, nil
 }
 
+// assigned looks up what the request's subtasks restore.
 func (j *job) assigned(req *ckptdv1.AssignmentRequest) (assigned, error) {
 	head := j.m.Head()
 	if head == nil {
@@ -61,14 +62,14 @@ func (j *job) assigned(req *ckptdv1.AssignmentRequest) (assigned, error) {
 	}
 	if head.Attempt != req.GetAttempt() {
 		return assigned{}, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STALE_ATTEMPT, Epoch: head.Epoch, Attempt: head.Attempt},
-			"job %s: attempt %d is not the journal's, %d", j.id, req.GetAttempt(), head.Attempt)
+			"job %s: attempt %d is not the journal's, %d: follow the newest Start", j.id, req.GetAttempt(), head.Attempt)
 	}
 	wanted, err := numbersIn(head.Plan, req.GetSubtasks())
 	return assigned{restore: head.Restore, plan: head.Plan, wanted: wanted}, err
 }
 
-// assignment streams through the _metadata once and keeps the page that is asked for: the handles of the wanted subtasks after the
-// first skip of them.
+// assignment reads the _metadata once, as a stream, and returns one page. The page begins after the first skip handles
+// of the wanted subtasks.
 func assignment(ctx context.Context, store storage.Store, job string, a assigned, skip uint64) (*ckptdv1.AssignmentResponse, error) {
 	body, err := store.Open(ctx, layout.MetadataKey(job, a.restore), 0, -1)
 	if err != nil {
@@ -96,17 +97,18 @@ func assignment(ctx context.Context, store storage.Store, job string, a assigned
 	return p.res, nil
 }
 
-// assignmentPager cuts one page.
+// assignmentPager collects one page from the records of a _metadata.
 type assignmentPager struct {
 	plan       *journal.Plan
 	wanted     incremental.Set
-	skip, seen uint64 // handles of wanted subtasks
-	size       int
-	full       bool
-	files      []layout.File // the table so far
+	skip, seen uint64        // counts of handles of wanted subtasks: before the page, and so far
+	size       int           // bytes of handles in the page
+	full       bool          // the page is full; more handles may follow
+	files      []layout.File // the file records so far
 	res        *ckptdv1.AssignmentResponse
 }
 
+// take processes one record.
 func (p *assignmentPager) take(record layout.Record) error {
 	switch record := record.(type) {
 	case *layout.File:
@@ -122,7 +124,7 @@ func (p *assignmentPager) take(record layout.Record) error {
 	return nil
 }
 
-// sameShape refuses what restoring at another parallelism would need.
+// sameShape refuses to restore an operator at another parallelism.
 func (p *assignmentPager) sameShape(op *layout.Operator) error {
 	for i := range p.plan.Operators {
 		if q := &p.plan.Operators[i]; q.ID == op.ID && (int(q.Parallelism) != op.Parallelism || int(q.MaxParallelism) != op.MaxParallelism) {
@@ -134,6 +136,7 @@ func (p *assignmentPager) sameShape(op *layout.Operator) error {
 	return nil
 }
 
+// cut adds the handles of one subtask that belong to the page.
 func (p *assignmentPager) cut(s *layout.Subtask) {
 	state := &ckptdv1.SubtaskState{Subtask: &ckptdv1.Subtask{OperatorId: s.OperatorID, Index: uint32(s.Index)}, Finished: s.Finished}
 	for i := range s.Handles {
@@ -151,6 +154,7 @@ func (p *assignmentPager) cut(s *layout.Subtask) {
 	p.res.States = append(p.res.States, state)
 }
 
+// handle converts a handle to the API's form.
 func (p *assignmentPager) handle(h *layout.Handle) *ckptdv1.StateHandle {
 	out := &ckptdv1.StateHandle{
 		Name: h.Name, InstanceNonce: h.InstanceNonce, Scope: ckptdv1.Scope_SCOPE_EXCLUSIVE, KeyGroups: groupsOut(h.KeyGroups),

@@ -24,14 +24,14 @@ func TestBadJobIDs(t *testing.T) {
 	ctx := t.Context()
 	unchanged(t, root.Store, func() {
 		for _, id := range []string{"", ".", "..", "_journal", "a/b", "savepoint-1", "ü", strings.Repeat("x", 129)} {
-			_, err := d.engine().AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: id, Plan: onePlan()})
+			_, err := d.engineService().AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: id, Plan: onePlan()})
 			wantCode(t, err, connect.CodeInvalidArgument)
-			_, err = d.people().CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: id})
+			_, err = d.jobService().CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: id})
 			wantCode(t, err, connect.CodeInvalidArgument)
 			if id == "" {
 				continue // all jobs
 			}
-			_, err = d.people().GetStatus(ctx, &ckptdv1.GetStatusRequest{JobId: id})
+			_, err = d.jobService().GetStatus(ctx, &ckptdv1.GetStatusRequest{JobId: id})
 			wantCode(t, err, connect.CodeInvalidArgument)
 		}
 	})
@@ -42,17 +42,17 @@ func TestUnknownJob(t *testing.T) {
 	d := startDaemon(t, root, "")
 	ctx := t.Context()
 	unchanged(t, root.Store, func() {
-		_, err := d.engine().AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: "none"})
+		_, err := d.engineService().AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: "none"})
 		wantCode(t, err, connect.CodeNotFound, "no such job")
-		_, err = d.people().GetStatus(ctx, &ckptdv1.GetStatusRequest{JobId: "none"})
+		_, err = d.jobService().GetStatus(ctx, &ckptdv1.GetStatusRequest{JobId: "none"})
 		wantCode(t, err, connect.CodeNotFound, "no job none")
-		_, err = d.people().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: "none"})
+		_, err = d.jobService().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: "none"})
 		wantCode(t, err, connect.CodeNotFound, "no job none")
-		_, err = d.people().CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: "none"})
+		_, err = d.jobService().CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: "none"})
 		wantCode(t, err, connect.CodeNotFound, "no job none")
-		_, err = d.people().ListCheckpoints(ctx, &ckptdv1.ListCheckpointsRequest{JobId: "none"})
+		_, err = d.jobService().ListCheckpoints(ctx, &ckptdv1.ListCheckpointsRequest{JobId: "none"})
 		wantCode(t, err, connect.CodeNotFound)
-		_, err = d.engine().Report(ctx, &ckptdv1.ReportRequest{JobId: "none", Nonce: "x"})
+		_, err = d.engineService().Report(ctx, &ckptdv1.ReportRequest{JobId: "none", Nonce: "x"})
 		if detail[*ckptdv1.NotOwner](err) == nil {
 			t.Errorf("report: %v", err)
 		}
@@ -74,14 +74,14 @@ func TestBadPlansAndConfigurations(t *testing.T) {
 		for name, plan := range map[string]*client.Plan{
 			"empty": {}, "bad id": op("a/b", 1, 1), "none": op("a", 0, 1), "above the maximum": op("a", 2, 1), "too many groups": op("a", 1, 32769), "twice": twice,
 		} {
-			_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: plan})
+			_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: plan})
 			if connect.CodeOf(err) != connect.CodeInvalidArgument {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: onePlan(), Config: &client.JobConfig{Mode: 7}})
+		_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: onePlan(), Config: &client.JobConfig{Mode: 7}})
 		wantCode(t, err, connect.CodeInvalidArgument)
-		_, err = d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: onePlan(), Labels: map[string]string{"k": strings.Repeat("v", 70_000)}})
+		_, err = d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: onePlan(), Labels: map[string]string{"k": strings.Repeat("v", 70_000)}})
 		wantCode(t, err, connect.CodeInvalidArgument)
 	})
 }
@@ -194,9 +194,9 @@ func wantJournalRefused(t *testing.T, root storage.Opened, code connect.Code, wo
 	t.Helper()
 	unchanged(t, root.Store, func() {
 		d := startDaemon(t, root, "")
-		_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+		_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
 		wantCode(t, err, code, words...)
-		if _, err = d.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err == nil {
+		if _, err = d.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err == nil {
 			t.Error("canceled")
 		}
 		w := &worker{t: t, job: "j", epoch: 1, attempt: 1}
@@ -223,7 +223,7 @@ func TestCorruptNewestMetadata(t *testing.T) {
 	if s.GetRestoreCheckpointId() != second {
 		t.Fatalf("restores %d, want %d: an older one silently would be wrong", s.GetRestoreCheckpointId(), second)
 	}
-	_, err := d.engine().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: s.GetAttempt(), Subtasks: w.subtasks})
+	_, err := d.engineService().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: s.GetAttempt(), Subtasks: w.subtasks})
 	wantCode(t, err, connect.CodeDataLoss, fmt.Sprint(second), "corrupt")
 	if _, err := catalog.New(root.Store).Show(t.Context(), "j", second); !errors.Is(err, layout.ErrCorrupt) {
 		t.Errorf("show: %v", err)
@@ -384,11 +384,11 @@ func TestJournalOfANewerVersionIsLeftAlone(t *testing.T) {
 			overwrite(t, root.Store, layout.SlotKey("j", e.Slot), func([]byte) []byte { return b })
 			unchanged(t, root.Store, func() {
 				d := startDaemon(t, root, "")
-				_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+				_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
 				if err == nil || !strings.Contains(err.Error(), "newer ckptd") {
 					t.Errorf("attach: %v, want that a newer ckptd is needed", err)
 				}
-				if _, err := d.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err == nil && !e.Status.Terminal() {
+				if _, err := d.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err == nil && !e.Status.Terminal() {
 					t.Error("canceled, want a refusal")
 				}
 				d.kill()

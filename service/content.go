@@ -18,35 +18,36 @@ import (
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
-// content is what the acknowledgements of a pending checkpoint have brought.
+// content holds what the acknowledgements of a pending checkpoint named.
 type content struct {
 	triggeredAt time.Time
-	// completedAt is set when the last acknowledgement is in; from then on the content does not change.
+	// completedAt is set when the last subtask has acknowledged. From then on the content does not change.
 	completedAt time.Time
-	inline      int // bytes
-	parts       map[uint32][]part
-	// described are the files that other daemons stored for it, as the first acknowledgement described each.
+	inline      int // bytes of inline state
+	pieces      map[uint32][]piece
+	// described are the files that other daemons stored for the checkpoint. The first acknowledgement of a file
+	// describes it.
 	described map[incremental.File]incremental.Description
-	// finished has the subtasks that acknowledged that they have finished.
+	// finished has the subtasks that have finished, as they acknowledged.
 	finished map[uint32]bool
-	// abort is why the coordinator gave it up; empty: it did not.
+	// abort is why the coordinator aborted the checkpoint; empty: it did not.
 	abort      coordinator.Reason
 	abortCause string
 }
 
-// part is one piece of a subtask's state: a file, or inline bytes.
-type part struct {
+// piece is one part of a subtask's state: a file, or inline bytes.
+type piece struct {
 	name, instance string
 	isFile         bool
 	file           incremental.File
-	segment        *layout.Segment // of the file; nil: the whole
+	segment        *layout.Segment // the piece's part of the file; nil: the whole file
 	inline         []byte
 	groups         *keygroup.Range
 	state          layout.State
 }
 
-// handle is the part as a _metadata has it; file is the number of its file there.
-func (p *part) handle(file layout.FileRef) layout.Handle {
+// handle returns the piece in the form of a _metadata. file is the number of its file there.
+func (p *piece) handle(file layout.FileRef) layout.Handle {
 	return layout.Handle{
 		File: file, Segment: p.segment, Inline: p.inline, Name: p.name, InstanceNonce: p.instance, KeyGroups: p.groups, State: p.state,
 	}
@@ -54,24 +55,24 @@ func (p *part) handle(file layout.FileRef) layout.Handle {
 
 func newContent(now time.Time) *content {
 	return &content{
-		triggeredAt: now, parts: map[uint32][]part{}, finished: map[uint32]bool{}, described: map[incremental.File]incremental.Description{},
+		triggeredAt: now, pieces: map[uint32][]piece{}, finished: map[uint32]bool{}, described: map[incremental.File]incremental.Description{},
 	}
 }
 
-// table is a checkpoint's content in the form its _metadata takes: all there is to write it, shared with nobody.
+// table is all that is needed to write the _metadata of a checkpoint. No other goroutine changes it.
 type table struct {
 	header layout.Header
 	job    layout.Job
 	plan   *journal.Plan
-	parts  map[uint32][]part
-	// finished has the subtasks that had finished.
+	pieces map[uint32][]piece
+	// finished has the subtasks that have finished.
 	finished map[uint32]bool
-	// files are those that the parts name; places are their positions by number.
+	// files are the files that the pieces name. places maps a file's number to its position in files.
 	files  []layout.File
 	places map[incremental.File]int
 }
 
-// table makes the content of checkpoint id ready to be written. It answers the same each time.
+// table collects what is needed to write the _metadata of checkpoint id. A repeated call returns the same.
 func (j *job) table(id uint64, nonce journal.Nonce) (*table, error) {
 	c, head := j.contents[id], j.m.Head()
 	if c == nil || head == nil {
@@ -85,19 +86,19 @@ func (j *job) table(id uint64, nonce journal.Nonce) (*table, error) {
 			JobID: j.id, Checkpoint: id, Epoch: head.Epoch, Attempt: head.Attempt, Nonce: nonce.String(),
 			TriggeredAt: c.triggeredAt, CompletedAt: c.completedAt,
 		},
-		job: layout.Job{Labels: catalog.Labels(head.About)}, plan: head.Plan, parts: c.parts, finished: c.finished,
+		job: layout.Job{Labels: catalog.Labels(head.About)}, plan: head.Plan, pieces: c.pieces, finished: c.finished,
 	}
 	most := 0
-	for _, parts := range c.parts {
-		most += len(parts)
+	for _, pieces := range c.pieces {
+		most += len(pieces)
 	}
 	t.files, t.places = make([]layout.File, 0, most), make(map[incremental.File]int, most)
-	for _, parts := range c.parts {
-		for i := range parts {
-			if !parts[i].isFile {
+	for _, pieces := range c.pieces {
+		for i := range pieces {
+			if !pieces[i].isFile {
 				continue
 			}
-			number := parts[i].file
+			number := pieces[i].file
 			if _, ok := t.places[number]; ok {
 				continue
 			}
@@ -115,7 +116,7 @@ func (j *job) table(id uint64, nonce journal.Nonce) (*table, error) {
 	return t, nil
 }
 
-// write creates the _metadata and answers what the journal's entry says of it.
+// write creates the _metadata and returns its description for the journal.
 func (t *table) write(ctx context.Context, store storage.Store) (journal.Checkpoint, error) {
 	key := layout.MetadataKey(t.header.JobID, t.header.Checkpoint)
 	w, err := store.Create(ctx, key, storage.CreateOptions{IfAbsent: true})
@@ -133,16 +134,18 @@ func (t *table) write(ctx context.Context, store storage.Store) (journal.Checkpo
 	return entryOf(uint64(m.Size()), m.Sum(), t.header, m.Totals()), nil
 }
 
-// entryOf is what the journal says of a _metadata of so many bytes with that CRC32C.
+// entryOf describes a _metadata for the journal. size and crc are its bytes and their CRC32C.
 func entryOf(size uint64, crc uint32, h layout.Header, totals layout.Totals) journal.Checkpoint {
 	return journal.Checkpoint{
 		Size: size, CRC: crc,
-		CompletedAt:    uint64(h.CompletedAt.UnixMilli()),
-		DurationMillis: uint64(max(0, h.CompletedAt.Sub(h.TriggeredAt).Milliseconds())), // of stored times, between which the clock may have been set back
+		CompletedAt: uint64(h.CompletedAt.UnixMilli()),
+		// The duration is not negative even if the clock was set back between the two times.
+		DurationMillis: uint64(max(0, h.CompletedAt.Sub(h.TriggeredAt).Milliseconds())),
 		StateBytes:     totals.StateBytes(), NewBytes: totals.NewBytes(),
 	}
 }
 
+// records writes all records of the _metadata.
 func (t *table) records(m *layout.MetadataWriter) error {
 	if err := m.WriteJob(t.job); err != nil {
 		return err
@@ -171,12 +174,12 @@ func (t *table) records(m *layout.MetadataWriter) error {
 	return m.Close()
 }
 
-// handles writes those files of a subtask that no subtask before it has, and answers its handles.
+// handles returns the handles of a subtask. It first writes the records of its files, except those of earlier subtasks.
 func (t *table) handles(m *layout.MetadataWriter, subtask uint32, refs []layout.FileRef) ([]layout.Handle, error) {
-	parts := t.parts[subtask]
-	handles := make([]layout.Handle, len(parts))
-	for i := range parts {
-		p := &parts[i]
+	pieces := t.pieces[subtask]
+	handles := make([]layout.Handle, len(pieces))
+	for i := range pieces {
+		p := &pieces[i]
 		h := p.handle(0)
 		if p.isFile {
 			place := t.places[p.file]
@@ -198,16 +201,17 @@ func (t *table) handles(m *layout.MetadataWriter, subtask uint32, refs []layout.
 	return handles, nil
 }
 
-// metadataFiles is what an owner has to know of a retained checkpoint's _metadata.
+// metadataFiles is what an owner needs of a retained checkpoint's _metadata.
 type metadataFiles struct {
 	header layout.Header
-	// files are the job's own: those that are lent to it are not its to promise or to delete.
+	// files are the job's own files. Files lent by another job are left out: this job may neither promise nor delete
+	// them.
 	files []layout.File
-	// entry is what a journal says of it; only of one that is whole.
+	// entry describes the _metadata for the journal. It is set only if the whole _metadata could be read.
 	entry journal.Checkpoint
 }
 
-// summed counts and sums what is read through it.
+// summed counts the bytes that are read through it and computes their CRC32C.
 type summed struct {
 	io.Reader
 	size uint64
@@ -222,7 +226,7 @@ func (s *summed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readMetadata reads a _metadata whole. On an error that says something about the bytes it answers the files it found before.
+// readMetadata reads a whole _metadata. If the bytes are damaged, it returns the files before the damage and the error.
 func readMetadata(ctx context.Context, store storage.Store, job string, id uint64) (metadataFiles, journal.Outcome, error) {
 	var m metadataFiles
 	body, err := store.Open(ctx, layout.MetadataKey(job, id), 0, -1)
@@ -250,7 +254,7 @@ func readMetadata(ctx context.Context, store storage.Store, job string, id uint6
 	}
 	m.entry = entryOf(whole.size, whole.sum, m.header, r.Totals())
 	if m.header.JobID != job || m.header.Checkpoint != id {
-		err := fmt.Errorf("service: _metadata of checkpoint %d says it is %s, checkpoint %d: %w", id, m.header.JobID, m.header.Checkpoint, layout.ErrCorrupt)
+		err := fmt.Errorf("service: the _metadata of job %s, checkpoint %d, names job %s, checkpoint %d: %w", job, id, m.header.JobID, m.header.Checkpoint, layout.ErrCorrupt)
 		return m, journal.Corrupt, err
 	}
 	return m, journal.Done, nil

@@ -20,16 +20,18 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// This file is the only place where the API's messages and the domain's types meet.
+// This file alone converts between the API's messages and the domain's types. Names with In convert a message; names
+// with Out make one.
 
+// invalidf makes the error for a request that can never succeed.
 func invalidf(format string, args ...any) error {
 	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf(format, args...))
 }
 
-// planIn checks a plan and makes it the domain's.
+// planIn checks and converts a plan.
 func planIn(p *ckptdv1.Plan) (*journal.Plan, error) {
 	if len(p.GetOperators()) == 0 {
-		return nil, invalidf("plan: no operators")
+		return nil, invalidf("plan: no operators: want at least one")
 	}
 	seen := map[string]bool{}
 	operators := make([]journal.Operator, 0, len(p.GetOperators()))
@@ -52,12 +54,12 @@ func planIn(p *ckptdv1.Plan) (*journal.Plan, error) {
 		})
 	}
 	if subtasks > 1<<20 {
-		return nil, invalidf("plan: %d subtasks, at most %d", subtasks, 1<<20)
+		return nil, invalidf("plan: %d subtasks: at most %d are allowed", subtasks, 1<<20)
 	}
 	return journal.NewPlan(operators), nil
 }
 
-// numbersIn are the numbers of subtasks in a plan.
+// numbersIn returns the numbers of subtasks in a plan.
 func numbersIn(plan *journal.Plan, subtasks []*ckptdv1.Subtask) (incremental.Set, error) {
 	var b incremental.Builder
 	for _, s := range subtasks {
@@ -86,7 +88,7 @@ func subtasksOut(plan *journal.Plan, set incremental.Set) []*ckptdv1.Subtask {
 	return out
 }
 
-// configIn checks a job's configuration, fills in Flink's defaults and makes it the journal's.
+// configIn checks a job's configuration, fills in Flink's defaults and converts it to the journal's form.
 func configIn(c *ckptdv1.JobConfig) (*journal.Config, error) {
 	out, err := config.Encode(c)
 	if err != nil {
@@ -95,19 +97,19 @@ func configIn(c *ckptdv1.JobConfig) (*journal.Config, error) {
 	return out, nil
 }
 
-// policyOf is what the coordinator acts upon.
+// policyOf returns the coordinator's policy for a configuration.
 func policyOf(c *journal.Config) coordinator.Policy {
-	j, _ := config.Interpret(c) // the owner machine refuses an attach where this fails
+	j, _ := config.Interpret(c) // never fails here: the owner machine refuses to attach a job if it would
 	return j.Policy
 }
 
-// configOut is the configuration in effect, every default filled in.
+// configOut returns the configuration in effect, with every default filled in.
 func configOut(c *journal.Config) *ckptdv1.JobConfig {
-	out, _ := config.InEffect(c) // as above
+	out, _ := config.InEffect(c) // never fails here, as in policyOf
 	return out
 }
 
-// aboutIn is what a job is called; labels in order.
+// aboutIn returns a job's id and labels in the journal's form. The labels are sorted by key.
 func aboutIn(id string, labels map[string]string) *journal.About {
 	a := &journal.About{Job: id}
 	for k, v := range labels {
@@ -117,11 +119,13 @@ func aboutIn(id string, labels map[string]string) *journal.About {
 	return a
 }
 
+// statusWord returns the name of a status for messages, such as "canceled".
 func statusWord(s journal.Status) string {
 	return strings.ToLower(strings.TrimPrefix(catalog.Status(s).String(), "JOB_STATUS_"))
 }
 
-// endedText is when and why a job ended, to go behind its status; empty: the journal does not say.
+// endedText describes when and why a job ended. Messages append it to the status. It is empty if the journal does not
+// say.
 func endedText(e journal.Ended) string {
 	if e.At == 0 {
 		return ""
@@ -133,6 +137,7 @@ func endedText(e journal.Ended) string {
 	return text
 }
 
+// retainedOut lists the retained checkpoints.
 func retainedOut(e *journal.Entry) []*ckptdv1.CheckpointSummary {
 	var out []*ckptdv1.CheckpointSummary
 	for _, c := range e.Retained {
@@ -143,7 +148,7 @@ func retainedOut(e *journal.Entry) []*ckptdv1.CheckpointSummary {
 	return out
 }
 
-// groupsIn checks a range of key groups; nil stays nil.
+// groupsIn checks and converts a range of key groups. nil stays nil.
 func groupsIn(r *ckptdv1.KeyGroupRange) (*keygroup.Range, error) {
 	if r == nil {
 		return nil, nil
@@ -161,7 +166,7 @@ func groupsOut(r *keygroup.Range) *ckptdv1.KeyGroupRange {
 	return &ckptdv1.KeyGroupRange{Start: uint32(r.Start), End: uint32(r.End)}
 }
 
-// stateIn is what a piece says of itself, not checked. A kind that is not told follows from the key groups.
+// stateIn converts the description of a piece of state. It checks nothing. A missing kind follows from the key groups.
 func stateIn(s *ckptdv1.State, groups *keygroup.Range) layout.State {
 	out := layout.State{
 		Kind: layout.StateKind(s.GetKind()) - 1, Name: s.GetName(), Serializer: s.GetSerializer(), SchemaVersion: s.GetSchemaVersion(),
@@ -188,7 +193,7 @@ func segmentIn(s *ckptdv1.Segment) *layout.Segment {
 	return &layout.Segment{Offset: s.GetOffset(), Length: s.GetLength()}
 }
 
-// describeUpload is what a worker says of a file that it has uploaded; name and instance are those of the piece.
+// describeUpload converts and checks a worker's description of an uploaded file. name and instance are the piece's.
 func describeUpload(f *ckptdv1.FileHandle, name, instance string) (incremental.Description, error) {
 	d := incremental.Description{
 		Key: f.GetKey(), Instance: instance, Name: name, Size: f.GetLength(), CRC: f.GetCrc32C(), Blocks: f.GetBlockCrc32C(),
@@ -201,7 +206,7 @@ func describeUpload(f *ckptdv1.FileHandle, name, instance string) (incremental.D
 	})
 }
 
-// uploadIn checks a handle that PutState gave out for this job, epoch and checkpoint, and takes its name apart.
+// uploadIn checks that a handle names a file of this job and checkpoint, and parses the file's name.
 func uploadIn(f *ckptdv1.FileHandle, job string, checkpoint uint64) (layout.FileName, error) {
 	if id := f.GetJobId(); id != "" && id != job {
 		return layout.FileName{}, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_UNKNOWN_HANDLE},
@@ -210,12 +215,12 @@ func uploadIn(f *ckptdv1.FileHandle, job string, checkpoint uint64) (layout.File
 	k := layout.ParseJobKey(f.GetKey())
 	if k.Place != layout.PlaceShared && (k.Place != layout.PlaceExclusive || k.Checkpoint != checkpoint) {
 		return layout.FileName{}, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_UNKNOWN_HANDLE},
-			"acknowledge checkpoint %d: %.200q is not the key of a file of it: name files as PutState answered them", checkpoint, f.GetKey())
+			"acknowledge checkpoint %d: %.200q is not the key of one of its files: name files as PutState answered them", checkpoint, f.GetKey())
 	}
 	return k.File, nil
 }
 
-// scopeOf is the scope of a state file of a job; its key has been checked.
+// scopeOf returns the scope of a state file. Its key must have been checked.
 func scopeOf(key string) ckptdv1.Scope {
 	if layout.IsShared(key) {
 		return ckptdv1.Scope_SCOPE_SHARED
@@ -223,8 +228,8 @@ func scopeOf(key string) ckptdv1.Scope {
 	return ckptdv1.Scope_SCOPE_EXCLUSIVE
 }
 
-// reasons is the one table of the owner machine's reasons: Flink's name for a checkpoint's failure, the API's for a refused call,
-// and what people are told.
+// reasons is the only table of the owner machine's reasons. flink is Flink's name for the failure of a checkpoint. api
+// is the API's reason of a refused call. text is the message for people.
 var reasons = map[owner.Reason]struct {
 	flink coordinator.Reason
 	api   ckptdv1.Refused_Reason
@@ -236,34 +241,38 @@ var reasons = map[owner.Reason]struct {
 	owner.ReasonNewer:        {coordinator.ReasonTriggerFailed, 0, "the journal asks for a newer ckptd; nothing is changed"},
 	owner.ReasonTerminal:     {coordinator.ReasonShutdown, ckptdv1.Refused_REASON_JOB_TERMINAL, "the job has ended: begin a new job id"},
 	owner.ReasonNotTerminal:  {coordinator.ReasonShutdown, 0, "the job has not ended"},
-	owner.ReasonReleased:     {coordinator.ReasonShutdown, 0, "there is nothing left to do"},
+	owner.ReasonReleased:     {coordinator.ReasonShutdown, 0, "nothing is left to do for this job"},
 	owner.ReasonNotOwner:     {coordinator.ReasonSuspend, 0, "this daemon does not own the job"},
-	owner.ReasonEpoch:        {coordinator.ReasonSuspend, ckptdv1.Refused_REASON_STALE_EPOCH, "another epoch than the owner's: attach again"},
-	owner.ReasonAttempt:      {coordinator.ReasonFailover, ckptdv1.Refused_REASON_STALE_ATTEMPT, "another attempt than the journal's: follow the newest Start"},
+	owner.ReasonEpoch:        {coordinator.ReasonSuspend, ckptdv1.Refused_REASON_STALE_EPOCH, "the epoch is not the owner's: attach again"},
+	owner.ReasonAttempt:      {coordinator.ReasonFailover, ckptdv1.Refused_REASON_STALE_ATTEMPT, "the attempt is not the journal's: follow the newest Start"},
 	owner.ReasonNotOpen:      {coordinator.ReasonSubsumed, ckptdv1.Refused_REASON_NOT_OPEN, "the checkpoint is not open: it has not been triggered, has all its acknowledgements, or was aborted: drop it and wait for the next"},
 	owner.ReasonNotPromised:  {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "a file named by its number was not promised to this checkpoint: ask BeginSnapshot, or send the file"},
 	owner.ReasonNotNamed:     {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "an uploaded file is not named for this epoch and checkpoint: send it for this one"},
 	owner.ReasonSubtasks:     {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "the subtasks are not of the plan, or were acknowledged with others"},
 	owner.ReasonNotRunning:   {coordinator.ReasonNotAllRunning, 0, "not all subtasks run"},
 	owner.ReasonLoading:      {coordinator.ReasonNotAllRunning, 0, "the retained checkpoints are still being read"},
-	owner.ReasonBusy:         {coordinator.ReasonTooManyRequests, 0, "one like it is waiting already"},
+	owner.ReasonBusy:         {coordinator.ReasonTooManyRequests, 0, "a call like it is waiting already"},
 	owner.ReasonFull:         {coordinator.ReasonTriggerFailed, 0, "the journal has no room for another retained checkpoint"},
-	owner.ReasonStopping:     {coordinator.ReasonShutdown, 0, "the job is being given up or ends"},
+	owner.ReasonStopping:     {coordinator.ReasonShutdown, 0, "the job is being released or ends"},
 	owner.ReasonDegraded:     {coordinator.ReasonTriggerFailed, 0, "a retained _metadata is unreadable: nothing is deleted"},
-	owner.ReasonPlan:         {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "another plan than the journal's"},
+	owner.ReasonPlan:         {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "the plan is not the journal's"},
 	owner.ReasonSubsumed:     {coordinator.ReasonSubsumed, 0, "a newer checkpoint completed first"},
 	owner.ReasonMetadata:     {coordinator.ReasonFinalize, 0, "its _metadata could not be written"},
 	owner.ReasonAttemptEnded: {coordinator.ReasonFailover, 0, "a new attempt begins"},
-	owner.ReasonExpired:      {coordinator.ReasonExpired, 0, "it took longer than the time-out"},
+	owner.ReasonExpired:      {coordinator.ReasonExpired, 0, "it took longer than the checkpoint timeout"},
 	owner.ReasonDeclined:     {coordinator.ReasonDeclined, 0, "a subtask declined it"},
 	owner.ReasonFailover:     {coordinator.ReasonFailover, 0, "the job fails over"},
-	owner.ReasonOther:        {coordinator.ReasonDeclined, 0, "given up"},
+	owner.ReasonOther:        {coordinator.ReasonDeclined, 0, "the checkpoint was given up"},
 }
 
+// reasonOut returns Flink's name for a reason.
 func reasonOut(r owner.Reason) coordinator.Reason { return reasons[r].flink }
-func reasonText(r owner.Reason) string            { return reasons[r].text }
 
-// reasonIn is what the owner machine carries of the coordinator's reason; the shell keeps the rest.
+// reasonText returns the message for a reason.
+func reasonText(r owner.Reason) string { return reasons[r].text }
+
+// reasonIn converts a reason of the coordinator to the owner machine's, which has fewer. The checkpoint's content keeps
+// the exact reason.
 func reasonIn(r coordinator.Reason) owner.Reason {
 	switch r {
 	case coordinator.ReasonExpired:
@@ -276,7 +285,7 @@ func reasonIn(r coordinator.Reason) owner.Reason {
 	return owner.ReasonOther
 }
 
-// refusal is the error of a call that the owner machine refused.
+// refusal returns the error of a call that the owner machine refused; nil: it did not refuse the call.
 func (j *job) refusal(op *owner.Op) error {
 	switch op.Kind {
 	case owner.TellFenced, owner.TellReleased:

@@ -31,26 +31,26 @@ func TestRedirects(t *testing.T) {
 		}
 		return strings.Join(n.GetOwnerUrls(), " ")
 	}
-	_, err := b.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+	_, err := b.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
 	if got := owner(err); got != a.http.URL {
 		t.Errorf("attach: sent to %q, want %q", got, a.http.URL)
 	}
-	_, err = b.people().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
+	_, err = b.jobService().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
 	if got := owner(err); got != a.http.URL {
 		t.Errorf("trigger: sent to %q, want %q", got, a.http.URL)
 	}
-	_, err = b.people().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: "j"})
+	_, err = b.jobService().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: "j"})
 	if got := owner(err); got != a.http.URL {
 		t.Errorf("status: sent to %q, want %q", got, a.http.URL)
 	}
-	_, err = b.engine().Report(t.Context(), &ckptdv1.ReportRequest{JobId: "j", Nonce: w.nonce})
+	_, err = b.engineService().Report(t.Context(), &ckptdv1.ReportRequest{JobId: "j", Nonce: w.nonce})
 	owner(err)
 	// What only reads, any daemon answers.
-	res, err := b.people().ListCheckpoints(t.Context(), &ckptdv1.ListCheckpointsRequest{JobId: "j"})
+	res, err := b.jobService().ListCheckpoints(t.Context(), &ckptdv1.ListCheckpointsRequest{JobId: "j"})
 	if err != nil || len(res.GetCheckpoints()) != 1 || res.GetCheckpoints()[0].GetCheckpointId() != id {
 		t.Errorf("%v, %v", res, err)
 	}
-	if _, err = b.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); owner(err) != a.http.URL {
+	if _, err = b.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); owner(err) != a.http.URL {
 		t.Errorf("cancel: %v", err)
 	}
 	w.checkpoint(small)
@@ -110,7 +110,7 @@ func TestShutdownReleases(t *testing.T) {
 	if err := w.ack(open, small(open)...); err == nil {
 		t.Error("acknowledged after the release")
 	}
-	_, err := a.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+	_, err := a.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
 	wantCode(t, err, connect.CodeUnavailable, "shutting down")
 	if res := b.attach(t, "j", onePlan(), nil); res.GetEpoch() != 2 || res.GetAttempt() != 1 {
 		t.Errorf("%v", res)
@@ -145,7 +145,7 @@ func TestKilledAfterTheCancel(t *testing.T) {
 	w.put(shared, w.open(), "an orphan")
 	done := make(chan error, 1)
 	go func() {
-		_, err := a.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"})
+		_, err := a.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"})
 		done <- err
 	}()
 	<-struck
@@ -176,7 +176,7 @@ func TestAttachesRace(t *testing.T) {
 		var g errgroup.Group
 		for _, d := range daemons {
 			g.Go(func() error {
-				res, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: onePlan(), Config: client.DefaultConfig(0)})
+				res, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: onePlan(), Config: client.DefaultConfig(0)})
 				if err == nil {
 					owners.Add(1)
 					if res.GetEpoch() != 1 {

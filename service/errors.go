@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// reasonCodes is the one table from a reason of refusal to the RPC code.
+// reasonCodes maps a reason of refusal to the RPC code. It is the only such table.
 var reasonCodes = map[ckptdv1.Refused_Reason]connect.Code{
 	ckptdv1.Refused_REASON_STALE_ATTEMPT:   connect.CodeFailedPrecondition,
 	ckptdv1.Refused_REASON_STALE_EPOCH:     connect.CodeFailedPrecondition,
@@ -29,7 +29,7 @@ var reasonCodes = map[ckptdv1.Refused_Reason]connect.Code{
 	ckptdv1.Refused_REASON_CORRUPT:         connect.CodeDataLoss,
 }
 
-// refused is an error with the detail that names its reason.
+// refused makes an error with the detail that names its reason.
 func refused(detail *ckptdv1.Refused, format string, args ...any) error {
 	code, ok := reasonCodes[detail.Reason]
 	if !ok {
@@ -38,20 +38,21 @@ func refused(detail *ckptdv1.Refused, format string, args ...any) error {
 	return withDetail(connect.NewError(code, fmt.Errorf(format, args...)), detail)
 }
 
-// notOwner sends the caller to the daemon that owns the job.
+// notOwner makes the error that sends the caller to the daemon that owns the job.
 func notOwner(job string, urls []string, epoch uint64) error {
 	err := connect.NewError(connect.CodeFailedPrecondition,
 		fmt.Errorf("job %s is owned by another daemon, at %v, since epoch %d", job, urls, epoch))
 	return withDetail(err, &ckptdv1.NotOwner{OwnerUrls: urls, Epoch: epoch})
 }
 
-// notAttached says that this daemon knows of no owner: the caller attaches (again).
+// notAttached makes the error for a job that this daemon does not own, and whose owner it does not know. The caller has
+// to attach.
 func notAttached(job string) error {
 	err := connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("%w: %s: call AttachJob first", errLetGo, job))
 	return withDetail(err, &ckptdv1.NotOwner{})
 }
 
-// isNotAttached tells whether an error is notAttached's.
+// isNotAttached reports whether notAttached made the error.
 func isNotAttached(err error) bool {
 	var ce *connect.Error
 	if !errors.As(err, &ce) {
@@ -66,6 +67,7 @@ func isNotAttached(err error) bool {
 	return false
 }
 
+// withDetail adds a message to an error's details.
 func withDetail(err *connect.Error, message proto.Message) error {
 	if d, derr := connect.NewErrorDetail(message); derr == nil {
 		err.AddDetail(d)
@@ -73,7 +75,7 @@ func withDetail(err *connect.Error, message proto.Message) error {
 	return err
 }
 
-// rpcError maps what the floors below return to the code a caller sees; errors that carry a code keep it.
+// rpcError gives an error of the packages below the code that the caller sees. An error that has a code keeps it.
 func rpcError(err error) error {
 	var ce *connect.Error
 	switch {

@@ -10,15 +10,15 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// eventsKept is how many events of a job its owner remembers for people.
+// eventsKept is how many events of a job its owner keeps for the status.
 const eventsKept = 256
 
-// eventWord is a kind of event in the log's words: "worker-lost".
+// eventWord returns the name of a kind of event for the log, such as "worker-lost".
 func eventWord(k ckptdv1.JobEventKind) string {
 	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(k.String(), "JOB_EVENT_KIND_")), "_", "-")
 }
 
-// endKind is the event of a job that ends with a status.
+// endKind returns the kind of event for a job that ends with the status.
 func endKind(s journal.Status) ckptdv1.JobEventKind {
 	switch s {
 	case journal.StatusCanceled:
@@ -29,12 +29,13 @@ func endKind(s journal.Status) ckptdv1.JobEventKind {
 	return ckptdv1.JobEventKind_JOB_EVENT_KIND_FINISHED
 }
 
-// eventLog is what a job's owner tells people of its life: a ring, not safe for concurrent use.
+// eventLog keeps the last events of a job for the status. It is not safe for concurrent use.
 type eventLog struct {
 	next   uint64
 	events []*ckptdv1.JobEvent
 }
 
+// add gives an event its sequence number and time, and keeps it.
 func (l *eventLog) add(now time.Time, e *ckptdv1.JobEvent) {
 	l.next++
 	e.Sequence = l.next
@@ -45,6 +46,7 @@ func (l *eventLog) add(now time.Time, e *ckptdv1.JobEvent) {
 	}
 }
 
+// after returns the kept events whose sequence number is greater than seq.
 func (l *eventLog) after(seq uint64) []*ckptdv1.JobEvent {
 	i := len(l.events)
 	for i > 0 && l.events[i-1].Sequence > seq && len(l.events)-i < eventsKept {

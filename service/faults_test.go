@@ -37,7 +37,7 @@ func TestFullDisk(t *testing.T) {
 	full.Store(true)
 	res := make(chan error, 1)
 	go func() {
-		_, err := d.people().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
+		_, err := d.jobService().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
 		res <- err
 	}()
 	failed := w.triggered()
@@ -222,7 +222,7 @@ func liveOnce(ctx context.Context, d *daemon) (last uint64, err error) {
 	}
 	for n := 0; n < 4 && ctx.Err() == nil; {
 		// Refused while not all run yet.
-		res, err := d.people().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
+		res, err := d.jobService().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
 		if err != nil {
 			runtime.Gosched()
 			continue
@@ -239,7 +239,7 @@ func liveOnce(ctx context.Context, d *daemon) (last uint64, err error) {
 			}
 		}
 	}
-	if _, err := d.people().CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: "j", RequestId: "c"}); err != nil {
+	if _, err := d.jobService().CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: "j", RequestId: "c"}); err != nil {
 		return last, err
 	}
 	return last, g.Wait()

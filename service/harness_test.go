@@ -94,7 +94,7 @@ func (d *daemon) kill() {
 
 func (d *daemon) addr() string { return d.http.Listener.Addr().String() }
 
-func (d *daemon) engine() ckptdv1connect.EngineServiceClient {
+func (d *daemon) engineService() ckptdv1connect.EngineServiceClient {
 	return ckptdv1connect.NewEngineServiceClient(d.web, d.http.URL)
 }
 
@@ -102,7 +102,7 @@ func (d *daemon) state() ckptdv1connect.StateServiceClient {
 	return ckptdv1connect.NewStateServiceClient(d.web, d.http.URL)
 }
 
-func (d *daemon) people() ckptdv1connect.JobServiceClient {
+func (d *daemon) jobService() ckptdv1connect.JobServiceClient {
 	return ckptdv1connect.NewJobServiceClient(d.web, d.http.URL)
 }
 
@@ -114,7 +114,7 @@ func (d *daemon) attach(t testing.TB, id string, plan *client.Plan, change func(
 	if change != nil {
 		change(cfg)
 	}
-	res, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: plan, Config: cfg})
+	res, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: plan, Config: cfg})
 	if err != nil {
 		t.Fatal("attach:", err)
 	}
@@ -124,7 +124,7 @@ func (d *daemon) attach(t testing.TB, id string, plan *client.Plan, change func(
 // status is what the daemon says of one of its jobs.
 func (d *daemon) status(t testing.TB, id string) *ckptdv1.JobState {
 	t.Helper()
-	res, err := d.people().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: id})
+	res, err := d.jobService().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: id})
 	if err != nil {
 		t.Fatal("status:", err)
 	}
@@ -133,7 +133,7 @@ func (d *daemon) status(t testing.TB, id string) *ckptdv1.JobState {
 
 func (d *daemon) cancel(t testing.TB, id string) *ckptdv1.CancelJobResponse {
 	t.Helper()
-	res, err := d.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: id, RequestId: "cancel " + id})
+	res, err := d.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: id, RequestId: "cancel " + id})
 	if err != nil {
 		t.Fatal("cancel:", err)
 	}
@@ -154,7 +154,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 func (d *daemon) waitReleased(t testing.TB) {
 	t.Helper()
 	eventually(t, "the job's release", func() bool {
-		res, err := d.people().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{})
+		res, err := d.jobService().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ func (d *daemon) registerWith(t testing.TB, nonce string, req *ckptdv1.RegisterR
 	w := &worker{t: t, d: d, job: req.GetJobId(), nonce: nonce, subtasks: req.GetSubtasks(), attempt: req.GetAttempt(), commands: make(chan *ckptdv1.RegisterResponse, 10_000), frozen: make(chan struct{})}
 	var ctx context.Context
 	ctx, w.leave = context.WithCancel(t.Context())
-	stream, err := d.engine().Register(ctx, req)
+	stream, err := d.engineService().Register(ctx, req)
 	if err != nil {
 		t.Fatal("register:", err)
 	}
@@ -232,7 +232,7 @@ func (w *worker) tell(ctx context.Context, r *ckptdv1.ReportRequest) error {
 	if r.Attempt == 0 {
 		r.Attempt = w.attempt
 	}
-	_, err := w.d.engine().Report(ctx, r)
+	_, err := w.d.engineService().Report(ctx, r)
 	return err
 }
 
@@ -363,7 +363,7 @@ func (w *worker) ack(checkpoint uint64, handles ...*ckptdv1.SnapshotHandle) erro
 		}
 		req.Snapshots = append(req.Snapshots, st)
 	}
-	_, err := w.d.engine().Acknowledge(w.t.Context(), req)
+	_, err := w.d.engineService().Acknowledge(w.t.Context(), req)
 	return err
 }
 
@@ -376,7 +376,7 @@ func (w *worker) mustAck(checkpoint uint64, handles ...*ckptdv1.SnapshotHandle) 
 
 // ask is BeginSnapshot for one file of 3 bytes.
 func (w *worker) ask(checkpoint uint64, instance, name string) (uint32, error) {
-	res, err := w.d.engine().BeginSnapshot(w.t.Context(), &ckptdv1.BeginSnapshotRequest{
+	res, err := w.d.engineService().BeginSnapshot(w.t.Context(), &ckptdv1.BeginSnapshotRequest{
 		JobId: w.job, Epoch: w.epoch, Attempt: w.attempt, CheckpointId: checkpoint, Subtasks: w.subtasks,
 		Files: []*ckptdv1.LocalFile{{InstanceNonce: instance, Name: name, Size: 3}},
 	})
@@ -389,7 +389,7 @@ func (w *worker) ask(checkpoint uint64, instance, name string) (uint32, error) {
 // trigger has a checkpoint taken and waits for its end. An owner that has not read all retained checkpoints yet refuses; it is asked again.
 func (d *daemon) trigger(ctx context.Context, job string) error {
 	for {
-		_, err := d.people().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: job})
+		_, err := d.jobService().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: job})
 		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), string(coordinator.ReasonNotAllRunning)) {
 			return err
 		}

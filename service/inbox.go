@@ -2,8 +2,9 @@ package service
 
 import "sync"
 
-// inbox is an unbounded queue with one reader. What is put in never waits: the job's goroutine puts into the same queues it
-// is fed from, so a bound would be a deadlock. Its length is bounded by what is under way: requests, replies of the store.
+// inbox is an unbounded queue with one reader. put never waits: the job's goroutine puts elements into queues that it
+// reads itself, so a bounded queue could deadlock. The length stays small, since each element belongs to a running
+// request or a store operation.
 type inbox[T any] struct {
 	mu     sync.Mutex
 	items  []T
@@ -28,7 +29,7 @@ func (q *inbox[T]) put(v T) bool {
 	return true
 }
 
-// take removes all items; ready signals when there may be some.
+// take removes and returns all items. ready signals when there may be some.
 func (q *inbox[T]) take() (items []T, closed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -36,9 +37,10 @@ func (q *inbox[T]) take() (items []T, closed bool) {
 	return items, q.closed
 }
 
+// ready receives when the queue may have items, or was closed.
 func (q *inbox[T]) ready() <-chan struct{} { return q.wake }
 
-// close ends the queue; what is in it can still be taken.
+// close ends the queue. Items that are in it can still be taken.
 func (q *inbox[T]) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -18,61 +18,62 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// job is one job at this daemon, for one owner's life: the shell that executes the owner machine and the coordinator. Its
-// goroutine (run) owns every field below calls; everyone else hands in a function by do.
+// job is one job at this daemon, from its attach to its release. It executes the owner machine and the coordinator. Its
+// goroutine (run) owns every field below calls. Other goroutines pass a function to do.
 type job struct {
 	s    *Server
 	id   string
 	log  *slog.Logger
 	done chan struct{} // closed when the goroutine has ended
 
-	// uploads counts data streams into the job's folder, and shut refuses new ones: a terminal job's last sweep comes after them.
+	// uploads guards the next three fields.
 	uploads sync.Mutex
-	writing int
-	shut    bool
+	writing int  // uploads into the job's folder; the last sweep of an ended job waits for them
+	shut    bool // new uploads are refused
 	stored  storedFiles
-	// rights are what uploads are judged by.
+	// rights are the rules for uploads; nil: this daemon does not own the job, or the job has ended.
 	rights atomic.Pointer[rights]
-	// vitals are for metrics; nil: the job is not run from here.
+	// vitals are read by metrics; nil: this daemon does not own the job, or the job has ended.
 	vitals atomic.Pointer[vitals]
 
 	calls *inbox[func()]
 
 	m        owner.Machine
 	cfg      *owner.Config
-	queue    []owner.Event // not yet fed; only while feeding
-	feeding  bool
-	coord    *coordinator.Machine // nil unless attached
-	happened []coordinator.Event  // not yet told to it; only while deciding
-	deciding bool
+	queue    []owner.Event        // events for the owner machine; empty unless feeding
+	feeding  bool                 // feed is on the stack
+	coord    *coordinator.Machine // nil: not attached
+	happened []coordinator.Event  // events for coord; empty unless deciding
+	deciding bool                 // coordinate is on the stack
 	names    *incremental.Names
-	contents map[uint64]*content // by pending checkpoint
+	contents map[uint64]*content // by id of a pending checkpoint
 	accepted acceptedAcks
 
-	workers    map[uint32]*session // whose streams are open, or were when they were last heard of
-	numbers    map[string]uint32   // of worker processes, by nonce
-	waiters    map[uint64]func(*owner.Op)
-	requests   map[uint64]func(coordinator.Answer)
+	workers    map[uint32]*session                 // by worker number: the sessions whose streams have not ended
+	numbers    map[string]uint32                   // worker numbers, by the nonce of the process
+	waiters    map[uint64]func(*owner.Op)          // by caller number: calls that wait for the owner machine
+	requests   map[uint64]func(coordinator.Answer) // by caller number: calls that wait for the coordinator
 	nextCaller uint64
 	attaching  []attacher
-	adjusting  []func()       // callers with another plan or configuration, until it is known whether workers are there
-	triggers   []*triggerCall // the last ones asked for by people
+	adjusting  []func()       // callers with a new plan or configuration; they wait until it is known whether workers run
+	triggers   []*triggerCall // the last calls of TriggerCheckpoint
 
 	progress progress
 	events   eventLog
 	sweep    sweepState
-	away     away            // of the store
-	ops      context.Context // of the storage operations; ends with the job
+	outage   outage          // of the journal's store
+	ops      context.Context // of storage operations; it ends with the job's goroutine
 	stopOps  context.CancelFunc
-	over     error // why the job's goroutine ends; nil: it does not
+	over     error // why the goroutine ends; nil: it goes on
 }
 
-// rights are what an upload is judged by.
+// rights are the rules for uploads to one job.
 type rights struct {
 	epoch, attempt, reserved uint64
-	// owned: they are the owner's, who also knows which checkpoints are open. Else they are the journal's.
+	// owned is set when this daemon owns the job. Only then is open known. Without it, the rights come from the
+	// journal.
 	owned bool
-	open  []uint64
+	open  []uint64 // ids of the open checkpoints
 }
 
 func (r *rights) equal(o *rights) bool {
@@ -92,7 +93,7 @@ func newJob(s *Server, id string) *job {
 	return j
 }
 
-// errLetGo: the job is not owned here, or not any more; the caller looks for its owner again.
+// errLetGo means that this daemon does not own the job, or not any more. The caller looks for the owner again.
 var errLetGo = errors.New("the job is not attached here")
 
 // run is the job's goroutine.
@@ -122,7 +123,8 @@ func (j *job) run() {
 	}
 }
 
-// arm sets the timer to the next thing that is due by time. A sweep that is due while another one runs is not: that one's end is waited for.
+// arm sets the timer to the next deadline of the sweep or the coordinator. While a sweep runs, the next sweep has no
+// deadline.
 func (j *job) arm(timer *time.Timer) {
 	var next time.Time
 	if !j.sweep.running {
@@ -140,16 +142,17 @@ func (j *job) arm(timer *time.Timer) {
 	timer.Reset(wait)
 }
 
+// tick does what has become due.
 func (j *job) tick() {
 	j.coordinate(coordinator.Tick{})
 	j.sweepIfDue()
 }
 
-// do has the job's goroutine run f, and reports whether it still will.
+// do passes f to the job's goroutine. It reports false if the goroutine has ended and f will not run.
 func (j *job) do(f func()) bool { return j.calls.put(f) }
 
-// ask has the job's goroutine run f and waits until something, in f or later, calls reply. The error is the caller's context's,
-// or errLetGo's RPC form when the job ends first.
+// ask passes f to the job's goroutine and waits until reply is called, by f or later. If ctx ends first, the error is
+// the context's. If the job's goroutine ends first, the error is notAttached's.
 func ask[T any](ctx context.Context, j *job, f func(reply func(T, error))) (T, error) {
 	type answer struct {
 		v   T
@@ -181,7 +184,8 @@ func ask[T any](ctx context.Context, j *job, f func(reply func(T, error))) (T, e
 	}
 }
 
-// feed gives the machine an event and carries out what it wants, in order. What that brings about is fed after it.
+// feed steps the owner machine with an event and carries out the operations that it returns, in order. Events that
+// arise meanwhile are queued and fed afterwards.
 func (j *job) feed(ev owner.Event) {
 	j.queue = append(j.queue, ev)
 	if j.feeding {
@@ -205,7 +209,7 @@ func (j *job) feed(ev owner.Event) {
 	}
 }
 
-// publishRights makes what uploads are judged by visible to the data plane.
+// publishRights shows the current rights to the data plane.
 func (j *job) publishRights() {
 	head := j.m.Head()
 	if head == nil || head.Status.Terminal() {
@@ -223,14 +227,14 @@ func (j *job) publishRights() {
 	}
 }
 
-// wait gives a caller a number; f gets the one Tell that answers it.
+// wait registers f for the one Tell that answers a caller, and returns the caller's number.
 func (j *job) wait(f func(*owner.Op)) uint64 {
 	j.nextCaller++
 	j.waiters[j.nextCaller] = f
 	return j.nextCaller
 }
 
-// answer ends a caller's wait.
+// answer passes a Tell to the caller that waits for it.
 func (j *job) answer(op *owner.Op) {
 	if f := j.waiters[op.Caller]; f != nil {
 		delete(j.waiters, op.Caller)
@@ -238,7 +242,7 @@ func (j *job) answer(op *owner.Op) {
 	}
 }
 
-// answerAll tells everyone who waits that the job was let go.
+// answerAll tells all waiting callers that the job was released.
 func (j *job) answerAll(op *owner.Op) {
 	waiters := j.waiters
 	j.waiters = map[uint64]func(*owner.Op){}
@@ -252,23 +256,24 @@ func (j *job) answerAll(op *owner.Op) {
 	}
 }
 
-// attacher is a caller that waits for the attach, and what it would begin the job with; nil: it did not say. finish: it only wants to
-// finish a job that has ended.
+// attacher is a caller that waits for the attach.
 type attacher struct {
 	caller uint64
-	create *owner.Creation
-	finish bool
+	create *owner.Creation // how the caller would create the job; nil: it would not
+	finish bool            // the caller only wants to finish a job that has ended
 }
 
-// attach asks the machine to own the job; several callers wait for one answer.
+// attach asks the machine to own the job. Several callers can wait for one attach.
 func (j *job) attach(caller uint64, create *owner.Creation) {
 	j.attaching = append(j.attaching, attacher{caller: caller, create: create})
 	j.feed(owner.Event{Kind: owner.EventAttach, Caller: caller, Create: create})
 }
 
-// answerAttach gives all who wait for the attach its answer. But where there is no job yet, those who would begin it are not refused
-// because another caller, who would not, came first; nor those who would finish a job that has ended, because a caller came first whom that
-// refuses: again tells that it is tried once more, for them.
+// answerAttach answers the callers that wait for an attach.
+//
+// Several callers can wait for one attach, and they may want different things. A refusal that fits the first caller
+// need not fit the others: callers that asked to create the job, or to finish an ended job, are tried again. The result
+// reports whether a new attach was started.
 func (j *job) answerAttach(op *owner.Op) (again bool) {
 	waiting := j.attaching
 	j.attaching = nil
@@ -278,7 +283,7 @@ func (j *job) answerAttach(op *owner.Op) (again bool) {
 			again = true
 			continue
 		}
-		if op.Reason == owner.ReasonTerminal && a.finish { // that is no answer to it
+		if op.Reason == owner.ReasonTerminal && a.finish { // an ended job is what this caller expects
 			j.attaching = append(j.attaching, a)
 			j.feed(owner.Event{Kind: owner.EventFinish, Caller: a.caller})
 			again = true
@@ -291,9 +296,10 @@ func (j *job) answerAttach(op *owner.Op) (again bool) {
 	return again
 }
 
-// release gives the job up, gracefully.
+// release asks the owner machine to release the job.
 func (j *job) release() { j.do(func() { j.feed(owner.Event{Kind: owner.EventStop}) }) }
 
+// event adds an event to the job's events and to the log. Without an attempt, it gets the journal's.
 func (j *job) event(kind ckptdv1.JobEventKind, e *ckptdv1.JobEvent) {
 	e.Kind = kind
 	if e.Attempt == 0 {
@@ -305,6 +311,7 @@ func (j *job) event(kind ckptdv1.JobEventKind, e *ckptdv1.JobEvent) {
 	j.log.Info(eventWord(kind), "checkpoint", e.GetCheckpointId(), "attempt", e.GetAttempt(), "text", e.GetText())
 }
 
+// eventf adds an event that has only a text.
 func (j *job) eventf(kind ckptdv1.JobEventKind, format string, args ...any) {
 	j.event(kind, &ckptdv1.JobEvent{Text: fmt.Sprintf(format, args...)})
 }

@@ -15,22 +15,22 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// The named steps of a commit: what Options.Steps is called with, after the thing is durable.
+// The named steps of a commit. Options.Steps is called with one of them when the object that it names is durable.
 const (
 	StepMetadata = "metadata-written"
 	StepCommit   = "commit-entry-written"
 	StepEnd      = "end-entry-written"
 )
 
-// start begins a storage operation of the owner machine. What it needs of the job it takes now; the rest runs beside the job, and its
-// result comes back as an event.
+// start begins a storage operation of the owner machine. It reads the job's fields now. The operation runs in another
+// goroutine, and its result returns as an event.
 func (j *job) start(op *owner.Op) {
 	work := j.work(*op)
 	if work == nil {
 		return
 	}
-	wait, ctx := j.away.patience(journalio.Delay(op.Wait)), j.ops
-	if op.Kind == owner.OpTrim { // history is history, whoever owns the job: the entry that lets it go is trimmed after, too
+	wait, ctx := j.outage.backoff(journalio.Delay(op.Wait)), j.ops
+	if op.Kind == owner.OpTrim { // trimming old slots is safe without owning the job, so it continues after release
 		ctx = j.s.ctx
 	}
 	j.s.wg.Add(1)
@@ -42,13 +42,13 @@ func (j *job) start(op *owner.Op) {
 	}()
 }
 
-// work is what a storage operation does, off the job's goroutine.
+// work returns the function that carries out a storage operation. It runs outside the job's goroutine.
 func (j *job) work(op owner.Op) func(context.Context) {
 	switch op.Kind {
 	case owner.OpJournal:
 		return func(ctx context.Context) {
 			r, began := op.Result(journal.Unknown), time.Now()
-			res, err := journalio.Execute(ctx, j.s.ways.commit, j.s.facts, j.id, op.Journal)
+			res, err := journalio.Execute(ctx, j.s.stores.commit, j.s.facts, j.id, op.Journal)
 			r.Result = res
 			j.stepped(op, r.Outcome)
 			j.do(func() {
@@ -59,7 +59,7 @@ func (j *job) work(op owner.Op) func(context.Context) {
 	case owner.OpAsk:
 		return func(ctx context.Context) {
 			r := op.Result(journal.Done)
-			r.Answered = j.s.asker.owns(ctx, op.URLs, j.id, op.Nonce.String())
+			r.Answered = j.s.probe.owns(ctx, op.URLs, j.id, op.Nonce.String())
 			j.result(r)
 		}
 	case owner.OpReadMeta:
@@ -80,7 +80,7 @@ func (j *job) work(op owner.Op) func(context.Context) {
 	return nil
 }
 
-// stepped calls the hook of tests after an entry is durable.
+// stepped calls the hook of tests when a commit entry or an end entry is durable.
 func (j *job) stepped(op owner.Op, outcome journal.Outcome) {
 	if op.Journal.Kind != journal.OpPublish || outcome != journal.Done {
 		return
@@ -93,13 +93,14 @@ func (j *job) stepped(op owner.Op, outcome journal.Outcome) {
 	}
 }
 
-// result hands a result to the job.
+// result passes the result of a storage operation to the job.
 func (j *job) result(r owner.Result) {
 	j.do(func() { j.feed(owner.Event{Kind: owner.EventResult, Result: r}) })
 }
 
+// readMeta reads the _metadata of a retained checkpoint and gives its files their numbers.
 func (j *job) readMeta(ctx context.Context, op owner.Op) {
-	m, outcome, err := readMetadata(ctx, j.s.ways.commit, j.id, op.ID)
+	m, outcome, err := readMetadata(ctx, j.s.stores.commit, j.id, op.ID)
 	if err != nil {
 		j.log.Warn("cannot read _metadata", "checkpoint", op.ID, "err", err)
 	}
@@ -126,7 +127,7 @@ func (j *job) readMeta(ctx context.Context, op owner.Op) {
 	})
 }
 
-// createMeta writes the _metadata of a checkpoint whose acknowledgements are all in.
+// createMeta writes the _metadata of a checkpoint that all subtasks have acknowledged.
 func (j *job) createMeta(op owner.Op) func(context.Context) {
 	t, err := j.table(op.ID, op.Nonce)
 	if err != nil {
@@ -134,7 +135,7 @@ func (j *job) createMeta(op owner.Op) func(context.Context) {
 		return func(context.Context) { j.result(op.Result(journal.NotDone)) }
 	}
 	return func(ctx context.Context) {
-		meta, err := t.write(ctx, j.s.ways.commit)
+		meta, err := t.write(ctx, j.s.stores.commit)
 		r := op.Result(journalio.WriteOutcome(err))
 		if err != nil {
 			j.log.Warn("cannot write _metadata", "checkpoint", op.ID, "err", err)
@@ -146,23 +147,25 @@ func (j *job) createMeta(op owner.Op) func(context.Context) {
 	}
 }
 
+// trim deletes old slots of the journal.
 func (j *job) trim(ctx context.Context, op owner.Op) {
 	keys := make([]string, len(op.IDs))
 	for i, slot := range op.IDs {
 		keys[i] = layout.SlotKey(j.id, slot)
 	}
-	if err := errors.Join(j.s.ways.collect.Delete(ctx, keys)...); err != nil {
+	if err := errors.Join(j.s.stores.collect.Delete(ctx, keys)...); err != nil {
 		j.log.Warn("cannot trim the journal", "err", err)
 	}
 }
 
+// deleteMetas deletes the _metadata of checkpoints. The result names those that are certainly gone.
 func (j *job) deleteMetas(ctx context.Context, op owner.Op) {
 	keys := make([]string, len(op.IDs))
 	for i, id := range op.IDs {
 		keys[i] = layout.MetadataKey(j.id, id)
 	}
 	r := op.Result(journal.Done)
-	for i, err := range j.s.ways.collect.Delete(ctx, keys) {
+	for i, err := range j.s.stores.collect.Delete(ctx, keys) {
 		if err == nil {
 			r.IDs = append(r.IDs, op.IDs[i])
 		} else {
@@ -173,12 +176,13 @@ func (j *job) deleteMetas(ctx context.Context, op owner.Op) {
 	j.result(r)
 }
 
-// deleteBatch is how many files one Delete takes; deleters is how many of them run at a time.
+// deleteBatch is how many files one call of Delete names. deleters is how many such calls run at a time.
 const (
 	deleteBatch = 1000
 	deleters    = 4
 )
 
+// deleteFiles deletes state files. The result names those that are certainly gone.
 func (j *job) deleteFiles(op owner.Op) func(context.Context) {
 	var numbers []incremental.File
 	var keys []string
@@ -207,18 +211,19 @@ func (j *job) deleteFiles(op owner.Op) func(context.Context) {
 	}
 }
 
-// deleteAll deletes in batches and answers the positions of the keys that are not certain to be gone.
+// deleteAll deletes objects in batches. It returns the errors of those that may still exist, by their positions in
+// keys.
 func (j *job) deleteAll(ctx context.Context, keys []string) map[int]error {
 	var mu sync.Mutex
 	failed := map[int]error{}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, deleters)
+	turns := make(chan struct{}, deleters)
 	for from := 0; from < len(keys); from += deleteBatch {
 		batch := keys[from:min(from+deleteBatch, len(keys))]
-		slots <- struct{}{}
+		turns <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-slots }()
-			errs := j.s.ways.collect.Delete(ctx, batch)
+			defer func() { <-turns }()
+			errs := j.s.stores.collect.Delete(ctx, batch)
 			mu.Lock()
 			defer mu.Unlock()
 			for i, err := range errs {
@@ -236,11 +241,14 @@ func (j *job) deleteAll(ctx context.Context, keys []string) map[int]error {
 	return failed
 }
 
-// unfinishedTries is how often a store that answers otherwise is asked to give up what is unfinished.
+// unfinishedTries is how often AbortUnfinished is tried at a store that answers other requests.
 const unfinishedTries = 4
 
-// abortUnfinished gives up what is unfinished. The last sweep of a job that has ended has no successor to do it, so a failure is not passed
-// over: while the store is away it is waited for, as the list that follows would do. Where it answers, but refuses this, the sweep goes on.
+// abortUnfinished aborts the unfinished writes in the job's folder.
+//
+// No later sweep makes up for a failure in the last sweep of an ended job, so a failed call is repeated. While the
+// store answers no request at all, the calls continue. If the store answers a list and still refuses this call, the
+// sweep goes on after unfinishedTries.
 func (j *job) abortUnfinished(ctx context.Context, op owner.Op) {
 	prefix := layout.JobPrefix(j.id)
 	dead := func(key string) bool {
@@ -255,22 +263,22 @@ func (j *job) abortUnfinished(ctx context.Context, op owner.Op) {
 		}
 		return false
 	}
-	n, err := j.s.ways.collect.AbortUnfinished(ctx, prefix, dead)
+	n, err := j.s.stores.collect.AbortUnfinished(ctx, prefix, dead)
 	for try := 1; err != nil && try < unfinishedTries && journalio.Sleep(ctx, journalio.Delay(journal.WaitBackoff)<<try); {
-		if lists(ctx, j.s.ways.collect, prefix) {
+		if lists(ctx, j.s.stores.collect, prefix) {
 			try++
 		}
-		n, err = j.s.ways.collect.AbortUnfinished(ctx, prefix, dead)
+		n, err = j.s.stores.collect.AbortUnfinished(ctx, prefix, dead)
 	}
 	if err != nil {
-		j.log.Warn("cannot give up unfinished writes", "err", err)
+		j.log.Warn("cannot abort unfinished writes", "err", err)
 	} else if n > 0 {
-		j.log.Info("gave up unfinished writes", "count", n)
+		j.log.Info("aborted unfinished writes", "count", n)
 	}
 	j.result(op.Result(journalio.WriteOutcome(err)))
 }
 
-// lists tells whether a store answers just now.
+// lists reports whether the store answers a list.
 func lists(ctx context.Context, store storage.Store, prefix string) bool {
 	for _, err := range store.List(ctx, prefix) {
 		return err == nil
@@ -278,14 +286,14 @@ func lists(ctx context.Context, store storage.Store, prefix string) bool {
 	return true
 }
 
-// sweepPage is how many objects of a sweep's list are judged at a time.
+// sweepPage is how many objects of a sweep's list go to the owner machine at a time.
 const sweepPage = 1000
 
-// list goes through the job's folder for a sweep, page by page.
+// list lists the job's folder for a sweep, page by page.
 func (j *job) list(ctx context.Context, op owner.Op) {
 	prefix := layout.JobPrefix(j.id)
 	var page []layout.JobKey
-	for info, err := range j.s.ways.collect.List(ctx, prefix) {
+	for info, err := range j.s.stores.collect.List(ctx, prefix) {
 		if err != nil {
 			j.log.Warn("cannot list for a sweep", "err", err)
 			j.result(op.Result(journal.Unknown))
@@ -304,6 +312,7 @@ func (j *job) list(ctx context.Context, op owner.Op) {
 	j.sweepFound(op, page, false)
 }
 
+// sweepFound passes one page of a sweep's list to the owner machine.
 func (j *job) sweepFound(op owner.Op, page []layout.JobKey, more bool) {
 	j.do(func() {
 		r := op.Result(journal.Done)
@@ -315,7 +324,7 @@ func (j *job) sweepFound(op owner.Op, page []layout.JobKey, more bool) {
 			}
 			n, err := j.names.Intern(incremental.Description{Key: k.String()})
 			if err != nil {
-				continue // what has no number is not judged; the next owner's sweep takes it
+				continue // a file without a number stays; the next owner's sweep judges it
 			}
 			r.Found = append(r.Found, owner.Found{File: n, Epoch: k.File.Epoch, Checkpoint: k.File.Checkpoint})
 		}

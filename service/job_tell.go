@@ -14,7 +14,7 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// tell carries what the owner machine has to say to workers, callers and the coordinator.
+// tell passes a Tell of the owner machine on to workers, callers and the coordinator.
 func (j *job) tell(op *owner.Op) {
 	switch op.Kind {
 	case owner.TellAttached, owner.TellRedirect, owner.TellAttachRefused, owner.TellFenced, owner.TellReleased, owner.TellDegraded:
@@ -33,6 +33,7 @@ func (j *job) tell(op *owner.Op) {
 	}
 }
 
+// tellOwnership handles the Tells about the attach, the end of ownership and unreadable checkpoints.
 func (j *job) tellOwnership(op *owner.Op) {
 	switch op.Kind {
 	case owner.TellAttached:
@@ -40,11 +41,11 @@ func (j *job) tellOwnership(op *owner.Op) {
 		j.answerAttach(op)
 	case owner.TellRedirect, owner.TellAttachRefused:
 		again := j.answerAttach(op)
-		if !again && j.m.Phase() != owner.PhaseOwning { // a job that has ended is owned until it is swept; only its callers are refused
+		if !again && j.m.Phase() != owner.PhaseOwning { // an ended job stays owned until its last sweep; only the callers are refused
 			j.over = errLetGo
 		}
 	case owner.TellFenced, owner.TellReleased:
-		j.log.Info("let go", "fenced", op.Kind == owner.TellFenced)
+		j.log.Info("released", "fenced", op.Kind == owner.TellFenced)
 		if op.Kind == owner.TellFenced {
 			j.s.metrics.fenced(j.contents)
 		}
@@ -56,8 +57,8 @@ func (j *job) tellOwnership(op *owner.Op) {
 		j.over = errLetGo
 	case owner.TellDegraded:
 		if op.Reason == owner.ReasonNone {
-			j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_RECOVERED, "all retained checkpoints can be read again; deletes go on")
-			j.sweep.due = time.Now() // of what fell meanwhile
+			j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_RECOVERED, "all retained checkpoints can be read again, and deletes continue")
+			j.sweep.due = time.Now() // for files that could not be deleted meanwhile
 			return
 		}
 		j.log.Warn("degraded: nothing is deleted", "checkpoint", op.ID)
@@ -66,10 +67,10 @@ func (j *job) tellOwnership(op *owner.Op) {
 	}
 }
 
-// attached begins the life of an owner: a coordinator for the journal's configuration, and a first sweep by and by.
+// attached makes the coordinator with the journal's configuration and plans the first sweep.
 func (j *job) attached(op *owner.Op) {
 	if j.coord != nil {
-		return // owned before; one more caller is answered
+		return // the job was attached before; this Tell answers one more caller
 	}
 	head := j.m.Head()
 	j.coord = coordinator.New(policyOf(head.Config), j.s.opts.Times, rand.Uint64())
@@ -82,10 +83,11 @@ func (j *job) attached(op *owner.Op) {
 	}
 }
 
+// tellWorker sends a worker its command. All commands but Start end the worker's stream.
 func (j *job) tellWorker(op *owner.Op) {
 	w := j.workers[op.Worker]
 	if w == nil {
-		if op.Kind == owner.TellReplaced { // its stream broke before: it is not waited for any more
+		if op.Kind == owner.TellReplaced { // the worker's stream has broken before; the coordinator still waits for the worker
 			j.replaced(j.nonceOf(op.Worker))
 		}
 		return
@@ -103,20 +105,20 @@ func (j *job) tellWorker(op *owner.Op) {
 	case owner.TellReregister:
 		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
 	case owner.TellPlanRefused:
-		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_REFUSED, "worker %s: it runs another plan than the journal's, which others run", w.nonce)
+		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_REFUSED, "worker %s: its plan is not the journal's, and other workers run the journal's plan", w.nonce)
 		w.err = refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_PLAN_MISMATCH, Epoch: j.epoch(), Attempt: op.Attempt},
-			"job %s: this worker's plan is not that of the running attempt: deploy the same code everywhere, or begin a new job id", j.id)
+			"job %s: this worker's plan is not the plan of the running attempt: deploy the same code everywhere, or begin a new job id", j.id)
 	}
 	w.out.close()
 }
 
-// replaced notes that another process runs a process's subtasks.
+// replaced notes that another process runs the subtasks of the process with this nonce.
 func (j *job) replaced(nonce string) {
 	j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_REPLACED, "worker %s: another process runs its subtasks", nonce)
 	j.coordinate(coordinator.WorkerDead{Worker: nonce, Cause: "replaced by another process"})
 }
 
-// nonceOf is the nonce of the worker process of that number.
+// nonceOf returns the nonce of the worker process with this number.
 func (j *job) nonceOf(number uint32) string {
 	for nonce, n := range j.numbers {
 		if n == number {
@@ -126,6 +128,7 @@ func (j *job) nonceOf(number uint32) string {
 	return ""
 }
 
+// tellAttempt handles the Tells about attempts and the end of the job.
 func (j *job) tellAttempt(op *owner.Op) {
 	switch op.Kind {
 	case owner.TellAttempt:
@@ -159,7 +162,7 @@ func (j *job) tellAttempt(op *owner.Op) {
 	}
 }
 
-// ended tells workers that the job's status is terminal. What answers a caller comes on top of that.
+// ended tells workers that the job has ended. A Tell that only answers a caller is left to answer.
 func (j *job) ended(op *owner.Op) {
 	if op.Reason != owner.ReasonNone || op.Caller != 0 {
 		return
@@ -184,10 +187,11 @@ func (j *job) ended(op *owner.Op) {
 	j.sweepWhenQuiet()
 }
 
-// endedNow is the end that the journal keeps. A person may cancel a job that is just failing, and the other way round:
-// the entry that is first counts, with its own reason.
+// endedNow returns an end for the journal, with the current time. A job can be canceled while it fails, and can fail
+// while it is canceled. The first entry counts, with its reason.
 func endedNow(why string) journal.Ended { return journal.EndedAt(uint64(time.Now().UnixMilli()), why) }
 
+// tellCheckpoint handles the Tells about one checkpoint.
 func (j *job) tellCheckpoint(op *owner.Op) {
 	switch op.Kind {
 	case owner.TellTrigger:
@@ -218,6 +222,7 @@ func (j *job) tellCheckpoint(op *owner.Op) {
 	}
 }
 
+// completed tells workers, events, metrics and the coordinator that a checkpoint has completed.
 func (j *job) completed(op *owner.Op) {
 	j.send(op, &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Complete{Complete: &ckptdv1.Complete{
 		Attempt: op.Attempt, Epoch: j.epoch(), CheckpointId: op.ID,
@@ -234,6 +239,8 @@ func (j *job) completed(op *owner.Op) {
 	j.coordinate(coordinator.Completed{Checkpoint: op.ID})
 }
 
+// aborted tells workers, events, metrics and the coordinator that a checkpoint was aborted. The coordinator's reason,
+// if it has one, replaces the owner machine's.
 func (j *job) aborted(op *owner.Op, id uint64) {
 	reason, cause := reasonOut(op.Reason), reasonText(op.Reason)
 	if c := j.contents[id]; c != nil && c.abort != "" {
@@ -253,13 +260,14 @@ func (j *job) aborted(op *owner.Op, id uint64) {
 	j.coordinate(coordinator.Aborted{Checkpoint: id, Reason: reason, Cause: cause})
 }
 
+// triggerOut makes the Trigger command for workers.
 func triggerOut(op *owner.Op, at time.Time) *ckptdv1.RegisterResponse {
 	return &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Trigger{Trigger: &ckptdv1.Trigger{
 		Attempt: op.Attempt, Epoch: op.Epoch, CheckpointId: op.ID, Timestamp: timestamppb.New(at),
 	}}}
 }
 
-// send sends what is for one worker to that one, all else to everybody.
+// send sends a command to the worker that op names, or to all workers if op names none.
 func (j *job) send(op *owner.Op, m *ckptdv1.RegisterResponse) {
 	if op.Worker == 0 {
 		j.broadcast(m)
@@ -268,13 +276,14 @@ func (j *job) send(op *owner.Op, m *ckptdv1.RegisterResponse) {
 	}
 }
 
-// broadcast sends to every worker whose stream is open.
+// broadcast sends a command to every worker whose stream is open.
 func (j *job) broadcast(m *ckptdv1.RegisterResponse) {
 	for _, w := range j.workers {
 		w.out.put(m)
 	}
 }
 
+// epoch returns the epoch of the journal's head; 0: the job has no head.
 func (j *job) epoch() uint64 {
 	if head := j.m.Head(); head != nil {
 		return head.Epoch
@@ -282,7 +291,7 @@ func (j *job) epoch() uint64 {
 	return 0
 }
 
-// roster says where each subtask of the attempt runs.
+// roster lists where each subtask of the attempt runs.
 func (j *job) roster() []*ckptdv1.RosterEntry {
 	plan := j.m.Head().Plan
 	var entries []*ckptdv1.RosterEntry
@@ -300,14 +309,15 @@ func (j *job) roster() []*ckptdv1.RosterEntry {
 	return entries
 }
 
-// coordinate tells the coordinator what happened and carries out what it decides.
+// coordinate steps the coordinator with an event and carries out its decisions. Events that arise meanwhile are queued
+// and handled afterwards.
 func (j *job) coordinate(e coordinator.Event) {
 	if j.coord == nil {
 		return
 	}
 	j.happened = append(j.happened, e)
 	if j.deciding {
-		return // what a decision brings about is told after the decisions that came with it
+		return
 	}
 	j.deciding = true
 	defer func() { j.deciding = false }()
@@ -320,6 +330,7 @@ func (j *job) coordinate(e coordinator.Event) {
 	}
 }
 
+// decide carries out one decision of the coordinator.
 func (j *job) decide(d coordinator.Decision) {
 	switch d := d.(type) {
 	case coordinator.Trigger:
@@ -354,7 +365,8 @@ func (j *job) decide(d coordinator.Decision) {
 	}
 }
 
-// workerLost gives a worker up. If its stream still stands it is told to register again: should it live, that is how it learns.
+// workerLost drops a worker that has not been heard of for too long. If its stream is still open, the worker is told to
+// register again, since it may be alive.
 func (j *job) workerLost(d coordinator.WorkerLost) {
 	n, ok := j.numbers[d.Worker]
 	if !ok {

@@ -151,7 +151,7 @@ func subtaskState(operator string, index uint32, handles ...*ckptdv1.SnapshotHan
 
 // ackAll acknowledges a checkpoint with the snapshots as they are.
 func (w *worker) ackAll(checkpoint uint64, snapshots ...*ckptdv1.SubtaskSnapshot) error {
-	_, err := w.d.engine().Acknowledge(w.t.Context(), &ckptdv1.AcknowledgeRequest{
+	_, err := w.d.engineService().Acknowledge(w.t.Context(), &ckptdv1.AcknowledgeRequest{
 		JobId: w.job, Epoch: w.epoch, Attempt: w.attempt, CheckpointId: checkpoint, Snapshots: snapshots,
 	})
 	return err
@@ -176,7 +176,7 @@ func threeSubtasks(t testing.TB, d *daemon) *worker {
 	plan := &client.Plan{Operators: []*client.Operator{
 		{Id: "source", Uid: "uid of source", Parallelism: 2, MaxParallelism: 128, Triggered: true}, {Id: "sink", Parallelism: 1, MaxParallelism: 64},
 	}}
-	if _, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{
+	if _, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{
 		JobId: "j", Plan: plan, Config: client.DefaultConfig(0), Labels: map[string]string{"name": "clicks", "team": "ä"},
 	}); err != nil {
 		t.Fatal("attach:", err)
@@ -308,12 +308,12 @@ func wantFiles(t testing.TB, s storage.Store, got *contentsTable, want map[*ckpt
 // wantRestored begins a new attempt and checks that each subtask is assigned what the _metadata says of it.
 func wantRestored(t testing.TB, d *daemon, w *worker, c *contentsTable) {
 	t.Helper()
-	if _, err := d.engine().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: w.attempt}); err != nil {
+	if _, err := d.engineService().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: w.attempt}); err != nil {
 		t.Fatal(err)
 	}
 	w.begin()
 	for _, s := range w.subtasks {
-		res, err := d.engine().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: w.attempt, Subtasks: []*ckptdv1.Subtask{s}})
+		res, err := d.engineService().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: w.attempt, Subtasks: []*ckptdv1.Subtask{s}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -376,7 +376,7 @@ func TestATakeOverKeepsWhatIsSaidOfAFile(t *testing.T) {
 				fresh := b.register(t, "j", "fresh", 0, w.subtasks...)
 				fresh.begin()
 				id := fresh.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
-					res, err := b.engine().BeginSnapshot(t.Context(), &ckptdv1.BeginSnapshotRequest{
+					res, err := b.engineService().BeginSnapshot(t.Context(), &ckptdv1.BeginSnapshotRequest{
 						JobId: "j", Epoch: fresh.epoch, Attempt: fresh.attempt, CheckpointId: id, Subtasks: fresh.subtasks,
 						Files: []*ckptdv1.LocalFile{{InstanceNonce: "i", Name: "a", Size: f.GetLength()}},
 					})

@@ -15,7 +15,7 @@ import (
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
-// metrics are what the daemon counts of its jobs, and the registry that holds them beside those of the store (layers.go).
+// metrics are the counters of the daemon's jobs. Their registry also holds the metrics of the store (stores.go).
 type metrics struct {
 	registry                  *prometheus.Registry
 	checkpoints               *prometheus.CounterVec
@@ -33,14 +33,14 @@ func newMetrics() *metrics {
 		return c
 	}
 	m.checkpoints = counter("ckptd_checkpoints_total",
-		"Checkpoints by how they ended: completed, aborted, or refused at their trigger; reason is Flink's name for why.", "outcome", "reason")
+		"Checkpoints by outcome: completed, aborted, or refused at their trigger; reason is Flink's name for the cause.", "outcome", "reason")
 	m.checkpoints.WithLabelValues("completed", "")
 	bytes := counter("ckptd_checkpoint_bytes_total", "State of completed checkpoints: new, or reused from earlier ones.", "kind")
 	m.newBytes, m.reusedBytes = bytes.WithLabelValues("new"), bytes.WithLabelValues("reused")
 	m.attempts = counter("ckptd_attempts_total", "Attempts begun or adopted.").WithLabelValues()
-	m.fencedJobs = counter("ckptd_jobs_fenced_total", "Jobs that another daemon took over while they were run from here.").WithLabelValues()
+	m.fencedJobs = counter("ckptd_jobs_fenced_total", "Jobs that another daemon took over while this daemon owned them.").WithLabelValues()
 	m.fencedCommits = counter("ckptd_commits_fenced_total",
-		"Commits, begun here, of checkpoints whose job another daemon had taken over meanwhile.").WithLabelValues()
+		"Commits under way at this daemon when another daemon took over their job.").WithLabelValues()
 	m.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "ckptd_checkpoint_seconds", Help: "From a completed checkpoint's trigger to its last acknowledgement.",
 		Buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 150, 300, 600},
@@ -49,6 +49,7 @@ func newMetrics() *metrics {
 	return m
 }
 
+// handler serves all metrics.
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
 }
@@ -61,14 +62,17 @@ func (m *metrics) complete(c *journal.Checkpoint) {
 	m.reusedBytes.Add(float64(c.StateBytes - min(c.NewBytes, c.StateBytes)))
 }
 
+// abort counts an aborted checkpoint.
 func (m *metrics) abort(r coordinator.Reason) {
 	m.checkpoints.WithLabelValues("aborted", string(r)).Inc()
 }
+
+// refuse counts a trigger that was refused.
 func (m *metrics) refuse(r coordinator.Reason) {
 	m.checkpoints.WithLabelValues("refused", string(r)).Inc()
 }
 
-// fenced counts a job that was taken over, and the commits that were under way.
+// fenced counts a job that another daemon has taken over, and the commits that were under way here.
 func (m *metrics) fenced(contents map[uint64]*content) {
 	m.fencedJobs.Inc()
 	for _, c := range contents {
@@ -78,14 +82,14 @@ func (m *metrics) fenced(contents map[uint64]*content) {
 	}
 }
 
-// vitals are what a job shows whoever looks in from outside its goroutine.
+// vitals are the facts about a job that metrics read from other goroutines.
 type vitals struct {
-	pending int
-	// last is when the newest checkpoint completed; before the first one, when the job was attached here.
+	pending int // pending checkpoints
+	// last is when the newest checkpoint completed. Before the first checkpoint, it is when the job was attached here.
 	last time.Time
 }
 
-// showVitals tells how the job stands. Those of an ended job are nobody's concern.
+// showVitals publishes the job's vitals. A job that is not attached or has ended has none.
 func (j *job) showVitals() {
 	head := j.m.Head()
 	if head == nil || head.Status.Terminal() || j.coord == nil {
@@ -104,7 +108,7 @@ func (j *job) showVitals() {
 	j.vitals.Store(&v)
 }
 
-// gauges are what is looked up when somebody asks.
+// gauges are the metrics that are computed when they are collected.
 type gauges struct {
 	s                                       *Server
 	jobs, pending, age                      *prometheus.Desc
@@ -121,13 +125,13 @@ func newGauges(s *Server) *gauges {
 		jobs: desc("ckptd_jobs", "Jobs that this daemon owns and that have not ended."),
 		pending: desc("ckptd_checkpoints_pending",
 			"Checkpoints triggered and neither completed nor aborted, over all jobs."),
-		age:        desc("ckptd_checkpoint_age_seconds", "Time since the newest checkpoint of that job in which it is longest; absent without jobs."),
-		jobPending: desc("ckptd_job_checkpoints_pending", "Of ckptd_checkpoints_pending, one job's.", "job"),
+		age:        desc("ckptd_checkpoint_age_seconds", "The longest time, over all jobs, since a job's newest checkpoint; absent without jobs."),
+		jobPending: desc("ckptd_job_checkpoints_pending", "Checkpoints of one job triggered and neither completed nor aborted.", "job"),
 		jobAge:     desc("ckptd_job_checkpoint_age_seconds", "Time since the newest checkpoint of a job, or since its attach if it has none.", "job"),
 		streams:    desc("ckptd_data_streams", "Files being received (put) and sent (get).", "direction"),
 		running:    desc("ckptd_store_running_requests", "Requests that the store is working on, by class of work.", "class"),
 		waiting:    desc("ckptd_store_waiting_requests", "Requests that wait for their turn, by class of work.", "class"),
-		allowed:    desc("ckptd_store_allowed_requests", "How many requests may run now, by class of work: less after throttles.", "class"),
+		allowed:    desc("ckptd_store_allowed_requests", "How many requests may run now, by class of work: fewer after the store has throttled.", "class"),
 		how:        desc("ckptd_info", "Always 1: the daemon's version and the kind of its store.", "version", "store"),
 	}
 }
@@ -164,7 +168,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	gauge(g.streams, float64(puts), "put")
 	gauge(g.streams, float64(gets), "get")
 	for _, c := range []limit.Class{limit.Commit, limit.Restore, limit.Upload, limit.Collect} {
-		line := g.s.ways.limiter.Line(c)
+		line := g.s.stores.limiter.Line(c)
 		gauge(g.running, float64(line.Running), c.String())
 		gauge(g.waiting, float64(line.Waiting), c.String())
 		gauge(g.allowed, float64(line.Allowed), c.String())

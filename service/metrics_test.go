@@ -95,7 +95,7 @@ func TestMetrics(t *testing.T) {
 		`ckptd_store_requests_total{op="create",outcome="done",store="mem"}`: 4,
 		`ckptd_store_request_seconds_count{op="commit",store="mem"}`:         4,
 	})
-	if _, err := d.engine().Decline(t.Context(), &ckptdv1.DeclineRequest{
+	if _, err := d.engineService().Decline(t.Context(), &ckptdv1.DeclineRequest{
 		JobId: "a", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: open, Reason: "CHECKPOINT_DECLINED",
 	}); err != nil {
 		t.Fatal(err)

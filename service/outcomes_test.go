@@ -138,7 +138,7 @@ func (l *shellLife) start() {
 	cfg := client.DefaultConfig(0)
 	cfg.TolerableFailedCheckpoints, cfg.NumRetained = 100, 2
 	l.again("attach", func() error {
-		_, err := l.d.engine().AttachJob(l.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan(), Config: cfg})
+		_, err := l.d.engineService().AttachJob(l.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan(), Config: cfg})
 		return err
 	})
 }
@@ -163,7 +163,7 @@ func (l *shellLife) checkpoint(before string) (file string) {
 		file = fmt.Sprint("s", id)
 		handles := []*ckptdv1.SnapshotHandle{l.upload(shared, id, "s"), l.upload(exclusive, id, "x"), inline("n", fmt.Sprint(id))}
 		if before != "" {
-			res, err := l.d.engine().BeginSnapshot(l.Context(), &ckptdv1.BeginSnapshotRequest{
+			res, err := l.d.engineService().BeginSnapshot(l.Context(), &ckptdv1.BeginSnapshotRequest{
 				JobId: "j", Epoch: l.w.epoch, Attempt: l.w.attempt, CheckpointId: id, Subtasks: l.w.subtasks,
 				Files: []*ckptdv1.LocalFile{{InstanceNonce: "i", Name: before, Size: uint64(len("s of " + before[1:]))}},
 			})
@@ -236,7 +236,7 @@ func (l *shellLife) live(land func() int) {
 	land()
 	canceled := &ckptdv1.CancelJobResponse{}
 	l.again("cancel", func() (err error) {
-		canceled, err = l.d.people().CancelJob(l.Context(), &ckptdv1.CancelJobRequest{JobId: "j", RequestId: "c"})
+		canceled, err = l.d.jobService().CancelJob(l.Context(), &ckptdv1.CancelJobRequest{JobId: "j", RequestId: "c"})
 		return err
 	})
 	if !head(l, l.under, "j").Status.Terminal() || len(canceled.GetRetained()) != 2 {

@@ -37,7 +37,7 @@ func TestTheOwnerTakesFilesOnlyForOpenCheckpoints(t *testing.T) {
 	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.TolerableFailedCheckpoints = 1 })
 	aborted := w.open()
 	w.put(shared, aborted, "while it is open")
-	if _, err := d.engine().Decline(t.Context(), &ckptdv1.DeclineRequest{JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: aborted}); err != nil {
+	if _, err := d.engineService().Decline(t.Context(), &ckptdv1.DeclineRequest{JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: aborted}); err != nil {
 		t.Fatal(err)
 	}
 	expect[abort](w)
@@ -142,7 +142,7 @@ func TestAnotherDaemonJudgesUploadsByTheHead(t *testing.T) {
 		wantCode(t, err, connect.CodeNotFound, "put state of job none", "no journal", "call AttachJob")
 	})
 	old := *w
-	if _, err := d.engine().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: w.attempt}); err != nil {
+	if _, err := d.engineService().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: w.attempt}); err != nil {
 		t.Fatal(err)
 	}
 	w.begin()
@@ -163,7 +163,7 @@ func TestAcknowledgementsUnderAnotherRequestID(t *testing.T) {
 		for _, s := range subtasks {
 			req.Snapshots = append(req.Snapshots, subtaskState(s, 0, small(id)...))
 		}
-		_, err := d.engine().Acknowledge(t.Context(), req)
+		_, err := d.engineService().Acknowledge(t.Context(), req)
 		return err
 	}
 	must := func(err error) {

@@ -28,28 +28,31 @@ import (
 
 // Options are a server's settings. The zero value of a field is its default.
 type Options struct {
-	// URLs are where other daemons and workers reach this one; they are written into the journals of the jobs it owns.
+	// URLs are where other daemons and workers reach this daemon. They are written into the journals of the jobs that
+	// it owns.
 	URLs []string
-	// Version is what people are told.
+	// Version is shown in the status and in metrics.
 	Version string
-	// Times are the waits that decide only whether to try; see coordinator.Times.
+	// Times are the coordinator's waits. They decide when something is tried, never whether it is safe.
 	Times coordinator.Times
-	// Streams is how many data streams are admitted at once; 0: 16.
+	// Streams is how many PutState streams are admitted at once; 0: 16.
 	Streams int
-	// InlineThreshold is the largest piece of state, in bytes, that travels inside an acknowledgement; 0: 20 KiB.
+	// InlineThreshold is the largest piece of state, in bytes, that a worker sends inside an acknowledgement; 0: 20
+	// KiB.
 	InlineThreshold int
-	// InlineCap is how many inline bytes one checkpoint takes, over all subtasks; 0: 1 MiB.
+	// InlineCap is how many inline bytes one checkpoint may hold, over all subtasks; 0: 1 MiB.
 	InlineCap int
-	// Budgets are how many requests of each class of work the store gets at a time.
+	// Budgets are how many requests of each class of work may run at the store at a time.
 	Budgets limit.Budgets
-	// JobMetrics is how many jobs have metrics of their own, labelled with their id; 0: none. Ids come and go with every deployment,
-	// each one a series that Prometheus keeps; whoever wants them says how many at a time.
+	// JobMetrics is how many jobs have metrics of their own, labelled with the job's id; 0: none. Each new id is a new
+	// series, which Prometheus keeps after the job has ended. Therefore the operator has to set a limit.
 	JobMetrics int
-	// Log takes what operators should know; nil: nothing.
+	// Log is the daemon's log; nil: nothing is logged.
 	Log *slog.Logger
-	// Fatal is called when the store cannot be relied on any more by this process (storage.ErrAbandoned); it must make the process end.
+	// Fatal is called when this process can no longer rely on the store (storage.ErrAbandoned). Fatal must make the
+	// process end.
 	Fatal func(error)
-	// Steps is called at each named step of a commit; nil in production. Tests kill the process in it.
+	// Steps is called after each named step of a commit. It is nil in production. Tests kill the process in it.
 	Steps func(step string)
 }
 
@@ -78,46 +81,46 @@ func (o *Options) withDefaults() Options {
 
 // Server keeps the checkpoints of the jobs under one root. It is safe for concurrent use.
 type Server struct {
-	ways    ways // to the root
+	stores  stores // one for each class of work
 	metrics *metrics
 	facts   storage.Facts
 	opts    Options
-	nonce   string // of this process: part of the names of the files it writes, and of its journal entries
+	nonce   string // of this process; part of the names of files it writes, and of its journal entries
 	started time.Time
 	log     *slog.Logger
-	asker   *asker
-	foreign foreignRights
+	probe   ownerProbe
+	unowned unownedRights
 	heads   headReads
 	data    *stream.Service
 
-	// ctx ends what jobs do in the background; it ends after the jobs have let go.
+	// ctx is the context of the jobs' background work. It ends after the jobs have been released.
 	ctx    context.Context
 	cancel context.CancelFunc
-	// looking ends when Start need not look again at what it could not read.
+	// looking is the context of Start's retries. It ends when unreadable journals need not be read again.
 	looking     context.Context
 	stopLooking context.CancelFunc
 
 	mu      sync.Mutex
 	jobs    map[string]*job // running or attaching here
 	closing bool
-	wg      sync.WaitGroup // one for each job's goroutine, and for what they start
+	wg      sync.WaitGroup // counts the jobs' goroutines and the goroutines that they start
 }
 
-// New makes a server over an opened root. Nothing is read or written before Start or a call.
+// New makes a server over an opened root. It reads and writes nothing before Start or an API call.
 func New(root storage.Opened, opts *Options) (*Server, error) {
 	s := &Server{
 		opts: opts.withDefaults(), nonce: layout.NewNonce(),
-		started: time.Now(), jobs: map[string]*job{}, asker: newAsker(), metrics: newMetrics(),
+		started: time.Now(), jobs: map[string]*job{}, probe: ownerProbe{probeTimeout}, metrics: newMetrics(),
 	}
 	if err := journal.Fits(nil, nil, nil, s.opts.URLs); err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}
 	s.log = s.opts.Log
 	s.facts = watchedFacts(root.Facts, s.opts.Fatal)
-	s.ways = layers(root, &s.opts, s.metrics)
+	s.stores = newStores(root, &s.opts, s.metrics)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.looking, s.stopLooking = context.WithCancel(s.ctx)
-	data, err := stream.New(countedStore{s.ways.restore, s.ways.upload, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
+	data, err := stream.New(countedStore{s.stores.restore, s.stores.upload, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}
@@ -129,12 +132,12 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 // Handler serves the API: Connect, gRPC and gRPC-Web, health, reflection, /healthz and, for Prometheus, /metrics.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	// Answers are not compressed: that takes longer than sending them, and a commit waits for it.
+	// Answers are not compressed. Compression takes longer than sending, and a commit waits for answers.
 	options := connect.WithHandlerOptions(
 		connect.WithReadMaxBytes(controlMessageMax), connect.WithCompressMinBytes(math.MaxInt32), strictjson.HandlerOptions(),
 	)
-	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engine{s}, options))
-	mux.Handle(ckptdv1connect.NewJobServiceHandler(people{s}, options))
+	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engineService{s}, options))
+	mux.Handle(ckptdv1connect.NewJobServiceHandler(jobService{s}, options))
 	mux.Handle(s.data.Handler())
 	names := []string{ckptdv1connect.EngineServiceName, ckptdv1connect.JobServiceName, ckptdv1connect.StateServiceName}
 	mux.Handle(grpchealth.NewHandler(grpchealth.NewStaticChecker(names...)))
@@ -146,13 +149,15 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-// controlMessageMax bounds one message of the control plane: an acknowledgement of 10,000 files with their names fits.
+// controlMessageMax is the largest message of the control plane in bytes. An acknowledgement of 10,000 files with their
+// names fits.
 const controlMessageMax = 16 << 20
 
-// errClosing: the daemon is going down; another one, or its successor, will answer.
+// errClosing tells callers that the daemon is shutting down. They find another daemon, or wait for this one's
+// successor.
 var errClosing = connect.NewError(connect.CodeUnavailable, errors.New("this daemon is shutting down"))
 
-// job returns the job if this daemon owns it or is about to.
+// job returns the job if this daemon owns it or is attaching it.
 func (s *Server) job(id string) (*job, error) {
 	if err := layout.ValidateJobID(id); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
@@ -168,7 +173,7 @@ func (s *Server) job(id string) (*job, error) {
 	return nil, notAttached(id)
 }
 
-// open returns the job's goroutine, a new one if there is none.
+// open returns the job. If there is none, open starts its goroutine.
 func (s *Server) open(id string) (*job, error) {
 	if err := layout.ValidateJobID(id); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
@@ -200,6 +205,7 @@ func (s *Server) forget(j *job) {
 	}
 }
 
+// allJobs returns the jobs that are running or attaching here.
 func (s *Server) allJobs() []*job {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,8 +216,8 @@ func (s *Server) allJobs() []*job {
 	return jobs
 }
 
-// Shutdown lets every job go, so that its workers register elsewhere at once, and waits until that is in the journals or ctx
-// ends. Calls that arrive meanwhile are told to come again.
+// Shutdown releases every job, so that its workers register elsewhere at once. It waits until all releases are in the
+// journals, or until ctx ends. Calls that arrive meanwhile get errClosing.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
@@ -232,14 +238,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Close stops at once, as a crash would: nothing is written any more.
+// Close stops at once, as a crash would. It writes nothing to the journals.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
 	s.cancel()
 	s.wg.Wait()
-	s.asker.close()
 }
 
 func (s *Server) status() *ckptdv1.GetStatusResponse {

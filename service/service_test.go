@@ -97,7 +97,7 @@ func TestCheckpointsOfOneWorker(t *testing.T) {
 	heard := make(chan client.Command)
 	go runEngine(ctx, t, []string{d.http.URL}, "one", heard)
 	waitComplete(ctx, t, heard, 5, 1)
-	res, err := d.people().CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: "one", RequestId: "r1"})
+	res, err := d.jobService().CancelJob(ctx, &ckptdv1.CancelJobRequest{JobId: "one", RequestId: "r1"})
 	if err != nil {
 		t.Fatal(err)
 	}

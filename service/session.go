@@ -7,8 +7,8 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// session is one worker process's registration: the stream on which its commands go out. The job's goroutine owns all
-// fields but out, which it shares with the stream's handler.
+// session is the registration of one worker process. The job's goroutine owns all fields except out. It shares out, the
+// queue of commands, with the handler of the worker's stream.
 type session struct {
 	nonce    string
 	address  string
@@ -19,11 +19,11 @@ type session struct {
 	records  uint64
 	heard    time.Time
 	out      *inbox[*ckptdv1.RegisterResponse]
-	// err is what the stream ends with.
+	// err is returned to the worker when the stream ends.
 	err error
 }
 
-// pump sends what the job says until the worker leaves, the job ends the session, or a send fails.
+// pump sends the job's commands until the worker leaves, the job ends the session, or a send fails.
 func (s *session) pump(ctx context.Context, send func(*ckptdv1.RegisterResponse) error) error {
 	for {
 		select {

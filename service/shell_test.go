@@ -39,7 +39,7 @@ func TestAWorkerThatLeavesBeforeItIsRegistered(t *testing.T) {
 	j.do(func() { <-busy })
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
-	err := (engine{s}).Register(ctx, &ckptdv1.RegisterRequest{
+	err := (engineService{s}).Register(ctx, &ckptdv1.RegisterRequest{
 		JobId: "j", Nonce: "n", Subtasks: []*ckptdv1.Subtask{{OperatorId: "count"}},
 	}, nil)
 	if err == nil {
@@ -74,7 +74,7 @@ func TestADeadProcessReplacesNobody(t *testing.T) {
 	}
 	ctx, die := context.WithCancel(t.Context())
 	die()
-	if err := (engine{s}).Register(ctx, request("dead"), nil); err == nil {
+	if err := (engineService{s}).Register(ctx, request("dead"), nil); err == nil {
 		t.Error("the dead process is registered")
 	}
 	registered, err := ask(t.Context(), j, func(reply func(bool, error)) {
@@ -121,7 +121,7 @@ func TestLastSweepGivesUpWhatIsUnfinished(t *testing.T) {
 			root.Store = store
 			s := server(t, root, "http://d.invalid")
 			j := attached(t, s, "j")
-			if _, err := (people{s}).CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err != nil {
+			if _, err := (jobService{s}).CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err != nil {
 				t.Fatal(err)
 			}
 			<-j.done

@@ -12,17 +12,17 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// How long Start waits before it looks again at journals that the store did not show: at first, and at most.
+// Start reads unreadable journals again after firstLookAgain. The delay doubles up to lastLookAgain.
 const (
 	firstLookAgain = time.Second
 	lastLookAgain  = time.Minute
 )
 
-// Start takes back the jobs that this daemon's predecessor at the same URLs owned, and finishes ended ones whose owner does not
-// answer any more. It returns when all have been looked at; what has to be done goes on in the background. Journals that the store does not
-// show just now are looked at again, until ctx ends.
+// Start attaches the jobs that this daemon's predecessor at the same URLs owned. It also finishes ended jobs whose
+// owner does not answer any more. Start returns when it has read all journals; the attaches go on in the background.
+// Journals that cannot be read now are read again, until ctx ends.
 func (s *Server) Start(ctx context.Context) error {
-	res, err := catalog.New(s.ways.restore).Jobs(ctx)
+	res, err := catalog.New(s.stores.restore).Jobs(ctx)
 	if err != nil {
 		return fmt.Errorf("service: start: %w", err)
 	}
@@ -39,7 +39,7 @@ func (s *Server) Start(ctx context.Context) error {
 			}
 			why = err.Error()
 		}
-		s.log.Warn("a job's journal cannot be read", "job", id, "err", why)
+		s.log.Warn("cannot read a job's journal; it is tried again", "job", id, "err", why)
 		unread = append(unread, id)
 	}
 	if len(unread) > 0 {
@@ -48,7 +48,7 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
-// takeBackLater takes jobs back as soon as their journals can be read.
+// takeBackLater calls takeBack for each job until its journal can be read.
 func (s *Server) takeBackLater(ctx context.Context, ids []string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -58,7 +58,8 @@ func (s *Server) takeBackLater(ctx context.Context, ids []string) {
 	}
 }
 
-// takeBack begins with a job if that is this daemon's to do. An error: the store does not show its journal just now.
+// takeBack starts an attach if this daemon's predecessor owned the job, or if the job has ended and has an owner. An
+// error means that the journal cannot be read now.
 func (s *Server) takeBack(ctx context.Context, id string) error {
 	head, how, err := s.readHead(ctx, id)
 	switch {
@@ -77,18 +78,18 @@ func (s *Server) takeBack(ctx context.Context, id string) error {
 	return nil
 }
 
-// begin starts a job's goroutine with an attach that nobody waits for.
+// begin starts a job's goroutine with an attach that no caller waits for.
 func (s *Server) begin(id string, ev owner.Event) {
 	j, err := s.open(id)
 	if err != nil {
-		s.log.Warn("cannot take a job back", "job", id, "err", err)
+		s.log.Warn("cannot attach a job", "job", id, "err", err)
 		return
 	}
 	j.do(func() {
 		began := time.Now()
 		ev.Caller = j.wait(func(op *owner.Op) {
 			if op.Kind != owner.TellAttached {
-				s.log.Info("did not take a job back", "job", id, "why", j.refusal(op), "after", time.Since(began))
+				s.log.Info("did not attach a job", "job", id, "why", j.refusal(op), "after", time.Since(began))
 			}
 		})
 		j.attaching = append(j.attaching, attacher{caller: ev.Caller, finish: ev.Kind == owner.EventFinish})

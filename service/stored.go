@@ -9,10 +9,11 @@ import (
 	"github.com/ckptd/ckptd/service/stream"
 )
 
-// storedFiles are the handles that PutState has answered here, by open checkpoint and key. The owner compares acknowledgements with them.
+// storedFiles are the handles that PutState has returned at this daemon, by open checkpoint and key. The owner compares
+// acknowledgements with them.
 type storedFiles map[uint64]map[string]*ckptdv1.FileHandle
 
-// remember keeps the handle of a stored file as long as its checkpoint is open.
+// remember keeps the handle of a stored file while its checkpoint is open.
 func (j *job) remember(u stream.Upload, f *ckptdv1.FileHandle) {
 	j.uploads.Lock()
 	defer j.uploads.Unlock()
@@ -29,41 +30,43 @@ func (j *job) remember(u stream.Upload, f *ckptdv1.FileHandle) {
 	j.stored[u.Checkpoint][f.GetKey()] = f
 }
 
-// storedAs is what PutState answered here for a key; nil: nothing.
+// storedAs returns the handle that PutState returned for a key; nil: this daemon did not store the file.
 func (j *job) storedAs(checkpoint uint64, key string) *ckptdv1.FileHandle {
 	j.uploads.Lock()
 	defer j.uploads.Unlock()
 	return j.stored[checkpoint][key]
 }
 
-// forgetStored drops the handles of a checkpoint that is not pending any more. Its rights were published before.
+// forgetStored drops the handles of a checkpoint that is not pending any more. publishRights must have run before, so
+// that remember adds none again.
 func (j *job) forgetStored(checkpoint uint64) {
 	j.uploads.Lock()
 	defer j.uploads.Unlock()
 	delete(j.stored, checkpoint)
 }
 
-// acceptedKept is of how many checkpoints an owner remembers the accepted acknowledgements.
+// acceptedKept is the number of checkpoints whose accepted acknowledgements an owner remembers.
 const acceptedKept = 16
 
-// acceptedAcks are the acknowledgements that the owner has accepted, by checkpoint. A caller who lost the answer repeats the call under
-// the same request id, also when the checkpoint is complete meanwhile, and is answered as before.
+// acceptedAcks are the acknowledgements that the owner has accepted, by checkpoint. A caller that lost the answer
+// repeats the call under the same request id. It gets the same answer, even if the checkpoint has completed meanwhile.
 type acceptedAcks struct {
-	calls map[uint64]map[ackCall]incremental.Set // the subtasks acknowledged under a request id
-	order []uint64                               // of their checkpoints
+	calls map[uint64]map[ackCall]incremental.Set // the subtasks that each call acknowledged
+	order []uint64                               // ids of the checkpoints, the oldest first
 }
 
-// ackCall is what a repeated acknowledgement is recognised by.
+// ackCall identifies a call of Acknowledge, so that its repetition is recognised.
 type ackCall struct {
 	attempt uint64
 	request journal.Request
 }
 
-// has tells whether the call was accepted for all of the subtasks.
+// has reports whether the call was accepted for all of the subtasks.
 func (a *acceptedAcks) has(checkpoint uint64, c ackCall, subtasks incremental.Set) bool {
 	return !subtasks.IsEmpty() && subtasks.In(a.calls[checkpoint][c])
 }
 
+// add remembers that a call was accepted for subtasks.
 func (a *acceptedAcks) add(checkpoint uint64, c ackCall, subtasks incremental.Set) {
 	if a.calls == nil {
 		a.calls = map[uint64]map[ackCall]incremental.Set{}
@@ -78,7 +81,7 @@ func (a *acceptedAcks) add(checkpoint uint64, c ackCall, subtasks incremental.Se
 	a.calls[checkpoint][c] = a.calls[checkpoint][c].Or(subtasks)
 }
 
-// drop forgets a checkpoint that was aborted.
+// drop forgets the calls for a checkpoint that was aborted.
 func (a *acceptedAcks) drop(checkpoint uint64) {
 	delete(a.calls, checkpoint)
 	a.order = slices.DeleteFunc(a.order, func(id uint64) bool { return id == checkpoint })

@@ -131,7 +131,7 @@ func TestUnknownBinaryFieldsAreAllowed(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
 	req := &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()}
 	req.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 1000, protowire.VarintType), 1))
-	if _, err := d.engine().AttachJob(t.Context(), req); err != nil {
+	if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
 		t.Errorf("%v, want the unknown field ignored", err)
 	}
 }

@@ -46,7 +46,7 @@ func TestAttachWhileAnEndedJobIsClearedUp(t *testing.T) {
 	}
 	<-begun.files
 	d.cancel(t, "j")
-	_, err = d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+	_, err = d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
 	wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
 	wantCode(t, err, connect.CodeFailedPrecondition, "begin a new job id")
 	if _, err := stream.CloseAndReceive(); err != nil {
@@ -188,7 +188,7 @@ func diedAtTheEnd(t *testing.T) (under, root storage.Opened) {
 	w.put(shared, w.open(), "of no use")
 	var canceling sync.WaitGroup
 	canceling.Go(func() {
-		_, _ = d.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}) // nobody answers
+		_, _ = d.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}) // nobody answers
 	})
 	<-ended
 	d.kill()
@@ -230,7 +230,7 @@ func TestFinishBehindAnAttach(t *testing.T) {
 	d := startDaemon(t, root, "")
 	var attaching sync.WaitGroup
 	attaching.Go(func() {
-		_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+		_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
 		wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
 	})
 	before := away.failed.Load()

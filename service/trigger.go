@@ -12,20 +12,20 @@ import (
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
-// triggersKept is how many requests for a checkpoint an owner remembers.
+// triggersKept is how many calls of TriggerCheckpoint an owner remembers.
 const triggersKept = 32
 
-// triggerCall is a request for a checkpoint. A call that is repeated under the same request id joins it, or gets the same checkpoint; one
-// that failed is forgotten, so that it can be repeated.
+// triggerCall is a call of TriggerCheckpoint. A repeated call with the same request id joins the first one, or gets the
+// same checkpoint. A call that failed is forgotten, so that its repetition triggers anew.
 type triggerCall struct {
 	request string
-	waiting []func(*ckptdv1.TriggerCheckpointResponse, error)
-	// res is the answer, once there is one.
+	waiting []func(*ckptdv1.TriggerCheckpointResponse, error) // replies of the callers that wait
+	// res is the answer; nil: there is none yet.
 	res *ckptdv1.TriggerCheckpointResponse
 }
 
-// TriggerCheckpoint takes a checkpoint now.
-func (p people) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
+// TriggerCheckpoint triggers a checkpoint and returns when it has completed.
+func (p jobService) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
 	j, err := p.s.job(req.GetJobId())
 	if err != nil {
 		return nil, p.elsewhere(ctx, req.GetJobId(), err)
@@ -37,7 +37,7 @@ func (p people) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheck
 		}
 		j.trigger(req.GetRequestId(), reply)
 	})
-	if isNotAttached(err) { // it is being attached just now, or let go; or somebody tried to attach what there is not
+	if isNotAttached(err) { // the job is being attached or released, or somebody tried to attach a job that does not exist
 		if now := p.elsewhere(ctx, j.id, err); connect.CodeOf(now) == connect.CodeNotFound {
 			err = now
 		}
@@ -45,7 +45,7 @@ func (p people) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheck
 	return res, err
 }
 
-// trigger asks the coordinator for a checkpoint, unless this very request was made before.
+// trigger asks the coordinator for a checkpoint, unless a call with this request id is remembered.
 func (j *job) trigger(request string, reply func(*ckptdv1.TriggerCheckpointResponse, error)) {
 	for _, c := range j.triggers {
 		switch {
@@ -67,7 +67,7 @@ func (j *job) trigger(request string, reply func(*ckptdv1.TriggerCheckpointRespo
 	j.coordinate(coordinator.Request{Caller: j.nextCaller})
 }
 
-// triggered answers all who wait for a request.
+// triggered answers all callers that wait for a call's checkpoint.
 func (j *job) triggered(c *triggerCall, a coordinator.Answer) {
 	var err error
 	if a.Reason != "" {

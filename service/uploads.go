@@ -19,13 +19,14 @@ import (
 	"github.com/ckptd/ckptd/service/stream"
 )
 
-// authorizer judges uploads: by the owner machine's state where this daemon owns the job, else by the head of the journal.
+// authorizer decides which uploads are taken. If this daemon owns the job, the owner machine's state counts. Otherwise
+// the head of the journal counts.
 type authorizer struct{ s *Server }
 
 var _ stream.Authorizer = authorizer{}
 
-// AuthorizePut refuses bytes that no acknowledgement could name any more. Only the owner knows which checkpoints are open: another
-// daemon takes files for each id that the journal has reserved.
+// AuthorizePut refuses an upload that no acknowledgement could name any more. Only the owner knows which checkpoints
+// are open. Another daemon takes files for each checkpoint id that the journal has reserved.
 func (a authorizer) AuthorizePut(ctx context.Context, u stream.Upload) error {
 	r, err := a.s.rightsOf(ctx, u)
 	if err != nil {
@@ -50,15 +51,16 @@ func (a authorizer) AuthorizePut(ctx context.Context, u stream.Upload) error {
 	return nil
 }
 
-// Stored remembers what PutState answers.
+// Stored remembers the handle that PutState returns.
 func (a authorizer) Stored(u stream.Upload, f *ckptdv1.FileHandle) {
 	if j, err := a.s.job(u.Job); err == nil {
 		j.remember(u, f)
 	}
 }
 
-// rightsOf answers what an upload is judged by. A daemon that does not own the job reads the head once per epoch, and again when
-// the attempt is a later one or the ids reserved there are used up.
+// rightsOf returns the rights for an upload. A daemon that does not own the job reads the head of the journal once and
+// caches its rights. It reads the head again if the upload names another epoch or attempt, or a checkpoint above the
+// reserved ids.
 func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*rights, error) {
 	id := u.Job
 	if j, err := s.job(id); err == nil {
@@ -68,7 +70,7 @@ func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*rights, error)
 	} else if connect.CodeOf(err) == connect.CodeUnavailable {
 		return nil, err
 	}
-	if r, ok := s.foreign.get(id); ok && r.epoch == u.Epoch && r.attempt == u.Attempt && u.Checkpoint <= r.reserved {
+	if r, ok := s.unowned.get(id); ok && r.epoch == u.Epoch && r.attempt == u.Attempt && u.Checkpoint <= r.reserved {
 		return r, nil
 	}
 	head, how, err := s.readHead(ctx, id)
@@ -87,40 +89,41 @@ func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*rights, error)
 			"job %s is %s: begin a new job id", id, statusWord(head.Status))
 	}
 	r := &rights{epoch: head.Epoch, attempt: head.Attempt, reserved: head.Reserved}
-	s.foreign.put(id, r)
+	s.unowned.put(id, r)
 	return r, nil
 }
 
-// readHead reads the head of a job's journal.
+// readHead reads the head of a job's journal, after a check of the job's id.
 func (s *Server) readHead(ctx context.Context, id string) (*journal.Entry, journal.Reading, error) {
 	if err := layout.ValidateJobID(id); err != nil {
 		return nil, journal.ReadMore, err
 	}
-	return journalio.ReadHead(ctx, s.ways.commit, s.facts, id)
+	return journalio.ReadHead(ctx, s.stores.commit, s.facts, id)
 }
 
-// closeUploads refuses uploads from here on; those under way end by themselves.
+// closeUploads refuses new uploads. Uploads that run end by themselves.
 func (j *job) closeUploads() {
 	j.uploads.Lock()
 	defer j.uploads.Unlock()
 	j.shut = true
 }
 
+// uploading returns how many uploads into the job's folder run.
 func (j *job) uploading() int {
 	j.uploads.Lock()
 	defer j.uploads.Unlock()
 	return j.writing
 }
 
-// countedStore is the data plane's: it counts the files that are being written for each job, and refuses new ones for a job that has
-// ended here.
+// countedStore is the data plane's store. It counts the files that are being written for each job, and refuses new
+// files for a job that has ended here.
 type countedStore struct {
-	storage.Store // for all but Create
+	storage.Store // for all calls but Create
 	uploads       storage.Store
 	s             *Server
 }
 
-// Create is storage.Store's.
+// Create implements storage.Store.
 func (c countedStore) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
 	id, _, _ := strings.Cut(key, "/")
 	c.s.mu.Lock()
@@ -131,12 +134,12 @@ func (c countedStore) Create(ctx context.Context, key string, opts storage.Creat
 		if err != nil {
 			return nil, err
 		}
-		return &foreignWriter{Writer: w, s: c.s, id: id, key: key}, nil
+		return &unownedWriter{Writer: w, s: c.s, id: id, key: key}, nil
 	}
 	j.uploads.Lock()
 	if j.shut {
 		j.uploads.Unlock()
-		return nil, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL}, "job %s has ended", id)
+		return nil, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL}, "job %s has ended: begin a new job id", id)
 	}
 	j.writing++
 	j.uploads.Unlock()
@@ -148,13 +151,14 @@ func (c countedStore) Create(ctx context.Context, key string, opts storage.Creat
 	return &countedWriter{Writer: w, j: j, key: key}, nil
 }
 
+// wrote notes the end of an upload.
 func (j *job) wrote() {
 	j.uploads.Lock()
 	defer j.uploads.Unlock()
 	j.writing--
 }
 
-// countedWriter is one file being written.
+// countedWriter writes one file and counts as an upload until it ends.
 type countedWriter struct {
 	storage.Writer
 	j    *job
@@ -162,18 +166,21 @@ type countedWriter struct {
 	once sync.Once
 }
 
-// Commit is storage.Writer's. While the job is owned here, its last sweep waits for the file; where an attach was under way that came
-// to nothing, or the job was let go meanwhile, that is another daemon's, which does not.
+// Commit implements storage.Writer.
+//
+// If this daemon owns the job, its last sweep waits for uploads. If another daemon owns the job, since an attach here
+// failed or the job was released meanwhile, that daemon's sweep does not know of this upload. So Commit deletes the
+// file if the job has ended.
 func (w *countedWriter) Commit() error {
 	defer w.once.Do(w.j.wrote)
 	committed := w.Writer.Commit()
 	if w.j.rights.Load() != nil {
 		return committed
 	}
-	return w.j.s.takeBackOfEnded(w.j.id, w.key, committed)
+	return w.j.s.deleteIfEnded(w.j.id, w.key, committed)
 }
 
-// Abort is storage.Writer's.
+// Abort implements storage.Writer.
 func (w *countedWriter) Abort() {
 	defer w.once.Do(w.j.wrote)
 	w.Writer.Abort()

@@ -14,14 +14,14 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// registration is a Register call, checked.
+// registration is a checked call of Register.
 type registration struct {
 	session *session
 	plan    *journal.Plan
-	set     incremental.Set
+	set     incremental.Set // numbers of the worker's subtasks
 }
 
-// register begins a worker's session. The same process may have had one before: its stream ends, the process stays.
+// register begins a worker's session. If the same process had a session before, its stream ends.
 func (j *job) register(r registration) {
 	w := r.session
 	n, known := j.numbers[w.nonce]
@@ -34,7 +34,7 @@ func (j *job) register(r registration) {
 	}
 	w.number, w.heard = n, time.Now()
 	j.workers[n] = w
-	// The answer to this first ping brings what the process has reported to an owner before this one.
+	// With the answer to this first ping, the process repeats what it has reported to earlier owners.
 	w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Ping{Ping: &ckptdv1.Ping{}}})
 	j.coordinate(coordinator.WorkerUp{Worker: w.nonce})
 	j.feed(owner.Event{Kind: owner.EventRegister, Worker: n, Subtasks: r.set, Attempt: w.attempt, Plan: r.plan})
@@ -43,7 +43,7 @@ func (j *job) register(r registration) {
 // left notes that a session's stream has ended.
 func (j *job) left(w *session) {
 	if j.workers[w.number] != w {
-		return // another stream of the same process has replaced it
+		return // another session of the same process has replaced this one
 	}
 	delete(j.workers, w.number)
 	j.coordinate(coordinator.WorkerGone{Worker: w.nonce})
@@ -53,16 +53,16 @@ func (j *job) left(w *session) {
 	}
 }
 
-// report takes what a worker says of its subtasks.
+// report handles a call of Report.
 func (j *job) report(req *ckptdv1.ReportRequest) error {
 	n, ok := j.numbers[req.GetNonce()]
 	w, head := j.workers[n], j.m.Head()
 	if head == nil {
 		return notAttached(j.id)
 	}
-	if !ok || w == nil { // its stream is gone; it registers again and says it again, but for a failure
+	if !ok || w == nil { // the worker's stream has ended; it registers again and repeats its reports, except failures
 		if req.GetKind() == ckptdv1.ReportRequest_KIND_FAILED && req.GetAttempt() == head.Attempt && !head.Status.Terminal() {
-			return connect.NewError(connect.CodeUnavailable, fmt.Errorf("job %s: worker %q is not registered here", j.id, req.GetNonce()))
+			return connect.NewError(connect.CodeUnavailable, fmt.Errorf("job %s: worker %q is not registered here: register, then report again", j.id, req.GetNonce()))
 		}
 		return nil
 	}
@@ -72,7 +72,7 @@ func (j *job) report(req *ckptdv1.ReportRequest) error {
 	return nil
 }
 
-// reported takes what a registered worker says.
+// reported handles the report of a registered worker.
 func (j *job) reported(req *ckptdv1.ReportRequest, head *journal.Entry, w *session) {
 	subtasks := req.GetSubtasks()
 	if len(subtasks) == 0 {
@@ -80,7 +80,7 @@ func (j *job) reported(req *ckptdv1.ReportRequest, head *journal.Entry, w *sessi
 	}
 	set, err := numbersIn(head.Plan, subtasks)
 	if err != nil {
-		return // of another plan: of another attempt
+		return // the report belongs to another plan, and therefore to another attempt
 	}
 	switch req.GetKind() {
 	case ckptdv1.ReportRequest_KIND_ALIVE:
@@ -102,7 +102,7 @@ func (j *job) reported(req *ckptdv1.ReportRequest, head *journal.Entry, w *sessi
 	}
 }
 
-// allAtEnd tells the coordinator, once an attempt, that all sources have read all their input.
+// allAtEnd tells the coordinator, once in each attempt, that all sources have read all their input.
 func (j *job) allAtEnd() {
 	head := j.m.Head()
 	if head == nil || j.progress.told || !j.m.AllRunning() {
@@ -115,7 +115,7 @@ func (j *job) allAtEnd() {
 	}
 }
 
-// announceCommitted notes when every sink has committed a newer checkpoint.
+// announceCommitted adds an event when every sink has committed a newer checkpoint.
 func (j *job) announceCommitted() {
 	head := j.m.Head()
 	if head == nil {
@@ -127,28 +127,32 @@ func (j *job) announceCommitted() {
 	}
 }
 
-// progress is what workers have reported of the running attempt, for people and the coordinator; never for safety.
+// progress holds the workers' reports about the running attempt. The status and the coordinator use it. No decision
+// about safety does.
 type progress struct {
 	attempt uint64
-	ended   incremental.Set // subtasks
-	told    bool
-	commits map[uint32]uint64 // by subtask, the newest checkpoint committed
-	// announced is the newest checkpoint that all sinks have committed, as last told.
+	ended   incremental.Set   // subtasks at the end of their input
+	told    bool              // the coordinator knows that all sources are at the end of their input
+	commits map[uint32]uint64 // by subtask: the newest checkpoint that it has committed
+	// announced is the newest checkpoint that all sinks have committed, as the last event said.
 	announced uint64
 }
 
+// begin clears the reports for a new attempt.
 func (p *progress) begin(attempt uint64) {
 	*p = progress{attempt: attempt, commits: map[uint32]uint64{}, announced: p.announced}
 }
 
+// atEnd notes that subtasks have reached the end of their input.
 func (p *progress) atEnd(attempt uint64, subtasks incremental.Set) {
 	if attempt == p.attempt {
 		p.ended = p.ended.Or(subtasks)
 	}
 }
 
+// commit notes that subtasks have committed a checkpoint.
 func (p *progress) commit(attempt uint64, subtasks incremental.Set, id uint64) {
-	if attempt != p.attempt || attempt == 0 { // 0: none has begun here yet, and who runs none has committed nothing
+	if attempt != p.attempt || attempt == 0 { // attempt 0 means that no attempt has begun, so nothing was committed
 		return
 	}
 	for n := range subtasks.All() {
@@ -156,7 +160,7 @@ func (p *progress) commit(attempt uint64, subtasks incremental.Set, id uint64) {
 	}
 }
 
-// sources counts the triggered subtasks, and those at the end of their input.
+// sources counts the subtasks of sources, and those of them at the end of their input.
 func (p *progress) sources(plan *journal.Plan) (end, all int) {
 	for n := range plan.Subtasks() {
 		if op, _ := plan.Subtask(n); op.Triggered {
@@ -169,8 +173,8 @@ func (p *progress) sources(plan *journal.Plan) (end, all int) {
 	return end, all
 }
 
-// committed is the newest checkpoint that every sink has committed; 0: none. A sink is an operator of which a subtask has ever reported
-// a commit.
+// committed returns the newest checkpoint that every sink has committed; 0: none. An operator counts as a sink if one
+// of its subtasks has reported a commit in this attempt.
 func (p *progress) committed(plan *journal.Plan) uint64 {
 	var least uint64
 	first := uint32(0)
@@ -192,8 +196,8 @@ func (p *progress) committed(plan *journal.Plan) uint64 {
 	return least
 }
 
-// Register announces a worker process and streams its commands.
-func (e engine) Register(ctx context.Context, req *ckptdv1.RegisterRequest, stream *connect.ServerStream[ckptdv1.RegisterResponse]) error {
+// Register registers a worker process and streams its commands.
+func (e engineService) Register(ctx context.Context, req *ckptdv1.RegisterRequest, stream *connect.ServerStream[ckptdv1.RegisterResponse]) error {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return err
@@ -202,10 +206,11 @@ func (e engine) Register(ctx context.Context, req *ckptdv1.RegisterRequest, stre
 		nonce: req.GetNonce(), address: req.GetExchangeAddress(), subtasks: req.GetSubtasks(), attempt: req.GetAttempt(),
 		out: newInbox[*ckptdv1.RegisterResponse](),
 	}
-	// Also of a caller that goes while it waits to be registered: it may be registered all the same, and nobody would answer for it.
+	// A caller can leave while its registration waits in the queue. It may be registered afterwards, so left is called
+	// in every case.
 	defer j.do(func() { j.left(w) })
 	_, err = ask(ctx, j, func(reply func(struct{}, error)) {
-		if ctx.Err() != nil { // a process that is gone must not take over from the one that was started in its place
+		if ctx.Err() != nil { // a process that has left must not replace the process that was started in its place
 			return
 		}
 		r, err := j.checkRegistration(req, w)
@@ -217,7 +222,7 @@ func (e engine) Register(ctx context.Context, req *ckptdv1.RegisterRequest, stre
 	if err != nil {
 		return err
 	}
-	// The headers go out now: the worker knows that it is registered before its first command.
+	// The headers are sent now, so that the worker knows before its first command that it is registered.
 	if err := stream.Send(nil); err != nil {
 		return err
 	}
@@ -227,9 +232,10 @@ func (e engine) Register(ctx context.Context, req *ckptdv1.RegisterRequest, stre
 	return w.err
 }
 
+// checkRegistration checks a call of Register. Subtasks are numbered by the worker's plan, or else by the journal's.
 func (j *job) checkRegistration(req *ckptdv1.RegisterRequest, w *session) (registration, error) {
 	if w.nonce == "" || len(req.GetSubtasks()) == 0 {
-		return registration{}, invalidf("register with job %s: a nonce and at least one subtask are needed", j.id)
+		return registration{}, invalidf("register with job %s: want a nonce and at least one subtask", j.id)
 	}
 	head := j.m.Head()
 	if head == nil {

@@ -47,7 +47,7 @@ func TestNewAttempt(t *testing.T) {
 	last := w.checkpoint(small)
 	pending := w.open()
 	for range 2 {
-		res, err := d.engine().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: 1, Reason: "moved", RequestId: "n1"})
+		res, err := d.engineService().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: 1, Reason: "moved", RequestId: "n1"})
 		if err != nil || res.GetAttempt() != 2 {
 			t.Fatalf("attempt %d: %v", res.GetAttempt(), err)
 		}
@@ -89,7 +89,7 @@ func TestZombieChangesNothing(t *testing.T) {
 		wantRefused(t, w.ack(id, small(id)...), ckptdv1.Refused_REASON_STALE_ATTEMPT)
 		_, err := w.ask(id, "i", "a")
 		wantRefused(t, err, ckptdv1.Refused_REASON_STALE_ATTEMPT)
-		if _, err := d.engine().Decline(t.Context(), &ckptdv1.DeclineRequest{JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: id}); err != nil {
+		if _, err := d.engineService().Decline(t.Context(), &ckptdv1.DeclineRequest{JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: id}); err != nil {
 			t.Error(err) // a late one changes nothing
 		}
 		again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
@@ -105,7 +105,7 @@ func TestStaleAttemptAtANewOwner(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
 	w := oneWorker(t, d, "j", nil)
-	if _, err := d.engine().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: 1}); err != nil {
+	if _, err := d.engineService().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: 1}); err != nil {
 		t.Fatal(err)
 	}
 	w.begin()
@@ -180,7 +180,7 @@ func TestPoison(t *testing.T) {
 	if e := atRest(t, root, "j"); len(e.Retained) != 1 || e.Attempt != 3 {
 		t.Errorf("attempt %d, retained %v", e.Attempt, e.Retained)
 	}
-	_, err := d.engine().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+	_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
 	wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
 }
 
@@ -331,7 +331,7 @@ func TestMissedTrigger(t *testing.T) {
 	sink.begin()
 	done := make(chan error, 1)
 	go func() {
-		_, err := d.people().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
+		_, err := d.jobService().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
 		done <- err
 	}()
 	id := sink.triggered()
@@ -413,7 +413,7 @@ func TestStandingReports(t *testing.T) {
 	d.kill()
 	d = startDaemon(t, root, d.addr())
 	eventually(t, "reported to the next owner", func() bool {
-		res, err := d.people().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: "j"})
+		res, err := d.jobService().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: "j"})
 		return err == nil && res.GetJobs()[0].GetSummary().GetEpoch() == 2 && stands()
 	})
 	if got := d.status(t, "j"); got.GetSummary().GetAttempt() != begin.Attempt {
@@ -483,7 +483,7 @@ func TestCanceledWhileItFails(t *testing.T) {
 	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.RestartStrategy.Attempts = 0 })
 	away.Store(true)
 	w.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "a poisoned record" })
-	if _, err := d.people().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); connect.CodeOf(err) != connect.CodeUnavailable {
+	if _, err := d.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("canceled while it fails: %v", err)
 	}
 	away.Store(false)

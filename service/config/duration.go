@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// unit is one of Flink's units of time with all its spellings; the first is the one that is printed.
+// unit is one of Flink's units of time with all its spellings. The first spelling is printed.
 type unit struct {
 	length time.Duration
 	labels []string
 }
 
-// units are Flink's, the largest first.
+// units are Flink's units of time, the largest first.
 func units() []unit {
 	return []unit{
 		{24 * time.Hour, []string{"d", "day", "days"}},
@@ -27,8 +27,8 @@ func units() []unit {
 	}
 }
 
-// ParseDuration reads a duration as Flink spells it: a whole number and a unit, with or without a space ("3min", "30 s",
-// "500ms"); without a unit it is milliseconds. Case does not matter. There are no signs, fractions or sums.
+// ParseDuration parses a duration in Flink's form: a whole number and a unit, with or without a space ("3min", "30 s",
+// "500ms"). A number without a unit counts milliseconds. Case does not matter. Signs, fractions and sums are refused.
 func ParseDuration(s string) (time.Duration, error) {
 	text := strings.TrimSpace(s)
 	digits := len(text) - len(strings.TrimLeft(text, "0123456789"))
@@ -37,14 +37,14 @@ func ParseDuration(s string) (time.Duration, error) {
 	}
 	n, err := strconv.ParseInt(text[:digits], 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%q is not a duration: the number is too large", s)
+		return 0, fmt.Errorf("%q is not a duration: the number is too large; the longest duration is 292 years", s)
 	}
 	length, err := parseUnit(strings.ToLower(strings.TrimSpace(text[digits:])))
 	if err != nil {
 		return 0, fmt.Errorf("%q is not a duration: %w", s, err)
 	}
 	if n > math.MaxInt64/int64(length) {
-		return 0, fmt.Errorf("%q is not a duration: longer than 292 years", s)
+		return 0, fmt.Errorf("%q is not a duration: it is longer than 292 years", s)
 	}
 	return time.Duration(n) * length, nil
 }
@@ -65,8 +65,8 @@ func parseUnit(label string) (time.Duration, error) {
 	return 0, fmt.Errorf("unknown unit %q; the units are %s", label, strings.Join(printed, ", "))
 }
 
-// FormatDuration is the inverse of ParseDuration: a whole number of the largest unit that fits. It is for durations that are
-// not negative.
+// FormatDuration is the inverse of ParseDuration. It prints a whole number of the largest unit that fits. The duration
+// must not be negative.
 func FormatDuration(d time.Duration) string {
 	if d == 0 {
 		return "0 ms"

@@ -12,17 +12,17 @@ import (
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
-// Flink's limits and defaults, and our own where Flink has none.
+// Flink's limits and defaults, and ckptd's own where Flink has none.
 const (
-	// leastDuration is the least interval and timeout.
+	// leastDuration is the shortest interval and timeout.
 	leastDuration = 10 * time.Millisecond
-	// longestPause is where Flink caps the pause.
+	// longestPause is Flink's longest pause.
 	longestPause = 365 * 24 * time.Hour
-	// longestDuration bounds what is added to the time of day; far above anything that is meant.
+	// longestDuration is the longest interval, timeout and delay. It keeps sums of times from overflowing.
 	longestDuration = 100 * longestPause
 	// defaultRestartDelay is Flink's restart-strategy.fixed-delay.delay.
 	defaultRestartDelay = time.Second
-	// mostRetained is what fits a journal entry.
+	// mostRetained is the largest number of retained checkpoints. That many fit a journal entry.
 	mostRetained = journal.MaxRetained
 )
 
@@ -31,12 +31,12 @@ type Job struct {
 	Mode        ckptdv1.CheckpointingMode
 	Retention   ckptdv1.Retention
 	NumRetained int
-	// Policy is what the coordinator acts upon.
+	// Policy holds the values that the coordinator acts upon.
 	Policy coordinator.Policy
 }
 
-// Effective fills in the defaults of a configuration that came in by the API and refuses what is out of range, naming Flink's key.
-// Absent (nil) is a job without periodic checkpoints.
+// Effective fills in the defaults of a configuration that came in by the API. It refuses values out of range; the error
+// names Flink's key. nil is the configuration of a job without periodic checkpoints.
 func Effective(c *ckptdv1.JobConfig) (Job, error) {
 	var bad []error
 	duration := func(key string, d *durationpb.Duration, def, least, most time.Duration) time.Duration {
@@ -45,7 +45,7 @@ func Effective(c *ckptdv1.JobConfig) (Job, error) {
 		}
 		v := d.AsDuration()
 		if err := d.CheckValid(); err != nil {
-			bad = append(bad, fmt.Errorf("config: %s: not a duration", key))
+			bad = append(bad, fmt.Errorf("config: %s: not a duration: want seconds and nanos in the range of google.protobuf.Duration", key))
 		} else if v < least || v > most {
 			bad = append(bad, fmt.Errorf("config: %s: %s is out of range; allowed is %s to %s", key, v, FormatDuration(least), FormatDuration(most)))
 		}
@@ -64,7 +64,7 @@ func Effective(c *ckptdv1.JobConfig) (Job, error) {
 		},
 	}
 	if j.Policy.Interval < leastDuration {
-		j.Policy.Interval = 0 // Flink: disabled
+		j.Policy.Interval = 0 // as in Flink, such an interval disables periodic checkpoints
 	}
 	bad = append(bad, j.checkNumbers(), j.checkEnums())
 	delay := duration(keyDelay, c.GetRestartStrategy().GetDelay(), defaultRestartDelay, 0, longestDuration)
@@ -76,6 +76,7 @@ func Effective(c *ckptdv1.JobConfig) (Job, error) {
 	return j, nil
 }
 
+// checkNumbers refuses numbers out of range.
 func (j Job) checkNumbers() error {
 	if j.Policy.TolerableFailures > coordinator.Never {
 		return fmt.Errorf("config: %s: %d is out of range; allowed is 0 to %d", keyTolerable, j.Policy.TolerableFailures, coordinator.Never)
@@ -86,19 +87,19 @@ func (j Job) checkNumbers() error {
 	return nil
 }
 
-// checkEnums refuses values of a newer client.
+// checkEnums refuses values that only a newer client knows.
 func (j Job) checkEnums() error {
 	if _, ok := ckptdv1.CheckpointingMode_name[int32(j.Mode)]; !ok {
-		return fmt.Errorf("config: %s: unknown value %d", keyMode, j.Mode)
+		return fmt.Errorf("config: %s: unknown value %d: a newer ckptd may know it", keyMode, j.Mode)
 	}
 	if _, ok := ckptdv1.Retention_name[int32(j.Retention)]; !ok {
-		return fmt.Errorf("config: %s: unknown value %d", keyRetention, j.Retention)
+		return fmt.Errorf("config: %s: unknown value %d: a newer ckptd may know it", keyRetention, j.Retention)
 	}
 	return nil
 }
 
-// restart is the strategy in effect. Without one, a job that takes checkpoints is restarted after a second however often it
-// fails, as in Flink, and a job that takes none is not.
+// restart returns the restart strategy in effect. The defaults are Flink's: a job that takes checkpoints is restarted
+// after a second, however often it fails. A job that takes none is not restarted.
 func restart(s *ckptdv1.RestartStrategy, delay time.Duration, checkpointing bool) (coordinator.Restart, error) {
 	if s.GetAttempts() > coordinator.Never {
 		return coordinator.Restart{}, fmt.Errorf("config: %s: %d is out of range; allowed is 0 to %d", keyAttempts, s.GetAttempts(), coordinator.Never)
@@ -113,15 +114,15 @@ func restart(s *ckptdv1.RestartStrategy, delay time.Duration, checkpointing bool
 			fixed.Attempts = coordinator.Never
 		}
 	default:
-		return coordinator.Restart{}, fmt.Errorf("config: %s: unknown value %d", keyRestart, s.GetType())
+		return coordinator.Restart{}, fmt.Errorf("config: %s: unknown value %d: a newer ckptd may know it", keyRestart, s.GetType())
 	}
 	if fixed.Attempts == 0 {
-		return coordinator.Restart{}, nil // one spelling of "none"
+		return coordinator.Restart{}, nil // a job that is not restarted has no delay either
 	}
 	return fixed, nil
 }
 
-// or is v unless it is absent.
+// or returns v, or def if v is zero.
 func or[T comparable](v, def T) T {
 	var zero T
 	if v == zero {

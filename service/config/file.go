@@ -13,14 +13,14 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// File is what a configuration file says; what it does not say is absent.
+// File holds the values of a configuration file. A key that the file does not give is absent.
 type File struct {
 	Job *ckptdv1.JobConfig
-	// Dir is where the checkpoints lie: a root URL or a path; empty: the file does not say.
+	// Dir is the root of the checkpoints, a URL or a path; empty: the file does not give it.
 	Dir string
 }
 
-// strategy is the restart strategy to be filled in.
+// strategy returns the restart strategy, an empty one if there was none.
 func (f *File) strategy() *ckptdv1.RestartStrategy {
 	if f.Job.RestartStrategy == nil {
 		f.Job.RestartStrategy = &ckptdv1.RestartStrategy{}
@@ -28,8 +28,9 @@ func (f *File) strategy() *ckptdv1.RestartStrategy {
 	return f.Job.RestartStrategy
 }
 
-// Parse reads Flink's keys from YAML or JSON, flat ("execution.checkpointing.interval: 3min"), nested, or both mixed. An unknown
-// key, a value out of range and a key that is given twice (also by an earlier spelling) are refused, all in one error.
+// Parse reads Flink's keys from YAML or JSON: flat ("execution.checkpointing.interval: 3min"), nested, or both mixed.
+// It refuses unknown keys, values out of range, and keys that are given twice, also by an earlier spelling. One error
+// names all of them.
 func Parse(data []byte) (*File, error) {
 	pairs, err := flatten(data)
 	if err != nil {
@@ -61,14 +62,14 @@ func Parse(data []byte) (*File, error) {
 	return f, nil
 }
 
-// settleDir takes the root from the storage where it is given there.
+// settleDir sets Dir from the storage key, if that key names a root.
 func (f *File) settleDir(given map[string]pair) error {
 	storage, ok := given[keyStorage]
 	if !ok || !isRoot(storage.value) {
 		return nil
 	}
 	if dir, ok := given[keyDir]; ok && dir.value != storage.value {
-		// Without the roots: one may hold a password, which its driver would refuse without repeating it.
+		// The error leaves out the roots, since a root may hold a password.
 		return fmt.Errorf("config: line %d: %s names another root than %s in line %d; say %s: %s", storage.line, storage.key,
 			dir.key, dir.line, storage.key, fileSystem)
 	}
@@ -76,8 +77,9 @@ func (f *File) settleDir(given map[string]pair) error {
 	return nil
 }
 
-// settleStrategy fills in Flink's number of attempts where the file names the strategy only, and the strategy where it gives the
-// attempts only. (Flink would ignore those; whoever writes them does not mean that.)
+// settleStrategy fills in one attempt, Flink's default, if the file gives only the fixed-delay strategy. If the file
+// gives only the attempts, it fills in the strategy. Flink would ignore the attempts, which nobody who writes them
+// intends.
 func (f *File) settleStrategy(given map[string]pair) {
 	s := f.Job.RestartStrategy
 	if s == nil {
@@ -91,7 +93,7 @@ func (f *File) settleStrategy(given map[string]pair) {
 	}
 }
 
-// Show prints what is in effect, every default included, in Flink's keys; Parse reads it.
+// Show prints the configuration in effect in Flink's keys, with every default. Parse can read the output.
 func Show(w io.Writer, dir string, j Job) error {
 	var out bytes.Buffer
 	for _, o := range options() {
@@ -109,7 +111,7 @@ func Show(w io.Writer, dir string, j Job) error {
 	return err
 }
 
-// pair is a key and its value as they stand in a file.
+// pair is a key and its value as a file gives them.
 type pair struct {
 	key, value string
 	line       int
@@ -120,12 +122,12 @@ func flatten(data []byte) ([]pair, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return nil, nil // empty, or comments only
+		return nil, nil // the file is empty or has only comments
 	} else if err != nil {
 		return nil, err
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more than one document")
+		return nil, errors.New("more than one document: want one")
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
@@ -137,6 +139,7 @@ func flatten(data []byte) ([]pair, error) {
 	return walk(nil, "", root)
 }
 
+// walk appends the pairs of a mapping. prefix is the key of the mapping, with a dot behind it.
 func walk(pairs []pair, prefix string, node *yaml.Node) ([]pair, error) {
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		k, v := node.Content[i], node.Content[i+1]
@@ -158,6 +161,7 @@ func walk(pairs []pair, prefix string, node *yaml.Node) ([]pair, error) {
 	return pairs, nil
 }
 
+// lookUp returns the option with this key, or with this earlier spelling of it.
 func lookUp(key string) (option, bool) {
 	for _, o := range options() {
 		if o.named(key) {
@@ -167,7 +171,7 @@ func lookUp(key string) (option, bool) {
 	return option{}, false
 }
 
-// unknown says what is wrong with a key, and what may have been meant.
+// unknown describes why a key is refused. It suggests the nearest known key.
 func unknown(key string) string {
 	for _, prefix := range elsewhere() {
 		if key == prefix || strings.HasPrefix(key, prefix+".") {
@@ -177,7 +181,7 @@ func unknown(key string) string {
 	best, distance := "", len(key)/3+1
 	for _, o := range options() {
 		for _, name := range append([]string{o.key}, o.old...) {
-			// The last part alone is what people remember.
+			// People often remember only the last part of a key.
 			d := min(levenshtein.ComputeDistance(key, name), levenshtein.ComputeDistance(key, name[strings.LastIndexByte(name, '.')+1:]))
 			if d < distance {
 				best, distance = o.key, d

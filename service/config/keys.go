@@ -29,21 +29,23 @@ const (
 	keyDelay       = "restart-strategy.fixed-delay.delay"
 )
 
-// option is one key: how its value gets into a File, and out of what is in effect.
+// option is one key.
 type option struct {
 	key string
-	old []string // earlier spellings
-	set func(f *File, value string) error
-	get func(dir string, j Job) any // nil: there is nothing to print
+	old []string                          // earlier spellings
+	set func(f *File, value string) error // sets the value in a file
+	get func(dir string, j Job) any       // returns the value in effect; nil: nothing is printed
 }
 
+// named reports whether key is a spelling of the option's key.
 func (o option) named(key string) bool { return o.key == key || slices.Contains(o.old, key) }
 
-// options are all keys, in the order in which they are printed.
+// options returns all keys, in the order in which they are printed.
 func options() []option {
 	return append(checkpointing(), restarting()...)
 }
 
+// checkpointing returns the keys about checkpoints.
 func checkpointing() []option {
 	return []option{
 		{key: keyStorage, old: []string{"state.checkpoint-storage"},
@@ -88,6 +90,7 @@ func checkpointing() []option {
 	}
 }
 
+// restarting returns the keys about restarts.
 func restarting() []option {
 	return []option{
 		{key: keyRestart, old: []string{"restart-strategy"},
@@ -115,7 +118,7 @@ func restarting() []option {
 	}
 }
 
-// unless is v, or nothing.
+// unless returns v, or nil if nothing is set.
 func unless(nothing bool, v any) any {
 	if nothing {
 		return nil
@@ -123,7 +126,8 @@ func unless(nothing bool, v any) any {
 	return v
 }
 
-// elsewhere are Flink's other keys about checkpoints and restarts: whoever brings them has not mistyped.
+// elsewhere lists Flink's other keys about checkpoints and restarts. A file with one of them has no typing error, so no
+// other key is suggested.
 func elsewhere() []string {
 	const c = "execution.checkpointing."
 	return []string{
@@ -136,13 +140,14 @@ func elsewhere() []string {
 	}
 }
 
-// fileSystem is the one of Flink's storages that ckptd has: checkpoints lie below a root.
+// fileSystem is the only storage of Flink's that ckptd has. Its checkpoints lie below a root.
 const fileSystem = "filesystem"
 
-// isRoot: people give the root itself as the storage, and mean a file system and that root.
+// isRoot reports whether a value of the storage key is a root. People write a root there and mean the filesystem
+// storage below it.
 func isRoot(storage string) bool { return strings.ContainsAny(storage, ":/") }
 
-// checkStorage takes Flink's filesystem, or a root; settleDir puts the latter where it belongs.
+// checkStorage accepts Flink's filesystem storage, or a root. settleDir sets Dir from the root.
 func checkStorage(_ *File, v string) error {
 	switch {
 	case isRoot(v), strings.EqualFold(v, fileSystem):
@@ -154,7 +159,8 @@ func checkStorage(_ *File, v string) error {
 	}
 }
 
-// setInterval takes 0 for none, as a command line would say it. Flink takes any value below 10 ms so, but it can only be a mistake.
+// setInterval accepts 0, which means no periodic checkpoints. To Flink, any value below 10 ms means that. Such a value
+// is a mistake, so setInterval refuses it.
 func setInterval(f *File, v string) (err error) {
 	if d, err := ParseDuration(v); err == nil && d > 0 && d < leastDuration {
 		return fmt.Errorf("%s is out of range; allowed is %s to %s, or 0 for no periodic checkpoints",
@@ -164,6 +170,7 @@ func setInterval(f *File, v string) (err error) {
 	return err
 }
 
+// setStrategy accepts Flink's names of the two strategies that ckptd has.
 func setStrategy(f *File, v string) error {
 	switch strings.ToLower(v) {
 	case "none", "off", "disable":
@@ -176,6 +183,7 @@ func setStrategy(f *File, v string) error {
 	return nil
 }
 
+// between parses a duration and refuses one out of range.
 func between(v string, least, most time.Duration) (*durationpb.Duration, error) {
 	d, err := ParseDuration(v)
 	if err != nil {
@@ -187,6 +195,7 @@ func between(v string, least, most time.Duration) (*durationpb.Duration, error) 
 	return durationpb.New(d), nil
 }
 
+// number parses a whole number and refuses one out of range.
 func number(v string, least, most int64) (uint32, error) {
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil {
@@ -198,7 +207,7 @@ func number(v string, least, most int64) (uint32, error) {
 	return uint32(n), nil
 }
 
-// enum reads one of Flink's constants, in any case.
+// enum parses one of Flink's constants. Upper and lower case are the same.
 func enum[E ~int32](v, prefix string, values map[string]int32) (E, error) {
 	if n := values[prefix+strings.ToUpper(v)]; n != 0 {
 		return E(n), nil

@@ -11,7 +11,7 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// Encode checks a configuration, fills in every default and makes the form that the journal keeps.
+// Encode checks a configuration, fills in every default, and returns the form that the journal keeps.
 func Encode(c *ckptdv1.JobConfig) (*journal.Config, error) {
 	j, err := Effective(c)
 	if err != nil {
@@ -28,17 +28,17 @@ func Encode(c *ckptdv1.JobConfig) (*journal.Config, error) {
 	return journal.NewConfig(b), nil
 }
 
-// Interpret reads what the journal keeps. An error: a newer ckptd wrote it, with a value that this one does not
+// Interpret reads the journal's configuration. An error means that a newer ckptd wrote a value that this one does not
 // understand. A key that this ckptd does not know stays in the journal and has no effect here.
 func Interpret(c *journal.Config) (Job, error) {
 	var m ckptdv1.JobConfig
 	if err := proto.Unmarshal(c.Bytes, &m); err != nil {
-		return Job{}, fmt.Errorf("config: the journal's: %w", err)
+		return Job{}, fmt.Errorf("config: the journal's configuration cannot be read: %w", err)
 	}
 	return Effective(&m)
 }
 
-// InEffect is what the journal keeps, every default filled in, as the API's message.
+// InEffect returns the journal's configuration as the API's message, with every default filled in.
 func InEffect(c *journal.Config) (*ckptdv1.JobConfig, error) {
 	j, err := Interpret(c)
 	if err != nil {
@@ -47,7 +47,8 @@ func InEffect(c *journal.Config) (*ckptdv1.JobConfig, error) {
 	return j.message()
 }
 
-// Policy is what the journal's configuration means to the job's owner; false: this ckptd does not understand it.
+// Policy returns the owner machine's policy for the journal's configuration. false means that this ckptd does not
+// understand the configuration.
 func Policy(c *journal.Config) (owner.Policy, bool) {
 	j, err := Interpret(c)
 	if err != nil {
@@ -63,11 +64,11 @@ func Policy(c *journal.Config) (owner.Policy, bool) {
 	return p, true
 }
 
-// Difference is a key that two configurations give different values. An empty value: the key has no meaning beside the
-// others.
+// Difference is a key to which two configurations give different values. An empty value means that the other keys of
+// the configuration make this key meaningless.
 type Difference struct{ Key, InEffect, Asked string }
 
-// Differences compares two configurations by what they mean, key by key.
+// Differences compares the values in effect of two configurations, key by key.
 func Differences(inEffect, asked *journal.Config) ([]Difference, error) {
 	if inEffect.Hash == asked.Hash {
 		return nil, nil
@@ -89,7 +90,7 @@ func Differences(inEffect, asked *journal.Config) ([]Difference, error) {
 	return out, nil
 }
 
-// text is the value of a key as a file gives it; empty: the key has no meaning beside the others.
+// text returns the value of a key as a file gives it. It is empty if the other keys make this key meaningless.
 func (o option) text(j Job) string {
 	v := o.get("", j)
 	if v == nil {
@@ -98,7 +99,7 @@ func (o option) text(j Job) string {
 	return fmt.Sprint(v)
 }
 
-// message is the configuration as the API's message: every key set to what is in effect.
+// message returns the configuration as the API's message, with every key set to its value in effect.
 func (j Job) message() (*ckptdv1.JobConfig, error) {
 	f := &File{Job: &ckptdv1.JobConfig{}}
 	for _, o := range options() {

@@ -1,13 +1,15 @@
 // Package stream serves the data plane: PutState and GetState, byte streams between workers and the store.
 //
-// It owns admission, the naming of state files, the sums of what passes through, and the bounds on memory: about two buffers of
-// 1 MiB for each admitted stream, next to nothing for a waiting one. It must not know which checkpoints are open, who owns a
-// job, or what is in a journal: an Authorizer answers that.
+// It owns the admission of streams, the names of state files, the sums of the bytes that pass through, and the bounds
+// on memory. An admitted stream takes about two buffers of 1 MiB, a waiting stream almost nothing. The package must not
+// know which checkpoints are open, who owns a job, or what is in a journal. An Authorizer knows.
 //
 // # Admission before bytes
 //
-// At most Options.Puts streams write at a time. A handler waits for its slot before it reads anything of the body, and clients of
-// ours send "Expect: 100-continue", which net/http answers at the first read: so a waiting sender has sent its header
-// only. The header message also comes in the HTTP header, so that a refusal needs neither slot nor bytes. A client that does
-// without both is served too; its first bytes then wait in the kernel.
+// At most Options.Puts streams write at a time. A handler is admitted before it reads anything of the body. The Go
+// client sends "Expect: 100-continue", which net/http answers at the first read, so a waiting client has sent only its
+// HTTP header.
+//
+// The Go client also sends a copy of the header message in the HTTP header. So a stream can be refused before it is
+// admitted. A client may do without both. Its first bytes then wait in the kernel.
 package stream

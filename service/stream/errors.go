@@ -15,17 +15,19 @@ import (
 	"github.com/ckptd/ckptd/proto/data"
 )
 
-// errRead says that a file that was there could not be read on.
+// errRead marks errors of reading a file after it was opened.
 var errRead = errors.New("reading state")
 
-// codes is the one table from what the floors below say to what a client is told; the first match counts.
+// codes maps an error of the packages below to the code for the client. It is the only such table. The first match
+// counts.
 var codes = []struct {
 	err  error
 	code connect.Code
-	// reason, if any, goes along as a detail.
+	// reason is added as a detail; 0: none.
 	reason ckptdv1.Refused_Reason
 }{
-	// The file may or may not be there. Nobody knows its name but us: the client sends its bytes again, under a new one.
+	// The file may or may not exist, and only this daemon knows its name. The client sends the bytes again, to a new
+	// file.
 	{storage.ErrUnknown, connect.CodeUnavailable, 0},
 	{storage.ErrMismatch, connect.CodeDataLoss, ckptdv1.Refused_REASON_CORRUPT},
 	{storage.ErrNotFound, connect.CodeNotFound, 0},
@@ -39,11 +41,11 @@ var codes = []struct {
 	{syscall.EACCES, connect.CodePermissionDenied, 0},
 	{context.Canceled, connect.CodeCanceled, 0},
 	{context.DeadlineExceeded, connect.CodeDeadlineExceeded, 0},
-	// A file shorter than its handle says.
+	// The file is shorter than its handle says.
 	{io.ErrUnexpectedEOF, connect.CodeDataLoss, ckptdv1.Refused_REASON_CORRUPT},
 }
 
-// rpcError gives an error its code. One that has a code keeps it.
+// rpcError gives an error its code. An error that has a code keeps it.
 func rpcError(err error) error {
 	if _, ok := errors.AsType[*connect.Error](err); ok || err == nil {
 		return err
@@ -62,6 +64,7 @@ func rpcError(err error) error {
 	return connect.NewError(connect.CodeInternal, fmt.Errorf("stream: %w", err))
 }
 
+// invalidf makes the error for a request that can never succeed.
 func invalidf(format string, args ...any) error {
 	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("stream: "+format, args...))
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/ckptd/ckptd/proto/data"
 )
 
-// GetState streams a range of a file of the job's own state. The reader checks the sums: it has them from the checkpoint.
+// GetState streams a range of a file of the job's own state. The client checks the sums, which it has from the
+// checkpoint.
 func (s *Service) GetState(ctx context.Context, req *ckptdv1.GetStateRequest, stream *connect.ServerStream[ckptdv1.GetStateResponse]) error {
 	key, first, n, err := rangeOf(req)
 	if err != nil {
@@ -39,8 +40,8 @@ func (s *Service) GetState(ctx context.Context, req *ckptdv1.GetStateRequest, st
 	return send(stream.Conn(), r, n, chunkSize(ctx))
 }
 
-// rangeOf is the object, the first byte in it and the number of bytes that a request asks for. The key is made anew
-// from its parts: a state file of the job, never a path.
+// rangeOf returns the key of the object that a request asks for, the first byte, and the number of bytes. The key is
+// made anew from its parsed parts, so it always names a state file of the job.
 func rangeOf(req *ckptdv1.GetStateRequest) (key string, first, n int64, err error) {
 	if err := layout.ValidateJobID(req.GetJobId()); err != nil {
 		return "", 0, 0, err
@@ -56,16 +57,16 @@ func rangeOf(req *ckptdv1.GetStateRequest) (key string, first, n int64, err erro
 	}
 	begin, length, off := uint64(0), f.GetLength(), req.GetOffset()
 	if length > math.MaxInt64 {
-		return "", 0, 0, invalidf("%s of %d bytes", f.GetKey(), length)
+		return "", 0, 0, invalidf("get state %s: a length of %d bytes is not possible", f.GetKey(), length)
 	}
 	if s := f.GetSegment(); s != nil {
 		if s.GetOffset() > length || s.GetLength() > length-s.GetOffset() {
-			return "", 0, 0, invalidf("segment of %d bytes from %d: %s has %d", s.GetLength(), s.GetOffset(), f.GetKey(), length)
+			return "", 0, 0, invalidf("segment of %d bytes from %d: %s has %d bytes", s.GetLength(), s.GetOffset(), f.GetKey(), length)
 		}
 		begin, length = s.GetOffset(), s.GetLength()
 	}
 	if off > length || req.GetLength() > length-off {
-		return "", 0, 0, invalidf("%d bytes from %d: %s has %d", req.GetLength(), off, f.GetKey(), length)
+		return "", 0, 0, invalidf("%d bytes from %d: %s has %d bytes", req.GetLength(), off, f.GetKey(), length)
 	}
 	size := req.GetLength()
 	if size == 0 {
@@ -86,7 +87,7 @@ func (s *Service) checkEmpty(ctx context.Context, key string, f *ckptdv1.FileHan
 	return nil
 }
 
-// send streams n bytes of r.
+// send streams n bytes of r in messages of at most chunk bytes.
 func send(conn connect.StreamingHandlerConn, r io.Reader, n int64, chunk int) error {
 	for n > 0 {
 		out := data.Out{Direction: data.Get, R: r, N: int(min(n, int64(chunk)))}

@@ -9,16 +9,20 @@ import (
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 )
 
-// guardBody keeps a refusal from waiting for bytes that nobody sends. Connect closes the request's body before it writes an
-// error; under "Expect: 100-continue" net/http then tries to read the body, which the client holds back until it is told to go
-// on: both sides would hang. So Close does nothing unless the body has been read from. The server itself closes what is left.
+// guardBody prevents two kinds of hang.
 //
-// And it ends the body of a sender that says nothing for longer than silence, or a little longer, while it is waited for.
+// The first: Connect closes the request's body before it writes an error. Under "Expect: 100-continue", net/http then
+// tries to read the body, while the client waits for the answer. So Close does nothing unless the body has been read
+// from. The server closes the rest.
+//
+// The second: a client sends nothing in the middle of a file. guardBody ends the body when a read has waited for
+// silence, or up to an eighth longer.
 func guardBody(next http.Handler, silence time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		guarded := *r
 		body := &guardedBody{ReadCloser: r.Body, silence: silence}
-		// Only where the body is read to its end: on HTTP/1 a limit that were left would end the answer, too.
+		// Only PutState reads the body to its end, where the deadline is cleared. A deadline that remained would end
+		// the answer on HTTP/1 as well.
 		if r.ProtoMajor == 1 && strings.HasSuffix(r.URL.Path, ckptdv1connect.StateServicePutStateProcedure) {
 			body.until = http.NewResponseController(w).SetReadDeadline
 		}
@@ -27,34 +31,37 @@ func guardBody(next http.Handler, silence time.Duration) http.Handler {
 	})
 }
 
+// guardedBody is a request's body with guardBody's two guards.
 type guardedBody struct {
 	io.ReadCloser
-	read    bool
+	read    bool // something has been read
 	silence time.Duration
-	// until moves the limit of what is waited for; nil: there is none.
+	// until sets the connection's read deadline; nil: reads have no deadline.
 	until func(time.Time) error
-	moved time.Time
-	err   error // the last one: nothing follows
+	moved time.Time // when the deadline was last set
+	err   error     // the error that ended the body
 }
 
-// Read moves the limit only when an eighth of it has passed: that is cheaper than at each read.
+// Read implements io.Reader. It moves the deadline only when an eighth of silence has passed, which is cheaper than at
+// each read.
 func (b *guardedBody) Read(p []byte) (int, error) {
 	b.read = true
 	if b.err != nil {
 		return 0, b.err
 	}
 	if now := time.Now(); b.until != nil && now.Sub(b.moved) >= b.silence/8 {
-		_ = b.until(now.Add(b.silence + b.silence/8)) // a connection that knows no limits has none
+		_ = b.until(now.Add(b.silence + b.silence/8)) // a connection without deadlines goes without
 		b.moved = now
 	}
 	n, err := b.ReadCloser.Read(p)
 	if b.err = err; err != nil && b.until != nil {
-		// From here on the server listens for the sender's going away, however long the store takes.
+		// From here on the server watches whether the client disconnects, however long the store takes.
 		_ = b.until(time.Time{})
 	}
 	return n, err
 }
 
+// Close implements io.Closer. It does nothing unless the body has been read from.
 func (b *guardedBody) Close() error {
 	if !b.read {
 		return nil

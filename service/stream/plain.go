@@ -13,17 +13,20 @@ import (
 	"github.com/ckptd/ckptd/proto/data"
 )
 
-// copySize is the buffer between a file and a connection: small enough to stay in the processor's cache, which makes it
-// cheaper than one of a whole chunk.
+// copySize is the size of the buffer between a file and a connection. It fits the processor's cache, which makes it
+// faster than a buffer of a whole chunk.
 const copySize = 64 << 10
 
 var copyBuffers = sync.Pool{New: func() any { return new([copySize]byte) }}
 
+// plainKey is the context key of a plain response.
 type plainKey struct{}
 
-// withPlain remembers the response of a request whose messages may be written past Connect: Connect's protocol in protobuf, on
-// HTTP/1. There a message is five bytes and its encoding, and the length of the whole answer can be told in advance, so that
-// net/http copies from a file as it does for a file server. gRPC, JSON and HTTP/2 go the usual way.
+// withPlain keeps the response writer in the request's context if messages may be written without Connect. That is
+// possible for Connect's protocol in protobuf on HTTP/1.
+//
+// There a message is five bytes and its encoding. The length of the whole answer is known in advance, so net/http
+// copies from a file as it does for a file server. gRPC, JSON and HTTP/2 use Connect's own writer.
 func withPlain(w http.ResponseWriter, r *http.Request) *http.Request {
 	if r.ProtoMajor != 1 || r.Header.Get("Content-Type") != "application/connect+proto" {
 		return r
@@ -31,20 +34,21 @@ func withPlain(w http.ResponseWriter, r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), plainKey{}, w))
 }
 
-// plainResponse is what withPlain remembered; nil: nothing.
+// plainResponse returns the response writer that withPlain kept; nil: none.
 func plainResponse(ctx context.Context) http.ResponseWriter {
 	w, _ := ctx.Value(plainKey{}).(http.ResponseWriter)
 	return w
 }
 
-// endSize is the length of the message by which Connect ends a stream well: an envelope around "{}".
+// endSize is the length of the message that ends a stream without error: an envelope around "{}".
 const endSize = envelopeSize + 2
 
-// envelopeSize is Connect's envelope: flags, and the message's length, big endian.
+// envelopeSize is the length of Connect's envelope: one byte of flags, and the message's length in four bytes, big
+// endian.
 const envelopeSize = 5
 
-// sendPlain streams n > 0 bytes of r as messages of at most chunk bytes; Connect adds the end. An error in the middle can only
-// be told by breaking the connection: the answer's length has been promised.
+// sendPlain streams n > 0 bytes of r as messages of at most chunk bytes. Connect adds the last message. After the first
+// byte an error can only break the connection, since the header has promised the answer's length.
 func sendPlain(w http.ResponseWriter, r io.Reader, n int64, chunk int) error {
 	f := &framer{w: w, left: n, chunk: int64(chunk)}
 	w.Header().Set("Content-Length", strconv.FormatInt(f.framedSize()+endSize, 10))
@@ -69,16 +73,17 @@ func sendPlain(w http.ResponseWriter, r io.Reader, n int64, chunk int) error {
 	return nil
 }
 
-// framer puts what is written to it into messages.
+// framer writes bytes in messages.
 type framer struct {
 	w     http.ResponseWriter
-	begun bool
-	// left is how much of the range has not been written, room how much of that belongs into the message in progress.
+	begun bool // a message has been written
+	// left is how many bytes of the range are still to be written. room is how many of them belong to the message in
+	// progress.
 	left, room int64
 	chunk      int64
 }
 
-// framedSize is the length of all messages to come.
+// framedSize returns the length of all messages that are still to be written.
 func (f *framer) framedSize() int64 {
 	full, rest := f.left/f.chunk, f.left%f.chunk
 	size := full * int64(len(appendHead(nil, f.chunk)))
@@ -88,7 +93,7 @@ func (f *framer) framedSize() int64 {
 	return size + f.left
 }
 
-// appendHead appends what stands before the n bytes of a chunk: the envelope, and the field's prefix.
+// appendHead appends the bytes that precede a chunk of n bytes: the envelope and the field's prefix.
 func appendHead(b []byte, n int64) []byte {
 	start := len(b)
 	b = append(b, 0, 0, 0, 0, 0)
@@ -97,7 +102,7 @@ func appendHead(b []byte, n int64) []byte {
 	return b
 }
 
-// message makes room in a message.
+// message begins a new message if the last one is complete.
 func (f *framer) message() error {
 	if f.room > 0 {
 		return nil
@@ -111,7 +116,7 @@ func (f *framer) message() error {
 	return err
 }
 
-// Write writes p, in messages.
+// Write implements io.Writer.
 func (f *framer) Write(p []byte) (n int, err error) {
 	for len(p) > 0 {
 		if err := f.message(); err != nil {
@@ -129,8 +134,8 @@ func (f *framer) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// ReadFrom writes what is left from a file, message by message, without a copy where the system can do that: to net/http a
-// limited *os.File is a reason to ask for it.
+// ReadFrom implements io.ReaderFrom. It passes a limited file to net/http message by message. net/http then lets the
+// system copy without a buffer, where the system can.
 func (f *framer) ReadFrom(src io.Reader) (n int64, err error) {
 	rf, ok := f.w.(io.ReaderFrom)
 	limited, isLimited := src.(*io.LimitedReader)

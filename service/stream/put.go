@@ -17,10 +17,11 @@ import (
 	"github.com/ckptd/ckptd/proto/data"
 )
 
-// drainMax is how many bytes of a refused body are read and thrown away, so that the client hears the refusal and not a reset.
+// drainMax is how many bytes of a refused body are read and dropped. Without that, the client would see a connection
+// reset instead of the refusal.
 const drainMax = 64 << 20
 
-// PutState stores one file and answers its handle once the file is durable.
+// PutState stores one file and returns its handle when the file is durable.
 func (s *Service) PutState(ctx context.Context, stream *connect.ClientStream[ckptdv1.PutStateRequest]) (*ckptdv1.PutStateResponse, error) {
 	early, err := earlyHeader(stream.RequestHeader())
 	if err != nil {
@@ -46,7 +47,8 @@ func (s *Service) PutState(ctx context.Context, stream *connect.ClientStream[ckp
 	return &ckptdv1.PutStateResponse{File: file}, nil
 }
 
-// admitted is PutState while it holds a slot; begun says whether anything of the body has been read.
+// admitted is the part of PutState that runs while the stream is admitted. begun reports whether anything of the body
+// has been read.
 func (s *Service) admitted(ctx context.Context, conn connect.StreamingHandlerConn, early *ckptdv1.PutStateHeader, waited bool) (file *ckptdv1.FileHandle, begun bool, err error) {
 	if early != nil && waited {
 		if err := s.check(ctx, early); err != nil {
@@ -60,19 +62,19 @@ func (s *Service) admitted(ctx context.Context, conn connect.StreamingHandlerCon
 	header := first.GetHeader()
 	switch {
 	case header == nil:
-		return nil, true, invalidf("the first message is not a header")
+		return nil, true, invalidf("put state: the first message is not a header: send PutStateHeader first")
 	case early == nil:
 		if err := s.check(ctx, header); err != nil {
 			return nil, true, err
 		}
 	case !proto.Equal(early, header):
-		return nil, true, invalidf("the header message differs from %s", data.HeaderName)
+		return nil, true, invalidf("put state: the header message differs from the HTTP header %s: send the same header in both", data.HeaderName)
 	}
 	file, err = s.receiveFile(ctx, conn, header)
 	return file, true, err
 }
 
-// earlyHeader is the copy of the header message in the HTTP header; nil: none.
+// earlyHeader returns the copy of the header message in the HTTP header; nil: there is none.
 func earlyHeader(h http.Header) (*ckptdv1.PutStateHeader, error) {
 	v := h.Get(data.HeaderName)
 	if v == "" {
@@ -89,7 +91,7 @@ func earlyHeader(h http.Header) (*ckptdv1.PutStateHeader, error) {
 	return m, nil
 }
 
-// check refuses what cannot be stored, whatever its bytes.
+// check refuses a header whose file cannot be stored, whatever its bytes.
 func (s *Service) check(ctx context.Context, h *ckptdv1.PutStateHeader) error {
 	if err := layout.ValidateJobID(h.GetJobId()); err != nil {
 		return err
@@ -100,7 +102,7 @@ func (s *Service) check(ctx context.Context, h *ckptdv1.PutStateHeader) error {
 	case h.GetEpoch() == 0 || h.GetCheckpointId() == 0:
 		return invalidf("epoch %d, checkpoint %d: both count from 1", h.GetEpoch(), h.GetCheckpointId())
 	case h.GetLength() > min(s.maxFile, math.MaxInt64):
-		return invalidf("length %d: at most %d bytes are taken", h.GetLength(), s.maxFile)
+		return invalidf("length %d: a file holds at most %d bytes", h.GetLength(), s.maxFile)
 	}
 	return s.auth.AuthorizePut(ctx, uploadOf(h))
 }
@@ -109,7 +111,7 @@ func uploadOf(h *ckptdv1.PutStateHeader) Upload {
 	return Upload{Job: h.GetJobId(), Epoch: h.GetEpoch(), Attempt: h.GetAttempt(), Checkpoint: h.GetCheckpointId()}
 }
 
-// receiveFile writes the chunks that follow to a file of their own.
+// receiveFile writes the chunks that follow the header to a new file.
 func (s *Service) receiveFile(ctx context.Context, conn connect.StreamingHandlerConn, h *ckptdv1.PutStateHeader) (*ckptdv1.FileHandle, error) {
 	name := layout.JobKey{
 		Place:      layout.PlaceExclusive,
@@ -149,20 +151,21 @@ func (s *Service) receiveFile(ctx context.Context, conn connect.StreamingHandler
 	return f, nil
 }
 
-// bounded refuses a chunk of n bytes that brings the file to length.
+// bounded refuses a chunk that is too large, or that makes the file too long. n is the length of the chunk, length that
+// of the file so far, with the chunk.
 func (s *Service) bounded(h *ckptdv1.PutStateHeader, length uint64, n int) error {
 	switch {
 	case n > data.MaxChunk:
-		return invalidf("chunk of %d bytes: at most %d", n, data.MaxChunk)
+		return invalidf("chunk of %d bytes: a chunk holds at most %d", n, data.MaxChunk)
 	case h.Length != nil && length > h.GetLength():
 		return fmt.Errorf("%w: more than the %d bytes announced", storage.ErrMismatch, h.GetLength())
 	case length > s.maxFile:
-		return invalidf("at most %d bytes are taken", s.maxFile)
+		return invalidf("file of more than %d bytes: a file holds at most that", s.maxFile)
 	}
 	return nil
 }
 
-// compare says whether what arrived is what was announced.
+// compare refuses a file whose length or CRC32C is not the announced one.
 func compare(h *ckptdv1.PutStateHeader, sums *data.Sums) error {
 	if h.Length != nil && sums.Length() != h.GetLength() {
 		return fmt.Errorf("%w: %d bytes arrived, %d were announced", storage.ErrMismatch, sums.Length(), h.GetLength())
@@ -173,7 +176,7 @@ func compare(h *ckptdv1.PutStateHeader, sums *data.Sums) error {
 	return nil
 }
 
-// receive gives write each chunk until the stream ends well.
+// receive calls write with each chunk until the stream ends. It returns nil if the stream ends without error.
 func receive(conn connect.StreamingHandlerConn, write func([]byte) error) error {
 	in := data.In{Direction: data.Put, Write: write}
 	for {
@@ -189,6 +192,7 @@ func receive(conn connect.StreamingHandlerConn, write func([]byte) error) error 
 	}
 }
 
+// drain reads and drops the rest of a refused body, at most drainMax bytes.
 func drain(conn connect.StreamingHandlerConn) {
 	n := 0
 	_ = receive(conn, func(p []byte) error {
@@ -199,9 +203,10 @@ func drain(conn connect.StreamingHandlerConn) {
 	})
 }
 
+// notEOF replaces io.EOF, which means that the client sent no message.
 func notEOF(err error) error {
 	if errors.Is(err, io.EOF) {
-		return invalidf("the stream has no header")
+		return invalidf("put state: the stream has no header: send PutStateHeader first")
 	}
 	return err
 }

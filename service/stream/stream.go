@@ -15,36 +15,38 @@ import (
 	"github.com/ckptd/ckptd/proto/data"
 )
 
-// Upload is what bytes are for.
+// Upload names the checkpoint, attempt and epoch that a file is uploaded for.
 type Upload struct {
 	Job                        string
 	Epoch, Attempt, Checkpoint uint64
 }
 
-// Authorizer says whether state may still be written for a checkpoint: nil, or why not. It is asked before a stream waits for
-// admission and again after it waited. An error with a Connect code keeps it.
+// Authorizer decides which uploads are taken.
 type Authorizer interface {
+	// AuthorizePut returns nil if state may still be written for the checkpoint, or why not. An error with a Connect
+	// code keeps the code. AuthorizePut is called before a stream waits for admission, and again after it has waited.
 	AuthorizePut(ctx context.Context, u Upload) error
-	// Stored is told of each file that is durable, before its sender is.
+	// Stored is called for each durable file, before its client gets the answer.
 	Stored(u Upload, f *ckptdv1.FileHandle)
 }
 
-// Options are bounds; the zero value of each means its default.
+// Options are limits. The zero value of a field means its default.
 type Options struct {
-	// Puts is how many PutState streams are admitted at once; 16.
+	// Puts is how many PutState streams are admitted at once; 0: 16.
 	Puts int
-	// Gets is how many GetState streams are served at once; 64.
+	// Gets is how many GetState streams are served at once; 0: 64.
 	Gets int
-	// MaxFile is the largest file taken, in bytes; 5 TiB, the largest object of the largest store.
+	// MaxFile is the size of the largest file in bytes; 0: 5 TiB, the largest object that S3 takes.
 	MaxFile uint64
-	// Silence is how long a sender may say nothing in the middle of a file before it is given up; 2 minutes. A process that stands still
-	// keeps its connection, and would keep its admission, for ever. Only on HTTP/1, where a stream has its connection for itself.
+	// Silence is how long a client may send nothing in the middle of a file before its stream ends; 0: 2 minutes. A
+	// suspended process keeps its connection, and without this limit it would keep its admission for ever. The limit
+	// works on HTTP/1 only, where each stream has its own connection.
 	Silence time.Duration
 }
 
 func (o *Options) fill() error {
 	if o.Puts < 0 || o.Gets < 0 || o.Silence < 0 {
-		return fmt.Errorf("stream: negative bound")
+		return fmt.Errorf("stream: options: a limit is negative: want 0 for the default, or more")
 	}
 	if o.Puts == 0 {
 		o.Puts = 16
@@ -76,7 +78,8 @@ type Service struct {
 
 var _ ckptdv1connect.StateServiceHandler = (*Service)(nil)
 
-// New makes the service. nonce is this process's as a writer of files (layout.NewNonce); nothing else may name files with it.
+// New makes the service. nonce is this process's nonce for the names of files (layout.NewNonce). No other writer may
+// use it.
 func New(store storage.Store, nonce string, auth Authorizer, opts *Options) (*Service, error) {
 	var o Options
 	if opts != nil {
@@ -94,25 +97,26 @@ func New(store storage.Store, nonce string, auth Authorizer, opts *Options) (*Se
 	}, nil
 }
 
-// InFlight is how many streams are admitted now.
+// InFlight returns how many streams are admitted now.
 func (s *Service) InFlight() (puts, gets int) { return len(s.puts), len(s.gets) }
 
-// Handler is what an http.Server mounts at path: codecs, bounds and guards included.
+// Handler returns the handler to be mounted at path. It includes codecs, limits and guards.
 func (s *Service) Handler() (path string, h http.Handler) {
 	path, h = ckptdv1connect.NewStateServiceHandler(s, data.HandlerOptions())
 	return path, guardBody(h, s.silence)
 }
 
-// ConnContext is for http.Server.ConnContext: it raises the send buffer of Unix sockets, without which they are slower than TCP.
+// ConnContext is for http.Server.ConnContext. It enlarges the send buffer of Unix sockets, which are slower than TCP
+// otherwise.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	if u, ok := c.(*net.UnixConn); ok {
-		// Best effort: a smaller buffer is only slower.
+		// An error can be ignored: a smaller buffer is only slower.
 		_ = u.SetWriteBuffer(data.UnixBuffer)
 	}
 	return ctx
 }
 
-// chunkSize is the best chunk for the connection of a request.
+// chunkSize returns the best size of a chunk for the connection of a request.
 func chunkSize(ctx context.Context) int {
 	if a, ok := ctx.Value(http.LocalAddrContextKey).(net.Addr); ok && a.Network() == "unix" {
 		return data.ChunkUnix
@@ -120,10 +124,10 @@ func chunkSize(ctx context.Context) int {
 	return data.ChunkTCP
 }
 
-// semaphore admits as many as it has room for.
+// semaphore admits as many streams as it has capacity.
 type semaphore chan struct{}
 
-// acquire waits for a slot and reports whether it had to.
+// acquire waits for admission and reports whether it had to wait.
 func (s semaphore) acquire(ctx context.Context) (waited bool, err error) {
 	select {
 	case s <- struct{}{}:

@@ -9,13 +9,14 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// watchedStore calls fatal when the store says that this process can no longer learn what is durable: it gives up the
-// ownership of its jobs by ending, and whoever takes over reads the truth anew.
+// watchedStore calls fatal when the store returns storage.ErrAbandoned: this process can no longer learn what is
+// durable. fatal ends the process, which gives up the ownership of its jobs. The next owner reads the journals anew.
 type watchedStore struct {
 	storage.Store
 	fatal func(error)
 }
 
+// watch returns err, and calls fatal if it is storage.ErrAbandoned.
 func (s watchedStore) watch(err error) error {
 	if errors.Is(err, storage.ErrAbandoned) {
 		s.fatal(err)
@@ -23,7 +24,7 @@ func (s watchedStore) watch(err error) error {
 	return err
 }
 
-// Create is storage.Store's.
+// Create implements storage.Store.
 func (s watchedStore) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
 	w, err := s.Store.Create(ctx, key, opts)
 	if err != nil {
@@ -32,18 +33,18 @@ func (s watchedStore) Create(ctx context.Context, key string, opts storage.Creat
 	return watchedWriter{w, s}, nil
 }
 
-// Publish is storage.Store's.
+// Publish implements storage.Store.
 func (s watchedStore) Publish(ctx context.Context, key string, data []byte) error {
 	return s.watch(s.Store.Publish(ctx, key, data))
 }
 
-// Stat is storage.Store's.
+// Stat implements storage.Store.
 func (s watchedStore) Stat(ctx context.Context, key string) (storage.Info, error) {
 	info, err := s.Store.Stat(ctx, key)
 	return info, s.watch(err)
 }
 
-// Delete is storage.Store's.
+// Delete implements storage.Store.
 func (s watchedStore) Delete(ctx context.Context, keys []string) []error {
 	errs := s.Store.Delete(ctx, keys)
 	for _, err := range errs {
@@ -52,13 +53,14 @@ func (s watchedStore) Delete(ctx context.Context, keys []string) []error {
 	return errs
 }
 
-// AbortUnfinished is storage.Store's.
+// AbortUnfinished implements storage.Store.
 func (s watchedStore) AbortUnfinished(ctx context.Context, prefix string, dead func(key string) bool) (int, error) {
 	n, err := s.Store.AbortUnfinished(ctx, prefix, dead)
 	return n, s.watch(err)
 }
 
-// watchedFacts are facts whose Settle is watched as the store is: it makes things durable, too.
+// watchedFacts returns facts with a watched Settle. Settle makes writes durable, so it can fail with
+// storage.ErrAbandoned as well.
 func watchedFacts(facts storage.Facts, fatal func(error)) storage.Facts {
 	if settle := facts.Settle; settle != nil {
 		facts.Settle = func(ctx context.Context, prefix string) error {
@@ -68,22 +70,23 @@ func watchedFacts(facts storage.Facts, fatal func(error)) storage.Facts {
 	return facts
 }
 
-// Open is storage.Store's.
+// Open implements storage.Store.
 func (s watchedStore) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	r, err := s.Store.Open(ctx, key, offset, length)
 	return r, s.watch(err)
 }
 
-// List is storage.Store's.
+// List implements storage.Store.
 func (s watchedStore) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
 	return watchedList(s, s.Store.List(ctx, prefix))
 }
 
-// Folders is storage.FolderLister's.
+// Folders implements storage.FolderLister.
 func (s watchedStore) Folders(ctx context.Context, prefix string) iter.Seq2[string, error] {
 	return watchedList(s, storage.Folders(ctx, s.Store, prefix))
 }
 
+// watchedList watches the errors of a list.
 func watchedList[T any](s watchedStore, list iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for element, err := range list {
@@ -94,18 +97,19 @@ func watchedList[T any](s watchedStore, list iter.Seq2[T, error]) iter.Seq2[T, e
 	}
 }
 
+// watchedWriter watches the errors of one file's writer.
 type watchedWriter struct {
 	storage.Writer
 	s watchedStore
 }
 
-// Write is storage.Writer's.
+// Write implements storage.Writer.
 func (w watchedWriter) Write(p []byte) (int, error) {
 	n, err := w.Writer.Write(p)
 	return n, w.s.watch(err)
 }
 
-// Commit is storage.Writer's.
+// Commit implements storage.Writer.
 func (w watchedWriter) Commit() error { return w.s.watch(w.Writer.Commit()) }
 
 var _ storage.Store = watchedStore{}

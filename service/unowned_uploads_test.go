@@ -69,7 +69,7 @@ func serverWith(t *testing.T, root storage.Opened, opts Options) *Server {
 func attached(t *testing.T, s *Server, id string) *job {
 	t.Helper()
 	plan := &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
-	if _, err := (engine{s}).AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: plan}); err != nil {
+	if _, err := (engineService{s}).AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: plan}); err != nil {
 		t.Fatal(err)
 	}
 	j, err := s.job(id)
@@ -90,12 +90,12 @@ func TestUploadBesideAnAttachInVain(t *testing.T) {
 	key := layout.JobPrefix("j") + layout.JobKey{
 		Place: layout.PlaceShared, File: layout.FileName{Epoch: 1, Checkpoint: 1, Nonce: other.nonce, Sequence: 1},
 	}.String()
-	w, err := countedStore{other.ways.restore, other.ways.upload, other}.Create(t.Context(), key, storage.CreateOptions{})
+	w, err := countedStore{other.stores.restore, other.stores.upload, other}.Create(t.Context(), key, storage.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	other.forget(inVain)
-	if _, err := (people{owner}).CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err != nil {
+	if _, err := (jobService{owner}).CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err != nil {
 		t.Fatal(err)
 	}
 	<-j.done

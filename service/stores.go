@@ -7,26 +7,28 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/retry"
 )
 
-// ways are those to the root, one for each class of work. All have one limit in common; nothing but them reaches the store.
-type ways struct {
+// stores reach the root, one for each class of work. They share one limiter. All requests to the root go through them.
+type stores struct {
 	commit, restore, upload, collect storage.Store
 	limiter                          *limit.Limiter
 }
 
-// layers stacks, from the driver upwards: what counts its requests, what ends the process when the store cannot be relied on any
-// more, what makes requests wait for their turn, what repeats them. A request that waits to be repeated has no turn.
-func layers(root storage.Opened, o *Options, m *metrics) ways {
+// newStores puts four layers over the driver. From the driver upwards: measure counts requests; watchedStore ends the
+// process when the store cannot be relied on any more; limit makes requests wait for their turn; retry repeats them.
+//
+// A request that waits to be repeated holds no turn.
+func newStores(root storage.Opened, o *Options, m *metrics) stores {
 	counts := measure.New(root.Facts.Kind, m.registry)
 	store := storage.Store(watchedStore{counts.Store(root.Store), o.Fatal})
 	limiter := limit.New(o.Budgets)
 	if root.Facts.Repeats != nil {
 		root.Facts.Repeats(func(cause error) { counts.Repeated(cause); limiter.Repeated(cause) })
 	}
-	way := func(c limit.Class) storage.Store {
+	forClass := func(c limit.Class) storage.Store {
 		return retry.New(limiter.Store(store, c), retry.Policy{Retried: counts.Retried})
 	}
-	return ways{
-		commit: way(limit.Commit), restore: way(limit.Restore), upload: way(limit.Upload), collect: way(limit.Collect),
+	return stores{
+		commit: forClass(limit.Commit), restore: forClass(limit.Restore), upload: forClass(limit.Upload), collect: forClass(limit.Collect),
 		limiter: limiter,
 	}
 }

@@ -14,13 +14,13 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// engine implements EngineService.
-type engine struct{ s *Server }
+// engineService implements EngineService: the calls that engines and other daemons make.
+type engineService struct{ s *Server }
 
-var _ ckptdv1connect.EngineServiceHandler = engine{}
+var _ ckptdv1connect.EngineServiceHandler = engineService{}
 
-// AttachJob makes this daemon the job's owner, or says who is.
-func (e engine) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
+// AttachJob makes this daemon the job's owner, or returns the URLs of the daemon that is.
+func (e engineService) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
 	create, err := creationIn(req, e.s.opts.URLs)
 	if err != nil {
 		return nil, err
@@ -47,14 +47,16 @@ func (e engine) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequest) (*
 		if !errors.Is(err, errLetGo) {
 			return res, err
 		}
-		<-j.done // it was just ending; the next one begins anew
+		<-j.done // the job's goroutine was ending; the next try starts a new one
 	}
 	return nil, notAttached(req.GetJobId())
 }
 
-// attachTries is how often an attach meets a job that is just ending here before its caller is sent to look elsewhere.
+// attachTries is how often an attach is tried when it meets a job whose goroutine is ending. Then the caller is told to
+// look elsewhere.
 const attachTries = 5
 
+// attachedOut makes the answer to a caller that has attached.
 func (j *job) attachedOut() *ckptdv1.AttachJobResponse {
 	head := j.m.Head()
 	return &ckptdv1.AttachJobResponse{
@@ -63,7 +65,8 @@ func (j *job) attachedOut() *ckptdv1.AttachJobResponse {
 	}
 }
 
-// creationIn is what a job begins with if it does not exist yet; nil: the caller did not say.
+// creationIn returns how to create the job if it does not exist; nil: the caller gave no plan, so the job is not
+// created.
 func creationIn(req *ckptdv1.AttachJobRequest, urls []string) (*owner.Creation, error) {
 	if err := layout.ValidateJobID(req.GetJobId()); err != nil {
 		return nil, invalidf("%v", err)
@@ -86,8 +89,8 @@ func creationIn(req *ckptdv1.AttachJobRequest, urls []string) (*owner.Creation, 
 	return c, nil
 }
 
-// Owns answers another daemon.
-func (e engine) Owns(ctx context.Context, req *ckptdv1.OwnsRequest) (*ckptdv1.OwnsResponse, error) {
+// Owns answers another daemon whether this one owns the job under the nonce.
+func (e engineService) Owns(ctx context.Context, req *ckptdv1.OwnsRequest) (*ckptdv1.OwnsResponse, error) {
 	nonce, err := journal.ParseNonce(req.GetOwnerNonce())
 	if err != nil {
 		return nil, invalidf("%v", err)
@@ -101,8 +104,8 @@ func (e engine) Owns(ctx context.Context, req *ckptdv1.OwnsRequest) (*ckptdv1.Ow
 	})
 }
 
-// Report tells the owner how subtasks are.
-func (e engine) Report(ctx context.Context, req *ckptdv1.ReportRequest) (*ckptdv1.ReportResponse, error) {
+// Report tells the owner the state of subtasks.
+func (e engineService) Report(ctx context.Context, req *ckptdv1.ReportRequest) (*ckptdv1.ReportResponse, error) {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err
@@ -115,8 +118,8 @@ func (e engine) Report(ctx context.Context, req *ckptdv1.ReportRequest) (*ckptdv
 	})
 }
 
-// BeginSnapshot says which files are known; those are promised to the checkpoint.
-func (e engine) BeginSnapshot(ctx context.Context, req *ckptdv1.BeginSnapshotRequest) (*ckptdv1.BeginSnapshotResponse, error) {
+// BeginSnapshot returns which of a subtask's files are known. The known files are promised to the checkpoint.
+func (e engineService) BeginSnapshot(ctx context.Context, req *ckptdv1.BeginSnapshotRequest) (*ckptdv1.BeginSnapshotResponse, error) {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err
@@ -129,7 +132,7 @@ func (e engine) BeginSnapshot(ctx context.Context, req *ckptdv1.BeginSnapshotReq
 			numbers[i], found[i] = j.names.Lookup(f.GetInstanceNonce(), f.GetName(), f.GetSize(), f.GetRestoredKey())
 			if found[i] {
 				d, _ := j.names.Describe(numbers[i])
-				found[i] = scopeOf(d.Key) == ckptdv1.Scope_SCOPE_SHARED // exclusive files are never reused
+				found[i] = scopeOf(d.Key) == ckptdv1.Scope_SCOPE_SHARED // an exclusive file is never reused
 			}
 			if found[i] {
 				known.Add(numbers[i])
@@ -154,8 +157,8 @@ func (e engine) BeginSnapshot(ctx context.Context, req *ckptdv1.BeginSnapshotReq
 	})
 }
 
-// Decline gives a checkpoint up for a subtask.
-func (e engine) Decline(ctx context.Context, req *ckptdv1.DeclineRequest) (*ckptdv1.DeclineResponse, error) {
+// Decline aborts a checkpoint on behalf of a subtask.
+func (e engineService) Decline(ctx context.Context, req *ckptdv1.DeclineRequest) (*ckptdv1.DeclineResponse, error) {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err
@@ -171,12 +174,12 @@ func (e engine) Decline(ctx context.Context, req *ckptdv1.DeclineRequest) (*ckpt
 				Checkpoint: req.GetCheckpointId(), Reason: coordinator.ParseReason(req.GetReason()), Cause: req.GetCause(),
 			})
 		}
-		reply(&ckptdv1.DeclineResponse{}, nil) // a late one, or a repetition, changes nothing
+		reply(&ckptdv1.DeclineResponse{}, nil) // a late or repeated call changes nothing
 	})
 }
 
 // NewAttempt begins the next attempt.
-func (e engine) NewAttempt(ctx context.Context, req *ckptdv1.NewAttemptRequest) (*ckptdv1.NewAttemptResponse, error) {
+func (e engineService) NewAttempt(ctx context.Context, req *ckptdv1.NewAttemptRequest) (*ckptdv1.NewAttemptResponse, error) {
 	j, err := e.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err

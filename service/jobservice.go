@@ -17,31 +17,31 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// people implements JobService: what people and their tools ask.
-type people struct{ s *Server }
+// jobService implements JobService: the calls that people and their tools make.
+type jobService struct{ s *Server }
 
-var _ ckptdv1connect.JobServiceHandler = people{}
+var _ ckptdv1connect.JobServiceHandler = jobService{}
 
 // ListJobs lists the jobs under the root.
-func (p people) ListJobs(ctx context.Context, _ *ckptdv1.ListJobsRequest) (*ckptdv1.ListJobsResponse, error) {
-	res, err := catalog.New(p.s.ways.restore).Jobs(ctx)
+func (p jobService) ListJobs(ctx context.Context, _ *ckptdv1.ListJobsRequest) (*ckptdv1.ListJobsResponse, error) {
+	res, err := catalog.New(p.s.stores.restore).Jobs(ctx)
 	return res, rpcError(err)
 }
 
 // ListCheckpoints lists a job's retained checkpoints.
-func (p people) ListCheckpoints(ctx context.Context, req *ckptdv1.ListCheckpointsRequest) (*ckptdv1.ListCheckpointsResponse, error) {
-	res, err := catalog.New(p.s.ways.restore).Checkpoints(ctx, req.GetJobId())
+func (p jobService) ListCheckpoints(ctx context.Context, req *ckptdv1.ListCheckpointsRequest) (*ckptdv1.ListCheckpointsResponse, error) {
+	res, err := catalog.New(p.s.stores.restore).Checkpoints(ctx, req.GetJobId())
 	return res, rpcError(err)
 }
 
 // ShowCheckpoint describes one checkpoint.
-func (p people) ShowCheckpoint(ctx context.Context, req *ckptdv1.ShowCheckpointRequest) (*ckptdv1.ShowCheckpointResponse, error) {
-	res, err := catalog.New(p.s.ways.restore).Show(ctx, req.GetJobId(), req.GetCheckpointId())
+func (p jobService) ShowCheckpoint(ctx context.Context, req *ckptdv1.ShowCheckpointRequest) (*ckptdv1.ShowCheckpointResponse, error) {
+	res, err := catalog.New(p.s.stores.restore).Show(ctx, req.GetJobId(), req.GetCheckpointId())
 	return res, rpcError(err)
 }
 
-// GetStatus says what the daemon is doing and waiting for.
-func (p people) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*ckptdv1.GetStatusResponse, error) {
+// GetStatus describes what the daemon and its jobs are doing, and what they wait for.
+func (p jobService) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*ckptdv1.GetStatusResponse, error) {
 	res := p.s.status()
 	jobs := p.s.allJobs()
 	if id := req.GetJobId(); id != "" {
@@ -57,7 +57,7 @@ func (p people) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*
 		case err == nil:
 			res.Jobs = append(res.Jobs, state)
 		case req.GetJobId() != "":
-			return nil, p.elsewhere(ctx, j.id, err) // it was let go meanwhile
+			return nil, p.elsewhere(ctx, j.id, err) // the job was released meanwhile
 		}
 	}
 	slices.SortFunc(res.Jobs, func(a, b *ckptdv1.JobState) int {
@@ -66,8 +66,9 @@ func (p people) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest) (*
 	return res, nil
 }
 
-// elsewhere says where a job's owner is, if the journal knows one.
-func (p people) elsewhere(ctx context.Context, id string, err error) error {
+// elsewhere returns the error for a call about a job that this daemon does not own. It names the job's owner, if the
+// journal has one. err is the error so far.
+func (p jobService) elsewhere(ctx context.Context, id string, err error) error {
 	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
 		return err
 	}
@@ -78,7 +79,7 @@ func (p people) elsewhere(ctx context.Context, id string, err error) error {
 	case how == journal.ReadEmpty:
 		return connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no job %s", id))
 	case how != journal.ReadDone:
-		return connect.NewError(connect.CodeDataLoss, fmt.Errorf("the journal of job %s cannot be read", id))
+		return connect.NewError(connect.CodeDataLoss, fmt.Errorf("the journal of job %s cannot be read: `ckptd journal show` says why", id))
 	case head.Status.Terminal():
 		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
 			"job %s is %s%s; no daemon owns it", id, statusWord(head.Status), endedText(head.Ended))
@@ -88,8 +89,8 @@ func (p people) elsewhere(ctx context.Context, id string, err error) error {
 	return notOwner(id, head.URLs, head.Epoch)
 }
 
-// CancelJob ends a job.
-func (p people) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest) (*ckptdv1.CancelJobResponse, error) {
+// CancelJob cancels a job.
+func (p jobService) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest) (*ckptdv1.CancelJobResponse, error) {
 	j, err := p.s.job(req.GetJobId())
 	switch {
 	case err != nil && connect.CodeOf(err) == connect.CodeFailedPrecondition:
@@ -98,12 +99,13 @@ func (p people) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest) (*
 		return nil, err
 	}
 	res, err := ask(ctx, j, func(reply func(*ckptdv1.CancelJobResponse, error)) { j.cancel(req, reply) })
-	if err != nil && isNotAttached(err) { // it is being attached just now, or was let go meanwhile
+	if err != nil && isNotAttached(err) { // the job is being attached, or was released meanwhile
 		return p.cancelUnowned(ctx, req, p.elsewhere(ctx, j.id, err))
 	}
 	return res, err
 }
 
+// cancel asks the owner machine to end the job as canceled.
 func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJobResponse, error)) {
 	caller := j.wait(func(op *owner.Op) {
 		if err := j.refusal(op); err != nil {
@@ -119,8 +121,9 @@ func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJo
 	})
 }
 
-// cancelUnowned cancels a job that nobody owns: this daemon takes it over for that. A job that is canceled already stays so.
-func (p people) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobRequest, why error) (*ckptdv1.CancelJobResponse, error) {
+// cancelUnowned cancels a job that this daemon does not own. It attaches the job first. A job that has ended stays as
+// it is. why is the error if the journal cannot be read.
+func (p jobService) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobRequest, why error) (*ckptdv1.CancelJobResponse, error) {
 	head, how, err := p.s.readHead(ctx, req.GetJobId())
 	if err != nil || how != journal.ReadDone {
 		return nil, errors.Join(why, err)
@@ -128,7 +131,7 @@ func (p people) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobRequest
 	if head.Status.Terminal() {
 		return &ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: retainedOut(head)}, nil
 	}
-	if _, err := engine(p).AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: req.GetJobId(), RequestId: req.GetRequestId()}); err != nil {
+	if _, err := engineService(p).AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: req.GetJobId(), RequestId: req.GetRequestId()}); err != nil {
 		return nil, err
 	}
 	j, err := p.s.job(req.GetJobId())
@@ -138,13 +141,13 @@ func (p people) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobRequest
 	return ask(ctx, j, func(reply func(*ckptdv1.CancelJobResponse, error)) { j.cancel(req, reply) })
 }
 
-// state is what the job's goroutine knows at this moment.
+// state describes the job for the status.
 func (j *job) state(req *ckptdv1.GetStatusRequest) *ckptdv1.JobState {
 	s := &ckptdv1.JobState{
 		Phase: j.phase(), SubtasksMissing: uint32(j.m.Missing().Len()), CommittedCheckpointId: j.progress.announced, CondemnedFiles: uint64(j.m.Condemned()),
 		Events: j.events.after(req.GetEventsAfter()),
 	}
-	s.WaitingForStore = j.away.String()
+	s.WaitingForStore = j.outage.String()
 	if j.coord != nil {
 		s.ConsecutiveFailures = uint32(j.coord.State().ConsecutiveFailures)
 	}
@@ -190,7 +193,7 @@ func pendingOut(s owner.PendingState) ckptdv1.PendingState {
 	return ckptdv1.PendingState_PENDING_STATE_WRITING
 }
 
-// phase is what the job's owner is doing.
+// phase returns what the job's owner is doing.
 func (j *job) phase() ckptdv1.JobPhase {
 	head := j.m.Head()
 	switch {

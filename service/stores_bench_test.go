@@ -9,11 +9,12 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// BenchmarkLayers is what the layers over a driver cost: each request of the store in memory, bare and through all of them.
-func BenchmarkLayers(b *testing.B) {
+// BenchmarkStores measures what the layers over a driver cost. It runs each request on the store in memory, bare and
+// through all layers.
+func BenchmarkStores(b *testing.B) {
 	root := mem.Open()
 	o := (*Options)(nil).withDefaults()
-	through := layers(root, &o, newMetrics()).commit
+	through := newStores(root, &o, newMetrics()).commit
 	ctx, data := b.Context(), make([]byte, 4<<20)
 	for _, s := range []struct {
 		name  string

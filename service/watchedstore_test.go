@@ -145,7 +145,7 @@ func wayOf(t *testing.T, store storage.Store, way string, heard *[]error) storag
 	root.Store = store
 	s := serverWith(t, root, Options{Fatal: func(err error) { *heard = append(*heard, err) }})
 	return map[string]storage.Store{
-		"commit": s.ways.commit, "restore": s.ways.restore, "upload": s.ways.upload, "collect": s.ways.collect,
+		"commit": s.stores.commit, "restore": s.stores.restore, "upload": s.stores.upload, "collect": s.stores.collect,
 	}[way]
 }
 

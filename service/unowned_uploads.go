@@ -1,0 +1,166 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// This file handles uploads for jobs that other daemons own.
+//
+// Such a job may end while an upload is under way. Its owner counts only the uploads that pass through the owner
+// itself. It sweeps, releases the job, and nobody sweeps the job again. So a daemon that has written a file reads the
+// journal afterwards. If the job has not ended, its last sweep is still to come and finds the file. If the job has
+// ended, no acknowledgement can name the file any more, and the daemon deletes it.
+
+// unownedRights is a bounded cache of the rights of jobs that other daemons own, as the heads of their journals state
+// them.
+type unownedRights struct {
+	mu   sync.Mutex
+	jobs map[string]*rights
+}
+
+// unownedJobs is how many jobs the cache holds. A full cache is emptied.
+const unownedJobs = 1000
+
+func (f *unownedRights) get(id string) (*rights, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, ok := f.jobs[id]
+	return r, ok
+}
+
+func (f *unownedRights) put(id string, r *rights) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.jobs == nil || len(f.jobs) >= unownedJobs {
+		f.jobs = map[string]*rights{}
+	}
+	f.jobs[id] = r
+}
+
+func (f *unownedRights) forget(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.jobs, id)
+}
+
+// unownedWriter writes a file for a job that this daemon did not own when the upload began.
+type unownedWriter struct {
+	storage.Writer
+	s       *Server
+	id, key string
+}
+
+// deleteTime limits each of two steps: reading whether the job has ended, and deleting the file.
+const deleteTime = 10 * time.Second
+
+// Commit implements storage.Writer. It deletes the file if the job has ended meanwhile.
+func (w *unownedWriter) Commit() error {
+	return w.s.deleteIfEnded(w.id, w.key, w.Writer.Commit())
+}
+
+// deleteIfEnded deletes a committed file if its job has ended, and returns the error for the file's writer. committed
+// is the result of the commit. A file whose commit has an unknown outcome is deleted as well.
+func (s *Server) deleteIfEnded(id, key string, committed error) error {
+	if committed != nil && !errors.Is(committed, storage.ErrUnknown) {
+		return committed
+	}
+	head, err := s.heads.after(id, func() (*journal.Entry, error) {
+		ctx, cancel := s.deleteContext() // shared by all callers of this read; the time runs from the start of the read
+		defer cancel()
+		return s.headOf(ctx, id)
+	})
+	if err != nil || !head.Status.Terminal() {
+		return committed // the file stays; if the journal could not be read, the next owner's sweep decides
+	}
+	s.unowned.forget(id)
+	ctx, cancel := s.deleteContext()
+	defer cancel()
+	if err := errors.Join(s.stores.collect.Delete(ctx, []string{key})...); err != nil {
+		s.log.Warn("cannot delete a file that was uploaded for an ended job", "key", key, "err", err)
+	}
+	return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
+		"job %s is %s: begin a new job id", id, statusWord(head.Status))
+}
+
+// deleteContext is derived from the server's context. The file must be deleted even if the caller has disconnected.
+func (s *Server) deleteContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.ctx, deleteTime)
+}
+
+var _ storage.Writer = (*unownedWriter)(nil)
+
+// errNoHead means that the journal is empty or corrupt.
+var errNoHead = errors.New("the job has no readable journal")
+
+// headOf reads the head of a job's journal. A journal without a readable head is an error.
+func (s *Server) headOf(ctx context.Context, id string) (*journal.Entry, error) {
+	head, how, err := s.readHead(ctx, id)
+	if err == nil && how != journal.ReadDone {
+		err = errNoHead
+	}
+	return head, err
+}
+
+// headReads lets callers that need the head of one journal at the same time share one read.
+type headReads struct {
+	mu    sync.Mutex
+	lines map[string]*headLine
+}
+
+// headLine holds the reads of one journal. They run one at a time.
+type headLine struct {
+	callers int           // that are inside after
+	turn    chan struct{} // holds one element while a read runs
+	next    *headRead     // the read that has not begun; nil: none
+}
+
+// headRead is one read and its result.
+type headRead struct {
+	done chan struct{}
+	head *journal.Entry
+	err  error
+}
+
+// after returns the result of a read that began after the call.
+func (h *headReads) after(id string, read func() (*journal.Entry, error)) (*journal.Entry, error) {
+	h.mu.Lock()
+	if h.lines == nil {
+		h.lines = map[string]*headLine{}
+	}
+	line := h.lines[id]
+	if line == nil {
+		line = &headLine{turn: make(chan struct{}, 1)}
+		h.lines[id] = line
+	}
+	line.callers++
+	r, mine := line.next, line.next == nil
+	if mine {
+		r = &headRead{done: make(chan struct{})}
+		line.next = r
+	}
+	h.mu.Unlock()
+	if mine {
+		line.turn <- struct{}{}
+		h.mu.Lock()
+		line.next = nil
+		h.mu.Unlock()
+		r.head, r.err = read()
+		<-line.turn
+		close(r.done)
+	}
+	<-r.done
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if line.callers--; line.callers == 0 {
+		delete(h.lines, id)
+	}
+	return r.head, r.err
+}
