@@ -218,8 +218,8 @@ func (s *step) ask() bool {
 	if !s.free() {
 		return false
 	}
-	if s.doubt {
-		s.doubt = false
+	if s.recheckHead {
+		s.recheckHead = false
 		s.journal(s.reader.Begin(s.head.Slot))
 		return false
 	}

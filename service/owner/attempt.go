@@ -13,7 +13,7 @@ func (s *step) register(ev *Event) {
 		s.emit(Op{Kind: TellEnded, Worker: ev.Worker, Status: s.head.Status})
 		return
 	case s.stop, ev.Attempt > running: // it knows a newer entry than we do: whose? A look at the head tells
-		s.doubt = !s.stop
+		s.recheckHead = !s.stop
 		s.emit(Op{Kind: TellReregister, Worker: ev.Worker})
 		return
 	case ev.Plan != nil && ev.Plan.Hash() != s.head.Plan.Hash(), ev.Subtasks.IsEmpty(), !ev.Subtasks.In(s.planned()):

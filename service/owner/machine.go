@@ -83,9 +83,9 @@ type Machine struct {
 
 	// held is what keeps files reachable: the retained checkpoints of the head, in its order.
 	held []held
-	// doubt: a worker knows of an attempt that this owner has not begun. An owner that was frozen, and has nothing to append, would
+	// recheckHead: a worker knows of an attempt that this owner has not begun. An owner that was frozen, and has nothing to append, would
 	// send it away for ever.
-	doubt bool
+	recheckHead bool
 	// question: the reader finds out why the _metadata of this checkpoint is not there.
 	question uint64
 	index    incremental.Index
