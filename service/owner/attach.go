@@ -41,7 +41,7 @@ func (s *step) read(r *Result) {
 	head := s.reader.Head()
 	s.reader = journal.ReadHead{}
 	if s.phase == PhaseOwning {
-		s.questionAnswered(how, head)
+		s.missingMetaChecked(how, head)
 		return
 	}
 	switch how {
@@ -225,7 +225,7 @@ func (s *step) ask() bool {
 	}
 	for _, h := range s.held {
 		if h.state == heldMissing {
-			s.question = h.id
+			s.missingMeta = h.id
 			s.journal(s.reader.Begin(s.head.Slot))
 			return false
 		}
@@ -233,21 +233,21 @@ func (s *step) ask() bool {
 	return true
 }
 
-// questionAnswered: another epoch, then the new owner dropped the checkpoint; else its _metadata is lost.
-func (s *step) questionAnswered(how journal.Reading, head *journal.Entry) {
+// missingMetaChecked: another epoch, then the new owner dropped the checkpoint; else its _metadata is lost.
+func (s *step) missingMetaChecked(how journal.Reading, head *journal.Entry) {
 	if how != journal.ReadDone || head.Epoch != s.head.Epoch {
 		s.fenced()
 		return
 	}
 	s.head = head
 	for i, h := range s.held {
-		if h.id == s.question && h.state == heldMissing {
+		if h.id == s.missingMeta && h.state == heldMissing {
 			h.state = heldUnreadable
 			s.setHeld(i, h)
 			s.emit(Op{Kind: TellDegraded, ID: h.id, Reason: ReasonDegraded})
 		}
 	}
-	s.question = 0
+	s.missingMeta = 0
 }
 
 // blind says why nothing may be condemned or swept, and because of which checkpoint.

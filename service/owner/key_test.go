@@ -13,7 +13,7 @@ import (
 func (m *Machine) appendKey(b []byte) []byte {
 	b = append(b, byte(m.phase), byte(m.doing), byte(m.attempt), bits(m.finish, m.stop),
 		bits(m.create != nil, m.trigger.wanted, m.sweep.terminal, m.sweep.done, m.recheckHead), byte(m.sweep.stage))
-	b = uints(b, uint64(m.life), uint64(m.count), m.doingID, m.first, m.next, m.question, m.trigger.caller, m.sweep.caller)
+	b = uints(b, uint64(m.life), uint64(m.count), m.doingID, m.first, m.next, m.missingMeta, m.trigger.caller, m.sweep.caller)
 	b = m.reader.AppendKey(b)
 	b = m.app.AppendKey(b)
 	b = m.head.AppendKey(b)

@@ -86,9 +86,9 @@ type Machine struct {
 	// recheckHead: a worker knows of an attempt that this owner has not begun. An owner that was frozen, and has nothing to append, would
 	// send it away for ever.
 	recheckHead bool
-	// question: the reader finds out why the _metadata of this checkpoint is not there.
-	question uint64
-	index    incremental.Index
+	// missingMeta: the reader finds out why the _metadata of this checkpoint is not there.
+	missingMeta uint64
+	index       incremental.Index
 
 	workers []Registration
 	// attempt is how far the attempt of the head came, wish what comes with the next one.
