@@ -454,7 +454,7 @@ func (w *world) committed(id uint64) *journal.Entry {
 // atRest: with nothing pending, a list that was judged leaves nothing that it showed and nothing needs.
 func (r *runner) atRest(w *world, d *daemon, page *Result) {
 	m := &d.m
-	if m.phase != PhaseOwning || m.head != w.head() || len(m.pending)+len(m.strays) > 0 || page.Life != m.life {
+	if m.phase != PhaseOwning || m.head != w.head() || len(m.pending)+len(m.unansweredMetas) > 0 || page.Life != m.life {
 		return
 	}
 	reach := w.named(w.head())

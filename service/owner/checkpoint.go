@@ -175,7 +175,7 @@ func (s *step) mayAck(ev *Event, p Pending) Reason {
 func (s *step) metaCreated(r *Result) {
 	i, p := s.find(r.ID)
 	if i < 0 || p.State != PendingWriting {
-		s.strayCreated(r)
+		s.unansweredMetaCreated(r)
 		return
 	}
 	outcome := r.Outcome
@@ -207,7 +207,7 @@ func (s *step) metaChecked(r *Result) {
 	i, p := s.find(r.ID)
 	switch {
 	case i < 0 || p.State != PendingWriting:
-		s.strayCreated(r)
+		s.unansweredMetaCreated(r)
 	case r.Outcome == journal.Done && r.Nonce == p.Meta.Nonce:
 		s.durable(i, p, r)
 	case r.Outcome == journal.Done:
@@ -225,11 +225,11 @@ func (s *step) durable(i int, p Pending, r *Result) {
 	s.pending = replaced(s.pending, i, p)
 }
 
-// strayCreated: the checkpoint was aborted while its _metadata was on its way.
-func (s *step) strayCreated(r *Result) {
-	was := len(s.strays)
-	s.strays = without(s.strays, func(id uint64) bool { return id == r.ID })
-	if was != len(s.strays) && r.Outcome != journal.NotDone {
+// unansweredMetaCreated: the checkpoint was aborted while its _metadata was on its way.
+func (s *step) unansweredMetaCreated(r *Result) {
+	was := len(s.unansweredMetas)
+	s.unansweredMetas = without(s.unansweredMetas, func(id uint64) bool { return id == r.ID })
+	if was != len(s.unansweredMetas) && r.Outcome != journal.NotDone {
 		s.condemnMetas([]uint64{r.ID})
 	}
 }
@@ -292,8 +292,8 @@ func (s *step) drop(id uint64) bool {
 	s.endPromise(id)
 	switch p.State {
 	case PendingWriting:
-		if !s.cfg.off.strays {
-			s.strays = with(s.strays, id)
+		if !s.cfg.off.unansweredMetas {
+			s.unansweredMetas = with(s.unansweredMetas, id)
 		}
 	case PendingReady:
 		s.condemnMetas([]uint64{id})

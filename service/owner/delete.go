@@ -90,5 +90,5 @@ func (s *step) filesDeleted(r *Result) {
 
 // clean tells whether nothing waits to be deleted and no _metadata is on its way.
 func (m *Machine) clean() bool {
-	return len(m.strays) == 0 && len(m.metas) == 0 && m.index.Condemned.IsEmpty() && len(m.deletingMetas) == 0 && m.deleting.IsEmpty()
+	return len(m.unansweredMetas) == 0 && len(m.metas) == 0 && m.index.Condemned.IsEmpty() && len(m.deletingMetas) == 0 && m.deleting.IsEmpty()
 }

@@ -36,7 +36,7 @@ func (m *Machine) appendKey(b []byte) []byte {
 	for _, p := range m.promises {
 		b = sets(uints(b, p.id), p.files)
 	}
-	b = list(list(list(b, m.strays), m.metas), m.deletingMetas)
+	b = list(list(list(b, m.unansweredMetas), m.metas), m.deletingMetas)
 	b = m.ending.key(b)
 	return m.wish.key(b)
 }

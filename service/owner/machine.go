@@ -99,8 +99,8 @@ type Machine struct {
 
 	pending  []Pending
 	promises []promise
-	// strays are aborted checkpoints whose _metadata may still be on its way.
-	strays []uint64
+	// unansweredMetas are aborted checkpoints whose _metadata may still be on its way.
+	unansweredMetas []uint64
 
 	// metas wait to be deleted, before the condemned files; deleting what is under way.
 	metas         []uint64

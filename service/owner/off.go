@@ -38,8 +38,8 @@ type off struct {
 	loading bool
 	// unknown: a _metadata whose write has an unknown outcome was not written. exists: one that is there already is ours.
 	unknown, exists bool
-	// strays: a _metadata that is on its way when its checkpoint is aborted is forgotten.
-	strays bool
+	// unansweredMetas: a _metadata that is on its way when its checkpoint is aborted is forgotten.
+	unansweredMetas bool
 	// hidden: a hidden checkpoint does not keep its files, though it is lent.
 	hidden bool
 	// blind: deletes go on while a retained _metadata cannot be read.

@@ -50,7 +50,7 @@ var teeth = []tooth{
 	{"unknown is not a failure", story{daemons: 1, attaches: 1, triggers: 1, lost: 1}, func(s *story) { s.off.unknown = true }, "I13"},
 	{"exists is not a success", story{daemons: 1, attaches: 1, triggers: 1, squatter: true}, func(s *story) { s.off.exists = true }, "I1"},
 	{"no release before the last write", story{daemons: 1, attaches: 1, triggers: 1, files: 1, ends: 1, sweeps: 1, aborts: 1, truthful: true},
-		func(s *story) { s.off.strays = true }, "I4"},
+		func(s *story) { s.off.unansweredMetas = true }, "I4"},
 	{"hidden, but lent", story{daemons: 1, attaches: 1, triggers: 1, files: 1, lends: 1, begun: true}, func(s *story) { s.off.hidden = true }, "I"},
 	{"no delete while a _metadata is unreadable", story{daemons: 1, attaches: 1, triggers: 2, files: 1, begun: true, spoiled: unreadable, numRetained: 2},
 		func(s *story) { s.off.blind = true }, "I12"},
