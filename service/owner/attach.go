@@ -250,8 +250,8 @@ func (s *step) missingMetaChecked(how journal.Reading, head *journal.Entry) {
 	s.missingMeta = 0
 }
 
-// blind says why nothing may be condemned or swept, and because of which checkpoint.
-func (m *Machine) blind() (why Reason, id uint64) {
+// unread says why nothing may be condemned or swept, and because of which checkpoint.
+func (m *Machine) unread() (why Reason, id uint64) {
 	for _, h := range m.held {
 		switch h.state {
 		case heldLoading, heldMissing:

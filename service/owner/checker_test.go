@@ -93,7 +93,7 @@ func (s *story) check(w *world) {
 // bury marks files that are dead by the owner's state: not needed, and of an older epoch, or made for a checkpoint below the floor
 // and never acknowledged. (A file acknowledged in this epoch may be promised again until it is condemned.)
 func (s *story) bury(w *world, m *Machine, needed uint64) {
-	if why, _ := m.blind(); why != ReasonNone || s.files == 0 || m.head != w.head() {
+	if why, _ := m.unread(); why != ReasonNone || s.files == 0 || m.head != w.head() {
 		return
 	}
 	known, floor := bitsOf(m.index.Known), m.floor()

@@ -36,7 +36,7 @@ func (s *step) mayTrigger() Reason {
 	case s.full():
 		return ReasonFull
 	}
-	if why, _ := s.blind(); why == ReasonLoading && !s.cfg.off.loading {
+	if why, _ := s.unread(); why == ReasonLoading && !s.cfg.off.loading {
 		return why
 	}
 	return ReasonNone
@@ -258,10 +258,10 @@ func (s *step) dropHeld() (gone []uint64) {
 			gone = append(gone, h.id)
 		}
 	}
-	was, _ := s.blind()
+	was, _ := s.unread()
 	s.held = keep
 	s.reachable()
-	if now, _ := s.blind(); was == ReasonDegraded && now == ReasonNone {
+	if now, _ := s.unread(); was == ReasonDegraded && now == ReasonNone {
 		s.emit(Op{Kind: TellDegraded})
 	}
 	return gone

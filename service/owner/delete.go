@@ -10,7 +10,7 @@ import (
 // condemn gives up everything that is unreachable and unpromised, and the _metadata of checkpoints that left the state. Only right
 // after an entry that was won; not while a _metadata is unreadable or not yet read: sweeps find it later.
 func (s *step) condemn(metas []uint64) {
-	if why, _ := s.blind(); why != ReasonNone && !s.cfg.off.blind {
+	if why, _ := s.unread(); why != ReasonNone && !s.cfg.off.unread {
 		return
 	}
 	s.condemnMetas(metas)
@@ -23,7 +23,7 @@ func (s *step) condemn(metas []uint64) {
 
 // condemnMetas gives _metadata up.
 func (s *step) condemnMetas(ids []uint64) {
-	if why, _ := s.blind(); why != ReasonNone && !s.cfg.off.blind {
+	if why, _ := s.unread(); why != ReasonNone && !s.cfg.off.unread {
 		return
 	}
 	for _, id := range ids {

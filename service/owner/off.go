@@ -42,8 +42,8 @@ type off struct {
 	unansweredMetas bool
 	// hidden: a hidden checkpoint does not keep its files, though it is lent.
 	hidden bool
-	// blind: deletes go on while a retained _metadata cannot be read.
-	blind bool
+	// unread: deletes go on while a retained _metadata cannot be read.
+	unread bool
 	// order: files are deleted before the _metadata that name them.
 	order bool
 	// page: a sweep ends with its first page. swept: a sweep before the end counts as the last one.

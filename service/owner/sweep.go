@@ -23,7 +23,7 @@ const (
 
 // wantSweep begins a sweep.
 func (s *step) wantSweep(ev *Event) {
-	why, _ := s.blind()
+	why, _ := s.unread()
 	switch {
 	case s.stop:
 		why = ReasonStopping

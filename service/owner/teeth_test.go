@@ -53,7 +53,7 @@ var teeth = []tooth{
 		func(s *story) { s.off.unansweredMetas = true }, "I4"},
 	{"hidden, but lent", story{daemons: 1, attaches: 1, triggers: 1, files: 1, lends: 1, begun: true}, func(s *story) { s.off.hidden = true }, "I"},
 	{"no delete while a _metadata is unreadable", story{daemons: 1, attaches: 1, triggers: 2, files: 1, begun: true, spoiled: unreadable, numRetained: 2},
-		func(s *story) { s.off.blind = true }, "I12"},
+		func(s *story) { s.off.unread = true }, "I12"},
 	{"_metadata before files", story{daemons: 1, attaches: 1, triggers: 1, files: 1, begun: true}, func(s *story) { s.off.order = true }, "deleted before"},
 	{"every page of a list", story{daemons: 1, attaches: 1, triggers: 1, files: 1, ends: 1, sweeps: 1, pages: true, begun: true, truthful: true},
 		func(s *story) { s.off.page = true }, "I4"},

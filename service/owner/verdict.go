@@ -58,7 +58,7 @@ func (v Verdict) Dead() bool { return v >= VerdictCondemned }
 
 // Judge says what becomes of a file that a list shows, by what the owner knows now. Only while the job is owned.
 func (m *Machine) Judge(f Found) Verdict {
-	if why, _ := m.blind(); why != ReasonNone {
+	if why, _ := m.unread(); why != ReasonNone {
 		return VerdictUnread
 	}
 	return m.judge(f, m.promised(), off{})
@@ -91,7 +91,7 @@ func (m *Machine) judge(f Found, promised incremental.Set, rules off) Verdict {
 // JudgeMetadata says what becomes of the _metadata of a checkpoint that a list shows. Only while the job is owned.
 func (m *Machine) JudgeMetadata(id uint64) Verdict {
 	_, retained := m.head.Checkpoint(id)
-	why, _ := m.blind()
+	why, _ := m.unread()
 	switch {
 	case retained:
 		return VerdictNeeded

@@ -59,7 +59,7 @@ func (m *Machine) Stopping() bool { return m.stop }
 
 // Degraded says why nothing is deleted: ReasonNone, ReasonLoading (not yet read) or ReasonDegraded (unreadable), and which
 // checkpoint it is.
-func (m *Machine) Degraded() (Reason, uint64) { return m.blind() }
+func (m *Machine) Degraded() (Reason, uint64) { return m.unread() }
 
 // Condemned is how many files and _metadata wait to be deleted.
 func (m *Machine) Condemned() int { return m.index.Condemned.Len() + len(m.metas) }
