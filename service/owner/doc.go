@@ -1,8 +1,8 @@
-// Package owner decides what one daemon does with one job: it attaches, begins attempts, completes checkpoints, deletes
-// objects that nothing needs any more, and releases the job. It follows the commit protocol as a step machine: a value
-// without I/O, goroutines, a clock or randomness. Machine.Step takes an event and returns operations: requests to the
-// store, and messages to workers, callers and the coordinator (the tells). Its tests search the real machine breadth
-// first for orderings that lose a checkpoint.
+// Package owner owns the decisions of one daemon about one job: it attaches, begins attempts, completes checkpoints,
+// deletes objects that nothing needs any more, and releases the job. It follows the commit protocol as a step machine:
+// a value without I/O, goroutines, a clock or randomness. Machine.Step takes an event and returns operations: requests
+// to the store, and messages to workers, callers and the coordinator (the tells). Its tests search the real machine
+// breadth first for orderings that lose a checkpoint.
 //
 // The package must not know keys, bytes, stores, streams, messages of the API, or time. Package coordinator decides
 // when to trigger, how long to wait and how to react to a lost worker; its decisions arrive as events. Files are
