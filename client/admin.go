@@ -12,9 +12,9 @@ import (
 
 // Messages that Admin passes through unchanged: they are what the command line prints as JSON.
 type (
-	// DaemonStatus is what a daemon is doing: about itself and the jobs that were asked for.
+	// DaemonStatus describes a daemon and the jobs that were asked for.
 	DaemonStatus = ckptdv1.GetStatusResponse
-	// JobState is what an owner knows of a job at this moment.
+	// JobState is the current state of a job, as its owner knows it.
 	JobState = ckptdv1.JobState
 	// JobList names the jobs under a daemon's root.
 	JobList = ckptdv1.ListJobsResponse
@@ -24,12 +24,13 @@ type (
 	CheckpointDetails = ckptdv1.ShowCheckpointResponse
 	// Triggered is the checkpoint that a trigger has completed.
 	Triggered = ckptdv1.TriggerCheckpointResponse
-	// Canceled is how a job ended, and what is kept of it.
+	// Canceled says how a job ended and which checkpoints are kept.
 	Canceled = ckptdv1.CancelJobResponse
 )
 
-// Admin makes the calls for people: look at jobs, take a checkpoint, end a job. A call about one job goes to its owner. Unlike the calls
-// of an engine, none is repeated: where no daemon answers, a person hears of it at once. It is safe for concurrent use.
+// Admin makes the calls for people: look at jobs, take a checkpoint, end a job. A call about one job goes to the job's
+// owner. Unlike the calls of an engine, no call is repeated: if no daemon answers, the person is told at once. Admin is
+// safe for concurrent use.
 type Admin struct{ client *Client }
 
 // Admin makes the calls for people over the client's connections.
@@ -70,7 +71,7 @@ func (a *Admin) Show(ctx context.Context, job string, checkpoint uint64) (*Check
 	})
 }
 
-// Trigger takes a checkpoint now, and answers when it is complete or has failed.
+// Trigger takes a checkpoint now. It returns when the checkpoint is complete or has failed.
 func (a *Admin) Trigger(ctx context.Context, job string) (*Triggered, error) {
 	req := &ckptdv1.TriggerCheckpointRequest{JobId: job, RequestId: newID()}
 	return callDaemon(ctx, a, func(e *endpoint) (*Triggered, error) { return e.jobs.TriggerCheckpoint(ctx, req) })
@@ -82,7 +83,7 @@ func (a *Admin) Cancel(ctx context.Context, job string) (*Canceled, error) {
 	return callDaemon(ctx, a, func(e *endpoint) (*Canceled, error) { return e.jobs.CancelJob(ctx, req) })
 }
 
-// EndedWith is the status in which a job has ended, if err says so; otherwise it is unspecified.
+// EndedWith is the status with which a job has ended, if err says that it has ended; else it is unspecified.
 func EndedWith(err error) JobStatus {
 	if ce, ok := errors.AsType[*callError](err); ok && errors.Is(ce, ErrJobTerminal) {
 		return ce.refused.GetStatus()
@@ -90,7 +91,7 @@ func EndedWith(err error) JobStatus {
 	return ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED
 }
 
-// callDaemon makes a call with the first daemon that answers, or with the owner that this one names.
+// callDaemon calls the first daemon that answers, or the owner that this daemon names.
 func callDaemon[T any](ctx context.Context, a *Admin, call func(*endpoint) (*T, error)) (*T, error) {
 	r := route{ahead: a.client.urls}
 	for {
@@ -114,7 +115,7 @@ func callDaemon[T any](ctx context.Context, a *Admin, call func(*endpoint) (*T, 
 	}
 }
 
-// answer is a daemon's answer to a person: the text is the daemon's own, the meaning is for errors.Is.
+// answer is a daemon's error answer to a person. Its text is the daemon's own; errors.Is finds its meaning.
 type answer struct{ *callError }
 
 func (a *answer) Error() string { return a.cause.Error() }

@@ -27,27 +27,28 @@ type options struct {
 	patience time.Duration
 	parallel int
 	onRetry  func(err error, next time.Duration)
-	// silence is how long a daemon may say nothing to a session before it counts as lost; it pings each second.
+	// silence is the time without a message after which a session takes its daemon for lost. A daemon pings each
+	// second.
 	silence time.Duration
 }
 
 // Option changes a default of New.
 type Option func(*options)
 
-// WithPatience bounds how long a call looks for a daemon that answers; the default is a minute, 0 is for ever. Sessions look
-// until their context ends.
+// WithPatience bounds the time for which a call looks for a daemon that answers. The default is a minute; 0 means no
+// bound. Sessions look until their context ends.
 func WithPatience(d time.Duration) Option { return func(o *options) { o.patience = d } }
 
 // WithParallel bounds the data streams of one Snapshot or Fetch; the default is 4.
 func WithParallel(n int) Option { return func(o *options) { o.parallel = n } }
 
-// WithOnRetry has f called before each repetition of a call, with the reason and the time until then. f must not block.
+// WithOnRetry has f called before each repetition of a call, with the reason and the delay. f must not block.
 func WithOnRetry(f func(err error, next time.Duration)) Option {
 	return func(o *options) { o.onRetry = f }
 }
 
-// New makes a client of the daemons at the URLs: "http://host:port", "https://host:port", "host:port" or "unix:/path/to/socket". All
-// serve the same root. No connection is made yet.
+// New makes a client of the daemons at the URLs, which must all serve the same root. A URL is "http://host:port",
+// "https://host:port", "host:port" or "unix:/path/to/socket". New makes no connection.
 func New(urls []string, opts ...Option) (*Client, error) {
 	c := &Client{
 		options:   options{patience: time.Minute, parallel: 4, silence: 5 * time.Second},
@@ -93,7 +94,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// AttachJob makes one of the daemons the job's owner, or finds out who is. Anyone may call it, any number of times.
+// AttachJob finds the daemon that owns the job, or makes one of the daemons its owner. Any process may call it, any
+// number of times.
 func (c *Client) AttachJob(ctx context.Context, spec JobSpec) (*Job, error) {
 	j := &Job{client: c, spec: spec, attaching: semaphore.NewWeighted(1)}
 	_, err := retry(ctx, c, c.options.patience, func() (struct{}, error) {
@@ -131,7 +133,7 @@ func newBackOff() *backoff.ExponentialBackOff {
 	return b
 }
 
-// retry repeats f while its error says that this may help, for as long as patience (0: for ever) and ctx last.
+// retry repeats f while its error says that a retry may help. It stops when patience (0: no bound) or ctx ends.
 func retry[T any](ctx context.Context, c *Client, patience time.Duration, f func() (T, error)) (T, error) {
 	return backoff.Retry(ctx, func() (T, error) {
 		v, err := f()

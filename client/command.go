@@ -2,10 +2,12 @@ package client
 
 import "time"
 
-// Command is what a daemon asks of a worker: Start, Trigger, Complete, Abort, Cancel or Replaced. Sealed: there may be more.
+// Command is a request of a daemon to a worker: Start, Trigger, Complete, Abort, Cancel or Replaced. A later version
+// may add more.
 type Command interface{ command() }
 
-// Start begins an attempt: stop what runs, fetch the assignment, restore, run, report RUNNING. It may come twice.
+// Start begins an attempt. The worker stops its running subtasks, fetches the assignment, restores, runs and reports
+// RUNNING. Start may come twice.
 type Start struct {
 	Attempt, Epoch uint64
 	// Restore is the checkpoint to restore; 0: begin empty.
@@ -22,18 +24,20 @@ type RosterEntry struct {
 	Nonce           string
 }
 
-// Trigger asks the triggered subtasks of the process to take a checkpoint. It may come twice: ignore it for one that has begun.
+// Trigger asks the triggered subtasks of the process to take a checkpoint. It may come twice; the worker ignores it for
+// a checkpoint that has begun.
 type Trigger struct {
 	Attempt, Epoch, Checkpoint uint64
 	Time                       time.Time
 }
 
-// Complete says that a checkpoint is complete and durable. Ignore it unless you run that attempt. It may come twice.
+// Complete says that a checkpoint is complete and durable. A worker that does not run that attempt ignores it. It may
+// come twice.
 type Complete struct {
 	Attempt, Epoch, Checkpoint uint64
 }
 
-// Abort says that a checkpoint will not complete. Ignore it unless you run that attempt.
+// Abort says that a checkpoint will not complete. A worker that does not run that attempt ignores it.
 type Abort struct {
 	Attempt, Epoch, Checkpoint uint64
 	// Reason is Flink's name of the reason.
@@ -42,13 +46,14 @@ type Abort struct {
 	LatestComplete uint64
 }
 
-// Cancel ends the process's work on the job: its status is terminal. It is the session's last command.
+// Cancel ends the process's work on the job, because the job has ended. It is the session's last command.
 type Cancel struct {
 	Status JobStatus
 	Reason string
 }
 
-// Replaced: another process runs these subtasks; end, and do not register again. It is the session's last command.
+// Replaced says that another process runs these subtasks. The worker ends and does not register again. It is the
+// session's last command.
 type Replaced struct{}
 
 func (Start) command()    {}

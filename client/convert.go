@@ -53,7 +53,7 @@ func toScope(s Scope) ckptdv1.Scope {
 	return ckptdv1.Scope_SCOPE_EXCLUSIVE
 }
 
-// fromCommand gives a command for the engine; nil for those that the session handles by itself.
+// fromCommand gives a command for the engine, or nil for a command that the session handles by itself.
 func fromCommand(m *ckptdv1.RegisterResponse) Command {
 	switch c := m.GetCommand().(type) {
 	case *ckptdv1.RegisterResponse_Start:
@@ -87,7 +87,7 @@ func fromStart(s *ckptdv1.Start) Start {
 	return out
 }
 
-// epochOf is the epoch and the attempt that a command names; 0, 0: none.
+// epochOf is the epoch and the attempt that a command names; 0, 0: the command names none.
 func epochOf(c Command) (epoch, attempt uint64) {
 	switch c := c.(type) {
 	case Start:

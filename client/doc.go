@@ -1,8 +1,8 @@
-// Package client is the Go SDK of ckptd: what an engine needs to have its checkpoints kept.
+// Package client is the Go SDK of ckptd. An engine uses it to store and restore its checkpoints.
 //
-// It owns the conversation with daemons: which of them to talk to, redirects, retries with request ids, connections of their own
-// for data, sums before sending and after receiving. It must not know how a daemon decides anything, how it stores anything,
-// nor what an engine does with its state.
+// It owns the conversation with daemons: the choice of the daemon, redirects, retries with request ids, separate
+// connections for data, and checksums before sending and after receiving. It must not know how a daemon decides or
+// stores anything, nor how an engine uses its state.
 //
 // # The six calls
 //
@@ -24,14 +24,15 @@
 //
 // # Calls for people
 //
-// Client.Admin lists jobs and checkpoints, says how a job is, takes a checkpoint, ends a job: what the command line does. These calls go to the
-// job's owner, too, but are not repeated.
+// Client.Admin has the calls of the command line: list jobs and checkpoints, show the state of a job, take a
+// checkpoint, end a job. These calls go to the job's owner, too, but are not repeated.
 //
 // # Daemons that come and go
 //
-// A daemon that dies, restarts, lets a job go, or is not the owner is no error: every call looks for the owner again and is
-// repeated, with the request id it had, until it succeeds, is refused, or its context or the client's patience ends. Errors
-// that callers should tell apart are the Err values of this package, for errors.Is.
+// A call does not fail because a daemon dies, restarts, releases the job or is not the owner. The client looks for the
+// owner again and repeats the call with the same request id. It stops when the call succeeds or is refused, or when the
+// context or the client's patience ends. Errors that callers should tell apart are the Err values of this package, for
+// errors.Is.
 //
 // All types with methods are safe for concurrent use, except Session.Next, which is for one goroutine.
 package client

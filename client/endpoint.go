@@ -8,14 +8,14 @@ import (
 	"github.com/ckptd/ckptd/proto/data"
 )
 
-// endpoint is one daemon's address, with connections for control and others for data: a data stream that waits or is slow
-// never stands before an acknowledgement.
+// endpoint is one daemon's address. It has separate connections for control and for data, so that a slow data stream
+// never delays an acknowledgement.
 type endpoint struct {
 	url    string
 	engine ckptdv1connect.EngineServiceClient
 	state  ckptdv1connect.StateServiceClient
 	jobs   ckptdv1connect.JobServiceClient
-	// chunk is the best size of chunks on the way there.
+	// chunk is the best size of chunks for data sent to this daemon.
 	chunk      int
 	transports [2]*http.Transport
 }

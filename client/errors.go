@@ -11,25 +11,26 @@ import (
 )
 
 var (
-	// ErrNotOwner: daemons kept pointing elsewhere for the job's owner. Redirects are followed; this is what is left.
+	// ErrNotOwner: the client followed redirects to the job's owner, but the last daemon named yet another one.
 	ErrNotOwner = errors.New("not the job's owner")
 	// ErrUnavailable: no daemon answered within the client's patience.
 	ErrUnavailable = errors.New("no daemon answered")
-	// ErrStaleAttempt: the job is in another attempt; wait for Start, Cancel or Replaced.
+	// ErrStaleAttempt: the job runs another attempt. The worker waits for Start, Cancel or Replaced.
 	ErrStaleAttempt = errors.New("not the current attempt")
-	// ErrStaleEpoch: the job has a new owner; the checkpoint of the old epoch will not complete.
+	// ErrStaleEpoch: the job has a new owner. The checkpoint of the old epoch will not complete.
 	ErrStaleEpoch = errors.New("not the current epoch")
-	// ErrNotOpen: the checkpoint is not open: complete, aborted, or past its last acknowledgement.
+	// ErrNotOpen: the checkpoint takes no acknowledgements: it is complete or aborted, or it has all of them.
 	ErrNotOpen = errors.New("checkpoint is not open")
-	// ErrJobTerminal: the job is canceled, failed or finished; begin a new job id.
+	// ErrJobTerminal: the job is canceled, failed or finished. The caller can begin a new job id.
 	ErrJobTerminal = errors.New("job has ended")
 	// ErrReplaced: another process runs these subtasks.
 	ErrReplaced = errors.New("replaced by another process")
-	// ErrInlineCap: the checkpoint takes no more inline bytes. Snapshot sends files instead; this is what is left.
+	// ErrInlineCap: the checkpoint takes no more inline bytes. Snapshot sends files instead, and returns this error
+	// only if that did not help.
 	ErrInlineCap = errors.New("too much inline state")
-	// ErrPlanMismatch: the journal has another plan and no attempt can begin with this one.
+	// ErrPlanMismatch: the journal has another plan, and no attempt can begin with the given plan.
 	ErrPlanMismatch = errors.New("another plan")
-	// ErrConfigMismatch: the job runs with another configuration. The error's text says what differs, key by key.
+	// ErrConfigMismatch: the job runs with another configuration. The error's text names each key that differs.
 	ErrConfigMismatch = errors.New("another configuration")
 	// ErrUnknownHandle: an acknowledgement named state that is neither new for the checkpoint nor promised to it.
 	ErrUnknownHandle = errors.New("unknown state handle")
@@ -37,17 +38,17 @@ var (
 	ErrCorrupt = errors.New("corrupt state")
 	// ErrNotFound: the job, checkpoint or file does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrInvalid: the daemon refuses what was asked as malformed.
+	// ErrInvalid: the request is malformed.
 	ErrInvalid = errors.New("invalid request")
 	// ErrNoSpace: the store is full.
 	ErrNoSpace = errors.New("no space left")
-	// ErrSource: a piece's source could not be read, or gave other bytes than it should.
+	// ErrSource: a piece's source could not be read, or gave other bytes than before.
 	ErrSource = errors.New("source of state")
 	// ErrClosed: the client or session is closed.
 	ErrClosed = errors.New("closed")
 )
 
-// reasons is the one place where a daemon's reasons become this package's errors.
+// reasons maps a daemon's reasons to this package's errors. No other place does.
 var reasons = map[ckptdv1.Refused_Reason]error{
 	ckptdv1.Refused_REASON_STALE_ATTEMPT:   ErrStaleAttempt,
 	ckptdv1.Refused_REASON_STALE_EPOCH:     ErrStaleEpoch,
@@ -61,7 +62,7 @@ var reasons = map[ckptdv1.Refused_Reason]error{
 	ckptdv1.Refused_REASON_CORRUPT:         ErrCorrupt,
 }
 
-// codes is what a code means where no detail says more. Codes that are absent have no meaning of their own.
+// codes maps a code to its meaning if the error has no detail. A code that is absent here has no meaning.
 var codes = map[connect.Code]error{
 	connect.CodeUnavailable:       ErrUnavailable,
 	connect.CodeNotFound:          ErrNotFound,
@@ -70,17 +71,17 @@ var codes = map[connect.Code]error{
 	connect.CodeDataLoss:          ErrCorrupt,
 }
 
-// callError is a daemon's answer, or its absence, with its meaning.
+// callError is a failed call with its meaning: a daemon has answered with an error, or not at all.
 type callError struct {
 	// kind is one of this package's sentinels, or nil.
 	kind error
 	// retry: the call may succeed when repeated, with this owner or another.
 	retry bool
-	// notOwner is where the owner is, if the daemon said so.
+	// notOwner names the owner, if the daemon said who owns the job.
 	notOwner *ckptdv1.NotOwner
 	refused  *ckptdv1.Refused
 	cause    error
-	// silent: the daemon was given its time and said nothing; it may be frozen.
+	// silent is true if the daemon did not answer in its time. It may be suspended.
 	silent bool
 }
 
@@ -98,7 +99,7 @@ func (e *callError) Unwrap() []error {
 	return []error{e.kind, e.cause}
 }
 
-// classify gives an error of a call its meaning. ctx is the caller's: its end is never retried.
+// classify gives an error of a call its meaning. ctx is the caller's context; after its end no call is retried.
 func classify(ctx context.Context, err error) *callError {
 	if ce, ok := errors.AsType[*callError](err); ok {
 		return ce
@@ -128,7 +129,7 @@ func classify(ctx context.Context, err error) *callError {
 		}
 	}
 	e.kind = codes[answer.Code()]
-	// What did not come from a daemon (a refused connection, a reset, a proxy's page) and time-outs of one try.
+	// The error did not come from a daemon (a refused connection, a reset, a proxy's page), or one try has timed out.
 	e.retry = !connect.IsWireError(err) || answer.Code() == connect.CodeUnavailable || answer.Code() == connect.CodeDeadlineExceeded
 	e.silent = answer.Code() == connect.CodeDeadlineExceeded
 	if e.retry && e.kind == nil {

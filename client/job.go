@@ -14,7 +14,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// callTimeout bounds one try of a call; then the owner is looked for again.
+// callTimeout bounds one try of a call. After it the client looks for the owner again.
 const callTimeout = 15 * time.Second
 
 // Job is an attached job.
@@ -23,12 +23,13 @@ type Job struct {
 
 	client *Client
 	spec   JobSpec
-	// attaching is held by the one caller that looks for the owner.
+	// attaching admits one caller at a time to look for the owner.
 	attaching *semaphore.Weighted
 
 	mu    sync.Mutex
 	owner *endpoint
-	// generation counts the owners found, so that of many callers who lost one, one looks for the next.
+	// generation counts the owners found. If many callers lose the same owner, only one of them looks for the next
+	// owner.
 	generation uint64
 	epoch      uint64
 	attempt    uint64
@@ -55,15 +56,15 @@ func (j *Job) Attempt() uint64 {
 	return j.attempt
 }
 
-// Config is the configuration that was in effect when the job was last attached, every default filled in. Each Start
-// brings that of its attempt.
+// Config is the configuration that was in effect when the job was last attached, with every default filled in. Each
+// Start brings the configuration of its attempt.
 func (j *Job) Config() *JobConfig {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.config
 }
 
-// Assignment answers what the attempt's subtasks have to restore, one element per subtask, in the order asked.
+// Assignment returns the state that each of the attempt's subtasks has to restore, in the order of the arguments.
 func (j *Job) Assignment(ctx context.Context, attempt uint64, subtasks []Subtask) ([]SubtaskState, error) {
 	states := make([]SubtaskState, len(subtasks))
 	index := make(map[Subtask]int, len(subtasks))
@@ -96,7 +97,8 @@ func (j *Job) Assignment(ctx context.Context, attempt uint64, subtasks []Subtask
 	}
 }
 
-// Report tells the owner how subtasks are. What still holds is told again, by the session, to every owner that it registers with.
+// Report tells the owner the state of subtasks. The session repeats reports that still hold to every owner with which
+// it registers.
 func (j *Job) Report(ctx context.Context, r Report) error {
 	j.standing.note(r)
 	_, err := call(ctx, j, func(ctx context.Context, e *endpoint) (*ckptdv1.ReportResponse, error) {
@@ -117,8 +119,8 @@ func (j *Job) Decline(ctx context.Context, d Decline) error {
 	return j.wrap("decline", err)
 }
 
-// NewAttempt ends the given attempt and begins the next, for engines that schedule by themselves. It answers the attempt in
-// the journal: a greater one at once if the given one is not current any more.
+// NewAttempt ends the given attempt and begins the next one. It is for engines that schedule by themselves. It returns
+// the attempt in the journal; if the given attempt is not the current one, it returns at once and begins none.
 func (j *Job) NewAttempt(ctx context.Context, attempt uint64, reason string) (uint64, error) {
 	req := &ckptdv1.NewAttemptRequest{JobId: j.spec.ID, Attempt: attempt, Reason: reason, RequestId: newID()}
 	res, err := call(ctx, j, func(ctx context.Context, e *endpoint) (*ckptdv1.NewAttemptResponse, error) {
@@ -127,13 +129,14 @@ func (j *Job) NewAttempt(ctx context.Context, attempt uint64, reason string) (ui
 	return res.GetAttempt(), j.wrap("new attempt", err)
 }
 
-// call asks the job's owner until it answers or refuses, each try with a time-out of its own. f is called with the job's
-// newest epoch known.
+// call calls f with the job's owner and the newest epoch known, until the owner accepts or refuses. Each try has its
+// own time-out.
 func call[T any](ctx context.Context, j *Job, f func(ctx context.Context, e *endpoint) (T, error)) (T, error) {
 	return callAs(ctx, j, 0, f)
 }
 
-// callAs is call for what belongs to one epoch (0: to none): another owner's refusal of it is final.
+// callAs is call for a request that belongs to one epoch (0: to none). If the owner of another epoch refuses it, the
+// refusal is final.
 func callAs[T any](ctx context.Context, j *Job, epoch uint64, f func(ctx context.Context, e *endpoint) (T, error)) (T, error) {
 	return search(ctx, j, epoch, func(ctx context.Context, e *endpoint) (T, error) {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -142,7 +145,7 @@ func callAs[T any](ctx context.Context, j *Job, epoch uint64, f func(ctx context
 	})
 }
 
-// search calls f with the owner, and with the next owner when that one is lost.
+// search calls f with the owner. If that owner is lost, it calls f with the next one.
 func search[T any](ctx context.Context, j *Job, epoch uint64, f func(ctx context.Context, e *endpoint) (T, error)) (T, error) {
 	return retry(ctx, j.client, j.client.options.patience, func() (T, error) {
 		var followed hops
@@ -170,15 +173,15 @@ func search[T any](ctx context.Context, j *Job, epoch uint64, f func(ctx context
 	})
 }
 
-// current is the owner as last heard.
+// current is the last known owner, with its generation.
 func (j *Job) current() (*endpoint, uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.owner, j.generation
 }
 
-// attach finds the owner that follows the one of the given generation, by asking daemons to take the job. silent says that that one
-// did not answer in its time.
+// attach finds the owner after the one of the given generation, by asking daemons to attach the job. silent says that
+// the old owner did not answer in its time.
 func (j *Job) attach(ctx context.Context, generation uint64, silent bool) error {
 	if j.attaching.Acquire(ctx, 1) != nil {
 		return context.Cause(ctx)
@@ -190,8 +193,9 @@ func (j *Job) attach(ctx context.Context, generation uint64, silent bool) error 
 	}
 	candidates := slices.Clone(j.client.urls)
 	if last != nil {
-		// It may be back already: then nobody has to take the job over. A frozen one is asked last, as it would hold us up; the others ask
-		// it themselves before they take anything over.
+		// The last owner is asked first: if it is back already, no other daemon has to take the job over. A silent one
+		// is asked last, because it would hold us up. The other daemons ask it themselves before they take the job
+		// over.
 		candidates = slices.DeleteFunc(candidates, func(u string) bool { return u == last.url })
 		at := 0
 		if silent {
@@ -261,7 +265,7 @@ func (j *Job) report(r Report) *ckptdv1.ReportRequest {
 	}
 }
 
-// wrap names operation and job, once.
+// wrap adds the operation and the job to an error that does not name them yet.
 func (j *Job) wrap(op string, err error) error {
 	if err == nil {
 		return nil
@@ -269,5 +273,5 @@ func (j *Job) wrap(op string, err error) error {
 	return fmt.Errorf("client: %s %s: %w", op, j.spec.ID, err)
 }
 
-// newID makes what is never made twice: request ids, nonces of processes.
+// newID makes a unique id: a request id, or the nonce of a process.
 func newID() string { return rand.Text() }

@@ -10,9 +10,9 @@ import (
 	"github.com/ckptd/ckptd/proto/data"
 )
 
-// Open reads n bytes of a piece from offset off; n < 0 means to the end. Every byte is checked against its sum before the
-// reader gives it away; ErrCorrupt if it differs. A broken stream is resumed. The reader holds one block of 4 MiB until it is
-// closed, and ends with ctx.
+// Open returns a reader of n bytes of a piece from offset off; n < 0 means to the end. The reader checks the sum of
+// every byte before it returns the byte; ErrCorrupt if the sum differs. It resumes a broken stream. It holds one block
+// of 4 MiB until it is closed, and ends with ctx.
 func (j *Job) Open(ctx context.Context, h Handle, off, n int64) (io.ReadCloser, error) {
 	size := h.Size()
 	if n < 0 {
@@ -34,14 +34,15 @@ func (j *Job) Open(ctx context.Context, h Handle, off, n int64) (io.ReadCloser, 
 // blocks are the buffers of readers.
 var blocks = sync.Pool{New: func() any { return new([data.BlockSize]byte) }}
 
-// reader fetches a block at a time, with a stream for each: a round trip more per 4 MiB, and nothing runs between two Reads.
+// reader fetches one block at a time, each by its own stream. That costs one more round trip per 4 MiB, but nothing
+// runs between two Reads.
 type reader struct {
-	ctx     context.Context // of Open: an io.Reader has no place for it elsewhere
+	ctx     context.Context // Open's; Read has no parameter for it
 	job     *Job
 	handle  Handle
 	at, end uint64
 	buffer  *[data.BlockSize]byte
-	// left is what of the block in the buffer has not been read yet.
+	// left is the part of the buffered block that was not read yet.
 	left   []byte
 	closed bool
 }

@@ -6,13 +6,14 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// maxHops is how many redirects one search for an owner follows: daemons that point to each other must not keep it for ever.
+// maxHops bounds the redirects that one search for an owner follows. Otherwise a search would never end if two daemons
+// name each other.
 const maxHops = 3
 
 // hops counts the redirects that a search has followed.
 type hops int
 
-// may reports whether the answer is a redirect that the search may still follow, and counts it.
+// may tells whether the answer is a redirect that the search may still follow, and counts it.
 func (h *hops) may(answer *callError) bool {
 	if len(answer.notOwner.GetOwnerUrls()) == 0 || *h == maxHops {
 		return false
@@ -27,7 +28,7 @@ type route struct {
 	followed hops
 }
 
-// next takes the daemon to ask now. ok is false if all were asked.
+// next returns the next daemon to ask. ok is false if all were asked.
 func (r *route) next() (url string, ok bool) {
 	if len(r.ahead) == 0 {
 		return "", false
@@ -45,7 +46,7 @@ func (r *route) follow(answer *callError) bool {
 	return true
 }
 
-// redirect follows a daemon's word that the owner is elsewhere, and reports whether there is a daemon to follow it to.
+// redirect takes a daemon's answer that another daemon owns the job. It tells whether the answer names one to go to.
 func (j *Job) redirect(generation uint64, to *ckptdv1.NotOwner) bool {
 	for _, u := range to.GetOwnerUrls() {
 		e, err := j.client.endpoint(u)

@@ -13,7 +13,7 @@ import (
 	"github.com/ckptd/ckptd/proto/data"
 )
 
-// ReadAll reads a small piece whole, checked.
+// ReadAll reads a small piece whole and checks its sum.
 func (j *Job) ReadAll(ctx context.Context, h Handle) ([]byte, error) {
 	r, err := j.Open(ctx, h, 0, -1)
 	if err != nil {
@@ -23,8 +23,8 @@ func (j *Job) ReadAll(ctx context.Context, h Handle) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// Fetch writes a piece to a new file at path, blocks in parallel, each checked against its sum, and the whole. After an error
-// there is no file at path. It does not sync the file: what was fetched can be fetched again.
+// Fetch writes a piece to a new file at path. It fetches blocks in parallel, and checks the sum of each block and of
+// the whole. After an error there is no file at path. Fetch does not sync the file, because it can be fetched again.
 func (j *Job) Fetch(ctx context.Context, h Handle, path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -77,8 +77,8 @@ func (j *Job) fetch(ctx context.Context, h Handle, w io.WriterAt) error {
 	return compareWhole(h.File, whole)
 }
 
-// fetchSegment writes a segment of a file. Its blocks are read whole, one after the other: the sums are those of whole
-// blocks.
+// fetchSegment writes a segment of a file. It reads the segment's blocks whole, one after the other, because there are
+// sums of whole blocks only.
 func (j *Job) fetchSegment(ctx context.Context, h Handle, w io.WriterAt) error {
 	r, err := j.Open(ctx, h, 0, -1)
 	if err != nil {
@@ -122,13 +122,13 @@ func compareWhole(f *File, sum uint32) error {
 	return nil
 }
 
-// verifier checks the blocks of a span as they pass.
+// verifier checks the blocks of a span while they are read.
 type verifier struct {
 	file *File
 	span span
-	// at is where the next byte belongs; done is the end of the last block that was right.
+	// at is the offset of the next byte; done is the end of the last block with the right sum.
 	at, done uint64
-	// block is the sum of the block in progress, whole of all before it.
+	// block is the sum of the current block so far, whole the sum of all blocks before it.
 	block, whole uint32
 }
 
@@ -136,10 +136,10 @@ func newVerifier(f *File, s span) *verifier {
 	return &verifier{file: f, span: s, at: s.start, done: s.start}
 }
 
-// rewind begins the block in progress again.
+// rewind goes back to the beginning of the current block.
 func (v *verifier) rewind() { v.at, v.block = v.done, 0 }
 
-// add takes bytes that do not reach beyond the block in progress, and says whether they complete it.
+// add takes bytes that do not reach beyond the current block, and says whether they complete the block.
 func (v *verifier) add(p []byte) (complete bool, err error) {
 	v.block = data.CRC32C(v.block, p)
 	v.at += uint64(len(p))
@@ -159,13 +159,14 @@ func (v *verifier) add(p []byte) (complete bool, err error) {
 	return true, nil
 }
 
-// blockEnd is where the block in progress ends.
+// blockEnd is the end of the current block.
 func (v *verifier) blockEnd() uint64 {
 	return min(v.file.GetLength(), (v.done/data.BlockSize+1)*data.BlockSize)
 }
 
-// read streams what is left of the verifier's span to write, in order; after a broken stream again from the block in
-// progress, so that write may see bytes of one block twice. A wrong block is asked for once more: the wire may have done it.
+// read streams the rest of the verifier's span to write, in order. After a broken stream it begins the current block
+// again, so write may see bytes of one block twice. It asks for a block with a wrong sum once more, because the network
+// may have damaged the bytes.
 func (j *Job) read(ctx context.Context, f *File, v *verifier, write func(p []byte, off uint64) error) error {
 	corrupt := 0
 	for v.done < v.span.end {
@@ -181,7 +182,7 @@ func (j *Job) read(ctx context.Context, f *File, v *verifier, write func(p []byt
 				ce.retry = corrupt < corruptTries
 				err = ce
 			case ce.retry && v.done > before:
-				err = nil // it got on: begin a new search, with new patience
+				err = nil // the try made progress: begin a new search, with full patience
 			}
 			return struct{}{}, err
 		})
@@ -192,12 +193,12 @@ func (j *Job) read(ctx context.Context, f *File, v *verifier, write func(p []byt
 	return nil
 }
 
-// errSink is what a consumer of bytes failed with; it is not the daemon's fault.
+// errSink is the error of a consumer of bytes. The daemon did not cause it.
 type errSink struct{ error }
 
 func (e errSink) Unwrap() error { return e.error }
 
-// stream is one GetState, from where the verifier is to the end of its span.
+// stream makes one GetState call, from the verifier's offset to the end of its span.
 func (j *Job) stream(ctx context.Context, e *endpoint, f *File, v *verifier, write func(p []byte, off uint64) error) error {
 	in := data.In{Direction: data.Get, Write: func(p []byte) error { return deliver(v, p, write) }}
 	ctx, cancel := context.WithCancel(data.WithSink(ctx, &in))
@@ -228,7 +229,7 @@ func (j *Job) stream(ctx context.Context, e *endpoint, f *File, v *verifier, wri
 	}
 }
 
-// deliver gives a chunk to write and to the verifier, block by block.
+// deliver passes a chunk to write and to the verifier, block by block.
 func deliver(v *verifier, p []byte, write func(p []byte, off uint64) error) error {
 	for len(p) > 0 {
 		if v.at >= v.span.end {

@@ -18,17 +18,17 @@ type Session struct {
 	job     *Job
 	reg     Registration
 	attempt atomic.Uint64
-	// tell says that a registration is new: its owner has to hear the standing reports.
+	// tell is true after a new registration, until the owner has received the standing reports.
 	tell    atomic.Bool
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	// alive asks for a sign of life; one waiting is enough.
+	// alive asks for a sign of life. One waiting request is enough.
 	alive chan struct{}
-	// wake says that there is something for Next.
+	// wake tells Next to look at queue and err.
 	wake chan struct{}
 
 	mu sync.Mutex
-	// queue has no bound: a worker that is slow to ask must still answer pings.
+	// queue is unbounded: a worker that calls Next rarely must still answer pings.
 	queue []Command
 	// err is what Next returns once the queue is empty and the session has ended.
 	err error
@@ -94,11 +94,12 @@ func (s *Session) take() (Command, error) {
 	return c, nil
 }
 
-// SetAttempt says which attempt the process runs from now on: what a registration after a broken connection tells. Call it
-// when you follow a Start, before you report running. 0: none any more.
+// SetAttempt says which attempt the process runs from now on; 0: none. The session tells it to the owner when it
+// registers again. The engine calls SetAttempt when it follows a Start, before it reports running.
 func (s *Session) SetAttempt(attempt uint64) { s.attempt.Store(attempt) }
 
-// Close ends the session. The daemon takes it for the loss of the process unless the process reported otherwise.
+// Close ends the session. Unless the process has reported that its subtasks are finished, the daemon takes the end of
+// the session for the loss of the process.
 func (s *Session) Close() error {
 	s.finish(ErrClosed)
 	s.cancel()
@@ -110,7 +111,7 @@ func (s *Session) Close() error {
 	return nil
 }
 
-// put hands a command to Next.
+// put queues a command for Next.
 func (s *Session) put(c Command) {
 	s.mu.Lock()
 	s.queue = append(s.queue, c)
@@ -118,7 +119,7 @@ func (s *Session) put(c Command) {
 	s.notify()
 }
 
-// finish ends the session for Next; the first reason counts.
+// finish makes Next return err once the queue is empty. The first call counts.
 func (s *Session) finish(err error) {
 	s.mu.Lock()
 	if s.err == nil {
@@ -149,7 +150,7 @@ func (s *Session) run(ctx context.Context) {
 			return
 		}
 		ce := classify(ctx, err)
-		// A daemon that says where the owner is, or that we should go, is followed at once.
+		// After a redirect or a Reregister the session registers again at once.
 		if !s.job.redirect(generation, ce.notOwner) {
 			if err := s.job.attach(ctx, generation, ce.silent); err != nil && s.ended(ctx, err) {
 				return
@@ -162,7 +163,8 @@ func (s *Session) run(ctx context.Context) {
 	}
 }
 
-// ended says whether err, the end of a registration or of the search for an owner, is the end of the session; then it tells Next.
+// ended tells whether err ends the session. err comes from a registration or from the search for an owner. If it ends
+// the session, ended tells Next.
 func (s *Session) ended(ctx context.Context, err error) bool {
 	ce := classify(ctx, err)
 	switch {
@@ -181,15 +183,16 @@ func (s *Session) ended(ctx context.Context, err error) bool {
 	return true
 }
 
-// endOfSession is the end that a command has told of.
+// endOfSession is the error after the session's last command.
 type endOfSession struct{ error }
 
 func (e endOfSession) Unwrap() error { return e.error }
 
-// errReregister: the daemon lets the job go.
+// errReregister: the daemon releases the job.
 var errReregister = &callError{retry: true, kind: ErrUnavailable, cause: errors.New("the daemon lets the job go")}
 
-// listen registers with a daemon and queues its commands until the stream ends; heard says that it said something.
+// listen registers with a daemon and queues its commands until the stream ends. heard tells whether the daemon has sent
+// anything.
 func (s *Session) listen(ctx context.Context, e *endpoint) (heard bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -222,7 +225,7 @@ func (s *Session) listen(ctx context.Context, e *endpoint) (heard bool, err erro
 	return heard, silenced(ctx, lost, err)
 }
 
-// silenced gives the watch's reason in place of the cancellation that it caused.
+// silenced returns lost if the watch has canceled ctx, else err.
 func silenced(ctx context.Context, lost *callError, err error) error {
 	if errors.Is(context.Cause(ctx), lost) {
 		return lost
@@ -230,7 +233,7 @@ func silenced(ctx context.Context, lost *callError, err error) error {
 	return err
 }
 
-// handle queues a command, or does what the engine need not know; an error ends the stream.
+// handle queues a command for the engine, or carries out a command that is for the session. An error ends the stream.
 func (s *Session) handle(m *ckptdv1.RegisterResponse) error {
 	switch m.GetCommand().(type) {
 	case *ckptdv1.RegisterResponse_Ping:
@@ -244,7 +247,7 @@ func (s *Session) handle(m *ckptdv1.RegisterResponse) error {
 	}
 	c := fromCommand(m)
 	if c == nil {
-		return nil // from a newer daemon
+		return nil // a command of a newer daemon
 	}
 	if epoch, attempt := epochOf(c); epoch != 0 {
 		s.job.heard(epoch, attempt)
@@ -259,7 +262,7 @@ func (s *Session) handle(m *ckptdv1.RegisterResponse) error {
 	return nil
 }
 
-// pause waits before the next registration; false: ctx has ended.
+// pause waits before the next registration. It is false if ctx has ended.
 func (s *Session) pause(ctx context.Context, wait *backoff.ExponentialBackOff, why error) bool {
 	d := wait.NextBackOff()
 	if f := s.job.client.options.onRetry; f != nil {
@@ -275,8 +278,8 @@ func (s *Session) pause(ctx context.Context, wait *backoff.ExponentialBackOff, w
 	}
 }
 
-// signLife answers pings; the first one of a registration says that the daemon knows the process, which then hears how the process stands.
-// A lost answer is as good as a late one: there is another ping in a second.
+// signLife answers pings. The first ping after a registration says that the daemon knows the process, so signLife then
+// sends the standing reports. A lost answer does no harm: the next ping comes within a second.
 func (s *Session) signLife(ctx context.Context) {
 	for {
 		select {

@@ -15,12 +15,13 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// inlineTries is how often an acknowledgement with too many inline bytes is made smaller.
+// inlineTries bounds how often an acknowledgement with too many inline bytes is made smaller.
 const inlineTries = 3
 
-// Snapshot makes the subtasks' part of a checkpoint durable and acknowledges it: asks which files are known, sends the others
-// in parallel, each again from its source if its stream breaks, then acknowledges. Exclusive pieces up to the daemon's inline
-// threshold travel inside the acknowledgement. nil: acknowledged (that the checkpoint is complete is told by Complete).
+// Snapshot makes the subtasks' part of a checkpoint durable and acknowledges it. It asks the daemon which files are
+// known, and sends the others in parallel. If a stream breaks, it sends the file again from its source. Exclusive
+// pieces up to the daemon's inline threshold travel inside the acknowledgement. If Snapshot returns nil, the part is
+// acknowledged; the command Complete tells later that the checkpoint is complete.
 func (j *Job) Snapshot(ctx context.Context, s Snapshot) error {
 	return j.wrap(fmt.Sprintf("snapshot %d of", s.Checkpoint), j.snapshot(ctx, s))
 }
@@ -43,31 +44,32 @@ func (j *Job) snapshot(ctx context.Context, s Snapshot) error {
 type snapshotter struct {
 	job      *Job
 	snapshot Snapshot
-	// parts are all pieces, subtask by subtask; a shared file that several subtasks name is one part for all.
+	// parts are all pieces, subtask by subtask. A shared file that several subtasks name is one part.
 	parts [][]*part
 	files map[fileIdentity]*part
-	// room holds the parts: as many as there are pieces, so that it never grows and they never move.
+	// room holds the parts. It has room for all pieces, so it never grows, and pointers to parts stay valid.
 	room []part
 }
 
-// fileIdentity is what makes a backend's file the same file.
+// fileIdentity identifies a backend's file: two pieces with equal identity are in the same file.
 type fileIdentity struct {
 	instance, name string
 	size           int64
 	scope          Scope
 }
 
-// part is a piece and how far it is: exactly one of inline, known and file says where its bytes are, once they are anywhere.
+// part is a piece and its progress. Once its bytes are stored or travel inline, exactly one of inline, known and file
+// is set.
 type part struct {
 	piece  Piece
 	inline []byte
 	known  uint32
 	file   *File
-	// asked: the daemon was asked for it.
+	// asked is true if the daemon was asked whether it knows the file.
 	asked bool
 }
 
-// handle is the part's file as a piece names it that is a segment of it, or the whole.
+// handle is the part's file with the segment s of a piece; nil: the whole file.
 func (p *part) handle(s *Segment) *File {
 	if s == nil && p.piece.Compression == nil {
 		return p.file
@@ -77,7 +79,7 @@ func (p *part) handle(s *Segment) *File {
 	return f
 }
 
-// placed: the part needs nothing more.
+// placed tells whether the part's bytes need not be sent any more.
 func (p *part) placed() bool { return p.inline != nil || p.known != 0 || p.file != nil }
 
 // plan decides which pieces travel inside the acknowledgement.
@@ -141,13 +143,13 @@ func (sn *snapshotter) part(p Piece, threshold int) (*part, error) {
 	return q, nil
 }
 
-// add keeps a part.
+// add stores a part.
 func (sn *snapshotter) add(p part) *part {
 	sn.room = append(sn.room, p)
 	return &sn.room[len(sn.room)-1]
 }
 
-// offload turns the largest inline parts into files until at most limit inline bytes are left.
+// offload turns the largest inline parts into files, until at most limit inline bytes remain.
 func (sn *snapshotter) offload(limit int) {
 	var inline []*part
 	total := 0
@@ -167,7 +169,7 @@ func (sn *snapshotter) offload(limit int) {
 	}
 }
 
-// ask finds out which shared files need not travel. They are promised until the checkpoint ends.
+// ask asks the owner which shared files it knows. The owner promises to keep those until the checkpoint ends.
 func (sn *snapshotter) ask(ctx context.Context) error {
 	asked := make([]*part, 0, len(sn.files))
 	files := make([]ckptdv1.LocalFile, len(sn.files))
@@ -205,7 +207,7 @@ func (sn *snapshotter) ask(ctx context.Context) error {
 	return nil
 }
 
-// missing are the parts that have to be sent, each once.
+// missing are the parts that have to be sent, without duplicates.
 func (sn *snapshotter) missing() []*part {
 	var missing []*part
 	for i := range sn.room {
@@ -231,7 +233,8 @@ func (sn *snapshotter) send(ctx context.Context, parts []*part) error {
 	return g.Wait()
 }
 
-// acknowledge says that all is durable. Where the checkpoint takes no more inline bytes, pieces are sent as files first.
+// acknowledge tells the owner that all pieces are durable. If the checkpoint takes no more inline bytes, acknowledge
+// sends inline pieces as files first.
 func (sn *snapshotter) acknowledge(ctx context.Context) error {
 	for try := 1; ; try++ {
 		req := sn.request()
@@ -242,7 +245,7 @@ func (sn *snapshotter) acknowledge(ctx context.Context) error {
 			return err
 		}
 		left := 0
-		// Others may take what is left now: the last try leaves nothing to chance.
+		// Other workers may use up the inline bytes that are left. The last try sends no inline bytes at all.
 		if try < inlineTries-1 {
 			left = int(classify(ctx, err).refused.GetInlineLeft())
 		}
@@ -264,10 +267,10 @@ func (sn *snapshotter) request() *ckptdv1.AcknowledgeRequest {
 			Finished: sn.snapshot.Subtasks[i].Finished,
 		}
 		for j, p := range parts {
-			// The subtask's own piece, for its key groups: a shared part may stand for several.
+			// The key groups are those of the subtask's own piece, because several subtasks may share the part.
 			own := &sn.snapshot.Subtasks[i].Pieces[j]
 			h := &ckptdv1.SnapshotHandle{KeyGroups: toKeyGroups(own.KeyGroups), State: own.State}
-			if p.known == 0 || p.piece.RestoredKey != "" { // else the daemon knows the file by the very same names
+			if p.known == 0 || p.piece.RestoredKey != "" { // else the daemon knows the file by the same names
 				h.Name, h.InstanceNonce = own.Name, own.InstanceNonce
 			}
 			switch {
@@ -301,7 +304,7 @@ func readSource(p Piece) ([]byte, error) {
 	return b, nil
 }
 
-// nonNil keeps empty state apart from none.
+// nonNil turns nil into an empty slice: empty state is not the same as no state.
 func nonNil(b []byte) []byte {
 	if b == nil {
 		return []byte{}

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// standing is what the process has reported of its current attempt and what still holds: a new owner, or the same one after a
-// restart, is told all of it when the process registers again.
+// standing holds the reports about the current attempt that still hold. When the process registers again, the session
+// repeats them to the owner, which may be new or restarted.
 type standing struct {
 	mu      sync.Mutex
 	reports []Report
@@ -15,7 +15,7 @@ type standing struct {
 // note remembers a report; it takes the place of an earlier one of the same kind and subtasks.
 func (s *standing) note(r Report) {
 	if r.Kind == ReportFailed {
-		return // that ends the attempt; it is not said twice
+		return // a failure ends the attempt and is not repeated
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -25,7 +25,7 @@ func (s *standing) note(r Report) {
 	s.reports = append(s.reports, r)
 }
 
-// of answers the reports of an attempt, in their order.
+// of returns the reports of an attempt, in their order.
 func (s *standing) of(attempt uint64) []Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -54,8 +54,8 @@ const (
 	ModeBroadcast = ckptdv1.DistributionMode_DISTRIBUTION_MODE_BROADCAST
 )
 
-// DefaultConfig is the configuration of a job with a checkpoint each interval, whose newest checkpoint outlives it, and which is
-// restarted three times after failures. Its fields may be changed.
+// DefaultConfig returns a new configuration: a checkpoint each interval, the newest checkpoint kept after the job's
+// end, and at most three restarts after failures. The caller may change its fields.
 func DefaultConfig(interval time.Duration) *JobConfig {
 	return &JobConfig{
 		Interval:        durationpb.New(interval),
@@ -68,8 +68,8 @@ func DefaultConfig(interval time.Duration) *JobConfig {
 type JobSpec struct {
 	// ID is 1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or _ or "savepoint-". The caller makes it.
 	ID string
-	// Plan and Config of a job that exists may be others than those in effect only while no worker is there: then they
-	// come with the next attempt. nil: as it is; of a new job, every default.
+	// Plan and Config of an existing job may differ from those in effect only if no worker is registered. They then
+	// take effect with the next attempt. nil: unchanged; for a new job, every default.
 	Plan   *Plan
 	Config *JobConfig
 	Labels map[string]string
@@ -83,19 +83,20 @@ type Subtask struct {
 	Index uint32
 }
 
-// Registration is what a worker process tells of itself.
+// Registration describes a worker process to the owner.
 type Registration struct {
 	Subtasks []Subtask
-	// ExchangeAddress is where other workers reach this one's record exchange; opaque to the daemon.
+	// ExchangeAddress is the address of this worker's record exchange, for other workers. The daemon does not interpret
+	// it.
 	ExchangeAddress string
 	// Nonce is unique to this process instance. Empty: one is made.
 	Nonce string
-	// Attempt is the one the process runs already; 0: none.
+	// Attempt is the attempt that the process runs already; 0: none.
 	Attempt uint64
-	// Plan is what the worker's code builds. nil: the job's.
+	// Plan is the plan that the worker's code builds; nil: the job's.
 	Plan *Plan
-	// Records is asked, if set, for the number of records that goes with each sign of life: how many the process's sources have
-	// read, restored offsets included. It must not block.
+	// Records returns how many records the process's sources have read, restored offsets included. If it is set, the
+	// session calls it for each sign of life. It must not block.
 	Records func() uint64
 }
 
@@ -152,7 +153,7 @@ type SubtaskState struct {
 
 // Snapshot is the part of a checkpoint that some subtasks of this process have made.
 type Snapshot struct {
-	// Attempt, Epoch and Checkpoint are as Trigger, or the barrier, said.
+	// Attempt, Epoch and Checkpoint are those of the Trigger, or of the barrier.
 	Attempt, Epoch, Checkpoint uint64
 	Subtasks                   []SubtaskSnapshot
 }
@@ -167,7 +168,8 @@ type SubtaskSnapshot struct {
 
 // Piece is one named piece of state: bytes, or a source of bytes.
 type Piece struct {
-	// Name is what the engine calls the piece ("offsets", "MANIFEST", "000123.sst"); for shared files the backend's own name.
+	// Name is the engine's name for the piece ("offsets", "MANIFEST", "000123.sst"); for shared files the backend's
+	// name.
 	Name string
 	// InstanceNonce is the backend instance that made the file. Required for Shared pieces.
 	InstanceNonce string
@@ -176,26 +178,26 @@ type Piece struct {
 	KeyGroups *KeyGroups
 	// Inline is the state itself, if Open is nil.
 	Inline []byte
-	// Open opens the state's source, each time from its beginning and each time with the same bytes: it is read once for its
-	// sum and once or more to be sent.
+	// Open opens the state's source, each time from its beginning and with the same bytes. The client reads it once for
+	// its sum, and then for each try to send it.
 	Open func() (io.ReadCloser, error)
 	// Size is the source's length in bytes.
 	Size int64
-	// RestoredKey is the key of the handle this file was restored from, if it was.
+	// RestoredKey is the key of the handle from which this file was restored; empty: it was not restored.
 	RestoredKey string
 	// State says what the piece is; nil: ManagedKeyed with key groups, else Opaque.
 	State *State
-	// Segment makes the piece a part of the file that Open opens and Size measures. Pieces of one Snapshot that are
-	// segments, and agree in InstanceNonce, Name, Scope and Size, lie in one file, which is sent once.
+	// Segment makes the piece a part of the file that Open opens; Size is the length of the whole file. Segments of one
+	// Snapshot with equal InstanceNonce, Name, Scope and Size lie in one file, which is sent once.
 	Segment *Segment
 	// Compression is the frame table if Open opens a compressed file.
 	Compression *Compression
 }
 
-// inFile: the piece cannot travel inside the acknowledgement, however small it is.
+// inFile tells whether the piece must be sent as a file, even if it is small.
 func (p *Piece) inFile() bool { return p.Segment != nil || p.Compression != nil }
 
-// ReportKind says what a Report tells.
+// ReportKind says which state a Report tells.
 type ReportKind uint8
 
 const (
@@ -211,11 +213,11 @@ const (
 	ReportFinished
 )
 
-// Report tells the owner how subtasks are.
+// Report tells the owner the state of subtasks.
 type Report struct {
 	Kind    ReportKind
 	Attempt uint64
-	// Subtasks is whom it is about; empty: all of the process.
+	// Subtasks are those that the report is about; empty: all subtasks of the process.
 	Subtasks   []Subtask
 	Cause      string
 	Checkpoint uint64

@@ -16,15 +16,15 @@ import (
 	"github.com/ckptd/ckptd/proto/data"
 )
 
-// corruptTries is how often a file is sent when the daemon receives other bytes than were summed. A wire that damages bytes
-// mends; a source that changes does not.
+// corruptTries bounds how often a file is sent while the daemon receives other bytes than were summed. A damaged
+// transfer may succeed at the next try; a source that has changed will not.
 const corruptTries = 3
 
-// longTries is how often a file is sent again after a try in which a daemon took bytes for so long that little or no patience is left to look
-// for the next one.
+// longTries bounds how often a file is sent again after a long try: the daemon took bytes until little or no patience
+// was left to look for the next daemon.
 const longTries = 2
 
-// outlasts tells whether a try took most of the patience; 0 is for ever.
+// outlasts tells whether a try took most of the patience; patience 0 has no bound.
 func outlasts(try, patience time.Duration) bool { return patience > 0 && 2*try > patience }
 
 // upload is one file to be sent for a checkpoint.
@@ -33,7 +33,7 @@ type upload struct {
 	header *ckptdv1.PutStateHeader
 }
 
-// send makes the file durable and answers its handle. The source is read once for its sum, and then for each try.
+// send makes the file durable and returns its handle. It reads the source once for its sum, and then for each try.
 func (j *Job) send(ctx context.Context, u upload) (*File, error) {
 	sums, err := sumOf(ctx, u.piece)
 	if err != nil {
@@ -57,7 +57,7 @@ func (j *Job) send(ctx context.Context, u upload) (*File, error) {
 				return nil, ce
 			case ce.retry && read && long < longTries && outlasts(time.Since(began), j.client.options.patience):
 				long++
-				return nil, nil // a new search, with new patience
+				return nil, nil // begin a new search, with full patience
 			}
 			return f, err
 		})
@@ -67,7 +67,8 @@ func (j *Job) send(ctx context.Context, u upload) (*File, error) {
 	}
 }
 
-// noticed is a source of which is noticed whether anything was read: not before a daemon has admitted the stream.
+// noticed is a source that notices whether anything was read from it. Reading begins when a daemon has admitted the
+// stream.
 type noticed struct {
 	io.ReadCloser
 	read atomic.Bool
@@ -78,7 +79,7 @@ func (n *noticed) Read(p []byte) (int, error) {
 	return n.ReadCloser.Read(p)
 }
 
-// put is one try; read says whether the daemon let it begin with the bytes.
+// put is one try to send a file. read tells whether the daemon has admitted the stream.
 func put(ctx context.Context, e *endpoint, u upload) (file *File, read bool, err error) {
 	opened, err := u.piece.Open()
 	if err != nil {
@@ -106,7 +107,7 @@ func put(ctx context.Context, e *endpoint, u upload) (file *File, read bool, err
 		res, err = stream.CloseAndReceive()
 		file = res.GetFile()
 	}
-	// After this nobody reads the source any more: the caller may do with it what it likes.
+	// After this nobody reads the source any more, so the caller may reuse it.
 	cancel()
 	body.Close()
 	body.Wait()

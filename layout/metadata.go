@@ -27,13 +27,15 @@ const (
 	MaxFiles = 1 << 22
 )
 
-// Why a _metadata cannot be read. Any other error of a reader comes from the source of its bytes and says nothing about them.
+// The errors of a _metadata that cannot be read. Any other error of a reader comes from the source of the bytes, and
+// says nothing about the _metadata.
 var (
-	// ErrCorrupt: the bytes are not what was written, or are not a _metadata at all.
+	// ErrCorrupt: the bytes are damaged, or are no _metadata at all.
 	ErrCorrupt = errors.New("corrupt")
 	// ErrNewerFormat: a newer version of ckptd wrote it.
 	ErrNewerFormat = errors.New("written in a newer format")
-	// ErrUnknownKind: whole, but it holds a kind of record or state handle that this version does not know.
+	// ErrUnknownKind: the _metadata is whole, but holds a kind of record or state handle that this version does not
+	// know.
 	ErrUnknownKind = errors.New("unknown kind of record or handle")
 )
 
@@ -50,9 +52,9 @@ const (
 type Header struct {
 	JobID      string
 	Checkpoint uint64
-	// Epoch of the owner that completed it, Attempt that took it.
+	// Epoch is that of the owner that completed the checkpoint, Attempt is the one that took the checkpoint.
 	Epoch, Attempt uint64
-	// Nonce of this very file: the journal entry that retains the checkpoint names it. 1 to 128 of A-Z a-z 0-9 . _ -
+	// Nonce of this file. The journal entry that retains the checkpoint names it. 1 to 128 of A-Z a-z 0-9 . _ -
 	Nonce string
 	// Kind; zero means KindCheckpoint.
 	Kind Kind
@@ -79,8 +81,8 @@ type Operator struct {
 
 // File is one entry of the table of files.
 type File struct {
-	// Key relative to the folder of Job: "shared/<file name>", or "chk-N/<file name>"; an own file of chk-N is of this
-	// checkpoint. In a savepoint also "<name>": a file beside the _metadata.
+	// Key relative to the folder of Job: "shared/<file name>" or "chk-N/<file name>". For a file of this job, chk-N
+	// must be this checkpoint. In a savepoint also "<name>": a file beside the _metadata.
 	Key string
 	// Job whose folder holds the file, if it is lent to this job; empty: this job.
 	Job string
@@ -90,7 +92,7 @@ type File struct {
 	CRC32C uint32
 	// Blocks has the CRC32C of each block of BlockSize bytes, the last one shorter. Only files longer than BlockSize have them.
 	Blocks []uint32
-	// InstanceNonce of the backend instance that made the file, and LocalName by which it knows it.
+	// InstanceNonce of the backend instance that made the file, and LocalName, the instance's name for the file.
 	InstanceNonce, LocalName string
 	// SHA256 of all bytes, or nil.
 	SHA256 []byte
@@ -102,12 +104,12 @@ type File struct {
 type Compression struct {
 	// Codec is 1 to 32 of a-z 0-9 -, for example "zstd".
 	Codec string
-	// Stored is how many bytes of the file each frame takes, in their order; Plain, how many it holds when
-	// decompressed. The frames cover the file. At most MaxFrames.
+	// Stored is the size in bytes of each frame in the file, in order; Plain is its size when decompressed. The frames
+	// cover the file. At most MaxFrames.
 	Stored, Plain []uint32
 }
 
-// Own tells whether the file lies in the folder of the job itself. Only own files are this job's to delete.
+// Own tells whether the file lies in the folder of the job itself. The job's owner deletes only own files.
 func (f *File) Own() bool { return f.Job == "" && !f.Beside() }
 
 // Beside tells whether the file lies in the folder of the _metadata itself, as in savepoints.
@@ -116,7 +118,7 @@ func (f *File) Beside() bool { return !strings.Contains(f.Key, "/") }
 // FileRef is the number of a file in the table, counted from 1 in the order of the File records. 0 is no file.
 type FileRef uint32
 
-// Subtask is state of one subtask. Much state comes in several records of the same subtask in a row.
+// Subtask is state of one subtask. If there is much state, several records of the same subtask follow each other.
 type Subtask struct {
 	// OperatorID is that of the Operator record before it.
 	OperatorID string
@@ -134,8 +136,8 @@ type Handle struct {
 	Segment *Segment
 	// Inline state, at most MaxInline bytes; may be empty.
 	Inline []byte
-	// Name that the engine calls this piece, and InstanceNonce of its backend. Empty: as the file's LocalName and InstanceNonce;
-	// they differ from them where a backend works on files that it restored.
+	// Name is the engine's name for this piece, InstanceNonce that of its backend. Empty: the file's LocalName and
+	// InstanceNonce. They differ if another backend instance made the file, and this one has restored it.
 	Name, InstanceNonce string
 	// KeyGroups of keyed state; nil otherwise.
 	KeyGroups *keygroup.Range
@@ -149,10 +151,11 @@ type Segment struct{ Offset, Length uint64 }
 // State says what a piece of state is.
 type State struct {
 	Kind StateKind
-	// Name of the state, Serializer that writes and reads its elements, SchemaVersion of these. Empty, 0: not told.
+	// Name of the state, Serializer that writes and reads its elements, SchemaVersion of the elements. Empty or 0: the
+	// engine has not said.
 	Name, Serializer string
 	SchemaVersion    uint32
-	// Offsets of the elements of list state; nil: not told, or no list.
+	// Offsets of the elements of list state; nil: the engine has not said, or the state is no list.
 	Offsets *Offsets
 	// Channel of channel state; nil otherwise.
 	Channel *Channel
@@ -178,7 +181,7 @@ const (
 // Mode says how list state is distributed to the subtasks of another parallelism.
 type Mode int
 
-// The modes. ModeNone is that of channel state, which is not distributed so.
+// The modes. ModeNone is the mode of channel state, which is not distributed in this way.
 const (
 	ModeNone Mode = iota
 	ModeSplit
@@ -209,10 +212,10 @@ type Totals struct {
 // StateBytes is the size of all state that the checkpoint names.
 func (t Totals) StateBytes() uint64 { return t.FileBytes + t.InlineBytes }
 
-// NewBytes is the size of what this checkpoint brought.
+// NewBytes is the size of the state written for this checkpoint.
 func (t Totals) NewBytes() uint64 { return t.NewFileBytes + t.InlineBytes }
 
-// ReusedBytes is the size of the files that were there before.
+// ReusedBytes is the size of the files that earlier checkpoints brought.
 func (t Totals) ReusedBytes() uint64 { return t.FileBytes - t.NewFileBytes }
 
 func (*Job) record()      {}
@@ -228,8 +231,9 @@ const (
 	flinkMagic = "\x49\x60\x67\x2d"
 )
 
-// Limits, in bytes where not said otherwise. They bound what a hostile file can make a reader hold: a decoded record takes at most
-// a few times its payload, a handle about 200 bytes, and the table of files 8 bytes a file.
+// Limits, in bytes unless a comment says otherwise. They bound the memory that a hostile file can make a reader use: a
+// decoded record takes at most a few times its payload, a handle about 200 bytes, and the table of files 8 bytes a
+// file.
 const (
 	maxRecord    = 4 << 20
 	maxSubtask   = 2 << 20
@@ -240,12 +244,13 @@ const (
 	maxText      = 4 << 10
 	maxCodec     = 32
 	maxBeside    = 255 // the name of a file beside the _metadata
-	// splitSubtaskAt is the size at which a subtask's record has no room for one more handle of the largest size.
+	// splitSubtaskAt is the largest size at which a subtask's record has room for one more handle of the largest size.
 	splitSubtaskAt = maxSubtask - (MaxInline + 10*MaxOffsets + 5*maxText)
 	sha256Len      = 32
 )
 
-// Field numbers of MetadataRecord, and of what a reader counts in a subtask or a file before it decodes them.
+// Field numbers of MetadataRecord, and of the fields that a reader counts in a subtask or a file before it decodes
+// them.
 const (
 	fieldHeader     = 1
 	fieldJob        = 2

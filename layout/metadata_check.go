@@ -9,12 +9,12 @@ import (
 	"github.com/ckptd/ckptd/layout/keygroup"
 )
 
-// metadataCheck holds the rules of what may follow what, and of what a record may say. Writer and reader run every record through
-// the same one, so that nothing is written that would not be read. Its memory is bounded by maxOperators and MaxFiles.
+// metadataCheck holds the rules for the order of records and for their contents. Writer and reader check every record
+// with it, so the reader accepts everything that the writer has written. maxOperators and MaxFiles bound its memory.
 type metadataCheck struct {
 	header Header
 	totals Totals
-	// What was last: before the job record, job is false; before the first operator, operator.ID is empty.
+	// The last records: job is false before the job record, operator.ID is empty before the first operator.
 	job, end bool
 	operator Operator
 	// The index of the last subtask of operator; -1: none yet.
@@ -25,7 +25,7 @@ type metadataCheck struct {
 	lengths   fileLengths
 }
 
-// fileLengths are the lengths of the files, in pieces that need not move when they grow.
+// fileLengths holds the lengths of the files in pieces, so that growth copies nothing.
 type fileLengths struct{ pieces [][]uint64 }
 
 const lengthsInPiece = 1 << 16
@@ -140,7 +140,7 @@ func (c *metadataCheck) checkFile(f *File) error {
 	return nil
 }
 
-// CheckFile holds the rules of one file, but for where it lies. See CheckHandle.
+// CheckFile checks one file, except for the rules about its place. See CheckHandle.
 func CheckFile(f *File) error {
 	if err := checkBlocks(f.Length, len(f.Blocks)); err != nil {
 		return err
@@ -158,7 +158,7 @@ func CheckFile(f *File) error {
 }
 
 // checkPlace refuses a file that this checkpoint cannot refer to, and says whether the file was written for this
-// checkpoint. Epochs and numbers of checkpoints are compared for own files alone: another job counts its own.
+// checkpoint. It compares epochs and checkpoint ids only for own files, because another job counts separately.
 func (c *metadataCheck) checkPlace(f *File) (written bool, err error) {
 	if f.Beside() {
 		return true, c.checkBeside(f)
@@ -206,7 +206,7 @@ func (c *metadataCheck) checkBeside(f *File) error {
 	return nil
 }
 
-// isBesideName tells whether a name is one that no folder but the _metadata's can be meant by.
+// isBesideName tells whether a name can only mean a file in the folder of the _metadata.
 func isBesideName(s string) bool {
 	for _, r := range s {
 		switch {
@@ -218,7 +218,7 @@ func isBesideName(s string) bool {
 	return s[0] != '.' && s[0] != '_'
 }
 
-// checkBlocks compares the number of block sums with the one that the length asks for.
+// checkBlocks checks the number of block sums for a file of that length.
 func checkBlocks(length uint64, blocks int) error {
 	want := uint64(0)
 	if length > BlockSize {

@@ -105,8 +105,8 @@ func decodeState(to *State, h *storedv1.MetadataHandle) error {
 	return nil
 }
 
-// countHandles bounds what decoding a subtask can allocate: an empty handle takes two bytes, but two hundred in memory;
-// an offset takes one byte, but eight in memory.
+// countHandles bounds the memory that decoding a subtask can allocate. An empty handle takes two bytes in the file, but
+// two hundred in memory; an offset takes one byte in the file, but eight in memory.
 func countHandles(body []byte) error {
 	handles, offsets := 0, 0
 	return eachField("subtask", body, func(field protowire.Number, handle []byte) error {
@@ -138,7 +138,7 @@ func countHandles(body []byte) error {
 	})
 }
 
-// countLists refuses a file whose lists come in pieces: decoding would copy what it has for each further piece.
+// countLists refuses a file whose lists come in pieces, because decoding would copy the whole list for each piece.
 func countLists(body []byte) error {
 	blocks, stored, plain := 0, 0, 0
 	return eachField("file", body, func(field protowire.Number, value []byte) error {
@@ -165,8 +165,8 @@ func countLists(body []byte) error {
 	})
 }
 
-// eachField calls f with the number of each field of a message and its value: the bytes of a message, text or packed
-// list, else the value as it is encoded.
+// eachField calls f with the number and the value of each field of a message. The value of a message, text or packed
+// list is its bytes; any other value is passed in its encoding.
 func eachField(what string, message []byte, f func(field protowire.Number, value []byte) error) error {
 	for len(message) > 0 {
 		field, kind, n := protowire.ConsumeTag(message)

@@ -17,9 +17,9 @@ import (
 	storedv1 "github.com/ckptd/ckptd/proto/ckptd/stored/v1"
 )
 
-// MetadataReader reads one _metadata as a stream, in bounded memory: beside the record at hand, 8 bytes a file. Nothing
-// it yields may be acted on for good before Next has returned io.EOF: only then is the file known to be whole. It is
-// used by one goroutine.
+// MetadataReader reads one _metadata as a stream. Its memory is bounded: the current record, and 8 bytes for each file.
+// The caller must not act on any record for good before Next has returned io.EOF: only then the file is known to be
+// whole. A MetadataReader is not safe for concurrent use.
 type MetadataReader struct {
 	in      *bufio.Reader
 	check   *metadataCheck
@@ -31,7 +31,7 @@ type MetadataReader struct {
 	payload []byte
 }
 
-// NewMetadataReader reads the header. Errors are as for Next.
+// NewMetadataReader reads the header. Its errors are those of Next.
 func NewMetadataReader(r io.Reader) (*MetadataReader, error) {
 	m := &MetadataReader{in: bufio.NewReaderSize(r, 64<<10)}
 	if err := m.readPreamble(); err != nil {
@@ -76,18 +76,18 @@ func (m *MetadataReader) readHeader(body []byte) error {
 	return nil
 }
 
-// Header says which checkpoint it is.
+// Header says which checkpoint the _metadata describes.
 func (m *MetadataReader) Header() Header { return m.check.header }
 
 // Version is the format version of the file.
 func (m *MetadataReader) Version() uint32 { return m.version }
 
-// Totals counts what was read so far: after io.EOF, what the file holds.
+// Totals counts the records and bytes read so far. After io.EOF they are those of the whole file.
 func (m *MetadataReader) Totals() Totals { return m.check.totals }
 
-// Next yields the next record; it belongs to the caller. io.EOF comes only after an end record whose counts are right and after
-// which nothing follows. Other errors have ErrCorrupt, ErrNewerFormat or ErrUnknownKind in their chain, or come from the source.
-// An error is final.
+// Next returns the next record; the caller may keep it. It returns io.EOF only after an end record with the right
+// counts, at the end of the file. Other errors have ErrCorrupt, ErrNewerFormat or ErrUnknownKind in their chain, or
+// come from the source. An error is final.
 func (m *MetadataReader) Next() (Record, error) {
 	if m.err != nil {
 		return nil, m.err
@@ -174,7 +174,8 @@ func (m *MetadataReader) readEnd(body []byte) error {
 }
 
 func decode(body []byte, msg proto.Message) error {
-	// What a later edition of the same version added is left aside: it may not change what is known.
+	// Fields that a later edition of the same version has added are skipped. They must not change the meaning of known
+	// fields.
 	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(body, msg); err != nil {
 		return corrupt("%v", err)
 	}
@@ -204,7 +205,7 @@ func (m *MetadataReader) readPreamble() error {
 	return nil
 }
 
-// readRecord yields a record's kind and message; the bytes are good until the next call.
+// readRecord returns a record's kind and message. The bytes are valid until the next call.
 func (m *MetadataReader) readRecord() (protowire.Number, []byte, error) {
 	var err error
 	if m.payload, err = m.readFull(m.payload[:0], 4); err != nil {
@@ -249,7 +250,8 @@ func maxBody(field protowire.Number) int {
 	}
 }
 
-// readFull appends n bytes to b, and grows it only as they come. The end of the source is corruption; its errors are its own.
+// readFull appends n bytes to b, which grows only as bytes come. If the source ends early, the _metadata is corrupt.
+// Other errors of the source are returned as they are.
 func (m *MetadataReader) readFull(b []byte, n int) ([]byte, error) {
 	const step = 64 << 10
 	for want := len(b) + n; len(b) < want; {

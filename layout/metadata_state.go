@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// CheckHandle holds the rules of one handle. Reader and writer of a _metadata apply them, and so does whoever takes
-// handles from an engine: what CheckHandle accepts can be written. length is that of the inline state or of the whole
+// CheckHandle checks one handle. The reader and the writer of a _metadata call it. A caller that takes handles from an
+// engine calls it, too: a handle that it accepts can be written. length is that of the inline state or of the whole
 // file; maxParallelism is the operator's.
 func CheckHandle(h *Handle, length uint64, maxParallelism int) error {
 	switch {
@@ -37,12 +37,12 @@ func CheckHandle(h *Handle, length uint64, maxParallelism int) error {
 	return checkState(&h.State, h.KeyGroups != nil, length)
 }
 
-// stateRule says what a kind of state has.
+// stateRule says which fields state of a kind has.
 type stateRule struct {
 	name    string
 	keyed   bool
 	channel bool
-	// modes that its offsets may have; none: it has no offsets.
+	// modes are those that the offsets may have; none: state of the kind has no offsets.
 	modes []Mode
 }
 
@@ -81,7 +81,7 @@ func (m Mode) String() string {
 // Keyed tells whether state of the kind has key groups.
 func (k StateKind) Keyed() bool { return k >= 0 && int(k) < len(stateRules) && stateRules[k].keyed }
 
-// checkState checks what a piece of length bytes says of itself.
+// checkState checks the description of a piece of length bytes.
 func checkState(s *State, groups bool, length uint64) error {
 	if s.Kind < 0 || int(s.Kind) >= len(stateRules) {
 		return fmt.Errorf("no kind of state: %d", s.Kind)
@@ -137,7 +137,7 @@ func checkOffsets(kind StateKind, rule *stateRule, o *Offsets, length uint64) er
 	return nil
 }
 
-// checkCompression holds the rules of the frame table of a file of length bytes; nil is a file that is not compressed.
+// checkCompression checks the frame table of a file of length bytes; nil: the file is not compressed.
 func checkCompression(c *Compression, length uint64) error {
 	if c == nil {
 		return nil

@@ -16,9 +16,10 @@ import (
 	storedv1 "github.com/ckptd/ckptd/proto/ckptd/stored/v1"
 )
 
-// MetadataWriter writes one _metadata as a stream: WriteJob, then for each operator of the plan WriteOperator and WriteSubtask
-// for every index from 0, each file by WriteFile before the first handle that refers to it, and Close. Whatever is out of
-// order or not valid is refused, and after an error every later call, Close included, returns it. It is used by one goroutine.
+// MetadataWriter writes one _metadata as a stream. The caller calls WriteJob; then for each operator of the plan
+// WriteOperator, and WriteSubtask for every index from 0; then Close. WriteFile comes before the first handle that
+// refers to the file. The writer refuses records that are invalid or out of order. After an error every later call,
+// Close included, returns that error. A MetadataWriter is not safe for concurrent use.
 type MetadataWriter struct {
 	out   *bufio.Writer
 	check *metadataCheck
@@ -33,7 +34,7 @@ type MetadataWriter struct {
 	part []byte
 }
 
-// NewMetadataWriter begins a _metadata. An error about the header is returned by the first call.
+// NewMetadataWriter begins a _metadata. The first call after it returns any error about the header.
 func NewMetadataWriter(w io.Writer, h Header) *MetadataWriter {
 	if h.Kind == 0 {
 		h.Kind = KindCheckpoint
@@ -63,7 +64,7 @@ func NewMetadataWriter(w io.Writer, h Header) *MetadataWriter {
 	return m
 }
 
-// WriteJob writes the job record: the first one, exactly once.
+// WriteJob writes the job record. It must be the first record, and the only one of its kind.
 func (m *MetadataWriter) WriteJob(j Job) error {
 	if m.err == nil && m.allow("job", m.check.checkJob(&j)) {
 		m.message("job", fieldJob, maxJob, &storedv1.MetadataJob{Labels: j.Labels})
@@ -97,8 +98,8 @@ func (m *MetadataWriter) WriteFile(f File) (FileRef, error) {
 	return FileRef(m.check.totals.Files), nil
 }
 
-// WriteSubtask writes a subtask's state, in as many records as it takes. It may be called several times in a row for one subtask,
-// and must be called for a subtask without state, too.
+// WriteSubtask writes a subtask's state, in one or more records. The caller may call it several times in a row for one
+// subtask, and must call it for a subtask without state, too.
 func (m *MetadataWriter) WriteSubtask(s Subtask) error {
 	if m.err != nil || !m.allow("subtask", m.check.checkSubtask(&s)) {
 		return m.err
@@ -126,8 +127,8 @@ func (m *MetadataWriter) WriteSubtask(s Subtask) error {
 	return m.err
 }
 
-// Close writes the end record. The file is complete, and Size, Sum and Totals are final, only if it returns nil. The caller
-// still has to commit what it gave to NewMetadataWriter.
+// Close writes the end record. If it returns nil, the file is complete, and Size, Sum and Totals are final. The caller
+// still has to commit the writer that it gave to NewMetadataWriter.
 func (m *MetadataWriter) Close() error {
 	if m.err != nil || !m.allow("end", m.check.checkEnd()) {
 		return m.err
@@ -139,7 +140,7 @@ func (m *MetadataWriter) Close() error {
 	return m.err
 }
 
-// Totals counts what was written so far.
+// Totals counts the records and bytes written so far.
 func (m *MetadataWriter) Totals() Totals {
 	if m.check == nil {
 		return Totals{}
@@ -147,7 +148,7 @@ func (m *MetadataWriter) Totals() Totals {
 	return m.check.totals
 }
 
-// summing sums what passes, in pieces as large as the buffer above it.
+// summing computes size and CRC32C of the bytes that pass through it, in pieces as large as the buffer above it.
 type summing struct {
 	io.Writer
 	sum uint32
@@ -165,7 +166,7 @@ func (m *MetadataWriter) Size() int64 { return m.size }
 // Sum is the CRC32C of the object, after Close.
 func (m *MetadataWriter) Sum() uint32 { return m.below.sum }
 
-// allow notes a refusal and says whether there was none.
+// allow keeps err as the writer's error, and says whether there was none.
 func (m *MetadataWriter) allow(what string, err error) bool {
 	if err != nil {
 		m.fail(what, err)

@@ -13,7 +13,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 )
 
-// mostKills take more than five hours; what is far above has no room in memory.
+// mostKills bounds --kills. So many kills take more than five hours, and plans of far more do not fit into memory.
 const mostKills = 10_000
 
 // demoOptions are the flags of demo.
@@ -64,7 +64,7 @@ Checkpoints outlive the run, in a folder of the demo's own; --clean removes it.`
 	f.Uint64Var(&o.Users, "users", demo.DefaultUsers, "how many different users the generated clicks have at most")
 	f.Float64Var(&o.Rate, "rate", 0, "records a second of each source (default: such that the run takes about 20 s, or 2 s for each kill and two more)")
 	f.IntVar(&o.Kills, "kills", 2, "how many processes to kill: a worker, the daemon, a worker, …")
-	f.Uint64Var(&o.Seed, "seed", 1, "of the generated clicks and of the moments of the kills")
+	f.Uint64Var(&o.Seed, "seed", 1, "seed of the generated clicks and of the moments of the kills")
 	rootFlag(cmd, &o.Root, "default "+demo.DefaultRoot())
 	f.StringVar(&o.Interval, "interval", "", "time between checkpoints, as Flink spells it: 500ms, 1s, 3min (default 1s)")
 	f.IntVar(&o.Parallelism, "parallelism", demo.NumWorkers, "subtasks of each operator, spread over the two workers")
@@ -74,7 +74,8 @@ Checkpoints outlive the run, in a folder of the demo's own; --clean removes it.`
 	return cmd
 }
 
-// watched is an output that says when nobody reads it any more (`| head`): the demo then ends as by Ctrl-C, and clears up.
+// watched is an output that notices when nobody reads it any more (`| head`). It then ends the demo like Ctrl-C, so the
+// demo still removes its processes and files.
 type watched struct {
 	io.Writer
 	gone func()
@@ -88,7 +89,7 @@ func (w *watched) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// check refuses flags that make no sense, before anything is done.
+// check refuses invalid flags before the demo does anything.
 func (o *demoOptions) check(given func(string) bool) error {
 	switch {
 	case o.Input != "" && (given("records") || given("users")):

@@ -31,11 +31,12 @@ func newDoctorCmd() *cobra.Command {
 		Short: "Examine a store: may checkpoints be kept there?",
 		Long: `Examine a store: may checkpoints be kept there?
 
-It tries each permission, lets several processes race to publish the same names, looks at what is visible when, at clocks, ranges and
-sums, asks what else keeps or removes files there, and measures latency and throughput. Each finding comes with what to do.
+It tries each permission, lets several processes race to publish the same names, checks visibility, clocks, ranges and sums,
+asks which settings keep or remove files there, and measures latency and throughput. Each finding comes with advice.
 
-It writes below ROOT/_probe/ only and leaves nothing behind, also when it is interrupted. Where something lies that is not
-ckptd's, or where a bucket retains files, it only reads, unless --write. Exit code 0 means fit, 4 unfit, 1 that it could not be examined.`,
+It writes below ROOT/_probe/ only and leaves nothing behind, even if it is interrupted. If ROOT holds files of
+others, or if a bucket retains files, it only reads, unless --write is given. Exit code 0 means fit, 4 unfit, 1 that the store could
+not be examined.`,
 		Example: doctorExamples() + `  ckptd doctor 's3://bucket/ckptd?endpoint=http://127.0.0.1:9000' --quick
   ckptd doctor /mnt/data --json | jq '.findings[] | select(.result != "RESULT_OK")'`,
 		Args:              wantArgs(1, 1),
@@ -55,7 +56,7 @@ ckptd's, or where a bucket retains files, it only reads, unless --write. Exit co
 				Opening:    driver.OpenAdvice,
 			})
 			p.end()
-			if ctx.Err() != nil { // whatever error came of it
+			if ctx.Err() != nil { // interrupted; err is only a consequence
 				sayLeft(cmd.ErrOrStderr(), report)
 				return exit.With(exit.Interrupted, fmt.Errorf("doctor %s: interrupted", root))
 			}
@@ -81,19 +82,20 @@ func doctorExamples() string {
 	return lines.String()
 }
 
-// untilHungUp gives a context that ends, too, when the terminal goes: what was written has to be removed then as well. Whoever reads
-// what doctor says may go, without an end to it. stop gives both signals back.
+// untilHungUp returns a context that also ends when the terminal hangs up (SIGHUP), so that doctor still removes its
+// files. If nobody reads doctor's output any more (SIGPIPE), doctor goes on. stop restores both signals.
 func untilHungUp(ctx context.Context) (_ context.Context, stop func()) {
 	pipe := make(chan os.Signal, 1)
-	signal.Notify(pipe, syscall.SIGPIPE) // so that it does not end the process
+	signal.Notify(pipe, syscall.SIGPIPE) // a signal that is caught does not end the process
 	cancel := func() {}
-	if !signal.Ignored(syscall.SIGHUP) { // by nohup
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
 		ctx, cancel = signal.NotifyContext(ctx, syscall.SIGHUP)
 	}
 	return ctx, func() { cancel(); signal.Stop(pipe) }
 }
 
-// examine opens the store as gently as can be: for reading, until it is clear that it may be written to.
+// examine opens the store for reading first. It opens the store for writing only after it has seen that doctor may
+// write.
 func examine(ctx context.Context, root string, driver drivers.Driver, o *doctor.Options) (report *ckptdv1.DoctorReport, err error) {
 	opened, err := drivers.Open(ctx, root, true)
 	switch {
@@ -114,7 +116,8 @@ func examine(ctx context.Context, root string, driver drivers.Driver, o *doctor.
 	default:
 		return unopened(root, driver.Kind(), false, err, o)
 	}
-	// A folder that is not there yet, or that another doctor has removed again since, is made, and removed at the end.
+	// The folder may not exist yet, or another doctor may have removed it meanwhile. Then it is created, and removed at
+	// the end.
 	remove, err := missingFolders(root)
 	if err != nil {
 		return nil, err
@@ -124,12 +127,12 @@ func examine(ctx context.Context, root string, driver drivers.Driver, o *doctor.
 		return unopened(root, driver.Kind(), true, err, o)
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
-	// As patient as a daemon with reads and deletes, almost.
+	// Repeat reads and deletes almost as often as a daemon does.
 	opened.Store = retry.New(opened.Store, retry.Policy{Tries: 4})
 	return doctor.Examine(ctx, opened, o)
 }
 
-// unopened reports on a store that cannot be opened. What is wrong with the URL itself is the caller's.
+// unopened makes the report on a store that cannot be opened. A wrong URL is an error of usage instead.
 func unopened(root, kind string, readable bool, err error, o *doctor.Options) (*ckptdv1.DoctorReport, error) {
 	var status *exit.Error
 	if errors.As(err, &status) {
@@ -138,7 +141,8 @@ func unopened(root, kind string, readable bool, err error, o *doctor.Options) (*
 	return doctor.Unopened(root, kind, readable, err, o), nil
 }
 
-// missingFolders gives a function that removes the folders of a root that are not there now, if they are empty then. Other stores have none.
+// missingFolders notes which folders of a root do not exist now. It returns a function that removes these folders if
+// they are empty. A store that is not a file system has no folders.
 func missingFolders(root string) (remove func(), err error) {
 	driver, url, err := drivers.Find(root)
 	if err != nil {
@@ -157,7 +161,7 @@ func missingFolders(root string) (remove func(), err error) {
 	return func() {
 		for _, path := range missing {
 			if os.Remove(path) != nil {
-				return // somebody uses it by now
+				return // somebody uses the folder by now
 			}
 		}
 	}, nil
@@ -172,7 +176,7 @@ func sayLeft(w io.Writer, r *ckptdv1.DoctorReport) {
 	}
 }
 
-// whatToDo adds it to the error of a store that is refused, or does not let itself be used.
+// whatToDo adds advice to the error of a store that was refused or cannot be used.
 func whatToDo(root string, err error) error {
 	var status *exit.Error
 	switch {
@@ -184,7 +188,7 @@ func whatToDo(root string, err error) error {
 	return fmt.Errorf("%w. To see what is wrong: ckptd doctor %s", err, output.Quoted(root))
 }
 
-// adviceOn picks what helps against the promise that an unfit store broke.
+// adviceOn picks the advice for an unfit store by the promise that the store has broken.
 func adviceOn(root string, err error) string {
 	switch {
 	case errors.Is(err, layout.ErrDeleteRefused):
@@ -201,7 +205,7 @@ func adviceOn(root string, err error) string {
 	return doctor.Advice
 }
 
-// hazardous refuses a store that loses files by itself, as far as it tells, and warns of what costs.
+// hazardous refuses a store whose settings lose files, and warns of settings that cost money or space.
 func hazardous(ctx context.Context, facts storage.Facts, warn func(h storage.Hazard)) error {
 	if facts.Hazards == nil {
 		return nil
@@ -217,7 +221,7 @@ func hazardous(ctx context.Context, facts storage.Facts, warn func(h storage.Haz
 	return nil
 }
 
-// A refused store is one whose own habits lose files.
+// refused is the error for a store whose own settings lose files.
 type refused struct{ h storage.Hazard }
 
 func (r *refused) Error() string {
@@ -226,7 +230,7 @@ func (r *refused) Error() string {
 
 func (r *refused) Unwrap() error { return storage.ErrUnfit }
 
-// printReport prints it, and turns its verdict into the exit code.
+// printReport prints a report and turns its verdict into the exit code.
 func printReport(cmd *cobra.Command, r *ckptdv1.DoctorReport) error {
 	var err error
 	if wantsJSON(cmd) {

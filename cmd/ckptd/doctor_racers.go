@@ -20,7 +20,7 @@ import (
 	"github.com/ckptd/ckptd/layout/doctor"
 )
 
-// newDoctorRacerCmd is one of the processes that doctor starts. It is not for people.
+// newDoctorRacerCmd is the command of the processes that doctor starts. It is not for people.
 func newDoctorRacerCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:     "doctor-racer ROOT",
@@ -29,7 +29,8 @@ func newDoctorRacerCmd() *cobra.Command {
 		Hidden:  true,
 		Args:    wantArgs(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// What is under way is finished, and the doctor says when that is all: it removes what was written, and must come last.
+			// A signal does not end a racer: it finishes its operations and ends when the doctor says so. The doctor
+			// must be the last to write, because it removes everything that was written.
 			ctx := context.WithoutCancel(cmd.Context())
 			opened, err := drivers.Open(ctx, args[0], false)
 			if err != nil {
@@ -41,10 +42,10 @@ func newDoctorRacerCmd() *cobra.Command {
 	}
 }
 
-// stopTime is what a racer is given to end.
+// stopTime is the time that a racer gets to end.
 const stopTime = 5 * time.Second
 
-// startRacers starts processes of this program that race.
+// startRacers starts further processes of this program, which race to publish the same names.
 func startRacers(ctx context.Context, root string, quick bool) ([]doctor.Racer, error) {
 	n := 4
 	if quick {
@@ -81,7 +82,7 @@ func startRacer(ctx context.Context, root string) (doctor.Racer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Not StdoutPipe, which may be read from no longer once Wait is called.
+	// StdoutPipe would not do: nobody may read from it after Wait was called.
 	out, outEnd, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -113,7 +114,8 @@ func startRacer(ctx context.Context, root string) (doctor.Racer, error) {
 	return r, nil
 }
 
-// A progress says what is being done: on a terminal in one line that changes, else each kind of thing once.
+// progress prints what the doctor is doing. On a terminal it updates one line; elsewhere it prints each kind of step
+// once.
 type progress struct {
 	w    io.Writer
 	mu   sync.Mutex
@@ -151,7 +153,7 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "" && os.Getenv("TERM") != "dumb"
 }
 
-// latencyText is a short time for people.
+// latencyText formats a short duration for people.
 func latencyText(d *durationpb.Duration) string {
 	switch t := d.AsDuration(); {
 	case t < time.Millisecond:

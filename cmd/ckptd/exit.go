@@ -13,7 +13,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// exitCode is the one table from errors to exit codes.
+// exitCode maps errors to exit codes. No other place does.
 func exitCode(ctx context.Context, err error) int {
 	var status *exit.Error
 	if errors.As(err, &status) {
@@ -47,7 +47,7 @@ func wantArgs(least, most int) cobra.PositionalArgs {
 	}
 }
 
-// noteBegin lets every command below cmd set *begun when it begins to do its work: an error before that is one of usage.
+// noteBegin has every command below cmd set *begun when it begins its work. An error before that is an error of usage.
 func noteBegin(cmd *cobra.Command, begun *bool) {
 	if do := cmd.RunE; do != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {

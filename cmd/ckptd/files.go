@@ -77,7 +77,7 @@ func printFiles(w io.Writer, files []*ckptdv1.FileSummary) error {
 	return t.Flush()
 }
 
-// holdsText is what lies in a file: each kind of state, name and segment once, the first few of them.
+// holdsText describes the contents of a file: each kind of state, name and segment once, and only the first few.
 func holdsText(f *ckptdv1.FileSummary) string {
 	const most = 4
 	var texts []string
@@ -103,7 +103,7 @@ func holdsText(f *ckptdv1.FileSummary) string {
 	return strings.Join(texts, ", ")
 }
 
-// judgeFiles is an error if one that was looked for is not there.
+// judgeFiles is an error if a file is missing or has another size. Files that were not looked for do not count.
 func judgeFiles(files []*ckptdv1.FileSummary) error {
 	bad := 0
 	for _, f := range files {

@@ -29,9 +29,9 @@ func newJournalShowCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show JOB",
 		Short: "Print the entries of a job's journal that are still there",
-		Long: `Print the entries of a job's journal that are still there, oldest first. Each holds the whole small state of the job; the last one is
-the head, and the truth. Older ones are history, kept for a while. An entry that cannot be read is printed with the reason; the exit
-code is then 4.`,
+		Long: `Print the entries of a job's journal that are still there, oldest first. Each entry holds the whole small state of the job. The last
+entry, the head, is the state in force; older entries are history and are kept for a while. If an entry cannot be read, ckptd prints
+the reason and exits with code 4.`,
 		Example: `  ckptd journal show file:///var/lib/ckptd/clicks
   ckptd journal show clicks --server unix:/run/ckptd.sock --json`,
 		Args:              wantArgs(1, 1),

@@ -16,7 +16,8 @@ import (
 	"github.com/ckptd/ckptd/service/stream"
 )
 
-// checkListen refuses what cannot be listened on, before anything is made: with a usage error what can be nowhere.
+// checkListen refuses an address that nobody can listen on, before anything is created. An address that is invalid on
+// every machine is a usage error.
 func checkListen(ctx context.Context, addr string) error {
 	if path, unix := address.UnixPath(addr); unix {
 		return checkSocketPath(path)
@@ -55,17 +56,17 @@ func checkSocketPath(path string) error {
 	return notAnother(path)
 }
 
-// notAnother refuses a path at which something lies that is not a socket. Whoever connects to a file or a folder is told the same as at
-// a socket that nobody answers at, which is removed: it must not be taken for one.
+// notAnother refuses a path at which something other than a socket lies. Connecting to a file or folder fails with the
+// same error as connecting to a dead socket, which listenUnix removes. So the two must be told apart first.
 func notAnother(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().Type() == os.ModeSocket {
-		return nil // there is none, or one that listen tells about
+		return nil // nothing is there, or listen reports the error
 	}
-	return fmt.Errorf("listen on %s: there is something that is not a socket; it is left alone: choose another path by --listen", path)
+	return fmt.Errorf("listen on %s: something that is not a socket is there; ckptd leaves it alone: choose another path by --listen", path)
 }
 
-// listen opens what --listen names, as checkListen let it pass, and answers the URL under which it is reached.
+// listen opens the address of --listen, which checkListen has accepted. It returns the URL for clients.
 func listen(ctx context.Context, addr string) (net.Listener, string, error) {
 	path, unix := address.UnixPath(addr)
 	if unix {
@@ -81,7 +82,8 @@ func listen(ctx context.Context, addr string) (net.Listener, string, error) {
 	return l, address.TCP(l.Addr().String()).String(), nil
 }
 
-// listenUnix opens a socket file. One that nobody answers at is what a killed daemon left: it goes.
+// listenUnix opens a socket file. If a socket is there at which nobody answers, a killed daemon has left it, and
+// listenUnix removes it.
 func listenUnix(ctx context.Context, path string) (net.Listener, string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -106,8 +108,8 @@ func listenUnix(ctx context.Context, path string) (net.Listener, string, error) 
 	return l, address.Unix(path).String(), nil
 }
 
-// newHTTPServer serves HTTP/1.1 and HTTP/2 without TLS on one port: Connect, gRPC and gRPC-Web. How long a data
-// stream may take is the store's and the sender's; only silence ends one.
+// newHTTPServer serves HTTP/1.1 and HTTP/2 without TLS on one port: Connect, gRPC and gRPC-Web. A data stream has no
+// time limit, because the store or the sender may be slow. Only silence ends a stream.
 func newHTTPServer(h http.Handler) *http.Server {
 	var p http.Protocols
 	p.SetHTTP1(true)

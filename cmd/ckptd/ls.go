@@ -19,8 +19,8 @@ func newLsCmd() *cobra.Command {
 		Short: "List the jobs below a root, or the checkpoints of a job",
 		Long: `List the jobs below a root with the checkpoints they retain, or the checkpoints of one job.
 
-It reads the storage and needs no daemon. With --server it asks that daemon instead; then ROOT may be left out, and a job is its
-id alone. A job whose journal cannot be read is listed with the reason; the exit code is then 3.`,
+It reads the storage and needs no daemon. With --server it asks that daemon instead; then ROOT may be left out, and a job is
+named by its id alone. If the journal of a job cannot be read, ckptd lists the job with the reason and exits with code 3.`,
 		Example: `  ckptd ls file:///var/lib/ckptd
   ckptd ls ./data/clicks
   ckptd ls --server unix:/run/ckptd.sock
@@ -89,7 +89,7 @@ func printJobs(w io.Writer, jobs *ckptdv1.ListJobsResponse) error {
 	return nil
 }
 
-// jobLine is a job in one line.
+// jobLine describes a job in one line.
 func jobLine(j *ckptdv1.JobSummary) string {
 	if j.GetError() != "" {
 		return fmt.Sprintf("%s: cannot be read: %s", output.Clean(j.GetJobId()), output.Clean(j.GetError()))
@@ -114,7 +114,7 @@ func jobLine(j *ckptdv1.JobSummary) string {
 	return strings.Join(parts, ", ")
 }
 
-// endedText says when and why a job ended; empty: it has not, or the journal does not say.
+// endedText says when and why a job ended. It is empty if the job has not ended, or the journal does not say.
 func endedText(j *ckptdv1.JobSummary) string {
 	if j.GetEndedAt() == nil {
 		return ""

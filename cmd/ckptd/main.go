@@ -1,8 +1,8 @@
 // Command ckptd keeps the checkpoints of streaming jobs: the daemon, and the commands that look at what it keeps.
 //
-// It owns the wiring (which verb is which command, in root.go; which error has which exit code, in exit.go) and the flags and words of each
-// verb. It must not know how anything about checkpoints is decided: that is for the packages it wires. Package drivers below it has the
-// table of drivers, package demo the demo.
+// It owns the wiring (the commands of the verbs in root.go, the exit codes of errors in exit.go), and the flags and
+// texts of each verb. It must not know how anything about checkpoints is decided; the packages that it wires decide.
+// Package drivers below it has the table of drivers, package demo the demo.
 package main
 
 import (
@@ -23,12 +23,12 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the whole program; it returns the exit code.
+// run runs the whole program and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return runSteps(ctx, args, stdout, stderr, nil)
 }
 
-// runSteps is run with a function that daemons and workers call at each named step: tests kill the process in it.
+// runSteps is run with a function that daemons and workers call at each named step. Tests kill the process there.
 func runSteps(ctx context.Context, args []string, stdout, stderr io.Writer, steps func(step string)) int {
 	root := newRootCmd(steps)
 	root.SetArgs(args)

@@ -23,7 +23,8 @@ func wantsJSON(cmd *cobra.Command) bool {
 	return b
 }
 
-// printJSON prints a message of the API, the same bytes each time (protojson varies its white space on purpose).
+// printJSON prints a message of the API as JSON. Equal messages give equal bytes; protojson alone would vary its white
+// space on purpose.
 func printJSON(w io.Writer, m proto.Message) error {
 	raw, err := protojson.Marshal(m)
 	if err != nil {
@@ -48,7 +49,7 @@ func labelsText(labels map[string]string) string {
 	return strings.Join(all, " ")
 }
 
-// orDash is for cells that would be empty.
+// orDash is "-" for a zero value, so that no cell of a table is empty.
 func orDash[T comparable](v T) any {
 	var zero T
 	if v == zero {

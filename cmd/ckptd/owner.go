@@ -15,8 +15,8 @@ import (
 	"github.com/ckptd/ckptd/layout/journalio"
 )
 
-// onOwner calls f with the calls for people, of which those about the job go to its owner. A JOB with a root is looked up in its journal,
-// an id is asked for at the server, or at the default address.
+// onOwner calls f with the calls for people; calls about the job go to its owner. For a JOB with a root, the journal
+// names the owner. For an id, ckptd asks the server, or the daemon at the default address.
 func onOwner(ctx context.Context, server, arg string, f func(a *client.Admin, id string) error) error {
 	urls, id := []string{server}, arg
 	switch {
@@ -43,13 +43,13 @@ func onServer(urls []string, f func(a *client.Admin) error) (err error) {
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	if err = f(admin); errors.Is(err, client.ErrUnavailable) {
-		err = fmt.Errorf("%w. Another daemon can be named by --server", err)
+		err = fmt.Errorf("%w. To ask another daemon, name it by --server", err)
 	}
 	return err
 }
 
-// ownerInJournal reads in the journal of <root>/<id> where the job's owner listens. A server that was named is asked instead: it knows
-// what to do about a job that nobody owns.
+// ownerInJournal reads the addresses of the job's owner in the journal of <root>/<id>. If a server was named, its
+// address is the answer instead: that daemon can take a job that nobody owns.
 func ownerInJournal(ctx context.Context, server, arg string) (urls []string, id string, err error) {
 	at, err := drivers.Normal(arg)
 	if err != nil {
@@ -83,7 +83,7 @@ func ownerInJournal(ctx context.Context, server, arg string) (urls []string, id 
 	return head.URLs, id, nil
 }
 
-// unowned says so, and how to end such a job all the same.
+// unowned is the error for a job that nobody owns. It says how to end such a job.
 func unowned(head *journal.Entry, id, at string) error {
 	how := ""
 	if head.Status == journal.StatusRunning {

@@ -10,12 +10,13 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 )
 
-// newRootCmd lists the verbs. Each is made in a file of its own. steps is of tests, and nil in production.
+// newRootCmd lists the verbs. Each verb has its own file. Tests set steps; it is nil in production.
 func newRootCmd(steps func(step string)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ckptd",
 		Short: "Keep the checkpoints of streaming jobs",
-		Long: `ckptd keeps the checkpoints of streaming jobs: where they lie, when one is complete, what may be deleted, what a failed job gets back.
+		Long: `ckptd keeps the checkpoints of streaming jobs. It stores them, decides when a checkpoint is complete and which files may be
+deleted, and gives a failed job its state back.
 
 A ROOT is a URL or a path: ` + rootExamples() + `
 A JOB is <root>/<job id>: file:///var/lib/ckptd/clicks; or <job id> alone, with --server
@@ -28,7 +29,7 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	cmd.CompletionOptions.DisableDefaultCmd = true // ours takes the shell as an argument, and refuses others
+	cmd.CompletionOptions.DisableDefaultCmd = true // completion.go has a command that refuses unknown shells
 	cmd.AddCommand(
 		newServeCmd(steps),
 		newWorkerCmd(steps),
@@ -48,7 +49,7 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 	return cmd
 }
 
-// rootExamples are right roots as a shell takes them: a path, and a URL of each driver.
+// rootExamples are valid roots, quoted for a shell: a path, and one URL for each driver.
 func rootExamples() string {
 	examples := []string{"./data"}
 	for _, d := range drivers.All() {
@@ -57,7 +58,7 @@ func rootExamples() string {
 	return strings.Join(examples, ", ")
 }
 
-// completeRoot offers how the URL of each driver begins. A path is completed by the shell.
+// completeRoot offers the beginning of each driver's URLs. The shell completes paths.
 func completeRoot(_ *cobra.Command, args []string, word string) (begins []string, _ cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -21,10 +21,10 @@ import (
 	"github.com/ckptd/ckptd/service"
 )
 
-// defaultListen is where a daemon listens, and where the command line looks for one, if nobody says otherwise.
+// defaultListen is the default address: a daemon listens there, and the command line looks for a daemon there.
 const defaultListen = "127.0.0.1:7420"
 
-// letGoTime is how long a daemon that was told to stop takes at most to let its jobs go.
+// letGoTime bounds the time for which a daemon that was told to stop releases its jobs.
 const letGoTime = 10 * time.Second
 
 // serveOptions are the flags of serve.
@@ -35,7 +35,7 @@ type serveOptions struct {
 	jobMetrics   int
 	budgets      limit.Budgets
 	logLevel     slog.Level
-	steps        func(string) // of tests; nil in production
+	steps        func(string) // set by tests; nil in production
 }
 
 func newServeCmd(steps func(string)) *cobra.Command {
@@ -45,9 +45,9 @@ func newServeCmd(steps func(string)) *cobra.Command {
 		Short: "Run the daemon that keeps the checkpoints of jobs under a root",
 		Long: `Run the daemon that keeps the checkpoints of jobs under a root.
 
-The root is a folder of the daemon's own: an empty one becomes a root, one that holds something else is refused. Several daemons
-may serve one root; each job is owned by one of them at a time. SIGTERM lets all jobs go, so that another daemon can take them
-at once; a daemon that is killed takes its jobs back when it is started again at the same address.`,
+The root is a folder for ckptd alone. An empty folder becomes a root; a folder that holds something else is refused. Several
+daemons may serve one root; at any time one of them owns a job. At SIGTERM the daemon releases all jobs, so that another daemon
+can take them at once. A daemon that was killed takes its jobs back when it is started again at the same address.`,
 		Example: `  ckptd serve --root file:///var/lib/ckptd
   ckptd serve --root /var/lib/ckptd --listen unix:/run/ckptd.sock
   curl http://127.0.0.1:7420/healthz
@@ -64,18 +64,18 @@ at once; a daemon that is killed takes its jobs back when it is started again at
 	rootFlag(cmd, &o.root, "required")
 	f.StringVar(&o.listen, "listen", defaultListen, "HOST:PORT, or unix:PATH of a socket")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "URL under which workers and other daemons reach this one, instead of what --listen says (repeatable)")
-	f.IntVar(&o.streams, "streams", 0, "how many files are taken at a time; the others wait (default 16, each with up to 1 MiB of memory; S3 takes up to 256 MiB more for all)")
-	f.IntVar(&o.budgets.Commit, "commits", 0, "requests of commits that the store gets at a time (default 32)")
-	f.IntVar(&o.budgets.Restore, "reads", 0, "requests of restores (default 64; fewer while the store throttles)")
-	f.IntVar(&o.budgets.Upload, "writes", 0, "requests of uploads (default 64; fewer while the store throttles)")
-	f.IntVar(&o.budgets.Collect, "deletes", 0, "requests that collect garbage (default 4; 1 beside a commit, and while the store throttles)")
+	f.IntVar(&o.streams, "streams", 0, "how many files are received at a time; the others wait (default 16, each with up to 1 MiB of memory; S3 needs up to 256 MiB more for all)")
+	f.IntVar(&o.budgets.Commit, "commits", 0, "how many requests of commits the store gets at a time (default 32)")
+	f.IntVar(&o.budgets.Restore, "reads", 0, "how many requests of restores (default 64; fewer while the store throttles)")
+	f.IntVar(&o.budgets.Upload, "writes", 0, "how many requests of uploads (default 64; fewer while the store throttles)")
+	f.IntVar(&o.budgets.Collect, "deletes", 0, "how many requests that delete garbage (default 4; 1 during a commit, and while the store throttles)")
 	f.IntVar(&o.jobMetrics, "metrics-jobs", 0, "how many jobs have series of their own in /metrics, labelled with their id")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	cobra.CheckErr(cmd.MarkFlagRequired("root"))
 	return cmd
 }
 
-// check refuses flags that make no sense, before the root is touched.
+// check refuses invalid flags before the daemon touches the root.
 func (o *serveOptions) check(ctx context.Context) error {
 	for _, f := range []struct {
 		name            string
@@ -117,7 +117,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	}
 	defer func() {
 		if errors.Is(err, storage.ErrUnfit) {
-			remove() // a folder that was made to be refused
+			remove() // removes the folders that were created for the refused root
 		}
 	}()
 	opened, err := drivers.Open(ctx, o.root, false)
@@ -136,7 +136,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	}
 	log.Info("root is fit", "location", opened.Facts.Location, "store", opened.Facts.Kind, "root", root.String(), "notes", opened.Facts.Notes)
 	if p := root.Probe; p != nil && p.Kept != nil {
-		log.Warn("it is not known whether the store deletes anything", "error", p.Kept, "advice", "see what `ckptd doctor` says of deletes")
+		log.Warn("the daemon could not find out whether the store deletes objects", "error", p.Kept, "advice", "see what `ckptd doctor` says of deletes")
 	}
 	listener, url, err := listen(ctx, o.listen)
 	if err != nil {
@@ -146,7 +146,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	if len(urls) == 0 {
 		urls = []string{url}
 		if tcp, ok := listener.Addr().(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-			log.Warn("other machines are told an address that is none of this one's", "url", url, "advice", "say --advertise http://HOST:PORT")
+			log.Warn("the address that other machines are told is not one of this machine", "url", url, "advice", "say --advertise http://HOST:PORT")
 		}
 	}
 	return serveOn(ctx, log, opened, o, urls, func(h http.Handler) (*http.Server, <-chan error) {
@@ -158,7 +158,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	})
 }
 
-// serveOn runs a server until ctx ends, its listener fails, or it cannot go on itself.
+// serveOn runs a server until ctx ends, the listener fails, or the server itself cannot go on.
 func serveOn(ctx context.Context, log *slog.Logger, opened storage.Opened, o serveOptions, urls []string,
 	open func(http.Handler) (*http.Server, <-chan error)) error {
 	ctx, giveUp := context.WithCancelCause(ctx)
@@ -181,7 +181,7 @@ func serveOn(ctx context.Context, log *slog.Logger, opened storage.Opened, o ser
 	case <-ctx.Done():
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, storage.ErrAbandoned) {
-		return fmt.Errorf("serve: the store cannot be relied on any more; start the daemon again when it can: %w", cause)
+		return fmt.Errorf("serve: the store is not reliable any more; mend the store and start the daemon again: %w", cause)
 	}
 	log.Info("stopping: letting all jobs go")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), letGoTime)

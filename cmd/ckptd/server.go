@@ -11,7 +11,8 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// adminOf makes the calls for people of the first of these daemons that answers. Nothing is sent yet. The caller closes the client.
+// adminOf gives the calls for people at the first of these daemons that answers. It sends nothing yet. The caller
+// closes the client.
 func adminOf(servers ...string) (*client.Client, *client.Admin, error) {
 	urls := make([]string, len(servers))
 	for i, s := range servers {
@@ -28,7 +29,7 @@ func adminOf(servers ...string) (*client.Client, *client.Admin, error) {
 	return c, c.Admin(), nil
 }
 
-// parseServer reads the address of a daemon as a person writes it: the path of a socket may be relative.
+// parseServer parses the address of a daemon that a person has written. The path of a socket may be relative.
 func parseServer(raw string) (address.Address, error) {
 	if path, ok := address.UnixPath(raw); ok && path != "" {
 		path, err := filepath.Abs(path)
@@ -37,7 +38,8 @@ func parseServer(raw string) (address.Address, error) {
 	return address.Parse(raw)
 }
 
-// checkDaemonURL refuses what workers and other daemons could not reach a daemon at; flag is who named it. It answers the usual spelling.
+// checkDaemonURL refuses an address at which workers and other daemons could not reach a daemon. flag is the flag that
+// named the address. It returns the usual spelling.
 func checkDaemonURL(flag, raw string) (string, error) {
 	at, err := address.Parse(raw)
 	if err != nil {
@@ -55,7 +57,8 @@ func openServer(server string) (*target, error) {
 	return &target{view: &remote{admin}, close: c.Close}, nil
 }
 
-// remote is the view through a daemon. What daemons do not answer is read from the root that this one serves.
+// remote is the view through a daemon. Daemons have no calls for files and journals; those are read from the daemon's
+// root.
 type remote struct{ *client.Admin }
 
 var _ view = (*remote)(nil)
@@ -76,7 +79,7 @@ func (r *remote) Journal(ctx context.Context, job string) (out *ckptdv1.ShowJour
 	return out, err
 }
 
-// onRoot opens the daemon's root to look at it.
+// onRoot opens the daemon's root and calls look with its view.
 func (r *remote) onRoot(ctx context.Context, look func(view) error) error {
 	status, err := r.Status(ctx)
 	if err != nil {

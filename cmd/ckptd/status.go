@@ -17,11 +17,11 @@ import (
 func newStatusCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [JOB]",
-		Short: "Say what a daemon, or a job's owner, is doing and waiting for",
-		Long: `Say what a daemon is doing and waiting for: its jobs, their pending checkpoints, their workers; with a JOB also what happened last.
+		Short: "Show the state of a daemon and its jobs, or of one job",
+		Long: `Show the state of a daemon: its jobs, their pending checkpoints and their workers. With a JOB, also show its last events.
 
-Without a JOB the daemon at --server is asked, or the one at ` + defaultListen + `. A JOB with a root is asked for where its journal says
-that the owner listens.`,
+Without a JOB, ckptd asks the daemon at --server, or at ` + defaultListen + `. For a JOB with a root, it reads the owner's address in the
+job's journal and asks the owner.`,
 		Example: `  ckptd status
   ckptd status file:///var/lib/ckptd/clicks
   ckptd status clicks --server unix:/run/ckptd.sock --json`,
@@ -128,7 +128,7 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 // eventsShown is how many of a job's last events are printed; --json has them all.
 const eventsShown = 20
 
-// phaseText is what an owner is doing, in a few words.
+// phaseText describes the phase of a job in a few words.
 func phaseText(j *ckptdv1.JobState) string {
 	switch j.GetPhase() {
 	case ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_WORKERS:

@@ -20,7 +20,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// view is where a command looks: a bare root, or a daemon.
+// view gives a command its data: from a bare root, or from a daemon.
 type view interface {
 	Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error)
 	Checkpoints(ctx context.Context, job string) (*ckptdv1.ListCheckpointsResponse, error)
@@ -29,7 +29,7 @@ type view interface {
 	Journal(ctx context.Context, job string) (*ckptdv1.ShowJournalResponse, error)
 }
 
-// target is what an argument names: a view and what to look at in it.
+// target is the meaning of an argument: a view, and a job or checkpoint in it.
 type target struct {
 	view  view
 	close func() error
@@ -48,8 +48,8 @@ func serverOf(cmd *cobra.Command) string {
 	return s
 }
 
-// isID tells a job's id, or <id>/chk-<number>, from a path: with a daemon to ask, what has no scheme and does not begin with "/" or "."
-// is an id.
+// isID tells a job's id, or <id>/chk-<number>, from a path. With --server, an argument is an id if it has no scheme and
+// does not begin with "/" or ".".
 func isID(server, arg string) bool {
 	return server != "" && !strings.Contains(arg, "://") && !strings.HasPrefix(arg, "/") && !strings.HasPrefix(arg, ".")
 }
@@ -147,12 +147,12 @@ func openCheckpoint(ctx context.Context, server, arg string) (*target, error) {
 	return openLoose(ctx, arg, inJob, folder)
 }
 
-// absent: it is not a root, rather than one that cannot be read.
+// absent tells whether the error means that there is no root, and not that a root cannot be read.
 func absent(err error) bool {
 	return errors.Is(err, layout.ErrNotRoot) || errors.Is(err, fs.ErrNotExist)
 }
 
-// openBareRoot opens a root to look at it.
+// openBareRoot opens a root for reading.
 func openBareRoot(ctx context.Context, root string) (*target, error) {
 	opened, err := drivers.Open(ctx, root, true)
 	if err != nil {
@@ -164,7 +164,7 @@ func openBareRoot(ctx context.Context, root string) (*target, error) {
 	return &target{view: catalog.New(opened.Store), close: opened.Close}, nil
 }
 
-// openLoose opens a checkpoint's folder that does not lie in a root.
+// openLoose opens the folder of a checkpoint outside of any root.
 func openLoose(ctx context.Context, arg, parent, folder string) (*target, error) {
 	if folder == "" {
 		return nil, exit.Usagef("checkpoint %q: want <job>/chk-<number>, or the path or URL of a _metadata or its folder", arg)
@@ -186,7 +186,7 @@ func openLoose(ctx context.Context, arg, parent, folder string) (*target, error)
 // loose is the view of one checkpoint's folder, wherever it lies. It knows no jobs.
 type loose struct {
 	store storage.Store
-	// arg is what the user wrote, folder the last element of it.
+	// arg is the user's argument, folder its last element.
 	arg, folder string
 }
 
@@ -210,8 +210,8 @@ func (l *loose) Show(ctx context.Context, _ string, _ uint64) (*ckptdv1.ShowChec
 	return show, nil
 }
 
-// Files looks for exclusive files, and those of a savepoint, beside the _metadata, whatever the folder is called, and
-// for shared ones in shared/ beside the folder. It does not look for files in the folders of other jobs.
+// Files looks for exclusive files, and for those of a savepoint, beside the _metadata, under any name of the folder. It
+// looks for shared files in shared/ beside the folder. It does not look for files in the folders of other jobs.
 func (l *loose) Files(ctx context.Context, job string, id uint64) (*ckptdv1.ShowCheckpointResponse, error) {
 	show, err := l.Show(ctx, job, id)
 	if err != nil {

@@ -27,7 +27,8 @@ func newVersionCmd() *cobra.Command {
 	return cmd
 }
 
-// version is what the build recorded: a module's version, or the commit of a working copy, "+dirty" if it was changed.
+// version is the version that the build recorded: that of a module, or the commit of a working copy, with "+dirty" if
+// files were changed.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -33,17 +33,18 @@ type workerOptions struct {
 	config             string
 	dir, exchange      string
 	logLevel           slog.Level
-	steps              func(string) // of tests; nil in production
+	steps              func(string) // set by tests; nil in production
 }
 
 func newWorkerCmd(steps func(string)) *cobra.Command {
 	o := workerOptions{steps: steps}
 	cmd := &cobra.Command{
 		Use:   "worker --job-id ID --server URL --params JSON",
-		Short: "Run one slot of a job of the bundled runtime",
-		Long: `Run one slot of a job of the bundled runtime: the subtasks whose index modulo --of is --slot. All slots of a job are started with
-the same job id, parameters and configuration, by a launcher that starts them again when they fail. A worker ends with exit code
-0 when the job has ended, or when another process has taken its slot.`,
+		Short: "Run one worker of a job of the bundled runtime",
+		Long: `Run one worker of a job of the bundled runtime. Worker number --slot runs the subtasks whose index modulo --of is that number.
+
+A launcher starts all workers of a job with the same job id, parameters and configuration, and starts a worker again when it
+fails. A worker ends with exit code 0 when the job has ended, or when another process has taken its number.`,
 		Example: `  ckptd worker --job-id clicks-1 --slot 0 --of 2 --server unix:/run/ckptd.sock \
     --params '{"records":100000,"users":1000,"parallelism":2,"output":"/tmp/clicks","output_name":"clicks-1"}'`,
 		Args: cobra.NoArgs,
@@ -53,8 +54,8 @@ the same job id, parameters and configuration, by a launcher that starts them ag
 	f.StringVar(&o.jobID, "job-id", "", "the job (required)")
 	f.StringVar(&o.job, "job", clickjob.Name, "the graph; there is "+clickjob.Name)
 	f.StringVar(&o.params, "params", "", "the graph's parameters, as JSON (required)")
-	f.IntVar(&o.slot, "slot", 0, "which slot, from 0")
-	f.IntVar(&o.of, "of", 1, "how many slots there are")
+	f.IntVar(&o.slot, "slot", 0, "number of the worker, from 0")
+	f.IntVar(&o.of, "of", 1, "how many workers the job has")
 	f.StringArrayVar(&o.servers, "server", nil, "address of a daemon: "+address.Forms+" (repeatable; required)")
 	f.StringVar(&o.config, "config", "", "file with Flink's keys, for a job that does not exist yet")
 	f.StringVar(&o.dir, "dir", "", "folder for local state, which is lost with the worker (default: a temporary one)")
@@ -95,7 +96,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	}
 	defer c.Close()
 	spec := client.JobSpec{ID: o.jobID, Plan: job.Plan()}
-	if o.config != "" { // without a file the worker takes the job's configuration as it is
+	if o.config != "" { // without a file the job keeps the configuration that it has
 		spec.Config = cfg.Job
 	}
 	attached, err := c.AttachJob(ctx, spec)
@@ -111,19 +112,19 @@ func work(ctx context.Context, o workerOptions) (err error) {
 		Dir: dir, Steps: o.steps, Log: log,
 	})
 	if errors.Is(err, client.ErrReplaced) {
-		log.Info("another process has taken the slot")
+		log.Info("another process has taken this worker's number")
 		return nil
 	}
 	return stopped(ctx, err)
 }
 
-// check refuses flags that make no sense, before a job is made of them.
+// check refuses invalid flags before the worker attaches a job.
 func (o *workerOptions) check() error {
 	if err := layout.ValidateJobID(o.jobID); err != nil {
 		return exit.Usagef("worker: --job-id: %w; a right one is clicks-1", err)
 	}
 	if o.of < 1 || o.slot < 0 || o.slot >= o.of {
-		return exit.Usagef("worker: --slot %d --of %d: slots are numbered from 0, as --slot 0 --of 2 and --slot 1 --of 2", o.slot, o.of)
+		return exit.Usagef("worker: --slot %d --of %d: workers are numbered from 0, as --slot 0 --of 2 and --slot 1 --of 2", o.slot, o.of)
 	}
 	for _, u := range o.servers {
 		if _, err := checkDaemonURL("server", u); err != nil {
@@ -136,12 +137,12 @@ func (o *workerOptions) check() error {
 	return nil
 }
 
-// wrongHost: a host with a port, say; the port is chosen by the system.
+// wrongHost tells whether host cannot be used, for example because it names a port. The system chooses the port.
 func wrongHost(host string) bool {
 	return strings.ContainsAny(host, "/[]") || strings.Contains(host, ":") && net.ParseIP(host) == nil
 }
 
-// stopped is no error if somebody asked for the end.
+// stopped is nil instead of err if somebody has asked the worker to stop.
 func stopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -171,7 +172,7 @@ func (o workerOptions) network() exchange.Network {
 	return exchange.TCP{Host: o.exchange}
 }
 
-// readConfig reads a file with Flink's keys; no file says nothing.
+// readConfig reads a file with Flink's keys. Without a path the result is empty.
 func readConfig(path string) (*config.File, error) {
 	if path == "" {
 		return config.Parse(nil)

@@ -1,6 +1,6 @@
 package journal
 
-// Role is who appends: it decides what a lost race means.
+// Role says who appends. It decides what a lost race means.
 type Role uint8
 
 // The roles.
@@ -22,13 +22,14 @@ const (
 	Open Verdict = iota
 	// Won: the entry, or its effect, is in the head returned.
 	Won
-	// Lost: another entry took the slot; rebase on the head returned, check again, retry.
+	// Lost: another entry of the same epoch took the slot. The caller rebases on the head returned, checks again, and
+	// retries.
 	Lost
-	// Fenced: another epoch. Announce nothing, delete nothing, forget, reload.
+	// Fenced: the head has another epoch. The caller announces nothing, deletes nothing, forgets its state and reloads.
 	Fenced
-	// NotWon: an attach that begins again from the start, asking first.
+	// NotWon: the attach failed. The caller begins it again and first asks the owner that the head names.
 	NotWon
-	// Unreadable: the head cannot be read any more; nothing is known. Stop as if fenced.
+	// Unreadable: the head cannot be read, so nobody knows whether the entry counts. The caller stops as if fenced.
 	Unreadable
 )
 
@@ -50,7 +51,7 @@ const (
 	appendCheck
 )
 
-// Begin publishes next after base (nil: into an empty journal). Slot, nonce and ring are filled in here; next's own are ignored.
+// Begin publishes next after base (nil: into an empty journal). Begin fills in slot, nonce and ring of next.
 func (a *Append) Begin(set *Settings, base *Entry, next Entry, nonce Nonce, role Role) Op {
 	next.Slot, next.Nonce = 1, nonce
 	var ring []Nonce
@@ -71,8 +72,9 @@ func (a *Append) Busy() bool { return a.state != appendIdle }
 // Next is the entry that is being appended; nil if none is.
 func (a *Append) Next() *Entry { return a.next }
 
-// Step takes the result of the operation before. effect tells whether a head of the same epoch (RoleThird: of any) shows what this
-// append is for. With a verdict come the head and the slots that may be trimmed.
+// Step takes the result of the last operation. effect tells whether the purpose of this append is fulfilled in a head
+// of the same epoch (RoleThird: of any epoch). Together with a verdict, Step returns the head and the slots that may be
+// trimmed.
 func (a *Append) Step(set *Settings, res Result, effect func(*Entry) bool) (op Op, v Verdict, head *Entry, trim []uint64) {
 	switch a.state {
 	case appendPublish:
@@ -102,8 +104,8 @@ func (a *Append) published(set *Settings, res Result) (Op, Verdict) {
 			return Op{}, Lost
 		}
 	default:
-		// Not there on reading back would prove nothing, the write may land later; and an append must end in a verdict. The same
-		// bytes again, until somebody's entry is there.
+		// Publish the same bytes again until somebody's entry is in the slot. Reading the slot back as "not found"
+		// would prove nothing, because the write may land later, and an append must end in a verdict.
 		a.unknown = true
 		if !set.off.occupy {
 			return Op{Kind: OpPublish, Slot: a.next.Slot, Entry: a.next, Wait: WaitBackoff}, Open
@@ -127,7 +129,7 @@ func (a *Append) checked(set *Settings, res Result, effect func(*Entry) bool) (O
 		return op, Open, nil
 	case ReadDone:
 		return Op{}, a.judge(set, a.read.entry, effect), a.read.entry
-	case ReadEmpty: // only with the rule off: something was there
+	case ReadEmpty: // happens only if a test has switched a rule off
 		return Op{}, Lost, nil
 	}
 	return Op{}, Unreadable, nil

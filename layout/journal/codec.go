@@ -14,8 +14,8 @@ import (
 var (
 	// ErrCorrupt is in the chain when a slot's bytes are not an entry.
 	ErrCorrupt = errors.New("corrupt journal entry")
-	// ErrNewer is in the chain when a slot asks for a newer reader, by its least reader or by an unknown value that
-	// decides something.
+	// ErrNewer is in the chain when a slot needs a newer reader: its least reader says so, or a field that decides
+	// something has an unknown value.
 	ErrNewer = errors.New("journal entry of a newer format")
 	// ErrTooLarge is in the chain when an entry, or a part of it, exceeds its limit.
 	ErrTooLarge = errors.New("journal entry too large")
@@ -28,7 +28,7 @@ const (
 
 func castagnoli(b []byte) uint32 { return crc32c.Sum(b) }
 
-// Encode writes an entry down: the same bytes each time.
+// Encode encodes an entry. Equal entries give equal bytes.
 func Encode(e *Entry) ([]byte, error) {
 	m := toProto(e)
 	if n := len(e.Config.Bytes); n > MaxConfig {
@@ -86,7 +86,7 @@ func Decode(b []byte) (*Entry, error) {
 	return e, nil
 }
 
-// check refuses what no writer of this format writes.
+// check refuses an entry that no writer of this format could have written.
 func (e *Entry) check() error {
 	switch {
 	case e.Slot == 0 || e.Epoch == 0:

@@ -81,7 +81,8 @@ func savepointToProto(s *Savepoint) *storedv1.JournalSavepoint {
 	return m
 }
 
-// fromProto has ErrNewer in the chain of its error if a value is unknown that decides something, else ErrCorrupt.
+// fromProto converts a decoded message. Its error has ErrNewer in the chain if a field that decides something has an
+// unknown value; else ErrCorrupt.
 func fromProto(m *storedv1.JournalEntry) (*Entry, error) {
 	p := &parser{}
 	e := &Entry{
@@ -92,7 +93,7 @@ func fromProto(m *storedv1.JournalEntry) (*Entry, error) {
 		Config: &Config{Bytes: m.Config.GetMessage(), Hash: m.Config.GetHash()},
 		Ended:  Ended{At: m.Ended.GetAtMillis(), Why: m.Ended.GetWhy()},
 	}
-	if m.Kind < 0 { // an unknown kind is kept; a negative one is nobody's
+	if m.Kind < 0 { // an unknown kind is kept, but no version writes a negative one
 		p.corrupt(fmt.Errorf("kind %d", m.Kind))
 	}
 	for _, n := range m.Ring {
@@ -132,10 +133,10 @@ func fromProto(m *storedv1.JournalEntry) (*Entry, error) {
 	return e, p.err()
 }
 
-// parser keeps the first thing that was wrong, and the first that a newer version must have written.
+// parser keeps the first error, and the first value that only a newer version can have written.
 type parser struct{ bad, newer error }
 
-// err is the error of the whole entry. What a newer version writes may also look wrong to this one.
+// err is the error of the whole entry. ErrNewer wins, because an entry of a newer version may look damaged to this one.
 func (p *parser) err() error {
 	switch {
 	case p.newer != nil:
@@ -179,7 +180,7 @@ func (p *parser) known(what string, v, most int32) int32 {
 	return v
 }
 
-// given is known for an enum that no writer leaves out.
+// given is known for a field that every writer sets: 0 is corrupt.
 func (p *parser) given(what string, v, most int32) int32 {
 	if v == 0 {
 		p.corrupt(fmt.Errorf("no %s", what))

@@ -57,19 +57,18 @@ const (
 	StatusRemoved
 )
 
-// Terminal tells whether the job is over: no attempt begins any more, and one sweep and the release are all that is
-// left.
+// Terminal tells whether the job has ended: no attempt begins any more, and its owner only sweeps once and releases it.
 //
-//   - StatusStopping is not terminal. Attempts still begin, until the sinks have committed the savepoint; only then the job is
-//     finished (protocol, section 3).
-//   - StatusCopied is terminal. The copy has no workers: a job that wants its checkpoints restores them under a new job id. So
-//     its owner, the copier, sweeps and releases it like any other ended job (section 5).
-//   - StatusRemoved is terminal. Nothing is left that could run. A job that uses the id again begins in the next epoch, with the
-//     next checkpoint id (section 2).
+//   - StatusStopping is not terminal. Attempts still begin until the sinks have committed the savepoint. Then the job
+//     is finished (protocol, section 3).
+//   - StatusCopied is terminal. The copy has no workers: a job that wants its checkpoints restores them under a new job
+//     id. The copier owns the copy, and sweeps and releases it like any other ended job (section 5).
+//   - StatusRemoved is terminal. A job that uses the id again begins in the next epoch, with the next checkpoint id
+//     (section 2).
 func (s Status) Terminal() bool { return s != StatusNone && s != StatusRunning && s != StatusStopping }
 
-// Entry is the whole small state of a job. Once sealed (by Append or Decode) it is immutable and shared by pointer: nobody edits
-// it or its slices; an edit is a copy with new slices.
+// Entry is the whole small state of a job. Append and Decode seal an entry. A sealed entry is immutable and shared by
+// pointer: whoever wants to change it makes a copy with new slices.
 type Entry struct {
 	Slot  uint64
 	Epoch uint64
@@ -77,13 +76,14 @@ type Entry struct {
 	// LeastReader and LeastWriter are the least format versions that may read, and append after, this entry.
 	LeastReader, LeastWriter uint32
 	Nonce                    Nonce
-	// Ring is the last nonces of the journal, this entry's own last.
+	// Ring holds the nonces of the newest entries, oldest first; the last is this entry's own.
 	Ring []Nonce
 	// Owner is the nonce of the owner's attach; zero: nobody owns the job.
 	Owner Nonce
 	// URLs say where the owner listens.
 	URLs []string
-	// Attempt is the number of the running attempt, 0 before the first; it restores the checkpoint Restore, 0: none.
+	// Attempt is the number of the running attempt; 0: no attempt has begun. The attempt restores the checkpoint
+	// Restore; 0: none.
 	Attempt, Restore uint64
 	Status           Status
 	// Reserved is the highest checkpoint id that may be used. It never goes down.
@@ -104,12 +104,12 @@ type Entry struct {
 	Import Import
 	// CopiedFrom names the job that this one is a copy of; zero: it is none.
 	CopiedFrom Origin
-	// PurgeWanted: a person wants everything of the job to be deleted.
+	// PurgeWanted is true when a person wants all objects of the job deleted.
 	PurgeWanted bool
 	// Ended says when and why the job ended, for people; zero: it has not.
 	Ended Ended
 
-	// sum of everything above, made once, by seal.
+	// sum is a hash of all fields above. seal computes it once.
 	sum uint64
 }
 
@@ -123,7 +123,8 @@ func (e *Entry) Checkpoint(id uint64) (Checkpoint, bool) {
 	return Checkpoint{}, false
 }
 
-// Newest is the id of the newest retained checkpoint that is kept and no savepoint: what a new attempt restores. 0: none.
+// Newest is the id of the checkpoint that a new attempt restores: the newest in StateKept that is not a savepoint. 0:
+// none.
 func (e *Entry) Newest() uint64 {
 	var id uint64
 	for _, c := range e.Retained {
@@ -157,7 +158,7 @@ func (e *Entry) Seen(r Request) bool {
 	return false
 }
 
-// InRing tells whether the nonce is among the last ones of the journal.
+// InRing tells whether the nonce is in the entry's ring.
 func (e *Entry) InRing(n Nonce) bool {
 	for _, r := range e.Ring {
 		if r == n {

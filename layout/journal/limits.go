@@ -51,10 +51,10 @@ const (
 type LimitError struct {
 	// Field is what is too large: "labels".
 	Field string
-	// Have and Limit are in bytes if Bytes is set, else numbers of them.
+	// Have and Limit are numbers of bytes if Bytes is true, else numbers of items.
 	Have, Limit int
 	Bytes       bool
-	// Advice is what to do.
+	// Advice tells the caller what to do.
 	Advice string
 }
 
@@ -69,15 +69,15 @@ func (e *LimitError) Error() string {
 // Unwrap is ErrTooLarge.
 func (e *LimitError) Unwrap() error { return ErrTooLarge }
 
-// Fits says which part of a job exceeds its limit. It is asked before the job is begun, or gets another plan or
-// configuration.
+// Fits says which part of a job exceeds its limit. Callers ask it before they begin the job, or give the job another
+// plan or configuration.
 func Fits(plan *Plan, config *Config, about *About, urls []string) error {
 	e := Entry{Plan: plan, Config: config, About: about, URLs: urls}
 	return e.Fits()
 }
 
-// Fits says which part of the entry exceeds its limit; a *LimitError. Whoever adds to an entry asks before anything is
-// begun.
+// Fits says which part of the entry exceeds its limit, as a *LimitError. A caller that adds to an entry asks before it
+// begins any work.
 func (e *Entry) Fits() error {
 	for _, fits := range []func() error{e.jobFits, e.checkpointsFit, e.pinsFit, e.savepointsFit, e.restFits} {
 		if err := fits(); err != nil {

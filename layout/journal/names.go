@@ -19,7 +19,7 @@ func NewProcess() (p Process) {
 	return p
 }
 
-// Nonce names one act of one process: its process nonce and a counter. Zero is none.
+// Nonce names one append or write of one process: the process's nonce and a counter. The zero value is no nonce.
 type Nonce struct {
 	Process Process
 	Count   uint32
@@ -76,7 +76,7 @@ func RequestOf(id string) (r Request) {
 type Operator struct {
 	ID, UID                     string
 	Parallelism, MaxParallelism uint32
-	// Triggered: its subtasks are sent Trigger; all the others wait for barriers.
+	// Triggered is true if the owner sends Trigger to the operator's subtasks. All other subtasks wait for barriers.
 	Triggered bool
 }
 

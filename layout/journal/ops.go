@@ -22,9 +22,9 @@ type Wait uint8
 const (
 	// WaitNot: start at once.
 	WaitNot Wait = iota
-	// WaitBackoff: the same failed just now; wait as for any retry.
+	// WaitBackoff: the same operation has just failed. The executor waits as before any retry.
 	WaitBackoff
-	// WaitJitter: two processes raced; wait 0.2 to 2 seconds, at random.
+	// WaitJitter: two processes raced. The executor waits 0.2 to 2 seconds, at random.
 	WaitJitter
 )
 
@@ -42,19 +42,19 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	// Unknown: a mutation may have happened, may still happen, or never; a read failed.
+	// Unknown: a mutation may have happened, or may happen later, or never. A read has failed.
 	Unknown Outcome = iota
-	// Done: it happened, and is durable.
+	// Done: the operation has succeeded; a mutation is durable.
 	Done
-	// Exists: not done, the object is there already.
+	// Exists: nothing was done, because the object exists already.
 	Exists
 	// NotFound: there is no such object.
 	NotFound
-	// NotDone: not done, and it will not happen later.
+	// NotDone: nothing was done, and the mutation will not happen later.
 	NotDone
-	// Corrupt: the object is there and cannot be read.
+	// Corrupt: the object exists, but its bytes cannot be decoded.
 	Corrupt
-	// Newer: the object is there and asks for a newer version than ours.
+	// Newer: the object exists, but needs a newer version than ours.
 	Newer
 )
 
@@ -75,8 +75,8 @@ type Settings struct {
 	Ring int
 	// Keep is how many slots are kept beside the head.
 	Keep uint64
-	// Version is the format version this process writes; entries of a larger least reader are not read, and nothing is appended
-	// after one of a larger least writer.
+	// Version is the format version that this process writes. The process does not read an entry with a larger least
+	// reader, and does not append after an entry with a larger least writer.
 	Version uint32
 	// TrustList: storage.Facts.ListShowsPublished.
 	TrustList bool
@@ -84,20 +84,22 @@ type Settings struct {
 	off off
 }
 
-// DefaultSettings are those of protocol and production.
+// DefaultSettings are the settings of the protocol, used in production.
 func DefaultSettings() Settings { return Settings{Ring: 16, Keep: 16, Version: FormatVersion} }
 
 // FormatVersion is the format of entries that this package writes.
 const FormatVersion = 1
 
-// off switches rules off. Nothing but a test sets it, to see the search find what the rule is for.
+// off switches rules off. Only tests set it: with a rule switched off, the search must find the harm that the rule
+// prevents. Each flag says what the machines do while it is true.
 type off struct {
-	// listAfterGet: read the head without the second list.
+	// listAfterGet: ReadHead leaves out the second list.
 	listAfterGet bool
-	// check: a created slot is won without a look at the head.
+	// check: Append takes a created slot for won without reading the head.
 	check bool
-	// occupy: an append of unknown outcome that is not in the head has failed.
+	// occupy: Append takes an append of unknown outcome for failed if the entry is not in the head.
 	occupy bool
-	// nonceA: an epoch like ours in the head is our entry. nonceB: "exists" means that somebody else's entry is there.
+	// nonceA: Append takes a head of the same epoch for its own entry. nonceB: Append takes "exists" for somebody
+	// else's entry.
 	nonceA, nonceB bool
 }

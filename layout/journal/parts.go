@@ -36,25 +36,27 @@ type Checkpoint struct {
 	ID    uint64
 	Type  CheckpointType
 	State CheckpointState
-	// Nonce is the one written in the _metadata: an id alone proves nothing.
+	// Nonce is the nonce in the _metadata. It shows that the _metadata is the one that was committed; the id alone does
+	// not.
 	Nonce Nonce
-	// Bytes and CRC32C of the _metadata.
+	// Size in bytes and CRC32C of the _metadata.
 	Size uint64
 	CRC  uint32
-	// Imported: made of a checkpoint of another job or root, or of a savepoint.
+	// Imported is true if the checkpoint was made from a checkpoint of another job or root, or from a savepoint.
 	Imported bool
-	// Keep: a person wants the checkpoint kept, so no policy drops it.
+	// Keep is true if a person wants the checkpoint kept. No policy drops it.
 	Keep bool
-	// Tags that people gave it, in ascending order.
+	// Tags are given by people, in ascending order.
 	Tags []string
-	// TrashedAt is when it went into the trash, by the store's clock (milliseconds since 1970); 0: it is not there.
+	// TrashedAt is the time when the checkpoint went into the trash, by the store's clock (milliseconds since 1970); 0:
+	// the checkpoint is not in the trash.
 	TrashedAt uint64
-	// For people: completion time (milliseconds since 1970), duration (milliseconds), bytes of all state, bytes this
-	// one brought.
+	// For people: completion time (milliseconds since 1970), duration (milliseconds), bytes of all state, and bytes
+	// that this checkpoint has added.
 	CompletedAt, DurationMillis, StateBytes, NewBytes uint64
 }
 
-// CheckpointType says what asked for a checkpoint.
+// CheckpointType tells checkpoints and savepoints apart.
 type CheckpointType uint8
 
 // The types of checkpoint.
@@ -68,11 +70,11 @@ type CheckpointState uint8
 
 // The states of a retained checkpoint.
 const (
-	// StateKept is an ordinary one.
+	// StateKept: the checkpoint can be restored.
 	StateKept CheckpointState = iota
-	// StateTrashed was discarded and can still be brought back.
+	// StateTrashed: a person has discarded the checkpoint and can still bring it back.
 	StateTrashed
-	// StateHidden was disposed while lent: its files stay until the last pin is returned.
+	// StateHidden: the checkpoint was dropped while lent. Its files stay until the last pin is returned.
 	StateHidden
 )
 
@@ -81,9 +83,9 @@ type Mode uint8
 
 // The modes.
 const (
-	// NoClaim: they stay the lender's.
+	// NoClaim: the files stay the lender's.
 	NoClaim Mode = iota
-	// Claim: they become the borrower's. It says when the lender may dispose of them.
+	// Claim: the files become the borrower's. The borrower says when the lender may delete them.
 	Claim
 )
 
@@ -107,24 +109,24 @@ type Borrowed struct {
 	Mode       Mode
 }
 
-// Import is the way in which a job begins from a checkpoint that is not its own.
+// Import describes the checkpoint of another job or root, or the savepoint, from which a job begins.
 type Import struct {
 	State ImportState
-	// Request is what a person wrote, Source the URL of what was meant by it.
+	// Request is the text that a person wrote, Source the URL of the checkpoint or savepoint meant by it.
 	Request, Source string
-	// Nonce is that of the source's _metadata.
+	// Nonce is the nonce in the source's _metadata.
 	Nonce Nonce
 	Mode  Mode
 }
 
-// ImportState says how far an import is.
+// ImportState is the progress of an import.
 type ImportState uint8
 
 // The states of an import.
 const (
 	// ImportNone: the job began empty.
 	ImportNone ImportState = iota
-	// ImportWanted: no attempt begins until it is done.
+	// ImportWanted: no attempt begins until the import is done.
 	ImportWanted
 	ImportDone
 )
@@ -132,31 +134,31 @@ const (
 // Origin names the job that a copy was made of.
 type Origin struct{ RootID, Job string }
 
-// Savepoint is one that was begun.
+// Savepoint is a savepoint that was begun.
 type Savepoint struct {
 	ID uint64
 	// Path is the URL of its folder.
 	Path    string
 	Outcome SavepointOutcome
 	Stop    Stop
-	// Nonce, Size and CRC are of its _metadata; the latter two are known once it is done.
+	// Nonce, Size and CRC are those of the savepoint's _metadata. Size and CRC are set when the savepoint is done.
 	Nonce Nonce
 	Size  uint64
 	CRC   uint32
-	// Request asked for it; zero: nobody's.
+	// Request is the request that asked for the savepoint; zero: none.
 	Request Request
-	// EndedAt is when it was done or cleaned, by the store's clock (milliseconds since 1970).
+	// EndedAt is the time when the savepoint was done or cleaned, by the store's clock (milliseconds since 1970).
 	EndedAt uint64
 }
 
-// SavepointOutcome says what became of a savepoint.
+// SavepointOutcome says how a savepoint ended.
 type SavepointOutcome uint8
 
 // The outcomes of a savepoint.
 const (
 	SavepointStarted SavepointOutcome = iota
 	SavepointDone
-	// SavepointCleaned: it came to nothing, and a tombstone lies in place of its _metadata.
+	// SavepointCleaned: the savepoint failed, and a tombstone lies in place of its _metadata.
 	SavepointCleaned
 )
 
@@ -169,7 +171,7 @@ const (
 	StopNone Stop = iota
 	// StopSuspend: the job stops, and can go on from the savepoint.
 	StopSuspend
-	// StopDrain is Flink's --drain: the job emits all that it holds, and is finished for good.
+	// StopDrain is Flink's --drain: the job emits everything that it holds, and is finished for good.
 	StopDrain
 )
 

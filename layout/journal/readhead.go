@@ -1,9 +1,9 @@
 package journal
 
-// Reading is how far a ReadHead came.
+// Reading is the progress of a ReadHead.
 type Reading uint8
 
-// How far.
+// The values of Reading.
 const (
 	// ReadMore: an operation is under way.
 	ReadMore Reading = iota
@@ -11,11 +11,11 @@ const (
 	ReadDone
 	// ReadEmpty: there is no journal, and nothing else of the job either.
 	ReadEmpty
-	// ReadForeign: there is no journal, but the job's folder is not empty. Nothing may be changed.
+	// ReadForeign: there is no journal, but the job's folder is not empty. The caller must change nothing.
 	ReadForeign
-	// ReadCorrupt: the head cannot be read. Nothing may be changed.
+	// ReadCorrupt: the head cannot be decoded. The caller must change nothing.
 	ReadCorrupt
-	// ReadNewer: the head asks for a newer version. Nothing may be changed.
+	// ReadNewer: the head needs a newer version. The caller must change nothing.
 	ReadNewer
 )
 
@@ -38,7 +38,7 @@ const (
 	readListAgain
 )
 
-// Begin starts over. atLeast is a slot that is known to have been written: a LIST without it is stale.
+// Begin starts a new read. atLeast is a slot that was certainly written: a LIST without it is stale.
 func (r *ReadHead) Begin(atLeast uint64) Op {
 	*r = ReadHead{state: readList, atLeast: atLeast}
 	return Op{Kind: OpList}
@@ -50,7 +50,7 @@ func (r *ReadHead) Busy() bool { return r.state != readIdle }
 // Head is the head, after ReadDone.
 func (r *ReadHead) Head() *Entry { return r.entry }
 
-// Step takes the result of the operation before.
+// Step takes the result of the last operation.
 func (r *ReadHead) Step(set *Settings, res Result) (Op, Reading) {
 	switch r.state {
 	case readList:
@@ -84,7 +84,7 @@ func (r *ReadHead) get(slot uint64, wait Wait) (Op, Reading) {
 
 func (r *ReadHead) gotSlot(set *Settings, res Result) (Op, Reading) {
 	switch res.Outcome {
-	case NotFound: // trimmed meanwhile: there is a larger one
+	case NotFound: // trimmed meanwhile, so a larger slot exists
 		r.state, r.entry = readList, nil
 		return Op{Kind: OpList}, ReadMore
 	case Done, Corrupt, Newer:
@@ -103,8 +103,9 @@ func (r *ReadHead) gotSlot(set *Settings, res Result) (Op, Reading) {
 	if set.off.listAfterGet {
 		return r.judge()
 	}
-	// Between LIST and GET the slot may have been trimmed and made again by a late duplicate of its write. The largest only grows
-	// and is never deleted: if it is the same still, what was read was the head.
+	// Between LIST and GET the slot may have been trimmed, and created again by a late duplicate of its write. The
+	// largest slot only grows and is never deleted. So if a second LIST shows the same largest slot, the entry read was
+	// the head.
 	r.state = readListAgain
 	return Op{Kind: OpList}, ReadMore
 }
@@ -137,7 +138,7 @@ func (r *ReadHead) end(head *Entry, how Reading) (Op, Reading) {
 	return Op{}, how
 }
 
-// show remembers the slots of a list that may be trimmed once its largest is known to be the head.
+// show remembers which slots of a list may be trimmed, once the largest is proven to be the head.
 func (r *ReadHead) show(set *Settings, largest uint64, slots []uint64) {
 	r.shown = nil
 	for _, s := range slots {

@@ -5,7 +5,7 @@ import (
 	"github.com/ckptd/ckptd/retention"
 )
 
-// append publishes an edit of the head. Only when nothing else is being appended.
+// append publishes an edit of the head. The caller has made sure that no other append is under way.
 func (s *step) append(e journal.Entry, id uint64) {
 	s.doing, s.doingID = e.Kind, id
 	s.journal(s.app.Begin(&s.cfg.Journal, s.head, e, s.nonce(), journal.RoleOwner))
@@ -38,7 +38,7 @@ func (s *step) appended(r *Result) {
 	}
 }
 
-// effect tells whether a head of our epoch shows what next is for.
+// effect tells whether the purpose of next is fulfilled in a head of our epoch.
 func (s *step) effect(head, next *journal.Entry) bool {
 	switch s.doing {
 	case journal.KindAttach:
@@ -59,7 +59,7 @@ func (s *step) effect(head, next *journal.Entry) bool {
 	return false
 }
 
-// won: the entry counts. Only now anything is announced or condemned.
+// won acts on an entry that counts. The owner announces and condemns nothing before this.
 func (s *step) won(doing journal.Kind, id uint64) {
 	switch doing {
 	case journal.KindCommit:
@@ -73,7 +73,8 @@ func (s *step) won(doing journal.Kind, id uint64) {
 	}
 }
 
-// lostSlot: a third party was faster. What was wished for still is; it is tried again on the new head.
+// lostSlot handles an append that lost its slot to a third party. The wish stays, so the owner tries again on the new
+// head.
 func (s *step) lostSlot(doing journal.Kind, id uint64, head *journal.Entry) {
 	if head != nil && !s.cfg.off.lost {
 		s.head = head
@@ -84,13 +85,13 @@ func (s *step) lostSlot(doing journal.Kind, id uint64, head *journal.Entry) {
 	i, p := s.find(id)
 	p.State = PendingReady
 	s.pending = replaced(s.pending, i, p)
-	// Nothing that it names may have been disposed of by the other entry.
+	// The other entry may have disposed of files that this checkpoint names. Then the checkpoint is aborted.
 	if s.cfg.off.lost || !p.Named.In(s.index.Known.Minus(s.index.Condemned)) {
 		s.abort(id, ReasonOther)
 	}
 }
 
-// commitNext publishes the entry of the lowest checkpoint whose _metadata is durable; it answers whether there is one.
+// commitNext publishes the entry of the lowest checkpoint whose _metadata is durable. It answers whether there is one.
 func (s *step) commitNext() bool {
 	for i, p := range s.pending {
 		if p.State != PendingReady {
@@ -114,7 +115,7 @@ func (s *step) commitNext() bool {
 	return false
 }
 
-// apply adds a checkpoint (unless its id is 0) and carries a plan of package retention out.
+// apply adds a checkpoint, unless its id is 0, and carries out a plan of package retention.
 func apply(retained []journal.Checkpoint, add journal.Checkpoint, plan func([]retention.Checkpoint) []retention.Decision, lent func(uint64) bool) []journal.Checkpoint {
 	all := without(retained, func(c journal.Checkpoint) bool { return c.ID == add.ID })
 	if add.ID != 0 {
@@ -138,7 +139,7 @@ func apply(retained []journal.Checkpoint, add journal.Checkpoint, plan func([]re
 	return out
 }
 
-// end takes the wish for a terminal status.
+// end takes the wish to end the job with a terminal status.
 func (s *step) end(ev *Event) {
 	answer := Op{Kind: TellEnded, Caller: ev.Caller}
 	switch {
@@ -160,12 +161,12 @@ func (s *step) end(ev *Event) {
 	}
 }
 
-// endsBy tells whether an end can make the job's status that one.
+// endsBy tells whether EventEnd may set the job's status to s.
 func endsBy(s journal.Status) bool {
 	return s == journal.StatusCanceled || s == journal.StatusFailed || s == journal.StatusFinished
 }
 
-// endNow appends the terminal entry; it answers whether it did.
+// endNow appends the terminal entry if one is wished for. It answers whether it did.
 func (s *step) endNow() bool {
 	if s.ending.status == journal.StatusNone {
 		return false
@@ -180,7 +181,7 @@ func (s *step) endNow() bool {
 	return true
 }
 
-// ended: the status is terminal. Workers are told Cancel; a sweep, then the release follow.
+// ended acts on a terminal entry that was won. The workers are told Cancel. A sweep follows, then the release.
 func (s *step) ended() {
 	caller := s.ending.caller
 	s.ending = ending{}
@@ -198,7 +199,7 @@ func (s *step) ended() {
 	s.condemn(s.dropHeld())
 }
 
-// remember is the last requests, with one more.
+// remember adds a request to the last ones; the oldest makes room.
 func remember(requests []journal.Request, r journal.Request) []journal.Request {
 	if r == (journal.Request{}) {
 		return requests

@@ -5,7 +5,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// attach begins to become the job's owner, unless it is under way or done.
+// attach begins to make this process the job's owner, unless an attach is under way or done.
 func (s *step) attach(ev *Event) {
 	switch {
 	case s.phase == PhaseOwning && ev.Kind == EventAttach && s.head.Status.Terminal():
@@ -31,7 +31,7 @@ func (s *step) refuse(why Reason) {
 	s.emit(Op{Kind: TellAttachRefused, Reason: why})
 }
 
-// read takes a result of the reader: of an attach, or of the question why a _metadata is not there.
+// read takes a result of the reader. The head is read for an attach, or while owning for recheckHead or missingMeta.
 func (s *step) read(r *Result) {
 	op, how := s.reader.Step(&s.cfg.Journal, r.Result)
 	s.journal(op)
@@ -41,7 +41,7 @@ func (s *step) read(r *Result) {
 	head := s.reader.Head()
 	s.reader = journal.ReadHead{}
 	if s.phase == PhaseOwning {
-		s.questionAnswered(how, head)
+		s.missingMetaChecked(how, head)
 		return
 	}
 	switch how {
@@ -63,7 +63,7 @@ func (s *step) read(r *Result) {
 	}
 }
 
-// found decides what to do about the head: refuse, ask the owner it names, or take over.
+// found decides what to do about the head: refuse the attach, ask the owner that the head names, or take over.
 func (s *step) found(head *journal.Entry) {
 	terminal, owned := head.Status.Terminal(), !head.Owner.IsZero()
 	switch {
@@ -96,9 +96,9 @@ func (s *step) canDo(head *journal.Entry) bool {
 	return understood && head.Import.State != journal.ImportWanted && len(head.Borrowed) == 0 && !head.PurgeWanted
 }
 
-// policy is what the configuration in the journal means.
+// policy interprets the configuration in the journal.
 func (s *step) policy() Policy {
-	p, _ := s.cfg.Policy(s.head.Config) // an attach is refused where the configuration is not understood
+	p, _ := s.cfg.Policy(s.head.Config) // canDo refuses the attach if the configuration is not understood
 	return p
 }
 
@@ -142,7 +142,7 @@ func (s *step) attachEnded(v journal.Verdict, head *journal.Entry, slot uint64) 
 			s.emit(Op{Kind: TellReleased})
 			return
 		}
-		// From the start, asking first. Rebasing an attach would be a duel without end.
+		// The attach begins again and asks the owner first. Two attaches that rebase on each other would never end.
 		s.phase, s.head, s.me = PhaseReading, nil, journal.Nonce{}
 		op := s.reader.Begin(slot)
 		op.Wait = journal.WaitJitter
@@ -150,7 +150,8 @@ func (s *step) attachEnded(v journal.Verdict, head *journal.Entry, slot uint64) 
 	}
 }
 
-// own begins to serve as the owner, and to read what the retained checkpoints name: the hidden ones, too, until an entry drops them.
+// own begins to serve the job, and to read the _metadata of the retained checkpoints. The hidden ones count, too: they
+// need their files until an entry drops them.
 func (s *step) own(head *journal.Entry) {
 	s.phase, s.head, s.next, s.create = PhaseOwning, head, s.first, nil
 	s.tellAttached()
@@ -160,7 +161,7 @@ func (s *step) own(head *journal.Entry) {
 	}
 }
 
-// metaRead takes the contents of a _metadata: of a retained checkpoint, or of one that is to be complete.
+// metaRead takes the contents of a _metadata: that of a retained checkpoint, or that of a checkpoint being completed.
 func (s *step) metaRead(r *Result) {
 	for i, h := range s.held {
 		if h.id == r.ID && h.state == heldLoading {
@@ -184,7 +185,7 @@ func (s *step) loaded(i int, r *Result) {
 		h.state = heldMissing
 	case journal.Corrupt, journal.Newer:
 		h.state = heldUnreadable
-	default: // merely failed: not unreadable
+	default: // the read failed; that does not make the _metadata unreadable
 		s.emit(Op{Kind: OpReadMeta, ID: h.id, Nonce: c.Nonce, Wait: journal.WaitBackoff})
 		return
 	}
@@ -204,7 +205,7 @@ func (s *step) setHeld(i int, h held) {
 	s.reachable()
 }
 
-// reachable joins what the held checkpoints name.
+// reachable recomputes the files that the held checkpoints name.
 func (s *step) reachable() {
 	var all incremental.Set
 	for _, h := range s.held {
@@ -213,19 +214,19 @@ func (s *step) reachable() {
 	s.index.Reachable = all
 }
 
-// ask begins to find out why a _metadata is not there, or whether the job is still ours; it answers whether an append may begin now.
+// ask reads the head again if recheckHead is set or a _metadata is missing. It answers whether an append may begin now.
 func (s *step) ask() bool {
 	if !s.free() {
 		return false
 	}
-	if s.doubt {
-		s.doubt = false
+	if s.recheckHead {
+		s.recheckHead = false
 		s.journal(s.reader.Begin(s.head.Slot))
 		return false
 	}
 	for _, h := range s.held {
 		if h.state == heldMissing {
-			s.question = h.id
+			s.missingMeta = h.id
 			s.journal(s.reader.Begin(s.head.Slot))
 			return false
 		}
@@ -233,25 +234,27 @@ func (s *step) ask() bool {
 	return true
 }
 
-// questionAnswered: another epoch, then the new owner dropped the checkpoint; else its _metadata is lost.
-func (s *step) questionAnswered(how journal.Reading, head *journal.Entry) {
+// missingMetaChecked takes the head that ask has read. If its epoch is another, a new owner has taken the job and may
+// have dropped the checkpoint. If its epoch is ours, the missing _metadata is lost.
+func (s *step) missingMetaChecked(how journal.Reading, head *journal.Entry) {
 	if how != journal.ReadDone || head.Epoch != s.head.Epoch {
 		s.fenced()
 		return
 	}
 	s.head = head
 	for i, h := range s.held {
-		if h.id == s.question && h.state == heldMissing {
+		if h.id == s.missingMeta && h.state == heldMissing {
 			h.state = heldUnreadable
 			s.setHeld(i, h)
 			s.emit(Op{Kind: TellDegraded, ID: h.id, Reason: ReasonDegraded})
 		}
 	}
-	s.question = 0
+	s.missingMeta = 0
 }
 
-// blind says why nothing may be condemned or swept, and because of which checkpoint.
-func (m *Machine) blind() (why Reason, id uint64) {
+// unread says why nothing may be condemned or swept: the _metadata of the checkpoint id is not read yet, or cannot be
+// read, and may name any file.
+func (m *Machine) unread() (why Reason, id uint64) {
 	for _, h := range m.held {
 		switch h.state {
 		case heldLoading, heldMissing:
@@ -263,13 +266,13 @@ func (m *Machine) blind() (why Reason, id uint64) {
 	return why, id
 }
 
-// fenced: another epoch. Announce nothing, delete nothing, forget.
+// fenced handles the loss of the job to another owner. This owner announces nothing, deletes nothing and forgets all.
 func (s *step) fenced() {
 	s.forget()
 	s.emit(Op{Kind: TellFenced})
 }
 
-// stopped begins to let the job go.
+// stopped begins to release the job.
 func (s *step) stopped() {
 	switch s.phase {
 	case PhaseIdle:
@@ -290,13 +293,14 @@ func (s *step) stopped() {
 	}
 }
 
-// releaseNow gives the job up if that is wished for, or if it is over and swept; it answers whether it did something.
+// releaseNow releases the job if a stop is wished for, or if the job has ended and was swept. It answers whether it did
+// something.
 func (s *step) releaseNow() bool {
 	terminal := s.head.Status.Terminal()
 	switch {
 	case terminal && s.sweep.done && s.clean():
 	case terminal && s.stop:
-		// The next daemon that starts finds it terminal, not released, and sweeps.
+		// The head stays terminal and unreleased. The next daemon that starts attaches to the job and sweeps.
 		s.released()
 		return true
 	case !terminal && s.stop:

@@ -5,15 +5,15 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// register takes a worker process, and decides between two that run the same subtasks.
+// register takes a worker process. If two processes run the same subtasks, register decides which one keeps them.
 func (s *step) register(ev *Event) {
 	running := s.head.Attempt
 	switch {
 	case s.head.Status.Terminal():
 		s.emit(Op{Kind: TellEnded, Worker: ev.Worker, Status: s.head.Status})
 		return
-	case s.stop, ev.Attempt > running: // it knows a newer entry than we do: whose? A look at the head tells
-		s.doubt = !s.stop
+	case s.stop, ev.Attempt > running: // the worker knows a newer entry; the head tells whose it is
+		s.recheckHead = !s.stop
 		s.emit(Op{Kind: TellReregister, Worker: ev.Worker})
 		return
 	case ev.Plan != nil && ev.Plan.Hash() != s.head.Plan.Hash(), ev.Subtasks.IsEmpty(), !ev.Subtasks.In(s.planned()):
@@ -24,7 +24,7 @@ func (s *step) register(ev *Event) {
 	if i, old := s.worker(ev.Worker); i >= 0 && old.Subtasks == ev.Subtasks {
 		switch ours := s.Live() && old.Attempt == running; {
 		case ours && ev.Attempt < running:
-			// Told to start, but it never heard: the same owner may say it again to the same process.
+			// The process was told to start, but did not hear it. The same owner may repeat Start to the same process.
 			r.Attempt = running
 			s.tellStart(r.Worker)
 		case ours:
@@ -51,8 +51,8 @@ func (s *step) register(ev *Event) {
 	s.workers = with(with(s.workers[:i], r), s.workers[i:]...)
 }
 
-// catchUp says again what a process of the attempt may have missed while its stream was broken. A Trigger that nobody repeats would hold up
-// whoever waits for the barriers until the checkpoint's time-out.
+// catchUp repeats the commands that a process of the attempt may have missed while its stream was broken. If a lost
+// Trigger were not repeated, other workers would wait for its barriers until the checkpoint times out.
 func (s *step) catchUp(worker uint32) {
 	again := Op{Worker: worker, Attempt: s.head.Attempt, Epoch: s.head.Epoch, Latest: s.head.Newest(), Repeated: true}
 	say := func(kind OpKind, id, last uint64) {
@@ -66,7 +66,7 @@ func (s *step) catchUp(worker uint32) {
 	if again.Latest > s.head.Restore {
 		say(TellComplete, again.Latest, 0)
 	}
-	// Of those that came to nothing the newest few are enough: a newer barrier ends the wait for an older one.
+	// It is enough to repeat the newest aborts: a newer barrier ends the wait for an older one.
 	from := max(s.first, again.Latest+1)
 	if s.next > s.cfg.Reserve {
 		from = max(from, s.next-s.cfg.Reserve)
@@ -85,8 +85,9 @@ func (s *step) catchUp(worker uint32) {
 	}
 }
 
-// keeps decides whether a registered process keeps its subtasks against another one. A fresh process takes over, always: it was
-// started because the other one is gone. One that runs an older attempt, or comes beside one of its own, does not.
+// keeps decides whether the registered process w keeps its subtasks against another one. A fresh process always takes
+// over: it was started because w is gone. No other process takes over from w while w runs the live attempt, nor does a
+// process of an older attempt than w's.
 func (s *step) keeps(w, other Registration) bool {
 	switch {
 	case other.Attempt == 0:
@@ -102,7 +103,7 @@ func (s *step) keeps(w, other Registration) bool {
 func (s *step) replace(w Registration, by uint32) {
 	s.workers = without(s.workers, func(r Registration) bool { return r.Worker == w.Worker })
 	if s.Live() && w.Attempt == s.head.Attempt {
-		// Its subtasks go on in a new attempt only, when that is asked for.
+		// The subtasks of w continue only in a new attempt, and somebody has to ask for it.
 		s.attempt = attemptFailed
 	}
 	if w.Worker != by {
@@ -114,7 +115,7 @@ func (s *step) workerGone(worker uint32) {
 	i, w := s.worker(worker)
 	switch {
 	case i < 0:
-	case s.Live() && w.Attempt == s.head.Attempt: // it may come back
+	case s.Live() && w.Attempt == s.head.Attempt: // the process may register again
 		w.Gone, w.Running = true, incremental.Set{}
 		s.workers = replaced(s.workers, i, w)
 	default:
@@ -139,7 +140,7 @@ func (s *step) tellRunning() {
 	}
 }
 
-// failover: the attempt has failed; the next one comes when it is asked for.
+// failover ends an attempt that has failed. The next attempt begins when somebody asks for it.
 func (s *step) failover(ev *Event) {
 	if ev.Attempt != s.head.Attempt || s.attempt == attemptWished {
 		return
@@ -158,7 +159,7 @@ func (s *step) newAttempt(ev *Event) {
 		answer.Reason = ReasonStopping
 	case ev.Attempt != s.head.Attempt, s.head.Seen(ev.Request): // done already
 	case s.attempt == attemptWished && s.wish.caller != 0 && ev.Caller != 0, s.doing == journal.KindAttempt && (ev.Plan != nil || ev.Config != nil):
-		answer.Reason = ReasonBusy // an entry that is on its way already cannot take another plan or configuration along
+		answer.Reason = ReasonBusy // an entry that is being published cannot take another plan or configuration
 	default:
 		if s.attempt != attemptWished {
 			s.wish = wish{}
@@ -181,14 +182,15 @@ func (s *step) newAttempt(ev *Event) {
 	}
 }
 
-// registrationsExpired: the workers of the attempt that was found do not all come back.
+// registrationsExpired ends the wait for the workers of the attempt that was found: they did not all come back in time.
 func (s *step) registrationsExpired() {
 	if s.attempt == attemptFound {
 		s.attempt = attemptExpired
 	}
 }
 
-// settleAttempt adopts the attempt in the journal, begins the next one, or starts the one begun when all subtasks have a worker.
+// settleAttempt adopts the attempt in the journal, or begins the next one. It starts an attempt that was begun as soon
+// as every subtask has a worker.
 func (s *step) settleAttempt() {
 	if !s.free() || s.head.Status.Terminal() || s.ending.status != journal.StatusNone || s.stop {
 		return
@@ -211,7 +213,8 @@ func (s *step) settleAttempt() {
 	}
 }
 
-// cannotAdopt: a process of another attempt has registered, or not all came back; or there is nothing to adopt.
+// cannotAdopt tells whether the attempt in the journal cannot go on: there is none, a process of another attempt has
+// registered, or not all workers came back in time.
 func (s *step) cannotAdopt() bool {
 	if s.attempt == attemptExpired {
 		return true
@@ -242,12 +245,12 @@ func (s *step) appendAttempt() {
 	s.append(e, 0)
 }
 
-// attemptWon: the next attempt has begun. It is started when every subtask has a worker.
+// attemptWon acts on the entry of an attempt that was won. The attempt starts when every subtask has a worker.
 func (s *step) attemptWon() {
 	if s.wish.caller != 0 {
 		s.emit(Op{Kind: TellAttempted, Caller: s.wish.caller, Attempt: s.head.Attempt})
 	}
-	if s.wish.plan != nil { // who registered for the old plan comes again with the new one, or not at all
+	if s.wish.plan != nil { // workers that registered for the old plan have to register again with the new one
 		for _, w := range s.workers {
 			s.emit(Op{Kind: TellPlanRefused, Worker: w.Worker})
 		}
@@ -258,7 +261,7 @@ func (s *step) attemptWon() {
 	s.attempt = attemptBegun
 }
 
-// start tells the workers to begin the attempt of the head, once every subtask has one.
+// start begins the attempt of the head if every subtask has a worker. It sends Start to the workers that told selects.
 func (s *step) start(told func(Registration) bool) {
 	if !s.covered() {
 		return
@@ -283,8 +286,8 @@ func (s *step) tellStart(worker uint32) {
 	s.emit(Op{Kind: TellStart, Worker: worker, Attempt: s.head.Attempt, Epoch: s.head.Epoch, ID: s.head.Restore})
 }
 
-// adopt goes on with the attempt of the journal, if every subtask of its plan registered as running it. What its predecessor may
-// not have said is said again.
+// adopt continues the attempt of the journal if every subtask of its plan has registered as running it. The predecessor
+// may have died before it told the workers of its last checkpoints, so Complete and Abort are repeated.
 func (s *step) adopt() {
 	if s.head.Attempt == 0 || !s.covered() || s.cannotAdopt() {
 		return
@@ -313,7 +316,7 @@ func (m *Machine) worker(worker uint32) (int, Registration) {
 // planned is all subtasks of the plan in the journal.
 func (m *Machine) planned() incremental.Set { return incremental.Range(m.head.Plan.Subtasks()) }
 
-// all is the subtasks that must have a worker, run and acknowledge.
+// all is the subtasks that must have a worker, must run and must acknowledge.
 func (s *step) all() incremental.Set {
 	if s.cfg.off.plan {
 		return s.registered()
@@ -335,7 +338,7 @@ func (m *Machine) ran() (all incremental.Set) {
 	return all
 }
 
-// registered is the subtasks that a process has registered for and not left.
+// registered is the subtasks whose worker has registered and is not gone.
 func (m *Machine) registered() (all incremental.Set) {
 	for _, w := range m.workers {
 		if !w.Gone {

@@ -1,6 +1,6 @@
 package owner
 
-// attemptState is how far the attempt of the head came under this owner.
+// attemptState is the progress of the head's attempt under this owner.
 //
 //	        registrations expire
 //	found ------------------------> expired
@@ -18,22 +18,24 @@ package owner
 //	running ---- failover, or a process is replaced --------'            |
 //	  `------------- EventNewAttempt: from every state ------------------'
 //
-// The next attempt begins without being asked for only from found and expired. A job without any attempt begins at found.
+// From found and expired the owner begins the next attempt by itself; from all others only when somebody asks for it. A
+// job without any attempt begins at found.
 type attemptState uint8
 
 const (
-	// attemptFound: the head names the attempt, or none yet. Its workers may come back, and it goes on under this owner.
+	// attemptFound: the head names the attempt, or none yet. If all its workers come back, this owner adopts it.
 	attemptFound attemptState = iota
-	// attemptExpired: its workers did not all come back in time; the next attempt begins.
+	// attemptExpired: the attempt's workers did not all come back in time. The owner begins the next attempt.
 	attemptExpired
-	// attemptBegun: its entry is ours. It starts when every subtask has a worker.
+	// attemptBegun: this owner has appended the attempt's entry. The attempt starts when every subtask has a worker.
 	attemptBegun
-	// attemptStarted: its workers were told to start, or it was adopted. Not all subtasks have reported that they run.
+	// attemptStarted: the owner has sent Start to the workers, or has adopted the attempt. Not all subtasks have
+	// reported that they run.
 	attemptStarted
-	// attemptRunning: TellAllRunning was given. A worker that is gone since then may come back.
+	// attemptRunning: the owner has emitted TellAllRunning. A worker that has gone since then may come back.
 	attemptRunning
-	// attemptFailed: it has failed. The next one begins when somebody asks for it.
+	// attemptFailed: the attempt has failed. The next one begins when somebody asks for it.
 	attemptFailed
-	// attemptWished: the next one is asked for, and its entry waits for its turn.
+	// attemptWished: somebody has asked for the next attempt. Its entry waits until another append has ended.
 	attemptWished
 )

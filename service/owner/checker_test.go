@@ -93,7 +93,7 @@ func (s *story) check(w *world) {
 // bury marks files that are dead by the owner's state: not needed, and of an older epoch, or made for a checkpoint below the floor
 // and never acknowledged. (A file acknowledged in this epoch may be promised again until it is condemned.)
 func (s *story) bury(w *world, m *Machine, needed uint64) {
-	if why, _ := m.blind(); why != ReasonNone || s.files == 0 || m.head != w.head() {
+	if why, _ := m.unread(); why != ReasonNone || s.files == 0 || m.head != w.head() {
 		return
 	}
 	known, floor := bitsOf(m.index.Known), m.floor()
@@ -454,7 +454,7 @@ func (w *world) committed(id uint64) *journal.Entry {
 // atRest: with nothing pending, a list that was judged leaves nothing that it showed and nothing needs.
 func (r *runner) atRest(w *world, d *daemon, page *Result) {
 	m := &d.m
-	if m.phase != PhaseOwning || m.head != w.head() || len(m.pending)+len(m.strays) > 0 || page.Life != m.life {
+	if m.phase != PhaseOwning || m.head != w.head() || len(m.pending)+len(m.unansweredMetas) > 0 || page.Life != m.life {
 		return
 	}
 	reach := w.named(w.head())

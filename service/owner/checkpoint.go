@@ -5,7 +5,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// wantTrigger takes the wish for a checkpoint. It may have to wait for an append under way.
+// wantTrigger takes the wish for a checkpoint. The wish waits while another entry is being appended.
 func (s *step) wantTrigger(ev *Event) {
 	if s.trigger.wanted {
 		s.emit(Op{Kind: TellTriggerRefused, Caller: ev.Caller, Reason: ReasonBusy})
@@ -24,7 +24,7 @@ func (s *step) refuseTrigger(why Reason) {
 	s.trigger = triggerWish{}
 }
 
-// mayTrigger says why no checkpoint may begin, whatever is being appended.
+// mayTrigger says why no checkpoint may begin, apart from an append under way.
 func (s *step) mayTrigger() Reason {
 	switch {
 	case s.head.Status.Terminal():
@@ -36,13 +36,14 @@ func (s *step) mayTrigger() Reason {
 	case s.full():
 		return ReasonFull
 	}
-	if why, _ := s.blind(); why == ReasonLoading && !s.cfg.off.loading {
+	if why, _ := s.unread(); why == ReasonLoading && !s.cfg.off.loading {
 		return why
 	}
 	return ReasonNone
 }
 
-// full: what would not fit into the entry is refused before it is begun, because a job that cannot append cannot commit.
+// full tells whether the journal entry has no room for one more checkpoint. A trigger is then refused: if the
+// checkpoint did not fit into the entry, it could not be committed.
 func (s *step) full() bool {
 	special := 0
 	for _, c := range s.head.Retained {
@@ -54,7 +55,7 @@ func (s *step) full() bool {
 	return special+min(ordinary, max(1, int(s.policy().NumRetained))) > s.cfg.MaxRetained
 }
 
-// settleTrigger begins the checkpoint that is wished for, or reserves ids first.
+// settleTrigger begins the checkpoint that is wished for. If no reserved id is left, it reserves more ids first.
 func (s *step) settleTrigger() {
 	if !s.trigger.wanted || !s.free() {
 		return
@@ -91,7 +92,7 @@ func (s *step) open(ev *Event) (int, Pending, Reason) {
 	return i, p, ReasonNone
 }
 
-// begin answers BeginSnapshot: what is known is promised from now on.
+// begin answers BeginSnapshot. The owner promises to keep the files that it knows until the checkpoint ends.
 func (s *step) begin(ev *Event) {
 	_, _, why := s.open(ev)
 	if why == ReasonNotOpen && s.cfg.off.guard {
@@ -106,8 +107,8 @@ func (s *step) begin(ev *Event) {
 	s.emit(Op{Kind: TellBegun, Caller: ev.Caller, ID: ev.ID, Files: known})
 }
 
-// leaving is the files that only hidden checkpoints without a pin name. The owner keeps them until an entry drops those checkpoints,
-// and promises them to nobody.
+// leaving returns the files that only hidden checkpoints without a pin name. The owner keeps these files until an entry
+// drops those checkpoints, and promises them to nobody.
 func (s *step) leaving() incremental.Set {
 	var leave, stay incremental.Set
 	for _, h := range s.held {
@@ -120,7 +121,7 @@ func (s *step) leaving() incremental.Set {
 	return leave.Minus(stay)
 }
 
-// ack takes an acknowledgement; with the last one the checkpoint is written.
+// ack takes an acknowledgement. After the last one the owner writes the checkpoint's _metadata.
 func (s *step) ack(ev *Event) {
 	answer := Op{Kind: TellAcked, Caller: ev.Caller, ID: ev.ID}
 	if s.repeated(ev) {
@@ -157,7 +158,7 @@ func (s *step) ack(ev *Event) {
 	s.pending = replaced(s.pending, i, p)
 }
 
-// repeated tells whether an acknowledgement was accepted before: the answer was lost.
+// repeated tells whether the owner has accepted the same acknowledgement before. Its answer was lost.
 func (s *step) repeated(ev *Event) bool {
 	if ev.Epoch != s.head.Epoch || ev.Attempt != s.head.Attempt || ev.Subtasks.IsEmpty() {
 		return false
@@ -189,7 +190,7 @@ func (s *step) mayAck(ev *Event, p Pending) Reason {
 func (s *step) metaCreated(r *Result) {
 	i, p := s.find(r.ID)
 	if i < 0 || p.State != PendingWriting {
-		s.strayCreated(r)
+		s.unansweredMetaCreated(r)
 		return
 	}
 	outcome := r.Outcome
@@ -202,7 +203,7 @@ func (s *step) metaCreated(r *Result) {
 	switch outcome {
 	case journal.Done:
 		s.durable(i, p, r)
-	case journal.Exists: // perhaps our own first try, its reply lost: what it says tells
+	case journal.Exists: // perhaps our own first try made it and the reply was lost; its nonce tells
 		s.emit(Op{Kind: OpReadMeta, ID: p.ID, Nonce: p.Meta.Nonce})
 	case journal.NotDone: // disk full
 		s.pending = replaced(s.pending, i, Pending{ID: p.ID})
@@ -216,18 +217,19 @@ func (s *step) createAgain(p Pending) {
 	s.emit(Op{Kind: OpCreateMeta, ID: p.ID, Nonce: p.Meta.Nonce, Files: p.Named, Epoch: s.head.Epoch, Attempt: s.head.Attempt, Wait: journal.WaitBackoff})
 }
 
-// metaChecked takes a look at the _metadata that was there already.
+// metaChecked takes the contents of a _metadata that existed before it was written. The nonce tells whether an earlier
+// try of this owner made it.
 func (s *step) metaChecked(r *Result) {
 	i, p := s.find(r.ID)
 	switch {
 	case i < 0 || p.State != PendingWriting:
-		s.strayCreated(r)
+		s.unansweredMetaCreated(r)
 	case r.Outcome == journal.Done && r.Nonce == p.Meta.Nonce:
 		s.durable(i, p, r)
 	case r.Outcome == journal.Done:
 		s.pending = replaced(s.pending, i, Pending{ID: p.ID})
 		s.abort(p.ID, ReasonMetadata)
-	default: // not there, not whole, or not readable now: the same bytes again
+	default: // absent, damaged, or the read failed: write the same bytes again
 		s.createAgain(p)
 	}
 }
@@ -239,16 +241,18 @@ func (s *step) durable(i int, p Pending, r *Result) {
 	s.pending = replaced(s.pending, i, p)
 }
 
-// strayCreated: the checkpoint was aborted while its _metadata was on its way.
-func (s *step) strayCreated(r *Result) {
-	was := len(s.strays)
-	s.strays = without(s.strays, func(id uint64) bool { return id == r.ID })
-	if was != len(s.strays) && r.Outcome != journal.NotDone {
+// unansweredMetaCreated takes the outcome of a _metadata whose checkpoint was aborted meanwhile. If the _metadata may
+// exist, it is condemned.
+func (s *step) unansweredMetaCreated(r *Result) {
+	was := len(s.unansweredMetas)
+	s.unansweredMetas = without(s.unansweredMetas, func(id uint64) bool { return id == r.ID })
+	if was != len(s.unansweredMetas) && r.Outcome != journal.NotDone {
 		s.condemnMetas([]uint64{r.ID})
 	}
 }
 
-// committed: the checkpoint is complete. Workers first, then what it makes unnecessary.
+// committed acts on a checkpoint that is complete. The workers are told first. Then the owner aborts the older pending
+// checkpoints and condemns what nothing needs any more.
 func (s *step) committed(id uint64) {
 	i, p := s.find(id)
 	s.held = with(s.held, held{id: id, files: p.Named})
@@ -261,8 +265,8 @@ func (s *step) committed(id uint64) {
 	s.condemn(s.dropHeld())
 }
 
-// dropHeld lets go of checkpoints that left the head, and says which. A hidden one whose last pin was returned stays until an entry
-// drops it: its files must not go before its _metadata.
+// dropHeld removes the held checkpoints that left the head, and returns their ids. A hidden checkpoint whose last pin
+// was returned stays until an entry drops it, because its files must not be deleted before its _metadata.
 func (s *step) dropHeld() (gone []uint64) {
 	var keep []held
 	for _, h := range s.held {
@@ -272,16 +276,17 @@ func (s *step) dropHeld() (gone []uint64) {
 			gone = append(gone, h.id)
 		}
 	}
-	was, _ := s.blind()
+	was, _ := s.unread()
 	s.held = keep
 	s.reachable()
-	if now, _ := s.blind(); was == ReasonDegraded && now == ReasonNone {
+	if now, _ := s.unread(); was == ReasonDegraded && now == ReasonNone {
 		s.emit(Op{Kind: TellDegraded})
 	}
 	return gone
 }
 
-// abort gives a checkpoint up, unless its entry is on its way. Its files stay in the index until the next completion.
+// abort aborts a pending checkpoint, unless its entry is being published. Its files stay in the index until the next
+// completion.
 func (s *step) abort(id uint64, why Reason) {
 	if !s.drop(id) {
 		return
@@ -296,7 +301,7 @@ func (s *step) abortAll(why Reason) {
 	s.refuseTrigger(why)
 }
 
-// drop forgets a pending checkpoint that is not unresolved; it answers whether there was one.
+// drop forgets a pending checkpoint that is not unresolved. It answers whether there was one.
 func (s *step) drop(id uint64) bool {
 	i, p := s.find(id)
 	if i < 0 || p.State == PendingUnresolved {
@@ -306,8 +311,8 @@ func (s *step) drop(id uint64) bool {
 	s.endPromise(id)
 	switch p.State {
 	case PendingWriting:
-		if !s.cfg.off.strays {
-			s.strays = with(s.strays, id)
+		if !s.cfg.off.unansweredMetas {
+			s.unansweredMetas = with(s.unansweredMetas, id)
 		}
 	case PendingReady:
 		s.condemnMetas([]uint64{id})
@@ -352,7 +357,7 @@ func (m *Machine) promisedTo(id uint64) incremental.Set {
 	return incremental.Set{}
 }
 
-// promised is everything promised to anybody.
+// promised is all files that are promised to a pending checkpoint.
 func (m *Machine) promised() (all incremental.Set) {
 	for _, p := range m.promises {
 		all = all.Or(p.files)
@@ -360,8 +365,8 @@ func (m *Machine) promised() (all incremental.Set) {
 	return all
 }
 
-// floor: below it nothing can be acknowledged any more. Of a job that has ended nothing can, whatever ids were reserved: uploads are taken
-// for any of them.
+// floor is a checkpoint id: no checkpoint below it can be acknowledged any more. Uploads are accepted for every
+// reserved id. No checkpoint of an ended job can be acknowledged, so its floor lies above all reserved ids.
 func (m *Machine) floor() uint64 {
 	switch {
 	case len(m.pending) > 0:

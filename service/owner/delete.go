@@ -7,10 +7,11 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// condemn gives up everything that is unreachable and unpromised, and the _metadata of checkpoints that left the state. Only right
-// after an entry that was won; not while a _metadata is unreadable or not yet read: sweeps find it later.
+// condemn marks for deletion all files that are neither reachable nor promised, and the _metadata of checkpoints that
+// left the head. It is called right after an entry was won. It does nothing while a retained _metadata is not read or
+// cannot be read; a later sweep finds the same objects.
 func (s *step) condemn(metas []uint64) {
-	if why, _ := s.blind(); why != ReasonNone && !s.cfg.off.blind {
+	if why, _ := s.unread(); why != ReasonNone && !s.cfg.off.unread {
 		return
 	}
 	s.condemnMetas(metas)
@@ -21,9 +22,9 @@ func (s *step) condemn(metas []uint64) {
 	s.index.Condemned = s.index.Condemned.Or(s.index.Idle(promised))
 }
 
-// condemnMetas gives _metadata up.
+// condemnMetas marks the _metadata of checkpoints for deletion.
 func (s *step) condemnMetas(ids []uint64) {
-	if why, _ := s.blind(); why != ReasonNone && !s.cfg.off.blind {
+	if why, _ := s.unread(); why != ReasonNone && !s.cfg.off.unread {
 		return
 	}
 	for _, id := range ids {
@@ -33,7 +34,7 @@ func (s *step) condemnMetas(ids []uint64) {
 	}
 }
 
-// deleteNext deletes what is condemned: _metadata first, files after its answer.
+// deleteNext deletes what is condemned: first the _metadata, and the files after the store has answered.
 func (s *step) deleteNext() {
 	switch {
 	case len(s.deletingMetas) > 0 || !s.deleting.IsEmpty():
@@ -81,14 +82,14 @@ func (s *step) filesDeleted(r *Result) {
 	s.deleting = incremental.Set{}
 	switch {
 	case all:
-	case len(s.metas) > 0: // condemned meanwhile: still before the files that it names
+	case len(s.metas) > 0: // condemned meanwhile; a _metadata is deleted before the files that it names
 		s.deleteMetas(journal.WaitBackoff)
 	default:
 		s.deleteFiles(journal.WaitBackoff)
 	}
 }
 
-// clean tells whether nothing waits to be deleted and no _metadata is on its way.
+// clean tells whether no object waits for its delete and no write of a _metadata is unanswered.
 func (m *Machine) clean() bool {
-	return len(m.strays) == 0 && len(m.metas) == 0 && m.index.Condemned.IsEmpty() && len(m.deletingMetas) == 0 && m.deleting.IsEmpty()
+	return len(m.unansweredMetas) == 0 && len(m.metas) == 0 && m.index.Condemned.IsEmpty() && len(m.deletingMetas) == 0 && m.deleting.IsEmpty()
 }

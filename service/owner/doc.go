@@ -1,15 +1,18 @@
-// Package owner owns what one daemon does with one job: it attaches, begins attempts, completes checkpoints, deletes what nothing
-// needs any more and lets go. It follows the commit protocol to the letter, as a step machine: a value without I/O, goroutines, a
-// clock or randomness. Machine.Step takes an event and gives operations for the storage and things to be told. Its tests search
-// the real machine breadth first for orderings that lose a checkpoint.
+// Package owner owns the decisions of one daemon about one job: it attaches, begins attempts, completes checkpoints,
+// deletes objects that nothing needs any more, and releases the job. It follows the commit protocol as a step machine:
+// a value without I/O, goroutines, a clock or randomness. Machine.Step takes an event and returns operations: requests
+// to the store, and messages to workers, callers and the coordinator (the tells). Its tests search the real machine
+// breadth first for orderings that lose a checkpoint.
 //
-// It must not know keys, bytes, stores, streams, the API's messages, nor time: when to trigger, how long to wait and what to do
-// about a lost worker is decided elsewhere (package coordinator) and comes in as events. Files are numbers (incremental.Names),
-// subtasks are their numbers in the plan, workers and callers are the shell's numbers.
+// The package must not know keys, bytes, stores, streams, messages of the API, or time. Package coordinator decides
+// when to trigger, how long to wait and how to react to a lost worker; its decisions arrive as events. Files are
+// numbers (incremental.Names), subtasks are their numbers in the plan, workers and callers are numbers that the shell
+// gives.
 //
 // # The shell
 //
-// One goroutine a job owns the machine and feeds it one event after the other:
+// The shell is the code around the machine. One goroutine for each job owns the machine and feeds it one event after
+// the other:
 //
 //	for ev := range inbox {
 //		for _, op := range m.Step(cfg, &ev, ops[:0]) {
@@ -20,36 +23,42 @@
 //		}
 //	}
 //
-// What it owes the machine:
+// The shell has these duties:
 //
-//  1. Every storage Op but OpTrim gets its Results: r := op.Result(outcome), filled in as OpKind says. One for each, but for
-//     OpSweep, which gets one for each page. Nothing is given up: what fails is Unknown, and the machine gives it out again with
-//     Wait set. Time-outs are the shell's.
-//  2. Outcomes of mutations are those of package storage: nil Done, ErrUnknown Unknown, ErrExists Exists, the rest NotDone. Reads:
-//     nil Done, ErrNotFound NotFound, what cannot be decoded Corrupt or Newer, the rest Unknown. A Get of a slot must not be a
-//     dirty read: on file storage the directory is fsynced before.
-//  3. OpCreateMeta writes the same bytes each time it is given out for an ID: those pieces that accepted acknowledgements brought
-//     (TellAcked.Subtasks), Op.Nonce in its header. When TellComplete or TellAbort names the ID, or TellFenced, TellReleased come,
-//     the pieces are forgotten.
-//  4. Names: numbers come from incremental.Names: those of acknowledged uploads, of files read from _metadata and of files that a
-//     sweep lists. A new Names may begin with each TellAttached; Results of an older Life are ignored whatever they hold, but a
-//     shell that renews Names must drop them itself. After OpDeleteFiles is Done, Names.Forget.
-//  5. BeginSnapshot: Names.Lookup each file; EventBegin with the numbers found; TellBegun.Files are known (their short number may
-//     be the file's number + 1), all others are to be sent. Acknowledge: short numbers back to Files, uploads to Uploads with what
-//     their names say (layout.ParseFileName).
-//  6. PutState needs nothing of the machine at the owner but Head: Epoch, Reserved.
-//  7. Workers: EventRegister when a stream is open, EventWorkerGone when it ends (not for a stream that another one of the same
-//     process has replaced), EventRunning for Report{running}. A Start's roster is in Registrations. After TellReplaced, TellEnded
-//     and TellPlanRefused the stream ends.
-//  8. Sweeps are the shell's to ask for: after TellAttached (in the background, when workers have been served), hourly, when a
-//     person asks, and for a terminal job when its workers have left or were given up and its uploads at this daemon have ended.
-//     Once a sweep has gone through after the terminal entry, the machine releases the job by itself.
-//  9. A caller that waits (Caller not 0) gets exactly one answer: the Tell, or TellFenced or TellReleased, which answer them all.
+//  1. It hands back one Result for every storage Op except OpTrim: r := op.Result(outcome), filled in as OpKind says.
+//     OpSweep gets one Result for each page. The shell never gives an operation up. An operation that fails is
+//     Unknown, and the machine emits it again with Wait set. Time-outs are the shell's business.
+//  2. Outcomes of mutations are those of package storage: nil is Done, ErrUnknown Unknown, ErrExists Exists, any other
+//     error NotDone. Of reads: nil is Done, ErrNotFound NotFound, bytes that cannot be decoded Corrupt or Newer, any
+//     other error Unknown. A Get of a slot must not be a dirty read: on file storage the shell fsyncs the directory
+//     first.
+//  3. OpCreateMeta writes the same bytes each time it is emitted for an ID: the pieces of accepted acknowledgements
+//     (TellAcked.Subtasks), and Op.Nonce in the header. The shell forgets the pieces when TellComplete or TellAbort
+//     names the ID, and at TellFenced and TellReleased.
+//  4. Files get their numbers from incremental.Names: acknowledged uploads, files read from a _metadata, and files
+//     that a sweep lists. The shell may begin a new Names at each TellAttached. The machine ignores Results of an
+//     older Life, but a shell that renews Names must drop them itself. After OpDeleteFiles is Done the shell calls
+//     Names.Forget.
+//  5. BeginSnapshot: the shell looks each file up (Names.Lookup) and sends EventBegin with the numbers found. The
+//     files in TellBegun.Files are known (their short number may be the file's number + 1); the worker has to send all
+//     others. Acknowledge: short numbers become Files, uploads become Uploads with the parts of their names
+//     (layout.ParseFileName).
+//  6. PutState at the owner needs only Epoch and Reserved of Head.
+//  7. Workers: EventRegister when a stream opens; EventWorkerGone when it ends, unless another stream of the same
+//     process has replaced it; EventRunning for Report{running}. A Start's roster is in Registrations. The shell ends
+//     the stream after TellReplaced, TellEnded and TellPlanRefused.
+//  8. The shell asks for sweeps: after TellAttached (in the background, when workers have been served), hourly, and
+//     when a person asks. It asks for the sweep of a terminal job when the workers have left or were given up, and the
+//     uploads at this daemon have ended. After one sweep that began after the terminal entry, the machine releases the
+//     job.
+//  9. A caller that waits (Caller not 0) gets exactly one answer: the Tell that names it, or TellFenced or
+//     TellReleased, which answer all callers.
 //
 // # What the coordinator is told
 //
 //	TellAttached          Attached{Attempt}
-//	TellAttempt           Configured{what Head().Config means}, then AttemptStarting{Attempt, the workers in Registrations}, begun or adopted
+//	TellAttempt           Configured{the settings in Head().Config}, then AttemptStarting{Attempt, the workers in
+//	                      Registrations}, begun or adopted
 //	TellAllRunning        AllRunning
 //	TellTrigger           TriggerAccepted;   TellTriggerRefused  TriggerRefused
 //	TellUnresolved        Unresolved
@@ -57,12 +66,12 @@
 //	TellReplaced          WorkerDead
 //	TellFenced            Fenced;   TellEnded  Terminal
 //
-// and what it decides becomes: Trigger EventTrigger, Abort EventAbort, Failover EventFailover, StartAttempt EventNewAttempt (of
-// its Attempt, without Request), FailJob EventEnd{StatusFailed}, WorkerLost EventWorkerGone, RegistrationsExpired
-// EventRegistrationsExpired.
+// The coordinator's decisions become events: Trigger EventTrigger, Abort EventAbort, Failover EventFailover,
+// StartAttempt EventNewAttempt (of its Attempt, without Request), FailJob EventEnd{StatusFailed}, WorkerLost
+// EventWorkerGone, RegistrationsExpired EventRegistrationsExpired.
 //
-// An attempt begins without being asked for in two cases only: the job has none yet; or a new owner finds that it cannot adopt
-// the one in the journal. Both wait until every subtask has a worker.
+// The machine begins an attempt by itself in two cases only: the job has none yet, or a new owner cannot adopt the
+// attempt in the journal. In both it waits until every subtask has a worker.
 //
 // # The life of a machine
 //

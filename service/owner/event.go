@@ -8,69 +8,73 @@ import (
 // EventKind says what happened.
 type EventKind uint8
 
-// The events. Behind each: the fields of Event it carries, and the Tell that answers it. An event that makes no sense in the
-// machine's phase is answered by a refusal or ignored, never a mistake.
+// The events. The comment of each names the fields of Event that it carries, and the Tell that answers it. An event may
+// come in any phase. If it makes no sense there, the machine refuses or ignores it.
 const (
 	EventNone EventKind = iota
-	// EventResult answers a storage Op: Result.
+	// EventResult: a storage Op has ended. Result.
 	EventResult
-	// EventAttach: somebody asks this daemon to own the job (AttachJob, Register). Create: what to begin the job with if it does
-	// not exist; nil: then it is refused. One at a time; while it lasts more are ignored, they wait for the same answer:
-	// TellAttached (at once if the job is owned already), TellRedirect, TellAttachRefused. If EventFinish was under way and is refused,
-	// ask again.
+	// EventAttach: somebody asks this daemon to own the job (AttachJob, Register). A job that does not exist is begun
+	// with Create; if Create is nil, the attach is refused. Answered by TellAttached (at once if the job is owned
+	// already), TellRedirect or TellAttachRefused. One attach runs at a time: further events are ignored, and their
+	// callers wait for the same answer. If an EventFinish was under way and is refused, the shell asks again.
 	EventAttach
-	// EventFinish: attach only to sweep and release a terminal job whose owner does not answer (at a daemon's start). Answered
+	// EventFinish: a daemon that starts asks to sweep and release a terminal job whose owner does not answer. Answered
 	// like EventAttach.
 	EventFinish
-	// EventStop: give the job up (graceful stop). What is pending is forgotten. Answered by TellReleased.
+	// EventStop: the daemon stops gracefully and releases the job. Pending checkpoints are forgotten. Answered by
+	// TellReleased.
 	EventStop
 
-	// EventRegister: a worker's stream is open. Worker, Subtasks, Attempt (that it runs; 0: none), Plan. May bring TellStart,
-	// TellReplaced (for it or for another), TellEnded, TellReregister or TellPlanRefused, all with the worker's number; silence
-	// means: registered.
+	// EventRegister: a worker's stream is open. Worker, Subtasks, Attempt (which the worker runs; 0: none), Plan. The
+	// answer, with the worker's number, may be TellStart, TellReplaced (for this worker or for another), TellEnded,
+	// TellReregister or TellPlanRefused. No answer means that the worker is registered.
 	EventRegister
-	// EventWorkerGone: Worker's stream broke, or it is given up.
+	// EventWorkerGone: Worker's stream broke, or the coordinator has given the worker up.
 	EventWorkerGone
-	// EventRunning: Worker reports that Subtasks run, in Attempt. A worker that registers again reports it again.
+	// EventRunning: Worker reports that Subtasks run, in Attempt. A worker that registers again has to repeat the
+	// report.
 	EventRunning
-	// EventRegistrationsExpired: the workers of the attempt that this owner found do not all come back; it is not adopted any more.
+	// EventRegistrationsExpired: the workers of the attempt that this owner found did not all come back in time. The
+	// owner adopts the attempt no more.
 	EventRegistrationsExpired
-	// EventFailover: Attempt has failed; its pending checkpoints are aborted (ID unused, Reason carried to TellAbort), and nothing
-	// is adopted or begun until EventNewAttempt.
+	// EventFailover: Attempt has failed. Its pending checkpoints are aborted (ID unused, Reason carried to TellAbort).
+	// The owner adopts and begins no attempt until EventNewAttempt.
 	EventFailover
-	// EventNewAttempt: begin the attempt after Attempt as soon as all subtasks have a worker. Plan and Config change
-	// with it, nil: as they are. Caller, Request. With a Caller answered by TellAttempted once the journal says so;
-	// another Attempt than the journal's is answered at once and changes nothing; so is a second caller meanwhile, and
-	// a Plan or Config that comes when the entry is on its way already (ReasonBusy).
+	// EventNewAttempt: begin the attempt after Attempt as soon as all subtasks have a worker. Caller, Request. Plan and
+	// Config take effect with the new attempt; nil leaves them as they are. A Caller is answered by TellAttempted when
+	// the entry is won. If Attempt is not the journal's, the answer comes at once and nothing changes. A second caller
+	// is refused meanwhile, as is a Plan or Config while the entry is being published (ReasonBusy).
 	EventNewAttempt
 
-	// EventTrigger: begin a checkpoint. Caller. Answered by TellTrigger or TellTriggerRefused; waits for an append that is under
-	// way, and for a reservation of ids.
+	// EventTrigger: begin a checkpoint. Caller. Answered by TellTrigger or TellTriggerRefused. The trigger waits for an
+	// append under way, and for a reservation of ids.
 	EventTrigger
-	// EventBegin: BeginSnapshot. Caller, Epoch, Attempt, ID, Files: the numbers of those files that Names knows. Answered by
-	// TellBegun.
+	// EventBegin: BeginSnapshot. Caller, Epoch, Attempt, ID, Files (those of the worker's files that Names knows).
+	// Answered by TellBegun.
 	EventBegin
-	// EventAck: Acknowledge. Caller, Epoch, Attempt, ID, Subtasks, Uploads, Files: those named by their short numbers. Answered by
-	// TellAcked.
+	// EventAck: Acknowledge. Caller, Epoch, Attempt, ID, Subtasks, Uploads, Files (those that the worker names by short
+	// numbers). Answered by TellAcked.
 	EventAck
-	// EventAbort: give the checkpoint ID up, Reason carried to TellAbort. Ignored while it is unresolved.
+	// EventAbort: abort the checkpoint ID; Reason is carried to TellAbort. Ignored while the checkpoint is unresolved.
 	EventAbort
-	// EventEnd: make Status terminal: StatusCanceled, StatusFailed or StatusFinished. Ended, Caller, Request. Answered
-	// by TellEnded once the journal says so.
+	// EventEnd: end the job with Status: StatusCanceled, StatusFailed or StatusFinished. Ended, Caller, Request.
+	// Answered by TellEnded when the entry is won.
 	EventEnd
-	// EventSweep: sweep now. Answered by TellSwept at its end, or at once with a Reason. The sweep that releases a terminal job is
-	// asked for like any other, when its workers are gone.
+	// EventSweep: sweep now. Answered by TellSwept when the sweep has ended, or at once with a Reason. The shell also
+	// asks for the last sweep of a terminal job, when its workers are gone.
 	EventSweep
 )
 
-// Event is what the shell tells the machine. Which fields count, EventKind says.
+// Event is an input of the machine. The comment of its EventKind says which fields count.
 type Event struct {
 	Kind   EventKind
 	Result Result
-	// Caller comes back in the Tell that answers; the shell numbers who waits. 0: nobody waits.
+	// Caller is the shell's number of the caller that waits; 0: nobody waits. It comes back in the Tell that answers.
 	Caller  uint64
 	Request journal.Request
-	// Worker is the shell's number of a worker process (its nonce); never 0, never of two processes in a machine's life.
+	// Worker is the shell's number of a worker process (of its nonce). It is never 0, and no two processes have the
+	// same number in a machine's life.
 	Worker         uint32
 	Epoch, Attempt uint64
 	// ID of a checkpoint.
@@ -78,7 +82,7 @@ type Event struct {
 	// Subtasks by their numbers in the plan of the journal (journal.Plan.Number).
 	Subtasks incremental.Set
 	Files    incremental.Set
-	// Uploads are the files that PutState made for this acknowledgement, with what their names say.
+	// Uploads are the files that PutState made for this acknowledgement, with the parts of their names.
 	Uploads []Found
 	Plan    *journal.Plan
 	Config  *journal.Config
@@ -89,14 +93,14 @@ type Event struct {
 	Create *Creation
 }
 
-// Creation is what a job begins with. Immutable.
+// Creation holds the contents of a new job's first entry. Immutable.
 type Creation struct {
 	Plan   *journal.Plan
 	Config *journal.Config
 	About  *journal.About
 }
 
-// Found is a file with what its name tells: who wrote it for what.
+// Found is a file with the parts of its name: the epoch in which it was written and the checkpoint it was written for.
 type Found struct {
 	File              incremental.File
 	Epoch, Checkpoint uint64
@@ -108,27 +112,28 @@ type Result struct {
 	Life uint32
 	ID   uint64
 	journal.Result
-	// Answered: OpAsk: the process with that nonce says that it owns the job. Outcome does not matter.
+	// Answered: OpAsk: the process with the Op's nonce says that it owns the job. Outcome does not matter.
 	Answered bool
-	// Nonce that an OpReadMeta found in the _metadata.
+	// Nonce: OpReadMeta: the nonce in the _metadata.
 	Nonce journal.Nonce
-	// Files: OpReadMeta: all files that it names (as far as it could be read, if Corrupt or Newer); OpDeleteFiles: those gone.
+	// Files: OpReadMeta: all files that the _metadata names (if Corrupt or Newer, as far as it could be read);
+	// OpDeleteFiles: the files that are gone.
 	Files incremental.Set
-	// IDs: OpDeleteMetas: those gone. OpSweep: the checkpoints whose _metadata the page shows.
+	// IDs: OpDeleteMetas: the checkpoints whose _metadata is gone. OpSweep: those whose _metadata the page shows.
 	IDs []uint64
 	// Found: OpSweep: the files of the page.
 	Found []Found
 	// More: OpSweep: another page comes.
 	More bool
-	// Meta: OpCreateMeta Done: what the entry says of it (Size, CRC and what is for people; ID and Nonce are the machine's).
-	// OpReadMeta Done: the same, as far as it is known.
+	// Meta: OpCreateMeta Done: the fields of the journal's Checkpoint: Size, CRC, and those for people. The machine
+	// fills in ID and Nonce. OpReadMeta Done: the same fields, as far as they are known.
 	Meta journal.Checkpoint
 }
 
 // Reason says why something was refused or given up.
 type Reason uint8
 
-// The reasons. Those from ReasonExpired on are only carried: an EventAbort brings them, TellAbort brings them back.
+// The reasons. The machine only carries those from ReasonExpired on: from EventAbort to TellAbort.
 const (
 	ReasonNone Reason = iota
 	// ReasonNoJob: there is no such job.
@@ -137,17 +142,17 @@ const (
 	ReasonForeign
 	// ReasonCorrupt: the head of the journal cannot be read.
 	ReasonCorrupt
-	// ReasonNewer: the journal asks for a newer version, or for something that this one cannot do.
+	// ReasonNewer: the journal asks for a newer version, or for an operation that this version does not have.
 	ReasonNewer
-	// ReasonTerminal: the job is over. Begin a new job id.
+	// ReasonTerminal: the job has ended. The caller can begin a new job id.
 	ReasonTerminal
 	// ReasonNotTerminal: EventFinish found a job that is not terminal.
 	ReasonNotTerminal
-	// ReasonReleased: EventFinish found nothing left to do.
+	// ReasonReleased: EventFinish found a job that was swept and released already.
 	ReasonReleased
 	// ReasonNotOwner: this daemon does not own the job (any more).
 	ReasonNotOwner
-	// ReasonEpoch, ReasonAttempt: of another epoch or attempt.
+	// ReasonEpoch, ReasonAttempt: the call is of another epoch, or of another attempt.
 	ReasonEpoch
 	ReasonAttempt
 	// ReasonNotOpen: the checkpoint is not open.
@@ -156,21 +161,22 @@ const (
 	ReasonNotPromised
 	// ReasonNotNamed: an uploaded file is not named for this epoch and checkpoint.
 	ReasonNotNamed
-	// ReasonSubtasks: no subtasks, not of the plan, or acknowledged already together with others that were not.
+	// ReasonSubtasks: an acknowledgement names no subtasks, subtasks that are not of the plan, or some that have
+	// acknowledged already beside some that have not.
 	ReasonSubtasks
 	// ReasonNotRunning: not all subtasks run.
 	ReasonNotRunning
-	// ReasonLoading: the files of the retained checkpoints are not read yet.
+	// ReasonLoading: the _metadata of the retained checkpoints are not all read yet.
 	ReasonLoading
-	// ReasonBusy: one like it waits already.
+	// ReasonBusy: another request of the same kind is under way.
 	ReasonBusy
 	// ReasonFull: the journal's entry has no room for another retained checkpoint.
 	ReasonFull
-	// ReasonStopping: the job is given up or ends.
+	// ReasonStopping: the job is being released, or is about to end.
 	ReasonStopping
 	// ReasonDegraded: a retained _metadata is unreadable; nothing may be deleted.
 	ReasonDegraded
-	// ReasonPlan: another plan than the journal's.
+	// ReasonPlan: the plan is not the journal's.
 	ReasonPlan
 	// ReasonSubsumed: a newer checkpoint completed first.
 	ReasonSubsumed
@@ -184,6 +190,6 @@ const (
 	ReasonDeclined
 	// ReasonFailover: the job fails over.
 	ReasonFailover
-	// ReasonOther: the shell knows.
+	// ReasonOther: none of the above; the shell may know more.
 	ReasonOther
 )

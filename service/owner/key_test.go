@@ -12,8 +12,8 @@ import (
 // changes each field in turn and wants another key.
 func (m *Machine) appendKey(b []byte) []byte {
 	b = append(b, byte(m.phase), byte(m.doing), byte(m.attempt), bits(m.finish, m.stop),
-		bits(m.create != nil, m.trigger.wanted, m.sweep.terminal, m.sweep.done, m.doubt), byte(m.sweep.stage))
-	b = uints(b, uint64(m.life), uint64(m.count), m.doingID, m.first, m.next, m.question, m.trigger.caller, m.sweep.caller)
+		bits(m.create != nil, m.trigger.wanted, m.sweep.terminal, m.sweep.done, m.recheckHead), byte(m.sweep.stage))
+	b = uints(b, uint64(m.life), uint64(m.count), m.doingID, m.first, m.next, m.missingMeta, m.trigger.caller, m.sweep.caller)
 	b = m.reader.AppendKey(b)
 	b = m.app.AppendKey(b)
 	b = m.head.AppendKey(b)
@@ -36,7 +36,7 @@ func (m *Machine) appendKey(b []byte) []byte {
 	for _, p := range m.promises {
 		b = sets(uints(b, p.id), p.files)
 	}
-	b = list(list(list(b, m.strays), m.metas), m.deletingMetas)
+	b = list(list(list(b, m.unansweredMetas), m.metas), m.deletingMetas)
 	b = m.ending.key(b)
 	return m.wish.key(b)
 }

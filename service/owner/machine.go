@@ -6,7 +6,7 @@ import (
 	"github.com/ckptd/ckptd/retention"
 )
 
-// Config is what a machine never changes.
+// Config is constant for a machine.
 type Config struct {
 	Journal journal.Settings
 	// Reserve is how many checkpoint ids an entry reserves ahead.
@@ -17,14 +17,14 @@ type Config struct {
 	Process journal.Process
 	// URLs say where this daemon listens.
 	URLs []string
-	// Policy says what a job's configuration means to its owner. It is a pure function. It answers false for a
+	// Policy interprets a job's configuration for its owner. It is a pure function. It answers false for a
 	// configuration that this version does not understand.
 	Policy func(*journal.Config) (Policy, bool)
 
 	off off
 }
 
-// Policy is what a job's configuration means to its owner.
+// Policy holds the settings of a job's configuration that its owner acts on.
 type Policy struct {
 	// NumRetained is how many ordinary checkpoints a completion keeps; 0 means 1.
 	NumRetained uint32
@@ -32,26 +32,26 @@ type Policy struct {
 	Retention retention.Policy
 }
 
-// DefaultConfig is that of protocol and production.
+// DefaultConfig is the configuration of the protocol, used in production.
 func DefaultConfig(process journal.Process, urls []string, policy func(*journal.Config) (Policy, bool)) *Config {
 	return &Config{Journal: journal.DefaultSettings(), Reserve: 16, MaxRetained: journal.MaxRetained, Process: process, URLs: urls,
 		Policy: policy}
 }
 
-// Phase is what a machine is doing, roughly.
+// Phase says how far a machine is on its way to own the job.
 type Phase uint8
 
 // The phases.
 const (
-	// PhaseIdle: the job is not owned here.
+	// PhaseIdle: the machine does not own the job and does not try to.
 	PhaseIdle Phase = iota
-	// PhaseReading: the head is read, to attach.
+	// PhaseReading: the machine reads the head in order to attach.
 	PhaseReading
-	// PhaseAsking: the owner that the head names is asked.
+	// PhaseAsking: the machine asks the owner that the head names whether it still owns the job.
 	PhaseAsking
-	// PhaseAttaching: the entry of the attach is appended.
+	// PhaseAttaching: the machine appends the entry of the attach.
 	PhaseAttaching
-	// PhaseOwning: the job is owned; workers are served.
+	// PhaseOwning: the machine owns the job and serves its workers.
 	PhaseOwning
 )
 
@@ -59,39 +59,41 @@ const (
 // It is a value: n := m makes a copy that goes its own way, because slices are never edited, only replaced.
 type Machine struct {
 	phase Phase
-	// life counts attaches: results of an earlier one are ignored.
+	// life counts attaches. Results of operations from an earlier life are ignored.
 	life uint32
-	// count of the nonces given out.
+	// count is the number of nonces given out.
 	count uint32
-	// finish: attach only to a terminal job.
+	// finish is true for an attach by EventFinish, which takes only a terminal job.
 	finish bool
-	// stop: give the job up.
+	// stop is true when the job is to be released.
 	stop   bool
 	create *Creation
 
 	reader journal.ReadHead
 	app    journal.Append
-	// doing is what app is about, doingID the checkpoint of a commit.
+	// doing is the kind of entry that app appends, doingID the checkpoint of a commit.
 	doing   journal.Kind
 	doingID uint64
-	// head is the newest entry as far as we know; while attaching, the one to append after (nil: into an empty journal).
+	// head is the newest entry that this owner knows. During an attach it is the entry to append after; nil stands for
+	// an empty journal.
 	head *journal.Entry
 	// me is the nonce of this attach.
 	me journal.Nonce
-	// first is the lowest id that this epoch may trigger, next the next one.
+	// first is the lowest checkpoint id that this epoch may trigger, next the id of the next checkpoint.
 	first, next uint64
 
-	// held is what keeps files reachable: the retained checkpoints of the head, in its order.
+	// held are the retained checkpoints of the head, in the head's order. The files that they name are reachable.
 	held []held
-	// doubt: a worker knows of an attempt that this owner has not begun. An owner that was frozen, and has nothing to append, would
-	// send it away for ever.
-	doubt bool
-	// question: the reader finds out why the _metadata of this checkpoint is not there.
-	question uint64
-	index    incremental.Index
+	// recheckHead is set when a worker reports a newer attempt than the journal entry we know. We may have lost
+	// ownership while we were suspended, so the head is read again.
+	recheckHead bool
+	// missingMeta is a checkpoint whose _metadata was not found. The head is read again to learn whether a new owner
+	// has dropped the checkpoint.
+	missingMeta uint64
+	index       incremental.Index
 
 	workers []Registration
-	// attempt is how far the attempt of the head came, wish what comes with the next one.
+	// attempt is the progress of the head's attempt. wish is what the next attempt's entry will contain.
 	attempt attemptState
 	wish    wish
 	ending  ending
@@ -99,10 +101,11 @@ type Machine struct {
 
 	pending  []Pending
 	promises []promise
-	// strays are aborted checkpoints whose _metadata may still be on its way.
-	strays []uint64
+	// unansweredMetas are aborted checkpoints whose _metadata is still being written: the store has not answered yet.
+	unansweredMetas []uint64
 
-	// metas wait to be deleted, before the condemned files; deleting what is under way.
+	// metas are the checkpoints whose _metadata is to be deleted, before the condemned files. deletingMetas and
+	// deleting are those whose delete is under way.
 	metas         []uint64
 	deletingMetas []uint64
 	deleting      incremental.Set
@@ -122,13 +125,14 @@ const (
 	heldRead heldState = iota
 	// heldLoading: its _metadata is being read.
 	heldLoading
-	// heldMissing: its _metadata is not there. Did a new owner drop it? A look at the head tells.
+	// heldMissing: its _metadata was not found. The head has to be read again: a new owner may have dropped the
+	// checkpoint.
 	heldMissing
-	// heldUnreadable: damage, or something newer: nothing is deleted.
+	// heldUnreadable: its _metadata is damaged, lost or of a newer version. The owner deletes nothing.
 	heldUnreadable
 )
 
-// wish is what comes with the next attempt.
+// wish is what somebody wants changed with the next attempt, and who waits for the attempt.
 type wish struct {
 	plan    *journal.Plan
 	config  *journal.Config
@@ -136,7 +140,7 @@ type wish struct {
 	request journal.Request
 }
 
-// ending is a terminal status that is wished for.
+// ending is a wish for a terminal status. Its entry is not won yet.
 type ending struct {
 	status  journal.Status
 	ended   journal.Ended
@@ -150,7 +154,7 @@ type triggerWish struct {
 	caller uint64
 }
 
-// promise is the owner's word that files stay while a checkpoint is pending.
+// promise is the owner's promise to keep files while a checkpoint is pending.
 type promise struct {
 	id    uint64
 	files incremental.Set
@@ -163,7 +167,7 @@ type step struct {
 	ops []Op
 }
 
-// Step takes an event and appends what has to be done to ops.
+// Step takes an event and appends to ops what the shell has to do.
 func (m *Machine) Step(cfg *Config, ev *Event, ops []Op) []Op {
 	s := step{m, cfg, ops}
 	switch ev.Kind {
@@ -199,13 +203,13 @@ func (s *step) journal(op journal.Op) {
 	}
 }
 
-// nonce makes one that was never used.
+// nonce makes a nonce that was never used before.
 func (s *step) nonce() journal.Nonce {
 	s.count++
 	return journal.Nonce{Process: s.cfg.Process, Count: s.count}
 }
 
-// forget drops everything but what keeps lives and nonces apart.
+// forget resets the machine. It keeps the counters of lives and nonces, so that none is used twice.
 func (s *step) forget() { *s.Machine = Machine{life: s.life, count: s.count} }
 
 // owning takes an event while the job is owned.
@@ -288,7 +292,8 @@ func (s *step) result(r *Result) {
 	}
 }
 
-// settle begins whatever can begin now. One append at a time: the order of wishes is the order here.
+// settle begins everything that can begin now. Only one append runs at a time; the order here decides which wish is
+// first.
 func (s *step) settle() {
 	if s.ask() && !s.commitNext() && !s.endNow() && !s.releaseNow() {
 		s.settleAttempt()

@@ -1,55 +1,57 @@
 package owner
 
-// off switches rules off. Nothing but a test sets it, to see the search find what the rule is for.
+// off switches rules off. Only tests set it: with a rule switched off, the search must find the harm that the rule
+// prevents. Each flag says what the machine does while it is true.
 type off struct {
-	// ask: attach without asking the owner that the head names.
+	// ask: it attaches without asking the owner that the head names.
 	ask bool
-	// plan: who must acknowledge is whoever has registered, not the plan in the journal.
+	// plan: the registered subtasks must acknowledge, instead of those of the plan in the journal.
 	plan bool
-	// raise: a new owner repeats the Start of the attempt that it cannot adopt, instead of beginning the next one.
+	// raise: a new owner repeats the Start of an attempt that it cannot adopt, instead of beginning the next one.
 	raise bool
-	// guard: BeginSnapshot is answered for any checkpoint.
+	// guard: it answers BeginSnapshot for any checkpoint.
 	guard bool
-	// promises do not keep files.
+	// promises: it condemns files in spite of promises.
 	promises bool
-	// floor: a sweep does not wait until nothing below the floor can be acknowledged.
+	// floor: its sweep condemns files of checkpoints that can still be acknowledged.
 	floor bool
-	// third: the sweep's third line is missing.
+	// third: its sweep keeps a known file that no checkpoint names, even if no checkpoint is pending.
 	third bool
-	// reserveMax: a completion reserves from its own id, even downwards.
+	// reserveMax: a completion reserves from its own id, and so may lower the reservation.
 	reserveMax bool
-	// reserved: ids above what is reserved are triggered.
+	// reserved: it triggers checkpoints with ids above the reserved ones.
 	reserved bool
-	// metadata: the entry does not wait for the _metadata.
+	// metadata: it appends the entry of a checkpoint before the _metadata is durable.
 	metadata bool
-	// lost: a commit that lost its slot is given up instead of tried again.
+	// lost: it gives up a commit that lost its slot, instead of trying again.
 	lost bool
 	// newest: an attempt restores the oldest retained checkpoint.
 	newest bool
 	// atAttach: a file of an older epoch is promised again after its last user fell.
 	atAttach bool
-	// life: results of an earlier life count.
+	// life: it takes results of an earlier life.
 	life bool
-	// stale: BeginSnapshot and Acknowledge of other epochs and attempts are taken.
+	// stale: it takes BeginSnapshot and Acknowledge of other epochs and attempts.
 	stale bool
 	// keeps: a process of an older attempt takes over from a live one.
 	keeps bool
-	// loading: checkpoints are triggered before the _metadata of the retained ones are read.
+	// loading: it triggers checkpoints before the _metadata of the retained ones are read.
 	loading bool
-	// unknown: a _metadata whose write has an unknown outcome was not written. exists: one that is there already is ours.
+	// unknown: it takes an unknown outcome of writing a _metadata for "not written". exists: it takes a _metadata that
+	// exists already for its own.
 	unknown, exists bool
-	// strays: a _metadata that is on its way when its checkpoint is aborted is forgotten.
-	strays bool
+	// unansweredMetas: it forgets a _metadata that is being written when its checkpoint is aborted.
+	unansweredMetas bool
 	// hidden: a hidden checkpoint does not keep its files, though it is lent.
 	hidden bool
-	// blind: deletes go on while a retained _metadata cannot be read.
-	blind bool
-	// order: files are deleted before the _metadata that name them.
+	// unread: it deletes while a retained _metadata cannot be read.
+	unread bool
+	// order: it deletes files before the _metadata that name them.
 	order bool
-	// page: a sweep ends with its first page. swept: a sweep before the end counts as the last one.
+	// page: a sweep ends with its first page. swept: a sweep from before the job's end counts as the last one.
 	page, swept bool
-	// failed: files whose delete failed are forgotten.
+	// failed: it forgets files whose delete failed.
 	failed bool
-	// above: what is unfinished above the head's slot is given up, too.
+	// above: it also aborts an unfinished slot above the head's.
 	above bool
 }

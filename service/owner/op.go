@@ -5,94 +5,104 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// OpKind says what an Op wants: something of the storage, or something to be told.
+// OpKind says what an Op asks for: an operation of the store, or a message to a worker, a caller or the coordinator.
 type OpKind uint8
 
-// The operations. "->" says which Result the shell hands back; Result.Kind, Life and ID are the Op's.
+// The operations. "->" names the Results that the shell may hand back. Result.Kind, Life and ID are the Op's.
 const (
 	OpNone OpKind = iota
-	// OpJournal: Journal, an operation on the journal -> Result as its kind says.
+	// OpJournal: carry out Journal, an operation on the journal -> the Result that the comment of its kind names.
 	OpJournal
-	// OpAsk: ask the process with Nonce, at each of URLs (1 s each), whether it owns the job: it does if its Machine.Owns(Nonce)
-	// says so -> Answered or not.
+	// OpAsk: ask the process with Nonce, at each of URLs (1 s each), whether it owns the job. It owns the job if its
+	// Machine.Owns(Nonce) is true -> Answered or not.
 	OpAsk
-	// OpReadMeta: read chk-ID/_metadata whole -> Done{Nonce, Files, Meta}, NotFound, Corrupt{Files}, Newer{Files} (it names what we
-	// do not know) or Unknown (the read merely failed).
+	// OpReadMeta: read chk-ID/_metadata whole -> Done{Nonce, Files, Meta}, NotFound, Corrupt{Files}, Newer{Files} (the
+	// _metadata holds kinds that this version does not know) or Unknown (the read failed).
 	OpReadMeta
-	// OpCreateMeta: create chk-ID/_metadata, IfAbsent, naming Nonce and the pieces that the accepted acknowledgements brought
-	// -> Done{Meta}, Exists, NotDone (disk full) or Unknown. Repeated with the same bytes.
+	// OpCreateMeta: create chk-ID/_metadata, IfAbsent, with Nonce and the pieces of the accepted acknowledgements
+	// -> Done{Meta}, Exists, NotDone (disk full) or Unknown. If it is repeated, the bytes are the same.
 	OpCreateMeta
 	// OpTrim: delete the journal's slots IDs -> nothing.
 	OpTrim
-	// OpDeleteMetas: delete chk-N/_metadata of each of IDs -> Done (all) or anything else with IDs, those gone.
+	// OpDeleteMetas: delete chk-N/_metadata of each of IDs -> Done (all are gone), or any other outcome with IDs, the
+	// ones that are gone.
 	OpDeleteMetas
-	// OpDeleteFiles: delete Files, in batches -> Done (all) or anything else with Files, those gone. Names may forget those gone.
+	// OpDeleteFiles: delete Files, in batches -> Done (all are gone), or any other outcome with Files, the ones that
+	// are gone. Names may forget the files that are gone.
 	OpDeleteFiles
-	// OpAbortUnfinished: give up what is unfinished below the job's folder and dead by its target's name (Op.DeadTarget)
-	// -> anything.
+	// OpAbortUnfinished: abort the unfinished writes and uploads below the job's folder whose target is dead
+	// (Op.DeadTarget) -> any outcome.
 	OpAbortUnfinished
-	// OpSweep: list shared/ and chk-*/ -> page by page Done{Found, IDs, More}, each handed in when it comes; Unknown: the list
-	// failed, it is begun again.
+	// OpSweep: list shared/ and chk-*/ -> Done{Found, IDs, More} for each page, handed back as it comes. Unknown: the
+	// list failed, and the machine begins it again.
 	OpSweep
 
-	opTells // what follows is told, not stored
+	opTells // all kinds after this one are messages, not operations of the store
 
-	// TellAttached: the job is owned now, under Epoch; its attempt is Attempt (0: none yet).
+	// TellAttached: this process owns the job now, under Epoch. The job's attempt is Attempt (0: none yet).
 	TellAttached
 	// TellRedirect: the process at URLs owns the job, under Epoch.
 	TellRedirect
 	// TellAttachRefused: Reason.
 	TellAttachRefused
-	// TellFenced: another daemon took the job. Workers are told Reregister, whoever waits is told to ask again; the machine has
-	// forgotten everything, and waits for EventAttach. Replies to earlier operations are ignored by their Life.
+	// TellFenced: another daemon took the job. The shell tells the workers Reregister, and tells waiting callers to ask
+	// again. The machine has forgotten everything and waits for EventAttach. It ignores the results of earlier
+	// operations by their Life.
 	TellFenced
-	// TellReleased: the job is let go. Workers are told Reregister. The machine has forgotten everything.
+	// TellReleased: this process has released the job. The shell tells the workers Reregister. The machine has
+	// forgotten everything.
 	TellReleased
-	// TellDegraded: Reason, and ID of the checkpoint whose _metadata is unreadable: nothing is deleted. ReasonNone: it is over.
+	// TellDegraded: the _metadata of the checkpoint ID is unreadable, so nothing is deleted. Reason; ReasonNone: every
+	// retained _metadata is readable again.
 	TellDegraded
 
 	// TellStart: to Worker: begin Attempt, restore the checkpoint ID (0: none). The roster is in Machine.Registrations.
 	TellStart
 	// TellReplaced: to Worker: another process runs its subtasks; end.
 	TellReplaced
-	// TellReregister: to Worker: it knows more than this owner; register again, somewhere.
+	// TellReregister: to Worker: it knows a newer attempt than this owner, or the job is being released. It has to
+	// register again, with any daemon.
 	TellReregister
-	// TellPlanRefused: to Worker: its plan is not the journal's, and others run the journal's. Its stream ends with an error.
+	// TellPlanRefused: to Worker: its plan or its subtasks do not fit the journal's plan. Its stream ends with an
+	// error.
 	TellPlanRefused
-	// TellAttempt: an attempt has begun, or was adopted (Adopted). Attempt, ID (of the checkpoint it restores).
+	// TellAttempt: an attempt has begun, or was adopted (Adopted). Attempt, ID (of the checkpoint that it restores).
 	TellAttempt
-	// TellAttempted: to Caller: the journal's attempt is Attempt. Or it could not be: Reason.
+	// TellAttempted: to Caller: the journal's attempt is Attempt. With a Reason: no attempt was begun.
 	TellAttempted
 	// TellAllRunning: all subtasks of Attempt run.
 	TellAllRunning
 
-	// TellTrigger: to all workers (with triggered subtasks) and to Caller: the checkpoint ID of Attempt has begun. Repeated: to Worker
-	// alone, which may not have heard; so are a repeated Complete and Abort with a Worker.
+	// TellTrigger: to all workers with triggered subtasks, and to Caller: the checkpoint ID of Attempt has begun.
+	// Repeated: to Worker alone, which may have missed it. A repeated TellComplete or TellAbort with a Worker goes to
+	// it alone, too.
 	TellTrigger
 	// TellTriggerRefused: to Caller: Reason.
 	TellTriggerRefused
-	// TellBegun: to Caller: Files are known and promised to ID; or Reason.
+	// TellBegun: to Caller: Files are known and promised to the checkpoint ID. With a Reason: refused.
 	TellBegun
-	// TellAcked: to Caller: accepted; keep the pieces of Subtasks for ID's _metadata, and only of those (empty: a repetition). Or
-	// refused: Reason.
+	// TellAcked: to Caller: accepted. The shell keeps the pieces of Subtasks, and of no others, for the _metadata of
+	// ID. No Subtasks: the acknowledgement was a repetition. With a Reason: refused.
 	TellAcked
-	// TellUnresolved: the entry of the checkpoint ID is being published; no abort of it until it is known.
+	// TellUnresolved: the entry of the checkpoint ID is being published. The checkpoint cannot be aborted before the
+	// outcome is known.
 	TellUnresolved
-	// TellComplete: to all workers: ID is complete, in Attempt. Repeated: a new owner says it again for its predecessor.
+	// TellComplete: to all workers: ID is complete, in Attempt. Repeated: a new owner repeats it for its predecessor.
 	TellComplete
-	// TellAbort: to all workers: the checkpoints ID to Last are aborted: Reason. Latest is the newest complete one. Repeated as above.
+	// TellAbort: to all workers: the checkpoints ID to Last are aborted, for Reason. Latest is the newest complete one.
+	// Repeated: as for TellComplete.
 	TellAbort
-	// TellEnded: to Caller (if not 0), to Worker (if not 0), else to all workers (Cancel): the job's status is Status. Or it could
-	// not be: Reason.
+	// TellEnded: to Caller (if not 0), to Worker (if not 0), else to all workers (Cancel): the job's status is Status.
+	// With a Reason: the job was not ended.
 	TellEnded
-	// TellSwept: to Caller: the sweep is over; or it was not begun or not ended: Reason.
+	// TellSwept: to Caller: the sweep has gone through. With a Reason: it was not begun, or did not end.
 	TellSwept
 )
 
-// IsTell tells whether it goes to workers, callers and the coordinator; else it is for the storage.
+// IsTell tells whether the Op is a message to workers, callers or the coordinator. Any other Op is for the store.
 func (k OpKind) IsTell() bool { return k > opTells }
 
-// Op is what the machine wants done. Which fields count, OpKind says.
+// Op is an output of the machine. The comment of its OpKind says which fields count.
 type Op struct {
 	Kind OpKind
 	// Life goes back in the Result.
@@ -121,8 +131,9 @@ func (o *Op) Result(outcome journal.Outcome) Result {
 	return Result{Kind: o.Kind, Life: o.Life, ID: o.ID, Result: journal.Result{Outcome: outcome}}
 }
 
-// DeadTarget tells whether something unfinished whose target is a file written under epoch for a checkpoint is dead: nobody can
-// acknowledge it any more. For a _metadata give the owner's epoch and its checkpoint; for slots see Slot: dead up to it.
+// DeadTarget tells whether an unfinished write is dead: its target is a file, named for an epoch and a checkpoint, that
+// nobody can acknowledge any more. For a _metadata the caller gives the owner's epoch and the checkpoint. Unfinished
+// slots are dead up to Op.Slot.
 func (o *Op) DeadTarget(epoch, checkpoint uint64) bool {
 	return epoch < o.Epoch || epoch == o.Epoch && checkpoint < o.Floor
 }

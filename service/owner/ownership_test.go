@@ -43,7 +43,7 @@ func busy(t *testing.T) *desk {
 	d.ack(5, 0, []incremental.File{5})
 	d.ack(5, 1, nil)
 	d.do(Event{Kind: EventTrigger, Caller: 21})
-	if len(d.m.pending) != 2 || len(d.m.promises) != 2 || len(d.m.strays) != 1 || len(d.m.deletingMetas) != 1 || d.m.sweep.stage != sweepListing ||
+	if len(d.m.pending) != 2 || len(d.m.promises) != 2 || len(d.m.unansweredMetas) != 1 || len(d.m.deletingMetas) != 1 || d.m.sweep.stage != sweepListing ||
 		d.m.index.Condemned.IsEmpty() || !d.m.trigger.wanted || d.m.doingID != 5 {
 		t.Fatalf("not everything is under way: %+v", d.m)
 	}

@@ -216,7 +216,7 @@ func (r *runner) serve(w *world, i int) (*world, string) {
 	d := w.d[i]
 	m := &d.m
 	n := *w
-	switch why, _ := m.blind(); {
+	switch why, _ := m.unread(); {
 	case m.head.Status.Terminal() && why == ReasonDegraded: // nothing of it is deleted, so it is not released either
 		return nil, ""
 	case m.head.Status.Terminal():

@@ -9,7 +9,7 @@ import (
 type sweep struct {
 	stage  sweepStage
 	caller uint64
-	// terminal: it began after the terminal entry. done: one that did has gone through.
+	// terminal is true if the sweep began after the terminal entry, done if such a sweep has gone through.
 	terminal, done bool
 }
 
@@ -21,9 +21,9 @@ const (
 	sweepListing
 )
 
-// wantSweep begins a sweep.
+// wantSweep begins a sweep, or says why it cannot.
 func (s *step) wantSweep(ev *Event) {
-	why, _ := s.blind()
+	why, _ := s.unread()
 	switch {
 	case s.stop:
 		why = ReasonStopping
@@ -49,7 +49,7 @@ func (s *step) unfinishedAborted() {
 	}
 }
 
-// swept takes one page, judged by what is known now, not when it was asked for.
+// swept takes one page of the list. The verdicts follow the state of now, not that of the time when the list began.
 func (s *step) swept(r *Result) {
 	if s.sweep.stage != sweepListing {
 		return

@@ -6,8 +6,8 @@ import (
 	"github.com/ckptd/ckptd/incremental"
 )
 
-// Verdict says whether an owner keeps an object of its job, and why. Judge gives it for a file, JudgeMetadata for a _metadata. The sweep
-// carries verdicts out.
+// Verdict says whether an owner keeps an object of its job, and why. Judge gives the verdict on a file, JudgeMetadata
+// that on a _metadata. The sweep carries verdicts out.
 type Verdict uint8
 
 // The verdicts. Those from VerdictCondemned on are dead: nothing needs the object, and nothing ever will.
@@ -18,7 +18,7 @@ const (
 	VerdictNeeded
 	// VerdictPromised: the file is promised to a pending checkpoint.
 	VerdictPromised
-	// VerdictWaits: no checkpoint names the file any more. It goes when no checkpoint is pending.
+	// VerdictWaits: no checkpoint names the file any more. It can be deleted when no checkpoint is pending.
 	VerdictWaits
 	// VerdictOpen: the object may belong to a checkpoint that is pending or still to come.
 	VerdictOpen
@@ -50,21 +50,21 @@ var verdicts = [...]string{
 	VerdictDropped:           "of a checkpoint that is not retained",
 }
 
-// String says why in a few words, for people.
+// String gives the reason in a few words, for people.
 func (v Verdict) String() string { return verdicts[v] }
 
 // Dead tells whether the object may be deleted.
 func (v Verdict) Dead() bool { return v >= VerdictCondemned }
 
-// Judge says what becomes of a file that a list shows, by what the owner knows now. Only while the job is owned.
+// Judge gives the verdict on a file that a list shows. It must be called only while this machine owns the job.
 func (m *Machine) Judge(f Found) Verdict {
-	if why, _ := m.blind(); why != ReasonNone {
+	if why, _ := m.unread(); why != ReasonNone {
 		return VerdictUnread
 	}
 	return m.judge(f, m.promised(), off{})
 }
 
-// judge is Judge when all retained _metadata are read, with everything that is promised.
+// judge is Judge after all retained _metadata were read. promised holds all promised files.
 func (m *Machine) judge(f Found, promised incremental.Set, rules off) Verdict {
 	switch epoch := m.head.Epoch; {
 	case m.index.Condemned.Has(f.File):
@@ -73,7 +73,7 @@ func (m *Machine) judge(f Found, promised incremental.Set, rules off) Verdict {
 		return VerdictNeeded
 	case promised.Has(f.File):
 		return VerdictPromised
-	case m.index.Known.Has(f.File): // its last user fell while a promise held it, and that promise has ended
+	case m.index.Known.Has(f.File): // the last checkpoint naming it was dropped, and a promise kept it until now
 		if len(m.pending) > 0 || rules.third {
 			return VerdictWaits
 		}
@@ -82,16 +82,17 @@ func (m *Machine) judge(f Found, promised incremental.Set, rules off) Verdict {
 		return VerdictOld
 	case f.Epoch > epoch:
 		return VerdictLater
-	case f.Checkpoint < m.floor() || rules.floor: // an acknowledgement brings only files made for its own checkpoint
+	case f.Checkpoint < m.floor() || rules.floor: // only an acknowledgement of its own checkpoint could name it
 		return VerdictNeverAcknowledged
 	}
 	return VerdictOpen
 }
 
-// JudgeMetadata says what becomes of the _metadata of a checkpoint that a list shows. Only while the job is owned.
+// JudgeMetadata gives the verdict on the _metadata of a checkpoint that a list shows. It must be called only while this
+// machine owns the job.
 func (m *Machine) JudgeMetadata(id uint64) Verdict {
 	_, retained := m.head.Checkpoint(id)
-	why, _ := m.blind()
+	why, _ := m.unread()
 	switch {
 	case retained:
 		return VerdictNeeded

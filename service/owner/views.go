@@ -7,16 +7,16 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// Phase is what the machine is doing.
+// Phase is the machine's phase.
 func (m *Machine) Phase() Phase { return m.phase }
 
-// Owns answers another process's OpAsk: whether this machine's attach with that nonce owns the job, or is about to.
+// Owns answers another process's OpAsk. It is true if this machine's attach with that nonce owns the job or may come to
+// own it.
 func (m *Machine) Owns(nonce journal.Nonce) bool {
 	return !nonce.IsZero() && m.me == nonce && (m.phase == PhaseOwning || m.phase == PhaseAttaching)
 }
 
-// Head is the newest entry of the journal as far as this owner knows (epoch, attempt, restore, status, plan, retained checkpoints);
-// nil unless PhaseOwning.
+// Head is the newest entry of the journal that this owner knows. It is nil unless the phase is PhaseOwning.
 func (m *Machine) Head() *journal.Entry {
 	if m.phase != PhaseOwning {
 		return nil
@@ -24,12 +24,12 @@ func (m *Machine) Head() *journal.Entry {
 	return m.head
 }
 
-// Live tells whether the attempt of the head runs under this owner: started by it or adopted. Not live: it waits for workers, or
-// for EventNewAttempt.
+// Live tells whether this owner has started or adopted the attempt of the head. If not, the attempt waits for workers
+// or for EventNewAttempt.
 func (m *Machine) Live() bool { return m.attempt == attemptStarted || m.attempt == attemptRunning }
 
-// AttemptKnown tells whether it is known which attempt runs. It is not while this owner waits for the workers of the
-// attempt that it found, who may still run, and while the next attempt is being begun.
+// AttemptKnown tells whether this owner knows which attempt runs. It does not know while it waits for the workers of
+// the attempt that it found, because they may still run, and while it begins the next attempt.
 func (m *Machine) AttemptKnown() bool {
 	adopting := m.phase == PhaseOwning && m.head.Attempt > 0 && m.attempt == attemptFound
 	return !adopting && m.attempt != attemptWished && m.doing != journal.KindAttempt
@@ -48,18 +48,18 @@ func (m *Machine) Missing() incremental.Set {
 	return m.planned().Minus(m.registered())
 }
 
-// Pending is the checkpoints that are open, being written or unresolved, in ascending order. Not to be edited.
+// Pending is the pending checkpoints in ascending order. The caller must not change the slice.
 func (m *Machine) Pending() []Pending { return m.pending }
 
-// Registrations is the workers, in ascending order of their numbers. Not to be edited.
+// Registrations is the workers, in ascending order of their numbers. The caller must not change the slice.
 func (m *Machine) Registrations() []Registration { return m.workers }
 
-// Stopping tells whether the job is being let go.
+// Stopping tells whether the machine is about to release the job.
 func (m *Machine) Stopping() bool { return m.stop }
 
-// Degraded says why nothing is deleted: ReasonNone, ReasonLoading (not yet read) or ReasonDegraded (unreadable), and which
-// checkpoint it is.
-func (m *Machine) Degraded() (Reason, uint64) { return m.blind() }
+// Degraded says why nothing is deleted, and because of which checkpoint: ReasonLoading (its _metadata is not read yet)
+// or ReasonDegraded (its _metadata is unreadable). With ReasonNone deletes go on.
+func (m *Machine) Degraded() (Reason, uint64) { return m.unread() }
 
 // Condemned is how many files and _metadata wait to be deleted.
 func (m *Machine) Condemned() int { return m.index.Condemned.Len() + len(m.metas) }
@@ -73,7 +73,7 @@ func (m *Machine) Files(checkpoint uint64) (files incremental.Set, ok bool) {
 	return m.held[i].files, m.held[i].state == heldRead
 }
 
-// NeededBy is how many retained checkpoints name the file: a count that is derived, never stored.
+// NeededBy counts the retained checkpoints that name the file. The count is computed each time, never stored.
 func (m *Machine) NeededBy(file incremental.File) (n int) {
 	for _, h := range m.held {
 		if h.files.Has(file) {
@@ -83,18 +83,18 @@ func (m *Machine) NeededBy(file incremental.File) (n int) {
 	return n
 }
 
-// PendingState is how far a checkpoint came.
+// PendingState is the progress of a pending checkpoint.
 type PendingState uint8
 
 // The states of a pending checkpoint.
 const (
-	// PendingOpen: from trigger to last acknowledgement.
+	// PendingOpen: the checkpoint waits for acknowledgements.
 	PendingOpen PendingState = iota
-	// PendingWriting: its _metadata is being written.
+	// PendingWriting: the checkpoint's _metadata is being written.
 	PendingWriting
-	// PendingReady: its _metadata is durable; its entry waits for its turn.
+	// PendingReady: the _metadata is durable. The entry waits until another append has ended.
 	PendingReady
-	// PendingUnresolved: its entry is being published.
+	// PendingUnresolved: the entry is being published.
 	PendingUnresolved
 )
 
@@ -104,7 +104,8 @@ type Pending struct {
 	State PendingState
 	// Acked are the subtasks that have acknowledged, Named the files that their acknowledgements name.
 	Acked, Named incremental.Set
-	// Meta is what its entry will say: the nonce from PendingWriting on, the rest from PendingReady on.
+	// Meta is the checkpoint as its entry will hold it: the nonce from PendingWriting on, the rest from PendingReady
+	// on.
 	Meta journal.Checkpoint
 }
 
@@ -112,10 +113,10 @@ type Pending struct {
 type Registration struct {
 	Worker   uint32
 	Subtasks incremental.Set
-	// Running of them, in Attempt.
+	// Running are those of Subtasks that run, in Attempt.
 	Running incremental.Set
-	// Attempt that the process runs or was told to start.
+	// Attempt is the attempt that the process runs or was told to start.
 	Attempt uint64
-	// Gone: its stream broke.
+	// Gone is true after the process's stream broke.
 	Gone bool
 }

@@ -1,7 +1,8 @@
 // Package demo runs a streaming job end to end, kills its processes in the middle, and checks that the result is exact.
 //
-// It owns one run of it: the processes, the kills and their moments, the plain recount, and the words for people. Tests drive the same steps
-// one by one. It must not know flags, nor how checkpoints come to be: the daemon and the workers are this program again, in other processes.
+// It owns one run of the demo: the processes, the kills and their moments, the plain recount, and the texts for people.
+// Tests drive the same steps one by one. It must not know flags, nor how checkpoints are made: it starts this program
+// again as daemon and as workers, in other processes.
 package demo
 
 import (
@@ -17,28 +18,28 @@ import (
 	"github.com/ckptd/ckptd/service/config"
 )
 
-// Options say what to run. All numbers must make sense: whoever reads flags checks them.
+// Options say what to run. The caller has checked all numbers.
 type Options struct {
 	// Input is a file of clicks; empty: they are generated from Seed, Users and Records.
 	Input string
 	// Output is a folder to keep the sink's files in; empty: they are removed.
 	Output string
-	// Root is where the checkpoints lie; empty: as Config says, or DefaultRoot.
+	// Root is the root of the checkpoints; empty: that of Config, or DefaultRoot.
 	Root string
 	// Config has Flink's keys; nil: none.
 	Config *config.File
-	// Rate is records a second of each source; 0: such that the run takes about 20 s, or longer for many kills.
+	// Rate is the records a second of each source; 0: the run takes about 20 s, or longer for many kills.
 	Rate               float64
 	Kills, Parallelism int
-	// Seed is of the generated clicks and of the moments of the kills.
+	// Seed is the seed of the generated clicks and of the moments of the kills.
 	Records, Users, Seed uint64
-	// Interval between checkpoints, as Flink spells it; empty: as Config says, or DefaultInterval.
+	// Interval between checkpoints, in Flink's spelling; empty: that of Config, or DefaultInterval.
 	Interval string
-	// Keep lets the job go on after its input is read.
+	// Keep is true if the job goes on after its input is read.
 	Keep bool
 }
 
-// The defaults that the help names.
+// The defaults that the help of the command names.
 const (
 	DefaultRecords  = 1_000_000
 	DefaultUsers    = 10_000
@@ -51,19 +52,20 @@ const (
 	// leastInterval is Flink's.
 	leastInterval = 10 * time.Millisecond
 	usualLength   = 20 * time.Second
-	// killLength is how long a run takes at least, for each kill and two more.
+	// killLength times the kills and two more is the least length of a run.
 	killLength = 2 * time.Second
 	retained   = 3
-	// spareRestarts is how many failures besides the kills the job survives: what fails every time has to end.
+	// spareRestarts is the number of failures that the job survives besides the kills. A job that fails every time must
+	// end.
 	spareRestarts = 10
 )
 
-// DefaultRoot is where checkpoints lie if nobody says otherwise: a folder of this user's, the same for each run.
+// DefaultRoot is the default root of the checkpoints: a folder of this user, the same for each run.
 func DefaultRoot() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("ckptd-demo-%d", os.Getuid()))
 }
 
-// Run is the demo from the first process to the last word.
+// Run runs the whole demo.
 func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 	d, err := New(o, out)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/ckptd/ckptd/runtime/launcher"
 )
 
-// Kill is a kill that is planned: whom, after how many records, and whether in the middle of a checkpoint.
+// Kill is a planned kill: its victim, the number of records before it, and whether it waits for a checkpoint in
+// progress.
 type Kill struct {
 	daemon bool
 	worker int
@@ -20,11 +21,12 @@ type Kill struct {
 	amid   bool
 }
 
-// amidPatience is how long a kill waits for a checkpoint to be in progress.
+// amidPatience bounds the time for which a kill waits for a checkpoint in progress.
 const amidPatience = 1500 * time.Millisecond
 
-// planKills spreads kills over the middle of the input: one in each of so many equal stretches, at a random point of it. A worker
-// and the daemon take turns. Checkpoints are short: of each four kills, two wait for one.
+// planKills spreads the kills over the middle of the input: it divides the middle into equal stretches and puts one
+// kill at a random point of each. Workers and the daemon take turns. Two of each four kills wait for a checkpoint in
+// progress, because checkpoints are short and chance would rarely hit one.
 func planKills(n int, total, seed uint64) []Kill {
 	const first, last = 0.08, 0.88 // of the input
 	rng := rand.New(rand.NewPCG(seed, 0x6b696c6c))
@@ -36,20 +38,20 @@ func planKills(n int, total, seed uint64) []Kill {
 	return kills
 }
 
-// strike is a kill that was carried out, until the job has recovered from it.
+// strike is a kill that was carried out and from which the job has not recovered yet.
 type strike struct {
 	Kill
 	at             time.Time
 	epoch, attempt uint64
-	// pending is the checkpoint that was in progress; 0: none.
+	// pending is the checkpoint that was in progress at the kill; 0: none.
 	pending uint64
-	// fate is what became of it, as far as known.
+	// fate says how that checkpoint ended, as far as known.
 	fate string
-	// restored is what the attempt after the kill began with.
+	// restored is the checkpoint that the attempt after the kill has restored.
 	restored uint64
 }
 
-// settle notes what became of the checkpoint in progress, if the event tells that. A nil strike notes nothing.
+// settle notes how the checkpoint in progress ended, if the event tells that. A nil strike notes nothing.
 func (k *strike) settle(e *ckptdv1.JobEvent) bool {
 	if k == nil || e.GetCheckpointId() != k.pending {
 		return false
@@ -64,8 +66,8 @@ func (k *strike) settle(e *ckptdv1.JobEvent) bool {
 	return true
 }
 
-// due says whether the next kill is to be carried out now. A kill counts only while there are records to be read, and if a
-// checkpoint has completed since the last one.
+// due tells whether the next kill is to be carried out now. The demo kills only while records are left to read, and
+// only after a checkpoint has completed since the last kill.
 func (d *Demo) due(s *ckptdv1.JobState) bool {
 	if d.Struck == len(d.Kills) || d.strike != nil || !d.Watch.Running || !d.Watch.fresh {
 		return false
@@ -80,7 +82,8 @@ func (d *Demo) due(s *ckptdv1.JobState) bool {
 	return !next.amid || len(s.GetPending()) > 0 || time.Since(d.dueSince) > amidPatience
 }
 
-// pause is how long to wait until the next look: a checkpoint that a kill waits for lasts some tens of milliseconds.
+// pause is the time until the next poll. It is short while a kill waits for a checkpoint in progress, because a
+// checkpoint lasts some tens of milliseconds.
 func (d *Demo) pause() time.Duration {
 	if d.dueSince.IsZero() {
 		return pollEvery
@@ -88,7 +91,7 @@ func (d *Demo) pause() time.Duration {
 	return pollEvery / 10
 }
 
-// kill carries out the next kill. s is how things stand.
+// kill carries out the next kill. s is the job's state at this moment.
 func (d *Demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
 	k := &strike{Kill: d.Kills[d.Struck], epoch: d.Watch.Epoch, attempt: d.Watch.Attempt}
 	whom, p := "the daemon", d.Daemon
@@ -106,7 +109,7 @@ func (d *Demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
 	k.at = time.Now()
 	pid, err := p.Kill()
 	if err != nil {
-		return nil // it is not there at this moment: another time
+		return nil // the victim does not run at this moment; try again later
 	}
 	d.strike, d.Watch.fresh, d.Watch.Running = k, false, false
 	d.Struck++
@@ -120,8 +123,8 @@ func (d *Demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
 	return nil
 }
 
-// readJournal says what the journal holds while there is no daemon: that alone decides what became of the checkpoint in progress. A store
-// that cannot be read at this moment is no failure of the job.
+// readJournal reads the journal while no daemon runs. Only the journal decides how the checkpoint in progress ended. If
+// the store cannot be read at this moment, the job has not failed.
 func (d *Demo) readJournal(ctx context.Context, p *launcher.Process, pid int) error {
 	for p.PID() == pid {
 		if !sleep(ctx, time.Millisecond) {
@@ -150,7 +153,7 @@ func (d *Demo) readJournal(ctx context.Context, p *launcher.Process, pid int) er
 	return nil
 }
 
-// recovered looks whether the job goes on after the last kill, and says how.
+// recovered checks whether the job has recovered from the last kill. If so, it prints how.
 func (d *Demo) recovered() {
 	k, w := d.strike, &d.Watch
 	if k == nil || !w.Running || (k.daemon && w.Epoch == k.epoch) || (!k.daemon && w.Attempt == k.attempt) {

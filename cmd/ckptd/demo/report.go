@@ -54,7 +54,7 @@ func (d *Demo) Verdict() (exact bool, err error) {
 	return v.Exact(), t.Flush()
 }
 
-// checkpoints prints what is kept, and how to look at it.
+// checkpoints prints which checkpoints are kept, and the commands that show them.
 func (d *Demo) checkpoints(ctx context.Context) {
 	kept, err := d.kept(ctx)
 	n := d.say
@@ -70,7 +70,7 @@ func (d *Demo) checkpoints(ctx context.Context) {
 		for _, c := range kept {
 			t.Row("", drivers.Below(d.Root, c.GetPath()), output.Bytes(c.GetStateBytes()), output.Bytes(c.GetNewBytes())+" new", output.Time(c.GetCompletedAt()))
 		}
-		_ = t.Flush() // as the other lines: a terminal that is gone is no failure of the job
+		_ = t.Flush() // errors are ignored as for other lines: the job has not failed if the terminal is gone
 	}
 	n.line("")
 	n.line("look at the job")
@@ -86,7 +86,7 @@ func (d *Demo) checkpoints(ctx context.Context) {
 	}
 }
 
-// kept is what the journal retains, read from the bare root.
+// kept is the retained checkpoints of the journal, read from the bare root.
 func (d *Demo) kept(ctx context.Context) ([]*ckptdv1.CheckpointSummary, error) {
 	opened, err := drivers.Open(ctx, d.Root, true)
 	if err != nil {
@@ -100,7 +100,7 @@ func (d *Demo) kept(ctx context.Context) ([]*ckptdv1.CheckpointSummary, error) {
 	return list.GetCheckpoints(), err
 }
 
-// end stops all processes, and removes what is not to be kept. It gives the run's error its last form.
+// end stops all processes, and removes all files that are not to be kept. It returns the final error of the run.
 func (d *Demo) end(ctx context.Context, err error) error {
 	if d.launch != nil {
 		err = errors.Join(err, d.Stop(context.WithoutCancel(ctx)))
@@ -127,7 +127,7 @@ func (d *Demo) Stop(ctx context.Context) error {
 	return err
 }
 
-// interrupted says what is left after Ctrl-C.
+// interrupted is the error after Ctrl-C. It says what the demo leaves behind.
 func (d *Demo) interrupted(ctx context.Context) error {
 	if d.Tmp == "" {
 		return errors.New("demo: interrupted; no process is left, no checkpoint was complete")
@@ -171,7 +171,7 @@ func Clean(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// answers gives the URL at which the owner of a job answers; empty: none does.
+// answers returns the URL at which the owner of a job answers; empty: no owner answers.
 func answers(ctx context.Context, j *ckptdv1.JobSummary) string {
 	for _, url := range j.GetOwnerUrls() {
 		c, err := client.New([]string{url})

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// lastCheckpointTries bounds how often the last checkpoint is tried; each failure was said.
+	// lastCheckpointTries bounds the tries of the last checkpoint. Each failure is printed.
 	lastCheckpointTries = 10
-	// letGo is how long workers and daemon may take to let a canceled job go.
+	// letGo bounds the time that workers and daemon take to release a canceled job.
 	letGo = 15 * time.Second
 )
 
@@ -43,7 +43,7 @@ func (d *Demo) Follow(ctx context.Context) error {
 				if failures++; failures == lastCheckpointTries {
 					return fmt.Errorf("demo: the last checkpoint: %w", err)
 				}
-				sleep(ctx, min(pollEvery<<failures, sayEvery)) // the store may be away for a moment
+				sleep(ctx, min(pollEvery<<failures, sayEvery)) // the store may not answer for a moment
 			}
 		}
 		if !sleep(ctx, d.pause()) {
@@ -52,7 +52,7 @@ func (d *Demo) Follow(ctx context.Context) error {
 	}
 }
 
-// broken says whether the job has ended, or cannot go on.
+// broken is an error if the job has ended, or cannot go on.
 func (d *Demo) broken() error {
 	if s := d.Watch.ended; s != ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
 		if d.o.Keep && s == ckptdv1.JobStatus_JOB_STATUS_CANCELED {
@@ -72,8 +72,8 @@ func (d *Demo) broken() error {
 	return nil
 }
 
-// lastCheckpoint triggers a checkpoint after the last record, and waits until every sink has committed it. A failure in between
-// restores, and does the same again.
+// lastCheckpoint triggers a checkpoint after the last record, and waits until every sink has committed it. If the job
+// fails meanwhile, it restores, and the caller calls lastCheckpoint again.
 func (d *Demo) lastCheckpoint(ctx context.Context) (done bool, err error) {
 	epoch, attempt := d.Watch.Epoch, d.Watch.Attempt
 	try, cancel := context.WithTimeout(ctx, time.Minute)
@@ -101,7 +101,7 @@ func (d *Demo) lastCheckpoint(ctx context.Context) (done bool, err error) {
 	}
 }
 
-// Cancel ends the job, and waits until it was let go.
+// Cancel ends the job, and waits until the daemon has released it.
 func (d *Demo) Cancel(ctx context.Context) error {
 	try, stop := context.WithTimeout(ctx, letGo)
 	defer stop()
@@ -118,7 +118,7 @@ func (d *Demo) Cancel(ctx context.Context) error {
 	return d.AwaitLetGo(ctx)
 }
 
-// AwaitLetGo waits until the workers of a canceled job have ended, and the daemon has cleared up.
+// AwaitLetGo waits until the workers of a canceled job have ended, and the daemon has swept and released the job.
 func (d *Demo) AwaitLetGo(ctx context.Context) error {
 	try, stop := context.WithTimeout(ctx, letGo)
 	defer stop()
@@ -137,7 +137,7 @@ func (d *Demo) AwaitLetGo(ctx context.Context) error {
 	return nil
 }
 
-// released tells whether the journal says that nobody owns the job any more.
+// released tells whether the journal names no owner of the job.
 func (d *Demo) released(ctx context.Context) bool {
 	opened, err := drivers.Open(ctx, d.Root, true)
 	if err != nil {

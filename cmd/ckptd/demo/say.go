@@ -11,8 +11,8 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 )
 
-// narrator prints what happens, one line each, with the seconds since the processes were started. It needs no colours and no
-// moving cursor: what it prints looks the same in a log.
+// narrator prints each event in one line, with the seconds since the processes were started. It uses neither colours
+// nor cursor movements, so its output looks the same in a log.
 type narrator struct {
 	out   io.Writer
 	began time.Time
@@ -30,7 +30,7 @@ func (n *narrator) event(format string, args ...any) {
 	fmt.Fprintf(n.out, "%6.1fs  %s\n", n.last.Sub(n.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// more prints a line that belongs to the event before it.
+// more prints a further line about the last event.
 func (n *narrator) more(format string, args ...any) {
 	fmt.Fprintf(n.out, "         %s\n", fmt.Sprintf(format, args...))
 }
@@ -38,10 +38,10 @@ func (n *narrator) more(format string, args ...any) {
 // line prints a line of its own.
 func (n *narrator) line(format string, args ...any) { fmt.Fprintf(n.out, format+"\n", args...) }
 
-// silent is how long nothing was printed.
+// silent is the time since the last line was printed.
 func (n *narrator) silent() time.Duration { return time.Since(n.last) }
 
-// introduce says what will happen.
+// introduce prints what the demo will do.
 func (d *Demo) introduce() {
 	n := d.say
 	n.line("job     source -> filter -> map -> keyBy + sum -> sink, parallelism %d, over %d workers", d.o.Parallelism, NumWorkers)
@@ -71,13 +71,13 @@ func unparsable(n uint64) string {
 	return fmt.Sprintf(", and %s lines that are none: counted and skipped", grouped(n))
 }
 
-// program is how a person calls this program again.
+// program is the command with which a person calls this program again.
 func program() string {
 	self, err := os.Executable()
 	switch {
 	case err != nil:
 		return "ckptd"
-	case strings.Contains(self, "go-build"): // it is gone when `go run` has ended
+	case strings.Contains(self, "go-build"): // `go run` removes the program when it ends
 		return "go run ./cmd/ckptd"
 	case strings.ContainsRune(os.Args[0], filepath.Separator):
 		return os.Args[0]

@@ -23,7 +23,7 @@ import (
 	"github.com/ckptd/ckptd/service/config"
 )
 
-// Demo is one run. Everything is done by one goroutine. Its fields may be changed before the step that uses them, by tests.
+// Demo is one run. Only one goroutine may use it. Tests may change a field before the step that uses the field.
 type Demo struct {
 	// ID is the job's.
 	ID     string
@@ -31,38 +31,39 @@ type Demo struct {
 	Config *config.File
 	Params clickjob.Params
 
-	// Tmp holds sockets, logs, local state, and the output unless it is to be kept.
+	// Tmp is a folder for sockets, logs and local state. It also holds the output unless the output is to be kept.
 	Tmp string
-	// URL is the daemon's; Servers are where workers look for it.
+	// URL is the daemon's address. Servers are the addresses at which workers look for the daemon.
 	URL     string
 	Servers []string
 	Daemon  *launcher.Process
 	Workers []*launcher.Process
 	Admin   Admin
-	// Environment of the processes, besides this one's.
+	// Environment is added to this process's environment for all processes.
 	Environment []string
 
 	Watch Watch
 	Kills []Kill
-	// Struck is how many of the kills were carried out.
+	// Struck is the number of kills that were carried out.
 	Struck int
 
 	o   Options
 	say *narrator
-	// want is the plain recount; total and unparsable are what it met.
+	// want is the result of the plain recount; total and unparsable count the records that the recount has read.
 	want              clicks.Counts
 	total, unparsable uint64
 	length            time.Duration
 	launch            *launcher.Launcher
 	client            *client.Client
-	// strike is the last kill, until it is recovered from. dueSince is since when the next one could be.
+	// strike is the last kill until the job has recovered from it. dueSince is the time since which the next kill is
+	// due.
 	strike   *strike
 	dueSince time.Time
 	// final is the checkpoint that the sinks have committed to the end of the input.
 	final uint64
 }
 
-// Admin is what the demo asks of the daemon, as client.Admin.
+// Admin is the part of client.Admin that the demo uses.
 type Admin interface {
 	Status(ctx context.Context) (*client.DaemonStatus, error)
 	JobStatus(ctx context.Context, job string, eventsAfter uint64) (*client.DaemonStatus, error)
@@ -70,7 +71,7 @@ type Admin interface {
 	Cancel(ctx context.Context, job string) (*client.Canceled, error)
 }
 
-// New settles what the options say. out is for people.
+// New prepares a run with these options. The demo prints to out for people.
 func New(o Options, out io.Writer) (*Demo, error) {
 	d := &Demo{o: o, say: newNarrator(out), ID: layout.NewJobID(), Config: o.Config}
 	var err error
@@ -85,7 +86,7 @@ func New(o Options, out io.Writer) (*Demo, error) {
 		if err != nil {
 			return nil, exit.Usagef("demo: --interval: %w", err)
 		}
-		if interval > 0 && interval < leastInterval { // to Flink it means none
+		if interval > 0 && interval < leastInterval { // Flink would take no checkpoints
 			return nil, exit.Usagef("demo: --interval: %s is too short, the least is %s; 0 takes no checkpoint before the last", o.Interval, leastInterval)
 		}
 		job.Interval = durationpb.New(interval)
@@ -95,7 +96,7 @@ func New(o Options, out io.Writer) (*Demo, error) {
 	}
 	job.Retention = cmp.Or(job.Retention, ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION)
 	job.NumRetained = cmp.Or(job.NumRetained, retained)
-	if job.RestartStrategy == nil { // restarted at once after each kill, and a little more often than killed
+	if job.RestartStrategy == nil { // restart at once after each kill, with a few restarts to spare
 		job.RestartStrategy = &ckptdv1.RestartStrategy{
 			Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: uint32(o.Kills) + spareRestarts, Delay: durationpb.New(100 * time.Millisecond),
 		}
@@ -117,7 +118,8 @@ func New(o Options, out io.Writer) (*Demo, error) {
 	return d, nil
 }
 
-// Count reads the input once, plainly: what the job has to find, and how much there is to read.
+// Count reads the input once, without checkpoints. It computes the counts that the job has to find, and the number of
+// records.
 func (d *Demo) Count(ctx context.Context) error {
 	if d.Params.Input != "" {
 		info, err := os.Stat(d.Params.Input)
@@ -145,7 +147,7 @@ func (d *Demo) Count(ctx context.Context) error {
 	return nil
 }
 
-// interruptible ends a long recount.
+// interruptible lets ctx end a long recount.
 type interruptible struct {
 	state.Source
 	ctx context.Context

@@ -21,7 +21,7 @@ import (
 	"github.com/ckptd/ckptd/service/config"
 )
 
-// StartDaemon brings up the daemon.
+// StartDaemon starts the daemon and waits until it answers.
 func (d *Demo) StartDaemon(ctx context.Context) (err error) {
 	if d.Tmp, err = shortTemp(); err != nil {
 		return fmt.Errorf("demo: %w", err)
@@ -50,7 +50,7 @@ func (d *Demo) StartDaemon(ctx context.Context) (err error) {
 	return d.awaitDaemon(ctx)
 }
 
-// StartJob creates the job and brings up the workers.
+// StartJob creates the job and starts the workers.
 func (d *Demo) StartJob(ctx context.Context) error {
 	d.introduce()
 	if err := d.attach(ctx); err != nil {
@@ -59,7 +59,7 @@ func (d *Demo) StartJob(ctx context.Context) error {
 	return d.startWorkers()
 }
 
-// shortTemp makes a temporary folder in which sockets can lie.
+// shortTemp makes a temporary folder whose path is short enough for sockets.
 func shortTemp() (string, error) {
 	const longest = address.MaxSocketPath - len("/x-0123456789.sock")
 	dir, err := os.MkdirTemp("", "ckptd-")
@@ -72,7 +72,7 @@ func shortTemp() (string, error) {
 	return dir, err
 }
 
-// Child starts this program in another role, and keeps it running.
+// Child starts this program in another role. If the process ends, it is started again.
 func (d *Demo) Child(name string, restart launcher.Restart, args ...string) (*launcher.Process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -85,7 +85,7 @@ func (d *Demo) Child(name string, restart launcher.Restart, args ...string) (*la
 	}})
 }
 
-// awaitDaemon waits until the daemon answers, or has failed.
+// awaitDaemon waits until the daemon answers or has failed.
 func (d *Demo) awaitDaemon(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, fmt.Errorf("demo: the daemon does not answer; its log is %s", d.Daemon.Log()))
 	defer cancel()
@@ -107,7 +107,8 @@ func (d *Demo) awaitDaemon(ctx context.Context) error {
 	}
 }
 
-// attach creates the job, so that what is wrong with its configuration is said here and not in a worker's log.
+// attach creates the job. If the configuration is wrong, the demo prints the error; otherwise it would only be in a
+// worker's log.
 func (d *Demo) attach(ctx context.Context) error {
 	_, err := d.client.AttachJob(ctx, client.JobSpec{
 		ID: d.ID, Plan: clickjob.New(d.Params, nil).Plan(), Config: d.Config.Job, Labels: map[string]string{"name": "demo"},
@@ -137,10 +138,10 @@ func (d *Demo) startWorkers() error {
 	return nil
 }
 
-// keys is the file with the job's configuration.
+// keys is the path of the file with the job's configuration.
 func (d *Demo) keys() string { return filepath.Join(d.Tmp, "job.yaml") }
 
-// Worker starts a worker process for a slot. name is for people and its log.
+// Worker starts the worker process with that number. name is for people, and for the name of the log.
 func (d *Demo) Worker(name string, slot int, params clickjob.Params) (*launcher.Process, error) {
 	p, err := json.Marshal(params)
 	if err != nil {
@@ -156,7 +157,7 @@ func (d *Demo) Worker(name string, slot int, params clickjob.Params) (*launcher.
 	return d.Child(name, launcher.OnFailure, args...)
 }
 
-// sleep waits, and reports false if ctx ended first.
+// sleep waits for the given time. It returns false if ctx ends first.
 func sleep(ctx context.Context, t time.Duration) bool {
 	timer := time.NewTimer(t)
 	defer timer.Stop()
@@ -168,7 +169,7 @@ func sleep(ctx context.Context, t time.Duration) bool {
 	}
 }
 
-// lastLine is what a process said last, or its last words if it ended by itself.
+// lastLine is the last error that a process has logged before it ended, or else the last line of its log.
 func lastLine(path string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {

@@ -12,22 +12,23 @@ import (
 )
 
 const (
-	// pollEvery is how often the daemon is asked how things are.
+	// pollEvery is the interval at which the demo asks the daemon for the job's state.
 	pollEvery = 50 * time.Millisecond
-	// sayEvery is how long nothing may be printed while records flow.
+	// sayEvery is the longest time without a printed line while records flow.
 	sayEvery = 2 * time.Second
-	// reportEvery is a little more than the time after which all workers have reported how far they are.
+	// reportEvery is a little longer than the time in which all workers report how many records they have read.
 	reportEvery = 1200 * time.Millisecond
 	// PhaseRunning is the phase of a job in which records flow.
 	PhaseRunning = ckptdv1.JobPhase_JOB_PHASE_RUNNING
 )
 
-// Watch follows what the owner of the job tells, over its restarts.
+// Watch follows the state and the events of the job, over restarts of its owner.
 type Watch struct {
-	// owner's life, and the last of its events that was read.
+	// owner identifies one life of the owner; seen is the last of its events that was read.
 	owner string
 	seen  uint64
-	// Records as last reported, and when; until known they are not what is reported, as not all workers have.
+	// Records is the last known number of records read, at the time at. Until the time known the owner's number does
+	// not count, because not all workers have reported to it.
 	Records uint64
 	at      time.Time
 	known   time.Time
@@ -35,9 +36,9 @@ type Watch struct {
 	Running bool
 	Epoch   uint64
 	Attempt uint64
-	// begun is the attempt of the last beginning among the events.
+	// begun is the attempt in the last event that begins one.
 	begun uint64
-	// Newest complete checkpoint, and whether it completed since the last kill.
+	// Newest is the newest complete checkpoint; fresh tells whether it completed after the last kill.
 	Newest uint64
 	fresh  bool
 	// Failed counts aborted checkpoints.
@@ -45,18 +46,19 @@ type Watch struct {
 	// ended is the terminal status of the job.
 	ended ckptdv1.JobStatus
 	cause string
-	// Blamed is the attempt whose first failure cause is, if it is a task's.
+	// Blamed is the attempt whose first failure is in cause, if that is the failure of a task.
 	Blamed uint64
 }
 
-// Poll asks how the job is, and prints what is new. nil: no daemon answers, or it does not own the job (yet, or any more).
+// Poll asks for the job's state and prints new events. It returns nil if no daemon answers, or if the daemon does not
+// own the job.
 func (d *Demo) Poll(ctx context.Context) *ckptdv1.JobState {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	w := &d.Watch
 	res, err := d.Admin.JobStatus(ctx, d.ID, w.seen)
 	if err == nil && len(res.GetJobs()) == 1 && res.GetJobs()[0].GetOwnerNonce() != w.owner {
-		res, err = d.Admin.JobStatus(ctx, d.ID, 0) // another owner counts from the beginning
+		res, err = d.Admin.JobStatus(ctx, d.ID, 0) // another owner counts its events from 1
 	}
 	if err != nil || len(res.GetJobs()) != 1 {
 		w.Running = false
@@ -88,7 +90,7 @@ func (d *Demo) Poll(ctx context.Context) *ckptdv1.JobState {
 	return s
 }
 
-// tell prints an event of the job that a person wants to see.
+// tell prints an event of the job if it is of interest to people.
 func (d *Demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 	w := &d.Watch
 	switch e.GetKind() {
@@ -112,17 +114,17 @@ func (d *Demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 		d.strike.settle(e)
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ABORTED:
 		w.Failed++
-		if !d.strike.settle(e) { // else it is said when the job has recovered
+		if !d.strike.settle(e) { // else recovered prints it when the job has recovered
 			d.say.event("checkpoint %d aborted: %s", e.GetCheckpointId(), e.GetText())
 		}
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_TASK_FAILED:
 		if e.GetAttempt() < w.begun {
-			return // its channels broke because the others were given up already
+			return // a consequence: this worker's channels broke because the others had been given up
 		}
 		if d.strike == nil {
 			d.say.event("a task failed: %s", e.GetText())
 		}
-		if w.Blamed != e.GetAttempt() { // else it failed because the first one did
+		if w.Blamed != e.GetAttempt() { // else this failure is a consequence of the first one
 			w.cause, w.Blamed = e.GetText(), e.GetAttempt()
 		}
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY, ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, ckptdv1.JobEventKind_JOB_EVENT_KIND_NOT_BEGUN:
@@ -152,12 +154,13 @@ func because(cause string) string {
 	return ": " + cause
 }
 
-// stand has the estimate go on from a number of records until all workers have reported again.
+// stand makes the estimate start at a number of records, until all workers have reported again.
 func (w *Watch) stand(records uint64) {
 	w.Records, w.at, w.known = records, time.Now(), time.Now().Add(reportEvery)
 }
 
-// estimate is about how many records are read at this moment: workers report only now and then.
+// estimate is the approximate number of records read by now. It is an estimate because workers report only now and
+// then.
 func (d *Demo) estimate() uint64 {
 	w := &d.Watch
 	switch {
@@ -185,7 +188,7 @@ func (d *Demo) position() string {
 	return ""
 }
 
-// waiting says what a checkpoint in progress waits for.
+// waiting describes the subtasks that a checkpoint in progress waits for.
 func waiting(s *ckptdv1.JobState) string {
 	for _, p := range s.GetPending() {
 		return fmt.Sprintf(", checkpoint %d in progress: %d of %d subtasks have acknowledged", p.GetCheckpointId(), p.GetAcknowledged(), p.GetSubtasks())

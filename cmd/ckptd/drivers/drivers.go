@@ -1,7 +1,7 @@
 // Package drivers opens any store by its URL.
 //
-// It owns the one table of drivers, and the spelling of roots, jobs and checkpoints as URLs. A new store is one package and one row here.
-// It must not know what lies in a store.
+// It owns the table of drivers, and the spelling of roots, jobs and checkpoints as URLs. A new store is one package and
+// one row here. It must not know the contents of a store.
 package drivers
 
 import (
@@ -15,25 +15,28 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/s3"
 )
 
-// Driver is one row of the table: all that the command line knows of one kind of store. The first five fields are required.
+// Driver is one row of the table. The command line knows nothing else of a kind of store. The first five fields are
+// required.
 type Driver struct {
 	// Schemes of its URLs, in lower case. The first one is the usual spelling, and the name of the kind.
 	Schemes []string
-	// Example is a right URL for help and errors.
+	// Example is a valid URL for help and errors.
 	Example string
-	// Form is how URLs look, for the help of flags.
+	// Form is the form of URLs, for the help of flags.
 	Form string
-	// Normal gives the one spelling of a URL, without a slash at its end. An error says what is right, and never a password.
+	// Normal returns the normal spelling of a URL, without a slash at its end. Its error gives a valid example, and
+	// never holds a password.
 	Normal func(url string) (string, error)
-	// Open opens what lies below a URL that Normal has spelled. With readOnly nothing is ever created or changed.
+	// Open opens the store below a URL that Normal has returned. With readOnly it never creates or changes anything.
 	Open func(ctx context.Context, url string, readOnly bool) (storage.Opened, error)
-	// Folder is the local folder of a URL that Normal has spelled. It is nil for a store that is not a file system of this machine.
+	// Folder gives the local folder of a URL that Normal has returned. It is nil for a store that is not a file system
+	// of this machine.
 	Folder func(url string) string
 	// Permissions are the store's names of the permissions that operations need, by doctor's names of the operations.
 	Permissions map[string]string
 	// OpenAdvice is printed when a store cannot be opened. Empty: package doctor advises on address and credentials.
 	OpenAdvice string
-	// Mistaken are schemes that people write by mistake, and what to write instead.
+	// Mistaken maps a scheme that people write by mistake to the advice for them.
 	Mistaken map[string]string
 }
 
@@ -87,9 +90,9 @@ func All() []Driver {
 // Kind is the name of the kind of store.
 func (d Driver) Kind() string { return d.Schemes[0] }
 
-// Open opens the store of a root, or of anything else that a URL or path names. The caller closes it. With readOnly nothing is ever created
-// or changed, and reads are repeated. A store to write to is bare: the service stacks its own layers over it. Open does not look for the
-// root marker.
+// Open opens the store of a root, a job or a checkpoint. The caller closes it. With readOnly the store never creates or
+// changes anything, and repeats failed reads. A store to write to repeats nothing, because the service stacks its own
+// layers over it. Open does not look for the root marker.
 func Open(ctx context.Context, root string, readOnly bool) (storage.Opened, error) {
 	d, url, err := Find(root)
 	if err != nil {
@@ -102,16 +105,17 @@ func Open(ctx context.Context, root string, readOnly bool) (storage.Opened, erro
 	return opened, err
 }
 
-// Normal is the one spelling of a root, job or checkpoint: a URL, without a slash at the end. A bare path is made absolute.
+// Normal is the normal spelling of a root, job or checkpoint: a URL without a slash at its end. A bare path is made
+// absolute.
 func Normal(root string) (string, error) {
 	_, url, err := Find(root)
 	return url, err
 }
 
-// Examples are right URLs, one for each driver: "a, b and c".
+// Examples are valid URLs, one for each driver: "a, b and c".
 func Examples() string { return list(" and ", func(d Driver) string { return d.Example }) }
 
-// Forms are how URLs look, for the help of flags: "a, b or c".
+// Forms are the forms of URLs, for the help of flags: "a, b or c".
 func Forms() string { return list(", or ", func(d Driver) string { return d.Form }) }
 
 // list joins a word of each driver, with last before the last one.

@@ -10,7 +10,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 )
 
-// Find gives the driver of a root, and the root's one spelling. All its errors are of wrong usage.
+// Find returns the driver of a root, and the root's normal spelling. All its errors are errors of usage.
 func Find(root string) (Driver, string, error) {
 	d, err := find(root)
 	if err != nil {
@@ -33,7 +33,7 @@ func find(root string) (Driver, error) {
 	}
 	scheme = strings.ToLower(scheme)
 	if d, ok := byScheme(scheme); ok {
-		return d, nil // the driver reads the rest, and knows what is wrong with it
+		return d, nil // the driver checks the rest of the URL
 	}
 	if _, err := url.Parse(root); err != nil {
 		return Driver{}, notURL()
@@ -50,15 +50,15 @@ func byScheme(scheme string) (Driver, bool) {
 	return all[i], true
 }
 
-// findPath is find for a path, or for file:/path as Hadoop prints it. A colon in a path's first element is a URL gone wrong, or has to be
-// meant.
+// findPath is find for a path, or for file:/path as Hadoop prints it. A colon in a path's first element is most likely
+// a mistyped URL, so such a path is refused unless it begins with "./" or "/".
 func findPath(root string) (Driver, error) {
 	local := All()[0]
 	first, _, _ := strings.Cut(root, "/")
 	scheme, rest, colon := strings.Cut(first, ":")
 	d, known := byScheme(scheme)
 	switch {
-	case first == "~": // as of --root=~/ckptd, which most shells leave as it is
+	case first == "~": // most shells do not expand the ~ in --root=~/ckptd
 		return Driver{}, fmt.Errorf("root %q: the shell has not put your home in place of ~; write $HOME%s or, if a folder has that name, ./%s",
 			root, strings.TrimPrefix(root, "~"), root)
 	case !colon:
@@ -72,10 +72,11 @@ func findPath(root string) (Driver, error) {
 		root, list(", ", func(d Driver) string { return d.Example }), root)
 }
 
-// notURL does not repeat the URL nor the parser's words, which may hold a password.
+// notURL is the error for a URL that cannot be parsed. It repeats neither the URL nor the parser's error, because both
+// may hold a password.
 func notURL() error { return fmt.Errorf("root: not a URL; right ones are %s", Examples()) }
 
-// noDriver does not repeat the URL, which may hold a password.
+// noDriver is the error for an unknown scheme. It does not repeat the URL, because the URL may hold a password.
 func noDriver(scheme string) error {
 	hint := ""
 	for _, d := range All() {
@@ -86,7 +87,7 @@ func noDriver(scheme string) error {
 	return fmt.Errorf("root: no driver for %s:// in this ckptd; right ones are %s%s", scheme, Examples(), hint)
 }
 
-// normalFolder reads a path or a file URL, and spells it as a URL.
+// normalFolder returns the normal URL of a path or a file URL.
 func normalFolder(root string) (string, error) {
 	path := root
 	if _, rest, isURL := strings.Cut(root, "://"); isURL || strings.HasPrefix(root, "file:") {
@@ -108,11 +109,11 @@ func normalFolder(root string) (string, error) {
 	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}).String(), nil
 }
 
-// folder is the path of a URL that normalFolder has spelled.
+// folder is the path of a URL that normalFolder has returned.
 func folder(normal string) string {
 	u, err := url.Parse(normal)
 	if err != nil {
-		panic("drivers: not a normal URL: " + normal) // normalFolder spells only what can be parsed
+		panic("drivers: not a normal URL: " + normal) // normalFolder returns only URLs that can be parsed
 	}
 	return filepath.FromSlash(u.Path)
 }

@@ -2,7 +2,7 @@ package drivers
 
 import "strings"
 
-// CutLast cuts the last element off a normal URL. A query, which says how to speak to the store, stays with the parent.
+// CutLast cuts the last element off a normal URL. A query stays with the parent, because it belongs to the store.
 func CutLast(at string) (parent, last string) {
 	if path, query, ok := strings.Cut(at, "?"); ok {
 		parent, last = CutLast(path)
@@ -16,7 +16,7 @@ func CutLast(at string) (parent, last string) {
 	return parent, last
 }
 
-// Below is what lies at path below a root: the opposite of CutLast.
+// Below is the URL of the path below a root: the opposite of CutLast.
 func Below(root, path string) string {
 	at, query, ok := strings.Cut(root, "?")
 	at += "/" + path

@@ -1,7 +1,7 @@
 // Package exit holds the exit codes of ckptd, and errors that choose one.
 //
-// It owns the codes, their explanation for people, and the mark of wrong usage. It must not know which error of another package means which
-// code: package main has that table.
+// It owns the codes, their explanation for people, and the mark of wrong usage. It must not know which error of another
+// package gets which code: package main has that table.
 package exit
 
 import "fmt"
@@ -34,7 +34,7 @@ type Error struct {
 // With gives an error its exit code.
 func With(code int, err error) error { return &Error{Code: code, Err: err} }
 
-// Usagef is for what the caller could have known before anything was tried.
+// Usagef makes an error of wrong usage: the caller could have seen it before the command began to work.
 func Usagef(format string, args ...any) error { return With(Usage, fmt.Errorf(format, args...)) }
 
 // Error is the text of Err.

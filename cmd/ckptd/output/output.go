@@ -1,6 +1,7 @@
 // Package output turns values into text for people: tables, sizes, times, words for a shell.
 //
-// It owns how such text looks, and that nothing in it can command a terminal. It must not know where the values come from.
+// It owns the form of such text, and makes sure that no value can send commands to a terminal. It must not know where
+// the values come from.
 package output
 
 import (
@@ -18,7 +19,8 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// Table prints rows in columns. Every cell is cleaned: names come from storage, and may hold what a terminal obeys.
+// Table prints rows in columns. Every cell is cleaned, because names come from storage and may hold commands for a
+// terminal.
 type Table struct {
 	out  io.Writer
 	text *strings.Builder
@@ -55,7 +57,7 @@ func (t *Table) Flush() error {
 	return nil
 }
 
-// Clean shows what is not printable as Go would quote it.
+// Clean escapes unprintable characters as Go's quoting does.
 func Clean(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(s)
@@ -97,7 +99,7 @@ func Enum(value fmt.Stringer, prefix string) string {
 	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(value.String(), prefix)), "_", " ")
 }
 
-// ShellWord quotes what a shell would not take as it is, such as a URL with a query.
+// ShellWord quotes s if a shell would change it, for example a URL with a query.
 func ShellWord(s string) string {
 	if !strings.ContainsAny(s, "?&*[]{}()<>|;!$`'\"\\ #~") {
 		return s
@@ -105,7 +107,7 @@ func ShellWord(s string) string {
 	return Quoted(s)
 }
 
-// Quoted is s as a shell takes it whole.
+// Quoted quotes s as one word for a shell.
 func Quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // Event is a kind of event in one word: "worker-lost".
