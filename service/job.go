@@ -40,11 +40,9 @@ type job struct {
 
 	m        owner.Machine
 	cfg      *owner.Config
-	queue    []owner.Event        // events for the owner machine; empty unless feeding
-	feeding  bool                 // feed is on the stack
 	coord    *coordinator.Machine // nil: not attached
-	happened []coordinator.Event  // events for coord; empty unless deciding
-	deciding bool                 // coordinate is on the stack
+	queue    []input              // events for both machines; empty unless stepping
+	stepping bool                 // step is on the stack
 	names    *incremental.Names
 	contents map[uint64]*content // by id of a pending checkpoint
 	accepted acceptedAcks
@@ -184,31 +182,6 @@ func ask[T any](ctx context.Context, j *job, f func(reply func(T, error))) (T, e
 	}
 }
 
-// feed steps the owner machine with an event and carries out the operations that it returns, in order. Events that
-// arise meanwhile are queued and fed afterwards.
-func (j *job) feed(ev owner.Event) {
-	j.queue = append(j.queue, ev)
-	if j.feeding {
-		return
-	}
-	j.feeding = true
-	defer func() { j.feeding = false; j.showVitals() }()
-	for len(j.queue) > 0 && j.over == nil {
-		ev := j.queue[0]
-		j.queue = j.queue[1:]
-		ops := j.m.Step(j.cfg, &ev, nil)
-		j.publishRights()
-		for i := range ops {
-			if op := &ops[i]; op.Kind.IsTell() {
-				j.tell(op)
-			} else {
-				j.start(op)
-			}
-		}
-		j.adjustAgain()
-	}
-}
-
 // publishRights shows the current rights to the data plane.
 func (j *job) publishRights() {
 	head := j.m.Head()
@@ -242,13 +215,17 @@ func (j *job) answer(op *owner.Op) {
 	}
 }
 
-// answerAll tells all waiting callers that the job was released.
+// answerAll tells all waiting callers of the owner machine that the job was released.
 func (j *job) answerAll(op *owner.Op) {
 	waiters := j.waiters
 	j.waiters = map[uint64]func(*owner.Op){}
 	for _, f := range waiters {
 		f(op)
 	}
+}
+
+// refuseRequests answers the callers that still wait for a checkpoint when the job is over.
+func (j *job) refuseRequests() {
 	requests := j.requests
 	j.requests = map[uint64]func(coordinator.Answer){}
 	for n, f := range requests {

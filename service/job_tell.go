@@ -309,27 +309,6 @@ func (j *job) roster() []*ckptdv1.RosterEntry {
 	return entries
 }
 
-// coordinate steps the coordinator with an event and carries out its decisions. Events that arise meanwhile are queued
-// and handled afterwards.
-func (j *job) coordinate(e coordinator.Event) {
-	if j.coord == nil {
-		return
-	}
-	j.happened = append(j.happened, e)
-	if j.deciding {
-		return
-	}
-	j.deciding = true
-	defer func() { j.deciding = false }()
-	for len(j.happened) > 0 {
-		e := j.happened[0]
-		j.happened = j.happened[1:]
-		for _, d := range j.coord.Step(time.Now(), e) {
-			j.decide(d)
-		}
-	}
-}
-
 // decide carries out one decision of the coordinator.
 func (j *job) decide(d coordinator.Decision) {
 	switch d := d.(type) {
