@@ -2,8 +2,9 @@
 // machines.
 //
 // For each job it owns one goroutine (job.run). The goroutine feeds two machines: the owner machine (package owner:
-// what is safe) and the coordinator (package coordinator: what is due). It carries out the storage operations that the
-// machines ask for, and passes their messages on to workers and callers.
+// what is safe) and the coordinator (package coordinator: what is due). The events of both go through one queue, and one
+// loop handles them in order (steps.go). The goroutine carries out the storage operations that the machines ask for, and
+// passes their messages on to workers and callers.
 //
 // The package must not know how a store works, nor what an engine does with its state. It decides nothing itself.
 //
