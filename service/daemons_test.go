@@ -86,10 +86,10 @@ func TestThreeHops(t *testing.T) {
 	}
 	defer c.Close()
 	if _, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: onePlan()}); !errors.Is(err, client.ErrNotOwner) {
-		t.Errorf("%v", err)
+		t.Errorf("attach: %v, want ErrNotOwner", err)
 	}
 	if n, most := calls.Load(), 4*(rounds.Load()+1); n > most {
-		t.Errorf("%d calls in %d rounds", n, rounds.Load()+1)
+		t.Errorf("%d calls in %d rounds, want at most %d", n, rounds.Load()+1, most)
 	}
 }
 

@@ -44,7 +44,7 @@ func TestHeadsAreReadAfterTheCall(t *testing.T) {
 		ask(40*time.Second, 4)
 		wg.Wait()
 		if reads != 4 || len(h.lines) != 0 {
-			t.Errorf("%d reads, %d lines are kept", reads, len(h.lines))
+			t.Errorf("%d reads, %d journals remembered; want 4 reads and none", reads, len(h.lines))
 		}
 	})
 }
