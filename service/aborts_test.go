@@ -10,7 +10,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// heard gathers the Complete and Abort commands that a worker gets within a second.
+// heard collects the Complete and Abort commands that a worker gets within a second.
 func (w *worker) heard() (completes []*ckptdv1.Complete, aborts []*ckptdv1.Abort) {
 	timer := time.After(time.Second)
 	for {
@@ -92,8 +92,8 @@ func TestNewOwnerAbortsEveryCheckpointOfItsPredecessor(t *testing.T) {
 	}
 }
 
-// A worker whose stream broke is told again what it missed, by its owner and alone: the newest complete checkpoint,
-// every aborted one, and the one that is open.
+// After its stream broke, a worker gets again the commands that it missed: the newest complete checkpoint, every
+// aborted one, and the open one. The other workers get nothing again.
 func TestWorkerThatComesBackHearsWhatItMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDaemon(t, newRoot(), inMemory)
@@ -140,7 +140,7 @@ func TestWorkerThatComesBackHearsWhatItMissed(t *testing.T) {
 			t.Errorf("aborted are %v, want %v", got, declined)
 		}
 		if completes, aborts = a.heard(); len(completes)+len(aborts) > 0 {
-			t.Errorf("the worker that was there all along heard again of %v, %v", completes, aborts)
+			t.Errorf("the worker whose stream did not break got %v and %v again, want nothing", completes, aborts)
 		}
 	})
 }

@@ -11,7 +11,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// open has a checkpoint begun that nobody has acknowledged yet. The trigger's answer is not waited for.
+// open triggers a checkpoint and returns its id. No subtask has acknowledged it. open does not wait for its completion.
 func (w *worker) open() uint64 {
 	w.t.Helper()
 	ctx := w.t.Context()
@@ -50,7 +50,7 @@ func TestAcknowledgementsThatAreRefused(t *testing.T) {
 		} {
 			err := w.ack(id, h)
 			if err == nil {
-				t.Fatalf("%s: accepted", name)
+				t.Fatalf("%s: accepted, want it refused", name)
 			}
 			if r := detail[*ckptdv1.Refused](err); r.GetReason() != unknown {
 				t.Errorf("%s: %v", name, err)
@@ -74,7 +74,7 @@ func TestAcknowledgementsThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestEpochOfAFileIsPartOfItsName: a file that was put under the epoch before cannot be acknowledged under this one.
+// TestEpochOfAFileIsPartOfItsName: a file of an earlier epoch cannot be acknowledged in this epoch.
 func TestEpochOfAFileIsPartOfItsName(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -108,12 +108,12 @@ func TestRepeatedCalls(t *testing.T) {
 	sink.mustAck(id) // even after the checkpoint is complete
 	first, again := d.cancel(t, "j"), d.cancel(t, "j")
 	if first.GetStatus() != ckptdv1.JobStatus_JOB_STATUS_CANCELED || again.GetStatus() != first.GetStatus() || len(again.GetRetained()) != 1 {
-		t.Errorf("first %v, again %v", first, again)
+		t.Errorf("the first call answers %v, its repetition %v; want the same", first, again)
 	}
 	w.ended()
 	d.waitReleased(t)
 	if third := d.cancel(t, "j"); third.GetStatus() != first.GetStatus() || len(third.GetRetained()) != 1 {
-		t.Errorf("after the release: %v", third)
+		t.Errorf("after the release: %v, want the same answer", third)
 	}
 	if e := atRest(t, root, "j"); len(e.Requests) != 1 {
 		t.Errorf("%d requests in the journal, want 1", len(e.Requests))
@@ -135,7 +135,8 @@ func TestLateBeginSnapshotPromisesNothing(t *testing.T) {
 	eventually(t, "the file's end", func() bool { return len(contents(t, root.Store, "j/shared/")) == 0 })
 }
 
-// TestKnownFilesAreLent: what a backend has sent before is known, to a new owner too; exclusive files never are.
+// TestKnownFilesAreLent: a shared file that a backend has sent before is known, also to a new owner. An exclusive file
+// is never known.
 func TestKnownFilesAreLent(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -147,11 +148,11 @@ func TestKnownFilesAreLent(t *testing.T) {
 		t.Helper()
 		w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
 			if n, err := w.ask(id, "i", "m"); n != 0 || err != nil {
-				t.Errorf("exclusive file known as %d: %v", n, err)
+				t.Errorf("exclusive file known as %d: %v; want it not known", n, err)
 			}
 			n, err := w.ask(id, "i", "a")
 			if n == 0 || err != nil {
-				t.Fatalf("shared file known as %d: %v", n, err)
+				t.Fatalf("shared file known as %d: %v; want it known", n, err)
 			}
 			return []*ckptdv1.SnapshotHandle{known("", n)} // no name: as the file's
 		})
@@ -205,7 +206,7 @@ func TestInlineCap(t *testing.T) {
 	expect[complete](w)
 }
 
-// TestInlineCapBySDK: the SDK sends files instead, and what was snapshot can be restored.
+// TestInlineCapBySDK: above the cap the SDK sends files instead, and the state can be restored.
 func TestInlineCapBySDK(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
 	w := oneWorker(t, d, "j", nil)
@@ -244,7 +245,7 @@ func TestInlineCapBySDK(t *testing.T) {
 	}
 }
 
-// TestAssignmentInPages: many handles come in pages, each once, in order.
+// TestAssignmentInPages: many handles come in pages, each handle once, in order.
 func TestAssignmentInPages(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
 	d.attach(t, "j", twoPlan(), nil)

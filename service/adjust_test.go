@@ -16,7 +16,7 @@ import (
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
-// attaches is AttachJob with any plan and configuration; nil: none is named.
+// attaches calls AttachJob with a plan and a configuration; nil: the call names none.
 func (d *daemon) attaches(t *testing.T, id string, plan *client.Plan, c *client.JobConfig) (*ckptdv1.AttachJobResponse, error) {
 	t.Helper()
 	return d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: plan, Config: c})
@@ -30,7 +30,7 @@ func changed(change func(*client.JobConfig)) *client.JobConfig {
 	return c
 }
 
-// differences of a refused call, one a line.
+// differences lists the differences that a refused call names, one a line.
 func differences(err error) string {
 	var lines []string
 	for _, d := range detail[*ckptdv1.Refused](err).GetDifferences() {
@@ -39,7 +39,8 @@ func differences(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestConfigurationInEffectIsAnswered: AttachJob answers it, and Start brings it to workers, every default filled in.
+// TestConfigurationInEffectIsAnswered: AttachJob returns the configuration in effect, and Start brings it to workers,
+// with every default.
 func TestConfigurationInEffectIsAnswered(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
 	check := func(what string, c *ckptdv1.JobConfig) {
@@ -66,8 +67,8 @@ func TestConfigurationInEffectIsAnswered(t *testing.T) {
 	}
 }
 
-// TestAnotherConfigurationComesWithTheNextAttempt: no worker is there, so nobody is disturbed. The coordinator acts
-// upon it, too.
+// TestAnotherConfigurationComesWithTheNextAttempt: while no worker is registered, an attach can change the
+// configuration. The coordinator acts upon it, too.
 func TestAnotherConfigurationComesWithTheNextAttempt(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -92,7 +93,7 @@ func TestAnotherConfigurationComesWithTheNextAttempt(t *testing.T) {
 	w.triggered() // the job had no periodic checkpoints when it was attached
 }
 
-// TestAnotherConfigurationIsRefusedWhileWorkersRun: the caller hears the difference, key by key, and nothing changes.
+// TestAnotherConfigurationIsRefusedWhileWorkersRun: the error names the difference, key by key, and nothing changes.
 func TestAnotherConfigurationIsRefusedWhileWorkersRun(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -124,8 +125,8 @@ func TestAnotherConfigurationIsRefusedWhileWorkersRun(t *testing.T) {
 	}
 }
 
-// TestAnotherConfigurationAtANewOwner: the workers of the attempt that it found may still run. So the caller waits
-// until they are back, and is refused, or until they are given up, and then the configuration comes with the next
+// TestAnotherConfigurationAtANewOwner: the workers of the attempt that the new owner found may still run, so the caller
+// waits. If they come back, the caller is refused. If their time is over, the configuration comes with the next
 // attempt.
 func TestAnotherConfigurationAtANewOwner(t *testing.T) {
 	for name, back := range map[string]bool{"the worker comes back": true, "the worker does not come back": false} {
@@ -180,8 +181,8 @@ func TestAnotherConfigurationAtANewOwner(t *testing.T) {
 	}
 }
 
-// TestAnotherPlanAtAttach: it comes with the next attempt, unless workers are there or a checkpoint could not be
-// restored with it.
+// TestAnotherPlanAtAttach: another plan comes with the next attempt, unless a worker is registered or a checkpoint
+// could not be restored with it.
 func TestAnotherPlanAtAttach(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -222,7 +223,7 @@ func TestAnotherPlanAtAttach(t *testing.T) {
 	}
 }
 
-// TestWhatDoesNotFitIsRefusedAtAttach: with the field and the limit, before anything is begun.
+// TestWhatDoesNotFitIsRefusedAtAttach: the error names the field and the limit, and nothing is written.
 func TestWhatDoesNotFitIsRefusedAtAttach(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -237,7 +238,7 @@ func TestWhatDoesNotFitIsRefusedAtAttach(t *testing.T) {
 	})
 }
 
-// TestWhyAJobEndedIsKept: the journal says when and why, after the daemon has let the job go.
+// TestWhyAJobEndedIsKept: after the daemon has released the job, the journal says when and why it ended.
 func TestWhyAJobEndedIsKept(t *testing.T) {
 	for name, end := range map[string]struct {
 		by   func(t *testing.T, d *daemon, w *worker)
@@ -275,7 +276,8 @@ func TestWhyAJobEndedIsKept(t *testing.T) {
 	}
 }
 
-// TestConfigurationReachesAnEngine: the SDK hands on what is in effect, and what differs.
+// TestConfigurationReachesAnEngine: the SDK passes on the configuration in effect, and the differences of a refused
+// one.
 func TestConfigurationReachesAnEngine(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
 	c, err := client.New([]string{d.http.URL})

@@ -86,7 +86,7 @@ func TestBadPlansAndConfigurations(t *testing.T) {
 	})
 }
 
-// TestRootsThatServeRefuses goes the way of `ckptd serve`: driver, then marker.
+// TestRootsThatServeRefuses opens roots as `ckptd serve` does: the driver first, then the marker.
 func TestRootsThatServeRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		fill func(storage.Store) error
@@ -134,7 +134,8 @@ func TestRootOfANewerFormat(t *testing.T) {
 	})
 }
 
-// twoCheckpoints is a job that retains two checkpoints with a shared file each, whose daemon was killed. It answers their ids.
+// twoCheckpoints makes a job that retains two checkpoints with a shared file each, and kills its daemon. It returns the
+// checkpoints' ids.
 func twoCheckpoints(t *testing.T, root storage.Opened) (first, second uint64) {
 	t.Helper()
 	d := startDaemon(t, root, "")
@@ -189,7 +190,8 @@ func TestJournalOfANewerWriter(t *testing.T) {
 	wantJournalRefused(t, root, connect.CodeFailedPrecondition, "newer ckptd")
 }
 
-// wantJournalRefused starts a daemon over the root: whatever it is asked about job j, it refuses, and nothing changes on storage.
+// wantJournalRefused starts a daemon over the root and checks that it refuses all calls about job j and changes nothing
+// on storage.
 func wantJournalRefused(t *testing.T, root storage.Opened, code connect.Code, words ...string) {
 	t.Helper()
 	unchanged(t, root.Store, func() {
@@ -197,18 +199,18 @@ func wantJournalRefused(t *testing.T, root storage.Opened, code connect.Code, wo
 		_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
 		wantCode(t, err, code, words...)
 		if _, err = d.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err == nil {
-			t.Error("canceled")
+			t.Error("the job was canceled, want a refusal")
 		}
 		w := &worker{t: t, job: "j", epoch: 1, attempt: 1}
 		if _, err = w.putAt(d, shared, 1, "abc"); err == nil {
-			t.Error("took a file")
+			t.Error("a file was taken, want a refusal")
 		}
 		d.kill()
 	})
 }
 
-// TestCorruptNewestMetadata: the job is attached, and shown as degraded; restoring says what is wrong; the _metadata stays for
-// whoever can mend it.
+// TestCorruptNewestMetadata: the job is attached and shown as degraded. A restore fails and says why. The _metadata
+// stays, so that it can be repaired.
 func TestCorruptNewestMetadata(t *testing.T) {
 	root := newRoot()
 	_, second := twoCheckpoints(t, root)
@@ -217,11 +219,11 @@ func TestCorruptNewestMetadata(t *testing.T) {
 	before := contents(t, root.Store, "")
 	d := startDaemon(t, root, "")
 	d.attach(t, "j", onePlan(), nil)
-	eventually(t, "degraded", func() bool { return strings.Contains(d.status(t, "j").GetDegraded(), fmt.Sprint(second)) })
+	eventually(t, "the job is degraded", func() bool { return strings.Contains(d.status(t, "j").GetDegraded(), fmt.Sprint(second)) })
 	w := d.register(t, "j", "w2", 0, subtask("count"))
 	s := expect[start](w).Start
 	if s.GetRestoreCheckpointId() != second {
-		t.Fatalf("restores %d, want %d: an older one silently would be wrong", s.GetRestoreCheckpointId(), second)
+		t.Fatalf("restores %d, want %d: falling back to an older checkpoint in silence is wrong", s.GetRestoreCheckpointId(), second)
 	}
 	_, err := d.engineService().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: s.GetAttempt(), Subtasks: w.subtasks})
 	wantCode(t, err, connect.CodeDataLoss, fmt.Sprint(second), "corrupt")
@@ -232,12 +234,12 @@ func TestCorruptNewestMetadata(t *testing.T) {
 	after := contents(t, root.Store, "")
 	for key, was := range before {
 		if !strings.HasPrefix(key, layout.JournalPrefix("j")) && after[key] != was {
-			t.Errorf("%s changed", key)
+			t.Errorf("%s changed, want it as it was", key)
 		}
 	}
 }
 
-// TestRottenOldCheckpoint: one rotten old checkpoint must not stop the job when the next one is needed most.
+// TestRottenOldCheckpoint: one unreadable old checkpoint must not keep the job from taking the next one.
 func TestRottenOldCheckpoint(t *testing.T) {
 	for name, rot := range map[string]func(t *testing.T, s storage.Store, key string){
 		"flipped": func(t *testing.T, s storage.Store, key string) { overwrite(t, s, key, flip) },
@@ -254,12 +256,12 @@ func TestRottenOldCheckpoint(t *testing.T) {
 			if s := w.begin(); s.GetRestoreCheckpointId() != second {
 				t.Fatalf("restores %d, want %d", s.GetRestoreCheckpointId(), second)
 			}
-			eventually(t, "degraded", func() bool { return strings.Contains(d.status(t, "j").GetDegraded(), fmt.Sprint(first)) })
+			eventually(t, "the job is degraded", func() bool { return strings.Contains(d.status(t, "j").GetDegraded(), fmt.Sprint(first)) })
 			w.checkpoint(small) // first leaves what is retained, and with it the reason not to delete
-			eventually(t, "the end of it", func() bool { s := d.status(t, "j"); return s.GetDegraded() == "" && s.GetCondemnedFiles() == 0 })
+			eventually(t, "the job has recovered and all condemned files are gone", func() bool { s := d.status(t, "j"); return s.GetDegraded() == "" && s.GetCondemnedFiles() == 0 })
 			for key, was := range before {
 				if strings.HasPrefix(key, layout.CheckpointPrefix("j", second)) && contents(t, root.Store, "")[key] != was {
-					t.Errorf("%s of checkpoint %d is gone", key, second)
+					t.Errorf("%s of checkpoint %d is gone, want it kept", key, second)
 				}
 			}
 			d.cancel(t, "j")
@@ -270,7 +272,8 @@ func TestRottenOldCheckpoint(t *testing.T) {
 	}
 }
 
-// TestDeletesStopWhileDegraded: with three retained, the rotten one stays for one more completion; nothing is deleted until it is gone.
+// TestDeletesStopWhileDegraded: with three retained, the unreadable checkpoint stays for one more completion. Until it
+// is gone, nothing is deleted.
 func TestDeletesStopWhileDegraded(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -286,17 +289,17 @@ func TestDeletesStopWhileDegraded(t *testing.T) {
 	before := contents(t, root.Store, "")
 	w.checkpoint(small) // the first one leaves, rotten stays
 	if s := d.status(t, "j"); !strings.Contains(s.GetDegraded(), "nothing is deleted") {
-		t.Errorf("degraded: %q", s.GetDegraded())
+		t.Errorf("degraded: %q, want the unreadable checkpoint named", s.GetDegraded())
 	}
 	after := contents(t, root.Store, "")
 	for key := range before {
 		if _, ok := after[key]; !ok && !strings.HasPrefix(key, layout.JournalPrefix("j")) {
-			t.Errorf("%s was deleted", key)
+			t.Errorf("%s was deleted while the job is degraded, want it kept", key)
 		}
 	}
 	w.checkpoint(small)
-	// What fell meanwhile is deleted as soon as that may be, not with the job's end.
-	eventually(t, "the end of it", func() bool {
+	// Files that became condemned meanwhile are deleted when the job has recovered, not only when it ends.
+	eventually(t, "the condemned files are deleted", func() bool {
 		folders := 0
 		for key := range contents(t, root.Store, "j/") {
 			if strings.HasSuffix(key, layout.MetadataName) {
@@ -343,7 +346,7 @@ func TestMissingStateFile(t *testing.T) {
 		if _, err := job.ReadAll(t.Context(), h); err != nil {
 			failed++
 			if !errors.Is(err, client.ErrNotFound) || !strings.Contains(err.Error(), lost) {
-				t.Errorf("restore: %v, want one that names %s", err, lost)
+				t.Errorf("restore: %v, want an error that names %s", err, lost)
 			}
 		}
 	}
@@ -352,7 +355,7 @@ func TestMissingStateFile(t *testing.T) {
 	}
 }
 
-// newerMarker makes the root marker that of a later format, with the right sum.
+// newerMarker replaces the root marker by one of a later format, with the right sum.
 func newerMarker(b []byte) []byte {
 	text := strings.NewReplacer("format 1\n", "format 9\n", "least-writer 1\n", "least-writer 9\n").Replace(string(b))
 	text = text[:strings.LastIndex(text, "crc32c ")]
@@ -361,7 +364,8 @@ func newerMarker(b []byte) []byte {
 
 func twoRetained(c *client.JobConfig) { c.NumRetained = 2 }
 
-// TestJournalOfANewerVersionIsLeftAlone: what this daemon does not understand, or cannot do yet, it does not touch.
+// TestJournalOfANewerVersionIsLeftAlone: a daemon does not change a journal that it does not understand, or whose
+// operations it lacks.
 func TestJournalOfANewerVersionIsLeftAlone(t *testing.T) {
 	for name, edit := range map[string]func(*journal.Entry){
 		"an unknown status":           func(e *journal.Entry) { e.Status = journal.StatusRemoved + 1 },

@@ -14,11 +14,13 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/s3"
 )
 
-// BenchmarkCommitS3 is the time from the last acknowledgement to Complete, small state, on S3 servers, with one job and with 16 that take
-// their checkpoints at the same time, and interleaved with it that of the same three requests by the driver alone: a create of
-// _metadata, a publish of the journal's slot, a listing of the journal. A round is one commit of each job, then as many bare ones. The p99 is
-// reported, never judged. commits/s counts whole checkpoints, from the trigger until
-// the garbage of the one before is gone.
+// BenchmarkCommitS3 measures the time from the last acknowledgement to Complete, with small state, on S3 servers. One
+// job runs, or 16 jobs that take their checkpoints at the same time.
+//
+// Beside it, it measures the same three requests made by the driver alone: a create of _metadata, a publish of the
+// journal's slot, a list of the journal. A round is one commit of each job, then as many bare ones. The p99 is
+// reported, never judged. commits/s counts whole checkpoints, from the trigger until the files that it replaced are
+// deleted.
 func BenchmarkCommitS3(b *testing.B) {
 	for _, kind := range []string{servers.Versitygw, servers.MinIO} {
 		b.Run(kind, func(b *testing.B) {
@@ -85,7 +87,7 @@ func openS3(b *testing.B, server *servers.S3, prefix string) storage.Opened {
 	return root
 }
 
-// atOnce lets so many do it at the same time, and gives the time of each.
+// atOnce runs f several times in parallel and returns the time of each run.
 func atOnce(b *testing.B, n int, do func(i int) (time.Duration, error)) []time.Duration {
 	times := make([]time.Duration, n)
 	var wg sync.WaitGroup
@@ -101,7 +103,7 @@ func atOnce(b *testing.B, n int, do func(i int) (time.Duration, error)) []time.D
 	return times
 }
 
-// bareKeys are the _metadata and the slot of a commit.
+// bareKeys returns the keys of the _metadata and the slot of a commit.
 func bareKeys(job string, n uint64) []string {
 	return []string{job + "/" + layout.CheckpointDir(n) + "/_metadata", job + "/_journal/" + layout.SlotName(n)}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/ckptd/ckptd/service"
 )
 
-// sdkWorker is the one worker of a job, by the SDK.
+// sdkWorker is the only worker of a job. It uses the SDK.
 type sdkWorker struct {
 	tb      testing.TB
 	d       *daemon
@@ -70,7 +70,7 @@ func next[T client.Command](w *sdkWorker) T {
 	}
 }
 
-// took is what a checkpoint cost from the beginning of its snapshot to Complete.
+// took is the cost of a checkpoint, from the beginning of its snapshot to Complete.
 type took struct{ wall, cpu time.Duration }
 
 // checkpoint takes one checkpoint of the pieces.
@@ -96,7 +96,7 @@ func (w *sdkWorker) checkpoint(pieces []client.Piece) took {
 	return cost
 }
 
-// cpuTime is what this process has used.
+// cpuTime returns the CPU time that this process has used.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
@@ -113,9 +113,11 @@ func startBenchDaemon(b *testing.B, root storage.Opened) *daemon {
 	return startDaemonWith(b, root, "", service.Options{Log: slog.New(slog.DiscardHandler)})
 }
 
-// BenchmarkCommit is the time from the last acknowledgement to Complete, small state, on files, and interleaved with it that of the
-// same five fsyncs made plainly: _metadata, its folder, the job's folder that has a new one, the journal's slot, the journal's folder.
-// A round is one of each. The budget: the ratio of the medians is at most 1.5. The p99 is reported, never judged. Run with
+// BenchmarkCommit measures the time from the last acknowledgement to Complete, with small state, on files.
+//
+// Beside it, it measures the same five fsyncs alone: of _metadata, its folder, the job's folder with the new folder in
+// it, the journal's slot, the journal's folder. A round is one of each. The budget: the ratio of the medians is at most
+// 1.5. The p99 is reported, never judged. Run with
 //
 //	go test -run '^$' -bench Commit -benchtime 500x ./service
 func BenchmarkCommit(b *testing.B) {
@@ -212,9 +214,11 @@ const (
 	manyFiles = 10_010
 )
 
-// BenchmarkReference is what a file that is known already costs in a checkpoint: (t(10,010 files, 10 new) - t(10 files, 10 new)) /
-// 10,000, from the beginning of the SDK's Snapshot to Complete, worker and owner together in one process, in memory. A round is one
-// checkpoint of each. The budget: at most 2,000 ns. Run with
+// BenchmarkReference measures what a known file costs in a checkpoint: (t(10,010 files, 10 new) - t(10 files, 10 new))
+// / 10,000.
+//
+// The time runs from the beginning of the SDK's Snapshot to Complete. Worker and owner are in one process, the store is
+// in memory. A round is one checkpoint of each. The budget: at most 2,000 ns. Run with
 //
 //	go test -run '^$' -bench Reference -benchtime 50x ./service
 func BenchmarkReference(b *testing.B) {
@@ -241,7 +245,8 @@ func BenchmarkReference(b *testing.B) {
 	b.ReportMetric(each(cpuZ, cpuA), "cpu-ns/reference")
 }
 
-// window is a worker whose checkpoints all have the same number of files, of which the oldest make way for new ones.
+// window is a worker whose checkpoints all have the same number of files. In each checkpoint new files replace the
+// oldest.
 type window struct {
 	*sdkWorker
 	pieces []client.Piece

@@ -9,7 +9,8 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// An owner learns of its own files alone: lent ones, and those beside a savepoint, are not its to promise or to delete.
+// An owner learns only of its job's own files. It may neither promise nor delete lent files and files beside a
+// savepoint.
 func TestReadMetadataFindsOwnFiles(t *testing.T) {
 	name := layout.FileName{Epoch: 1, Checkpoint: 1, Nonce: layout.NewNonce(), Sequence: 1}.String()
 	var b bytes.Buffer

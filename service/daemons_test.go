@@ -27,7 +27,7 @@ func TestRedirects(t *testing.T) {
 	owner := func(err error) string {
 		n := detail[*ckptdv1.NotOwner](err)
 		if connect.CodeOf(err) != connect.CodeFailedPrecondition || n == nil {
-			t.Errorf("%v, want one that names the owner", err)
+			t.Errorf("%v, want an error that names the owner", err)
 		}
 		return strings.Join(n.GetOwnerUrls(), " ")
 	}
@@ -45,10 +45,10 @@ func TestRedirects(t *testing.T) {
 	}
 	_, err = b.engineService().Report(t.Context(), &ckptdv1.ReportRequest{JobId: "j", Nonce: w.nonce})
 	owner(err)
-	// What only reads, any daemon answers.
+	// Any daemon answers calls that only read.
 	res, err := b.jobService().ListCheckpoints(t.Context(), &ckptdv1.ListCheckpointsRequest{JobId: "j"})
 	if err != nil || len(res.GetCheckpoints()) != 1 || res.GetCheckpoints()[0].GetCheckpointId() != id {
-		t.Errorf("%v, %v", res, err)
+		t.Errorf("list of checkpoints: %v, %v; want the retained checkpoint", res, err)
 	}
 	if _, err = b.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); owner(err) != a.http.URL {
 		t.Errorf("cancel: %v", err)
@@ -56,7 +56,7 @@ func TestRedirects(t *testing.T) {
 	w.checkpoint(small)
 }
 
-// elsewhere is the answer of a daemon that sends everybody to another one.
+// elsewhere is the answer of a daemon that sends every caller to another daemon.
 func elsewhere(url string) error {
 	err := connect.NewError(connect.CodeFailedPrecondition, errors.New("elsewhere"))
 	if d, derr := connect.NewErrorDetail(&ckptdv1.NotOwner{OwnerUrls: []string{url}, Epoch: 1}); derr == nil {
@@ -65,7 +65,7 @@ func elsewhere(url string) error {
 	return err
 }
 
-// TestThreeHops: two daemons that send callers to each other are given up, not followed for ever.
+// TestThreeHops: a client does not follow two daemons that send it to each other for ever.
 func TestThreeHops(t *testing.T) {
 	var calls atomic.Int64
 	var urls [2]string
@@ -86,14 +86,15 @@ func TestThreeHops(t *testing.T) {
 	}
 	defer c.Close()
 	if _, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: onePlan()}); !errors.Is(err, client.ErrNotOwner) {
-		t.Errorf("%v", err)
+		t.Errorf("attach: %v, want ErrNotOwner", err)
 	}
 	if n, most := calls.Load(), 4*(rounds.Load()+1); n > most {
-		t.Errorf("%d calls in %d rounds", n, rounds.Load()+1)
+		t.Errorf("%d calls in %d rounds, want at most %d", n, rounds.Load()+1, most)
 	}
 }
 
-// TestShutdownReleases: another daemon attaches at once, without asking anybody, and the checkpoint in progress is not completed by both.
+// TestShutdownReleases: another daemon attaches at once, without a probe, and at most one of the two completes the
+// checkpoint in progress.
 func TestShutdownReleases(t *testing.T) {
 	root := newRoot()
 	a, b := startDaemon(t, root, ""), startDaemon(t, root, "")
@@ -105,28 +106,28 @@ func TestShutdownReleases(t *testing.T) {
 	}
 	expect[reregister](w)
 	if e := head(t, root, "j"); !e.Owner.IsZero() || e.Kind != journal.KindRelease {
-		t.Fatalf("after the shutdown: %v", e.Kind)
+		t.Fatalf("after the shutdown the journal's head is %v, want a release", e.Kind)
 	}
 	if err := w.ack(open, small(open)...); err == nil {
-		t.Error("acknowledged after the release")
+		t.Error("acknowledged after the release, want a refusal")
 	}
 	_, err := a.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
 	wantCode(t, err, connect.CodeUnavailable, "shutting down")
 	if res := b.attach(t, "j", onePlan(), nil); res.GetEpoch() != 2 || res.GetAttempt() != 1 {
-		t.Errorf("%v", res)
+		t.Errorf("the other daemon attached with %v, want epoch 2 and attempt 1", res)
 	}
 	again := b.register(t, "j", w.nonce, 1, w.subtasks...)
 	again.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
 	if c := expect[complete](again).Complete; c.GetCheckpointId() != last || c.GetEpoch() != 2 {
-		t.Errorf("repeated %v", c)
+		t.Errorf("Complete is repeated as %v, want checkpoint %d in epoch 2", c, last)
 	}
 	if id := again.checkpoint(small); id <= open {
-		t.Errorf("checkpoint %d after %d was open", id, open)
+		t.Errorf("the next checkpoint is %d, want one above %d, which was open", id, open)
 	}
 }
 
-// TestKilledAfterTheCancel: the owner dies right after the entry of the cancel; a daemon that starts, anywhere, sweeps the job and lets it
-// go.
+// TestKilledAfterTheCancel: the owner dies right after the entry of the cancel. The next daemon that starts, at any
+// URL, sweeps the job and releases it.
 func TestKilledAfterTheCancel(t *testing.T) {
 	t.Parallel()
 	root := newRoot()
@@ -151,19 +152,19 @@ func TestKilledAfterTheCancel(t *testing.T) {
 	<-struck
 	a.kill()
 	if err := <-done; err == nil {
-		t.Error("the caller was told of a cancel that nobody checked")
+		t.Error("the cancel was answered as a success, want an error: the owner died before it checked the entry")
 	}
 	if e := head(t, root, "j"); !e.Status.Terminal() || e.Owner.IsZero() {
-		t.Fatalf("status %v, owner %v", e.Status, e.Owner)
+		t.Fatalf("status %v, owner %v; want the job ended and still owned", e.Status, e.Owner)
 	}
 	b := startDaemon(t, root, "")
 	b.waitReleased(t)
 	if e := atRest(t, root, "j"); len(e.Retained) != 1 || !e.Owner.IsZero() {
-		t.Errorf("retained %v, owner %v", e.Retained, e.Owner)
+		t.Errorf("retained %v, owner %v; want one checkpoint and no owner", e.Retained, e.Owner)
 	}
 }
 
-// TestAttachesRace: of many daemons that attach at a time, one owns each epoch.
+// TestAttachesRace: when many daemons attach a job at the same time, one of them owns it.
 func TestAttachesRace(t *testing.T) {
 	root := newRoot()
 	var daemons []*daemon
@@ -180,7 +181,7 @@ func TestAttachesRace(t *testing.T) {
 				if err == nil {
 					owners.Add(1)
 					if res.GetEpoch() != 1 {
-						return fmt.Errorf("epoch %d", res.GetEpoch())
+						return fmt.Errorf("epoch %d, want 1", res.GetEpoch())
 					}
 					return nil
 				}
@@ -194,12 +195,12 @@ func TestAttachesRace(t *testing.T) {
 			t.Error(err)
 		}
 		if owners.Load() != 1 {
-			t.Errorf("%s has %d owners", id, owners.Load())
+			t.Errorf("%s has %d owners, want 1", id, owners.Load())
 		}
 	}
 }
 
-// TestTakenFromAFrozenOwner: an owner that does not answer loses the job, and changes nothing when it thaws.
+// TestTakenFromAFrozenOwner: an owner that does not answer loses the job. When it runs again, it changes nothing.
 func TestTakenFromAFrozenOwner(t *testing.T) {
 	root := newRoot()
 	opened, faults := faulty(root, nil)
@@ -207,22 +208,23 @@ func TestTakenFromAFrozenOwner(t *testing.T) {
 	w := oneWorker(t, a, "j", nil)
 	w.checkpoint(small)
 	open := w.open()
-	a.http.Listener.Close() // b cannot ask
+	a.http.Listener.Close() // b's probe fails
 	faults.Freeze()
 	b := startDaemon(t, root, "")
 	if res := b.attach(t, "j", onePlan(), nil); res.GetEpoch() != 2 {
-		t.Fatalf("epoch %d", res.GetEpoch())
+		t.Fatalf("epoch %d, want 2", res.GetEpoch())
 	}
 	fresh := b.register(t, "j", "fresh", 0, w.subtasks...)
 	fresh.begin()
 	fresh.checkpoint(small)
 	faults.Thaw()
 	before := head(t, root, "j").Slot
-	// The thawed owner takes the acknowledgement, writes what nobody will name, and learns at its entry that it is none any more.
+	// The old owner takes the acknowledgement and writes a _metadata that no journal entry will name. Its commit entry
+	// fails, and so it learns that it does not own the job any more.
 	w.mustAck(open, small(open)...)
 	expect[reregister](w)
 	if after := head(t, root, "j").Slot; after != before {
-		t.Errorf("head %d, was %d", after, before)
+		t.Errorf("the journal's head is slot %d, want %d as before", after, before)
 	}
 	fresh.checkpoint(small)
 	b.cancel(t, "j")
@@ -231,7 +233,7 @@ func TestTakenFromAFrozenOwner(t *testing.T) {
 	atRest(t, root, "j")
 }
 
-// TestPutStateAtAnotherDaemon: files go through any daemon; it judges by the journal.
+// TestPutStateAtAnotherDaemon: any daemon takes files. A daemon that does not own the job decides by the journal.
 func TestPutStateAtAnotherDaemon(t *testing.T) {
 	root := newRoot()
 	a, b := startDaemon(t, root, ""), startDaemon(t, root, "")
@@ -244,7 +246,7 @@ func TestPutStateAtAnotherDaemon(t *testing.T) {
 	w.mustAck(id, uploaded("i", "a", f))
 	expect[complete](w)
 	if s := head(t, root, "j"); s.Retained[0].StateBytes != 3 {
-		t.Errorf("%+v", s.Retained)
+		t.Errorf("retained are %+v, want 3 bytes of state", s.Retained)
 	}
 	unchanged(t, root.Store, func() {
 		stale := *w
@@ -256,7 +258,7 @@ func TestPutStateAtAnotherDaemon(t *testing.T) {
 		_, err = w.putAt(a, shared, 1_000, "abc")
 		wantRefused(t, err, ckptdv1.Refused_REASON_NOT_OPEN)
 	})
-	// More checkpoints than were reserved when b read the journal first.
+	// These are more checkpoints than were reserved when b first read the journal.
 	for range 20 {
 		w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
 			f, err := w.putAt(b, shared, id, "abc")

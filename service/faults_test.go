@@ -21,7 +21,8 @@ import (
 	"github.com/ckptd/ckptd/service"
 )
 
-// TestFullDisk: a checkpoint that cannot be written is aborted and counted, the job goes on, and its files go with the next completion.
+// TestFullDisk: a checkpoint that cannot be written is aborted and counted. The job goes on. The next completion
+// deletes the files.
 func TestFullDisk(t *testing.T) {
 	var full atomic.Bool
 	under := newRoot()
@@ -43,24 +44,24 @@ func TestFullDisk(t *testing.T) {
 	failed := w.triggered()
 	w.mustAck(failed, uploaded("i", "a", w.put(shared, failed, "abc")), uploaded("", "m", w.put(exclusive, failed, "own")))
 	if err := <-res; err == nil || !strings.Contains(err.Error(), "FINALIZE") {
-		t.Errorf("trigger: %v", err)
+		t.Errorf("trigger: %v, want FINALIZE", err)
 	}
 	if a := expect[abort](w).Abort; a.GetCheckpointId() != failed {
-		t.Errorf("%v", a)
+		t.Errorf("aborted is %v, want checkpoint %d", a, failed)
 	}
 	if n := d.status(t, "j").GetConsecutiveFailures(); n != 1 {
-		t.Errorf("%d failures in a row are told of, want 1", n)
+		t.Errorf("the status shows %d failures in a row, want 1", n)
 	}
 	full.Store(false)
 	w.checkpoint(small)
 	if n := d.status(t, "j").GetConsecutiveFailures(); n != 0 {
-		t.Errorf("%d failures in a row are told of after one that completed", n)
+		t.Errorf("after a completed checkpoint the status shows %d failures in a row, want 0", n)
 	}
-	eventually(t, "space given back", func() bool {
+	eventually(t, "the files of the aborted checkpoint are deleted", func() bool {
 		return len(contents(t, under.Store, "j/shared/")) == 0 && len(contents(t, under.Store, layout.CheckpointPrefix("j", failed))) == 0
 	})
 	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 1 {
-		t.Errorf("attempt %d: one failure is tolerated", s.GetSummary().GetAttempt())
+		t.Errorf("attempt %d, want 1: one failure is tolerated", s.GetSummary().GetAttempt())
 	}
 	d.cancel(t, "j")
 	w.ended()
@@ -68,7 +69,7 @@ func TestFullDisk(t *testing.T) {
 	atRest(t, under, "j")
 }
 
-// TestFullDiskForFiles: a file that cannot be written is refused, and leaves nothing.
+// TestFullDiskForFiles: the upload of a file that cannot be written is refused and leaves nothing on storage.
 func TestFullDiskForFiles(t *testing.T) {
 	var full atomic.Bool
 	under := newRoot()
@@ -84,7 +85,7 @@ func TestFullDiskForFiles(t *testing.T) {
 	full.Store(true)
 	unchanged(t, under.Store, func() {
 		if f, err := w.putAt(d, shared, id, "abc"); err == nil {
-			t.Errorf("stored as %v", f)
+			t.Errorf("stored as %v, want an error", f)
 		}
 	})
 	full.Store(false)
@@ -92,7 +93,8 @@ func TestFullDiskForFiles(t *testing.T) {
 	expect[complete](w)
 }
 
-// TestLostReplyOfMetadata: the commit goes on, and the journal describes the _metadata as it is.
+// TestLostReplyOfMetadata: when the reply to the write of _metadata is lost, the commit goes on, and the journal
+// describes the _metadata.
 func TestLostReplyOfMetadata(t *testing.T) {
 	under := newRoot()
 	var once sync.Once
@@ -113,7 +115,8 @@ func TestLostReplyOfMetadata(t *testing.T) {
 	}
 }
 
-// TestEveryMutationOnce lets each mutation of a short life of a job go wrong in each way that leaves its outcome unknown.
+// TestEveryMutationOnce plays a short life of a job again and again. Each time another mutation ends with an unknown
+// outcome.
 func TestEveryMutationOnce(t *testing.T) {
 	t.Parallel()
 	count := func() int {
@@ -148,8 +151,8 @@ func TestEveryMutationOnce(t *testing.T) {
 	_ = g.Wait()
 }
 
-// faultyLife is a job of two workers that takes four checkpoints and is canceled. It answers what is wrong with what was announced or
-// with what lies on storage at rest.
+// faultyLife plays a job of two workers that takes four checkpoints and is canceled. It returns an error if storage at
+// rest is not as announced.
 func faultyLife(t *testing.T, decide func(mem.Mutation) mem.Outcome) (f *mem.Faults, err error) {
 	under := newRoot()
 	root, f := faulty(under, decide)
@@ -175,7 +178,7 @@ func faultyLife(t *testing.T, decide func(mem.Mutation) mem.Outcome) (f *mem.Fau
 	f.Land()
 	e := atRest(quiet, under, "j")
 	if e.Newest() != last {
-		return f, fmt.Errorf("newest is %d, announced was %d", e.Newest(), last)
+		return f, fmt.Errorf("the journal's newest checkpoint is %d, want %d, the last one announced", e.Newest(), last)
 	}
 	for _, c := range e.Retained {
 		if _, err := catalog.New(under.Store).Files(ctx, "j", c.ID); err != nil {
@@ -185,7 +188,7 @@ func faultyLife(t *testing.T, decide func(mem.Mutation) mem.Outcome) (f *mem.Fau
 	return f, nil
 }
 
-// failure is a testing.TB that gathers an error instead of failing the test.
+// failure is a testing.TB that collects an error instead of failing the test.
 type failure struct {
 	testing.TB
 	ctx context.Context
@@ -201,7 +204,7 @@ func (f *failure) Errorf(format string, args ...any) {
 func (f *failure) Fatalf(format string, args ...any) { f.Errorf(format, args...); panic(f) }
 func (f *failure) Fatal(args ...any)                 { f.Fatalf("%s", fmt.Sprint(args...)) }
 
-// liveOnce plays the two workers with the SDK until the job is canceled; it answers the last checkpoint announced.
+// liveOnce plays the two workers with the SDK until the job is canceled. It returns the last checkpoint announced.
 func liveOnce(ctx context.Context, d *daemon) (last uint64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -221,7 +224,7 @@ func liveOnce(ctx context.Context, d *daemon) (last uint64, err error) {
 		})
 	}
 	for n := 0; n < 4 && ctx.Err() == nil; {
-		// Refused while not all run yet.
+		// The owner refuses a trigger while not all subtasks run.
 		res, err := d.jobService().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
 		if err != nil {
 			runtime.Gosched()
@@ -245,7 +248,8 @@ func liveOnce(ctx context.Context, d *daemon) (last uint64, err error) {
 	return last, g.Wait()
 }
 
-// faultyWorker snapshots with each checkpoint an exclusive file, a new shared one, and the shared one of the checkpoint before.
+// faultyWorker puts three files into each checkpoint: an exclusive one, a new shared one, and the shared one of the
+// checkpoint before.
 func faultyWorker(ctx context.Context, c *client.Client, spec client.JobSpec, op string, done chan<- uint64) error {
 	job, err := c.AttachJob(ctx, spec)
 	if err != nil {
@@ -289,7 +293,7 @@ func faultyWorker(ctx context.Context, c *client.Client, spec client.JobSpec, op
 	}
 }
 
-// filePiece is a file of 30 KiB, above what travels inline.
+// filePiece is a piece of 30 KiB. That is above the inline threshold, so it becomes a file.
 func filePiece(name string, scope client.Scope) client.Piece {
 	return client.Piece{Name: name, InstanceNonce: "i", Scope: scope, Size: 30 << 10, Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader(strings.Repeat("x", 30<<10))), nil

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for an event before it fails.
 const patience = 20 * time.Second
 
 // daemon is a server with a listener of its own.
@@ -106,7 +106,7 @@ func (d *daemon) jobService() ckptdv1connect.JobServiceClient {
 	return ckptdv1connect.NewJobServiceClient(d.web, d.http.URL)
 }
 
-// attach has the daemon own a job with the plan, without periodic checkpoints.
+// attach makes the daemon own a job with the plan. The job takes no periodic checkpoints.
 func (d *daemon) attach(t testing.TB, id string, plan *client.Plan, change func(*client.JobConfig)) *ckptdv1.AttachJobResponse {
 	t.Helper()
 	cfg := client.DefaultConfig(0)
@@ -121,7 +121,7 @@ func (d *daemon) attach(t testing.TB, id string, plan *client.Plan, change func(
 	return res
 }
 
-// status is what the daemon says of one of its jobs.
+// status returns the daemon's status of one of its jobs.
 func (d *daemon) status(t testing.TB, id string) *ckptdv1.JobState {
 	t.Helper()
 	res, err := d.jobService().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: id})
@@ -140,17 +140,17 @@ func (d *daemon) cancel(t testing.TB, id string) *ckptdv1.CancelJobResponse {
 	return res
 }
 
-// eventually waits for what must come to be.
+// eventually waits until is returns true. what names the condition.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !is(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("never came: %s", what)
+			t.Fatalf("after %v still not true: %s", patience, what)
 		}
 	}
 }
 
-// waitReleased waits until the daemon has let an ended job go.
+// waitReleased waits until the daemon has released all its jobs.
 func (d *daemon) waitReleased(t testing.TB) {
 	t.Helper()
 	eventually(t, "the job's release", func() bool {
@@ -162,7 +162,7 @@ func (d *daemon) waitReleased(t testing.TB) {
 	})
 }
 
-// onePlan has one subtask, twoPlan one of each of two operators.
+// onePlan has one subtask. twoPlan has two operators with one subtask each.
 func onePlan() *client.Plan {
 	return &client.Plan{Operators: []*client.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
 }
@@ -175,7 +175,7 @@ func twoPlan() *client.Plan {
 
 func subtask(operator string) *ckptdv1.Subtask { return &ckptdv1.Subtask{OperatorId: operator} }
 
-// worker is a worker process played over the plain API, so that it can do what the SDK would not.
+// worker plays a worker process with the plain API, so that it can make calls that the SDK would not make.
 type worker struct {
 	t              testing.TB
 	d              *daemon
@@ -188,7 +188,7 @@ type worker struct {
 	frozen         chan struct{} // closed: the process stands still, and answers no ping
 }
 
-// register opens a worker's stream. It answers pings by itself.
+// register opens a worker's stream. The worker answers pings by itself.
 func (d *daemon) register(t testing.TB, job, nonce string, attempt uint64, subtasks ...*ckptdv1.Subtask) *worker {
 	t.Helper()
 	return d.registerWith(t, nonce, &ckptdv1.RegisterRequest{JobId: job, Attempt: attempt, Subtasks: subtasks})
@@ -226,7 +226,7 @@ func (d *daemon) registerWith(t testing.TB, nonce string, req *ckptdv1.RegisterR
 	return w
 }
 
-// tell reports; what is refused is not heard of again.
+// tell sends a report and ignores a refusal.
 func (w *worker) tell(ctx context.Context, r *ckptdv1.ReportRequest) error {
 	r.JobId, r.Nonce = w.job, w.nonce
 	if r.Attempt == 0 {
@@ -247,7 +247,7 @@ func (w *worker) report(kind ckptdv1.ReportRequest_Kind, change func(*ckptdv1.Re
 	}
 }
 
-// expect waits for a command of one kind; others are passed over.
+// expect waits for a command of one kind and skips other commands.
 func expect[T any](w *worker) T {
 	w.t.Helper()
 	timer := time.After(patience)
@@ -262,12 +262,12 @@ func expect[T any](w *worker) T {
 				return c
 			}
 		case <-timer:
-			w.t.Fatalf("worker %s: no %T", w.nonce, want)
+			w.t.Fatalf("worker %s: no command %T came, want one", w.nonce, want)
 		}
 	}
 }
 
-// ended waits for the stream's end and answers its error.
+// ended waits for the end of the stream and returns its error.
 func (w *worker) ended() error {
 	w.t.Helper()
 	timer := time.After(patience)
@@ -278,7 +278,7 @@ func (w *worker) ended() error {
 				return w.err
 			}
 		case <-timer:
-			w.t.Fatalf("worker %s: the stream does not end", w.nonce)
+			w.t.Fatalf("worker %s: the stream is still open, want it ended", w.nonce)
 		}
 	}
 }
@@ -293,7 +293,7 @@ type (
 	reregister = *ckptdv1.RegisterResponse_Reregister
 )
 
-// begin follows the next Start and reports that all subtasks run.
+// begin waits for the next Start and reports that all subtasks run.
 func (w *worker) begin() *ckptdv1.Start {
 	w.t.Helper()
 	s := expect[start](w).Start
@@ -325,7 +325,7 @@ func (w *worker) putAt(d *daemon, scope ckptdv1.Scope, checkpoint uint64, conten
 	if err != nil {
 		return nil, err
 	}
-	// What a send fails with, the answer says better.
+	// The answer explains a failed send better than the send's error.
 	_ = stream.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Header{Header: &ckptdv1.PutStateHeader{
 		JobId: w.job, Epoch: w.epoch, Attempt: w.attempt, CheckpointId: checkpoint, Scope: scope,
 	}}})
@@ -353,7 +353,7 @@ func known(name string, n uint32) *ckptdv1.SnapshotHandle {
 	return &ckptdv1.SnapshotHandle{Name: name, Source: &ckptdv1.SnapshotHandle_Known{Known: n}}
 }
 
-// ack acknowledges a checkpoint for all subtasks of the worker; the first one has the handles.
+// ack acknowledges a checkpoint for all subtasks of the worker. The first subtask has the handles.
 func (w *worker) ack(checkpoint uint64, handles ...*ckptdv1.SnapshotHandle) error {
 	req := &ckptdv1.AcknowledgeRequest{JobId: w.job, Epoch: w.epoch, Attempt: w.attempt, CheckpointId: checkpoint, RequestId: "r"}
 	for i, s := range w.subtasks {
@@ -374,7 +374,7 @@ func (w *worker) mustAck(checkpoint uint64, handles ...*ckptdv1.SnapshotHandle) 
 	}
 }
 
-// ask is BeginSnapshot for one file of 3 bytes.
+// ask calls BeginSnapshot for one file of 3 bytes.
 func (w *worker) ask(checkpoint uint64, instance, name string) (uint32, error) {
 	res, err := w.d.engineService().BeginSnapshot(w.t.Context(), &ckptdv1.BeginSnapshotRequest{
 		JobId: w.job, Epoch: w.epoch, Attempt: w.attempt, CheckpointId: checkpoint, Subtasks: w.subtasks,
@@ -386,7 +386,8 @@ func (w *worker) ask(checkpoint uint64, instance, name string) (uint32, error) {
 	return res.GetKnown()[0], nil
 }
 
-// trigger has a checkpoint taken and waits for its end. An owner that has not read all retained checkpoints yet refuses; it is asked again.
+// trigger triggers a checkpoint and waits until it has ended. While the owner still reads retained checkpoints it
+// refuses; then trigger tries again.
 func (d *daemon) trigger(ctx context.Context, job string) error {
 	for {
 		_, err := d.jobService().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: job})
@@ -397,7 +398,7 @@ func (d *daemon) trigger(ctx context.Context, job string) error {
 	}
 }
 
-// checkpoint takes one checkpoint with what pieces answers.
+// checkpoint takes one checkpoint with the handles that pieces returns.
 func (w *worker) checkpoint(pieces func(id uint64) []*ckptdv1.SnapshotHandle) uint64 {
 	w.t.Helper()
 	done := make(chan error, 1)
@@ -410,12 +411,12 @@ func (w *worker) checkpoint(pieces func(id uint64) []*ckptdv1.SnapshotHandle) ui
 	return id
 }
 
-// small is a checkpoint of inline state.
+// small returns a handle of inline state.
 func small(id uint64) []*ckptdv1.SnapshotHandle {
 	return []*ckptdv1.SnapshotHandle{inline("n", fmt.Sprint(id))}
 }
 
-// oneWorker is a job of one subtask whose worker runs.
+// oneWorker attaches a job of one subtask and starts its worker.
 func oneWorker(t testing.TB, d *daemon, id string, change func(*client.JobConfig)) *worker {
 	t.Helper()
 	d.attach(t, id, onePlan(), change)
@@ -436,7 +437,7 @@ func wantRefused(t testing.TB, err error, want ckptdv1.Refused_Reason) {
 	}
 }
 
-// detail is the detail of that type of an answer; nil: there is none.
+// detail returns the detail of type T of an error; nil: there is none.
 func detail[T any](err error) (none T) {
 	var ce *connect.Error
 	if !errors.As(err, &ce) {
@@ -452,7 +453,7 @@ func detail[T any](err error) (none T) {
 	return none
 }
 
-// wantCode checks the code of a call's error, and that its text says the words.
+// wantCode checks the code of a call's error, and that its text contains the words.
 func wantCode(t testing.TB, err error, code connect.Code, words ...string) {
 	t.Helper()
 	if err == nil || connect.CodeOf(err) != code {
@@ -460,12 +461,12 @@ func wantCode(t testing.TB, err error, code connect.Code, words ...string) {
 	}
 	for _, w := range words {
 		if !strings.Contains(err.Error(), w) {
-			t.Fatalf("%q does not say %q", err, w)
+			t.Fatalf("the error is %q, want one that says %q", err, w)
 		}
 	}
 }
 
-// testWriter sends a daemon's log to the test's.
+// testWriter writes a daemon's log to the test's log.
 type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// inMemory is the address of a daemon that is reached without sockets, for tests in a bubble of testing/synctest: time
-// stands still there while anybody works, and goes on when all wait.
+// inMemory is the address of a daemon that is reached without sockets. Tests in a bubble of testing/synctest use it:
+// time passes there only when all goroutines wait.
 const inMemory = "in memory"
 
 // memoryListener accepts the connections that dial makes.
@@ -35,7 +35,7 @@ func (l *memoryListener) Close() error {
 	return nil
 }
 
-// Addr is one where no other process listens: another daemon that asks there is refused at once.
+// Addr returns an address where no process listens. A probe by another daemon is refused at once.
 func (l *memoryListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
 func (l *memoryListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {

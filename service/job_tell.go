@@ -41,7 +41,7 @@ func (j *job) tellOwnership(op *owner.Op) {
 		j.answerAttach(op)
 	case owner.TellRedirect, owner.TellAttachRefused:
 		again := j.answerAttach(op)
-		if !again && j.m.Phase() != owner.PhaseOwning { // an ended job stays owned until its last sweep; only the callers are refused
+		if !again && j.m.Phase() != owner.PhaseOwning { // an ended job stays owned until its last sweep
 			j.over = errLetGo
 		}
 	case owner.TellFenced, owner.TellReleased:

@@ -22,23 +22,23 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// troubled is a daemon's way to a store on which lists and deletes fail while a test wants it. It counts sweeps, and
-// checks that the job "j" is cleared up whenever its owner lets it go for good.
+// troubled is a store whose lists and deletes fail when a test wants it. It counts sweeps. Whenever the owner of job
+// "j" releases it for good, it checks that no file is left over.
 type troubled struct {
 	storage.Store
 	t     testing.TB
 	under storage.Opened
 
 	mu sync.Mutex
-	// failDelete says why a key cannot be deleted now; nil: it can.
+	// failDelete returns the error of a delete; nil: the delete succeeds.
 	failDelete func(key string) error
-	// failList is why a list of the job's folder fails now, after it has shown so many objects; nil: it does not.
+	// failList is the error of a list of the job's folder, after it has shown some objects; nil: the list succeeds.
 	failList error
 	shown    int
 	sweeps   int
 }
 
-// inTrouble is a way to a new root.
+// inTrouble makes a troubled store over a new root.
 func inTrouble(t testing.TB) (way, under storage.Opened, s *troubled) {
 	under = newRoot()
 	s = &troubled{Store: under.Store, t: t, under: under}
@@ -47,14 +47,14 @@ func inTrouble(t testing.TB) (way, under storage.Opened, s *troubled) {
 	return way, under, s
 }
 
-// set changes what fails.
+// set changes which calls fail.
 func (s *troubled) set(failDelete func(key string) error, failList error, shown int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failDelete, s.failList, s.shown = failDelete, failList, shown
 }
 
-// swept is how many sweeps have begun.
+// swept returns how many sweeps have begun.
 func (s *troubled) swept() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,7 +112,7 @@ func (s *troubled) Publish(ctx context.Context, key string, data []byte) error {
 	return s.Store.Publish(ctx, key, data)
 }
 
-// hold begins an upload for a checkpoint and leaves it open.
+// hold begins an upload for a checkpoint and does not end it.
 func (w *worker) hold(ctx context.Context, scope ckptdv1.Scope, checkpoint uint64) *connect.ClientStreamForClientSimple[ckptdv1.PutStateRequest, ckptdv1.PutStateResponse] {
 	w.t.Helper()
 	stream, err := w.d.state().PutState(ctx)
@@ -132,19 +132,19 @@ func (w *worker) hold(ctx context.Context, scope ckptdv1.Scope, checkpoint uint6
 	return stream
 }
 
-// wantOwned checks that the ended job is still here and has not been swept.
+// wantOwned checks that the ended job is still owned and has not been swept.
 func (s *troubled) wantOwned(d *daemon, sweeps int, why string) {
 	s.t.Helper()
 	if head(s.t, s.under, "j").Owner.IsZero() {
-		s.t.Errorf("the job was let go while %s", why)
+		s.t.Errorf("the job was released while %s, want it owned", why)
 	}
 	if n := s.swept(); n != sweeps {
 		s.t.Errorf("%d sweeps have begun while %s, want %d", n, why, sweeps)
 	}
 }
 
-// An upload that is held open over the cancel keeps the last sweep and the release waiting, however it ends; nothing of
-// it is left then.
+// The last sweep and the release wait for an upload that was open at the cancel, however the upload ends. Nothing of it
+// is left then.
 func TestLastSweepWaitsForUploads(t *testing.T) {
 	for name, commit := range map[string]mem.Outcome{
 		"that are stored": mem.Done(), "that the store refuses": mem.Failed(), "whose reply is lost": mem.DoneButError(),
@@ -189,7 +189,7 @@ func holdOverCancel(t *testing.T, commit mem.Outcome, scope ckptdv1.Scope, leave
 	time.Sleep(30 * time.Second)
 	store.wantOwned(d, sweeps, "one upload was open")
 	if _, err := w.putAt(d, scope, id, "late"); err == nil {
-		t.Error("a new upload for the ended job was taken")
+		t.Error("a new upload for the ended job was taken, want a refusal")
 	}
 	if leave {
 		goAway()
@@ -199,8 +199,7 @@ func holdOverCancel(t *testing.T, commit mem.Outcome, scope ckptdv1.Scope, leave
 	atRest(t, store.under, "j")
 }
 
-// strewn puts n files into the job's folder that nothing reaches, some shared, some of a checkpoint, and answers their
-// keys.
+// strewn puts n files that nothing names into the job's folder, some shared and some exclusive. It returns their keys.
 func strewn(t testing.TB, s storage.Store, id uint64, n int) (keys []string) {
 	t.Helper()
 	nonce := layout.NewNonce()
@@ -219,7 +218,7 @@ func strewn(t testing.TB, s storage.Store, id uint64, n int) (keys []string) {
 	return keys
 }
 
-// there is how many of the keys are in the store.
+// there returns how many of the keys are in the store.
 func there(t testing.TB, s storage.Store, keys []string) (n int) {
 	t.Helper()
 	for _, key := range keys {
@@ -230,8 +229,8 @@ func there(t testing.TB, s storage.Store, keys []string) (n int) {
 	return n
 }
 
-// Deletes of the last sweep that fail for longer than they are retried are tried later, and the job is let go after
-// them.
+// When deletes of the last sweep fail for longer than they are retried, they are tried again later. The job is released
+// after they have succeeded.
 func TestLastSweepWhileDeletesFail(t *testing.T) {
 	const many = 2500 // several pages of a list, and several batches of a delete
 	kinds := map[string]error{
@@ -264,10 +263,10 @@ func TestLastSweepWhileDeletesFail(t *testing.T) {
 					w.ended()
 					time.Sleep(15 * time.Second)
 					if n := there(t, under.Store, kept); n != len(kept) {
-						t.Fatalf("%d of the files are there, want all %d: the test fails nothing", n, len(kept))
+						t.Fatalf("%d of the files are there, want all %d: no delete failed, so the test proves nothing", n, len(kept))
 					}
 					if head(t, under, "j").Owner.IsZero() {
-						t.Errorf("the job was let go while %d deletes failed", len(kept))
+						t.Errorf("the job was released while %d deletes failed, want it owned", len(kept))
 					}
 					store.set(nil, nil, 0)
 					time.Sleep(time.Minute)
@@ -279,8 +278,8 @@ func TestLastSweepWhileDeletesFail(t *testing.T) {
 	}
 }
 
-// A file whose delete fails for longer than it is retried stays condemned while the job runs: it is not lent any more,
-// and goes as soon as it can, without a sweep.
+// A file whose delete fails for longer than it is retried stays condemned while the job runs. BeginSnapshot does not
+// answer it as known any more. It is deleted as soon as the store allows it, without a sweep.
 func TestDeletesThatFailAreTriedAgain(t *testing.T) {
 	for what, prefix := range map[string]string{"a file": layout.SharedPrefix("j"), "a _metadata": layout.CheckpointPrefix("j", 1)} {
 		t.Run(what, func(t *testing.T) {
@@ -305,15 +304,15 @@ func TestDeletesThatFailAreTriedAgain(t *testing.T) {
 				w.checkpoint(small) // nothing needs the files any more
 				time.Sleep(time.Minute)
 				if there(t, under.Store, []string{stuck}) != 1 {
-					t.Fatal("the delete did not fail")
+					t.Fatal("the delete did not fail, so the test proves nothing")
 				}
 				if n := d.status(t, "j").GetCondemnedFiles(); n == 0 {
-					t.Error("no file is condemned while a delete fails, want what was not deleted")
+					t.Error("no file is condemned while a delete fails, want the file that was not deleted")
 				}
 				w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
 					for _, name := range []string{"a", "b"} {
 						if n, err := w.ask(id, "i", name); n != 0 || err != nil {
-							t.Errorf("condemned file %s is lent as %d, %v; want it missing", name, n, err)
+							t.Errorf("condemned file %s is known as %d, %v; want it missing", name, n, err)
 						}
 					}
 					return small(id)
@@ -321,15 +320,15 @@ func TestDeletesThatFailAreTriedAgain(t *testing.T) {
 				store.set(nil, nil, 0)
 				time.Sleep(time.Minute)
 				if there(t, under.Store, []string{stuck}) != 0 || d.status(t, "j").GetCondemnedFiles() != 0 {
-					t.Errorf("%s was not deleted once it could be", stuck)
+					t.Errorf("%s is still there, want it deleted after the store allows it", stuck)
 				}
 			})
 		})
 	}
 }
 
-// A list of the last sweep that fails is begun again, wherever it fails: nothing is overlooked, and the job is let go
-// after it.
+// A list of the last sweep that fails is begun again, wherever it fails. No file is overlooked, and the job is released
+// afterwards.
 func TestLastSweepWhileListsFail(t *testing.T) {
 	const many = 2500
 	for name, shown := range map[string]int{"at once": 0, "in its first page": 10, "after a page": 1500, "at its end": many + 1} {
@@ -346,7 +345,7 @@ func TestLastSweepWhileListsFail(t *testing.T) {
 				w.ended()
 				time.Sleep(time.Minute)
 				if head(t, under, "j").Owner.IsZero() {
-					t.Error("the job was let go while no list went through")
+					t.Error("the job was released while every list failed, want it owned")
 				}
 				store.set(nil, nil, 0)
 				time.Sleep(time.Minute)
@@ -359,7 +358,7 @@ func TestLastSweepWhileListsFail(t *testing.T) {
 	}
 }
 
-// halfWritten is a store in which writes were left unfinished; it has them by their target keys.
+// halfWritten is a store with unfinished writes. It knows them by their target keys.
 type halfWritten struct {
 	storage.Store
 	mu      sync.Mutex
@@ -378,13 +377,13 @@ func (s *halfWritten) AbortUnfinished(_ context.Context, prefix string, dead fun
 	return n, nil
 }
 
-// half is something unfinished, and whether a sweep must spare it.
+// half is an unfinished write, and whether a sweep must spare it.
 type half struct {
 	what, key string
 	spared    bool
 }
 
-// leave has the store hold the unfinished writes.
+// leave puts the unfinished writes into the store.
 func (s *halfWritten) leave(all []half) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -394,7 +393,7 @@ func (s *halfWritten) leave(all []half) {
 	}
 }
 
-// wantSpared checks what a sweep has left.
+// wantSpared checks which unfinished writes a sweep has spared.
 func (s *halfWritten) wantSpared(t *testing.T, all []half) {
 	t.Helper()
 	s.mu.Lock()
@@ -406,14 +405,14 @@ func (s *halfWritten) wantSpared(t *testing.T, all []half) {
 	}
 }
 
-// stateKey is the key of a state file of job "j".
+// stateKey returns the key of a state file of job "j".
 func stateKey(place layout.Place, epoch, checkpoint uint64) string {
 	return layout.JobPrefix("j") + layout.JobKey{
 		Place: place, Checkpoint: checkpoint, File: layout.FileName{Epoch: epoch, Checkpoint: checkpoint, Nonce: layout.NewNonce(), Sequence: 1},
 	}.String()
 }
 
-// halves are unfinished files and _metadata: dead ones, and those that somebody may still finish.
+// halves returns unfinished files and _metadata: some are dead, and some may still be finished.
 func halves(dead, alive uint64) (all []half) {
 	for place, name := range map[layout.Place]string{layout.PlaceShared: "shared file", layout.PlaceExclusive: "exclusive file"} {
 		all = append(all,
@@ -435,7 +434,7 @@ func halves(dead, alive uint64) (all []half) {
 	)
 }
 
-// slotHalves are unfinished journal entries around a head.
+// slotHalves returns unfinished journal entries around a head.
 func slotHalves(head uint64) []half {
 	return []half{
 		{"slot before the head", layout.SlotKey("j", head-1), false},
@@ -445,8 +444,8 @@ func slotHalves(head uint64) []half {
 	}
 }
 
-// A sweep gives up unfinished writes that nobody can need any more, and spares what this owner or the next one may be
-// writing.
+// A sweep aborts unfinished writes that nobody can need any more. It spares writes that this owner or the next one may
+// be making.
 func TestSweepsSpareWhatMayBeFinished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		root := newRoot()
@@ -469,7 +468,7 @@ func TestSweepsSpareWhatMayBeFinished(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		store.wantSpared(t, running)
 
-		// Of a job that has ended nothing can be acknowledged, whatever ids were reserved.
+		// No checkpoint of an ended job can be acknowledged, whatever ids were reserved.
 		ended := slices.Concat(halves(open, head(t, root, "j").Reserved+1), slotHalves(slot+1))
 		store.leave(ended)
 		d.cancel(t, "j")

@@ -10,7 +10,7 @@ import (
 	"github.com/ckptd/ckptd/service"
 )
 
-// used is what the heap and the goroutines' stacks hold.
+// used returns the bytes in the heap and in the goroutines' stacks.
 func used() int64 {
 	runtime.GC()
 	runtime.GC()
@@ -19,8 +19,8 @@ func used() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// TestMemoryOfAJob: the budget of an attached job without a worker is 16 KiB. The test fails at twice that, because what others in the
-// process leave behind is in the figure, too; so are the two objects of the job in the store.
+// TestMemoryOfAJob: the budget of an attached job without a worker is 16 KiB. The test fails at twice that, since the
+// figure includes what other tests in the process leave behind, and the job's two objects in the store.
 func TestMemoryOfAJob(t *testing.T) {
 	const jobs, budget = 300, 16 << 10
 	d := startDaemonWith(t, newRoot(), "", service.Options{Log: slog.New(slog.DiscardHandler)})
@@ -35,20 +35,20 @@ func TestMemoryOfAJob(t *testing.T) {
 	each := (used() - before) / jobs
 	t.Logf("%d bytes for each attached job without a worker; the budget is %d", each, budget)
 	if each > 2*budget {
-		t.Errorf("%d bytes a job, budget %d", each, budget)
+		t.Errorf("%d bytes a job, want at most twice the budget, %d", each, budget)
 	}
 	runtime.KeepAlive(d)
 }
 
-// TestMemoryOfAKnownFile: the budget of a shared file that an owner knows is 256 bytes, and 4 for each block of 4 MiB. The test fails at
-// twice that.
+// TestMemoryOfAKnownFile: the budget of a shared file that an owner knows is 256 bytes, and 4 for each block of 4 MiB.
+// The test fails at twice that.
 func TestMemoryOfAKnownFile(t *testing.T) {
 	const files, budget = 50_000, 256
 	root := newRoot()
 	d := startDaemonWith(t, root, "", service.Options{Log: slog.New(slog.DiscardHandler)})
 	w := oneWorker(t, d, "j", nil)
 	w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
-		// Named as if they had been put: an acknowledgement does not look for them.
+		// The files are only named, not uploaded. An acknowledgement does not look for them.
 		one := w.put(shared, id, "abc").GetKey()
 		var handles []*ckptdv1.SnapshotHandle
 		for i := range files {
@@ -66,7 +66,7 @@ func TestMemoryOfAKnownFile(t *testing.T) {
 	each := (used() - before) / files
 	t.Logf("%d bytes for each known file; the budget is %d", each, budget)
 	if each > 2*budget {
-		t.Errorf("%d bytes a file, budget %d", each, budget)
+		t.Errorf("%d bytes a file, want at most twice the budget, %d", each, budget)
 	}
 	runtime.KeepAlive(d)
 }

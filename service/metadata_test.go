@@ -24,7 +24,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// piece is one piece of state as a _metadata has it, with everything that is said of its file.
+// piece is one piece of state as a _metadata describes it, with the description of its file.
 type piece struct {
 	name, instance string
 	groups         *keygroup.Range
@@ -34,10 +34,10 @@ type piece struct {
 	state          layout.State
 }
 
-// managedKeyed is what a piece with key groups says of itself, unless it says more.
+// managedKeyed is the default description of a piece with key groups.
 var managedKeyed = layout.State{Kind: layout.StateManagedKeyed}
 
-// contentsTable is a _metadata, taken apart.
+// contentsTable holds the records of a _metadata.
 type contentsTable struct {
 	header    layout.Header
 	labels    map[string]string
@@ -48,7 +48,7 @@ type contentsTable struct {
 	files     []layout.File
 }
 
-// tableOf takes a _metadata apart. Names that a handle leaves to its file are filled in.
+// tableOf parses a _metadata. It fills in names that a handle leaves to its file.
 func tableOf(t testing.TB, metadata string) *contentsTable {
 	t.Helper()
 	r, err := layout.NewMetadataReader(strings.NewReader(metadata))
@@ -100,7 +100,7 @@ func (c *contentsTable) piece(h layout.Handle) piece {
 	return p
 }
 
-// fileOf is what a _metadata says of an uploaded file, beside its local name.
+// fileOf returns the description of an uploaded file in a _metadata, without its local name.
 func fileOf(h *ckptdv1.FileHandle) layout.File {
 	return layout.File{Key: h.GetKey(), Length: h.GetLength(), CRC32C: h.GetCrc32C(), Blocks: h.GetBlockCrc32C()}
 }
@@ -113,7 +113,7 @@ func wantPieces(t testing.TB, got *contentsTable, want map[string][]piece) {
 	}
 }
 
-// kinds and modes are those of a _metadata in the API's words.
+// kinds and modes map those of a _metadata to the API's.
 var (
 	kinds = map[layout.StateKind]ckptdv1.StateKind{
 		layout.StateOpaque: ckptdv1.StateKind_STATE_KIND_OPAQUE, layout.StateManagedKeyed: ckptdv1.StateKind_STATE_KIND_MANAGED_KEYED,
@@ -130,7 +130,7 @@ var (
 	}
 )
 
-// stateOf is what a piece says of itself, in the API's words.
+// stateOf converts the description of a piece to the API's form.
 func stateOf(s layout.State) *ckptdv1.State {
 	out := &ckptdv1.State{Kind: kinds[s.Kind], Name: s.Name, Serializer: s.Serializer, SchemaVersion: s.SchemaVersion}
 	if o := s.Offsets; o != nil {
@@ -144,12 +144,12 @@ func stateOf(s layout.State) *ckptdv1.State {
 
 func crcOf(s string) uint32 { return crc32.Checksum([]byte(s), crc32.MakeTable(crc32.Castagnoli)) }
 
-// subtaskState is what a subtask acknowledges.
+// subtaskState is the state that a subtask acknowledges.
 func subtaskState(operator string, index uint32, handles ...*ckptdv1.SnapshotHandle) *ckptdv1.SubtaskSnapshot {
 	return &ckptdv1.SubtaskSnapshot{Subtask: &ckptdv1.Subtask{OperatorId: operator, Index: index}, Handles: handles}
 }
 
-// ackAll acknowledges a checkpoint with the snapshots as they are.
+// ackAll acknowledges a checkpoint with the snapshots, unchanged.
 func (w *worker) ackAll(checkpoint uint64, snapshots ...*ckptdv1.SubtaskSnapshot) error {
 	_, err := w.d.engineService().Acknowledge(w.t.Context(), &ckptdv1.AcknowledgeRequest{
 		JobId: w.job, Epoch: w.epoch, Attempt: w.attempt, CheckpointId: checkpoint, Snapshots: snapshots,
@@ -164,13 +164,13 @@ func (w *worker) mustAckAll(checkpoint uint64, snapshots ...*ckptdv1.SubtaskSnap
 	}
 }
 
-// grouped is a handle with key groups.
+// grouped adds key groups to a handle.
 func grouped(h *ckptdv1.SnapshotHandle, start, end uint32) *ckptdv1.SnapshotHandle {
 	h.KeyGroups = &ckptdv1.KeyGroupRange{Start: start, End: end}
 	return h
 }
 
-// threeSubtasks is a job of three subtasks, all run by one worker, with labels.
+// threeSubtasks attaches a job of three subtasks with labels. One worker runs all subtasks.
 func threeSubtasks(t testing.TB, d *daemon) *worker {
 	t.Helper()
 	plan := &client.Plan{Operators: []*client.Operator{
@@ -186,8 +186,8 @@ func threeSubtasks(t testing.TB, d *daemon) *worker {
 	return w
 }
 
-// What lies in _metadata is what was acknowledged, in the order of the plan, whatever the order of the
-// acknowledgements; and that is what a worker restores.
+// The _metadata holds what was acknowledged, in the order of the plan, whatever the order of the acknowledgements.
+// Workers restore the same.
 func TestMetadataIsWhatWasAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		root := newRoot()
@@ -222,7 +222,7 @@ func TestMetadataIsWhatWasAcknowledged(t *testing.T) {
 		w.mustAckAll(id,
 			subtaskState("source", 1, grouped(uploaded("i1", "big", big), 64, 127), known("", n), inline("", "")),
 			subtaskState("source", 0, grouped(inline("timers", "\x00\xff"), 0, 63), uploaded("i0", "blocks", blocks)),
-			// The rest of the same subtask.
+			// These are the other handles of the same subtask.
 			subtaskState("source", 0, uploaded("i0", "own", own), uploaded("i0", "empty", empty), uploaded("i0", "big of another", big),
 				uploaded("i0", "empty again", empty), uploaded("i9", "own", own), grouped(known("renamed", n), 5, 5)),
 		)
@@ -281,14 +281,14 @@ func TestMetadataIsWhatWasAcknowledged(t *testing.T) {
 	})
 }
 
-// wantFiles checks that each file is in the table once, with the sums of its bytes, and lies at the name that its
-// upload was answered with.
+// wantFiles checks that each file is in the table once, with the sums of its bytes, and lies under the name that
+// PutState returned.
 func wantFiles(t testing.TB, s storage.Store, got *contentsTable, want map[*ckptdv1.FileHandle]string) {
 	t.Helper()
 	seen := map[string]bool{}
 	for _, f := range got.files {
 		if seen[f.Key] {
-			t.Errorf("%s is in the table twice", f.Key)
+			t.Errorf("%s is in the table twice, want it once", f.Key)
 		}
 		seen[f.Key] = true
 	}
@@ -297,15 +297,15 @@ func wantFiles(t testing.TB, s storage.Store, got *contentsTable, want map[*ckpt
 	}
 	for h, text := range want {
 		if h.GetLength() != uint64(len(text)) || h.GetCrc32C() != crcOf(text) {
-			t.Errorf("%s was answered with %d bytes, sum %08x; want %d, %08x", h.GetKey(), h.GetLength(), h.GetCrc32C(), len(text), crcOf(text))
+			t.Errorf("PutState returned %s with %d bytes, sum %08x; want %d, %08x", h.GetKey(), h.GetLength(), h.GetCrc32C(), len(text), crcOf(text))
 		}
 		if stored := read(t, s, "j/"+h.GetKey()); stored != text {
-			t.Errorf("%s holds %d bytes that are not the %d uploaded", h.GetKey(), len(stored), len(text))
+			t.Errorf("%s holds %d bytes, want the %d bytes that were uploaded", h.GetKey(), len(stored), len(text))
 		}
 	}
 }
 
-// wantRestored begins a new attempt and checks that each subtask is assigned what the _metadata says of it.
+// wantRestored begins a new attempt and checks that each subtask is assigned its state in the _metadata.
 func wantRestored(t testing.TB, d *daemon, w *worker, c *contentsTable) {
 	t.Helper()
 	if _, err := d.engineService().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: w.attempt}); err != nil {
@@ -352,7 +352,7 @@ func wantRestored(t testing.TB, d *daemon, w *worker, c *contentsTable) {
 	}
 }
 
-// A new owner knows of a file what its predecessor knew: a checkpoint that reuses the file says the same of it.
+// A new owner knows a file as its predecessor did. A checkpoint that reuses the file describes it in the same way.
 func TestATakeOverKeepsWhatIsSaidOfAFile(t *testing.T) {
 	for name, text := range map[string]string{
 		"of two blocks":        strings.Repeat("b", layout.BlockSize) + "more",
@@ -392,7 +392,7 @@ func TestATakeOverKeepsWhatIsSaidOfAFile(t *testing.T) {
 	}
 }
 
-// heldMetadata holds the first _metadata up until go is closed, and tells that it has begun.
+// heldMetadata delays the first write of a _metadata until go is closed, and signals its beginning.
 type heldMetadata struct {
 	storage.Store
 	begun, goOn chan struct{}
@@ -406,7 +406,7 @@ func (s *heldMetadata) Create(ctx context.Context, key string, opts storage.Crea
 	return s.Store.Create(ctx, key, opts)
 }
 
-// Only the pieces that were accepted first count, whatever a repeated or a refused acknowledgement brings.
+// Only the pieces that were accepted first count, whatever a repeated or refused acknowledgement names.
 func TestOnlyThePiecesAcceptedFirstCount(t *testing.T) {
 	source := func(h ...*ckptdv1.SnapshotHandle) *ckptdv1.SubtaskSnapshot { return subtaskState("source", 0, h...) }
 	sink := func(h ...*ckptdv1.SnapshotHandle) *ckptdv1.SubtaskSnapshot { return subtaskState("sink", 0, h...) }
@@ -520,8 +520,8 @@ func TestOnlyThePiecesAcceptedFirstCount(t *testing.T) {
 	}
 }
 
-// An upload is stored under the name that it was answered with. The name says what it is for, and no other upload has
-// it.
+// An upload is stored under the name that PutState returned. The name contains the epoch, checkpoint and scope. No
+// other upload has the same name.
 func TestUploadsAreStoredUnderNamesOfTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		root := newRoot()

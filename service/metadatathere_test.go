@@ -21,16 +21,16 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// replacing is a store that replaces an object that is there already, as S3 does, unless it is told IfAbsent. It notes
-// what is written as _metadata.
+// replacing is a store that replaces an existing object, as S3 does, unless a create says IfAbsent. It records each
+// _metadata that is written.
 type replacing struct {
 	storage.Store
 	mu sync.Mutex
-	// written are the bytes of each _metadata that was committed, whatever came of it, and replaced the keys of what
-	// was there.
+	// written are the bytes of each _metadata that was committed, whatever the outcome. replaced are the keys of
+	// objects that a write replaced.
 	written  []string
 	replaced []string
-	// commit ends a commit of a _metadata; nil: it goes to the store.
+	// commit replaces the commit of a _metadata; nil: the store commits it.
 	commit func(w *replacingWriter) error
 }
 
@@ -69,7 +69,7 @@ func (w *replacingWriter) Commit() error {
 	return w.Writer.Commit()
 }
 
-// rewritten is a _metadata with another header, and else the same.
+// rewritten returns a _metadata with another header and the same records.
 func rewritten(t testing.TB, metadata string, change func(*layout.Header)) string {
 	t.Helper()
 	r, err := layout.NewMetadataReader(strings.NewReader(metadata))
@@ -105,15 +105,15 @@ func rewritten(t testing.TB, metadata string, change func(*layout.Header)) strin
 	return b.String()
 }
 
-// otherHeaders are those that a _metadata of a checkpoint cannot have.
+// otherHeaders are headers that the _metadata of a checkpoint cannot have.
 var otherHeaders = map[string]func(*layout.Header){
 	"another job":            func(h *layout.Header) { h.JobID = "k" },
 	"another checkpoint":     func(h *layout.Header) { h.Checkpoint++ },
 	"another writer's nonce": func(h *layout.Header) { h.Nonce = strings.Repeat("0", 24) + "-1" },
 }
 
-// A _metadata that is there already is not this checkpoint's: it stays as it is, and the checkpoint is aborted, never
-// complete.
+// A _metadata that exists already is not this checkpoint's. It stays as it is, and the checkpoint is
+// aborted.
 func TestForeignMetadataIsNeverReplaced(t *testing.T) {
 	cases := map[string]func(t *testing.T, before string) string{
 		"of no checkpoint":         func(*testing.T, string) string { return "hello" },
@@ -150,7 +150,7 @@ func TestForeignMetadataIsNeverReplaced(t *testing.T) {
 				}
 				after := w.checkpoint(small)
 				if after <= id {
-					t.Errorf("checkpoint %d after %d was aborted", after, id)
+					t.Errorf("the next checkpoint is %d, want one above %d, which was aborted", after, id)
 				}
 				d.cancel(t, "j")
 				w.ended()
@@ -161,12 +161,12 @@ func TestForeignMetadataIsNeverReplaced(t *testing.T) {
 	}
 }
 
-// patientFor20s gives a checkpoint up after 20 s, and starts no new attempt for it.
+// patientFor20s configures a checkpoint timeout of 20 s, and tolerates failures.
 func patientFor20s(c *client.JobConfig) {
 	c.Timeout, c.TolerableFailedCheckpoints = durationpb.New(20*time.Second), 10
 }
 
-// wantAborted has the next checkpoint, which must be id, acknowledged, and checks that it is aborted.
+// wantAborted acknowledges the next checkpoint, which must be id, and checks that it is aborted.
 func wantAborted(t *testing.T, d *daemon, w *worker, id uint64) {
 	t.Helper()
 	answer := make(chan error, 1)
@@ -175,7 +175,8 @@ func wantAborted(t *testing.T, d *daemon, w *worker, id uint64) {
 		t.Fatalf("checkpoint %d is triggered, want %d", got, id)
 	}
 	w.mustAck(id, small(id)...)
-	// The store answers that it is there; what cannot be read is tried until the checkpoint's time is over.
+	// The store answers that the _metadata exists. If it cannot be read, it is read again until the checkpoint times
+	// out.
 	for {
 		select {
 		case m := <-w.commands:
@@ -195,8 +196,8 @@ func wantAborted(t *testing.T, d *daemon, w *worker, id uint64) {
 	}
 }
 
-// After a commit whose outcome is unknown a _metadata with the nonce that was written counts only if it is the
-// checkpoint's in all it says.
+// After a commit with an unknown outcome, a _metadata with the nonce that was written counts only if its whole header
+// is the checkpoint's.
 func TestMetadataAfterALostReply(t *testing.T) {
 	for name, change := range otherHeaders {
 		t.Run("of "+name+" is not taken for ours", func(t *testing.T) {
@@ -229,8 +230,8 @@ func TestMetadataAfterALostReply(t *testing.T) {
 	}
 }
 
-// While the outcome of a _metadata is unknown the same bytes are written again, only if they are absent; the journal
-// describes what lies there.
+// While the outcome of a _metadata is unknown, the same bytes are written again, only if the object is absent. The
+// journal describes the object that is stored.
 func TestMetadataIsWrittenAgainWithTheSameBytes(t *testing.T) {
 	for name, landed := range map[string]bool{"never stored": false, "stored": true} {
 		t.Run(name, func(t *testing.T) {
@@ -246,7 +247,7 @@ func TestMetadataIsWrittenAgainWithTheSameBytes(t *testing.T) {
 				store.mu.Lock()
 				store.commit = func(w *replacingWriter) error {
 					if !w.opts.IfAbsent {
-						t.Errorf("%s is written whether it is absent or not", w.key)
+						t.Errorf("%s is written without IfAbsent, want it written only if absent", w.key)
 					}
 					tries++
 					if tries == 4 && landed {
@@ -275,21 +276,21 @@ func TestMetadataIsWrittenAgainWithTheSameBytes(t *testing.T) {
 				}
 				stored := read(t, root.Store, layout.MetadataKey("j", id))
 				if slices.ContainsFunc(store.written, func(b string) bool { return b != stored }) {
-					t.Errorf("the writes are not all of the bytes that are stored")
+					t.Errorf("not all writes have the same bytes as the stored object, want the same bytes each time")
 				}
 				if c, _ := head(t, root, "j").Checkpoint(id); c.Size != uint64(len(stored)) || c.CRC != crcOf(stored) {
-					t.Errorf("the journal says %d bytes, sum %08x; stored are %d, %08x", c.Size, c.CRC, len(stored), crcOf(stored))
+					t.Errorf("the journal says %d bytes, sum %08x; want %d, %08x, which are stored", c.Size, c.CRC, len(stored), crcOf(stored))
 				}
 				time.Sleep(time.Minute)
 				if now := read(t, root.Store, layout.MetadataKey("j", id)); now != stored {
-					t.Errorf("the _metadata changed after the checkpoint was complete")
+					t.Errorf("the _metadata changed after the checkpoint was complete, want it unchanged")
 				}
 			})
 		})
 	}
 }
 
-// A new owner that finds another _metadata where a retained checkpoint's should be is degraded, and deletes nothing.
+// A new owner that finds another _metadata in place of a retained checkpoint's is degraded and deletes nothing.
 func TestOwnerDoesNotTrustAForeignMetadata(t *testing.T) {
 	for name, change := range otherHeaders {
 		t.Run("of "+name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/ckptd/ckptd/service"
 )
 
-// samples are a scrape's values by series, as Prometheus' text format writes it.
+// samples are the values of a scrape, by series. A series is spelled as in Prometheus' text format.
 type samples map[string]float64
 
 func parse(t *testing.T, res *http.Response) samples {
@@ -61,7 +61,7 @@ func (s samples) want(t *testing.T, want samples) {
 	}
 }
 
-// What a job did is found in the metrics of its daemon.
+// The daemon's metrics count what happened to a job.
 func TestMetrics(t *testing.T) {
 	d := startDaemonWith(t, newRoot(), "", service.Options{Version: "v1", JobMetrics: 1})
 	d.scrape(t).want(t, samples{`ckptd_jobs`: 0, `ckptd_checkpoints_total{outcome="completed",reason=""}`: 0, `ckptd_info{store="mem",version="v1"}`: 1})
@@ -111,7 +111,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for series := range found {
 		if strings.Contains(series, `job="b"`) {
-			t.Errorf("%s: one job was to have series of its own", series)
+			t.Errorf("%s is there, want series of their own for one job only", series)
 		}
 	}
 	d.cancel(t, "a")
@@ -121,11 +121,11 @@ func TestMetrics(t *testing.T) {
 	found = d.scrape(t)
 	found.want(t, samples{`ckptd_jobs`: 0})
 	if _, ok := found[`ckptd_checkpoint_age_seconds`]; ok {
-		t.Error("without jobs there still is the age of a checkpoint")
+		t.Error("without jobs the age of a checkpoint is there, want it absent")
 	}
 }
 
-// The age is that of the journal's newest checkpoint, also for an owner that did not make it.
+// The age counts from the journal's newest checkpoint, also when another owner made it.
 func TestAgeOutlivesTheOwner(t *testing.T) {
 	root := newRoot()
 	a := startDaemon(t, root, "")

@@ -16,7 +16,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// contents is everything below a prefix, with its bytes.
+// contents returns the objects below a prefix with their bytes.
 func contents(t testing.TB, s storage.Store, prefix string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -64,7 +64,7 @@ func unchanged(t testing.TB, s storage.Store, f func()) {
 	}
 }
 
-// overwrite replaces an object behind everybody's back.
+// overwrite replaces an object directly in the store.
 func overwrite(t testing.TB, s storage.Store, key string, change func([]byte) []byte) {
 	t.Helper()
 	b := change([]byte(read(t, s, key)))
@@ -78,7 +78,7 @@ func overwrite(t testing.TB, s storage.Store, key string, change func([]byte) []
 
 func flip(b []byte) []byte { b[len(b)/2] ^= 0x10; return b }
 
-// head is the head of a job's journal.
+// head returns the head of a job's journal.
 func head(t testing.TB, root storage.Opened, id string) *journal.Entry {
 	t.Helper()
 	e, how, err := journalio.ReadHead(t.Context(), root.Store, root.Facts, id)
@@ -88,7 +88,8 @@ func head(t testing.TB, root storage.Opened, id string) *journal.Entry {
 	return e
 }
 
-// atRest checks that below the job's folder lies what its journal reaches, whole, and nothing else, and answers the journal's head.
+// atRest checks that the job's folder holds exactly the objects that its journal reaches, each of them whole. It
+// returns the journal's head.
 func atRest(t testing.TB, root storage.Opened, id string) *journal.Entry {
 	t.Helper()
 	e := head(t, root, id)
@@ -98,12 +99,12 @@ func atRest(t testing.TB, root storage.Opened, id string) *journal.Entry {
 		key := layout.MetadataKey(id, c.ID)
 		want[key] = true
 		if uint64(len(all[key])) != c.Size {
-			t.Errorf("%s has %d bytes, the journal says %d", key, len(all[key]), c.Size)
+			t.Errorf("%s has %d bytes, want %d as the journal says", key, len(all[key]), c.Size)
 		}
 		for _, f := range filesOf(t, all[key]) {
 			want[layout.JobPrefix(id)+f.Key] = true
 			if got := all[layout.JobPrefix(id)+f.Key]; uint64(len(got)) != f.Length {
-				t.Errorf("%s of checkpoint %d has %d bytes, not %d", f.Key, c.ID, len(got), f.Length)
+				t.Errorf("%s of checkpoint %d has %d bytes, want %d", f.Key, c.ID, len(got), f.Length)
 			}
 		}
 	}
@@ -113,7 +114,7 @@ func atRest(t testing.TB, root storage.Opened, id string) *journal.Entry {
 		case strings.HasPrefix(key, layout.JournalPrefix(id)):
 			slot++
 		case !want[key]:
-			t.Errorf("nothing reaches %s", key)
+			t.Errorf("%s is there, but the journal does not reach it; want it deleted", key)
 		}
 	}
 	if slot > 17 {
@@ -122,7 +123,7 @@ func atRest(t testing.TB, root storage.Opened, id string) *journal.Entry {
 	return e
 }
 
-// filesOf is the table of files of a _metadata.
+// filesOf returns the table of files of a _metadata.
 func filesOf(t testing.TB, metadata string) []layout.File {
 	t.Helper()
 	r, err := layout.NewMetadataReader(bytes.NewReader([]byte(metadata)))
@@ -144,17 +145,17 @@ func filesOf(t testing.TB, metadata string) []layout.File {
 	}
 }
 
-// newRoot is an empty store in memory.
+// newRoot makes an empty store in memory.
 func newRoot() storage.Opened { return mem.Open() }
 
-// faulty is a process's way to a root on which mutations can fail.
+// faulty returns the root as one process sees it, with mutations that can fail.
 func faulty(root storage.Opened, decide func(mem.Mutation) mem.Outcome) (storage.Opened, *mem.Faults) {
 	f := mem.NewFaults(root.Store, decide)
 	root.Store = f
 	return root, f
 }
 
-// sibling is the key of another shared file of the same process, for the same checkpoint.
+// sibling returns the key of another shared file of the same process for the same checkpoint.
 func sibling(t testing.TB, key string, sequence uint64) string {
 	t.Helper()
 	k := layout.ParseJobKey(key)

@@ -14,8 +14,9 @@ import (
 	"github.com/ckptd/ckptd/service"
 )
 
-// TestStoreAway: while the store takes no entry the commit waits for it; people are told so, once in the events and always in the status,
-// and the log does not grow with each try. When it answers the checkpoint completes, and people are told that, too.
+// TestStoreAway: while the store takes no journal entry, the commit waits. One event and the status report the outage,
+// and the log does not grow with each try. When the store answers again, the checkpoint completes, and one event
+// reports it.
 func TestStoreAway(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -43,18 +44,18 @@ func TestStoreAway(t *testing.T) {
 	go func() { res <- d.trigger(ctx, "j") }()
 	id := w.triggered()
 	w.mustAck(id, small(id)...)
-	eventually(t, "the status says it", func() bool { return d.status(t, "j").GetWaitingForStore() != "" })
+	eventually(t, "the status says that the owner waits for the store", func() bool { return d.status(t, "j").GetWaitingForStore() != "" })
 	failed := func() int { mu.Lock(); defer mu.Unlock(); return tries }
 	eventually(t, "five tries", func() bool { return failed() >= 5 })
 	mu.Lock()
 	away = false
 	mu.Unlock()
 	if err := <-res; err != nil {
-		t.Errorf("the checkpoint: %v", err)
+		t.Errorf("the checkpoint failed with %v, want it complete", err)
 	}
 	s := d.status(t, "j")
 	if s.GetWaitingForStore() != "" || s.GetSummary().GetLatestCheckpointId() != id {
-		t.Errorf("%v", s)
+		t.Errorf("status %v, want checkpoint %d and no outage", s, id)
 	}
 	for _, kind := range []ckptdv1.JobEventKind{ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY, ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK} {
 		if n := count(s.GetEvents(), kind); n != 1 {
@@ -62,7 +63,7 @@ func TestStoreAway(t *testing.T) {
 		}
 	}
 	if n := strings.Count(log.String(), "level=WARN msg=journal"); n < 1 || n > 5 || n >= failed() {
-		t.Errorf("%d of %d tries are in the log:\n%s", n, failed(), log.String())
+		t.Errorf("%d of %d tries are in the log, want 1 to 5 and fewer than tries:\n%s", n, failed(), log.String())
 	}
 	d.cancel(t, "j")
 	w.ended()
@@ -78,7 +79,7 @@ func count(events []*ckptdv1.JobEvent, kind ckptdv1.JobEventKind) (n int) {
 	return n
 }
 
-// locked is a buffer for a log.
+// locked is a buffer for a log. It is safe for concurrent use.
 type locked struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -20,8 +20,8 @@ import (
 	"github.com/ckptd/ckptd/service"
 )
 
-// failingReads is a way to a store on which one read, the strike-th, fails; a list shows an object before it, and a
-// body has a byte before it.
+// failingReads is a store on which the strike-th read fails. A list shows one object before it fails, and a body has
+// one byte.
 type failingReads struct {
 	storage.Store
 	mu     sync.Mutex
@@ -32,8 +32,8 @@ type failingReads struct {
 
 var errStruck = errors.New("struck")
 
-// struck counts a read and tells whether it is the one that fails. The list of the root is not the job's: a daemon does
-// not start without it.
+// struck counts a read and reports whether it must fail. The list of the root is not counted: a daemon does not start
+// without it.
 func (s *failingReads) struck(op, key string) bool {
 	if key == "" {
 		return false
@@ -98,7 +98,7 @@ func (s *failingReads) AbortUnfinished(ctx context.Context, prefix string, dead 
 	return s.Store.AbortUnfinished(ctx, prefix, dead)
 }
 
-// Create fails as a read does: nothing is begun.
+// Create counts as a read. When it fails, no file is begun.
 func (s *failingReads) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
 	if s.struck("create", key) {
 		return nil, &storage.Error{Op: "create", Key: key, Err: errStruck}
@@ -106,20 +106,21 @@ func (s *failingReads) Create(ctx context.Context, key string, opts storage.Crea
 	return s.Store.Create(ctx, key, opts)
 }
 
-// shellLife is a short life of a job: attach, an attempt, checkpoints that subsume each other and reuse files, a kill
-// of the daemon and another attach, a sweep, an upload of no use, a cancel, and the release.
+// shellLife plays a short life of a job: an attach, an attempt, checkpoints that subsume each other and reuse files, a
+// kill of the daemon and another attach, a sweep, an upload that no checkpoint names, a cancel, and the release.
 type shellLife struct {
 	*failure
 	under storage.Opened
 	way   storage.Opened
 	d     *daemon
 	w     *worker
-	// text is what lies under each name that the worker uploaded, complete the newest checkpoint it was told of.
+	// text holds the bytes of each uploaded file, by name. complete is the newest checkpoint that the worker was told
+	// of.
 	text     map[string]string
 	complete uint64
 }
 
-// again repeats a call whose answer was an error of the store, as the SDK does.
+// again repeats a call that the store made fail, as the SDK does.
 func (l *shellLife) again(what string, call func() error) {
 	l.Helper()
 	err := call()
@@ -132,7 +133,7 @@ func (l *shellLife) again(what string, call func() error) {
 	}
 }
 
-// start begins a daemon and has it own the job.
+// start starts a daemon and attaches the job.
 func (l *shellLife) start() {
 	l.d = startDaemonWith(l, l.way, inMemory, service.Options{Log: slog.New(slog.DiscardHandler)})
 	cfg := client.DefaultConfig(0)
@@ -143,7 +144,7 @@ func (l *shellLife) start() {
 	})
 }
 
-// upload stores a file of its own name.
+// upload stores a file under a new name.
 func (l *shellLife) upload(scope ckptdv1.Scope, id uint64, name string) *ckptdv1.SnapshotHandle {
 	var f *ckptdv1.FileHandle
 	l.again("put", func() (err error) {
@@ -154,7 +155,7 @@ func (l *shellLife) upload(scope ckptdv1.Scope, id uint64, name string) *ckptdv1
 	return uploaded("i", fmt.Sprint(name, id), f)
 }
 
-// checkpoint takes checkpoints until one is complete. What is told to be complete must lie on storage then, whole.
+// checkpoint takes checkpoints until one is complete. A complete checkpoint must be whole on storage.
 func (l *shellLife) checkpoint(before string) (file string) {
 	for range 5 {
 		answer := make(chan error, 1)
@@ -177,7 +178,7 @@ func (l *shellLife) checkpoint(before string) (file string) {
 		l.w.mustAck(id, handles...)
 		if err := <-answer; err != nil {
 			if _, ok := head(l, l.under, "j").Checkpoint(id); ok {
-				l.Fatalf("checkpoint %d is retained, its caller was told %v", id, err)
+				l.Fatalf("checkpoint %d is retained, but its caller got %v; want success", id, err)
 			}
 			continue
 		}
@@ -185,16 +186,16 @@ func (l *shellLife) checkpoint(before string) (file string) {
 		l.wantWhole()
 		return file
 	}
-	l.Fatal("no checkpoint is complete")
+	l.Fatal("no checkpoint is complete, want one")
 	return ""
 }
 
-// wantWhole checks that the newest complete checkpoint is in the journal, and all that is retained is whole, byte for
-// byte.
+// wantWhole checks that the newest complete checkpoint is in the journal, and that all retained checkpoints are whole,
+// byte for byte.
 func (l *shellLife) wantWhole() {
 	e := head(l, l.under, "j")
 	if e.Newest() != l.complete {
-		l.Fatalf("the journal's newest checkpoint is %d, announced was %d", e.Newest(), l.complete)
+		l.Fatalf("the journal's newest checkpoint is %d, want %d, which was announced", e.Newest(), l.complete)
 	}
 	for _, c := range e.Retained {
 		metadata := read(l, l.under.Store, layout.MetadataKey("j", c.ID))
@@ -216,7 +217,7 @@ func (l *shellLife) wantWhole() {
 	}
 }
 
-// live plays the life. land lets happen what is on its way.
+// live plays the life. land lets delayed mutations happen.
 func (l *shellLife) live(land func() int) {
 	l.start()
 	l.w = l.d.register(l, "j", "w", 0, subtask("count"))
@@ -247,13 +248,13 @@ func (l *shellLife) live(land func() int) {
 	land()
 	l.d.waitReleased(l)
 	if e := atRest(l, l.under, "j"); !e.Owner.IsZero() {
-		l.Errorf("the job is not let go")
+		l.Errorf("the job still has an owner, want it released")
 	}
 	l.wantWhole()
 }
 
-// playLife plays a life in which decide says what becomes of a mutation, and the strike-th read fails. It answers what
-// went wrong, and how many mutations and reads there were.
+// playLife plays a life. decide chooses the outcome of each mutation, and the strike-th read fails. It returns what
+// went wrong, and the numbers of mutations and reads.
 func playLife(t *testing.T, decide func(mem.Mutation) mem.Outcome, strike int) (mutations, reads int, what string, err error) {
 	quiet := &failure{TB: t, ctx: t.Context()}
 	l := &shellLife{failure: quiet, under: newRoot(), text: map[string]string{}}
@@ -275,8 +276,8 @@ func playLife(t *testing.T, decide func(mem.Mutation) mem.Outcome, strike int) (
 	return faults.Count(), struck.n, struck.what, quiet.err
 }
 
-// Whatever becomes of one call of the store in the life of a job, and whichever call it is: all that was announced as
-// complete is there, whole; nothing else is left; no failure is told as a success.
+// One call of the store fails in the life of a job, whichever call and however it fails. Still all checkpoints
+// announced as complete are whole, nothing else is left on storage, and no failure is reported as a success.
 func TestEveryCallOfTheStoreWithEveryOutcome(t *testing.T) {
 	t.Parallel()
 	var mutations, reads int

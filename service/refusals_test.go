@@ -18,7 +18,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// wantPutRefused uploads for a checkpoint, and checks why that is refused and that the error says the words.
+// wantPutRefused uploads a file for a checkpoint and checks the reason of the refusal and the words of the error.
 func (w *worker) wantPutRefused(d *daemon, checkpoint uint64, want ckptdv1.Refused_Reason, words ...string) {
 	w.t.Helper()
 	_, err := w.putAt(d, shared, checkpoint, "abc")
@@ -63,7 +63,7 @@ func TestTheOwnerTakesFilesOnlyForOpenCheckpoints(t *testing.T) {
 	w.wantPutRefused(d, id, ckptdv1.Refused_REASON_NOT_OPEN)
 }
 
-// The SDK says that the checkpoint was over, for a piece that is a file and for one that is not.
+// The SDK reports that the checkpoint has ended, for a piece in a file and for an inline piece.
 func TestTheSDKIsToldThatACheckpointIsOver(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -89,7 +89,7 @@ func TestTheSDKIsToldThatACheckpointIsOver(t *testing.T) {
 	expect[complete](w)
 	for name, p := range map[string]client.Piece{"a file": file, "inline": {Name: "n", Inline: []byte("abc")}} {
 		if err := snapshot(p); !errors.Is(err, client.ErrNotOpen) {
-			t.Errorf("%s, once more: %v, want ErrNotOpen", name, err)
+			t.Errorf("%s, repeated: %v, want ErrNotOpen", name, err)
 		}
 	}
 }
@@ -123,7 +123,7 @@ func TestAnotherDaemonJudgesUploadsByTheHead(t *testing.T) {
 		}
 	}
 	if n := reads.n.Load() - before; n != 1+files {
-		t.Errorf("%d uploads of one epoch: %d reads of the journal, want one before the first, and one after each, which asks whether the job has ended", files, n)
+		t.Errorf("%d uploads of one epoch: %d reads of the journal, want one before the first upload, and one after each, to learn whether the job has ended", files, n)
 	}
 	reserved := head(t, root, "j").Reserved
 	unchanged(t, root.Store, func() {
@@ -202,7 +202,7 @@ func TestAcknowledgementsUnderAnotherRequestID(t *testing.T) {
 	}
 }
 
-// What an acknowledgement says of a file has to be what PutState answered. A refused one leaves nothing behind.
+// An acknowledgement must describe a file as PutState answered it. A refused acknowledgement changes nothing.
 func TestAcknowledgementsDescribeFilesAsTheyWereStored(t *testing.T) {
 	const block = 4 << 20
 	change := func(f *ckptdv1.FileHandle, edit func(*ckptdv1.FileHandle)) *ckptdv1.FileHandle {
@@ -238,7 +238,7 @@ func TestAcknowledgementsDescribeFilesAsTheyWereStored(t *testing.T) {
 				map[string][]piece{"count[0]": {{name: "a", instance: "i", file: fileOf(f)}}})
 		})
 	}
-	// Of a file that another daemon stored, the owner knows what the first accepted acknowledgement said.
+	// If another daemon stored the file, the owner knows the description in the first accepted acknowledgement.
 	two := func(t *testing.T) (root storage.Opened, w *worker, id uint64, f *ckptdv1.FileHandle) {
 		root = newRoot()
 		d, other := startDaemon(t, root, ""), startDaemon(t, root, "")
@@ -301,7 +301,7 @@ func TestAcknowledgementsDescribeFilesAsTheyWereStored(t *testing.T) {
 	})
 }
 
-// A report that does not say what it is about would change nothing.
+// A report without a kind is refused. It would change nothing otherwise.
 func TestAReportSaysItsKind(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
 	w := oneWorker(t, d, "j", nil)
@@ -310,7 +310,7 @@ func TestAReportSaysItsKind(t *testing.T) {
 	w.report(ckptdv1.ReportRequest_KIND_ALIVE, nil)
 }
 
-// A handle without a length reads nothing, and would be taken for an empty file.
+// A handle without a length is refused. Otherwise the file would seem empty.
 func TestGetStateWantsALength(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
 	w := oneWorker(t, d, "j", nil)

@@ -17,20 +17,20 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// described is a handle that says what its state is.
+// described adds the description of its state to a handle.
 func described(h *ckptdv1.SnapshotHandle, s layout.State) *ckptdv1.SnapshotHandle {
 	h.State = stateOf(s)
 	return h
 }
 
-// segmentOf is the handle of a part of a file.
+// segmentOf returns the handle of a segment of a file.
 func segmentOf(f *ckptdv1.FileHandle, offset, length uint64) *ckptdv1.FileHandle {
 	f = proto.CloneOf(f)
 	f.Segment = &ckptdv1.Segment{Offset: offset, Length: length}
 	return f
 }
 
-// allStates has a state of each kind, each with all that it can say of itself, for pieces of at least 20 bytes.
+// allStates returns a state of each kind, with all its fields set, for pieces of at least 20 bytes.
 func allStates() []layout.State {
 	offsets := func(m layout.Mode) *layout.Offsets { return &layout.Offsets{Mode: m, Positions: []uint64{0, 7, 7, 20}} }
 	return []layout.State{
@@ -47,7 +47,7 @@ func allStates() []layout.State {
 	}
 }
 
-// Everything that an acknowledgement can say lies in the _metadata, and is what the subtasks restore.
+// The _metadata holds everything that an acknowledgement can describe, and the subtasks restore it.
 func TestMetadataHasAllThatCanBeAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		root := newRoot()
@@ -92,8 +92,8 @@ func TestMetadataHasAllThatCanBeAcknowledged(t *testing.T) {
 	})
 }
 
-// A known file keeps its frame table in the checkpoints of this owner and of the next one; a segment of it can be
-// named.
+// A known file keeps its frame table in the checkpoints of this owner and of the next one. A handle can name a segment
+// of it.
 func TestKnownFilesKeepTheirFrames(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -111,7 +111,7 @@ func TestKnownFilesKeepTheirFrames(t *testing.T) {
 		id := w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
 			n, err := w.ask(id, "i", "a")
 			if n == 0 || err != nil {
-				t.Fatalf("shared file known as %d: %v", n, err)
+				t.Fatalf("shared file known as %d: %v; want it known", n, err)
 			}
 			part := described(known("", n), layout.State{Kind: layout.StateList, Name: "buffer"})
 			part.Segment = &ckptdv1.Segment{Offset: 1, Length: 2}
@@ -131,7 +131,7 @@ func TestKnownFilesKeepTheirFrames(t *testing.T) {
 	again(w2)
 }
 
-// What cannot be written to a _metadata is refused when it is acknowledged; the checkpoint goes on without it.
+// State that cannot be written to a _metadata is refused when it is acknowledged. The checkpoint stays open.
 func TestAcknowledgeRefusesWhatAMetadataCannotHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		root := newRoot()
@@ -186,7 +186,7 @@ func TestAcknowledgeRefusesWhatAMetadataCannotHold(t *testing.T) {
 		} {
 			err := w.ackAll(id, c.snapshots...)
 			if connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), c.words) {
-				t.Errorf("%s: %v, want it refused: %q", what, err, c.words)
+				t.Errorf("%s: %v, want an error that says %q", what, err, c.words)
 			}
 		}
 		wantRefused(t, w.ack(id, changed(func(f *ckptdv1.FileHandle) { f.JobId = "lender" })), ckptdv1.Refused_REASON_UNKNOWN_HANDLE)
@@ -195,7 +195,7 @@ func TestAcknowledgeRefusesWhatAMetadataCannotHold(t *testing.T) {
 	})
 }
 
-// A file that another job lends is assigned with the name of that job.
+// The assignment of a file that another job lends names that job.
 func TestLentFilesAreAssignedWithTheirJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		root := newRoot()
@@ -214,7 +214,7 @@ func TestLentFilesAreAssignedWithTheirJob(t *testing.T) {
 	})
 }
 
-// storeMetadata stores a _metadata of operator count with a file that its only subtask uses.
+// storeMetadata stores a _metadata of operator "count" with a file that its only subtask uses.
 func storeMetadata(t testing.TB, s storage.Store, key string, h layout.Header, f layout.File) {
 	t.Helper()
 	var b strings.Builder

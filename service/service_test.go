@@ -13,7 +13,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// runEngine is an engine with one subtask that snapshots its number of starts and the checkpoint's id.
+// runEngine runs an engine with one subtask. Its state is the number of its starts and the checkpoint's id.
 func runEngine(ctx context.Context, t *testing.T, urls []string, id string, heard chan<- client.Command) {
 	c, err := client.New(urls)
 	if err != nil {
@@ -67,7 +67,7 @@ func runEngine(ctx context.Context, t *testing.T, urls []string, id string, hear
 	}
 }
 
-// waitComplete waits for n Complete commands and answers the last; no Start may come meanwhile unless starts allows it.
+// waitComplete waits for n Complete commands and returns the last. A Start of another attempt fails the test.
 func waitComplete(ctx context.Context, t *testing.T, heard <-chan client.Command, n int, attempt uint64) client.Complete {
 	t.Helper()
 	for {
@@ -84,7 +84,7 @@ func waitComplete(ctx context.Context, t *testing.T, heard <-chan client.Command
 				}
 			}
 		case <-ctx.Done():
-			t.Fatal("no checkpoint")
+			t.Fatal("no checkpoint completed in time, want one")
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestCheckpointsOfOneWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(res.GetRetained()) != 1 {
-		t.Fatalf("retained %v", res.GetRetained())
+		t.Fatalf("retained %v, want one checkpoint", res.GetRetained())
 	}
 	d.waitReleased(t)
 	var keys []string

@@ -14,24 +14,25 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// A job that is to be swept again while a sweep runs waits for that one's end, without looking at the clock over and over.
+// When the next sweep of a job is due while a sweep runs, the job waits for its end. It does not look at the clock over
+// and over.
 func TestASweepThatRunsIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		timer := time.NewTimer(0)
 		(&job{sweep: sweepState{due: begun, running: true}}).arm(timer)
 		if <-timer.C; time.Since(begun) < time.Minute {
-			t.Errorf("looks again after %v", time.Since(begun))
+			t.Errorf("the timer fires after %v, want an hour: a sweep runs", time.Since(begun))
 		}
 		begun = time.Now()
 		(&job{sweep: sweepState{due: begun}}).arm(timer)
 		if <-timer.C; time.Since(begun) != 0 {
-			t.Errorf("a sweep that is due waits for %v", time.Since(begun))
+			t.Errorf("the timer fires after %v, want at once: a sweep is due", time.Since(begun))
 		}
 	})
 }
 
-// A worker that goes while it waits to be registered does not count as one: nobody reads its commands.
+// A worker that leaves while its registration waits does not count as registered, since nobody reads its commands.
 func TestAWorkerThatLeavesBeforeItIsRegistered(t *testing.T) {
 	s := server(t, mem.Open(), "http://d.invalid")
 	j := attached(t, s, "j")
@@ -43,17 +44,17 @@ func TestAWorkerThatLeavesBeforeItIsRegistered(t *testing.T) {
 		JobId: "j", Nonce: "n", Subtasks: []*ckptdv1.Subtask{{OperatorId: "count"}},
 	}, nil)
 	if err == nil {
-		t.Fatal("registered")
+		t.Fatal("the worker that left was registered, want an error")
 	}
 	close(busy)
 	workers, err := ask(t.Context(), j, func(reply func(int, error)) { reply(len(j.workers), nil) })
 	if err != nil || workers != 0 {
-		t.Errorf("%d workers, %v", workers, err)
+		t.Errorf("%d workers, %v; want none", workers, err)
 	}
 }
 
-// A process that was killed while it registered, and whose call comes late, does not take over from its successor: that one would end, and
-// nobody would be left.
+// The late call of a process that was killed while it registered does not replace its successor. Otherwise the
+// successor would end, and no worker would be left.
 func TestADeadProcessReplacesNobody(t *testing.T) {
 	s := server(t, mem.Open(), "http://d.invalid")
 	j := attached(t, s, "j")
@@ -75,26 +76,26 @@ func TestADeadProcessReplacesNobody(t *testing.T) {
 	ctx, die := context.WithCancel(t.Context())
 	die()
 	if err := (engineService{s}).Register(ctx, request("dead"), nil); err == nil {
-		t.Error("the dead process is registered")
+		t.Error("the dead process is registered, want an error")
 	}
 	registered, err := ask(t.Context(), j, func(reply func(bool, error)) {
 		reply(len(j.m.Registrations()) == 1 && j.m.Registrations()[0].Worker == w.number && j.workers[w.number] == w, nil)
 	})
 	if err != nil || !registered {
-		t.Errorf("the successor is still registered, alone: %v, %v; want it so", registered, err)
+		t.Errorf("the successor alone is registered: %v, %v; want true", registered, err)
 	}
 	j.do(func() { j.left(w) })
 }
 
-// A clock that was set back between a trigger and the last acknowledgement gives no time beyond all measure.
+// If the clock is set back between a trigger and the last acknowledgement, the duration is 0.
 func TestDurationWithAClockSetBack(t *testing.T) {
 	at := time.UnixMilli(1_000_000)
 	if c := entryOf(1, 1, layout.Header{TriggeredAt: at, CompletedAt: at.Add(-time.Second)}, layout.Totals{}); c.DurationMillis != 0 {
-		t.Errorf("%d ms", c.DurationMillis)
+		t.Errorf("%d ms, want 0", c.DurationMillis)
 	}
 }
 
-// unfinishedStore fails to give up what is unfinished, the first few times.
+// unfinishedStore fails the first calls of AbortUnfinished.
 type unfinishedStore struct {
 	storage.Store
 	fails, done atomic.Int32
@@ -108,8 +109,8 @@ func (s *unfinishedStore) AbortUnfinished(ctx context.Context, prefix string, de
 	return s.Store.AbortUnfinished(ctx, prefix, dead)
 }
 
-// The last sweep of a job does not pass over a failure to give up what is unfinished: nobody would do it ever again. But a store that never
-// does it keeps no job from being let go.
+// The last sweep of a job repeats a failed AbortUnfinished, since no later sweep makes up for it. But a store on which
+// it always fails does not prevent the release of the job.
 func TestLastSweepGivesUpWhatIsUnfinished(t *testing.T) {
 	t.Parallel()
 	for name, fails := range map[string]int32{"at times": 2, "never": 1 << 20} {
@@ -126,7 +127,7 @@ func TestLastSweepGivesUpWhatIsUnfinished(t *testing.T) {
 			}
 			<-j.done
 			if done := store.done.Load() > 0; done != (name == "at times") {
-				t.Errorf("given up: %v", done)
+				t.Errorf("unfinished writes aborted: %v, want %v", done, !done)
 			}
 		})
 	}

@@ -17,13 +17,13 @@ import (
 	"github.com/ckptd/ckptd/service/config"
 )
 
-// refusalOf is what Connect answers a call in JSON that it refuses.
+// refusalOf is Connect's answer to a refused call in JSON.
 type refusalOf struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
 
-// post sends a request as a person with curl does, and answers the refusal; its code is empty if there is none.
+// post sends a request as a person with curl does, and returns the refusal. The code is empty if the call was accepted.
 func (d *daemon) post(t *testing.T, method protoreflect.MethodDescriptor, contentType, body string) (r refusalOf) {
 	t.Helper()
 	streams := method.IsStreamingClient() || method.IsStreamingServer()
@@ -58,7 +58,7 @@ func (d *daemon) post(t *testing.T, method protoreflect.MethodDescriptor, conten
 	return end.Error
 }
 
-// methods are all calls of the API.
+// methods returns all calls of the API.
 func methods() (all []protoreflect.MethodDescriptor) {
 	for _, file := range []protoreflect.FileDescriptor{ckptdv1.File_ckptd_v1_engine_proto, ckptdv1.File_ckptd_v1_jobs_proto} {
 		for i := range file.Services().Len() {
@@ -113,13 +113,13 @@ func TestAMisspeltConfigurationBeginsNoJob(t *testing.T) {
 			}
 			for _, w := range words {
 				if !strings.Contains(r.Message, w) {
-					t.Errorf("%s: %q, want it to say %s", config, r.Message, w)
+					t.Errorf("%s: %q, want an error that says %s", config, r.Message, w)
 				}
 			}
 		})
 	}
 	if r := d.post(t, attach, "application/json", request(`{"num_retained": 3, "interval": "3600s"}`)); r.Code != "" {
-		t.Errorf("the right names: %+v, want the job attached", r)
+		t.Errorf("with the right names: %+v, want the job attached", r)
 	}
 	if j, err := config.Interpret(head(t, root, "j").Config); err != nil || j.NumRetained != 3 {
 		t.Errorf("num_retained %d, %v; want 3", j.NumRetained, err)

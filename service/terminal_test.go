@@ -21,7 +21,8 @@ import (
 	"github.com/ckptd/ckptd/service"
 )
 
-// TestAttachWhileAnEndedJobIsClearedUp: who comes late to a job that has ended is refused, and the owner still sweeps it and lets it go.
+// TestAttachWhileAnEndedJobIsClearedUp: an attach of a job that has ended is refused, and the owner still sweeps and
+// releases the job.
 func TestAttachWhileAnEndedJobIsClearedUp(t *testing.T) {
 	root := newRoot()
 	begun := &createdStore{Store: root.Store, files: make(chan struct{}, 10)}
@@ -31,7 +32,7 @@ func TestAttachWhileAnEndedJobIsClearedUp(t *testing.T) {
 		return []*ckptdv1.SnapshotHandle{uploaded("i", "a", w.put(shared, id, "abc"))}
 	})
 	<-begun.files
-	// An upload that has not ended keeps the owner from its last sweep.
+	// The owner does not begin its last sweep before this upload has ended.
 	stream, err := d.state().PutState(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -54,12 +55,12 @@ func TestAttachWhileAnEndedJobIsClearedUp(t *testing.T) {
 	}
 	d.waitReleased(t)
 	if e := atRest(t, root, "j"); !e.Owner.IsZero() {
-		t.Errorf("not let go: owner %v", e.Owner)
+		t.Errorf("the job's owner is %v, want it released", e.Owner)
 	}
 }
 
-// TestUploadForNoCheckpoint: what a worker uploads for a checkpoint that is never triggered goes with the job. The owner takes no such
-// file; another daemon cannot know.
+// TestUploadForNoCheckpoint: a file that was uploaded for a checkpoint that is never triggered is deleted with the job.
+// The owner takes no such file, but another daemon does not know which checkpoints were triggered.
 func TestUploadForNoCheckpoint(t *testing.T) {
 	root := newRoot()
 	d, other := startDaemon(t, root, ""), startDaemon(t, root, "")
@@ -72,8 +73,8 @@ func TestUploadForNoCheckpoint(t *testing.T) {
 	atRest(t, root, "j")
 }
 
-// TestUploadElsewhereAfterTheEnd: a job ends, and is let go, while one of its files is still on its way through a daemon that does not
-// own it: that one takes the file back, and refuses the next at once.
+// TestUploadElsewhereAfterTheEnd: a job ends and is released while a daemon that does not own it still writes one of
+// its files. That daemon deletes the file and refuses the next one at once.
 func TestUploadElsewhereAfterTheEnd(t *testing.T) {
 	root := newRoot()
 	begun := &createdStore{Store: root.Store, files: make(chan struct{}, 10)}
@@ -99,7 +100,7 @@ func TestUploadElsewhereAfterTheEnd(t *testing.T) {
 	<-begun.files
 	<-begun.files
 	if res, err := early.CloseAndReceive(); err != nil || res.GetFile().GetKey() == "" {
-		t.Errorf("before the end: %v, %v", res, err)
+		t.Errorf("before the job's end: %v, %v; want the file stored", res, err)
 	}
 	a.cancel(t, "j")
 	a.waitReleased(t)
@@ -110,7 +111,7 @@ func TestUploadElsewhereAfterTheEnd(t *testing.T) {
 	atRest(t, root, "j")
 }
 
-// A file of which nobody knows whether it was made is taken back as well: the last sweep may not have seen it.
+// A file whose commit has an unknown outcome is deleted as well, since the last sweep may not have seen it.
 func TestUnknownUploadElsewhereAfterTheEnd(t *testing.T) {
 	root := newRoot()
 	faults, _ := faulty(root, func(m mem.Mutation) mem.Outcome {
@@ -140,13 +141,13 @@ func TestUnknownUploadElsewhereAfterTheEnd(t *testing.T) {
 	atRest(t, root, "j")
 }
 
-// createdStore tells of each shared file that is begun.
+// createdStore signals each shared file that is begun.
 type createdStore struct {
 	storage.Store
 	files chan struct{}
 }
 
-// Create is storage.Store's.
+// Create implements storage.Store.
 func (s *createdStore) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
 	w, err := s.Store.Create(ctx, key, opts)
 	if strings.Contains(key, "/shared/") {
@@ -155,7 +156,7 @@ func (s *createdStore) Create(ctx context.Context, key string, opts storage.Crea
 	return w, err
 }
 
-// unreadable is a store that for a while does not give the journals' entries.
+// unreadable is a store on which reads of journal entries fail for a while.
 type unreadable struct {
 	storage.Store
 	now    atomic.Bool
@@ -170,8 +171,8 @@ func (u *unreadable) Open(ctx context.Context, key string, offset, length int64)
 	return u.Store.Open(ctx, key, offset, length)
 }
 
-// diedAtTheEnd leaves a job "j" whose owner died right after the entry that ends it, before it cleared up: the root under it all, and one to
-// start the next daemon on.
+// diedAtTheEnd makes a job "j" whose owner died right after the entry that ends the job, before its last sweep. It
+// returns the root itself, and a root to start the next daemon on.
 func diedAtTheEnd(t *testing.T) (under, root storage.Opened) {
 	t.Helper()
 	ended := make(chan struct{})
@@ -196,8 +197,9 @@ func diedAtTheEnd(t *testing.T) (under, root storage.Opened) {
 	return under, root
 }
 
-// TestStartLooksAgain: the daemon that ended a job dies before it has cleared up, and the next one cannot read the journal when it starts.
-// It looks again, clears up, and lets the job go; and being told to stop it does not wait for what it cannot read.
+// TestStartLooksAgain: the daemon that ended a job dies before its last sweep, and the next daemon cannot read the
+// journal when it starts. It reads the journal again later, sweeps, and releases the job. A shutdown does not wait for
+// journals that cannot be read.
 func TestStartLooksAgain(t *testing.T) {
 	t.Parallel()
 	under, root := diedAtTheEnd(t)
@@ -208,19 +210,19 @@ func TestStartLooksAgain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := stopped.Shutdown(ctx); err != nil {
-		t.Errorf("shut down: %v", err)
+		t.Errorf("shutdown: %v, want no error", err)
 	}
 	startDaemon(t, root, "")
 	if away.failed.Load() == 0 || head(t, under, "j").Owner.IsZero() || len(contents(t, under.Store, "j/shared/")) == 0 {
-		t.Error("there was nothing to look at again")
+		t.Error("no read of the journal failed, or the job was cleared up; want a job that is to be read again")
 	}
 	away.now.Store(false)
-	eventually(t, "the job is let go", func() bool { return head(t, under, "j").Owner.IsZero() })
+	eventually(t, "the job is released", func() bool { return head(t, under, "j").Owner.IsZero() })
 	atRest(t, under, "j")
 }
 
-// TestFinishBehindAnAttach: somebody asks for the ended job before the new daemon does so itself, and is refused; the daemon finishes the
-// job all the same.
+// TestFinishBehindAnAttach: a caller attaches the ended job before the new daemon finishes it by itself. The caller is
+// refused, and the daemon still finishes the job.
 func TestFinishBehindAnAttach(t *testing.T) {
 	t.Parallel()
 	under, root := diedAtTheEnd(t)
@@ -236,7 +238,7 @@ func TestFinishBehindAnAttach(t *testing.T) {
 	before := away.failed.Load()
 	eventually(t, "the attach waits long for its next try", func() bool { return away.failed.Load() >= before+8 })
 	away.now.Store(false)
-	eventually(t, "the job is let go", func() bool { return head(t, under, "j").Owner.IsZero() })
+	eventually(t, "the job is released", func() bool { return head(t, under, "j").Owner.IsZero() })
 	attaching.Wait()
 	atRest(t, under, "j")
 }

@@ -48,12 +48,12 @@ func TestRepeatedTriggerTakesOneCheckpoint(t *testing.T) {
 	}
 	for _, id := range ids {
 		if id != again.GetCheckpoint().GetCheckpointId() || id == 0 {
-			t.Errorf("checkpoints %v and %d for one request", ids, again.GetCheckpoint().GetCheckpointId())
+			t.Errorf("checkpoints %v and %d for one request, want one checkpoint", ids, again.GetCheckpoint().GetCheckpointId())
 		}
 	}
 	other, err := people.TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: "one", RequestId: "other"})
 	if err != nil || other.GetCheckpoint().GetCheckpointId() <= ids[0] {
-		t.Errorf("another request: %v, %v", other, err)
+		t.Errorf("another request: %v, %v; want a newer checkpoint", other, err)
 	}
 }
 

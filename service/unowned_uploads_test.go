@@ -14,8 +14,8 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// Who asks while a read is under way is not answered by it: it may have begun before what the caller wants to know of. All who ask
-// meanwhile share the next one.
+// A caller that comes while a read runs does not get that read's result, which may be older than the call. All such
+// callers share the next read.
 func TestHeadsAreReadAfterTheCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h headReads
@@ -31,7 +31,7 @@ func TestHeadsAreReadAfterTheCall(t *testing.T) {
 					return &journal.Entry{Slot: n}, nil
 				})
 				if err != nil || head.Slot != want {
-					t.Errorf("asked after %v: read %v, %v; want read %d", at, head, err, want)
+					t.Errorf("a call after %v got read %v, %v; want read %d", at, head, err, want)
 				}
 			})
 		}
@@ -44,12 +44,12 @@ func TestHeadsAreReadAfterTheCall(t *testing.T) {
 		ask(40*time.Second, 4)
 		wg.Wait()
 		if reads != 4 || len(h.lines) != 0 {
-			t.Errorf("%d reads, %d lines are kept", reads, len(h.lines))
+			t.Errorf("%d reads, %d journals remembered; want 4 reads and none", reads, len(h.lines))
 		}
 	})
 }
 
-// server is one over the root; it ends with the test.
+// server returns a server over the root. It ends with the test.
 func server(t *testing.T, root storage.Opened, url string) *Server {
 	t.Helper()
 	return serverWith(t, root, Options{URLs: []string{url}})
@@ -65,7 +65,7 @@ func serverWith(t *testing.T, root storage.Opened, opts Options) *Server {
 	return s
 }
 
-// attached has the server own a job of one subtask.
+// attached makes the server own a job of one subtask.
 func attached(t *testing.T, s *Server, id string) *job {
 	t.Helper()
 	plan := &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
@@ -79,8 +79,8 @@ func attached(t *testing.T, s *Server, id string) *job {
 	return j
 }
 
-// A daemon that was about to attach when an upload began, and did not come to own the job, takes the file back if the job has ended: its
-// owner has swept and let it go without waiting for that upload.
+// An upload begins while its daemon attaches the job, and the attach fails. The job's owner does not wait for that
+// upload. So the daemon deletes the file if the job has ended.
 func TestUploadBesideAnAttachInVain(t *testing.T) {
 	root := mem.Open()
 	owner, other := server(t, root, "http://owner.invalid"), server(t, root, "http://other.invalid")
@@ -100,7 +100,7 @@ func TestUploadBesideAnAttachInVain(t *testing.T) {
 	}
 	<-j.done
 	if err := w.Commit(); err == nil {
-		t.Error("taken, for a job that has ended")
+		t.Error("a file for a job that has ended was taken, want a refusal")
 	}
 	if _, err := root.Store.Stat(t.Context(), key); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("the file: %v, want none", err)

@@ -13,7 +13,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// failingStore fails every call with err. Create succeeds, so that the writer can fail, unless creates is true.
+// failingStore fails every call with err. Create succeeds unless creates is true, so that the writer can fail.
 type failingStore struct {
 	err     error
 	creates bool
@@ -59,8 +59,8 @@ func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
 func (w failingWriter) Commit() error             { return w.err }
 func (w failingWriter) Abort()                    {}
 
-// storeCalls calls each method of a store and of its writer, by name, and answers the error. "Create" is the only one
-// of a store whose Create fails.
+// storeCalls has a function for each method of a store and of its writer. Each calls the method and returns its error.
+// Only "Create" needs a store whose Create fails.
 var storeCalls = map[string]func(context.Context, storage.Store) error{
 	"Create": func(ctx context.Context, s storage.Store) error {
 		_, err := s.Create(ctx, "j/x", storage.CreateOptions{})
@@ -105,13 +105,12 @@ func lastOf[T any](list iter.Seq2[T, error]) (last error) {
 	return last
 }
 
-// Whichever call of the store says that this process can no longer learn what is durable, the daemon ends. No other
-// error ends it.
+// When any call of the store returns storage.ErrAbandoned, the daemon ends. No other error ends it.
 func TestAbandonedDurabilityEndsTheDaemon(t *testing.T) {
 	for name, contract := range map[string]reflect.Type{"": reflect.TypeFor[storage.Store](), "Writer.": reflect.TypeFor[storage.Writer]()} {
 		for i := range contract.NumMethod() {
 			if m := contract.Method(i); storeCalls[name+m.Name] == nil && m.Type.NumOut() > 0 {
-				t.Errorf("%s%s of the contract is not tried", name, m.Name)
+				t.Errorf("the test does not call %s%s of the contract, want each method called", name, m.Name)
 			}
 		}
 	}
@@ -138,7 +137,7 @@ func TestAbandonedDurabilityEndsTheDaemon(t *testing.T) {
 	})
 }
 
-// wayOf is a server's way to the store; what ends the daemon is added to heard.
+// wayOf returns one of a server's stores. Errors that end the daemon are added to heard.
 func wayOf(t *testing.T, store storage.Store, way string, heard *[]error) storage.Store {
 	t.Helper()
 	root := mem.Open()
@@ -157,6 +156,6 @@ func wantFatal(t *testing.T, got, want error, heard []error) {
 	}
 	ends := errors.Is(want, storage.ErrAbandoned)
 	if (len(heard) > 0) != ends || ends && !errors.Is(heard[0], storage.ErrAbandoned) {
-		t.Errorf("after %v the daemon was ended with %v; want an end: %v", want, heard, ends)
+		t.Errorf("after %v fatal was called with %v; want it called: %v", want, heard, ends)
 	}
 }

@@ -33,14 +33,14 @@ func TestWorkerWithAnotherPlan(t *testing.T) {
 			"a bad plan":         {JobId: "j", Subtasks: w.subtasks, Plan: &client.Plan{}},
 		} {
 			if err := d.registerWith(t, "bad", req).ended(); err == nil {
-				t.Errorf("%s: not refused", name)
+				t.Errorf("%s: accepted, want a refusal", name)
 			}
 		}
 	})
 	w.checkpoint(small) // the one that runs is not disturbed
 }
 
-// TestNewAttempt: a caller that repeats itself begins one attempt, not two.
+// TestNewAttempt: a repeated call of NewAttempt begins one attempt, not two.
 func TestNewAttempt(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
 	w := oneWorker(t, d, "j", nil)
@@ -49,14 +49,14 @@ func TestNewAttempt(t *testing.T) {
 	for range 2 {
 		res, err := d.engineService().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: 1, Reason: "moved", RequestId: "n1"})
 		if err != nil || res.GetAttempt() != 2 {
-			t.Fatalf("attempt %d: %v", res.GetAttempt(), err)
+			t.Fatalf("attempt %d: %v; want attempt 2", res.GetAttempt(), err)
 		}
 	}
 	if a := expect[abort](w).Abort; a.GetCheckpointId() != pending || a.GetAttempt() != 1 || a.GetLatestCompleteId() != last {
-		t.Errorf("%v", a)
+		t.Errorf("abort %v, want checkpoint %d of attempt 1, latest complete %d", a, pending, last)
 	}
 	if s := w.begin(); s.GetAttempt() != 2 || s.GetRestoreCheckpointId() != last || len(s.GetRoster()) != 1 || s.GetRoster()[0].GetNonce() != w.nonce {
-		t.Errorf("%v", s)
+		t.Errorf("start %v, want attempt 2 from checkpoint %d with this worker alone", s, last)
 	}
 	stale := *w
 	stale.attempt = 1
@@ -64,11 +64,11 @@ func TestNewAttempt(t *testing.T) {
 	stale.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "late" })
 	w.checkpoint(small)
 	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 2 {
-		t.Errorf("attempt %d: a failure of another attempt counted", s.GetSummary().GetAttempt())
+		t.Errorf("attempt %d, want 2: a failure of another attempt must not count", s.GetSummary().GetAttempt())
 	}
 }
 
-// TestZombieChangesNothing: a worker that was frozen until it was replaced is told so, and nothing that it says counts.
+// TestZombieChangesNothing: a worker that was suspended until it was replaced is told so, and its calls change nothing.
 func TestZombieChangesNothing(t *testing.T) {
 	t.Parallel()
 	root := newRoot()
@@ -78,11 +78,11 @@ func TestZombieChangesNothing(t *testing.T) {
 	fresh := d.register(t, "j", "fresh", 0, w.subtasks...)
 	expect[replaced](w)
 	if err := w.ended(); err != nil {
-		t.Errorf("the replaced worker's stream: %v", err)
+		t.Errorf("the replaced worker's stream ended with %v, want no error", err)
 	}
 	s := fresh.begin()
 	if s.GetAttempt() != 2 {
-		t.Fatalf("attempt %d", s.GetAttempt())
+		t.Fatalf("attempt %d, want 2", s.GetAttempt())
 	}
 	id := fresh.open()
 	unchanged(t, root.Store, func() {
@@ -90,7 +90,7 @@ func TestZombieChangesNothing(t *testing.T) {
 		_, err := w.ask(id, "i", "a")
 		wantRefused(t, err, ckptdv1.Refused_REASON_STALE_ATTEMPT)
 		if _, err := d.engineService().Decline(t.Context(), &ckptdv1.DeclineRequest{JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: id}); err != nil {
-			t.Error(err) // a late one changes nothing
+			t.Error(err) // a late decline is accepted and changes nothing
 		}
 		again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
 		expect[replaced](again)
@@ -100,7 +100,7 @@ func TestZombieChangesNothing(t *testing.T) {
 	expect[complete](fresh)
 }
 
-// TestStaleAttemptAtANewOwner: after the owner's death a process of an older attempt does not get the job back.
+// TestStaleAttemptAtANewOwner: after the owner's death, a process of an older attempt does not take over the job.
 func TestStaleAttemptAtANewOwner(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -115,7 +115,7 @@ func TestStaleAttemptAtANewOwner(t *testing.T) {
 	d.attach(t, "j", onePlan(), nil)
 	current := d.register(t, "j", w.nonce, 2, w.subtasks...)
 	current.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
-	eventually(t, "adopted", func() bool { return d.status(t, "j").GetPhase() == ckptdv1.JobPhase_JOB_PHASE_RUNNING })
+	eventually(t, "the attempt is adopted", func() bool { return d.status(t, "j").GetPhase() == ckptdv1.JobPhase_JOB_PHASE_RUNNING })
 	old := d.register(t, "j", "old", 1, w.subtasks...)
 	expect[replaced](old)
 	ahead := d.register(t, "j", "ahead", 9, w.subtasks...)
@@ -123,12 +123,12 @@ func TestStaleAttemptAtANewOwner(t *testing.T) {
 	current.epoch = 2
 	current.checkpoint(small)
 	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 2 {
-		t.Errorf("attempt %d", s.GetSummary().GetAttempt())
+		t.Errorf("attempt %d, want 2", s.GetSummary().GetAttempt())
 	}
 }
 
-// TestFailedAttemptAtANewOwner: a worker of the attempt that a new owner found comes back without it, and its failure is told late. That is
-// one failure: the job goes on in the next attempt, not in the one after it.
+// TestFailedAttemptAtANewOwner: a worker of the attempt that a new owner found comes back without that attempt, and its
+// failure is reported late. Both count as one failure: the job goes on in the next attempt, not in the one after it.
 func TestFailedAttemptAtANewOwner(t *testing.T) {
 	t.Parallel()
 	root := newRoot()
@@ -154,7 +154,7 @@ func TestFailedAttemptAtANewOwner(t *testing.T) {
 	}
 }
 
-// TestPoison: what fails in every attempt ends in FAILED, with its cause, and keeps its checkpoint.
+// TestPoison: a job that fails in every attempt ends as FAILED, with the cause, and keeps its checkpoint.
 func TestPoison(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -168,42 +168,43 @@ func TestPoison(t *testing.T) {
 			break
 		}
 		if s := w.begin(); s.GetAttempt() != attempt+1 {
-			t.Fatalf("attempt %d", s.GetAttempt())
+			t.Fatalf("attempt %d, want %d", s.GetAttempt(), attempt+1)
 		}
 	}
 	c := expect[cancel](w).Cancel
 	if c.GetStatus() != ckptdv1.JobStatus_JOB_STATUS_FAILED || !strings.Contains(c.GetReason(), "record 7") {
-		t.Errorf("%v", c)
+		t.Errorf("cancel %v, want FAILED with the cause", c)
 	}
 	w.ended()
 	d.waitReleased(t)
 	if e := atRest(t, root, "j"); len(e.Retained) != 1 || e.Attempt != 3 {
-		t.Errorf("attempt %d, retained %v", e.Attempt, e.Retained)
+		t.Errorf("attempt %d, retained %v; want attempt 3 and one checkpoint", e.Attempt, e.Retained)
 	}
 	_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
 	wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
 }
 
-// TestLostWorker: a worker that does not come back in time costs the attempt; the next one begins when another takes its place.
+// TestLostWorker: when a worker does not come back in time, its attempt ends. The next attempt begins when another
+// worker takes its place.
 func TestLostWorker(t *testing.T) {
 	t.Parallel()
 	d := startDaemonWith(t, newRoot(), "", service.Options{Times: coordinator.Times{Grace: 30 * time.Millisecond}})
 	w := oneWorker(t, d, "j", nil)
 	last := w.checkpoint(small)
 	w.leave()
-	eventually(t, "the loss", func() bool {
+	eventually(t, "the owner waits for a worker", func() bool {
 		s := d.status(t, "j")
 		return s.GetPhase() == ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_WORKERS && s.GetSubtasksMissing() == 1 && s.GetSubtasks() == 1
 	})
 	fresh := d.register(t, "j", "fresh", 0, w.subtasks...)
 	if s := fresh.begin(); s.GetRestoreCheckpointId() != last || s.GetAttempt() != 2 {
-		t.Errorf("%v", s)
+		t.Errorf("start %v, want attempt 2 from checkpoint %d", s, last)
 	}
 	fresh.checkpoint(small)
 }
 
-// A worker whose stream stands and that says nothing is given up. The next attempt waits for a process in its place:
-// with the silent one it would never run.
+// A worker that sends nothing is lost, even if its stream is open. The next attempt waits for another process in its
+// place, since it would never run with the silent one.
 func TestAFrozenWorkerIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDaemon(t, newRoot(), inMemory)
@@ -219,11 +220,11 @@ func TestAFrozenWorkerIsGivenUp(t *testing.T) {
 		close(sink.frozen)
 		expect[reregister](sink)
 		if err := sink.ended(); err != nil {
-			t.Errorf("the silent worker's stream: %v", err)
+			t.Errorf("the silent worker's stream ended with %v, want no error", err)
 		}
 		time.Sleep(time.Minute)
 		if s := d.status(t, "j"); s.GetPhase() != ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_WORKERS || s.GetSubtasksMissing() != 1 {
-			t.Errorf("attempt %d, %s; want that a process is waited for that takes the silent one's place", s.GetSummary().GetAttempt(), s.GetPhase())
+			t.Errorf("attempt %d, %s; want the owner to wait for a process in the silent one's place", s.GetSummary().GetAttempt(), s.GetPhase())
 		}
 		fresh := d.register(t, "j", "fresh", 0, sink.subtasks...)
 		for _, w := range []*worker{source, fresh} {
@@ -241,7 +242,7 @@ func TestAFrozenWorkerIsGivenUp(t *testing.T) {
 	})
 }
 
-// The grace of a process whose stream broke ends when another one takes its place: nothing is waited for any more.
+// The owner waits some time for a process whose stream broke. The wait ends when another process takes its place.
 func TestASuccessorEndsTheGrace(t *testing.T) {
 	for name, lose := range map[string]func(w *worker){
 		"its stream stands": func(*worker) {},
@@ -268,7 +269,7 @@ func TestASuccessorEndsTheGrace(t *testing.T) {
 	}
 }
 
-// TestBrokenStreamIsNoFailure: the same process that comes back in time goes on, and what it missed it hears in the next Abort or Complete.
+// TestBrokenStreamIsNoFailure: a process that comes back in time goes on. It gets the commands that it missed.
 func TestBrokenStreamIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDaemon(t, newRoot(), inMemory)
@@ -290,8 +291,8 @@ func TestBrokenStreamIsNoFailure(t *testing.T) {
 	})
 }
 
-// A process that registers again is there, whatever becomes of its older streams: they may stand long after it has
-// left them.
+// A process that has registered again counts as registered, whatever happens to its older streams. They may stay open
+// long after it has left them.
 func TestOnlyTheNewestStreamCounts(t *testing.T) {
 	for name, end := range map[string]func(d *daemon, w *worker){
 		"the older one ends by itself": func(_ *daemon, w *worker) {
@@ -322,7 +323,7 @@ func TestOnlyTheNewestStreamCounts(t *testing.T) {
 	}
 }
 
-// TestMissedTrigger: a process whose stream breaks while a checkpoint begins hears of it from its next stream.
+// TestMissedTrigger: a process whose stream breaks while a checkpoint begins gets the Trigger on its next stream.
 func TestMissedTrigger(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
 	d.attach(t, "j", twoPlan(), nil)
@@ -346,11 +347,11 @@ func TestMissedTrigger(t *testing.T) {
 	}
 	last := d.register(t, "j", "source", source.attempt, source.subtasks...)
 	if c := expect[complete](last).Complete; c.GetCheckpointId() != id || c.GetAttempt() != source.attempt {
-		t.Errorf("%v", c)
+		t.Errorf("complete %v, want checkpoint %d of attempt %d", c, id, source.attempt)
 	}
 }
 
-// TestStandingReports: what a process has reported to one owner, its session tells the next one.
+// TestStandingReports: the SDK's session repeats the reports of a process to the next owner.
 func TestStandingReports(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
@@ -401,7 +402,7 @@ func TestStandingReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, ok := (<-heard).(client.Complete); !ok {
-		t.Fatal("not complete")
+		t.Fatal("the checkpoint is not complete, want it complete")
 	}
 	report(client.Report{Kind: client.ReportEndOfData, Subtasks: []client.Subtask{source}})
 	report(client.Report{Kind: client.ReportCommitted, Subtasks: []client.Subtask{sink}, Checkpoint: cp.Checkpoint})
@@ -409,19 +410,19 @@ func TestStandingReports(t *testing.T) {
 		s := d.status(t, "j")
 		return s.GetSourcesAtEnd() == 1 && s.GetSources() == 1 && s.GetCommittedCheckpointId() == cp.Checkpoint && s.GetPhase() == ckptdv1.JobPhase_JOB_PHASE_RUNNING
 	}
-	eventually(t, "reported", stands)
+	eventually(t, "the owner knows the reports", stands)
 	d.kill()
 	d = startDaemon(t, root, d.addr())
-	eventually(t, "reported to the next owner", func() bool {
+	eventually(t, "the next owner knows the reports", func() bool {
 		res, err := d.jobService().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{JobId: "j"})
 		return err == nil && res.GetJobs()[0].GetSummary().GetEpoch() == 2 && stands()
 	})
 	if got := d.status(t, "j"); got.GetSummary().GetAttempt() != begin.Attempt {
-		t.Errorf("attempt %d", got.GetSummary().GetAttempt())
+		t.Errorf("attempt %d, want %d", got.GetSummary().GetAttempt(), begin.Attempt)
 	}
 }
 
-// TestFailureWhileTheOwnerIsNew: a failure that is reported before all workers have come back is not forgotten.
+// TestFailureWhileTheOwnerIsNew: a failure that is reported before all workers have come back counts.
 func TestFailureWhileTheOwnerIsNew(t *testing.T) {
 	t.Parallel()
 	root := newRoot()
@@ -439,18 +440,19 @@ func TestFailureWhileTheOwnerIsNew(t *testing.T) {
 	b = d.register(t, "j", "b", 1, subtask("sink"))
 	b.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
 	if s := a.begin(); s.GetAttempt() != 2 {
-		t.Errorf("attempt %d", s.GetAttempt())
+		t.Errorf("attempt %d, want 2", s.GetAttempt())
 	}
 	b.begin()
 }
 
-// TestFailureOfAnUnknownWorker: the daemon does not take a failure from a process whose stream it does not have; it is told again.
+// TestFailureOfAnUnknownWorker: the daemon refuses the failure of a process that is not registered, so that the process
+// reports it again.
 func TestFailureOfAnUnknownWorker(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
 	w := oneWorker(t, d, "j", nil)
 	ghost := &worker{t: t, d: d, job: "j", nonce: "ghost", attempt: w.attempt}
 	if err := ghost.tell(t.Context(), &ckptdv1.ReportRequest{Kind: ckptdv1.ReportRequest_KIND_FAILED, Cause: "x"}); err == nil {
-		t.Error("taken, and forgotten")
+		t.Error("the failure of an unknown worker was accepted, want a refusal")
 	}
 	ghost.attempt = 77
 	if err := ghost.tell(t.Context(), &ckptdv1.ReportRequest{Kind: ckptdv1.ReportRequest_KIND_FAILED, Cause: "x"}); err != nil {
@@ -458,18 +460,18 @@ func TestFailureOfAnUnknownWorker(t *testing.T) {
 	}
 }
 
-// TestCommittedBeforeAnyAttempt: who says that it committed something, though nothing has been started, does no harm.
+// TestCommittedBeforeAnyAttempt: a report of a commit before the first attempt changes nothing.
 func TestCommittedBeforeAnyAttempt(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
 	d.attach(t, "j", twoPlan(), nil)
 	w := d.register(t, "j", "a", 0, subtask("source"))
 	w.report(ckptdv1.ReportRequest_KIND_COMMITTED, func(r *ckptdv1.ReportRequest) { r.CheckpointId = 7 })
 	if s := d.status(t, "j"); s.GetCommittedCheckpointId() != 0 {
-		t.Errorf("committed %d", s.GetCommittedCheckpointId())
+		t.Errorf("committed is checkpoint %d, want none", s.GetCommittedCheckpointId())
 	}
 }
 
-// TestCanceledWhileItFails: a person who cancels a job that is just failing is not told to be the cause.
+// TestCanceledWhileItFails: when a person cancels a job that is failing, the reason stays the failure.
 func TestCanceledWhileItFails(t *testing.T) {
 	t.Parallel()
 	var away atomic.Bool
@@ -488,6 +490,6 @@ func TestCanceledWhileItFails(t *testing.T) {
 	}
 	away.Store(false)
 	if c := expect[cancel](w).Cancel; c.GetStatus() != ckptdv1.JobStatus_JOB_STATUS_FAILED || c.GetReason() != "a poisoned record" {
-		t.Errorf("told %v", c)
+		t.Errorf("cancel %v, want the failure as its reason", c)
 	}
 }

@@ -168,7 +168,7 @@ func TestParseRefuses(t *testing.T) {
 	t.Run("everything at once", func(t *testing.T) {
 		_, err := config.Parse([]byte("foo: 1\nexecution.checkpointing.timeout: 1 ms\nexecution.checkpointing.interval: x"))
 		if err == nil || strings.Count(err.Error(), "\n") != 2 {
-			t.Errorf("want all three mistakes, got %v", err)
+			t.Errorf("the error is %v, want one that names all three mistakes", err)
 		}
 	})
 }
@@ -243,13 +243,13 @@ func TestEffectiveRefuses(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			if got, err := config.Effective(c); err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%+v, %v", got, err)
+				t.Errorf("%+v, %v; want an error that says %s", got, err, want)
 			}
 		})
 	}
 }
 
-// What Show prints is what is in effect, whatever that is.
+// Show prints the configuration in effect, and Parse reads the same configuration from the output.
 func TestShow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawn(t)
@@ -277,7 +277,7 @@ func TestShow(t *testing.T) {
 	})
 }
 
-// Whatever a file says, it is read or refused, and what was read can be acted upon.
+// Any file is either read or refused. A configuration that was read can be put into effect.
 func FuzzParse(f *testing.F) {
 	f.Add("execution.checkpointing.interval: 3min\nrestart-strategy: {type: none}")
 	f.Add(`{"execution": {"checkpointing": {"dir": "/c", "num-retained": 3}}}`)

@@ -36,7 +36,8 @@ func raw(t *testing.T, c *ckptdv1.JobConfig) *journal.Config {
 	return journal.NewConfig(b)
 }
 
-// TestStoredMeansTheSame: whatever the journal keeps means what the caller asked for, names every default, and fits.
+// TestStoredMeansTheSame: the journal's configuration means what the caller asked for, names every default, and fits an
+// entry.
 func TestStoredMeansTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawn(t)
@@ -50,7 +51,7 @@ func TestStoredMeansTheSame(t *testing.T) {
 		}
 		got, err := config.Interpret(stored)
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
-			t.Fatalf("read back: %v %s", err, diff)
+			t.Fatalf("the stored configuration reads as another one: %v %s", err, diff)
 		}
 		full, err := config.InEffect(stored)
 		if err != nil {
@@ -71,7 +72,7 @@ func TestStoredRefusesWhatIsOutOfRange(t *testing.T) {
 	}
 }
 
-// TestPolicyOfTheOwner is what the owner machine acts upon.
+// TestPolicyOfTheOwner: the owner machine gets the number of retained checkpoints and the retention.
 func TestPolicyOfTheOwner(t *testing.T) {
 	for r, want := range map[ckptdv1.Retention]retention.Policy{
 		0: retention.Nothing,
@@ -89,19 +90,19 @@ func TestPolicyOfTheOwner(t *testing.T) {
 	}
 }
 
-// TestConfigurationOfANewerVersion: an unknown value decides something, so it is not understood. An unknown key has no
-// effect, and stays.
+// TestConfigurationOfANewerVersion: a configuration with an unknown value is not understood. An unknown key has no
+// effect and stays in the journal.
 func TestConfigurationOfANewerVersion(t *testing.T) {
 	for name, c := range map[string]*ckptdv1.JobConfig{
 		"retention": {Retention: 9}, "mode": {Mode: 9}, "restart strategy": {RestartStrategy: &ckptdv1.RestartStrategy{Type: 9}},
 		"number": {NumRetained: 100_000},
 	} {
 		if p, ok := config.Policy(raw(t, c)); ok {
-			t.Errorf("an unknown %s: %+v, want that it is not understood", name, p)
+			t.Errorf("an unknown %s: %+v, want the configuration not understood", name, p)
 		}
 	}
 	if p, ok := config.Policy(journal.NewConfig([]byte{0xff})); ok {
-		t.Errorf("no message at all: %+v, want that it is not understood", p)
+		t.Errorf("bytes that are no message: %+v, want the configuration not understood", p)
 	}
 	b := protowire.AppendVarint(protowire.AppendTag(raw(t, &ckptdv1.JobConfig{NumRetained: 3}).Bytes, 1000, protowire.VarintType), 1)
 	if p, ok := config.Policy(journal.NewConfig(b)); !ok || p.NumRetained != 3 {
@@ -109,7 +110,7 @@ func TestConfigurationOfANewerVersion(t *testing.T) {
 	}
 }
 
-// TestDifferencesByMeaning: two configurations differ in what is in effect, not in how they are written.
+// TestDifferencesByMeaning: two configurations differ in their values in effect, not in how they are written.
 func TestDifferencesByMeaning(t *testing.T) {
 	second := durationpb.New(time.Second)
 	for name, test := range map[string]struct {
@@ -136,19 +137,19 @@ func TestDifferencesByMeaning(t *testing.T) {
 			if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
 				t.Errorf("%v %s", err, diff)
 			}
-			// As an older version wrote it, with fewer keys, it means the same.
+			// An older version writes fewer keys. Its configuration means the same.
 			got, err = config.Differences(raw(t, test.a), encode(t, test.b))
 			if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
-				t.Errorf("written otherwise: %v %s", err, diff)
+				t.Errorf("with fewer keys: %v %s", err, diff)
 			}
 		})
 	}
 	if _, err := config.Differences(raw(t, &ckptdv1.JobConfig{Mode: 9}), encode(t, nil)); err == nil {
-		t.Error("compared with what is not understood: no error")
+		t.Error("a comparison with a configuration that is not understood succeeds, want an error")
 	}
 }
 
-// drawn is any configuration that is within the limits.
+// drawn returns a random configuration within the limits.
 func drawn(t *rapid.T) *ckptdv1.JobConfig {
 	ms := func(label string, least, most int) *durationpb.Duration {
 		if rapid.Bool().Draw(t, label+" absent") {

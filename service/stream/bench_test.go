@@ -34,13 +34,13 @@ const (
 //	PutState over Unix socket at least 0.6 of a direct write
 //	GetState                  at least 0.85 of http.ServeContent
 //
-// CPU seconds per GiB, sender and daemon together, decide where the disk is noisy: direct 1.0, raw PUT 1.7. Run with
+// If the disk is noisy, CPU seconds per GiB decide, of sender and daemon together: direct 1.0, raw PUT 1.7. Run with
 //
 //	go test -run '^$' -bench . -benchtime 7x ./service/stream
 //
 // Each iteration is one round of all variants in random order, with 4 streams of 64 MiB.
 
-// BenchmarkPutDiscard throws the bytes away on arrival: it measures the way alone.
+// BenchmarkPutDiscard drops the bytes on arrival, so it measures the transport alone.
 func BenchmarkPutDiscard(b *testing.B) {
 	benchPut(b, discardStore{}, func() (io.WriteCloser, error) { return nopWriteCloser{io.Discard}, nil })
 }
@@ -80,7 +80,7 @@ func benchPut(b *testing.B, store storage.Store, create func() (io.WriteCloser, 
 	r.report(b, "ckptd-unix", "raw-unix", "direct")
 }
 
-// BenchmarkGet restores files, with sums checked by the reader, against a plain file server with the same reader.
+// BenchmarkGet restores files and compares with a plain file server. The same reader checks the sums in both.
 func BenchmarkGet(b *testing.B) {
 	dir := b.TempDir()
 	opened, err := file.Open(b.Context(), dir, nil)
@@ -158,7 +158,7 @@ func interleave(b *testing.B, sources []string, variants map[string]func(string)
 	return r
 }
 
-// report gives a variant's figures, and the median over the rounds of its speed relative to others.
+// report reports a variant's figures, and the median over the rounds of its speed relative to others.
 func (r rounds) report(b *testing.B, name string, others ...string) {
 	gib := float64(benchStreams*benchSize) / (1 << 30)
 	show := func(v string) {
@@ -189,7 +189,7 @@ func cpuSeconds() float64 {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
-// direct is what a process does that writes its own files: read, sum, write, sync.
+// direct does what a process does that writes its own files: read, sum, write, sync.
 func direct(src string, create func() (io.WriteCloser, error)) error {
 	f, err := os.Open(src)
 	if err != nil {
@@ -203,7 +203,7 @@ func direct(src string, create func() (io.WriteCloser, error)) error {
 	return sumCopy(w, f)
 }
 
-// sumCopy takes the sum and copies, in pieces of 1 MiB, and closes.
+// sumCopy copies in pieces of 1 MiB, computes the sum, and closes the destination.
 func sumCopy(w io.WriteCloser, r io.Reader) error {
 	buf := make([]byte, 1<<20)
 	var sum uint32
@@ -222,7 +222,7 @@ func sumCopy(w io.WriteCloser, r io.Reader) error {
 	}
 }
 
-// rawPut is the plainest server that does the same: read, sum, write, sync.
+// rawPut is the simplest server that does the same: read, sum, write, sync.
 func rawPut(create func() (io.WriteCloser, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f, err := create()
@@ -235,7 +235,7 @@ func rawPut(create func() (io.WriteCloser, error)) http.Handler {
 	})
 }
 
-// rawSend takes the sum first, as the SDK does, and sends the file as a body of known length (sendfile).
+// rawSend computes the sum first, as the SDK does, and sends the file as a body of known length (sendfile).
 func (s server) rawSend(src string) error {
 	f, err := os.Open(src)
 	if err != nil {
@@ -269,7 +269,7 @@ func drainResponse(res *http.Response, err error) error {
 
 func (s server) rawGet(path string) error { return drainResponse(s.http.Get(s.base + path)) }
 
-// benchSend takes the sum, then sends, as the SDK does.
+// benchSend computes the sum and then sends the file, as the SDK does.
 func (s server) benchSend(ctx context.Context, src string, chunk int) error {
 	_, err := s.benchPut(ctx, src, chunk)
 	return err
@@ -318,7 +318,7 @@ type nopWriteCloser struct{ io.Writer }
 
 func (nopWriteCloser) Close() error { return nil }
 
-// syncedFile is durable when closed. It goes away at once, so that the disk does not fill.
+// syncedFile is a file that Close makes durable. Close then deletes it, so that the disk does not fill.
 type syncedFile struct{ *os.File }
 
 func (f *syncedFile) Close() error {
@@ -331,7 +331,7 @@ func (f *syncedFile) Close() error {
 	return os.Remove(f.Name())
 }
 
-// discardStore takes everything and keeps nothing.
+// discardStore accepts all writes and keeps nothing.
 type discardStore struct{ storage.Store }
 
 func (discardStore) Create(context.Context, string, storage.CreateOptions) (storage.Writer, error) {
@@ -344,7 +344,7 @@ func (discardWriter) Write(p []byte) (int, error) { return len(p), nil }
 func (discardWriter) Commit() error               { return nil }
 func (discardWriter) Abort()                      {}
 
-// freshStore deletes what was committed, so that the disk does not fill.
+// freshStore deletes committed files, so that the disk does not fill.
 type freshStore struct{ storage.Store }
 
 func (s freshStore) Create(ctx context.Context, key string, o storage.CreateOptions) (storage.Writer, error) {

@@ -26,14 +26,14 @@ import (
 	"github.com/ckptd/ckptd/service/stream"
 )
 
-// brokenStore gives its own answers where it has some.
+// brokenStore returns its own answers where it has some.
 type brokenStore struct {
 	storage.Store
 	create, write, commit error
-	// began is closed, if not nil, by the first write; hold, if not nil, holds up every write until it is closed.
+	// The first write closes began, unless it is nil. Every write waits until hold is closed, unless it is nil.
 	began, hold chan struct{}
 	once        sync.Once
-	// careless: it compares nothing.
+	// careless is set when the store does not compare lengths and sums.
 	careless bool
 }
 
@@ -73,7 +73,7 @@ func (w *brokenWriter) Commit() error {
 	return w.Writer.Commit()
 }
 
-// What a store answers reaches the client as the code that says what to do about it.
+// An error of the store reaches the client as the code that says what to do.
 func TestStorageErrorsAreCodes(t *testing.T) {
 	unknown := fmt.Errorf("reply lost: %w", storage.ErrUnknown)
 	cases := []struct {
@@ -99,16 +99,16 @@ func TestStorageErrorsAreCodes(t *testing.T) {
 				t.Errorf("default client: %v, want %v", err, c.code)
 			}
 			if _, err := s.sendOurs(t.Context(), header(p), io.NopCloser(bytes.NewReader(p)), 1<<18); connect.CodeOf(err) != c.code {
-				t.Errorf("our client: %v, want %v", err, c.code)
+				t.Errorf("the SDK: %v, want %v", err, c.code)
 			}
 			if ks := keys(t, inner); len(ks) > 0 {
-				t.Errorf("left: %v", ks)
+				t.Errorf("on storage are %v, want nothing", ks)
 			}
 		})
 	}
 }
 
-// What was announced is compared here too: a store's word is not all there is.
+// The daemon compares the announced length and sum itself, and does not rely on the store alone.
 func TestAnnouncementsAreCompared(t *testing.T) {
 	inner := mem.New()
 	s := serve(t, "tcp", newService(t, &brokenStore{Store: inner, careless: true}, authorizer{}, nil).Handler)
@@ -125,11 +125,11 @@ func TestAnnouncementsAreCompared(t *testing.T) {
 		}
 	}
 	if ks := keys(t, inner); len(ks) > 0 {
-		t.Errorf("left: %v", ks)
+		t.Errorf("on storage are %v, want nothing", ks)
 	}
 }
 
-// A sender that goes away in the middle leaves nothing, and its slot.
+// A client that disconnects in the middle of a file leaves nothing on storage, and its admission ends.
 func TestCancelLeavesNothing(t *testing.T) {
 	inner := mem.New()
 	began := make(chan struct{})
@@ -161,7 +161,8 @@ func TestCancelLeavesNothing(t *testing.T) {
 	}
 }
 
-// A sender that stands still in the middle, its connection open, is given up, and its slot is another's. One that the store holds up is not.
+// A stream ends when its client sends nothing in the middle of a file, with its connection open. Then another stream is
+// admitted. A stream that waits for the store does not end.
 func TestSilentSender(t *testing.T) {
 	t.Parallel()
 	const silence = 500 * time.Millisecond
@@ -187,12 +188,12 @@ func TestSilentSender(t *testing.T) {
 	time.Sleep(2 * silence) // in which the store, and not the sender, is waited for
 	select {
 	case err := <-silent:
-		t.Errorf("given up while the store held it up: %v", err)
+		t.Errorf("a stream that waited for the store ended with %v, want it stored", err)
 	default:
 	}
 	close(hold)
 	if err := <-next; err != nil {
-		t.Errorf("who waits for its slot: %v", err)
+		t.Errorf("the stream that waits for admission ended with %v, want it stored", err)
 	}
 	if err := <-silent; connect.CodeOf(err) != connect.CodeDeadlineExceeded {
 		t.Errorf("the silent one heard: %v", err)
@@ -200,7 +201,8 @@ func TestSilentSender(t *testing.T) {
 	w.CloseWithError(io.ErrClosedPipe)
 }
 
-// The authorizer is asked again when a stream has waited: the checkpoint may be gone by then. No byte has been sent.
+// The authorizer is asked again when a stream has waited, since the checkpoint may have ended meanwhile. The client has
+// sent no byte.
 func TestAskedAgainAfterWaiting(t *testing.T) {
 	hold, began := make(chan struct{}), make(chan struct{})
 	open, asked := make(chan struct{}), make(chan uint64, 10)
@@ -222,7 +224,7 @@ func TestAskedAgainAfterWaiting(t *testing.T) {
 	}()
 	<-began
 	if n := len(asked); n != 1 {
-		t.Errorf("asked %d times for who did not wait, want once", n)
+		t.Errorf("the authorizer was asked %d times about the stream that did not wait, want once", n)
 	}
 	<-asked
 	waits := header(p)
@@ -233,19 +235,20 @@ func TestAskedAgainAfterWaiting(t *testing.T) {
 		second <- err
 	}()
 	if id := <-asked; id != waits.GetCheckpointId() {
-		t.Errorf("asked for checkpoint %d, want %d, that of who came second", id, waits.GetCheckpointId())
+		t.Errorf("the authorizer was asked about checkpoint %d, want %d, that of the second stream", id, waits.GetCheckpointId())
 	}
 	close(open)
 	close(hold)
 	if err := <-first; err != nil {
-		t.Errorf("first: %v", err)
+		t.Errorf("the first stream ended with %v, want it stored", err)
 	}
 	if err := <-second; connect.CodeOf(err) != connect.CodeFailedPrecondition || src.n > 0 {
 		t.Errorf("second: %v after %d bytes", err, src.n)
 	}
 }
 
-// What any tool that can POST does: envelopes of JSON in a file. With curl if there is one, and with a plain HTTP client.
+// Any tool that can POST can store a file: it sends envelopes of JSON. The test uses curl, if it is installed, and a
+// plain HTTP client.
 func TestPlainPost(t *testing.T) {
 	store := mem.New()
 	s := serve(t, "unix", newService(t, store, authorizer{}, nil).Handler)

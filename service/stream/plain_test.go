@@ -18,7 +18,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// writerTo is a reader that, as a file driver's may, hands over its file.
+// writerTo is a reader that passes its file on in WriteTo, as the reader of a file driver may.
 type writerTo struct {
 	io.Reader
 	n int64
@@ -45,7 +45,7 @@ func decode(b []byte) (p []byte, sizes []int, err error) {
 	return p, sizes, nil
 }
 
-// What goes past Connect is what Connect would have sent, and as long as was promised.
+// Messages that are written without Connect are the same that Connect would send, and have the promised length.
 func TestPlainIsConnect(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := rapid.SliceOfN(rapid.Byte(), 1, 500).Draw(t, "bytes")
@@ -67,7 +67,7 @@ func TestPlainIsConnect(t *testing.T) {
 	})
 }
 
-// The same over a socket, from a file, where the kernel copies.
+// The same holds over a socket and from a file, where the kernel copies.
 func TestPlainFromFile(t *testing.T) {
 	p := bytes.Repeat([]byte("0123456789abcdef"), 100_000)
 	path := filepath.Join(t.TempDir(), "f")
@@ -104,7 +104,7 @@ func TestPlainFromFile(t *testing.T) {
 	}
 }
 
-// A file that ends early breaks the connection: what follows must not be taken for its bytes.
+// A file that ends early breaks the connection, so that the client does not take later bytes for the file's.
 func TestPlainBreaksOffWhenTheFileDoes(t *testing.T) {
 	for _, r := range []io.Reader{bytes.NewReader(make([]byte, 99)), writerTo{bytes.NewReader(make([]byte, 99)), 100}} {
 		func() {
@@ -117,7 +117,7 @@ func TestPlainBreaksOffWhenTheFileDoes(t *testing.T) {
 			t.Errorf("returned %v", err)
 		}()
 	}
-	// Before the first byte there is still time for an error.
+	// Before the first byte, an error can still be returned.
 	w := httptest.NewRecorder()
 	if err := sendPlain(w, bytes.NewReader(nil), 100, 10); err == nil || w.Header().Get("Content-Length") != "" {
 		t.Errorf("got %v, header %v", err, w.Header())

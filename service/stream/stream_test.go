@@ -25,7 +25,7 @@ import (
 	"github.com/ckptd/ckptd/service/stream"
 )
 
-// authorizer lets everything pass but what refuse refuses.
+// authorizer allows all uploads except those that refuse refuses.
 type authorizer struct {
 	refuse func(stream.Upload) error
 }
@@ -39,11 +39,11 @@ func (a authorizer) AuthorizePut(_ context.Context, u stream.Upload) error {
 
 func (authorizer) Stored(stream.Upload, *ckptdv1.FileHandle) {}
 
-// server serves a store over a real socket and is how to reach it.
+// server serves a store over a real socket.
 type server struct {
 	base string
 	http *http.Client
-	// addr is where it listens.
+	// addr is the address of the socket.
 	addr string
 }
 
@@ -87,7 +87,8 @@ func newService(t testing.TB, store storage.Store, a stream.Authorizer, o *strea
 	return s
 }
 
-// defaultClient is what a generator in any language gives: Connect's own codec, gzip accepted, no headers of ours.
+// defaultClient is a client as a generator in any language makes it: with Connect's own codec, gzip accepted, and none
+// of the SDK's headers.
 func (s server) defaultClient(opts ...connect.ClientOption) ckptdv1connect.StateServiceClient {
 	return ckptdv1connect.NewStateServiceClient(s.http, s.base, opts...)
 }
@@ -106,7 +107,7 @@ func header(p []byte) *ckptdv1.PutStateHeader {
 	}
 }
 
-// put sends as a default client does.
+// put sends a file as a default client does.
 func put(ctx context.Context, c ckptdv1connect.StateServiceClient, h *ckptdv1.PutStateHeader, p []byte, chunk int) (*ckptdv1.FileHandle, error) {
 	st, err := c.PutState(ctx)
 	if err != nil {
@@ -138,7 +139,7 @@ func get(ctx context.Context, c ckptdv1connect.StateServiceClient, req *ckptdv1.
 	return all, st.Err()
 }
 
-// sendOurs sends as the SDK does.
+// sendOurs sends a file as the SDK does.
 func (s server) sendOurs(ctx context.Context, h *ckptdv1.PutStateHeader, src io.ReadCloser, chunk int) (*ckptdv1.FileHandle, error) {
 	body, err := data.NewBody(h, src, chunk)
 	if err != nil {
@@ -171,7 +172,7 @@ func keys(t testing.TB, store storage.Store) []string {
 	return ks
 }
 
-// Every client, over every kind of connection, stores and reads the same.
+// Every client stores and reads the same bytes over every kind of connection.
 func TestRoundTrip(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		store := mem.New()
@@ -195,7 +196,7 @@ func TestRoundTrip(t *testing.T) {
 					}
 					f, err := put(t.Context(), c, h, p, 1<<20)
 					if name == "gzip" {
-						// No compression is offered; a client that compresses all the same is told so.
+						// The server offers no compression. A client that compresses anyway gets an error that says so.
 						if connect.CodeOf(err) != connect.CodeUnimplemented {
 							t.Fatalf("gzip: %v", err)
 						}
@@ -237,7 +238,7 @@ func checkStored(t *testing.T, store storage.Store, f *ckptdv1.FileHandle, h *ck
 	}
 	defer r.Close()
 	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, p) {
-		t.Errorf("stored are %d bytes, %v", len(got), err)
+		t.Errorf("%d bytes are stored, %v; want the bytes that were sent", len(got), err)
 	}
 }
 
@@ -255,7 +256,7 @@ func TestOurClientRoundTrip(t *testing.T) {
 	}
 }
 
-// What is refused is refused with its code, and leaves nothing.
+// Each refusal has its code and leaves nothing on storage.
 func TestRefusals(t *testing.T) {
 	store := mem.New()
 	closed := connect.NewError(connect.CodeFailedPrecondition, errors.New("checkpoint 8 is not open"))
@@ -270,7 +271,7 @@ func TestRefusals(t *testing.T) {
 		name string
 		edit func(h *ckptdv1.PutStateHeader)
 		code connect.Code
-		// before: known before the body.
+		// before is set when the file is refused before the body is read.
 		before bool
 	}{
 		{"not open", func(h *ckptdv1.PutStateHeader) { h.CheckpointId = 8 }, connect.CodeFailedPrecondition, true},
@@ -293,13 +294,13 @@ func TestRefusals(t *testing.T) {
 			}
 			src := &countingReader{r: bytes.NewReader(p)}
 			if _, err := s.sendOurs(t.Context(), h, src, 1<<16); connect.CodeOf(err) != c.code {
-				t.Errorf("our client: %v, want %v", err, c.code)
+				t.Errorf("the SDK: %v, want %v", err, c.code)
 			}
 			if c.before && src.n > 0 {
-				t.Errorf("%d bytes were read for a refusal", src.n)
+				t.Errorf("the SDK read %d bytes of a refused file, want none", src.n)
 			}
 			if ks := keys(t, store); len(ks) > 0 {
-				t.Errorf("left: %v", ks)
+				t.Errorf("on storage are %v, want nothing", ks)
 			}
 		})
 	}
@@ -318,7 +319,7 @@ func (c *countingReader) Read(p []byte) (int, error) {
 
 func (c *countingReader) Close() error { return nil }
 
-// A default client that sends far more than any buffer still hears why it was refused.
+// A default client that sends far more than any buffer holds still gets the reason of the refusal.
 func TestRefusalOfALongBody(t *testing.T) {
 	store := mem.New()
 	s := serve(t, "tcp", newService(t, store, authorizer{refuse: func(stream.Upload) error {
@@ -361,11 +362,11 @@ func TestProtocolErrors(t *testing.T) {
 		t.Errorf("second header: %v", err)
 	}
 	if ks := keys(t, store); len(ks) > 0 {
-		t.Errorf("left: %v", ks)
+		t.Errorf("on storage are %v, want nothing", ks)
 	}
 }
 
-// Keys are never paths: nothing but a state file of the job named is readable.
+// A key is never used as a path. Only state files of the named job can be read.
 func TestGetRefusesEverythingButStateFiles(t *testing.T) {
 	store := mem.New()
 	s := serve(t, "tcp", newService(t, store, authorizer{}, nil).Handler)
@@ -419,7 +420,7 @@ func TestGetRefusesEverythingButStateFiles(t *testing.T) {
 	}
 }
 
-// A handle of a segment is all there is, as far as offset and length go.
+// Offset and length of a request count within the segment that the handle names.
 func TestGetCountsWithinTheSegment(t *testing.T) {
 	s := serve(t, "tcp", newService(t, mem.New(), authorizer{}, nil).Handler)
 	p := randomBytes(3, 1000)

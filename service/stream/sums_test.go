@@ -20,17 +20,17 @@ import (
 	"github.com/ckptd/ckptd/proto/data"
 )
 
-// rotting is a store on the way to which bytes change. It notes what it was asked.
+// rotting is a store that changes bytes on their way. It records its requests.
 type rotting struct {
 	storage.Store
-	// rot is which byte of a file is changed on its way to the store; negative: none.
+	// rot is the position of the byte of a file that is changed on its way to the store; negative: none.
 	rot int
 
 	mu      sync.Mutex
 	key     string
 	created storage.CreateOptions
 	opened  [2]int64 // offset and length
-	// read changes what is read; nil: nothing.
+	// read changes the bytes that are read; nil: they stay as they are.
 	read func(io.Reader) io.Reader
 }
 
@@ -57,14 +57,14 @@ func (s *rotting) Open(ctx context.Context, key string, offset, length int64) (i
 	}{read(r), r}, nil
 }
 
-// asked is what the store was asked last.
+// asked returns the last request.
 func (s *rotting) asked() (key string, created storage.CreateOptions, opened [2]int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.key, s.created, s.opened
 }
 
-// setRead changes what is read from now on.
+// setRead sets how bytes that are read from now on are changed.
 func (s *rotting) setRead(read func(io.Reader) io.Reader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,7 +85,7 @@ func (w *rottingWriter) Write(p []byte) (int, error) {
 	return w.Writer.Write(p)
 }
 
-// putBoth sends with a default client and with ours, one after the other.
+// putBoth sends a file with a default client, and then with the SDK.
 func (s server) putBoth(t *testing.T, h *ckptdv1.PutStateHeader, p []byte, after func(who string, f *ckptdv1.FileHandle, err error)) {
 	t.Helper()
 	f, err := put(t.Context(), s.defaultClient(), h, p, 1<<20)
@@ -94,8 +94,8 @@ func (s server) putBoth(t *testing.T, h *ckptdv1.PutStateHeader, p []byte, after
 	after("our client", f, err)
 }
 
-// The store is told the length and the sum of a file where they are announced, and nothing else, so that it can compare
-// them.
+// The store gets the announced length and sum of a file, so that it can compare them. It gets nothing that was not
+// announced.
 func TestStoreIsToldWhatIsAnnounced(t *testing.T) {
 	store := &rotting{Store: mem.New(), rot: -1}
 	s := serve(t, "tcp", newService(t, store, authorizer{}, nil).Handler)
@@ -124,7 +124,7 @@ func TestStoreIsToldWhatIsAnnounced(t *testing.T) {
 						t.Errorf("%s: the store was told %+v, want %+v", who, told, want)
 					}
 					if want := layout.JobPrefix(h.GetJobId()) + f.GetKey(); key != want {
-						t.Errorf("%s: stored as %s, answered was %s", who, key, want)
+						t.Errorf("%s: the file is stored as %s, want %s, which PutState returned", who, key, want)
 					}
 				})
 			})
@@ -132,7 +132,7 @@ func TestStoreIsToldWhatIsAnnounced(t *testing.T) {
 	}
 }
 
-// Bytes that change between the daemon and the store never count as stored where their sum was announced.
+// If the sum was announced, bytes that change between the daemon and the store never count as stored.
 func TestBytesThatRotOnTheWayToTheStoreAreRefused(t *testing.T) {
 	for _, n := range []int{1, 300_000, data.BlockSize + 1} {
 		for _, at := range []int{0, n / 2, n - 1} {
@@ -143,19 +143,19 @@ func TestBytesThatRotOnTheWayToTheStoreAreRefused(t *testing.T) {
 				h := header(p)
 				s.putBoth(t, h, p, func(who string, f *ckptdv1.FileHandle, err error) {
 					if connect.CodeOf(err) != connect.CodeDataLoss {
-						t.Errorf("%s: answered %v, %v; want %v", who, f, err, connect.CodeDataLoss)
+						t.Errorf("%s: PutState returned %v, %v; want %v", who, f, err, connect.CodeDataLoss)
 					}
 				})
 				if ks := keys(t, store); len(ks) > 0 {
-					t.Errorf("stored: %v, want nothing", ks)
+					t.Errorf("on storage are %v, want nothing", ks)
 				}
 			})
 		}
 	}
 }
 
-// The handle that is answered has the sums of the bytes that were stored, announced or not, and so can whoever reads
-// them tell.
+// The handle that PutState returns has the sums of the stored bytes, announced or not. So a reader notices changed
+// bytes.
 func TestHandleHasTheSumsOfWhatIsStored(t *testing.T) {
 	store := mem.New()
 	s := serve(t, "tcp", newService(t, store, authorizer{}, nil).Handler)
@@ -169,14 +169,14 @@ func TestHandleHasTheSumsOfWhatIsStored(t *testing.T) {
 				want.BlockCrc32C = append(want.BlockCrc32C, data.CRC32C(0, p[at:min(n, at+data.BlockSize)]))
 			}
 			if err != nil || !proto.Equal(f, want) {
-				t.Errorf("%s: %d bytes are answered with %v, %v; want %v", who, n, f, err, want)
+				t.Errorf("%s: for %d bytes PutState returned %v, %v; want %v", who, n, f, err, want)
 			}
 		})
 	}
 }
 
-// A read is of the range that was asked for. What the store gives short of it, or breaks off, is never taken for the
-// whole.
+// GetState reads exactly the range of the request. If the store returns fewer bytes or breaks off, the client gets an
+// error.
 func TestReadsAreWholeOrFail(t *testing.T) {
 	broken := errors.New("connection lost")
 	const n = data.MaxChunk + 77
@@ -217,11 +217,11 @@ func TestReadsAreWholeOrFail(t *testing.T) {
 					short := int64(len(want) - left)
 					store.setRead(func(r io.Reader) io.Reader { return io.LimitReader(r, short) })
 					if got, err := get(t.Context(), client, req); err == nil {
-						t.Errorf("%d of %d bytes came and no error, want one: the store gave %d fewer", len(got), len(want), left)
+						t.Errorf("%d of %d bytes came without an error, want one: the store returned %d bytes too few", len(got), len(want), left)
 					}
 					store.setRead(func(r io.Reader) io.Reader { return io.MultiReader(io.LimitReader(r, short), brokenReader{broken}) })
 					if got, err := get(t.Context(), client, req); err == nil {
-						t.Errorf("%d of %d bytes came and no error, want one: the store broke off", len(got), len(want))
+						t.Errorf("%d of %d bytes came without an error, want one: the store broke off", len(got), len(want))
 					}
 				}
 			})
