@@ -90,7 +90,7 @@ func TestAdminFollowsThreeRedirects(t *testing.T) {
 	}
 }
 
-// The first daemon that answers is asked; if none does, the address of the last one is said.
+// Admin asks the first daemon that answers. If no daemon answers, the error names the address of the last one.
 func TestAdminAsksWhoAnswers(t *testing.T) {
 	there := startClerk(t)
 	gone := httptest.NewServer(nil)

@@ -80,7 +80,8 @@ func requestID(m proto.Message) string {
 	return m.(interface{ GetRequestId() string }).GetRequestId()
 }
 
-// A checkpoint belongs to one epoch. The owner of the next one refuses it for good: whoever waits then only loses time.
+// A checkpoint belongs to one epoch. The refusal by the owner of the next epoch is final, because a retry would only
+// lose time.
 func TestStaleEpochIsRefusedAtOnce(t *testing.T) {
 	for name, do := range map[string]func(ctx context.Context, j *Job) error{
 		"acknowledge": changing["Acknowledge"],

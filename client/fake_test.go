@@ -70,7 +70,8 @@ type daemon struct {
 	done chan struct{}
 	// state is its data plane.
 	state *stream.Service
-	// script is what a registration is told; then the stream stays open until the daemon stops or ctx ends.
+	// script holds the commands for a registration. After them the stream stays open until the daemon stops or ctx
+	// ends.
 	script   []*ckptdv1.RegisterResponse
 	stopping chan struct{}
 	mute     bool

@@ -57,7 +57,7 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// Any range of any piece is what the plain slice says.
+// Open returns the right bytes for any range of any piece.
 func TestOpenRanges(t *testing.T) {
 	c := newCluster(t)
 	_, job := c.client([]string{c.start(daemonOptions{network: "unix"}).url})
@@ -96,7 +96,7 @@ func TestOpenRanges(t *testing.T) {
 	}
 }
 
-// rottenStore changes one byte of what is read.
+// rottenStore changes one byte of each read.
 type rottenStore struct {
 	storage.Store
 	at int64
@@ -167,7 +167,7 @@ func (b *brokenWriteConn) Write(p []byte) (int, error) {
 	return b.Conn.Write(p)
 }
 
-// A restore goes on where its stream broke, and asks again for what the wire damaged.
+// A restore continues where its stream broke, and asks again for a block that was damaged on the way.
 func TestRestoreGoesOnAfterABreak(t *testing.T) {
 	for _, flip := range []bool{false, true} {
 		c := newCluster(t)

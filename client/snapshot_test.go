@@ -220,7 +220,7 @@ func TestUnknownOutcomeIsSentAgain(t *testing.T) {
 	}
 }
 
-// lateStore takes a file's bytes for some time, and then does not say what became of them; the first time only.
+// lateStore takes a file's bytes for some time, and then gives no outcome. It does so only the first time.
 type lateStore struct {
 	storage.Store
 	takes time.Duration

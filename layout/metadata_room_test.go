@@ -281,8 +281,8 @@ func TestMetadataFilesBesideASavepoint(t *testing.T) {
 	}
 }
 
-// Only own files have to be of this checkpoint's past: other jobs, and whoever wrote beside a savepoint, count for
-// themselves.
+// Only own files must not be of a later epoch or checkpoint. Other jobs, and the writer of a file beside a savepoint,
+// count separately.
 func TestMetadataForeignFilesOfAnyEpoch(t *testing.T) {
 	for _, place := range []struct{ folder, job string }{{"shared/", "lender"}, {"chk-43/", "lender"}, {"", ""}} {
 		for _, epoch := range []uint64{0, 3, 4, math.MaxUint64} {

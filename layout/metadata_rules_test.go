@@ -299,7 +299,7 @@ func TestMetadataText(t *testing.T) {
 			if (err == nil) != legal {
 				t.Errorf("%s %q: %v, want legal: %v", what, s, err, legal)
 			}
-			// Who writes by generated code refuses what is no text by itself; we write by hand.
+			// Generated code refuses a string that is not text; code written by hand has to check it.
 			if err != nil && !strings.Contains(err.Error(), "is not text") {
 				t.Errorf("%s: %v, want that it is not text", what, err)
 			}

@@ -44,7 +44,8 @@ func TestWorkerOfAnotherPlanIsRefused(t *testing.T) {
 	}
 }
 
-// A record that fails every time it is read ends the job by its restart strategy; the cause is told, and what the job leaves is in order.
+// A record that fails at every try ends the job by its restart strategy. The demo prints the cause, and the job's
+// storage is in order.
 func TestPoisonRecordFailsTheJob(t *testing.T) {
 	t.Parallel()
 	// The daemon forgets the cause when it lets the job go; it waits with that until the cause was read.

@@ -56,8 +56,8 @@ func TestStoppedDaemonIsReplaced(t *testing.T) {
 	}
 }
 
-// Two daemons over one root on S3, which are stopped, woken and killed at random, as the workers are: whoever owns the job, the counts are
-// exact, no complete checkpoint is lost, and nothing is left.
+// Two daemons over one root on S3 are stopped, woken and killed at random, and so are the workers. Whichever daemon
+// owns the job, the counts are exact, no complete checkpoint is lost, and no garbage is left.
 func TestTwoDaemonsAtRandom(t *testing.T) {
 	t.Parallel()
 	kinds, seeds, harms := []string{servers.Versitygw}, 1, 2

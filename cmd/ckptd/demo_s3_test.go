@@ -15,8 +15,8 @@ import (
 	"github.com/ckptd/ckptd/layout/catalog"
 )
 
-// The demo as a person starts it, on S3 servers, over http and https, under kills: it says that the counts are exact, what it tells to look
-// at can be looked at, and what it leaves is what it says.
+// A person starts the demo on S3 servers, over http and https, with kills. The demo says that the counts are exact, the
+// commands that it prints work, and it leaves on storage exactly the objects that it names.
 func TestDemoOnS3(t *testing.T) {
 	t.Parallel()
 	type runs struct {

@@ -22,7 +22,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 )
 
-// keeper is a store whose deletes do nothing, and say what they are told to say.
+// keeper is a store whose deletes do nothing and return a given error.
 type keeper struct {
 	storage.Store
 	says error
@@ -32,7 +32,7 @@ func (k keeper) Delete(_ context.Context, keys []string) []error {
 	return slices.Repeat([]error{k.says}, len(keys))
 }
 
-// What to do about an unfit store depends on what it does wrong.
+// The advice for an unfit store depends on the promise that the store breaks.
 func TestAdviceFitsTheCause(t *testing.T) {
 	refused := errors.New("AccessDenied")
 	for _, c := range []struct {

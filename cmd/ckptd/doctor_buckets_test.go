@@ -38,7 +38,7 @@ func fullMinIO(t *testing.T) (*servers.S3, aws.Config) {
 	return server, c
 }
 
-// A bucketCase is a bucket with habits of its own, and what doctor says of them. root is made of its name.
+// bucketCase is a bucket with certain settings, and doctor's findings about them. The root is named after the case.
 type bucketCase struct {
 	name       string
 	lock       bool
@@ -93,8 +93,8 @@ func ruleFor(prefix string, set func(r *types.LifecycleRule)) *types.LifecycleRu
 	return r
 }
 
-// What a bucket keeps or removes by itself is told, and weighs; doctor leaves no old versions either, and writes nothing that it could not
-// remove. serve and demo refuse what loses files.
+// Doctor reports settings by which a bucket keeps or removes objects by itself, and judges them. It leaves no old
+// versions, and writes nothing that it could not remove. serve and demo refuse a bucket that loses files.
 func TestDoctorOnBuckets(t *testing.T) {
 	t.Parallel()
 	server, awsConfig := fullMinIO(t)

@@ -20,7 +20,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// Doctor and the start of a daemon judge alike what stands before a server and is not quite it.
+// A proxy in front of a server breaks a promise of the store. Doctor and the start of a daemon give the same verdict.
 func TestDoctorBehindProxies(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("CKPTD_TEST_FULL") == "" {

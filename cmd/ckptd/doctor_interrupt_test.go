@@ -167,7 +167,7 @@ func TestDoctorInterrupted(t *testing.T) {
 	}
 }
 
-// Whoever reads what doctor says may go in the midst of it: it is finished all the same, and nothing is left.
+// The reader of doctor's output goes away while doctor runs. Doctor finishes all the same and leaves nothing behind.
 func TestDoctorUnread(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -191,7 +191,8 @@ func TestDoctorUnread(t *testing.T) {
 	}
 }
 
-// Killed, doctor leaves what the next one tells of, and the next start of a daemon removes; its racers end by themselves.
+// Doctor is killed and leaves files behind. The next doctor reports them, and the next start of a daemon removes them.
+// The racers end by themselves.
 func TestDoctorKilled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -239,8 +240,8 @@ func TestDoctorKilled(t *testing.T) {
 	}
 }
 
-// Interrupted while its racers wait for replies that do not come, doctor ends them after a while; what they had asked for is done when they
-// are gone, and removed. Doctor says that there was doubt.
+// Doctor is interrupted while its racers wait for replies that do not come. It ends the racers after a while. Their
+// requests are carried out after that, and doctor removes the results. It says that the outcome was in doubt.
 func TestDoctorInterruptedInDoubt(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("CKPTD_TEST_FULL") == "" {

@@ -22,7 +22,8 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// Real servers are fit, as they are, over http and https; gofakes3 is, too, as ckptd uses it. Nothing is left on any.
+// Real servers with their default settings are fit, over http and https, and so is gofakes3 as ckptd uses it. Doctor
+// leaves nothing behind on any of them.
 func TestDoctorOnS3(t *testing.T) {
 	t.Parallel()
 	type server struct {
@@ -64,7 +65,8 @@ func objectsOf(t *testing.T, root string) (keys []string) {
 	return keys
 }
 
-// What keeps doctor from examining at all is told with what to do, and is exit code 1: nothing was found to be wrong with the store.
+// If doctor cannot examine a store at all, it prints the reason and advice, and exits with code 1: it has found nothing
+// wrong with the store.
 func TestDoctorCannotOpen(t *testing.T) {
 	plain, secure := servers.StartS3(t, servers.Versitygw, false), servers.StartS3(t, servers.Versitygw, true)
 	closed := httptest.NewServer(nil)
@@ -111,7 +113,8 @@ func before(t *testing.T, server *servers.S3, handle func(w http.ResponseWriter,
 	return proxy.URL
 }
 
-// A store whose clock is 20 minutes off is told of; one that refuses such requests, as Amazon does from 15 minutes on, cannot be examined.
+// Doctor reports a store whose clock is 20 minutes off. A store that refuses such requests, as Amazon does from 15
+// minutes on, cannot be examined.
 func TestDoctorClockSkew(t *testing.T) {
 	t.Parallel()
 	server := servers.StartS3(t, servers.Gofakes3, false)

@@ -148,7 +148,8 @@ func TestDoctorOnForeignFolder(t *testing.T) {
 	}
 }
 
-// What is wrong with a URL is said with a right one, and is a usage error; what cannot be reached could not be examined.
+// A wrong URL is an error of usage, and the error gives a valid URL. A store that cannot be reached could not be
+// examined.
 func TestDoctorRefusals(t *testing.T) {
 	servers.Credentials(t)
 	notFolder := filepath.Join(t.TempDir(), "file")

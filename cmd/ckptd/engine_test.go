@@ -83,7 +83,8 @@ func (l *life) hearOut() {
 	}
 }
 
-// counted is what the process said that a checkpoint has; ok is false if it had no time to.
+// counted is the count that the process has printed for a checkpoint. ok is false if the process was killed before
+// that.
 func (l *life) counted(checkpoint uint64) (count uint64, ok bool) {
 	for _, line := range l.said {
 		var id, n uint64
@@ -94,7 +95,7 @@ func (l *life) counted(checkpoint uint64) (count uint64, ok bool) {
 	return 0, false
 }
 
-// restored reads what the process began with.
+// restored reads the attempt, checkpoint and count with which the process began.
 func (l *life) restored() (attempt, checkpoint, count uint64) {
 	l.t.Helper()
 	line, ok := <-l.lines

@@ -30,8 +30,9 @@ import (
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
-// The whole job in one process, over a store in memory whose mutations fail in each way a store's may, while workers and daemon are
-// killed: the counts are exact for every seed, and storage holds what the journal reaches.
+// The whole job runs in one process, over a store in memory whose mutations fail in every way that a store may fail.
+// Workers and daemon are killed meanwhile. The counts are exact for every seed, and storage holds exactly the objects
+// that the journal reaches.
 func TestFaultyStore(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {

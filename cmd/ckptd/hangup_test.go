@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// startHearing starts a process that SIGHUP ends or wakes, also where this process ignores it (go test under nohup). What is ignored here
-// is ignored in a child; what is caught here has its default there.
+// startHearing starts a process that reacts to SIGHUP, even if this process ignores the signal (go test under nohup). A
+// child inherits an ignored signal, but a caught signal has its default in the child.
 func startHearing(cmd *exec.Cmd) error {
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGHUP)
@@ -33,7 +33,7 @@ func TestUnderNohup(t *testing.T) {
 	tmp := t.TempDir()
 	for name, c := range map[string]struct {
 		args []string
-		// hangUp is what it says when all its processes are there, and says what its last word, if it finishes.
+		// hangUp is the line that it prints when all its processes run; says is its last line, if it finishes.
 		hangUp, says string
 	}{
 		"demo":   {[]string{"demo", "--records", "2000", "--rate", "2000", "--interval", "100ms", "--kills", "0"}, "checkpoint 1 complete", "exact: "},

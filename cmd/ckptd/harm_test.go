@@ -67,7 +67,7 @@ func jobOverProxy(t *testing.T, seed uint64, harms int) {
 // completed is how many completed checkpoints were told of.
 func (r *rig) completed() int { return strings.Count(r.out.String(), " complete in ") }
 
-// harm is what is done to the way between daemon and server, and to the server.
+// harm disturbs the connection between daemon and server, or the server itself.
 type harm struct {
 	t      *testing.T
 	rng    *rand.Rand

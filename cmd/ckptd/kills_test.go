@@ -94,7 +94,7 @@ func TestWorkerAndDaemonKilledTogether(t *testing.T) {
 	}
 }
 
-// A worker is stopped until another process has taken its slot, then woken: it ends, and changes nothing.
+// A worker is suspended until another process has taken its subtasks, and then woken. It ends and changes nothing.
 func TestStoppedWorkerIsReplaced(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, demo.Options{Records: 20_000})

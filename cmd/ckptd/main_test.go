@@ -18,11 +18,13 @@ import (
 )
 
 const (
-	// actVariable makes the test binary act as ckptd: the children of a test are what is tested, with the race detector if it is on.
+	// actVariable makes the test binary act as ckptd. So the children of a test run the tested code, with the race
+	// detector if it is on.
 	actVariable = "CKPTD_TEST_ACT"
-	// killVariable is STEP:N:FILE: whoever reaches the step for the N-th time and makes FILE kills itself exactly there.
+	// killVariable is STEP:N:FILE. The process that reaches the step for the N-th time and creates FILE kills itself
+	// there.
 	killVariable = "CKPTD_TEST_KILL"
-	// holdVariable is the same for who is to wait there until there is FILE.go.
+	// holdVariable is the same, but the process waits there until FILE.go exists.
 	holdVariable = "CKPTD_TEST_HOLD"
 )
 

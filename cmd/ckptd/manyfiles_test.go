@@ -189,8 +189,8 @@ func deleted(ctx context.Context, t *testing.T, root, nonce string) {
 	}
 }
 
-// peak is the most memory that a process has had resident, in bytes; 0 when it has ended. What its parent is told in the end will not do:
-// that is at least what the parent itself had when it began it.
+// peak is the largest resident memory of a process so far, in bytes; 0 when the process has ended. The number that the
+// system gives the parent at the end would not do: it is at least the memory of the parent at the start.
 func peak(pid int) (most uint64) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -2,7 +2,8 @@ package main
 
 import "testing"
 
-// Garbage is bounded where little is kept, and there is always room for a third of what is kept: a collector without room never ends.
+// Garbage is bounded while the live heap is small. There is always room for garbage of a third of the live heap,
+// because a collector without room would run all the time.
 func TestMemoryFor(t *testing.T) {
 	last := int64(0)
 	for live := uint64(0); live < 16<<30; live += 10 << 20 {

@@ -41,8 +41,8 @@ func newAwayRig(t *testing.T, server *servers.S3, root string, away time.Duratio
 	return r
 }
 
-// The server is away: checkpoints fail, are counted and tolerated, records flow on, and what people see says what is the matter. When it is
-// back, checkpoints complete again; nobody has restored.
+// The server does not answer. Checkpoints fail, are counted and tolerated, records flow on, and status and events name
+// the cause. When the server is back, checkpoints complete again, and no worker has restored.
 func TestServerAway(t *testing.T) {
 	t.Parallel()
 	server, away := servers.StartS3(t, servers.Versitygw, false), awayTime()
@@ -79,7 +79,8 @@ func TestServerAway(t *testing.T) {
 	}
 }
 
-// The daemon dies while the server is away: it says why it cannot start, is started until it can, and nobody has restored.
+// The daemon dies while the server does not answer. It says why it cannot start, and is started again until it can. No
+// worker has restored.
 func TestDaemonRestartsWhileServerIsAway(t *testing.T) {
 	t.Parallel()
 	server, away := servers.StartS3(t, servers.Versitygw, false), awayTime()

@@ -157,14 +157,14 @@ func (r *rig) awaitCheckpoints(n int) {
 	r.await(fmt.Sprintf("%d more checkpoints", n), func(*ckptdv1.JobState) bool { return r.Watch.Running && r.Watch.Newest >= begin+uint64(n) })
 }
 
-// finish lets the job come to its end, and checks the counts and what is left on storage.
+// finish waits for the end of the job, and checks the counts and the objects on storage.
 func (r *rig) finish() {
 	r.t.Helper()
 	r.must(r.Follow(r.ctx))
 	r.end()
 }
 
-// end cancels a job that has come to its end, and checks what it has done and left.
+// end cancels a job that has read its input, and checks its counts, its restores and the objects on storage.
 func (r *rig) end() {
 	r.t.Helper()
 	r.must(r.Cancel(r.ctx))
@@ -180,8 +180,8 @@ func (r *rig) end() {
 // logged are the lines of the daemons' logs in which a checkpoint completes or an attempt begins.
 var logged = regexp.MustCompile(`(?m)^time=(\S+) .* msg=(completed|attempt) .* checkpoint=(\d+) .*$`)
 
-// checkRestores compares what attempts began with with what was complete by then: a checkpoint that a daemon has said to be complete is
-// never lost.
+// checkRestores compares the checkpoint that each attempt restored with the newest one complete by then: a checkpoint
+// that a daemon has reported complete is never lost.
 func (r *rig) checkRestores() {
 	r.t.Helper()
 	var lines [][]string
@@ -222,7 +222,7 @@ func (r *rig) head() *ckptdv1.JournalEntry {
 	return j.GetEntries()[len(j.GetEntries())-1]
 }
 
-// checkStorage compares what lies under the root of a job that was let go with what its journal reaches.
+// checkStorage compares the objects of a released job with the objects that its journal reaches.
 func (r *rig) checkStorage() {
 	r.t.Helper()
 	opened, err := drivers.Open(r.ctx, r.bare, false)

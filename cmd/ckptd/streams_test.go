@@ -304,7 +304,7 @@ func (l *loaded) pause(why string) {
 	}
 }
 
-// endsClean cancels the job and looks at what is left in the store when it has been let go: its journal.
+// endsClean cancels the job and waits for its release. Only the journal may be left in the store.
 func (l *loaded) endsClean() {
 	l.t.Helper()
 	c, admin, err := adminOf(l.server)

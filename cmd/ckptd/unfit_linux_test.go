@@ -11,9 +11,9 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// On a file system without hard links, and on one that folds case, doctor, serve and demo refuse with exit code 4, the reason and what to do;
-// and nothing is left there, not even the folder that was to be made. Alone: this process serves the file systems, and must not wait for itself
-// while others start processes.
+// On a file system without hard links, and on one that folds case, doctor, serve and demo refuse with exit code 4, the
+// reason and advice. They leave nothing there, not even the folder of the root. The test does not run in parallel: this
+// process serves the file systems, and must not wait for itself while other tests start processes.
 func TestUnfitFolders(t *testing.T) {
 	for _, c := range []struct {
 		lacks oddfs.Lacks

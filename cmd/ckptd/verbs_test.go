@@ -129,7 +129,7 @@ func (f *fakeDaemon) GetStatus(context.Context, *ckptdv1.GetStatusRequest) (*ckp
 	return &ckptdv1.GetStatusResponse{Root: "file://" + f.root}, nil
 }
 
-// Every verb has help with an example and refuses what it does not know, with exit code 2.
+// Every verb has help with an example, and refuses unknown arguments and flags with exit code 2.
 func TestEveryVerbTeaches(t *testing.T) {
 	root := newRootCmd(nil)
 	for _, cmd := range append(root.Commands(), root) {

@@ -25,8 +25,7 @@ func readAll(t *testing.T, atLeast uint64, results ...Result) (string, Reading, 
 	return ops, how, r.Head()
 }
 
-// TestReadHeadActsOnWholeAnswersOnly: a list that failed, or lacks what is known to be there, proves nothing,
-// whatever it shows.
+// TestReadHeadActsOnWholeAnswersOnly: a list that failed, or that lacks a slot that certainly exists, proves nothing.
 func TestReadHeadActsOnWholeAnswersOnly(t *testing.T) {
 	c := chain(4)
 	failed := func(s ...uint64) Result { return Result{Outcome: Unknown, Slots: s} }
@@ -107,8 +106,8 @@ func TestAppendFillsIn(t *testing.T) {
 	}
 }
 
-// TestAppendTrustsAWholeListOnly: where the store's list shows what was published. What the list shows may be
-// trimmed.
+// TestAppendTrustsAWholeListOnly: the store's lists show every published slot. Append then trusts a list, but not one
+// that failed. Older slots that the list shows may be trimmed.
 func TestAppendTrustsAWholeListOnly(t *testing.T) {
 	trusting := *settings
 	trusting.TrustList = true

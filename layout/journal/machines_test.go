@@ -154,8 +154,8 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// TestAppendTrusts: where the store's list shows what was published, a created slot that is the largest needs no second look; one
-// that existed does.
+// TestAppendTrusts: the store's lists show every published slot. If Append has created the largest slot, it need not
+// read the head. If the slot existed, it must.
 func TestAppendTrusts(t *testing.T) {
 	trusting := *settings
 	trusting.TrustList = true

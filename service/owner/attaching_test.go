@@ -65,8 +65,8 @@ func TestAnAttachThatIsDoneOrUnderWay(t *testing.T) {
 	})
 }
 
-// TestTheOwnerOfTheHeadIsAskedFirst: the question names the nonce and the URLs of the head. Nobody is asked if the
-// head names nobody, or this process.
+// TestTheOwnerOfTheHeadIsAskedFirst: OpAsk carries the nonce and the URLs of the head. Nobody is asked if the head
+// names no owner, or names this process.
 func TestTheOwnerOfTheHeadIsAskedFirst(t *testing.T) {
 	t.Run("another process", func(t *testing.T) {
 		d := running(t, 1)
@@ -148,7 +148,7 @@ func TestTwoAttachesRace(t *testing.T) {
 			return hold
 		}
 		if !d.m.Owns(me) {
-			t.Error("the entry is on its way, and the process says that it does not own the job")
+			t.Error("Owns is false while the entry is being published, want true")
 		}
 		d.reply(op, journal.Exists, nil)
 		if d.m.Owns(me) || d.m.Phase() != PhaseReading {
@@ -198,7 +198,7 @@ func TestAStopWhileAttaching(t *testing.T) {
 		d.do(Event{Kind: EventAttach})
 		me := publishing(t, d.held).Journal.Entry.Owner
 		if !d.m.Owns(me) || d.m.Owns(journal.Nonce{}) {
-			t.Error("Owns: the entry is on its way, and whoever asks is told that nobody owns the job")
+			t.Error("Owns is false while the entry is being published, want true")
 		}
 		d.do(Event{Kind: EventStop})
 		d.want()
@@ -283,7 +283,7 @@ func TestRetainedMetadataIsReadInAnyOrder(t *testing.T) {
 		d.answer = nil
 		for _, op := range slices.Backward(ops) {
 			if _, ok := d.m.Files(op.ID); ok {
-				t.Errorf("the files of %d are known, and it is not read", op.ID)
+				t.Errorf("the files of %d are known, want them unknown before the read", op.ID)
 			}
 			d.do(Event{Kind: EventResult, Result: *d.carryOut(op)})
 			if files, ok := d.m.Files(op.ID); !ok || files != incremental.SetOf(incremental.File(op.ID), 9) {
@@ -291,13 +291,13 @@ func TestRetainedMetadataIsReadInAnyOrder(t *testing.T) {
 			}
 		}
 		if _, ok := d.m.Files(7); ok {
-			t.Error("the files of a checkpoint that there is not")
+			t.Error("got files of a checkpoint that does not exist, want none")
 		}
 		if d.m.NeededBy(9) != 3 || d.m.NeededBy(2) != 1 || d.m.NeededBy(8) != 0 {
 			t.Errorf("needed by: 9: %d, 2: %d, 8: %d; want 3, 1, 0", d.m.NeededBy(9), d.m.NeededBy(2), d.m.NeededBy(8))
 		}
 		if d.m.Stopping() {
-			t.Error("stopping")
+			t.Error("stopping, want a machine that goes on")
 		}
 	})
 	t.Run("a read that merely failed is asked for again, with its nonce", func(t *testing.T) {
@@ -316,7 +316,7 @@ func TestRetainedMetadataIsReadInAnyOrder(t *testing.T) {
 		d.serve(1, 1)
 		d.checkpoint(4)
 		if slices.ContainsFunc(d.said, func(op Op) bool { return op.Kind == TellDegraded }) {
-			t.Errorf("told %q, and one is unreadable still", d.told)
+			t.Errorf("told %q, want degraded: one _metadata is still unreadable", d.told)
 		}
 		d.checkpoint(5)
 		if last := d.told[len(d.told)-1]; last != "degraded" {
@@ -387,7 +387,7 @@ func TestAMetadataThatIsMissing(t *testing.T) {
 }
 
 // TestAnOwnerThatLooksAgainDoesNotGoBack: an owner knows slots of the journal. A list that lacks one of them is stale,
-// and says nothing of the head.
+// so the owner lists again.
 func TestAnOwnerThatLooksAgainDoesNotGoBack(t *testing.T) {
 	stale := func(d *desk) {
 		lists, newest := 0, d.head().Slot

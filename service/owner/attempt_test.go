@@ -29,8 +29,8 @@ func register(worker uint32, attempt uint64, tasks ...incremental.File) Event {
 	return Event{Kind: EventRegister, Worker: worker, Subtasks: subtasks(tasks...), Attempt: attempt}
 }
 
-// TestAdopt: every subtask comes back as running the journal's attempt: nobody is started, nobody restores, and what the
-// predecessor may not have said is said again.
+// TestAdopt: every subtask registers as running the journal's attempt. The new owner starts no worker. It repeats the
+// messages that its predecessor may not have sent.
 func TestAdopt(t *testing.T) {
 	d := taken(t)
 	d.do(register(1, 1, 0))
@@ -45,7 +45,7 @@ func TestAdopt(t *testing.T) {
 	d.want("trigger epoch=2 attempt=1 id=18")
 }
 
-// TestAdoptedLate: workers that report while the adoption has to wait do not have to report again.
+// TestAdoptedLate: while the adoption waits, workers report that they run. They need not report again after it.
 func TestAdoptedLate(t *testing.T) {
 	d, ops := loading(t)
 	d.answer = func(op Op) *Result {
@@ -77,7 +77,8 @@ func TestAdoptedLate(t *testing.T) {
 	}
 }
 
-// TestNothingIsRepeatedOfAnEarlierAttempt: a checkpoint that the attempt restored is not said to be complete in it.
+// TestNothingIsRepeatedOfAnEarlierAttempt: the owner repeats no Complete of the checkpoint that the attempt has
+// restored.
 func TestNothingIsRepeatedOfAnEarlierAttempt(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1)
@@ -103,7 +104,7 @@ func TestRegistrationsExpired(t *testing.T) {
 	d.do(Event{Kind: EventRegistrationsExpired})
 	d.want()
 	if got := d.m.Head().Attempt; got != 2 {
-		t.Errorf("attempt %d", got)
+		t.Errorf("attempt %d, want 2: the registrations of attempt 1 have expired", got)
 	}
 	d.do(register(2, 1, 1))
 	d.want("attempt epoch=2 attempt=2 id=1", "start worker=1 epoch=2 attempt=2 id=1", "start worker=2 epoch=2 attempt=2 id=1")
@@ -111,14 +112,14 @@ func TestRegistrationsExpired(t *testing.T) {
 	d.want()
 }
 
-// TestTwoProcessesOfOneSubtask: who is told Replaced, and ends.
+// TestTwoProcessesOfOneSubtask: one of the two processes is told Replaced, and ends.
 func TestTwoProcessesOfOneSubtask(t *testing.T) {
 	t.Run("a fresh process takes over, in a new attempt", func(t *testing.T) {
 		d := running(t, 2)
 		d.do(register(3, 0, 0))
 		d.want("replaced worker=1")
 		if d.m.Live() {
-			t.Error("live, but a subtask was replaced")
+			t.Error("the attempt is live, want it failed: a process was replaced")
 		}
 		d.do(Event{Kind: EventTrigger, Caller: 1})
 		d.want(fmt.Sprintf("trigger refused caller=1 reason=%d", ReasonNotRunning))
@@ -131,7 +132,7 @@ func TestTwoProcessesOfOneSubtask(t *testing.T) {
 		d.do(register(9, 1, 0))
 		d.want("replaced worker=9")
 		if !d.m.Live() {
-			t.Error("not live")
+			t.Error("the attempt is not live, want it live: its own processes stay")
 		}
 	})
 	t.Run("a thawed process beside its replacement, at a new owner", func(t *testing.T) {
@@ -150,7 +151,7 @@ func TestTwoProcessesOfOneSubtask(t *testing.T) {
 	})
 }
 
-// TestStartIsSaidAgainToTheSameProcess: its stream broke before it heard.
+// TestStartIsSaidAgainToTheSameProcess: the owner repeats Start to a process whose stream broke before Start arrived.
 func TestStartIsSaidAgainToTheSameProcess(t *testing.T) {
 	d := running(t, 2)
 	d.do(Event{Kind: EventWorkerGone, Worker: 2})
@@ -160,15 +161,15 @@ func TestStartIsSaidAgainToTheSameProcess(t *testing.T) {
 	d.do(register(2, 1, 1))
 	d.want()
 	if d.m.AllRunning() {
-		t.Error("it has not said again that it runs")
+		t.Error("all run, want not all: worker 2 has not repeated its report")
 	}
 	d.do(Event{Kind: EventRunning, Worker: 2, Subtasks: subtasks(1), Attempt: 1})
 	if !d.m.AllRunning() {
-		t.Error("not all running")
+		t.Error("not all run, want all: both workers have reported")
 	}
 }
 
-// TestWhatAProcessMissedIsSaidAgain: its stream broke, and what was told meanwhile went nowhere.
+// TestWhatAProcessMissedIsSaidAgain: the owner repeats the messages that were lost while a process's stream was broken.
 func TestWhatAProcessMissedIsSaidAgain(t *testing.T) {
 	d := running(t, 2)
 	back := func() {
@@ -197,11 +198,12 @@ func TestWhatAProcessMissedIsSaidAgain(t *testing.T) {
 		fmt.Sprintf("abort worker=2 epoch=1 attempt=1 id=3 last=4 reason=%d repeated", ReasonOther), "trigger worker=2 epoch=1 attempt=1 id=5 repeated")
 	d.ack(5, 1, nil)
 	if _, ok := d.m.Head().Checkpoint(5); !ok {
-		t.Error("not complete")
+		t.Error("checkpoint 5 is not complete, want it complete: all subtasks have acknowledged")
 	}
 }
 
-// TestWorkerOfALaterAttemptRaisesDoubt: an owner that has missed its successor, and has nothing to append, learns of it from the journal.
+// TestWorkerOfALaterAttemptRaisesDoubt: an owner that does not know its successor, and has nothing to append, reads the
+// head again when a worker reports a later attempt.
 func TestWorkerOfALaterAttemptRaisesDoubt(t *testing.T) {
 	d := newDesk(t)
 	d.do(Event{Kind: EventAttach, Create: twoTasks(2)})
@@ -209,7 +211,7 @@ func TestWorkerOfALaterAttemptRaisesDoubt(t *testing.T) {
 	d.do(register(1, 7, 0))
 	d.want("reregister worker=1")
 	if d.m.Phase() != PhaseOwning {
-		t.Fatal("let go of a job that is its own")
+		t.Fatal("the owner has given the job up, want it kept: the head names this owner")
 	}
 	stale := d.m
 	d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
@@ -237,7 +239,7 @@ func TestRegistrationsRefused(t *testing.T) {
 	d.do(register(7, 5, 0))
 	d.want("reregister worker=7")
 	if len(d.m.Registrations()) != 2 || !d.m.Live() {
-		t.Error("a refused registration changed something")
+		t.Errorf("registrations %+v, live %v; want both as before", d.m.Registrations(), d.m.Live())
 	}
 }
 
@@ -250,13 +252,13 @@ func TestFailover(t *testing.T) {
 	d.do(register(1, 1, 0))
 	d.want()
 	if d.m.Live() {
-		t.Error("a failed attempt is not adopted")
+		t.Error("the failed attempt is live again, want it failed")
 	}
 	d.do(Event{Kind: EventWorkerGone, Worker: 1})
 	d.do(Event{Kind: EventNewAttempt, Attempt: 1})
 	d.want()
 	if got := d.m.Missing(); got != subtasks(0) {
-		t.Errorf("missing %v", got)
+		t.Errorf("missing %v, want subtask 0", got)
 	}
 	d.do(Event{Kind: EventFailover, Attempt: 1})
 	d.want()
@@ -281,7 +283,8 @@ func TestNewAttemptRequests(t *testing.T) {
 	d.want(fmt.Sprintf("attempted caller=2 attempt=2 reason=%d", ReasonTerminal))
 }
 
-// TestNewPlan: the plan changes with the entry that raises the attempt, and with no other; who registered for the old one goes.
+// TestNewPlan: the plan changes with the entry that raises the attempt, and with no other. Workers that registered for
+// the old plan are refused.
 func TestNewPlan(t *testing.T) {
 	d := running(t, 1)
 	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 3, MaxParallelism: 128}})
@@ -289,7 +292,7 @@ func TestNewPlan(t *testing.T) {
 	d.do(Event{Kind: EventNewAttempt, Attempt: 1, Plan: plan, Config: config})
 	d.want("plan refused worker=1")
 	if head := d.m.Head(); head.Plan.Hash() != plan.Hash() || head.Config.Hash != config.Hash || head.Attempt != 2 {
-		t.Errorf("head %+v", head)
+		t.Errorf("head %+v, want attempt 2 with the new plan and configuration", head)
 	}
 	d.do(register(4, 0, 0, 1))
 	d.want()
@@ -297,7 +300,7 @@ func TestNewPlan(t *testing.T) {
 	d.want("attempt epoch=1 attempt=2", "start worker=4 epoch=1 attempt=2", "start worker=5 epoch=1 attempt=2")
 }
 
-// TestCopiesAreApart: n := m is a copy; what one does the other does not see.
+// TestCopiesAreApart: n := m is a copy. A step of one does not change the other.
 func TestCopiesAreApart(t *testing.T) {
 	d := running(t, 2)
 	d.do(Event{Kind: EventTrigger})

@@ -21,7 +21,7 @@ func (w *world) reachable(head *journal.Entry) (files uint64, missing string) {
 		i := w.meta(c.ID)
 		switch {
 		case w.spoiled&(1<<c.ID) != 0:
-			if i >= 0 { // nobody can read which files it names; they have to stay all the same
+			if i >= 0 { // the _metadata is unreadable, but the files that it names have to stay
 				files |= w.metas[i].files
 			}
 		case i < 0 || w.metas[i].nonce != c.Nonce:
@@ -33,8 +33,8 @@ func (w *world) reachable(head *journal.Entry) (files uint64, missing string) {
 	return files, ""
 }
 
-// named is the files of every checkpoint that a head lists, a hidden one that nobody borrows among them: they go with the entry that
-// drops it.
+// named is the files of every checkpoint in a head. A hidden checkpoint that nobody borrows counts, too: its files stay
+// until an entry drops it.
 func (w *world) named(head *journal.Entry) (files uint64) {
 	for _, c := range head.Retained {
 		if i := w.meta(c.ID); i >= 0 {
@@ -72,7 +72,7 @@ func (s *story) check(w *world) {
 			}
 		}
 		if d.m.head.Epoch != head.Epoch {
-			continue // fenced, and does not know yet: nothing it promises can complete
+			continue // fenced without knowing it: no checkpoint that it promises files to can complete
 		}
 		believers++
 		promised := bitsOf(d.m.promised())
@@ -90,8 +90,9 @@ func (s *story) check(w *world) {
 	}
 }
 
-// bury marks files that are dead by the owner's state: not needed, and of an older epoch, or made for a checkpoint below the floor
-// and never acknowledged. (A file acknowledged in this epoch may be promised again until it is condemned.)
+// bury marks the files that are dead by the owner's state. They are not needed, and were written in an older epoch, or
+// for a checkpoint below the floor and never acknowledged. (The owner may promise a file again that was acknowledged in
+// this epoch, until the file is condemned.)
 func (s *story) bury(w *world, m *Machine, needed uint64) {
 	if why, _ := m.unread(); why != ReasonNone || s.files == 0 || m.head != w.head() {
 		return
@@ -145,8 +146,8 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 	}
 }
 
-// attempted checks what an entry says of the attempt: only an entry that begins one changes it, and it restores the newest complete
-// checkpoint that is kept and no savepoint.
+// attempted checks the attempt in an entry. Only an entry that begins an attempt changes it. The attempt restores the
+// newest complete checkpoint that is kept and is no savepoint.
 func (s *story) attempted(w *world, was, e *journal.Entry) {
 	if e.Kind != journal.KindAttempt {
 		if e.Attempt != was.Attempt || e.Restore != was.Restore || e.Plan.Hash() != was.Plan.Hash() {
@@ -162,7 +163,8 @@ func (s *story) attempted(w *world, was, e *journal.Entry) {
 	}
 }
 
-// restorable is the newest checkpoint that a job may restore; 0: none. It is computed here on purpose, not by the code under test.
+// restorable is the newest checkpoint that a job may restore; 0: none. It is computed here on purpose, and not by the
+// code under test.
 func restorable(e *journal.Entry) (newest uint64) {
 	for _, c := range e.Retained {
 		if c.Type == journal.TypeCheckpoint && c.State == journal.StateKept && c.ID > newest {
@@ -172,8 +174,8 @@ func restorable(e *journal.Entry) (newest uint64) {
 	return newest
 }
 
-// retained checks that the retained checkpoints follow from those of the entry before by the job's policy. The stories have neither
-// savepoints nor trash.
+// retained checks the retained checkpoints of an entry: they follow from those of the entry before by the job's policy.
+// The stories have neither savepoints nor trash.
 func (s *story) retained(w *world, was, e *journal.Entry) {
 	want := map[uint64]journal.CheckpointState{}
 	lent := func(id uint64) bool {
@@ -276,7 +278,7 @@ func (s *story) completed(w *world, was, e *journal.Entry, c journal.Checkpoint)
 	}
 }
 
-// tell checks what is told, and lets workers hear it.
+// tell checks a message of the machine, and passes it to the workers.
 func (r *runner) tell(w *world, who int, d *daemon, op *Op) {
 	switch op.Kind {
 	case TellTrigger:
@@ -358,7 +360,7 @@ func (r *runner) aborted(w *world, op *Op) {
 	}
 }
 
-// acknowledged checks that what was accepted belongs to this epoch, this attempt and an open checkpoint.
+// acknowledged checks that an accepted acknowledgement belongs to this epoch, this attempt and an open checkpoint.
 func (r *runner) acknowledged(w *world, d *daemon, op *Op) {
 	if op.Reason != ReasonNone || op.Subtasks.IsEmpty() {
 		r.refused = r.refused || r.ev.Kind == EventAck
@@ -392,7 +394,7 @@ func (r *runner) began(w *world, who int, op *Op) {
 	}
 }
 
-// begins is the entry that began an attempt; the story's first entry for an attempt that ran before it.
+// begins is the entry that began an attempt. For an attempt that ran before the story, it is the story's first entry.
 func (w *world) begins(attempt uint64) *journal.Entry {
 	for _, e := range w.past {
 		if e.Attempt == attempt {
@@ -408,19 +410,20 @@ func (r *runner) replaced(w *world, who int, d *daemon, op *Op) {
 	if i < 0 {
 		return
 	}
-	// An attempt that is given up has no live process: who comes first takes the subtask.
+	// An attempt that was given up has no live process, so the first process that registers takes the subtask.
 	if by := r.ev; op.Kind == TellReplaced && w.d[who].m.Live() && by.Kind == EventRegister && by.Worker != op.Worker && by.Attempt != 0 &&
 		w.procs[i].attempt == d.m.head.Attempt && by.Attempt < d.m.head.Attempt {
 		w.fail(fmt.Sprintf("a process of attempt %d replaces a live one of attempt %d", by.Attempt, w.procs[i].attempt))
 	}
-	if w.procs[i].at == int8(who) { // else it does not hear it
+	if w.procs[i].at == int8(who) { // else the process does not receive it
 		w.procs[i].alive, w.procs[i].at = false, -1
 	}
 }
 
-// released: a job that is over and let go was swept after its end, nothing of its owner is under way, and nothing is left but what it
-// retains. Excused is only what nobody could see: what came after the list of that sweep. It comes from a process of an earlier epoch
-// or from an upload elsewhere; the job is due once more 24 hours after its end because of it.
+// released checks a job that has ended and was released: a sweep went through after its end, no operation of its owner
+// is under way, and only the objects that the job retains are left. Objects that appeared after that sweep's list are
+// excused, because nobody could see them. They come from a process of an earlier epoch or from an upload at another
+// daemon; because of them the job is swept once more 24 hours after its end.
 func (r *runner) released(w *world, who int, d *daemon) {
 	reach, _ := w.reachable(w.head())
 	if !d.swept {
@@ -451,7 +454,8 @@ func (w *world) committed(id uint64) *journal.Entry {
 	return nil
 }
 
-// atRest: with nothing pending, a list that was judged leaves nothing that it showed and nothing needs.
+// atRest checks a judged list while no checkpoint is pending: the owner has condemned every object of the list that
+// nothing needs.
 func (r *runner) atRest(w *world, d *daemon, page *Result) {
 	m := &d.m
 	if m.phase != PhaseOwning || m.head != w.head() || len(m.pending)+len(m.unansweredMetas) > 0 || page.Life != m.life {

@@ -38,7 +38,7 @@ func TestAcknowledgementsRefused(t *testing.T) {
 		d.do(ev)
 		d.want(fmt.Sprintf("acked caller=1 id=%d reason=%d", ev.ID, test.why))
 		if string(before.appendKey(nil)) != string(d.m.appendKey(nil)) {
-			t.Errorf("%s: refused, and something changed", name)
+			t.Errorf("%s: the machine has changed, want it as before the refusal", name)
 		}
 	}
 	for why, ev := range map[Reason]Event{ReasonEpoch: {Epoch: 2, Attempt: 1, ID: 1}, ReasonAttempt: {Epoch: 1, Attempt: 3, ID: 1},
@@ -48,7 +48,8 @@ func TestAcknowledgementsRefused(t *testing.T) {
 	}
 }
 
-// TestAcknowledgementRepeated: the answer was lost; the second time it is accepted and changes nothing, also after completion.
+// TestAcknowledgementRepeated: a worker repeats an acknowledgement whose answer was lost. The owner accepts it and
+// changes nothing, even after the completion.
 func TestAcknowledgementRepeated(t *testing.T) {
 	d := running(t, 2)
 	d.do(Event{Kind: EventTrigger})
@@ -56,7 +57,7 @@ func TestAcknowledgementRepeated(t *testing.T) {
 	d.ack(1, 0, []incremental.File{2})
 	d.want("acked caller=9 id=1")
 	if d.m.index.Known.Has(2) {
-		t.Error("a repetition brought a file")
+		t.Error("file 2 is known, want it unknown: a repetition brings no files")
 	}
 	d.ack(1, 1, nil)
 	d.ack(1, 1, nil)
@@ -104,13 +105,14 @@ func TestMetadataOutcomes(t *testing.T) {
 			d.answer = nil
 			d.checkpoint(2)
 			if len(d.files) != 1 {
-				t.Errorf("files %v: space was not given back", d.files)
+				t.Errorf("files %v, want the unneeded ones deleted", d.files)
 			}
 		})
 	}
 }
 
-// TestUnresolved: between the issue of an entry and its verdict there is no abort of it, no attempt and no trigger.
+// TestUnresolved: while an entry is being published, the owner does not abort its checkpoint, and begins no attempt and
+// no checkpoint.
 func TestUnresolved(t *testing.T) {
 	d := running(t, 1)
 	d.do(Event{Kind: EventTrigger})
@@ -133,7 +135,7 @@ func TestUnresolved(t *testing.T) {
 	told := d.release()
 	want := []string{"complete epoch=1 attempt=1 id=1", "attempted caller=6 attempt=2", "attempt epoch=1 attempt=2 id=1", "start worker=1 epoch=1 attempt=2 id=1"}
 	if fmt.Sprint(told) != fmt.Sprint(want) {
-		t.Errorf("told %q", told)
+		t.Errorf("told %q, want %q", told, want)
 	}
 }
 
@@ -156,15 +158,15 @@ func TestPromises(t *testing.T) {
 	d.want(fmt.Sprintf("acked caller=9 id=2 reason=%d", ReasonNotPromised)) // it was promised to 3
 	d.ack(2, 0, []incremental.File{5})
 	if len(d.files) != 3 {
-		t.Errorf("files %v: 1 and 2 are promised to 3", d.files)
+		t.Errorf("files %v, want 1, 2 and 5: 1 and 2 are promised to checkpoint 3", d.files)
 	}
 	d.ack(3, 0, nil, 2)
 	if _, there := d.files[2]; len(d.files) != 1 || !there {
-		t.Errorf("files %v: only 2 was named", d.files)
+		t.Errorf("files %v, want 2 alone: checkpoint 3 names no other", d.files)
 	}
 }
 
-// TestOldFilesAreNotPromisedAgain: a file of an older epoch that nothing reaches any more stays dead.
+// TestOldFilesAreNotPromisedAgain: the owner never promises a file of an older epoch again once no checkpoint names it.
 func TestOldFilesAreNotPromisedAgain(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1)
@@ -188,11 +190,12 @@ func TestOldFilesAreNotPromisedAgain(t *testing.T) {
 	d.do(Event{Kind: EventAbort, ID: held + 2})
 	d.do(Event{Kind: EventSweep})
 	if _, there := d.files[1]; there || len(d.files) != 1 {
-		t.Errorf("files %v: the last user of 1 fell while a promise, since ended, held it", d.files)
+		t.Errorf("files %v, want 1 deleted: no checkpoint names it, and its promise has ended", d.files)
 	}
 }
 
-// TestEffects: what shows that an append took effect though another entry came on top. An id alone is no effect.
+// TestEffects: an append may have taken effect although another entry is the head by now. For each kind, the effect
+// shows in certain fields. The id of a checkpoint alone is no effect.
 func TestEffects(t *testing.T) {
 	mine := journal.Nonce{Process: journal.Process{1}, Count: 5}
 	next := &journal.Entry{Reserved: 20, Attempt: 3, Status: journal.StatusFailed, Retained: []journal.Checkpoint{{ID: 7, Nonce: mine}}}
@@ -224,7 +227,7 @@ func TestEffects(t *testing.T) {
 	} {
 		s := step{Machine: &Machine{doing: test.doing, doingID: 7, me: mine}, cfg: &Config{}}
 		if got := s.effect(&test.head, next); got != test.want {
-			t.Errorf("kind %d, %+v: %v", test.doing, test.head, got)
+			t.Errorf("kind %d, %+v: effect %v, want %v", test.doing, test.head, got, test.want)
 		}
 	}
 }
@@ -247,12 +250,12 @@ func TestDeletesAreRetried(t *testing.T) {
 	}
 	d.checkpoint(3)
 	if len(d.files) != 1 || len(d.metas) != 1 || d.m.Condemned() != 0 || fails != 0 {
-		t.Errorf("files %v metas %v condemned %d", d.files, d.metas, d.m.Condemned())
+		t.Errorf("files %v, metas %v, condemned %d; want one file, one _metadata and nothing condemned", d.files, d.metas, d.m.Condemned())
 	}
 }
 
-// TestRottenCheckpoint: while a retained _metadata is unreadable nothing is deleted, commits go on; when it has left, all is made
-// up for.
+// TestRottenCheckpoint: while a retained _metadata is unreadable, the owner deletes nothing, but commits go on. When
+// the checkpoint has left the head, a sweep deletes everything that nothing needs.
 func TestRottenCheckpoint(t *testing.T) {
 	for _, outcome := range []journal.Outcome{journal.Corrupt, journal.Newer, journal.NotFound} {
 		create := twoTasks(1)
@@ -283,7 +286,7 @@ func TestRottenCheckpoint(t *testing.T) {
 		}
 		d.checkpoint(11)
 		if why, _ := d.m.Degraded(); why != ReasonNone {
-			t.Errorf("outcome %d: still degraded", outcome)
+			t.Errorf("outcome %d: still degraded, want deletes to go on", outcome)
 		}
 		d.do(Event{Kind: EventSweep})
 		if len(d.files) != 3 || len(d.metas) != 3 {
@@ -310,18 +313,18 @@ func TestLoading(t *testing.T) {
 	d.want(fmt.Sprintf("trigger refused caller=1 reason=%d", ReasonLoading))
 	d.do(Event{Kind: EventSweep, Caller: 1})
 	d.want(fmt.Sprintf("swept caller=1 reason=%d", ReasonLoading))
-	// A read that merely failed is no damage: it is read again.
+	// A failed read does not mean damage: the owner reads the _metadata again.
 	failed := d.held[0].Result(journal.Unknown)
 	d.held = nil
 	d.do(Event{Kind: EventResult, Result: failed})
 	if len(d.held) != 1 || d.held[0].Wait != journal.WaitBackoff {
-		t.Fatalf("held %+v", d.held)
+		t.Fatalf("asked for %+v, want one read, after a while", d.held)
 	}
 	d.release()
 	d.checkpoint(2)
 }
 
-// TestMissingMetadataOfAnotherEpoch: it was dropped by a new owner, not lost.
+// TestMissingMetadataOfAnotherEpoch: a _metadata is missing because a new owner has dropped the checkpoint.
 func TestMissingMetadataOfAnotherEpoch(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1)
@@ -343,7 +346,7 @@ func TestMissingMetadataOfAnotherEpoch(t *testing.T) {
 	})
 	delete(d.metas, 1)
 	if told := d.release(); fmt.Sprint(told) != "[fenced]" {
-		t.Errorf("told %q", told)
+		t.Errorf("told %q, want fenced", told)
 	}
 }
 

@@ -190,7 +190,7 @@ func TestAMetadataOnItsWayIsNotForgotten(t *testing.T) {
 		d.do(Event{Kind: EventAbort, ID: 1, Reason: ReasonExpired})
 		d.want(fmt.Sprintf("abort epoch=1 attempt=1 id=1 reason=%d", ReasonExpired))
 		if len(d.asked) > 0 {
-			t.Errorf("asked for %+v, and the write is not answered", d.asked)
+			t.Errorf("asked for %+v, want nothing before the write is answered", d.asked)
 		}
 		op := d.takeHeld()[0]
 		d.answer = nil
@@ -210,7 +210,7 @@ func TestAMetadataOnItsWayIsNotForgotten(t *testing.T) {
 		d, op := aborted(t)
 		d.reply(op, journal.NotDone, nil)
 		if len(d.asked) > 0 || d.m.Condemned() != 0 {
-			t.Errorf("asked for %+v, and nothing was written", d.asked)
+			t.Errorf("asked for %+v, want nothing: no _metadata was written", d.asked)
 		}
 	})
 	t.Run("an answer that comes twice deletes once", func(t *testing.T) {
@@ -297,8 +297,8 @@ func TestALostSlotIsTriedAgain(t *testing.T) {
 	})
 }
 
-// TestWhatTookEffectIsWon: the owner's entry landed, and its answer is late. So many entries of other jobs came on
-// top that the ring does not show it. The owner does nothing twice.
+// TestWhatTookEffectIsWon: the owner's entry has landed, but the answer is late. Other jobs have appended so many
+// entries since that the ring does not show it. The owner does nothing twice.
 func TestWhatTookEffectIsWon(t *testing.T) {
 	for name, test := range map[string]struct {
 		do   func(*desk)

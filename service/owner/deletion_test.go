@@ -27,7 +27,7 @@ func TestMetadataIsDeletedBeforeFiles(t *testing.T) {
 		d.do(Event{Kind: EventTrigger})
 		d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1})
 		if got := d.takeHeld(); len(got) > 0 {
-			t.Errorf("asked for %+v, and the first delete is not answered", got)
+			t.Errorf("asked for %+v, want nothing before the first delete is answered", got)
 		}
 	})
 	t.Run("no file is deleted when the outcome is unknown", func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestMetadataIsDeletedBeforeFiles(t *testing.T) {
 			d.takeHeld()
 			d.checkpoint(4)
 			if got := d.takeHeld(); len(got) > 0 {
-				t.Errorf("asked for %+v, and a delete is under way", got)
+				t.Errorf("asked for %+v, want nothing while a delete is under way", got)
 			}
 			outcome := journal.Unknown
 			if left.IsEmpty() {
@@ -97,7 +97,7 @@ func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 		d.takeHeld()
 		d.reply(op, journal.NotDone, func(r *Result) { r.Files = op.Files })
 		if len(d.asked) > 0 || d.m.Condemned() != 0 {
-			t.Errorf("asked for %+v, and all is gone; %d condemned", d.asked, d.m.Condemned())
+			t.Errorf("asked for %+v with %d condemned, want nothing: all objects are gone", d.asked, d.m.Condemned())
 		}
 		d.do(Event{Kind: EventTrigger})
 		d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.SetOf(1, 2, 3, 4)})
@@ -143,14 +143,14 @@ func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 			d.release()
 			d.want("released")
 			if _, there := d.files[1]; there || len(d.metas) > 0 {
-				t.Errorf("kind %d: released, and left files %v, _metadata %v", kind, d.files, d.metas)
+				t.Errorf("kind %d: the release left files %v, _metadata %v; want none", kind, d.files, d.metas)
 			}
 		}
 	})
 }
 
-// TestWhatIsCondemnedIsNotPromised: a worker may ask for a file again whose delete is under way, or was not heard of.
-// It has to send it.
+// TestWhatIsCondemnedIsNotPromised: a worker names a file whose delete is under way or unanswered. The owner does not
+// promise it, so the worker has to send the file.
 func TestWhatIsCondemnedIsNotPromised(t *testing.T) {
 	for name, kinds := range map[string][]OpKind{
 		"while its _metadata is deleted": {OpDeleteMetas}, "while it is deleted": {OpDeleteFiles}, "when it is gone": nil,
@@ -228,13 +228,13 @@ func TestWhileAMetadataIsUnreadable(t *testing.T) {
 			if _, ok := d.m.Head().Checkpoint(open); !ok {
 				t.Fatalf("told %q, want the checkpoint complete", d.told)
 			}
-			// A checkpoint that is given up while its _metadata is on its way.
+			// A checkpoint is aborted while its _metadata is being written.
 			d.holds(OpCreateMeta)
 			d.do(Event{Kind: EventTrigger})
 			d.ack(open+1, 0, []incremental.File{5})
 			d.do(Event{Kind: EventAbort, ID: open + 1})
 			d.release()
-			// One that is given up when its _metadata is durable.
+			// A checkpoint is aborted when its _metadata is durable.
 			d.do(Event{Kind: EventTrigger})
 			d.do(Event{Kind: EventTrigger})
 			d.holds(OpJournal)
@@ -248,7 +248,7 @@ func TestWhileAMetadataIsUnreadable(t *testing.T) {
 			}
 			d.wantMetas("nothing is deleted", 1, 2, 3, open, open+1, open+2, open+3)
 			d.wantFiles("nothing is deleted", 1, 2, 3, 4, 5, 6, 7)
-			// With the next completion 2 leaves the state: a sweep makes up for all.
+			// With the next completion 2 leaves the head. Then a sweep deletes everything that nothing needs.
 			if told := fmt.Sprint(d.release()); told != fmt.Sprintf("[complete epoch=2 attempt=1 id=%d degraded]", open+2) {
 				t.Errorf("told %s, want the completion, and that it is no longer degraded", told)
 			}

@@ -14,7 +14,8 @@ import (
 	"github.com/ckptd/ckptd/retention"
 )
 
-// desk is a trivial world in memory: one machine, whose operations are carried out at once unless a test interferes.
+// desk is a trivial world in memory. It has one machine and carries out the machine's operations at once, unless a test
+// interferes.
 type desk struct {
 	t     *testing.T
 	m     Machine
@@ -22,15 +23,15 @@ type desk struct {
 	slots map[uint64]*journal.Entry
 	metas map[uint64]metaObject
 	files map[incremental.File]Found
-	// told is what was told since the last look; ops counts what was asked of the storage.
+	// told holds the messages since the last look; ops counts the storage operations.
 	told []string
 	ops  map[OpKind]int
-	// asked is what was asked of the storage since the last event, said is told in full.
+	// asked holds the storage operations since the last event, said the messages in full.
 	asked, said []Op
 	// flying counts the operations on the journal that are not answered.
 	flying int
-	// answer, if not nil, may answer an operation in place of the desk. If it gives nil, the desk does; hold keeps the
-	// operation for later.
+	// answer, if not nil, may answer an operation in place of the desk. If it returns nil, the desk answers. hold keeps
+	// the operation for later.
 	answer  func(op Op) *Result
 	held    []Op
 	foreign bool
@@ -71,7 +72,7 @@ func testPolicy(c *journal.Config) (Policy, bool) {
 
 func subtasks(n ...incremental.File) incremental.Set { return incremental.SetOf(n...) }
 
-// do feeds an event and everything that follows from it, and gives what was told.
+// do feeds an event, carries out everything that follows from it, and returns the messages.
 func (d *desk) do(ev Event) []string {
 	d.t.Helper()
 	d.told, d.asked, d.said = nil, nil, nil
@@ -108,7 +109,7 @@ func (d *desk) do(ev Event) []string {
 	return d.told
 }
 
-// holds keeps operations of these kinds for later; OpJournal stands for publishing.
+// holds keeps operations of these kinds for later. OpJournal means publishing only.
 func (d *desk) holds(kinds ...OpKind) {
 	d.answer = func(op Op) *Result {
 		if slices.Contains(kinds, op.Kind) && (op.Kind != OpJournal || op.Journal.Kind == journal.OpPublish) {
@@ -118,14 +119,14 @@ func (d *desk) holds(kinds ...OpKind) {
 	}
 }
 
-// takeHeld gives what is held, once.
+// takeHeld returns the held operations, and forgets them.
 func (d *desk) takeHeld() []Op {
 	held := d.held
 	d.held = nil
 	return held
 }
 
-// one is the only operation of that kind that the last event asked for.
+// one is the only operation of that kind that followed from the last event.
 func (d *desk) one(kind OpKind) Op {
 	d.t.Helper()
 	all := d.all(kind)
@@ -191,7 +192,7 @@ func (d *desk) wantMetas(why string, ids ...uint64) {
 	}
 }
 
-// wantUnchanged feeds an event that must change nothing and ask for nothing.
+// wantUnchanged feeds an event that must not change the machine or bring an operation.
 func (d *desk) wantUnchanged(ev Event, told ...string) {
 	d.t.Helper()
 	before := d.m
@@ -205,7 +206,7 @@ func (d *desk) wantUnchanged(ev Event, told ...string) {
 	}
 }
 
-// release carries out what was held.
+// release carries out the held operations.
 func (d *desk) release() []string {
 	held := d.held
 	d.held, d.answer = nil, nil
@@ -309,7 +310,7 @@ func (d *desk) head() (head *journal.Entry) {
 	return head
 }
 
-// want compares what was told, as far as the test says.
+// want compares the messages, in the fields that the test names.
 func (d *desk) want(what ...string) {
 	d.t.Helper()
 	if !slices.Equal(d.told, what) {
@@ -350,7 +351,7 @@ func (d *desk) ack(id uint64, subtask incremental.File, uploads []incremental.Fi
 	return d.do(ev)
 }
 
-// checkpoint takes one with one subtask and the given uploads.
+// checkpoint takes a checkpoint with one subtask and the given uploads.
 func (d *desk) checkpoint(uploads ...incremental.File) uint64 {
 	d.t.Helper()
 	d.do(Event{Kind: EventTrigger})
@@ -366,7 +367,7 @@ func (d *desk) checkpoint(uploads ...incremental.File) uint64 {
 	return id
 }
 
-// tellText says in a few words what is told.
+// tellText describes a message in a few words.
 func tellText(op Op) string {
 	names := map[OpKind]string{TellAttached: "attached", TellRedirect: "redirect", TellAttachRefused: "attach refused", TellFenced: "fenced",
 		TellReleased: "released", TellDegraded: "degraded", TellStart: "start", TellReplaced: "replaced", TellReregister: "reregister",

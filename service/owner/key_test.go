@@ -8,8 +8,8 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// appendKey appends all that the machine is: two machines with equal keys behave alike, whatever comes. TestKeySeesEveryField
-// changes each field in turn and wants another key.
+// appendKey appends every field of the machine: two machines with equal keys react alike to every event.
+// TestKeySeesEveryField changes each field in turn and wants another key.
 func (m *Machine) appendKey(b []byte) []byte {
 	b = append(b, byte(m.phase), byte(m.doing), byte(m.attempt), bits(m.finish, m.stop),
 		bits(m.create != nil, m.trigger.wanted, m.sweep.terminal, m.sweep.done, m.recheckHead), byte(m.sweep.stage))

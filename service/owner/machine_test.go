@@ -17,7 +17,7 @@ func TestLifeOfAJob(t *testing.T) {
 	d.do(Event{Kind: EventRegister, Worker: 1, Subtasks: subtasks(0)})
 	d.want()
 	if got := d.m.Head().Attempt; got != 1 {
-		t.Errorf("attempt %d: the first begins with the first worker", got)
+		t.Errorf("attempt %d, want 1: the first attempt begins with the first worker", got)
 	}
 	d.do(Event{Kind: EventRegister, Worker: 2, Subtasks: subtasks(1)})
 	d.want("attempt epoch=1 attempt=1", "start worker=1 epoch=1 attempt=1", "start worker=2 epoch=1 attempt=1")
@@ -44,10 +44,10 @@ func TestLifeOfAJob(t *testing.T) {
 	d.ack(2, 1, nil, 12)
 	d.want("acked caller=9 id=2", "unresolved epoch=1 attempt=1 id=2", "complete epoch=1 attempt=1 id=2")
 	if _, there := d.files[11]; there || len(d.files) != 3 || len(d.metas) != 1 {
-		t.Errorf("files %v, metas %v: 11 and the first _metadata are needed by nothing", d.files, d.metas)
+		t.Errorf("files %v, metas %v; want file 11 and the first _metadata deleted: nothing needs them", d.files, d.metas)
 	}
 	if n := d.m.NeededBy(10); n != 1 {
-		t.Errorf("file 10 is needed by %d", n)
+		t.Errorf("file 10 is needed by %d checkpoints, want 1", n)
 	}
 
 	d.do(Event{Kind: EventEnd, Caller: 7, Status: journal.StatusCanceled, Request: journal.RequestOf("r")})
@@ -59,7 +59,7 @@ func TestLifeOfAJob(t *testing.T) {
 	d.do(Event{Kind: EventSweep, Caller: 3})
 	d.want("swept caller=3", "released")
 	if head := d.head(); !head.Owner.IsZero() || len(head.Retained) != 1 || len(d.files) != 3 {
-		t.Errorf("after the end: %+v, files %v", head, d.files)
+		t.Errorf("after the end: %+v, files %v; want no owner, one checkpoint and three files", head, d.files)
 	}
 	d.do(Event{Kind: EventAttach, Create: twoTasks(2)})
 	d.want(fmt.Sprintf("attach refused reason=%d", ReasonTerminal))
@@ -124,7 +124,7 @@ func TestAttach(t *testing.T) {
 			test.desk.do(Event{Kind: EventAttach})
 			test.desk.want(test.want)
 			if strings.HasPrefix(test.want, "attach refused") && (len(test.desk.slots) != slots || len(test.desk.metas) != metas) {
-				t.Error("refused, but something changed")
+				t.Error("the refused attach changed slots or _metadata, want both as before")
 			}
 		})
 	}
@@ -165,7 +165,7 @@ func TestAttach(t *testing.T) {
 		d.do(Event{Kind: EventSweep})
 		d.want("swept", "released")
 		if len(d.files)+len(d.metas) != 0 {
-			t.Errorf("left: files %v, metas %v", d.files, d.metas)
+			t.Errorf("left: files %v, metas %v; want none", d.files, d.metas)
 		}
 	})
 }
@@ -174,13 +174,13 @@ func TestOwnsAndRelease(t *testing.T) {
 	d := running(t, 1)
 	me := d.head().Owner
 	if !d.m.Owns(me) || d.m.Owns(journal.Nonce{}) || d.m.Owns(journal.Nonce{Process: me.Process, Count: 99}) {
-		t.Error("Owns")
+		t.Error("Owns is wrong, want true for the nonce of this attach and for no other")
 	}
 	d.do(Event{Kind: EventTrigger})
 	d.do(Event{Kind: EventStop})
 	d.want("released")
 	if d.m.Owns(me) || !d.head().Owner.IsZero() || d.m.Head() != nil {
-		t.Error("still the owner")
+		t.Error("still the owner, want the job released")
 	}
 	d.do(Event{Kind: EventStop})
 	d.want("released")
@@ -190,14 +190,15 @@ func TestOwnsAndRelease(t *testing.T) {
 	d.want("reregister worker=1")
 }
 
-// TestStopAfterTheEnd: a job that is over but not swept keeps its owner in the journal, so that the next daemon finds it.
+// TestStopAfterTheEnd: a job that has ended but was not swept keeps its owner in the journal. So the next daemon finds
+// the job and sweeps it.
 func TestStopAfterTheEnd(t *testing.T) {
 	d := running(t, 1)
 	d.do(Event{Kind: EventEnd, Status: journal.StatusCanceled})
 	d.do(Event{Kind: EventStop})
 	d.want("released")
 	if d.head().Owner.IsZero() {
-		t.Error("released in the journal before a sweep")
+		t.Error("the journal names no owner, want the owner until a sweep has gone through")
 	}
 }
 
@@ -214,7 +215,7 @@ func TestFencedForgets(t *testing.T) {
 	d.ack(2, 0, []incremental.File{2})
 	d.want("acked caller=9 id=2", "unresolved epoch=1 attempt=1 id=2", "fenced")
 	if d.m.Phase() != PhaseIdle || len(d.metas) != metas+1 || len(d.files) != files+1 {
-		t.Error("fenced, and something was deleted or kept in mind")
+		t.Error("the fenced owner has deleted or remembers something, want neither")
 	}
 	life := d.m.life
 	d.do(Event{Kind: EventResult, Result: Result{Kind: OpSweep, Life: life}})
@@ -224,7 +225,8 @@ func TestFencedForgets(t *testing.T) {
 	d.want()
 }
 
-// TestThirdPartyTakesTheSlot: lost in one's own epoch is tried again on the new head, which keeps what the other wrote.
+// TestThirdPartyTakesTheSlot: an entry of another job takes the slot in the owner's epoch. The owner tries again on the
+// new head, and keeps the other job's pin.
 func TestThirdPartyTakesTheSlot(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1)
@@ -235,15 +237,15 @@ func TestThirdPartyTakesTheSlot(t *testing.T) {
 	d.checkpoint(2)
 	head := d.head()
 	if len(head.Lent) != 1 || len(head.Retained) != 2 || head.Retained[0].State != journal.StateHidden {
-		t.Errorf("head %+v", head)
+		t.Errorf("head %+v, want the pin, and two checkpoints, the first one hidden", head)
 	}
 	if len(d.files) != 2 || len(d.metas) != 2 {
-		t.Error("a lent checkpoint was deleted")
+		t.Errorf("files %v, metas %v; want two of each: checkpoint 1 is lent", d.files, d.metas)
 	}
 	d.seize(func(e *journal.Entry) { e.Kind = journal.KindReturn; e.Lent = nil })
 	d.checkpoint(3)
 	if len(d.files) != 1 || len(d.metas) != 1 {
-		t.Errorf("returned, and still there: %v %v", d.files, d.metas)
+		t.Errorf("files %v, metas %v; want one of each: the lent checkpoint was returned", d.files, d.metas)
 	}
 }
 
@@ -256,11 +258,11 @@ func TestTrim(t *testing.T) {
 		t.Errorf("%d slots, want the head and 16", len(d.slots))
 	}
 	if got := len(d.head().Ring); got != 16 {
-		t.Errorf("ring of %d", got)
+		t.Errorf("a ring of %d nonces, want 16", got)
 	}
 }
 
-// TestFull: what would not fit into an entry is refused before it is begun.
+// TestFull: the owner refuses a trigger whose checkpoint would not fit into the entry.
 func TestFull(t *testing.T) {
 	create := twoTasks(1)
 	create.Config = configOf(300, retention.OnCancellation)
@@ -275,7 +277,7 @@ func TestFull(t *testing.T) {
 	d.want(fmt.Sprintf("trigger refused caller=1 reason=%d", ReasonFull))
 }
 
-// TestDeadTargets: what is unfinished goes by the name of its target, as a sweep's first two lines say.
+// TestDeadTargets: the name of its target decides whether an unfinished write is dead.
 func TestDeadTargets(t *testing.T) {
 	op := Op{Kind: OpAbortUnfinished, Epoch: 3, Floor: 10}
 	for _, test := range []struct {
@@ -283,15 +285,15 @@ func TestDeadTargets(t *testing.T) {
 		dead              bool
 	}{{2, 50, true}, {3, 9, true}, {3, 10, false}, {4, 1, false}} {
 		if op.DeadTarget(test.epoch, test.checkpoint) != test.dead {
-			t.Errorf("%+v", test)
+			t.Errorf("epoch %d, checkpoint %d: dead %v, want %v", test.epoch, test.checkpoint, !test.dead, test.dead)
 		}
 	}
 	if !TellAttached.IsTell() || OpSweep.IsTell() {
-		t.Error("IsTell")
+		t.Error("IsTell is wrong, want true for TellAttached and false for OpSweep")
 	}
 }
 
-// TestSweepJudgesWhatItSees: each line of the sweep, and what it must leave alone.
+// TestSweepJudgesWhatItSees: the sweep deletes each kind of dead object, and leaves all others alone.
 func TestSweepJudgesWhatItSees(t *testing.T) {
 	d := running(t, 1)
 	d.checkpoint(1, 2)
@@ -320,7 +322,7 @@ func TestSweepJudgesWhatItSees(t *testing.T) {
 		}
 	}
 	if left != "1 2 22 23 " || len(d.metas) != 2 {
-		t.Errorf("left files %s, metas %v", left, d.metas)
+		t.Errorf("left files %s, metas %v; want 1 2 22 23, and two _metadata", left, d.metas)
 	}
 	d.do(Event{Kind: EventSweep, Caller: 1})
 	d.answer = func(op Op) *Result {
@@ -336,7 +338,7 @@ func TestSweepJudgesWhatItSees(t *testing.T) {
 	d.release()
 }
 
-// TestReleaseWaitsForDeletes: a job that is over is let go when nothing of it waits to be deleted any more.
+// TestReleaseWaitsForDeletes: the owner releases an ended job only when no object waits for its delete.
 func TestReleaseWaitsForDeletes(t *testing.T) {
 	for _, kind := range []OpKind{OpDeleteMetas, OpDeleteFiles, OpCreateMeta} {
 		d := running(t, 1)
@@ -353,10 +355,10 @@ func TestReleaseWaitsForDeletes(t *testing.T) {
 		d.do(Event{Kind: EventSweep})
 		d.want("swept")
 		if told := d.release(); fmt.Sprint(told) != "[released]" {
-			t.Errorf("kind %d: told %q", kind, told)
+			t.Errorf("kind %d: told %q, want released", kind, told)
 		}
 		if !d.head().Owner.IsZero() || len(d.files)+len(d.metas) != 0 {
-			t.Errorf("kind %d: files %v, metas %v", kind, d.files, d.metas)
+			t.Errorf("kind %d: files %v, metas %v; want none, and no owner", kind, d.files, d.metas)
 		}
 	}
 }

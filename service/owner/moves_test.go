@@ -8,7 +8,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// move says what a step of the world was.
+// move describes one step of the world.
 type move struct {
 	what string
 	who  int
@@ -45,7 +45,8 @@ func ids(e *journal.Entry) (out []uint64) {
 	return out
 }
 
-// expand visits every world that one step leads to, in an order that depends on w alone. What is visited is reused.
+// expand visits every world that one step leads to, in an order that depends on w alone. The visited world is reused,
+// so the visitor must copy it.
 func (r *runner) expand(w *world, visit func(*world, move)) {
 	for i := range w.flight {
 		if i > 0 && w.flight[i] == w.flight[i-1] {
@@ -93,7 +94,7 @@ func (r *runner) expand(w *world, visit func(*world, move)) {
 	}
 }
 
-// fly takes the next step of an operation under way.
+// fly takes the next step of an operation that is under way.
 func (r *runner) fly(w *world, i int, visit func(*world, move)) {
 	f := w.flight[i]
 	n := *w
@@ -128,7 +129,7 @@ func (r *runner) fly(w *world, i int, visit func(*world, move)) {
 	}
 }
 
-// fails answers that something failed. Of a delete it says which files or _metadata went all the same.
+// fails answers that an operation failed. For a delete it says which files or _metadata are gone all the same.
 func (r *runner) fails(n world, f flight, files, metas uint64, visit func(*world, move)) {
 	if n.left.failures == 0 || f.kind == OpAsk {
 		return
@@ -138,7 +139,7 @@ func (r *runner) fails(n world, f flight, files, metas uint64, visit func(*world
 	r.reply(&n, &f, visit, "fails")
 }
 
-// page hands a list to the owner that asked for it: whole, or in two pages, and the list may fail between them.
+// page hands a list to the owner that asked for it: whole or in two pages. The list may fail between them.
 func (r *runner) page(n *world, f flight, visit func(*world, move)) {
 	if !r.s.pages || f.first {
 		failed := *n
@@ -155,7 +156,7 @@ func (r *runner) page(n *world, f flight, visit func(*world, move)) {
 	r.reply(n, &f, visit, "first page")
 }
 
-// deletes are done, fail, or go halfway: what went is known, or it is not.
+// deletes lets a delete succeed, fail, or succeed for a part. The owner may or may not learn which part.
 func (r *runner) deletes(n world, f flight, visit func(*world, move)) {
 	r.fails(n, f, 0, 0, visit)
 	files, metas := f.files&-f.files, f.shownMetas&-f.shownMetas
@@ -170,7 +171,7 @@ func (r *runner) deletes(n world, f flight, visit func(*world, move)) {
 	r.reply(&n, &f, visit, "done")
 }
 
-// stale answers a list of slots without the newest one that the asking owner knows to be there. It must ask again.
+// stale answers a list of slots without the newest one that the asking owner knows of. The owner must list again.
 func (r *runner) stale(n world, f flight, visit func(*world, move)) {
 	if f.jk != journal.OpList || f.who > 1 || n.left.failures == 0 {
 		return
@@ -188,7 +189,7 @@ func (r *runner) stale(n world, f flight, visit func(*world, move)) {
 	r.reply(&n, &f, visit, "stale")
 }
 
-// mutate: done; done and the reply lost; an error now, while it lands later; or not done, for good.
+// mutate lets a mutation be done; be done with its reply lost; fail now and land later; or be not done, for good.
 func (r *runner) mutate(w *world, i int, visit func(*world, move)) {
 	base := *w
 	f := w.flight[i]
@@ -240,7 +241,7 @@ func (w *world) lose() bool {
 	return true
 }
 
-// reply hands a result to who asked.
+// reply hands a result to the daemon or third party that asked.
 func (r *runner) reply(n *world, f *flight, visit func(*world, move), what string) {
 	res := r.result(n, f, what == "fails")
 	if f.kind == OpSweep && res.Outcome == journal.Done && f.ended && n.trueOwner() == int(f.who) {
@@ -260,7 +261,7 @@ func (r *runner) reply(n *world, f *flight, visit func(*world, move), what strin
 	visit(n, move{what: what, who: int(f.who), f: *f})
 }
 
-// result is what comes back for an operation, now.
+// result is the result that an operation gets in this world.
 func (r *runner) result(n *world, f *flight, failed bool) Result {
 	res := Result{Kind: f.kind, Life: f.life, ID: f.id, Result: journal.Result{Outcome: f.outcome}}
 	if failed {
@@ -315,7 +316,7 @@ func ones(v uint64) (out []uint64) {
 	return out
 }
 
-// land lets what was said to be unknown happen, and trims where somebody could notice.
+// land lets mutations of unknown outcome happen. It lets trims happen only when an operation under way could notice.
 func (r *runner) land(w *world, visit func(*world, move)) {
 	for i := range w.late {
 		f := w.late[i]
@@ -324,7 +325,7 @@ func (r *runner) land(w *world, visit func(*world, move)) {
 		if f.kind == OpDeleteFiles || f.kind == OpDeleteMetas {
 			n.remove(f.files, f.shownMetas)
 		} else if r.mutation(&n, &f) != journal.Done {
-			continue // it may still land when the object is gone
+			continue // the write may still land when the object is gone
 		}
 		visit(&n, move{what: "lands late", who: -1, f: f})
 	}
@@ -350,7 +351,7 @@ func (w *world) noticed(slot uint64) bool {
 	return false
 }
 
-// upload lands a file, where only a list can see it.
+// upload creates a file that only a list can see.
 func (r *runner) upload(w *world, visit func(*world, move)) {
 	seen := r.s.full.uploads
 	for i := range w.flight {
@@ -399,7 +400,7 @@ func (w *world) flies(who int) bool {
 	return false
 }
 
-// own is what can happen to an owner.
+// own visits the events that can happen to an owner.
 func (r *runner) own(w *world, i int, visit func(*world, move)) {
 	d := w.d[i]
 	spend := func(ev Event, budget func(*daemon), m move) {
@@ -443,8 +444,8 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 	}
 }
 
-// snapshot is what workers say about a checkpoint, in time or late: BeginSnapshot of a file known, acknowledgements that bring a
-// new file or name a promised one.
+// snapshot visits the calls of workers about a checkpoint, in time or late: BeginSnapshot of a known file, and
+// acknowledgements that bring a new file or name a promised one.
 func (r *runner) snapshot(w *world, i int, id uint64, spend func(Event, func(*daemon), move)) {
 	m := &w.d[i].m
 	ev := Event{ID: id, Epoch: m.head.Epoch, Attempt: m.head.Attempt, Caller: 1}
@@ -494,14 +495,15 @@ func (w *world) runs(daemon, subtask int, attempt uint64) bool {
 	return false
 }
 
-// pieces gives every way to bring the files of a checkpoint: each new, or one promised that was made of the same.
+// pieces gives every way to bring the files of a checkpoint: each file is new, or is a promised file with the same
+// contents.
 func (r *runner) pieces(w *world, id, promised uint64, i int, uploads, reused uint64, give func(uploads, reused uint64)) {
 	if i == r.s.files {
 		give(uploads, reused)
 		return
 	}
 	f := r.s.file(id, i)
-	r.pieces(w, id, promised, i+1, uploads|f, reused, give) // uploaded now or before, even if a sweep took it since
+	r.pieces(w, id, promised, i+1, uploads|f, reused, give) // uploaded now or before; a sweep may have deleted it
 	for g := range uint64(64) {
 		if promised&(1<<g) != 0 && g < r.s.number(id, 0) && g%uint64(r.s.files) == uint64(i) {
 			r.pieces(w, id, promised, i+1, uploads, reused|1<<g, give)

@@ -50,7 +50,7 @@ func busy(t *testing.T) *desk {
 	return d
 }
 
-// publishing is the entry that is on its way.
+// publishing is the entry that is being published.
 func publishing(t *testing.T, ops []Op) Op {
 	t.Helper()
 	for _, op := range ops {
@@ -80,7 +80,7 @@ func TestAFencedOwnerForgets(t *testing.T) {
 		d.reply(publishing(t, late), journal.Exists, nil)
 		d.want("fenced")
 		if len(d.all(OpDeleteFiles))+len(d.all(OpDeleteMetas)) > 0 {
-			t.Errorf("fenced, and asked for %+v", d.asked)
+			t.Errorf("fenced: asked for %+v, want nothing", d.asked)
 		}
 		return d, late
 	}
@@ -267,7 +267,7 @@ func TestAnOwnerWhoseHeadRotsStops(t *testing.T) {
 				}
 				d.wantForgotten()
 				if len(d.files) == 0 || d.metas[1].id != 1 {
-					t.Errorf("%s: something was deleted", what)
+					t.Errorf("%s: something was deleted, want nothing deleted", what)
 				}
 			}
 		})

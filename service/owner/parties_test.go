@@ -7,7 +7,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// third is another job's daemon that pins the newest checkpoint of this one: the third branch of append.
+// third is the daemon of another job that pins the newest checkpoint of this one. It appends as journal.RoleThird.
 type third struct {
 	begun  bool
 	reader journal.ReadHead
@@ -34,7 +34,7 @@ func (t *third) nonce() journal.Nonce {
 	return journal.Nonce{Process: journal.Process{7}, Count: t.count}
 }
 
-// pin is this lend's; it stays the same over retries.
+// pin is the pin of this lend. It stays the same over retries.
 var pin = journal.Nonce{Process: journal.Process{7}, Count: 100}
 
 func (t *third) step(s *story, w *world, res journal.Result) {
@@ -73,7 +73,7 @@ func (t *third) step(s *story, w *world, res journal.Result) {
 	}
 }
 
-// lend pins the newest checkpoint, if there is one: the precondition is checked on each head anew.
+// lend pins the newest checkpoint, if there is one. It checks this precondition on each head anew.
 func (t *third) lend(s *story, w *world, head *journal.Entry) {
 	id := head.Newest()
 	if id == 0 {
@@ -86,8 +86,8 @@ func (t *third) lend(s *story, w *world, head *journal.Entry) {
 	t.fly(w, t.app.Begin(&s.lender, head, e, t.nonce(), journal.RoleThird))
 }
 
-// lend is one atomic step of another job's daemon: it pins the newest checkpoint, or gives its pin back. The entry is won, or its
-// outcome is unknown and it lands later. What the other job does on its own is not modelled here.
+// lend is one atomic step of another job's daemon: it pins the newest checkpoint, or returns its pin. The entry is won,
+// or its outcome is unknown and it lands later. The rest of the other job is not modelled here.
 func (r *runner) lend(w *world, visit func(*world, move)) {
 	head := w.head()
 	e := *head
@@ -118,10 +118,10 @@ func (r *runner) lend(w *world, visit func(*world, move)) {
 	}
 }
 
-// workerNumber is what the shell would call a process of a slot.
+// workerNumber is the number that the shell would give to a process of a worker.
 func workerNumber(slot int, process uint8) uint32 { return uint32(slot%2)*8 + uint32(process) + 1 }
 
-// proc is the process that the shell calls by that number; -1: it is gone.
+// proc is the process with that number of the shell; -1: it is gone.
 func (w *world) proc(number uint32) int {
 	for i, x := range w.procs {
 		if x.alive && workerNumber(i, x.process) == number {
@@ -131,7 +131,8 @@ func (w *world) proc(number uint32) int {
 	return -1
 }
 
-// work is what worker processes do: register with an owner, say that they run, break; and what is decided when one breaks.
+// work visits the actions of worker processes: register with an owner, report that they run, and break. It also visits
+// the decisions of the coordinator when a process breaks.
 func (r *runner) work(w *world, visit func(*world, move)) {
 	for slot, x := range w.procs {
 		for i, d := range w.d {
@@ -158,7 +159,7 @@ func (r *runner) work(w *world, visit func(*world, move)) {
 			n.left.failovers--
 			r.run(&n, i, Event{Kind: EventFailover, Attempt: d.m.head.Attempt, Reason: ReasonFailover})
 			visit(&n, move{what: "failover", who: i})
-			n = *w // an engine that schedules by itself asks for the next attempt without one
+			n = *w // an engine that schedules by itself asks for the next attempt without a failover
 			n.left.failovers--
 			r.run(&n, i, r.nextAttempt(d.m.head.Attempt))
 			visit(&n, move{what: "next attempt, no failure", who: i})
@@ -179,7 +180,7 @@ func (r *runner) work(w *world, visit func(*world, move)) {
 	}
 }
 
-// nextAttempt is what somebody asks for once an attempt has failed: the same request, however often.
+// nextAttempt is the request for the next attempt, after one has failed. A repeated request is the same request.
 func (r *runner) nextAttempt(attempt uint64) Event {
 	return Event{Kind: EventNewAttempt, Attempt: attempt, Caller: 7, Request: journal.Request{byte(attempt)}}
 }
@@ -218,7 +219,8 @@ func (r *runner) leave(n *world, slot int) {
 	r.run(n, int(x.at), Event{Kind: EventWorkerGone, Worker: workerNumber(slot, x.process)})
 }
 
-// kill takes a process away and starts another one. With zombies it only stood still: it comes back, and does not know.
+// kill ends a process and starts another one. In stories with zombies the old process was only suspended: it comes back
+// and does not know that it was replaced.
 func (r *runner) kill(w *world, slot int, visit func(*world, move)) {
 	x := w.procs[slot]
 	n := *w
@@ -233,7 +235,7 @@ func (r *runner) kill(w *world, slot int, visit func(*world, move)) {
 	visit(&n, move{what: "kill worker", who: -1, a: uint64(slot), b: 1})
 }
 
-// heardStart: a process begins an attempt, if it still listens to who says so.
+// heardStart lets a process begin an attempt, if its stream to that daemon is still open.
 func (r *runner) heardStart(w *world, who int, op *Op) {
 	if !r.s.workers {
 		return

@@ -8,15 +8,18 @@ import (
 	"github.com/ckptd/ckptd/incremental"
 )
 
-// driven bounds how many steps the way from any state to rest may take.
+// driven bounds the number of steps from any state to rest.
 const driven = 400
 
-// progress is I17: once faults end, the job reaches rest with a newer checkpoint complete and every subtask running; a job that has
-// ended reaches its release. The world is driven by one fair schedule: what is under way goes on in order, lost workers and daemons are
-// started again, workers register and report, somebody asks for the next attempt of a broken one. One schedule that arrives proves that
-// the goal can be reached. Most ways run together soon, so those known to arrive are kept.
+// progress checks I17: after the last fault the job reaches rest, with a newer checkpoint complete and every subtask
+// running. A job that has ended reaches its release.
 //
-// It answers why the goal is not reached, with the last steps; empty if it is.
+// One fair schedule drives the world: operations under way go on in order, lost workers and daemons are started again,
+// workers register and report, and somebody asks for the next attempt after a failed one. One schedule that arrives
+// proves that the goal can be reached. Most schedules soon reach the same worlds, so the worlds known to arrive are
+// kept.
+//
+// The result says why the goal was not reached, with the last steps. It is empty if the goal was reached.
 func (r *runner) progress(from *world) string {
 	r.driving = true
 	defer func() { r.driving = false }()
@@ -53,7 +56,7 @@ func (r *runner) progress(from *world) string {
 	return ""
 }
 
-// healed is the world after the last fault: nothing is bounded any more but what the story itself bounds.
+// healed is the world after the last fault: only the bounds of the story itself remain.
 func (r *runner) healed(from *world) *world {
 	w := *from
 	w.left, w.target = budget{faults: 255}, 0
@@ -67,7 +70,8 @@ func (r *runner) healed(from *world) *world {
 	return &w
 }
 
-// fair is the next step of the fair schedule. nil and no words: at rest, and the goal is reached. nil and words: stuck.
+// fair is the next step of the fair schedule. nil without words: the world is at rest and the goal is reached. nil with
+// words: the world is stuck.
 func (r *runner) fair(w *world) (next *world, what string) {
 	first := func(n *world, m move) {
 		if next == nil {
@@ -119,7 +123,8 @@ func (w *world) trueOwner() int {
 	return -1
 }
 
-// takeOver starts a daemon that is dead, and lets one attach: for the workers' sake, or to sweep and release a job that has ended.
+// takeOver starts a dead daemon and lets a daemon attach: to serve the workers, or to sweep and release a job that has
+// ended.
 func (r *runner) takeOver(w *world) (*world, string) {
 	head := w.head()
 	if head.Status.Terminal() && head.Owner.IsZero() {
@@ -142,14 +147,14 @@ func (r *runner) takeOver(w *world) (*world, string) {
 			r.run(&n, i, Event{Kind: kind})
 			return &n, fmt.Sprintf("D%d attaches", i)
 		}
-		if d.m.phase == PhaseOwning { // it was fenced, and does not know
+		if d.m.phase == PhaseOwning { // this owner was fenced and does not know it
 			return r.disturb(w, i)
 		}
 	}
 	return nil, "no daemon can attach"
 }
 
-// disturb lets an owner that was fenced find out: whatever it appends tells.
+// disturb lets an owner that was fenced notice it: the owner appends an entry and loses.
 func (r *runner) disturb(w *world, i int) (*world, string) {
 	m := &w.d[i].m
 	n := *w
@@ -203,7 +208,7 @@ func (r *runner) staff(w *world, owner int, visit func(*world, move)) {
 	}
 }
 
-// lastProcess is the number of the newest process of a slot.
+// lastProcess is the number of a worker's newest process.
 func (w *world) lastProcess(slot int) (last uint8) {
 	for i := slot; i < len(w.procs); i += 2 {
 		last = max(last, w.procs[i].process)
@@ -211,13 +216,13 @@ func (w *world) lastProcess(slot int) (last uint8) {
 	return last
 }
 
-// serve lets the true owner do what is asked of it at rest.
+// serve lets the true owner carry out requests while the world is at rest.
 func (r *runner) serve(w *world, i int) (*world, string) {
 	d := w.d[i]
 	m := &d.m
 	n := *w
 	switch why, _ := m.unread(); {
-	case m.head.Status.Terminal() && why == ReasonDegraded: // nothing of it is deleted, so it is not released either
+	case m.head.Status.Terminal() && why == ReasonDegraded: // nothing may be deleted, so the job is not released either
 		return nil, ""
 	case m.head.Status.Terminal():
 		r.run(&n, i, Event{Kind: EventSweep, Caller: 1})
@@ -239,7 +244,7 @@ func (r *runner) serve(w *world, i int) (*world, string) {
 		return &n, fmt.Sprintf("D%d ack %d", i, m.pending[0].ID)
 	case len(m.pending) > 0:
 		return nil, fmt.Sprintf("D%d: checkpoint %d is stuck", i, m.pending[0].ID)
-	case w.target != 0 && m.next > w.target+2: // a foreign _metadata may cost one
+	case w.target != 0 && m.next > w.target+2: // a foreign _metadata may cost one checkpoint
 		return nil, fmt.Sprintf("D%d: checkpoint %d did not complete", i, w.target)
 	}
 	if n.target == 0 {

@@ -56,7 +56,7 @@ func TestANewOwnerAdoptsOnlyTheAttemptOfTheJournal(t *testing.T) {
 			d.do(register(1, test.attempts[0], 0))
 			d.want()
 			if d.m.Live() {
-				t.Error("an attempt is live, and one subtask has no worker")
+				t.Error("an attempt is live, want none: one subtask has no worker")
 			}
 			d.do(register(2, test.attempts[1], 1))
 			d.want(test.want...)
@@ -88,7 +88,7 @@ func TestOfTwoProcessesOfOneSubtaskOneIsReplaced(t *testing.T) {
 		d.want()
 		d.do(isRunning(1, 2, 0))
 		if !d.m.AllRunning() {
-			t.Error("the process that came back is not taken in again")
+			t.Error("the process that came back is not registered, want it registered again")
 		}
 	})
 	t.Run("a process of a lower attempt at an owner that has adopted", func(t *testing.T) {
@@ -115,7 +115,7 @@ func TestOfTwoProcessesOfOneSubtaskOneIsReplaced(t *testing.T) {
 		d.do(register(1, 0, 0, 1))
 		d.want("replaced worker=2")
 		if d.m.Live() {
-			t.Error("the attempt goes on, and its subtasks have moved")
+			t.Error("the attempt is live, want it failed: its subtasks have moved")
 		}
 	})
 	t.Run("the higher of two attempts, at an owner that has not adopted", func(t *testing.T) {
@@ -179,13 +179,13 @@ func TestOnlyWhatRunsCounts(t *testing.T) {
 			t.Errorf("missing %v, want subtask 1", got)
 		}
 		d.notRunning()
-		d.wantUnchanged(isRunning(2, 2, 1)) // a report that was on its way
+		d.wantUnchanged(isRunning(2, 2, 1)) // a late report
 		d.notRunning()
 		d.do(register(2, 2, 1))
 		d.notRunning()
 		d.do(isRunning(2, 2, 1))
 		if !d.m.AllRunning() {
-			t.Error("the worker came back and runs, and not all run")
+			t.Error("not all run, want all: the worker came back and runs")
 		}
 	})
 	t.Run("a worker that is gone before the last one runs", func(t *testing.T) {
@@ -222,7 +222,7 @@ func TestAFailoverIsOfOneAttempt(t *testing.T) {
 		d.wantUnchanged(Event{Kind: EventFailover, Attempt: 1, Reason: ReasonFailover})
 		d.wantUnchanged(Event{Kind: EventFailover, Attempt: 3, Reason: ReasonFailover})
 		if !d.m.AllRunning() {
-			t.Error("the attempt does not run any more")
+			t.Error("the attempt does not run any more, want it running")
 		}
 		d.ack(1, 0, nil)
 		d.ack(1, 1, nil)
@@ -243,7 +243,7 @@ func TestAFailoverIsOfOneAttempt(t *testing.T) {
 		d.do(register(2, 2, 1))
 		d.want()
 		if d.m.Live() || d.m.Head().Attempt != 2 {
-			t.Error("adopted, or begun unasked")
+			t.Error("an attempt was adopted or begun, want neither before somebody asks")
 		}
 		d.do(Event{Kind: EventNewAttempt, Attempt: 2})
 		d.want("attempt epoch=2 attempt=3", "start worker=1 epoch=2 attempt=3", "start worker=2 epoch=2 attempt=3")
@@ -278,7 +278,7 @@ func TestTheNextAttemptForgetsWhoIsGone(t *testing.T) {
 // TestTheEndForgetsTheWorkers: the owner tells the workers Cancel and forgets them.
 func TestTheEndForgetsTheWorkers(t *testing.T) {
 	d := secondAttempt(t)
-	d.do(Event{Kind: EventWorkerGone, Worker: 2}) // it may come back, and is told then
+	d.do(Event{Kind: EventWorkerGone, Worker: 2}) // the worker may come back, and is told Cancel then
 	d.do(Event{Kind: EventEnd, Status: journal.StatusFailed})
 	if got := d.m.Registrations(); len(got) != 0 {
 		t.Errorf("registrations %v after the end, want none", got)
@@ -294,7 +294,7 @@ func TestTheEndForgetsTheWorkers(t *testing.T) {
 	d.wantUnchanged(register(1, 2, 0), fmt.Sprintf("ended worker=1 status=%d", journal.StatusFailed))
 }
 
-// TestARegistrationOfTheSameProcess: its stream broke, or it runs other subtasks than before.
+// TestARegistrationOfTheSameProcess: a process registers again, after its stream broke or with other subtasks.
 func TestARegistrationOfTheSameProcess(t *testing.T) {
 	t.Run("with the plan of the journal it is taken", func(t *testing.T) {
 		d := running(t, 2)

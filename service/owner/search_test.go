@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// result is what a search found.
+// result is the result of a search.
 type result struct {
 	states int
 	// depth is the last level that was expanded whole.
 	depth int
-	// whole: every state that the story can reach was visited.
+	// whole is true if every state that the story can reach was visited.
 	whole bool
 	bad   string
 	trace []string
@@ -59,7 +59,7 @@ func (lim limits) watch(stop *atomic.Bool, heap *uint64) (end func()) {
 			}
 			var mem runtime.MemStats
 			runtime.ReadMemStats(&mem)
-			if lim.heap != 0 && mem.HeapAlloc > lim.heap { // how much of it is garbage?
+			if lim.heap != 0 && mem.HeapAlloc > lim.heap { // a part of it may be garbage
 				runtime.GC()
 				runtime.ReadMemStats(&mem)
 			}
@@ -124,13 +124,14 @@ func probe(slots []uint64, h uint64) int {
 	}
 }
 
-// step back from a state: its parent in the level before, and which of its successors it is.
+// step leads back from a state: its parent in the level before, and its number among the parent's successors.
 type back struct {
 	parent uint32
 	move   uint16
 }
 
-// search walks a story breadth first over hashed worlds, until it finds something bad, has seen all, or reaches a limit.
+// search walks a story breadth first over hashed worlds. It stops when it finds a violation, has seen all worlds, or
+// reaches a limit.
 func search(s *story, lim limits) result {
 	s.prepare()
 	began := time.Now()
@@ -215,7 +216,7 @@ func (s *story) level(seen *table, frontier []*world, stop *atomic.Bool) (next [
 	return next, steps, slices.IndexFunc(next, func(w *world) bool { return w.bad != "" })
 }
 
-// replay walks to a bad world again and says what happened on the way.
+// replay walks to a bad world again and describes each step.
 func (s *story) replay(levels [][]back, bad int) (trace []string) {
 	path := make([]uint16, len(levels))
 	for i := len(levels) - 1; i > 0; i-- {
@@ -236,7 +237,7 @@ func (s *story) replay(levels [][]back, bad int) (trace []string) {
 			n++
 		})
 		if w = then; w.bad == "" {
-			s.check(w) // it also remembers what is dead
+			s.check(w) // check also notes which files are dead
 		}
 	}
 	return trace

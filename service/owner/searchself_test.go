@@ -12,7 +12,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// leaves visits every field that v consists of, with a function that changes it and one that changes it back.
+// leaves visits every field of v, with a function that changes the field and one that changes it back.
 func leaves(v reflect.Value, path string, visit func(path string, change, restore func())) {
 	v = reflect.NewAt(v.Type(), unsafe.Pointer(v.UnsafeAddr())).Elem()
 	old := reflect.New(v.Type()).Elem()
@@ -56,7 +56,8 @@ func leaves(v reflect.Value, path string, visit func(path string, change, restor
 	}
 }
 
-// TestKeySeesEveryField: a field that the key does not see would merge states that differ, and the search would miss what follows.
+// TestKeySeesEveryField changes each field and wants another key. If the key left out a field, the search would take
+// different states for one, and would miss what follows from the other.
 func TestKeySeesEveryField(t *testing.T) {
 	entry := (&story{}).entry()
 	m := &Machine{head: entry, wish: wish{plan: journal.NewPlan(nil)}}
@@ -107,7 +108,8 @@ func TestKeySeesEveryField(t *testing.T) {
 	}
 }
 
-// TestSealSeesEveryField: entries count by the sum made when they were sealed.
+// TestSealSeesEveryField changes each field of an entry and wants another sum: the key of an entry is the sum that seal
+// computes.
 func TestSealSeesEveryField(t *testing.T) {
 	base := journal.Entry{Plan: journal.NewPlan(nil), Config: &journal.Config{}, About: &journal.About{}}
 	sum := func(e journal.Entry) string {
@@ -150,7 +152,8 @@ func TestSealSeesEveryField(t *testing.T) {
 	}
 }
 
-// TestStepsArePure: a step of a copy leaves the original as it was, and the same step of it gives the same.
+// TestStepsArePure: a step of a copy leaves the original unchanged, and the same step of the original gives the same
+// result.
 func TestStepsArePure(t *testing.T) {
 	for _, s := range small {
 		s.prepare()
@@ -200,7 +203,8 @@ func machineKeys(w *world) (keys [][]byte) {
 	return keys
 }
 
-// TestReductions: each can be switched off, alone and all together; the smallest stories stay clean, and teeth bite.
+// TestReductions switches each reduction off, alone and all together. The smallest stories stay clean, and the teeth
+// bite.
 func TestReductions(t *testing.T) {
 	all := reductions{split: true, trims: true, uploads: true, deletes: true}
 	for _, full := range []reductions{{}, {split: true}, {trims: true}, {uploads: true}, {deletes: true}, all} {

@@ -15,7 +15,8 @@ type stale struct {
 	ev   Event
 }
 
-// stale throws every stale message at an owner. The machine must stay as it is, and ask nothing of the storage or of the workers.
+// stale sends every stale message to an owner. The machine must not change, and must emit nothing for the store or the
+// workers.
 func (r *runner) throw(w *world, i int, visit func(*world, move)) {
 	d := w.d[i]
 	before := d.m.appendKey(nil)
@@ -40,7 +41,7 @@ func (r *runner) throw(w *world, i int, visit func(*world, move)) {
 	}
 }
 
-// answers tells whether an operation only answers who sent the message: with a reason, or as a repetition.
+// answers tells whether an operation only answers the sender of the message: with a reason, or as a repetition.
 func answers(op *Op) bool {
 	switch op.Kind {
 	case TellAcked:
@@ -55,7 +56,7 @@ func answers(op *Op) bool {
 	return false
 }
 
-// messages are the stale ones of a state.
+// messages are the messages that are stale in a state.
 func (s *story) messages(w *world, i int) (out []stale) {
 	m := &w.d[i].m
 	say := func(what string, ev Event) { out = append(out, stale{what, ev}) }
@@ -78,7 +79,7 @@ func (s *story) messages(w *world, i int) (out []stale) {
 	return out
 }
 
-// snapshots are stale BeginSnapshots and Acknowledgements, and aborts of what is not there to be aborted.
+// snapshots are stale BeginSnapshots and Acknowledgements, and aborts of checkpoints that are not pending.
 func (s *story) snapshots(m *Machine, w *world, say func(string, Event)) {
 	epoch, attempt := m.head.Epoch, m.head.Attempt
 	known := m.index.Known.Or(m.index.Condemned)
@@ -127,7 +128,8 @@ func (s *story) snapshots(m *Machine, w *world, say func(string, Event)) {
 	}
 }
 
-// reports are what workers and callers say about an attempt that is not the running one, or what no worker of this job may say.
+// reports are messages of workers and callers about an attempt that does not run, and messages that no worker of this
+// job may send.
 func (s *story) reports(m *Machine, say func(string, Event)) {
 	attempt := m.head.Attempt
 	all := incremental.Range(s.subtasks())

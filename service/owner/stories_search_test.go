@@ -11,7 +11,8 @@ import (
 	"github.com/ckptd/ckptd/retention"
 )
 
-// small is searched always, fast unless the race detector is on, large only when asked for.
+// The stories of small are always searched, those of fast unless the race detector is on, those of large only on
+// request.
 var (
 	small = []story{
 		{name: "two daemons, an attach and a commit each, one file, a fault", daemons: 2, attaches: 1, triggers: 1, aborts: 1, files: 1,
@@ -114,7 +115,7 @@ var (
 		{name: "two daemons, two attaches and a commit each, one file, crash and lost reply", daemons: 2, attaches: 2, triggers: 1,
 			files: 1, crashes: 1, lost: 1},
 	}
-	// deep are searched as deep as time and memory reach.
+	// deep stories are searched as deep as time and memory allow.
 	deep = []story{
 		{name: "two daemons, two attaches and a commit each, one file, crash and lost reply, sweep", daemons: 2, attaches: 2, triggers: 1,
 			aborts: 1, files: 1, crashes: 1, lost: 1, sweeps: 1},
@@ -126,10 +127,10 @@ var (
 func exhaust(t *testing.T, stories []story, lim limits) {
 	for _, s := range stories {
 		t.Run(s.name, func(t *testing.T) {
-			if lim == (limits{}) { // small: memory for time
+			if lim == (limits{}) { // a small story: spend memory to save time
 				defer debug.SetGCPercent(debug.SetGCPercent(300))
 			} else {
-				runtime.GC() // what the story before has left
+				runtime.GC() // frees the memory of the story before
 			}
 			r := search(&s, lim)
 			if r.bad != "" || !r.whole && lim == (limits{}) {
@@ -140,7 +141,7 @@ func exhaust(t *testing.T, stories []story, lim limits) {
 	}
 }
 
-// TestSearch finds no order of events that loses anything, within its bounds.
+// TestSearch wants no order of events, within the bounds of its stories, that breaks an invariant.
 func TestSearch(t *testing.T) {
 	exhaust(t, small, limits{})
 	if !raced && !testing.Short() {
@@ -158,7 +159,7 @@ func TestSearchDeep(t *testing.T) {
 	end := time.Now().Add(14 * time.Minute)
 	stories := append(slices.Clone(large), deep...)
 	for i := range stories {
-		// What is left of the time is shared evenly; most of the first ones need less.
+		// The rest of the time is shared evenly; most of the first stories need less.
 		exhaust(t, stories[i:i+1], limits{time: max(time.Second, time.Until(end)/time.Duration(len(stories)-i)), heap: 6 << 30})
 	}
 }

@@ -8,13 +8,13 @@ import (
 	"unsafe"
 )
 
-// story is one configuration of the search: who takes part, and how often what may happen.
+// story is one configuration of the search: its parties, and how often each kind of event may happen.
 type story struct {
 	name string
 	// daemons that may attach; each has so many attaches, triggers, aborts and sweeps in all its lives.
 	daemons                            int
 	attaches, triggers, aborts, sweeps uint8
-	// begins bounds how often BeginSnapshot promises something; 0: as often as there is something to promise.
+	// begins bounds how often BeginSnapshot promises files; 0: no bound.
 	begins uint8
 	// concurrent bounds how many checkpoints are pending at once; 0: any number.
 	concurrent int
@@ -28,40 +28,42 @@ type story struct {
 	files int
 	// lends and returns of the newest checkpoint by another job, one atomic step each.
 	lends, returns uint8
-	// refusals: a Publish or a Create is not done, for good (a full disk). failures: a read, a list or a delete fails, or a list is stale.
+	// refusals: a Publish or a Create is not done, for good (a full disk). failures: a read, a list or a delete fails,
+	// or a list is stale.
 	refusals, failures uint8
-	// failovers of attempts whose workers are all there. breaks of a stream between a worker and its owner, both of which live on.
+	// failovers of attempts whose workers all run. breaks of a stream between a worker and its owner; both live on.
 	failovers, breaks uint8
 	// pages: a sweep's list comes in two pages.
 	pages bool
-	// zombies: a killed worker comes back beside the process that replaced it. expires: owners stop waiting for registrations.
+	// zombies: a killed worker comes back beside the process that replaced it. expires: owners stop waiting for
+	// registrations.
 	zombies, expires bool
 	// numRetained checkpoints; 0 means 1.
 	numRetained uint32
-	// spoiled is what happened to the _metadata of the checkpoint that is there already.
+	// spoiled is the damage to the _metadata of the checkpoint that exists at the beginning.
 	spoiled damage
-	// squatter: where the first checkpoint's _metadata will be, another one lies.
+	// squatter: a foreign _metadata lies at the key of the first checkpoint's _metadata.
 	squatter bool
 	// stale: messages of other epochs, attempts, checkpoints and lives reach each owner in every state.
 	stale bool
-	// progress: from every state the job gets back to work, or ends, once faults end.
+	// progress: the search checks that from every state the job works again, or ends, once faults have ended.
 	progress bool
 	// lend: a third party pins the newest checkpoint.
 	lend bool
-	// workers are modelled: two of them, one subtask each. Else one subtask runs as soon as it is asked for.
+	// workers: two workers are modelled, with one subtask each. If false, the job has one subtask, which runs at once.
 	workers bool
-	// truthful: who is asked answers. Else nobody ever does: a paused owner.
+	// truthful: an owner that is asked whether it owns the job answers. If false, no owner answers, as if suspended.
 	truthful bool
-	// retains: what a canceled job leaves.
+	// retains is the policy for the checkpoints of a canceled job.
 	retains retention.Policy
-	// begun: there is a checkpoint already.
+	// begun: the job has a checkpoint at the beginning.
 	begun bool
 	// reserve: checkpoint ids reserved ahead; 0 means 2.
 	reserve uint64
 	// ring of nonces; 0 means 2. keep slots beside the head.
 	ring int
 	keep uint64
-	// distrust: the store's facts do not allow to skip the look after a created slot.
+	// distrust: the store's facts do not allow Append to skip reading the head after it has created a slot.
 	distrust bool
 	// off switches rules off; journalOff those of package journal, by name.
 	off        off
@@ -71,11 +73,11 @@ type story struct {
 
 	configs [2][8]*Config
 	lender  journal.Settings
-	// rests are the worlds from which progress is known to be possible.
+	// rests are the worlds from which the search has found a way to progress.
 	rests *table
 }
 
-// damage is what can be wrong with a _metadata.
+// damage is a kind of damage to a _metadata.
 type damage uint8
 
 const (
@@ -85,11 +87,11 @@ const (
 	foreign
 )
 
-// reductions that are switched off: what is then tried in all its orders.
+// reductions says which reductions are switched off. The search then tries the events in all orders.
 type reductions struct {
 	// split: a mutation lands and replies in two steps.
 	split bool
-	// trims land at any time, not only where somebody could notice.
+	// trims land at any time, not only when an operation under way could notice.
 	trims bool
 	// uploads land at any time, not only before the list or the acknowledgement that shows them.
 	uploads bool
@@ -171,7 +173,7 @@ func (s *story) start() *world {
 	return w
 }
 
-// spoil damages the _metadata of the checkpoint that is there already.
+// spoil damages the _metadata of the checkpoint that exists at the beginning.
 func (s *story) spoil(w *world) {
 	switch s.spoiled {
 	case whole:
@@ -190,7 +192,7 @@ func (s *story) first() journal.Entry {
 		Config: configOf(max(1, s.numRetained), s.retains), About: &journal.About{Job: "job"}}
 }
 
-// entry is the same, sealed.
+// entry is the job's state before the first step as a sealed entry.
 func (s *story) entry() *journal.Entry {
 	var a journal.Append
 	return a.Begin(&journal.Settings{Ring: 2}, nil, s.first(), journal.Nonce{Process: journal.Process{9}, Count: 2}, journal.RoleOwner).Entry

@@ -110,7 +110,7 @@ func TestATerminalEntryKeepsItsOwnerUntilOneSweepAfterIt(t *testing.T) {
 	t.Run("the head keeps its owner until then", func(t *testing.T) {
 		d, op := sweeping(t, true)
 		if d.head().Owner.IsZero() || d.m.Head() == nil {
-			t.Error("let go before the sweep went through")
+			t.Error("released, want the owner to keep the job until the sweep has gone through")
 		}
 		d.reply(op, journal.Done, page(false, nil))
 		d.want("swept caller=3", "released")
@@ -129,8 +129,8 @@ func TestATerminalEntryKeepsItsOwnerUntilOneSweepAfterIt(t *testing.T) {
 	})
 }
 
-// TestWhatIsUnfinishedGoesByItsTarget: a sweep aborts unfinished uploads of older epochs and below the floor, and
-// unfinished slots up to the head. The owner's own entry and the next owner's entry lie above the head.
+// TestWhatIsUnfinishedGoesByItsTarget: a sweep aborts the unfinished uploads of older epochs or below the floor, and
+// the unfinished slots up to the head. The owner's own next entry and the next owner's entry lie above the head.
 func TestWhatIsUnfinishedGoesByItsTarget(t *testing.T) {
 	ask := func(d *desk) Op {
 		d.t.Helper()
@@ -185,7 +185,8 @@ func TestWhatIsUnfinishedGoesByItsTarget(t *testing.T) {
 	})
 }
 
-// TestAPageIsJudgedByWhatIsKnownWhenItArrives: the state when the list was asked for does not matter.
+// TestAPageIsJudgedByWhatIsKnownWhenItArrives: the owner judges a page by its state when the page arrives, not by its
+// state when the list began.
 func TestAPageIsJudgedByWhatIsKnownWhenItArrives(t *testing.T) {
 	t.Run("what became dead meanwhile goes", func(t *testing.T) {
 		d, op := sweeping(t, false)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// tooth is a rule, the smallest configuration that needs it, and the invariant that falls without it.
+// tooth is a rule, the smallest configuration that needs the rule, and the invariant that breaks without the rule.
 type tooth struct {
 	rule  string
 	story story
@@ -65,7 +65,8 @@ var teeth = []tooth{
 	{"ask before attach", story{daemons: 2, attaches: 1, truthful: true}, func(s *story) { s.off.ask = true }, "deposed"},
 }
 
-// TestTeeth: with a rule switched off the search finds what the rule is for; with it on, the same configuration is clean, whole.
+// TestTeeth: with a rule switched off, the search finds the harm that the rule prevents. With the rule on, it searches
+// the same configuration whole and finds nothing.
 func TestTeeth(t *testing.T) {
 	for _, tooth := range teeth {
 		t.Run(tooth.rule, func(t *testing.T) {

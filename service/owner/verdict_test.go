@@ -85,7 +85,7 @@ func TestEachVerdictSaysWhy(t *testing.T) {
 	for v := range verdicts {
 		why := Verdict(v).String()
 		if why == "" || seen[why] {
-			t.Errorf("verdict %d says %q, want words of its own", v, why)
+			t.Errorf("verdict %d says %q, want a text of its own", v, why)
 		}
 		seen[why] = true
 	}

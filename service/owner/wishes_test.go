@@ -84,8 +84,8 @@ func TestWishesWaitForTheEntryUnderWay(t *testing.T) {
 	})
 }
 
-// TestTheNextAttemptIsWishedForOnce: a second caller hears that one waits already. An event without a caller adds its
-// plan and its configuration.
+// TestTheNextAttemptIsWishedForOnce: a second caller is refused while the first one waits. An event without a caller
+// adds its plan and its configuration.
 func TestTheNextAttemptIsWishedForOnce(t *testing.T) {
 	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 1, MaxParallelism: 64}})
 	config := configOf(7, retention.Nothing)
@@ -195,7 +195,7 @@ func TestWhatAProcessMissedIsSaidAgainWithinBounds(t *testing.T) {
 		d.want("trigger worker=1 epoch=1 attempt=1 id=1 repeated", abort(25, 40))
 		for _, op := range d.said {
 			if op.Latest != 0 {
-				t.Errorf("told %+v, and no checkpoint is complete", op)
+				t.Errorf("told %+v, want no Complete: no checkpoint is complete", op)
 			}
 		}
 	})
@@ -258,8 +258,8 @@ func TestAbortsNameTheNewestCompleteCheckpoint(t *testing.T) {
 	}
 }
 
-// TestAnotherPlanIsNeverDroppedInSilence: an entry on its way cannot take another plan or configuration along, so who
-// brings one is told.
+// TestAnotherPlanIsNeverDroppedInSilence: an entry that is being published cannot take another plan or configuration,
+// so the caller is told.
 func TestAnotherPlanIsNeverDroppedInSilence(t *testing.T) {
 	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 1, MaxParallelism: 64}})
 	for name, ev := range map[string]Event{
@@ -270,7 +270,7 @@ func TestAnotherPlanIsNeverDroppedInSilence(t *testing.T) {
 		d.holds(OpJournal)
 		d.do(Event{Kind: EventNewAttempt, Attempt: 1})
 		if len(d.held) != 1 {
-			t.Fatalf("%d operations are on their way, want the entry of attempt 2", len(d.held))
+			t.Fatalf("%d operations are under way, want the entry of attempt 2", len(d.held))
 		}
 		d.wantUnchanged(ev, fmt.Sprintf("attempted caller=4 attempt=1 reason=%d", ReasonBusy))
 		d.release()
@@ -301,7 +301,7 @@ func TestTheEndIsKept(t *testing.T) {
 	}
 }
 
-// TestOnlyAnEndEnds: a status that other operations give is none that an end gives.
+// TestOnlyAnEndEnds: EventEnd refuses a status that only other operations may set.
 func TestOnlyAnEndEnds(t *testing.T) {
 	for _, status := range []journal.Status{journal.StatusNone, journal.StatusRunning, journal.StatusStopping, journal.StatusCopied,
 		journal.StatusRemoved} {

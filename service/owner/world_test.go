@@ -8,18 +8,18 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// world is everything outside the machines, and the machines: one state of the search. It is a value like they are: slices are
-// replaced, never edited; daemons are shared by pointer and replaced.
+// world is one state of the search: the machines and everything around them. It is a value like the machines: slices
+// are replaced and never edited; daemons are shared by pointer and replaced.
 type world struct {
 	slots  []slotObject
 	metas  []metaObject
 	files  uint64
 	flight []flight // under way, in canonical order
-	late   []flight // said to be unknown, or of a dead process: may land at any time, or never
+	late   []flight // with outcome unknown, or of a dead process: each may land at any time, or never
 
 	d     [2]*daemon
 	third *third
-	// procs are the worker processes: those of the two slots, then one that was replaced in each slot and still runs.
+	// procs are the worker processes: first the two current workers, then for each the replaced one that still runs.
 	procs [4]workerState
 
 	left budget
@@ -29,17 +29,17 @@ type world struct {
 	// target is, while a world is driven to rest, the least id whose completion counts as progress; 0 before that trigger.
 	target uint64
 
-	// What the checker remembers. past is every entry that was the head.
+	// The memory of the checker. past holds every entry that was the head.
 	past        []*journal.Entry
-	pastSum     uint64 // of all of them
-	created     uint64 // files ever
-	doomed      uint64 // files whose delete was ever issued
-	dead        uint64 // files that nothing reached, promised or could still acknowledge, once
-	doomedMetas uint64 // checkpoints whose _metadata's delete was
-	afterList   uint64 // files that no list showed which an owner judged after the job's end (in stories with an end)
-	afterMetas  uint64 // checkpoints whose _metadata did
+	pastSum     uint64 // a hash of past
+	created     uint64 // files ever created
+	doomed      uint64 // files whose delete was issued
+	dead        uint64 // files that were once unreachable, unpromised, and too late for an acknowledgement
+	doomedMetas uint64 // checkpoints the delete of whose _metadata was issued
+	afterList   uint64 // files that no list showed that an owner judged after the job's end (in stories with an end)
+	afterMetas  uint64 // checkpoints whose _metadata no such list showed
 	used        uint64 // checkpoint ids triggered
-	aborted     uint64 // checkpoint ids told to be aborted
+	aborted     uint64 // checkpoint ids for which workers were told Abort
 	acked       [32]byte
 	epochs      [32]uint8 // of each checkpoint id
 	attempts    [32]uint8 // in which each checkpoint id was triggered
@@ -50,7 +50,7 @@ type world struct {
 type slotObject struct {
 	slot  uint64
 	entry *journal.Entry
-	trim  bool // its delete was issued
+	trim  bool // the slot's delete was issued
 }
 
 type metaObject struct {
@@ -59,7 +59,7 @@ type metaObject struct {
 	files uint64
 }
 
-// budget is what may still happen, in all.
+// budget counts the events that may still happen in a story.
 type budget struct {
 	crashes, lost, kills, faults, ends, stops     uint8
 	lends, returns, refusals, failures, failovers uint8
@@ -81,21 +81,21 @@ type flight struct {
 	entry  *journal.Entry
 	files  uint64
 	landed bool
-	// outcome of what has landed, and what a list showed then.
+	// outcome of an operation that has landed; for a list also the objects that it showed.
 	outcome           journal.Outcome
 	shown, shownMetas uint64
-	// first: the first page of a list is answered already. ended: the job was terminal when the list was taken.
+	// first is true if the first page of a list is answered already, ended if the job was terminal when the list began.
 	first, ended bool
 }
 
-// daemon is one of the two, over its lives. Immutable once sealed.
+// daemon is one of the two daemons, over all its lives. Immutable once sealed.
 type daemon struct {
 	alive                              bool
 	process                            uint8
 	attaches, triggers, aborts, sweeps uint8
 	begins                             uint8
 	triggered                          uint64 // ids of this epoch
-	// swept: this owner has judged a whole list that was taken after the job's end.
+	// swept is true if this owner has judged a whole list that began after the job's end.
 	swept bool
 	m     Machine
 	sum   uint64
@@ -126,7 +126,7 @@ func (d *daemon) seal(buf *[]byte) *daemon {
 	return d
 }
 
-// key appends all that the world is.
+// key appends every field of the world.
 func (w *world) key(b []byte) []byte {
 	b = uints(b, uint64(len(w.slots)))
 	for _, s := range w.slots {
@@ -265,13 +265,13 @@ type runner struct {
 	// ev is the event that the machine takes now.
 	ev      *Event
 	refused bool
-	// driving: faults have ended, and nothing counts budgets any more.
+	// driving is true when faults have ended. Budgets count no more.
 	driving bool
 	buf     []byte
 	d       daemon
 }
 
-// run feeds an event to a daemon and does what follows at once.
+// run feeds an event to a daemon and carries out everything that follows at once.
 func (r *runner) run(w *world, i int, ev Event) {
 	d := &r.d
 	*d = *w.d[i]
@@ -304,14 +304,14 @@ func (r *runner) run(w *world, i int, ev Event) {
 	w.d[i] = kept.seal(&r.buf)
 }
 
-// op begins an operation; what commutes with everything else is done at once.
+// op begins an operation. An operation that commutes with everything else is carried out at once.
 func (r *runner) op(w *world, who int, d *daemon, op *Op) {
 	f := flight{who: int8(who), kind: op.Kind, life: op.Life, id: op.ID, nonce: op.Nonce}
 	again := func(res Result) { r.events = append(r.events, Event{Kind: EventResult, Result: res}) }
 	switch op.Kind {
 	case OpJournal:
 		if op.Wait == journal.WaitJitter && !r.driving {
-			if d.attaches == 0 { // it does not try again
+			if d.attaches == 0 { // the daemon has no attach left, so it does not try again
 				d.m = Machine{life: d.m.life, count: d.m.count}
 				return
 			}
@@ -381,9 +381,9 @@ func (r *runner) delete(w *world, d *daemon, op *Op, f flight) {
 	r.events = append(r.events, Event{Kind: EventResult, Result: op.Result(journal.Done)})
 }
 
-// orphaned checks that no _metadata of a checkpoint that this owner dropped still names a file that is being deleted: a _metadata goes
-// first. Excused is what this owner cannot know of: a _metadata that its predecessor left, or that a late duplicate of its write made
-// again. A later sweep finds both.
+// orphaned checks that a _metadata is deleted before the files that it names: no _metadata of a checkpoint that this
+// owner has dropped may name a file that is being deleted. The owner is excused for a _metadata that it cannot know:
+// one that its predecessor left, or one that a late duplicate of a write has created again. A later sweep finds both.
 func (w *world) orphaned(epoch, files uint64) {
 	for _, m := range w.metas {
 		if m.files&files != 0 && (w.spoiled|w.doomedMetas)&(1<<m.id) == 0 && w.droppedIn(m.id) == epoch {
@@ -392,7 +392,7 @@ func (w *world) orphaned(epoch, files uint64) {
 	}
 }
 
-// droppedIn is the epoch of the entry by which a checkpoint left the state; 0: none did.
+// droppedIn is the epoch of the entry that dropped a checkpoint; 0: no entry did.
 func (w *world) droppedIn(id uint64) uint64 {
 	kept := false
 	for _, e := range w.past {
@@ -405,8 +405,8 @@ func (w *world) droppedIn(id uint64) uint64 {
 	return 0
 }
 
-// abortUnfinished takes away what an owner gives up: writes on their way that can never count. It must not touch a write that still
-// can: a slot above the head, a _metadata that this owner or a later one may still need.
+// abortUnfinished aborts the unfinished writes that an owner takes for dead. It must not abort a write that can still
+// count: a slot above the head, or a _metadata that this owner or a later one may still need.
 func (r *runner) abortUnfinished(w *world, d *daemon, op *Op) {
 	head := w.head()
 	dead := func(f *flight) bool {
@@ -437,7 +437,8 @@ func (r *runner) abortUnfinished(w *world, d *daemon, op *Op) {
 	w.late = without(w.late, func(f flight) bool { return dead(&f) })
 }
 
-// forgotten drops the flights of a daemon that forgot or died: what changes something may still land.
+// forgotten drops the flights of a daemon that has forgotten its state or died. Those that change something may still
+// land.
 func (w *world) forgotten(who int) {
 	var keep []flight
 	for _, f := range w.flight {
