@@ -53,7 +53,7 @@ func TestAcknowledgementsThatAreRefused(t *testing.T) {
 				t.Fatalf("%s: accepted, want it refused", name)
 			}
 			if r := detail[*ckptdv1.Refused](err); r.GetReason() != unknown {
-				t.Errorf("%s: %v", name, err)
+				t.Errorf("%s: %v, want reason %v", name, err, unknown)
 			}
 		}
 		wantCode(t, w.ack(id, known("old", 0)), connect.CodeInvalidArgument)

@@ -149,7 +149,7 @@ func TestAnotherConfigurationAtANewOwner(t *testing.T) {
 				go func() {
 					res, err := d.attaches(t, "j", nil, changed(func(c *client.JobConfig) { c.NumRetained = 5 }))
 					if err == nil && res.GetConfig().GetNumRetained() != 5 {
-						err = fmt.Errorf("answered %v", res)
+						err = fmt.Errorf("answered %v, want 5 retained", res)
 					}
 					answer <- err
 				}()
@@ -164,7 +164,7 @@ func TestAnotherConfigurationAtANewOwner(t *testing.T) {
 			}
 			select {
 			case err := <-answer:
-				t.Errorf("answered before the worker could come back: %v", err)
+				t.Errorf("answered with %v before the worker could come back, want the caller to wait", err)
 			case <-time.After(50 * time.Millisecond):
 			}
 			again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)

@@ -54,7 +54,7 @@ func TestUnknownJob(t *testing.T) {
 		wantCode(t, err, connect.CodeNotFound)
 		_, err = d.engineService().Report(ctx, &ckptdv1.ReportRequest{JobId: "none", Nonce: "x"})
 		if detail[*ckptdv1.NotOwner](err) == nil {
-			t.Errorf("report: %v", err)
+			t.Errorf("report: %v, want NotOwner", err)
 		}
 		w := &worker{t: t, job: "none", epoch: 1, attempt: 1}
 		_, err = w.putAt(d, shared, 1, "abc")
@@ -76,7 +76,7 @@ func TestBadPlansAndConfigurations(t *testing.T) {
 		} {
 			_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: plan})
 			if connect.CodeOf(err) != connect.CodeInvalidArgument {
-				t.Errorf("%s: %v", name, err)
+				t.Errorf("%s: %v, want invalid_argument", name, err)
 			}
 		}
 		_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: onePlan(), Config: &client.JobConfig{Mode: 7}})
@@ -110,7 +110,7 @@ func TestRootsThatServeRefuses(t *testing.T) {
 			}
 			unchanged(t, root.Store, func() {
 				if _, err := layout.OpenRoot(t.Context(), root.Store); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.word) {
-					t.Errorf("%v", err)
+					t.Errorf("the root opens with %v, want %v, and an error that says %q", err, c.want, c.word)
 				}
 			})
 		})
@@ -129,7 +129,7 @@ func TestRootOfANewerFormat(t *testing.T) {
 	overwrite(t, root.Store, layout.RootMarkerKey, newerMarker)
 	unchanged(t, root.Store, func() {
 		if _, err := layout.OpenRoot(t.Context(), root.Store); !errors.Is(err, layout.ErrNewerFormat) {
-			t.Errorf("%v", err)
+			t.Errorf("the root opens with %v, want ErrNewerFormat", err)
 		}
 	})
 }
@@ -228,7 +228,7 @@ func TestCorruptNewestMetadata(t *testing.T) {
 	_, err := d.engineService().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: s.GetAttempt(), Subtasks: w.subtasks})
 	wantCode(t, err, connect.CodeDataLoss, fmt.Sprint(second), "corrupt")
 	if _, err := catalog.New(root.Store).Show(t.Context(), "j", second); !errors.Is(err, layout.ErrCorrupt) {
-		t.Errorf("show: %v", err)
+		t.Errorf("show: %v, want ErrCorrupt", err)
 	}
 	d.kill()
 	after := contents(t, root.Store, "")

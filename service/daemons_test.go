@@ -51,7 +51,7 @@ func TestRedirects(t *testing.T) {
 		t.Errorf("list of checkpoints: %v, %v; want the retained checkpoint", res, err)
 	}
 	if _, err = b.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); owner(err) != a.http.URL {
-		t.Errorf("cancel: %v", err)
+		t.Errorf("cancel: %v, want the caller sent to %s", err, a.http.URL)
 	}
 	w.checkpoint(small)
 }

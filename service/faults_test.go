@@ -108,10 +108,10 @@ func TestLostReplyOfMetadata(t *testing.T) {
 	w := oneWorker(t, d, "j", nil)
 	id := w.checkpoint(small)
 	if _, err := catalog.New(under.Store).Show(t.Context(), "j", id); err != nil {
-		t.Errorf("show: %v", err)
+		t.Errorf("show: %v, want the checkpoint", err)
 	}
 	if c, _ := head(t, under, "j").Checkpoint(id); c.Size == 0 || c.StateBytes == 0 || c.CompletedAt == 0 {
-		t.Errorf("the journal says %+v", c)
+		t.Errorf("the journal says %+v, want a size, bytes of state and a time", c)
 	}
 }
 

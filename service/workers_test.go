@@ -297,7 +297,7 @@ func TestOnlyTheNewestStreamCounts(t *testing.T) {
 	for name, end := range map[string]func(d *daemon, w *worker){
 		"the older one ends by itself": func(_ *daemon, w *worker) {
 			if err := w.ended(); err != nil {
-				w.t.Errorf("the older stream: %v", err)
+				w.t.Errorf("the older stream ended with %v, want no error", err)
 			}
 		},
 		"the process leaves the older one": func(_ *daemon, w *worker) { w.leave(); w.ended() },
@@ -486,7 +486,7 @@ func TestCanceledWhileItFails(t *testing.T) {
 	away.Store(true)
 	w.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "a poisoned record" })
 	if _, err := d.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); connect.CodeOf(err) != connect.CodeUnavailable {
-		t.Errorf("canceled while it fails: %v", err)
+		t.Errorf("cancel while the job fails: %v, want unavailable", err)
 	}
 	away.Store(false)
 	if c := expect[cancel](w).Cancel; c.GetStatus() != ckptdv1.JobStatus_JOB_STATUS_FAILED || c.GetReason() != "a poisoned record" {
