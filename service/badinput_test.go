@@ -257,7 +257,7 @@ func TestRottenOldCheckpoint(t *testing.T) {
 				t.Fatalf("restores %d, want %d", s.GetRestoreCheckpointId(), second)
 			}
 			eventually(t, "the job is degraded", func() bool { return strings.Contains(d.status(t, "j").GetDegraded(), fmt.Sprint(first)) })
-			w.checkpoint(small) // first leaves what is retained, and with it the reason not to delete
+			w.checkpoint(inlineState) // first leaves what is retained, and with it the reason not to delete
 			eventually(t, "the job has recovered and all condemned files are gone", func() bool { s := d.status(t, "j"); return s.GetDegraded() == "" && s.GetCondemnedFiles() == 0 })
 			for key, was := range before {
 				if strings.HasPrefix(key, layout.CheckpointPrefix("j", second)) && contents(t, root.Store, "")[key] != was {
@@ -278,8 +278,8 @@ func TestDeletesStopWhileDegraded(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
 	w := oneWorker(t, d, "j", twoRetained)
-	w.checkpoint(small)
-	rotten := w.checkpoint(small)
+	w.checkpoint(inlineState)
+	rotten := w.checkpoint(inlineState)
 	d.kill()
 	overwrite(t, root.Store, layout.MetadataKey("j", rotten), flip)
 	d = startDaemon(t, root, "")
@@ -287,7 +287,7 @@ func TestDeletesStopWhileDegraded(t *testing.T) {
 	w = d.register(t, "j", "w2", 0, subtask("count"))
 	w.begin()
 	before := contents(t, root.Store, "")
-	w.checkpoint(small) // the first one leaves, rotten stays
+	w.checkpoint(inlineState) // the first one leaves, rotten stays
 	if s := d.status(t, "j"); !strings.Contains(s.GetDegraded(), "nothing is deleted") {
 		t.Errorf("degraded: %q, want the unreadable checkpoint named", s.GetDegraded())
 	}
@@ -297,7 +297,7 @@ func TestDeletesStopWhileDegraded(t *testing.T) {
 			t.Errorf("%s was deleted while the job is degraded, want it kept", key)
 		}
 	}
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	// Files that became condemned meanwhile are deleted when the job has recovered, not only when it ends.
 	eventually(t, "the condemned files are deleted", func() bool {
 		folders := 0
