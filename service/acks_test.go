@@ -53,20 +53,20 @@ func TestAcknowledgementsThatAreRefused(t *testing.T) {
 				t.Fatalf("%s: accepted, want it refused", name)
 			}
 			if r := detail[*ckptdv1.Refused](err); r.GetReason() != unknown {
-				t.Errorf("%s: %v", name, err)
+				t.Errorf("%s: %v, want reason %v", name, err, unknown)
 			}
 		}
 		wantCode(t, w.ack(id, known("old", 0)), connect.CodeInvalidArgument)
 		wantCode(t, w.ack(id, &ckptdv1.SnapshotHandle{Name: "nothing"}), connect.CodeInvalidArgument, "no source")
 		stale := *w
 		stale.epoch++
-		wantRefused(t, stale.ack(id, small(id)...), ckptdv1.Refused_REASON_STALE_EPOCH)
+		wantRefused(t, stale.ack(id, inlineState(id)...), ckptdv1.Refused_REASON_STALE_EPOCH)
 		stale.epoch, stale.attempt = w.epoch, w.attempt+1
-		wantRefused(t, stale.ack(id, small(id)...), ckptdv1.Refused_REASON_STALE_ATTEMPT)
-		wantRefused(t, w.ack(id+1, small(id)...), ckptdv1.Refused_REASON_NOT_OPEN)
+		wantRefused(t, stale.ack(id, inlineState(id)...), ckptdv1.Refused_REASON_STALE_ATTEMPT)
+		wantRefused(t, w.ack(id+1, inlineState(id)...), ckptdv1.Refused_REASON_NOT_OPEN)
 		foreign := *w
 		foreign.subtasks = []*ckptdv1.Subtask{{OperatorId: "count", Index: 1}}
-		wantCode(t, foreign.ack(id, small(id)...), connect.CodeInvalidArgument, "count[1]")
+		wantCode(t, foreign.ack(id, inlineState(id)...), connect.CodeInvalidArgument, "count[1]")
 	})
 	w.mustAck(id, uploaded("", "mine", mine))
 	if got := expect[complete](w).Complete.GetCheckpointId(); got > id {
@@ -87,7 +87,7 @@ func TestEpochOfAFileIsPartOfItsName(t *testing.T) {
 	w2.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
 	id := w2.open()
 	wantRefused(t, w2.ack(id, uploaded("i", "x", before)), ckptdv1.Refused_REASON_UNKNOWN_HANDLE)
-	w2.mustAck(id, small(id)...)
+	w2.mustAck(id, inlineState(id)...)
 	expect[complete](w2)
 }
 
@@ -100,9 +100,9 @@ func TestRepeatedCalls(t *testing.T) {
 	id := w.open()
 	source, sink := *w, *w
 	source.subtasks, sink.subtasks = w.subtasks[:1], w.subtasks[1:]
-	source.mustAck(id, small(id)...)
-	source.mustAck(id, small(id)...) // the answer was lost: the same again is no mistake
-	wantRefused(t, w.ack(id, small(id)...), ckptdv1.Refused_REASON_UNKNOWN_HANDLE)
+	source.mustAck(id, inlineState(id)...)
+	source.mustAck(id, inlineState(id)...) // the answer was lost: the same again is no mistake
+	wantRefused(t, w.ack(id, inlineState(id)...), ckptdv1.Refused_REASON_UNKNOWN_HANDLE)
 	sink.mustAck(id)
 	expect[complete](w)
 	sink.mustAck(id) // even after the checkpoint is complete
@@ -131,7 +131,7 @@ func TestLateBeginSnapshotPromisesNothing(t *testing.T) {
 	wantRefused(t, err, ckptdv1.Refused_REASON_NOT_OPEN)
 	_, err = w.ask(first+1, "i", "a")
 	wantRefused(t, err, ckptdv1.Refused_REASON_NOT_OPEN)
-	w.checkpoint(small) // nobody needs the file any more
+	w.checkpoint(inlineState) // nobody needs the file any more
 	eventually(t, "the file's end", func() bool { return len(contents(t, root.Store, "j/shared/")) == 0 })
 }
 

@@ -98,7 +98,7 @@ func TestAnotherConfigurationIsRefusedWhileWorkersRun(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
 	w := oneWorker(t, d, "j", twoRetained)
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	other := changed(func(c *client.JobConfig) {
 		c.NumRetained, c.TolerableFailedCheckpoints = 5, 1
 	})
@@ -113,7 +113,7 @@ func TestAnotherConfigurationIsRefusedWhileWorkersRun(t *testing.T) {
 			t.Errorf("%v, want the difference in the text", err)
 		}
 	})
-	w.checkpoint(small) // the worker is not disturbed
+	w.checkpoint(inlineState) // the worker is not disturbed
 	w.leave()
 	w.ended()
 	eventually(t, "the worker is gone", func() bool {
@@ -134,7 +134,7 @@ func TestAnotherConfigurationAtANewOwner(t *testing.T) {
 			root := newRoot()
 			d := startDaemon(t, root, "")
 			w := oneWorker(t, d, "j", twoRetained)
-			w.checkpoint(small)
+			w.checkpoint(inlineState)
 			d.kill()
 			wait := 200 * time.Millisecond
 			if back {
@@ -149,7 +149,7 @@ func TestAnotherConfigurationAtANewOwner(t *testing.T) {
 				go func() {
 					res, err := d.attaches(t, "j", nil, changed(func(c *client.JobConfig) { c.NumRetained = 5 }))
 					if err == nil && res.GetConfig().GetNumRetained() != 5 {
-						err = fmt.Errorf("answered %v", res)
+						err = fmt.Errorf("answered %v, want 5 retained", res)
 					}
 					answer <- err
 				}()
@@ -164,7 +164,7 @@ func TestAnotherConfigurationAtANewOwner(t *testing.T) {
 			}
 			select {
 			case err := <-answer:
-				t.Errorf("answered before the worker could come back: %v", err)
+				t.Errorf("answered with %v before the worker could come back, want the caller to wait", err)
 			case <-time.After(50 * time.Millisecond):
 			}
 			again := d.register(t, "j", w.nonce, w.attempt, w.subtasks...)
@@ -173,7 +173,7 @@ func TestAnotherConfigurationAtANewOwner(t *testing.T) {
 			}
 			again.epoch = 2
 			again.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
-			again.checkpoint(small) // in the same attempt
+			again.checkpoint(inlineState) // in the same attempt
 			if e := head(t, root, "j"); e.Attempt != w.attempt {
 				t.Errorf("attempt %d, want %d: no worker was disturbed", e.Attempt, w.attempt)
 			}
@@ -204,7 +204,7 @@ func TestAnotherPlanAtAttach(t *testing.T) {
 	}
 	refuse(twoPlan(), "plan: operator count: parallelism 1 of 128 -> \nplan: operator source:  -> parallelism 1 of 128\n"+
 		"plan: operator sink:  -> parallelism 1 of 128")
-	last := w.checkpoint(small)
+	last := w.checkpoint(inlineState)
 	w.leave()
 	w.ended()
 	eventually(t, "the worker is gone", func() bool { return len(d.status(t, "j").GetWorkers()) == 0 })

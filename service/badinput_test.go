@@ -54,7 +54,7 @@ func TestUnknownJob(t *testing.T) {
 		wantCode(t, err, connect.CodeNotFound)
 		_, err = d.engineService().Report(ctx, &ckptdv1.ReportRequest{JobId: "none", Nonce: "x"})
 		if detail[*ckptdv1.NotOwner](err) == nil {
-			t.Errorf("report: %v", err)
+			t.Errorf("report: %v, want NotOwner", err)
 		}
 		w := &worker{t: t, job: "none", epoch: 1, attempt: 1}
 		_, err = w.putAt(d, shared, 1, "abc")
@@ -76,7 +76,7 @@ func TestBadPlansAndConfigurations(t *testing.T) {
 		} {
 			_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: plan})
 			if connect.CodeOf(err) != connect.CodeInvalidArgument {
-				t.Errorf("%s: %v", name, err)
+				t.Errorf("%s: %v, want invalid_argument", name, err)
 			}
 		}
 		_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: onePlan(), Config: &client.JobConfig{Mode: 7}})
@@ -110,7 +110,7 @@ func TestRootsThatServeRefuses(t *testing.T) {
 			}
 			unchanged(t, root.Store, func() {
 				if _, err := layout.OpenRoot(t.Context(), root.Store); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.word) {
-					t.Errorf("%v", err)
+					t.Errorf("the root opens with %v, want %v, and an error that says %q", err, c.want, c.word)
 				}
 			})
 		})
@@ -129,7 +129,7 @@ func TestRootOfANewerFormat(t *testing.T) {
 	overwrite(t, root.Store, layout.RootMarkerKey, newerMarker)
 	unchanged(t, root.Store, func() {
 		if _, err := layout.OpenRoot(t.Context(), root.Store); !errors.Is(err, layout.ErrNewerFormat) {
-			t.Errorf("%v", err)
+			t.Errorf("the root opens with %v, want ErrNewerFormat", err)
 		}
 	})
 }
@@ -228,7 +228,7 @@ func TestCorruptNewestMetadata(t *testing.T) {
 	_, err := d.engineService().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: s.GetAttempt(), Subtasks: w.subtasks})
 	wantCode(t, err, connect.CodeDataLoss, fmt.Sprint(second), "corrupt")
 	if _, err := catalog.New(root.Store).Show(t.Context(), "j", second); !errors.Is(err, layout.ErrCorrupt) {
-		t.Errorf("show: %v", err)
+		t.Errorf("show: %v, want ErrCorrupt", err)
 	}
 	d.kill()
 	after := contents(t, root.Store, "")
@@ -257,7 +257,7 @@ func TestRottenOldCheckpoint(t *testing.T) {
 				t.Fatalf("restores %d, want %d", s.GetRestoreCheckpointId(), second)
 			}
 			eventually(t, "the job is degraded", func() bool { return strings.Contains(d.status(t, "j").GetDegraded(), fmt.Sprint(first)) })
-			w.checkpoint(small) // first leaves what is retained, and with it the reason not to delete
+			w.checkpoint(inlineState) // first leaves what is retained, and with it the reason not to delete
 			eventually(t, "the job has recovered and all condemned files are gone", func() bool { s := d.status(t, "j"); return s.GetDegraded() == "" && s.GetCondemnedFiles() == 0 })
 			for key, was := range before {
 				if strings.HasPrefix(key, layout.CheckpointPrefix("j", second)) && contents(t, root.Store, "")[key] != was {
@@ -278,8 +278,8 @@ func TestDeletesStopWhileDegraded(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
 	w := oneWorker(t, d, "j", twoRetained)
-	w.checkpoint(small)
-	rotten := w.checkpoint(small)
+	w.checkpoint(inlineState)
+	rotten := w.checkpoint(inlineState)
 	d.kill()
 	overwrite(t, root.Store, layout.MetadataKey("j", rotten), flip)
 	d = startDaemon(t, root, "")
@@ -287,7 +287,7 @@ func TestDeletesStopWhileDegraded(t *testing.T) {
 	w = d.register(t, "j", "w2", 0, subtask("count"))
 	w.begin()
 	before := contents(t, root.Store, "")
-	w.checkpoint(small) // the first one leaves, rotten stays
+	w.checkpoint(inlineState) // the first one leaves, rotten stays
 	if s := d.status(t, "j"); !strings.Contains(s.GetDegraded(), "nothing is deleted") {
 		t.Errorf("degraded: %q, want the unreadable checkpoint named", s.GetDegraded())
 	}
@@ -297,7 +297,7 @@ func TestDeletesStopWhileDegraded(t *testing.T) {
 			t.Errorf("%s was deleted while the job is degraded, want it kept", key)
 		}
 	}
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	// Files that became condemned meanwhile are deleted when the job has recovered, not only when it ends.
 	eventually(t, "the condemned files are deleted", func() bool {
 		folders := 0

@@ -23,7 +23,7 @@ func TestRedirects(t *testing.T) {
 	root := newRoot()
 	a, b := startDaemon(t, root, ""), startDaemon(t, root, "")
 	w := oneWorker(t, a, "j", nil)
-	id := w.checkpoint(small)
+	id := w.checkpoint(inlineState)
 	owner := func(err error) string {
 		n := detail[*ckptdv1.NotOwner](err)
 		if connect.CodeOf(err) != connect.CodeFailedPrecondition || n == nil {
@@ -51,9 +51,9 @@ func TestRedirects(t *testing.T) {
 		t.Errorf("list of checkpoints: %v, %v; want the retained checkpoint", res, err)
 	}
 	if _, err = b.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); owner(err) != a.http.URL {
-		t.Errorf("cancel: %v", err)
+		t.Errorf("cancel: %v, want the caller sent to %s", err, a.http.URL)
 	}
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 }
 
 // elsewhere is the answer of a daemon that sends every caller to another daemon.
@@ -99,7 +99,7 @@ func TestShutdownReleases(t *testing.T) {
 	root := newRoot()
 	a, b := startDaemon(t, root, ""), startDaemon(t, root, "")
 	w := oneWorker(t, a, "j", nil)
-	last := w.checkpoint(small)
+	last := w.checkpoint(inlineState)
 	open := w.open()
 	if err := a.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func TestShutdownReleases(t *testing.T) {
 	if e := head(t, root, "j"); !e.Owner.IsZero() || e.Kind != journal.KindRelease {
 		t.Fatalf("after the shutdown the journal's head is %v, want a release", e.Kind)
 	}
-	if err := w.ack(open, small(open)...); err == nil {
+	if err := w.ack(open, inlineState(open)...); err == nil {
 		t.Error("acknowledged after the release, want a refusal")
 	}
 	_, err := a.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
@@ -121,7 +121,7 @@ func TestShutdownReleases(t *testing.T) {
 	if c := expect[complete](again).Complete; c.GetCheckpointId() != last || c.GetEpoch() != 2 {
 		t.Errorf("Complete is repeated as %v, want checkpoint %d in epoch 2", c, last)
 	}
-	if id := again.checkpoint(small); id <= open {
+	if id := again.checkpoint(inlineState); id <= open {
 		t.Errorf("the next checkpoint is %d, want one above %d, which was open", id, open)
 	}
 }
@@ -132,11 +132,11 @@ func TestKilledAfterTheCancel(t *testing.T) {
 	t.Parallel()
 	root := newRoot()
 	opened, faults := faulty(root, nil)
-	struck := make(chan struct{})
+	reached := make(chan struct{})
 	a := startDaemonWith(t, opened, "", service.Options{Steps: func(step string) {
 		if step == service.StepEnd {
 			faults.Freeze() // nothing that this process does from here on reaches the store
-			close(struck)
+			close(reached)
 		}
 	}})
 	w := oneWorker(t, a, "j", nil)
@@ -149,7 +149,7 @@ func TestKilledAfterTheCancel(t *testing.T) {
 		_, err := a.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"})
 		done <- err
 	}()
-	<-struck
+	<-reached
 	a.kill()
 	if err := <-done; err == nil {
 		t.Error("the cancel was answered as a success, want an error: the owner died before it checked the entry")
@@ -206,7 +206,7 @@ func TestTakenFromAFrozenOwner(t *testing.T) {
 	opened, faults := faulty(root, nil)
 	a := startDaemon(t, opened, "")
 	w := oneWorker(t, a, "j", nil)
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	open := w.open()
 	a.http.Listener.Close() // b's probe fails
 	faults.Freeze()
@@ -216,17 +216,17 @@ func TestTakenFromAFrozenOwner(t *testing.T) {
 	}
 	fresh := b.register(t, "j", "fresh", 0, w.subtasks...)
 	fresh.begin()
-	fresh.checkpoint(small)
+	fresh.checkpoint(inlineState)
 	faults.Thaw()
 	before := head(t, root, "j").Slot
 	// The old owner takes the acknowledgement and writes a _metadata that no journal entry will name. Its commit entry
 	// fails, and so it learns that it does not own the job any more.
-	w.mustAck(open, small(open)...)
+	w.mustAck(open, inlineState(open)...)
 	expect[reregister](w)
 	if after := head(t, root, "j").Slot; after != before {
 		t.Errorf("the journal's head is slot %d, want %d as before", after, before)
 	}
-	fresh.checkpoint(small)
+	fresh.checkpoint(inlineState)
 	b.cancel(t, "j")
 	fresh.ended()
 	b.waitReleased(t)

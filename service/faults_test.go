@@ -34,7 +34,7 @@ func TestFullDisk(t *testing.T) {
 	})
 	d := startDaemon(t, root, "")
 	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.TolerableFailedCheckpoints = 1 })
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	full.Store(true)
 	res := make(chan error, 1)
 	go func() {
@@ -53,7 +53,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("the status shows %d failures in a row, want 1", n)
 	}
 	full.Store(false)
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	if n := d.status(t, "j").GetConsecutiveFailures(); n != 0 {
 		t.Errorf("after a completed checkpoint the status shows %d failures in a row, want 0", n)
 	}
@@ -106,12 +106,12 @@ func TestLostReplyOfMetadata(t *testing.T) {
 	})
 	d := startDaemon(t, root, "")
 	w := oneWorker(t, d, "j", nil)
-	id := w.checkpoint(small)
+	id := w.checkpoint(inlineState)
 	if _, err := catalog.New(under.Store).Show(t.Context(), "j", id); err != nil {
-		t.Errorf("show: %v", err)
+		t.Errorf("show: %v, want the checkpoint", err)
 	}
 	if c, _ := head(t, under, "j").Checkpoint(id); c.Size == 0 || c.StateBytes == 0 || c.CompletedAt == 0 {
-		t.Errorf("the journal says %+v", c)
+		t.Errorf("the journal says %+v, want a size, bytes of state and a time", c)
 	}
 }
 

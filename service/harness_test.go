@@ -411,8 +411,8 @@ func (w *worker) checkpoint(pieces func(id uint64) []*ckptdv1.SnapshotHandle) ui
 	return id
 }
 
-// small returns a handle of inline state.
-func small(id uint64) []*ckptdv1.SnapshotHandle {
+// inlineState returns a handle of inline state.
+func inlineState(id uint64) []*ckptdv1.SnapshotHandle {
 	return []*ckptdv1.SnapshotHandle{inline("n", fmt.Sprint(id))}
 }
 

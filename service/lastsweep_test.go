@@ -172,7 +172,7 @@ func holdOverCancel(t *testing.T, commit mem.Outcome, scope ckptdv1.Scope, leave
 	})
 	d := startDaemon(t, way, inMemory)
 	w := oneWorker(t, d, "j", nil)
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	id := w.open()
 	ctx, goAway := context.WithCancel(t.Context())
 	defer goAway()
@@ -247,8 +247,8 @@ func TestLastSweepWhileDeletesFail(t *testing.T) {
 					way, under, store := inTrouble(t)
 					d := startDaemon(t, way, inMemory)
 					w := oneWorker(t, d, "j", nil)
-					w.checkpoint(small)
-					last := w.checkpoint(small)
+					w.checkpoint(inlineState)
+					last := w.checkpoint(inlineState)
 					time.Sleep(5 * time.Second) // the first sweep is over
 					keys := strewn(t, under.Store, last, many)
 					if err := under.Store.Publish(t.Context(), layout.MetadataKey("j", 1), nil); err != nil {
@@ -301,7 +301,7 @@ func TestDeletesThatFailAreTriedAgain(t *testing.T) {
 					}
 					return nil
 				}, nil, 0)
-				w.checkpoint(small) // nothing needs the files any more
+				w.checkpoint(inlineState) // nothing needs the files any more
 				time.Sleep(time.Minute)
 				if there(t, under.Store, []string{stuck}) != 1 {
 					t.Fatal("the delete did not fail, so the test proves nothing")
@@ -315,7 +315,7 @@ func TestDeletesThatFailAreTriedAgain(t *testing.T) {
 							t.Errorf("condemned file %s is known as %d, %v; want it missing", name, n, err)
 						}
 					}
-					return small(id)
+					return inlineState(id)
 				})
 				store.set(nil, nil, 0)
 				time.Sleep(time.Minute)
@@ -337,7 +337,7 @@ func TestLastSweepWhileListsFail(t *testing.T) {
 				way, under, store := inTrouble(t)
 				d := startDaemon(t, way, inMemory)
 				w := oneWorker(t, d, "j", nil)
-				last := w.checkpoint(small)
+				last := w.checkpoint(inlineState)
 				time.Sleep(5 * time.Second)
 				strewn(t, under.Store, last, many)
 				store.set(nil, errors.New("503"), shown)
@@ -453,13 +453,13 @@ func TestSweepsSpareWhatMayBeFinished(t *testing.T) {
 		root.Store = store
 		d := startDaemon(t, root, inMemory)
 		w := oneWorker(t, d, "j", nil)
-		w.checkpoint(small)
+		w.checkpoint(inlineState)
 		d.kill()
 		d = startDaemon(t, root, inMemory)
 		d.attach(t, "j", onePlan(), nil)
 		w = d.register(t, "j", "w-j", w.attempt, w.subtasks...)
 		w.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
-		done := w.checkpoint(small)
+		done := w.checkpoint(inlineState)
 		open := w.open()
 
 		slot := head(t, root, "j").Slot

@@ -133,7 +133,7 @@ func TestForeignMetadataIsNeverReplaced(t *testing.T) {
 				way.Store = store
 				d := startDaemon(t, way, inMemory)
 				w := oneWorker(t, d, "j", patientFor20s)
-				before := w.checkpoint(small)
+				before := w.checkpoint(inlineState)
 				time.Sleep(5 * time.Second) // the first sweep is over, the next one is an hour away
 				id := before + 1
 				foreign := foreignOf(t, read(t, root.Store, layout.MetadataKey("j", before)))
@@ -148,7 +148,7 @@ func TestForeignMetadataIsNeverReplaced(t *testing.T) {
 				if _, ok := e.Checkpoint(id); ok || e.Newest() != before {
 					t.Errorf("the journal retains %v, want checkpoint %d", e.Retained, before)
 				}
-				after := w.checkpoint(small)
+				after := w.checkpoint(inlineState)
 				if after <= id {
 					t.Errorf("the next checkpoint is %d, want one above %d, which was aborted", after, id)
 				}
@@ -174,7 +174,7 @@ func wantAborted(t *testing.T, d *daemon, w *worker, id uint64) {
 	if got := w.triggered(); got != id {
 		t.Fatalf("checkpoint %d is triggered, want %d", got, id)
 	}
-	w.mustAck(id, small(id)...)
+	w.mustAck(id, inlineState(id)...)
 	// The store answers that the _metadata exists. If it cannot be read, it is read again until the checkpoint times
 	// out.
 	for {
@@ -208,8 +208,8 @@ func TestMetadataAfterALostReply(t *testing.T) {
 				way.Store = store
 				d := startDaemon(t, way, inMemory)
 				w := oneWorker(t, d, "j", patientFor20s)
-				w.checkpoint(small)
-				id := w.checkpoint(small) + 1
+				w.checkpoint(inlineState)
+				id := w.checkpoint(inlineState) + 1
 				store.mu.Lock()
 				store.commit = func(w *replacingWriter) error {
 					other := rewritten(t, string(w.bytes), change)
@@ -298,7 +298,7 @@ func TestOwnerDoesNotTrustAForeignMetadata(t *testing.T) {
 				root := newRoot()
 				d := startDaemon(t, root, inMemory)
 				w := oneWorker(t, d, "j", nil)
-				w.checkpoint(small)
+				w.checkpoint(inlineState)
 				var orphan string
 				id := w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
 					orphan = w.put(shared, id, "nobody's").GetKey()

@@ -34,7 +34,7 @@ func TestStoreAway(t *testing.T) {
 	var log locked
 	d := startDaemonWith(t, root, "", service.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	w := oneWorker(t, d, "j", nil)
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	mu.Lock()
 	away = true
 	mu.Unlock()
@@ -43,7 +43,7 @@ func TestStoreAway(t *testing.T) {
 	res := make(chan error, 1)
 	go func() { res <- d.trigger(ctx, "j") }()
 	id := w.triggered()
-	w.mustAck(id, small(id)...)
+	w.mustAck(id, inlineState(id)...)
 	eventually(t, "the status says that the owner waits for the store", func() bool { return d.status(t, "j").GetWaitingForStore() != "" })
 	failed := func() int { mu.Lock(); defer mu.Unlock(); return tries }
 	eventually(t, "five tries", func() bool { return failed() >= 5 })

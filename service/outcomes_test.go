@@ -20,27 +20,27 @@ import (
 	"github.com/ckptd/ckptd/service"
 )
 
-// failingReads is a store on which the strike-th read fails. A list shows one object before it fails, and a body has
+// failingReads is a store on which the failAt-th read fails. A list shows one object before it fails, and a body has
 // one byte.
 type failingReads struct {
 	storage.Store
 	mu     sync.Mutex
 	n      int
-	strike int
+	failAt int
 	what   string // the read that failed
 }
 
-var errStruck = errors.New("struck")
+var errChosen = errors.New("the chosen read fails")
 
-// struck counts a read and reports whether it must fail. The list of the root is not counted: a daemon does not start
+// mustFail counts a read and reports whether it must fail. The list of the root is not counted: a daemon does not start
 // without it.
-func (s *failingReads) struck(op, key string) bool {
+func (s *failingReads) mustFail(op, key string) bool {
 	if key == "" {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.n++; s.n != s.strike {
+	if s.n++; s.n != s.failAt {
 		return false
 	}
 	s.what = op + " " + key
@@ -48,43 +48,43 @@ func (s *failingReads) struck(op, key string) bool {
 }
 
 func (s *failingReads) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
-	if s.struck("open", key) {
-		return nil, &storage.Error{Op: "open", Key: key, Err: errStruck}
+	if s.mustFail("open", key) {
+		return nil, &storage.Error{Op: "open", Key: key, Err: errChosen}
 	}
 	r, err := s.Store.Open(ctx, key, offset, length)
-	if err == nil && s.struck("read", key) {
+	if err == nil && s.mustFail("read", key) {
 		return struct {
 			io.Reader
 			io.Closer
-		}{io.MultiReader(io.LimitReader(r, 1), struckReader{}), r}, nil
+		}{io.MultiReader(io.LimitReader(r, 1), failingReader{}), r}, nil
 	}
 	return r, err
 }
 
-type struckReader struct{}
+type failingReader struct{}
 
-func (struckReader) Read([]byte) (int, error) { return 0, errStruck }
+func (failingReader) Read([]byte) (int, error) { return 0, errChosen }
 
 func (s *failingReads) Stat(ctx context.Context, key string) (storage.Info, error) {
-	if s.struck("stat", key) {
-		return storage.Info{}, &storage.Error{Op: "stat", Key: key, Err: errStruck}
+	if s.mustFail("stat", key) {
+		return storage.Info{}, &storage.Error{Op: "stat", Key: key, Err: errChosen}
 	}
 	return s.Store.Stat(ctx, key)
 }
 
 func (s *failingReads) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
-		if s.struck("list", prefix) {
-			yield(storage.Info{}, errStruck)
+		if s.mustFail("list", prefix) {
+			yield(storage.Info{}, errChosen)
 			return
 		}
-		late := s.struck("list after an element", prefix)
+		late := s.mustFail("list after an element", prefix)
 		for info, err := range s.Store.List(ctx, prefix) {
 			if !yield(info, err) {
 				return
 			}
 			if late {
-				yield(storage.Info{}, errStruck)
+				yield(storage.Info{}, errChosen)
 				return
 			}
 		}
@@ -92,16 +92,16 @@ func (s *failingReads) List(ctx context.Context, prefix string) iter.Seq2[storag
 }
 
 func (s *failingReads) AbortUnfinished(ctx context.Context, prefix string, dead func(string) bool) (int, error) {
-	if s.struck("abort unfinished", prefix) {
-		return 0, errStruck
+	if s.mustFail("abort unfinished", prefix) {
+		return 0, errChosen
 	}
 	return s.Store.AbortUnfinished(ctx, prefix, dead)
 }
 
 // Create counts as a read. When it fails, no file is begun.
 func (s *failingReads) Create(ctx context.Context, key string, opts storage.CreateOptions) (storage.Writer, error) {
-	if s.struck("create", key) {
-		return nil, &storage.Error{Op: "create", Key: key, Err: errStruck}
+	if s.mustFail("create", key) {
+		return nil, &storage.Error{Op: "create", Key: key, Err: errChosen}
 	}
 	return s.Store.Create(ctx, key, opts)
 }
@@ -253,15 +253,15 @@ func (l *shellLife) live(land func() int) {
 	l.wantWhole()
 }
 
-// playLife plays a life. decide chooses the outcome of each mutation, and the strike-th read fails. It returns what
+// playLife plays a life. decide chooses the outcome of each mutation, and the failAt-th read fails. It returns what
 // went wrong, and the numbers of mutations and reads.
-func playLife(t *testing.T, decide func(mem.Mutation) mem.Outcome, strike int) (mutations, reads int, what string, err error) {
+func playLife(t *testing.T, decide func(mem.Mutation) mem.Outcome, failAt int) (mutations, reads int, what string, err error) {
 	quiet := &failure{TB: t, ctx: t.Context()}
 	l := &shellLife{failure: quiet, under: newRoot(), text: map[string]string{}}
 	var faults *mem.Faults
 	l.way, faults = faulty(l.under, decide)
-	struck := &failingReads{Store: faults, strike: strike}
-	l.way.Store = struck
+	failing := &failingReads{Store: faults, failAt: failAt}
+	l.way.Store = failing
 	func() {
 		defer func() {
 			if r := recover(); r != nil && r != quiet { //nolint:errorlint // our own sentinel
@@ -271,9 +271,9 @@ func playLife(t *testing.T, decide func(mem.Mutation) mem.Outcome, strike int) (
 		l.live(faults.Land)
 	}()
 	faults.SetDecide(nil)
-	struck.mu.Lock()
-	defer struck.mu.Unlock()
-	return faults.Count(), struck.n, struck.what, quiet.err
+	failing.mu.Lock()
+	defer failing.mu.Unlock()
+	return faults.Count(), failing.n, failing.what, quiet.err
 }
 
 // One call of the store fails in the life of a job, whichever call and however it fails. Still all checkpoints

@@ -161,7 +161,7 @@ func TestAcknowledgementsUnderAnotherRequestID(t *testing.T) {
 	ack := func(id uint64, request string, subtasks ...string) error {
 		req := &ckptdv1.AcknowledgeRequest{JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: id, RequestId: request}
 		for _, s := range subtasks {
-			req.Snapshots = append(req.Snapshots, subtaskState(s, 0, small(id)...))
+			req.Snapshots = append(req.Snapshots, subtaskState(s, 0, inlineState(id)...))
 		}
 		_, err := d.engineService().Acknowledge(t.Context(), req)
 		return err

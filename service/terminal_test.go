@@ -65,7 +65,7 @@ func TestUploadForNoCheckpoint(t *testing.T) {
 	root := newRoot()
 	d, other := startDaemon(t, root, ""), startDaemon(t, root, "")
 	w := oneWorker(t, d, "j", nil)
-	if _, err := w.putAt(other, shared, w.checkpoint(small)+5, "abc"); err != nil {
+	if _, err := w.putAt(other, shared, w.checkpoint(inlineState)+5, "abc"); err != nil {
 		t.Fatal("put at another daemon:", err)
 	}
 	d.cancel(t, "j")
@@ -185,7 +185,7 @@ func diedAtTheEnd(t *testing.T) (under, root storage.Opened) {
 		}
 	}})
 	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.Retention = ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION })
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	w.put(shared, w.open(), "of no use")
 	var canceling sync.WaitGroup
 	canceling.Go(func() {

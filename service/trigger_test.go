@@ -70,7 +70,7 @@ func TestAttachThatWouldBeginTheJobIsNotRefusedForAnother(t *testing.T) {
 		}
 		wg.Go(func() {
 			if _, err := engines.AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: onePlan()}); err != nil {
-				t.Errorf("%s: %v", id, err)
+				t.Errorf("attach of %s: %v, want no error", id, err)
 			}
 		})
 		wg.Wait()

@@ -23,7 +23,7 @@ func TestWorkerWithAnotherPlan(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
 	w := oneWorker(t, d, "j", nil)
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	unchanged(t, root.Store, func() {
 		other := d.registerWith(t, "other", &ckptdv1.RegisterRequest{JobId: "j", Subtasks: []*ckptdv1.Subtask{subtask("source")}, Plan: twoPlan()})
 		wantRefused(t, other.ended(), ckptdv1.Refused_REASON_PLAN_MISMATCH)
@@ -37,14 +37,14 @@ func TestWorkerWithAnotherPlan(t *testing.T) {
 			}
 		}
 	})
-	w.checkpoint(small) // the one that runs is not disturbed
+	w.checkpoint(inlineState) // the one that runs is not disturbed
 }
 
 // TestNewAttempt: a repeated call of NewAttempt begins one attempt, not two.
 func TestNewAttempt(t *testing.T) {
 	d := startDaemon(t, newRoot(), "")
 	w := oneWorker(t, d, "j", nil)
-	last := w.checkpoint(small)
+	last := w.checkpoint(inlineState)
 	pending := w.open()
 	for range 2 {
 		res, err := d.engineService().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: 1, Reason: "moved", RequestId: "n1"})
@@ -60,9 +60,9 @@ func TestNewAttempt(t *testing.T) {
 	}
 	stale := *w
 	stale.attempt = 1
-	wantRefused(t, stale.ack(pending, small(pending)...), ckptdv1.Refused_REASON_STALE_ATTEMPT)
+	wantRefused(t, stale.ack(pending, inlineState(pending)...), ckptdv1.Refused_REASON_STALE_ATTEMPT)
 	stale.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "late" })
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 2 {
 		t.Errorf("attempt %d, want 2: a failure of another attempt must not count", s.GetSummary().GetAttempt())
 	}
@@ -74,7 +74,7 @@ func TestZombieChangesNothing(t *testing.T) {
 	root := newRoot()
 	d := startDaemonWith(t, root, "", service.Options{Times: coordinator.Times{Grace: 20 * time.Millisecond}})
 	w := oneWorker(t, d, "j", nil)
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	fresh := d.register(t, "j", "fresh", 0, w.subtasks...)
 	expect[replaced](w)
 	if err := w.ended(); err != nil {
@@ -86,7 +86,7 @@ func TestZombieChangesNothing(t *testing.T) {
 	}
 	id := fresh.open()
 	unchanged(t, root.Store, func() {
-		wantRefused(t, w.ack(id, small(id)...), ckptdv1.Refused_REASON_STALE_ATTEMPT)
+		wantRefused(t, w.ack(id, inlineState(id)...), ckptdv1.Refused_REASON_STALE_ATTEMPT)
 		_, err := w.ask(id, "i", "a")
 		wantRefused(t, err, ckptdv1.Refused_REASON_STALE_ATTEMPT)
 		if _, err := d.engineService().Decline(t.Context(), &ckptdv1.DeclineRequest{JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: id}); err != nil {
@@ -96,7 +96,7 @@ func TestZombieChangesNothing(t *testing.T) {
 		expect[replaced](again)
 		again.ended()
 	})
-	fresh.mustAck(id, small(id)...)
+	fresh.mustAck(id, inlineState(id)...)
 	expect[complete](fresh)
 }
 
@@ -109,7 +109,7 @@ func TestStaleAttemptAtANewOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.begin()
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	d.kill()
 	d = startDaemon(t, root, "")
 	d.attach(t, "j", onePlan(), nil)
@@ -121,7 +121,7 @@ func TestStaleAttemptAtANewOwner(t *testing.T) {
 	ahead := d.register(t, "j", "ahead", 9, w.subtasks...)
 	expect[reregister](ahead)
 	current.epoch = 2
-	current.checkpoint(small)
+	current.checkpoint(inlineState)
 	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 2 {
 		t.Errorf("attempt %d, want 2", s.GetSummary().GetAttempt())
 	}
@@ -161,7 +161,7 @@ func TestPoison(t *testing.T) {
 	w := oneWorker(t, d, "j", func(c *client.JobConfig) {
 		c.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 2, Delay: durationpb.New(time.Millisecond)}
 	})
-	w.checkpoint(small)
+	w.checkpoint(inlineState)
 	for attempt := uint64(1); ; attempt++ {
 		w.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "record 7: not a number" })
 		if attempt == 3 {
@@ -190,7 +190,7 @@ func TestLostWorker(t *testing.T) {
 	t.Parallel()
 	d := startDaemonWith(t, newRoot(), "", service.Options{Times: coordinator.Times{Grace: 30 * time.Millisecond}})
 	w := oneWorker(t, d, "j", nil)
-	last := w.checkpoint(small)
+	last := w.checkpoint(inlineState)
 	w.leave()
 	eventually(t, "the owner waits for a worker", func() bool {
 		s := d.status(t, "j")
@@ -200,7 +200,7 @@ func TestLostWorker(t *testing.T) {
 	if s := fresh.begin(); s.GetRestoreCheckpointId() != last || s.GetAttempt() != 2 {
 		t.Errorf("start %v, want attempt 2 from checkpoint %d", s, last)
 	}
-	fresh.checkpoint(small)
+	fresh.checkpoint(inlineState)
 }
 
 // A worker that sends nothing is lost, even if its stream is open. The next attempt waits for another process in its
@@ -252,7 +252,7 @@ func TestASuccessorEndsTheGrace(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := startDaemonWith(t, newRoot(), inMemory, service.Options{Times: coordinator.Times{Grace: time.Hour}})
 				w := oneWorker(t, d, "j", nil)
-				last := w.checkpoint(small)
+				last := w.checkpoint(inlineState)
 				lose(w)
 				synctest.Wait()
 				began := time.Now()
@@ -263,7 +263,7 @@ func TestASuccessorEndsTheGrace(t *testing.T) {
 				if waited := time.Since(began); waited > time.Second {
 					t.Errorf("the attempt began after %v, want at once", waited)
 				}
-				fresh.checkpoint(small)
+				fresh.checkpoint(inlineState)
 			})
 		})
 	}
@@ -287,7 +287,7 @@ func TestBrokenStreamIsNoFailure(t *testing.T) {
 		if s := d.status(t, "j"); s.GetPhase() != ckptdv1.JobPhase_JOB_PHASE_RUNNING || s.GetSummary().GetAttempt() != 1 {
 			t.Fatalf("attempt %d, %s; want attempt 1, running", s.GetSummary().GetAttempt(), s.GetPhase())
 		}
-		w.checkpoint(small)
+		w.checkpoint(inlineState)
 	})
 }
 
@@ -297,7 +297,7 @@ func TestOnlyTheNewestStreamCounts(t *testing.T) {
 	for name, end := range map[string]func(d *daemon, w *worker){
 		"the older one ends by itself": func(_ *daemon, w *worker) {
 			if err := w.ended(); err != nil {
-				w.t.Errorf("the older stream: %v", err)
+				w.t.Errorf("the older stream ended with %v, want no error", err)
 			}
 		},
 		"the process leaves the older one": func(_ *daemon, w *worker) { w.leave(); w.ended() },
@@ -317,7 +317,7 @@ func TestOnlyTheNewestStreamCounts(t *testing.T) {
 				if s := d.status(t, "j"); s.GetPhase() != ckptdv1.JobPhase_JOB_PHASE_RUNNING || s.GetSummary().GetAttempt() != 1 {
 					t.Fatalf("attempt %d, %s; want attempt 1, running", s.GetSummary().GetAttempt(), s.GetPhase())
 				}
-				again.checkpoint(small)
+				again.checkpoint(inlineState)
 			})
 		})
 	}
@@ -486,7 +486,7 @@ func TestCanceledWhileItFails(t *testing.T) {
 	away.Store(true)
 	w.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "a poisoned record" })
 	if _, err := d.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); connect.CodeOf(err) != connect.CodeUnavailable {
-		t.Errorf("canceled while it fails: %v", err)
+		t.Errorf("cancel while the job fails: %v, want unavailable", err)
 	}
 	away.Store(false)
 	if c := expect[cancel](w).Cancel; c.GetStatus() != ckptdv1.JobStatus_JOB_STATUS_FAILED || c.GetReason() != "a poisoned record" {

@@ -121,7 +121,7 @@ func TestAnnouncementsAreCompared(t *testing.T) {
 		h := header(p)
 		edit(h)
 		if _, err := put(t.Context(), s.defaultClient(), h, p, 300); connect.CodeOf(err) != connect.CodeDataLoss {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: %v, want data_loss", name, err)
 		}
 	}
 	if ks := keys(t, inner); len(ks) > 0 {
@@ -148,7 +148,7 @@ func TestCancelLeavesNothing(t *testing.T) {
 	cancel()
 	w.CloseWithError(io.ErrClosedPipe)
 	if err := <-failed; connect.CodeOf(err) != connect.CodeCanceled {
-		t.Fatalf("got %v", err)
+		t.Fatalf("the stream ended with %v, want canceled", err)
 	}
 	p := []byte("after")
 	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
@@ -157,7 +157,7 @@ func TestCancelLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if ks := keys(t, inner); len(ks) != 1 {
-		t.Errorf("stored: %v", ks)
+		t.Errorf("on storage are %v, want one file", ks)
 	}
 }
 
@@ -188,7 +188,7 @@ func TestSilentSender(t *testing.T) {
 	time.Sleep(2 * silence) // in which the store, and not the sender, is waited for
 	select {
 	case err := <-silent:
-		t.Errorf("a stream that waited for the store ended with %v, want it stored", err)
+		t.Errorf("the stream ended with %v while it waited for the store, want it to go on", err)
 	default:
 	}
 	close(hold)
@@ -196,7 +196,7 @@ func TestSilentSender(t *testing.T) {
 		t.Errorf("the stream that waits for admission ended with %v, want it stored", err)
 	}
 	if err := <-silent; connect.CodeOf(err) != connect.CodeDeadlineExceeded {
-		t.Errorf("the silent one heard: %v", err)
+		t.Errorf("the silent client got %v, want deadline_exceeded", err)
 	}
 	w.CloseWithError(io.ErrClosedPipe)
 }
@@ -243,7 +243,7 @@ func TestAskedAgainAfterWaiting(t *testing.T) {
 		t.Errorf("the first stream ended with %v, want it stored", err)
 	}
 	if err := <-second; connect.CodeOf(err) != connect.CodeFailedPrecondition || src.n > 0 {
-		t.Errorf("second: %v after %d bytes", err, src.n)
+		t.Errorf("the second stream ended with %v after %d bytes, want failed_precondition before the first byte", err, src.n)
 	}
 }
 
@@ -289,13 +289,13 @@ func TestPlainPost(t *testing.T) {
 	}
 	for who, answer := range answers {
 		if !strings.Contains(string(answer), `"key":"shared/`) || strings.Contains(string(answer), `"error"`) {
-			t.Errorf("%s was answered %q", who, answer)
+			t.Errorf("%s got the answer %q, want a shared file", who, answer)
 		}
 	}
 	if ks := keys(t, store); len(ks) != len(answers) {
-		t.Errorf("stored: %v", ks)
+		t.Errorf("on storage are %v, want %d files", ks, len(answers))
 	}
 	if res.StatusCode != http.StatusOK {
-		t.Errorf("status %d", res.StatusCode)
+		t.Errorf("status %d, want 200", res.StatusCode)
 	}
 }

@@ -198,7 +198,7 @@ func TestRoundTrip(t *testing.T) {
 					if name == "gzip" {
 						// The server offers no compression. A client that compresses anyway gets an error that says so.
 						if connect.CodeOf(err) != connect.CodeUnimplemented {
-							t.Fatalf("gzip: %v", err)
+							t.Fatalf("gzip: %v, want unimplemented", err)
 						}
 						return
 					}
@@ -209,7 +209,7 @@ func TestRoundTrip(t *testing.T) {
 					off := n / 3
 					got, err := get(t.Context(), c, &ckptdv1.GetStateRequest{JobId: "job", File: f, Offset: uint64(off)})
 					if err != nil || !bytes.Equal(got, p[off:]) {
-						t.Fatalf("%d bytes from %d: %d bytes, %v", n-off, off, len(got), err)
+						t.Fatalf("%d bytes from %d: got %d bytes, %v; want the bytes that were sent", n-off, off, len(got), err)
 					}
 				})
 			}
@@ -225,7 +225,7 @@ func checkStored(t *testing.T, store storage.Store, f *ckptdv1.FileHandle, h *ck
 		place = layout.PlaceExclusive
 	}
 	if k.Place != place || k.File.Epoch != h.GetEpoch() || k.File.Checkpoint != h.GetCheckpointId() {
-		t.Errorf("key %q of %v", f.GetKey(), h)
+		t.Errorf("key %q, want the scope, epoch and checkpoint of %v", f.GetKey(), h)
 	}
 	var sums data.Sums
 	_, _ = sums.Write(p)
@@ -329,7 +329,7 @@ func TestRefusalOfALongBody(t *testing.T) {
 	for range 5 {
 		h := header(bytes.Repeat(p, 40))
 		if _, err := put(t.Context(), s.defaultClient(), h, bytes.Repeat(p, 40), 1<<20); connect.CodeOf(err) != connect.CodeFailedPrecondition {
-			t.Fatalf("got %v", err)
+			t.Fatalf("the upload ended with %v, want failed_precondition", err)
 		}
 	}
 }
@@ -343,14 +343,14 @@ func TestProtocolErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := st.CloseAndReceive(); connect.CodeOf(err) != connect.CodeInvalidArgument {
-		t.Errorf("no header: %v", err)
+		t.Errorf("no header: %v, want invalid_argument", err)
 	}
 	p := randomBytes(1, 2*data.MaxChunk)
 	if _, err := put(t.Context(), c, header(p), p, data.MaxChunk+1); connect.CodeOf(err) != connect.CodeInvalidArgument {
-		t.Errorf("chunk too large: %v", err)
+		t.Errorf("chunk too large: %v, want invalid_argument", err)
 	}
 	if _, err := put(t.Context(), c, header(p), p, len(p)); connect.CodeOf(err) != connect.CodeResourceExhausted {
-		t.Errorf("message too large: %v", err)
+		t.Errorf("message too large: %v, want resource_exhausted", err)
 	}
 	if st, err = c.PutState(t.Context()); err != nil {
 		t.Fatal(err)
@@ -359,7 +359,7 @@ func TestProtocolErrors(t *testing.T) {
 		_ = st.Send(&ckptdv1.PutStateRequest{Part: &ckptdv1.PutStateRequest_Header{Header: header(p)}})
 	}
 	if _, err := st.CloseAndReceive(); connect.CodeOf(err) != connect.CodeInvalidArgument {
-		t.Errorf("second header: %v", err)
+		t.Errorf("second header: %v, want invalid_argument", err)
 	}
 	if ks := keys(t, store); len(ks) > 0 {
 		t.Errorf("on storage are %v, want nothing", ks)
@@ -387,7 +387,7 @@ func TestGetRefusesEverythingButStateFiles(t *testing.T) {
 	for _, key := range bad {
 		_, err := get(t.Context(), s.defaultClient(), &ckptdv1.GetStateRequest{JobId: "job", File: &ckptdv1.FileHandle{Key: key, Length: 10}})
 		if connect.CodeOf(err) != connect.CodeInvalidArgument {
-			t.Errorf("key %q: %v", key, err)
+			t.Errorf("key %q: %v, want invalid_argument", key, err)
 		}
 	}
 	with := func(change func(f *ckptdv1.FileHandle)) *ckptdv1.FileHandle {
