@@ -104,7 +104,8 @@ func TestAdminAsksWhoAnswers(t *testing.T) {
 	}
 }
 
-// A daemon's refusal comes with its own words, its meaning and the status of a job that has ended; other daemons are not asked.
+// The error of a refusal has the daemon's text, its meaning and the status of a job that has ended. Admin asks no other
+// daemon.
 func TestAdminTellsRefusals(t *testing.T) {
 	first, second := startClerk(t), startClerk(t)
 	first.refuses = refusal(connect.CodeFailedPrecondition, &ckptdv1.Refused{

@@ -37,7 +37,8 @@ func (r *route) next() (url string, ok bool) {
 	return url, true
 }
 
-// follow reads the answer of the daemon that was asked last, and reports whether it was a redirect that the route now follows.
+// follow reads the answer of the daemon that was asked last. It tells whether the answer was a redirect that the route
+// now follows.
 func (r *route) follow(answer *callError) bool {
 	if !r.followed.may(answer) {
 		return false

@@ -90,7 +90,8 @@ type File struct {
 	Length uint64
 	// CRC32C of all bytes.
 	CRC32C uint32
-	// Blocks has the CRC32C of each block of BlockSize bytes, the last one shorter. Only files longer than BlockSize have them.
+	// Blocks has the CRC32C of each block of BlockSize bytes; the last block may be shorter. Only files longer than
+	// BlockSize have block sums.
 	Blocks []uint32
 	// InstanceNonce of the backend instance that made the file, and LocalName, the instance's name for the file.
 	InstanceNonce, LocalName string

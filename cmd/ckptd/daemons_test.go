@@ -26,8 +26,8 @@ func (r *rig) second() *launcher.Process {
 	return p
 }
 
-// Two daemons over one root: the one that owns the job is stopped, the other takes the job over, the first is woken. Nobody restores, and
-// the woken daemon changes nothing.
+// Two daemons serve one root. The owner of the job is suspended, the other daemon takes the job over, and the first one
+// is woken. No worker restores, and the woken daemon changes nothing.
 func TestStoppedDaemonIsReplaced(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, demo.Options{Records: 60_000})

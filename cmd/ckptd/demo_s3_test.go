@@ -48,8 +48,8 @@ func TestDemoOnS3(t *testing.T) {
 
 var struckOf = regexp.MustCompile(`(\d+) of \d+ kills`)
 
-// demoOnS3 runs one demo. After those with an even seed nothing is left but the root's marker and the journal, which says how the job
-// ended; the others keep their checkpoints.
+// demoOnS3 runs one demo. With an even seed it leaves only the root's marker and the journal, which says how the job
+// ended. With an odd seed it keeps the checkpoints.
 func demoOnS3(t *testing.T, server *servers.S3, seed uint64) {
 	tmp := t.TempDir()
 	root := server.URL(fmt.Sprintf("demo %d", seed), "")

@@ -62,7 +62,8 @@ this is no line of a log
 10.0.0.1 - - [17/May/2015:10:05:05 +0000] "GET /a HTTP/1.1" 304 0 "-" "Mozilla/5.0"
 `
 
-// The demo of real input says what it found, keeps its output where it was told to, and another beside it does the same.
+// With real input the demo prints its counts and keeps its output in the given folder. A second demo at the same time
+// does the same.
 func TestDemoOfInput(t *testing.T) {
 	t.Parallel()
 	tmp, counts := t.TempDir(), t.TempDir()
@@ -141,7 +142,8 @@ func TestDemoInterrupted(t *testing.T) {
 	cleaned(t, tmp, 1)
 }
 
-// A demo whose terminal is closed, or whose reader has enough of it (`| head`), ends as by Ctrl-C, with nothing left but checkpoints.
+// If the terminal closes, or the reader of the output goes away (`| head`), the demo ends as by Ctrl-C. It leaves
+// nothing but checkpoints.
 func TestDemoHungUp(t *testing.T) {
 	t.Parallel()
 	for name, hangUp := range map[string]func(*exec.Cmd, *os.File) error{

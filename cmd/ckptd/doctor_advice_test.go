@@ -71,7 +71,8 @@ func TestDoctorAdvisesOnFolders(t *testing.T) {
 	}
 }
 
-// Whatever an interruption makes of the opening of a store (here: that there are no credentials), doctor was interrupted.
+// An interruption can make the opening of a store fail with any error (here: no credentials). Doctor reports the
+// interruption and not that error.
 func TestDoctorInterruptedAtOnce(t *testing.T) {
 	servers.Credentials(t)
 	root := servers.StartS3(t, servers.Gofakes3, false).URL("x", "")

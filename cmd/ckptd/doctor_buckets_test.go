@@ -255,8 +255,8 @@ func (p policy) actions() (all []string) {
 	return all
 }
 
-// The policy that docs/stores.md shows is enough for doctor, serve and demo, and the least: without any action of it doctor names that
-// action. Whoever may only read is told so.
+// The policy in docs/stores.md is enough for doctor, serve and demo. It is also the least: if an action is missing,
+// doctor names the action. A user who may only read is told so.
 func TestDocumentedPolicy(t *testing.T) {
 	t.Parallel()
 	server, awsConfig := fullMinIO(t)

@@ -106,8 +106,8 @@ func (l *life) restored() (attempt, checkpoint, count uint64) {
 	return attempt, checkpoint, count
 }
 
-// TestExampleEngine: the engine of docs/your-engine.md goes on from its newest complete checkpoint after it was killed, does not notice that
-// the daemon was, and survives both.
+// TestExampleEngine: after a kill, the engine of docs/your-engine.md continues from its newest complete checkpoint. It
+// does not notice a kill of the daemon. It survives both kills at once.
 func TestExampleEngine(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -132,7 +132,7 @@ func (l *lives) suffered() bool {
 	return len(l.faults) > deaths && l.hurt.Load() > 0
 }
 
-// settle ends all faults, and lets everything land that is on its way.
+// settle ends all faults, and lets every mutation land that is under way.
 func (l *lives) settle() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -231,8 +231,8 @@ func startLocal(ctx context.Context, t *testing.T, l *lives, params clickjob.Par
 	})
 }
 
-// commitAll waits until the sinks have committed a checkpoint after the end of the input, and disturb, called now and then until then,
-// has had enough.
+// commitAll waits until the sinks have committed a checkpoint after the end of the input. It calls disturb now and
+// then, and does not return before disturb has returned true.
 func commitAll(ctx context.Context, admin *client.Admin, disturb func() (enough bool)) bool {
 	state := func() *ckptdv1.JobState {
 		res, err := admin.JobStatus(ctx, "job", 0)

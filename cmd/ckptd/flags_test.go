@@ -14,7 +14,7 @@ import (
 	"github.com/ckptd/ckptd/proto/address"
 )
 
-// What is wrong with a flag is said before anything is made, with a right value beside it.
+// A wrong flag is refused before anything is created, and the error gives a valid value.
 func TestWrongFlags(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {

@@ -20,14 +20,14 @@ func startHearing(cmd *exec.Cmd) error {
 	return cmd.Start()
 }
 
-// underNohup makes a command one that nohup starts: it and its children ignore SIGHUP. It leads a process group of its own, which a
-// terminal that closes sends the signal to as a whole.
+// underNohup makes a command run as under nohup: the process and its children ignore SIGHUP. The process leads its own
+// process group, because a closing terminal sends the signal to a whole group.
 func underNohup(cmd *exec.Cmd) {
 	cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`}, cmd.Args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 }
 
-// Started under nohup, demo and doctor finish their work when the terminal closes, and so do the processes that they start.
+// Under nohup, demo and doctor finish their work when the terminal closes, and so do the processes that they start.
 func TestUnderNohup(t *testing.T) {
 	t.Parallel()
 	tmp := t.TempDir()

@@ -12,8 +12,8 @@ import (
 	"github.com/ckptd/ckptd/conformance/servers"
 )
 
-// The whole job over a proxy that does harm, one harm after the other, while workers and the daemon are killed, and the server too: the
-// counts are exact, no checkpoint that was complete is lost, and nothing is left.
+// The whole job runs over a proxy that does one harm after the other, while workers, the daemon and the server are
+// killed. The counts are exact, no complete checkpoint is lost, and no garbage is left.
 func TestJobOverProxy(t *testing.T) {
 	t.Parallel()
 	seeds, harms := 1, harmKinds/2
@@ -80,8 +80,8 @@ type harm struct {
 // harmKinds is how many different harms there are.
 const harmKinds = 10
 
-// once does one harm for up to a second, and leaves the way as it should be for a moment. No harm is done a second time before all others
-// were.
+// once does one harm for up to a second, and then does none for a moment. It does no harm a second time before it has
+// done all others.
 func (h *harm) once() {
 	h.t.Helper()
 	if len(h.order) == 0 {

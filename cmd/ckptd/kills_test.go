@@ -37,8 +37,8 @@ func TestRandomKills(t *testing.T) {
 	}
 }
 
-// A process killed exactly at each phase of a checkpoint, and right after the cancel's entry. When a worker dies, all restore; when the
-// daemon dies, nobody does.
+// A process is killed exactly at each phase of a checkpoint, and right after the entry of the cancel. If a worker dies,
+// all workers restore. If the daemon dies, no worker does.
 func TestKilledAtEachStep(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -78,7 +78,8 @@ func TestKilledAtEachStep(t *testing.T) {
 	}
 }
 
-// A worker and the daemon killed together: the next owner finds that not all of the attempt came back, and begins another.
+// A worker and the daemon are killed together. The next owner sees that not all workers of the attempt come back, and
+// begins the next attempt.
 func TestWorkerAndDaemonKilledTogether(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, demo.Options{})

@@ -94,8 +94,8 @@ func TestOnePort(t *testing.T) {
 	}
 }
 
-// TestListenLeavesOthersAlone: to connect to a file or an empty folder is refused like to a socket that nobody answers at, but only the
-// latter is removed.
+// TestListenLeavesOthersAlone: connecting to a file or an empty folder fails like connecting to a dead socket, but only
+// the dead socket is removed.
 func TestListenLeavesOthersAlone(t *testing.T) {
 	t.Parallel()
 	dir := socketDir(t)

@@ -53,7 +53,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// atStep is the function that is called at each named step: it acts at the one that a spec names, STEP:N:FILE. None: it does nothing.
+// atStep returns a function to be called at each named step. It acts at the step that spec names, STEP:N:FILE. With an
+// empty spec it never acts.
 func atStep(spec string, act func(file string)) func(step string) {
 	step, rest, ok := strings.Cut(spec, ":")
 	number, file, _ := strings.Cut(rest, ":")

@@ -29,10 +29,12 @@ import (
 // manyFilesBudget is the memory of each process, whatever the number of files.
 const manyFilesBudget = 200 << 20
 
-// TestManyFiles: a root that holds a job with two checkpoints and very many files that nothing needs any more, as a daemon leaves them
-// that was away for long. Whoever lists them, looks for some among them, examines the root, or takes the job over and deletes them, does
-// so within one budget of memory. A million on files with CKPTD_NIGHTLY=1, and 20,000 on the servers; 20,000 and 2,000 with
-// CKPTD_TEST_FULL=1; else 5,000 files.
+// TestManyFiles: a root holds a job with two checkpoints and very many files that nothing needs any more. Each command
+// that lists the files, looks for some of them or examines the root stays within one budget of memory. So does a daemon
+// that takes the job over and deletes the files.
+//
+// With CKPTD_NIGHTLY=1 there are a million files on file storage and 20,000 on the servers, with CKPTD_TEST_FULL=1
+// 20,000 and 2,000, else 5,000 on file storage alone.
 func TestManyFiles(t *testing.T) {
 	t.Parallel()
 	files, objects := 5000, 2000

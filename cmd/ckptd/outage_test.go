@@ -109,8 +109,9 @@ func TestDaemonRestartsWhileServerIsAway(t *testing.T) {
 	}
 }
 
-// The server dies in the middle of a commit: when the _metadata is written and its entry is not; when the entry is, and the owner has not
-// yet looked whether it counts. The commit ends when the server is back, with the checkpoint complete.
+// The server dies in the middle of a commit: after the _metadata is written and before the entry; or after the entry is
+// published and before the owner has checked that it counts. When the server is back, the commit ends and the
+// checkpoint is complete.
 func TestServerDiesInCommit(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{service.StepMetadata, service.StepCommit} {

@@ -255,8 +255,8 @@ func listed(ctx context.Context, t *testing.T, s storage.Store) (keys []string) 
 	return keys
 }
 
-// compareStorage fails if a key is there that the journal of the root's only job does not reach, or if one that it reaches is missing
-// or of another size.
+// compareStorage compares the keys with the journal of the root's only job. It fails if the journal does not reach a
+// key, or if an object that the journal reaches is missing or has another size.
 func compareStorage(ctx context.Context, t *testing.T, s storage.Store, job string, got []string) {
 	t.Helper()
 	c := catalog.New(s)

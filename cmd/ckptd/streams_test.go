@@ -39,18 +39,20 @@ const (
 	// streamsAtOnce are PutState streams to one daemon, which has this much memory for them.
 	streamsAtOnce = 1000
 	streamsBudget = 512 << 20
-	// holdStreams makes the test binary a client: holdStreams SERVER EPOCH opens streamsAtOnce streams that never end, and says "held 1"
-	// when the daemon has all of them.
+	// holdStreams makes the test binary a client: holdStreams SERVER EPOCH opens streamsAtOnce streams that never end.
+	// It prints "held 1" when the daemon has all of them.
 	holdStreams = "hold-streams"
 	streamsJob  = "job"
 	// admittedAtOnce is the daemon's default of --streams.
 	admittedAtOnce = 16
 )
 
-// TestThousandStreams: a daemon takes 1,000 streams at once, all of which are open before the first byte comes, and has at most 512 MiB
-// resident; all end well. Then all are cut, and then their process is killed: the daemon has its goroutines and its memory back, and when
-// the job has ended nothing of them is in the store. The daemon is never built with the race detector. CKPTD_TEST_FULL=1 adds S3, and
-// CKPTD_NIGHTLY=1 files of 4 MiB instead of 256 KiB.
+// TestThousandStreams: a daemon receives 1,000 streams at once, which are all open before the first byte comes. It has
+// at most 512 MiB resident, and all streams succeed. Then all are cut, and then their process is killed: the daemon
+// gives its goroutines and its memory back. When the job has ended, none of their files is in the store.
+//
+// The daemon is never built with the race detector. CKPTD_TEST_FULL=1 adds S3, and CKPTD_NIGHTLY=1 files of 4 MiB
+// instead of 256 KiB.
 func TestThousandStreams(t *testing.T) {
 	t.Parallel()
 	full, nightly := os.Getenv("CKPTD_TEST_FULL") != "", os.Getenv("CKPTD_NIGHTLY") != ""
@@ -150,7 +152,8 @@ func newLoaded(ctx context.Context, t *testing.T, root, network string) *loaded 
 	return l
 }
 
-// open has the job's only worker run, and its first checkpoint begin, which nobody acknowledges: files are for that one.
+// open has the job's only worker run, and begins the first checkpoint. Nobody acknowledges that checkpoint; all files
+// are sent for it.
 func (l *loaded) open() {
 	l.t.Helper()
 	must := func(err error) {
@@ -285,7 +288,8 @@ func (l *loaded) calm() {
 	}
 }
 
-// calmDown waits until the daemon has its goroutines and its memory back. Being asked makes it collect its garbage in the end.
+// calmDown waits until the daemon has given its goroutines and its memory back. The requests for the numbers make the
+// daemon collect its garbage in the end.
 func (l *loaded) calmDown(goroutines int, heap float64) {
 	l.t.Helper()
 	l.calm()
@@ -418,7 +422,8 @@ func (s *sender) send(ctx context.Context, epoch uint64, l load) error {
 	return errors.Join(errs...)
 }
 
-// put sends one file; with its length and sum, if they are known. Whoever is not polite does not wait for the daemon's word.
+// put sends one file, with its length and sum if known is true. A sender that is not polite does not wait until the
+// daemon has admitted the stream.
 func (s *sender) put(ctx context.Context, epoch uint64, sums *data.Sums, src io.ReadCloser, known, polite bool) (*ckptdv1.FileHandle, error) {
 	h := &ckptdv1.PutStateHeader{JobId: streamsJob, Epoch: epoch, Attempt: 1, CheckpointId: 1, Scope: ckptdv1.Scope_SCOPE_SHARED}
 	if known {

@@ -68,7 +68,7 @@ const (
 func (s Status) Terminal() bool { return s != StatusNone && s != StatusRunning && s != StatusStopping }
 
 // Entry is the whole small state of a job. Append and Decode seal an entry. A sealed entry is immutable and shared by
-// pointer: whoever wants to change it makes a copy with new slices.
+// pointer. An edit makes a copy with new slices.
 type Entry struct {
 	Slot  uint64
 	Epoch uint64

@@ -55,8 +55,8 @@ const (
 	PhaseOwning
 )
 
-// Machine is the owner of one job in one process: attach, attempts, checkpoints, deletes, sweeps. The zero value owns nothing.
-// It is a value: n := m makes a copy that goes its own way, because slices are never edited, only replaced.
+// Machine is the owner of one job in one process: attach, attempts, checkpoints, deletes, sweeps. The zero value owns
+// nothing. A Machine is a value: n := m makes an independent copy, because slices are never edited, only replaced.
 type Machine struct {
 	phase Phase
 	// life counts attaches. Results of operations from an earlier life are ignored.

@@ -9,7 +9,8 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// stale is a message that must change nothing: it belongs to another epoch, attempt, checkpoint or life, or it breaks a rule.
+// stale is a message that must change nothing: it belongs to another epoch, attempt, checkpoint or life, or breaks a
+// rule.
 type stale struct {
 	what string
 	ev   Event

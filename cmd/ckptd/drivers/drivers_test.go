@@ -86,7 +86,7 @@ func TestNormal(t *testing.T) {
 	}
 }
 
-// What is wrong with a root is said, with a right one beside it, and never a password.
+// The error for a wrong root says what is wrong and gives a valid root. It never holds a password.
 func TestWrongRoot(t *testing.T) {
 	for root, want := range map[string]string{
 		"":                           "empty; a right one is file:///var/lib/ckptd",
