@@ -48,7 +48,7 @@ func (j *job) step(in input) {
 		j.adjustAgain()
 	}
 	j.stepping = false
-	if j.over != nil {
+	if j.over != nil && j.coord != nil {
 		j.refuseRequests()
 	}
 	j.showVitals()

@@ -37,10 +37,9 @@ func (p jobService) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerC
 		}
 		j.trigger(req.GetRequestId(), reply)
 	})
-	if isNotAttached(err) { // the job is being attached or released, or somebody tried to attach a job that does not exist
-		if now := p.elsewhere(ctx, j.id, err); connect.CodeOf(now) == connect.CodeNotFound {
-			err = now
-		}
+	if isNotAttached(err) {
+		// The job is being attached or released here, or somebody tried to attach it in vain. The journal names its owner.
+		return nil, p.elsewhere(ctx, j.id, err)
 	}
 	return res, err
 }
