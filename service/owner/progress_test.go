@@ -14,8 +14,8 @@ const driven = 400
 // progress checks I17: after the last fault the job reaches rest, with a newer checkpoint complete and every subtask
 // running. A job that has ended reaches its release.
 //
-// One fair schedule drives the world: operations under way go on in order, lost workers and daemons are started again,
-// workers register and report, and somebody asks for the next attempt after a failed one. One schedule that arrives
+// One fair schedule drives the world. Operations under way go on in order. Lost workers and daemons are started again.
+// Workers register and report. Somebody asks for the next attempt after a failed one. One schedule that arrives
 // proves that the goal can be reached. Most schedules soon reach the same worlds, so the worlds known to arrive are
 // kept.
 //
