@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -19,7 +20,7 @@ import (
 // MetadataWriter writes one _metadata as a stream. The caller calls WriteJob; then for each operator of the plan
 // WriteOperator, and WriteSubtask for every index from 0; then Close. WriteFile comes before the first handle that
 // refers to the file. The writer refuses records that are invalid or out of order. After an error every later call,
-// Close included, returns that error. A MetadataWriter is not safe for concurrent use.
+// Close included, returns that error; after Close every call returns an error. A MetadataWriter is not safe for concurrent use.
 type MetadataWriter struct {
 	out   *bufio.Writer
 	check *metadataCheck
@@ -40,7 +41,8 @@ func NewMetadataWriter(w io.Writer, h Header) *MetadataWriter {
 		h.Kind = KindCheckpoint
 	}
 	below := &summing{Writer: w}
-	m := &MetadataWriter{out: bufio.NewWriterSize(below, 64<<10), below: below}
+	m := &MetadataWriter{out: buffers.Get().(*bufio.Writer), below: below}
+	m.out.Reset(below)
 	check, err := newMetadataCheck(h)
 	if err != nil {
 		m.fail("header", err)
@@ -134,11 +136,21 @@ func (m *MetadataWriter) Close() error {
 		return m.err
 	}
 	m.message("end", fieldEnd, maxSmall, endMessage(m.check.totals))
-	if m.err == nil {
-		m.allow("end", m.out.Flush())
+	if m.err == nil && m.allow("end", m.out.Flush()) {
+		m.err = errWriterClosed
+		m.out.Reset(nil)
+		buffers.Put(m.out)
+		return nil
 	}
 	return m.err
 }
+
+// errWriterClosed is the error of every call after Close.
+var errWriterClosed = errors.New("layout: the writer of a _metadata was closed before")
+
+// buffers are those of closed writers. Most _metadata are far smaller than a buffer, so that a daemon with many jobs would
+// mostly allocate buffers.
+var buffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 64<<10) }}
 
 // Totals counts the records and bytes written so far.
 func (m *MetadataWriter) Totals() Totals {

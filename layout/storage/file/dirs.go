@@ -3,13 +3,13 @@ package file
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ckptd/ckptd/layout/storage"
 )
@@ -36,6 +36,8 @@ type dirs struct {
 	// show them. Here, too, entries may be forgotten. Each name has the stamp of its file: another process may have
 	// deleted that file, and may be making another of the same name.
 	names map[string]map[string]stamp
+	// below are, for some folders, a folder in them that names has.
+	below map[string]string
 	// failed are folders for which a sync failed once. A later success would prove nothing.
 	failed map[string]error
 }
@@ -59,13 +61,7 @@ type stamp struct {
 	written int64 // ns
 }
 
-func stampOf(info fs.FileInfo) stamp {
-	s := stamp{written: info.ModTime().UnixNano()}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.ino = uint64(st.Ino)
-	}
-	return s
-}
+func stampOf(st *unix.Stat_t) stamp { return stamp{ino: uint64(st.Ino), written: st.Mtim.Nano()} }
 
 // A dir is an open folder.
 type dir struct {
@@ -110,6 +106,7 @@ func newDirs(root string, sys *system) *dirs {
 		coming:  map[string]*crowd{},
 		durable: map[string]identity{},
 		names:   map[string]map[string]stamp{},
+		below:   map[string]string{},
 		failed:  map[string]error{},
 	}
 }
@@ -285,7 +282,9 @@ func (d *dirs) remember(path string, names map[string]stamp) {
 	defer d.mu.Unlock()
 	if len(d.names) >= maxFolders && d.names[path] == nil {
 		clear(d.names)
+		clear(d.below)
 	}
+	d.below[filepath.Dir(path)] = path
 	known := d.names[path]
 	if known == nil || len(known)+len(names) > maxNames {
 		known = make(map[string]stamp, len(names))
@@ -322,16 +321,25 @@ func (d *dirs) forget(path, name string) {
 
 // prune removes the folder if it is empty, then the one above it, and so on, but never the root.
 func (d *dirs) prune(path string) {
-	for path != d.root && len(path) > len(d.root) {
+	for path != d.root && len(path) > len(d.root) && !d.holds(path) {
 		if err := d.sys.rmdir(path); err != nil && !absent(err) {
 			return // mostly because the folder is not empty; an empty folder that stays does no harm
 		}
 		d.mu.Lock()
 		delete(d.durable, path)
 		delete(d.names, path)
+		delete(d.below, path)
 		d.mu.Unlock()
 		path = filepath.Dir(path)
 	}
+}
+
+// holds reports whether the folder certainly is not empty, because a file in it or below it is known. It spares a call that
+// would fail after each delete.
+func (d *dirs) holds(path string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.names[path]) > 0 || len(d.names[d.below[path]]) > 0
 }
 
 // mkdirAll makes the folder and those above it, below the root. They become durable with the first object in them. A

@@ -159,9 +159,10 @@ func (s *store) Publish(ctx context.Context, key string, data []byte) error {
 
 // remember notes that the object made from t is durable, so that List needs no sync to show it.
 func (s *store) remember(t *temp, key string) {
-	if info, err := t.f.Stat(); err == nil {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(t.f.Fd()), &st); err == nil {
 		folder, name := s.split(key)
-		s.dirs.remember(folder, map[string]stamp{name: stampOf(info)})
+		s.dirs.remember(folder, map[string]stamp{name: stampOf(&st)})
 	}
 }
 

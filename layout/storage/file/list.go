@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"time"
 
 	"github.com/ckptd/ckptd/layout/storage"
 )
@@ -134,16 +135,16 @@ func (w *walk) entries(at *dir, prefix string, entries []fs.DirEntry, all bool) 
 			}
 			continue
 		}
-		info, err := entry.Info()
+		st, err := statIn(at.f, entry.Name())
 		if absent(err) {
 			continue // deleted meanwhile
 		}
 		if err != nil {
 			return err
 		}
-		infos = append(infos, storage.Info{Key: prefix + entry.Name(), Size: info.Size(), ModTime: info.ModTime()})
+		infos = append(infos, storage.Info{Key: prefix + entry.Name(), Size: st.Size, ModTime: time.Unix(st.Mtim.Unix())})
 		if len(entries) <= maxNames {
-			names[entry.Name()] = stampOf(info)
+			names[entry.Name()] = stampOf(&st)
 		}
 	}
 	if err := w.settle(at, len(infos), names, all); err != nil {

@@ -3,7 +3,6 @@ package file
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/ckptd/ckptd/layout/storage"
 )
@@ -11,14 +10,10 @@ import (
 // The root's path may come to lead elsewhere while the process runs: the folder is moved or removed, or its disk is
 // unmounted. A file written then is not where the other files are, and a file that is not found then may well exist.
 
-// rootIdentity returns the identity of the folder that the root's path leads to now.
+// rootIdentity returns the identity of the folder that the root's path leads to now. Every mutation asks for it, so it
+// must be cheap: it opens nothing.
 func rootIdentity(path string) (identity, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return identity{}, err
-	}
-	defer f.Close()
-	id, _, err := identify(f)
+	id, _, err := identifyPath(path)
 	return id, err
 }
 

@@ -110,6 +110,9 @@ func (s *store) probeIfEmpty() error {
 			return nil
 		}
 	}
+	if s.kind == ext4 {
+		spread(s.root)
+	}
 	return s.probe()
 }
 

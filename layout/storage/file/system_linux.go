@@ -85,10 +85,19 @@ func syncDir(f *os.File) error {
 // identity includes the time of birth. Without a time of birth (ok is false) nothing may be concluded from earlier
 // syncs.
 func identify(f *os.File) (id identity, ok bool, err error) {
+	return identifyAt(int(f.Fd()), "", unix.AT_EMPTY_PATH, f.Name())
+}
+
+// identifyPath is identify for the file or folder that a path leads to now.
+func identifyPath(path string) (id identity, ok bool, err error) {
+	return identifyAt(unix.AT_FDCWD, path, 0, path)
+}
+
+func identifyAt(at int, path string, flags int, name string) (id identity, ok bool, err error) {
 	var st unix.Statx_t
-	err = unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st)
+	err = ignoringEINTR(func() error { return unix.Statx(at, path, flags, unix.STATX_INO|unix.STATX_BTIME, &st) })
 	if err != nil {
-		return identity{}, false, &os.PathError{Op: "statx", Path: f.Name(), Err: err}
+		return identity{}, false, &os.PathError{Op: "statx", Path: name, Err: err}
 	}
 	id = identity{dev: unix.Mkdev(st.Dev_major, st.Dev_minor), ino: st.Ino, birth: st.Btime.Sec*1e9 + int64(st.Btime.Nsec)}
 	return id, st.Mask&unix.STATX_BTIME != 0, nil
@@ -106,7 +115,7 @@ func fileSystem(path string) (kind string, network bool) {
 func kindOf(magic int64) (kind string, network bool) {
 	switch uint32(magic) {
 	case unix.EXT4_SUPER_MAGIC:
-		return "ext4", false
+		return ext4, false
 	case unix.XFS_SUPER_MAGIC:
 		return "xfs", false
 	case unix.BTRFS_SUPER_MAGIC:

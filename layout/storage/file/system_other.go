@@ -30,7 +30,18 @@ func identify(f *os.File) (id identity, ok bool, err error) {
 	return identity{dev: uint64(st.Dev), ino: uint64(st.Ino)}, false, nil
 }
 
+// identifyPath is identify for the file or folder that a path leads to now.
+func identifyPath(path string) (id identity, ok bool, err error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return identity{}, false, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return identity{dev: uint64(st.Dev), ino: uint64(st.Ino)}, false, nil
+}
+
 func fileSystem(string) (kind string, network bool) { return "local file system", false }
+
+func spread(string) {}
 
 func mountOptions(string) []string { return nil }
 
