@@ -256,6 +256,8 @@ var reasons = map[owner.Reason]struct {
 	owner.ReasonStopping:     {coordinator.ReasonShutdown, 0, "the job is being released or ends"},
 	owner.ReasonDegraded:     {coordinator.ReasonTriggerFailed, 0, "a retained _metadata is unreadable: nothing is deleted"},
 	owner.ReasonPlan:         {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "the plan is not the journal's"},
+	owner.ReasonRegistered:   {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_CONFIG_MISMATCH, "workers are registered with it: stop all workers first, or attach with what is in effect"},
+	owner.ReasonState:        {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "a checkpoint holds state of these operators, and rescaling is not supported: attach with the plan in effect, or begin a new job id"},
 	owner.ReasonSubsumed:     {coordinator.ReasonSubsumed, 0, "a newer checkpoint completed first"},
 	owner.ReasonMetadata:     {coordinator.ReasonFinalize, 0, "its _metadata could not be written"},
 	owner.ReasonAttemptEnded: {coordinator.ReasonFailover, 0, "a new attempt begins"},
@@ -292,6 +294,8 @@ func (j *job) refusal(op *owner.Op) error {
 		return notAttached(j.id)
 	case owner.TellRedirect:
 		return notOwner(j.id, op.URLs, op.Epoch)
+	case owner.TellChangeRefused:
+		return j.changeRefused(op)
 	}
 	if op.Reason == owner.ReasonNone {
 		return nil

@@ -25,7 +25,7 @@ func (e engineService) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequ
 	if err != nil {
 		return nil, err
 	}
-	asked, err := askedIn(req)
+	plan, cfg, err := askedIn(req)
 	if err != nil {
 		return nil, err
 	}
@@ -40,9 +40,9 @@ func (e engineService) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequ
 					reply(nil, j.refusal(op))
 					return
 				}
-				j.adjust(asked, adjustTries, reply)
+				reply(j.attachedOut(), nil)
 			})
-			j.attach(caller, create)
+			j.feed(owner.Event{Kind: owner.EventAttach, Caller: caller, Create: create, Plan: plan, Config: cfg})
 		})
 		if !errors.Is(err, errLetGo) {
 			return res, err

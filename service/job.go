@@ -52,8 +52,6 @@ type job struct {
 	waiters    map[uint64]func(*owner.Op)          // by caller number: calls that wait for the owner machine
 	requests   map[uint64]func(coordinator.Answer) // by caller number: calls that wait for the coordinator
 	nextCaller uint64
-	attaching  []attacher
-	adjusting  []func()       // callers with a new plan or configuration; they wait until it is known whether workers run
 	triggers   []*triggerCall // the last calls of TriggerCheckpoint
 
 	progress progress
@@ -87,6 +85,10 @@ func newJob(s *Server, id string) *job {
 		waiters: map[uint64]func(*owner.Op){}, requests: map[uint64]func(coordinator.Answer){},
 	}
 	j.cfg.Journal.TrustList = s.facts.ListShowsPublished
+	j.cfg.Same = func(a, b *journal.Config) bool {
+		keys, err := config.Differences(a, b)
+		return err == nil && len(keys) == 0
+	}
 	j.ops, j.stopOps = context.WithCancel(s.ctx)
 	return j
 }
@@ -231,46 +233,6 @@ func (j *job) refuseRequests() {
 	for n, f := range requests {
 		f(coordinator.Answer{Caller: n, Reason: coordinator.ReasonSuspend, Cause: errLetGo.Error()})
 	}
-}
-
-// attacher is a caller that waits for the attach.
-type attacher struct {
-	caller uint64
-	create *owner.Creation // how the caller would create the job; nil: it would not
-	finish bool            // the caller only wants to finish a job that has ended
-}
-
-// attach asks the machine to own the job. Several callers can wait for one attach.
-func (j *job) attach(caller uint64, create *owner.Creation) {
-	j.attaching = append(j.attaching, attacher{caller: caller, create: create})
-	j.feed(owner.Event{Kind: owner.EventAttach, Caller: caller, Create: create})
-}
-
-// answerAttach answers the callers that wait for an attach.
-//
-// Several callers can wait for one attach, and they may want different things. A refusal that fits the first caller
-// need not fit the others: callers that asked to create the job, or to finish an ended job, are tried again. The result
-// reports whether a new attach was started.
-func (j *job) answerAttach(op *owner.Op) (again bool) {
-	waiting := j.attaching
-	j.attaching = nil
-	for _, a := range waiting {
-		if op.Reason == owner.ReasonNoJob && a.create != nil && a.caller != op.Caller {
-			j.attach(a.caller, a.create)
-			again = true
-			continue
-		}
-		if op.Reason == owner.ReasonTerminal && a.finish { // an ended job is what this caller expects
-			j.attaching = append(j.attaching, a)
-			j.feed(owner.Event{Kind: owner.EventFinish, Caller: a.caller})
-			again = true
-			continue
-		}
-		o := *op
-		o.Caller = a.caller
-		j.answer(&o)
-	}
-	return again
 }
 
 // release asks the owner machine to release the job.

@@ -19,6 +19,8 @@ func (j *job) tell(op *owner.Op) {
 	switch op.Kind {
 	case owner.TellAttached, owner.TellRedirect, owner.TellAttachRefused, owner.TellFenced, owner.TellReleased, owner.TellDegraded:
 		j.tellOwnership(op)
+	case owner.TellChange:
+		j.changing(op)
 	case owner.TellStart, owner.TellReplaced, owner.TellReregister, owner.TellPlanRefused:
 		j.tellWorker(op)
 	case owner.TellAttempt, owner.TellAttempted, owner.TellAllRunning, owner.TellEnded:
@@ -28,7 +30,7 @@ func (j *job) tell(op *owner.Op) {
 	case owner.TellSwept:
 		j.swept(op)
 		j.answer(op)
-	default: // TellBegun, TellAcked
+	default: // TellChangeRefused, TellBegun, TellAcked
 		j.answer(op)
 	}
 }
@@ -37,11 +39,14 @@ func (j *job) tell(op *owner.Op) {
 func (j *job) tellOwnership(op *owner.Op) {
 	switch op.Kind {
 	case owner.TellAttached:
+		if op.Caller != 0 {
+			j.answer(op)
+			return
+		}
 		j.attached(op)
-		j.answerAttach(op)
 	case owner.TellRedirect, owner.TellAttachRefused:
-		again := j.answerAttach(op)
-		if !again && j.m.Phase() != owner.PhaseOwning { // an ended job stays owned until its last sweep
+		j.answer(op)
+		if j.m.Phase() == owner.PhaseIdle {
 			j.over = errLetGo
 		}
 	case owner.TellFenced, owner.TellReleased:
@@ -69,9 +74,6 @@ func (j *job) tellOwnership(op *owner.Op) {
 
 // attached makes the coordinator with the journal's configuration and plans the first sweep.
 func (j *job) attached(op *owner.Op) {
-	if j.coord != nil {
-		return // the job was attached before; this Tell answers one more caller
-	}
 	head := j.m.Head()
 	j.coord = coordinator.New(policyOf(head.Config), j.s.opts.Times, rand.Uint64())
 	j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTACHED, &ckptdv1.JobEvent{Attempt: head.Attempt, Text: fmt.Sprintf("epoch %d", op.Epoch)})

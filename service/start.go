@@ -92,7 +92,6 @@ func (s *Server) begin(id string, ev owner.Event) {
 				s.log.Info("did not attach a job", "job", id, "why", j.refusal(op), "after", time.Since(began))
 			}
 		})
-		j.attaching = append(j.attaching, attacher{caller: ev.Caller, finish: ev.Kind == owner.EventFinish})
 		j.feed(ev)
 	})
 }

@@ -45,7 +45,6 @@ func (j *job) step(in input) {
 		case j.over == nil:
 			j.stepOwner(in.owner)
 		}
-		j.adjustAgain()
 	}
 	j.stepping = false
 	if j.over != nil && j.coord != nil {

@@ -127,6 +127,16 @@ func (p *Plan) Number(operator string, index uint32) (n uint32, ok bool) {
 	return 0, false
 }
 
+// Operator is the operator with this id; nil: the plan has none.
+func (p *Plan) Operator(id string) *Operator {
+	for i := range p.Operators {
+		if p.Operators[i].ID == id {
+			return &p.Operators[i]
+		}
+	}
+	return nil
+}
+
 // Subtask is the inverse of Number; nil if there is no such subtask.
 func (p *Plan) Subtask(number uint32) (operator *Operator, index uint32) {
 	for i := range p.Operators {

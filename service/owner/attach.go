@@ -5,32 +5,6 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// attach begins to make this process the job's owner, unless an attach is under way or done.
-func (s *step) attach(ev *Event) {
-	switch {
-	case s.phase == PhaseOwning && ev.Kind == EventAttach && s.head.Status.Terminal():
-		s.emit(Op{Kind: TellAttachRefused, Reason: ReasonTerminal})
-	case s.phase == PhaseOwning && ev.Kind == EventFinish && !s.head.Status.Terminal():
-		s.emit(Op{Kind: TellAttachRefused, Reason: ReasonNotTerminal})
-	case s.phase == PhaseOwning:
-		s.tellAttached()
-	case s.phase == PhaseIdle:
-		s.forget()
-		s.life++
-		s.phase, s.finish, s.create = PhaseReading, ev.Kind == EventFinish, ev.Create
-		s.journal(s.reader.Begin(0))
-	}
-}
-
-func (s *step) tellAttached() {
-	s.emit(Op{Kind: TellAttached, Epoch: s.head.Epoch, Attempt: s.head.Attempt})
-}
-
-func (s *step) refuse(why Reason) {
-	s.forget()
-	s.emit(Op{Kind: TellAttachRefused, Reason: why})
-}
-
 // read takes a result of the reader. The head is read for an attach, or while owning for recheckHead or missingMeta.
 func (s *step) read(r *Result) {
 	op, how := s.reader.Step(&s.cfg.Journal, r.Result)
@@ -48,12 +22,15 @@ func (s *step) read(r *Result) {
 	case journal.ReadDone:
 		s.found(head)
 	case journal.ReadEmpty:
-		if s.create == nil || s.finish {
-			s.refuse(ReasonNoJob)
-			return
+		if s.refuseSome(func(a attacher) Reason {
+			if a.create == nil {
+				return ReasonNoJob
+			}
+			return ReasonNone
+		}) {
+			s.head = nil
+			s.appendAttach()
 		}
-		s.head = nil
-		s.appendAttach()
 	case journal.ReadForeign:
 		s.refuse(ReasonForeign)
 	case journal.ReadNewer:
@@ -66,13 +43,14 @@ func (s *step) read(r *Result) {
 // found decides what to do about the head: refuse the attach, ask the owner that the head names, or take over.
 func (s *step) found(head *journal.Entry) {
 	terminal, owned := head.Status.Terminal(), !head.Owner.IsZero()
-	switch {
-	case head.LeastWriter > s.cfg.Journal.Version, !s.canDo(head):
+	if head.LeastWriter > s.cfg.Journal.Version || !s.canDo(head) {
 		s.refuse(ReasonNewer)
-	case terminal && !s.finish:
-		s.refuse(ReasonTerminal)
-	case !terminal && s.finish:
-		s.refuse(ReasonNotTerminal)
+		return
+	}
+	if !s.refuseSome(func(a attacher) Reason { return a.misfit(head.Status) }) {
+		return
+	}
+	switch {
 	case terminal && !owned:
 		s.refuse(ReasonReleased)
 	case owned && head.Owner.Process != s.cfg.Process && !s.cfg.off.ask:
@@ -107,16 +85,15 @@ func (s *step) answered(r *Result) {
 		s.appendAttach()
 		return
 	}
-	urls, epoch := s.head.URLs, s.head.Epoch
-	s.forget()
-	s.emit(Op{Kind: TellRedirect, URLs: urls, Epoch: epoch})
+	s.redirected()
 }
 
 // appendAttach appends the entry that makes this process the owner.
 func (s *step) appendAttach() {
 	var e journal.Entry
 	if s.head == nil {
-		e = journal.Entry{Status: journal.StatusRunning, Plan: s.create.Plan, Config: s.create.Config, About: s.create.About}
+		create := s.creation()
+		e = journal.Entry{Status: journal.StatusRunning, Plan: create.Plan, Config: create.Config, About: create.About}
 	} else {
 		e = *s.head
 	}
@@ -153,8 +130,8 @@ func (s *step) attachEnded(v journal.Verdict, head *journal.Entry, slot uint64) 
 // own begins to serve the job, and to read the _metadata of the retained checkpoints. The hidden ones count, too: they
 // need their files until an entry drops them.
 func (s *step) own(head *journal.Entry) {
-	s.phase, s.head, s.next, s.create = PhaseOwning, head, s.first, nil
-	s.tellAttached()
+	s.phase, s.head, s.next = PhaseOwning, head, s.first
+	s.emit(Op{Kind: TellAttached, Epoch: s.head.Epoch, Attempt: s.head.Attempt})
 	for _, c := range head.Retained {
 		s.held = append(s.held, held{id: c.ID, state: heldLoading})
 		s.emit(Op{Kind: OpReadMeta, ID: c.ID, Nonce: c.Nonce})

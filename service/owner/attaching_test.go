@@ -22,19 +22,20 @@ func TestAnAttachThatIsDoneOrUnderWay(t *testing.T) {
 		kind EventKind
 		want string
 	}{
-		"attach to a job that is owned here":             {alive, EventAttach, "attached epoch=1 attempt=1"},
-		"finish a job that is owned here and runs":       {alive, EventFinish, fmt.Sprintf("attach refused reason=%d", ReasonNotTerminal)},
-		"attach to a job that is owned here and is over": {terminal, EventAttach, fmt.Sprintf("attach refused reason=%d", ReasonTerminal)},
-		"finish a job that is owned here and is over":    {terminal, EventFinish, "attached epoch=1 attempt=1"},
+		"attach to a job that is owned here":             {alive, EventAttach, "attached caller=5 epoch=1 attempt=1"},
+		"finish a job that is owned here and runs":       {alive, EventFinish, fmt.Sprintf("attach refused caller=5 reason=%d", ReasonNotTerminal)},
+		"attach to a job that is owned here and is over": {terminal, EventAttach, fmt.Sprintf("attach refused caller=5 reason=%d", ReasonTerminal)},
+		"finish a job that is owned here and is over":    {terminal, EventFinish, "attached caller=5 epoch=1 attempt=1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.desk(t).wantUnchanged(Event{Kind: test.kind, Create: twoTasks(1)}, test.want)
+			test.desk(t).wantUnchanged(Event{Kind: test.kind, Caller: 5, Create: twoTasks(1)}, test.want)
 		})
 	}
 	t.Run("while the head is read, the owner asked and the entry written", func(t *testing.T) {
 		d := running(t, 1)
 		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		seen := map[Phase]bool{}
+		var want []string
 		d.answer = func(op Op) *Result { return hold }
 		d.do(Event{Kind: EventAttach})
 		for d.m.Phase() != PhaseOwning {
@@ -42,15 +43,22 @@ func TestAnAttachThatIsDoneOrUnderWay(t *testing.T) {
 			if d.m.Head() != nil || !d.m.Missing().IsEmpty() || d.m.AllRunning() {
 				t.Errorf("phase %d: a head, missing subtasks or running ones of a job that is not owned", d.m.Phase())
 			}
-			d.wantUnchanged(Event{Kind: EventAttach, Create: twoTasks(1)})
-			d.wantUnchanged(Event{Kind: EventFinish})
+			caller := uint64(10 + 2*len(seen))
+			d.do(Event{Kind: EventAttach, Caller: caller, Create: twoTasks(1)})
+			d.want()
+			d.do(Event{Kind: EventFinish, Caller: caller + 1})
+			d.want()
+			want = append(want, fmt.Sprintf("attached caller=%d epoch=2 attempt=1", caller))
+			if d.m.Phase() != PhaseReading { // a finish is refused as soon as the head is read
+				want = append(want, fmt.Sprintf("attach refused caller=%d reason=%d", caller+1, ReasonNotTerminal))
+			}
 			op := d.takeHeld()[0]
 			d.answer = nil
 			res := d.carryOut(op)
 			d.answer = func(op Op) *Result { return hold }
 			d.do(Event{Kind: EventResult, Result: *res})
 		}
-		d.want("attached epoch=2 attempt=1")
+		d.want(append([]string{"attached epoch=2 attempt=1"}, want...)...)
 		if len(seen) != 3 {
 			t.Errorf("phases %v, want reading, asking and attaching", seen)
 		}

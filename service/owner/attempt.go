@@ -158,17 +158,11 @@ func (s *step) newAttempt(ev *Event) {
 	case s.stop, s.ending.status != journal.StatusNone:
 		answer.Reason = ReasonStopping
 	case ev.Attempt != s.head.Attempt, s.head.Seen(ev.Request): // done already
-	case s.attempt == attemptWished && s.wish.caller != 0 && ev.Caller != 0, s.doing == journal.KindAttempt && (ev.Plan != nil || ev.Config != nil):
-		answer.Reason = ReasonBusy // an entry that is being published cannot take another plan or configuration
+	case s.attempt == attemptWished && s.wish.caller != 0 && ev.Caller != 0:
+		answer.Reason = ReasonBusy
 	default:
 		if s.attempt != attemptWished {
 			s.wish = wish{}
-		}
-		if ev.Plan != nil {
-			s.wish.plan = ev.Plan
-		}
-		if ev.Config != nil {
-			s.wish.config = ev.Config
 		}
 		if ev.Caller != 0 {
 			s.wish.caller, s.wish.request = ev.Caller, ev.Request

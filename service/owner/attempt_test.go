@@ -289,8 +289,12 @@ func TestNewPlan(t *testing.T) {
 	d := running(t, 1)
 	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 3, MaxParallelism: 128}})
 	config := configOf(5, retention.Nothing)
-	d.do(Event{Kind: EventNewAttempt, Attempt: 1, Plan: plan, Config: config})
-	d.want("plan refused worker=1")
+	d.do(Event{Kind: EventWorkerGone, Worker: 1})
+	d.holds(OpJournal)
+	d.do(Event{Kind: EventAttach, Caller: 4, Plan: plan, Config: config})
+	d.want("change attempt=1")
+	d.do(register(1, 1, 0)) // the worker comes back before the entry is won
+	d.wantReleased("plan refused worker=1", "attached caller=4 epoch=1 attempt=2")
 	if head := d.m.Head(); head.Plan.Hash() != plan.Hash() || head.Config.Hash != config.Hash || head.Attempt != 2 {
 		t.Errorf("head %+v, want attempt 2 with the new plan and configuration", head)
 	}

@@ -46,6 +46,7 @@ func (w *world) named(head *journal.Entry) (files uint64) {
 
 // check is called after every step.
 func (s *story) check(w *world) {
+	w.waiting()
 	head := w.head()
 	reach, missing := w.reachable(head)
 	if missing != "" {
@@ -116,7 +117,7 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 	switch {
 	case e.Slot != was.Slot+1:
 		w.fail(fmt.Sprintf("I3: slot %d after %d", e.Slot, was.Slot))
-	case !e.InRing(was.Nonce):
+	case was.Slot > 0 && !e.InRing(was.Nonce):
 		w.fail(fmt.Sprintf("I3: the ring of slot %d lacks its predecessor", e.Slot))
 	case e.Kind == journal.KindAttach && e.Epoch != was.Epoch+1, e.Kind != journal.KindAttach && e.Epoch != was.Epoch:
 		w.fail(fmt.Sprintf("I5: epoch %d after %d by an entry of kind %d", e.Epoch, was.Epoch, e.Kind))
@@ -150,7 +151,7 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 // newest complete checkpoint that is kept and is no savepoint.
 func (s *story) attempted(w *world, was, e *journal.Entry) {
 	if e.Kind != journal.KindAttempt {
-		if e.Attempt != was.Attempt || e.Restore != was.Restore || e.Plan.Hash() != was.Plan.Hash() {
+		if e.Attempt != was.Attempt || e.Restore != was.Restore || was.Slot > 0 && e.Plan.Hash() != was.Plan.Hash() {
 			w.fail(fmt.Sprintf("I16: attempt, restore or plan changed by an entry of kind %d", e.Kind))
 		}
 		return
@@ -324,6 +325,10 @@ func (r *runner) tell(w *world, who int, d *daemon, op *Op) {
 	case TellFenced:
 		d.triggered, d.swept = 0, false
 		w.forgotten(who)
+	case TellAttached, TellRedirect, TellAttachRefused, TellChangeRefused:
+		r.answered(w, who, d, op)
+	case TellChange:
+		r.changed(w, who, d)
 	case TellAttempt:
 		r.began(w, who, op)
 	case TellStart:

@@ -369,7 +369,8 @@ func (d *desk) checkpoint(uploads ...incremental.File) uint64 {
 
 // tellText describes a message in a few words.
 func tellText(op Op) string {
-	names := map[OpKind]string{TellAttached: "attached", TellRedirect: "redirect", TellAttachRefused: "attach refused", TellFenced: "fenced",
+	names := map[OpKind]string{TellAttached: "attached", TellRedirect: "redirect", TellAttachRefused: "attach refused",
+		TellChangeRefused: "change refused", TellChange: "change", TellFenced: "fenced",
 		TellReleased: "released", TellDegraded: "degraded", TellStart: "start", TellReplaced: "replaced", TellReregister: "reregister",
 		TellPlanRefused: "plan refused", TellAttempt: "attempt", TellAttempted: "attempted", TellAllRunning: "all running", TellTrigger: "trigger",
 		TellTriggerRefused: "trigger refused", TellBegun: "begun", TellAcked: "acked", TellUnresolved: "unresolved", TellComplete: "complete",

@@ -57,6 +57,7 @@
 // # What the coordinator is told
 //
 //	TellAttached          Attached{Attempt}
+//	TellChange            NewAttempt{Attempt}
 //	TellAttempt           Configured{the settings in Head().Config}, then AttemptStarting{Attempt, the workers in
 //	                      Registrations}, begun or adopted
 //	TellAllRunning        AllRunning

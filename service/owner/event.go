@@ -14,13 +14,15 @@ const (
 	EventNone EventKind = iota
 	// EventResult: a storage Op has ended. Result.
 	EventResult
-	// EventAttach: somebody asks this daemon to own the job (AttachJob, Register). A job that does not exist is begun
-	// with Create; if Create is nil, the attach is refused. Answered by TellAttached (at once if the job is owned
-	// already), TellRedirect or TellAttachRefused. One attach runs at a time: further events are ignored, and their
-	// callers wait for the same answer. If an EventFinish was under way and is refused, the shell asks again.
+	// EventAttach: Caller asks this daemon to own the job (AttachJob). A job that does not exist is begun with Create;
+	// if Create is nil, the caller is refused. Plan and Config are what the caller wants in effect; nil: what is in
+	// effect. If they differ from it and no worker is registered, they come with the next attempt. Answered by
+	// TellAttached, TellRedirect, TellAttachRefused or TellChangeRefused.
+	//
+	// One attach runs at a time. Callers that come meanwhile wait for it, and each one gets the answer that fits it.
 	EventAttach
-	// EventFinish: a daemon that starts asks to sweep and release a terminal job whose owner does not answer. Answered
-	// like EventAttach.
+	// EventFinish: a daemon that starts asks to sweep and release a terminal job whose owner does not answer. Caller.
+	// Answered like EventAttach.
 	EventFinish
 	// EventStop: the daemon stops gracefully and releases the job. Pending checkpoints are forgotten. Answered by
 	// TellReleased.
@@ -41,10 +43,9 @@ const (
 	// EventFailover: Attempt has failed. Its pending checkpoints are aborted (ID unused, Reason carried to TellAbort).
 	// The owner adopts and begins no attempt until EventNewAttempt.
 	EventFailover
-	// EventNewAttempt: begin the attempt after Attempt as soon as all subtasks have a worker. Caller, Request. Plan and
-	// Config take effect with the new attempt; nil leaves them as they are. A Caller is answered by TellAttempted when
-	// the entry is won. If Attempt is not the journal's, the answer comes at once and nothing changes. A second caller
-	// is refused meanwhile, as is a Plan or Config while the entry is being published (ReasonBusy).
+	// EventNewAttempt: begin the attempt after Attempt as soon as all subtasks have a worker. Caller, Request. A Caller
+	// is answered by TellAttempted when the entry is won. If Attempt is not the journal's, the answer comes at once and
+	// nothing changes. A second caller is refused meanwhile (ReasonBusy).
 	EventNewAttempt
 
 	// EventTrigger: begin a checkpoint. Caller. Answered by TellTrigger or TellTriggerRefused. The trigger waits for an
@@ -178,6 +179,10 @@ const (
 	ReasonDegraded
 	// ReasonPlan: the plan is not the journal's.
 	ReasonPlan
+	// ReasonRegistered: workers are registered for the plan and configuration in effect.
+	ReasonRegistered
+	// ReasonState: a checkpoint holds state that a job with another plan could not restore.
+	ReasonState
 	// ReasonSubsumed: a newer checkpoint completed first.
 	ReasonSubsumed
 	// ReasonMetadata: the _metadata could not be written.

@@ -2,7 +2,6 @@ package owner
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
@@ -11,8 +10,8 @@ import (
 // appendKey appends every field of the machine: two machines with equal keys react alike to every event.
 // TestKeySeesEveryField changes each field in turn and wants another key.
 func (m *Machine) appendKey(b []byte) []byte {
-	b = append(b, byte(m.phase), byte(m.doing), byte(m.attempt), bits(m.finish, m.stop),
-		bits(m.create != nil, m.trigger.wanted, m.sweep.terminal, m.sweep.done, m.recheckHead), byte(m.sweep.stage))
+	b = append(b, byte(m.phase), byte(m.doing), byte(m.attempt), bits(m.stop),
+		bits(m.trigger.wanted, m.sweep.terminal, m.sweep.done, m.recheckHead), byte(m.sweep.stage))
 	b = uints(b, uint64(m.life), uint64(m.count), m.doingID, m.first, m.next, m.missingMeta, m.trigger.caller, m.sweep.caller)
 	b = m.reader.AppendKey(b)
 	b = m.app.AppendKey(b)
@@ -37,6 +36,10 @@ func (m *Machine) appendKey(b []byte) []byte {
 		b = sets(uints(b, p.id), p.files)
 	}
 	b = list(list(list(b, m.unansweredMetas), m.metas), m.deletingMetas)
+	b = uints(b, uint64(len(m.attaching)))
+	for _, a := range m.attaching {
+		b = a.key(b)
+	}
 	b = m.ending.key(b)
 	return m.wish.key(b)
 }
@@ -49,16 +52,22 @@ func (e ending) key(b []byte) []byte {
 
 func (w wish) key(b []byte) []byte {
 	b = uints(b, w.caller)
-	b = append(b, w.request[:]...)
-	if w.plan != nil {
-		b = uints(append(b, 1), w.plan.Hash())
-	} else {
-		b = append(b, 0)
+	return change(append(b, w.request[:]...), w.plan, w.config)
+}
+
+func (a attacher) key(b []byte) []byte {
+	return change(uints(append(b, bits(a.finish, a.create != nil)), a.caller), a.plan, a.config)
+}
+
+// change appends a wanted plan and configuration.
+func change(b []byte, plan *journal.Plan, config *journal.Config) []byte {
+	if b = append(b, bits(plan != nil, config != nil)); plan != nil {
+		b = uints(b, plan.Hash())
 	}
-	if w.config != nil {
-		b = fmt.Append(b, *w.config)
+	if config != nil {
+		b = uints(b, config.Hash)
 	}
-	return append(b, bits(w.config != nil))
+	return b
 }
 
 func checkpoint(b []byte, c journal.Checkpoint) []byte {

@@ -20,8 +20,18 @@ type Config struct {
 	// Policy interprets a job's configuration for its owner. It is a pure function. It answers false for a
 	// configuration that this version does not understand.
 	Policy func(*journal.Config) (Policy, bool)
+	// Same tells whether two configurations that this version understands mean the same. It is a pure function. nil: they
+	// mean the same if their bytes are equal.
+	Same func(a, b *journal.Config) bool
 
 	off off
+}
+
+func (c *Config) same(a, b *journal.Config) bool {
+	if c.Same != nil {
+		return c.Same(a, b)
+	}
+	return a.Hash == b.Hash
 }
 
 // Policy holds the settings of a job's configuration that its owner acts on.
@@ -63,11 +73,10 @@ type Machine struct {
 	life uint32
 	// count is the number of nonces given out.
 	count uint32
-	// finish is true for an attach by EventFinish, which takes only a terminal job.
-	finish bool
 	// stop is true when the job is to be released.
-	stop   bool
-	create *Creation
+	stop bool
+	// attaching are the callers of EventAttach and EventFinish that wait for an answer, the first one first.
+	attaching []attacher
 
 	reader journal.ReadHead
 	app    journal.Append
@@ -132,7 +141,7 @@ const (
 	heldUnreadable
 )
 
-// wish is what somebody wants changed with the next attempt, and who waits for the attempt.
+// wish is what the next attempt changes, and who waits for EventNewAttempt.
 type wish struct {
 	plan    *journal.Plan
 	config  *journal.Config
@@ -295,6 +304,7 @@ func (s *step) result(r *Result) {
 // settle begins everything that can begin now. Only one append runs at a time; the order here decides which wish is
 // first.
 func (s *step) settle() {
+	s.answerAttachers()
 	if s.ask() && !s.commitNext() && !s.endNow() && !s.releaseNow() {
 		s.settleAttempt()
 		s.settleTrigger()

@@ -92,6 +92,7 @@ func (r *runner) expand(w *world, visit func(*world, move)) {
 	if r.s.workers {
 		r.work(w, visit)
 	}
+	r.ask(w, visit)
 }
 
 // fly takes the next step of an operation that is under way.

@@ -52,6 +52,9 @@ type off struct {
 	page, swept bool
 	// failed: it forgets files whose delete failed.
 	failed bool
+	// forgets: when an attach refuses one caller, it forgets all others. changes: another plan comes into effect while
+	// workers are registered. unknownAttempt: it comes into effect while workers of the attempt that was found may run.
+	forgets, changes, unknownAttempt bool
 	// above: it also aborts an unfinished slot above the head's.
 	above bool
 }

@@ -39,12 +39,19 @@ const (
 
 	opTells // all kinds after this one are messages, not operations of the store
 
-	// TellAttached: this process owns the job now, under Epoch. The job's attempt is Attempt (0: none yet).
+	// TellAttached: this process owns the job now, under Epoch. The job's attempt is Attempt (0: none yet). With a
+	// Caller, the Tell goes to it alone: the plan and configuration that it wants are in effect.
 	TellAttached
-	// TellRedirect: the process at URLs owns the job, under Epoch.
+	// TellRedirect: to Caller: the process at URLs owns the job, under Epoch.
 	TellRedirect
-	// TellAttachRefused: Reason.
+	// TellAttachRefused: to Caller: Reason. If no attach is under way any more, the machine's phase is PhaseIdle.
 	TellAttachRefused
+	// TellChangeRefused: to Caller: Plan and Config, which it wants, cannot replace those in effect, which are Head's.
+	// Reason: ReasonRegistered or ReasonState.
+	TellChangeRefused
+	// TellChange: a caller of EventAttach wants Plan and Config (nil: no change) instead of those in Head. They come
+	// with the attempt after Attempt, whose entry follows.
+	TellChange
 	// TellFenced: another daemon took the job. The shell tells the workers Reregister, and tells waiting callers to ask
 	// again. The machine has forgotten everything and waits for EventAttach. It ignores the results of earlier
 	// operations by their Life.
@@ -122,6 +129,10 @@ type Op struct {
 	Worker      uint32
 	Status      journal.Status
 	Reason      Reason
+	// Head, Plan and Config: see TellChangeRefused and TellChange.
+	Head   *journal.Entry
+	Plan   *journal.Plan
+	Config *journal.Config
 	// Adopted, Repeated: see TellAttempt, TellComplete, TellAbort.
 	Adopted, Repeated bool
 }

@@ -3,6 +3,7 @@ package owner
 import (
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"strings"
 
 	"github.com/ckptd/ckptd/incremental"
@@ -35,6 +36,9 @@ func (r *runner) progress(from *world) string {
 		path = append(path, h)
 		next, what := r.fair(w)
 		if next == nil {
+			if what == "" && slices.ContainsFunc(w.asks[:], func(a asking) bool { return a.state == askWaits }) {
+				what = "a caller waits for ever"
+			}
 			if what != "" {
 				return fmt.Sprintf("I17: %s\n%s", what, strings.Join(steps[max(0, len(steps)-25):], "\n"))
 			}
@@ -101,6 +105,9 @@ func (r *runner) fair(w *world) (next *world, what string) {
 		return &n, "lend"
 	}
 	owner := w.trueOwner()
+	if i := w.waitsAt(owner); i >= 0 {
+		return r.disturb(w, i)
+	}
 	if owner < 0 {
 		return r.takeOver(w)
 	}
@@ -144,7 +151,7 @@ func (r *runner) takeOver(w *world) (*world, string) {
 			return &n, fmt.Sprintf("D%d starts again", i)
 		}
 		if d.m.phase == PhaseIdle {
-			r.run(&n, i, Event{Kind: kind})
+			r.run(&n, i, Event{Kind: kind, Create: r.s.creation(r.s.plan())})
 			return &n, fmt.Sprintf("D%d attaches", i)
 		}
 		if d.m.phase == PhaseOwning { // this owner was fenced and does not know it

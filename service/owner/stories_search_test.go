@@ -39,8 +39,18 @@ var (
 			progress: true, stale: true},
 		{name: "not done, and a lost reply", daemons: 1, attaches: 1, triggers: 1, files: 1, refusals: 1, lost: 1, sweeps: 1, begun: true,
 			progress: true},
+		{name: "callers of a job that does not exist: two create it, one does not", daemons: 1, attaches: 1, fresh: true, lost: 1, stops: 1,
+			callers: []asker{{create: true}, {}, {create: true, other: true}}},
+		{name: "callers beside an end and a crash: one finishes, one attaches", daemons: 1, attaches: 1, ends: 1, crashes: 1, sweeps: 1,
+			truthful: true, progress: true, callers: []asker{{finish: true}, {}}},
+		{name: "callers with another plan, and workers that come back or not", daemons: 1, attaches: 2, crashes: 1, kills: 1, workers: true,
+			expires: true, callers: []asker{{other: true}, {}}, progress: true},
 	}
 	fast = []story{
+		{name: "callers at two daemons, with another plan", daemons: 2, workers: true, expires: true, progress: true,
+			callers: []asker{{other: true}, {other: true}}},
+		{name: "callers that create a job at two daemons", daemons: 2, workers: true, fresh: true, progress: true,
+			callers: []asker{{create: true}, {create: true, other: true}}},
 		{name: "third party beside two owners", daemons: 2, attaches: 1, triggers: 1, lend: true, begun: true},
 		{name: "an end that retains, beside a completion and a crash", daemons: 1, attaches: 2, triggers: 1, files: 1, ends: 1, crashes: 1,
 			lost: 1, sweeps: 1, truthful: true, begun: true, retains: retention.OnCancellation},
@@ -83,6 +93,10 @@ var (
 			returns: 1, begun: true, progress: true},
 	}
 	large = []story{
+		{name: "callers that create a job at two daemons, one that does not, a lost reply", daemons: 2, attaches: 1, fresh: true, lost: 1,
+			callers: []asker{{create: true}, {}, {create: true, other: true}}},
+		{name: "callers at two daemons, beside an end and a stop", daemons: 2, attaches: 1, ends: 1, stops: 1, truthful: true,
+			callers: []asker{{finish: true}, {}}},
 		{name: "promises: three triggers, an abort", daemons: 1, attaches: 1, triggers: 3, files: 1, aborts: 1, begun: true},
 		{name: "two workers, two daemons, a kill, a zombie", daemons: 2, attaches: 1, triggers: 1, kills: 1, workers: true, zombies: true,
 			progress: true},

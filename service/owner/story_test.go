@@ -56,6 +56,9 @@ type story struct {
 	truthful bool
 	// retains is the policy for the checkpoints of a canceled job.
 	retains retention.Policy
+	// callers ask for the job, each once and at any time. fresh: the job does not exist at the beginning.
+	callers []asker
+	fresh   bool
 	// begun: the job has a checkpoint at the beginning.
 	begun bool
 	// reserve: checkpoint ids reserved ahead; 0 means 2.
@@ -155,7 +158,12 @@ func (s *story) start() *world {
 	}
 	var a journal.Append
 	first := a.Begin(&s.lender, nil, e, journal.Nonce{Process: journal.Process{9}, Count: 2}, journal.RoleOwner).Entry
-	w.slots = []slotObject{{slot: 1, entry: first}}
+	if s.fresh {
+		e.Epoch, e.Attempt, e.Kind = 0, 0, journal.KindNone
+		first = &e
+	} else {
+		w.slots = []slotObject{{slot: 1, entry: first}}
+	}
 	w.past = []*journal.Entry{first}
 	for d := range s.daemons {
 		w.d[d] = (&daemon{alive: true, attaches: s.attaches, triggers: s.triggers, aborts: s.aborts, sweeps: s.sweeps, begins: max(1, s.begins)}).sealed()
@@ -164,8 +172,8 @@ func (s *story) start() *world {
 		w.procs[i].at = -1
 	}
 	for i := range 2 {
-		w.procs[i] = workerState{alive: s.workers, attempt: 1, at: -1}
-		w.started = append(w.started, startRecord{1, uint8(i), 0})
+		w.procs[i] = workerState{alive: s.workers, attempt: e.Attempt, at: -1}
+		w.started = append(w.started, startRecord{e.Attempt, uint8(i), 0})
 	}
 	if s.lend {
 		w.third = &third{}

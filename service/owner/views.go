@@ -28,13 +28,6 @@ func (m *Machine) Head() *journal.Entry {
 // or for EventNewAttempt.
 func (m *Machine) Live() bool { return m.attempt == attemptStarted || m.attempt == attemptRunning }
 
-// AttemptKnown tells whether this owner knows which attempt runs. It does not know while it waits for the workers of
-// the attempt that it found, because they may still run, and while it begins the next attempt.
-func (m *Machine) AttemptKnown() bool {
-	adopting := m.phase == PhaseOwning && m.head.Attempt > 0 && m.attempt == attemptFound
-	return !adopting && m.attempt != attemptWished && m.doing != journal.KindAttempt
-}
-
 // AllRunning tells whether every subtask of the live attempt runs.
 func (m *Machine) AllRunning() bool {
 	return m.phase == PhaseOwning && m.Live() && m.planned().In(m.ran())

@@ -84,40 +84,41 @@ func TestWishesWaitForTheEntryUnderWay(t *testing.T) {
 	})
 }
 
-// TestTheNextAttemptIsWishedForOnce: a second caller is refused while the first one waits. An event without a caller
-// adds its plan and its configuration.
+// TestTheNextAttemptIsWishedForOnce: a second caller is refused while the first one waits. A caller can join an attempt
+// that was wished for without one.
 func TestTheNextAttemptIsWishedForOnce(t *testing.T) {
-	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 1, MaxParallelism: 64}})
 	config := configOf(7, retention.Nothing)
 	r := journal.RequestOf("r")
 	t.Run("two callers", func(t *testing.T) {
 		d := appending(t)
-		d.do(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 4, Request: r, Plan: plan})
+		d.do(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 4, Request: r})
 		d.want()
 		d.wantUnchanged(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 5}, fmt.Sprintf("attempted caller=5 attempt=1 reason=%d", ReasonBusy))
-		d.do(Event{Kind: EventNewAttempt, Attempt: 1, Config: config})
-		d.want()
-		d.wantReleased("complete epoch=1 attempt=1 id=1", "attempted caller=4 attempt=2", "plan refused worker=1")
-		if e := d.head(); e.Attempt != 2 || e.Plan.Hash() != plan.Hash() || e.Config.Hash != config.Hash || !e.Seen(r) || e.Restore != 1 {
-			t.Errorf("head %+v, want attempt 2 of checkpoint 1 with plan, configuration and request", e)
+		d.wantUnchanged(Event{Kind: EventNewAttempt, Attempt: 1})
+		d.wantReleased("complete epoch=1 attempt=1 id=1", "attempted caller=4 attempt=2", "attempt epoch=1 attempt=2 id=1",
+			"start worker=1 epoch=1 attempt=2 id=1")
+		if e := d.head(); e.Attempt != 2 || !e.Seen(r) || e.Restore != 1 {
+			t.Errorf("head %+v, want attempt 2 of checkpoint 1 with the request", e)
 		}
 	})
 	t.Run("a caller that comes after one without", func(t *testing.T) {
 		d := appending(t)
-		d.do(Event{Kind: EventNewAttempt, Attempt: 1, Config: config})
+		d.do(Event{Kind: EventWorkerGone, Worker: 1})
+		d.do(Event{Kind: EventAttach, Caller: 4, Config: config})
+		d.want("change attempt=1")
 		d.do(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 5, Request: r})
 		d.want()
-		d.wantReleased("complete epoch=1 attempt=1 id=1", "attempted caller=5 attempt=2", "attempt epoch=1 attempt=2 id=1",
-			"start worker=1 epoch=1 attempt=2 id=1")
+		d.wantReleased("complete epoch=1 attempt=1 id=1", "attempted caller=5 attempt=2", "attached caller=4 epoch=1 attempt=2")
 		if e := d.head(); e.Attempt != 2 || e.Config.Hash != config.Hash || !e.Seen(r) {
 			t.Errorf("head %+v, want attempt 2 with configuration and request", e)
 		}
 	})
 	t.Run("nothing of it is left for the attempt after", func(t *testing.T) {
 		d := running(t, 1)
-		d.do(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 4, Request: r, Config: config})
-		d.do(Event{Kind: EventNewAttempt, Attempt: 2, Config: configOf(3, retention.Nothing)})
-		d.want("attempt epoch=1 attempt=3", "start worker=1 epoch=1 attempt=3")
+		d.do(Event{Kind: EventNewAttempt, Attempt: 1, Caller: 4, Request: r})
+		d.do(Event{Kind: EventWorkerGone, Worker: 1})
+		d.do(Event{Kind: EventAttach, Config: configOf(3, retention.Nothing)})
+		d.want("change attempt=2")
 		d.do(Event{Kind: EventNewAttempt, Attempt: 3})
 		if e := d.head(); e.Config.Hash != configOf(3, retention.Nothing).Hash || len(e.Requests) != 1 || e.Attempt != 4 {
 			t.Errorf("head %+v, want the last configuration, one request, attempt 4", e)
@@ -255,31 +256,6 @@ func TestAbortsNameTheNewestCompleteCheckpoint(t *testing.T) {
 	d.do(register(1, 1, 0))
 	if got := aborts(d); len(got) != 1 || got[0].ID != 3 || got[0].Last != 18 || got[0].Latest != 2 {
 		t.Errorf("adopted: %+v, want the abort of 3 to 18, the newest 2", got)
-	}
-}
-
-// TestAnotherPlanIsNeverDroppedInSilence: an entry that is being published cannot take another plan or configuration,
-// so the caller is told.
-func TestAnotherPlanIsNeverDroppedInSilence(t *testing.T) {
-	plan := journal.NewPlan([]journal.Operator{{ID: "op", Parallelism: 1, MaxParallelism: 64}})
-	for name, ev := range map[string]Event{
-		"plan":          {Kind: EventNewAttempt, Attempt: 1, Caller: 4, Plan: plan},
-		"configuration": {Kind: EventNewAttempt, Attempt: 1, Caller: 4, Config: configOf(7, retention.Nothing)},
-	} {
-		d := running(t, 1)
-		d.holds(OpJournal)
-		d.do(Event{Kind: EventNewAttempt, Attempt: 1})
-		if len(d.held) != 1 {
-			t.Fatalf("%d operations are under way, want the entry of attempt 2", len(d.held))
-		}
-		d.wantUnchanged(ev, fmt.Sprintf("attempted caller=4 attempt=1 reason=%d", ReasonBusy))
-		d.release()
-		ev.Attempt = 2
-		d.do(ev)
-		e := d.head()
-		if e.Attempt != 3 || ev.Plan != nil && e.Plan.Hash() != plan.Hash() || ev.Config != nil && e.Config.Hash != ev.Config.Hash {
-			t.Errorf("%s: asked again, the head is %+v; want attempt 3 with it", name, e)
-		}
 	}
 }
 

@@ -22,6 +22,8 @@ type world struct {
 	// procs are the worker processes: first the two current workers, then for each the replaced one that still runs.
 	procs [4]workerState
 
+	asks [3]asking // the callers of the story
+
 	left budget
 
 	// spoiled are the checkpoints whose _metadata the story has damaged.
@@ -157,6 +159,9 @@ func (w *world) key(b []byte) []byte {
 	for _, x := range w.procs {
 		b = append(b, bits(x.alive), x.process, byte(x.attempt), byte(x.at))
 	}
+	for _, a := range w.asks {
+		b = append(b, byte(a.state), byte(a.at))
+	}
 	b = w.left.key(b)
 	b = append(b, w.acked[:]...)
 	b = append(append(b, w.epochs[:]...), w.attempts[:]...)
@@ -288,7 +293,7 @@ func (r *runner) run(w *world, i int, ev Event) {
 		for k := range r.ops {
 			r.op(w, i, d, &r.ops[k])
 		}
-		if n == len(r.events)-1 && !r.s.workers && d.m.phase == PhaseOwning && len(d.m.workers) == 0 && !d.m.head.Status.Terminal() {
+		if n == len(r.events)-1 && !r.s.workers && d.m.phase == PhaseOwning && len(d.m.workers) == 0 && !d.m.stop && !d.m.head.Status.Terminal() {
 			all := incremental.Range(1)
 			r.events = append(r.events, Event{Kind: EventRegister, Worker: 1, Subtasks: all, Attempt: d.m.head.Attempt},
 				Event{Kind: EventRunning, Worker: 1, Subtasks: all, Attempt: d.m.head.Attempt})
@@ -313,6 +318,7 @@ func (r *runner) op(w *world, who int, d *daemon, op *Op) {
 		if op.Wait == journal.WaitJitter && !r.driving {
 			if d.attaches == 0 { // the daemon has no attach left, so it does not try again
 				d.m = Machine{life: d.m.life, count: d.m.count}
+				w.dismissed(who)
 				return
 			}
 			d.attaches--
@@ -452,6 +458,7 @@ func (w *world) forgotten(who int) {
 		}
 	}
 	w.flight = keep
+	w.dismissed(who)
 	for i := range w.procs {
 		if w.procs[i].at == int8(who) {
 			w.procs[i].at = -1
