@@ -17,6 +17,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service"
+	"github.com/ckptd/ckptd/service/shell"
 )
 
 func TestRedirects(t *testing.T) {
@@ -134,7 +135,7 @@ func TestKilledAfterTheCancel(t *testing.T) {
 	opened, faults := faulty(root, nil)
 	reached := make(chan struct{})
 	a := startDaemonWith(t, opened, "", service.Options{Steps: func(step string) {
-		if step == service.StepEnd {
+		if step == shell.StepEnd {
 			faults.Freeze() // nothing that this process does from here on reaches the store
 			close(reached)
 		}

@@ -8,13 +8,13 @@ import (
 	"strings"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
-	"github.com/ckptd/ckptd/service/owner"
+	"github.com/ckptd/ckptd/service/api"
+	"github.com/ckptd/ckptd/service/shell"
 )
 
 // jobService implements JobService: the calls that people and their tools make.
@@ -25,19 +25,19 @@ var _ ckptdv1connect.JobServiceHandler = jobService{}
 // ListJobs lists the jobs under the root.
 func (p jobService) ListJobs(ctx context.Context, _ *ckptdv1.ListJobsRequest) (*ckptdv1.ListJobsResponse, error) {
 	res, err := catalog.New(p.s.stores.restore).Jobs(ctx)
-	return res, rpcError(err)
+	return res, api.Error(err)
 }
 
 // ListCheckpoints lists a job's retained checkpoints.
 func (p jobService) ListCheckpoints(ctx context.Context, req *ckptdv1.ListCheckpointsRequest) (*ckptdv1.ListCheckpointsResponse, error) {
 	res, err := catalog.New(p.s.stores.restore).Checkpoints(ctx, req.GetJobId())
-	return res, rpcError(err)
+	return res, api.Error(err)
 }
 
 // ShowCheckpoint describes one checkpoint.
 func (p jobService) ShowCheckpoint(ctx context.Context, req *ckptdv1.ShowCheckpointRequest) (*ckptdv1.ShowCheckpointResponse, error) {
 	res, err := catalog.New(p.s.stores.restore).Show(ctx, req.GetJobId(), req.GetCheckpointId())
-	return res, rpcError(err)
+	return res, api.Error(err)
 }
 
 // GetStatus describes what the daemon and its jobs are doing, and what they wait for.
@@ -49,15 +49,15 @@ func (p jobService) GetStatus(ctx context.Context, req *ckptdv1.GetStatusRequest
 		if err != nil {
 			return nil, p.elsewhere(ctx, id, err)
 		}
-		jobs = []*job{j}
+		jobs = []*shell.Job{j}
 	}
 	for _, j := range jobs {
-		state, err := ask(ctx, j, func(reply func(*ckptdv1.JobState, error)) { reply(j.state(req), nil) })
+		state, err := j.Status(ctx, req)
 		switch {
 		case err == nil:
 			res.Jobs = append(res.Jobs, state)
 		case req.GetJobId() != "":
-			return nil, p.elsewhere(ctx, j.id, err) // the job was released meanwhile
+			return nil, p.elsewhere(ctx, j.ID(), err) // the job was released meanwhile
 		}
 	}
 	slices.SortFunc(res.Jobs, func(a, b *ckptdv1.JobState) int {
@@ -75,18 +75,18 @@ func (p jobService) elsewhere(ctx context.Context, id string, err error) error {
 	head, how, rerr := p.s.readHead(ctx, id)
 	switch {
 	case rerr != nil:
-		return rpcError(rerr)
+		return api.Error(rerr)
 	case how == journal.ReadEmpty:
 		return connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no job %s", id))
 	case how != journal.ReadDone:
 		return connect.NewError(connect.CodeDataLoss, fmt.Errorf("the journal of job %s cannot be read: `ckptd journal show` says why", id))
 	case head.Status.Terminal():
-		return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
-			"job %s is %s%s; no daemon owns it", id, statusWord(head.Status), endedText(head.Ended))
+		return api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
+			"job %s is %s%s; no daemon owns it", id, api.StatusWord(head.Status), api.EndedText(head.Ended))
 	case head.Owner.IsZero():
-		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s is %s; no daemon owns it", id, statusWord(head.Status)))
+		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s is %s; no daemon owns it", id, api.StatusWord(head.Status)))
 	}
-	return notOwner(id, head.URLs, head.Epoch)
+	return api.NotOwner(id, head.URLs, head.Epoch)
 }
 
 // CancelJob cancels a job.
@@ -98,27 +98,11 @@ func (p jobService) CancelJob(ctx context.Context, req *ckptdv1.CancelJobRequest
 	case err != nil:
 		return nil, err
 	}
-	res, err := ask(ctx, j, func(reply func(*ckptdv1.CancelJobResponse, error)) { j.cancel(req, reply) })
-	if err != nil && isNotAttached(err) { // the job is being attached, or was released meanwhile
-		return p.cancelUnowned(ctx, req, p.elsewhere(ctx, j.id, err))
+	res, err := j.Cancel(ctx, req)
+	if err != nil && api.IsNotAttached(err) { // the job is being attached, or was released meanwhile
+		return p.cancelUnowned(ctx, req, p.elsewhere(ctx, j.ID(), err))
 	}
 	return res, err
-}
-
-// cancel asks the owner machine to end the job as canceled.
-func (j *job) cancel(req *ckptdv1.CancelJobRequest, reply func(*ckptdv1.CancelJobResponse, error)) {
-	caller := j.wait(func(op *owner.Op) {
-		if err := j.refusal(op); err != nil {
-			reply(nil, err)
-			return
-		}
-		head := j.m.Head()
-		reply(&ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: retainedOut(head)}, nil)
-	})
-	j.feed(owner.Event{
-		Kind: owner.EventEnd, Status: journal.StatusCanceled, Ended: endedNow("canceled by a person"), Caller: caller,
-		Request: journal.RequestOf(req.GetRequestId()),
-	})
 }
 
 // cancelUnowned cancels a job that this daemon does not own. It attaches the job first. A job that has ended stays as
@@ -129,7 +113,7 @@ func (p jobService) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobReq
 		return nil, errors.Join(why, err)
 	}
 	if head.Status.Terminal() {
-		return &ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: retainedOut(head)}, nil
+		return &ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: api.RetainedOut(head)}, nil
 	}
 	if _, err := engineService(p).AttachJob(ctx, &ckptdv1.AttachJobRequest{JobId: req.GetJobId(), RequestId: req.GetRequestId()}); err != nil {
 		return nil, err
@@ -138,75 +122,19 @@ func (p jobService) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobReq
 	if err != nil {
 		return nil, err
 	}
-	return ask(ctx, j, func(reply func(*ckptdv1.CancelJobResponse, error)) { j.cancel(req, reply) })
+	return j.Cancel(ctx, req)
 }
 
-// state describes the job for the status.
-func (j *job) state(req *ckptdv1.GetStatusRequest) *ckptdv1.JobState {
-	s := &ckptdv1.JobState{
-		Phase: j.phase(), SubtasksMissing: uint32(j.m.Missing().Len()), CommittedCheckpointId: j.progress.announced, CondemnedFiles: uint64(j.m.Condemned()),
-		Events: j.events.after(req.GetEventsAfter()),
+// TriggerCheckpoint triggers a checkpoint and returns when it has completed.
+func (p jobService) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
+	j, err := p.s.job(req.GetJobId())
+	if err != nil {
+		return nil, p.elsewhere(ctx, req.GetJobId(), err)
 	}
-	s.WaitingForStore = j.outage.String()
-	if j.coord != nil {
-		s.ConsecutiveFailures = uint32(j.coord.State().ConsecutiveFailures)
+	res, err := j.Trigger(ctx, req)
+	if api.IsNotAttached(err) {
+		// The job is being attached or released here, or somebody tried to attach it in vain. The journal names its owner.
+		return nil, p.elsewhere(ctx, j.ID(), err)
 	}
-	head := j.m.Head()
-	if head == nil {
-		s.Summary = &ckptdv1.JobSummary{JobId: j.id}
-		return s
-	}
-	s.Summary, s.OwnerNonce, s.Subtasks = catalog.Job(head), head.Owner.String(), head.Plan.Subtasks()
-	if reason, id := j.m.Degraded(); reason == owner.ReasonDegraded {
-		s.Degraded = fmt.Sprintf("checkpoint %d: %s", id, reasonText(reason))
-	}
-	for _, p := range j.m.Pending() {
-		pending := &ckptdv1.PendingCheckpoint{
-			CheckpointId: p.ID, Acknowledged: uint32(p.Acked.Len()), Subtasks: head.Plan.Subtasks(), State: pendingOut(p.State),
-		}
-		if c := j.contents[p.ID]; c != nil {
-			pending.TriggeredAt = timestamppb.New(c.triggeredAt)
-		}
-		s.Pending = append(s.Pending, pending)
-	}
-	for _, r := range j.m.Registrations() {
-		if w := j.workers[r.Worker]; w != nil {
-			s.Workers = append(s.Workers, &ckptdv1.WorkerState{
-				Nonce: w.nonce, ExchangeAddress: w.address, Attempt: r.Attempt, Subtasks: subtasksOut(head.Plan, r.Subtasks),
-				LastHeard: timestamppb.New(w.heard), Running: !r.Running.IsEmpty(),
-			})
-			s.Records += w.records
-		}
-	}
-	end, all := j.progress.sources(head.Plan)
-	s.SourcesAtEnd, s.Sources = uint32(end), uint32(all)
-	return s
-}
-
-func pendingOut(s owner.PendingState) ckptdv1.PendingState {
-	switch s {
-	case owner.PendingOpen:
-		return ckptdv1.PendingState_PENDING_STATE_OPEN
-	case owner.PendingUnresolved:
-		return ckptdv1.PendingState_PENDING_STATE_UNRESOLVED
-	}
-	return ckptdv1.PendingState_PENDING_STATE_WRITING
-}
-
-// phase returns what the job's owner is doing.
-func (j *job) phase() ckptdv1.JobPhase {
-	head := j.m.Head()
-	switch {
-	case head == nil:
-		return ckptdv1.JobPhase_JOB_PHASE_ATTACHING
-	case head.Status.Terminal():
-		return ckptdv1.JobPhase_JOB_PHASE_CLEARING_UP
-	case j.m.AllRunning():
-		return ckptdv1.JobPhase_JOB_PHASE_RUNNING
-	case !j.m.Missing().IsEmpty():
-		return ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_WORKERS
-	case j.m.Live():
-		return ckptdv1.JobPhase_JOB_PHASE_STARTING
-	}
-	return ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_ATTEMPT
+	return res, err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage/limit"
 	"github.com/ckptd/ckptd/service/coordinator"
+	"github.com/ckptd/ckptd/service/shell"
 )
 
 // metrics are the counters of the daemon's jobs. Their registry also holds the metrics of the store (stores.go).
@@ -54,59 +55,34 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
 }
 
-// complete counts a completed checkpoint.
-func (m *metrics) complete(c *journal.Checkpoint) {
+// Completed counts a completed checkpoint.
+func (m *metrics) Completed(c *journal.Checkpoint) {
 	m.checkpoints.WithLabelValues("completed", "").Inc()
 	m.seconds.Observe(float64(c.DurationMillis) / 1000)
 	m.newBytes.Add(float64(c.NewBytes))
 	m.reusedBytes.Add(float64(c.StateBytes - min(c.NewBytes, c.StateBytes)))
 }
 
-// abort counts an aborted checkpoint.
-func (m *metrics) abort(r coordinator.Reason) {
+// Aborted counts an aborted checkpoint.
+func (m *metrics) Aborted(r coordinator.Reason) {
 	m.checkpoints.WithLabelValues("aborted", string(r)).Inc()
 }
 
-// refuse counts a trigger that was refused.
-func (m *metrics) refuse(r coordinator.Reason) {
+// Refused counts a trigger that was refused.
+func (m *metrics) Refused(r coordinator.Reason) {
 	m.checkpoints.WithLabelValues("refused", string(r)).Inc()
 }
 
-// fenced counts a job that another daemon has taken over, and the commits that were under way here.
-func (m *metrics) fenced(contents map[uint64]*content) {
+// Attempt counts an attempt that was begun or adopted.
+func (m *metrics) Attempt() { m.attempts.Inc() }
+
+// Fenced counts a job that another daemon has taken over, and the commits that were under way here.
+func (m *metrics) Fenced(commits int) {
 	m.fencedJobs.Inc()
-	for _, c := range contents {
-		if !c.completedAt.IsZero() {
-			m.fencedCommits.Inc()
-		}
-	}
+	m.fencedCommits.Add(float64(commits))
 }
 
-// vitals are the facts about a job that metrics read from other goroutines.
-type vitals struct {
-	pending int // pending checkpoints
-	// last is when the newest checkpoint completed. Before the first checkpoint, it is when the job was attached here.
-	last time.Time
-}
-
-// showVitals publishes the job's vitals. A job that is not attached or has ended has none.
-func (j *job) showVitals() {
-	head := j.m.Head()
-	if head == nil || head.Status.Terminal() || j.coord == nil {
-		j.vitals.Store(nil)
-		return
-	}
-	v := vitals{pending: len(j.contents)}
-	if before := j.vitals.Load(); before != nil {
-		v.last = before.last
-	} else {
-		v.last = time.Now()
-	}
-	if c, ok := head.Checkpoint(head.Newest()); ok && c.CompletedAt > 0 {
-		v.last = time.UnixMilli(int64(c.CompletedAt))
-	}
-	j.vitals.Store(&v)
-}
+var _ shell.Metrics = (*metrics)(nil)
 
 // gauges are the metrics that are computed when they are collected.
 type gauges struct {
@@ -145,19 +121,19 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	jobs := g.s.allJobs()
-	slices.SortFunc(jobs, func(a, b *job) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(jobs, func(a, b *shell.Job) int { return cmp.Compare(a.ID(), b.ID()) })
 	count, pending, oldest := 0, 0, 0.0
 	for _, j := range jobs {
-		v := j.vitals.Load()
+		v := j.Vitals()
 		if v == nil {
 			continue
 		}
-		age := max(0, time.Since(v.last).Seconds())
+		age := max(0, time.Since(v.Last).Seconds())
 		if count < g.s.opts.JobMetrics {
-			gauge(g.jobPending, float64(v.pending), j.id)
-			gauge(g.jobAge, age, j.id)
+			gauge(g.jobPending, float64(v.Pending), j.ID())
+			gauge(g.jobAge, age, j.ID())
 		}
-		count, pending, oldest = count+1, pending+v.pending, max(oldest, age)
+		count, pending, oldest = count+1, pending+v.Pending, max(oldest, age)
 	}
 	gauge(g.jobs, float64(count))
 	gauge(g.pending, float64(pending))

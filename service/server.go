@@ -22,7 +22,9 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/proto/strictjson"
+	"github.com/ckptd/ckptd/service/api"
 	"github.com/ckptd/ckptd/service/coordinator"
+	"github.com/ckptd/ckptd/service/shell"
 	"github.com/ckptd/ckptd/service/stream"
 )
 
@@ -89,6 +91,7 @@ type Server struct {
 	started time.Time
 	log     *slog.Logger
 	probe   ownerProbe
+	env     shell.Env // what the jobs need of the server
 	unowned unownedRights
 	heads   headReads
 	data    *stream.Service
@@ -101,7 +104,7 @@ type Server struct {
 	stopLooking context.CancelFunc
 
 	mu      sync.Mutex
-	jobs    map[string]*job // running or attaching here
+	jobs    map[string]*shell.Job // running or attaching here
 	closing bool
 	wg      sync.WaitGroup // counts the jobs' goroutines and the goroutines that they start
 }
@@ -110,7 +113,7 @@ type Server struct {
 func New(root storage.Opened, opts *Options) (*Server, error) {
 	s := &Server{
 		opts: opts.withDefaults(), nonce: layout.NewNonce(),
-		started: time.Now(), jobs: map[string]*job{}, probe: ownerProbe{probeTimeout}, metrics: newMetrics(),
+		started: time.Now(), jobs: map[string]*shell.Job{}, probe: ownerProbe{probeTimeout}, metrics: newMetrics(),
 	}
 	if err := journal.Fits(nil, nil, nil, s.opts.URLs); err != nil {
 		return nil, fmt.Errorf("service: %w", err)
@@ -119,6 +122,11 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	s.facts = watchedFacts(root.Facts, s.opts.Fatal)
 	s.stores = newStores(root, &s.opts, s.metrics)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.env = shell.Env{
+		Commit: s.stores.commit, Restore: s.stores.restore, Collect: s.stores.collect, Facts: s.facts, URLs: s.opts.URLs, Times: s.opts.Times,
+		InlineThreshold: s.opts.InlineThreshold, InlineCap: s.opts.InlineCap, Metrics: s.metrics, Step: s.opts.Steps, Owns: s.probe.owns,
+		Log: s.log, Context: s.ctx, Background: &s.wg,
+	}
 	s.looking, s.stopLooking = context.WithCancel(s.ctx)
 	data, err := stream.New(countedStore{s.stores.restore, s.stores.upload, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
 	if err != nil {
@@ -158,7 +166,7 @@ const controlMessageMax = 16 << 20
 var errClosing = connect.NewError(connect.CodeUnavailable, errors.New("this daemon is shutting down"))
 
 // job returns the job if this daemon owns it or is attaching it.
-func (s *Server) job(id string) (*job, error) {
+func (s *Server) job(id string) (*shell.Job, error) {
 	if err := layout.ValidateJobID(id); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
@@ -170,11 +178,11 @@ func (s *Server) job(id string) (*job, error) {
 	if j := s.jobs[id]; j != nil {
 		return j, nil
 	}
-	return nil, notAttached(id)
+	return nil, api.NotAttached(id)
 }
 
 // open returns the job. If there is none, open starts its goroutine.
-func (s *Server) open(id string) (*job, error) {
+func (s *Server) open(id string) (*shell.Job, error) {
 	if err := layout.ValidateJobID(id); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
@@ -186,30 +194,26 @@ func (s *Server) open(id string) (*job, error) {
 	if j := s.jobs[id]; j != nil {
 		return j, nil
 	}
-	j := newJob(s, id)
+	j := shell.New(&s.env, id)
 	s.jobs[id] = j
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
-		j.run()
-	}()
+	s.wg.Go(func() { j.Run(func() { s.forget(j) }) })
 	return j, nil
 }
 
 // forget removes a job whose goroutine is about to end.
-func (s *Server) forget(j *job) {
+func (s *Server) forget(j *shell.Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.jobs[j.id] == j {
-		delete(s.jobs, j.id)
+	if s.jobs[j.ID()] == j {
+		delete(s.jobs, j.ID())
 	}
 }
 
 // allJobs returns the jobs that are running or attaching here.
-func (s *Server) allJobs() []*job {
+func (s *Server) allJobs() []*shell.Job {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	jobs := make([]*job, 0, len(s.jobs))
+	jobs := make([]*shell.Job, 0, len(s.jobs))
 	for _, j := range s.jobs {
 		jobs = append(jobs, j)
 	}
@@ -224,7 +228,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	s.stopLooking()
 	for _, j := range s.allJobs() {
-		j.release()
+		j.Release()
 	}
 	done := make(chan struct{})
 	go func() { s.wg.Wait(); close(done) }()

@@ -9,7 +9,6 @@ import (
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
-	"github.com/ckptd/ckptd/service/owner"
 )
 
 // Start reads unreadable journals again after firstLookAgain. The delay doubles up to lastLookAgain.
@@ -71,27 +70,19 @@ func (s *Server) takeBack(ctx context.Context, id string) error {
 	mine := slices.ContainsFunc(head.URLs, func(u string) bool { return slices.Contains(s.opts.URLs, u) })
 	switch {
 	case head.Status.Terminal():
-		s.begin(id, owner.Event{Kind: owner.EventFinish})
+		s.begin(id, true)
 	case mine:
-		s.begin(id, owner.Event{Kind: owner.EventAttach})
+		s.begin(id, false)
 	}
 	return nil
 }
 
 // begin starts a job's goroutine with an attach that no caller waits for.
-func (s *Server) begin(id string, ev owner.Event) {
+func (s *Server) begin(id string, finish bool) {
 	j, err := s.open(id)
 	if err != nil {
 		s.log.Warn("cannot attach a job", "job", id, "err", err)
 		return
 	}
-	j.do(func() {
-		began := time.Now()
-		ev.Caller = j.wait(func(op *owner.Op) {
-			if op.Kind != owner.TellAttached {
-				s.log.Info("did not attach a job", "job", id, "why", j.refusal(op), "after", time.Since(began))
-			}
-		})
-		j.feed(ev)
-	})
+	j.TakeBack(finish)
 }

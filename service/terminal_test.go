@@ -19,6 +19,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service"
+	"github.com/ckptd/ckptd/service/shell"
 )
 
 // TestAttachWhileAnEndedJobIsClearedUp: an attach of a job that has ended is refused, and the owner still sweeps and
@@ -179,7 +180,7 @@ func diedAtTheEnd(t *testing.T) (under, root storage.Opened) {
 	under = newRoot()
 	root, life := faulty(under, func(mem.Mutation) mem.Outcome { return mem.Done() })
 	d := startDaemonWith(t, root, "", service.Options{Steps: func(step string) {
-		if step == service.StepEnd {
+		if step == shell.StepEnd {
 			life.Freeze()
 			close(ended)
 		}

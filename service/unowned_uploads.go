@@ -10,6 +10,8 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/api"
+	"github.com/ckptd/ckptd/service/shell"
 )
 
 // This file handles uploads for jobs that other daemons own.
@@ -23,24 +25,24 @@ import (
 // them.
 type unownedRights struct {
 	mu   sync.Mutex
-	jobs map[string]*rights
+	jobs map[string]*shell.Rights
 }
 
 // unownedJobs is how many jobs the cache holds. A full cache is emptied.
 const unownedJobs = 1000
 
-func (f *unownedRights) get(id string) (*rights, bool) {
+func (f *unownedRights) get(id string) (*shell.Rights, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r, ok := f.jobs[id]
 	return r, ok
 }
 
-func (f *unownedRights) put(id string, r *rights) {
+func (f *unownedRights) put(id string, r *shell.Rights) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.jobs == nil || len(f.jobs) >= unownedJobs {
-		f.jobs = map[string]*rights{}
+		f.jobs = map[string]*shell.Rights{}
 	}
 	f.jobs[id] = r
 }
@@ -86,8 +88,8 @@ func (s *Server) deleteIfEnded(id, key string, committed error) error {
 	if err := errors.Join(s.stores.collect.Delete(ctx, []string{key})...); err != nil {
 		s.log.Warn("cannot delete a file that was uploaded for an ended job", "key", key, "err", err)
 	}
-	return refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
-		"job %s is %s: begin a new job id", id, statusWord(head.Status))
+	return api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
+		"job %s is %s: begin a new job id", id, api.StatusWord(head.Status))
 }
 
 // deleteContext is derived from the server's context. The file must be deleted even if the caller has disconnected.

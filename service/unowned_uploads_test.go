@@ -12,6 +12,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/shell"
 )
 
 // A caller that comes while a read runs does not get that read's result, which may be older than the call. All such
@@ -66,7 +67,7 @@ func serverWith(t *testing.T, root storage.Opened, opts Options) *Server {
 }
 
 // attached makes the server own a job of one subtask.
-func attached(t *testing.T, s *Server, id string) *job {
+func attached(t *testing.T, s *Server, id string) *shell.Job {
 	t.Helper()
 	plan := &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
 	if _, err := (engineService{s}).AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: plan}); err != nil {
@@ -85,7 +86,7 @@ func TestUploadBesideAnAttachInVain(t *testing.T) {
 	root := mem.Open()
 	owner, other := server(t, root, "http://owner.invalid"), server(t, root, "http://other.invalid")
 	j := attached(t, owner, "j")
-	inVain := newJob(other, "j")
+	inVain := shell.New(&other.env, "j")
 	other.jobs["j"] = inVain
 	key := layout.JobPrefix("j") + layout.JobKey{
 		Place: layout.PlaceShared, File: layout.FileName{Epoch: 1, Checkpoint: 1, Nonce: other.nonce, Sequence: 1},
@@ -98,7 +99,7 @@ func TestUploadBesideAnAttachInVain(t *testing.T) {
 	if _, err := (jobService{owner}).CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err != nil {
 		t.Fatal(err)
 	}
-	<-j.done
+	<-j.Done()
 	if err := w.Commit(); err == nil {
 		t.Error("a file for a job that has ended was taken, want a refusal")
 	}

@@ -15,7 +15,9 @@ import (
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/api"
 	"github.com/ckptd/ckptd/service/owner"
+	"github.com/ckptd/ckptd/service/shell"
 	"github.com/ckptd/ckptd/service/stream"
 )
 
@@ -32,19 +34,19 @@ func (a authorizer) AuthorizePut(ctx context.Context, u stream.Upload) error {
 	if err != nil {
 		return err
 	}
-	detail := &ckptdv1.Refused{Epoch: r.epoch, Attempt: r.attempt}
+	detail := &ckptdv1.Refused{Epoch: r.Epoch, Attempt: r.Attempt}
 	say := func(reason ckptdv1.Refused_Reason, format string, args ...any) error {
 		detail.Reason = reason
-		return refused(detail, "put state of job %s, checkpoint %d: %s", u.Job, u.Checkpoint, fmt.Sprintf(format, args...))
+		return api.Refused(detail, "put state of job %s, checkpoint %d: %s", u.Job, u.Checkpoint, fmt.Sprintf(format, args...))
 	}
 	switch {
-	case r.epoch != u.Epoch:
-		return say(ckptdv1.Refused_REASON_STALE_EPOCH, "epoch %d is not the journal's, %d: attach again", u.Epoch, r.epoch)
-	case r.attempt != u.Attempt:
-		return say(ckptdv1.Refused_REASON_STALE_ATTEMPT, "attempt %d is not the journal's, %d: follow the newest Start", u.Attempt, r.attempt)
-	case u.Checkpoint > r.reserved:
+	case r.Epoch != u.Epoch:
+		return say(ckptdv1.Refused_REASON_STALE_EPOCH, "epoch %d is not the journal's, %d: attach again", u.Epoch, r.Epoch)
+	case r.Attempt != u.Attempt:
+		return say(ckptdv1.Refused_REASON_STALE_ATTEMPT, "attempt %d is not the journal's, %d: follow the newest Start", u.Attempt, r.Attempt)
+	case u.Checkpoint > r.Reserved:
 		return say(ckptdv1.Refused_REASON_NOT_OPEN, "the checkpoint has not been triggered: wait for its Trigger or its barriers")
-	case r.owned && !slices.Contains(r.open, u.Checkpoint):
+	case r.Owned && !slices.Contains(r.Open, u.Checkpoint):
 		return say(ckptdv1.Refused_REASON_NOT_OPEN,
 			"the checkpoint is not open: it has not been triggered, has all its acknowledgements, or was aborted: drop it and wait for the next")
 	}
@@ -54,41 +56,41 @@ func (a authorizer) AuthorizePut(ctx context.Context, u stream.Upload) error {
 // Stored remembers the handle that PutState returns.
 func (a authorizer) Stored(u stream.Upload, f *ckptdv1.FileHandle) {
 	if j, err := a.s.job(u.Job); err == nil {
-		j.remember(u, f)
+		j.Uploads().Stored(u, f)
 	}
 }
 
 // rightsOf returns the rights for an upload. A daemon that does not own the job reads the head of the journal once and
 // caches its rights. It reads the head again if the upload names another epoch or attempt, or a checkpoint above the
 // reserved ids.
-func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*rights, error) {
+func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*shell.Rights, error) {
 	id := u.Job
 	if j, err := s.job(id); err == nil {
-		if r := j.rights.Load(); r != nil {
+		if r := j.Uploads().Rights(); r != nil {
 			return r, nil
 		}
 	} else if connect.CodeOf(err) == connect.CodeUnavailable {
 		return nil, err
 	}
-	if r, ok := s.unowned.get(id); ok && r.epoch == u.Epoch && r.attempt == u.Attempt && u.Checkpoint <= r.reserved {
+	if r, ok := s.unowned.get(id); ok && r.Epoch == u.Epoch && r.Attempt == u.Attempt && u.Checkpoint <= r.Reserved {
 		return r, nil
 	}
 	head, how, err := s.readHead(ctx, id)
 	switch {
 	case err != nil:
-		return nil, rpcError(err)
+		return nil, api.Error(err)
 	case how == journal.ReadEmpty:
 		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("put state of job %s: it has no journal: call AttachJob first", id))
 	case how != journal.ReadDone:
 		return nil, connect.NewError(connect.CodeNotFound,
 			fmt.Errorf("put state of job %s: its journal cannot be read: `ckptd journal show` says why; nothing was written", id))
 	case head.LeastWriter > journal.DefaultSettings().Version:
-		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: %s", id, reasonText(owner.ReasonNewer)))
+		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: %s", id, api.ReasonText(owner.ReasonNewer)))
 	case head.Status.Terminal():
-		return nil, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
-			"job %s is %s: begin a new job id", id, statusWord(head.Status))
+		return nil, api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
+			"job %s is %s: begin a new job id", id, api.StatusWord(head.Status))
 	}
-	r := &rights{epoch: head.Epoch, attempt: head.Attempt, reserved: head.Reserved}
+	r := &shell.Rights{Epoch: head.Epoch, Attempt: head.Attempt, Reserved: head.Reserved}
 	s.unowned.put(id, r)
 	return r, nil
 }
@@ -99,20 +101,6 @@ func (s *Server) readHead(ctx context.Context, id string) (*journal.Entry, journ
 		return nil, journal.ReadMore, err
 	}
 	return journalio.ReadHead(ctx, s.stores.commit, s.facts, id)
-}
-
-// closeUploads refuses new uploads. Uploads that run end by themselves.
-func (j *job) closeUploads() {
-	j.uploads.Lock()
-	defer j.uploads.Unlock()
-	j.shut = true
-}
-
-// uploading returns how many uploads into the job's folder run.
-func (j *job) uploading() int {
-	j.uploads.Lock()
-	defer j.uploads.Unlock()
-	return j.writing
 }
 
 // countedStore is the data plane's store. It counts the files that are being written for each job, and refuses new
@@ -136,32 +124,22 @@ func (c countedStore) Create(ctx context.Context, key string, opts storage.Creat
 		}
 		return &unownedWriter{Writer: w, s: c.s, id: id, key: key}, nil
 	}
-	j.uploads.Lock()
-	if j.shut {
-		j.uploads.Unlock()
-		return nil, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL}, "job %s has ended: begin a new job id", id)
+	if !j.Uploads().Begin() {
+		return nil, api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL}, "job %s has ended: begin a new job id", id)
 	}
-	j.writing++
-	j.uploads.Unlock()
 	w, err := c.uploads.Create(ctx, key, opts)
 	if err != nil {
-		j.wrote()
+		j.Uploads().End()
 		return nil, err
 	}
-	return &countedWriter{Writer: w, j: j, key: key}, nil
-}
-
-// wrote notes the end of an upload.
-func (j *job) wrote() {
-	j.uploads.Lock()
-	defer j.uploads.Unlock()
-	j.writing--
+	return &countedWriter{Writer: w, s: c.s, j: j, key: key}, nil
 }
 
 // countedWriter writes one file and counts as an upload until it ends.
 type countedWriter struct {
 	storage.Writer
-	j    *job
+	s    *Server
+	j    *shell.Job
 	key  string
 	once sync.Once
 }
@@ -172,17 +150,17 @@ type countedWriter struct {
 // failed or the job was released meanwhile, that daemon's sweep does not know of this upload. So Commit deletes the
 // file if the job has ended.
 func (w *countedWriter) Commit() error {
-	defer w.once.Do(w.j.wrote)
+	defer w.once.Do(w.j.Uploads().End)
 	committed := w.Writer.Commit()
-	if w.j.rights.Load() != nil {
+	if w.j.Uploads().Rights() != nil {
 		return committed
 	}
-	return w.j.s.deleteIfEnded(w.j.id, w.key, committed)
+	return w.s.deleteIfEnded(w.j.ID(), w.key, committed)
 }
 
 // Abort implements storage.Writer.
 func (w *countedWriter) Abort() {
-	defer w.once.Do(w.j.wrote)
+	defer w.once.Do(w.j.Uploads().End)
 	w.Writer.Abort()
 }
 

@@ -15,8 +15,8 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime/clicks"
-	"github.com/ckptd/ckptd/service"
 	"github.com/ckptd/ckptd/service/coordinator"
+	"github.com/ckptd/ckptd/service/shell"
 )
 
 // A worker whose code builds another plan is refused by name while others run the journal's; the job does not notice.
@@ -50,7 +50,7 @@ func TestPoisonRecordFailsTheJob(t *testing.T) {
 	t.Parallel()
 	// The daemon forgets the cause when it lets the job go; it waits with that until the cause was read.
 	ended := filepath.Join(t.TempDir(), "ended")
-	r := newRig(t, demo.Options{}, fmt.Sprintf("%s=%s:1:%s", holdVariable, service.StepEnd, ended))
+	r := newRig(t, demo.Options{}, fmt.Sprintf("%s=%s:1:%s", holdVariable, shell.StepEnd, ended))
 	r.Config.Job.RestartStrategy = &ckptdv1.RestartStrategy{
 		Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: 2, Delay: durationpb.New(10 * time.Millisecond),
 	}

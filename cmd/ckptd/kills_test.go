@@ -9,7 +9,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime"
-	"github.com/ckptd/ckptd/service"
+	"github.com/ckptd/ckptd/service/shell"
 )
 
 // Processes killed at random moments, as the demo does it: the counts are exact every time.
@@ -52,16 +52,16 @@ func TestKilledAtEachStep(t *testing.T) {
 		{runtime.StepAcknowledged, 5, 1, 2},
 		{runtime.StepBeforeCommit, 4, 1, 2},
 		{runtime.StepAfterCommit, 4, 1, 2},
-		{service.StepMetadata, 4, 2, 1},
-		{service.StepCommit, 4, 2, 1},
-		{service.StepEnd, 1, 2, 1},
+		{shell.StepMetadata, 4, 2, 1},
+		{shell.StepCommit, 4, 2, 1},
+		{shell.StepEnd, 1, 2, 1},
 	} {
 		t.Run(c.step, func(t *testing.T) {
 			t.Parallel()
 			struck := filepath.Join(t.TempDir(), "struck")
 			r := newRig(t, demo.Options{}, fmt.Sprintf("%s=%s:%d:%s", killVariable, c.step, c.n, struck))
 			r.begin()
-			if c.step != service.StepEnd { // barriers go on after all of the input is read, as long as it takes
+			if c.step != shell.StepEnd { // barriers go on after all of the input is read, as long as it takes
 				r.await("the step is struck and the job goes on", func(s *ckptdv1.JobState) bool {
 					_, err := os.Stat(struck)
 					return err == nil && s.GetSummary().GetEpoch() >= c.epoch && s.GetSummary().GetAttempt() >= c.attempt

@@ -14,7 +14,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/service"
+	"github.com/ckptd/ckptd/service/shell"
 )
 
 // awayTime is how long a server is away.
@@ -114,7 +114,7 @@ func TestDaemonRestartsWhileServerIsAway(t *testing.T) {
 // checkpoint is complete.
 func TestServerDiesInCommit(t *testing.T) {
 	t.Parallel()
-	for _, step := range []string{service.StepMetadata, service.StepCommit} {
+	for _, step := range []string{shell.StepMetadata, shell.StepCommit} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			server := servers.StartS3(t, servers.Versitygw, false)

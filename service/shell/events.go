@@ -1,33 +1,15 @@
-package service
+package shell
 
 import (
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // eventsKept is how many events of a job its owner keeps for the status.
 const eventsKept = 256
-
-// eventWord returns the name of a kind of event for the log, such as "worker-lost".
-func eventWord(k ckptdv1.JobEventKind) string {
-	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(k.String(), "JOB_EVENT_KIND_")), "_", "-")
-}
-
-// endKind returns the kind of event for a job that ends with the status.
-func endKind(s journal.Status) ckptdv1.JobEventKind {
-	switch s {
-	case journal.StatusCanceled:
-		return ckptdv1.JobEventKind_JOB_EVENT_KIND_CANCELED
-	case journal.StatusFailed:
-		return ckptdv1.JobEventKind_JOB_EVENT_KIND_FAILED
-	}
-	return ckptdv1.JobEventKind_JOB_EVENT_KIND_FINISHED
-}
 
 // eventLog keeps the last events of a job for the status. It is not safe for concurrent use.
 type eventLog struct {

@@ -1,18 +1,55 @@
-package service
+package shell
 
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/coordinator"
 )
+
+// environment is what jobs need of a daemon over the root. It ends with the test.
+func environment(t *testing.T, root storage.Opened) *Env {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var jobs sync.WaitGroup
+	t.Cleanup(func() { cancel(); jobs.Wait() })
+	return &Env{
+		Commit: root.Store, Restore: root.Store, Collect: root.Store, Facts: root.Facts, URLs: []string{"http://d.invalid"}, InlineCap: 1 << 20,
+		Metrics: noMetrics{}, Step: func(string) {}, Owns: func(context.Context, []string, string, string) bool { return false },
+		Log: slog.New(slog.DiscardHandler), Context: ctx, Background: &jobs,
+	}
+}
+
+type noMetrics struct{}
+
+func (noMetrics) Completed(*journal.Checkpoint) {}
+func (noMetrics) Aborted(coordinator.Reason)    {}
+func (noMetrics) Refused(coordinator.Reason)    {}
+func (noMetrics) Attempt()                      {}
+func (noMetrics) Fenced(int)                    {}
+
+// attached returns a job of one subtask that is owned here.
+func attached(t *testing.T, env *Env) *Job {
+	t.Helper()
+	j := New(env, "j")
+	env.Background.Go(func() { j.Run(func() {}) })
+	plan := &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
+	if _, err := j.Attach(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: plan}); err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
 
 // When the next sweep of a job is due while a sweep runs, the job waits for its end. It does not look at the clock over
 // and over.
@@ -20,12 +57,12 @@ func TestASweepThatRunsIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		timer := time.NewTimer(0)
-		(&job{sweep: sweepState{due: begun, running: true}}).arm(timer)
+		(&Job{sweeps: sweeps{due: begun, running: true}}).arm(timer)
 		if <-timer.C; time.Since(begun) < time.Minute {
 			t.Errorf("the timer fires after %v, want an hour: a sweep runs", time.Since(begun))
 		}
 		begun = time.Now()
-		(&job{sweep: sweepState{due: begun}}).arm(timer)
+		(&Job{sweeps: sweeps{due: begun}}).arm(timer)
 		if <-timer.C; time.Since(begun) != 0 {
 			t.Errorf("the timer fires after %v, want at once: a sweep is due", time.Since(begun))
 		}
@@ -34,20 +71,19 @@ func TestASweepThatRunsIsWaitedFor(t *testing.T) {
 
 // A worker that leaves while its registration waits does not count as registered, since nobody reads its commands.
 func TestAWorkerThatLeavesBeforeItIsRegistered(t *testing.T) {
-	s := server(t, mem.Open(), "http://d.invalid")
-	j := attached(t, s, "j")
+	j := attached(t, environment(t, mem.Open()))
 	busy := make(chan struct{})
 	j.do(func() { <-busy })
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
-	err := (engineService{s}).Register(ctx, &ckptdv1.RegisterRequest{
+	err := j.Register(ctx, &ckptdv1.RegisterRequest{
 		JobId: "j", Nonce: "n", Subtasks: []*ckptdv1.Subtask{{OperatorId: "count"}},
 	}, nil)
 	if err == nil {
 		t.Fatal("the worker that left was registered, want an error")
 	}
 	close(busy)
-	workers, err := ask(t.Context(), j, func(reply func(int, error)) { reply(len(j.workers), nil) })
+	workers, err := ask(t.Context(), j, func(reply func(int, error)) { reply(len(j.workers.sessions), nil) })
 	if err != nil || workers != 0 {
 		t.Errorf("%d workers, %v; want none", workers, err)
 	}
@@ -56,8 +92,7 @@ func TestAWorkerThatLeavesBeforeItIsRegistered(t *testing.T) {
 // The late call of a process that was killed while it registered does not replace its successor. Otherwise the
 // successor would end, and no worker would be left.
 func TestADeadProcessReplacesNobody(t *testing.T) {
-	s := server(t, mem.Open(), "http://d.invalid")
-	j := attached(t, s, "j")
+	j := attached(t, environment(t, mem.Open()))
 	request := func(nonce string) *ckptdv1.RegisterRequest {
 		return &ckptdv1.RegisterRequest{JobId: "j", Nonce: nonce, Subtasks: []*ckptdv1.Subtask{{OperatorId: "count"}}}
 	}
@@ -75,11 +110,11 @@ func TestADeadProcessReplacesNobody(t *testing.T) {
 	}
 	ctx, die := context.WithCancel(t.Context())
 	die()
-	if err := (engineService{s}).Register(ctx, request("dead"), nil); err == nil {
+	if err := j.Register(ctx, request("dead"), nil); err == nil {
 		t.Error("the dead process is registered, want an error")
 	}
 	registered, err := ask(t.Context(), j, func(reply func(bool, error)) {
-		reply(len(j.m.Registrations()) == 1 && j.m.Registrations()[0].Worker == w.number && j.workers[w.number] == w, nil)
+		reply(len(j.m.Registrations()) == 1 && j.m.Registrations()[0].Worker == w.number && j.workers.numbered(w.number) == w, nil)
 	})
 	if err != nil || !registered {
 		t.Errorf("the successor alone is registered: %v, %v; want true", registered, err)
@@ -120,12 +155,11 @@ func TestLastSweepGivesUpWhatIsUnfinished(t *testing.T) {
 			store := &unfinishedStore{Store: root.Store}
 			store.fails.Store(fails)
 			root.Store = store
-			s := server(t, root, "http://d.invalid")
-			j := attached(t, s, "j")
-			if _, err := (jobService{s}).CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err != nil {
+			j := attached(t, environment(t, root))
+			if _, err := j.Cancel(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); err != nil {
 				t.Fatal(err)
 			}
-			<-j.done
+			<-j.Done()
 			if done := store.done.Load() > 0; done != (name == "at times") {
 				t.Errorf("unfinished writes aborted: %v, want %v", done, !done)
 			}

@@ -1,6 +1,8 @@
-package service
+package shell
 
-import "sync"
+import (
+	"sync"
+)
 
 // inbox is an unbounded queue with one reader. put never waits: the job's goroutine puts elements into queues that it
 // reads itself, so a bounded queue could deadlock. The length stays small, since each element belongs to a running

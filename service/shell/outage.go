@@ -1,7 +1,8 @@
-package service
+package shell
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/ckptd/ckptd/layout/journal"
@@ -37,24 +38,20 @@ func (a *outage) String() string {
 	return fmt.Sprintf("for %s: %v", time.Since(a.since).Round(time.Second), a.cause)
 }
 
-// journalAnswered records the result of an operation on the journal that began at the given time.
+// answered records the result of an operation on the journal that began at the given time.
 //
 // One event reports that the owner waits for its store, and one that the store answers again. The log gets the first,
 // second, fourth, eighth, … of the failures in a row.
-func (j *job) journalAnswered(began time.Time, outcome journal.Outcome, err error) {
-	a := &j.outage
+func (a *outage) answered(log *slog.Logger, event func(kind ckptdv1.JobEventKind, format string, args ...any), began time.Time, outcome journal.Outcome, err error) {
 	if err == nil || (outcome != journal.Unknown && outcome != journal.NotDone) {
 		if err != nil && outcome != journal.Exists && outcome != journal.NotFound {
-			j.log.Warn("journal", "err", err)
+			log.Warn("journal", "err", err)
 		}
 		if a.reported {
-			j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, "the store answers again, after %s and %d tries", time.Since(a.since).Round(time.Millisecond), a.tries)
+			event(ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, "the store answers again, after %s and %d tries", time.Since(a.since).Round(time.Millisecond), a.tries)
 		}
 		*a = outage{}
 		return
-	}
-	if j.ops.Err() != nil {
-		return // the job was released, so the error says nothing about the store
 	}
 	if a.tries == 0 {
 		a.since = began
@@ -62,10 +59,10 @@ func (j *job) journalAnswered(began time.Time, outcome journal.Outcome, err erro
 	a.tries++
 	a.cause = err
 	if a.tries&(a.tries-1) == 0 {
-		j.log.Warn("journal", "err", err, "tries", a.tries)
+		log.Warn("journal", "err", err, "tries", a.tries)
 	}
 	if !a.reported && time.Since(a.since) >= outageReported {
 		a.reported = true
-		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY, "the owner waits for its store, and no checkpoint can begin or complete before it answers: %v", err)
+		event(ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY, "the owner waits for its store, and no checkpoint can begin or complete before it answers: %v", err)
 	}
 }

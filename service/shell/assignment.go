@@ -1,4 +1,4 @@
-package service
+package shell
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/api"
 )
 
 // assignmentPage is the approximate size of one page of an assignment, in bytes of handles.
@@ -29,15 +30,11 @@ type assigned struct {
 }
 
 // Assignment returns the state handles that subtasks restore, page by page.
-func (e engineService) Assignment(ctx context.Context, req *ckptdv1.AssignmentRequest) (*ckptdv1.AssignmentResponse, error) {
-	j, err := e.s.job(req.GetJobId())
-	if err != nil {
-		return nil, err
-	}
-	skip := uint64(0)
+func (j *Job) Assignment(ctx context.Context, req *ckptdv1.AssignmentRequest) (*ckptdv1.AssignmentResponse, error) {
+	skip, err := uint64(0), error(nil)
 	if t := req.GetPageToken(); t != "" {
 		if skip, err = strconv.ParseUint(t, 10, 64); err != nil {
-			return nil, invalidf("assignment of job %s: page token %q: want the token of the page before", req.GetJobId(), t)
+			return nil, api.Invalidf("assignment of job %s: page token %q: want the token of the page before", req.GetJobId(), t)
 		}
 	}
 	a, err := ask(ctx, j, func(reply func(assigned, error)) { reply(j.assigned(req)) })
@@ -47,24 +44,24 @@ func (e engineService) Assignment(ctx context.Context, req *ckptdv1.AssignmentRe
 	if a.restore == 0 {
 		return &ckptdv1.AssignmentResponse{}, nil
 	}
-	res, err := assignment(ctx, e.s.stores.restore, req.GetJobId(), a, skip)
+	res, err := assignment(ctx, j.env.Restore, j.id, a, skip)
 	if err != nil {
-		return nil, rpcError(fmt.Errorf("service: assignment of job %s, checkpoint %d: %w", req.GetJobId(), a.restore, err))
+		return nil, api.Error(fmt.Errorf("assignment of job %s, checkpoint %d: %w", req.GetJobId(), a.restore, err))
 	}
 	return res, nil
 }
 
 // assigned looks up what the request's subtasks restore.
-func (j *job) assigned(req *ckptdv1.AssignmentRequest) (assigned, error) {
+func (j *Job) assigned(req *ckptdv1.AssignmentRequest) (assigned, error) {
 	head := j.m.Head()
 	if head == nil {
-		return assigned{}, notAttached(j.id)
+		return assigned{}, api.NotAttached(j.id)
 	}
 	if head.Attempt != req.GetAttempt() {
-		return assigned{}, refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STALE_ATTEMPT, Epoch: head.Epoch, Attempt: head.Attempt},
+		return assigned{}, api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STALE_ATTEMPT, Epoch: head.Epoch, Attempt: head.Attempt},
 			"job %s: attempt %d is not the journal's, %d: follow the newest Start", j.id, req.GetAttempt(), head.Attempt)
 	}
-	wanted, err := numbersIn(head.Plan, req.GetSubtasks())
+	wanted, err := api.NumbersIn(head.Plan, req.GetSubtasks())
 	return assigned{restore: head.Restore, plan: head.Plan, wanted: wanted}, err
 }
 
@@ -157,7 +154,7 @@ func (p *assignmentPager) cut(s *layout.Subtask) {
 // handle converts a handle to the API's form.
 func (p *assignmentPager) handle(h *layout.Handle) *ckptdv1.StateHandle {
 	out := &ckptdv1.StateHandle{
-		Name: h.Name, InstanceNonce: h.InstanceNonce, Scope: ckptdv1.Scope_SCOPE_EXCLUSIVE, KeyGroups: groupsOut(h.KeyGroups),
+		Name: h.Name, InstanceNonce: h.InstanceNonce, Scope: ckptdv1.Scope_SCOPE_EXCLUSIVE, KeyGroups: api.GroupsOut(h.KeyGroups),
 		State: catalog.State(&h.State),
 	}
 	if h.File == 0 {
@@ -168,7 +165,7 @@ func (p *assignmentPager) handle(h *layout.Handle) *ckptdv1.StateHandle {
 	file := catalog.File(f)
 	file.Segment = catalog.Segment(h.Segment)
 	out.Location = &ckptdv1.StateHandle_File{File: file}
-	out.Scope = scopeOf(f.Key)
+	out.Scope = api.ScopeOf(f.Key)
 	if out.Name == "" && out.InstanceNonce == "" {
 		out.Name, out.InstanceNonce = f.LocalName, f.InstanceNonce
 	}

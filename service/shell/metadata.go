@@ -1,4 +1,4 @@
-package service
+package shell
 
 import (
 	"context"
@@ -12,52 +12,9 @@ import (
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
-	"github.com/ckptd/ckptd/layout/keygroup"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/proto/data"
-	"github.com/ckptd/ckptd/service/coordinator"
 )
-
-// content holds what the acknowledgements of a pending checkpoint named.
-type content struct {
-	triggeredAt time.Time
-	// completedAt is set when the last subtask has acknowledged. From then on the content does not change.
-	completedAt time.Time
-	inline      int // bytes of inline state
-	pieces      map[uint32][]piece
-	// described are the files that other daemons stored for the checkpoint. The first acknowledgement of a file
-	// describes it.
-	described map[incremental.File]incremental.Description
-	// finished has the subtasks that have finished, as they acknowledged.
-	finished map[uint32]bool
-	// abort is why the coordinator aborted the checkpoint; empty: it did not.
-	abort      coordinator.Reason
-	abortCause string
-}
-
-// piece is one part of a subtask's state: a file, or inline bytes.
-type piece struct {
-	name, instance string
-	isFile         bool
-	file           incremental.File
-	segment        *layout.Segment // the piece's part of the file; nil: the whole file
-	inline         []byte
-	groups         *keygroup.Range
-	state          layout.State
-}
-
-// handle returns the piece in the form of a _metadata. file is the number of its file there.
-func (p *piece) handle(file layout.FileRef) layout.Handle {
-	return layout.Handle{
-		File: file, Segment: p.segment, Inline: p.inline, Name: p.name, InstanceNonce: p.instance, KeyGroups: p.groups, State: p.state,
-	}
-}
-
-func newContent(now time.Time) *content {
-	return &content{
-		triggeredAt: now, pieces: map[uint32][]piece{}, finished: map[uint32]bool{}, described: map[incremental.File]incremental.Description{},
-	}
-}
 
 // table is all that is needed to write the _metadata of a checkpoint. No other goroutine changes it.
 type table struct {
@@ -73,10 +30,10 @@ type table struct {
 }
 
 // table collects what is needed to write the _metadata of checkpoint id. A repeated call returns the same.
-func (j *job) table(id uint64, nonce journal.Nonce) (*table, error) {
+func (j *Job) table(id uint64, nonce journal.Nonce) (*table, error) {
 	c, head := j.contents[id], j.m.Head()
 	if c == nil || head == nil {
-		return nil, fmt.Errorf("service: checkpoint %d has no content", id)
+		return nil, fmt.Errorf("shell: checkpoint %d has no content", id)
 	}
 	if c.completedAt.IsZero() {
 		c.completedAt = time.Now()
@@ -104,7 +61,7 @@ func (j *job) table(id uint64, nonce journal.Nonce) (*table, error) {
 			}
 			d, ok := j.names.Describe(number)
 			if !ok {
-				return nil, fmt.Errorf("service: checkpoint %d: file %d has no description", id, number)
+				return nil, fmt.Errorf("shell: checkpoint %d: file %d has no description", id, number)
 			}
 			t.places[number] = len(t.files)
 			t.files = append(t.files, layout.File{
@@ -254,7 +211,7 @@ func readMetadata(ctx context.Context, store storage.Store, job string, id uint6
 	}
 	m.entry = entryOf(whole.size, whole.sum, m.header, r.Totals())
 	if m.header.JobID != job || m.header.Checkpoint != id {
-		err := fmt.Errorf("service: the _metadata of job %s, checkpoint %d, names job %s, checkpoint %d: %w", job, id, m.header.JobID, m.header.Checkpoint, layout.ErrCorrupt)
+		err := fmt.Errorf("shell: the _metadata of job %s, checkpoint %d, names job %s, checkpoint %d: %w", job, id, m.header.JobID, m.header.Checkpoint, layout.ErrCorrupt)
 		return m, journal.Corrupt, err
 	}
 	return m, journal.Done, nil

@@ -1,4 +1,4 @@
-package service
+package api
 
 import (
 	"context"
@@ -29,8 +29,8 @@ var reasonCodes = map[ckptdv1.Refused_Reason]connect.Code{
 	ckptdv1.Refused_REASON_CORRUPT:         connect.CodeDataLoss,
 }
 
-// refused makes an error with the detail that names its reason.
-func refused(detail *ckptdv1.Refused, format string, args ...any) error {
+// Refused makes an error with the detail that names its reason.
+func Refused(detail *ckptdv1.Refused, format string, args ...any) error {
 	code, ok := reasonCodes[detail.Reason]
 	if !ok {
 		code = connect.CodeFailedPrecondition
@@ -38,22 +38,25 @@ func refused(detail *ckptdv1.Refused, format string, args ...any) error {
 	return withDetail(connect.NewError(code, fmt.Errorf(format, args...)), detail)
 }
 
-// notOwner makes the error that sends the caller to the daemon that owns the job.
-func notOwner(job string, urls []string, epoch uint64) error {
+// NotOwner makes the error that sends the caller to the daemon that owns the job.
+func NotOwner(job string, urls []string, epoch uint64) error {
 	err := connect.NewError(connect.CodeFailedPrecondition,
 		fmt.Errorf("job %s is owned by another daemon, at %v, since epoch %d", job, urls, epoch))
 	return withDetail(err, &ckptdv1.NotOwner{OwnerUrls: urls, Epoch: epoch})
 }
 
-// notAttached makes the error for a job that this daemon does not own, and whose owner it does not know. The caller has
+// ErrNotAttached means that this daemon does not own the job, or not any more. The caller looks for the owner again.
+var ErrNotAttached = errors.New("the job is not attached here")
+
+// NotAttached makes the error for a job that this daemon does not own, and whose owner it does not know. The caller has
 // to attach.
-func notAttached(job string) error {
-	err := connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("%w: %s: call AttachJob first", errLetGo, job))
+func NotAttached(job string) error {
+	err := connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("%w: %s: call AttachJob first", ErrNotAttached, job))
 	return withDetail(err, &ckptdv1.NotOwner{})
 }
 
-// isNotAttached reports whether notAttached made the error.
-func isNotAttached(err error) bool {
+// IsNotAttached reports whether NotAttached made the error.
+func IsNotAttached(err error) bool {
 	var ce *connect.Error
 	if !errors.As(err, &ce) {
 		return false
@@ -75,8 +78,8 @@ func withDetail(err *connect.Error, message proto.Message) error {
 	return err
 }
 
-// rpcError gives an error of the packages below the code that the caller sees. An error that has a code keeps it.
-func rpcError(err error) error {
+// Error gives an error of the packages below the code that the caller sees. An error that has a code keeps it.
+func Error(err error) error {
 	var ce *connect.Error
 	switch {
 	case err == nil || errors.As(err, &ce):

@@ -1,4 +1,4 @@
-package service
+package api
 
 import (
 	"fmt"
@@ -7,38 +7,12 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/config"
-	"github.com/ckptd/ckptd/service/coordinator"
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// askedIn checks the plan and the configuration of a request and converts them; nil: the caller named none.
-func askedIn(req *ckptdv1.AttachJobRequest) (plan *journal.Plan, cfg *journal.Config, err error) {
-	if req.GetPlan() != nil {
-		if plan, err = planIn(req.GetPlan()); err != nil {
-			return nil, nil, err
-		}
-	}
-	if req.GetConfig() != nil {
-		if cfg, err = configIn(req.GetConfig()); err != nil {
-			return nil, nil, err
-		}
-	}
-	if err := journal.Fits(plan, cfg, nil, nil); err != nil {
-		return nil, nil, invalidf("job %s: %v", req.GetJobId(), err)
-	}
-	return plan, cfg, nil
-}
-
-// changing tells people and the coordinator that the next attempt brings another plan or configuration.
-func (j *job) changing(op *owner.Op) {
-	plan, keys := differencesOf(op)
-	j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_CHANGED, "the next attempt has another plan or configuration: %s", differencesText(append(plan, keys...)))
-	j.coordinate(coordinator.NewAttempt{Attempt: op.Attempt, Cause: "another plan or configuration"})
-}
-
 // changeRefused makes the error for a plan or configuration that cannot be applied. It names each difference.
-func (j *job) changeRefused(op *owner.Op) error {
-	plan, keys := differencesOf(op)
+func changeRefused(job string, op *owner.Op) error {
+	plan, keys := differences(op)
 	detail := &ckptdv1.Refused{
 		Reason: ckptdv1.Refused_REASON_CONFIG_MISMATCH, Epoch: op.Head.Epoch, Attempt: op.Head.Attempt, Differences: append(plan, keys...),
 	}
@@ -46,11 +20,11 @@ func (j *job) changeRefused(op *owner.Op) error {
 	if len(plan) > 0 {
 		detail.Reason, what = ckptdv1.Refused_REASON_PLAN_MISMATCH, "plan"
 	}
-	return refused(detail, "job %s has another %s (%s), and %s", j.id, what, differencesText(detail.Differences), reasonText(op.Reason))
+	return Refused(detail, "job %s has another %s (%s), and %s", job, what, text(detail.Differences), ReasonText(op.Reason))
 }
 
-// differencesOf lists how the plan and the configuration that a caller wants differ from those in effect.
-func differencesOf(op *owner.Op) (plan, keys []*ckptdv1.Difference) {
+// differences lists how the plan and the configuration that a caller wants differ from those in effect.
+func differences(op *owner.Op) (plan, keys []*ckptdv1.Difference) {
 	if op.Plan != nil {
 		plan = planDifferences(op.Head.Plan, op.Plan)
 	}
@@ -60,7 +34,13 @@ func differencesOf(op *owner.Op) (plan, keys []*ckptdv1.Difference) {
 	return plan, keys
 }
 
-func differencesText(all []*ckptdv1.Difference) string {
+// DifferencesText lists, for people, how the plan and the configuration that a caller wants differ from those in effect.
+func DifferencesText(op *owner.Op) string {
+	plan, keys := differences(op)
+	return text(append(plan, keys...))
+}
+
+func text(all []*ckptdv1.Difference) string {
 	texts := make([]string, 0, len(all))
 	for _, d := range all {
 		texts = append(texts, fmt.Sprintf("%s: %s is in effect, %s is asked for", d.GetKey(), orNone(d.GetInEffect()), orNone(d.GetAsked())))
@@ -77,7 +57,7 @@ func orNone(s string) string {
 
 // configDifferences compares two configurations key by key.
 func configDifferences(inEffect, asked *journal.Config) (out []*ckptdv1.Difference) {
-	keys, _ := config.Differences(inEffect, asked) // never fails: askedIn and the owner machine have interpreted both
+	keys, _ := config.Differences(inEffect, asked) // never fails: WantedIn and the owner machine have interpreted both
 	for _, d := range keys {
 		out = append(out, &ckptdv1.Difference{Key: d.Key, InEffect: d.InEffect, Asked: d.Asked})
 	}

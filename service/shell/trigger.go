@@ -1,4 +1,4 @@
-package service
+package shell
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout/catalog"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/api"
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
@@ -24,28 +25,19 @@ type triggerCall struct {
 	res *ckptdv1.TriggerCheckpointResponse
 }
 
-// TriggerCheckpoint triggers a checkpoint and returns when it has completed.
-func (p jobService) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
-	j, err := p.s.job(req.GetJobId())
-	if err != nil {
-		return nil, p.elsewhere(ctx, req.GetJobId(), err)
-	}
-	res, err := ask(ctx, j, func(reply func(*ckptdv1.TriggerCheckpointResponse, error)) {
+// Trigger triggers a checkpoint and returns when it has completed.
+func (j *Job) Trigger(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
+	return ask(ctx, j, func(reply func(*ckptdv1.TriggerCheckpointResponse, error)) {
 		if j.coord == nil {
-			reply(nil, notAttached(j.id))
+			reply(nil, api.NotAttached(j.id))
 			return
 		}
 		j.trigger(req.GetRequestId(), reply)
 	})
-	if isNotAttached(err) {
-		// The job is being attached or released here, or somebody tried to attach it in vain. The journal names its owner.
-		return nil, p.elsewhere(ctx, j.id, err)
-	}
-	return res, err
 }
 
 // trigger asks the coordinator for a checkpoint, unless a call with this request id is remembered.
-func (j *job) trigger(request string, reply func(*ckptdv1.TriggerCheckpointResponse, error)) {
+func (j *Job) trigger(request string, reply func(*ckptdv1.TriggerCheckpointResponse, error)) {
 	for _, c := range j.triggers {
 		switch {
 		case request == "" || c.request != request:
@@ -61,13 +53,12 @@ func (j *job) trigger(request string, reply func(*ckptdv1.TriggerCheckpointRespo
 	if j.triggers = append(j.triggers, c); len(j.triggers) > triggersKept {
 		j.triggers = append([]*triggerCall(nil), j.triggers[1:]...)
 	}
-	j.nextCaller++
-	j.requests[j.nextCaller] = func(a coordinator.Answer) { j.triggered(c, a) }
-	j.coordinate(coordinator.Request{Caller: j.nextCaller})
+	caller := j.request(func(a coordinator.Answer) { j.triggered(c, a) })
+	j.coordinate(coordinator.Request{Caller: caller})
 }
 
 // triggered answers all callers that wait for a call's checkpoint.
-func (j *job) triggered(c *triggerCall, a coordinator.Answer) {
+func (j *Job) triggered(c *triggerCall, a coordinator.Answer) {
 	var err error
 	if a.Reason != "" {
 		err = connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: no checkpoint: %s: %s", j.id, a.Reason, a.Cause))

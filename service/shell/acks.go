@@ -1,49 +1,11 @@
-package service
+package shell
 
 import (
 	"slices"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
-	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/service/stream"
 )
-
-// storedFiles are the handles that PutState has returned at this daemon, by open checkpoint and key. The owner compares
-// acknowledgements with them.
-type storedFiles map[uint64]map[string]*ckptdv1.FileHandle
-
-// remember keeps the handle of a stored file while its checkpoint is open.
-func (j *job) remember(u stream.Upload, f *ckptdv1.FileHandle) {
-	j.uploads.Lock()
-	defer j.uploads.Unlock()
-	r := j.rights.Load()
-	if r == nil || r.epoch != u.Epoch || !slices.Contains(r.open, u.Checkpoint) {
-		return // no acknowledgement can name the file any more
-	}
-	if j.stored == nil {
-		j.stored = storedFiles{}
-	}
-	if j.stored[u.Checkpoint] == nil {
-		j.stored[u.Checkpoint] = map[string]*ckptdv1.FileHandle{}
-	}
-	j.stored[u.Checkpoint][f.GetKey()] = f
-}
-
-// storedAs returns the handle that PutState returned for a key; nil: this daemon did not store the file.
-func (j *job) storedAs(checkpoint uint64, key string) *ckptdv1.FileHandle {
-	j.uploads.Lock()
-	defer j.uploads.Unlock()
-	return j.stored[checkpoint][key]
-}
-
-// forgetStored drops the handles of a checkpoint that is not pending any more. publishRights must have run before, so
-// that remember adds none again.
-func (j *job) forgetStored(checkpoint uint64) {
-	j.uploads.Lock()
-	defer j.uploads.Unlock()
-	delete(j.stored, checkpoint)
-}
 
 // acceptedKept is the number of checkpoints whose accepted acknowledgements an owner remembers.
 const acceptedKept = 16

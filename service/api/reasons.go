@@ -1,0 +1,115 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/coordinator"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// reasons is the only table of the owner machine's reasons. flink is Flink's name for the failure of a checkpoint. api
+// is the API's reason of a Refused call. text is the message for people.
+var reasons = map[owner.Reason]struct {
+	flink coordinator.Reason
+	api   ckptdv1.Refused_Reason
+	text  string
+}{
+	owner.ReasonNoJob:        {coordinator.ReasonTriggerFailed, 0, "there is no such job"},
+	owner.ReasonForeign:      {coordinator.ReasonTriggerFailed, 0, "the job's folder is not empty but has no journal: it may have been lost; `ckptd journal show` looks at it, nothing is changed"},
+	owner.ReasonCorrupt:      {coordinator.ReasonTriggerFailed, 0, "the head of the journal is corrupt; nothing is changed"},
+	owner.ReasonNewer:        {coordinator.ReasonTriggerFailed, 0, "the journal asks for a newer ckptd; nothing is changed"},
+	owner.ReasonTerminal:     {coordinator.ReasonShutdown, ckptdv1.Refused_REASON_JOB_TERMINAL, "the job has ended: begin a new job id"},
+	owner.ReasonNotTerminal:  {coordinator.ReasonShutdown, 0, "the job has not ended"},
+	owner.ReasonReleased:     {coordinator.ReasonShutdown, 0, "nothing is left to do for this job"},
+	owner.ReasonNotOwner:     {coordinator.ReasonSuspend, 0, "this daemon does not own the job"},
+	owner.ReasonEpoch:        {coordinator.ReasonSuspend, ckptdv1.Refused_REASON_STALE_EPOCH, "the epoch is not the owner's: attach again"},
+	owner.ReasonAttempt:      {coordinator.ReasonFailover, ckptdv1.Refused_REASON_STALE_ATTEMPT, "the attempt is not the journal's: follow the newest Start"},
+	owner.ReasonNotOpen:      {coordinator.ReasonSubsumed, ckptdv1.Refused_REASON_NOT_OPEN, "the checkpoint is not open: it has not been triggered, has all its acknowledgements, or was aborted: drop it and wait for the next"},
+	owner.ReasonNotPromised:  {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "a file named by its number was not promised to this checkpoint: ask BeginSnapshot, or send the file"},
+	owner.ReasonNotNamed:     {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "an uploaded file is not named for this epoch and checkpoint: send it for this one"},
+	owner.ReasonSubtasks:     {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "the subtasks are not of the plan, or were acknowledged with others"},
+	owner.ReasonNotRunning:   {coordinator.ReasonNotAllRunning, 0, "not all subtasks run"},
+	owner.ReasonLoading:      {coordinator.ReasonNotAllRunning, 0, "the retained checkpoints are still being read"},
+	owner.ReasonBusy:         {coordinator.ReasonTooManyRequests, 0, "a call like it is waiting already"},
+	owner.ReasonFull:         {coordinator.ReasonTriggerFailed, 0, "the journal has no room for another retained checkpoint"},
+	owner.ReasonStopping:     {coordinator.ReasonShutdown, 0, "the job is being released or ends"},
+	owner.ReasonDegraded:     {coordinator.ReasonTriggerFailed, 0, "a retained _metadata is unreadable: nothing is deleted"},
+	owner.ReasonPlan:         {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "the plan is not the journal's"},
+	owner.ReasonRegistered:   {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_CONFIG_MISMATCH, "workers are registered with it: stop all workers first, or attach with what is in effect"},
+	owner.ReasonState:        {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "a checkpoint holds state of these operators, and rescaling is not supported: attach with the plan in effect, or begin a new job id"},
+	owner.ReasonSubsumed:     {coordinator.ReasonSubsumed, 0, "a newer checkpoint completed first"},
+	owner.ReasonMetadata:     {coordinator.ReasonFinalize, 0, "its _metadata could not be written"},
+	owner.ReasonAttemptEnded: {coordinator.ReasonFailover, 0, "a new attempt begins"},
+	owner.ReasonExpired:      {coordinator.ReasonExpired, 0, "it took longer than the checkpoint timeout"},
+	owner.ReasonDeclined:     {coordinator.ReasonDeclined, 0, "a subtask declined it"},
+	owner.ReasonFailover:     {coordinator.ReasonFailover, 0, "the job fails over"},
+	owner.ReasonOther:        {coordinator.ReasonDeclined, 0, "the checkpoint was given up"},
+}
+
+// ReasonOut returns Flink's name for a reason.
+func ReasonOut(r owner.Reason) coordinator.Reason { return reasons[r].flink }
+
+// ReasonText returns the message for a reason.
+func ReasonText(r owner.Reason) string { return reasons[r].text }
+
+// ReasonIn converts a reason of the coordinator to the owner machine's, which has fewer. The checkpoint's content keeps
+// the exact reason.
+func ReasonIn(r coordinator.Reason) owner.Reason {
+	switch r {
+	case coordinator.ReasonExpired:
+		return owner.ReasonExpired
+	case coordinator.ReasonDeclined:
+		return owner.ReasonDeclined
+	case coordinator.ReasonFailover:
+		return owner.ReasonFailover
+	}
+	return owner.ReasonOther
+}
+
+// refusal returns the error of a call that the owner machine Refused; nil: it did not refuse the call.
+func Refusal(job string, head *journal.Entry, op *owner.Op) error {
+	switch op.Kind {
+	case owner.TellFenced, owner.TellReleased:
+		return NotAttached(job)
+	case owner.TellRedirect:
+		return NotOwner(job, op.URLs, op.Epoch)
+	case owner.TellChangeRefused:
+		return changeRefused(job, op)
+	}
+	if op.Reason == owner.ReasonNone {
+		return nil
+	}
+	detail := &ckptdv1.Refused{Reason: reasons[op.Reason].api}
+	if head != nil {
+		detail.Epoch, detail.Attempt, detail.Status = head.Epoch, head.Attempt, catalog.Status(head.Status)
+	}
+	text := fmt.Sprintf("job %s: %s", job, ReasonText(op.Reason))
+	switch op.Kind {
+	case owner.TellBegun:
+		text = fmt.Sprintf("begin snapshot of checkpoint %d of job %s: %s", op.ID, job, ReasonText(op.Reason))
+	case owner.TellAcked:
+		text = fmt.Sprintf("%s: %s", Acknowledging(job, op.ID), ReasonText(op.Reason))
+	}
+	switch op.Reason {
+	case owner.ReasonNoJob:
+		return connect.NewError(connect.CodeNotFound, errors.New(text))
+	case owner.ReasonCorrupt, owner.ReasonForeign:
+		return connect.NewError(connect.CodeDataLoss, errors.New(text))
+	case owner.ReasonLoading, owner.ReasonBusy, owner.ReasonStopping:
+		return connect.NewError(connect.CodeUnavailable, errors.New(text))
+	case owner.ReasonNotOwner:
+		return NotAttached(job)
+	}
+	return Refused(detail, "%s", text)
+}
+
+// Acknowledging is how the error of each refused acknowledgement begins.
+func Acknowledging(job string, checkpoint uint64) string {
+	return fmt.Sprintf("acknowledge checkpoint %d of job %s", checkpoint, job)
+}

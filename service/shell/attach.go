@@ -1,0 +1,61 @@
+package shell
+
+import (
+	"context"
+	"time"
+
+	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/api"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// Attach makes this daemon the job's owner, or returns the URLs of the daemon that is.
+func (j *Job) Attach(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
+	create, err := api.CreationIn(req, j.env.URLs)
+	if err != nil {
+		return nil, err
+	}
+	plan, config, err := api.WantedIn(req)
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, j, func(reply func(*ckptdv1.AttachJobResponse, error)) {
+		caller := j.wait(func(op *owner.Op) {
+			if op.Kind != owner.TellAttached {
+				reply(nil, j.refusal(op))
+				return
+			}
+			head := j.m.Head()
+			reply(&ckptdv1.AttachJobResponse{
+				Epoch: head.Epoch, Attempt: head.Attempt, Status: catalog.Status(head.Status),
+				InlineThreshold: uint32(j.env.InlineThreshold), InlineCap: uint32(j.env.InlineCap), Config: api.ConfigOut(head.Config),
+			}, nil)
+		})
+		j.feed(owner.Event{Kind: owner.EventAttach, Caller: caller, Create: create, Plan: plan, Config: config})
+	})
+}
+
+// TakeBack begins an attach that nobody waits for: of a job that this daemon's predecessor owned, or of one that has
+// ended and is to be finished.
+func (j *Job) TakeBack(finish bool) {
+	j.do(func() {
+		began := time.Now()
+		ev := owner.Event{Kind: owner.EventAttach}
+		if finish {
+			ev.Kind = owner.EventFinish
+		}
+		ev.Caller = j.wait(func(op *owner.Op) {
+			if op.Kind != owner.TellAttached {
+				j.log.Info("did not attach a job", "why", j.refusal(op), "after", time.Since(began))
+			}
+		})
+		j.feed(ev)
+	})
+}
+
+// Owns answers another daemon whether this one owns the job under the nonce.
+func (j *Job) Owns(ctx context.Context, nonce journal.Nonce) (bool, error) {
+	return ask(ctx, j, func(reply func(bool, error)) { reply(j.m.Owns(nonce), nil) })
+}

@@ -1,0 +1,106 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// trim deletes old slots of the journal.
+func (j *Job) trim(ctx context.Context, op owner.Op) {
+	keys := make([]string, len(op.IDs))
+	for i, slot := range op.IDs {
+		keys[i] = layout.SlotKey(j.id, slot)
+	}
+	if err := errors.Join(j.env.Collect.Delete(ctx, keys)...); err != nil {
+		j.log.Warn("cannot trim the journal", "err", err)
+	}
+}
+
+// deleteMetas deletes the _metadata of checkpoints. The result names those that are certainly gone.
+func (j *Job) deleteMetas(ctx context.Context, op owner.Op) {
+	keys := make([]string, len(op.IDs))
+	for i, id := range op.IDs {
+		keys[i] = layout.MetadataKey(j.id, id)
+	}
+	r := op.Result(journal.Done)
+	for i, err := range j.env.Collect.Delete(ctx, keys) {
+		if err == nil {
+			r.IDs = append(r.IDs, op.IDs[i])
+		} else {
+			r.Outcome = journal.Unknown
+			j.log.Warn("cannot delete", "key", keys[i], "err", err)
+		}
+	}
+	j.result(r)
+}
+
+// deleteBatch is how many files one call of Delete names. deleters is how many such calls run at a time.
+const (
+	deleteBatch = 1000
+	deleters    = 4
+)
+
+// deleteFiles deletes state files. The result names those that are certainly gone.
+func (j *Job) deleteFiles(op owner.Op) func(context.Context) {
+	var numbers []incremental.File
+	var keys []string
+	for n := range op.Files.All() {
+		if d, ok := j.names.Describe(n); ok {
+			numbers, keys = append(numbers, n), append(keys, layout.JobPrefix(j.id)+d.Key)
+		}
+	}
+	return func(ctx context.Context) {
+		failed := j.deleteAll(ctx, keys)
+		j.do(func() {
+			r := op.Result(journal.Done)
+			gone := op.Files
+			if len(failed) > 0 {
+				r.Outcome = journal.Unknown
+				var kept incremental.Builder
+				for i := range failed {
+					kept.Add(numbers[i])
+				}
+				gone = gone.Minus(kept.Set())
+			}
+			r.Files = gone
+			j.feed(owner.Event{Kind: owner.EventResult, Result: r})
+			j.names.Forget(gone)
+		})
+	}
+}
+
+// deleteAll deletes objects in batches. It returns the errors of those that may still exist, by their positions in
+// keys.
+func (j *Job) deleteAll(ctx context.Context, keys []string) map[int]error {
+	var mu sync.Mutex
+	failed := map[int]error{}
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, deleters)
+	for from := 0; from < len(keys); from += deleteBatch {
+		batch := keys[from:min(from+deleteBatch, len(keys))]
+		turns <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turns }()
+			errs := j.env.Collect.Delete(ctx, batch)
+			mu.Lock()
+			defer mu.Unlock()
+			for i, err := range errs {
+				if err != nil {
+					failed[from+i] = err
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i, err := range failed {
+		j.log.Warn("cannot delete", "key", keys[i], "err", err)
+		break
+	}
+	return failed
+}

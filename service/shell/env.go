@@ -1,0 +1,54 @@
+package shell
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/service/coordinator"
+)
+
+// Env is what a job needs of its daemon. All jobs of a daemon share it.
+type Env struct {
+	// Commit, Restore and Collect reach the root, one store for each class of work.
+	Commit, Restore, Collect storage.Store
+	Facts                    storage.Facts
+	// URLs are where this daemon listens.
+	URLs []string
+	// Times are the coordinator's waits.
+	Times coordinator.Times
+	// InlineThreshold and InlineCap limit the inline state of an acknowledgement and of a checkpoint, in bytes.
+	InlineThreshold, InlineCap int
+	Metrics                    Metrics
+	// Step is called after each named step of a commit.
+	Step func(step string)
+	// Owns asks the daemons at the URLs whether one of them owns the job under the nonce.
+	Owns func(ctx context.Context, urls []string, job, nonce string) bool
+	Log  *slog.Logger
+	// Context ends after the jobs have been released. Background counts the goroutines that jobs start.
+	Context    context.Context
+	Background *sync.WaitGroup
+}
+
+// Metrics count what happens to a daemon's jobs. The methods are called from the goroutines of all jobs.
+type Metrics interface {
+	// Completed counts a completed checkpoint.
+	Completed(c *journal.Checkpoint)
+	// Aborted counts an aborted checkpoint.
+	Aborted(r coordinator.Reason)
+	// Refused counts a trigger that was refused.
+	Refused(r coordinator.Reason)
+	// Attempt counts an attempt that was begun or adopted.
+	Attempt()
+	// Fenced counts a job that another daemon has taken over, and the commits that were under way here.
+	Fenced(commits int)
+}
+
+// The named steps of a commit. Env.Step is called with one of them when the object that it names is durable.
+const (
+	StepMetadata = "metadata-written"
+	StepCommit   = "commit-entry-written"
+	StepEnd      = "end-entry-written"
+)

@@ -1,0 +1,116 @@
+package shell
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/ckptd/ckptd/incremental"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/api"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// Job is one job at this daemon, from its attach to its release. Its goroutine (Run) owns every field below calls. Other
+// goroutines pass a function to do.
+type Job struct {
+	env     *Env
+	id      string
+	log     *slog.Logger
+	done    chan struct{} // closed when the goroutine has ended
+	uploads Uploads
+	vitals  atomic.Pointer[Vitals]
+	calls   *inbox[func()]
+
+	loop
+	callers
+	names    *incremental.Names
+	contents map[uint64]*content // by id of a pending checkpoint
+	accepted acceptedAcks
+	workers  workers
+	triggers []*triggerCall // the last calls of TriggerCheckpoint
+	progress progress
+	events   eventLog
+	sweeps   sweeps
+	outage   outage          // of the journal's store
+	ops      context.Context // of storage operations; it ends with the job's goroutine
+	stopOps  context.CancelFunc
+}
+
+// Vitals are the facts about a job that metrics read.
+type Vitals struct {
+	// Pending counts the pending checkpoints.
+	Pending int
+	// Last is when the newest checkpoint completed. Before the first checkpoint, it is when the job was attached here.
+	Last time.Time
+}
+
+// ID is the job's id.
+func (j *Job) ID() string { return j.id }
+
+// Done is closed when the job's goroutine has ended.
+func (j *Job) Done() <-chan struct{} { return j.done }
+
+// Uploads are the job's uploads at this daemon.
+func (j *Job) Uploads() *Uploads { return &j.uploads }
+
+// Vitals are nil if this daemon does not own the job, or the job has ended.
+func (j *Job) Vitals() *Vitals { return j.vitals.Load() }
+
+// do passes f to the job's goroutine. It reports false if the goroutine has ended and f will not run.
+func (j *Job) do(f func()) bool { return j.calls.put(f) }
+
+// ask passes f to the job's goroutine and waits until reply is called, by f or later. If ctx ends first, the error is
+// the context's. If the job's goroutine ends first, the error is api.NotAttached's.
+func ask[T any](ctx context.Context, j *Job, f func(reply func(T, error))) (T, error) {
+	type answer struct {
+		v   T
+		err error
+	}
+	ch := make(chan answer, 1)
+	reply := func(v T, err error) {
+		select {
+		case ch <- answer{v, err}:
+		default:
+		}
+	}
+	var zero T
+	if !j.do(func() { f(reply) }) {
+		return zero, api.NotAttached(j.id)
+	}
+	select {
+	case a := <-ch:
+		return a.v, a.err
+	case <-ctx.Done():
+		return zero, api.Error(context.Cause(ctx))
+	case <-j.done:
+		select {
+		case a := <-ch:
+			return a.v, a.err
+		default:
+			return zero, api.NotAttached(j.id)
+		}
+	}
+}
+
+// refusal returns the error of a call that the owner machine refused; nil: it did not refuse the call.
+func (j *Job) refusal(op *owner.Op) error { return api.Refusal(j.id, j.m.Head(), op) }
+
+// event adds an event to the job's events and to the log. Without an attempt, it gets the journal's.
+func (j *Job) event(kind ckptdv1.JobEventKind, e *ckptdv1.JobEvent) {
+	e.Kind = kind
+	if e.Attempt == 0 {
+		if head := j.m.Head(); head != nil {
+			e.Attempt = head.Attempt
+		}
+	}
+	j.events.add(time.Now(), e)
+	j.log.Info(api.EventWord(kind), "checkpoint", e.GetCheckpointId(), "attempt", e.GetAttempt(), "text", e.GetText())
+}
+
+// eventf adds an event that has only a text.
+func (j *Job) eventf(kind ckptdv1.JobEventKind, format string, args ...any) {
+	j.event(kind, &ckptdv1.JobEvent{Text: fmt.Sprintf(format, args...)})
+}

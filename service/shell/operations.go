@@ -1,0 +1,138 @@
+package shell
+
+import (
+	"context"
+	"time"
+
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/journalio"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// start begins a storage operation of the owner machine. It reads the job's fields now. The operation runs in another
+// goroutine, and its result returns as an event.
+func (j *Job) start(op *owner.Op) {
+	work := j.work(*op)
+	if work == nil {
+		return
+	}
+	wait, ctx := j.outage.backoff(journalio.Delay(op.Wait)), j.ops
+	if op.Kind == owner.OpTrim { // trimming old slots is safe without owning the job, so it continues after release
+		ctx = j.env.Context
+	}
+	j.env.Background.Add(1)
+	go func() {
+		defer j.env.Background.Done()
+		if journalio.Sleep(ctx, wait) {
+			work(ctx)
+		}
+	}()
+}
+
+// work returns the function that carries out a storage operation. It runs outside the job's goroutine.
+func (j *Job) work(op owner.Op) func(context.Context) {
+	switch op.Kind {
+	case owner.OpJournal:
+		return func(ctx context.Context) {
+			r, began := op.Result(journal.Unknown), time.Now()
+			res, err := journalio.Execute(ctx, j.env.Commit, j.env.Facts, j.id, op.Journal)
+			r.Result = res
+			j.passed(op, r.Outcome)
+			j.do(func() {
+				if j.ops.Err() == nil { // otherwise the job was released, and the error says nothing about the store
+					j.outage.answered(j.log, j.eventf, began, res.Outcome, err)
+				}
+				j.feed(owner.Event{Kind: owner.EventResult, Result: r})
+			})
+		}
+	case owner.OpAsk:
+		return func(ctx context.Context) {
+			r := op.Result(journal.Done)
+			r.Answered = j.env.Owns(ctx, op.URLs, j.id, op.Nonce.String())
+			j.result(r)
+		}
+	case owner.OpReadMeta:
+		return func(ctx context.Context) { j.readMeta(ctx, op) }
+	case owner.OpCreateMeta:
+		return j.createMeta(op)
+	case owner.OpTrim:
+		return func(ctx context.Context) { j.trim(ctx, op) }
+	case owner.OpDeleteMetas:
+		return func(ctx context.Context) { j.deleteMetas(ctx, op) }
+	case owner.OpDeleteFiles:
+		return j.deleteFiles(op)
+	case owner.OpAbortUnfinished:
+		return func(ctx context.Context) { j.abortUnfinished(ctx, op) }
+	case owner.OpSweep:
+		return func(ctx context.Context) { j.list(ctx, op) }
+	}
+	return nil
+}
+
+// passed calls the hook of tests when a commit entry or an end entry is durable.
+func (j *Job) passed(op owner.Op, outcome journal.Outcome) {
+	if op.Journal.Kind != journal.OpPublish || outcome != journal.Done {
+		return
+	}
+	switch op.Journal.Entry.Kind {
+	case journal.KindCommit:
+		j.env.Step(StepCommit)
+	case journal.KindEnd:
+		j.env.Step(StepEnd)
+	}
+}
+
+// result passes the result of a storage operation to the job.
+func (j *Job) result(r owner.Result) {
+	j.do(func() { j.feed(owner.Event{Kind: owner.EventResult, Result: r}) })
+}
+
+// readMeta reads the _metadata of a retained checkpoint and gives its files their numbers.
+func (j *Job) readMeta(ctx context.Context, op owner.Op) {
+	m, outcome, err := readMetadata(ctx, j.env.Commit, j.id, op.ID)
+	if err != nil {
+		j.log.Warn("cannot read _metadata", "checkpoint", op.ID, "err", err)
+	}
+	j.do(func() {
+		r := op.Result(outcome)
+		var files incremental.Builder
+		for i := range m.files {
+			f := &m.files[i]
+			n, err := j.names.Intern(incremental.Description{
+				Key: f.Key, Instance: f.InstanceNonce, Name: f.LocalName, Size: f.Length, CRC: f.CRC32C, Blocks: f.Blocks,
+				Compression: (*incremental.Compression)(f.Compression),
+			})
+			if err != nil {
+				r.Outcome = journal.Unknown
+				break
+			}
+			files.Add(n)
+		}
+		r.Files, r.Meta = files.Set(), m.entry
+		if nonce, err := journal.ParseNonce(m.header.Nonce); err == nil {
+			r.Nonce = nonce
+		}
+		j.feed(owner.Event{Kind: owner.EventResult, Result: r})
+	})
+}
+
+// createMeta writes the _metadata of a checkpoint that all subtasks have acknowledged.
+func (j *Job) createMeta(op owner.Op) func(context.Context) {
+	t, err := j.table(op.ID, op.Nonce)
+	if err != nil {
+		j.log.Error("cannot complete a checkpoint", "checkpoint", op.ID, "err", err)
+		return func(context.Context) { j.result(op.Result(journal.NotDone)) }
+	}
+	return func(ctx context.Context) {
+		meta, err := t.write(ctx, j.env.Commit)
+		r := op.Result(journalio.WriteOutcome(err))
+		if err != nil {
+			j.log.Warn("cannot write _metadata", "checkpoint", op.ID, "err", err)
+		}
+		if r.Meta = meta; r.Outcome == journal.Done {
+			j.env.Step(StepMetadata)
+		}
+		j.result(r)
+	}
+}

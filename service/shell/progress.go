@@ -1,0 +1,75 @@
+package shell
+
+import (
+	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+// progress holds the workers' reports about the running attempt. The status and the coordinator use it. No decision
+// about safety does.
+type progress struct {
+	attempt uint64
+	ended   incremental.Set   // subtasks at the end of their input
+	told    bool              // the coordinator knows that all sources are at the end of their input
+	commits map[uint32]uint64 // by subtask: the newest checkpoint that it has committed
+	// announced is the newest checkpoint that all sinks have committed, as the last event said.
+	announced uint64
+}
+
+// begin clears the reports for a new attempt.
+func (p *progress) begin(attempt uint64) {
+	*p = progress{attempt: attempt, commits: map[uint32]uint64{}, announced: p.announced}
+}
+
+// atEnd notes that subtasks have reached the end of their input.
+func (p *progress) atEnd(attempt uint64, subtasks incremental.Set) {
+	if attempt == p.attempt {
+		p.ended = p.ended.Or(subtasks)
+	}
+}
+
+// commit notes that subtasks have committed a checkpoint.
+func (p *progress) commit(attempt uint64, subtasks incremental.Set, id uint64) {
+	if attempt != p.attempt || attempt == 0 { // attempt 0 means that no attempt has begun, so nothing was committed
+		return
+	}
+	for n := range subtasks.All() {
+		p.commits[uint32(n)] = max(p.commits[uint32(n)], id)
+	}
+}
+
+// sources counts the subtasks of sources, and those of them at the end of their input.
+func (p *progress) sources(plan *journal.Plan) (end, all int) {
+	for n := range plan.Subtasks() {
+		if op, _ := plan.Subtask(n); op.Triggered {
+			all++
+			if p.ended.Has(incremental.File(n)) {
+				end++
+			}
+		}
+	}
+	return end, all
+}
+
+// committed returns the newest checkpoint that every sink has committed; 0: none. An operator counts as a sink if one
+// of its subtasks has reported a commit in this attempt.
+func (p *progress) committed(plan *journal.Plan) uint64 {
+	var least uint64
+	first := uint32(0)
+	for _, op := range plan.Operators {
+		lowest, any := ^uint64(0), false
+		for i := range op.Parallelism {
+			id, ok := p.commits[first+i]
+			any = any || ok
+			lowest = min(lowest, id)
+		}
+		if any && (least == 0 || lowest < least) {
+			least = lowest
+		}
+		if any && lowest == 0 {
+			return 0
+		}
+		first += op.Parallelism
+	}
+	return least
+}

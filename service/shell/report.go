@@ -1,0 +1,85 @@
+package shell
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/ckptd/ckptd/layout/journal"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/api"
+	"github.com/ckptd/ckptd/service/coordinator"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// Report takes the state of subtasks.
+func (j *Job) Report(ctx context.Context, req *ckptdv1.ReportRequest) (*ckptdv1.ReportResponse, error) {
+	if req.GetKind() == ckptdv1.ReportRequest_KIND_UNSPECIFIED {
+		return nil, api.Invalidf("report of job %s: it has no kind: say KIND_ALIVE, KIND_RUNNING, KIND_FAILED, KIND_END_OF_DATA or KIND_COMMITTED", j.id)
+	}
+	return ask(ctx, j, func(reply func(*ckptdv1.ReportResponse, error)) {
+		reply(&ckptdv1.ReportResponse{}, j.report(req))
+	})
+}
+
+// report handles a call of Report.
+func (j *Job) report(req *ckptdv1.ReportRequest) error {
+	w, head := j.workers.named(req.GetNonce()), j.m.Head()
+	if head == nil {
+		return api.NotAttached(j.id)
+	}
+	if w == nil { // the worker's stream has ended; it registers again and repeats its reports, except failures
+		if req.GetKind() == ckptdv1.ReportRequest_KIND_FAILED && req.GetAttempt() == head.Attempt && !head.Status.Terminal() {
+			return connect.NewError(connect.CodeUnavailable, fmt.Errorf("job %s: worker %q is not registered here: register, then report again", j.id, req.GetNonce()))
+		}
+		return nil
+	}
+	w.heard = time.Now()
+	j.coordinate(coordinator.Alive{Worker: w.nonce})
+	j.reported(req, head, w)
+	return nil
+}
+
+// reported handles the report of a registered worker.
+func (j *Job) reported(req *ckptdv1.ReportRequest, head *journal.Entry, w *session) {
+	subtasks := req.GetSubtasks()
+	if len(subtasks) == 0 {
+		subtasks = w.subtasks
+	}
+	set, err := api.NumbersIn(head.Plan, subtasks)
+	if err != nil {
+		return // the report belongs to another plan, and therefore to another attempt
+	}
+	switch req.GetKind() {
+	case ckptdv1.ReportRequest_KIND_ALIVE:
+		if req.GetAttempt() == head.Attempt {
+			w.records = req.GetRecords()
+		}
+	case ckptdv1.ReportRequest_KIND_RUNNING:
+		w.running = w.running || req.GetAttempt() == w.attempt
+		j.feed(owner.Event{Kind: owner.EventRunning, Worker: w.number, Subtasks: set, Attempt: req.GetAttempt()})
+	case ckptdv1.ReportRequest_KIND_FAILED:
+		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_TASK_FAILED, &ckptdv1.JobEvent{Attempt: req.GetAttempt(), Text: req.GetCause()})
+		j.coordinate(coordinator.WorkerFailed{Worker: w.nonce, Attempt: req.GetAttempt(), Cause: req.GetCause()})
+	case ckptdv1.ReportRequest_KIND_END_OF_DATA:
+		j.progress.atEnd(req.GetAttempt(), set)
+		j.allAtEnd()
+	case ckptdv1.ReportRequest_KIND_COMMITTED:
+		j.progress.commit(req.GetAttempt(), set, req.GetCheckpointId())
+		j.announceCommitted()
+	}
+}
+
+// announceCommitted adds an event when every sink has committed a newer checkpoint.
+func (j *Job) announceCommitted() {
+	head := j.m.Head()
+	if head == nil {
+		return
+	}
+	if id := j.progress.committed(head.Plan); id > j.progress.announced {
+		j.progress.announced = id
+		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_COMMITTED, &ckptdv1.JobEvent{CheckpointId: id, Text: "every sink has committed it"})
+	}
+}

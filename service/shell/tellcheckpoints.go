@@ -1,0 +1,81 @@
+package shell
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ckptd/ckptd/layout/catalog"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/api"
+	"github.com/ckptd/ckptd/service/coordinator"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// tellCheckpoint handles the Tells about one checkpoint.
+func (j *Job) tellCheckpoint(op *owner.Op) {
+	switch op.Kind {
+	case owner.TellTrigger:
+		if op.Repeated {
+			if c := j.contents[op.ID]; c != nil {
+				j.workers.send(op.Worker, api.TriggerOut(op, c.triggeredAt))
+			}
+			return
+		}
+		now := time.Now()
+		j.contents[op.ID] = newContent(now)
+		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_TRIGGERED, &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt})
+		j.workers.send(op.Worker, api.TriggerOut(op, now))
+		j.answer(op)
+		j.coordinate(coordinator.TriggerAccepted{Checkpoint: op.ID})
+	case owner.TellTriggerRefused:
+		j.env.Metrics.Refused(api.ReasonOut(op.Reason))
+		j.answer(op)
+		j.coordinate(coordinator.TriggerRefused{Reason: api.ReasonOut(op.Reason), Cause: api.ReasonText(op.Reason)})
+	case owner.TellUnresolved:
+		j.coordinate(coordinator.Unresolved{Checkpoint: op.ID})
+	case owner.TellComplete:
+		j.completed(op)
+	case owner.TellAbort:
+		for id := op.ID; id <= max(op.ID, op.Last); id++ {
+			j.aborted(op, id)
+		}
+	}
+}
+
+// completed tells workers, events, metrics and the coordinator that a checkpoint has completed.
+func (j *Job) completed(op *owner.Op) {
+	j.workers.send(op.Worker, &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Complete{Complete: &ckptdv1.Complete{
+		Attempt: op.Attempt, Epoch: j.epoch(), CheckpointId: op.ID,
+	}}})
+	if op.Repeated {
+		return
+	}
+	delete(j.contents, op.ID)
+	j.uploads.forget(op.ID)
+	if c, ok := j.m.Head().Checkpoint(op.ID); ok {
+		j.env.Metrics.Completed(&c)
+		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_COMPLETED, &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt, Checkpoint: catalog.Checkpoint(j.id, &c)})
+	}
+	j.coordinate(coordinator.Completed{Checkpoint: op.ID})
+}
+
+// aborted tells workers, events, metrics and the coordinator that a checkpoint was aborted. The coordinator's reason,
+// if it has one, replaces the owner machine's.
+func (j *Job) aborted(op *owner.Op, id uint64) {
+	reason, cause := api.ReasonOut(op.Reason), api.ReasonText(op.Reason)
+	if c := j.contents[id]; c != nil && c.abort != "" {
+		reason, cause = c.abort, c.abortCause
+	}
+	delete(j.contents, id)
+	j.uploads.forget(id)
+	j.accepted.drop(id)
+	j.workers.send(op.Worker, &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Abort{Abort: &ckptdv1.Abort{
+		Attempt: op.Attempt, Epoch: j.epoch(), CheckpointId: id, Reason: string(reason), LatestCompleteId: op.Latest,
+	}}})
+	if op.Repeated {
+		return
+	}
+	j.env.Metrics.Aborted(reason)
+	j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ABORTED, &ckptdv1.JobEvent{CheckpointId: id, Attempt: op.Attempt, Text: fmt.Sprintf("%s: %s", reason, cause)})
+	j.coordinate(coordinator.Aborted{Checkpoint: id, Reason: reason, Cause: cause})
+}
