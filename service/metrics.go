@@ -87,17 +87,18 @@ var _ shell.Metrics = (*metrics)(nil)
 // gauges are the metrics that are computed when they are collected.
 type gauges struct {
 	s                                       *Server
+	all                                     func() []*shell.Job // the jobs that are running or attaching here
 	jobs, pending, age                      *prometheus.Desc
 	jobPending, jobAge                      *prometheus.Desc
 	streams, running, waiting, allowed, how *prometheus.Desc
 }
 
-func newGauges(s *Server) *gauges {
+func newGauges(s *Server, all func() []*shell.Job) *gauges {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &gauges{
-		s:    s,
+		s: s, all: all,
 		jobs: desc("ckptd_jobs", "Jobs that this daemon owns and that have not ended."),
 		pending: desc("ckptd_checkpoints_pending",
 			"Checkpoints triggered and neither completed nor aborted, over all jobs."),
@@ -120,7 +121,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	jobs := g.s.allJobs()
+	jobs := g.all()
 	slices.SortFunc(jobs, func(a, b *shell.Job) int { return cmp.Compare(a.ID(), b.ID()) })
 	count, pending, oldest := 0, 0, 0.0
 	for _, j := range jobs {

@@ -133,7 +133,7 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 		return nil, fmt.Errorf("service: %w", err)
 	}
 	s.data = data
-	s.metrics.registry.MustRegister(newGauges(s))
+	s.metrics.registry.MustRegister(newGauges(s, s.allJobs))
 	return s, nil
 }
 

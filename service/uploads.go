@@ -9,10 +9,8 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/api"
@@ -93,14 +91,6 @@ func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*shell.Rights, 
 	r := &shell.Rights{Epoch: head.Epoch, Attempt: head.Attempt, Reserved: head.Reserved}
 	s.unowned.put(id, r)
 	return r, nil
-}
-
-// readHead reads the head of a job's journal, after a check of the job's id.
-func (s *Server) readHead(ctx context.Context, id string) (*journal.Entry, journal.Reading, error) {
-	if err := layout.ValidateJobID(id); err != nil {
-		return nil, journal.ReadMore, err
-	}
-	return journalio.ReadHead(ctx, s.stores.commit, s.facts, id)
 }
 
 // countedStore is the data plane's store. It counts the files that are being written for each job, and refuses new

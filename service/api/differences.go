@@ -10,19 +10,6 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// changeRefused makes the error for a plan or configuration that cannot be applied. It names each difference.
-func changeRefused(job string, op *owner.Op) error {
-	plan, keys := differences(op)
-	detail := &ckptdv1.Refused{
-		Reason: ckptdv1.Refused_REASON_CONFIG_MISMATCH, Epoch: op.Head.Epoch, Attempt: op.Head.Attempt, Differences: append(plan, keys...),
-	}
-	what := "configuration"
-	if len(plan) > 0 {
-		detail.Reason, what = ckptdv1.Refused_REASON_PLAN_MISMATCH, "plan"
-	}
-	return Refused(detail, "job %s has another %s (%s), and %s", job, what, text(detail.Differences), ReasonText(op.Reason))
-}
-
 // differences lists how the plan and the configuration that a caller wants differ from those in effect.
 func differences(op *owner.Op) (plan, keys []*ckptdv1.Difference) {
 	if op.Plan != nil {

@@ -113,3 +113,16 @@ func Refusal(job string, head *journal.Entry, op *owner.Op) error {
 func Acknowledging(job string, checkpoint uint64) string {
 	return fmt.Sprintf("acknowledge checkpoint %d of job %s", checkpoint, job)
 }
+
+// changeRefused makes the error for a plan or configuration that cannot be applied. It names each difference.
+func changeRefused(job string, op *owner.Op) error {
+	plan, keys := differences(op)
+	detail := &ckptdv1.Refused{
+		Reason: ckptdv1.Refused_REASON_CONFIG_MISMATCH, Epoch: op.Head.Epoch, Attempt: op.Head.Attempt, Differences: append(plan, keys...),
+	}
+	what := "configuration"
+	if len(plan) > 0 {
+		detail.Reason, what = ckptdv1.Refused_REASON_PLAN_MISMATCH, "plan"
+	}
+	return Refused(detail, "job %s has another %s (%s), and %s", job, what, text(detail.Differences), ReasonText(op.Reason))
+}

@@ -74,6 +74,20 @@
 // The machine begins an attempt by itself in two cases only: the job has none yet, or a new owner cannot adopt the
 // attempt in the journal. In both it waits until every subtask has a worker.
 //
+// # Where to read
+//
+// From top to bottom; calls go down:
+//
+//	step.go, appended.go              takes an event or a result, and settles what can begin then
+//	attach.go, attaching.go           the attach and its callers
+//	end.go, release.go                the end of the job and of the ownership
+//	attempt.go                        workers and attempts
+//	checkpoint.go, commit.go          snapshots, acknowledgements, the _metadata, the commit
+//	sweep.go, verdict.go              what a sweep finds, and why each object stays or goes
+//	abort.go, trigger.go, delete.go   a checkpoint's begin and abort; what is condemned
+//	held.go, promises.go, subtasks.go what is retained, promised, registered
+//	append.go, machine.go             one entry; the state
+//
 // # The life of a machine
 //
 //	idle --EventAttach--> reading --> asking --> attaching --Won--> owning --> idle (TellFenced, TellReleased)

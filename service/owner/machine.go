@@ -176,31 +176,6 @@ type step struct {
 	ops []Op
 }
 
-// Step takes an event and appends to ops what the shell has to do.
-func (m *Machine) Step(cfg *Config, ev *Event, ops []Op) []Op {
-	s := step{m, cfg, ops}
-	switch ev.Kind {
-	case EventResult:
-		if ev.Result.Life == m.life || cfg.off.life {
-			s.result(&ev.Result)
-		}
-	case EventAttach, EventFinish:
-		s.attach(ev)
-	case EventStop:
-		s.stopped()
-	default:
-		if m.phase == PhaseOwning {
-			s.owning(ev)
-		} else {
-			s.notOwner(ev)
-		}
-	}
-	if m.phase == PhaseOwning {
-		s.settle()
-	}
-	return s.ops
-}
-
 func (s *step) emit(op Op) {
 	op.Life = s.life
 	s.ops = append(s.ops, op)
@@ -221,98 +196,45 @@ func (s *step) nonce() journal.Nonce {
 // forget resets the machine. It keeps the counters of lives and nonces, so that none is used twice.
 func (s *step) forget() { *s.Machine = Machine{life: s.life, count: s.count} }
 
-// owning takes an event while the job is owned.
-func (s *step) owning(ev *Event) {
-	switch ev.Kind {
-	case EventRegister:
-		s.register(ev)
-	case EventWorkerGone:
-		s.workerGone(ev.Worker)
-	case EventRunning:
-		s.running(ev)
-	case EventRegistrationsExpired:
-		s.registrationsExpired()
-	case EventFailover:
-		s.failover(ev)
-	case EventNewAttempt:
-		s.newAttempt(ev)
-	case EventTrigger:
-		s.wantTrigger(ev)
-	case EventBegin:
-		s.begin(ev)
-	case EventAck:
-		s.ack(ev)
-	case EventAbort:
-		s.abort(ev.ID, ev.Reason)
-	case EventEnd:
-		s.end(ev)
-	case EventSweep:
-		s.wantSweep(ev)
-	}
-}
-
-// notOwner refuses an event for a job that is not owned.
-func (s *step) notOwner(ev *Event) {
-	answer := Op{Caller: ev.Caller, ID: ev.ID, Reason: ReasonNotOwner}
-	switch ev.Kind {
-	case EventRegister:
-		s.emit(Op{Kind: TellReregister, Worker: ev.Worker})
-		return
-	case EventNewAttempt:
-		answer.Kind = TellAttempted
-	case EventTrigger:
-		answer.Kind = TellTriggerRefused
-	case EventBegin:
-		answer.Kind = TellBegun
-	case EventAck:
-		answer.Kind = TellAcked
-	case EventEnd:
-		answer.Kind = TellEnded
-	case EventSweep:
-		answer.Kind = TellSwept
-	default:
-		return
-	}
-	s.emit(answer)
-}
-
-// result takes the answer to an operation of this life.
-func (s *step) result(r *Result) {
-	switch {
-	case r.Kind == OpJournal && s.app.Busy():
-		s.appended(r)
-	case r.Kind == OpJournal && s.reader.Busy():
-		s.read(r)
-	case r.Kind == OpAsk && s.phase == PhaseAsking:
-		s.answered(r)
-	case s.phase != PhaseOwning:
-	case r.Kind == OpReadMeta:
-		s.metaRead(r)
-	case r.Kind == OpCreateMeta:
-		s.metaCreated(r)
-	case r.Kind == OpDeleteMetas:
-		s.metasDeleted(r)
-	case r.Kind == OpDeleteFiles:
-		s.filesDeleted(r)
-	case r.Kind == OpAbortUnfinished:
-		s.unfinishedAborted()
-	case r.Kind == OpSweep:
-		s.swept(r)
-	}
-}
-
-// settle begins everything that can begin now. Only one append runs at a time; the order here decides which wish is
-// first.
-func (s *step) settle() {
-	s.answerAttachers()
-	if s.ask() && !s.commitNext() && !s.endNow() && !s.releaseNow() {
-		s.settleAttempt()
-		s.settleTrigger()
-	}
-	if s.phase == PhaseOwning {
-		s.deleteNext()
-	}
-}
-
 // free tells whether an append may begin.
 func (s *step) free() bool { return !s.app.Busy() && !s.reader.Busy() }
+
+// policy interprets the configuration in the journal.
+func (s *step) policy() Policy {
+	p, _ := s.cfg.Policy(s.head.Config) // canDo refuses the attach if the configuration is not understood
+	return p
+}
+
+// fenced handles the loss of the job to another owner. This owner announces nothing, deletes nothing and forgets all.
+func (s *step) fenced() {
+	s.forget()
+	s.emit(Op{Kind: TellFenced})
+}
+
+func (s *step) released() {
+	s.forget()
+	s.emit(Op{Kind: TellReleased})
+}
+
+// replaced is a copy of the slice with another element at i.
+func replaced[T any](in []T, i int, v T) []T {
+	out := append([]T(nil), in...)
+	out[i] = v
+	return out
+}
+
+// without is a copy of the slice without those that drop names.
+func without[T any](in []T, drop func(T) bool) []T {
+	var out []T
+	for _, v := range in {
+		if !drop(v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// with is a copy of the slice with one more element.
+func with[T any](in []T, v ...T) []T {
+	return append(append(make([]T, 0, len(in)+len(v)), in...), v...)
+}

@@ -24,10 +24,6 @@ func (m *Machine) Head() *journal.Entry {
 	return m.head
 }
 
-// Live tells whether this owner has started or adopted the attempt of the head. If not, the attempt waits for workers
-// or for EventNewAttempt.
-func (m *Machine) Live() bool { return m.attempt == attemptStarted || m.attempt == attemptRunning }
-
 // AllRunning tells whether every subtask of the live attempt runs.
 func (m *Machine) AllRunning() bool {
 	return m.phase == PhaseOwning && m.Live() && m.planned().In(m.ran())

@@ -114,3 +114,8 @@ func (j *Job) event(kind ckptdv1.JobEventKind, e *ckptdv1.JobEvent) {
 func (j *Job) eventf(kind ckptdv1.JobEventKind, format string, args ...any) {
 	j.event(kind, &ckptdv1.JobEvent{Text: fmt.Sprintf(format, args...)})
 }
+
+// result passes the result of a storage operation to the job.
+func (j *Job) result(r owner.Result) {
+	j.do(func() { j.feed(owner.Event{Kind: owner.EventResult, Result: r}) })
+}

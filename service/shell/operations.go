@@ -83,11 +83,6 @@ func (j *Job) passed(op owner.Op, outcome journal.Outcome) {
 	}
 }
 
-// result passes the result of a storage operation to the job.
-func (j *Job) result(r owner.Result) {
-	j.do(func() { j.feed(owner.Event{Kind: owner.EventResult, Result: r}) })
-}
-
 // readMeta reads the _metadata of a retained checkpoint and gives its files their numbers.
 func (j *Job) readMeta(ctx context.Context, op owner.Op) {
 	m, outcome, err := readMetadata(ctx, j.env.Commit, j.id, op.ID)

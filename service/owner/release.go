@@ -1,0 +1,46 @@
+package owner
+
+import (
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+// stopped begins to release the job.
+func (s *step) stopped() {
+	switch s.phase {
+	case PhaseIdle:
+		s.forget()
+		s.emit(Op{Kind: TellReleased})
+	case PhaseReading, PhaseAsking:
+		s.refuse(ReasonStopping)
+		s.emit(Op{Kind: TellReleased})
+	default:
+		s.stop = true
+	}
+	if s.phase == PhaseOwning {
+		for _, p := range s.pending {
+			if p.State != PendingUnresolved {
+				s.drop(p.ID)
+			}
+		}
+	}
+}
+
+// releaseNow releases the job if a stop is wished for, or if the job has ended and was swept. It answers whether it did
+// something.
+func (s *step) releaseNow() bool {
+	terminal := s.head.Status.Terminal()
+	switch {
+	case terminal && s.sweep.done && s.clean():
+	case terminal && s.stop:
+		// The head stays terminal and unreleased. The next daemon that starts attaches to the job and sweeps.
+		s.released()
+		return true
+	case !terminal && s.stop:
+	default:
+		return false
+	}
+	e := *s.head
+	e.Kind, e.Owner, e.URLs = journal.KindRelease, journal.Nonce{}, nil
+	s.append(e, 0)
+	return true
+}
