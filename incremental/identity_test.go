@@ -32,7 +32,7 @@ func TestFilesAreToldApartByInstanceNameAndSize(t *testing.T) {
 			}
 			numbers[l] = number
 		}
-		var gone Builder
+		var gone Builder[File]
 		for _, l := range known {
 			if rapid.IntRange(0, 3).Draw(t, "forget") == 0 {
 				gone.Add(numbers[l])
@@ -98,7 +98,7 @@ func TestDescriptions(t *testing.T) {
 	t.Run("what is not known is not described", func(t *testing.T) {
 		n := NewNames()
 		f := intern(t, n, Description{Key: "shared/1", Instance: "a", Name: "f", Size: 1})
-		n.Forget(SetOf(f))
+		n.Forget(FilesOf(f))
 		if _, ok := n.Describe(f); ok {
 			t.Error("Describe knows a forgotten file, want it unknown")
 		}
@@ -115,8 +115,8 @@ func TestDescriptions(t *testing.T) {
 // file.
 func TestIndexFileByFile(t *testing.T) {
 	var x Index
-	var promised, all Builder
-	var sets [4]Builder // known, at attach, reachable, condemned
+	var promised, all Builder[File]
+	var sets [4]Builder[File] // known, at attach, reachable, condemned
 	for f := range File(1 << 5) {
 		all.Add(f)
 		for bit := range sets {
@@ -148,7 +148,7 @@ func TestIndexFileByFile(t *testing.T) {
 			t.Errorf("file %05b is condemned after it was deleted: %v, want %v", f, !want, want)
 		}
 	}
-	if got := x.Promisable(SetOf(4, 99)); got != SetOf(4) {
+	if got := x.Promisable(FilesOf(4, 99)); got != FilesOf(4) {
 		t.Errorf("of files 4 and 99: %v may be promised, want 4 alone", got)
 	}
 	if after.Reachable != x.Reachable || after.AtAttach != x.AtAttach {

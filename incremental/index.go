@@ -9,28 +9,28 @@ package incremental
 type Index struct {
 	// Known are all files that a retained checkpoint named at attach, or that were acknowledged since, and that are
 	// not deleted yet.
-	Known Set
+	Known Files
 	// AtAttach are the known files of older epochs.
-	AtAttach Set
+	AtAttach Files
 	// Reachable are the files that a retained checkpoint names.
-	Reachable Set
+	Reachable Files
 	// Condemned are files that wait to be deleted. They need not be Known: a sweep also finds orphans.
-	Condemned Set
+	Condemned Files
 }
 
 // Promisable returns those of files that may be promised: reachable now, or of this epoch, acknowledged and not
 // condemned.
-func (x Index) Promisable(files Set) Set {
+func (x Index) Promisable(files Files) Files {
 	return files.And(x.Reachable.Or(x.Known.Minus(x.AtAttach).Minus(x.Condemned)))
 }
 
 // Idle returns the known files that are neither reachable nor promised nor condemned.
-func (x Index) Idle(promised Set) Set {
+func (x Index) Idle(promised Files) Files {
 	return x.Known.Minus(x.Reachable).Minus(promised).Minus(x.Condemned)
 }
 
 // Gone removes condemned files that were deleted.
-func (x *Index) Gone(files Set) {
+func (x *Index) Gone(files Files) {
 	x.Known = x.Known.Minus(files)
 	x.Condemned = x.Condemned.Minus(files)
 }

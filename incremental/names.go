@@ -114,7 +114,7 @@ func (n *Names) Describe(number File) (Description, bool) {
 }
 
 // Forget removes files that were deleted. Their numbers are not given out again.
-func (n *Names) Forget(files Set) {
+func (n *Names) Forget(files Files) {
 	for number := range files.All() {
 		f, ok := n.files[number]
 		if !ok {

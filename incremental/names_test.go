@@ -57,7 +57,7 @@ func TestNames(t *testing.T) {
 	if f, ok := n.Lookup("x", "000125.sst", 3, ""); !ok || f != orphan {
 		t.Error("Lookup does not find a file that was described later, want it")
 	}
-	n.Forget(SetOf(a, 99))
+	n.Forget(FilesOf(a, 99))
 	if _, ok := n.Lookup("x", "000123.sst", 10, "shared/a"); ok || n.Len() != 1 {
 		t.Error("Lookup finds a forgotten file, or Len is not 1; want it unknown")
 	}
@@ -75,7 +75,7 @@ func TestNewerUploadOfTheSameFile(t *testing.T) {
 	n := NewNames()
 	first := intern(t, n, Description{Key: "shared/1", Instance: "x", Name: "f", Size: 1})
 	second := intern(t, n, Description{Key: "shared/2", Instance: "x", Name: "f", Size: 1})
-	n.Forget(SetOf(first))
+	n.Forget(FilesOf(first))
 	if f, ok := n.Lookup("x", "f", 1, ""); !ok || f != second {
 		t.Error("Lookup does not find the newer file, want it")
 	}
@@ -128,8 +128,8 @@ func TestForgetPassesOverUnknownFiles(t *testing.T) {
 	n := NewNames()
 	first := intern(t, n, Description{Key: "shared/1"})
 	second := intern(t, n, Description{Key: "shared/2"})
-	n.Forget(SetOf(first))
-	n.Forget(SetOf(first, second))
+	n.Forget(FilesOf(first))
+	n.Forget(FilesOf(first, second))
 	if n.Len() != 0 {
 		t.Errorf("%d files are known, want none", n.Len())
 	}
@@ -149,8 +149,8 @@ func TestMemoryOfAKnownFile(t *testing.T) {
 		intern(t, n, Description{Key: fmt.Sprintf("shared/3f-1-1-abcdefghijklmnopqrstuvwxyz-%d", i), Instance: "0123456789abcdef",
 			Name: fmt.Sprintf("%06d.sst", i), Size: 1 << 20, CRC: 1})
 	}
-	known := Range(files)
-	index := Index{Known: known, Reachable: known.Or(SetOf(1)), AtAttach: known}
+	known := Range[File](files)
+	index := Index{Known: known, Reachable: known.Or(FilesOf(1)), AtAttach: known}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	each := float64(after.HeapAlloc-before.HeapAlloc) / files
@@ -163,15 +163,15 @@ func TestMemoryOfAKnownFile(t *testing.T) {
 }
 
 func TestIndex(t *testing.T) {
-	x := Index{Known: Range(6), AtAttach: SetOf(0, 1, 2), Reachable: SetOf(0, 3), Condemned: SetOf(5)}
+	x := Index{Known: Range[File](6), AtAttach: FilesOf(0, 1, 2), Reachable: FilesOf(0, 3), Condemned: FilesOf(5)}
 	// 1 and 2 are old and no longer reachable; 4 was acknowledged in this epoch; 5 is condemned; 9 is unknown.
-	if got := x.Promisable(SetOf(0, 1, 2, 3, 4, 5, 9)); got != SetOf(0, 3, 4) {
+	if got := x.Promisable(FilesOf(0, 1, 2, 3, 4, 5, 9)); got != FilesOf(0, 3, 4) {
 		t.Errorf("Promisable = %v, want 0, 3 and 4", got)
 	}
-	if got := x.Idle(SetOf(1)); got != SetOf(2, 4) {
+	if got := x.Idle(FilesOf(1)); got != FilesOf(2, 4) {
 		t.Errorf("Idle = %v, want 2 and 4", got)
 	}
-	x.Gone(SetOf(5))
+	x.Gone(FilesOf(5))
 	if x.Known.Has(5) || !x.Condemned.IsEmpty() {
 		t.Errorf("after Gone: %+v, want file 5 in no set", x)
 	}

@@ -8,14 +8,20 @@ import (
 	"slices"
 )
 
-// File is the number of a file, or of anything else that is counted from 0. An owner never gives out a number twice.
+// File is the number of a file. An owner never gives out a number twice.
 type File uint32
 
-// Set is an immutable, comparable set of numbers. The zero value is empty.
+// Files is a set of files.
+type Files = Set[File]
+
+// FilesOf returns a set of files, given in any order.
+func FilesOf(files ...File) Files { return SetOf(files...) }
+
+// Set is an immutable, comparable set of numbers of one kind of thing, counted from 0. The zero value is empty.
 //
 // Numbers below 64 lie in one word, so that small sets cost nothing. The others lie in a string of pairs (word
 // number, word), in ascending order, without empty words.
-type Set struct {
+type Set[T ~uint32] struct {
 	lo uint64
 	hi string
 }
@@ -24,18 +30,18 @@ type Set struct {
 const pair = 4 + 8
 
 // SetOf returns a set of numbers, given in any order.
-func SetOf(files ...File) Set {
-	var b Builder
-	for _, f := range files {
-		b.Add(f)
+func SetOf[T ~uint32](numbers ...T) Set[T] {
+	var b Builder[T]
+	for _, n := range numbers {
+		b.Add(n)
 	}
 	return b.Set()
 }
 
 // Range returns the set of 0 to n-1.
-func Range(n uint32) Set {
+func Range[T ~uint32](n uint32) Set[T] {
 	if n <= 64 {
-		return Set{lo: 1<<n - 1}
+		return Set[T]{lo: 1<<n - 1}
 	}
 	words := n / 64
 	out := make([]byte, 0, (words+1)*pair)
@@ -47,12 +53,12 @@ func Range(n uint32) Set {
 		out = binary.LittleEndian.AppendUint32(out, words)
 		out = binary.LittleEndian.AppendUint64(out, 1<<rest-1)
 	}
-	return Set{^uint64(0), string(out)}
+	return Set[T]{^uint64(0), string(out)}
 }
 
-// Has reports whether f is in the set.
-func (s Set) Has(f File) bool {
-	word, bit := uint32(f>>6), uint64(1)<<(f&63)
+// Has reports whether n is in the set.
+func (s Set[T]) Has(n T) bool {
+	word, bit := uint32(n>>6), uint64(1)<<(n&63)
 	if word == 0 {
 		return s.lo&bit != 0
 	}
@@ -68,10 +74,10 @@ func (s Set) Has(f File) bool {
 }
 
 // IsEmpty reports whether the set is empty.
-func (s Set) IsEmpty() bool { return s == Set{} }
+func (s Set[T]) IsEmpty() bool { return s == Set[T]{} }
 
 // Len returns the number of elements.
-func (s Set) Len() int {
+func (s Set[T]) Len() int {
 	n := bits.OnesCount64(s.lo)
 	for i := range len(s.hi) / pair {
 		n += bits.OnesCount64(s.word(i))
@@ -80,8 +86,8 @@ func (s Set) Len() int {
 }
 
 // All yields the numbers in ascending order.
-func (s Set) All() iter.Seq[File] {
-	return func(yield func(File) bool) {
+func (s Set[T]) All() iter.Seq[T] {
+	return func(yield func(T) bool) {
 		if !each(0, s.lo, yield) {
 			return
 		}
@@ -93,9 +99,9 @@ func (s Set) All() iter.Seq[File] {
 	}
 }
 
-func each(number uint32, w uint64, yield func(File) bool) bool {
+func each[T ~uint32](number uint32, w uint64, yield func(T) bool) bool {
 	for ; w != 0; w &= w - 1 {
-		if !yield(File(number)<<6 | File(bits.TrailingZeros64(w))) {
+		if !yield(T(number)<<6 | T(bits.TrailingZeros64(w))) {
 			return false
 		}
 	}
@@ -103,61 +109,61 @@ func each(number uint32, w uint64, yield func(File) bool) bool {
 }
 
 // Or returns the numbers that are in s or t.
-func (s Set) Or(t Set) Set {
+func (s Set[T]) Or(t Set[T]) Set[T] {
 	if t.hi == "" || s.hi == t.hi {
-		return Set{s.lo | t.lo, s.hi}
+		return Set[T]{s.lo | t.lo, s.hi}
 	}
 	if s.hi == "" {
-		return Set{s.lo | t.lo, t.hi}
+		return Set[T]{s.lo | t.lo, t.hi}
 	}
 	return s.merge(t, func(a, b uint64) uint64 { return a | b })
 }
 
 // And returns the numbers that are in both sets.
-func (s Set) And(t Set) Set {
+func (s Set[T]) And(t Set[T]) Set[T] {
 	if s.hi == "" || t.hi == "" || s.hi == t.hi {
 		if s.hi != t.hi {
-			return Set{lo: s.lo & t.lo}
+			return Set[T]{lo: s.lo & t.lo}
 		}
-		return Set{s.lo & t.lo, s.hi}
+		return Set[T]{s.lo & t.lo, s.hi}
 	}
 	return s.merge(t, func(a, b uint64) uint64 { return a & b })
 }
 
 // Minus returns the numbers that are in s and not in t.
-func (s Set) Minus(t Set) Set {
+func (s Set[T]) Minus(t Set[T]) Set[T] {
 	if s.hi == "" || t.hi == "" {
-		return Set{s.lo &^ t.lo, s.hi}
+		return Set[T]{s.lo &^ t.lo, s.hi}
 	}
 	if s.hi == t.hi {
-		return Set{lo: s.lo &^ t.lo}
+		return Set[T]{lo: s.lo &^ t.lo}
 	}
 	return s.merge(t, func(a, b uint64) uint64 { return a &^ b })
 }
 
 // In reports whether every number of s is in t.
-func (s Set) In(t Set) bool { return s.Minus(t).IsEmpty() }
+func (s Set[T]) In(t Set[T]) bool { return s.Minus(t).IsEmpty() }
 
 // AppendKey appends bytes that no other set has.
-func (s Set) AppendKey(b []byte) []byte {
+func (s Set[T]) AppendKey(b []byte) []byte {
 	b = binary.AppendUvarint(b, s.lo)
 	b = binary.AppendUvarint(b, uint64(len(s.hi)))
 	return append(b, s.hi...)
 }
 
-func (s Set) number(i int) uint32 {
+func (s Set[T]) number(i int) uint32 {
 	p := s.hi[i*pair:]
 	return uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16 | uint32(p[3])<<24
 }
 
-func (s Set) word(i int) uint64 {
+func (s Set[T]) word(i int) uint64 {
 	p := s.hi[i*pair+4:]
 	return uint64(p[0]) | uint64(p[1])<<8 | uint64(p[2])<<16 | uint64(p[3])<<24 |
 		uint64(p[4])<<32 | uint64(p[5])<<40 | uint64(p[6])<<48 | uint64(p[7])<<56
 }
 
 // merge combines both sets word by word.
-func (s Set) merge(t Set, f func(a, b uint64) uint64) Set {
+func (s Set[T]) merge(t Set[T], f func(a, b uint64) uint64) Set[T] {
 	out := make([]byte, 0, len(s.hi)+len(t.hi))
 	i, j, n, m := 0, 0, len(s.hi)/pair, len(t.hi)/pair
 	for i < n || j < m {
@@ -180,26 +186,26 @@ func (s Set) merge(t Set, f func(a, b uint64) uint64) Set {
 			out = binary.LittleEndian.AppendUint64(out, w)
 		}
 	}
-	return Set{f(s.lo, t.lo), string(out)}
+	return Set[T]{f(s.lo, t.lo), string(out)}
 }
 
 // Builder makes a Set of many numbers. The zero value is ready for use; after Set it must not be used again.
-type Builder struct {
+type Builder[T ~uint32] struct {
 	words map[uint32]uint64
 	last  uint32
 	word  uint64
 }
 
 // Add adds a number. Adding numbers in runs is cheapest.
-func (b *Builder) Add(f File) {
-	if w := uint32(f >> 6); w != b.last {
+func (b *Builder[T]) Add(n T) {
+	if w := uint32(n >> 6); w != b.last {
 		b.flush()
 		b.last = w
 	}
-	b.word |= 1 << (f & 63)
+	b.word |= 1 << (n & 63)
 }
 
-func (b *Builder) flush() {
+func (b *Builder[T]) flush() {
 	if b.word != 0 {
 		if b.words == nil {
 			b.words = make(map[uint32]uint64)
@@ -210,9 +216,9 @@ func (b *Builder) flush() {
 }
 
 // Set returns the set of the added numbers.
-func (b *Builder) Set() (s Set) {
+func (b *Builder[T]) Set() (s Set[T]) {
 	if b.words == nil && b.last == 0 {
-		return Set{lo: b.word}
+		return Set[T]{lo: b.word}
 	}
 	b.flush()
 	s.lo = b.words[0]

@@ -66,15 +66,15 @@ func compare(t rapid.TB, a, b []uint32) {
 	}
 }
 
-func of(files []uint32) Set {
-	var b Builder
+func of(files []uint32) Files {
+	var b Builder[File]
 	for _, f := range files {
 		b.Add(File(f))
 	}
 	return b.Set()
 }
 
-func same(t rapid.TB, what string, s Set, want map[uint32]bool) {
+func same(t rapid.TB, what string, s Files, want map[uint32]bool) {
 	t.Helper()
 	got := []uint32{}
 	for f := range s.All() {
@@ -100,14 +100,14 @@ func TestRange(t *testing.T) {
 		for i := range files {
 			files[i] = uint32(i)
 		}
-		if Range(n) != of(files) {
+		if Range[File](n) != of(files) {
 			t.Errorf("Range(%d) differs from SetOf(0, …), want the same", n)
 		}
 	}
 }
 
 func TestAllStops(t *testing.T) {
-	for _, s := range []Set{SetOf(1, 2, 3), SetOf(100, 101)} {
+	for _, s := range []Files{FilesOf(1, 2, 3), FilesOf(100, 101)} {
 		n := 0
 		for range s.All() {
 			n++
@@ -120,7 +120,7 @@ func TestAllStops(t *testing.T) {
 }
 
 func BenchmarkOrOfAMillion(b *testing.B) {
-	all, few := Range(1_000_000), SetOf(5, 999_999)
+	all, few := Range[File](1_000_000), FilesOf(5, 999_999)
 	for b.Loop() {
 		all.Or(few)
 	}

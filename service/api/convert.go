@@ -60,14 +60,14 @@ func PlanIn(p *ckptdv1.Plan) (*journal.Plan, error) {
 }
 
 // NumbersIn returns the numbers of subtasks in a plan.
-func NumbersIn(plan *journal.Plan, subtasks []*ckptdv1.Subtask) (incremental.Set, error) {
-	var b incremental.Builder
+func NumbersIn(plan *journal.Plan, subtasks []*ckptdv1.Subtask) (owner.Subtasks, error) {
+	var b incremental.Builder[owner.Subtask]
 	for _, s := range subtasks {
 		n, ok := plan.Number(s.GetOperatorId(), s.GetIndex())
 		if !ok {
-			return incremental.Set{}, Invalidf("subtask %s[%d] is not in the plan", s.GetOperatorId(), s.GetIndex())
+			return owner.Subtasks{}, Invalidf("subtask %s[%d] is not in the plan", s.GetOperatorId(), s.GetIndex())
 		}
-		b.Add(incremental.File(n))
+		b.Add(owner.Subtask(n))
 	}
 	return b.Set(), nil
 }
@@ -82,7 +82,7 @@ func SubtaskOut(plan *journal.Plan, number uint32) *ckptdv1.Subtask {
 }
 
 // SubtasksOut names the subtasks with these numbers in a plan.
-func SubtasksOut(plan *journal.Plan, set incremental.Set) []*ckptdv1.Subtask {
+func SubtasksOut(plan *journal.Plan, set owner.Subtasks) []*ckptdv1.Subtask {
 	out := make([]*ckptdv1.Subtask, 0, set.Len())
 	for n := range set.All() {
 		out = append(out, SubtaskOut(plan, uint32(n)))

@@ -13,7 +13,7 @@ import (
 // TestAcknowledgementsBringPieces: the answer to an accepted acknowledgement names its subtasks, so that their pieces
 // are kept. The answer to a repetition or a refusal names none.
 func TestAcknowledgementsBringPieces(t *testing.T) {
-	pieces := func(d *desk) incremental.Set {
+	pieces := func(d *desk) Subtasks {
 		d.t.Helper()
 		for _, op := range d.said {
 			if op.Kind == TellAcked {
@@ -21,11 +21,11 @@ func TestAcknowledgementsBringPieces(t *testing.T) {
 			}
 		}
 		d.t.Fatalf("told %q, want an answer to the acknowledgement", d.told)
-		return incremental.Set{}
+		return Subtasks{}
 	}
 	d := running(t, 3)
 	d.do(Event{Kind: EventTrigger})
-	ack := func(attempt uint64, tasks ...incremental.File) incremental.Set {
+	ack := func(attempt uint64, tasks ...Subtask) Subtasks {
 		d.do(Event{Kind: EventAck, Caller: 9, ID: 1, Epoch: 1, Attempt: attempt, Subtasks: subtasks(tasks...)})
 		return pieces(d)
 	}
@@ -99,7 +99,7 @@ func TestARepetitionIsOfTheSameEpochAndAttempt(t *testing.T) {
 			d.ack(1, 0, nil)
 			repeat(d, ReasonNone, same)
 			repeat(d, ReasonNotOpen, func(ev *Event) { ev.Subtasks = subtasks(1) })
-			d.wantUnchanged(Event{Kind: EventBegin, Caller: 4, ID: 1, Epoch: 1, Attempt: 1, Files: subtasks(1)},
+			d.wantUnchanged(Event{Kind: EventBegin, Caller: 4, ID: 1, Epoch: 1, Attempt: 1, Files: incremental.FilesOf(1)},
 				fmt.Sprintf("begun caller=4 id=1 reason=%d", ReasonNotOpen))
 		}
 	})
@@ -111,7 +111,7 @@ func TestAPromiseGrows(t *testing.T) {
 	d.checkpointOf(2, 1, 2)
 	d.do(Event{Kind: EventTrigger})
 	begin := func(files ...incremental.File) {
-		d.do(Event{Kind: EventBegin, Caller: 4, ID: 2, Epoch: 1, Attempt: 1, Files: incremental.SetOf(files...)})
+		d.do(Event{Kind: EventBegin, Caller: 4, ID: 2, Epoch: 1, Attempt: 1, Files: incremental.FilesOf(files...)})
 	}
 	begin(1)
 	d.want("begun caller=4 id=2 f1")
@@ -126,7 +126,7 @@ func TestAPromiseGrows(t *testing.T) {
 		t.Fatalf("told %q, want the checkpoint complete", d.told)
 	}
 	d.wantFiles("checkpoint 2 names all three", 1, 2, 3)
-	if files, ok := d.m.Files(2); !ok || files != incremental.SetOf(1, 2, 3) {
+	if files, ok := d.m.Files(2); !ok || files != incremental.FilesOf(1, 2, 3) {
 		t.Errorf("checkpoint 2 names %v, want 1, 2 and 3", files)
 	}
 }
@@ -139,7 +139,7 @@ func writing(t *testing.T) (*desk, Op) {
 	d.holds(OpCreateMeta, OpReadMeta)
 	d.ack(1, 0, []incremental.File{1})
 	op := d.one(OpCreateMeta)
-	if op.ID != 1 || op.Epoch != 1 || op.Attempt != 1 || op.Files != incremental.SetOf(1) || op.Nonce.Process != d.cfg.Process ||
+	if op.ID != 1 || op.Epoch != 1 || op.Attempt != 1 || op.Files != incremental.FilesOf(1) || op.Nonce.Process != d.cfg.Process ||
 		op.Wait != journal.WaitNot {
 		t.Errorf("asked for %+v, want the _metadata of 1 with a nonce, file 1, epoch and attempt", op)
 	}

@@ -294,7 +294,7 @@ func TestRetainedMetadataIsReadInAnyOrder(t *testing.T) {
 				t.Errorf("the files of %d are known, want them unknown before the read", op.ID)
 			}
 			d.do(Event{Kind: EventResult, Result: *d.carryOut(op)})
-			if files, ok := d.m.Files(op.ID); !ok || files != incremental.SetOf(incremental.File(op.ID), 9) {
+			if files, ok := d.m.Files(op.ID); !ok || files != incremental.FilesOf(incremental.File(op.ID), 9) {
 				t.Errorf("files of %d: %v, %v", op.ID, files, ok)
 			}
 		}

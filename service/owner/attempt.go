@@ -1,7 +1,6 @@
 package owner
 
 import (
-	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
@@ -116,7 +115,7 @@ func (s *step) workerGone(worker uint32) {
 	switch {
 	case i < 0:
 	case s.Live() && w.Attempt == s.head.Attempt: // the process may register again
-		w.Gone, w.Running = true, incremental.Set{}
+		w.Gone, w.Running = true, Subtasks{}
 		s.workers = replaced(s.workers, i, w)
 	default:
 		s.workers = without(s.workers, func(r Registration) bool { return r.Worker == worker })
@@ -267,7 +266,7 @@ func (s *step) start(told func(Registration) bool) {
 		if told(w) {
 			start = append(start, w.Worker)
 		}
-		workers[i].Attempt, workers[i].Running = s.head.Attempt, incremental.Set{}
+		workers[i].Attempt, workers[i].Running = s.head.Attempt, Subtasks{}
 	}
 	s.workers = workers
 	s.emit(Op{Kind: TellAttempt, Attempt: s.head.Attempt, ID: s.head.Restore, Epoch: s.head.Epoch})

@@ -25,7 +25,7 @@ func taken(t *testing.T) *desk {
 	return d
 }
 
-func register(worker uint32, attempt uint64, tasks ...incremental.File) Event {
+func register(worker uint32, attempt uint64, tasks ...Subtask) Event {
 	return Event{Kind: EventRegister, Worker: worker, Subtasks: subtasks(tasks...), Attempt: attempt}
 }
 

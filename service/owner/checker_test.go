@@ -467,10 +467,10 @@ func (r *runner) atRest(w *world, d *daemon, page *Result) {
 		return
 	}
 	reach := w.named(w.head())
-	left := incremental.Set{}
+	left := incremental.Files{}
 	for _, f := range page.Found {
 		if (reach|^w.files)&(1<<f.File) == 0 && !m.index.Condemned.Has(f.File) {
-			left = left.Or(incremental.SetOf(f.File))
+			left = left.Or(incremental.FilesOf(f.File))
 		}
 	}
 	if !left.IsEmpty() {

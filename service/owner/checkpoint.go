@@ -36,8 +36,8 @@ func (s *step) begin(ev *Event) {
 
 // leaving returns the files that only hidden checkpoints without a pin name. The owner keeps these files until an entry
 // drops those checkpoints, and promises them to nobody.
-func (s *step) leaving() incremental.Set {
-	var leave, stay incremental.Set
+func (s *step) leaving() incremental.Files {
+	var leave, stay incremental.Files
 	for _, h := range s.held {
 		if c, ok := s.head.Checkpoint(h.id); ok && c.State == journal.StateHidden && !s.head.IsLent(h.id) {
 			leave = leave.Or(h.files)
@@ -63,7 +63,7 @@ func (s *step) ack(ev *Event) {
 		s.emit(answer)
 		return
 	}
-	var uploads incremental.Builder
+	var uploads incremental.Builder[incremental.File]
 	for _, u := range ev.Uploads {
 		uploads.Add(u.File)
 	}

@@ -25,8 +25,8 @@ func TestAcknowledgementsRefused(t *testing.T) {
 		"not of the plan":  {func(e *Event) { e.Subtasks = subtasks(2) }, ReasonSubtasks},
 		"one not of it":    {func(e *Event) { e.Subtasks = subtasks(0, 2) }, ReasonSubtasks},
 		"half repeated":    {func(e *Event) { e.Subtasks = subtasks(0, 1) }, ReasonSubtasks},
-		"not promised":     {func(e *Event) { e.Files = subtasks(7) }, ReasonNotPromised},
-		"one not promised": {func(e *Event) { e.Files = subtasks(5, 7) }, ReasonNotPromised},
+		"not promised":     {func(e *Event) { e.Files = incremental.FilesOf(7) }, ReasonNotPromised},
+		"one not promised": {func(e *Event) { e.Files = incremental.FilesOf(5, 7) }, ReasonNotPromised},
 		"the second file":  {func(e *Event) { e.Uploads = []Found{{6, 1, 1}, {7, 1, 2}} }, ReasonNotNamed},
 		"the first file":   {func(e *Event) { e.Uploads = []Found{{7, 2, 1}, {6, 1, 1}} }, ReasonNotNamed},
 		"other epoch's":    {func(e *Event) { e.Uploads = []Found{{7, 2, 1}} }, ReasonNotNamed},
@@ -43,7 +43,7 @@ func TestAcknowledgementsRefused(t *testing.T) {
 	}
 	for why, ev := range map[Reason]Event{ReasonEpoch: {Epoch: 2, Attempt: 1, ID: 1}, ReasonAttempt: {Epoch: 1, Attempt: 3, ID: 1},
 		ReasonNotOpen: {Epoch: 1, Attempt: 1, ID: 4}} {
-		ev.Kind, ev.Caller, ev.Files = EventBegin, 1, subtasks(5)
+		ev.Kind, ev.Caller, ev.Files = EventBegin, 1, incremental.FilesOf(5)
 		d.wantUnchanged(ev, fmt.Sprintf("begun caller=1 id=%d reason=%d", ev.ID, why))
 	}
 }
@@ -153,7 +153,7 @@ func TestPromises(t *testing.T) {
 	d.checkpoint(1, 2)
 	d.do(Event{Kind: EventTrigger})
 	d.do(Event{Kind: EventTrigger})
-	d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.SetOf(1, 2)})
+	d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.FilesOf(1, 2)})
 	d.ack(2, 0, nil, 1)
 	d.want(fmt.Sprintf("acked caller=9 id=2 reason=%d", ReasonNotPromised)) // it was promised to 3
 	d.ack(2, 0, []incremental.File{5})
@@ -177,11 +177,11 @@ func TestOldFilesAreNotPromisedAgain(t *testing.T) {
 	d.do(Event{Kind: EventTrigger})
 	held := d.m.Pending()[0].ID
 	d.do(Event{Kind: EventTrigger})
-	d.do(Event{Kind: EventBegin, ID: held + 1, Epoch: 2, Attempt: 1, Files: incremental.SetOf(1)})
+	d.do(Event{Kind: EventBegin, ID: held + 1, Epoch: 2, Attempt: 1, Files: incremental.FilesOf(1)})
 	d.ack(held, 0, []incremental.File{3})
 	d.do(Event{Kind: EventAbort, ID: held + 1})
 	d.do(Event{Kind: EventTrigger})
-	d.do(Event{Kind: EventBegin, ID: held + 2, Epoch: 2, Attempt: 1, Files: incremental.SetOf(1, 3)})
+	d.do(Event{Kind: EventBegin, ID: held + 2, Epoch: 2, Attempt: 1, Files: incremental.FilesOf(1, 3)})
 	d.want(fmt.Sprintf("begun id=%d f3", held+2))
 	d.do(Event{Kind: EventSweep})
 	if _, there := d.files[1]; !there {
@@ -244,7 +244,7 @@ func TestDeletesAreRetried(t *testing.T) {
 		res := op.Result(journal.Unknown)
 		if op.Kind == OpDeleteFiles {
 			delete(d.files, 1)
-			res.Files = incremental.SetOf(1)
+			res.Files = incremental.FilesOf(1)
 		}
 		return &res
 	}
@@ -368,7 +368,7 @@ func BenchmarkReferences(b *testing.B) {
 	d.do(Event{Kind: EventAck, ID: 1, Epoch: 1, Attempt: 1, Subtasks: subtasks(0), Uploads: uploads})
 	d.do(Event{Kind: EventTrigger})
 	for b.Loop() {
-		var set incremental.Builder
+		var set incremental.Builder[incremental.File]
 		for i := range descriptions {
 			f, ok := names.Lookup("nonce", descriptions[i].Name, 1<<20, "")
 			if !ok {

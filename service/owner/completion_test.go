@@ -17,7 +17,7 @@ func TestACompletionCondemnsWhatNothingNeeds(t *testing.T) {
 		d.checkpoint(1)
 		d.do(Event{Kind: EventTrigger})
 		d.do(Event{Kind: EventTrigger})
-		d.do(Event{Kind: EventBegin, ID: 2, Epoch: 1, Attempt: 1, Files: incremental.SetOf(1)})
+		d.do(Event{Kind: EventBegin, ID: 2, Epoch: 1, Attempt: 1, Files: incremental.FilesOf(1)})
 		d.ack(3, 0, []incremental.File{3})
 		d.want("acked caller=9 id=3", "unresolved epoch=1 attempt=1 id=3", "complete epoch=1 attempt=1 id=3",
 			fmt.Sprintf("abort epoch=1 attempt=1 id=2 reason=%d", ReasonSubsumed))
@@ -48,7 +48,7 @@ func TestACompletionCondemnsWhatNothingNeeds(t *testing.T) {
 		d.checkpoint(1)
 		d.do(Event{Kind: EventTrigger})
 		d.do(Event{Kind: EventTrigger})
-		d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.SetOf(1)})
+		d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.FilesOf(1)})
 		d.ack(2, 0, []incremental.File{2})
 		d.wantFiles("1 is promised to checkpoint 3", 1, 2)
 		d.wantMetas("2 is retained", 2)
@@ -62,8 +62,8 @@ func TestACompletionCondemnsWhatNothingNeeds(t *testing.T) {
 		for range 3 {
 			d.do(Event{Kind: EventTrigger})
 		}
-		d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.SetOf(1)})
-		d.do(Event{Kind: EventBegin, ID: 4, Epoch: 1, Attempt: 1, Files: incremental.SetOf(2)})
+		d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.FilesOf(1)})
+		d.do(Event{Kind: EventBegin, ID: 4, Epoch: 1, Attempt: 1, Files: incremental.FilesOf(2)})
 		d.ack(2, 0, nil)
 		d.wantFiles("1 is promised to checkpoint 3, 2 to checkpoint 4", 1, 2)
 		d.do(Event{Kind: EventAbort, ID: 4})
@@ -87,7 +87,7 @@ func (d *desk) checkpointOf(n int, uploads ...incremental.File) uint64 {
 	id := p[len(p)-1].ID
 	d.ack(id, 0, uploads)
 	for i := 1; i < n; i++ {
-		d.ack(id, incremental.File(i), nil)
+		d.ack(id, Subtask(i), nil)
 	}
 	if _, ok := d.m.Head().Checkpoint(id); !ok {
 		d.t.Fatalf("checkpoint %d is not complete: %q", id, d.told)

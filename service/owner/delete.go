@@ -17,7 +17,7 @@ func (s *step) condemn(metas []uint64) {
 	s.condemnMetas(metas)
 	promised := s.promised()
 	if s.cfg.off.promises {
-		promised = incremental.Set{}
+		promised = incremental.Files{}
 	}
 	s.index.Condemned = s.index.Condemned.Or(s.index.Idle(promised))
 }
@@ -79,7 +79,7 @@ func (s *step) filesDeleted(r *Result) {
 	}
 	all := s.deleting.In(gone)
 	s.index.Gone(gone)
-	s.deleting = incremental.Set{}
+	s.deleting = incremental.Files{}
 	switch {
 	case all:
 	case len(s.metas) > 0: // condemned meanwhile; a _metadata is deleted before the files that it names

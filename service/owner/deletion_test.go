@@ -43,11 +43,11 @@ func TestMetadataIsDeletedBeforeFiles(t *testing.T) {
 	t.Run("the files are deleted after the answer", func(t *testing.T) {
 		d, op := subsumed(t)
 		d.reply(op, journal.Done, nil)
-		if op = d.one(OpDeleteFiles); op.Files != incremental.SetOf(1, 2) || op.Wait != journal.WaitNot {
+		if op = d.one(OpDeleteFiles); op.Files != incremental.FilesOf(1, 2) || op.Wait != journal.WaitNot {
 			t.Errorf("asked for %+v, want the delete of files 1 and 2 at once", op)
 		}
 	})
-	for how, left := range map[string]incremental.Set{"all": {}, "some": incremental.SetOf(2), "none": incremental.SetOf(1, 2)} {
+	for how, left := range map[string]incremental.Files{"all": {}, "some": incremental.FilesOf(2), "none": incremental.FilesOf(1, 2)} {
 		t.Run("a _metadata that is condemned meanwhile goes before the next files, when "+how+" of the files before are gone", func(t *testing.T) {
 			d, op := subsumed(t)
 			d.reply(op, journal.Done, nil)
@@ -67,8 +67,8 @@ func TestMetadataIsDeletedBeforeFiles(t *testing.T) {
 				t.Errorf("asked for %+v, want the delete of the _metadata of 2", d.asked)
 			}
 			d.reply(next, journal.Done, nil)
-			if files := d.one(OpDeleteFiles).Files; files != left.Or(incremental.SetOf(3)) {
-				t.Errorf("asked for the delete of files %v, want %v", files, left.Or(incremental.SetOf(3)))
+			if files := d.one(OpDeleteFiles).Files; files != left.Or(incremental.FilesOf(3)) {
+				t.Errorf("asked for the delete of files %v, want %v", files, left.Or(incremental.FilesOf(3)))
 			}
 		})
 	}
@@ -82,9 +82,9 @@ func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 		d.holds(OpDeleteFiles)
 		d.checkpoint(4)
 		op := d.takeHeld()[0]
-		for _, test := range []struct{ gone, left incremental.Set }{
-			{incremental.SetOf(2), incremental.SetOf(1, 3)}, {incremental.Set{}, incremental.SetOf(1, 3)},
-			{incremental.SetOf(1, 4), incremental.SetOf(3)}, {incremental.SetOf(4), incremental.SetOf(3)},
+		for _, test := range []struct{ gone, left incremental.Files }{
+			{incremental.FilesOf(2), incremental.FilesOf(1, 3)}, {incremental.Files{}, incremental.FilesOf(1, 3)},
+			{incremental.FilesOf(1, 4), incremental.FilesOf(3)}, {incremental.FilesOf(4), incremental.FilesOf(3)},
 		} {
 			d.reply(op, journal.Unknown, func(r *Result) { r.Files = test.gone })
 			if op = d.one(OpDeleteFiles); op.Files != test.left || op.Wait != journal.WaitBackoff {
@@ -100,7 +100,7 @@ func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 			t.Errorf("asked for %+v with %d condemned, want nothing: all objects are gone", d.asked, d.m.Condemned())
 		}
 		d.do(Event{Kind: EventTrigger})
-		d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.SetOf(1, 2, 3, 4)})
+		d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.FilesOf(1, 2, 3, 4)})
 		d.want("begun id=3 f4")
 	})
 	t.Run("_metadata", func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 			t.Fatalf("asked for %+v, want the delete of 2 after a while", op)
 		}
 		d.reply(op, journal.Unknown, func(r *Result) { r.IDs = []uint64{2} })
-		if op = d.one(OpDeleteFiles); op.Files != incremental.SetOf(1, 2, 3) {
+		if op = d.one(OpDeleteFiles); op.Files != incremental.FilesOf(1, 2, 3) {
 			t.Errorf("asked for %+v, want the delete of files 1, 2 and 3", op)
 		}
 	})
@@ -137,7 +137,7 @@ func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 			d.want("swept")
 			for range 40 {
 				op := d.takeHeld()[0]
-				d.reply(op, journal.Unknown, func(r *Result) { r.Files = incremental.SetOf(2) })
+				d.reply(op, journal.Unknown, func(r *Result) { r.Files = incremental.FilesOf(2) })
 				d.want()
 			}
 			d.release()
@@ -161,7 +161,7 @@ func TestWhatIsCondemnedIsNotPromised(t *testing.T) {
 			d.holds(kinds...)
 			d.checkpoint(3, 4)
 			d.do(Event{Kind: EventTrigger})
-			d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.SetOf(1, 2, 3)})
+			d.do(Event{Kind: EventBegin, ID: 3, Epoch: 1, Attempt: 1, Files: incremental.FilesOf(1, 2, 3)})
 			d.want("begun id=3 f3")
 			d.ack(3, 0, []incremental.File{5}, 3)
 			d.release()
@@ -210,19 +210,19 @@ func TestWhileAMetadataIsUnreadable(t *testing.T) {
 		"newer":                  {journal.Newer, nil},
 		"gone":                   {journal.NotFound, nil},
 		"of another process": {journal.Done, func(op Op, r *Result) {
-			r.Nonce, r.Files = journal.Nonce{Process: journal.Process{9}, Count: op.Nonce.Count}, incremental.SetOf(2)
+			r.Nonce, r.Files = journal.Nonce{Process: journal.Process{9}, Count: op.Nonce.Count}, incremental.FilesOf(2)
 		}},
 		"another of this process": {journal.Done, func(op Op, r *Result) {
-			r.Nonce, r.Files = journal.Nonce{Process: op.Nonce.Process, Count: op.Nonce.Count + 1}, incremental.SetOf(2)
+			r.Nonce, r.Files = journal.Nonce{Process: op.Nonce.Process, Count: op.Nonce.Count + 1}, incremental.FilesOf(2)
 		}},
-		"without a nonce": {journal.Done, func(op Op, r *Result) { r.Files = incremental.SetOf(2) }},
+		"without a nonce": {journal.Done, func(op Op, r *Result) { r.Files = incremental.FilesOf(2) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := rotten(t, test.outcome, test.edit)
 			d.ops = map[OpKind]int{}
 			d.do(Event{Kind: EventTrigger})
 			open := d.m.Pending()[0].ID
-			d.do(Event{Kind: EventBegin, ID: open, Epoch: 2, Attempt: 1, Files: incremental.SetOf(1, 3, 9)})
+			d.do(Event{Kind: EventBegin, ID: open, Epoch: 2, Attempt: 1, Files: incremental.FilesOf(1, 3, 9)})
 			d.want(fmt.Sprintf("begun id=%d f1 f3", open))
 			d.ack(open, 0, []incremental.File{4}, 3)
 			if _, ok := d.m.Head().Checkpoint(open); !ok {
@@ -259,10 +259,10 @@ func TestWhileAMetadataIsUnreadable(t *testing.T) {
 		})
 	}
 	t.Run("files that could be read from a damaged one stay reachable", func(t *testing.T) {
-		d := rotten(t, journal.Corrupt, func(_ Op, r *Result) { r.Files = incremental.SetOf(2) })
+		d := rotten(t, journal.Corrupt, func(_ Op, r *Result) { r.Files = incremental.FilesOf(2) })
 		d.do(Event{Kind: EventTrigger})
 		open := d.m.Pending()[0].ID
-		d.do(Event{Kind: EventBegin, ID: open, Epoch: d.m.Head().Epoch, Attempt: 1, Files: incremental.SetOf(1, 2)})
+		d.do(Event{Kind: EventBegin, ID: open, Epoch: d.m.Head().Epoch, Attempt: 1, Files: incremental.FilesOf(1, 2)})
 		d.want(fmt.Sprintf("begun id=%d f1 f2", open))
 	})
 }
@@ -289,7 +289,7 @@ func TestWhatIsHiddenButLentStays(t *testing.T) {
 		d.want("swept")
 		d.wantMetas("swept; 1 is lent, 2 is retained", 1, 2)
 		d.wantFiles("swept; 1 is lent, 2 is retained", 1, 2)
-		if files, ok := d.m.Files(1); !ok || files != incremental.SetOf(1) {
+		if files, ok := d.m.Files(1); !ok || files != incremental.FilesOf(1) {
 			d.t.Errorf("checkpoint 1 has files %v, %v; want 1", files, ok)
 		}
 	}
@@ -320,8 +320,8 @@ func TestWhatIsHiddenButLentStays(t *testing.T) {
 		d.want("swept")
 		d.wantFiles("the entry still lists 1", 1, 2)
 		d.do(Event{Kind: EventTrigger})
-		d.do(Event{Kind: EventBegin, Caller: 1, Epoch: 2, Attempt: 1, ID: d.m.next - 1, Files: incremental.SetOf(1, 2)})
-		if got := d.m.promisedTo(d.m.next - 1); got != incremental.SetOf(2) {
+		d.do(Event{Kind: EventBegin, Caller: 1, Epoch: 2, Attempt: 1, ID: d.m.next - 1, Files: incremental.FilesOf(1, 2)})
+		if got := d.m.promisedTo(d.m.next - 1); got != incremental.FilesOf(2) {
 			t.Errorf("files %v are promised, want only 2: the checkpoint that names 1 is about to leave", got)
 		}
 		d.do(Event{Kind: EventAbort, ID: d.m.next - 1})

@@ -70,7 +70,7 @@ func testPolicy(c *journal.Config) (Policy, bool) {
 	return Policy{NumRetained: uint32(number), Retention: retention.Policy(c.Bytes[n])}, true
 }
 
-func subtasks(n ...incremental.File) incremental.Set { return incremental.SetOf(n...) }
+func subtasks(n ...Subtask) Subtasks { return incremental.SetOf(n...) }
 
 // do feeds an event, carries out everything that follows from it, and returns the messages.
 func (d *desk) do(ev Event) []string {
@@ -175,11 +175,11 @@ func (d *desk) fence() {
 // wantFiles compares the files that exist.
 func (d *desk) wantFiles(why string, files ...incremental.File) {
 	d.t.Helper()
-	var got incremental.Builder
+	var got incremental.Builder[incremental.File]
 	for f := range d.files {
 		got.Add(f)
 	}
-	if got.Set() != incremental.SetOf(files...) {
+	if got.Set() != incremental.FilesOf(files...) {
 		d.t.Errorf("files %v, want %v: %s", slices.Collect(got.Set().All()), files, why)
 	}
 }
@@ -333,17 +333,17 @@ func running(t *testing.T, parallelism uint32) *desk {
 // serve registers one worker for each subtask, and lets all run.
 func (d *desk) serve(parallelism uint32, attempt uint64) {
 	for i := range parallelism {
-		d.do(Event{Kind: EventRegister, Worker: i + 1, Subtasks: subtasks(incremental.File(i)), Attempt: attempt})
+		d.do(Event{Kind: EventRegister, Worker: i + 1, Subtasks: subtasks(Subtask(i)), Attempt: attempt})
 	}
 	for i := range parallelism {
-		d.do(Event{Kind: EventRunning, Worker: i + 1, Subtasks: subtasks(incremental.File(i)), Attempt: d.m.Head().Attempt})
+		d.do(Event{Kind: EventRunning, Worker: i + 1, Subtasks: subtasks(Subtask(i)), Attempt: d.m.Head().Attempt})
 	}
 }
 
 // ack acknowledges for one subtask, with files uploaded and files known.
-func (d *desk) ack(id uint64, subtask incremental.File, uploads []incremental.File, known ...incremental.File) []string {
+func (d *desk) ack(id uint64, subtask Subtask, uploads []incremental.File, known ...incremental.File) []string {
 	head := d.m.Head()
-	ev := Event{Kind: EventAck, Caller: 9, ID: id, Epoch: head.Epoch, Attempt: head.Attempt, Subtasks: subtasks(subtask), Files: incremental.SetOf(known...)}
+	ev := Event{Kind: EventAck, Caller: 9, ID: id, Epoch: head.Epoch, Attempt: head.Attempt, Subtasks: subtasks(subtask), Files: incremental.FilesOf(known...)}
 	for _, f := range uploads {
 		d.files[f] = Found{f, head.Epoch, id}
 		ev.Uploads = append(ev.Uploads, d.files[f])

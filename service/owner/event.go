@@ -79,10 +79,9 @@ type Event struct {
 	Worker         uint32
 	Epoch, Attempt uint64
 	// ID of a checkpoint.
-	ID uint64
-	// Subtasks by their numbers in the plan of the journal (journal.Plan.Number).
-	Subtasks incremental.Set
-	Files    incremental.Set
+	ID       uint64
+	Subtasks Subtasks
+	Files    incremental.Files
 	// Uploads are the files that PutState made for this acknowledgement, with the parts of their names.
 	Uploads []Found
 	Plan    *journal.Plan
@@ -93,6 +92,12 @@ type Event struct {
 	Reason Reason
 	Create *Creation
 }
+
+// Subtask is a subtask, by its number in the plan of the journal (journal.Plan.Number).
+type Subtask uint32
+
+// Subtasks is a set of subtasks.
+type Subtasks = incremental.Set[Subtask]
 
 // Creation holds the contents of a new job's first entry. Immutable.
 type Creation struct {
@@ -119,7 +124,7 @@ type Result struct {
 	Nonce journal.Nonce
 	// Files: OpReadMeta: all files that the _metadata names (if Corrupt or Newer, as far as it could be read);
 	// OpDeleteFiles: the files that are gone.
-	Files incremental.Set
+	Files incremental.Files
 	// IDs: OpDeleteMetas: the checkpoints whose _metadata is gone. OpSweep: those whose _metadata the page shows.
 	IDs []uint64
 	// Found: OpSweep: the files of the page.

@@ -51,7 +51,7 @@ func (s *step) setHeld(i int, h held) {
 
 // reachable recomputes the files that the held checkpoints name.
 func (s *step) reachable() {
-	var all incremental.Set
+	var all incremental.Files
 	for _, h := range s.held {
 		all = all.Or(h.files)
 	}

@@ -28,7 +28,7 @@ func (m *Machine) appendKey(b []byte) []byte {
 	}
 	b = uints(b, uint64(len(m.pending)))
 	for _, p := range m.pending {
-		b = sets(uints(append(b, byte(p.State)), p.ID), p.Acked, p.Named)
+		b = sets(sets(uints(append(b, byte(p.State)), p.ID), p.Acked), p.Named)
 		b = checkpoint(b, p.Meta)
 	}
 	b = uints(b, uint64(len(m.promises)))
@@ -90,7 +90,7 @@ func uints(b []byte, vs ...uint64) []byte {
 	return b
 }
 
-func sets(b []byte, ss ...incremental.Set) []byte {
+func sets[T ~uint32](b []byte, ss ...incremental.Set[T]) []byte {
 	for _, s := range ss {
 		b = s.AppendKey(b)
 	}

@@ -117,7 +117,7 @@ type Machine struct {
 	// deleting are those whose delete is under way.
 	metas         []uint64
 	deletingMetas []uint64
-	deleting      incremental.Set
+	deleting      incremental.Files
 	sweep         sweep
 }
 
@@ -125,7 +125,7 @@ type Machine struct {
 type held struct {
 	id    uint64
 	state heldState
-	files incremental.Set
+	files incremental.Files
 }
 
 type heldState uint8
@@ -166,7 +166,7 @@ type triggerWish struct {
 // promise is the owner's promise to keep files while a checkpoint is pending.
 type promise struct {
 	id    uint64
-	files incremental.Set
+	files incremental.Files
 }
 
 // step is one Step under way.

@@ -38,7 +38,7 @@ func TestLifeOfAJob(t *testing.T) {
 	d.want("acked caller=9 id=1", "unresolved epoch=1 attempt=1 id=1", "complete epoch=1 attempt=1 id=1")
 
 	d.do(Event{Kind: EventTrigger})
-	d.do(Event{Kind: EventBegin, Caller: 6, ID: 2, Epoch: 1, Attempt: 1, Files: incremental.SetOf(10, 12, 99)})
+	d.do(Event{Kind: EventBegin, Caller: 6, ID: 2, Epoch: 1, Attempt: 1, Files: incremental.FilesOf(10, 12, 99)})
 	d.want("begun caller=6 id=2 f10 f12")
 	d.ack(2, 0, []incremental.File{20}, 10)
 	d.ack(2, 1, nil, 12)

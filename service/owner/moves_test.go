@@ -294,7 +294,7 @@ func (r *runner) result(n *world, f *flight, failed bool) Result {
 		if i := n.meta(f.id); i >= 0 {
 			res.Outcome, res.Nonce, res.Files = journal.Done, n.metas[i].nonce, setOf(n.metas[i].files)
 			if r.s.spoiled == unreadable && n.spoiled&(1<<f.id) != 0 {
-				res.Outcome, res.Nonce, res.Files = journal.Corrupt, journal.Nonce{}, incremental.Set{}
+				res.Outcome, res.Nonce, res.Files = journal.Corrupt, journal.Nonce{}, incremental.Files{}
 			}
 		}
 	case f.kind == OpSweep:
@@ -456,7 +456,7 @@ func (r *runner) snapshot(w *world, i int, id uint64, spend func(Event, func(*da
 	known := bitsOf(m.index.Known) &^ promised
 	for f := range incremental.File(64) {
 		if known&(1<<f) != 0 && uint64(f) < r.s.number(id, 0) && w.d[i].begins > 0 {
-			ev.Kind, ev.Files = EventBegin, incremental.SetOf(f)
+			ev.Kind, ev.Files = EventBegin, incremental.FilesOf(f)
 			spend(ev, func(d *daemon) { d.begins -= bound }, move{what: "begin", a: id, b: 1 << f})
 		}
 	}
@@ -465,7 +465,7 @@ func (r *runner) snapshot(w *world, i int, id uint64, spend func(Event, func(*da
 	}
 	ev.Kind = EventAck
 	for subtask := range r.s.subtasks() {
-		ev.Subtasks = incremental.SetOf(incremental.File(subtask))
+		ev.Subtasks = subtasks(Subtask(subtask))
 		if r.s.workers && !w.runs(i, int(subtask), m.head.Attempt) {
 			continue
 		}

@@ -121,7 +121,8 @@ type Op struct {
 	Epoch, Attempt   uint64
 	Nonce            journal.Nonce
 	URLs             []string
-	Files, Subtasks  incremental.Set
+	Files            incremental.Files
+	Subtasks         Subtasks
 	IDs              []uint64
 	// Floor and Slot: OpAbortUnfinished: see DeadTarget.
 	Floor, Slot uint64

@@ -32,7 +32,7 @@ func busy(t *testing.T) *desk {
 	for range 3 {
 		d.do(Event{Kind: EventTrigger})
 	}
-	d.do(Event{Kind: EventBegin, ID: 6, Epoch: 1, Attempt: 1, Files: incremental.SetOf(2, 3)})
+	d.do(Event{Kind: EventBegin, ID: 6, Epoch: 1, Attempt: 1, Files: incremental.FilesOf(2, 3)})
 	d.ack(6, 0, []incremental.File{6}, 2)
 	d.holds(OpDeleteMetas, OpDeleteFiles, OpSweep, OpCreateMeta, OpJournal)
 	d.ack(4, 0, []incremental.File{4})

@@ -199,7 +199,7 @@ func (d *daemon) broken() bool {
 func (r *runner) talk(w *world, i, slot int, visit func(*world, move)) {
 	x, d := w.procs[slot], w.d[i]
 	number := workerNumber(slot, x.process)
-	subtasks := incremental.SetOf(incremental.File(slot % 2))
+	subtasks := incremental.SetOf(Subtask(slot % 2))
 	if x.at < 0 {
 		n := *w
 		n.procs[slot].at = int8(i)

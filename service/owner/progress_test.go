@@ -267,7 +267,7 @@ func (r *runner) complete(n *world, i int) {
 	p := m.pending[0]
 	ev := Event{Kind: EventAck, Caller: 1, ID: p.ID, Epoch: m.head.Epoch, Attempt: m.head.Attempt}
 	for subtask := range m.planned().Minus(p.Acked).All() {
-		ev.Subtasks = incremental.SetOf(subtask)
+		ev.Subtasks = subtasks(subtask)
 		break
 	}
 	for k := range r.s.files {

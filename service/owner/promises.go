@@ -4,7 +4,7 @@ import (
 	"github.com/ckptd/ckptd/incremental"
 )
 
-func (s *step) promise(id uint64, files incremental.Set) {
+func (s *step) promise(id uint64, files incremental.Files) {
 	if files.IsEmpty() {
 		return
 	}
@@ -22,17 +22,17 @@ func (s *step) endPromise(id uint64) {
 	s.promises = without(s.promises, func(p promise) bool { return p.id == id })
 }
 
-func (m *Machine) promisedTo(id uint64) incremental.Set {
+func (m *Machine) promisedTo(id uint64) incremental.Files {
 	for _, p := range m.promises {
 		if p.id == id {
 			return p.files
 		}
 	}
-	return incremental.Set{}
+	return incremental.Files{}
 }
 
 // promised is all files that are promised to a pending checkpoint.
-func (m *Machine) promised() (all incremental.Set) {
+func (m *Machine) promised() (all incremental.Files) {
 	for _, p := range m.promises {
 		all = all.Or(p.files)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
@@ -21,7 +20,7 @@ func secondAttempt(t *testing.T) *desk {
 	return d
 }
 
-func isRunning(worker uint32, attempt uint64, tasks ...incremental.File) Event {
+func isRunning(worker uint32, attempt uint64, tasks ...Subtask) Event {
 	return Event{Kind: EventRunning, Worker: worker, Subtasks: subtasks(tasks...), Attempt: attempt}
 }
 

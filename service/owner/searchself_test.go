@@ -228,7 +228,7 @@ func TestSetsOfTheModel(t *testing.T) {
 			t.Errorf("%x", v)
 		}
 	}
-	if setOf(6) != incremental.SetOf(1, 2) {
+	if setOf(6) != incremental.FilesOf(1, 2) {
 		t.Error("6")
 	}
 }

@@ -73,7 +73,7 @@ func (s *story) messages(w *world, i int) (out []stale) {
 	}
 	if m.head.Status.Terminal() {
 		say("a trigger after the end", Event{Kind: EventTrigger, Caller: 1})
-		say("a worker after the end", Event{Kind: EventRegister, Worker: 99, Subtasks: incremental.SetOf(0), Attempt: m.head.Attempt})
+		say("a worker after the end", Event{Kind: EventRegister, Worker: 99, Subtasks: subtasks(0), Attempt: m.head.Attempt})
 		say("an attempt after the end", Event{Kind: EventNewAttempt, Attempt: m.head.Attempt, Caller: 1})
 		say("another end", Event{Kind: EventEnd, Status: journal.StatusFailed, Caller: 1})
 	}
@@ -84,9 +84,9 @@ func (s *story) messages(w *world, i int) (out []stale) {
 func (s *story) snapshots(m *Machine, w *world, say func(string, Event)) {
 	epoch, attempt := m.head.Epoch, m.head.Attempt
 	known := m.index.Known.Or(m.index.Condemned)
-	one := incremental.SetOf(0)
-	ack := func(what string, epoch, attempt, id uint64, subtasks, files incremental.Set, uploads ...Found) {
-		say("an acknowledgement "+what, Event{Kind: EventAck, Caller: 1, Epoch: epoch, Attempt: attempt, ID: id, Subtasks: subtasks,
+	one := subtasks(0)
+	ack := func(what string, epoch, attempt, id uint64, tasks Subtasks, files incremental.Files, uploads ...Found) {
+		say("an acknowledgement "+what, Event{Kind: EventAck, Caller: 1, Epoch: epoch, Attempt: attempt, ID: id, Subtasks: tasks,
 			Files: files, Uploads: uploads})
 	}
 	begin := func(what string, epoch, attempt, id uint64) {
@@ -101,28 +101,28 @@ func (s *story) snapshots(m *Machine, w *world, say func(string, Event)) {
 			continue
 		}
 		for _, e := range []uint64{epoch - 1, epoch + 1} {
-			ack("of another epoch", e, attempt, p.ID, one, incremental.Set{})
+			ack("of another epoch", e, attempt, p.ID, one, incremental.Files{})
 			begin("of another epoch", e, attempt, p.ID)
 		}
 		for _, a := range []uint64{attempt - 1, attempt + 1} {
-			ack("of another attempt", epoch, a, p.ID, one, incremental.Set{})
+			ack("of another attempt", epoch, a, p.ID, one, incremental.Files{})
 			begin("of another attempt", epoch, a, p.ID)
 		}
-		ack("of no subtask", epoch, attempt, p.ID, incremental.Set{}, incremental.Set{})
-		ack("of a subtask that the plan lacks", epoch, attempt, p.ID, incremental.SetOf(incremental.File(s.subtasks())), incremental.Set{})
+		ack("of no subtask", epoch, attempt, p.ID, Subtasks{}, incremental.Files{})
+		ack("of a subtask that the plan lacks", epoch, attempt, p.ID, subtasks(Subtask(s.subtasks())), incremental.Files{})
 		if other := known.Minus(m.promisedTo(p.ID)); !other.IsEmpty() {
 			for f := range other.All() {
-				ack("that names a file not promised to it", epoch, attempt, p.ID, one.Minus(p.Acked), incremental.SetOf(f))
+				ack("that names a file not promised to it", epoch, attempt, p.ID, one.Minus(p.Acked), incremental.FilesOf(f))
 			}
 		}
 		for _, f := range []Found{{60, epoch - 1, p.ID}, {60, epoch + 1, p.ID}, {60, epoch, p.ID - 1}, {60, epoch, p.ID + 1}} {
-			ack("that brings a file made for another", epoch, attempt, p.ID, one.Minus(p.Acked), incremental.Set{}, f)
+			ack("that brings a file made for another", epoch, attempt, p.ID, one.Minus(p.Acked), incremental.Files{}, f)
 		}
 	}
 	for ids := w.used | 1<<m.next; ids != 0; ids &= ids - 1 {
 		id := uint64(mathbits.TrailingZeros64(ids))
 		if i, _ := m.find(id); i < 0 {
-			ack("of a checkpoint that is not open", epoch, attempt, id, one, incremental.Set{})
+			ack("of a checkpoint that is not open", epoch, attempt, id, one, incremental.Files{})
 			begin("of a checkpoint that is not open", epoch, attempt, id)
 			say("an abort of a checkpoint that is not pending", Event{Kind: EventAbort, ID: id})
 		}
@@ -133,7 +133,7 @@ func (s *story) snapshots(m *Machine, w *world, say func(string, Event)) {
 // job may send.
 func (s *story) reports(m *Machine, say func(string, Event)) {
 	attempt := m.head.Attempt
-	all := incremental.Range(s.subtasks())
+	all := incremental.Range[Subtask](s.subtasks())
 	for _, reg := range m.workers {
 		say("a report of an older attempt", Event{Kind: EventRunning, Worker: reg.Worker, Subtasks: all, Attempt: attempt - 1})
 		say("a report of a later attempt", Event{Kind: EventRunning, Worker: reg.Worker, Subtasks: all, Attempt: attempt + 1})
@@ -151,7 +151,7 @@ func (s *story) reports(m *Machine, say func(string, Event)) {
 		other := journal.NewPlan([]journal.Operator{{ID: "other", Parallelism: 1, MaxParallelism: 4}})
 		say("a worker of another plan", Event{Kind: EventRegister, Worker: 99, Subtasks: all, Attempt: attempt, Plan: other})
 		say("a worker without subtasks", Event{Kind: EventRegister, Worker: 99, Attempt: attempt})
-		beyond := incremental.Range(s.subtasks() + 1)
+		beyond := incremental.Range[Subtask](s.subtasks() + 1)
 		say("a worker with a subtask that the plan lacks", Event{Kind: EventRegister, Worker: 99, Subtasks: beyond, Attempt: attempt})
 	}
 }

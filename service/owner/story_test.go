@@ -212,8 +212,8 @@ func (s *story) file(id uint64, i int) uint64 { return 1 << s.number(id, i) }
 func (s *story) number(id uint64, i int) uint64 { return id*uint64(s.files) + uint64(i) }
 
 // setOf turns bits into a set.
-func setOf(bits uint64) incremental.Set {
-	var b incremental.Builder
+func setOf(bits uint64) incremental.Files {
+	var b incremental.Builder[incremental.File]
 	for f := range 64 {
 		if bits&(1<<f) != 0 {
 			b.Add(incremental.File(f))
@@ -223,7 +223,7 @@ func setOf(bits uint64) incremental.Set {
 }
 
 // bitsOf is the inverse of setOf.
-func bitsOf(s incremental.Set) (bits uint64) {
+func bitsOf[T ~uint32](s incremental.Set[T]) (bits uint64) {
 	for f := range s.All() {
 		bits |= 1 << f
 	}

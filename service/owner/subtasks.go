@@ -14,10 +14,10 @@ func (m *Machine) worker(worker uint32) (int, Registration) {
 }
 
 // planned is all subtasks of the plan in the journal.
-func (m *Machine) planned() incremental.Set { return incremental.Range(m.head.Plan.Subtasks()) }
+func (m *Machine) planned() Subtasks { return incremental.Range[Subtask](m.head.Plan.Subtasks()) }
 
 // all is the subtasks that must have a worker, must run and must acknowledge.
-func (s *step) all() incremental.Set {
+func (s *step) all() Subtasks {
 	if s.cfg.off.plan {
 		return s.registered()
 	}
@@ -31,7 +31,7 @@ func (s *step) covered() bool { return len(s.workers) > 0 && s.all().In(s.regist
 func (s *step) allRunning() bool { return s.Live() && s.all().In(s.ran()) }
 
 // ran is the subtasks that have reported that they run.
-func (m *Machine) ran() (all incremental.Set) {
+func (m *Machine) ran() (all Subtasks) {
 	for _, w := range m.workers {
 		all = all.Or(w.Running)
 	}
@@ -39,7 +39,7 @@ func (m *Machine) ran() (all incremental.Set) {
 }
 
 // registered is the subtasks whose worker has registered and is not gone.
-func (m *Machine) registered() (all incremental.Set) {
+func (m *Machine) registered() (all Subtasks) {
 	for _, w := range m.workers {
 		if !w.Gone {
 			all = all.Or(w.Subtasks)

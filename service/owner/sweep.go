@@ -58,7 +58,7 @@ func (s *step) swept(r *Result) {
 		s.emit(Op{Kind: OpSweep, Wait: journal.WaitBackoff})
 		return
 	}
-	var dead incremental.Builder
+	var dead incremental.Builder[incremental.File]
 	promised := s.promised()
 	for _, f := range r.Found {
 		if v := s.judge(f, promised, s.cfg.off); v.Dead() && v != VerdictCondemned {

@@ -65,7 +65,7 @@ func (m *Machine) Judge(f Found) Verdict {
 }
 
 // judge is Judge after all retained _metadata were read. promised holds all promised files.
-func (m *Machine) judge(f Found, promised incremental.Set, rules off) Verdict {
+func (m *Machine) judge(f Found, promised incremental.Files, rules off) Verdict {
 	switch epoch := m.head.Epoch; {
 	case m.index.Condemned.Has(f.File):
 		return VerdictCondemned

@@ -10,9 +10,9 @@ import (
 // judged is an owner of epoch 3 with one retained checkpoint 9, which names file 1, and 12 as the next checkpoint.
 func judged() *Machine {
 	e := journal.Entry{Epoch: 3, Retained: []journal.Checkpoint{{ID: 9}}}
-	m := &Machine{phase: PhaseOwning, head: &e, next: 12, held: []held{{id: 9, files: incremental.SetOf(1)}}}
-	m.index = incremental.Index{Known: incremental.SetOf(1, 2, 3, 4), Reachable: incremental.SetOf(1), Condemned: incremental.SetOf(4)}
-	m.promises = []promise{{id: 11, files: incremental.SetOf(2)}}
+	m := &Machine{phase: PhaseOwning, head: &e, next: 12, held: []held{{id: 9, files: incremental.FilesOf(1)}}}
+	m.index = incremental.Index{Known: incremental.FilesOf(1, 2, 3, 4), Reachable: incremental.FilesOf(1), Condemned: incremental.FilesOf(4)}
+	m.promises = []promise{{id: 11, files: incremental.FilesOf(2)}}
 	return m
 }
 

@@ -30,9 +30,9 @@ func (m *Machine) AllRunning() bool {
 }
 
 // Missing is the subtasks of the plan that no worker has registered for.
-func (m *Machine) Missing() incremental.Set {
+func (m *Machine) Missing() Subtasks {
 	if m.phase != PhaseOwning {
-		return incremental.Set{}
+		return Subtasks{}
 	}
 	return m.planned().Minus(m.registered())
 }
@@ -54,10 +54,10 @@ func (m *Machine) Degraded() (Reason, uint64) { return m.unread() }
 func (m *Machine) Condemned() int { return m.index.Condemned.Len() + len(m.metas) }
 
 // Files is the files that a retained checkpoint names; ok is false if its _metadata is unreadable or not yet read.
-func (m *Machine) Files(checkpoint uint64) (files incremental.Set, ok bool) {
+func (m *Machine) Files(checkpoint uint64) (files incremental.Files, ok bool) {
 	i := slices.IndexFunc(m.held, func(h held) bool { return h.id == checkpoint })
 	if i < 0 {
-		return incremental.Set{}, false
+		return incremental.Files{}, false
 	}
 	return m.held[i].files, m.held[i].state == heldRead
 }
@@ -92,7 +92,8 @@ type Pending struct {
 	ID    uint64
 	State PendingState
 	// Acked are the subtasks that have acknowledged, Named the files that their acknowledgements name.
-	Acked, Named incremental.Set
+	Acked Subtasks
+	Named incremental.Files
 	// Meta is the checkpoint as its entry will hold it: the nonce from PendingWriting on, the rest from PendingReady
 	// on.
 	Meta journal.Checkpoint
@@ -101,9 +102,9 @@ type Pending struct {
 // Registration is one worker process.
 type Registration struct {
 	Worker   uint32
-	Subtasks incremental.Set
+	Subtasks Subtasks
 	// Running are those of Subtasks that run, in Attempt.
-	Running incremental.Set
+	Running Subtasks
 	// Attempt is the attempt that the process runs or was told to start.
 	Attempt uint64
 	// Gone is true after the process's stream broke.

@@ -294,7 +294,7 @@ func (r *runner) run(w *world, i int, ev Event) {
 			r.op(w, i, d, &r.ops[k])
 		}
 		if n == len(r.events)-1 && !r.s.workers && d.m.phase == PhaseOwning && len(d.m.workers) == 0 && !d.m.stop && !d.m.head.Status.Terminal() {
-			all := incremental.Range(1)
+			all := incremental.Range[Subtask](1)
 			r.events = append(r.events, Event{Kind: EventRegister, Worker: 1, Subtasks: all, Attempt: d.m.head.Attempt},
 				Event{Kind: EventRunning, Worker: 1, Subtasks: all, Attempt: d.m.head.Attempt})
 		}

@@ -12,16 +12,16 @@ import (
 
 // acknowledgement is a call of Acknowledge in the owner machine's terms, with the pieces of state that it names.
 type acknowledgement struct {
-	subtasks incremental.Set // numbers of the subtasks that acknowledge
-	known    incremental.Set // files that are named by their numbers
-	uploads  []owner.Found   // files that were uploaded
+	subtasks owner.Subtasks    // that acknowledge
+	known    incremental.Files // files that are named by their numbers
+	uploads  []owner.Found     // files that were uploaded
 	pieces   map[uint32][]piece
 	finished map[uint32]bool
 	inline   map[uint32]int // bytes by subtask
 	// described are the uploaded files as the call describes them. fresh are those of them that got their numbers in
 	// this call.
 	described map[incremental.File]incremental.Description
-	fresh     incremental.Builder
+	fresh     incremental.Builder[incremental.File]
 }
 
 // Acknowledge takes the state of a worker's subtasks for a checkpoint.
@@ -76,7 +76,7 @@ func (j *Job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) err
 }
 
 // accept adds the state of an accepted acknowledgement to the checkpoint's content.
-func (j *Job) accept(id uint64, c *content, a *acknowledgement, subtasks incremental.Set) {
+func (j *Job) accept(id uint64, c *content, a *acknowledgement, subtasks owner.Subtasks) {
 	for n, d := range a.described {
 		_, _ = j.names.Intern(d) // never fails: the file has its number
 		if j.uploads.storedAs(id, d.Key) == nil {
@@ -94,14 +94,14 @@ func (j *Job) accept(id uint64, c *content, a *acknowledgement, subtasks increme
 
 // setSubtasks looks up the numbers of the subtasks that acknowledge.
 func (j *Job) setSubtasks(plan *journal.Plan, req *ckptdv1.AcknowledgeRequest, a *acknowledgement) error {
-	var subtasks incremental.Builder
+	var subtasks incremental.Builder[owner.Subtask]
 	for _, s := range req.GetSnapshots() {
 		n, ok := plan.Number(s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
 		if !ok {
 			return api.Invalidf("%s: subtask %s[%d] is not in the plan", j.acknowledging(req.GetCheckpointId()),
 				s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
 		}
-		subtasks.Add(incremental.File(n))
+		subtasks.Add(owner.Subtask(n))
 	}
 	a.subtasks = subtasks.Set()
 	return nil
@@ -135,7 +135,7 @@ func (j *Job) readAck(head *journal.Entry, req *ckptdv1.AcknowledgeRequest, a *a
 	if err := j.checkOpen(head, req.GetCheckpointId(), a); err != nil {
 		return err
 	}
-	var known incremental.Builder
+	var known incremental.Builder[incremental.File]
 	for _, s := range req.GetSnapshots() {
 		n, _ := head.Plan.Number(s.GetSubtask().GetOperatorId(), s.GetSubtask().GetIndex())
 		if err := readFinished(s, n, a); err != nil {

@@ -3,8 +3,8 @@ package shell
 import (
 	"slices"
 
-	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/service/owner"
 )
 
 // acceptedKept is the number of checkpoints whose accepted acknowledgements an owner remembers.
@@ -13,8 +13,8 @@ const acceptedKept = 16
 // acceptedAcks are the acknowledgements that the owner has accepted, by checkpoint. A caller that lost the answer
 // repeats the call under the same request id. It gets the same answer, even if the checkpoint has completed meanwhile.
 type acceptedAcks struct {
-	calls map[uint64]map[ackCall]incremental.Set // the subtasks that each call acknowledged
-	order []uint64                               // ids of the checkpoints, the oldest first
+	calls map[uint64]map[ackCall]owner.Subtasks // the subtasks that each call acknowledged
+	order []uint64                              // ids of the checkpoints, the oldest first
 }
 
 // ackCall identifies a call of Acknowledge, so that its repetition is recognised.
@@ -24,17 +24,17 @@ type ackCall struct {
 }
 
 // has reports whether the call was accepted for all of the subtasks.
-func (a *acceptedAcks) has(checkpoint uint64, c ackCall, subtasks incremental.Set) bool {
+func (a *acceptedAcks) has(checkpoint uint64, c ackCall, subtasks owner.Subtasks) bool {
 	return !subtasks.IsEmpty() && subtasks.In(a.calls[checkpoint][c])
 }
 
 // add remembers that a call was accepted for subtasks.
-func (a *acceptedAcks) add(checkpoint uint64, c ackCall, subtasks incremental.Set) {
+func (a *acceptedAcks) add(checkpoint uint64, c ackCall, subtasks owner.Subtasks) {
 	if a.calls == nil {
-		a.calls = map[uint64]map[ackCall]incremental.Set{}
+		a.calls = map[uint64]map[ackCall]owner.Subtasks{}
 	}
 	if a.calls[checkpoint] == nil {
-		a.calls[checkpoint] = map[ackCall]incremental.Set{}
+		a.calls[checkpoint] = map[ackCall]owner.Subtasks{}
 		if a.order = append(a.order, checkpoint); len(a.order) > acceptedKept {
 			delete(a.calls, a.order[0])
 			a.order = slices.Clone(a.order[1:])

@@ -10,13 +10,13 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/api"
+	"github.com/ckptd/ckptd/service/owner"
 )
 
 // assignmentPage is the approximate size of one page of an assignment, in bytes of handles.
@@ -26,7 +26,7 @@ const assignmentPage = 1 << 20
 type assigned struct {
 	restore uint64 // id of the checkpoint to restore; 0: none
 	plan    *journal.Plan
-	wanted  incremental.Set // numbers of the subtasks
+	wanted  owner.Subtasks // numbers of the subtasks
 }
 
 // Assignment returns the state handles that subtasks restore, page by page.
@@ -97,7 +97,7 @@ func assignment(ctx context.Context, store storage.Store, job string, a assigned
 // assignmentPager collects one page from the records of a _metadata.
 type assignmentPager struct {
 	plan       *journal.Plan
-	wanted     incremental.Set
+	wanted     owner.Subtasks
 	skip, seen uint64        // counts of handles of wanted subtasks: before the page, and so far
 	size       int           // bytes of handles in the page
 	full       bool          // the page is full; more handles may follow
@@ -114,7 +114,7 @@ func (p *assignmentPager) take(record layout.Record) error {
 		return p.sameShape(record)
 	case *layout.Subtask:
 		n, ok := p.plan.Number(record.OperatorID, uint32(record.Index))
-		if ok && p.wanted.Has(incremental.File(n)) {
+		if ok && p.wanted.Has(owner.Subtask(n)) {
 			p.cut(record)
 		}
 	}

@@ -62,7 +62,7 @@ func (j *Job) deleteFiles(op owner.Op) func(context.Context) {
 			gone := op.Files
 			if len(failed) > 0 {
 				r.Outcome = journal.Unknown
-				var kept incremental.Builder
+				var kept incremental.Builder[incremental.File]
 				for i := range failed {
 					kept.Add(numbers[i])
 				}

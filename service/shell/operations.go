@@ -91,7 +91,7 @@ func (j *Job) readMeta(ctx context.Context, op owner.Op) {
 	}
 	j.do(func() {
 		r := op.Result(outcome)
-		var files incremental.Builder
+		var files incremental.Builder[incremental.File]
 		for i := range m.files {
 			f := &m.files[i]
 			n, err := j.names.Intern(incremental.Description{

@@ -1,15 +1,15 @@
 package shell
 
 import (
-	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/service/owner"
 )
 
 // progress holds the workers' reports about the running attempt. The status and the coordinator use it. No decision
 // about safety does.
 type progress struct {
 	attempt uint64
-	ended   incremental.Set   // subtasks at the end of their input
+	ended   owner.Subtasks    // subtasks at the end of their input
 	told    bool              // the coordinator knows that all sources are at the end of their input
 	commits map[uint32]uint64 // by subtask: the newest checkpoint that it has committed
 	// announced is the newest checkpoint that all sinks have committed, as the last event said.
@@ -22,14 +22,14 @@ func (p *progress) begin(attempt uint64) {
 }
 
 // atEnd notes that subtasks have reached the end of their input.
-func (p *progress) atEnd(attempt uint64, subtasks incremental.Set) {
+func (p *progress) atEnd(attempt uint64, subtasks owner.Subtasks) {
 	if attempt == p.attempt {
 		p.ended = p.ended.Or(subtasks)
 	}
 }
 
 // commit notes that subtasks have committed a checkpoint.
-func (p *progress) commit(attempt uint64, subtasks incremental.Set, id uint64) {
+func (p *progress) commit(attempt uint64, subtasks owner.Subtasks, id uint64) {
 	if attempt != p.attempt || attempt == 0 { // attempt 0 means that no attempt has begun, so nothing was committed
 		return
 	}
@@ -43,7 +43,7 @@ func (p *progress) sources(plan *journal.Plan) (end, all int) {
 	for n := range plan.Subtasks() {
 		if op, _ := plan.Subtask(n); op.Triggered {
 			all++
-			if p.ended.Has(incremental.File(n)) {
+			if p.ended.Has(owner.Subtask(n)) {
 				end++
 			}
 		}

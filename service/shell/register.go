@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/api"
@@ -16,7 +15,7 @@ import (
 type registration struct {
 	session *session
 	plan    *journal.Plan
-	set     incremental.Set // numbers of the worker's subtasks
+	set     owner.Subtasks // numbers of the worker's subtasks
 }
 
 // Register registers a worker process and sends its commands, until the worker leaves or its session ends.

@@ -15,7 +15,7 @@ func (j *Job) BeginSnapshot(ctx context.Context, req *ckptdv1.BeginSnapshotReque
 	return ask(ctx, j, func(reply func(*ckptdv1.BeginSnapshotResponse, error)) {
 		numbers := make([]incremental.File, len(req.GetFiles()))
 		found := make([]bool, len(numbers))
-		var known incremental.Builder
+		var known incremental.Builder[incremental.File]
 		for i, f := range req.GetFiles() {
 			numbers[i], found[i] = j.names.Lookup(f.GetInstanceNonce(), f.GetName(), f.GetSize(), f.GetRestoredKey())
 			if found[i] {
