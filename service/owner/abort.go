@@ -30,7 +30,7 @@ func (s *step) drop(id uint64) bool {
 			s.unansweredMetas = with(s.unansweredMetas, id)
 		}
 	case PendingReady:
-		s.condemnMetas([]uint64{id})
+		s.condemnMeta(id)
 	}
 	return true
 }

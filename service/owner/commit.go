@@ -66,7 +66,7 @@ func (s *step) unansweredMetaCreated(r *Result) {
 	was := len(s.unansweredMetas)
 	s.unansweredMetas = without(s.unansweredMetas, func(id uint64) bool { return id == r.ID })
 	if was != len(s.unansweredMetas) && r.Outcome != journal.NotDone {
-		s.condemnMetas([]uint64{r.ID})
+		s.condemnMeta(r.ID)
 	}
 }
 

@@ -7,31 +7,30 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
-// condemn marks for deletion all files that are neither reachable nor promised, and the _metadata of checkpoints that
-// left the head. It is called right after an entry was won. It does nothing while a retained _metadata is not read or
-// cannot be read; a later sweep finds the same objects.
-func (s *step) condemn(metas []uint64) {
-	if why, _ := s.unread(); why != ReasonNone && !s.cfg.off.unread {
-		return
-	}
-	s.condemnMetas(metas)
-	promised := s.promised()
-	if s.cfg.off.promises {
-		promised = incremental.Files{}
-	}
-	s.index.Condemned = s.index.Condemned.Or(s.index.Idle(promised))
+// condemn judges what an entry that was won leaves behind, and carries the verdicts out. It is called right after the
+// entry was won.
+func (s *step) condemn(dropped []uint64) {
+	s.carryOut(s.leftBehind(dropped, s.cfg.off))
 }
 
-// condemnMetas marks the _metadata of checkpoints for deletion.
-func (s *step) condemnMetas(ids []uint64) {
-	if why, _ := s.unread(); why != ReasonNone && !s.cfg.off.unread {
-		return
-	}
-	for _, id := range ids {
-		if !slices.Contains(s.metas, id) {
-			s.metas = with(s.metas, id)
+// condemnMeta condemns the _metadata of a checkpoint that came to nothing.
+func (s *step) condemnMeta(id uint64) {
+	s.carryOut([]Judgement{s.dropped(id, s.cfg.off)})
+}
+
+// carryOut marks for deletion what is judged dead.
+func (s *step) carryOut(all []Judgement) {
+	var files incremental.Builder[incremental.File]
+	for _, j := range all {
+		switch {
+		case !j.Verdict.Dead() || j.Verdict == VerdictCondemned:
+		case j.Checkpoint != 0:
+			s.metas = with(s.metas, j.Checkpoint)
+		default:
+			files.Add(j.File)
 		}
 	}
+	s.index.Condemned = s.index.Condemned.Or(files.Set())
 }
 
 // deleteNext deletes what is condemned: first the _metadata, and the files after the store has answered.

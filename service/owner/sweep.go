@@ -1,7 +1,6 @@
 package owner
 
 import (
-	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
@@ -58,19 +57,15 @@ func (s *step) swept(r *Result) {
 		s.emit(Op{Kind: OpSweep, Wait: journal.WaitBackoff})
 		return
 	}
-	var dead incremental.Builder[incremental.File]
+	page := make([]Judgement, 0, len(r.Found)+len(r.IDs))
 	promised := s.promised()
 	for _, f := range r.Found {
-		if v := s.judge(f, promised, s.cfg.off); v.Dead() && v != VerdictCondemned {
-			dead.Add(f.File)
-		}
+		page = append(page, Judgement{File: f.File, Verdict: s.judge(f, promised, s.cfg.off)})
 	}
-	s.index.Condemned = s.index.Condemned.Or(dead.Set())
 	for _, id := range r.IDs {
-		if s.JudgeMetadata(id) == VerdictDropped {
-			s.metas = with(s.metas, id)
-		}
+		page = append(page, Judgement{Checkpoint: id, Verdict: s.JudgeMetadata(id)})
 	}
+	s.carryOut(page)
 	if r.More && !s.cfg.off.page {
 		return
 	}

@@ -6,8 +6,8 @@ import (
 	"github.com/ckptd/ckptd/incremental"
 )
 
-// Verdict says whether an owner keeps an object of its job, and why. Judge gives the verdict on a file, JudgeMetadata
-// that on a _metadata. The sweep carries verdicts out.
+// Verdict says whether an owner keeps an object of its job, and why. Judge gives the verdict on a file that a list shows,
+// JudgeMetadata that on a _metadata, Condemn those on what a completion or the end of the job leaves behind.
 type Verdict uint8
 
 // The verdicts. Those from VerdictCondemned on are dead: nothing needs the object, and nothing ever will.
@@ -55,6 +55,50 @@ func (v Verdict) String() string { return verdicts[v] }
 
 // Dead tells whether the object may be deleted.
 func (v Verdict) Dead() bool { return v >= VerdictCondemned }
+
+// Judgement is the verdict on one object of the job: on a file, or on the _metadata of a checkpoint. The Verdict's text is
+// the reason.
+type Judgement struct {
+	File incremental.File
+	// Checkpoint is not 0: the object is this checkpoint's _metadata.
+	Checkpoint uint64
+	Verdict    Verdict
+}
+
+// Condemn gives the verdicts on what an entry that was won leaves behind: on the _metadata of the checkpoints that it
+// dropped, and on the files that the owner knows and nothing needs any more. It must be called only while this machine
+// owns the job.
+func (m *Machine) Condemn(dropped []uint64) []Judgement { return m.leftBehind(dropped, off{}) }
+
+// leftBehind is Condemn with rules switched off.
+func (m *Machine) leftBehind(dropped []uint64, rules off) (all []Judgement) {
+	for _, id := range dropped {
+		all = append(all, m.dropped(id, rules))
+	}
+	fell := VerdictFell
+	if why, _ := m.unread(); why != ReasonNone && !rules.unread {
+		fell = VerdictUnread // a later sweep finds the same objects
+	}
+	promised := m.promised()
+	if rules.promises {
+		promised = incremental.Files{}
+	}
+	for f := range m.index.Idle(promised).All() {
+		all = append(all, Judgement{File: f, Verdict: fell})
+	}
+	return all
+}
+
+// dropped gives the verdict on the _metadata of a checkpoint that left the state, or that never completed.
+func (m *Machine) dropped(id uint64, rules off) Judgement {
+	v := VerdictDropped
+	if why, _ := m.unread(); why != ReasonNone && !rules.unread {
+		v = VerdictUnread
+	} else if slices.Contains(m.metas, id) {
+		v = VerdictCondemned
+	}
+	return Judgement{Checkpoint: id, Verdict: v}
+}
 
 // Judge gives the verdict on a file that a list shows. It must be called only while this machine owns the job.
 func (m *Machine) Judge(f Found) Verdict {

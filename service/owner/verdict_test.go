@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/ckptd/ckptd/incremental"
@@ -77,6 +78,32 @@ func TestEachMetadataHasAVerdict(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// TestCondemnGivesAVerdictOnWhatIsLeftBehind: on the _metadata that an entry dropped, and on the files that nothing needs
+// any more. It changes nothing.
+func TestCondemnGivesAVerdictOnWhatIsLeftBehind(t *testing.T) {
+	for name, test := range map[string]struct {
+		given func(*Machine)
+		want  []Judgement
+	}{
+		"of two, one is condemned already": {func(m *Machine) { m.metas = []uint64{7} },
+			[]Judgement{{Checkpoint: 7, Verdict: VerdictCondemned}, {Checkpoint: 8, Verdict: VerdictDropped}, {File: 3, Verdict: VerdictFell}}},
+		"also while another checkpoint is pending": {func(m *Machine) { m.pending = []Pending{{ID: 11}} },
+			[]Judgement{{Checkpoint: 7, Verdict: VerdictDropped}, {Checkpoint: 8, Verdict: VerdictDropped}, {File: 3, Verdict: VerdictFell}}},
+		"while a _metadata cannot be read": {func(m *Machine) { m.held[0].state = heldUnreadable },
+			[]Judgement{{Checkpoint: 7, Verdict: VerdictUnread}, {Checkpoint: 8, Verdict: VerdictUnread}, {File: 3, Verdict: VerdictUnread}}},
+	} {
+		m := judged()
+		test.given(m)
+		before := string(m.appendKey(nil))
+		if got := m.Condemn([]uint64{7, 8}); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %+v, want %+v", name, got, test.want)
+		}
+		if string(m.appendKey(nil)) != before {
+			t.Errorf("%s: the machine changed, want a verdict only", name)
+		}
 	}
 }
 
