@@ -13,8 +13,8 @@ import (
 	"github.com/ckptd/ckptd/service/shell"
 )
 
-// engineService implements EngineService: the calls that engines and other daemons make. Each call finds its job, and the
-// job answers.
+// engineService implements EngineService: the calls that engines and other daemons make. Each call finds its job, and
+// the job answers.
 type engineService struct{ s *Server }
 
 var _ ckptdv1connect.EngineServiceHandler = engineService{}

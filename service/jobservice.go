@@ -133,7 +133,8 @@ func (p jobService) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerC
 	}
 	res, err := j.Trigger(ctx, req)
 	if api.IsNotAttached(err) {
-		// The job is being attached or released here, or somebody tried to attach it in vain. The journal names its owner.
+		// The job is being attached or released here, or somebody tried to attach it in vain. The journal names its
+		// owner.
 		return nil, p.elsewhere(ctx, j.ID(), err)
 	}
 	return res, err

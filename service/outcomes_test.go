@@ -106,9 +106,9 @@ func (s *failingReads) Create(ctx context.Context, key string, opts storage.Crea
 	return s.Store.Create(ctx, key, opts)
 }
 
-// shellLife plays a short life of a job. It attaches, begins an attempt, and completes checkpoints that subsume each other
-// and reuse files. The daemon is killed, and another one attaches. It sweeps, takes an upload that no checkpoint names,
-// cancels the job and releases it.
+// shellLife plays a short life of a job. It attaches, begins an attempt, and completes checkpoints that subsume each
+// other and reuse files. The daemon is killed, and another one attaches. It sweeps, takes an upload that no checkpoint
+// names, cancels the job and releases it.
 type shellLife struct {
 	*failure
 	under storage.Opened

@@ -21,7 +21,8 @@ func differences(op *owner.Op) (plan, keys []*ckptdv1.Difference) {
 	return plan, keys
 }
 
-// DifferencesText lists, for people, how the plan and the configuration that a caller wants differ from those in effect.
+// DifferencesText lists, for people, how the plan and the configuration that a caller wants differ from those in
+// effect.
 func DifferencesText(op *owner.Op) string {
 	plan, keys := differences(op)
 	return text(append(plan, keys...))

@@ -20,8 +20,8 @@ type Config struct {
 	// Policy interprets a job's configuration for its owner. It is a pure function. It answers false for a
 	// configuration that this version does not understand.
 	Policy func(*journal.Config) (Policy, bool)
-	// Same tells whether two configurations that this version understands mean the same. It is a pure function. nil: they
-	// mean the same if their bytes are equal.
+	// Same tells whether two configurations that this version understands mean the same. It is a pure function. nil:
+	// they mean the same if their bytes are equal.
 	Same func(a, b *journal.Config) bool
 
 	off off

@@ -6,8 +6,8 @@ import (
 	"github.com/ckptd/ckptd/incremental"
 )
 
-// Verdict says whether an owner keeps an object of its job, and why. Judge gives the verdict on a file that a list shows,
-// JudgeMetadata that on a _metadata, Condemn those on what a completion or the end of the job leaves behind.
+// Verdict says whether an owner keeps an object of its job, and why. Judge gives the verdict on a file that a list
+// shows, JudgeMetadata that on a _metadata, Condemn those on what a completion or the end of the job leaves behind.
 type Verdict uint8
 
 // The verdicts. Those from VerdictCondemned on are dead: nothing needs the object, and nothing ever will.
@@ -56,8 +56,8 @@ func (v Verdict) String() string { return verdicts[v] }
 // Dead tells whether the object may be deleted.
 func (v Verdict) Dead() bool { return v >= VerdictCondemned }
 
-// Judgement is the verdict on one object of the job: on a file, or on the _metadata of a checkpoint. The Verdict's text is
-// the reason.
+// Judgement is the verdict on one object of the job: on a file, or on the _metadata of a checkpoint. The Verdict's text
+// is the reason.
 type Judgement struct {
 	File incremental.File
 	// Checkpoint is not 0: the object is this checkpoint's _metadata.

@@ -81,8 +81,8 @@ func TestEachMetadataHasAVerdict(t *testing.T) {
 	}
 }
 
-// TestCondemnGivesAVerdictOnWhatIsLeftBehind: on the _metadata that an entry dropped, and on the files that nothing needs
-// any more. It changes nothing.
+// TestCondemnGivesAVerdictOnWhatIsLeftBehind: on the _metadata that an entry dropped, and on the files that nothing
+// needs any more. It changes nothing.
 func TestCondemnGivesAVerdictOnWhatIsLeftBehind(t *testing.T) {
 	for name, test := range map[string]struct {
 		given func(*Machine)

@@ -28,7 +28,8 @@ type world struct {
 
 	// spoiled are the checkpoints whose _metadata the story has damaged.
 	spoiled uint64
-	// target is, while a world is driven to rest, the least id whose completion counts as progress; 0 before that trigger.
+	// target is, while a world is driven to rest, the least id whose completion counts as progress; 0 before that
+	// trigger.
 	target uint64
 
 	// The memory of the checker. past holds every entry that was the head.

@@ -1,7 +1,7 @@
 // Package shell executes the machines of one job: the owner machine (package owner: what is safe) and the coordinator
-// (package coordinator: what is due). For each job it owns one goroutine (Job.Run), which owns both machines and all that
-// is known of the job's workers, callers and checkpoints. Events of both machines go through one queue, and one loop
-// handles them in order (loop.go).
+// (package coordinator: what is due). For each job it owns one goroutine (Job.Run). The goroutine owns both machines
+// and what is known of the job's workers, callers and checkpoints. Events of both machines go through one queue, and
+// one loop handles them in order (loop.go).
 //
 // The package must not know how a store works, what an engine does with its state, how calls reach this daemon, or any
 // other job. It decides nothing itself. Messages of the API are converted by package api.
@@ -21,8 +21,9 @@
 //	acks.go, sweeps.go, outage.go, progress.go, events.go, inbox.go
 //	env.go                                                            what a job needs of its daemon
 //
-// A snapshot passes through: Trigger (decide.go, tellcheckpoints.go) -> BeginSnapshot (snapshot.go) -> PutState (package
-// stream; uploads.go holds the rights) -> Acknowledge (acknowledge.go) -> OpCreateMeta (operations.go, metadata.go) -> the
-// journal's entry (operations.go) -> owner.TellComplete (tellcheckpoints.go). A restore passes through: owner.TellStart
-// (tellworkers.go) -> Assignment (assignment.go) -> GetState (package stream).
+// A snapshot passes through: coordinator.Trigger (decide.go) -> owner.TellTrigger (tellcheckpoints.go) -> BeginSnapshot
+// (snapshot.go) -> PutState (package stream; uploads.go holds the rights) -> Acknowledge (acknowledge.go) ->
+// OpCreateMeta (operations.go, metadata.go) -> the journal's entry (operations.go) -> owner.TellComplete
+// (tellcheckpoints.go). A restore passes through: owner.TellStart (tellworkers.go) -> Assignment (assignment.go) ->
+// GetState (package stream).
 package shell

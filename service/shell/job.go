@@ -13,8 +13,8 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// Job is one job at this daemon, from its attach to its release. Its goroutine (Run) owns every field below calls. Other
-// goroutines pass a function to do.
+// Job is one job at this daemon, from its attach to its release. Its goroutine (Run) owns every field below calls.
+// Other goroutines pass a function to do.
 type Job struct {
 	env     *Env
 	id      string

@@ -48,11 +48,11 @@ func (l *loop) coordinate(e coordinator.Event) {
 	}
 }
 
-// step queues an event and handles everything that is queued, in order. What a machine wants often makes further events, of
-// either machine: they are handled after it, never in the middle of it.
+// step queues an event and handles everything that is queued, in order. What a machine wants often makes further
+// events, of either machine: they are handled after it, never in the middle of it.
 //
-// Once the job is over, the owner machine takes no event any more. The coordinator still takes what is queued, because it
-// answers the callers that wait for a checkpoint.
+// Once the job is over, the owner machine takes no event any more. The coordinator still takes what is queued, because
+// it answers the callers that wait for a checkpoint.
 func (l *loop) step(in input) {
 	l.queue = append(l.queue, in)
 	if l.stepping {

@@ -209,8 +209,8 @@ func (j *Job) ended(op *owner.Op) {
 	j.jobEnded()
 }
 
-// swept notes the end of a sweep. A sweep that failed is begun again later. While a retained _metadata is unreadable, the
-// next sweep begins when the job has recovered.
+// swept notes the end of a sweep. A sweep that failed is begun again later. While a retained _metadata is unreadable,
+// the next sweep begins when the job has recovered.
 func (j *Job) swept(op *owner.Op) {
 	failed := op.Reason != owner.ReasonNone && op.Reason != owner.ReasonDegraded
 	if failed {

@@ -17,15 +17,16 @@ type Uploads struct {
 	mu     sync.Mutex
 	writes int  // uploads that run; the last sweep of an ended job waits for them
 	shut   bool // new uploads are refused
-	// stored are the handles that PutState has returned, by open checkpoint and key. The owner compares acknowledgements
-	// with them.
+	// stored are the handles that PutState has returned, by open checkpoint and key. The owner compares
+	// acknowledgements with them.
 	stored map[uint64]map[string]*ckptdv1.FileHandle
 }
 
 // Rights are the rules for uploads to one job.
 type Rights struct {
 	Epoch, Attempt, Reserved uint64
-	// Owned is set when this daemon owns the job. Only then is Open known. Without it, the rights come from the journal.
+	// Owned is set when this daemon owns the job. Only then is Open known. Without it, the rights come from the
+	// journal.
 	Owned bool
 	// Open are the ids of the open checkpoints.
 	Open []uint64
@@ -101,8 +102,8 @@ func (u *Uploads) storedAs(checkpoint uint64, key string) *ckptdv1.FileHandle {
 	return u.stored[checkpoint][key]
 }
 
-// forget drops the handles of a checkpoint that is not pending any more. allow must have run before, so that Stored adds
-// none again.
+// forget drops the handles of a checkpoint that is not pending any more. allow must have run before, so that Stored
+// adds none again.
 func (u *Uploads) forget(checkpoint uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
