@@ -317,11 +317,14 @@ func (DistributionMode) EnumDescriptor() ([]byte, []int) {
 type RestartStrategy_Type int32
 
 const (
-	// FIXED_DELAY with the given attempts and delay is taken if attempts is above 0. Else, as in Flink: a job with periodic
-	// checkpoints is restarted after the delay (absent: 1 s) however often it fails, one without is not.
+	// FIXED_DELAY is taken if attempts is above 0. Else, as in Flink: EXPONENTIAL_DELAY for a job with periodic
+	// checkpoints, NONE for a job without.
 	RestartStrategy_TYPE_UNSPECIFIED RestartStrategy_Type = 0
-	RestartStrategy_TYPE_NONE        RestartStrategy_Type = 1
-	RestartStrategy_TYPE_FIXED_DELAY RestartStrategy_Type = 2
+	// The first failure ends the job as FAILED.
+	RestartStrategy_TYPE_NONE              RestartStrategy_Type = 1
+	RestartStrategy_TYPE_FIXED_DELAY       RestartStrategy_Type = 2
+	RestartStrategy_TYPE_FAILURE_RATE      RestartStrategy_Type = 3
+	RestartStrategy_TYPE_EXPONENTIAL_DELAY RestartStrategy_Type = 4
 )
 
 // Enum value maps for RestartStrategy_Type.
@@ -330,11 +333,15 @@ var (
 		0: "TYPE_UNSPECIFIED",
 		1: "TYPE_NONE",
 		2: "TYPE_FIXED_DELAY",
+		3: "TYPE_FAILURE_RATE",
+		4: "TYPE_EXPONENTIAL_DELAY",
 	}
 	RestartStrategy_Type_value = map[string]int32{
-		"TYPE_UNSPECIFIED": 0,
-		"TYPE_NONE":        1,
-		"TYPE_FIXED_DELAY": 2,
+		"TYPE_UNSPECIFIED":       0,
+		"TYPE_NONE":              1,
+		"TYPE_FIXED_DELAY":       2,
+		"TYPE_FAILURE_RATE":      3,
+		"TYPE_EXPONENTIAL_DELAY": 4,
 	}
 )
 
@@ -546,16 +553,21 @@ func (x *Plan) GetOperators() []*Operator {
 	return nil
 }
 
-// RestartStrategy is Flink's restart-strategy.
+// RestartStrategy is Flink's restart-strategy: what follows the failure of an attempt. A process that said goodbye is no
+// failure.
 type RestartStrategy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Type  RestartStrategy_Type   `protobuf:"varint,1,opt,name=type,proto3,enum=ckptd.v1.RestartStrategy_Type" json:"type,omitempty"`
 	// How many failures are followed by a restart before the job is FAILED (restart-strategy.fixed-delay.attempts).
 	Attempts uint32 `protobuf:"varint,2,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	// Between a failure and the next attempt (restart-strategy.fixed-delay.delay).
-	Delay         *durationpb.Duration `protobuf:"bytes,3,opt,name=delay,proto3" json:"delay,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Between a failure and the next attempt (restart-strategy.fixed-delay.delay). Absent: 1 s.
+	Delay *durationpb.Duration `protobuf:"bytes,3,opt,name=delay,proto3" json:"delay,omitempty"`
+	// For FAILURE_RATE; absent: every default.
+	FailureRate *FailureRate `protobuf:"bytes,4,opt,name=failure_rate,json=failureRate,proto3" json:"failure_rate,omitempty"`
+	// For EXPONENTIAL_DELAY; absent: every default.
+	ExponentialDelay *ExponentialDelay `protobuf:"bytes,5,opt,name=exponential_delay,json=exponentialDelay,proto3" json:"exponential_delay,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *RestartStrategy) Reset() {
@@ -609,6 +621,175 @@ func (x *RestartStrategy) GetDelay() *durationpb.Duration {
 	return nil
 }
 
+func (x *RestartStrategy) GetFailureRate() *FailureRate {
+	if x != nil {
+		return x.FailureRate
+	}
+	return nil
+}
+
+func (x *RestartStrategy) GetExponentialDelay() *ExponentialDelay {
+	if x != nil {
+		return x.ExponentialDelay
+	}
+	return nil
+}
+
+// FailureRate restarts a job until it fails too often within an interval (restart-strategy.failure-rate.*).
+type FailureRate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// This many failures within the interval are followed by a restart; one more ends the job. 0 means 1.
+	MaxFailuresPerInterval uint32 `protobuf:"varint,1,opt,name=max_failures_per_interval,json=maxFailuresPerInterval,proto3" json:"max_failures_per_interval,omitempty"`
+	// Absent: 1 minute.
+	FailureRateInterval *durationpb.Duration `protobuf:"bytes,2,opt,name=failure_rate_interval,json=failureRateInterval,proto3" json:"failure_rate_interval,omitempty"`
+	// Between a failure and the next attempt. Absent: 1 s.
+	Delay         *durationpb.Duration `protobuf:"bytes,3,opt,name=delay,proto3" json:"delay,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailureRate) Reset() {
+	*x = FailureRate{}
+	mi := &file_ckptd_v1_common_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailureRate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailureRate) ProtoMessage() {}
+
+func (x *FailureRate) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_common_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailureRate.ProtoReflect.Descriptor instead.
+func (*FailureRate) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *FailureRate) GetMaxFailuresPerInterval() uint32 {
+	if x != nil {
+		return x.MaxFailuresPerInterval
+	}
+	return 0
+}
+
+func (x *FailureRate) GetFailureRateInterval() *durationpb.Duration {
+	if x != nil {
+		return x.FailureRateInterval
+	}
+	return nil
+}
+
+func (x *FailureRate) GetDelay() *durationpb.Duration {
+	if x != nil {
+		return x.Delay
+	}
+	return nil
+}
+
+// ExponentialDelay waits longer after each failure, and begins anew after a quiet time (restart-strategy.exponential-delay.*).
+type ExponentialDelay struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first wait. Absent: 1 s.
+	InitialBackoff *durationpb.Duration `protobuf:"bytes,1,opt,name=initial_backoff,json=initialBackoff,proto3" json:"initial_backoff,omitempty"`
+	// The longest wait. Absent: 1 minute.
+	MaxBackoff *durationpb.Duration `protobuf:"bytes,2,opt,name=max_backoff,json=maxBackoff,proto3" json:"max_backoff,omitempty"`
+	// Each wait is this many times the one before. Above 1; 0 means 1.5.
+	BackoffMultiplier float64 `protobuf:"fixed64,3,opt,name=backoff_multiplier,json=backoffMultiplier,proto3" json:"backoff_multiplier,omitempty"`
+	// So long must an attempt last without failure before the waits begin anew. Absent: 1 hour.
+	ResetBackoffThreshold *durationpb.Duration `protobuf:"bytes,4,opt,name=reset_backoff_threshold,json=resetBackoffThreshold,proto3" json:"reset_backoff_threshold,omitempty"`
+	// The share of a wait by which it is made longer or shorter at random: 0 to 1. Absent: 0.1.
+	JitterFactor *float64 `protobuf:"fixed64,5,opt,name=jitter_factor,json=jitterFactor,proto3,oneof" json:"jitter_factor,omitempty"`
+	// This many failures without such a quiet time are followed by a restart; one more ends the job. 0: any number.
+	AttemptsBeforeResetBackoff uint32 `protobuf:"varint,6,opt,name=attempts_before_reset_backoff,json=attemptsBeforeResetBackoff,proto3" json:"attempts_before_reset_backoff,omitempty"`
+	unknownFields              protoimpl.UnknownFields
+	sizeCache                  protoimpl.SizeCache
+}
+
+func (x *ExponentialDelay) Reset() {
+	*x = ExponentialDelay{}
+	mi := &file_ckptd_v1_common_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExponentialDelay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExponentialDelay) ProtoMessage() {}
+
+func (x *ExponentialDelay) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_common_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExponentialDelay.ProtoReflect.Descriptor instead.
+func (*ExponentialDelay) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ExponentialDelay) GetInitialBackoff() *durationpb.Duration {
+	if x != nil {
+		return x.InitialBackoff
+	}
+	return nil
+}
+
+func (x *ExponentialDelay) GetMaxBackoff() *durationpb.Duration {
+	if x != nil {
+		return x.MaxBackoff
+	}
+	return nil
+}
+
+func (x *ExponentialDelay) GetBackoffMultiplier() float64 {
+	if x != nil {
+		return x.BackoffMultiplier
+	}
+	return 0
+}
+
+func (x *ExponentialDelay) GetResetBackoffThreshold() *durationpb.Duration {
+	if x != nil {
+		return x.ResetBackoffThreshold
+	}
+	return nil
+}
+
+func (x *ExponentialDelay) GetJitterFactor() float64 {
+	if x != nil && x.JitterFactor != nil {
+		return *x.JitterFactor
+	}
+	return 0
+}
+
+func (x *ExponentialDelay) GetAttemptsBeforeResetBackoff() uint32 {
+	if x != nil {
+		return x.AttemptsBeforeResetBackoff
+	}
+	return 0
+}
+
 // JobConfig is what Flink's keys under execution.checkpointing.* and restart-strategy.* say for one job.
 // It is kept in the journal and changes only with an entry that raises the attempt.
 type JobConfig struct {
@@ -632,7 +813,7 @@ type JobConfig struct {
 
 func (x *JobConfig) Reset() {
 	*x = JobConfig{}
-	mi := &file_ckptd_v1_common_proto_msgTypes[4]
+	mi := &file_ckptd_v1_common_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +825,7 @@ func (x *JobConfig) String() string {
 func (*JobConfig) ProtoMessage() {}
 
 func (x *JobConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_common_proto_msgTypes[4]
+	mi := &file_ckptd_v1_common_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +838,7 @@ func (x *JobConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobConfig.ProtoReflect.Descriptor instead.
 func (*JobConfig) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{4}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *JobConfig) GetMode() CheckpointingMode {
@@ -741,7 +922,7 @@ type FileHandle struct {
 
 func (x *FileHandle) Reset() {
 	*x = FileHandle{}
-	mi := &file_ckptd_v1_common_proto_msgTypes[5]
+	mi := &file_ckptd_v1_common_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +934,7 @@ func (x *FileHandle) String() string {
 func (*FileHandle) ProtoMessage() {}
 
 func (x *FileHandle) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_common_proto_msgTypes[5]
+	mi := &file_ckptd_v1_common_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +947,7 @@ func (x *FileHandle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileHandle.ProtoReflect.Descriptor instead.
 func (*FileHandle) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{5}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FileHandle) GetKey() string {
@@ -831,7 +1012,7 @@ type Segment struct {
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_ckptd_v1_common_proto_msgTypes[6]
+	mi := &file_ckptd_v1_common_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +1024,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_common_proto_msgTypes[6]
+	mi := &file_ckptd_v1_common_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +1037,7 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{6}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Segment) GetOffset() uint64 {
@@ -888,7 +1069,7 @@ type Compression struct {
 
 func (x *Compression) Reset() {
 	*x = Compression{}
-	mi := &file_ckptd_v1_common_proto_msgTypes[7]
+	mi := &file_ckptd_v1_common_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +1081,7 @@ func (x *Compression) String() string {
 func (*Compression) ProtoMessage() {}
 
 func (x *Compression) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_common_proto_msgTypes[7]
+	mi := &file_ckptd_v1_common_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1094,7 @@ func (x *Compression) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Compression.ProtoReflect.Descriptor instead.
 func (*Compression) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{7}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Compression) GetCodec() string {
@@ -948,7 +1129,7 @@ type KeyGroupRange struct {
 
 func (x *KeyGroupRange) Reset() {
 	*x = KeyGroupRange{}
-	mi := &file_ckptd_v1_common_proto_msgTypes[8]
+	mi := &file_ckptd_v1_common_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +1141,7 @@ func (x *KeyGroupRange) String() string {
 func (*KeyGroupRange) ProtoMessage() {}
 
 func (x *KeyGroupRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_common_proto_msgTypes[8]
+	mi := &file_ckptd_v1_common_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +1154,7 @@ func (x *KeyGroupRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyGroupRange.ProtoReflect.Descriptor instead.
 func (*KeyGroupRange) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{8}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *KeyGroupRange) GetStart() uint32 {
@@ -1010,7 +1191,7 @@ type State struct {
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_ckptd_v1_common_proto_msgTypes[9]
+	mi := &file_ckptd_v1_common_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1203,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_common_proto_msgTypes[9]
+	mi := &file_ckptd_v1_common_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1216,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{9}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *State) GetKind() StateKind {
@@ -1092,7 +1273,7 @@ type Offsets struct {
 
 func (x *Offsets) Reset() {
 	*x = Offsets{}
-	mi := &file_ckptd_v1_common_proto_msgTypes[10]
+	mi := &file_ckptd_v1_common_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1285,7 @@ func (x *Offsets) String() string {
 func (*Offsets) ProtoMessage() {}
 
 func (x *Offsets) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_common_proto_msgTypes[10]
+	mi := &file_ckptd_v1_common_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1298,7 @@ func (x *Offsets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offsets.ProtoReflect.Descriptor instead.
 func (*Offsets) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{10}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Offsets) GetMode() DistributionMode {
@@ -1147,7 +1328,7 @@ type Channel struct {
 
 func (x *Channel) Reset() {
 	*x = Channel{}
-	mi := &file_ckptd_v1_common_proto_msgTypes[11]
+	mi := &file_ckptd_v1_common_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1340,7 @@ func (x *Channel) String() string {
 func (*Channel) ProtoMessage() {}
 
 func (x *Channel) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_common_proto_msgTypes[11]
+	mi := &file_ckptd_v1_common_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1353,7 @@ func (x *Channel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Channel.ProtoReflect.Descriptor instead.
 func (*Channel) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{11}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Channel) GetGate() uint32 {
@@ -1225,7 +1406,7 @@ type StateHandle struct {
 
 func (x *StateHandle) Reset() {
 	*x = StateHandle{}
-	mi := &file_ckptd_v1_common_proto_msgTypes[12]
+	mi := &file_ckptd_v1_common_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1418,7 @@ func (x *StateHandle) String() string {
 func (*StateHandle) ProtoMessage() {}
 
 func (x *StateHandle) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_common_proto_msgTypes[12]
+	mi := &file_ckptd_v1_common_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1431,7 @@ func (x *StateHandle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateHandle.ProtoReflect.Descriptor instead.
 func (*StateHandle) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{12}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StateHandle) GetLocation() isStateHandle_Location {
@@ -1346,15 +1527,32 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x0fmax_parallelism\x18\x04 \x01(\rR\x0emaxParallelism\x12\x1c\n" +
 	"\ttriggered\x18\x05 \x01(\bR\ttriggered\"8\n" +
 	"\x04Plan\x120\n" +
-	"\toperators\x18\x01 \x03(\v2\x12.ckptd.v1.OperatorR\toperators\"\xd5\x01\n" +
+	"\toperators\x18\x01 \x03(\v2\x12.ckptd.v1.OperatorR\toperators\"\x8b\x03\n" +
 	"\x0fRestartStrategy\x122\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1e.ckptd.v1.RestartStrategy.TypeR\x04type\x12\x1a\n" +
 	"\battempts\x18\x02 \x01(\rR\battempts\x12/\n" +
-	"\x05delay\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05delay\"A\n" +
+	"\x05delay\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x128\n" +
+	"\ffailure_rate\x18\x04 \x01(\v2\x15.ckptd.v1.FailureRateR\vfailureRate\x12G\n" +
+	"\x11exponential_delay\x18\x05 \x01(\v2\x1a.ckptd.v1.ExponentialDelayR\x10exponentialDelay\"t\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tTYPE_NONE\x10\x01\x12\x14\n" +
-	"\x10TYPE_FIXED_DELAY\x10\x02\"\xbe\x03\n" +
+	"\x10TYPE_FIXED_DELAY\x10\x02\x12\x15\n" +
+	"\x11TYPE_FAILURE_RATE\x10\x03\x12\x1a\n" +
+	"\x16TYPE_EXPONENTIAL_DELAY\x10\x04\"\xc8\x01\n" +
+	"\vFailureRate\x129\n" +
+	"\x19max_failures_per_interval\x18\x01 \x01(\rR\x16maxFailuresPerInterval\x12M\n" +
+	"\x15failure_rate_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x13failureRateInterval\x12/\n" +
+	"\x05delay\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05delay\"\x93\x03\n" +
+	"\x10ExponentialDelay\x12B\n" +
+	"\x0finitial_backoff\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x0einitialBackoff\x12:\n" +
+	"\vmax_backoff\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"maxBackoff\x12-\n" +
+	"\x12backoff_multiplier\x18\x03 \x01(\x01R\x11backoffMultiplier\x12Q\n" +
+	"\x17reset_backoff_threshold\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x15resetBackoffThreshold\x12(\n" +
+	"\rjitter_factor\x18\x05 \x01(\x01H\x00R\fjitterFactor\x88\x01\x01\x12A\n" +
+	"\x1dattempts_before_reset_backoff\x18\x06 \x01(\rR\x1aattemptsBeforeResetBackoffB\x10\n" +
+	"\x0e_jitter_factor\"\xbe\x03\n" +
 	"\tJobConfig\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.ckptd.v1.CheckpointingModeR\x04mode\x125\n" +
 	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
@@ -1456,7 +1654,7 @@ func file_ckptd_v1_common_proto_rawDescGZIP() []byte {
 }
 
 var file_ckptd_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_ckptd_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_ckptd_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_ckptd_v1_common_proto_goTypes = []any{
 	(CheckpointingMode)(0),      // 0: ckptd.v1.CheckpointingMode
 	(Retention)(0),              // 1: ckptd.v1.Retention
@@ -1468,42 +1666,51 @@ var file_ckptd_v1_common_proto_goTypes = []any{
 	(*Operator)(nil),            // 7: ckptd.v1.Operator
 	(*Plan)(nil),                // 8: ckptd.v1.Plan
 	(*RestartStrategy)(nil),     // 9: ckptd.v1.RestartStrategy
-	(*JobConfig)(nil),           // 10: ckptd.v1.JobConfig
-	(*FileHandle)(nil),          // 11: ckptd.v1.FileHandle
-	(*Segment)(nil),             // 12: ckptd.v1.Segment
-	(*Compression)(nil),         // 13: ckptd.v1.Compression
-	(*KeyGroupRange)(nil),       // 14: ckptd.v1.KeyGroupRange
-	(*State)(nil),               // 15: ckptd.v1.State
-	(*Offsets)(nil),             // 16: ckptd.v1.Offsets
-	(*Channel)(nil),             // 17: ckptd.v1.Channel
-	(*StateHandle)(nil),         // 18: ckptd.v1.StateHandle
-	(*durationpb.Duration)(nil), // 19: google.protobuf.Duration
+	(*FailureRate)(nil),         // 10: ckptd.v1.FailureRate
+	(*ExponentialDelay)(nil),    // 11: ckptd.v1.ExponentialDelay
+	(*JobConfig)(nil),           // 12: ckptd.v1.JobConfig
+	(*FileHandle)(nil),          // 13: ckptd.v1.FileHandle
+	(*Segment)(nil),             // 14: ckptd.v1.Segment
+	(*Compression)(nil),         // 15: ckptd.v1.Compression
+	(*KeyGroupRange)(nil),       // 16: ckptd.v1.KeyGroupRange
+	(*State)(nil),               // 17: ckptd.v1.State
+	(*Offsets)(nil),             // 18: ckptd.v1.Offsets
+	(*Channel)(nil),             // 19: ckptd.v1.Channel
+	(*StateHandle)(nil),         // 20: ckptd.v1.StateHandle
+	(*durationpb.Duration)(nil), // 21: google.protobuf.Duration
 }
 var file_ckptd_v1_common_proto_depIdxs = []int32{
 	7,  // 0: ckptd.v1.Plan.operators:type_name -> ckptd.v1.Operator
 	5,  // 1: ckptd.v1.RestartStrategy.type:type_name -> ckptd.v1.RestartStrategy.Type
-	19, // 2: ckptd.v1.RestartStrategy.delay:type_name -> google.protobuf.Duration
-	0,  // 3: ckptd.v1.JobConfig.mode:type_name -> ckptd.v1.CheckpointingMode
-	19, // 4: ckptd.v1.JobConfig.interval:type_name -> google.protobuf.Duration
-	19, // 5: ckptd.v1.JobConfig.timeout:type_name -> google.protobuf.Duration
-	19, // 6: ckptd.v1.JobConfig.min_pause:type_name -> google.protobuf.Duration
-	1,  // 7: ckptd.v1.JobConfig.retention:type_name -> ckptd.v1.Retention
-	9,  // 8: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
-	12, // 9: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
-	13, // 10: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
-	3,  // 11: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
-	16, // 12: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
-	17, // 13: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
-	4,  // 14: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
-	11, // 15: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
-	2,  // 16: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
-	14, // 17: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	15, // 18: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	21, // 2: ckptd.v1.RestartStrategy.delay:type_name -> google.protobuf.Duration
+	10, // 3: ckptd.v1.RestartStrategy.failure_rate:type_name -> ckptd.v1.FailureRate
+	11, // 4: ckptd.v1.RestartStrategy.exponential_delay:type_name -> ckptd.v1.ExponentialDelay
+	21, // 5: ckptd.v1.FailureRate.failure_rate_interval:type_name -> google.protobuf.Duration
+	21, // 6: ckptd.v1.FailureRate.delay:type_name -> google.protobuf.Duration
+	21, // 7: ckptd.v1.ExponentialDelay.initial_backoff:type_name -> google.protobuf.Duration
+	21, // 8: ckptd.v1.ExponentialDelay.max_backoff:type_name -> google.protobuf.Duration
+	21, // 9: ckptd.v1.ExponentialDelay.reset_backoff_threshold:type_name -> google.protobuf.Duration
+	0,  // 10: ckptd.v1.JobConfig.mode:type_name -> ckptd.v1.CheckpointingMode
+	21, // 11: ckptd.v1.JobConfig.interval:type_name -> google.protobuf.Duration
+	21, // 12: ckptd.v1.JobConfig.timeout:type_name -> google.protobuf.Duration
+	21, // 13: ckptd.v1.JobConfig.min_pause:type_name -> google.protobuf.Duration
+	1,  // 14: ckptd.v1.JobConfig.retention:type_name -> ckptd.v1.Retention
+	9,  // 15: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
+	14, // 16: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
+	15, // 17: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
+	3,  // 18: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
+	18, // 19: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
+	19, // 20: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
+	4,  // 21: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
+	13, // 22: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
+	2,  // 23: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
+	16, // 24: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	17, // 25: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_common_proto_init() }
@@ -1511,7 +1718,8 @@ func file_ckptd_v1_common_proto_init() {
 	if File_ckptd_v1_common_proto != nil {
 		return
 	}
-	file_ckptd_v1_common_proto_msgTypes[12].OneofWrappers = []any{
+	file_ckptd_v1_common_proto_msgTypes[5].OneofWrappers = []any{}
+	file_ckptd_v1_common_proto_msgTypes[14].OneofWrappers = []any{
 		(*StateHandle_Inline)(nil),
 		(*StateHandle_File)(nil),
 	}
@@ -1521,7 +1729,7 @@ func file_ckptd_v1_common_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_common_proto_rawDesc), len(file_ckptd_v1_common_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -190,8 +190,12 @@ const (
 	ReportRequest_KIND_END_OF_DATA ReportRequest_Kind = 4
 	// The (sink) subtasks have committed everything up to checkpoint_id.
 	ReportRequest_KIND_COMMITTED ReportRequest_Kind = 5
-	// The subtasks are finished for good.
+	// The subtasks are finished for good. When all subtasks of the attempt are, the job is FINISHED. The process waits
+	// for Cancel: a failure of another process still begins an attempt with all subtasks.
 	ReportRequest_KIND_FINISHED ReportRequest_Kind = 6
+	// The process stops in peace and does not come back. Its subtasks go on in the next attempt, as soon as they have
+	// another process. It is no failure: no restart strategy counts it. The attempt and the subtasks do not matter.
+	ReportRequest_KIND_GOODBYE ReportRequest_Kind = 7
 )
 
 // Enum value maps for ReportRequest_Kind.
@@ -204,6 +208,7 @@ var (
 		4: "KIND_END_OF_DATA",
 		5: "KIND_COMMITTED",
 		6: "KIND_FINISHED",
+		7: "KIND_GOODBYE",
 	}
 	ReportRequest_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -213,6 +218,7 @@ var (
 		"KIND_END_OF_DATA": 4,
 		"KIND_COMMITTED":   5,
 		"KIND_FINISHED":    6,
+		"KIND_GOODBYE":     7,
 	}
 )
 
@@ -3077,7 +3083,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\fSubtaskState\x12+\n" +
 	"\asubtask\x18\x01 \x01(\v2\x11.ckptd.v1.SubtaskR\asubtask\x12/\n" +
 	"\ahandles\x18\x02 \x03(\v2\x15.ckptd.v1.StateHandleR\ahandles\x12\x1a\n" +
-	"\bfinished\x18\x03 \x01(\bR\bfinished\"\xb1\x03\n" +
+	"\bfinished\x18\x03 \x01(\bR\bfinished\"\xc3\x03\n" +
 	"\rReportRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
@@ -3087,7 +3093,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\bsubtasks\x18\x06 \x03(\v2\x11.ckptd.v1.SubtaskR\bsubtasks\x12\x14\n" +
 	"\x05cause\x18\a \x01(\tR\x05cause\x12#\n" +
 	"\rcheckpoint_id\x18\b \x01(\x04R\fcheckpointId\x12\x18\n" +
-	"\arecords\x18\t \x01(\x04R\arecords\"\x8c\x01\n" +
+	"\arecords\x18\t \x01(\x04R\arecords\"\x9e\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -3096,7 +3102,8 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\vKIND_FAILED\x10\x03\x12\x14\n" +
 	"\x10KIND_END_OF_DATA\x10\x04\x12\x12\n" +
 	"\x0eKIND_COMMITTED\x10\x05\x12\x11\n" +
-	"\rKIND_FINISHED\x10\x06\"\x10\n" +
+	"\rKIND_FINISHED\x10\x06\x12\x10\n" +
+	"\fKIND_GOODBYE\x10\a\"\x10\n" +
 	"\x0eReportResponse\"}\n" +
 	"\tLocalFile\x12%\n" +
 	"\x0einstance_nonce\x18\x01 \x01(\tR\rinstanceNonce\x12\x12\n" +

@@ -312,6 +312,8 @@ const (
 	JobEventKind_JOB_EVENT_KIND_FINISHED JobEventKind = 22
 	// The next attempt has another plan or configuration.
 	JobEventKind_JOB_EVENT_KIND_CHANGED JobEventKind = 23
+	// A worker said goodbye. Text says who.
+	JobEventKind_JOB_EVENT_KIND_GOODBYE JobEventKind = 24
 )
 
 // Enum value maps for JobEventKind.
@@ -341,6 +343,7 @@ var (
 		21: "JOB_EVENT_KIND_FAILED",
 		22: "JOB_EVENT_KIND_FINISHED",
 		23: "JOB_EVENT_KIND_CHANGED",
+		24: "JOB_EVENT_KIND_GOODBYE",
 	}
 	JobEventKind_value = map[string]int32{
 		"JOB_EVENT_KIND_UNSPECIFIED": 0,
@@ -367,6 +370,7 @@ var (
 		"JOB_EVENT_KIND_FAILED":      21,
 		"JOB_EVENT_KIND_FINISHED":    22,
 		"JOB_EVENT_KIND_CHANGED":     23,
+		"JOB_EVENT_KIND_GOODBYE":     24,
 	}
 )
 
@@ -2615,7 +2619,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x19PENDING_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PENDING_STATE_OPEN\x10\x01\x12\x19\n" +
 	"\x15PENDING_STATE_WRITING\x10\x02\x12\x1c\n" +
-	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xd3\x05\n" +
+	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xef\x05\n" +
 	"\fJobEventKind\x12\x1e\n" +
 	"\x1aJOB_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_ATTACHED\x10\x01\x12\x1a\n" +
@@ -2641,7 +2645,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x17JOB_EVENT_KIND_CANCELED\x10\x14\x12\x19\n" +
 	"\x15JOB_EVENT_KIND_FAILED\x10\x15\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_FINISHED\x10\x16\x12\x1a\n" +
-	"\x16JOB_EVENT_KIND_CHANGED\x10\x172\xe6\x03\n" +
+	"\x16JOB_EVENT_KIND_CHANGED\x10\x17\x12\x1a\n" +
+	"\x16JOB_EVENT_KIND_GOODBYE\x10\x182\xe6\x03\n" +
 	"\n" +
 	"JobService\x12A\n" +
 	"\bListJobs\x12\x19.ckptd.v1.ListJobsRequest\x1a\x1a.ckptd.v1.ListJobsResponse\x12V\n" +
