@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -51,8 +52,11 @@ Checkpoints outlive the run, in a folder of the demo's own; --clean removes it.`
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			var err error
-			if o.Config, err = readConfig(o.config); err != nil {
+			if o.Config, err = readConfig(cmd.ErrOrStderr(), o.config); err != nil {
 				return exit.Usagef("demo: %w", err)
+			}
+			if o.Root, err = reachS3(cmp.Or(o.Root, o.Config.Dir), o.Config.S3); err != nil {
+				return err
 			}
 			return demo.Run(ctx, o.Options, &watched{cmd.OutOrStdout(), cancel})
 		},

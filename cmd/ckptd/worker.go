@@ -22,7 +22,6 @@ import (
 	"github.com/ckptd/ckptd/runtime/exchange"
 	"github.com/ckptd/ckptd/runtime/launcher"
 	"github.com/ckptd/ckptd/runtime/lsm"
-	"github.com/ckptd/ckptd/service/config"
 )
 
 // workerOptions are the flags of worker.
@@ -78,7 +77,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg, err := readConfig(o.config)
+	cfg, err := readConfig(os.Stderr, o.config)
 	if err != nil {
 		return exit.Usagef("worker: --config: %w", err)
 	}
@@ -170,20 +169,4 @@ func (o workerOptions) network() exchange.Network {
 		return exchange.Unix{Dir: dir}
 	}
 	return exchange.TCP{Host: o.exchange}
-}
-
-// readConfig reads a file with Flink's keys. Without a path the result is empty.
-func readConfig(path string) (*config.File, error) {
-	if path == "" {
-		return config.Parse(nil)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	f, err := config.Parse(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return f, nil
 }

@@ -3,6 +3,7 @@ package config_test
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -131,7 +132,7 @@ func TestParseRefuses(t *testing.T) {
 		"a bare key":           {"interval: 3min", "interval is unknown; did you mean execution.checkpointing.interval?"},
 		"a nested unknown key": {"execution:\n  checkpointing:\n    time-out: 3min", "line 3: execution.checkpointing.time-out is unknown; did you mean execution.checkpointing.timeout?"},
 		"a far-off key":        {"colour: blue", "colour is unknown"},
-		"Flink's other keys":   {"execution.checkpointing.unaligned.enabled: true", "is an option of Flink that ckptd does not have"},
+		"Flink's other keys":   {"execution.checkpointing.file-merging.max-file-size: 32mb", "execution.checkpointing.file-merging.max-file-size is an option of Flink that ckptd does not have"},
 		"a short interval":     {"execution.checkpointing.interval: 9 ms", "execution.checkpointing.interval: 9 ms is out of range; allowed is 10 ms to"},
 		"a short timeout":      {"execution.checkpointing.timeout: 0", "execution.checkpointing.timeout: 0 ms is out of range; allowed is 10 ms to"},
 		"a long pause":         {"execution.checkpointing.min-pause: 366 d", "execution.checkpointing.min-pause: 366 d is out of range; allowed is 0 ms to 365 d"},
@@ -147,7 +148,7 @@ func TestParseRefuses(t *testing.T) {
 		"another storage":      {"execution.checkpointing.storage: jobmanager", "ckptd keeps no checkpoints in a process's memory; allowed is filesystem, with execution.checkpointing.dir: s3://"},
 		"an unknown storage":   {"execution.checkpointing.storage: hdfs", `"hdfs" is unknown; allowed is filesystem, or a root like s3://`},
 		"two roots":            {"execution.checkpointing.storage: s3://b/c\nstate.checkpoints.dir: /c", "line 1: execution.checkpointing.storage names another root than state.checkpoints.dir in line 2; say execution.checkpointing.storage: filesystem"},
-		"another strategy":     {"restart-strategy.type: exponential-delay", `"exponential-delay" is unknown; allowed is fixed-delay or none`},
+		"another strategy":     {"restart-strategy.type: sometimes", `"sometimes" is unknown; allowed is exponential-delay, fixed-delay, failure-rate or none`},
 		"a key twice":          {"execution.checkpointing.dir: a\nexecution:\n  checkpointing: {dir: b}", "line 3: execution.checkpointing.dir is given already, by execution.checkpointing.dir in line 1"},
 		"both spellings":       {"execution.checkpointing.dir: a\nstate.checkpoints.dir: b", "line 2: state.checkpoints.dir is given already, by execution.checkpointing.dir in line 1"},
 		"a list":               {"execution.checkpointing.dir: [a]", "execution.checkpointing.dir: a single value is expected"},
@@ -155,7 +156,7 @@ func TestParseRefuses(t *testing.T) {
 		"an alias":             {"a: &x {b: 1}\nexecution: *x", "execution: a single value is expected"},
 		"a word":               {"hello", "keys and values are expected"},
 		"two documents":        {"execution.checkpointing.dir: a\n---\nexecution.checkpointing.dir: b", "more than one document"},
-		"broken YAML":          {"a: [", "config: yaml: line 1"},
+		"broken YAML":          {"a:\n  b: [", "config: yaml: line 2"},
 		"broken JSON":          {`{"execution.checkpointing.dir": "a"`, "config: yaml: line 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,6 +181,9 @@ func TestEffective(t *testing.T) {
 		NumRetained: 1,
 		Policy:      coordinator.Policy{Timeout: 10 * time.Minute, MaxConcurrent: 1},
 	}
+	strategy := func(s *ckptdv1.RestartStrategy) *ckptdv1.JobConfig { return &ckptdv1.JobConfig{RestartStrategy: s} }
+	exponential := coordinator.Restart{Strategy: coordinator.ExponentialDelay, Attempts: coordinator.Never, Delay: time.Second, MaxDelay: time.Minute,
+		Multiplier: 1.5, Jitter: 0.1, ResetAfter: time.Hour}
 	with := func(f func(j *config.Job)) config.Job {
 		j := defaults
 		f(&j)
@@ -197,21 +201,38 @@ func TestEffective(t *testing.T) {
 			NumRetained: 5,
 			Policy: coordinator.Policy{
 				Interval: 3 * time.Minute, Timeout: time.Hour, MinPause: 500 * time.Millisecond, MaxConcurrent: 1, TolerableFailures: 3,
-				Restart: coordinator.Restart{Attempts: 10, Delay: 2 * time.Second},
+				Restart: coordinator.Restart{Strategy: coordinator.FixedDelay, Attempts: 10, Delay: 2 * time.Second},
 			},
 		}},
 		"an interval below 10 ms is none": {&ckptdv1.JobConfig{Interval: durationpb.New(9 * time.Millisecond)}, defaults},
-		"with checkpoints and no strategy, restart for ever": {&ckptdv1.JobConfig{Interval: durationpb.New(time.Second)},
+		"with checkpoints and no strategy, exponential delay": {&ckptdv1.JobConfig{Interval: durationpb.New(time.Second)},
+			with(func(j *config.Job) { j.Policy.Interval, j.Policy.Restart = time.Second, exponential })},
+		"exponential delay without checkpoints": {strategy(&ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_EXPONENTIAL_DELAY}),
+			with(func(j *config.Job) { j.Policy.Restart = exponential })},
+		"exponential delay, every key": {strategy(&ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_EXPONENTIAL_DELAY, Attempts: 7,
+			ExponentialDelay: &ckptdv1.ExponentialDelay{InitialBackoff: durationpb.New(2 * time.Second), MaxBackoff: durationpb.New(time.Hour),
+				BackoffMultiplier: 3, JitterFactor: new(0.0), ResetBackoffThreshold: durationpb.New(time.Minute), AttemptsBeforeResetBackoff: 4}}),
 			with(func(j *config.Job) {
-				j.Policy.Interval = time.Second
-				j.Policy.Restart = coordinator.Restart{Attempts: coordinator.Never, Delay: time.Second}
+				j.Policy.Restart = coordinator.Restart{Strategy: coordinator.ExponentialDelay, Attempts: 4, Delay: 2 * time.Second, MaxDelay: time.Hour,
+					Multiplier: 3, ResetAfter: time.Minute}
+			})},
+		"failure rate": {strategy(&ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_FAILURE_RATE}),
+			with(func(j *config.Job) {
+				j.Policy.Restart = coordinator.Restart{Strategy: coordinator.FailureRate, Attempts: 1, Interval: time.Minute, Delay: time.Second}
+			})},
+		"failure rate, every key": {strategy(&ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_FAILURE_RATE, FailureRate: &ckptdv1.FailureRate{
+			MaxFailuresPerInterval: 5, FailureRateInterval: durationpb.New(time.Hour), Delay: durationpb.New(0)}}),
+			with(func(j *config.Job) {
+				j.Policy.Restart = coordinator.Restart{Strategy: coordinator.FailureRate, Attempts: 5, Interval: time.Hour}
 			})},
 		"none is none": {&ckptdv1.JobConfig{
 			Interval:        durationpb.New(time.Second),
 			RestartStrategy: &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_NONE, Attempts: 3},
 		}, with(func(j *config.Job) { j.Policy.Interval = time.Second })},
 		"attempts without a type": {&ckptdv1.JobConfig{RestartStrategy: &ckptdv1.RestartStrategy{Attempts: 3, Delay: durationpb.New(0)}},
-			with(func(j *config.Job) { j.Policy.Restart = coordinator.Restart{Attempts: 3} })},
+			with(func(j *config.Job) {
+				j.Policy.Restart = coordinator.Restart{Strategy: coordinator.FixedDelay, Attempts: 3}
+			})},
 		"never fail for checkpoints": {&ckptdv1.JobConfig{TolerableFailedCheckpoints: coordinator.Never},
 			with(func(j *config.Job) { j.Policy.TolerableFailures = coordinator.Never })},
 	} {
@@ -228,18 +249,29 @@ func TestEffective(t *testing.T) {
 }
 
 func TestEffectiveRefuses(t *testing.T) {
+	exponential := func(e *ckptdv1.ExponentialDelay) *ckptdv1.JobConfig {
+		return &ckptdv1.JobConfig{RestartStrategy: &ckptdv1.RestartStrategy{ExponentialDelay: e}}
+	}
 	for want, c := range map[string]*ckptdv1.JobConfig{
-		"execution.checkpointing.interval: -1s is out of range":           {Interval: durationpb.New(-time.Second)},
-		"execution.checkpointing.timeout: 1ms is out of range":            {Timeout: durationpb.New(time.Millisecond)},
-		"execution.checkpointing.timeout: not a duration":                 {Timeout: &durationpb.Duration{Nanos: -1, Seconds: 1}},
-		"execution.checkpointing.min-pause: 8784h0m0s is out of range":    {MinPause: durationpb.New(366 * 24 * time.Hour)},
-		"tolerable-failed-checkpoints: 4294967295 is out of range":        {TolerableFailedCheckpoints: 1<<32 - 1},
-		"num-retained: 201 is out of range; allowed is 1 to 200":          {NumRetained: 201},
-		"execution.checkpointing.mode: unknown value 9":                   {Mode: 9},
-		"externalized-checkpoint-retention: unknown value 9":              {Retention: 9},
-		"restart-strategy.type: unknown value 9":                          {RestartStrategy: &ckptdv1.RestartStrategy{Type: 9}},
-		"restart-strategy.fixed-delay.attempts: 4294967295 is out of":     {RestartStrategy: &ckptdv1.RestartStrategy{Attempts: 1<<32 - 1}},
-		"restart-strategy.fixed-delay.delay: -1ns is out of range; allow": {RestartStrategy: &ckptdv1.RestartStrategy{Delay: durationpb.New(-1)}},
+		"execution.checkpointing.interval: -1s is out of range":            {Interval: durationpb.New(-time.Second)},
+		"execution.checkpointing.timeout: 1ms is out of range":             {Timeout: durationpb.New(time.Millisecond)},
+		"execution.checkpointing.timeout: not a duration":                  {Timeout: &durationpb.Duration{Nanos: -1, Seconds: 1}},
+		"execution.checkpointing.min-pause: 8784h0m0s is out of range":     {MinPause: durationpb.New(366 * 24 * time.Hour)},
+		"tolerable-failed-checkpoints: 4294967295 is out of range":         {TolerableFailedCheckpoints: 1<<32 - 1},
+		"num-retained: 201 is out of range; allowed is 1 to 200":           {NumRetained: 201},
+		"execution.checkpointing.mode: unknown value 9":                    {Mode: 9},
+		"externalized-checkpoint-retention: unknown value 9":               {Retention: 9},
+		"restart-strategy.type: unknown value 9":                           {RestartStrategy: &ckptdv1.RestartStrategy{Type: 9}},
+		"restart-strategy.fixed-delay.attempts: 4294967295 is out of":      {RestartStrategy: &ckptdv1.RestartStrategy{Attempts: 1<<32 - 1}},
+		"jitter-factor: 1.5 is out of range; allowed is 0 to 1":            exponential(&ckptdv1.ExponentialDelay{JitterFactor: new(1.5)}),
+		"jitter-factor: NaN is out of range":                               exponential(&ckptdv1.ExponentialDelay{JitterFactor: new(math.NaN())}),
+		"backoff-multiplier: 1 is out of range; allowed is a number above": exponential(&ckptdv1.ExponentialDelay{BackoffMultiplier: 1}),
+		"backoff-multiplier: +Inf is out of range":                         exponential(&ckptdv1.ExponentialDelay{BackoffMultiplier: math.Inf(1)}),
+		"initial-backoff: 2 min is longer than restart-strategy":           exponential(&ckptdv1.ExponentialDelay{InitialBackoff: durationpb.New(2 * time.Minute)}),
+		"initial-backoff: 0s is out of range; allowed is 1 ms":             exponential(&ckptdv1.ExponentialDelay{InitialBackoff: durationpb.New(0)}),
+		"attempts-before-reset-backoff: 4294967295 is out of":              exponential(&ckptdv1.ExponentialDelay{AttemptsBeforeResetBackoff: 1<<32 - 1}),
+		"max-failures-per-interval: 4294967295 is out of":                  {RestartStrategy: &ckptdv1.RestartStrategy{FailureRate: &ckptdv1.FailureRate{MaxFailuresPerInterval: 1<<32 - 1}}},
+		"restart-strategy.fixed-delay.delay: -1ns is out of range; allow":  {RestartStrategy: &ckptdv1.RestartStrategy{Delay: durationpb.New(-1)}},
 	} {
 		t.Run(want, func(t *testing.T) {
 			if got, err := config.Effective(c); err == nil || !strings.Contains(err.Error(), want) {

@@ -20,8 +20,6 @@ const (
 	longestPause = 365 * 24 * time.Hour
 	// longestDuration is the longest interval, timeout and delay. It keeps sums of times from overflowing.
 	longestDuration = 100 * longestPause
-	// defaultRestartDelay is Flink's restart-strategy.fixed-delay.delay.
-	defaultRestartDelay = time.Second
 	// mostRetained is the largest number of retained checkpoints. That many fit a journal entry.
 	mostRetained = journal.MaxRetained
 )
@@ -67,9 +65,8 @@ func Effective(c *ckptdv1.JobConfig) (Job, error) {
 		j.Policy.Interval = 0 // as in Flink, such an interval disables periodic checkpoints
 	}
 	bad = append(bad, j.checkNumbers(), j.checkEnums())
-	delay := duration(keyDelay, c.GetRestartStrategy().GetDelay(), defaultRestartDelay, 0, longestDuration)
 	var err error
-	j.Policy.Restart, err = restart(c.GetRestartStrategy(), delay, j.Policy.Interval > 0)
+	j.Policy.Restart, err = restart(c.GetRestartStrategy(), j.Policy.Interval > 0, duration)
 	if err := errors.Join(append(bad, err)...); err != nil {
 		return Job{}, err
 	}
@@ -96,30 +93,6 @@ func (j Job) checkEnums() error {
 		return fmt.Errorf("config: %s: unknown value %d: a newer ckptd may know it", keyRetention, j.Retention)
 	}
 	return nil
-}
-
-// restart returns the restart strategy in effect. The defaults are Flink's: a job that takes checkpoints is restarted
-// after a second, however often it fails. A job that takes none is not restarted.
-func restart(s *ckptdv1.RestartStrategy, delay time.Duration, checkpointing bool) (coordinator.Restart, error) {
-	if s.GetAttempts() > coordinator.Never {
-		return coordinator.Restart{}, fmt.Errorf("config: %s: %d is out of range; allowed is 0 to %d", keyAttempts, s.GetAttempts(), coordinator.Never)
-	}
-	fixed := coordinator.Restart{Attempts: int(s.GetAttempts()), Delay: delay}
-	switch s.GetType() {
-	case ckptdv1.RestartStrategy_TYPE_NONE:
-		fixed.Attempts = 0
-	case ckptdv1.RestartStrategy_TYPE_FIXED_DELAY:
-	case ckptdv1.RestartStrategy_TYPE_UNSPECIFIED:
-		if fixed.Attempts == 0 && checkpointing {
-			fixed.Attempts = coordinator.Never
-		}
-	default:
-		return coordinator.Restart{}, fmt.Errorf("config: %s: unknown value %d: a newer ckptd may know it", keyRestart, s.GetType())
-	}
-	if fixed.Attempts == 0 {
-		return coordinator.Restart{}, nil // a job that is not restarted has no delay either
-	}
-	return fixed, nil
 }
 
 // or returns v, or def if v is zero.

@@ -24,9 +24,6 @@ const (
 	keyNumRetained = "execution.checkpointing.num-retained"
 	keyStorage     = "execution.checkpointing.storage"
 	keyDir         = "execution.checkpointing.dir"
-	keyRestart     = "restart-strategy.type"
-	keyAttempts    = "restart-strategy.fixed-delay.attempts"
-	keyDelay       = "restart-strategy.fixed-delay.delay"
 )
 
 // option is one key.
@@ -42,7 +39,7 @@ func (o option) named(key string) bool { return o.key == key || slices.Contains(
 
 // options returns all keys, in the order in which they are printed.
 func options() []option {
-	return append(checkpointing(), restarting()...)
+	return slices.Concat(checkpointing(), restarting(), constant(), s3Keys())
 }
 
 // checkpointing returns the keys about checkpoints.
@@ -90,54 +87,12 @@ func checkpointing() []option {
 	}
 }
 
-// restarting returns the keys about restarts.
-func restarting() []option {
-	return []option{
-		{key: keyRestart, old: []string{"restart-strategy"},
-			set: setStrategy,
-			get: func(_ string, j Job) any {
-				if j.Policy.Restart.Attempts == 0 {
-					return "none"
-				}
-				return "fixed-delay"
-			}},
-		{key: keyAttempts,
-			set: func(f *File, v string) (err error) {
-				f.strategy().Attempts, err = number(v, 0, coordinator.Never)
-				return err
-			},
-			get: func(_ string, j Job) any { return unless(j.Policy.Restart.Attempts == 0, j.Policy.Restart.Attempts) }},
-		{key: keyDelay,
-			set: func(f *File, v string) (err error) {
-				f.strategy().Delay, err = between(v, 0, longestDuration)
-				return err
-			},
-			get: func(_ string, j Job) any {
-				return unless(j.Policy.Restart.Attempts == 0, FormatDuration(j.Policy.Restart.Delay))
-			}},
-	}
-}
-
 // unless returns v, or nil if nothing is set.
 func unless(nothing bool, v any) any {
 	if nothing {
 		return nil
 	}
 	return v
-}
-
-// elsewhere lists Flink's other keys about checkpoints and restarts. A file with one of them has no typing error, so no
-// other key is suggested.
-func elsewhere() []string {
-	const c = "execution.checkpointing."
-	return []string{
-		c + "interval-during-backlog", c + "max-concurrent-checkpoints", c + "aligned-checkpoint-timeout", c + "alignment-timeout",
-		c + "unaligned", c + "checkpoints-after-tasks-finish", c + "incremental", c + "savepoint-dir",
-		c + "create-subdir", c + "data-inline-threshold", c + "write-buffer-size", c + "cleaner", c + "local-backup",
-		c + "snapshot-compression", c + "file-merging", "execution.state-recovery", "state.backend", "state.changelog",
-		"state.checkpoints.create-subdir", "state.checkpoint", "state.savepoints", "state.storage", "restart-strategy.failure-rate",
-		"restart-strategy.exponential-delay",
-	}
 }
 
 // fileSystem is the only storage of Flink's that ckptd has. Its checkpoints lie below a root.
@@ -168,19 +123,6 @@ func setInterval(f *File, v string) (err error) {
 	}
 	f.Job.Interval, err = between(v, 0, longestDuration)
 	return err
-}
-
-// setStrategy accepts Flink's names of the two strategies that ckptd has.
-func setStrategy(f *File, v string) error {
-	switch strings.ToLower(v) {
-	case "none", "off", "disable":
-		f.strategy().Type = ckptdv1.RestartStrategy_TYPE_NONE
-	case "fixed-delay", "fixeddelay":
-		f.strategy().Type = ckptdv1.RestartStrategy_TYPE_FIXED_DELAY
-	default:
-		return fmt.Errorf("%q is unknown; allowed is fixed-delay or none", v)
-	}
-	return nil
 }
 
 // between parses a duration and refuses one out of range.

@@ -166,9 +166,18 @@ func drawn(t *rapid.T) *ckptdv1.JobConfig {
 		Retention:                  ckptdv1.Retention(rapid.IntRange(0, 3).Draw(t, "retention")),
 		NumRetained:                rapid.Uint32Max(200).Draw(t, "retained"),
 		RestartStrategy: &ckptdv1.RestartStrategy{
-			Type:     ckptdv1.RestartStrategy_Type(rapid.IntRange(0, 2).Draw(t, "strategy")),
+			Type:     ckptdv1.RestartStrategy_Type(rapid.IntRange(0, 4).Draw(t, "strategy")),
 			Attempts: rapid.Uint32Max(3).Draw(t, "attempts"),
 			Delay:    ms("delay", 0, 1e9),
+			FailureRate: &ckptdv1.FailureRate{
+				MaxFailuresPerInterval: rapid.Uint32Max(3).Draw(t, "failures"), FailureRateInterval: ms("within", 1, 1e9), Delay: ms("delay", 0, 1e9),
+			},
+			ExponentialDelay: &ckptdv1.ExponentialDelay{
+				InitialBackoff: ms("initial", 1, 1e3), MaxBackoff: ms("longest", 1e3, 1e9), ResetBackoffThreshold: ms("reset", 1, 1e9),
+				BackoffMultiplier:          rapid.SampledFrom([]float64{0, 1.1, 1.5, 2, 1e21}).Draw(t, "multiplier"),
+				JitterFactor:               rapid.SampledFrom([]*float64{nil, new(0.0), new(0.25), new(1.0)}).Draw(t, "jitter"),
+				AttemptsBeforeResetBackoff: rapid.Uint32Max(3).Draw(t, "attempts in a row"),
+			},
 		},
 	}
 }

@@ -9,6 +9,10 @@
 // acknowledgements and completes checkpoints. It may refuse or delay every decision of the coordinator. So a wrong or late
 // decision costs time, never state.
 //
+// A failure is what the restart strategy counts: a report of a worker, a lost worker, or too many failed checkpoints. A process that
+// says goodbye is no failure. The next attempt is then begun at once, and waits for another process. An attempt does not need a
+// process whose subtasks have all finished.
+//
 // It must not know storage, journals, the API's messages, or how a decision is carried out.
 //
 //	suspended --AttemptStarting--> starting --AllRunning--> running     only here checkpoints are triggered

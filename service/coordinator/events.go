@@ -76,7 +76,16 @@ type WorkerUp struct{ Worker string }
 // WorkerGone: a process's stream broke. It may come back.
 type WorkerGone struct{ Worker string }
 
-// WorkerDead: a process will not come back. It said goodbye, or another process took its subtasks.
+// WorkerLeft: a process said goodbye. It stops in peace and does not come back. The restart strategy does not count it.
+type WorkerLeft struct{ Worker string }
+
+// WorkerFinished: all subtasks of a process have finished for good, in Attempt. The attempt goes on without the process.
+type WorkerFinished struct {
+	Worker  string
+	Attempt uint64
+}
+
+// WorkerDead: a process will not come back, because another process took its subtasks.
 type WorkerDead struct {
 	Worker string
 	Cause  string
@@ -116,6 +125,8 @@ func (Completed) event()       {}
 func (Aborted) event()         {}
 func (WorkerUp) event()        {}
 func (WorkerGone) event()      {}
+func (WorkerLeft) event()      {}
+func (WorkerFinished) event()  {}
 func (WorkerDead) event()      {}
 func (WorkerFailed) event()    {}
 func (Alive) event()           {}

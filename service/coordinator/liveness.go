@@ -12,13 +12,25 @@ type worker struct {
 	gone  time.Time // when its stream broke; zero: the stream stands
 }
 
-// lostAt is when the worker counts as lost if nothing is heard of it, and why.
-func (w worker) lostAt(t Times) (time.Time, string) {
-	silent := w.heard.Add(t.Silence)
-	if back := w.gone.Add(t.Grace); !w.gone.IsZero() && back.Before(silent) {
-		return back, "its connection broke and it did not come back within " + t.Grace.String()
+// lostAt is when a worker counts as lost if nothing is heard of it, and why. The grace after a broken stream is short, so that a
+// restart follows soon. If no restart may follow, a short grace would only end the job, so the worker has as long as a silent one.
+func (m *Machine) lostAt(w worker) (time.Time, string) {
+	grace, silent := m.times.Grace, w.heard.Add(m.times.Silence)
+	if !m.restarts.may(m.policy.Restart, m.now) {
+		grace = max(grace, m.times.Silence)
+		silent = later(silent, w.gone.Add(grace))
 	}
-	return silent, "nothing was heard of it for " + t.Silence.String()
+	if back := w.gone.Add(grace); !w.gone.IsZero() && !back.After(silent) {
+		return back, "its connection broke and it did not come back within " + grace.String()
+	}
+	return silent, "nothing was heard of it for " + m.times.Silence.String()
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (m *Machine) workerUp(nonce string) {
@@ -44,6 +56,20 @@ func (m *Machine) alive(nonce string) {
 	}
 }
 
+// workerLeft begins the next attempt without a failure if the process belonged to this one. Its subtasks need another process.
+func (m *Machine) workerLeft(e WorkerLeft) {
+	m.forget(e.Worker)
+	cause := "worker " + e.Worker + " said goodbye"
+	switch {
+	case m.finished[e.Worker]:
+	case m.roster[e.Worker] && (m.phase == starting || m.phase == running):
+		m.newAttempt(NewAttempt{Attempt: m.attempt, Cause: cause})
+	case m.phase == suspended && !m.registrationAt.IsZero():
+		// The process ran the attempt that this owner found. It will not come back, so nobody waits for it.
+		m.registrationAt = m.now
+	}
+}
+
 func (m *Machine) workerDead(e WorkerDead) {
 	m.forget(e.Worker)
 	m.workerMissed(e.Worker, e.Cause)
@@ -52,7 +78,7 @@ func (m *Machine) workerDead(e WorkerDead) {
 // overdue gives up the workers that were not heard of in time.
 func (m *Machine) overdue() {
 	for _, w := range slices.Clone(m.workers) {
-		at, cause := w.lostAt(m.times)
+		at, cause := m.lostAt(w)
 		if at.After(m.now) {
 			continue
 		}
@@ -62,9 +88,9 @@ func (m *Machine) overdue() {
 	}
 }
 
-// workerMissed fails the attempt if the process belonged to it. The loss of any other process changes nothing.
+// workerMissed fails the attempt if it needs the process. The loss of any other process changes nothing.
 func (m *Machine) workerMissed(nonce, cause string) {
-	if m.roster[nonce] {
+	if m.roster[nonce] && !m.finished[nonce] {
 		m.failAttempt("worker " + nonce + " lost: " + cause)
 	}
 }

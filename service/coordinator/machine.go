@@ -19,7 +19,8 @@ type Machine struct {
 	attempt  uint64
 	cause    string          // why the attempt before ended
 	roster   map[string]bool // the processes of the attempt
-	restarts int             // used up of the restart strategy
+	finished map[string]bool // those whose subtasks have all finished in the attempt
+	restarts restarts
 
 	schedule schedule
 	pending  []pending // in the order of their triggers
@@ -34,7 +35,8 @@ type Machine struct {
 // New makes the machine of a job. The seed spreads the first checkpoints of jobs that start together.
 func New(p Policy, t Times, seed uint64) *Machine {
 	p = p.normalized()
-	return &Machine{policy: p, times: t.normalized(), random: *rand.NewPCG(seed, 0), failures: failures{tolerable: p.TolerableFailures}}
+	return &Machine{policy: p, times: t.normalized(), random: *rand.NewPCG(seed, 0), failures: failures{tolerable: p.TolerableFailures},
+		finished: map[string]bool{}}
 }
 
 // phase is where the job stands between two attempts.
@@ -83,6 +85,9 @@ func (m *Machine) handle(e Event) {
 			m.attempt, m.registrationAt = e.Attempt, m.now.Add(m.times.Registration)
 		}
 	case Configured:
+		if e.Policy.Restart != m.policy.Restart {
+			m.restarts = restarts{}
+		}
 		m.policy = e.Policy.normalized()
 		m.failures.tolerable = m.policy.TolerableFailures
 	case AttemptStarting:
@@ -104,6 +109,12 @@ func (m *Machine) handle(e Event) {
 		m.workerGone(e.Worker)
 	case WorkerDead:
 		m.workerDead(e)
+	case WorkerLeft:
+		m.workerLeft(e)
+	case WorkerFinished:
+		if e.Attempt == m.attempt {
+			m.finished[e.Worker] = true
+		}
 	case WorkerFailed:
 		m.alive(e.Worker)
 		if e.Attempt == m.attempt {
@@ -192,7 +203,7 @@ func (m *Machine) NextDeadline() (time.Time, bool) {
 		}
 	}
 	for _, w := range m.workers {
-		at, _ := w.lostAt(m.times)
+		at, _ := m.lostAt(w)
 		sooner(at)
 	}
 	return next, !next.IsZero()
@@ -206,6 +217,9 @@ func (m *Machine) attemptStarting(e AttemptStarting) {
 	m.suspend(fmt.Sprintf("attempt %d begins", e.Attempt))
 	// The owner begins no attempt before it has answered what it was asked.
 	m.schedule.triggering = nil
+	if e.Attempt != m.attempt {
+		clear(m.finished)
+	}
 	m.attempt, m.phase = e.Attempt, starting
 	m.restartAt, m.registrationAt = time.Time{}, time.Time{}
 	m.roster = make(map[string]bool, len(e.Workers))
@@ -240,16 +254,15 @@ func (m *Machine) failAttempt(cause string) {
 		return
 	}
 	m.cause, m.registrationAt = cause, time.Time{}
-	if m.restarts >= m.policy.Restart.Attempts && m.policy.Restart.Attempts < Never {
+	if !m.restarts.may(m.policy.Restart, m.now) {
 		m.phase = failing
 		m.suspend(cause)
 		m.decide(FailJob{Cause: cause})
 		return
 	}
-	m.restarts++
 	m.phase = backoff
 	m.suspend(cause)
-	m.restartAt = m.now.Add(m.policy.Restart.Delay)
+	m.restartAt = m.restarts.next(m.policy.Restart, m.now, &m.random)
 	m.decide(Failover{Attempt: m.attempt, Cause: cause, At: m.restartAt})
 }
 
@@ -257,7 +270,7 @@ func (m *Machine) failAttempt(cause string) {
 func (m *Machine) end(cause string) {
 	m.phase = ended
 	m.answerAll(ReasonShutdown, cause)
-	m.workers, m.roster = nil, nil
+	m.workers, m.roster, m.finished = nil, nil, nil
 	m.restartAt, m.registrationAt, m.pingAt = time.Time{}, time.Time{}, time.Time{}
 }
 
@@ -273,7 +286,8 @@ type State struct {
 	Attempt uint64
 	// ConsecutiveFailures counts the failed checkpoints since the last completed one, as Flink counts them.
 	ConsecutiveFailures int
-	// Restarts is how many of the restart strategy's attempts are used up.
+	// Restarts counts the failures that the restart strategy has answered with a restart. A quiet time sets the count of
+	// the exponential delay to zero.
 	Restarts int
 	// Queued is how many requests wait for their turn.
 	Queued int
@@ -289,7 +303,7 @@ func (m *Machine) State() State {
 		Phase:               m.phase.String(),
 		Attempt:             m.attempt,
 		ConsecutiveFailures: m.failures.consecutive,
-		Restarts:            m.restarts,
+		Restarts:            m.restarts.used,
 		Queued:              len(m.schedule.queue),
 		NextPeriodic:        m.schedule.next,
 		RestartAt:           m.restartAt,

@@ -29,14 +29,6 @@ type Policy struct {
 	Restart Restart
 }
 
-// Restart is a fixed-delay restart strategy; its zero value is the strategy "none".
-type Restart struct {
-	// Attempts is how many failures are followed by a restart.
-	Attempts int
-	// Delay is the time between a failure and the next attempt.
-	Delay time.Duration
-}
-
 // Times are the durations that no key of Flink's sets; 0 means the default. None decides more than whether to try.
 type Times struct {
 	// Grace is how long the same process may take to come back after its stream broke.

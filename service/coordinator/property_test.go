@@ -22,8 +22,14 @@ func TestPolicyProperties(t *testing.T) {
 			MaxConcurrent:     rapid.IntRange(1, 3).Draw(rt, "concurrent"),
 			TolerableFailures: rapid.IntRange(0, 3).Draw(rt, "tolerable"),
 			Restart: Restart{
-				Attempts: rapid.IntRange(0, 4).Draw(rt, "restarts"),
-				Delay:    time.Duration(rapid.SampledFrom([]int{0, 30}).Draw(rt, "delay")) * time.Millisecond,
+				Strategy:   rapid.SampledFrom([]Strategy{NoRestart, FixedDelay, FailureRate, ExponentialDelay}).Draw(rt, "strategy"),
+				Interval:   100 * time.Millisecond,
+				MaxDelay:   200 * time.Millisecond,
+				Multiplier: 2,
+				Jitter:     rapid.SampledFrom([]float64{0, 0.5}).Draw(rt, "jitter"),
+				ResetAfter: time.Second,
+				Attempts:   rapid.IntRange(0, 4).Draw(rt, "restarts"),
+				Delay:      time.Duration(rapid.SampledFrom([]int{0, 30}).Draw(rt, "delay")) * time.Millisecond,
 			},
 		}
 		seed := rapid.Uint64().Draw(rt, "seed")
@@ -94,7 +100,7 @@ func (c *checked) draw() Event {
 		Declined{Checkpoint: id, Reason: reason}, Unresolved{id}, Completed{id}, Aborted{Checkpoint: id, Reason: reason},
 	}
 	rough := []Event{
-		WorkerGone{w}, WorkerDead{Worker: w}, WorkerFailed{Worker: w, Attempt: c.attempt}, NewAttempt{Attempt: c.attempt},
+		WorkerGone{w}, WorkerDead{Worker: w}, WorkerLeft{w}, WorkerFinished{w, c.attempt}, WorkerFailed{Worker: w, Attempt: c.attempt}, NewAttempt{Attempt: c.attempt},
 		Attached{Attempt: c.attempt}, AttemptStarting{Attempt: c.attempt + 1, Workers: []string{"w0", "w1"}}, AllRunning{Attempt: c.attempt},
 		Fenced{}, Terminal{},
 	}
@@ -219,8 +225,11 @@ func (c *checked) check(d Decision) {
 }
 
 func (c *checked) asksForAttempt() bool {
-	_, ok := c.log[len(c.log)-1].e.(NewAttempt)
-	return ok
+	switch c.log[len(c.log)-1].e.(type) {
+	case NewAttempt, WorkerLeft:
+		return true
+	}
+	return false
 }
 
 func (c *checked) checkTrigger(d Trigger) {

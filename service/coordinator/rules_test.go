@@ -39,7 +39,7 @@ func (w *world) at(d time.Duration) { w.now = w.begin.Add(d) }
 
 func restarting(n int, delay time.Duration) Policy {
 	p := hourly(Never)
-	p.Restart = Restart{Attempts: n, Delay: delay}
+	p.Restart = Restart{Strategy: FixedDelay, Attempts: n, Delay: delay}
 	return p
 }
 
@@ -337,5 +337,23 @@ func TestConfiguredCountsFromNowOn(t *testing.T) {
 	w.step(WorkerFailed{Worker: "w0", Attempt: 2, Cause: "poison"})
 	if got := w.out.String(); !strings.Contains(got, "failover of attempt 2 (poison)") {
 		t.Errorf("after a failure:\n%s\nwant a restart", got)
+	}
+}
+
+// TestAnotherStrategyCountsAnew: what the strategy before has counted does not count for another one. The same strategy
+// goes on counting.
+func TestAnotherStrategyCountsAnew(t *testing.T) {
+	for attempts, want := range map[int]string{1: "fail the job (again)", 2: "failover of attempt 2 (again); the next at 1s"} {
+		w := newWorld(t, restarting(1, time.Second), 0)
+		w.bringUp()
+		w.step(WorkerFailed{Worker: "w0", Attempt: 1, Cause: "once"})
+		w.step(Configured{Policy: restarting(attempts, time.Second)})
+		w.start()
+		w.out.Reset()
+		w.step(WorkerFailed{Worker: "w0", Attempt: 2, Cause: "again"})
+		w.want(want)
+		if n := w.m.State().Restarts; n != 1 {
+			t.Errorf("%d attempts: %d restarts counted, want 1", attempts, n)
+		}
 	}
 }

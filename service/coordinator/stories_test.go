@@ -103,6 +103,11 @@ func tellWorkers(t *testing.T, w *world, d *datadriven.TestData, words []string,
 	case "dead": // WORKER [cause=C]
 		w.drop(words[0])
 		w.step(WorkerDead{Worker: words[0], Cause: arg("cause", "")})
+	case "goodbye": // WORKER
+		w.drop(words[0])
+		w.step(WorkerLeft{Worker: words[0]})
+	case "finished": // WORKER
+		w.step(WorkerFinished{Worker: words[0], Attempt: w.attempt})
 	case "failed": // WORKER [attempt=N] [cause=C]
 		n, _ := strconv.ParseUint(arg("attempt", fmt.Sprint(w.attempt)), 10, 64)
 		w.step(WorkerFailed{Worker: words[0], Attempt: n, Cause: arg("cause", "")})

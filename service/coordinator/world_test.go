@@ -263,12 +263,25 @@ func policyOf(t *testing.T, d *datadriven.TestData) (p Policy, seed uint64) {
 			p.MinPause = dur()
 		case "delay":
 			p.Restart.Delay = dur()
+		case "within":
+			p.Restart.Interval = dur()
+		case "max-delay":
+			p.Restart.MaxDelay = dur()
+		case "reset":
+			p.Restart.ResetAfter = dur()
+		case "multiplier":
+			a.Scan(t, 0, &p.Restart.Multiplier)
+		case "jitter":
+			a.Scan(t, 0, &p.Restart.Jitter)
 		case "concurrent":
 			a.Scan(t, 0, &p.MaxConcurrent)
 		case "tolerable":
 			a.Scan(t, 0, &p.TolerableFailures)
-		case "restarts":
-			a.Scan(t, 0, &p.Restart.Attempts)
+		case "restarts", "failures", "attempts": // fixed delay, failure rate, exponential delay
+			p.Restart.Strategy = map[string]Strategy{"restarts": FixedDelay, "failures": FailureRate, "attempts": ExponentialDelay}[a.Key]
+			if p.Restart.Attempts = Never; a.Vals[0] != "any" {
+				a.Scan(t, 0, &p.Restart.Attempts)
+			}
 		case "seed":
 			a.Scan(t, 0, &seed)
 		default:
