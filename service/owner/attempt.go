@@ -22,9 +22,12 @@ func (s *step) register(ev *Event) {
 	r := Registration{Worker: ev.Worker, Subtasks: ev.Subtasks, Attempt: ev.Attempt}
 	if i, old := s.worker(ev.Worker); i >= 0 && old.Subtasks == ev.Subtasks {
 		switch ours := s.Live() && old.Attempt == running; {
+		case ours && ev.Attempt < running && s.done(old):
+			r.Attempt = running // its subtasks have finished, so there is nothing to start
 		case ours && ev.Attempt < running:
 			// The process was told to start, but did not hear it. The same owner may repeat Start to the same process.
 			r.Attempt = running
+			s.finished = s.finished.Minus(r.Subtasks)
 			s.tellStart(r.Worker)
 		case ours:
 			s.catchUp(r.Worker)
@@ -101,7 +104,7 @@ func (s *step) keeps(w, other Registration) bool {
 
 func (s *step) replace(w Registration, by uint32) {
 	s.workers = without(s.workers, func(r Registration) bool { return r.Worker == w.Worker })
-	if s.Live() && w.Attempt == s.head.Attempt {
+	if s.Live() && w.Attempt == s.head.Attempt && !s.done(w) {
 		// The subtasks of w continue only in a new attempt, and somebody has to ask for it.
 		s.attempt = attemptFailed
 	}
@@ -251,6 +254,9 @@ func (s *step) attemptWon() {
 	}
 	s.workers = without(s.workers, func(w Registration) bool { return w.Gone })
 	s.wish = wish{}
+	if !s.cfg.off.finished {
+		s.finished = Subtasks{}
+	}
 	s.attempt = attemptBegun
 }
 

@@ -91,7 +91,7 @@ func (r *runner) answered(w *world, who int, d *daemon, op *Op) {
 		return
 	}
 	if a := w.asks[k]; a.state != askWaits || a.at != int8(who) {
-		w.fail(fmt.Sprintf("I18: caller %d is answered, and does not wait", op.Caller))
+		w.fail(fmt.Sprintf("I19: caller %d is answered, and does not wait", op.Caller))
 		return
 	}
 	w.asks[k].state = askAnswered
@@ -118,7 +118,7 @@ func (r *runner) answered(w *world, who int, d *daemon, op *Op) {
 
 func (w *world) unfit(op *Op, wrong string) {
 	if wrong != "" {
-		w.fail(fmt.Sprintf("I18: caller %d is %s", op.Caller, wrong))
+		w.fail(fmt.Sprintf("I19: caller %d is %s", op.Caller, wrong))
 	}
 }
 
@@ -126,7 +126,7 @@ func (w *world) unfit(op *Op, wrong string) {
 // owner found can come back.
 func (r *runner) changed(w *world, who int, d *daemon) {
 	if !d.m.registered().IsEmpty() {
-		w.fail("I19: the plan changes while a worker is registered")
+		w.fail("I20: the plan changes while a worker is registered")
 	}
 	was := &w.d[who].m
 	if was.attempt != attemptFound || r.ev.Kind == EventRegistrationsExpired || r.ev.Kind == EventFailover {
@@ -134,7 +134,7 @@ func (r *runner) changed(w *world, who int, d *daemon) {
 	}
 	for _, x := range w.procs {
 		if x.alive && x.attempt > 0 && x.attempt == d.m.head.Attempt {
-			w.fail("I19: the plan changes while a worker of the attempt may run")
+			w.fail("I20: the plan changes while a worker of the attempt may run")
 		}
 	}
 }
@@ -149,9 +149,9 @@ func (w *world) waiting() {
 		adopting := m.phase == PhaseOwning && m.head.Attempt > 0 && m.attempt == attemptFound
 		switch {
 		case m.phase == PhaseIdle:
-			w.fail(fmt.Sprintf("I18: caller %d is forgotten", firstAsker+k))
+			w.fail(fmt.Sprintf("I19: caller %d is forgotten", firstAsker+k))
 		case m.phase == PhaseOwning && !adopting && m.attempt != attemptWished && m.doing != journal.KindAttempt:
-			w.fail(fmt.Sprintf("I18: caller %d waits for nothing", firstAsker+k))
+			w.fail(fmt.Sprintf("I19: caller %d waits for nothing", firstAsker+k))
 		}
 	}
 }

@@ -130,6 +130,13 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 	case e.Status != was.Status && e.Kind != journal.KindEnd:
 		w.fail(fmt.Sprintf("the status changed by an entry of kind %d", e.Kind))
 	}
+	if e.Status == journal.StatusFinished && was.Status != e.Status {
+		for subtask, attempts := range w.finished {
+			if attempts&(1<<e.Attempt) == 0 && uint32(subtask) < s.subtasks() {
+				w.fail(fmt.Sprintf("I21: the job is FINISHED, and subtask %d has not finished in attempt %d", subtask, e.Attempt))
+			}
+		}
+	}
 	s.attempted(w, was, e)
 	s.retained(w, was, e)
 	s.requested(w, was, e)
@@ -212,7 +219,7 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 			ids = ids[1:]
 		}
 	case journal.KindEnd:
-		if s.retains != retention.OnCancellation {
+		if s.retains != retention.OnCancellation || e.Status == journal.StatusFinished {
 			for _, id := range ids {
 				drop(id)
 			}

@@ -372,7 +372,7 @@ func tellText(op Op) string {
 	names := map[OpKind]string{TellAttached: "attached", TellRedirect: "redirect", TellAttachRefused: "attach refused",
 		TellChangeRefused: "change refused", TellChange: "change", TellFenced: "fenced",
 		TellReleased: "released", TellDegraded: "degraded", TellStart: "start", TellReplaced: "replaced", TellReregister: "reregister",
-		TellPlanRefused: "plan refused", TellAttempt: "attempt", TellAttempted: "attempted", TellAllRunning: "all running", TellTrigger: "trigger",
+		TellPlanRefused: "plan refused", TellAttempt: "attempt", TellAttempted: "attempted", TellAllRunning: "all running", TellFinished: "finished", TellTrigger: "trigger",
 		TellTriggerRefused: "trigger refused", TellBegun: "begun", TellAcked: "acked", TellUnresolved: "unresolved", TellComplete: "complete",
 		TellAbort: "abort", TellEnded: "ended", TellSwept: "swept"}
 	s := names[op.Kind]

@@ -37,6 +37,10 @@ const (
 	// EventRunning: Worker reports that Subtasks run, in Attempt. A worker that registers again has to repeat the
 	// report.
 	EventRunning
+	// EventFinished: Worker reports that Subtasks have finished for good, in Attempt. Ended is for the journal: the owner
+	// ends the job as StatusFinished when all subtasks have finished. A worker that registers with a new owner has to
+	// repeat the report.
+	EventFinished
 	// EventRegistrationsExpired: the workers of the attempt that this owner found did not all come back in time. The
 	// owner adopts the attempt no more.
 	EventRegistrationsExpired

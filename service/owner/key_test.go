@@ -17,7 +17,7 @@ func (m *Machine) appendKey(b []byte) []byte {
 	b = m.app.AppendKey(b)
 	b = m.head.AppendKey(b)
 	b = nonce(b, m.me)
-	b = sets(b, m.index.Known, m.index.AtAttach, m.index.Reachable, m.index.Condemned, m.deleting)
+	b = sets(sets(b, m.finished), m.index.Known, m.index.AtAttach, m.index.Reachable, m.index.Condemned, m.deleting)
 	b = uints(b, uint64(len(m.held)))
 	for _, h := range m.held {
 		b = sets(uints(append(b, byte(h.state)), h.id), h.files)

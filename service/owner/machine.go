@@ -104,9 +104,11 @@ type Machine struct {
 	workers []Registration
 	// attempt is the progress of the head's attempt. wish is what the next attempt's entry will contain.
 	attempt attemptState
-	wish    wish
-	ending  ending
-	trigger triggerWish
+	// finished are the subtasks that have finished for good in the head's attempt.
+	finished Subtasks
+	wish     wish
+	ending   ending
+	trigger  triggerWish
 
 	pending  []Pending
 	promises []promise

@@ -55,6 +55,8 @@ type off struct {
 	// forgets: when an attach refuses one caller, it forgets all others. changes: another plan comes into effect while
 	// workers are registered. unknownAttempt: it comes into effect while workers of the attempt that was found may run.
 	forgets, changes, unknownAttempt bool
+	// finished: subtasks that finished in an earlier attempt count as finished.
+	finished bool
 	// above: it also aborts an unfinished slot above the head's.
 	above bool
 }

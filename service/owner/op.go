@@ -79,6 +79,8 @@ const (
 	TellAttempted
 	// TellAllRunning: all subtasks of Attempt run.
 	TellAllRunning
+	// TellFinished: all subtasks of Worker have finished in Attempt. The attempt goes on without Worker.
+	TellFinished
 
 	// TellTrigger: to all workers with triggered subtasks, and to Caller: the checkpoint ID of Attempt has begun.
 	// Repeated: to Worker alone, which may have missed it. A repeated TellComplete or TellAbort with a Worker goes to

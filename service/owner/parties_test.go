@@ -210,6 +210,34 @@ func (r *runner) talk(w *world, i, slot int, visit func(*world, move)) {
 		r.run(&n, i, Event{Kind: EventRunning, Worker: number, Subtasks: subtasks, Attempt: x.attempt})
 		visit(&n, move{what: "running", who: i, a: uint64(slot)})
 	}
+	r.finishes(w, i, slot, visit)
+}
+
+// finishes lets a process report that its subtask has finished. The process repeats the report to a daemon that does not
+// know it, at no cost.
+func (r *runner) finishes(w *world, i, slot int, visit func(*world, move)) {
+	x, m := w.procs[slot], &w.d[i].m
+	subtask, attempt := slot%2, uint64(1)<<x.attempt
+	before := w.finished[subtask]&attempt != 0
+	if x.at != int8(i) || x.attempt == 0 || m.finished.Has(Subtask(subtask)) || !before && !r.mayFinish(w, m) {
+		return
+	}
+	_, reg := m.worker(workerNumber(slot, x.process))
+	if r.driving && (!m.goesOn() || reg.Gone || reg.Attempt != m.head.Attempt || x.attempt != m.head.Attempt) {
+		return // the report would change nothing, and the fair schedule would repeat it for ever
+	}
+	n := *w
+	if !before {
+		n.left.finishes -= min(n.left.finishes, 1)
+		n.finished[subtask] |= attempt
+	}
+	r.run(&n, i, Event{Kind: EventFinished, Worker: workerNumber(slot, x.process), Subtasks: incremental.SetOf(Subtask(subtask)), Attempt: x.attempt})
+	visit(&n, move{what: "finishes", who: i, a: uint64(slot), b: x.attempt})
+}
+
+// mayFinish tells whether one more subtask may finish. While a world is driven to rest, the others follow the first one.
+func (r *runner) mayFinish(w *world, m *Machine) bool {
+	return w.left.finishes > 0 || r.driving && !m.finished.IsEmpty()
 }
 
 // leave ends the stream between a process and its daemon.

@@ -134,14 +134,19 @@ func (s *story) snapshots(m *Machine, w *world, say func(string, Event)) {
 func (s *story) reports(m *Machine, say func(string, Event)) {
 	attempt := m.head.Attempt
 	all := incremental.Range[Subtask](s.subtasks())
-	for _, reg := range m.workers {
-		say("a report of an older attempt", Event{Kind: EventRunning, Worker: reg.Worker, Subtasks: all, Attempt: attempt - 1})
-		say("a report of a later attempt", Event{Kind: EventRunning, Worker: reg.Worker, Subtasks: all, Attempt: attempt + 1})
-		if reg.Gone || reg.Attempt != attempt {
-			say("a report of a process that does not run the attempt", Event{Kind: EventRunning, Worker: reg.Worker, Subtasks: all, Attempt: attempt})
+	for _, kind := range []EventKind{EventRunning, EventFinished} {
+		for _, reg := range m.workers {
+			say("a report of an older attempt", Event{Kind: kind, Worker: reg.Worker, Subtasks: all, Attempt: attempt - 1})
+			say("a report of a later attempt", Event{Kind: kind, Worker: reg.Worker, Subtasks: all, Attempt: attempt + 1})
+			if reg.Gone || reg.Attempt != attempt {
+				say("a report of a process that does not run the attempt", Event{Kind: kind, Worker: reg.Worker, Subtasks: all, Attempt: attempt})
+			}
+			if m.attempt == attemptFailed {
+				say("the finish of an attempt that has failed", Event{Kind: EventFinished, Worker: reg.Worker, Subtasks: all, Attempt: attempt})
+			}
 		}
+		say("a report of nobody", Event{Kind: kind, Worker: 99, Subtasks: all, Attempt: attempt})
 	}
-	say("a report of nobody", Event{Kind: EventRunning, Worker: 99, Subtasks: all, Attempt: attempt})
 	say("the loss of nobody", Event{Kind: EventWorkerGone, Worker: 99})
 	say("a failover of an older attempt", Event{Kind: EventFailover, Attempt: attempt - 1, Reason: ReasonFailover})
 	say("a failover of a later attempt", Event{Kind: EventFailover, Attempt: attempt + 1, Reason: ReasonFailover})

@@ -34,6 +34,8 @@ func (s *step) owning(ev *Event) {
 		s.workerGone(ev.Worker)
 	case EventRunning:
 		s.running(ev)
+	case EventFinished:
+		s.subtasksFinished(ev)
 	case EventRegistrationsExpired:
 		s.registrationsExpired()
 	case EventFailover:

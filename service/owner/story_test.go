@@ -33,6 +33,8 @@ type story struct {
 	refusals, failures uint8
 	// failovers of attempts whose workers all run. breaks of a stream between a worker and its owner; both live on.
 	failovers, breaks uint8
+	// finishes of a subtask in an attempt.
+	finishes uint8
 	// pages: a sweep's list comes in two pages.
 	pages bool
 	// zombies: a killed worker comes back beside the process that replaced it. expires: owners stop waiting for
@@ -137,7 +139,7 @@ func (s *story) prepare() {
 // start is the world before the first step: a job whose first attempt ran under an owner that released it.
 func (s *story) start() *world {
 	w := &world{left: budget{lost: s.lost, crashes: s.crashes, kills: s.kills, faults: s.faults, ends: s.ends, stops: s.stops,
-		lends: s.lends, returns: s.returns, refusals: s.refusals, failures: s.failures, failovers: s.failovers, breaks: s.breaks}}
+		lends: s.lends, returns: s.returns, refusals: s.refusals, failures: s.failures, failovers: s.failovers, breaks: s.breaks, finishes: s.finishes}}
 	if s.faults == 0 {
 		w.left.faults = 255
 	}

@@ -63,11 +63,13 @@ var teeth = []tooth{
 		func(s *story) { s.off.failed = true }, "I4"},
 	{"nothing above the head is given up", story{daemons: 1, attaches: 1, sweeps: 1}, func(s *story) { s.off.above = true }, "above the head"},
 	{"a refusal answers the callers that it fits", story{daemons: 1, attaches: 1, fresh: true, callers: []asker{{}, {create: true}}},
-		func(s *story) { s.off.forgets = true }, "I18"},
+		func(s *story) { s.off.forgets = true }, "I19"},
 	{"no other plan while workers are registered", story{daemons: 1, attaches: 1, workers: true, fresh: true,
 		callers: []asker{{create: true}, {other: true}}}, func(s *story) { s.off.changes = true }, "while a worker is registered"},
 	{"no other plan before it is known who runs", story{daemons: 1, attaches: 1, workers: true, callers: []asker{{other: true}}},
 		func(s *story) { s.off.unknownAttempt = true }, "while a worker of the attempt may run"},
+	{"finished in this attempt only", story{daemons: 1, attaches: 1, failovers: 1, finishes: 2, workers: true},
+		func(s *story) { s.off.finished = true }, "I21"},
 	{"ask before attach", story{daemons: 2, attaches: 1, truthful: true}, func(s *story) { s.off.ask = true }, "deposed"},
 }
 

@@ -47,6 +47,7 @@ type world struct {
 	epochs      [32]uint8 // of each checkpoint id
 	attempts    [32]uint8 // in which each checkpoint id was triggered
 	started     []startRecord
+	finished    [2]uint64 // by subtask: the attempts in which it has finished, as a set of bits
 	bad         string
 }
 
@@ -66,11 +67,11 @@ type metaObject struct {
 type budget struct {
 	crashes, lost, kills, faults, ends, stops     uint8
 	lends, returns, refusals, failures, failovers uint8
-	breaks                                        uint8
+	breaks, finishes                              uint8
 }
 
 func (l budget) key(b []byte) []byte {
-	return append(b, l.crashes, l.lost, l.kills, l.faults, l.ends, l.stops, l.lends, l.returns, l.refusals, l.failures, l.failovers, l.breaks)
+	return append(b, l.crashes, l.lost, l.kills, l.faults, l.ends, l.stops, l.lends, l.returns, l.refusals, l.failures, l.failovers, l.breaks, l.finishes)
 }
 
 // flight is an operation that was issued.
@@ -169,7 +170,7 @@ func (w *world) key(b []byte) []byte {
 	for _, r := range w.started {
 		b = append(b, byte(r.attempt), r.subtask, r.process)
 	}
-	return uints(b, w.pastSum)
+	return uints(b, w.pastSum, w.finished[0], w.finished[1])
 }
 
 func (w *world) head() *journal.Entry { return w.past[len(w.past)-1] }
