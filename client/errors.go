@@ -46,6 +46,8 @@ var (
 	ErrSource = errors.New("source of state")
 	// ErrClosed: the client or session is closed.
 	ErrClosed = errors.New("closed")
+	// ErrCrash is a cause with which a test ends a context of Register, as if the process had been killed.
+	ErrCrash = errors.New("crash")
 )
 
 // reasons maps a daemon's reasons to this package's errors. No other place does.

@@ -13,11 +13,16 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
+// farewellTime bounds the goodbye at the end of a session.
+const farewellTime = time.Second
+
 // Session is the registration of this process with the job's owner.
 type Session struct {
 	job     *Job
 	reg     Registration
 	attempt atomic.Uint64
+	// known is true once an owner has answered a registration.
+	known atomic.Bool
 	// tell is true after a new registration, until the owner has received the standing reports.
 	tell    atomic.Bool
 	cancel  context.CancelFunc
@@ -46,7 +51,8 @@ func (j *Job) Register(ctx context.Context, r Registration) (*Session, error) {
 	if r.Plan == nil {
 		r.Plan = j.spec.Plan
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	outer := ctx
+	ctx, cancel := context.WithCancel(outer)
 	s := &Session{job: j, reg: r, cancel: cancel, alive: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 	s.attempt.Store(r.Attempt)
 	c := j.client
@@ -60,7 +66,13 @@ func (j *Job) Register(ctx context.Context, r Registration) (*Session, error) {
 	j.mu.Lock()
 	j.nonce = r.Nonce
 	j.mu.Unlock()
-	s.running.Go(func() { s.run(ctx) })
+	s.running.Go(func() {
+		defer s.cancel()
+		s.run(ctx)
+		if ctx.Err() != nil && !errors.Is(context.Cause(outer), ErrCrash) {
+			s.farewell(ctx)
+		}
+	})
 	s.running.Go(func() { s.signLife(ctx) })
 	return s, nil
 }
@@ -98,8 +110,10 @@ func (s *Session) take() (Command, error) {
 // registers again. The engine calls SetAttempt when it follows a Start, before it reports running.
 func (s *Session) SetAttempt(attempt uint64) { s.attempt.Store(attempt) }
 
-// Close ends the session. Unless the process has reported that its subtasks are finished, the daemon takes the end of
-// the session for the loss of the process.
+// Close ends the session and says goodbye to the owner, as does the end of the context of Register. A goodbye is no
+// failure: no restart strategy counts it, and the subtasks go on in the next attempt, as soon as they have another
+// process. A process that stops because a subtask failed reports ReportFailed first. A context that ends with the cause
+// ErrCrash ends the session without a goodbye.
 func (s *Session) Close() error {
 	s.finish(ErrClosed)
 	s.cancel()
@@ -138,7 +152,6 @@ func (s *Session) notify() {
 
 // run keeps a registration open until the session's end.
 func (s *Session) run(ctx context.Context) {
-	defer s.cancel()
 	wait := newBackOff()
 	for {
 		e, generation := s.job.current()
@@ -161,6 +174,20 @@ func (s *Session) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// farewell says goodbye to the owner if the process ends the session. It tries once: an owner that does not hear the
+// goodbye takes the process for lost. After Cancel and Replaced the owner does not need the goodbye.
+func (s *Session) farewell(ctx context.Context) {
+	if !s.known.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellTime)
+	defer cancel()
+	req := s.job.report(Report{Attempt: s.attempt.Load()})
+	req.Kind, req.Nonce = ckptdv1.ReportRequest_KIND_GOODBYE, s.reg.Nonce
+	e, _ := s.job.current()
+	_, _ = e.engine.Report(ctx, req)
 }
 
 // ended tells whether err ends the session. err comes from a registration or from the search for an owner. If it ends
@@ -210,6 +237,7 @@ func (s *Session) listen(ctx context.Context, e *endpoint) (heard bool, err erro
 	defer stream.Close()
 	for stream.Receive() {
 		if !heard {
+			s.known.Store(true)
 			s.tell.Store(true)
 		}
 		heard = true

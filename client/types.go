@@ -54,13 +54,13 @@ const (
 	ModeBroadcast = ckptdv1.DistributionMode_DISTRIBUTION_MODE_BROADCAST
 )
 
-// DefaultConfig returns a new configuration: a checkpoint each interval, the newest checkpoint kept after the job's
-// end, and at most three restarts after failures. The caller may change its fields.
+// DefaultConfig returns a new configuration: a checkpoint each interval, the newest checkpoint kept when the job is
+// canceled, and restarts after failures with Flink's exponential delay. The caller may change its fields.
 func DefaultConfig(interval time.Duration) *JobConfig {
 	return &JobConfig{
 		Interval:        durationpb.New(interval),
 		Retention:       ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION,
-		RestartStrategy: &ckptdv1.RestartStrategy{Attempts: 3, Delay: durationpb.New(time.Second)},
+		RestartStrategy: &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_EXPONENTIAL_DELAY},
 	}
 }
 
@@ -209,7 +209,8 @@ const (
 	ReportEndOfData
 	// ReportCommitted: the sink subtasks have committed everything up to Checkpoint.
 	ReportCommitted
-	// ReportFinished: the subtasks are finished for good.
+	// ReportFinished: the subtasks are finished for good. When all subtasks of the attempt are, the job is FINISHED. The
+	// process goes on until Cancel: if another process fails before, the next attempt runs all subtasks again.
 	ReportFinished
 )
 

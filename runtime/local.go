@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/runtime/exchange"
 )
 
@@ -43,7 +44,7 @@ type Local struct {
 	lives []context.CancelFunc
 }
 
-var errKilled = errors.New("killed")
+var errKilled = fmt.Errorf("killed: %w", client.ErrCrash)
 
 // StartLocal starts the workers.
 func StartLocal(ctx context.Context, o LocalOptions) *Local {

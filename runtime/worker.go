@@ -56,24 +56,39 @@ func RunWorker(ctx context.Context, o WorkerOptions) error {
 	}
 	w.server = exchange.NewServer(l, w.JobID)
 	defer w.server.Close()
-	w.session, err = w.Coordinator.Register(ctx, client.Registration{
+	alive, end := untilGoodbye(ctx)
+	defer end(nil)
+	w.session, err = w.Coordinator.Register(alive, client.Registration{
 		Subtasks: w.Job.subtasksOf(w.Number, w.Workers), ExchangeAddress: address, Nonce: w.Nonce, Plan: w.Job.Plan(), Records: w.records,
 	})
 	if err != nil {
 		return fmt.Errorf("runtime: worker %d: register: %w", w.Number, err)
 	}
-	defer w.session.Close()
 	defer w.stop(errStopped)
+	defer w.session.Close()
 	w.Log.Info("registered", "workers", w.Workers, "nonce", w.Nonce, "exchange", address)
 	for {
 		cmd, err := w.session.Next(ctx)
 		if err != nil {
 			return w.ended(err)
 		}
-		if done, err := w.obey(ctx, cmd); done {
+		if done, err := w.obey(alive, cmd); done {
 			return err
 		}
 	}
+}
+
+// untilGoodbye returns the context of what the worker runs. When ctx ends, the worker first says goodbye and then stops
+// its tasks: if their channels broke first, other workers might report a failure before the owner hears the goodbye. A
+// crash, which tests simulate, ends everything at once.
+func untilGoodbye(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	alive, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if cause := context.Cause(ctx); errors.Is(cause, client.ErrCrash) {
+			end(cause)
+		}
+	})
+	return alive, func(cause error) { stop(); end(cause) }
 }
 
 func (w *worker) prepare() error {

@@ -25,7 +25,7 @@ func (d *daemon) attaches(t *testing.T, id string, plan *client.Plan, c *client.
 // changed is the harness's configuration with a change.
 func changed(change func(*client.JobConfig)) *client.JobConfig {
 	c := client.DefaultConfig(0)
-	c.RestartStrategy.Delay = nil
+	c.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 3}
 	change(c)
 	return c
 }

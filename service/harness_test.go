@@ -110,7 +110,7 @@ func (d *daemon) jobService() ckptdv1connect.JobServiceClient {
 func (d *daemon) attach(t testing.TB, id string, plan *client.Plan, change func(*client.JobConfig)) *ckptdv1.AttachJobResponse {
 	t.Helper()
 	cfg := client.DefaultConfig(0)
-	cfg.RestartStrategy.Delay = nil
+	cfg.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 3}
 	if change != nil {
 		change(cfg)
 	}

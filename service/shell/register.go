@@ -92,7 +92,5 @@ func (j *Job) left(w *session) {
 	}
 	j.coordinate(coordinator.WorkerGone{Worker: w.nonce})
 	j.feed(owner.Event{Kind: owner.EventWorkerGone, Worker: w.number})
-	if j.sweeps.last() {
-		j.sweepIfDue()
-	}
+	j.workerLeft()
 }

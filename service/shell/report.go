@@ -30,6 +30,10 @@ func (j *Job) report(req *ckptdv1.ReportRequest) error {
 	if head == nil {
 		return api.NotAttached(j.id)
 	}
+	if n := j.workers.number(req.GetNonce()); n != 0 && req.GetKind() == ckptdv1.ReportRequest_KIND_GOODBYE {
+		j.goodbye(n, req.GetNonce())
+		return nil
+	}
 	if w == nil { // the worker's stream has ended; it registers again and repeats its reports, except failures
 		if req.GetKind() == ckptdv1.ReportRequest_KIND_FAILED && req.GetAttempt() == head.Attempt && !head.Status.Terminal() {
 			return connect.NewError(connect.CodeUnavailable, fmt.Errorf("job %s: worker %q is not registered here: register, then report again", j.id, req.GetNonce()))
@@ -40,6 +44,27 @@ func (j *Job) report(req *ckptdv1.ReportRequest) error {
 	j.coordinate(coordinator.Alive{Worker: w.nonce})
 	j.reported(req, head, w)
 	return nil
+}
+
+// goodbye lets a process leave in peace. Its stream may have ended before.
+func (j *Job) goodbye(n uint32, nonce string) {
+	if w := j.workers.numbered(n); w != nil {
+		w.out.close()
+		j.workers.end(w)
+	}
+	if !j.m.Head().Status.Terminal() {
+		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_GOODBYE, "worker %s said goodbye", nonce)
+	}
+	j.coordinate(coordinator.WorkerLeft{Worker: nonce})
+	j.feed(owner.Event{Kind: owner.EventWorkerGone, Worker: n})
+	j.workerLeft()
+}
+
+// workerLeft begins the last sweep of a job that has ended if it waited for this worker's end.
+func (j *Job) workerLeft() {
+	if j.sweeps.last() {
+		j.sweepIfDue()
+	}
 }
 
 // reported handles the report of a registered worker.
@@ -63,6 +88,9 @@ func (j *Job) reported(req *ckptdv1.ReportRequest, head *journal.Entry, w *sessi
 	case ckptdv1.ReportRequest_KIND_FAILED:
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_TASK_FAILED, &ckptdv1.JobEvent{Attempt: req.GetAttempt(), Text: req.GetCause()})
 		j.coordinate(coordinator.WorkerFailed{Worker: w.nonce, Attempt: req.GetAttempt(), Cause: req.GetCause()})
+	case ckptdv1.ReportRequest_KIND_FINISHED:
+		j.feed(owner.Event{Kind: owner.EventFinished, Worker: w.number, Subtasks: set, Attempt: req.GetAttempt(),
+			Ended: endedNow("all subtasks have finished")})
 	case ckptdv1.ReportRequest_KIND_END_OF_DATA:
 		j.progress.atEnd(req.GetAttempt(), set)
 		j.allAtEnd()

@@ -57,7 +57,7 @@ func (j *Job) tell(op *owner.Op) {
 		j.tellOwnership(op)
 	case owner.TellStart, owner.TellReplaced, owner.TellReregister, owner.TellPlanRefused:
 		j.tellWorker(op)
-	case owner.TellChange, owner.TellAttempt, owner.TellAttempted, owner.TellAllRunning, owner.TellEnded:
+	case owner.TellChange, owner.TellAttempt, owner.TellAttempted, owner.TellAllRunning, owner.TellFinished, owner.TellEnded:
 		j.tellAttempt(op)
 	case owner.TellTrigger, owner.TellTriggerRefused, owner.TellUnresolved, owner.TellComplete, owner.TellAbort:
 		j.tellCheckpoint(op)
@@ -145,6 +145,8 @@ func (j *Job) tellAttempt(op *owner.Op) {
 		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_RUNNING, "all subtasks run")
 		j.coordinate(coordinator.AllRunning{Attempt: op.Attempt})
 		j.allAtEnd()
+	case owner.TellFinished:
+		j.coordinate(coordinator.WorkerFinished{Worker: j.workers.nonce(op.Worker), Attempt: op.Attempt})
 	case owner.TellAttempted:
 		j.answer(op)
 	case owner.TellEnded:
