@@ -57,8 +57,8 @@ func Unmarshal(b []byte, m proto.Message) error {
 		return nil
 	}
 	name := m.ProtoReflect().Descriptor().Name()
-	if strange := unknown(b, m.ProtoReflect().Descriptor()); strange != "" {
-		return fmt.Errorf("%s: %s; the request was refused as a whole", name, strange)
+	if words := strange(b, m.ProtoReflect().Descriptor()); words != "" {
+		return fmt.Errorf("%s: %s; the request was refused as a whole", name, words)
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }

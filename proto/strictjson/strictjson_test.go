@@ -40,8 +40,24 @@ func TestUnknownWordsAreNamed(t *testing.T) {
 		"no enum at all":           {attach, `{"config":{"mode":"x"}}`, []string{`want one of CHECKPOINTING_MODE_UNSPECIFIED, `}, ""},
 		"another mistake":          {attach, `{"jobId":3}`, []string{"AttachJobRequest", "jobId"}, "unknown"},
 		"a bad duration":           {attach, `{"config":{"interval":"soon"}}`, []string{"soon"}, "unknown"},
-		"no JSON":                  {attach, `{`, []string{"AttachJobRequest"}, "unknown"},
-		"nothing":                  {attach, ``, []string{"empty", "{}"}, "unknown"},
+		"a number for a duration": {attach, `{"jobId":"j","config":{"interval":500}}`,
+			[]string{`wrong value 500 of config.interval (want a duration in seconds, in quotes, like "0.5s")`, "refused as a whole"}, ""},
+		"Flink's spelling of a duration": {attach, `{"config":{"timeout":"10 min"}}`, []string{`wrong value "10 min" of config.timeout`}, ""},
+		"a text for a number":            {attach, `{"config":{"numRetained":"many"}}`, []string{`wrong value "many" of config.numRetained (want a whole number from 0 to 4294967295)`}, ""},
+		"a negative number":              {attach, `{"plan":{"operators":[{"parallelism":-1}]}}`, []string{`wrong value -1 of plan.operators[0].parallelism`}, ""},
+		"a fraction":                     {attach, `{"config":{"numRetained":1.5}}`, []string{`wrong value 1.5 of config.numRetained`}, ""},
+		"a text for a truth":             {attach, `{"plan":{"operators":[{"triggered":"true"}]}}`, []string{`wrong value "true" of plan.operators[0].triggered (want true or false`}, ""},
+		"an object for a list":           {attach, `{"plan":{"operators":{"id":"a"}}}`, []string{`of plan.operators (want a list`}, ""},
+		"a list for an object":           {attach, `{"config":[1]}`, []string{`wrong value [1] of config (want an object`}, ""},
+		"a list for a text":              {attach, `{"jobId":["j"]}`, []string{`wrong value ["j"] of jobId (want a text in quotes)`}, ""},
+		"a text for a map":               {attach, `{"labels":"x"}`, []string{`wrong value "x" of labels (want an object`}, ""},
+		"a number in a map":              {attach, `{"labels":{"team":7}}`, []string{`wrong value 7 of labels["team"] (want a text in quotes)`}, ""},
+		"a truth for an enum":            {attach, `{"config":{"mode":true}}`, []string{`wrong value true of config.mode`}, ""},
+		"a text for a fraction":          {attach, `{"config":{"restartStrategy":{"exponentialDelay":{"jitterFactor":"much"}}}}`, []string{`wrong value "much" of config.restartStrategy.exponentialDelay.jitterFactor (want a number)`}, ""},
+		"no base64":                      {func() proto.Message { return &ckptdv1.PutStateRequest{} }, `{"chunk":"%"}`, []string{`wrong value "%" of chunk (want bytes in base64`}, ""},
+		"a long value":                   {attach, `{"jobId":["` + strings.Repeat("x", 100) + `"]}`, []string{"xxx… of jobId"}, strings.Repeat("x", 61)},
+		"no JSON":                        {attach, `{`, []string{"AttachJobRequest"}, "unknown"},
+		"nothing":                        {attach, ``, []string{"empty", "{}"}, "unknown"},
 	} {
 		err := strictjson.Unmarshal([]byte(c.json), c.message())
 		if err == nil {
@@ -65,6 +81,8 @@ func TestWhatIsKnownIsTaken(t *testing.T) {
 		`{"jobId":"j","config":null}`,
 		`{"job_id":"j","config":{"min_pause":"1s","timeout":null,"mode":2,"restartStrategy":{"type":"TYPE_NONE"}}}`,
 		`{"labels":{"any":"thing","labels":"x"},"plan":{"operators":[]}}`,
+		`{"config":{"numRetained":"3","timeout":"1.5s","restartStrategy":{"exponentialDelay":{"jitterFactor":0,"backoffMultiplier":"2"}}}}`,
+		`{"config":{"numRetained":1e1}}`,
 	} {
 		m := &ckptdv1.AttachJobRequest{}
 		if err := strictjson.Unmarshal([]byte(json), m); err != nil {

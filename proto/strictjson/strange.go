@@ -1,6 +1,7 @@
 package strictjson
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -18,10 +19,13 @@ const (
 	mistyped = 2
 )
 
-// unknown says which words of a JSON object are not known to the message; empty: all are, or the bytes are no JSON object.
-func unknown(b []byte, message protoreflect.MessageDescriptor) string {
+// strange says which words of a JSON object are not known to the message, and which values are not of their field's
+// type. It is empty if there are none, or if the bytes are no JSON object.
+func strange(b []byte, message protoreflect.MessageDescriptor) string {
 	var object map[string]any
-	if json.Unmarshal(b, &object) != nil {
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	decoder.UseNumber() // a large integer keeps its digits
+	if decoder.Decode(&object) != nil {
 		return ""
 	}
 	f := finder{root: message}
@@ -40,9 +44,14 @@ type finder struct {
 }
 
 func (f *finder) message(path string, message protoreflect.MessageDescriptor, value any) {
+	if value == nil || wellKnown(message) {
+		f.wellKnown(path, message, value)
+		return
+	}
 	object, ok := value.(map[string]any)
-	if !ok || wellKnown(message) {
-		return // of another kind: protojson's error says so
+	if !ok {
+		f.wrong(strings.TrimSuffix(path, "."), value, "an object: {…}")
+		return
 	}
 	for _, key := range slices.Sorted(maps.Keys(object)) {
 		field := message.Fields().ByJSONName(key)
@@ -58,22 +67,25 @@ func (f *finder) message(path string, message protoreflect.MessageDescriptor, va
 }
 
 func (f *finder) field(path string, field protoreflect.FieldDescriptor, value any) {
-	switch values := value.(type) {
-	case map[string]any:
-		if !field.IsMap() {
-			break
+	object, isObject := value.(map[string]any)
+	list, isList := value.([]any)
+	switch {
+	case value == nil: // null stands for an absent field
+	case field.IsMap() && isObject:
+		for _, key := range slices.Sorted(maps.Keys(object)) {
+			f.single(fmt.Sprintf("%s[%q]", path, key), field.MapValue(), object[key])
 		}
-		for _, key := range slices.Sorted(maps.Keys(values)) {
-			f.single(fmt.Sprintf("%s[%q]", path, key), field.MapValue(), values[key])
-		}
-		return
-	case []any:
-		for i, v := range values {
+	case field.IsMap():
+		f.wrong(path, value, "an object: {…}")
+	case field.IsList() && isList:
+		for i, v := range list {
 			f.single(fmt.Sprintf("%s[%d]", path, i), field, v)
 		}
-		return
+	case field.IsList():
+		f.wrong(path, value, "a list: […]")
+	default:
+		f.single(path, field, value)
 	}
-	f.single(path, field, value)
 }
 
 func (f *finder) single(path string, field protoreflect.FieldDescriptor, value any) {
@@ -83,7 +95,11 @@ func (f *finder) single(path string, field protoreflect.FieldDescriptor, value a
 	case protoreflect.EnumKind:
 		word, ok := value.(string)
 		values := field.Enum().Values()
-		if !ok || values.ByName(protoreflect.Name(word)) != nil {
+		if !ok {
+			f.scalar(path, field, value)
+			return
+		}
+		if values.ByName(protoreflect.Name(word)) != nil {
 			return
 		}
 		var names []string
@@ -95,6 +111,8 @@ func (f *finder) single(path string, field protoreflect.FieldDescriptor, value a
 			hint = " (want one of " + strings.Join(names, ", ") + ")"
 		}
 		f.found = append(f.found, fmt.Sprintf("unknown value %q of %s%s", word, path, hint))
+	default:
+		f.scalar(path, field, value)
 	}
 }
 
@@ -110,8 +128,8 @@ func wellKnown(message protoreflect.MessageDescriptor) bool {
 	return strings.HasPrefix(string(message.FullName()), "google.protobuf.")
 }
 
-// nearestField is the known field that comes nearest to a key: of the same message, or of another one of the request, with its path.
-// Other messages count only where the key is not just a misspelt field of its own.
+// nearestField is the known field that comes nearest to a key: of the same message, or of another one of the request,
+// with its path. Other messages count only where the key is not just a misspelt field of its own.
 func (f *finder) nearestField(message protoreflect.MessageDescriptor, key string) string {
 	var best guess
 	for i := range message.Fields().Len() {
@@ -174,8 +192,8 @@ func (g *guess) consider(word string, distance int, name string) {
 	}
 }
 
-// distance counts the letters in which a written word differs from a name. Of a key of Flink's the end counts too: that of
-// "execution.checkpointing.interval" is "interval".
+// distance counts the letters in which a written word differs from a name. Of a key of Flink's the end counts too: that
+// of "execution.checkpointing.interval" is "interval".
 func distance(written, name string) int {
 	last := written[strings.LastIndexByte(written, '.')+1:]
 	w, l, n := plain(written), plain(last), plain(name)
