@@ -22,7 +22,6 @@ import (
 // upward are the calls between two files of a package that run against the order of its files, with the reason of each. All other
 // calls below service run downward: the files of a package have an order in which a reader meets each call before what it calls.
 var upward = []struct{ pkg, from, to, why string }{
-	{"service/config", "keys.go", "file.go", "the set function of a key writes into the File that Parse makes"},
 	{"service/coordinator", "liveness.go", "machine.go", "a lost worker makes decisions and fails the attempt"},
 	{"service/coordinator", "schedule.go", "machine.go", "a failed checkpoint makes decisions and can fail the attempt"},
 }

@@ -94,12 +94,3 @@ func (j Job) checkEnums() error {
 	}
 	return nil
 }
-
-// or returns v, or def if v is zero.
-func or[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
-}

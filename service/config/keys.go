@@ -3,11 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
-
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/coordinator"
@@ -123,30 +119,6 @@ func setInterval(f *File, v string) (err error) {
 	}
 	f.Job.Interval, err = between(v, 0, longestDuration)
 	return err
-}
-
-// between parses a duration and refuses one out of range.
-func between(v string, least, most time.Duration) (*durationpb.Duration, error) {
-	d, err := ParseDuration(v)
-	if err != nil {
-		return nil, err
-	}
-	if d < least || d > most {
-		return nil, fmt.Errorf("%s is out of range; allowed is %s to %s", FormatDuration(d), FormatDuration(least), FormatDuration(most))
-	}
-	return durationpb.New(d), nil
-}
-
-// number parses a whole number and refuses one out of range.
-func number(v string, least, most int64) (uint32, error) {
-	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a whole number; allowed is %d to %d", v, least, most)
-	}
-	if n < least || n > most {
-		return 0, fmt.Errorf("%d is out of range; allowed is %d to %d", n, least, most)
-	}
-	return uint32(n), nil
 }
 
 // enum parses one of Flink's constants. Upper and lower case are the same.

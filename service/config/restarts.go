@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
@@ -297,15 +296,6 @@ func checkJitter(v float64) error {
 		return fmt.Errorf("%v is out of range; allowed is 0 to 1, like %v", v, defaultJitter)
 	}
 	return nil
-}
-
-// decimal parses a number with a fraction.
-func decimal(v string, check func(float64) error) (float64, error) {
-	n, err := strconv.ParseFloat(v, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a number; write it like %v", v, defaultMultiplier)
-	}
-	return n, check(n)
 }
 
 // durations reads one duration of the API: its key, the value, its default, the least and the most. It notes an error.
