@@ -1,12 +1,11 @@
 // Package address is how a daemon is named and reached: http://host:port, https://host:port, host:port or unix:/path.
 //
-// It owns the reading and the spelling of such names, and the HTTP transport to them; TLS settings belong here, and tokens will. It must
-// not know what is said to a daemon: that is for the client and for daemons among themselves.
+// It owns the reading and the spelling of such names, the HTTP transport to them, and what a caller shows there: its
+// certificate and its token. It must not know what is said to a daemon, nor which daemon admits whom.
 package address
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -68,8 +67,13 @@ func invalid(raw string) error { return fmt.Errorf("%w: %q; want %s", ErrInvalid
 // Unix is the address of a socket at an absolute path.
 func Unix(path string) Address { return Address{"unix", path} }
 
-// TCP is the address of a host and port without TLS.
-func TCP(hostPort string) Address { return Address{"http", hostPort} }
+// TCP is the address of a host and port, with TLS or without.
+func TCP(hostPort string, secure bool) Address {
+	if secure {
+		return Address{"https", hostPort}
+	}
+	return Address{"http", hostPort}
+}
 
 // UnixPath cuts unix: off. It also accepts a relative path, which a flag may name and Parse refuses.
 func UnixPath(raw string) (path string, ok bool) { return strings.CutPrefix(raw, unixPrefix) }
@@ -95,8 +99,8 @@ func (a Address) BaseURL() string {
 
 // Options say how a daemon is reached. The zero value is a good one.
 type Options struct {
-	// TLS is for https; nil: the certificates that the system trusts.
-	TLS *tls.Config
+	// Credentials are for https; nil: none are shown, and the system's authorities are trusted.
+	Credentials *Credentials
 	// UnixBuffer is the size of a socket's send buffer in bytes; 0: the system's.
 	UnixBuffer int
 }
@@ -113,13 +117,17 @@ func (a Address) Transport(o *Options) *http.Transport {
 			if a.IsUnix() {
 				return dialUnix(ctx, a.at, buffer)
 			}
-			return (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext(ctx, network, addr)
+			return dialTCP(ctx, network, addr)
 		},
-		TLSClientConfig:     o.TLS,
+		DialTLSContext:      o.Credentials.dialTLS,
 		DisableCompression:  true,
 		MaxIdleConnsPerHost: 8,
 		IdleConnTimeout:     time.Minute,
 	}
+}
+
+func dialTCP(ctx context.Context, network, addr string) (net.Conn, error) {
+	return (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext(ctx, network, addr)
 }
 
 func dialUnix(ctx context.Context, path string, buffer int) (net.Conn, error) {

@@ -1,6 +1,7 @@
 package address_test
 
 import (
+	"encoding/pem"
 	"errors"
 	"io"
 	"net"
@@ -71,13 +72,20 @@ func TestTransport(t *testing.T) {
 	for _, s := range []*httptest.Server{plain, secure, socket} {
 		defer s.Close()
 	}
-	trusted := secure.Client().Transport.(*http.Transport).TLSClientConfig
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	trusting, err := address.NewCredentials(address.CredentialFiles{CA: authority})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, raw := range []string{plain.URL, plain.Listener.Addr().String(), secure.URL, address.Unix(path).String()} {
 		a, err := address.Parse(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		transport := a.Transport(&address.Options{TLS: trusted, UnixBuffer: 1 << 20})
+		transport := a.Transport(&address.Options{Credentials: trusting, UnixBuffer: 1 << 20})
 		res, err := (&http.Client{Transport: transport}).Get(a.BaseURL() + "/here")
 		if err != nil {
 			t.Errorf("%s: %v, want an answer", raw, err)
