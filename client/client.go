@@ -27,6 +27,9 @@ type options struct {
 	patience time.Duration
 	parallel int
 	onRetry  func(err error, next time.Duration)
+	files    address.CredentialFiles
+	// credentials come from files; nil: none.
+	credentials *address.Credentials
 	// silence is the time without a message after which a session takes its daemon for lost. A daemon pings each
 	// second.
 	silence time.Duration
@@ -47,6 +50,21 @@ func WithOnRetry(f func(err error, next time.Duration)) Option {
 	return func(o *options) { o.onRetry = f }
 }
 
+// WithCA trusts daemons whose certificates were made by the authorities in a PEM file, instead of the system's.
+func WithCA(file string) Option { return func(o *options) { o.files.CA = file } }
+
+// WithCertificate shows a client certificate to daemons. The files are PEM; they are read again when they change.
+func WithCertificate(certFile, keyFile string) Option {
+	return func(o *options) { o.files.Cert, o.files.Key = certFile, keyFile }
+}
+
+// WithTokenFile shows a bearer token to daemons. The file has one line; it is read again when it changes. The token is
+// sent over TLS, and to daemons on this machine; a call to any other daemon fails with ErrUntrusted.
+func WithTokenFile(file string) Option { return func(o *options) { o.files.TokenFile = file } }
+
+// WithToken is WithTokenFile for a token that lies in no file.
+func WithToken(token string) Option { return func(o *options) { o.files.Token = token } }
+
 // New makes a client of the daemons at the URLs, which must all serve the same root. A URL is "http://host:port",
 // "https://host:port", "host:port" or "unix:/path/to/socket". New makes no connection.
 func New(urls []string, opts ...Option) (*Client, error) {
@@ -63,6 +81,10 @@ func New(urls []string, opts ...Option) (*Client, error) {
 	}
 	if len(urls) == 0 {
 		return nil, fmt.Errorf("client: new: %w: no daemon's URL", ErrInvalid)
+	}
+	var err error
+	if c.options.credentials, err = address.NewCredentials(c.options.files); err != nil {
+		return nil, fmt.Errorf("client: new: %w: %w", ErrInvalid, err)
 	}
 	for _, u := range urls {
 		e, err := c.endpoint(u)
@@ -120,7 +142,7 @@ func (c *Client) endpoint(url string) (*endpoint, error) {
 	}
 	e := c.endpoints[at]
 	if e == nil {
-		e = newEndpoint(at)
+		e = newEndpoint(at, c.options.credentials)
 		c.endpoints[at] = e
 	}
 	return e, nil

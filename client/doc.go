@@ -27,6 +27,11 @@
 // Client.Admin has the calls of the command line: list jobs and checkpoints, show the state of a job, take a
 // checkpoint, end a job. These calls go to the job's owner, too, but are not repeated.
 //
+// # Daemons with TLS and roles
+//
+// WithCA, WithTokenFile and WithCertificate are for daemons that want to know their callers. A worker needs the role run.
+// A call that a daemon refuses for want of a role fails with ErrDenied and is not repeated.
+//
 // # Daemons that come and go
 //
 // A call does not fail because a daemon dies, restarts, releases the job or is not the owner. The client looks for the

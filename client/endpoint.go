@@ -21,21 +21,21 @@ type endpoint struct {
 }
 
 // newEndpoint makes no connection yet.
-func newEndpoint(at address.Address) *endpoint {
+func newEndpoint(at address.Address, credentials *address.Credentials) *endpoint {
 	e := &endpoint{url: at.String(), chunk: data.ChunkTCP}
 	if at.IsUnix() {
 		e.chunk = data.ChunkUnix
 	}
 	for i := range e.transports {
-		e.transports[i] = at.Transport(&address.Options{UnixBuffer: data.UnixBuffer})
+		e.transports[i] = at.Transport(&address.Options{Credentials: credentials, UnixBuffer: data.UnixBuffer})
 	}
 	control, bulk := e.transports[0], e.transports[1]
 	bulk.ExpectContinueTimeout = data.AdmissionWait
 	bulk.MaxIdleConnsPerHost = 64
-	calls := &http.Client{Transport: control}
+	calls := at.Client(control, credentials)
 	e.engine = ckptdv1connect.NewEngineServiceClient(calls, at.BaseURL())
 	e.jobs = ckptdv1connect.NewJobServiceClient(calls, at.BaseURL())
-	e.state = ckptdv1connect.NewStateServiceClient(data.Doer{Client: &http.Client{Transport: bulk}}, at.BaseURL(), data.ClientOptions())
+	e.state = ckptdv1connect.NewStateServiceClient(data.Doer{Client: at.Client(bulk, credentials)}, at.BaseURL(), data.ClientOptions())
 	return e
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/ckptd/ckptd/proto/address"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -40,6 +41,11 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrInvalid: the request is malformed.
 	ErrInvalid = errors.New("invalid request")
+	// ErrDenied: the daemon does not know the caller, or the caller lacks the role for the call.
+	ErrDenied = errors.New("access denied")
+	// ErrUntrusted: the daemon's certificate is not trusted, only one side speaks TLS, or a token would be sent without
+	// TLS.
+	ErrUntrusted = errors.New("not trusted")
 	// ErrNoSpace: the store is full.
 	ErrNoSpace = errors.New("no space left")
 	// ErrSource: a piece's source could not be read, or gave other bytes than before.
@@ -71,6 +77,8 @@ var codes = map[connect.Code]error{
 	connect.CodeInvalidArgument:   ErrInvalid,
 	connect.CodeResourceExhausted: ErrNoSpace,
 	connect.CodeDataLoss:          ErrCorrupt,
+	connect.CodeUnauthenticated:   ErrDenied,
+	connect.CodePermissionDenied:  ErrDenied,
 }
 
 // callError is a failed call with its meaning: a daemon has answered with an error, or not at all.
@@ -109,6 +117,10 @@ func classify(ctx context.Context, err error) *callError {
 	e := &callError{cause: err}
 	if ctx.Err() != nil {
 		e.cause = context.Cause(ctx)
+		return e
+	}
+	if errors.Is(err, address.ErrUntrusted) || errors.Is(err, address.ErrOneSided) || errors.Is(err, address.ErrExposed) {
+		e.kind = ErrUntrusted // a repetition cannot help
 		return e
 	}
 	answer, ok := errors.AsType[*connect.Error](err)

@@ -2,8 +2,11 @@ package service
 
 import (
 	"context"
-	"net/http"
+	"errors"
+	"log/slog"
 	"time"
+
+	"connectrpc.com/connect"
 
 	"github.com/ckptd/ckptd/proto/address"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -15,6 +18,9 @@ import (
 type ownerProbe struct {
 	// timeout limits the call to each URL.
 	timeout time.Duration
+	// credentials are what this daemon shows to others; nil: nothing.
+	credentials *address.Credentials
+	log         *slog.Logger
 }
 
 // probeTimeout is the timeout of a daemon's probe.
@@ -30,7 +36,9 @@ func (p ownerProbe) owns(ctx context.Context, urls []string, job, nonce string) 
 	return false
 }
 
-// ownsAt calls the daemon at one URL. A daemon that cannot be reached does not own the job.
+// ownsAt calls the daemon at one URL. A daemon that cannot be reached does not own the job. A daemon that refuses the
+// question lives, so the job stays with it: otherwise two daemons that lack each other's tokens would take a job from
+// each other for ever.
 func (p ownerProbe) ownsAt(ctx context.Context, url, job, nonce string) bool {
 	at, err := address.Parse(url)
 	if err != nil {
@@ -38,9 +46,16 @@ func (p ownerProbe) ownsAt(ctx context.Context, url, job, nonce string) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	transport := at.Transport(nil)
+	transport := at.Transport(&address.Options{Credentials: p.credentials})
 	defer transport.CloseIdleConnections()
-	daemon := ckptdv1connect.NewEngineServiceClient(&http.Client{Transport: transport}, at.BaseURL())
+	daemon := ckptdv1connect.NewEngineServiceClient(at.Client(transport, p.credentials), at.BaseURL())
 	res, err := daemon.Owns(ctx, &ckptdv1.OwnsRequest{JobId: job, OwnerNonce: nonce})
+	code := connect.CodeOf(err)
+	refused := err != nil && (code == connect.CodeUnauthenticated || code == connect.CodePermissionDenied)
+	if refused || errors.Is(err, address.ErrUntrusted) || errors.Is(err, address.ErrExposed) {
+		p.log.Warn("another daemon cannot be asked whether it owns a job: the job stays with it", "daemon", at.String(), "job", job, "error", err,
+			"advice", "give this daemon a token with the role read by --token-file, or a client certificate, and the authority by --tls-ca")
+		return true
+	}
 	return err == nil && res.GetOwns()
 }

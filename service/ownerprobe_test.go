@@ -2,6 +2,8 @@ package service
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +11,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"connectrpc.com/connect"
 
 	"github.com/ckptd/ckptd/proto/address"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -47,6 +51,10 @@ func TestOwnerProbe(t *testing.T) {
 	socket.Start()
 	defer socket.Close()
 
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = connect.NewErrorWriter().Write(w, r, connect.NewError(connect.CodeUnauthenticated, errors.New("no token")))
+	}))
+	defer refusing.Close()
 	silent := address.Unix(filepath.Join(dir, "nobody")).String()
 	for _, c := range []struct {
 		name       string
@@ -61,10 +69,11 @@ func TestOwnerProbe(t *testing.T) {
 		{"with another nonce", []string{tcp.URL}, "j", "m", false},
 		{"with another job", []string{tcp.URL}, "k", "n", false},
 		{"where nobody answers", []string{silent}, "j", "n", false},
+		{"where a daemon refuses the question", []string{refusing.URL}, "j", "n", true},
 		{"without a URL", nil, "j", "n", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := (ownerProbe{time.Minute}).owns(t.Context(), c.urls, c.job, c.nonce); got != c.want {
+			if got := (ownerProbe{time.Minute, nil, slog.New(slog.DiscardHandler)}).owns(t.Context(), c.urls, c.job, c.nonce); got != c.want {
 				t.Errorf("owns = %v, want %v", got, c.want)
 			}
 		})

@@ -19,6 +19,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/limit"
+	"github.com/ckptd/ckptd/proto/address"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/proto/strictjson"
@@ -49,6 +50,10 @@ type Options struct {
 	// JobMetrics is how many jobs have metrics of their own, labelled with the job's id; 0: none. Each new id is a new
 	// series, which Prometheus keeps after the job has ended. Therefore the operator has to set a limit.
 	JobMetrics int
+	// Credentials are what this daemon shows when it asks other daemons whether they own a job; nil: nothing.
+	Credentials *address.Credentials
+	// JobDefaults are the values of keys that a new job's configuration does not give; nil: Flink's defaults for all.
+	JobDefaults *ckptdv1.JobConfig
 	// Log is the daemon's log; nil: nothing is logged.
 	Log *slog.Logger
 	// Fatal is called when this process can no longer rely on the store (storage.ErrAbandoned). Fatal must make the
@@ -113,8 +118,9 @@ type Server struct {
 func New(root storage.Opened, opts *Options) (*Server, error) {
 	s := &Server{
 		opts: opts.withDefaults(), nonce: layout.NewNonce(),
-		started: time.Now(), jobs: map[string]*shell.Job{}, probe: ownerProbe{probeTimeout}, metrics: newMetrics(),
+		started: time.Now(), jobs: map[string]*shell.Job{}, metrics: newMetrics(),
 	}
+	s.probe = ownerProbe{probeTimeout, s.opts.Credentials, s.opts.Log}
 	if err := journal.Fits(nil, nil, nil, s.opts.URLs); err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}
@@ -125,7 +131,7 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	s.env = shell.Env{
 		Commit: s.stores.commit, Restore: s.stores.restore, Collect: s.stores.collect, Facts: s.facts, URLs: s.opts.URLs, Times: s.opts.Times,
 		InlineThreshold: s.opts.InlineThreshold, InlineCap: s.opts.InlineCap, Metrics: s.metrics, Step: s.opts.Steps, Owns: s.probe.owns,
-		Log: s.log, Context: s.ctx, Background: &s.wg,
+		JobDefaults: s.opts.JobDefaults, Log: s.log, Context: s.ctx, Background: &s.wg,
 	}
 	s.looking, s.stopLooking = context.WithCancel(s.ctx)
 	data, err := stream.New(countedStore{s.stores.restore, s.stores.upload, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})

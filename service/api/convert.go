@@ -268,7 +268,7 @@ func PendingOut(s owner.PendingState) ckptdv1.PendingState {
 
 // CreationIn returns how to create the job if it does not exist; nil: the caller gave no plan, so the job is not
 // created.
-func CreationIn(req *ckptdv1.AttachJobRequest, urls []string) (*owner.Creation, error) {
+func CreationIn(req *ckptdv1.AttachJobRequest, defaults *ckptdv1.JobConfig, urls []string) (*owner.Creation, error) {
 	if err := layout.ValidateJobID(req.GetJobId()); err != nil {
 		return nil, Invalidf("%v", err)
 	}
@@ -279,7 +279,7 @@ func CreationIn(req *ckptdv1.AttachJobRequest, urls []string) (*owner.Creation, 
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := ConfigIn(req.GetConfig())
+	cfg, err := ConfigIn(config.WithDefaults(req.GetConfig(), defaults))
 	if err != nil {
 		return nil, err
 	}

@@ -8,19 +8,35 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/api"
+	"github.com/ckptd/ckptd/service/config"
 	"github.com/ckptd/ckptd/service/owner"
 )
 
 // Attach makes this daemon the job's owner, or returns the URLs of the daemon that is.
 func (j *Job) Attach(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
-	create, err := api.CreationIn(req, j.env.URLs)
+	create, err := api.CreationIn(req, j.env.JobDefaults, j.env.URLs)
 	if err != nil {
 		return nil, err
 	}
-	plan, config, err := api.WantedIn(req)
+	plan, wanted, err := api.WantedIn(req)
 	if err != nil {
 		return nil, err
 	}
+	if wanted != nil && j.env.JobDefaults != nil {
+		// The keys that the caller leaves out stay as they are in effect, which only an attached job knows.
+		res, err := j.attach(ctx, owner.Event{Create: create})
+		if err != nil {
+			return nil, err
+		}
+		if wanted, err = api.ConfigIn(config.KeepDefaulted(req.GetConfig(), j.env.JobDefaults, res.GetConfig())); err != nil {
+			return nil, err
+		}
+	}
+	return j.attach(ctx, owner.Event{Create: create, Plan: plan, Config: wanted})
+}
+
+// attach feeds the machine one attach and waits for its answer.
+func (j *Job) attach(ctx context.Context, ev owner.Event) (*ckptdv1.AttachJobResponse, error) {
 	return ask(ctx, j, func(reply func(*ckptdv1.AttachJobResponse, error)) {
 		caller := j.wait(func(op *owner.Op) {
 			if op.Kind != owner.TellAttached {
@@ -33,7 +49,8 @@ func (j *Job) Attach(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptd
 				InlineThreshold: uint32(j.env.InlineThreshold), InlineCap: uint32(j.env.InlineCap), Config: api.ConfigOut(head.Config),
 			}, nil)
 		})
-		j.feed(owner.Event{Kind: owner.EventAttach, Caller: caller, Create: create, Plan: plan, Config: config})
+		ev.Kind, ev.Caller = owner.EventAttach, caller
+		j.feed(ev)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
@@ -26,7 +27,9 @@ type Env struct {
 	Step func(step string)
 	// Owns asks the daemons at the URLs whether one of them owns the job under the nonce.
 	Owns func(ctx context.Context, urls []string, job, nonce string) bool
-	Log  *slog.Logger
+	// JobDefaults are the values of keys that a new job's configuration leaves out; nil: Flink's defaults for all.
+	JobDefaults *ckptdv1.JobConfig
+	Log         *slog.Logger
 	// Context ends after the jobs have been released. Background counts the goroutines that jobs start.
 	Context    context.Context
 	Background *sync.WaitGroup
