@@ -39,8 +39,12 @@ Checkpoints outlive the run, in a folder of the demo's own; --clean removes it.`
 		Example: `  ckptd demo
   ckptd demo --input access.log --kills 10
   ckptd demo --keep --output /tmp/counts`,
-		Args: wantArgs(0, 0),
+		Args:        wantArgs(0, 0),
+		Annotations: map[string]string{noSettings: "the demo is whole by itself"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := forgetSettings(cmd.Root()); err != nil {
+				return err
+			}
 			if err := o.check(cmd.Flags().Changed); err != nil {
 				return err
 			}

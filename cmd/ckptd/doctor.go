@@ -39,6 +39,7 @@ others, or if a bucket retains files, it only reads, unless --write is given. Ex
 not be examined.`,
 		Example: doctorExamples() + `  ckptd doctor 's3://bucket/ckptd?endpoint=http://127.0.0.1:9000' --quick
   ckptd doctor /mnt/data --json | jq '.findings[] | select(.result != "RESULT_OK")'`,
+		Annotations:       map[string]string{noSettings: "it writes only what the command line allows"},
 		Args:              wantArgs(1, 1),
 		ValidArgsFunction: completeRoot,
 		RunE: func(cmd *cobra.Command, args []string) error {

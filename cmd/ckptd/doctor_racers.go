@@ -23,11 +23,12 @@ import (
 // newDoctorRacerCmd is the command of the processes that doctor starts. It is not for people.
 func newDoctorRacerCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:     "doctor-racer ROOT",
-		Short:   "Race for doctor, which starts it and tells it what to do",
-		Example: "  ckptd doctor ROOT",
-		Hidden:  true,
-		Args:    wantArgs(1, 1),
+		Use:         "doctor-racer ROOT",
+		Short:       "Race for doctor, which starts it and tells it what to do",
+		Example:     "  ckptd doctor ROOT",
+		Hidden:      true,
+		Annotations: map[string]string{noSettings: "doctor says all"},
+		Args:        wantArgs(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// A signal does not end a racer: it finishes its operations and ends when the doctor says so. The doctor
 			// must be the last to write, because it removes everything that was written.

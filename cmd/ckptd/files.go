@@ -25,9 +25,9 @@ exit code is 4.`,
 		Example: `  ckptd files file:///var/lib/ckptd/clicks/chk-42
   ckptd files ./data/clicks/chk-42 --json | jq -r '.files[].file.key'`,
 		Args:              wantArgs(1, 1),
-		ValidArgsFunction: completeRoot,
+		ValidArgsFunction: completeCheckpoints,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			t, err := openCheckpoint(cmd.Context(), serverOf(cmd), args[0])
+			t, err := openCheckpoint(cmd.Context(), daemonsOf(cmd), args[0])
 			if err != nil {
 				return err
 			}
@@ -47,7 +47,7 @@ exit code is 4.`,
 			return judgeFiles(show.GetFiles())
 		},
 	}
-	serverFlag(cmd)
+	serverFlags(cmd)
 	jsonFlag(cmd, "ShowCheckpointResponse")
 	return cmd
 }

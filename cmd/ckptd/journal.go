@@ -35,9 +35,9 @@ the reason and exits with code 4.`,
 		Example: `  ckptd journal show file:///var/lib/ckptd/clicks
   ckptd journal show clicks --server unix:/run/ckptd.sock --json`,
 		Args:              wantArgs(1, 1),
-		ValidArgsFunction: completeRoot,
+		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			t, err := openJob(cmd.Context(), serverOf(cmd), args[0])
+			t, err := openJob(cmd.Context(), daemonsOf(cmd), args[0])
 			if err != nil {
 				return err
 			}
@@ -57,7 +57,7 @@ the reason and exits with code 4.`,
 			return judgeJournal(j)
 		},
 	}
-	serverFlag(cmd)
+	serverFlags(cmd)
 	jsonFlag(cmd, "ShowJournalResponse")
 	return cmd
 }

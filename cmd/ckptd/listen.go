@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -17,23 +18,24 @@ import (
 )
 
 // checkListen refuses an address that nobody can listen on, before anything is created. An address that is invalid on
-// every machine is a usage error.
-func checkListen(ctx context.Context, addr string) error {
+// every machine is a usage error. exposed reports whether other machines can reach the address.
+func checkListen(ctx context.Context, addr string) (exposed bool, err error) {
 	if path, unix := address.UnixPath(addr); unix {
-		return checkSocketPath(path)
+		return false, checkSocketPath(path)
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err == nil {
 		_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
 	}
 	if err != nil {
-		return exit.Usagef("--listen %q: want HOST:PORT or unix:PATH, as %s or unix:/run/ckptd.sock", addr, defaultListen)
+		return false, exit.Usagef("--listen %q: want HOST:PORT or unix:PATH, as %s or unix:/run/ckptd.sock", addr, defaultListen)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
-		return fmt.Errorf("listen on %s: want an address of this machine, as %s: %w", addr, defaultListen, err)
+		return false, fmt.Errorf("listen on %s: want an address of this machine, as %s: %w", addr, defaultListen, err)
 	}
-	return l.Close()
+	at, ok := l.Addr().(*net.TCPAddr)
+	return !ok || !at.IP.IsLoopback(), l.Close()
 }
 
 func checkSocketPath(path string) error {
@@ -67,10 +69,10 @@ func notAnother(path string) error {
 }
 
 // listen opens the address of --listen, which checkListen has accepted. It returns the URL for clients.
-func listen(ctx context.Context, addr string) (net.Listener, string, error) {
+func listen(ctx context.Context, addr string, secure bool, mode socketMode) (net.Listener, string, error) {
 	path, unix := address.UnixPath(addr)
 	if unix {
-		return listenUnix(ctx, path)
+		return listenUnix(ctx, path, mode)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -79,12 +81,12 @@ func listen(ctx context.Context, addr string) (net.Listener, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("listen on %s: %w", addr, err)
 	}
-	return l, address.TCP(l.Addr().String()).String(), nil
+	return l, address.TCP(l.Addr().String(), secure).String(), nil
 }
 
 // listenUnix opens a socket file. If a socket is there at which nobody answers, a killed daemon has left it, and
-// listenUnix removes it.
-func listenUnix(ctx context.Context, path string) (net.Listener, string, error) {
+// listenUnix removes it. The file gets its rights before it has a name, so that nobody else can connect in between.
+func listenUnix(ctx context.Context, path string, mode socketMode) (net.Listener, string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, "", err
@@ -101,9 +103,16 @@ func listenUnix(ctx context.Context, path string) (net.Listener, string, error) 
 			return nil, "", fmt.Errorf("listen on %s: %w", path, err)
 		}
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	narrow := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		return errors.Join(c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), uint32(mode)) }), err)
+	}}
+	l, err := narrow.Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, "", fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := os.Chmod(path, fs.FileMode(mode)); err != nil { // the rights that the umask took away
+		return nil, "", errors.Join(fmt.Errorf("listen on %s: %w", path, err), l.Close())
 	}
 	return l, address.Unix(path).String(), nil
 }

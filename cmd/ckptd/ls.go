@@ -26,9 +26,9 @@ named by its id alone. If the journal of a job cannot be read, ckptd lists the j
   ckptd ls --server unix:/run/ckptd.sock
   ckptd ls ./data --json | jq '.jobs[].jobId'`,
 		Args:              wantArgs(0, 1),
-		ValidArgsFunction: completeRoot,
+		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			t, err := openRootOrJob(cmd.Context(), serverOf(cmd), strings.Join(args, ""))
+			t, err := openRootOrJob(cmd.Context(), daemonsOf(cmd), strings.Join(args, ""))
 			if err != nil {
 				return err
 			}
@@ -39,7 +39,7 @@ named by its id alone. If the journal of a job cannot be read, ckptd lists the j
 			return lsRoot(cmd, t)
 		},
 	}
-	serverFlag(cmd)
+	serverFlags(cmd)
 	jsonFlag(cmd, "ListJobsResponse or ListCheckpointsResponse")
 	return cmd
 }

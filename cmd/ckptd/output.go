@@ -23,10 +23,10 @@ func wantsJSON(cmd *cobra.Command) bool {
 	return b
 }
 
-// printJSON prints a message of the API as JSON. Equal messages give equal bytes; protojson alone would vary its white
-// space on purpose.
+// printJSON prints a message of the API as JSON, with every field of it: a script finds an empty list or a zero where it
+// looks for one. Equal messages give equal bytes; protojson alone would vary its white space on purpose.
 func printJSON(w io.Writer, m proto.Message) error {
-	raw, err := protojson.Marshal(m)
+	raw, err := protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(m)
 	if err != nil {
 		return err
 	}

@@ -13,37 +13,46 @@ import (
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
+	"github.com/ckptd/ckptd/proto/address"
 )
 
 // onOwner calls f with the calls for people; calls about the job go to its owner. For a JOB with a root, the journal
 // names the owner. For an id, ckptd asks the server, or the daemon at the default address.
-func onOwner(ctx context.Context, server, arg string, f func(a *client.Admin, id string) error) error {
-	urls, id := []string{server}, arg
+func onOwner(ctx context.Context, at daemons, arg string, f func(a *client.Admin, id string) error) error {
+	urls, id := []string{at.server}, arg
 	switch {
-	case isID(server, arg):
-	case server == "" && layout.ValidateJobID(arg) == nil:
+	case at.isID(arg):
+	case at.server == "" && layout.ValidateJobID(arg) == nil:
 		urls = []string{defaultListen}
 	default:
 		var err error
-		if urls, id, err = ownerInJournal(ctx, server, arg); err != nil {
+		if urls, id, err = ownerInJournal(ctx, at.server, arg); err != nil {
 			return err
 		}
 	}
 	if err := layout.ValidateJobID(id); err != nil {
 		return exit.Usagef("%w", err)
 	}
-	return onServer(urls, func(a *client.Admin) error { return f(a, id) })
+	return onServer(at.credentials, urls, func(a *client.Admin) error { return f(a, id) })
 }
 
 // onServer calls f with the calls for people of these daemons.
-func onServer(urls []string, f func(a *client.Admin) error) (err error) {
-	c, admin, err := adminOf(urls...)
+func onServer(credentials address.CredentialFiles, urls []string, f func(a *client.Admin) error) (err error) {
+	c, admin, err := adminWith(credentials, urls...)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if err = f(admin); errors.Is(err, client.ErrUnavailable) {
-		err = fmt.Errorf("%w. To ask another daemon, name it by --server", err)
+	return advised(f(admin))
+}
+
+// advised adds to an error of a call what to do.
+func advised(err error) error {
+	switch {
+	case errors.Is(err, address.ErrUntrusted):
+		return fmt.Errorf("%w. Name the authority that made the certificate by --tls-ca", err)
+	case errors.Is(err, client.ErrUnavailable):
+		return fmt.Errorf("%w. To ask another daemon, name it by --server", err)
 	}
 	return err
 }
@@ -78,17 +87,31 @@ func ownerInJournal(ctx context.Context, server, arg string) (urls []string, id 
 	case server != "":
 		return []string{server}, id, nil
 	case head.Owner.IsZero():
-		return nil, "", unowned(head, id, at)
+		return nil, "", &unownedError{head, id, at}
 	}
 	return head.URLs, id, nil
 }
 
-// unowned is the error for a job that nobody owns. It says how to end such a job.
-func unowned(head *journal.Entry, id, at string) error {
+// unownedError is the error for a job that nobody owns. It says how to end such a job.
+type unownedError struct {
+	head   *journal.Entry
+	id, at string
+}
+
+func (e *unownedError) Error() string {
 	how := ""
-	if head.Status == journal.StatusRunning {
+	if e.head.Status == journal.StatusRunning {
 		how = "; `cancel` with --server lets the daemon named there end it"
 	}
-	return fmt.Errorf("job %s is %s, and no daemon owns it (epoch %d); `ckptd ls %s` shows what is kept of it%s", id,
-		output.Enum(catalog.Status(head.Status), "JOB_STATUS_"), head.Epoch, output.ShellWord(at), how)
+	return fmt.Sprintf("job %s is %s, and no daemon owns it (epoch %d); `ckptd ls %s` shows what is kept of it%s", e.id,
+		output.Enum(catalog.Status(e.head.Status), "JOB_STATUS_"), e.head.Epoch, output.ShellWord(e.at), how)
+}
+
+// endedJob returns the last journal entry of a job that has ended, if that is what err says.
+func endedJob(err error) (head *journal.Entry, ok bool) {
+	e, ok := errors.AsType[*unownedError](err)
+	if !ok || !e.head.Status.Terminal() {
+		return nil, false
+	}
+	return e.head, true
 }

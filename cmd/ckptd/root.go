@@ -26,12 +26,16 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		Example: `  ckptd ls file:///var/lib/ckptd
   ckptd show file:///var/lib/ckptd/clicks/chk-42
   ckptd show clicks/chk-42 --server http://127.0.0.1:7420`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Version:           version(),
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return usageOf(cmd, fromEnvironment(cmd)) },
+		SilenceErrors:     true,
+		SilenceUsage:      true,
 	}
+	cmd.SetVersionTemplate(versionLine())
 	cmd.CompletionOptions.DisableDefaultCmd = true // completion.go has a command that refuses unknown shells
 	cmd.AddCommand(
 		newServeCmd(steps),
+		newConfigCmd(),
 		newWorkerCmd(steps),
 		newDemoCmd(),
 		newStatusCmd(),

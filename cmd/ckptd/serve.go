@@ -17,6 +17,8 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/limit"
+	"github.com/ckptd/ckptd/proto/address"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime/launcher"
 	"github.com/ckptd/ckptd/service"
 )
@@ -35,6 +37,10 @@ type serveOptions struct {
 	jobMetrics   int
 	budgets      limit.Budgets
 	logLevel     slog.Level
+	config       string
+	secure       secureOptions
+	jobs         *ckptdv1.JobConfig // defaults for jobs, from the file
+	credentials  address.CredentialFiles
 	steps        func(string) // set by tests; nil in production
 }
 
@@ -47,12 +53,23 @@ func newServeCmd(steps func(string)) *cobra.Command {
 
 The root is a folder for ckptd alone. An empty folder becomes a root; a folder that holds something else is refused. Several
 daemons may serve one root; at any time one of them owns a job. At SIGTERM the daemon releases all jobs, so that another daemon
-can take them at once. A daemon that was killed takes its jobs back when it is started again at the same address.`,
+can take them at once. A daemon that was killed takes its jobs back when it is started again at the same address.
+
+Each flag may also stand in the file of --config (listen: 127.0.0.1:7420) or in the environment (CKPTD_LISTEN). A flag wins over the
+environment, and the environment over the file. Flink's keys below jobs: in the file are defaults for new jobs. ` + "`ckptd config`" + ` prints
+what is in effect.
+
+A daemon that other machines can reach wants TLS and an access file, which gives the roles read, run and delete to tokens and client
+certificates. Certificates, keys and the access file are read again when they change. docs/operate.md has the whole.`,
 		Example: `  ckptd serve --root file:///var/lib/ckptd
-  ckptd serve --root /var/lib/ckptd --listen unix:/run/ckptd.sock
+  ckptd serve --root /var/lib/ckptd --listen unix:/run/ckptd.sock --socket-mode 0660
+  ckptd serve --config /etc/ckptd/ckptd.yaml
+  ckptd serve --root /var/lib/ckptd --listen 0.0.0.0:7420 --advertise https://ckptd-1.example:7420 \
+    --tls-cert /etc/ckptd/tls.crt --tls-key /etc/ckptd/tls.key --access /etc/ckptd/access
   curl http://127.0.0.1:7420/healthz
   curl http://127.0.0.1:7420/metrics`,
-		Args: cobra.NoArgs,
+		Args:    cobra.NoArgs,
+		PreRunE: func(cmd *cobra.Command, _ []string) error { return usageOf(cmd, o.settle(cmd)) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(cmd.Context()); err != nil {
 				return err
@@ -60,19 +77,36 @@ can take them at once. A daemon that was killed takes its jobs back when it is s
 			return serve(cmd.Context(), o)
 		},
 	}
-	f := cmd.Flags()
-	rootFlag(cmd, &o.root, "required")
-	f.StringVar(&o.listen, "listen", defaultListen, "HOST:PORT, or unix:PATH of a socket")
-	f.StringArrayVar(&o.advertise, "advertise", nil, "URL under which workers and other daemons reach this one, instead of what --listen says (repeatable)")
-	f.IntVar(&o.streams, "streams", 0, "how many files are received at a time; the others wait (default 16, each with up to 1 MiB of memory; S3 needs up to 256 MiB more for all)")
-	f.IntVar(&o.budgets.Commit, "commits", 0, "how many requests of commits the store gets at a time (default 32)")
-	f.IntVar(&o.budgets.Restore, "reads", 0, "how many requests of restores (default 64; fewer while the store throttles)")
-	f.IntVar(&o.budgets.Upload, "writes", 0, "how many requests of uploads (default 64; fewer while the store throttles)")
-	f.IntVar(&o.budgets.Collect, "deletes", 0, "how many requests that delete garbage (default 4; 1 during a commit, and while the store throttles)")
-	f.IntVar(&o.jobMetrics, "metrics-jobs", 0, "how many jobs have series of their own in /metrics, labelled with their id")
-	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	o.flags(cmd)
 	cobra.CheckErr(cmd.MarkFlagRequired("root"))
 	return cmd
+}
+
+// flags adds the flags, which the file of --config may hold, too.
+func (o *serveOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	rootFlag(cmd, &o.root, "required")
+	f.StringVar(&o.config, "config", "", "YAML `file` with values for these flags, and with defaults for jobs")
+	f.StringVar(&o.listen, "listen", defaultListen, "HOST:PORT, or unix:PATH of a socket")
+	f.StringArrayVar(&o.advertise, "advertise", nil, "URL under which workers and other daemons reach this one, instead of what --listen says (repeatable)")
+	o.secure.flags(f)
+	credentialFlags(cmd)
+	f.IntVar(&o.streams, "streams", 16, "how many files are received at a time; the others wait (each with up to 1 MiB of memory; S3 needs up to 256 MiB more for all)")
+	f.IntVar(&o.budgets.Commit, "commits", 32, "how many requests of commits the store gets at a time")
+	f.IntVar(&o.budgets.Restore, "reads", 64, "how many requests of restores (fewer while the store throttles)")
+	f.IntVar(&o.budgets.Upload, "writes", 64, "how many requests of uploads (fewer while the store throttles)")
+	f.IntVar(&o.budgets.Collect, "deletes", 4, "how many requests that delete garbage (1 during a commit, and while the store throttles)")
+	f.IntVar(&o.jobMetrics, "metrics-jobs", 0, "how many jobs have series of their own in /metrics, labelled with their id")
+	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+}
+
+// settle reads the file of --config, after the command line and the environment.
+func (o *serveOptions) settle(cmd *cobra.Command) (err error) {
+	if o.jobs, err = fromFile(cmd, o.config); err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	o.credentials = credentialsOf(cmd)
+	return nil
 }
 
 // check refuses invalid flags before the daemon touches the root.
@@ -99,7 +133,11 @@ func (o *serveOptions) check(ctx context.Context) error {
 		}
 		o.advertise[i] = at
 	}
-	if err := checkListen(ctx, o.listen); err != nil {
+	exposed, err := checkListen(ctx, o.listen)
+	if err == nil {
+		err = o.secure.check(o.listen, exposed)
+	}
+	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
@@ -111,6 +149,14 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	defer cancel()
 	go keepSmall(ctx)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
+	door, err := o.secure.open(log)
+	if err != nil {
+		return exit.Usagef("serve: %w", err)
+	}
+	credentials, err := address.NewCredentials(o.credentials)
+	if err != nil {
+		return exit.Usagef("serve: %w", err)
+	}
 	remove, err := missingFolders(o.root)
 	if err != nil {
 		return err
@@ -138,7 +184,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	if p := root.Probe; p != nil && p.Kept != nil {
 		log.Warn("the daemon could not find out whether the store deletes objects", "error", p.Kept, "advice", "see what `ckptd doctor` says of deletes")
 	}
-	listener, url, err := listen(ctx, o.listen)
+	listener, url, err := listen(ctx, o.listen, door.tls != nil, o.secure.socketMode)
 	if err != nil {
 		return err
 	}
@@ -146,25 +192,27 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	if len(urls) == 0 {
 		urls = []string{url}
 		if tcp, ok := listener.Addr().(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-			log.Warn("the address that other machines are told is not one of this machine", "url", url, "advice", "say --advertise http://HOST:PORT")
+			log.Warn("the address that other machines are told is not one of this machine", "url", url, "advice", "say --advertise "+door.scheme()+"://HOST:PORT")
 		}
 	}
-	return serveOn(ctx, log, opened, o, urls, func(h http.Handler) (*http.Server, <-chan error) {
-		web := newHTTPServer(h)
+	return serveOn(ctx, log, opened, o, urls, credentials, func(h http.Handler) (*http.Server, <-chan error) {
+		web := newHTTPServer(door.wrap(h))
+		web.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 		failed := make(chan error, 1)
-		go func() { failed <- web.Serve(listener) }()
-		log.Info("listening", "url", url)
+		go func() { failed <- door.serve(web, listener) }()
+		log.Info("listening", "url", url, "access", door.String())
 		return web, failed
 	})
 }
 
 // serveOn runs a server until ctx ends, the listener fails, or the server itself cannot go on.
 func serveOn(ctx context.Context, log *slog.Logger, opened storage.Opened, o serveOptions, urls []string,
-	open func(http.Handler) (*http.Server, <-chan error)) error {
+	credentials *address.Credentials, open func(http.Handler) (*http.Server, <-chan error)) error {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	s, err := service.New(opened, &service.Options{
-		URLs: urls, Version: version(), Streams: o.streams, Budgets: o.budgets, JobMetrics: o.jobMetrics, Log: log, Steps: o.steps, Fatal: giveUp,
+		URLs: urls, Version: version(), Streams: o.streams, Budgets: o.budgets, JobMetrics: o.jobMetrics, JobDefaults: o.jobs,
+		Credentials: credentials, Log: log, Steps: o.steps, Fatal: giveUp,
 	})
 	if err != nil {
 		return err

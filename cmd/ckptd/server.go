@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"os"
 	"path/filepath"
+
+	"github.com/spf13/cobra"
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
@@ -11,9 +14,59 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// adminOf gives the calls for people at the first of these daemons that answers. It sends nothing yet. The caller
+// tokenVariable is the environment variable with a token. There is no flag for it: other users see the flags of a
+// process.
+const tokenVariable = variablePrefix + "TOKEN"
+
+// daemons says which daemon a command asks, and what the command shows there.
+type daemons struct {
+	// server is the address that --server names; empty: none.
+	server      string
+	credentials address.CredentialFiles
+}
+
+// serverFlags adds the flags with which a command reaches a daemon, and daemonsOf reads them.
+func serverFlags(cmd *cobra.Command) {
+	cmd.Flags().String("server", "", "ask this `daemon`: "+address.Forms+"; CKPTD_SERVER by default")
+	credentialFlags(cmd)
+}
+
+// credentialFlags adds the flags for what a caller shows to daemons, and credentialsOf reads them.
+func credentialFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.String("tls-ca", "", "PEM `file` of the authorities that made the certificates of daemons (default: the system's)")
+	f.String("client-cert", "", "PEM `file` with a client certificate to show to daemons")
+	f.String("client-key", "", "PEM `file` with its key")
+	f.String("token-file", "", "`file` with a token to show to daemons, in one line; or CKPTD_TOKEN holds the token itself")
+}
+
+func daemonsOf(cmd *cobra.Command) daemons {
+	server, _ := cmd.Flags().GetString("server")
+	return daemons{server, credentialsOf(cmd)}
+}
+
+func credentialsOf(cmd *cobra.Command) address.CredentialFiles {
+	text := func(name string) string {
+		s, _ := cmd.Flags().GetString(name)
+		return s
+	}
+	files := address.CredentialFiles{
+		CA: text("tls-ca"), Cert: text("client-cert"), Key: text("client-key"), TokenFile: text("token-file"), Token: os.Getenv(tokenVariable),
+	}
+	if cmd.Flags().Changed("token-file") && sourceOf(cmd.Flags().Lookup("token-file")) == "flag --token-file" {
+		files.Token = "" // the command line wins over the environment
+	}
+	return files
+}
+
+// newClient makes a client of daemons.
+func newClient(urls []string, f address.CredentialFiles, opts ...client.Option) (*client.Client, error) {
+	return client.New(urls, append(opts, client.WithCA(f.CA), client.WithCertificate(f.Cert, f.Key), client.WithTokenFile(f.TokenFile), client.WithToken(f.Token))...)
+}
+
+// adminWith gives the calls for people at the first of these daemons that answers. It sends nothing yet. The caller
 // closes the client.
-func adminOf(servers ...string) (*client.Client, *client.Admin, error) {
+func adminWith(credentials address.CredentialFiles, servers ...string) (*client.Client, *client.Admin, error) {
 	urls := make([]string, len(servers))
 	for i, s := range servers {
 		at, err := parseServer(s)
@@ -22,7 +75,7 @@ func adminOf(servers ...string) (*client.Client, *client.Admin, error) {
 		}
 		urls[i] = at.String()
 	}
-	c, err := client.New(urls)
+	c, err := newClient(urls, credentials)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -49,8 +102,8 @@ func checkDaemonURL(flag, raw string) (string, error) {
 }
 
 // openServer is the target that is all of a daemon's jobs.
-func openServer(server string) (*target, error) {
-	c, admin, err := adminOf(server)
+func openServer(at daemons) (*target, error) {
+	c, admin, err := adminWith(at.credentials, at.server)
 	if err != nil {
 		return nil, err
 	}

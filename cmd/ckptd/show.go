@@ -24,9 +24,9 @@ with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
   ckptd show ./backup/chk-42/_metadata
   ckptd show clicks/chk-42 --server http://127.0.0.1:7420 --json`,
 		Args:              wantArgs(1, 1),
-		ValidArgsFunction: completeRoot,
+		ValidArgsFunction: completeCheckpoints,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			t, err := openCheckpoint(cmd.Context(), serverOf(cmd), args[0])
+			t, err := openCheckpoint(cmd.Context(), daemonsOf(cmd), args[0])
 			if err != nil {
 				return err
 			}
@@ -41,7 +41,7 @@ with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
 			return printShow(cmd.OutOrStdout(), show)
 		},
 	}
-	serverFlag(cmd)
+	serverFlags(cmd)
 	jsonFlag(cmd, "ShowCheckpointResponse")
 	return cmd
 }

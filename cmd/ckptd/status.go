@@ -11,6 +11,7 @@ import (
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
+	"github.com/ckptd/ckptd/layout/catalog"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -20,12 +21,15 @@ func newStatusCmd() *cobra.Command {
 		Short: "Show the state of a daemon and its jobs, or of one job",
 		Long: `Show the state of a daemon: its jobs, their pending checkpoints and their workers. With a JOB, also show its last events.
 
+Of a job that has ended it says how and when, and what is kept.
+
 Without a JOB, ckptd asks the daemon at --server, or at ` + defaultListen + `. For a JOB with a root, it reads the owner's address in the
 job's journal and asks the owner.`,
 		Example: `  ckptd status
   ckptd status file:///var/lib/ckptd/clicks
   ckptd status clicks --server unix:/run/ckptd.sock --json`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			show := func(res *client.DaemonStatus, err error, events bool) error {
 				if err != nil {
@@ -37,20 +41,50 @@ job's journal and asks the owner.`,
 				return printStatus(cmd.OutOrStdout(), res, events)
 			}
 			if len(args) == 1 {
-				return onOwner(cmd.Context(), serverOf(cmd), args[0], func(a *client.Admin, id string) error {
+				err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
 					res, err := a.JobStatus(cmd.Context(), id, 0)
+					if client.EndedWith(err) != ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
+						return endedStatus(cmd, a, id)
+					}
 					return show(res, err, true)
 				})
+				if head, ok := endedJob(err); ok {
+					summary := catalog.Job(head)
+					summary.Checkpoints = catalog.Checkpoints(head)
+					return printEnded(cmd, summary)
+				}
+				return err
 			}
-			return onServer([]string{cmp.Or(serverOf(cmd), defaultListen)}, func(a *client.Admin) error {
+			return onServer(credentialsOf(cmd), []string{cmp.Or(daemonsOf(cmd).server, defaultListen)}, func(a *client.Admin) error {
 				res, err := a.Status(cmd.Context())
 				return show(res, err, false)
 			})
 		},
 	}
-	serverFlag(cmd)
+	serverFlags(cmd)
 	jsonFlag(cmd, "GetStatusResponse")
 	return cmd
+}
+
+// endedStatus shows a job that has ended and that the daemon no longer owns.
+func endedStatus(cmd *cobra.Command, a *client.Admin, id string) error {
+	jobs, err := a.Jobs(cmd.Context())
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs.GetJobs() {
+		if j.GetJobId() == id {
+			return printEnded(cmd, j)
+		}
+	}
+	return fmt.Errorf("there is no job %s", id)
+}
+
+func printEnded(cmd *cobra.Command, j *ckptdv1.JobSummary) error {
+	if wantsJSON(cmd) {
+		return printJSON(cmd.OutOrStdout(), &client.DaemonStatus{Jobs: []*ckptdv1.JobState{{Summary: j}}})
+	}
+	return printJobs(cmd.OutOrStdout(), &ckptdv1.ListJobsResponse{Jobs: []*ckptdv1.JobSummary{j}})
 }
 
 func printStatus(w io.Writer, res *ckptdv1.GetStatusResponse, events bool) error {

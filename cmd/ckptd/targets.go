@@ -6,17 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"strings"
-
-	"github.com/spf13/cobra"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/storage"
-	"github.com/ckptd/ckptd/proto/address"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -38,41 +35,31 @@ type target struct {
 	id uint64
 }
 
-// serverFlag adds --server, and serverOf reads it.
-func serverFlag(cmd *cobra.Command) {
-	cmd.Flags().String("server", os.Getenv("CKPTD_SERVER"), "ask this `daemon`: "+address.Forms+"; CKPTD_SERVER by default")
-}
-
-func serverOf(cmd *cobra.Command) string {
-	s, _ := cmd.Flags().GetString("server")
-	return s
-}
-
 // isID tells a job's id, or <id>/chk-<number>, from a path. With --server, an argument is an id if it has no scheme and
 // does not begin with "/" or ".".
-func isID(server, arg string) bool {
-	return server != "" && !strings.Contains(arg, "://") && !strings.HasPrefix(arg, "/") && !strings.HasPrefix(arg, ".")
+func (at daemons) isID(arg string) bool {
+	return at.server != "" && !strings.Contains(arg, "://") && !strings.HasPrefix(arg, "/") && !strings.HasPrefix(arg, ".")
 }
 
 // openRootOrJob resolves the argument of ls: a root, a job, or nothing (all jobs of the daemon).
-func openRootOrJob(ctx context.Context, server, arg string) (*target, error) {
+func openRootOrJob(ctx context.Context, at daemons, arg string) (*target, error) {
 	switch {
-	case arg == "" && server == "":
+	case arg == "" && at.server == "":
 		return nil, exit.Usagef("ls: want a ROOT or a JOB, or --server")
 	case arg == "":
-		return openServer(server)
-	case isID(server, arg):
-		return openJob(ctx, server, arg)
+		return openServer(at)
+	case at.isID(arg):
+		return openJob(ctx, at, arg)
 	}
-	at, err := drivers.Normal(arg)
+	place, err := drivers.Normal(arg)
 	if err != nil {
 		return nil, err
 	}
-	t, rootErr := openBareRoot(ctx, at)
+	t, rootErr := openBareRoot(ctx, place)
 	if rootErr == nil {
 		return t, nil
 	}
-	parent, job := drivers.CutLast(at)
+	parent, job := drivers.CutLast(place)
 	if !absent(rootErr) || layout.ValidateJobID(job) != nil {
 		return nil, rootErr
 	}
@@ -84,22 +71,22 @@ func openRootOrJob(ctx context.Context, server, arg string) (*target, error) {
 }
 
 // openJob resolves a JOB.
-func openJob(ctx context.Context, server, arg string) (*target, error) {
-	if isID(server, arg) {
+func openJob(ctx context.Context, at daemons, arg string) (*target, error) {
+	if at.isID(arg) {
 		if err := layout.ValidateJobID(arg); err != nil {
 			return nil, exit.Usagef("%w", err)
 		}
-		t, err := openServer(server)
+		t, err := openServer(at)
 		if err == nil {
 			t.job = arg
 		}
 		return t, err
 	}
-	at, err := drivers.Normal(arg)
+	place, err := drivers.Normal(arg)
 	if err != nil {
 		return nil, err
 	}
-	root, job := drivers.CutLast(at)
+	root, job := drivers.CutLast(place)
 	if err := layout.ValidateJobID(job); err != nil {
 		return nil, exit.Usagef("job %q: want <root>/<job id>, such as file:///var/lib/ckptd/clicks, or <job id> with --server: %w", arg, err)
 	}
@@ -111,27 +98,30 @@ func openJob(ctx context.Context, server, arg string) (*target, error) {
 }
 
 // openCheckpoint resolves a CHECKPOINT.
-func openCheckpoint(ctx context.Context, server, arg string) (*target, error) {
-	if isID(server, arg) {
+func openCheckpoint(ctx context.Context, at daemons, arg string) (*target, error) {
+	if at.isID(arg) {
 		job, dir, _ := strings.Cut(arg, "/")
+		if dir == "" && layout.ValidateJobID(job) == nil {
+			return nil, isJob(job, job+"/chk-42", "--server "+output.ShellWord(at.server))
+		}
 		id, err := layout.ParseCheckpointDir(dir)
 		if err != nil {
 			return nil, exit.Usagef("checkpoint %q: want <job id>/chk-<number>, such as clicks/chk-42: %w", arg, err)
 		}
-		t, err := openJob(ctx, server, job)
+		t, err := openJob(ctx, at, job)
 		if err == nil {
 			t.id = id
 		}
 		return t, err
 	}
-	at, err := drivers.Normal(arg)
+	place, err := drivers.Normal(arg)
 	if err != nil {
 		return nil, err
 	}
-	if folder, last := drivers.CutLast(at); last == layout.MetadataName {
-		at = folder
+	if folder, last := drivers.CutLast(place); last == layout.MetadataName {
+		place = folder
 	}
-	inJob, folder := drivers.CutLast(at)
+	inJob, folder := drivers.CutLast(place)
 	root, job := drivers.CutLast(inJob)
 	id, err := layout.ParseCheckpointDir(folder)
 	if err == nil && layout.ValidateJobID(job) == nil {
@@ -144,7 +134,38 @@ func openCheckpoint(ctx context.Context, server, arg string) (*target, error) {
 			return nil, err
 		}
 	}
+	if list := checkpointsOf(ctx, inJob, folder); list != nil {
+		n := len(list.GetCheckpoints())
+		if n == 0 {
+			return nil, exit.Usagef("%q is a job, and it keeps no checkpoint: `ckptd journal show %s` says what it did", arg, output.ShellWord(arg))
+		}
+		return nil, isJob(arg, drivers.Below(place, layout.CheckpointDir(list.GetCheckpoints()[n-1].GetCheckpointId())), "")
+	}
 	return openLoose(ctx, arg, inJob, folder)
+}
+
+// isJob is the error for a job where a checkpoint is wanted. checkpoint is the name of one.
+func isJob(job, checkpoint, flags string) error {
+	run := func(verb, word string) string {
+		return strings.TrimSpace("ckptd " + verb + " " + output.ShellWord(word) + " " + flags)
+	}
+	return exit.Usagef("%q is a job: `%s` lists its checkpoints, and `%s` describes one", job, run("ls", job), run("show", checkpoint))
+}
+
+// checkpointsOf lists the checkpoints of a job in a root; nil: there is no such root or job.
+func checkpointsOf(ctx context.Context, root, job string) *ckptdv1.ListCheckpointsResponse {
+	if layout.ValidateJobID(job) != nil {
+		return nil
+	}
+	t, err := openBareRoot(ctx, root)
+	if err != nil {
+		return nil
+	}
+	list, err := t.view.Checkpoints(ctx, job)
+	if errors.Join(err, t.close()) != nil {
+		return nil
+	}
+	return list
 }
 
 // absent tells whether the error means that there is no root, and not that a root cannot be read.

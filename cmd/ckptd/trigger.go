@@ -9,6 +9,8 @@ import (
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
+	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -19,9 +21,10 @@ func newTriggerCmd() *cobra.Command {
 		Long:  "Take a checkpoint of a running job now, and wait until it is complete. Exit code 1 if it does not complete, with the reason.",
 		Example: `  ckptd trigger file:///var/lib/ckptd/clicks
   ckptd trigger clicks --server unix:/run/ckptd.sock`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return onOwner(cmd.Context(), serverOf(cmd), args[0], func(a *client.Admin, id string) error {
+			return onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
 				res, err := a.Trigger(cmd.Context(), id)
 				if err != nil {
 					return err
@@ -30,7 +33,7 @@ func newTriggerCmd() *cobra.Command {
 			})
 		},
 	}
-	serverFlag(cmd)
+	serverFlags(cmd)
 	jsonFlag(cmd, "TriggerCheckpointResponse")
 	return cmd
 }
@@ -42,29 +45,47 @@ func newCancelCmd() *cobra.Command {
 		Long: `End a job. Its workers stop, and its checkpoints are kept (RETAIN_ON_CANCELLATION) or deleted, as the job's
 execution.checkpointing.externalized-checkpoint-retention says. A canceled job id cannot run again.
 
-To cancel twice changes nothing. When no daemon owns the job any more, a JOB with a root is refused with that reason (exit code 1);
-with --server the daemon answers what was kept.`,
+To cancel a job that has ended changes nothing: the answer says how the job ended and what is kept, and the exit code is 0.`,
 		Example: `  ckptd cancel file:///var/lib/ckptd/clicks
   ckptd cancel clicks --server unix:/run/ckptd.sock`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return onOwner(cmd.Context(), serverOf(cmd), args[0], func(a *client.Admin, id string) error {
+			err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
 				res, err := a.Cancel(cmd.Context(), id)
 				if err != nil {
 					return err
 				}
-				return answer(cmd, res, func(w io.Writer) {
-					fmt.Fprintf(w, "job %s: %s, %d checkpoints kept\n", output.Clean(id), output.Enum(res.GetStatus(), "JOB_STATUS_"), len(res.GetRetained()))
-					for _, c := range res.GetRetained() {
-						printKept(w, "kept", c)
-					}
-				})
+				return printCanceled(cmd, id, res)
 			})
+			if head, ok := endedJob(err); ok {
+				return printCanceled(cmd, head.About.Job, &ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: keptOf(head)})
+			}
+			return err
 		},
 	}
-	serverFlag(cmd)
+	serverFlags(cmd)
 	jsonFlag(cmd, "CancelJobResponse")
 	return cmd
+}
+
+// keptOf lists the checkpoints that a journal entry keeps, without those that are being deleted.
+func keptOf(head *journal.Entry) (kept []*ckptdv1.CheckpointSummary) {
+	for i := range head.Retained {
+		if c := &head.Retained[i]; c.State == journal.StateKept {
+			kept = append(kept, catalog.Checkpoint(head.About.Job, c))
+		}
+	}
+	return kept
+}
+
+func printCanceled(cmd *cobra.Command, id string, res *ckptdv1.CancelJobResponse) error {
+	return answer(cmd, res, func(w io.Writer) {
+		fmt.Fprintf(w, "job %s: %s, %d checkpoints kept\n", output.Clean(id), output.Enum(res.GetStatus(), "JOB_STATUS_"), len(res.GetRetained()))
+		for _, c := range res.GetRetained() {
+			printKept(w, "kept", c)
+		}
+	})
 }
 
 // answer prints a call's answer, for people or as JSON.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -19,12 +20,17 @@ func newVersionCmd() *cobra.Command {
 			if wantsJSON(cmd) {
 				return printJSON(cmd.OutOrStdout(), &ckptdv1.GetStatusResponse{Version: version()})
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "ckptd %s, %s, %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := io.WriteString(cmd.OutOrStdout(), versionLine())
 			return err
 		},
 	}
 	jsonFlag(cmd, "GetStatusResponse with the version alone")
 	return cmd
+}
+
+// versionLine is what version and --version print.
+func versionLine() string {
+	return fmt.Sprintf("ckptd %s, %s, %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // version is the version that the build recorded: that of a module, or the commit of a working copy, with "+dirty" if

@@ -29,6 +29,7 @@ type workerOptions struct {
 	jobID, job, params string
 	slot, of           int
 	servers            []string
+	credentials        address.CredentialFiles
 	config             string
 	dir, exchange      string
 	logLevel           slog.Level
@@ -47,7 +48,10 @@ fails. A worker ends with exit code 0 when the job has ended, or when another pr
 		Example: `  ckptd worker --job-id clicks-1 --slot 0 --of 2 --server unix:/run/ckptd.sock \
     --params '{"records":100000,"users":1000,"parallelism":2,"output":"/tmp/clicks","output_name":"clicks-1"}'`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return work(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.credentials = credentialsOf(cmd)
+			return work(cmd.Context(), o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.jobID, "job-id", "", "the job (required)")
@@ -56,7 +60,9 @@ fails. A worker ends with exit code 0 when the job has ended, or when another pr
 	f.IntVar(&o.slot, "slot", 0, "number of the worker, from 0")
 	f.IntVar(&o.of, "of", 1, "how many workers the job has")
 	f.StringArrayVar(&o.servers, "server", nil, "address of a daemon: "+address.Forms+" (repeatable; required)")
-	f.StringVar(&o.config, "config", "", "file with Flink's keys, for a job that does not exist yet")
+	credentialFlags(cmd)
+	f.StringVar(&o.config, "config", "", "file with Flink's keys, for a job that does not exist yet; CKPTD_JOB_CONFIG by default")
+	cobra.CheckErr(f.SetAnnotation("config", variableAnnotation, []string{variablePrefix + "JOB_CONFIG"}))
 	f.StringVar(&o.dir, "dir", "", "folder for local state, which is lost with the worker (default: a temporary one)")
 	f.StringVar(&o.exchange, "exchange", "127.0.0.1", "host name under which other workers reach this one, or unix:DIR for sockets in a folder")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
@@ -89,7 +95,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	tree := lsm.New(nil)
 	defer tree.Close()
 	job := clickjob.New(params, tree.Open)
-	c, err := client.New(o.servers, client.WithPatience(0))
+	c, err := newClient(o.servers, o.credentials, client.WithPatience(0))
 	if err != nil {
 		return err
 	}
