@@ -197,7 +197,7 @@ func unknownSetting(cmd *cobra.Command, key string) error {
 	if levenshtein.ComputeDistance(key, nearest) <= len(key)/3+1 {
 		return fmt.Errorf("there is no such setting: did you mean %s?", nearest)
 	}
-	return fmt.Errorf("there is no such setting: the settings are the flags of serve, and Flink's keys below %s:", jobsKey)
+	return fmt.Errorf("there is no such setting: the settings are the flags of serve, and Flink's keys below the key %s", jobsKey)
 }
 
 // forgetSettings removes the settings of other commands from the environment, so that child processes do not see them.
