@@ -182,11 +182,11 @@ func whatToDo(root string, err error) error {
 	var status *exit.Error
 	switch {
 	case errors.Is(err, storage.ErrUnfit):
-		return fmt.Errorf("%w. %s To see all that is wrong: ckptd doctor %s", err, adviceOn(root, err), output.Quoted(root))
+		return fmt.Errorf("%w. %s To see all that is wrong: ckptd doctor %s", err, adviceOn(root, err), output.ShellWord(root))
 	case errors.As(err, &status), errors.Is(err, context.Canceled), errors.Is(err, layout.ErrNotRoot), errors.Is(err, layout.ErrNewerFormat):
 		return err
 	}
-	return fmt.Errorf("%w. To see what is wrong: ckptd doctor %s", err, output.Quoted(root))
+	return fmt.Errorf("%w. To see what is wrong: ckptd doctor %s", err, output.ShellWord(root))
 }
 
 // adviceOn picks the advice for an unfit store by the promise that the store has broken.

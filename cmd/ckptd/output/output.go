@@ -99,17 +99,6 @@ func Enum(value fmt.Stringer, prefix string) string {
 	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(value.String(), prefix)), "_", " ")
 }
 
-// ShellWord quotes s if a shell would change it, for example a URL with a query.
-func ShellWord(s string) string {
-	if !strings.ContainsAny(s, "?&*[]{}()<>|;!$`'\"\\ #~") {
-		return s
-	}
-	return Quoted(s)
-}
-
-// Quoted quotes s as one word for a shell.
-func Quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
 // Event is a kind of event in one word: "worker-lost".
 func Event(k ckptdv1.JobEventKind) string {
 	return strings.ReplaceAll(Enum(k, "JOB_EVENT_KIND_"), " ", "-")

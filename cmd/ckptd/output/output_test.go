@@ -5,18 +5,6 @@ import (
 	"testing"
 )
 
-func TestShellWord(t *testing.T) {
-	for word, want := range map[string]string{
-		"file:///a/b":          "file:///a/b",
-		"s3://b/p?region=r&x":  "'s3://b/p?region=r&x'",
-		"file:///it's a place": `'file:///it'\''s a place'`,
-	} {
-		if got := ShellWord(word); got != want {
-			t.Errorf("ShellWord(%q) = %s, want %s", word, got, want)
-		}
-	}
-}
-
 func TestClean(t *testing.T) {
 	for in, want := range map[string]string{"plain ü": "plain ü", "\x1b[31mred": `"\x1b[31mred"`, "a\nb": `"a\nb"`, "": ""} {
 		if got := Clean(in); got != want {
