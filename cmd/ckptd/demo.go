@@ -33,11 +33,17 @@ func newDemoCmd() *cobra.Command {
 
 The demo starts a daemon and two workers, which count clicks: source -> filter -> map -> keyBy + sum -> sink, with exactly-once
 checkpoints and an incremental LSM state backend. It kills workers and daemon (SIGKILL) while records flow. When the input is read,
-every count is compared with a plain recount. Exit code 0 means that all are exact, 4 that they are not.
+every count is compared with a plain recount, by code that the job does not use. Exit code 0 means that all are exact, 4 that they
+are not, 1 that no line of --input is a click.
+
+A line of an access log is a click of its client: an IP address or a host name, with or without Apache's virtual host (host:port)
+before it. A line that may mean another client is skipped, counted and shown. Standard input, pipes, gzip and zstd are copied to a
+temporary file first (TMPDIR), because a job that fails reads its input again.
 
 Checkpoints outlive the run, in a folder of the demo's own; --clean removes it.`,
 		Example: `  ckptd demo
   ckptd demo --input access.log --kills 10
+  zcat access.log.*.gz | ckptd demo --input -
   ckptd demo --keep --output /tmp/counts`,
 		Args:        wantArgs(0, 0),
 		Annotations: map[string]string{noSettings: "the demo is whole by itself"},
@@ -66,7 +72,7 @@ Checkpoints outlive the run, in a folder of the demo's own; --clean removes it.`
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Input, "input", "", "`file` of clicks: an access log (combined or common), or JSON lines {\"user\": \"...\", \"logged_in\": true}; default: they are generated")
+	f.StringVar(&o.Input, "input", "", "`file` of clicks, - for standard input: an access log (combined, common, with virtual hosts), or JSON lines {\"user\": \"...\", \"logged_in\": true}; also packed by gzip or zstd; default: they are generated")
 	f.StringVar(&o.Output, "output", "", "keep the sink's files in this `folder`: CSV, one line user,count for each click counted")
 	f.Uint64Var(&o.Records, "records", demo.DefaultRecords, "how many clicks to generate")
 	f.Uint64Var(&o.Users, "users", demo.DefaultUsers, "how many different users the generated clicks have at most")

@@ -234,7 +234,7 @@ func TestDemoRefuses(t *testing.T) {
 		{"--nonsense", exit.Usage, "nonsense"},
 		{"more", exit.Usage, "more"},
 		{"--input " + dir + "/none", exit.Failed, "no such file"},
-		{"--input " + dir, exit.Failed, "not a regular file"},
+		{"--input " + dir, exit.Failed, "it is a folder"},
 	} {
 		var out bytes.Buffer
 		code := run(t.Context(), append([]string{"demo"}, strings.Fields(c.args)...), &out, &out)

@@ -18,12 +18,12 @@ import (
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
+	"github.com/ckptd/ckptd/cmd/ckptd/demo/recount"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime"
 	"github.com/ckptd/ckptd/runtime/clickjob"
-	"github.com/ckptd/ckptd/runtime/clicks"
 	"github.com/ckptd/ckptd/runtime/filesink"
 	"github.com/ckptd/ckptd/runtime/lsm"
 	"github.com/ckptd/ckptd/service"
@@ -262,16 +262,11 @@ func commitAll(ctx context.Context, admin *client.Admin, disturb func() (enough 
 // checkCounts compares the sink's lines with a plain recount.
 func checkCounts(t *testing.T, params clickjob.Params) {
 	t.Helper()
-	source, err := params.Source(0, 1)
+	want, err := recount.Generated(t.Context(), params.Seed, params.Users, params.Records)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer source.Close()
-	want, err := clicks.Recount(source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := clicks.Check(want, func(f func(user, count []byte) error) error {
+	v, err := recount.Check(want.Counts, func(f func(user, count []byte) error) error {
 		return filesink.ReadLines(params.Output, params.OutputName, f)
 	})
 	if err != nil {

@@ -1,13 +1,15 @@
-// Package clicks is the input of the click job, its stateless operators, and the check of its result.
+// Package clicks is the input of the click job, and its stateless operators.
 //
-// It owns the input formats, the generator, the form of a position, and what "exact" means. It knows no checkpoint,
-// no exchange and no sink.
+// It owns the input formats, the generator and the form of a position. It knows no checkpoint, no exchange and no sink.
+// The demo checks the job's result by a parser of its own, so a rule here has to be changed there too.
 //
 // A record's key is the user. Its value is "1" if the user was logged in, else "0". A line that is no click is
 // counted and skipped. The counter is part of the position, so a restore counts no line twice.
 //
-// A line that begins with { is JSON: {"user": "...", "logged_in": true}. Any other line is a line of an access log,
-// combined or common. Its user is the client's address; the user is logged in if the status is below 400.
+// A line that begins with { is JSON (RFC 7493): {"user": "...", "logged_in": true}. Any other line is a line of an access
+// log: common or combined, with or without Apache's virtual host (host:port) before the client. Its user is the client,
+// an IP address or a host name; the user is logged in if the status is below 400. A line that may mean another client is
+// no click. A byte order mark before the first line is skipped.
 package clicks
 
 import (

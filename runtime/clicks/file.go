@@ -18,6 +18,8 @@ const (
 	// maxRead is the number of bytes that Next reads for one record before it returns NotNow: they take less than a
 	// millisecond.
 	maxRead = 1 << 20
+	// byteOrderMark is what some programs write before the first line of UTF-8.
+	byteOrderMark = "\xef\xbb\xbf"
 	// headSize is the size of the beginning of a file that tells it from other files.
 	headSize = 4 << 10
 )
@@ -117,6 +119,9 @@ func (s *file) Next(rec *state.Record) (state.Readiness, error) {
 		if s.skipping {
 			s.skipping = false
 			continue
+		}
+		if int64(len(line)) == s.next { // the first line of the file
+			line = bytes.TrimPrefix(line, []byte(byteOrderMark))
 		}
 		user, in, ok := parse(bytes.TrimRight(line, "\r\n"))
 		if !ok {

@@ -2,8 +2,9 @@ package clicks
 
 import (
 	"bytes"
-	"encoding/json"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
 )
 
 // maxUser is the length of the longest accepted user, in bytes.
@@ -11,6 +12,9 @@ const maxUser = 1 << 10
 
 // parse parses a line without its end. The returned user is a part of the line, or a new slice.
 func parse(line []byte) (user []byte, in, ok bool) {
+	if bytes.IndexByte(line, '\r') >= 0 { // several lines of a file whose lines end with CR
+		return nil, false, false
+	}
 	if trimmed := bytes.TrimLeft(line, " \t"); len(trimmed) > 0 && trimmed[0] == '{' {
 		if user, in, ok = parsePlainJSON(trimmed); !ok {
 			user, in, ok = parseAnyJSON(trimmed)
@@ -22,46 +26,6 @@ func parse(line []byte) (user []byte, in, ok bool) {
 		return nil, false, false
 	}
 	return user, in, ok
-}
-
-// parseAccess parses `address ident user [time] "request" status ...`. A request may hold any characters; servers
-// escape its quotes with a backslash.
-func parseAccess(line []byte) (user []byte, in, ok bool) {
-	space := bytes.IndexByte(line, ' ')
-	if space < 0 {
-		return nil, false, false
-	}
-	user = line[:space]
-	for _, c := range user {
-		if c < '!' || c == '"' || c == '[' || c == 0x7f {
-			return nil, false, false
-		}
-	}
-	i := bytes.Index(line[space:], []byte("] \""))
-	if i < 0 || bytes.IndexByte(line[space:space+i], '[') < 0 {
-		return nil, false, false
-	}
-	for i += space + 3; i < len(line) && line[i] != '"'; i++ {
-		if line[i] == '\\' {
-			i++
-		}
-	}
-	if len(line) < i+5 || line[i+1] != ' ' {
-		return nil, false, false
-	}
-	rest := line[i+2:]
-	if len(rest) > 3 && rest[3] != ' ' {
-		return nil, false, false
-	}
-	for _, c := range rest[:3] {
-		if c < '0' || c > '9' {
-			return nil, false, false
-		}
-	}
-	if rest[0] < '1' || rest[0] > '5' {
-		return nil, false, false
-	}
-	return user, rest[0] < '4', true
 }
 
 // parsePlainJSON parses only the usual form: the two fields in either order, nothing else, no escapes. It refuses
@@ -142,6 +106,8 @@ func plainBool(p []byte) (v bool, rest []byte, ok bool) {
 	return false, rest, ok
 }
 
+// parseAnyJSON reads every other JSON. The library refuses what the rules of JSON between machines (RFC 7493) forbid: a
+// name that occurs twice, invalid UTF-8, half a surrogate pair. It compares names of fields in their exact case.
 func parseAnyJSON(p []byte) (user []byte, in, ok bool) {
 	var click struct {
 		User     *string `json:"user"`

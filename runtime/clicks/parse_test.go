@@ -35,7 +35,17 @@ func TestParse(t *testing.T) {
 		"\t{ \"user\" : \"ü\" , \"logged_in\" : true } \t":                   "ü true",
 		`{"user":"a\"b","logged_in":true}`:                                   `a"b true`,
 		`{"user":"a","logged_in":true,"at":[1,{"user":"x"}]}`:                "a true",
-		`{"user":"a","user":"b","logged_in":true}`:                           "b true",
+		`{"user":"a","user":"b","logged_in":true}`:                           bad,
+		`{"user":"a","logged_in":true,"at":{"x":1,"x":2}}`:                   bad,
+		`{"user":"a","User":"b","LOGGED_IN":false,"logged_in":true}`:         "a true",
+		`{"User":"a","logged_in":true}`:                                      bad,
+		"{\"user\":\"a\xff\",\"logged_in\":true}":                            bad,
+		"{\"user\":\"a\",\"logged_in\":true,\"x\":\"\xc0\x80\"}":             bad,
+		`{"user":"a\ud83d","logged_in":true}`:                                bad,
+		`{"user":"a\udc00","logged_in":true}`:                                bad,
+		`{"user":"a\ud83d\ude00","logged_in":true}`:                          "a😀 true",
+		`{"user":"a","logged_in":true,"n":1e999}`:                            "a true",
+		"{\"user\":\"a\",\r\"logged_in\":true}":                              bad,
 		`{"user":"","logged_in":true}`:                                       bad,
 		`{"user":"a"}`:                                                       bad,
 		`{"user":"a","logged_in":null}`:                                      bad,
@@ -54,6 +64,67 @@ func TestParse(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: got %s, want %s", line, got, want)
+		}
+	}
+}
+
+// A line counts for its client, or for nobody: what stands first in a line may be something else.
+func TestClientOfAnAccessLog(t *testing.T) {
+	for head, want := range map[string]string{
+		"203.0.113.9 - -":                                          "203.0.113.9",
+		"203.0.113.9 - mary ann":                                   "203.0.113.9",
+		"203.0.113.9 ident mary":                                   "203.0.113.9",
+		"2001:db8::7 - -":                                          "2001:db8::7",
+		"fe80::2%eth1 - -":                                         "fe80::2%eth1",
+		"dsl-7.example.org - -":                                    "dsl-7.example.org",
+		"_srv.host_1.example.org - -":                              "_srv.host_1.example.org",
+		"www.example.org:443 203.0.113.9 - -":                      "203.0.113.9",
+		"www.example.org:8443 203.0.113.9 - mary":                  "203.0.113.9",
+		"www.example.org:80 dsl-7.example.org - -":                 "dsl-7.example.org",
+		"127.0.1.1:80 2001:db8::7 - -":                             "2001:db8::7",
+		"127.0.1.1:51234 203.0.113.9 - -":                          "", // a client's port
+		"dsl-7.example.org:51234 www.example.org - -":              "",
+		"www.example.org:70000 203.0.113.9 - -":                    "",
+		"www.example.org:443 - - -":                                "",
+		"www.example.org:443":                                      "",
+		"www.example.org 203.0.113.9 - -":                          "",
+		"www.example.org dsl-7.example.org - -":                    "",
+		"www.example.org - 203.0.113.9":                            "",
+		"www.example.org - dsl-7.example.org - -":                  "",
+		"10.0.0.1 203.0.113.9 - -":                                 "",
+		"10.0.0.1, 203.0.113.9 - -":                                "",
+		"May 17 10:05:03 web1 nginx: 203.0.113.9 - -":              "",
+		"May 17 10:05:03 web1 nginx: dsl-7.example.org - -":        "",
+		"<134>1 2015-05-17T10:05:03Z web1 - - - - 203.0.113.9 - -": "",
+		"\xef\xbb\xbf203.0.113.9 - -":                              "",
+		"\x00203.0.113.9 - -":                                      "",
+		"[::1] - -":                                                "",
+		"- - -":                                                    "",
+		"203.0.113.9:5555 - -":                                     "",
+		"203.0.113.256 - -":                                        "",
+		"203.0.113 - -":                                            "",
+		"12345 - -":                                                "",
+		"-x.example.org - -":                                       "",
+		"x..example.org - -":                                       "",
+		"ex/ample - -":                                             "",
+		"bücher.example - -":                                       "",
+		"203.0.113.9 -":                                            "",
+		"203.0.113.9 - ":                                           "",
+		"203.0.113.9  - -":                                         "",
+		" 203.0.113.9 - -":                                         "",
+		"203.0.113.9\t-\t-":                                        "",
+	} {
+		user, _, ok := parse([]byte(head + ` [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5`))
+		if ok != (want != "") || string(user) != want {
+			t.Errorf("%q: user %q, %v; want %q", head, user, ok, want)
+		}
+	}
+	for _, line := range []string{
+		`h - - [x] 0.003 "GET / HTTP/1.1" 200 5`, `h - - [x] 0.003 "GET /] "x" 200 5`, `h - - [x]  "GET / HTTP/1.1" 200 5`, `h - - [] "GET / HTTP/1.1" 200 5`,
+		"h - - [x] \"GET / HTTP/1.1\" 200 5\rh - - [x] \"GET / HTTP/1.1\" 200 5",
+	} {
+		if user, _, ok := parse([]byte(line)); ok {
+			t.Errorf("%q counts for %q, want it to be no click", line, user)
 		}
 	}
 }

@@ -10,13 +10,13 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/demo/recount"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/runtime/clicks"
 	"github.com/ckptd/ckptd/runtime/filesink"
 )
 
@@ -25,7 +25,7 @@ const topUsers = 5
 
 // Verdict compares the sink's lines with the recount, and prints it.
 func (d *Demo) Verdict() (exact bool, err error) {
-	v, err := clicks.Check(d.want, func(f func(user, count []byte) error) error {
+	v, err := recount.Check(d.want, func(f func(user, count []byte) error) error {
 		return filesink.ReadLines(d.Params.Output, d.Params.OutputName, f)
 	})
 	if err != nil {
@@ -37,13 +37,14 @@ func (d *Demo) Verdict() (exact bool, err error) {
 	for _, p := range v.Problems {
 		n.line("  %s", p)
 	}
-	n.line("  %s of %s clicks were by users logged in%s", grouped(d.want.Total()), grouped(d.total), unparsable(d.unparsable))
+	n.line("  %s of %s clicks were by users logged in%s", grouped(d.want.Total()), grouped(d.total), unparsable(d.skipped))
+	d.saySkipped("  ")
 	n.line("  %d of %d kills; %d attempts, %d epochs", d.Struck, len(d.Kills), d.Watch.Attempt, d.Watch.Epoch)
 	if d.Struck < len(d.Kills) {
 		n.line("  the input ended before the other kills could count: give them more time with a smaller --rate, or a shorter --interval")
 	}
 	if d.o.Output != "" {
-		n.line("  counts: %s", filepath.Join(d.Params.Output, d.Params.OutputName+"-*.csv"))
+		n.line("  counts: %s-*.csv", output.ShellWord(filepath.Join(d.Params.Output, d.Params.OutputName)))
 	}
 	n.line("")
 	n.line("most clicks")
@@ -81,8 +82,10 @@ func (d *Demo) checkpoints(ctx context.Context) {
 		n.line("  %s files %s", program(), last)
 	}
 	n.line("  %s journal show %s", program(), output.ShellWord(drivers.Below(d.Root, d.ID)))
-	if d.Root == "file://"+DefaultRoot() {
-		n.line("  %s demo --clean       removes what all demos have left", program())
+	if usual, err := drivers.Normal(DefaultRoot()); err == nil && d.Root == usual {
+		n.line("")
+		n.line("remove what all demos have left")
+		n.line("  %s demo --clean", program())
 	}
 }
 
@@ -109,7 +112,7 @@ func (d *Demo) end(ctx context.Context, err error) error {
 	case ctx.Err() != nil && (d.final == 0 || !d.o.Keep):
 		err = exit.With(exit.Interrupted, d.interrupted(context.WithoutCancel(ctx)))
 	case err != nil && d.launch != nil:
-		return fmt.Errorf("%w\nkept for a look: %s", err, d.Tmp)
+		return fmt.Errorf("%w\nkept for a look: %s", err, output.ShellWord(d.Tmp))
 	}
 	if d.Tmp == "" {
 		return err
@@ -129,7 +132,7 @@ func (d *Demo) Stop(ctx context.Context) error {
 
 // interrupted is the error after Ctrl-C. It says what the demo leaves behind.
 func (d *Demo) interrupted(ctx context.Context) error {
-	if d.Tmp == "" {
+	if d.launch == nil {
 		return errors.New("demo: interrupted; no process is left, no checkpoint was complete")
 	}
 	if kept, err := d.kept(ctx); err == nil && len(kept) == 0 {
@@ -143,7 +146,7 @@ func (d *Demo) interrupted(ctx context.Context) error {
 func Clean(ctx context.Context, out io.Writer) error {
 	dir := DefaultRoot()
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		_, err := fmt.Fprintf(out, "nothing to remove: there is no %s\n", dir)
+		_, err := fmt.Fprintf(out, "nothing to remove: there is no %s\n", output.Clean(dir))
 		return err
 	}
 	opened, err := drivers.Open(ctx, dir, true)
@@ -167,7 +170,7 @@ func Clean(ctx context.Context, out io.Writer) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	_, err = fmt.Fprintf(out, "removed %s with %d jobs\n", dir, len(jobs.GetJobs()))
+	_, err = fmt.Fprintf(out, "removed %s with %d jobs\n", output.Clean(dir), len(jobs.GetJobs()))
 	return err
 }
 

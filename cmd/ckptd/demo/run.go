@@ -161,7 +161,7 @@ func Owned(ctx context.Context, s storage.Store, job string) bool {
 func (d *Demo) goOn(ctx context.Context) error {
 	d.say.line("")
 	d.say.line("the job goes on; end it by Ctrl-C, or from another terminal by")
-	d.say.line("  %s cancel %s --server %s", program(), d.ID, d.URL)
+	d.say.line("  %s cancel %s --server %s", program(), d.ID, output.ShellWord(d.URL))
 	d.say.line("")
 	for d.Watch.ended == ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
 		d.Poll(ctx)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 )
 
 // narrator prints each event in one line, with the seconds since the processes were started. It uses neither colours
@@ -48,18 +49,33 @@ func (d *Demo) introduce() {
 	if d.Params.Input == "" {
 		n.line("input   %s generated clicks of at most %s users (--seed %d)", grouped(d.total), grouped(d.Params.Users), d.Params.Seed)
 	} else {
-		n.line("input   %s: %s clicks%s", d.o.Input, grouped(d.total), unparsable(d.unparsable))
+		n.line("input   %s: %s clicks%s", output.Clean(d.o.Input), grouped(d.total), unparsable(d.skipped))
+		if d.inputNote != "" {
+			n.line("        %s", output.Clean(d.inputNote))
+		}
+		d.saySkipped("        ")
 	}
 	n.line("rate    %s a second: about %.0f s", grouped(uint64(d.rate())), float64(d.total)/d.rate())
 	n.line("state   %s", drivers.Below(d.Root, d.ID))
-	n.line("logs    %s", filepath.Join(d.Tmp, "logs"))
-	n.line("watch   %s status %s --server %s", program(), d.ID, d.URL)
+	n.line("logs    %s", output.ShellWord(filepath.Join(d.Tmp, "logs")))
+	n.line("watch   %s status %s --server %s", program(), d.ID, output.ShellWord(d.URL))
 	n.line("")
 	n.began = time.Now()
 }
 
 // rate is records a second of all sources together.
 func (d *Demo) rate() float64 { return d.Params.Rate * float64(d.o.Parallelism) }
+
+// saySkipped shows a line that is no click, and says loudly when there are many.
+func (d *Demo) saySkipped(indent string) {
+	if d.skipped == 0 {
+		return
+	}
+	if w := d.warning(); w != "" {
+		d.say.line("%s%s", indent, w)
+	}
+	d.say.line("%s%s", indent, d.firstSkipped())
+}
 
 func unparsable(n uint64) string {
 	switch n {
@@ -71,7 +87,7 @@ func unparsable(n uint64) string {
 	return fmt.Sprintf(", and %s lines that are none: counted and skipped", grouped(n))
 }
 
-// program is the command with which a person calls this program again.
+// program is the command with which a person calls this program again, as words for a shell.
 func program() string {
 	self, err := os.Executable()
 	switch {
@@ -80,7 +96,7 @@ func program() string {
 	case strings.Contains(self, "go-build"): // `go run` removes the program when it ends
 		return "go run ./cmd/ckptd"
 	case strings.ContainsRune(os.Args[0], filepath.Separator):
-		return os.Args[0]
+		return output.ShellWord(os.Args[0])
 	}
 	return "ckptd"
 }

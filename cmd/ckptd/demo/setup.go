@@ -5,21 +5,19 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/demo/recount"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime/clickjob"
-	"github.com/ckptd/ckptd/runtime/clicks"
 	"github.com/ckptd/ckptd/runtime/launcher"
-	"github.com/ckptd/ckptd/runtime/state"
 	"github.com/ckptd/ckptd/service/config"
 )
 
@@ -49,12 +47,16 @@ type Demo struct {
 
 	o   Options
 	say *narrator
-	// want is the result of the plain recount; total and unparsable count the records that the recount has read.
-	want              clicks.Counts
-	total, unparsable uint64
-	length            time.Duration
-	launch            *launcher.Launcher
-	client            *client.Client
+	// want is the result of the plain recount. total and skipped are the numbers of its clicks and of other lines; first
+	// is the first of those lines.
+	want           recount.Counts
+	total, skipped uint64
+	first          recount.Line
+	// inputNote says where the input comes from, if it is a copy.
+	inputNote string
+	length    time.Duration
+	launch    *launcher.Launcher
+	client    *client.Client
 	// strike is the last kill until the job has recovered from it. dueSince is the time since which the next kill is
 	// due.
 	strike   *strike
@@ -110,34 +112,21 @@ func New(o Options, out io.Writer) (*Demo, error) {
 	d.Params = clickjob.Params{
 		Seed: o.Seed, Users: o.Users, Records: o.Records, Parallelism: o.Parallelism, OutputName: d.ID,
 	}
-	if o.Input != "" {
-		if d.Params.Input, err = filepath.Abs(o.Input); err != nil {
-			return nil, fmt.Errorf("demo: --input: %w", err)
-		}
-	}
 	return d, nil
 }
 
 // Count reads the input once, without checkpoints. It computes the counts that the job has to find, and the number of
 // records.
 func (d *Demo) Count(ctx context.Context) error {
-	if d.Params.Input != "" {
-		info, err := os.Stat(d.Params.Input)
-		if err != nil {
-			return fmt.Errorf("demo: --input: %w", err)
-		}
-		d.Params.Size = info.Size()
+	var err error
+	if d.Tmp, err = shortTemp(); err != nil {
+		return fmt.Errorf("demo: %w", err)
 	}
-	source, err := d.Params.Source(0, 1)
+	counted, err := d.recount(ctx)
 	if err != nil {
 		return err
 	}
-	defer source.Close()
-	if d.want, err = clicks.Recount(interruptible{source, ctx}); err != nil {
-		return err
-	}
-	p := source.Progress()
-	d.total, d.unparsable = p.Records, p.Unparsable
+	d.want, d.total = counted.Counts, counted.Clicks
 	d.length = max(usualLength, time.Duration(d.o.Kills+2)*killLength)
 	d.Params.Rate = d.o.Rate
 	if d.Params.Rate == 0 {
@@ -147,15 +136,23 @@ func (d *Demo) Count(ctx context.Context) error {
 	return nil
 }
 
-// interruptible lets ctx end a long recount.
-type interruptible struct {
-	state.Source
-	ctx context.Context
-}
-
-func (i interruptible) Next(rec *state.Record) (state.Readiness, error) {
-	if err := i.ctx.Err(); err != nil {
-		return state.End, err
+// recount counts the input by code that the job does not use.
+func (d *Demo) recount(ctx context.Context) (recount.Result, error) {
+	if d.o.Input == "" {
+		return recount.Generated(ctx, d.Params.Seed, d.Params.Users, d.Params.Records)
 	}
-	return i.Source.Next(rec)
+	in, err := openInput(ctx, d.o.Input, d.Tmp)
+	if err != nil {
+		return recount.Result{}, err
+	}
+	d.Params.Input, d.Params.Size, d.inputNote = in.path, in.size, in.note
+	counted, err := recount.File(ctx, in.path, in.size)
+	if err != nil {
+		return recount.Result{}, fmt.Errorf("demo: --input %s: %w", output.Clean(d.o.Input), err)
+	}
+	d.skipped, d.first = counted.Skipped, counted.First
+	if counted.Clicks == 0 && counted.Skipped > 0 {
+		return recount.Result{}, d.unreadable(in)
+	}
+	return counted, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/proto/address"
 	"github.com/ckptd/ckptd/runtime/clickjob"
 	"github.com/ckptd/ckptd/runtime/launcher"
@@ -23,9 +24,6 @@ import (
 
 // StartDaemon starts the daemon and waits until it answers.
 func (d *Demo) StartDaemon(ctx context.Context) (err error) {
-	if d.Tmp, err = shortTemp(); err != nil {
-		return fmt.Errorf("demo: %w", err)
-	}
 	d.Params.Output = filepath.Join(d.Tmp, "output")
 	if d.o.Output != "" {
 		if d.Params.Output, err = filepath.Abs(d.o.Output); err != nil {
@@ -87,7 +85,7 @@ func (d *Demo) Child(name string, restart launcher.Restart, args ...string) (*la
 
 // awaitDaemon waits until the daemon answers or has failed.
 func (d *Demo) awaitDaemon(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, fmt.Errorf("demo: the daemon does not answer; its log is %s", d.Daemon.Log()))
+	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, fmt.Errorf("demo: the daemon does not answer; its log is %s", output.ShellWord(d.Daemon.Log())))
 	defer cancel()
 	for {
 		_, err := d.Admin.Status(ctx)
@@ -173,7 +171,7 @@ func sleep(ctx context.Context, t time.Duration) bool {
 func lastLine(path string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return errors.Join(fmt.Errorf("its log is %s", path), err).Error()
+		return errors.Join(fmt.Errorf("its log is %s", output.ShellWord(path)), err).Error()
 	}
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
 	last := lines[len(lines)-1]
@@ -182,5 +180,5 @@ func lastLine(path string) string {
 			last = words
 		}
 	}
-	return fmt.Sprintf("%s (its log is %s)", last, path)
+	return fmt.Sprintf("%s (its log is %s)", last, output.ShellWord(path))
 }

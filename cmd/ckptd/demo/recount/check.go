@@ -1,12 +1,10 @@
-package clicks
+package recount
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
-
-	"github.com/ckptd/ckptd/runtime/state"
 )
 
 // Counts holds the number of clicks of each logged-in user.
@@ -16,31 +14,6 @@ type Counts map[string]uint64
 type UserCount struct {
 	User  string
 	Count uint64
-}
-
-// Recount reads a source to its end and counts, without a job, what the job counts.
-func Recount(source state.Source) (Counts, error) {
-	counts := map[string]*uint64{}
-	var rec state.Record
-	for {
-		switch ready, err := source.Next(&rec); {
-		case err != nil:
-			return nil, err
-		case ready == state.End:
-			total := make(Counts, len(counts))
-			for user, n := range counts {
-				total[user] = *n
-			}
-			return total, nil
-		case ready == state.Ready && LoggedIn(&rec):
-			if n, ok := counts[string(rec.Key)]; ok { // looks up without making a string each time
-				*n++
-			} else {
-				n := uint64(1)
-				counts[string(rec.Key)] = &n
-			}
-		}
-	}
 }
 
 // Top returns the n users with the most clicks. Of users with equal counts, the one whose name sorts first comes
@@ -123,7 +96,7 @@ func Check(want Counts, lines func(func(user, count []byte) error) error) (*Verd
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("clicks: check: %w", err)
+		return nil, fmt.Errorf("recount: check: %w", err)
 	}
 	for _, u := range want.Top(len(want)) { // in an order that is the same in every run
 		for n := uint64(1); n <= u.Count; n++ {
