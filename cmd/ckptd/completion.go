@@ -29,7 +29,7 @@ func newCompletionCmd() *cobra.Command {
 				"powershell": root.GenPowerShellCompletionWithDesc,
 			}[args[0]]
 			if write == nil {
-				return exit.Usagef("completion: unknown shell %q, want one of %v", args[0], shells)
+				return exit.Usagef("completion: unknown shell; want one of %v", shells)
 			}
 			return write(out)
 		},

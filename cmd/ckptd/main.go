@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
@@ -40,13 +42,29 @@ func runSteps(ctx context.Context, args []string, stdout, stderr io.Writer, step
 	if err == nil {
 		return exit.Done
 	}
-	fmt.Fprintf(stderr, "ckptd: %v\n", err)
-	code := exitCode(ctx, err)
+	text, code := err.Error(), exitCode(ctx, err)
 	if !begun {
-		code = exit.Usage // an unknown verb or flag, a missing argument
+		text, code = withoutPasswords(text, args), exit.Usage // an unknown verb or flag, a missing argument
 	}
+	fmt.Fprintf(stderr, "ckptd: %s\n", text)
 	if code == exit.Usage {
 		fmt.Fprintf(stderr, "Usage: %s\nSee `%s --help`.\n", cmd.UseLine(), cmd.CommandPath())
 	}
 	return code
+}
+
+// withoutPasswords removes from a text the arguments that may be URLs, and so may hold a password. The library for
+// commands repeats arguments that it does not know.
+func withoutPasswords(text string, args []string) string {
+	for _, arg := range args {
+		name, _, _ := strings.Cut(arg, "=")
+		for _, whole := range []string{arg, name} {
+			// Of flags in one word, and of a flag's value, the library repeats the end of the argument.
+			for i := 0; i < len(whole) && strings.ContainsAny(whole[i:], ":@?"); i++ {
+				text = strings.ReplaceAll(text, strings.Trim(strconv.Quote(whole[i:]), `"`), "…")
+				text = strings.ReplaceAll(text, whole[i:], "…")
+			}
+		}
+	}
+	return text
 }

@@ -36,9 +36,9 @@ type target struct {
 }
 
 // isID tells a job's id, or <id>/chk-<number>, from a path. With --server, an argument is an id if it has no scheme and
-// does not begin with "/" or ".".
+// does not begin with "/" or ".". An argument that can be neither may hold a password; the parser of roots refuses it.
 func (at daemons) isID(arg string) bool {
-	return at.server != "" && !strings.Contains(arg, "://") && !strings.HasPrefix(arg, "/") && !strings.HasPrefix(arg, ".")
+	return at.server != "" && !strings.ContainsAny(arg, ":@?") && !strings.HasPrefix(arg, "/") && !strings.HasPrefix(arg, ".")
 }
 
 // openRootOrJob resolves the argument of ls: a root, a job, or nothing (all jobs of the daemon).

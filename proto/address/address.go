@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -35,34 +36,44 @@ type Address struct {
 	at     string // host, host:port, or the absolute path of a socket
 }
 
-// Parse reads an address. host:port alone means http.
+// Parse reads an address. host:port alone means http. Its errors repeat only what is surely no secret.
 func Parse(raw string) (Address, error) {
 	if path, ok := UnixPath(raw); ok {
 		if !strings.HasPrefix(path, "/") {
-			return Address{}, invalid(raw)
+			return Address{}, invalid("the path of a socket has to begin with /")
 		}
 		return Address{"unix", path}, nil
 	}
 	if !strings.Contains(raw, "://") {
 		host, port, err := net.SplitHostPort(raw)
-		if err != nil || host == "" || port == "" {
-			return Address{}, invalid(raw)
+		switch {
+		case hostName.MatchString(raw):
+			return Address{}, invalid(fmt.Sprintf("%q has no port", raw))
+		case err != nil || host == "" || port == "":
+			return Address{}, invalid("a host or a port is missing")
 		}
 		raw = "http://" + raw
 	}
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
-		return Address{}, fmt.Errorf("%w: not a URL; want %s", ErrInvalid, Forms) // the text may hold a password
-	case u.User != nil:
-		return Address{}, fmt.Errorf("%w: it holds a user name; want %s", ErrInvalid, Forms)
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "", strings.Trim(u.Path, "/") != "", u.RawQuery != "", u.Fragment != "":
-		return Address{}, invalid(raw)
+		return Address{}, invalid("not a URL")
+	case u.User != nil || strings.Contains(raw, "@"):
+		return Address{}, invalid("it holds a user name")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return Address{}, invalid(fmt.Sprintf("scheme %q", u.Scheme))
+	case u.Host == "":
+		return Address{}, invalid("no host")
+	case strings.Trim(u.Path, "/") != "", u.RawQuery != "", u.Fragment != "":
+		return Address{}, invalid(fmt.Sprintf("want nothing after %s://%s", u.Scheme, u.Host))
 	}
 	return Address{u.Scheme, u.Host}, nil
 }
 
-func invalid(raw string) error { return fmt.Errorf("%w: %q; want %s", ErrInvalid, raw, Forms) }
+// hostName is the form of a host that errors repeat.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9.-]+$`)
+
+func invalid(why string) error { return fmt.Errorf("%w: %s; want %s", ErrInvalid, why, Forms) }
 
 // Unix is the address of a socket at an absolute path.
 func Unix(path string) Address { return Address{"unix", path} }

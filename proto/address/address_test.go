@@ -40,7 +40,8 @@ func TestParse(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for _, raw := range []string{
 		"", "host", ":7420", "host:", "ftp://x", "unix:", "unix:relative", "unix:relative/path", "http://", "http://h/path", "http://h?q=1", "http://h#f",
-		"http://user:topsecret@h:1", "http://user:topsecret%zz@h:1", "//h:1", "h:1/path",
+		"http://user:topsecret@h:1", "http://user:topsecret%zz@h:1", "//h:1", "h:1/path", "user:topsecret@h:1", "user:topsecret", "http://user:topsecret", "http:/user:topsecret@h:1",
+		"http://h:1?token=topsecret", "http://h:1/topsecret", "user:topsecret@h/x?y=http://h:1", "unix:topsecret",
 	} {
 		got, err := address.Parse(raw)
 		if !errors.Is(err, address.ErrInvalid) {

@@ -83,14 +83,14 @@ func Schemes() []string { return slices.Clone(schemes) }
 func Parse(raw string) (Config, error) {
 	c, err := parse(raw)
 	if err != nil {
-		return Config{}, fmt.Errorf("s3: %q: %w; a correct URL is %s", withoutSecrets(raw), err, example)
+		return Config{}, fmt.Errorf("s3: %s%w; a correct URL is %s", shown(raw), err, example)
 	}
 	return c, nil
 }
 
 func parse(raw string) (Config, error) {
 	u, err := url.Parse(raw)
-	if err != nil && withoutSecrets(raw) != raw {
+	if err != nil && strings.Contains(raw, "@") {
 		return Config{}, errCredentials
 	}
 	if err != nil {
@@ -105,7 +105,7 @@ func parse(raw string) (Config, error) {
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return Config{}, fmt.Errorf("query: %w", err)
+		return Config{}, errors.New("the query cannot be parsed; write % as %25 there, and & between parameters") // its text may be a secret
 	}
 	known := parameters()
 	for _, key := range slices.Sorted(maps.Keys(query)) {

@@ -18,29 +18,14 @@ var errCredentials = errors.New("credentials in a URL end up in logs; give them 
 // secretNames matches the names of parameters that users invent for credentials.
 var secretNames = regexp.MustCompile(`(?i)^(?:.*[._-])?(?:access.?key.*|secret.*|.*token|.*password|credentials?)$`)
 
-// withoutSecrets removes what may be a secret: everything before an @, where URLs hold credentials, and the values of
-// parameters for credentials. It works on URLs that cannot be parsed, too; secret keys have slashes in them.
-func withoutSecrets(raw string) string {
-	base, query, found := strings.Cut(raw, "?")
-	var kept []string
-	for pair := range strings.SplitSeq(query, "&") {
-		name, value, _ := strings.Cut(pair, "=")
-		if at := strings.LastIndexByte(value, '@'); at >= 0 {
-			pair = name + "=…" + value[at:]
-		}
-		if secretNames.MatchString(name) {
-			pair = name + "=…"
-		}
-		kept = append(kept, pair)
+// shown is what errors repeat of a wrong URL: bucket and prefix, if they can be told from everything else. A part that
+// cannot be parsed may be a secret, and so may the value of any parameter.
+func shown(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.User != nil || strings.Contains(raw, "@") || !bucketName.MatchString(u.Host) {
+		return ""
 	}
-	if at := strings.LastIndexByte(base, '@'); at >= 0 {
-		scheme, _, _ := strings.Cut(base, ":")
-		base = scheme + "://…" + base[at:]
-	}
-	if !found {
-		return base
-	}
-	return base + "?" + strings.Join(kept, "&")
+	return (&url.URL{Scheme: schemes[0], Host: u.Host, Path: u.Path}).String() + ": "
 }
 
 // checkPlace checks everything in a URL but its parameters.
@@ -53,10 +38,12 @@ func checkPlace(u *url.URL) error {
 		return errCredentials
 	case u.Fragment != "":
 		return errors.New("a # begins a fragment; write it as %23")
-	case u.Host == "" && strings.Trim(u.Opaque+u.Path, "/") != "":
-		return fmt.Errorf("no bucket; want two slashes before it: s3://%s", strings.Trim(u.Opaque+u.Path, "/"))
 	case u.Host == "":
-		return errors.New("no bucket")
+		place := strings.Trim(u.Opaque+u.Path, "/")
+		if bucket, _, _ := strings.Cut(place, "/"); bucketName.MatchString(bucket) {
+			return fmt.Errorf("no bucket; want two slashes before it: s3://%s", place)
+		}
+		return errors.New("no bucket; want two slashes before it")
 	}
 	return checkBucket(u.Host)
 }
@@ -82,6 +69,9 @@ func unknown(name string, known map[string]parameter) error {
 		return errCredentials
 	}
 	names := slices.Sorted(maps.Keys(known))
+	if !parameterName.MatchString(name) {
+		return fmt.Errorf("the query is not of the form name=value&name=value (names are %s)", strings.Join(names, ", "))
+	}
 	for _, right := range names {
 		if near(name, right) {
 			return fmt.Errorf("unknown parameter %q; did you mean %s=?", name, right)
@@ -99,18 +89,24 @@ func near(name, right string) bool {
 		levenshtein.ComputeDistance(name, right) <= min(2, len(right)/2)
 }
 
+// parameterName is the form of names that errors repeat.
+var parameterName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
+// hostPort is the form of a server's address without a scheme.
+var hostPort = regexp.MustCompile(`^[A-Za-z0-9.-]+(?::[0-9]+)?$`)
+
 // checkEndpoint accepts only the bare address of a server.
 func checkEndpoint(value string) error {
 	u, err := url.Parse(value)
 	switch {
 	case strings.Contains(value, "@"):
 		return errCredentials
-	case !strings.Contains(value, "://") && value != "" && !strings.ContainsAny(value, "/?#"):
+	case hostPort.MatchString(value):
 		return fmt.Errorf("endpoint=%s: want http://host:port or https://host: endpoint=http://%s", value, value)
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
-		return fmt.Errorf("endpoint=%s: want http://host:port or https://host", value)
+		return errors.New("endpoint: want http://host:port or https://host, and nothing after it")
 	case strings.Trim(u.Path, "/") != "":
-		return fmt.Errorf("endpoint=%s: want no path there (the bucket stands after s3://): endpoint=%s://%s", value, u.Scheme, u.Host)
+		return fmt.Errorf("endpoint: want no path there (the bucket stands after s3://): endpoint=%s://%s", u.Scheme, u.Host)
 	}
 	return nil
 }
