@@ -21,45 +21,68 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// newClient returns the SDK's client over our own transport.
-func newClient(ctx context.Context, c Config, r *sdkRetries) (client *s3.Client, region string, closeClient func(), err error) {
+// A connection is the SDK's client over our own transport.
+type connection struct {
+	client *s3.Client
+	// config has the settings of environment and profile too; notes say where these come from.
+	config Config
+	notes  []string
+	close  func()
+}
+
+func connect(ctx context.Context, c Config, r *sdkRetries) (connection, error) {
+	loaded, err := load(ctx, c)
+	if err != nil {
+		return connection{}, err
+	}
+	found := connection{}
+	if found.config, found.notes, err = complete(c, loaded); err != nil {
+		return connection{}, err
+	}
+	if loaded.Region = found.config.Region; loaded.Region == "" {
+		return connection{}, errors.New("no region; say region= in the URL, or AWS_REGION in the environment")
+	}
+	keys, err := loaded.Credentials.Retrieve(ctx)
+	if err != nil {
+		return connection{}, fmt.Errorf("no credentials: %w; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, say profile=, or see to the role (docs/stores.md)", plain(err))
+	}
+	if err := checkKeys(keys); err != nil {
+		return connection{}, err
+	}
+	transport := newTransport(loaded.HTTPClient)
+	found.close = transport.CloseIdleConnections
+	found.client = s3.NewFromConfig(loaded, func(o *s3.Options) {
+		configure(o, found.config, r, transport)
+		if cache, ok := loaded.Credentials.(*aws.CredentialsCache); ok {
+			o.APIOptions = append(o.APIOptions, forgetExpired(cache))
+		}
+	})
+	return found, nil
+}
+
+// load reads the configuration of the environment and of the shared files.
+func load(ctx context.Context, c Config) (aws.Config, error) {
 	var options []func(*config.LoadOptions) error
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))
-	}
-	if c.Endpoint != "" { // the region that other servers accept, unless told otherwise
-		options = append(options, config.WithDefaultRegion("us-east-1"))
 	}
 	if c.Profile != "" {
 		options = append(options, config.WithSharedConfigProfile(c.Profile))
 	}
 	base, err := baseClient(c)
 	if err != nil {
-		return nil, "", nil, err
+		return aws.Config{}, err
 	}
 	options = append(options, config.WithHTTPClient(base), config.WithCredentialsCacheOptions(renewEarly))
+	if c.Endpoint != "" { // roles may need a region for the address of STS
+		options = append(options, config.WithDefaultRegion(usualRegion))
+	}
 	loaded, err := config.LoadDefaultConfig(ctx, options...)
 	var unknown config.SharedConfigProfileNotExistError
 	if errors.As(err, &unknown) {
-		return nil, "", nil, fmt.Errorf("no profile %q in the shared configuration (~/.aws/config, AWS_CONFIG_FILE); mend profile= or AWS_PROFILE", unknown.Profile)
+		return aws.Config{}, fmt.Errorf("no profile %q in the shared configuration (~/.aws/config, AWS_CONFIG_FILE); mend profile= or AWS_PROFILE", unknown.Profile)
 	}
-	if err != nil {
-		return nil, "", nil, err
-	}
-	if loaded.Region == "" {
-		return nil, "", nil, errors.New("no region; say region= in the URL, or AWS_REGION in the environment")
-	}
-	if _, err := loaded.Credentials.Retrieve(ctx); err != nil {
-		return nil, "", nil, fmt.Errorf("no credentials: %w; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, say profile=, or see to the role (docs/stores.md)", plain(err))
-	}
-	transport := newTransport(loaded.HTTPClient)
-	client = s3.NewFromConfig(loaded, func(o *s3.Options) {
-		configure(o, c, r, transport)
-		if cache, ok := loaded.Credentials.(*aws.CredentialsCache); ok {
-			o.APIOptions = append(o.APIOptions, forgetExpired(cache))
-		}
-	})
-	return client, loaded.Region, transport.CloseIdleConnections, nil
+	return loaded, err
 }
 
 // baseClient is the HTTP client for credentials (STS, SSO, a role's address); its trusted certificates are used for
@@ -117,7 +140,7 @@ func configure(o *s3.Options, c Config, r *sdkRetries, transport *http.Transport
 	if c.Endpoint != "" {
 		o.BaseEndpoint = aws.String(c.Endpoint)
 	}
-	o.UsePathStyle = c.PathStyle
+	o.UsePathStyle = c.bucketInPath()
 	o.HTTPClient = &watcher{http.Client{Transport: transport, CheckRedirect: noRedirect}}
 	if c.MaxAttempts > 0 {
 		o.RetryMaxAttempts = c.MaxAttempts

@@ -84,25 +84,26 @@ func open(ctx context.Context, c Config) (storage.Opened, error) {
 		return storage.Opened{}, errors.New("no bucket is named")
 	}
 	s := &store{config: c, pool: newPool(poolSize), condition: condition{turn: make(chan struct{}, 1)}}
-	client, region, closeClient, err := newClient(ctx, c, &s.retries)
+	found, err := connect(ctx, c, &s.retries)
 	if err != nil {
 		return storage.Opened{}, err
 	}
-	s.client = client
+	s.client, s.config = found.client, found.config
 	if prefix := strings.Trim(c.Prefix, "/"); prefix != "" {
 		s.prefix = prefix + "/"
 	}
 	if err := s.look(ctx); err != nil {
-		closeClient()
+		found.close()
 		return storage.Opened{}, err
 	}
-	facts := storage.Facts{Kind: "s3", Location: c.String(), ListShowsPublished: true, Notes: s.notes(region), Hazards: s.hazards, Purge: s.purge}
+	c.Endpoint, c.PathStyle, c.HostStyle = s.config.Endpoint, s.config.PathStyle, s.config.HostStyle
+	facts := storage.Facts{Kind: "s3", Location: c.String(), ListShowsPublished: true, Notes: append(s.notes(), found.notes...), Hazards: s.hazards, Purge: s.purge}
 	facts.Repeats = s.retries.listen
-	return storage.Opened{Store: s, Facts: facts, Close: func() error { closeClient(); return nil }}, nil
+	return storage.Opened{Store: s, Facts: facts, Close: func() error { found.close(); return nil }}, nil
 }
 
-func (s *store) notes(region string) []string {
-	notes := []string{fmt.Sprintf("bucket %s, region %s", s.config.Bucket, region)}
+func (s *store) notes() []string {
+	notes := []string{fmt.Sprintf("bucket %s, region %s", s.config.Bucket, s.config.Region)}
 	if s.config.NoChecksums {
 		notes = append(notes, "checksums=when_required: the server checks no sums; a byte that flips on its way there is found only by the reader")
 	}

@@ -16,12 +16,13 @@ type Config struct {
 	Bucket string
 	// Prefix of all keys, without slashes at its ends; may be empty.
 	Prefix string
-	// Endpoint is the URL of a server that is not Amazon's.
+	// Endpoint is the URL of a server that is not Amazon's. If empty, the environment and the profile may name one.
 	Endpoint string
-	// Region of the bucket. If none is configured anywhere and Endpoint is given, it is us-east-1.
+	// Region of the bucket. If none is configured anywhere and there is an endpoint, it is us-east-1.
 	Region string
-	// PathStyle puts the bucket into the path instead of the host name. Parse sets it if an endpoint is given.
-	PathStyle bool
+	// PathStyle puts the bucket into the path, HostStyle into the host name. With neither, the profile decides, else the
+	// path if there is an endpoint.
+	PathStyle, HostStyle bool
 	// Profile of the shared configuration files.
 	Profile string
 	// CAFile is a file of PEM certificates to trust beside the system's.
@@ -123,9 +124,6 @@ func parse(raw string) (Config, error) {
 			return Config{}, err
 		}
 	}
-	if !query.Has("path_style") {
-		c.PathStyle = c.Endpoint != ""
-	}
 	return c, nil
 }
 
@@ -172,14 +170,15 @@ func setPathStyle(c *Config, value string) (err error) {
 	if c.PathStyle, err = strconv.ParseBool(value); err != nil {
 		return fmt.Errorf("path_style=%s: want true or false", value)
 	}
+	c.HostStyle = !c.PathStyle
 	return nil
 }
 
 func getPathStyle(c Config) string {
-	if c.PathStyle == (c.Endpoint != "") {
-		return ""
+	if c.PathStyle || c.HostStyle {
+		return strconv.FormatBool(c.PathStyle)
 	}
-	return strconv.FormatBool(c.PathStyle)
+	return ""
 }
 
 func setChecksums(c *Config, value string) error {

@@ -19,9 +19,11 @@ func TestParse(t *testing.T) {
 		{"s3://my.bucket-1", s3.Config{Bucket: "my.bucket-1"}},
 		{"s3a://b/a/b/", s3.Config{Bucket: "b", Prefix: "a/b"}},
 		{"s3n://b/p?region=eu-central-1", s3.Config{Bucket: "b", Prefix: "p", Region: "eu-central-1"}},
-		{"s3p://b/p?endpoint=http://127.0.0.1:9000/", s3.Config{Bucket: "b", Prefix: "p", Endpoint: "http://127.0.0.1:9000", PathStyle: true}},
-		{"s3://b/p?endpoint=https://h&path_style=false", s3.Config{Bucket: "b", Prefix: "p", Endpoint: "https://h"}},
+		{"s3p://b/p?endpoint=http://127.0.0.1:9000/", s3.Config{Bucket: "b", Prefix: "p", Endpoint: "http://127.0.0.1:9000"}},
+		{"s3://b/p?endpoint=https://h&path_style=false", s3.Config{Bucket: "b", Prefix: "p", Endpoint: "https://h", HostStyle: true}},
 		{"s3://b/p?path_style=true&max_attempts=1", s3.Config{Bucket: "b", Prefix: "p", PathStyle: true, MaxAttempts: 1}},
+		{"s3://b/p?endpoint=https://h&path_style=true", s3.Config{Bucket: "b", Prefix: "p", Endpoint: "https://h", PathStyle: true}},
+		{"s3://b/p?path_style=false", s3.Config{Bucket: "b", Prefix: "p", HostStyle: true}},
 		{"s3://b/p?checksums=when_required", s3.Config{Bucket: "b", Prefix: "p", NoChecksums: true}},
 		{"s3://b/p?checksums=when_supported", s3.Config{Bucket: "b", Prefix: "p"}},
 		{"s3://b/p?profile=x&ca=/etc/ca.pem&sse_kms_key_id=arn:aws:kms:r:1:key/k&storage_class=STANDARD_IA", s3.Config{
