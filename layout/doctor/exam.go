@@ -143,7 +143,7 @@ func noAnswer(err error) bool {
 func exhausted(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
-		return "Make space there, then run doctor again."
+		return "Make space there, or remove files if no inodes are left, then run doctor again."
 	case errors.Is(err, syscall.EDQUOT):
 		return "Raise the quota of ckptd's user there, or remove something, then run doctor again."
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):

@@ -82,7 +82,8 @@ func open(ctx context.Context, dir string, opts *Options, sys *system) (storage.
 	s := &store{readOnly: opts.ReadOnly, sys: sys, unique: newUnique()}
 	root, err := openRoot(dir, opts.ReadOnly, sys)
 	if err != nil {
-		s.kind, s.network = sys.fileSystem(existing(dir))
+		s.root = existing(dir)
+		s.kind, s.network = sys.fileSystem(s.root)
 		return storage.Opened{}, s.explain(err)
 	}
 	s.root, s.dirs = root, newDirs(root, sys)
@@ -119,6 +120,11 @@ func (s *store) failed(op, key string, err error) error {
 
 // explain adds hints that the system's error texts lack.
 func (s *store) explain(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) { // of bytes or of inodes: the text is the same
+		if left := s.sys.room(s.root).String(); left != "" {
+			err = fmt.Errorf("%w (%s)", err, left)
+		}
+	}
 	if errors.Is(err, unix.EROFS) {
 		err = fmt.Errorf("%w (on %s: mounted for reading only, or the kernel stopped writing after a disk error; see the kernel log)",
 			err, s.kind)

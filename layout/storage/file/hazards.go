@@ -2,7 +2,6 @@ package file
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,25 +15,17 @@ type place struct {
 	network    bool
 	// options of the mount; nil: not known.
 	options []string
-	// free and total bytes of the file system; total 0: not known.
-	free, total uint64
+	room    room
 }
 
-// Less free space than this is a warning: a few checkpoints need as much.
-const (
-	littleSpace   = 1 << 30
-	littlePercent = 5
-)
-
-// hazards examines the mount and the free space.
+// hazards examines the mount, free space and inodes.
 func (s *store) hazards(context.Context) []storage.Hazard {
-	p := place{root: s.root, kind: s.kind, network: s.network, options: s.sys.mountOptions(s.root)}
-	p.free, p.total = s.sys.space(s.root)
+	p := place{root: s.root, kind: s.kind, network: s.network, options: s.sys.mountOptions(s.root), room: s.sys.room(s.root)}
 	return p.hazards()
 }
 
 func (p place) hazards() []storage.Hazard {
-	all := []storage.Hazard{p.cache(), p.lasting(), p.space()}
+	all := append([]storage.Hazard{p.cache(), p.lasting()}, p.room.hazards()...)
 	if p.network && p.has("soft") {
 		all = append(all, storage.Hazard{
 			Name: "soft mount", Weight: storage.WeightWarning, Seen: "requests that take long end as errors",
@@ -93,16 +84,3 @@ func (p place) lasting() storage.Hazard {
 func below(path, folder string) bool {
 	return path == folder || strings.HasPrefix(filepath.ToSlash(path), folder+"/")
 }
-
-func (p place) space() storage.Hazard {
-	h := storage.Hazard{Name: "space", Seen: fmt.Sprintf("%.1f GiB free of %.1f", gib(p.free), gib(p.total))}
-	switch {
-	case p.total == 0:
-		h.Weight, h.Seen = storage.WeightUnknown, "the file system does not say"
-	case p.free < littleSpace || p.free < p.total/100*littlePercent:
-		h.Weight, h.Advice = storage.WeightWarning, "Make space: checkpoints fail, and are tolerated only as often as the job's configuration says, when it is full."
-	}
-	return h
-}
-
-func gib(n uint64) float64 { return float64(n) / (1 << 30) }

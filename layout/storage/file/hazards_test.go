@@ -10,7 +10,7 @@ import (
 
 // The hazards of a mount and a place, by name, with their weights.
 func TestHazards(t *testing.T) {
-	disk := place{root: "/srv/ckptd", kind: "ext4", options: []string{"rw", "relatime"}, free: 500 << 30, total: 1000 << 30}
+	disk := place{root: "/srv/ckptd", kind: "ext4", options: []string{"rw", "relatime"}, room: room{bytes: share{500 << 30, 1000 << 30}, inodes: share{60_000_000, 61_000_000}}}
 	with := func(change func(p *place)) place { p := disk; change(&p); return p }
 	for _, c := range []struct {
 		name string
@@ -30,8 +30,15 @@ func TestHazards(t *testing.T) {
 		{"a container", with(func(p *place) { p.kind = "overlayfs" }), map[string]storage.Weight{"files stay": storage.WeightWarning}},
 		{"/tmp", with(func(p *place) { p.root = "/tmp/ckptd" }), map[string]storage.Weight{"files stay": storage.WeightWarning}},
 		{"/tmpx", with(func(p *place) { p.root = "/tmpx" }), nil},
-		{"nearly full", with(func(p *place) { p.free = 40 << 30 }), map[string]storage.Weight{"space": storage.WeightWarning}},
-		{"space unknown", with(func(p *place) { p.free, p.total = 0, 0 }), map[string]storage.Weight{"space": storage.WeightUnknown}},
+		{"nearly full", with(func(p *place) { p.room.bytes.free = 40 << 30 }), map[string]storage.Weight{"space": storage.WeightWarning}},
+		{"a small disk", with(func(p *place) { p.room.bytes = share{500 << 20, 600 << 20} }), map[string]storage.Weight{"space": storage.WeightWarning}},
+		{"few inodes", with(func(p *place) { p.room.inodes.free = 12 }), map[string]storage.Weight{"inodes": storage.WeightWarning}},
+		{"a small part of the inodes", with(func(p *place) { p.room.inodes.free = 2_000_000 }), map[string]storage.Weight{"inodes": storage.WeightWarning}},
+		{"no limit of inodes", with(func(p *place) { p.room.inodes = share{} }), nil},
+		{"a wide quota", with(func(p *place) { p.room.quotas = []quota{{of: "user 7", bytes: share{400 << 30, 500 << 30}}} }), nil},
+		{"a narrow quota", with(func(p *place) { p.room.quotas = []quota{{of: "user 7", bytes: share{1 << 20, 500 << 30}}} }), map[string]storage.Weight{"quota of user 7": storage.WeightWarning}},
+		{"a quota of inodes", with(func(p *place) { p.room.quotas = []quota{{of: "group 7", inodes: share{0, 100_000}}} }), map[string]storage.Weight{"quota of group 7": storage.WeightWarning}},
+		{"space unknown", with(func(p *place) { p.room.bytes = share{} }), map[string]storage.Weight{"space": storage.WeightUnknown}},
 	} {
 		found := 0
 		for _, h := range c.at.hazards() {

@@ -4,8 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // mountOptions returns the options of the mount that path lies on; nil if they cannot be found.
@@ -36,13 +34,4 @@ func optionsOf(table, path string) (options []string) {
 		options = append(strings.Split(m[5], ","), strings.Split(f[2], ",")...)
 	}
 	return options
-}
-
-// space returns the bytes that are free for this user, and the total.
-func space(path string) (free, total uint64) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
-		return 0, 0
-	}
-	return st.Bavail * uint64(st.Bsize), st.Blocks * uint64(st.Bsize)
 }

@@ -20,7 +20,7 @@ func TestMountOptions(t *testing.T) {
 	if mountOptions("/") == nil {
 		t.Error("the root has no mount options, want some")
 	}
-	if free, total := space(t.TempDir()); free == 0 || total < free {
-		t.Errorf("space: %d of %d bytes free, want some free, and at most the total", free, total)
+	if b := roomAt(t.TempDir()).bytes; b.free == 0 || b.total < b.free {
+		t.Errorf("space: %d of %d bytes free, want some free, and at most the total", b.free, b.total)
 	}
 }

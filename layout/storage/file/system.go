@@ -33,9 +33,9 @@ type system struct {
 	rmdir   func(path string) error
 	// fileSystem names the kind of file system and reports whether it is a network file system.
 	fileSystem func(path string) (kind string, network bool)
-	// mountOptions returns the options of the mount that holds path; space returns its free and total bytes.
+	// mountOptions returns the options of the mount that holds path; room returns what is left there for new files.
 	mountOptions func(path string) []string
-	space        func(path string) (free, total uint64)
+	room         func(path string) room
 }
 
 const (
@@ -63,7 +63,7 @@ func realSystem() *system {
 		fileSystem:  fileSystem,
 
 		mountOptions: mountOptions,
-		space:        space,
+		room:         roomAt,
 	}
 }
 
