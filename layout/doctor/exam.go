@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -95,7 +96,7 @@ func (e *exam) trouble(check string, err error, advice string) {
 		result, advice = ckptdv1.Result_RESULT_NOT_EXAMINED, what
 	} else if noAnswer(err) {
 		result = ckptdv1.Result_RESULT_NOT_EXAMINED
-		advice = "See that the store answers, then run doctor again."
+		advice = runAgain
 	} else if check == "open" && !errors.Is(err, storage.ErrUnfit) {
 		result = ckptdv1.Result_RESULT_NOT_EXAMINED
 	}
@@ -138,16 +139,37 @@ func noAnswer(err error) bool {
 		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network)
 }
 
+// runAgain is the advice for errors that say nothing about the store.
+const runAgain = "See that the store answers, then run doctor again."
+
+// shortages are what can run out although the store is fit, with the advice.
+func shortages() map[syscall.Errno]string {
+	const files = "Raise the limit of open files (ulimit -n), then run doctor again."
+	return map[syscall.Errno]string{
+		syscall.ENOSPC: "Make space there, or remove files if no inodes are left, then run doctor again.",
+		syscall.EDQUOT: "Raise the quota of ckptd's user there, or remove something, then run doctor again.",
+		syscall.EMFILE: files,
+		syscall.ENFILE: files,
+	}
+}
+
 // exhausted returns what to do about an error that says that space, quota or open files have run out; "" for any
 // other error. The store itself may be fit.
 func exhausted(err error) string {
-	switch {
-	case errors.Is(err, syscall.ENOSPC):
-		return "Make space there, or remove files if no inodes are left, then run doctor again."
-	case errors.Is(err, syscall.EDQUOT):
-		return "Raise the quota of ckptd's user there, or remove something, then run doctor again."
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return "Raise the limit of open files (ulimit -n), then run doctor again."
+	for errno, advice := range shortages() {
+		if errors.Is(err, errno) {
+			return advice
+		}
+	}
+	return ""
+}
+
+// exhaustedThere is exhausted for the text of an error in another process.
+func exhaustedThere(text string) string {
+	for errno, advice := range shortages() {
+		if strings.Contains(text, errno.Error()) {
+			return advice
+		}
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -203,7 +204,7 @@ func (e *exam) races(ctx context.Context, racers []Racer) {
 	case t.unfit != "":
 		e.unfit("publish races", t.unfit, Advice)
 	case t.decided < t.races/2:
-		e.add("publish races", ckptdv1.Result_RESULT_NOT_EXAMINED, seen+": "+t.trouble, "See that the store answers, then run doctor again.")
+		e.add("publish races", ckptdv1.Result_RESULT_NOT_EXAMINED, seen+": "+t.trouble, cmp.Or(exhaustedThere(t.trouble), runAgain))
 	case t.decided < t.races:
 		e.add("publish races", ckptdv1.Result_RESULT_WARNING, seen+": "+t.trouble,
 			"Nothing is lost by replies that do not come, but commits wait for them: look at the network and the server's log.")
@@ -234,7 +235,7 @@ func (e *exam) visibility(ctx context.Context, racers []Racer) {
 			err = errors.Join(listErrors(here), listErrors(gone))
 		}
 		if err != nil {
-			e.add(after, ckptdv1.Result_RESULT_NOT_EXAMINED, err.Error(), "See that the store answers, then run doctor again.")
+			e.add(after, ckptdv1.Result_RESULT_NOT_EXAMINED, err.Error(), cmp.Or(exhausted(err), runAgain))
 			return
 		}
 		reads += len(racers) * batchSize

@@ -50,6 +50,29 @@ func TestRunOut(t *testing.T) {
 	}
 }
 
+// Space may run out while processes race: their errors come as text.
+func TestRunOutInARace(t *testing.T) {
+	t.Parallel()
+	for kind, check := range map[string]string{"/race-": "publish races", "/look-": "read after write"} {
+		s := mem.New()
+		b := &bent{Store: s, publish: func(ctx context.Context, key string, data []byte) error {
+			if strings.Contains(key, kind) {
+				return &storage.Error{Op: "publish", Key: key, Err: fmt.Errorf("write: %w (inodes free: 0 of 60)", syscall.ENOSPC)}
+			}
+			return s.Publish(ctx, key, data)
+		}}
+		r := examineIt(t, opened(b), &Options{Quick: true})
+		for _, f := range r.GetFindings() {
+			if f.GetCheck() == check && (f.GetResult() != ckptdv1.Result_RESULT_NOT_EXAMINED || !strings.Contains(f.GetAdvice(), "inodes")) {
+				t.Errorf("%s: %v, want advice on inodes", check, f)
+			}
+		}
+		if !strings.Contains(text(r), check) {
+			t.Errorf("no check %s in %s", check, text(r))
+		}
+	}
+}
+
 // A read without an answer is not a read of an absent object.
 func TestStatThrottledOnce(t *testing.T) {
 	t.Parallel()
