@@ -49,6 +49,15 @@ func TestFullDisk(t *testing.T) {
 	if a := expect[abort](w).Abort; a.GetCheckpointId() != failed {
 		t.Errorf("aborted is %v, want checkpoint %d", a, failed)
 	}
+	aborted := ""
+	for _, e := range d.status(t, "j").GetEvents() {
+		if e.GetKind() == ckptdv1.JobEventKind_JOB_EVENT_KIND_ABORTED {
+			aborted = e.GetText()
+		}
+	}
+	if !strings.Contains(aborted, "its _metadata could not be written: ") || !strings.Contains(aborted, mem.ErrInjected.Error()) {
+		t.Errorf("the event says %q, want the store's own error in it", aborted)
+	}
 	if n := d.status(t, "j").GetConsecutiveFailures(); n != 1 {
 		t.Errorf("the status shows %d failures in a row, want 1", n)
 	}

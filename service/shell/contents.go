@@ -24,6 +24,8 @@ type content struct {
 	// abort is why the coordinator aborted the checkpoint; empty: it did not.
 	abort      coordinator.Reason
 	abortCause string
+	// unwritten is the store's error for the _metadata; nil: there was none.
+	unwritten error
 }
 
 // piece is one part of a subtask's state: a file, or inline bytes.

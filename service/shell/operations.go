@@ -124,6 +124,11 @@ func (j *Job) createMeta(op owner.Op) func(context.Context) {
 		r := op.Result(journalio.WriteOutcome(err))
 		if err != nil {
 			j.log.Warn("cannot write _metadata", "checkpoint", op.ID, "err", err)
+			j.do(func() {
+				if c := j.contents[op.ID]; c != nil {
+					c.unwritten = err
+				}
+			})
 		}
 		if r.Meta = meta; r.Outcome == journal.Done {
 			j.env.Step(StepMetadata)

@@ -65,6 +65,8 @@ func (j *Job) aborted(op *owner.Op, id uint64) {
 	reason, cause := api.ReasonOut(op.Reason), api.ReasonText(op.Reason)
 	if c := j.contents[id]; c != nil && c.abort != "" {
 		reason, cause = c.abort, c.abortCause
+	} else if c != nil && c.unwritten != nil {
+		cause = fmt.Sprintf("%s: %v", cause, c.unwritten)
 	}
 	delete(j.contents, id)
 	j.uploads.forget(id)
