@@ -26,7 +26,9 @@ func hostsLog(lines int) string {
 // are shown, many are a warning.
 func TestDemoOfStandardInput(t *testing.T) {
 	t.Parallel()
-	noise := func(n int) string { return strings.Repeat("www.example.org 198.51.100.7 - - [x] \"GET / HTTP/1.1\" 200 7\n", n) }
+	noise := func(n int) string {
+		return strings.Repeat("www.example.org 198.51.100.7 - - [x] \"GET / HTTP/1.1\" 200 7\n", n)
+	}
 	for _, c := range []struct {
 		name, content string
 		packed        bool

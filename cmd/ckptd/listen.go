@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/proto/address"
 	"github.com/ckptd/ckptd/service/stream"
 )
@@ -28,7 +29,7 @@ func checkListen(ctx context.Context, addr string) (exposed bool, err error) {
 		_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
 	}
 	if err != nil {
-		return false, exit.Usagef("--listen %q: want HOST:PORT or unix:PATH, as %s or unix:/run/ckptd.sock", addr, defaultListen)
+		return false, exit.Usagef("--listen %s: want HOST:PORT or unix:PATH, as %s or unix:/run/ckptd.sock", output.Argument(addr), defaultListen)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {

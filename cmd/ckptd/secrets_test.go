@@ -34,7 +34,7 @@ func TestNoVerbRepeatsAPassword(t *testing.T) {
 			if err := os.WriteFile(config, []byte(key+": \""+strings.ReplaceAll(url, "\x01", "\\x01")+"\"\n"), 0o666); err != nil {
 				t.Fatal(err)
 			}
-			refusesQuietly(t, url, []string{"demo", "--records", "10", "--kills", "-1", "--config", config})
+			refusesQuietly(t, url, []string{"demo", "--records", "10", "--kills", "0", "--config", config})
 			refusesQuietly(t, url, []string{"worker", "--job-id", "a", "--config", config})
 		}
 		for _, args := range [][]string{
@@ -43,8 +43,12 @@ func TestNoVerbRepeatsAPassword(t *testing.T) {
 			{"journal", at}, {"journal", "show", at}, {"journal", "show", at + "/job"}, {"journal", "show", "j", "--server", at}, {"status", at}, {"status", at + "/job"},
 			{"status", "j", "--server", at}, {"trigger", at}, {"trigger", at + "/job"}, {"trigger", "j", "--server", at}, {"cancel", at}, {"cancel", at + "/job"},
 			{"cancel", at + "/job", "--server", "http://127.0.0.1:1"}, {"doctor", "--quick", at}, {"doctor", "x", at}, {"serve", "--root", at}, {"serve", "--root", "x", "--advertise", at},
+			{"serve", "--root", "x", "--listen", at},
 			{"serve", "--root", "x", at}, {"demo", "--root", at, "--records", "10"}, {"demo", "--rate=" + at}, {"demo", "--kills", at}, {"demo", at},
-			{"worker", "--job-id", at, "--server", at}, {"worker", "--job-id", "j", "--server", at, "--slot", "0", "--of", "1", "--params", "{}", "--dir", "d"}, {"version", at},
+			{"worker", "--job-id", at, "--server", at}, {"worker", "--job-id", "j", "--server", at, "--slot", "0", "--of", "1", "--params", "{}", "--dir", "d"},
+			{"worker", "--job-id", "j", "--server", "http://127.0.0.1:1", "--slot", "0", "--of", "1", "--params", at, "--dir", "d"},
+			{"worker", "--job-id", "j", "--server", "http://127.0.0.1:1", "--slot", "0", "--of", "1", "--params", "{}", "--exchange", at},
+			{"worker", "--job", at, "--job-id", "j", "--server", "http://127.0.0.1:1", "--params", "{}"}, {"version", at},
 			{"completion", at},
 		} {
 			line := make([]string, len(args))

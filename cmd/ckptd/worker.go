@@ -15,6 +15,7 @@ import (
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/proto/address"
 	"github.com/ckptd/ckptd/runtime"
@@ -137,7 +138,7 @@ func (o *workerOptions) check() error {
 		}
 	}
 	if dir, unix := strings.CutPrefix(o.exchange, "unix:"); unix && dir == "" || !unix && wrongHost(o.exchange) {
-		return exit.Usagef("worker: --exchange %q: want HOST or unix:DIR, as 127.0.0.1 or unix:/run/ckptd", o.exchange)
+		return exit.Usagef("worker: --exchange %s: want HOST or unix:DIR, as 127.0.0.1 or unix:/run/ckptd", output.Argument(o.exchange))
 	}
 	return nil
 }
@@ -157,7 +158,7 @@ func stopped(ctx context.Context, err error) error {
 
 func (o workerOptions) parameters() (p clickjob.Params, err error) {
 	if o.job != clickjob.Name {
-		return p, exit.Usagef("worker: there is no job %q, only %q", o.job, clickjob.Name)
+		return p, exit.Usagef("worker: there is no job %s, only %q", output.Argument(o.job), clickjob.Name)
 	}
 	d := json.NewDecoder(bytes.NewReader([]byte(o.params)))
 	d.DisallowUnknownFields()

@@ -7,6 +7,7 @@ package output
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -63,6 +64,18 @@ func Clean(s string) string {
 		return strconv.Quote(s)
 	}
 	return s
+}
+
+// wordForm is the form of words that hold no URL: names, hosts, ports.
+var wordForm = regexp.MustCompile(`^[A-Za-z0-9._*-]*(?::[0-9]*)?$`)
+
+// Argument quotes a wrong argument for an error. If the argument may be a URL, and so may hold a password, Argument does
+// not repeat it.
+func Argument(s string) string {
+	if wordForm.MatchString(s) {
+		return strconv.Quote(s)
+	}
+	return "(not repeated: it may hold a password)"
 }
 
 // Bytes is a size for people: "0 B", "3.2 KiB".

@@ -37,3 +37,16 @@ func TestColumnsStayAlignedBelowEmptyCells(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", &out, want)
 	}
 }
+
+func TestArgumentIsRepeatedIfItIsNoURL(t *testing.T) {
+	for _, s := range []string{"", "localhost", ":7420", "127.0.0.1:99999", "my-job_2"} {
+		if got := Argument(s); got != `"`+s+`"` {
+			t.Errorf("Argument(%q) = %s, want it quoted", s, got)
+		}
+	}
+	for _, s := range []string{"key:topsecret", "http://u:topsecret@h", "h?topsecret", "topsecret@h", "\x1btopsecret", "a/topsecret"} {
+		if got := Argument(s); strings.Contains(got, "topsecret") {
+			t.Errorf("Argument(%q) = %s, want it not repeated", s, got)
+		}
+	}
+}
