@@ -218,6 +218,27 @@ func TestTrust(t *testing.T) {
 	}
 }
 
+// A server that the environment names is used as one in the URL: with the bucket in the path, a region, and the warning.
+// The location holds the endpoint, so that another process without this environment finds the store.
+func TestEndpointOfTheEnvironment(t *testing.T) {
+	server := servers.StartS3(t, servers.Versitygw, false)
+	t.Setenv("AWS_ENDPOINT_URL", strings.Replace(server.Endpoint, "127.0.0.1", "localhost", 1))
+	opened := open(t, "s3://"+servers.Bucket+"/environment")
+	defer opened.Close()
+	if err := opened.Store.Publish(t.Context(), "a/published", nil); err != nil {
+		t.Error(err)
+	}
+	if notes := strings.Join(opened.Facts.Notes, "; "); !strings.Contains(notes, "neither encrypted") || !strings.Contains(notes, "from AWS_ENDPOINT_URL") {
+		t.Errorf("notes: %s; want the warning of http, and where the endpoint comes from", notes)
+	}
+	t.Setenv("AWS_ENDPOINT_URL", "")
+	again := open(t, opened.Facts.Location)
+	defer again.Close()
+	if _, err := again.Store.Stat(t.Context(), "a/published"); err != nil {
+		t.Errorf("at %s: %v, want the object", opened.Facts.Location, err)
+	}
+}
+
 // The KMS of MinIO encrypts each kind of object with the requested key, and sets the requested storage class.
 func TestEncryptedAndClassed(t *testing.T) {
 	if !full() {
