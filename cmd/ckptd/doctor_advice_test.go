@@ -39,7 +39,7 @@ func TestAdviceFitsTheCause(t *testing.T) {
 		root, want string
 		says       error
 	}{
-		{"s3://bucket/x", "AccessDenied. Give ckptd's user s3:DeleteObject. To see all that is wrong: ckptd doctor 's3://bucket/x'", refused},
+		{"s3://bucket/x", "AccessDenied. Give ckptd's user s3:DeleteObject. To see all that is wrong: ckptd doctor s3://bucket/x", refused},
 		{"file:///x", "AccessDenied. Give ckptd's user the permission to delete. ", refused},
 		{"s3://bucket/x", doctor.DeleteAdvice, nil},
 	} {

@@ -1,8 +1,8 @@
 // Package recount counts the clicks of an input a second time, plainly, and compares a job's result with that.
 //
-// It owns what "exact" means. It shares no code with the job: it reads lines, access logs, JSON and generated clicks by
-// code of its own, so that a mistake in the job's parser shows. The table of imports forbids it every package of ours.
-// The formats are described in package clicks; a rule that changes there has to be changed here, by hand.
+// It owns what "exact" means. It must not know the job, nor share code with it: it reads lines, access logs, JSON and
+// generated clicks by code of its own, so that a mistake in the job's parser shows. The table of imports forbids it every
+// package of ours. Package clicks describes the formats; a rule that changes there has to be changed here by hand.
 package recount
 
 import (
