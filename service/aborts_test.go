@@ -31,9 +31,9 @@ func (w *worker) heard() (completes []*ckptdv1.Complete, aborts []*ckptdv1.Abort
 	}
 }
 
-// A new owner tells the workers it adopts of every checkpoint that its predecessor may have begun: each of them is
-// aborted, by its own id.
-func TestNewOwnerAbortsEveryCheckpointOfItsPredecessor(t *testing.T) {
+// A new owner continues the attempt without a second report, and aborts the checkpoint that a worker has begun with the
+// owner before. It aborts no id that was only reserved.
+func TestNewOwnerAbortsWhatItsPredecessorHasBegun(t *testing.T) {
 	for name, begun := range map[string]int{"none complete": 0, "one complete": 1, "several complete": 5} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -59,14 +59,16 @@ func TestNewOwnerAbortsEveryCheckpointOfItsPredecessor(t *testing.T) {
 				d.attach(t, "j", twoPlan(), nil)
 				var again []*worker
 				for _, w := range []*worker{a, b} {
-					n := d.register(t, "j", w.nonce, a.attempt, w.subtasks...)
-					n.report(ckptdv1.ReportRequest_KIND_RUNNING, nil)
-					again = append(again, n)
+					req := &ckptdv1.RegisterRequest{
+						JobId: "j", Attempt: a.attempt, Subtasks: w.subtasks,
+						Reports: []*ckptdv1.StandingReport{{Kind: ckptdv1.ReportRequest_KIND_RUNNING}},
+					}
+					if w == a {
+						req.BegunCheckpointIds = []uint64{last, open}
+					}
+					again = append(again, d.registerWith(t, w.nonce, req))
 				}
-				var want []uint64
-				for id := last + 1; id <= reserved; id++ {
-					want = append(want, id)
-				}
+				want := []uint64{open}
 				for _, w := range again {
 					completes, aborts := w.heard()
 					if last > 0 && (len(completes) != 1 || completes[0].GetCheckpointId() != last || completes[0].GetAttempt() != a.attempt) {

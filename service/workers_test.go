@@ -28,9 +28,15 @@ func TestWorkerWithAnotherPlan(t *testing.T) {
 		other := d.registerWith(t, "other", &ckptdv1.RegisterRequest{JobId: "j", Subtasks: []*ckptdv1.Subtask{subtask("source")}, Plan: twoPlan()})
 		wantRefused(t, other.ended(), ckptdv1.Refused_REASON_PLAN_MISMATCH)
 		for name, req := range map[string]*ckptdv1.RegisterRequest{
-			"no subtasks":        {JobId: "j"},
-			"a subtask too many": {JobId: "j", Subtasks: []*ckptdv1.Subtask{{OperatorId: "count", Index: 1}}},
-			"a bad plan":         {JobId: "j", Subtasks: w.subtasks, Plan: &client.Plan{}},
+			"no subtasks":           {JobId: "j"},
+			"a subtask too many":    {JobId: "j", Subtasks: []*ckptdv1.Subtask{{OperatorId: "count", Index: 1}}},
+			"a bad plan":            {JobId: "j", Subtasks: w.subtasks, Plan: &client.Plan{}},
+			"reports of no attempt": {JobId: "j", Subtasks: w.subtasks, Reports: []*ckptdv1.StandingReport{{Kind: ckptdv1.ReportRequest_KIND_RUNNING}}},
+			"a failure": {JobId: "j", Subtasks: w.subtasks, Attempt: w.attempt,
+				Reports: []*ckptdv1.StandingReport{{Kind: ckptdv1.ReportRequest_KIND_FAILED}}},
+			"a report about a subtask too many": {JobId: "j", Subtasks: w.subtasks, Attempt: w.attempt, Reports: []*ckptdv1.StandingReport{
+				{Kind: ckptdv1.ReportRequest_KIND_RUNNING, Subtasks: []*ckptdv1.Subtask{{OperatorId: "count", Index: 1}}},
+			}},
 		} {
 			if err := d.registerWith(t, "bad", req).ended(); err == nil {
 				t.Errorf("%s: accepted, want a refusal", name)
@@ -419,6 +425,36 @@ func TestStandingReports(t *testing.T) {
 	})
 	if got := d.status(t, "j"); got.GetSummary().GetAttempt() != begin.Attempt {
 		t.Errorf("attempt %d, want %d", got.GetSummary().GetAttempt(), begin.Attempt)
+	}
+}
+
+// TestRegisterCarriesReports: the next owner takes what a registration carries before the last worker has come back, and
+// the job runs on without a further report.
+func TestRegisterCarriesReports(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	d.attach(t, "j", twoPlan(), nil)
+	a, b := d.register(t, "j", "a", 0, subtask("source")), d.register(t, "j", "b", 0, subtask("sink"))
+	a.begin()
+	b.begin()
+	open := a.open()
+	a.mustAck(open)
+	b.mustAck(open)
+	expect[complete](a)
+	d.kill()
+	d = startDaemon(t, root, "")
+	d.attach(t, "j", twoPlan(), nil)
+	running := &ckptdv1.StandingReport{Kind: ckptdv1.ReportRequest_KIND_RUNNING}
+	again := func(w *worker, other *ckptdv1.StandingReport) *worker {
+		return d.registerWith(t, w.nonce, &ckptdv1.RegisterRequest{
+			JobId: "j", Attempt: w.attempt, Subtasks: w.subtasks, Reports: []*ckptdv1.StandingReport{running, other},
+		})
+	}
+	again(a, &ckptdv1.StandingReport{Kind: ckptdv1.ReportRequest_KIND_END_OF_DATA})
+	again(b, &ckptdv1.StandingReport{Kind: ckptdv1.ReportRequest_KIND_COMMITTED, CheckpointId: open})
+	eventually(t, "the job runs on", func() bool { return d.status(t, "j").GetPhase() == ckptdv1.JobPhase_JOB_PHASE_RUNNING })
+	if s := d.status(t, "j"); s.GetSummary().GetAttempt() != 1 || s.GetSourcesAtEnd() != 1 || s.GetCommittedCheckpointId() != open {
+		t.Errorf("status %v, want attempt 1, its source at the end, and checkpoint %d committed", s, open)
 	}
 }
 

@@ -35,7 +35,7 @@ const (
 	// EventWorkerGone: Worker's stream broke, or the coordinator has given the worker up.
 	EventWorkerGone
 	// EventRunning: Worker reports that Subtasks run, in Attempt. A worker that registers again has to repeat the
-	// report.
+	// report. If its registration carries the report, this event follows EventRegister at once.
 	EventRunning
 	// EventFinished: Worker reports that Subtasks have finished for good, in Attempt. Ended is for the journal: the owner
 	// ends the job as StatusFinished when all subtasks have finished. A worker that registers with a new owner has to

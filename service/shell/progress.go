@@ -16,8 +16,18 @@ type progress struct {
 	announced uint64
 }
 
-// begin clears the reports for a new attempt.
+// hear begins the journal's attempt at a worker's report. The report can come before a new owner continues that attempt.
+func (p *progress) hear(attempt uint64, head *journal.Entry) {
+	if attempt == head.Attempt {
+		p.begin(attempt)
+	}
+}
+
+// begin clears the reports of an earlier attempt.
 func (p *progress) begin(attempt uint64) {
+	if attempt == p.attempt {
+		return
+	}
 	*p = progress{attempt: attempt, commits: map[uint32]uint64{}, announced: p.announced}
 }
 

@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/ckptd/ckptd/layout/journal"
@@ -16,13 +17,14 @@ type registration struct {
 	session *session
 	plan    *journal.Plan
 	set     owner.Subtasks // numbers of the worker's subtasks
+	reports []*ckptdv1.StandingReport
 }
 
 // Register registers a worker process and sends its commands, until the worker leaves or its session ends.
 func (j *Job) Register(ctx context.Context, req *ckptdv1.RegisterRequest, send func(*ckptdv1.RegisterResponse) error) error {
 	w := &session{
 		nonce: req.GetNonce(), address: req.GetExchangeAddress(), subtasks: req.GetSubtasks(), attempt: req.GetAttempt(),
-		out: newInbox[*ckptdv1.RegisterResponse](),
+		begun: req.GetBegunCheckpointIds(), out: newInbox[*ckptdv1.RegisterResponse](),
 	}
 	// A caller can leave while its registration waits in the queue. It may be registered afterwards, so left is called
 	// in every case.
@@ -71,7 +73,23 @@ func (j *Job) checkRegistration(req *ckptdv1.RegisterRequest, w *session) (regis
 	if err != nil {
 		return registration{}, err
 	}
-	return registration{session: w, plan: plan, set: set}, nil
+	for _, r := range req.GetReports() {
+		switch _, err := api.NumbersIn(plan, r.GetSubtasks()); {
+		case err != nil:
+			return registration{}, err
+		case req.GetAttempt() == 0:
+			return registration{}, api.Invalidf("register with job %s: report %v without an attempt: name the attempt that the process runs", j.id, r.GetKind())
+		case !slices.Contains(standingKinds, r.GetKind()):
+			return registration{}, api.Invalidf("register with job %s: %v is no report that still holds: want one of %v", j.id, r.GetKind(), standingKinds)
+		}
+	}
+	return registration{session: w, plan: plan, set: set, reports: req.GetReports()}, nil
+}
+
+// standingKinds are the reports that a registration can carry.
+var standingKinds = []ckptdv1.ReportRequest_Kind{
+	ckptdv1.ReportRequest_KIND_RUNNING, ckptdv1.ReportRequest_KIND_END_OF_DATA, ckptdv1.ReportRequest_KIND_COMMITTED,
+	ckptdv1.ReportRequest_KIND_FINISHED,
 }
 
 // register begins a worker's session. If the same process had a session before, its stream ends.
@@ -79,10 +97,14 @@ func (j *Job) register(r registration) {
 	w := r.session
 	w.heard = time.Now()
 	j.workers.begin(w)
-	// With the answer to this first ping, the process repeats what it has reported to earlier owners.
+	// With the answer to this first ping, an older SDK repeats what it has reported to earlier owners.
 	w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Ping{Ping: &ckptdv1.Ping{}}})
 	j.coordinate(coordinator.WorkerUp{Worker: w.nonce})
-	j.feed(owner.Event{Kind: owner.EventRegister, Worker: w.number, Subtasks: r.set, Attempt: w.attempt, Plan: r.plan})
+	attempt := w.attempt // the answer may begin another one
+	j.feed(owner.Event{Kind: owner.EventRegister, Worker: w.number, Subtasks: r.set, Attempt: attempt, Plan: r.plan})
+	for _, s := range r.reports {
+		j.reported(&ckptdv1.ReportRequest{Kind: s.GetKind(), Attempt: attempt, Subtasks: s.GetSubtasks(), CheckpointId: s.GetCheckpointId()}, w)
+	}
 }
 
 // left notes that a session's stream has ended.

@@ -42,7 +42,7 @@ func (j *Job) report(req *ckptdv1.ReportRequest) error {
 	}
 	w.heard = time.Now()
 	j.coordinate(coordinator.Alive{Worker: w.nonce})
-	j.reported(req, head, w)
+	j.reported(req, w)
 	return nil
 }
 
@@ -68,7 +68,8 @@ func (j *Job) workerLeft() {
 }
 
 // reported handles the report of a registered worker.
-func (j *Job) reported(req *ckptdv1.ReportRequest, head *journal.Entry, w *session) {
+func (j *Job) reported(req *ckptdv1.ReportRequest, w *session) {
+	head := j.m.Head()
 	subtasks := req.GetSubtasks()
 	if len(subtasks) == 0 {
 		subtasks = w.subtasks
@@ -92,9 +93,11 @@ func (j *Job) reported(req *ckptdv1.ReportRequest, head *journal.Entry, w *sessi
 		j.feed(owner.Event{Kind: owner.EventFinished, Worker: w.number, Subtasks: set, Attempt: req.GetAttempt(),
 			Ended: endedNow("all subtasks have finished")})
 	case ckptdv1.ReportRequest_KIND_END_OF_DATA:
+		j.progress.hear(req.GetAttempt(), head)
 		j.progress.atEnd(req.GetAttempt(), set)
 		j.allAtEnd()
 	case ckptdv1.ReportRequest_KIND_COMMITTED:
+		j.progress.hear(req.GetAttempt(), head)
 		j.progress.commit(req.GetAttempt(), set, req.GetCheckpointId())
 		j.announceCommitted()
 	}

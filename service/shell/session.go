@@ -17,8 +17,10 @@ type session struct {
 	number   uint32
 	running  bool
 	records  uint64
-	heard    time.Time
-	out      *inbox[*ckptdv1.RegisterResponse]
+	// begun are the checkpoints that the process has begun with earlier owners, and whose end it has not heard.
+	begun []uint64
+	heard time.Time
+	out   *inbox[*ckptdv1.RegisterResponse]
 	// err is returned to the worker when the stream ends.
 	err error
 }

@@ -36,8 +36,12 @@ func (j *Job) tellCheckpoint(op *owner.Op) {
 	case owner.TellComplete:
 		j.completed(op)
 	case owner.TellAbort:
+		adopted := op.Repeated && op.Worker == 0
 		for id := op.ID; id <= max(op.ID, op.Last); id++ {
-			j.aborted(op, id)
+			// The range also holds ids that an earlier owner has reserved but not triggered. The processes know which it triggered.
+			if !adopted || j.workers.begun(id) {
+				j.aborted(op, id)
+			}
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package shell
 
 import (
+	"slices"
+
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -62,6 +64,16 @@ func (w *workers) adopted(attempt uint64) {
 	for _, s := range w.sessions {
 		s.attempt = attempt
 	}
+}
+
+// begun reports whether a registered process has begun the checkpoint with an earlier owner.
+func (w *workers) begun(checkpoint uint64) bool {
+	for _, s := range w.sessions {
+		if slices.Contains(s.begun, checkpoint) {
+			return true
+		}
+	}
+	return false
 }
 
 // none reports whether no stream is open.

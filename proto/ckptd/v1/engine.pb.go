@@ -246,7 +246,7 @@ func (x ReportRequest_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReportRequest_Kind.Descriptor instead.
 func (ReportRequest_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{19, 0}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{20, 0}
 }
 
 // NotOwner is the error detail of a call that reached a daemon which does not own the job.
@@ -635,9 +635,15 @@ type RegisterRequest struct {
 	// The attempt the process runs; 0: none.
 	Attempt uint64 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// What the worker's code builds; another plan than the journal's begins a new attempt, or is refused.
-	Plan          *Plan `protobuf:"bytes,6,opt,name=plan,proto3" json:"plan,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Plan *Plan `protobuf:"bytes,6,opt,name=plan,proto3" json:"plan,omitempty"`
+	// What the subtasks do in that attempt: the reports that still hold. The owner takes each like a call of Report. So a
+	// new owner continues the attempt without a second report.
+	Reports []*StandingReport `protobuf:"bytes,7,rep,name=reports,proto3" json:"reports,omitempty"`
+	// The checkpoints that the process has begun in that attempt, and whose end it has not heard. An owner that continues
+	// the attempt sends Abort for those that are not complete.
+	BegunCheckpointIds []uint64 `protobuf:"varint,8,rep,packed,name=begun_checkpoint_ids,json=begunCheckpointIds,proto3" json:"begun_checkpoint_ids,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *RegisterRequest) Reset() {
@@ -712,6 +718,84 @@ func (x *RegisterRequest) GetPlan() *Plan {
 	return nil
 }
 
+func (x *RegisterRequest) GetReports() []*StandingReport {
+	if x != nil {
+		return x.Reports
+	}
+	return nil
+}
+
+func (x *RegisterRequest) GetBegunCheckpointIds() []uint64 {
+	if x != nil {
+		return x.BegunCheckpointIds
+	}
+	return nil
+}
+
+// StandingReport is a report that still holds when a process registers.
+type StandingReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// KIND_RUNNING, KIND_END_OF_DATA, KIND_COMMITTED or KIND_FINISHED.
+	Kind ReportRequest_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=ckptd.v1.ReportRequest_Kind" json:"kind,omitempty"`
+	// The subtasks that the report is about; empty: all subtasks of the process.
+	Subtasks []*Subtask `protobuf:"bytes,2,rep,name=subtasks,proto3" json:"subtasks,omitempty"`
+	// With KIND_COMMITTED.
+	CheckpointId  uint64 `protobuf:"varint,3,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StandingReport) Reset() {
+	*x = StandingReport{}
+	mi := &file_ckptd_v1_engine_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StandingReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StandingReport) ProtoMessage() {}
+
+func (x *StandingReport) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_engine_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StandingReport.ProtoReflect.Descriptor instead.
+func (*StandingReport) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StandingReport) GetKind() ReportRequest_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return ReportRequest_KIND_UNSPECIFIED
+}
+
+func (x *StandingReport) GetSubtasks() []*Subtask {
+	if x != nil {
+		return x.Subtasks
+	}
+	return nil
+}
+
+func (x *StandingReport) GetCheckpointId() uint64 {
+	if x != nil {
+		return x.CheckpointId
+	}
+	return 0
+}
+
 // RegisterResponse is one command.
 type RegisterResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -732,7 +816,7 @@ type RegisterResponse struct {
 
 func (x *RegisterResponse) Reset() {
 	*x = RegisterResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[6]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +828,7 @@ func (x *RegisterResponse) String() string {
 func (*RegisterResponse) ProtoMessage() {}
 
 func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[6]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +841,7 @@ func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterResponse.ProtoReflect.Descriptor instead.
 func (*RegisterResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{6}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RegisterResponse) GetCommand() isRegisterResponse_Command {
@@ -907,7 +991,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[7]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1003,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[7]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1016,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{7}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Start) GetAttempt() uint64 {
@@ -982,7 +1066,7 @@ type RosterEntry struct {
 
 func (x *RosterEntry) Reset() {
 	*x = RosterEntry{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[8]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1078,7 @@ func (x *RosterEntry) String() string {
 func (*RosterEntry) ProtoMessage() {}
 
 func (x *RosterEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[8]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1091,7 @@ func (x *RosterEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterEntry.ProtoReflect.Descriptor instead.
 func (*RosterEntry) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{8}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RosterEntry) GetSubtask() *Subtask {
@@ -1044,7 +1128,7 @@ type Trigger struct {
 
 func (x *Trigger) Reset() {
 	*x = Trigger{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[9]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1140,7 @@ func (x *Trigger) String() string {
 func (*Trigger) ProtoMessage() {}
 
 func (x *Trigger) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[9]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1153,7 @@ func (x *Trigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trigger.ProtoReflect.Descriptor instead.
 func (*Trigger) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{9}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Trigger) GetAttempt() uint64 {
@@ -1112,7 +1196,7 @@ type Complete struct {
 
 func (x *Complete) Reset() {
 	*x = Complete{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[10]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1208,7 @@ func (x *Complete) String() string {
 func (*Complete) ProtoMessage() {}
 
 func (x *Complete) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[10]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1221,7 @@ func (x *Complete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Complete.ProtoReflect.Descriptor instead.
 func (*Complete) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{10}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Complete) GetAttempt() uint64 {
@@ -1177,7 +1261,7 @@ type Abort struct {
 
 func (x *Abort) Reset() {
 	*x = Abort{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[11]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1273,7 @@ func (x *Abort) String() string {
 func (*Abort) ProtoMessage() {}
 
 func (x *Abort) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[11]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1286,7 @@ func (x *Abort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Abort.ProtoReflect.Descriptor instead.
 func (*Abort) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{11}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Abort) GetAttempt() uint64 {
@@ -1251,7 +1335,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[12]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1347,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[12]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1360,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{12}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Cancel) GetStatus() JobStatus {
@@ -1302,7 +1386,7 @@ type Reregister struct {
 
 func (x *Reregister) Reset() {
 	*x = Reregister{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[13]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1398,7 @@ func (x *Reregister) String() string {
 func (*Reregister) ProtoMessage() {}
 
 func (x *Reregister) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[13]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1411,7 @@ func (x *Reregister) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reregister.ProtoReflect.Descriptor instead.
 func (*Reregister) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{13}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{14}
 }
 
 // Replaced: another process runs these subtasks; end, and do not register again.
@@ -1339,7 +1423,7 @@ type Replaced struct {
 
 func (x *Replaced) Reset() {
 	*x = Replaced{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[14]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +1435,7 @@ func (x *Replaced) String() string {
 func (*Replaced) ProtoMessage() {}
 
 func (x *Replaced) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[14]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +1448,7 @@ func (x *Replaced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replaced.ProtoReflect.Descriptor instead.
 func (*Replaced) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{14}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{15}
 }
 
 // Ping keeps the stream alive: the worker answers with Report ALIVE.
@@ -1376,7 +1460,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[15]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1472,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[15]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1485,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{15}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{16}
 }
 
 type AssignmentRequest struct {
@@ -1418,7 +1502,7 @@ type AssignmentRequest struct {
 
 func (x *AssignmentRequest) Reset() {
 	*x = AssignmentRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[16]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1514,7 @@ func (x *AssignmentRequest) String() string {
 func (*AssignmentRequest) ProtoMessage() {}
 
 func (x *AssignmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[16]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1527,7 @@ func (x *AssignmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignmentRequest.ProtoReflect.Descriptor instead.
 func (*AssignmentRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{16}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AssignmentRequest) GetJobId() string {
@@ -1494,7 +1578,7 @@ type AssignmentResponse struct {
 
 func (x *AssignmentResponse) Reset() {
 	*x = AssignmentResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[17]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1590,7 @@ func (x *AssignmentResponse) String() string {
 func (*AssignmentResponse) ProtoMessage() {}
 
 func (x *AssignmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[17]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1603,7 @@ func (x *AssignmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignmentResponse.ProtoReflect.Descriptor instead.
 func (*AssignmentResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{17}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AssignmentResponse) GetStates() []*SubtaskState {
@@ -1556,7 +1640,7 @@ type SubtaskState struct {
 
 func (x *SubtaskState) Reset() {
 	*x = SubtaskState{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[18]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1568,7 +1652,7 @@ func (x *SubtaskState) String() string {
 func (*SubtaskState) ProtoMessage() {}
 
 func (x *SubtaskState) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[18]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1581,7 +1665,7 @@ func (x *SubtaskState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubtaskState.ProtoReflect.Descriptor instead.
 func (*SubtaskState) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{18}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SubtaskState) GetSubtask() *Subtask {
@@ -1625,7 +1709,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[19]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1721,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[19]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1734,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{19}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReportRequest) GetJobId() string {
@@ -1724,7 +1808,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[20]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1736,7 +1820,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[20]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1749,7 +1833,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{20}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{21}
 }
 
 // LocalFile is an immutable file of a backend, as BeginSnapshot asks about it.
@@ -1767,7 +1851,7 @@ type LocalFile struct {
 
 func (x *LocalFile) Reset() {
 	*x = LocalFile{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[21]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +1863,7 @@ func (x *LocalFile) String() string {
 func (*LocalFile) ProtoMessage() {}
 
 func (x *LocalFile) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[21]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +1876,7 @@ func (x *LocalFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalFile.ProtoReflect.Descriptor instead.
 func (*LocalFile) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{21}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LocalFile) GetInstanceNonce() string {
@@ -1837,7 +1921,7 @@ type BeginSnapshotRequest struct {
 
 func (x *BeginSnapshotRequest) Reset() {
 	*x = BeginSnapshotRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[22]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1849,7 +1933,7 @@ func (x *BeginSnapshotRequest) String() string {
 func (*BeginSnapshotRequest) ProtoMessage() {}
 
 func (x *BeginSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[22]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1862,7 +1946,7 @@ func (x *BeginSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*BeginSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{22}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *BeginSnapshotRequest) GetJobId() string {
@@ -1917,7 +2001,7 @@ type BeginSnapshotResponse struct {
 
 func (x *BeginSnapshotResponse) Reset() {
 	*x = BeginSnapshotResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[23]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2013,7 @@ func (x *BeginSnapshotResponse) String() string {
 func (*BeginSnapshotResponse) ProtoMessage() {}
 
 func (x *BeginSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[23]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2026,7 @@ func (x *BeginSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*BeginSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{23}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *BeginSnapshotResponse) GetKnown() []uint32 {
@@ -1975,7 +2059,7 @@ type SnapshotHandle struct {
 
 func (x *SnapshotHandle) Reset() {
 	*x = SnapshotHandle{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[24]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1987,7 +2071,7 @@ func (x *SnapshotHandle) String() string {
 func (*SnapshotHandle) ProtoMessage() {}
 
 func (x *SnapshotHandle) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[24]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2000,7 +2084,7 @@ func (x *SnapshotHandle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHandle.ProtoReflect.Descriptor instead.
 func (*SnapshotHandle) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{24}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SnapshotHandle) GetSource() isSnapshotHandle_Source {
@@ -2108,7 +2192,7 @@ type SubtaskSnapshot struct {
 
 func (x *SubtaskSnapshot) Reset() {
 	*x = SubtaskSnapshot{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[25]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2204,7 @@ func (x *SubtaskSnapshot) String() string {
 func (*SubtaskSnapshot) ProtoMessage() {}
 
 func (x *SubtaskSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[25]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2217,7 @@ func (x *SubtaskSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubtaskSnapshot.ProtoReflect.Descriptor instead.
 func (*SubtaskSnapshot) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{25}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SubtaskSnapshot) GetSubtask() *Subtask {
@@ -2172,7 +2256,7 @@ type AcknowledgeRequest struct {
 
 func (x *AcknowledgeRequest) Reset() {
 	*x = AcknowledgeRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[26]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2268,7 @@ func (x *AcknowledgeRequest) String() string {
 func (*AcknowledgeRequest) ProtoMessage() {}
 
 func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[26]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2281,7 @@ func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{26}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AcknowledgeRequest) GetJobId() string {
@@ -2250,7 +2334,7 @@ type AcknowledgeResponse struct {
 
 func (x *AcknowledgeResponse) Reset() {
 	*x = AcknowledgeResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[27]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2346,7 @@ func (x *AcknowledgeResponse) String() string {
 func (*AcknowledgeResponse) ProtoMessage() {}
 
 func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[27]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2359,7 @@ func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeResponse.ProtoReflect.Descriptor instead.
 func (*AcknowledgeResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{27}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{28}
 }
 
 type DeclineRequest struct {
@@ -2295,7 +2379,7 @@ type DeclineRequest struct {
 
 func (x *DeclineRequest) Reset() {
 	*x = DeclineRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[28]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2307,7 +2391,7 @@ func (x *DeclineRequest) String() string {
 func (*DeclineRequest) ProtoMessage() {}
 
 func (x *DeclineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[28]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2320,7 +2404,7 @@ func (x *DeclineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclineRequest.ProtoReflect.Descriptor instead.
 func (*DeclineRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{28}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeclineRequest) GetJobId() string {
@@ -2387,7 +2471,7 @@ type DeclineResponse struct {
 
 func (x *DeclineResponse) Reset() {
 	*x = DeclineResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[29]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2483,7 @@ func (x *DeclineResponse) String() string {
 func (*DeclineResponse) ProtoMessage() {}
 
 func (x *DeclineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[29]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2496,7 @@ func (x *DeclineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclineResponse.ProtoReflect.Descriptor instead.
 func (*DeclineResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{29}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{30}
 }
 
 type NewAttemptRequest struct {
@@ -2428,7 +2512,7 @@ type NewAttemptRequest struct {
 
 func (x *NewAttemptRequest) Reset() {
 	*x = NewAttemptRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[30]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2524,7 @@ func (x *NewAttemptRequest) String() string {
 func (*NewAttemptRequest) ProtoMessage() {}
 
 func (x *NewAttemptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[30]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2537,7 @@ func (x *NewAttemptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewAttemptRequest.ProtoReflect.Descriptor instead.
 func (*NewAttemptRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{30}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *NewAttemptRequest) GetJobId() string {
@@ -2493,7 +2577,7 @@ type NewAttemptResponse struct {
 
 func (x *NewAttemptResponse) Reset() {
 	*x = NewAttemptResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2589,7 @@ func (x *NewAttemptResponse) String() string {
 func (*NewAttemptResponse) ProtoMessage() {}
 
 func (x *NewAttemptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[31]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2602,7 @@ func (x *NewAttemptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewAttemptResponse.ProtoReflect.Descriptor instead.
 func (*NewAttemptResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{31}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *NewAttemptResponse) GetAttempt() uint64 {
@@ -2539,7 +2623,7 @@ type OwnsRequest struct {
 
 func (x *OwnsRequest) Reset() {
 	*x = OwnsRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2635,7 @@ func (x *OwnsRequest) String() string {
 func (*OwnsRequest) ProtoMessage() {}
 
 func (x *OwnsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[32]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2648,7 @@ func (x *OwnsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnsRequest.ProtoReflect.Descriptor instead.
 func (*OwnsRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{32}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *OwnsRequest) GetJobId() string {
@@ -2590,7 +2674,7 @@ type OwnsResponse struct {
 
 func (x *OwnsResponse) Reset() {
 	*x = OwnsResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2602,7 +2686,7 @@ func (x *OwnsResponse) String() string {
 func (*OwnsResponse) ProtoMessage() {}
 
 func (x *OwnsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[33]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2615,7 +2699,7 @@ func (x *OwnsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnsResponse.ProtoReflect.Descriptor instead.
 func (*OwnsResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{33}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *OwnsResponse) GetOwns() bool {
@@ -2645,7 +2729,7 @@ type PutStateHeader struct {
 
 func (x *PutStateHeader) Reset() {
 	*x = PutStateHeader{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2657,7 +2741,7 @@ func (x *PutStateHeader) String() string {
 func (*PutStateHeader) ProtoMessage() {}
 
 func (x *PutStateHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[34]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2670,7 +2754,7 @@ func (x *PutStateHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateHeader.ProtoReflect.Descriptor instead.
 func (*PutStateHeader) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{34}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutStateHeader) GetJobId() string {
@@ -2735,7 +2819,7 @@ type PutStateRequest struct {
 
 func (x *PutStateRequest) Reset() {
 	*x = PutStateRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +2831,7 @@ func (x *PutStateRequest) String() string {
 func (*PutStateRequest) ProtoMessage() {}
 
 func (x *PutStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[35]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +2844,7 @@ func (x *PutStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateRequest.ProtoReflect.Descriptor instead.
 func (*PutStateRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{35}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutStateRequest) GetPart() isPutStateRequest_Part {
@@ -2814,7 +2898,7 @@ type PutStateResponse struct {
 
 func (x *PutStateResponse) Reset() {
 	*x = PutStateResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[36]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +2910,7 @@ func (x *PutStateResponse) String() string {
 func (*PutStateResponse) ProtoMessage() {}
 
 func (x *PutStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[36]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +2923,7 @@ func (x *PutStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStateResponse.ProtoReflect.Descriptor instead.
 func (*PutStateResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{36}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PutStateResponse) GetFile() *FileHandle {
@@ -2864,7 +2948,7 @@ type GetStateRequest struct {
 
 func (x *GetStateRequest) Reset() {
 	*x = GetStateRequest{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[37]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2876,7 +2960,7 @@ func (x *GetStateRequest) String() string {
 func (*GetStateRequest) ProtoMessage() {}
 
 func (x *GetStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[37]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2889,7 +2973,7 @@ func (x *GetStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStateRequest.ProtoReflect.Descriptor instead.
 func (*GetStateRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{37}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetStateRequest) GetJobId() string {
@@ -2929,7 +3013,7 @@ type GetStateResponse struct {
 
 func (x *GetStateResponse) Reset() {
 	*x = GetStateResponse{}
-	mi := &file_ckptd_v1_engine_proto_msgTypes[38]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2941,7 +3025,7 @@ func (x *GetStateResponse) String() string {
 func (*GetStateResponse) ProtoMessage() {}
 
 func (x *GetStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_engine_proto_msgTypes[38]
+	mi := &file_ckptd_v1_engine_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2954,7 +3038,7 @@ func (x *GetStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStateResponse.ProtoReflect.Descriptor instead.
 func (*GetStateResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{38}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetStateResponse) GetChunk() []byte {
@@ -3016,14 +3100,20 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x10inline_threshold\x18\x04 \x01(\rR\x0finlineThreshold\x12\x1d\n" +
 	"\n" +
 	"inline_cap\x18\x05 \x01(\rR\tinlineCap\x12+\n" +
-	"\x06config\x18\x06 \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\"\xd6\x01\n" +
+	"\x06config\x18\x06 \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\"\xbc\x02\n" +
 	"\x0fRegisterRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
 	"\bsubtasks\x18\x02 \x03(\v2\x11.ckptd.v1.SubtaskR\bsubtasks\x12)\n" +
 	"\x10exchange_address\x18\x03 \x01(\tR\x0fexchangeAddress\x12\x14\n" +
 	"\x05nonce\x18\x04 \x01(\tR\x05nonce\x12\x18\n" +
 	"\aattempt\x18\x05 \x01(\x04R\aattempt\x12\"\n" +
-	"\x04plan\x18\x06 \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\"\x8c\x03\n" +
+	"\x04plan\x18\x06 \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\x122\n" +
+	"\areports\x18\a \x03(\v2\x18.ckptd.v1.StandingReportR\areports\x120\n" +
+	"\x14begun_checkpoint_ids\x18\b \x03(\x04R\x12begunCheckpointIds\"\x96\x01\n" +
+	"\x0eStandingReport\x120\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1c.ckptd.v1.ReportRequest.KindR\x04kind\x12-\n" +
+	"\bsubtasks\x18\x02 \x03(\v2\x11.ckptd.v1.SubtaskR\bsubtasks\x12#\n" +
+	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\"\x8c\x03\n" +
 	"\x10RegisterResponse\x12'\n" +
 	"\x05start\x18\x01 \x01(\v2\x0f.ckptd.v1.StartH\x00R\x05start\x12-\n" +
 	"\atrigger\x18\x02 \x01(\v2\x11.ckptd.v1.TriggerH\x00R\atrigger\x120\n" +
@@ -3229,7 +3319,7 @@ func file_ckptd_v1_engine_proto_rawDescGZIP() []byte {
 }
 
 var file_ckptd_v1_engine_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_ckptd_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_ckptd_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_ckptd_v1_engine_proto_goTypes = []any{
 	(JobStatus)(0),                // 0: ckptd.v1.JobStatus
 	(Refused_Reason)(0),           // 1: ckptd.v1.Refused.Reason
@@ -3240,122 +3330,126 @@ var file_ckptd_v1_engine_proto_goTypes = []any{
 	(*AttachJobRequest)(nil),      // 6: ckptd.v1.AttachJobRequest
 	(*AttachJobResponse)(nil),     // 7: ckptd.v1.AttachJobResponse
 	(*RegisterRequest)(nil),       // 8: ckptd.v1.RegisterRequest
-	(*RegisterResponse)(nil),      // 9: ckptd.v1.RegisterResponse
-	(*Start)(nil),                 // 10: ckptd.v1.Start
-	(*RosterEntry)(nil),           // 11: ckptd.v1.RosterEntry
-	(*Trigger)(nil),               // 12: ckptd.v1.Trigger
-	(*Complete)(nil),              // 13: ckptd.v1.Complete
-	(*Abort)(nil),                 // 14: ckptd.v1.Abort
-	(*Cancel)(nil),                // 15: ckptd.v1.Cancel
-	(*Reregister)(nil),            // 16: ckptd.v1.Reregister
-	(*Replaced)(nil),              // 17: ckptd.v1.Replaced
-	(*Ping)(nil),                  // 18: ckptd.v1.Ping
-	(*AssignmentRequest)(nil),     // 19: ckptd.v1.AssignmentRequest
-	(*AssignmentResponse)(nil),    // 20: ckptd.v1.AssignmentResponse
-	(*SubtaskState)(nil),          // 21: ckptd.v1.SubtaskState
-	(*ReportRequest)(nil),         // 22: ckptd.v1.ReportRequest
-	(*ReportResponse)(nil),        // 23: ckptd.v1.ReportResponse
-	(*LocalFile)(nil),             // 24: ckptd.v1.LocalFile
-	(*BeginSnapshotRequest)(nil),  // 25: ckptd.v1.BeginSnapshotRequest
-	(*BeginSnapshotResponse)(nil), // 26: ckptd.v1.BeginSnapshotResponse
-	(*SnapshotHandle)(nil),        // 27: ckptd.v1.SnapshotHandle
-	(*SubtaskSnapshot)(nil),       // 28: ckptd.v1.SubtaskSnapshot
-	(*AcknowledgeRequest)(nil),    // 29: ckptd.v1.AcknowledgeRequest
-	(*AcknowledgeResponse)(nil),   // 30: ckptd.v1.AcknowledgeResponse
-	(*DeclineRequest)(nil),        // 31: ckptd.v1.DeclineRequest
-	(*DeclineResponse)(nil),       // 32: ckptd.v1.DeclineResponse
-	(*NewAttemptRequest)(nil),     // 33: ckptd.v1.NewAttemptRequest
-	(*NewAttemptResponse)(nil),    // 34: ckptd.v1.NewAttemptResponse
-	(*OwnsRequest)(nil),           // 35: ckptd.v1.OwnsRequest
-	(*OwnsResponse)(nil),          // 36: ckptd.v1.OwnsResponse
-	(*PutStateHeader)(nil),        // 37: ckptd.v1.PutStateHeader
-	(*PutStateRequest)(nil),       // 38: ckptd.v1.PutStateRequest
-	(*PutStateResponse)(nil),      // 39: ckptd.v1.PutStateResponse
-	(*GetStateRequest)(nil),       // 40: ckptd.v1.GetStateRequest
-	(*GetStateResponse)(nil),      // 41: ckptd.v1.GetStateResponse
-	nil,                           // 42: ckptd.v1.AttachJobRequest.LabelsEntry
-	(*Plan)(nil),                  // 43: ckptd.v1.Plan
-	(*JobConfig)(nil),             // 44: ckptd.v1.JobConfig
-	(*Subtask)(nil),               // 45: ckptd.v1.Subtask
-	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
-	(*StateHandle)(nil),           // 47: ckptd.v1.StateHandle
-	(*FileHandle)(nil),            // 48: ckptd.v1.FileHandle
-	(*KeyGroupRange)(nil),         // 49: ckptd.v1.KeyGroupRange
-	(*State)(nil),                 // 50: ckptd.v1.State
-	(*Segment)(nil),               // 51: ckptd.v1.Segment
-	(Scope)(0),                    // 52: ckptd.v1.Scope
+	(*StandingReport)(nil),        // 9: ckptd.v1.StandingReport
+	(*RegisterResponse)(nil),      // 10: ckptd.v1.RegisterResponse
+	(*Start)(nil),                 // 11: ckptd.v1.Start
+	(*RosterEntry)(nil),           // 12: ckptd.v1.RosterEntry
+	(*Trigger)(nil),               // 13: ckptd.v1.Trigger
+	(*Complete)(nil),              // 14: ckptd.v1.Complete
+	(*Abort)(nil),                 // 15: ckptd.v1.Abort
+	(*Cancel)(nil),                // 16: ckptd.v1.Cancel
+	(*Reregister)(nil),            // 17: ckptd.v1.Reregister
+	(*Replaced)(nil),              // 18: ckptd.v1.Replaced
+	(*Ping)(nil),                  // 19: ckptd.v1.Ping
+	(*AssignmentRequest)(nil),     // 20: ckptd.v1.AssignmentRequest
+	(*AssignmentResponse)(nil),    // 21: ckptd.v1.AssignmentResponse
+	(*SubtaskState)(nil),          // 22: ckptd.v1.SubtaskState
+	(*ReportRequest)(nil),         // 23: ckptd.v1.ReportRequest
+	(*ReportResponse)(nil),        // 24: ckptd.v1.ReportResponse
+	(*LocalFile)(nil),             // 25: ckptd.v1.LocalFile
+	(*BeginSnapshotRequest)(nil),  // 26: ckptd.v1.BeginSnapshotRequest
+	(*BeginSnapshotResponse)(nil), // 27: ckptd.v1.BeginSnapshotResponse
+	(*SnapshotHandle)(nil),        // 28: ckptd.v1.SnapshotHandle
+	(*SubtaskSnapshot)(nil),       // 29: ckptd.v1.SubtaskSnapshot
+	(*AcknowledgeRequest)(nil),    // 30: ckptd.v1.AcknowledgeRequest
+	(*AcknowledgeResponse)(nil),   // 31: ckptd.v1.AcknowledgeResponse
+	(*DeclineRequest)(nil),        // 32: ckptd.v1.DeclineRequest
+	(*DeclineResponse)(nil),       // 33: ckptd.v1.DeclineResponse
+	(*NewAttemptRequest)(nil),     // 34: ckptd.v1.NewAttemptRequest
+	(*NewAttemptResponse)(nil),    // 35: ckptd.v1.NewAttemptResponse
+	(*OwnsRequest)(nil),           // 36: ckptd.v1.OwnsRequest
+	(*OwnsResponse)(nil),          // 37: ckptd.v1.OwnsResponse
+	(*PutStateHeader)(nil),        // 38: ckptd.v1.PutStateHeader
+	(*PutStateRequest)(nil),       // 39: ckptd.v1.PutStateRequest
+	(*PutStateResponse)(nil),      // 40: ckptd.v1.PutStateResponse
+	(*GetStateRequest)(nil),       // 41: ckptd.v1.GetStateRequest
+	(*GetStateResponse)(nil),      // 42: ckptd.v1.GetStateResponse
+	nil,                           // 43: ckptd.v1.AttachJobRequest.LabelsEntry
+	(*Plan)(nil),                  // 44: ckptd.v1.Plan
+	(*JobConfig)(nil),             // 45: ckptd.v1.JobConfig
+	(*Subtask)(nil),               // 46: ckptd.v1.Subtask
+	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
+	(*StateHandle)(nil),           // 48: ckptd.v1.StateHandle
+	(*FileHandle)(nil),            // 49: ckptd.v1.FileHandle
+	(*KeyGroupRange)(nil),         // 50: ckptd.v1.KeyGroupRange
+	(*State)(nil),                 // 51: ckptd.v1.State
+	(*Segment)(nil),               // 52: ckptd.v1.Segment
+	(Scope)(0),                    // 53: ckptd.v1.Scope
 }
 var file_ckptd_v1_engine_proto_depIdxs = []int32{
 	1,  // 0: ckptd.v1.Refused.reason:type_name -> ckptd.v1.Refused.Reason
 	0,  // 1: ckptd.v1.Refused.status:type_name -> ckptd.v1.JobStatus
 	5,  // 2: ckptd.v1.Refused.differences:type_name -> ckptd.v1.Difference
-	43, // 3: ckptd.v1.AttachJobRequest.plan:type_name -> ckptd.v1.Plan
-	44, // 4: ckptd.v1.AttachJobRequest.config:type_name -> ckptd.v1.JobConfig
-	42, // 5: ckptd.v1.AttachJobRequest.labels:type_name -> ckptd.v1.AttachJobRequest.LabelsEntry
+	44, // 3: ckptd.v1.AttachJobRequest.plan:type_name -> ckptd.v1.Plan
+	45, // 4: ckptd.v1.AttachJobRequest.config:type_name -> ckptd.v1.JobConfig
+	43, // 5: ckptd.v1.AttachJobRequest.labels:type_name -> ckptd.v1.AttachJobRequest.LabelsEntry
 	0,  // 6: ckptd.v1.AttachJobResponse.status:type_name -> ckptd.v1.JobStatus
-	44, // 7: ckptd.v1.AttachJobResponse.config:type_name -> ckptd.v1.JobConfig
-	45, // 8: ckptd.v1.RegisterRequest.subtasks:type_name -> ckptd.v1.Subtask
-	43, // 9: ckptd.v1.RegisterRequest.plan:type_name -> ckptd.v1.Plan
-	10, // 10: ckptd.v1.RegisterResponse.start:type_name -> ckptd.v1.Start
-	12, // 11: ckptd.v1.RegisterResponse.trigger:type_name -> ckptd.v1.Trigger
-	13, // 12: ckptd.v1.RegisterResponse.complete:type_name -> ckptd.v1.Complete
-	14, // 13: ckptd.v1.RegisterResponse.abort:type_name -> ckptd.v1.Abort
-	15, // 14: ckptd.v1.RegisterResponse.cancel:type_name -> ckptd.v1.Cancel
-	16, // 15: ckptd.v1.RegisterResponse.reregister:type_name -> ckptd.v1.Reregister
-	17, // 16: ckptd.v1.RegisterResponse.replaced:type_name -> ckptd.v1.Replaced
-	18, // 17: ckptd.v1.RegisterResponse.ping:type_name -> ckptd.v1.Ping
-	11, // 18: ckptd.v1.Start.roster:type_name -> ckptd.v1.RosterEntry
-	44, // 19: ckptd.v1.Start.config:type_name -> ckptd.v1.JobConfig
-	45, // 20: ckptd.v1.RosterEntry.subtask:type_name -> ckptd.v1.Subtask
-	46, // 21: ckptd.v1.Trigger.timestamp:type_name -> google.protobuf.Timestamp
-	0,  // 22: ckptd.v1.Cancel.status:type_name -> ckptd.v1.JobStatus
-	45, // 23: ckptd.v1.AssignmentRequest.subtasks:type_name -> ckptd.v1.Subtask
-	21, // 24: ckptd.v1.AssignmentResponse.states:type_name -> ckptd.v1.SubtaskState
-	45, // 25: ckptd.v1.SubtaskState.subtask:type_name -> ckptd.v1.Subtask
-	47, // 26: ckptd.v1.SubtaskState.handles:type_name -> ckptd.v1.StateHandle
-	2,  // 27: ckptd.v1.ReportRequest.kind:type_name -> ckptd.v1.ReportRequest.Kind
-	45, // 28: ckptd.v1.ReportRequest.subtasks:type_name -> ckptd.v1.Subtask
-	45, // 29: ckptd.v1.BeginSnapshotRequest.subtasks:type_name -> ckptd.v1.Subtask
-	24, // 30: ckptd.v1.BeginSnapshotRequest.files:type_name -> ckptd.v1.LocalFile
-	48, // 31: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
-	49, // 32: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	50, // 33: ckptd.v1.SnapshotHandle.state:type_name -> ckptd.v1.State
-	51, // 34: ckptd.v1.SnapshotHandle.segment:type_name -> ckptd.v1.Segment
-	45, // 35: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
-	27, // 36: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
-	28, // 37: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
-	45, // 38: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
-	52, // 39: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
-	37, // 40: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
-	48, // 41: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
-	48, // 42: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
-	6,  // 43: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
-	8,  // 44: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
-	19, // 45: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
-	22, // 46: ckptd.v1.EngineService.Report:input_type -> ckptd.v1.ReportRequest
-	25, // 47: ckptd.v1.EngineService.BeginSnapshot:input_type -> ckptd.v1.BeginSnapshotRequest
-	29, // 48: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
-	31, // 49: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
-	33, // 50: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
-	35, // 51: ckptd.v1.EngineService.Owns:input_type -> ckptd.v1.OwnsRequest
-	38, // 52: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
-	40, // 53: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
-	7,  // 54: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
-	9,  // 55: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
-	20, // 56: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
-	23, // 57: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
-	26, // 58: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
-	30, // 59: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
-	32, // 60: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
-	34, // 61: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
-	36, // 62: ckptd.v1.EngineService.Owns:output_type -> ckptd.v1.OwnsResponse
-	39, // 63: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
-	41, // 64: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
-	54, // [54:65] is the sub-list for method output_type
-	43, // [43:54] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	45, // 7: ckptd.v1.AttachJobResponse.config:type_name -> ckptd.v1.JobConfig
+	46, // 8: ckptd.v1.RegisterRequest.subtasks:type_name -> ckptd.v1.Subtask
+	44, // 9: ckptd.v1.RegisterRequest.plan:type_name -> ckptd.v1.Plan
+	9,  // 10: ckptd.v1.RegisterRequest.reports:type_name -> ckptd.v1.StandingReport
+	2,  // 11: ckptd.v1.StandingReport.kind:type_name -> ckptd.v1.ReportRequest.Kind
+	46, // 12: ckptd.v1.StandingReport.subtasks:type_name -> ckptd.v1.Subtask
+	11, // 13: ckptd.v1.RegisterResponse.start:type_name -> ckptd.v1.Start
+	13, // 14: ckptd.v1.RegisterResponse.trigger:type_name -> ckptd.v1.Trigger
+	14, // 15: ckptd.v1.RegisterResponse.complete:type_name -> ckptd.v1.Complete
+	15, // 16: ckptd.v1.RegisterResponse.abort:type_name -> ckptd.v1.Abort
+	16, // 17: ckptd.v1.RegisterResponse.cancel:type_name -> ckptd.v1.Cancel
+	17, // 18: ckptd.v1.RegisterResponse.reregister:type_name -> ckptd.v1.Reregister
+	18, // 19: ckptd.v1.RegisterResponse.replaced:type_name -> ckptd.v1.Replaced
+	19, // 20: ckptd.v1.RegisterResponse.ping:type_name -> ckptd.v1.Ping
+	12, // 21: ckptd.v1.Start.roster:type_name -> ckptd.v1.RosterEntry
+	45, // 22: ckptd.v1.Start.config:type_name -> ckptd.v1.JobConfig
+	46, // 23: ckptd.v1.RosterEntry.subtask:type_name -> ckptd.v1.Subtask
+	47, // 24: ckptd.v1.Trigger.timestamp:type_name -> google.protobuf.Timestamp
+	0,  // 25: ckptd.v1.Cancel.status:type_name -> ckptd.v1.JobStatus
+	46, // 26: ckptd.v1.AssignmentRequest.subtasks:type_name -> ckptd.v1.Subtask
+	22, // 27: ckptd.v1.AssignmentResponse.states:type_name -> ckptd.v1.SubtaskState
+	46, // 28: ckptd.v1.SubtaskState.subtask:type_name -> ckptd.v1.Subtask
+	48, // 29: ckptd.v1.SubtaskState.handles:type_name -> ckptd.v1.StateHandle
+	2,  // 30: ckptd.v1.ReportRequest.kind:type_name -> ckptd.v1.ReportRequest.Kind
+	46, // 31: ckptd.v1.ReportRequest.subtasks:type_name -> ckptd.v1.Subtask
+	46, // 32: ckptd.v1.BeginSnapshotRequest.subtasks:type_name -> ckptd.v1.Subtask
+	25, // 33: ckptd.v1.BeginSnapshotRequest.files:type_name -> ckptd.v1.LocalFile
+	49, // 34: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
+	50, // 35: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	51, // 36: ckptd.v1.SnapshotHandle.state:type_name -> ckptd.v1.State
+	52, // 37: ckptd.v1.SnapshotHandle.segment:type_name -> ckptd.v1.Segment
+	46, // 38: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
+	28, // 39: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
+	29, // 40: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
+	46, // 41: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
+	53, // 42: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
+	38, // 43: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
+	49, // 44: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
+	49, // 45: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
+	6,  // 46: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
+	8,  // 47: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
+	20, // 48: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
+	23, // 49: ckptd.v1.EngineService.Report:input_type -> ckptd.v1.ReportRequest
+	26, // 50: ckptd.v1.EngineService.BeginSnapshot:input_type -> ckptd.v1.BeginSnapshotRequest
+	30, // 51: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
+	32, // 52: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
+	34, // 53: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
+	36, // 54: ckptd.v1.EngineService.Owns:input_type -> ckptd.v1.OwnsRequest
+	39, // 55: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
+	41, // 56: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
+	7,  // 57: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
+	10, // 58: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
+	21, // 59: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
+	24, // 60: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
+	27, // 61: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
+	31, // 62: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
+	33, // 63: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
+	35, // 64: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
+	37, // 65: ckptd.v1.EngineService.Owns:output_type -> ckptd.v1.OwnsResponse
+	40, // 66: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
+	42, // 67: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
+	57, // [57:68] is the sub-list for method output_type
+	46, // [46:57] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_engine_proto_init() }
@@ -3364,7 +3458,7 @@ func file_ckptd_v1_engine_proto_init() {
 		return
 	}
 	file_ckptd_v1_common_proto_init()
-	file_ckptd_v1_engine_proto_msgTypes[6].OneofWrappers = []any{
+	file_ckptd_v1_engine_proto_msgTypes[7].OneofWrappers = []any{
 		(*RegisterResponse_Start)(nil),
 		(*RegisterResponse_Trigger)(nil),
 		(*RegisterResponse_Complete)(nil),
@@ -3374,13 +3468,13 @@ func file_ckptd_v1_engine_proto_init() {
 		(*RegisterResponse_Replaced)(nil),
 		(*RegisterResponse_Ping)(nil),
 	}
-	file_ckptd_v1_engine_proto_msgTypes[24].OneofWrappers = []any{
+	file_ckptd_v1_engine_proto_msgTypes[25].OneofWrappers = []any{
 		(*SnapshotHandle_Inline)(nil),
 		(*SnapshotHandle_Uploaded)(nil),
 		(*SnapshotHandle_Known)(nil),
 	}
-	file_ckptd_v1_engine_proto_msgTypes[34].OneofWrappers = []any{}
-	file_ckptd_v1_engine_proto_msgTypes[35].OneofWrappers = []any{
+	file_ckptd_v1_engine_proto_msgTypes[35].OneofWrappers = []any{}
+	file_ckptd_v1_engine_proto_msgTypes[36].OneofWrappers = []any{
 		(*PutStateRequest_Header)(nil),
 		(*PutStateRequest_Chunk)(nil),
 	}
@@ -3390,7 +3484,7 @@ func file_ckptd_v1_engine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_engine_proto_rawDesc), len(file_ckptd_v1_engine_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   40,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
