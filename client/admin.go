@@ -83,12 +83,12 @@ func (a *Admin) Cancel(ctx context.Context, job string) (*Canceled, error) {
 	return callDaemon(ctx, a, func(e *endpoint) (*Canceled, error) { return e.jobs.CancelJob(ctx, req) })
 }
 
-// EndedWith is the status with which a job has ended, if err says that it has ended; else it is unspecified.
+// EndedWith is the status with which a job has ended, if err says that it has ended; else it is 0.
 func EndedWith(err error) JobStatus {
 	if ce, ok := errors.AsType[*callError](err); ok && errors.Is(ce, ErrJobTerminal) {
-		return ce.refused.GetStatus()
+		return JobStatus(ce.refused.GetStatus())
 	}
-	return ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED
+	return 0
 }
 
 // callDaemon calls the first daemon that answers, or the owner that this daemon names.

@@ -115,10 +115,10 @@ func TestAdminTellsRefusals(t *testing.T) {
 	if !errors.Is(err, ErrJobTerminal) || err.Error() != first.refuses.Error() || second.asked.Load() != 0 {
 		t.Errorf("%v, %d calls of the second; want ErrJobTerminal with the text %q, and none", err, second.asked.Load(), first.refuses)
 	}
-	if s := EndedWith(err); s != ckptdv1.JobStatus_JOB_STATUS_FINISHED {
+	if s := EndedWith(err); s != StatusFinished {
 		t.Errorf("ended with %v, want FINISHED", s)
 	}
-	if s := EndedWith(errors.New("another")); s != ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
+	if s := EndedWith(errors.New("another")); s != 0 {
 		t.Errorf("another error ended with %v, want none", s)
 	}
 	// A daemon that answers that it is not available is one that answers.

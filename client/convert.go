@@ -1,6 +1,10 @@
 package client
 
 import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -11,6 +15,61 @@ var reportKinds = map[ReportKind]ckptdv1.ReportRequest_Kind{
 	ReportCommitted: ckptdv1.ReportRequest_KIND_COMMITTED,
 	ReportFinished:  ckptdv1.ReportRequest_KIND_FINISHED,
 }
+
+func toPlan(p *Plan) *ckptdv1.Plan {
+	if p == nil {
+		return nil
+	}
+	out := &ckptdv1.Plan{Operators: make([]*ckptdv1.Operator, len(p.Operators))}
+	for i, o := range p.Operators {
+		out.Operators[i] = &ckptdv1.Operator{
+			Id: o.ID, Uid: o.Name, Parallelism: o.Parallelism, MaxParallelism: o.MaxParallelism, Triggered: o.Triggered,
+		}
+	}
+	return out
+}
+
+func toConfig(c *JobConfig) *ckptdv1.JobConfig {
+	if c == nil {
+		return nil
+	}
+	out := &ckptdv1.JobConfig{
+		Mode: ckptdv1.CheckpointingMode(c.Mode), Interval: toDuration(c.Interval), Timeout: toDuration(c.Timeout), MinPause: toDuration(c.MinPause),
+		TolerableFailedCheckpoints: c.TolerableFailedCheckpoints, Retention: ckptdv1.Retention(c.Retention), NumRetained: c.NumRetained,
+	}
+	if r := c.RestartStrategy; r != (RestartStrategy{}) {
+		// The delay is always told, because an absent one is not 0.
+		out.RestartStrategy = &ckptdv1.RestartStrategy{
+			Type: ckptdv1.RestartStrategy_Type(r.Type), Attempts: r.Attempts, Delay: durationpb.New(r.Delay),
+		}
+	}
+	return out
+}
+
+// ConfigFrom makes a configuration of the API's message, for programs that read Flink's keys or talk to the API
+// themselves.
+func ConfigFrom(c *ckptdv1.JobConfig) *JobConfig {
+	if c == nil {
+		return nil
+	}
+	r := c.GetRestartStrategy()
+	return &JobConfig{
+		Mode: CheckpointingMode(c.GetMode()), Interval: fromDuration(c.GetInterval()), Timeout: fromDuration(c.GetTimeout()),
+		MinPause: fromDuration(c.GetMinPause()), TolerableFailedCheckpoints: c.GetTolerableFailedCheckpoints(),
+		Retention: Retention(c.GetRetention()), NumRetained: c.GetNumRetained(),
+		RestartStrategy: RestartStrategy{Type: RestartType(r.GetType()), Attempts: r.GetAttempts(), Delay: fromDuration(r.GetDelay())},
+	}
+}
+
+// toDuration leaves 0 out: the daemon then takes its default.
+func toDuration(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
+}
+
+func fromDuration(d *durationpb.Duration) time.Duration { return d.AsDuration() }
 
 func toSubtask(s Subtask) *ckptdv1.Subtask {
 	return &ckptdv1.Subtask{OperatorId: s.Operator, Index: s.Index}
@@ -70,7 +129,7 @@ func fromCommand(m *ckptdv1.RegisterResponse) Command {
 			Reason: a.GetReason(), LatestComplete: a.GetLatestCompleteId(),
 		}
 	case *ckptdv1.RegisterResponse_Cancel:
-		return Cancel{Status: c.Cancel.GetStatus(), Reason: c.Cancel.GetReason()}
+		return Cancel{Status: JobStatus(c.Cancel.GetStatus()), Reason: c.Cancel.GetReason()}
 	case *ckptdv1.RegisterResponse_Replaced:
 		return Replaced{}
 	}
@@ -78,7 +137,7 @@ func fromCommand(m *ckptdv1.RegisterResponse) Command {
 }
 
 func fromStart(s *ckptdv1.Start) Start {
-	out := Start{Attempt: s.GetAttempt(), Epoch: s.GetEpoch(), Restore: s.GetRestoreCheckpointId(), Config: s.GetConfig()}
+	out := Start{Attempt: s.GetAttempt(), Epoch: s.GetEpoch(), Restore: s.GetRestoreCheckpointId(), Config: ConfigFrom(s.GetConfig())}
 	for _, r := range s.GetRoster() {
 		out.Roster = append(out.Roster, RosterEntry{
 			Subtask: fromSubtask(r.GetSubtask()), ExchangeAddress: r.GetExchangeAddress(), Nonce: r.GetNonce(),

@@ -37,6 +37,8 @@ type Job struct {
 	inlineCap  int
 	config     *JobConfig
 	nonce      string
+	// session is the last registration of this process; nil: none.
+	session *Session
 }
 
 // ID is the job's id.
@@ -97,10 +99,16 @@ func (j *Job) Assignment(ctx context.Context, attempt uint64, subtasks []Subtask
 	}
 }
 
-// Report tells the owner the state of subtasks. The session repeats reports that still hold to every owner with which
-// it registers.
+// Report tells the owner the state of subtasks. The session tells reports that still hold to every owner with which it
+// registers.
 func (j *Job) Report(ctx context.Context, r Report) error {
 	j.standing.note(r)
+	j.mu.Lock()
+	session := j.session
+	j.mu.Unlock()
+	if session != nil {
+		session.reported(r)
+	}
 	_, err := call(ctx, j, func(ctx context.Context, e *endpoint) (*ckptdv1.ReportResponse, error) {
 		return e.engine.Report(ctx, j.report(r))
 	})
@@ -204,7 +212,7 @@ func (j *Job) attach(ctx context.Context, generation uint64, silent bool) error 
 		candidates = slices.Insert(candidates, at, last.url)
 	}
 	req := &ckptdv1.AttachJobRequest{
-		JobId: j.spec.ID, Plan: j.spec.Plan, Config: j.spec.Config, Labels: j.spec.Labels, RequestId: newID(),
+		JobId: j.spec.ID, Plan: toPlan(j.spec.Plan), Config: toConfig(j.spec.Config), Labels: j.spec.Labels, RequestId: newID(),
 	}
 	var errs []error
 	for r := (route{ahead: candidates}); ; {
@@ -244,7 +252,7 @@ func (j *Job) attachAt(ctx context.Context, url string, req *ckptdv1.AttachJobRe
 	j.attempt = res.GetAttempt()
 	j.threshold = int(res.GetInlineThreshold())
 	j.inlineCap = int(res.GetInlineCap())
-	j.config = res.GetConfig()
+	j.config = ConfigFrom(res.GetConfig())
 	return nil
 }
 

@@ -18,13 +18,16 @@ const farewellTime = time.Second
 
 // Session is the registration of this process with the job's owner.
 type Session struct {
-	job     *Job
-	reg     Registration
+	job *Job
+	reg Registration
+	// attempt is the attempt that the process runs, or was told to run; 0: none.
 	attempt atomic.Uint64
 	// known is true once an owner has answered a registration.
 	known atomic.Bool
-	// tell is true after a new registration, until the owner has received the standing reports.
-	tell    atomic.Bool
+	// tell is true after a new registration, until the owner has received the reports that came during it.
+	tell atomic.Bool
+	// carried is the number of the last report that the registration has carried.
+	carried atomic.Uint64
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	// alive asks for a sign of life. One waiting request is enough.
@@ -64,7 +67,7 @@ func (j *Job) Register(ctx context.Context, r Registration) (*Session, error) {
 	}
 	c.sessions[s] = struct{}{}
 	j.mu.Lock()
-	j.nonce = r.Nonce
+	j.nonce, j.session = r.Nonce, s
 	j.mu.Unlock()
 	s.running.Go(func() {
 		defer s.cancel()
@@ -80,7 +83,8 @@ func (j *Job) Register(ctx context.Context, r Registration) (*Session, error) {
 // Nonce is the process's nonce, as registered.
 func (s *Session) Nonce() string { return s.reg.Nonce }
 
-// Next waits for the next command. Lost daemons, new owners and pings are handled inside. After Cancel it returns
+// Next waits for the next command. When it returns a Start, the session says from then on that the process runs that
+// attempt; Report of a failure says that it runs none. Lost daemons, new owners and pings are handled inside. After Cancel it returns
 // ErrJobTerminal, after Replaced ErrReplaced, after Close ErrClosed; an error that is not the context's ends the session.
 func (s *Session) Next(ctx context.Context) (Command, error) {
 	for {
@@ -103,12 +107,21 @@ func (s *Session) take() (Command, error) {
 	}
 	c := s.queue[0]
 	s.queue = s.queue[1:]
+	if start, ok := c.(Start); ok {
+		s.attempt.Store(start.Attempt)
+	}
 	return c, nil
 }
 
-// SetAttempt says which attempt the process runs from now on; 0: none. The session tells it to the owner when it
-// registers again. The engine calls SetAttempt when it follows a Start, before it reports running.
-func (s *Session) SetAttempt(attempt uint64) { s.attempt.Store(attempt) }
+// reported follows a report of the process. A new owner continues only an attempt that no process has given up.
+func (s *Session) reported(r Report) {
+	switch r.Kind {
+	case ReportRunning:
+		s.attempt.Store(r.Attempt)
+	case ReportFailed:
+		s.attempt.CompareAndSwap(r.Attempt, 0)
+	}
+}
 
 // Close ends the session and says goodbye to the owner, as does the end of the context of Register. A goodbye is no
 // failure: no restart strategy counts it, and the subtasks go on in the next attempt, as soon as they have another
@@ -199,7 +212,7 @@ func (s *Session) ended(ctx context.Context, err error) bool {
 		return false
 	case errors.Is(ce, ErrJobTerminal):
 		if _, told := errors.AsType[endOfSession](err); !told {
-			s.put(Cancel{Status: ce.refused.GetStatus(), Reason: ce.cause.Error()})
+			s.put(Cancel{Status: JobStatus(ce.refused.GetStatus()), Reason: ce.cause.Error()})
 		}
 	case errors.Is(ce, ErrReplaced):
 		if _, told := errors.AsType[endOfSession](err); !told {
@@ -227,9 +240,13 @@ func (s *Session) listen(ctx context.Context, e *endpoint) (heard bool, err erro
 	lost := &callError{retry: true, silent: true, kind: ErrUnavailable, cause: fmt.Errorf("%s was silent for %v", e.url, silence)}
 	watch := time.AfterFunc(silence, func() { cancel(lost) })
 	defer watch.Stop()
+	attempt := s.attempt.Load()
+	reports, last := s.job.standing.after(attempt, 0)
+	s.carried.Store(last)
 	stream, err := e.engine.Register(ctx, &ckptdv1.RegisterRequest{
 		JobId: s.job.spec.ID, Subtasks: toSubtasks(s.reg.Subtasks), ExchangeAddress: s.reg.ExchangeAddress,
-		Nonce: s.reg.Nonce, Attempt: s.attempt.Load(), Plan: s.reg.Plan,
+		Nonce: s.reg.Nonce, Attempt: attempt, Plan: toPlan(s.reg.Plan),
+		Reports: toStanding(reports), BegunCheckpointIds: s.job.standing.of(attempt),
 	})
 	if err != nil {
 		return false, silenced(ctx, lost, err)
@@ -280,6 +297,7 @@ func (s *Session) handle(m *ckptdv1.RegisterResponse) error {
 	if epoch, attempt := epochOf(c); epoch != 0 {
 		s.job.heard(epoch, attempt)
 	}
+	s.job.standing.hear(c)
 	s.put(c)
 	switch c.(type) {
 	case Cancel:
@@ -306,8 +324,9 @@ func (s *Session) pause(ctx context.Context, wait *backoff.ExponentialBackOff, w
 	}
 }
 
-// signLife answers pings. The first ping after a registration says that the daemon knows the process, so signLife then
-// sends the standing reports. A lost answer does no harm: the next ping comes within a second.
+// signLife answers pings. The first ping after a registration says that the daemon knows the process. signLife then
+// repeats the reports that the process made while it registered: the daemon may have had to drop them. A lost answer
+// does no harm: the next ping comes within a second.
 func (s *Session) signLife(ctx context.Context) {
 	for {
 		select {
@@ -325,7 +344,8 @@ func (s *Session) signLife(ctx context.Context) {
 		try, cancel := context.WithTimeout(ctx, callTimeout)
 		_, err := e.engine.Report(try, req)
 		if err == nil && s.tell.Swap(false) {
-			for _, r := range s.job.standing.of(s.attempt.Load()) {
+			reports, _ := s.job.standing.after(s.attempt.Load(), s.carried.Load())
+			for _, r := range reports {
 				if _, err = e.engine.Report(try, s.job.report(r)); err != nil {
 					s.tell.Store(true) // again with the next ping
 					break

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func TestAttachFollowsTheOwner(t *testing.T) {
 	if e, _ := job.current(); e.url != b.url || job.Epoch() != 7 || job.Attempt() != 1 {
 		t.Errorf("owner %s, epoch %d, attempt %d", e.url, job.Epoch(), job.Attempt())
 	}
-	if n := job.Config().GetNumRetained(); n != 7 {
+	if n := job.Config().NumRetained; n != 7 {
 		t.Errorf("the configuration retains %d, want the 7 that the daemon answered", n)
 	}
 	// The owner changes: a call reaches the old one and follows.
@@ -121,7 +122,9 @@ func TestSessionOutlivesDaemons(t *testing.T) {
 	if got, want := next(t, s), (Trigger{Attempt: 2, Epoch: 1, Checkpoint: 1, Time: time.Unix(0, 0).UTC()}); got != want {
 		t.Fatalf("got %v", got)
 	}
-	s.SetAttempt(2)
+	if err := job.Report(t.Context(), Report{Kind: ReportRunning, Attempt: 2}); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, "a sign of life", c.locked(func() bool {
 		for _, r := range c.reports {
 			if r.GetKind() == ckptdv1.ReportRequest_KIND_ALIVE && r.GetRecords() == 42 && r.GetAttempt() == 2 && r.GetNonce() == s.Nonce() {
@@ -159,44 +162,90 @@ func TestSessionOutlivesDaemons(t *testing.T) {
 	}
 }
 
-// A new owner is told how the process stands until it has heard all of it: it begins no checkpoint before every
-// subtask has said that it runs.
-func TestStandingReportsAreSaidUntilTheyAreHeard(t *testing.T) {
-	const running, atEnd = ckptdv1.ReportRequest_KIND_RUNNING, ckptdv1.ReportRequest_KIND_END_OF_DATA
+// A registration carries what the process does: the attempt, the reports that hold, the checkpoints under way. A report
+// made while the session registers is repeated until it is heard, because the daemon may have had to drop it.
+func TestRegistrationCarriesWhatTheProcessDoes(t *testing.T) {
+	const alive, running, atEnd = ckptdv1.ReportRequest_KIND_ALIVE, ckptdv1.ReportRequest_KIND_RUNNING, ckptdv1.ReportRequest_KIND_END_OF_DATA
 	for name, refuse := range map[string]map[ckptdv1.ReportRequest_Kind]int{
-		"the sign of life before is not heard": {ckptdv1.ReportRequest_KIND_ALIVE: 2},
-		"the first one is not heard":           {running: 1},
-		"the last one is not heard":            {atEnd: 2},
-		"neither is heard":                     {running: 2, atEnd: 1},
+		"all is heard":                         {},
+		"the sign of life before is not heard": {alive: 2},
+		"the report is not heard":              {atEnd: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)
 			a, b := c.start(daemonOptions{}), c.start(daemonOptions{})
+			a.script = []*ckptdv1.RegisterResponse{
+				{Command: &ckptdv1.RegisterResponse_Start{Start: &ckptdv1.Start{Attempt: 2, Epoch: 1}}}, trigger(1, 4), trigger(1, 5),
+				{Command: &ckptdv1.RegisterResponse_Complete{Complete: &ckptdv1.Complete{Attempt: 2, Epoch: 1, CheckpointId: 4}}},
+			}
+			b.script = []*ckptdv1.RegisterResponse{trigger(2, 9)}
 			_, job := c.client([]string{a.url, b.url})
 			s, err := job.Register(t.Context(), Registration{Subtasks: mine})
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.SetAttempt(2)
-			for _, k := range []ReportKind{ReportRunning, ReportEndOfData} {
-				if err := job.Report(t.Context(), Report{Kind: k, Subtasks: mine, Attempt: 2}); err != nil {
-					t.Fatal(err)
-				}
+			for range a.script {
+				next(t, s)
+			}
+			if err := job.Report(t.Context(), Report{Kind: ReportRunning, Subtasks: mine, Attempt: 2}); err != nil {
+				t.Fatal(err)
 			}
 			a.kill()
 			c.mu.Lock()
 			c.owner, c.epoch, c.reports, c.refuseReports = b, 2, nil, refuse
 			c.mu.Unlock()
-			eventually(t, "both reports at the new owner", c.locked(func() bool {
-				heard := map[ckptdv1.ReportRequest_Kind]bool{}
-				for _, r := range c.reports {
-					if r.GetAttempt() == 2 && r.GetEpoch() == 2 && r.GetNonce() == s.Nonce() && len(r.GetSubtasks()) == 1 {
-						heard[r.GetKind()] = true
-					}
-				}
-				return heard[running] && heard[atEnd]
+			next(t, s)
+			job.standing.note(Report{Kind: ReportEndOfData, Subtasks: mine, Attempt: 2}) // as a Report does whose answer says nothing
+			c.mu.Lock()
+			r := c.registry[len(c.registry)-1]
+			c.mu.Unlock()
+			if r.GetAttempt() != 2 || len(r.GetReports()) != 1 || r.GetReports()[0].GetKind() != running || len(r.GetReports()[0].GetSubtasks()) != 1 ||
+				!slices.Equal(r.GetBegunCheckpointIds(), []uint64{5}) {
+				t.Errorf("registered as %v, want attempt 2, running, checkpoint 5 under way", r)
+			}
+			eventually(t, "the late report at the new owner", c.locked(func() bool {
+				return slices.ContainsFunc(c.reports, func(r *ckptdv1.ReportRequest) bool { return r.GetKind() == atEnd && r.GetEpoch() == 2 })
 			}))
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			for _, r := range c.reports {
+				if r.GetKind() == running {
+					t.Errorf("reported again: %v; want it only in the registration", r)
+				}
+			}
 		})
+	}
+}
+
+// A process that has given its attempt up registers as running none.
+func TestRegistrationAfterAFailure(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.start(daemonOptions{}), c.start(daemonOptions{})
+	a.script = []*ckptdv1.RegisterResponse{{Command: &ckptdv1.RegisterResponse_Start{Start: &ckptdv1.Start{Attempt: 2, Epoch: 1}}}}
+	b.script = []*ckptdv1.RegisterResponse{trigger(2, 9)}
+	_, job := c.client([]string{a.url, b.url})
+	s, err := job.Register(t.Context(), Registration{Subtasks: mine})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next(t, s)
+	for _, r := range []Report{{Kind: ReportRunning, Attempt: 2}, {Kind: ReportFailed, Attempt: 1}, {Kind: ReportFailed, Attempt: 2}} {
+		if got := s.attempt.Load(); got != 2 {
+			t.Errorf("runs attempt %d before %v, want 2", got, r)
+		}
+		if err := job.Report(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.kill()
+	c.mu.Lock()
+	c.owner, c.epoch = b, 2
+	c.mu.Unlock()
+	next(t, s)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.registry[len(c.registry)-1]; r.GetAttempt() != 0 || len(r.GetReports()) != 0 {
+		t.Errorf("registered as %v, want no attempt", r)
 	}
 }
 
@@ -240,7 +289,7 @@ func TestLastCommands(t *testing.T) {
 		err  error
 	}{
 		{&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Cancel{Cancel: &ckptdv1.Cancel{Status: ckptdv1.JobStatus_JOB_STATUS_CANCELED, Reason: "by hand"}}},
-			Cancel{Status: ckptdv1.JobStatus_JOB_STATUS_CANCELED, Reason: "by hand"}, ErrJobTerminal},
+			Cancel{Status: StatusCanceled, Reason: "by hand"}, ErrJobTerminal},
 		{&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Replaced{Replaced: &ckptdv1.Replaced{}}}, Replaced{}, ErrReplaced},
 	}
 	for _, tc := range cases {
@@ -280,7 +329,7 @@ func TestTerminalWhileAway(t *testing.T) {
 	c.status = ckptdv1.JobStatus_JOB_STATUS_FAILED
 	c.mu.Unlock()
 	a.kill()
-	if got := next(t, s).(Cancel); got.Status != ckptdv1.JobStatus_JOB_STATUS_FAILED {
+	if got := next(t, s).(Cancel); got.Status != StatusFailed {
 		t.Errorf("got %v", got)
 	}
 	if _, err := s.Next(t.Context()); !errors.Is(err, ErrJobTerminal) {

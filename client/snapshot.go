@@ -23,6 +23,7 @@ const inlineTries = 3
 // pieces up to the daemon's inline threshold travel inside the acknowledgement. If Snapshot returns nil, the part is
 // acknowledged; the command Complete tells later that the checkpoint is complete.
 func (j *Job) Snapshot(ctx context.Context, s Snapshot) error {
+	j.standing.begin(s.Attempt, s.Checkpoint)
 	return j.wrap(fmt.Sprintf("snapshot %d of", s.Checkpoint), j.snapshot(ctx, s))
 }
 

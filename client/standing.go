@@ -3,13 +3,26 @@ package client
 import (
 	"slices"
 	"sync"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// standing holds the reports about the current attempt that still hold. When the process registers again, the session
-// repeats them to the owner, which may be new or restarted.
+// standing is what the process does in its current attempt: the reports that still hold, and the checkpoints that it
+// has begun. A registration carries both, because the owner may be new or restarted.
 type standing struct {
 	mu      sync.Mutex
-	reports []Report
+	reports []noted
+	// last numbers the reports.
+	last uint64
+	// begun are checkpoints of attempt that the process has begun, and whose end it has not heard.
+	begun   []uint64
+	attempt uint64
+}
+
+// noted is a report with its number.
+type noted struct {
+	Report
+	number uint64
 }
 
 // note remembers a report; it takes the place of an earlier one of the same kind and subtasks.
@@ -19,21 +32,71 @@ func (s *standing) note(r Report) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reports = slices.DeleteFunc(s.reports, func(old Report) bool {
+	s.reports = slices.DeleteFunc(s.reports, func(old noted) bool {
 		return old.Attempt < r.Attempt || old.Kind == r.Kind && slices.Equal(old.Subtasks, r.Subtasks)
 	})
-	s.reports = append(s.reports, r)
+	s.last++
+	s.reports = append(s.reports, noted{r, s.last})
 }
 
-// of returns the reports of an attempt, in their order.
-func (s *standing) of(attempt uint64) []Report {
+// after returns the reports of an attempt that were noted after the report of a number (0: all of them), in their
+// order, with the number of the last; 0: there is none.
+func (s *standing) after(attempt, number uint64) (reports []Report, last uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []Report
 	for _, r := range s.reports {
-		if r.Attempt == attempt {
-			out = append(out, r)
+		if r.Attempt == attempt && r.number > number {
+			reports, last = append(reports, r.Report), r.number
 		}
+	}
+	return reports, last
+}
+
+// begin notes that the process has begun a checkpoint.
+func (s *standing) begin(attempt, checkpoint uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if attempt > s.attempt {
+		s.attempt, s.begun = attempt, nil
+	}
+	if attempt == s.attempt && !slices.Contains(s.begun, checkpoint) {
+		s.begun = append(s.begun, checkpoint)
+	}
+}
+
+// hear notes what a command says about checkpoints: their begin or their end.
+func (s *standing) hear(c Command) {
+	switch c := c.(type) {
+	case Trigger:
+		s.begin(c.Attempt, c.Checkpoint)
+	case Complete:
+		s.end(func(id uint64) bool { return id <= c.Checkpoint })
+	case Abort:
+		s.end(func(id uint64) bool { return id == c.Checkpoint || id <= c.LatestComplete })
+	}
+}
+
+func (s *standing) end(over func(id uint64) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun = slices.DeleteFunc(s.begun, over)
+}
+
+// of returns the checkpoints that the process has begun in an attempt, and whose end it has not heard.
+func (s *standing) of(attempt uint64) []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if attempt != s.attempt {
+		return nil
+	}
+	return slices.Clone(s.begun)
+}
+
+// toStanding makes the reports of a registration.
+func toStanding(reports []Report) []*ckptdv1.StandingReport {
+	out := make([]*ckptdv1.StandingReport, len(reports))
+	for i, r := range reports {
+		out[i] = &ckptdv1.StandingReport{Kind: reportKinds[r.Kind], Subtasks: toSubtasks(r.Subtasks), CheckpointId: r.Checkpoint}
 	}
 	return out
 }

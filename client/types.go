@@ -2,23 +2,12 @@ package client
 
 import (
 	"io"
-	"time"
-
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // Messages that pass through the SDK unchanged.
 type (
-	// Plan is the set of operators of an attempt. Every subtask of it must acknowledge a checkpoint.
-	Plan = ckptdv1.Plan
-	// Operator is one operator of a plan.
-	Operator = ckptdv1.Operator
-	// JobConfig is how a job is checkpointed and restarted.
-	JobConfig = ckptdv1.JobConfig
-	// JobStatus is the state of a job in its journal.
-	JobStatus = ckptdv1.JobStatus
 	// File names a file of a job's state, or a segment of it.
 	File = ckptdv1.FileHandle
 	// Segment is a part of a file.
@@ -53,16 +42,6 @@ const (
 	ModeUnion     = ckptdv1.DistributionMode_DISTRIBUTION_MODE_UNION
 	ModeBroadcast = ckptdv1.DistributionMode_DISTRIBUTION_MODE_BROADCAST
 )
-
-// DefaultConfig returns a new configuration: a checkpoint each interval, the newest checkpoint kept when the job is
-// canceled, and restarts after failures with Flink's exponential delay. The caller may change its fields.
-func DefaultConfig(interval time.Duration) *JobConfig {
-	return &JobConfig{
-		Interval:        durationpb.New(interval),
-		Retention:       ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION,
-		RestartStrategy: &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_EXPONENTIAL_DELAY},
-	}
-}
 
 // JobSpec says which job to attach.
 type JobSpec struct {

@@ -139,7 +139,6 @@ func (a *attempt) fail(t *task, err error) {
 		r.Subtasks, r.Cause = t.subtasks, fmt.Sprintf("task %s: %v", t.name(), err)
 	}
 	a.worker.Log.Error("failed", "attempt", a.start.Attempt, "cause", r.Cause)
-	a.worker.session.SetAttempt(0)
 	if errors.Is(err, exchange.ErrLost) {
 		a.cancel(err)
 		a.wg.Go(func() {

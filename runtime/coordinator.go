@@ -21,7 +21,6 @@ type Coordinator interface {
 // Session is a worker's registration; see client.Session.
 type Session interface {
 	Next(ctx context.Context) (client.Command, error)
-	SetAttempt(attempt uint64)
 	Close() error
 }
 

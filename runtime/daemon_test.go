@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/layout"
@@ -159,7 +158,7 @@ func runOverRealDaemon(t *testing.T, seed uint64, rates mem.Rates) {
 			}
 			context.AfterFunc(ctx, func() { cl.Close() })
 			config := client.DefaultConfig(50 * time.Millisecond)
-			config.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 100, Delay: durationpb.New(10 * time.Millisecond)}
+			config.RestartStrategy = client.RestartStrategy{Attempts: 100, Delay: 10 * time.Millisecond}
 			config.TolerableFailedCheckpoints = 100
 			attached, err := cl.AttachJob(ctx, client.JobSpec{ID: "clicks", Plan: job.Plan(), Config: config})
 			if err != nil {

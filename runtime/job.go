@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -90,12 +91,8 @@ func (j *Job) Plan() *client.Plan {
 	for i := range j.Tasks {
 		t := &j.Tasks[i]
 		for _, o := range t.Operators {
-			uid := o.UID
-			if uid == "" {
-				uid = o.ID
-			}
-			p.Operators = append(p.Operators, &client.Operator{
-				Id: o.ID, Uid: uid, Parallelism: uint32(t.Parallelism), MaxParallelism: uint32(t.maxParallelism()), Triggered: o.Source != nil,
+			p.Operators = append(p.Operators, client.Operator{
+				ID: o.ID, Name: cmp.Or(o.UID, o.ID), Parallelism: uint32(t.Parallelism), MaxParallelism: uint32(t.maxParallelism()), Triggered: o.Source != nil,
 			})
 		}
 	}

@@ -181,7 +181,6 @@ func (w *worker) start(ctx context.Context, cmd client.Start) {
 	}
 	w.stop(errStopped)
 	w.Log.Info("start", "attempt", cmd.Attempt, "restore", cmd.Restore, "epoch", cmd.Epoch)
-	w.session.SetAttempt(cmd.Attempt)
 	w.current.Store(w.begin(ctx, cmd))
 }
 

@@ -359,11 +359,11 @@ func TestJobValidate(t *testing.T) {
 func TestPlan(t *testing.T) {
 	p := endless().job().Plan()
 	var got []string
-	for _, o := range p.GetOperators() {
-		if o.GetParallelism() != 2 || o.GetMaxParallelism() != 128 || o.GetTriggered() != (o.GetId() == "source") || o.GetUid() != o.GetId() {
+	for _, o := range p.Operators {
+		if o.Parallelism != 2 || o.MaxParallelism != 128 || o.Triggered != (o.ID == "source") || o.Name != o.ID {
 			t.Errorf("operator %v, want its parallelism, trigger and uid", o)
 		}
-		got = append(got, o.GetId())
+		got = append(got, o.ID)
 	}
 	if strings.Join(got, " ") != "source filter map sum sink" {
 		t.Errorf("operators %v, want source filter map sum sink", got)

@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ckptd/ckptd/client"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -99,7 +98,7 @@ func TestNewOwnerAbortsWhatItsPredecessorHasBegun(t *testing.T) {
 func TestWorkerThatComesBackHearsWhatItMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDaemon(t, newRoot(), inMemory)
-		d.attach(t, "j", twoPlan(), func(c *client.JobConfig) { c.TolerableFailedCheckpoints = 10 })
+		d.attach(t, "j", twoPlan(), func(c *ckptdv1.JobConfig) { c.TolerableFailedCheckpoints = 10 })
 		a, b := d.register(t, "j", "a", 0, subtask("source")), d.register(t, "j", "b", 0, subtask("sink"))
 		a.begin()
 		b.begin()

@@ -215,7 +215,7 @@ func TestInlineCapBySDK(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	job, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: onePlan()})
+	job, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: sdkPlan(onePlan())})
 	if err != nil {
 		t.Fatal(err)
 	}

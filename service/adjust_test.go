@@ -17,15 +17,15 @@ import (
 )
 
 // attaches calls AttachJob with a plan and a configuration; nil: the call names none.
-func (d *daemon) attaches(t *testing.T, id string, plan *client.Plan, c *client.JobConfig) (*ckptdv1.AttachJobResponse, error) {
+func (d *daemon) attaches(t *testing.T, id string, plan *ckptdv1.Plan, c *ckptdv1.JobConfig) (*ckptdv1.AttachJobResponse, error) {
 	t.Helper()
 	return d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: plan, Config: c})
 }
 
 // changed is the harness's configuration with a change.
-func changed(change func(*client.JobConfig)) *client.JobConfig {
-	c := client.DefaultConfig(0)
-	c.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 3}
+func changed(change func(*ckptdv1.JobConfig)) *ckptdv1.JobConfig {
+	c := defaultConfig(0)
+	c.RestartStrategy.Delay = nil
 	change(c)
 	return c
 }
@@ -75,7 +75,7 @@ func TestAnotherConfigurationComesWithTheNextAttempt(t *testing.T) {
 	d.attach(t, "j", onePlan(), nil)
 	for retained := uint32(3); retained < 5; retained++ {
 		before := head(t, root, "j").Attempt
-		res, err := d.attaches(t, "j", nil, changed(func(c *client.JobConfig) {
+		res, err := d.attaches(t, "j", nil, changed(func(c *ckptdv1.JobConfig) {
 			c.NumRetained, c.Interval = retained, durationpb.New(20*time.Millisecond)
 		}))
 		if err != nil || res.GetConfig().GetNumRetained() != retained || res.GetAttempt() != before+1 {
@@ -99,7 +99,7 @@ func TestAnotherConfigurationIsRefusedWhileWorkersRun(t *testing.T) {
 	d := startDaemon(t, root, "")
 	w := oneWorker(t, d, "j", twoRetained)
 	w.checkpoint(inlineState)
-	other := changed(func(c *client.JobConfig) {
+	other := changed(func(c *ckptdv1.JobConfig) {
 		c.NumRetained, c.TolerableFailedCheckpoints = 5, 1
 	})
 	const want = "execution.checkpointing.tolerable-failed-checkpoints: 0 -> 1\nexecution.checkpointing.num-retained: 2 -> 5"
@@ -147,7 +147,7 @@ func TestAnotherConfigurationAtANewOwner(t *testing.T) {
 			answer := make(chan error, 2)
 			for range cap(answer) { // both callers bring the same
 				go func() {
-					res, err := d.attaches(t, "j", nil, changed(func(c *client.JobConfig) { c.NumRetained = 5 }))
+					res, err := d.attaches(t, "j", nil, changed(func(c *ckptdv1.JobConfig) { c.NumRetained = 5 }))
 					if err == nil && res.GetConfig().GetNumRetained() != 5 {
 						err = fmt.Errorf("answered %v, want 5 retained", res)
 					}
@@ -192,7 +192,7 @@ func TestAnotherPlanAtAttach(t *testing.T) {
 	}
 	w := d.register(t, "j", "w", 0, subtask("count"))
 	w.begin()
-	refuse := func(plan *client.Plan, want string) {
+	refuse := func(plan *ckptdv1.Plan, want string) {
 		t.Helper()
 		unchanged(t, root.Store, func() {
 			_, err := d.attaches(t, "j", plan, nil)
@@ -214,7 +214,7 @@ func TestAnotherPlanAtAttach(t *testing.T) {
 	refuse(twoPlan(), "plan: operator count: parallelism 1 of 128 -> \nplan: operator source:  -> parallelism 1 of 128\n"+
 		"plan: operator sink:  -> parallelism 1 of 128")
 	longer := onePlan()
-	longer.Operators = append(longer.Operators, &client.Operator{Id: "sink", Parallelism: 1, MaxParallelism: 128})
+	longer.Operators = append(longer.Operators, &ckptdv1.Operator{Id: "sink", Parallelism: 1, MaxParallelism: 128})
 	if _, err := d.attaches(t, "j", longer, nil); err != nil {
 		t.Fatalf("one more operator: %v, want no error", err)
 	}
@@ -254,7 +254,7 @@ func TestWhyAJobEndedIsKept(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root := newRoot()
 			d := startDaemon(t, root, "")
-			w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.RestartStrategy = &ckptdv1.RestartStrategy{} })
+			w := oneWorker(t, d, "j", func(c *ckptdv1.JobConfig) { c.RestartStrategy = &ckptdv1.RestartStrategy{} })
 			before := time.Now().Truncate(time.Millisecond)
 			end.by(t, d, w)
 			w.ended()
@@ -285,11 +285,11 @@ func TestConfigurationReachesAnEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	job, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: onePlan(), Config: changed(twoRetained)})
+	job, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: sdkPlan(onePlan()), Config: client.ConfigFrom(changed(twoRetained))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if in := job.Config(); in.GetNumRetained() != 2 || in.GetTimeout().AsDuration() != 10*time.Minute {
+	if in := job.Config(); in.NumRetained != 2 || in.Timeout != 10*time.Minute {
 		t.Errorf("attached with %v, want 2 retained and every default", in)
 	}
 	s, err := job.Register(t.Context(), client.Registration{Subtasks: []client.Subtask{{Operator: "count"}}})
@@ -298,10 +298,10 @@ func TestConfigurationReachesAnEngine(t *testing.T) {
 	}
 	defer s.Close()
 	command, err := s.Next(t.Context())
-	if start, ok := command.(client.Start); !ok || err != nil || start.Config.GetNumRetained() != 2 {
+	if start, ok := command.(client.Start); !ok || err != nil || start.Config.NumRetained != 2 {
 		t.Fatalf("%+v, %v; want a start with 2 retained", command, err)
 	}
-	_, err = c.AttachJob(t.Context(), client.JobSpec{ID: "j", Config: changed(func(c *client.JobConfig) { c.NumRetained = 3 })})
+	_, err = c.AttachJob(t.Context(), client.JobSpec{ID: "j", Config: client.ConfigFrom(changed(func(c *ckptdv1.JobConfig) { c.NumRetained = 3 }))})
 	if !errors.Is(err, client.ErrConfigMismatch) || !strings.Contains(err.Error(), "num-retained: 2 is in effect, 3 is asked for") {
 		t.Errorf("%v, want ErrConfigMismatch with the difference", err)
 	}

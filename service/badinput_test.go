@@ -65,13 +65,13 @@ func TestUnknownJob(t *testing.T) {
 func TestBadPlansAndConfigurations(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
-	op := func(id string, p, m uint32) *client.Plan {
-		return &client.Plan{Operators: []*client.Operator{{Id: id, Parallelism: p, MaxParallelism: m}}}
+	op := func(id string, p, m uint32) *ckptdv1.Plan {
+		return &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: id, Parallelism: p, MaxParallelism: m}}}
 	}
 	twice := op("a", 1, 1)
 	twice.Operators = append(twice.Operators, twice.Operators[0])
 	unchanged(t, root.Store, func() {
-		for name, plan := range map[string]*client.Plan{
+		for name, plan := range map[string]*ckptdv1.Plan{
 			"empty": {}, "bad id": op("a/b", 1, 1), "none": op("a", 0, 1), "above the maximum": op("a", 2, 1), "too many groups": op("a", 1, 32769), "twice": twice,
 		} {
 			_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: plan})
@@ -79,7 +79,7 @@ func TestBadPlansAndConfigurations(t *testing.T) {
 				t.Errorf("%s: %v, want invalid_argument", name, err)
 			}
 		}
-		_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: onePlan(), Config: &client.JobConfig{Mode: 7}})
+		_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: onePlan(), Config: &ckptdv1.JobConfig{Mode: 7}})
 		wantCode(t, err, connect.CodeInvalidArgument)
 		_, err = d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "a", Plan: onePlan(), Labels: map[string]string{"k": strings.Repeat("v", 70_000)}})
 		wantCode(t, err, connect.CodeInvalidArgument)
@@ -331,7 +331,7 @@ func TestMissingStateFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	job, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: onePlan()})
+	job, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: sdkPlan(onePlan())})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -362,7 +362,7 @@ func newerMarker(b []byte) []byte {
 	return fmt.Appendf(nil, "%scrc32c %08x\n", text, crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli)))
 }
 
-func twoRetained(c *client.JobConfig) { c.NumRetained = 2 }
+func twoRetained(c *ckptdv1.JobConfig) { c.NumRetained = 2 }
 
 // TestJournalOfANewerVersionIsLeftAlone: a daemon does not change a journal that it does not understand, or whose
 // operations it lacks.

@@ -39,7 +39,7 @@ func startSDKWorker(tb testing.TB, d *daemon, id string) *sdkWorker {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { c.Close() })
-	job, err := c.AttachJob(tb.Context(), client.JobSpec{ID: id, Plan: onePlan(), Config: client.DefaultConfig(0)})
+	job, err := c.AttachJob(tb.Context(), client.JobSpec{ID: id, Plan: sdkPlan(onePlan()), Config: client.ConfigFrom(defaultConfig(0))})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -49,7 +49,6 @@ func startSDKWorker(tb testing.TB, d *daemon, id string) *sdkWorker {
 	}
 	w := &sdkWorker{tb: tb, d: d, c: c, job: job, session: s}
 	begin := next[client.Start](w)
-	s.SetAttempt(begin.Attempt)
 	if err := job.Report(tb.Context(), client.Report{Kind: client.ReportRunning, Attempt: begin.Attempt}); err != nil {
 		tb.Fatal(err)
 	}

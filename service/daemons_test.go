@@ -86,7 +86,7 @@ func TestThreeHops(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: onePlan()}); !errors.Is(err, client.ErrNotOwner) {
+	if _, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: sdkPlan(onePlan())}); !errors.Is(err, client.ErrNotOwner) {
 		t.Errorf("attach: %v, want ErrNotOwner", err)
 	}
 	if n, most := calls.Load(), 4*(rounds.Load()+1); n > most {
@@ -178,7 +178,7 @@ func TestAttachesRace(t *testing.T) {
 		var g errgroup.Group
 		for _, d := range daemons {
 			g.Go(func() error {
-				res, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: onePlan(), Config: client.DefaultConfig(0)})
+				res, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id, Plan: onePlan(), Config: defaultConfig(0)})
 				if err == nil {
 					owners.Add(1)
 					if res.GetEpoch() != 1 {

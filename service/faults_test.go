@@ -33,7 +33,7 @@ func TestFullDisk(t *testing.T) {
 		return mem.Done()
 	})
 	d := startDaemon(t, root, "")
-	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.TolerableFailedCheckpoints = 1 })
+	w := oneWorker(t, d, "j", func(c *ckptdv1.JobConfig) { c.TolerableFailedCheckpoints = 1 })
 	w.checkpoint(inlineState)
 	full.Store(true)
 	res := make(chan error, 1)
@@ -222,14 +222,14 @@ func liveOnce(ctx context.Context, d *daemon) (last uint64, err error) {
 		return 0, err
 	}
 	defer c.Close()
-	cfg := client.DefaultConfig(0)
+	cfg := defaultConfig(0)
 	cfg.NumRetained, cfg.TolerableFailedCheckpoints = 2, 100
 	var done [2]chan uint64
 	var g errgroup.Group
 	for i, op := range []string{"source", "sink"} {
 		done[i] = make(chan uint64, 100)
 		g.Go(func() error {
-			return faultyWorker(ctx, c, client.JobSpec{ID: "j", Plan: twoPlan(), Config: cfg}, op, done[i])
+			return faultyWorker(ctx, c, client.JobSpec{ID: "j", Plan: sdkPlan(twoPlan()), Config: client.ConfigFrom(cfg)}, op, done[i])
 		})
 	}
 	for n := 0; n < 4 && ctx.Err() == nil; {
@@ -279,7 +279,6 @@ func faultyWorker(ctx context.Context, c *client.Client, spec client.JobSpec, op
 		}
 		switch cmd := cmd.(type) {
 		case client.Start:
-			s.SetAttempt(cmd.Attempt)
 			if err := job.Report(ctx, client.Report{Kind: client.ReportRunning, Attempt: cmd.Attempt}); err != nil {
 				return err
 			}

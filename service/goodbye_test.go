@@ -15,7 +15,7 @@ import (
 const stops = 20
 
 // noRestart is a configuration in which the first failure ends the job.
-func noRestart(c *client.JobConfig) {
+func noRestart(c *ckptdv1.JobConfig) {
 	c.RestartStrategy = &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_NONE}
 }
 
@@ -126,7 +126,7 @@ func TestJobFinishes(t *testing.T) {
 	t.Parallel()
 	root := newRoot()
 	d := startDaemon(t, root, "")
-	d.attach(t, "j", twoPlan(), func(c *client.JobConfig) { c.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 1} })
+	d.attach(t, "j", twoPlan(), func(c *ckptdv1.JobConfig) { c.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 1} })
 	source, sink := d.register(t, "j", "source", 0, subtask("source")), d.register(t, "j", "sink", 0, subtask("sink"))
 	source.begin()
 	sink.begin()

@@ -16,6 +16,7 @@ import (
 
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -107,10 +108,10 @@ func (d *daemon) jobService() ckptdv1connect.JobServiceClient {
 }
 
 // attach makes the daemon own a job with the plan. The job takes no periodic checkpoints.
-func (d *daemon) attach(t testing.TB, id string, plan *client.Plan, change func(*client.JobConfig)) *ckptdv1.AttachJobResponse {
+func (d *daemon) attach(t testing.TB, id string, plan *ckptdv1.Plan, change func(*ckptdv1.JobConfig)) *ckptdv1.AttachJobResponse {
 	t.Helper()
-	cfg := client.DefaultConfig(0)
-	cfg.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 3}
+	cfg := defaultConfig(0)
+	cfg.RestartStrategy.Delay = nil
 	if change != nil {
 		change(cfg)
 	}
@@ -163,12 +164,12 @@ func (d *daemon) waitReleased(t testing.TB) {
 }
 
 // onePlan has one subtask. twoPlan has two operators with one subtask each.
-func onePlan() *client.Plan {
-	return &client.Plan{Operators: []*client.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
+func onePlan() *ckptdv1.Plan {
+	return &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
 }
 
-func twoPlan() *client.Plan {
-	return &client.Plan{Operators: []*client.Operator{
+func twoPlan() *ckptdv1.Plan {
+	return &ckptdv1.Plan{Operators: []*ckptdv1.Operator{
 		{Id: "source", Parallelism: 1, MaxParallelism: 128, Triggered: true}, {Id: "sink", Parallelism: 1, MaxParallelism: 128},
 	}}
 }
@@ -417,7 +418,7 @@ func inlineState(id uint64) []*ckptdv1.SnapshotHandle {
 }
 
 // oneWorker attaches a job of one subtask and starts its worker.
-func oneWorker(t testing.TB, d *daemon, id string, change func(*client.JobConfig)) *worker {
+func oneWorker(t testing.TB, d *daemon, id string, change func(*ckptdv1.JobConfig)) *worker {
 	t.Helper()
 	d.attach(t, id, onePlan(), change)
 	w := d.register(t, id, "w-"+id, 0, subtask("count"))
@@ -472,4 +473,21 @@ type testWriter struct{ t testing.TB }
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Logf("%s", p)
 	return len(p), nil
+}
+
+// defaultConfig keeps the newest checkpoint after the job's end, and restarts three times.
+func defaultConfig(interval time.Duration) *ckptdv1.JobConfig {
+	return &ckptdv1.JobConfig{
+		Interval: durationpb.New(interval), Retention: ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION,
+		RestartStrategy: &ckptdv1.RestartStrategy{Attempts: 3, Delay: durationpb.New(time.Second)},
+	}
+}
+
+// sdkPlan is the plan in the SDK's words.
+func sdkPlan(p *ckptdv1.Plan) *client.Plan {
+	out := &client.Plan{}
+	for _, o := range p.GetOperators() {
+		out.Operators = append(out.Operators, client.Operator{ID: o.GetId(), Parallelism: o.GetParallelism(), MaxParallelism: o.GetMaxParallelism(), Triggered: o.GetTriggered()})
+	}
+	return out
 }

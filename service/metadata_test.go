@@ -17,7 +17,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
-	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/keygroup"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -173,11 +172,11 @@ func grouped(h *ckptdv1.SnapshotHandle, start, end uint32) *ckptdv1.SnapshotHand
 // threeSubtasks attaches a job of three subtasks with labels. One worker runs all subtasks.
 func threeSubtasks(t testing.TB, d *daemon) *worker {
 	t.Helper()
-	plan := &client.Plan{Operators: []*client.Operator{
+	plan := &ckptdv1.Plan{Operators: []*ckptdv1.Operator{
 		{Id: "source", Uid: "uid of source", Parallelism: 2, MaxParallelism: 128, Triggered: true}, {Id: "sink", Parallelism: 1, MaxParallelism: 64},
 	}}
 	if _, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{
-		JobId: "j", Plan: plan, Config: client.DefaultConfig(0), Labels: map[string]string{"name": "clicks", "team": "ä"},
+		JobId: "j", Plan: plan, Config: defaultConfig(0), Labels: map[string]string{"name": "clicks", "team": "ä"},
 	}); err != nil {
 		t.Fatal("attach:", err)
 	}

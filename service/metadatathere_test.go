@@ -15,7 +15,6 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -162,7 +161,7 @@ func TestForeignMetadataIsNeverReplaced(t *testing.T) {
 }
 
 // patientFor20s configures a checkpoint timeout of 20 s, and tolerates failures.
-func patientFor20s(c *client.JobConfig) {
+func patientFor20s(c *ckptdv1.JobConfig) {
 	c.Timeout, c.TolerableFailedCheckpoints = durationpb.New(20*time.Second), 10
 }
 

@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/mem"
@@ -137,7 +136,7 @@ func (l *shellLife) again(what string, call func() error) {
 // start starts a daemon and attaches the job.
 func (l *shellLife) start() {
 	l.d = startDaemonWith(l, l.way, inMemory, service.Options{Log: slog.New(slog.DiscardHandler)})
-	cfg := client.DefaultConfig(0)
+	cfg := defaultConfig(0)
 	cfg.TolerableFailedCheckpoints, cfg.NumRetained = 100, 2
 	l.again("attach", func() error {
 		_, err := l.d.engineService().AttachJob(l.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan(), Config: cfg})

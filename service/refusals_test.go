@@ -34,7 +34,7 @@ func TestTheOwnerTakesFilesOnlyForOpenCheckpoints(t *testing.T) {
 	d := startDaemon(t, way, "")
 	goOn := sync.OnceFunc(func() { close(held.goOn) })
 	t.Cleanup(goOn) // before the daemon's end, which waits for it
-	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.TolerableFailedCheckpoints = 1 })
+	w := oneWorker(t, d, "j", func(c *ckptdv1.JobConfig) { c.TolerableFailedCheckpoints = 1 })
 	aborted := w.open()
 	w.put(shared, aborted, "while it is open")
 	if _, err := d.engineService().Decline(t.Context(), &ckptdv1.DeclineRequest{JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: aborted}); err != nil {
@@ -73,7 +73,7 @@ func TestTheSDKIsToldThatACheckpointIsOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	job, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: onePlan()})
+	job, err := c.AttachJob(t.Context(), client.JobSpec{ID: "j", Plan: sdkPlan(onePlan())})
 	if err != nil {
 		t.Fatal(err)
 	}

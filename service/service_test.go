@@ -21,7 +21,7 @@ func runEngine(ctx context.Context, t *testing.T, urls []string, id string, hear
 		return
 	}
 	defer c.Close()
-	job, err := c.AttachJob(ctx, client.JobSpec{ID: id, Plan: onePlan(), Config: client.DefaultConfig(20 * time.Millisecond)})
+	job, err := c.AttachJob(ctx, client.JobSpec{ID: id, Plan: sdkPlan(onePlan()), Config: client.ConfigFrom(defaultConfig(20 * time.Millisecond))})
 	if err != nil {
 		t.Error("attach:", err)
 		return
@@ -48,7 +48,6 @@ func runEngine(ctx context.Context, t *testing.T, urls []string, id string, hear
 			if (cmd.Restore == 0) != (len(states[0].Handles) == 0) {
 				t.Errorf("restore %d: %d handles", cmd.Restore, len(states[0].Handles))
 			}
-			s.SetAttempt(cmd.Attempt)
 			if err := job.Report(ctx, client.Report{Kind: client.ReportRunning, Attempt: cmd.Attempt}); err != nil {
 				t.Error("report:", err)
 			}
@@ -163,7 +162,7 @@ func TestOwnerThatAnswersIsNotTakenFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	job, err := c.AttachJob(ctx, client.JobSpec{ID: "one", Plan: onePlan()})
+	job, err := c.AttachJob(ctx, client.JobSpec{ID: "one", Plan: sdkPlan(onePlan())})
 	if err != nil {
 		t.Fatal(err)
 	}

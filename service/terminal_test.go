@@ -13,7 +13,6 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/mem"
@@ -185,7 +184,7 @@ func diedAtTheEnd(t *testing.T) (under, root storage.Opened) {
 			close(ended)
 		}
 	}})
-	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.Retention = ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION })
+	w := oneWorker(t, d, "j", func(c *ckptdv1.JobConfig) { c.Retention = ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION })
 	w.checkpoint(inlineState)
 	w.put(shared, w.open(), "of no use")
 	var canceling sync.WaitGroup

@@ -30,7 +30,7 @@ func TestWorkerWithAnotherPlan(t *testing.T) {
 		for name, req := range map[string]*ckptdv1.RegisterRequest{
 			"no subtasks":           {JobId: "j"},
 			"a subtask too many":    {JobId: "j", Subtasks: []*ckptdv1.Subtask{{OperatorId: "count", Index: 1}}},
-			"a bad plan":            {JobId: "j", Subtasks: w.subtasks, Plan: &client.Plan{}},
+			"a bad plan":            {JobId: "j", Subtasks: w.subtasks, Plan: &ckptdv1.Plan{}},
 			"reports of no attempt": {JobId: "j", Subtasks: w.subtasks, Reports: []*ckptdv1.StandingReport{{Kind: ckptdv1.ReportRequest_KIND_RUNNING}}},
 			"a failure": {JobId: "j", Subtasks: w.subtasks, Attempt: w.attempt,
 				Reports: []*ckptdv1.StandingReport{{Kind: ckptdv1.ReportRequest_KIND_FAILED}}},
@@ -138,7 +138,7 @@ func TestStaleAttemptAtANewOwner(t *testing.T) {
 func TestFailedAttemptAtANewOwner(t *testing.T) {
 	t.Parallel()
 	root := newRoot()
-	atOnce := func(c *client.JobConfig) {
+	atOnce := func(c *ckptdv1.JobConfig) {
 		c.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 5, Delay: durationpb.New(0)}
 	}
 	d := startDaemon(t, root, "")
@@ -164,7 +164,7 @@ func TestFailedAttemptAtANewOwner(t *testing.T) {
 func TestPoison(t *testing.T) {
 	root := newRoot()
 	d := startDaemon(t, root, "")
-	w := oneWorker(t, d, "j", func(c *client.JobConfig) {
+	w := oneWorker(t, d, "j", func(c *ckptdv1.JobConfig) {
 		c.RestartStrategy = &ckptdv1.RestartStrategy{Attempts: 2, Delay: durationpb.New(time.Millisecond)}
 	})
 	w.checkpoint(inlineState)
@@ -369,8 +369,8 @@ func TestStandingReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	cfg := client.DefaultConfig(0)
-	job, err := c.AttachJob(ctx, client.JobSpec{ID: "j", Plan: twoPlan(), Config: cfg})
+	cfg := defaultConfig(0)
+	job, err := c.AttachJob(ctx, client.JobSpec{ID: "j", Plan: sdkPlan(twoPlan()), Config: client.ConfigFrom(cfg)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -392,7 +392,6 @@ func TestStandingReports(t *testing.T) {
 	}()
 	defer func() { stop(); <-done }()
 	begin := (<-heard).(client.Start)
-	s.SetAttempt(begin.Attempt)
 	report := func(r client.Report) {
 		t.Helper()
 		r.Attempt = begin.Attempt
@@ -518,7 +517,7 @@ func TestCanceledWhileItFails(t *testing.T) {
 		return mem.Done()
 	})
 	d := startDaemon(t, root, "")
-	w := oneWorker(t, d, "j", func(c *client.JobConfig) { c.RestartStrategy.Attempts = 0 })
+	w := oneWorker(t, d, "j", func(c *ckptdv1.JobConfig) { c.RestartStrategy.Attempts = 0 })
 	away.Store(true)
 	w.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "a poisoned record" })
 	if _, err := d.jobService().CancelJob(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j"}); connect.CodeOf(err) != connect.CodeUnavailable {

@@ -49,8 +49,8 @@ func run(ctx context.Context, daemon, id string, out io.Writer) error {
 		return err
 	}
 	defer c.Close()
-	plan := &client.Plan{Operators: []*client.Operator{
-		{Id: "counter", Uid: "counter", Parallelism: 1, MaxParallelism: 1, Triggered: true},
+	plan := &client.Plan{Operators: []client.Operator{
+		{ID: "counter", Name: "counter", Parallelism: 1, MaxParallelism: 1, Triggered: true},
 	}}
 	// Call 1: somebody has to own the job.
 	job, err := c.AttachJob(ctx, client.JobSpec{ID: id, Plan: plan, Config: client.DefaultConfig(500 * time.Millisecond)})
@@ -120,7 +120,6 @@ func (e *engine) start(ctx context.Context, cmd client.Start) error {
 	}
 	fmt.Fprintf(e.out, "attempt %d restored checkpoint %d: %d\n", cmd.Attempt, cmd.Restore, e.count)
 	e.attempt = cmd.Attempt
-	e.session.SetAttempt(e.attempt)
 	return e.job.Report(ctx, client.Report{Kind: client.ReportRunning, Attempt: e.attempt}) // call 5: I run
 }
 

@@ -86,7 +86,7 @@ func startBenchWorker(b *testing.B, server *servers.S3, size int64, atOnce, file
 	b.Cleanup(w.stop)
 	w.client, err = client.New([]string{"http://" + address}, client.WithParallel(atOnce))
 	w.must(b, err)
-	plan := &client.Plan{Operators: []*client.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
+	plan := &client.Plan{Operators: []client.Operator{{ID: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
 	w.job, err = w.client.AttachJob(b.Context(), client.JobSpec{ID: "j", Plan: plan, Config: client.DefaultConfig(0)})
 	w.must(b, err)
 	w.session, err = w.job.Register(b.Context(), client.Registration{Subtasks: benchSubtasks})
@@ -144,7 +144,6 @@ func (w *benchWorker) begin(b *testing.B) {
 	states, err := w.job.Assignment(b.Context(), start.Attempt, benchSubtasks)
 	w.must(b, err)
 	w.handles = states[0].Handles
-	w.session.SetAttempt(start.Attempt)
 	w.must(b, w.job.Report(b.Context(), client.Report{Kind: client.ReportRunning, Attempt: start.Attempt}))
 }
 

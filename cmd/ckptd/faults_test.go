@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/demo/recount"
@@ -209,10 +207,10 @@ func startLocal(ctx context.Context, t *testing.T, l *lives, params clickjob.Par
 	tree := lsm.New(nil)
 	t.Cleanup(tree.Close)
 	job := clickjob.New(params, tree.Open)
-	config := &ckptdv1.JobConfig{
-		Interval: durationpb.New(20 * time.Millisecond), NumRetained: 2, TolerableFailedCheckpoints: coordinator.Never,
-		Retention:       ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION,
-		RestartStrategy: &ckptdv1.RestartStrategy{Attempts: coordinator.Never, Delay: durationpb.New(time.Millisecond)},
+	config := &client.JobConfig{
+		Interval: 20 * time.Millisecond, NumRetained: 2, TolerableFailedCheckpoints: coordinator.Never,
+		Retention:       client.RetainOnCancellation,
+		RestartStrategy: client.RestartStrategy{Attempts: coordinator.Never, Delay: time.Millisecond},
 	}
 	return runtime.StartLocal(ctx, runtime.LocalOptions{
 		JobID: "job", Job: job, Workers: 2, Dir: filepath.Join(dir, "local"), Log: l.log,

@@ -166,7 +166,7 @@ func (l *loaded) open() {
 	must(err)
 	job, err := c.AttachJob(l.ctx, client.JobSpec{
 		ID: streamsJob, Config: client.DefaultConfig(0),
-		Plan: &client.Plan{Operators: []*client.Operator{{Id: "state", Parallelism: 1, MaxParallelism: 128, Triggered: true}}},
+		Plan: &client.Plan{Operators: []client.Operator{{ID: "state", Parallelism: 1, MaxParallelism: 128, Triggered: true}}},
 	})
 	must(err)
 	session, err := job.Register(l.ctx, client.Registration{Subtasks: []client.Subtask{{Operator: "state"}}})
@@ -178,7 +178,6 @@ func (l *loaded) open() {
 		must(err)
 		switch cmd := cmd.(type) {
 		case client.Start:
-			session.SetAttempt(cmd.Attempt)
 			must(job.Report(l.ctx, client.Report{Kind: client.ReportRunning, Attempt: cmd.Attempt}))
 			asked.Go(func() {
 				_, _ = c.Admin().Trigger(l.ctx, streamsJob) // it ends with the job

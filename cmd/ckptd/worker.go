@@ -103,7 +103,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	defer c.Close()
 	spec := client.JobSpec{ID: o.jobID, Plan: job.Plan()}
 	if o.config != "" { // without a file the job keeps the configuration that it has
-		spec.Config = cfg.Job
+		spec.Config = client.ConfigFrom(cfg.Job)
 	}
 	attached, err := c.AttachJob(ctx, spec)
 	switch {

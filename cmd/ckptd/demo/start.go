@@ -109,7 +109,7 @@ func (d *Demo) awaitDaemon(ctx context.Context) error {
 // worker's log.
 func (d *Demo) attach(ctx context.Context) error {
 	_, err := d.client.AttachJob(ctx, client.JobSpec{
-		ID: d.ID, Plan: clickjob.New(d.Params, nil).Plan(), Config: d.Config.Job, Labels: map[string]string{"name": "demo"},
+		ID: d.ID, Plan: clickjob.New(d.Params, nil).Plan(), Config: client.ConfigFrom(d.Config.Job), Labels: map[string]string{"name": "demo"},
 	})
 	return err
 }

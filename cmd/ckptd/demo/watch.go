@@ -62,8 +62,8 @@ func (d *Demo) Poll(ctx context.Context) *ckptdv1.JobState {
 	}
 	if err != nil || len(res.GetJobs()) != 1 {
 		w.Running = false
-		if status := client.EndedWith(err); status != ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
-			w.ended = status
+		if status := client.EndedWith(err); status != 0 {
+			w.ended = ckptdv1.JobStatus(status)
 		}
 		return nil
 	}

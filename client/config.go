@@ -1,0 +1,138 @@
+package client
+
+import (
+	"strings"
+	"time"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// Plan is the set of operators of an attempt. Every subtask of it must acknowledge a checkpoint.
+type Plan struct {
+	Operators []Operator
+}
+
+// Operator is one operator of a plan.
+type Operator struct {
+	// ID finds the operator's state again after a restart. It is 1 to 128 of A-Z a-z 0-9 . _ -
+	ID string
+	// Name is for people; it may be empty.
+	Name string
+	// Parallelism is the number of subtasks.
+	Parallelism uint32
+	// MaxParallelism is the number of key groups, and fixed for the life of the job. It is at least Parallelism and at
+	// most 32768.
+	MaxParallelism uint32
+	// Triggered: the operator's subtasks are sent Trigger. All others wait for barriers.
+	Triggered bool
+}
+
+// Subtasks lists every subtask of the plan.
+func (p *Plan) Subtasks() []Subtask {
+	var all []Subtask
+	for _, o := range p.Operators {
+		for i := range o.Parallelism {
+			all = append(all, Subtask{Operator: o.ID, Index: i})
+		}
+	}
+	return all
+}
+
+// JobConfig says how a job is checkpointed and restarted. Its fields are Flink's keys under execution.checkpointing and
+// restart-strategy. The zero value is every default.
+type JobConfig struct {
+	Mode CheckpointingMode
+	// Interval is the time between periodic checkpoints. 0, or below 10 ms: no periodic checkpoints.
+	Interval time.Duration
+	// Timeout bounds a checkpoint, from its trigger to its completion; 0: 10 minutes.
+	Timeout time.Duration
+	// MinPause is the least time from a completion to the next periodic trigger.
+	MinPause time.Duration
+	// TolerableFailedCheckpoints is how many failures in a row do not fail the attempt.
+	TolerableFailedCheckpoints uint32
+	Retention                  Retention
+	// NumRetained is how many complete checkpoints are kept; 0: 1.
+	NumRetained     uint32
+	RestartStrategy RestartStrategy
+}
+
+// DefaultConfig returns a new configuration: a checkpoint each interval, and the newest checkpoint kept after the job's
+// end. Everything else is the daemon's default. The caller may change the fields.
+func DefaultConfig(interval time.Duration) *JobConfig {
+	return &JobConfig{Interval: interval, Retention: RetainOnCancellation}
+}
+
+// CheckpointingMode is Flink's execution.checkpointing.mode. The zero value is ExactlyOnce.
+type CheckpointingMode int32
+
+// The modes of checkpointing.
+const (
+	ExactlyOnce CheckpointingMode = CheckpointingMode(ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_EXACTLY_ONCE)
+	AtLeastOnce CheckpointingMode = CheckpointingMode(ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_AT_LEAST_ONCE)
+)
+
+// String is Flink's name of the mode.
+func (m CheckpointingMode) String() string {
+	return flinks(ckptdv1.CheckpointingMode(m).String(), "CHECKPOINTING_MODE_")
+}
+
+// Retention is Flink's execution.checkpointing.externalized-checkpoint-retention: what is kept when the job has ended.
+// The zero value is NoExternalizedCheckpoints.
+type Retention int32
+
+// The values of Retention.
+const (
+	NoExternalizedCheckpoints Retention = Retention(ckptdv1.Retention_RETENTION_NO_EXTERNALIZED_CHECKPOINTS)
+	DeleteOnCancellation      Retention = Retention(ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION)
+	RetainOnCancellation      Retention = Retention(ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION)
+)
+
+// String is Flink's name of the retention.
+func (r Retention) String() string { return flinks(ckptdv1.Retention(r).String(), "RETENTION_") }
+
+// RestartStrategy says when a failed job is restarted. The zero value is the daemon's default.
+type RestartStrategy struct {
+	Type RestartType
+	// Attempts is how many failures a fixed delay restarts after, before the job is FAILED.
+	Attempts uint32
+	// Delay is the time between a failure and the next attempt.
+	Delay time.Duration
+}
+
+// RestartType is Flink's restart-strategy.type.
+type RestartType int32
+
+// The types of restart strategies. DefaultRestart is the daemon's default.
+const (
+	DefaultRestart RestartType = RestartType(ckptdv1.RestartStrategy_TYPE_UNSPECIFIED)
+	NoRestart      RestartType = RestartType(ckptdv1.RestartStrategy_TYPE_NONE)
+	FixedDelay     RestartType = RestartType(ckptdv1.RestartStrategy_TYPE_FIXED_DELAY)
+)
+
+// String is Flink's name of the type.
+func (r RestartType) String() string {
+	return flinks(ckptdv1.RestartStrategy_Type(r).String(), "TYPE_")
+}
+
+// JobStatus is the state of a job in its journal. All but StatusRunning and StatusStopping are final. The zero value
+// means that no status is known.
+type JobStatus int32
+
+// The values of JobStatus.
+const (
+	StatusRunning  JobStatus = JobStatus(ckptdv1.JobStatus_JOB_STATUS_RUNNING)
+	StatusCanceled JobStatus = JobStatus(ckptdv1.JobStatus_JOB_STATUS_CANCELED)
+	StatusFailed   JobStatus = JobStatus(ckptdv1.JobStatus_JOB_STATUS_FAILED)
+	StatusFinished JobStatus = JobStatus(ckptdv1.JobStatus_JOB_STATUS_FINISHED)
+	// StatusStopping: the job is stopping with a savepoint.
+	StatusStopping JobStatus = JobStatus(ckptdv1.JobStatus_JOB_STATUS_STOPPING)
+	// StatusCopied: the job is a copy of a job of another root.
+	StatusCopied  JobStatus = JobStatus(ckptdv1.JobStatus_JOB_STATUS_COPIED)
+	StatusRemoved JobStatus = JobStatus(ckptdv1.JobStatus_JOB_STATUS_REMOVED)
+)
+
+// String is Flink's name of the status.
+func (s JobStatus) String() string { return flinks(ckptdv1.JobStatus(s).String(), "JOB_STATUS_") }
+
+// flinks takes the prefix of the API off a constant's name. What is left is Flink's name.
+func flinks(name, prefix string) string { return strings.TrimPrefix(name, prefix) }
