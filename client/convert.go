@@ -95,12 +95,72 @@ func toKeyGroups(k *KeyGroups) *ckptdv1.KeyGroupRange {
 }
 
 func fromHandle(h *ckptdv1.StateHandle) Handle {
-	out := Handle{Name: h.GetName(), InstanceNonce: h.GetInstanceNonce(), Inline: h.GetInline(), File: h.GetFile(), State: h.GetState()}
+	out := Handle{Name: h.GetName(), InstanceNonce: h.GetInstanceNonce(), Inline: h.GetInline(), File: fromFile(h.GetFile()), State: fromState(h.GetState())}
 	if h.GetScope() == ckptdv1.Scope_SCOPE_SHARED {
 		out.Scope = Shared
 	}
 	if k := h.GetKeyGroups(); k != nil {
 		out.KeyGroups = &KeyGroups{Start: k.GetStart(), End: k.GetEnd()}
+	}
+	return out
+}
+
+func fromFile(f *ckptdv1.FileHandle) *File {
+	if f == nil {
+		return nil
+	}
+	out := &File{Key: f.GetKey(), Length: f.GetLength(), CRC32C: f.GetCrc32C(), BlockCRC32C: f.GetBlockCrc32C(), Job: f.GetJobId()}
+	if s := f.GetSegment(); s != nil {
+		out.Segment = &Segment{Offset: s.GetOffset(), Length: s.GetLength()}
+	}
+	if c := f.GetCompression(); c != nil {
+		out.Compression = &Compression{Codec: c.GetCodec(), Stored: c.GetStored(), Plain: c.GetPlain()}
+	}
+	return out
+}
+
+func toSegment(s *Segment) *ckptdv1.Segment {
+	if s == nil {
+		return nil
+	}
+	return &ckptdv1.Segment{Offset: s.Offset, Length: s.Length}
+}
+
+func toCompression(c *Compression) *ckptdv1.Compression {
+	if c == nil {
+		return nil
+	}
+	return &ckptdv1.Compression{Codec: c.Codec, Stored: c.Stored, Plain: c.Plain}
+}
+
+func toState(s *State) *ckptdv1.State {
+	if s == nil {
+		return nil
+	}
+	out := &ckptdv1.State{
+		Kind: ckptdv1.StateKind(s.Kind), Name: s.Name, Serializer: s.Serializer, SchemaVersion: s.SchemaVersion,
+	}
+	if o := s.Offsets; o != nil {
+		out.Offsets = &ckptdv1.Offsets{Mode: ckptdv1.DistributionMode(o.Mode), Positions: o.Positions}
+	}
+	if c := s.Channel; c != nil {
+		out.Channel = &ckptdv1.Channel{Gate: c.Gate, Channel: c.Channel, Partition: c.Partition, Subpartition: c.Subpartition}
+	}
+	return out
+}
+
+func fromState(s *ckptdv1.State) *State {
+	if s == nil {
+		return nil
+	}
+	out := &State{
+		Kind: StateKind(s.GetKind()), Name: s.GetName(), Serializer: s.GetSerializer(), SchemaVersion: s.GetSchemaVersion(),
+	}
+	if o := s.GetOffsets(); o != nil {
+		out.Offsets = &Offsets{Mode: DistributionMode(o.GetMode()), Positions: o.GetPositions()}
+	}
+	if c := s.GetChannel(); c != nil {
+		out.Channel = &Channel{Gate: c.GetGate(), Channel: c.GetChannel(), Partition: c.GetPartition(), Subpartition: c.GetSubpartition()}
 	}
 	return out
 }

@@ -27,7 +27,9 @@ func (j *Job) Open(ctx context.Context, h Handle, off, n int64) (io.ReadCloser, 
 	if err := checkHandle(h.File); err != nil {
 		return nil, j.wrap("open "+h.Name+" of", err)
 	}
-	off += int64(h.File.GetSegment().GetOffset())
+	if s := h.File.Segment; s != nil {
+		off += int64(s.Offset)
+	}
 	return &reader{ctx: ctx, job: j, handle: h, at: uint64(off), end: uint64(off + n)}, nil
 }
 
@@ -70,7 +72,7 @@ func (r *reader) fetch() error {
 	}
 	f := r.handle.File
 	start := r.at - r.at%data.BlockSize
-	s := span{start, min(f.GetLength(), start+data.BlockSize)}
+	s := span{start, min(f.Length, start+data.BlockSize)}
 	err := r.job.read(r.ctx, f, newVerifier(f, s), func(p []byte, off uint64) error {
 		copy(r.buffer[off-start:], p)
 		return nil

@@ -46,13 +46,13 @@ func (j *Job) fetch(ctx context.Context, h Handle, w io.WriterAt) error {
 		_, err := w.WriteAt(h.Inline, 0)
 		return err
 	}
-	if h.File.GetSegment() != nil {
+	if h.File.Segment != nil {
 		return j.fetchSegment(ctx, h, w)
 	}
 	if err := checkHandle(h.File); err != nil {
 		return err
 	}
-	spans := spansOf(h.File.GetLength(), j.client.options.parallel)
+	spans := spansOf(h.File.Length, j.client.options.parallel)
 	sums := make([]uint32, len(spans))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(j.client.options.parallel)
@@ -105,19 +105,19 @@ func spansOf(length uint64, parallel int) []span {
 
 // checkHandle refuses a handle whose sums cannot be those of its length, or whose segment reaches beyond it.
 func checkHandle(f *File) error {
-	if n := data.BlockCount(f.GetLength()); uint64(len(f.GetBlockCrc32C())) != n {
-		return &callError{kind: ErrCorrupt, cause: fmt.Errorf("handle of %s: %d block sums, want %d", f.GetKey(), len(f.GetBlockCrc32C()), n)}
+	if n := data.BlockCount(f.Length); uint64(len(f.BlockCRC32C)) != n {
+		return &callError{kind: ErrCorrupt, cause: fmt.Errorf("handle of %s: %d block sums, want %d", f.Key, len(f.BlockCRC32C), n)}
 	}
-	if s := f.GetSegment(); s.GetOffset() > f.GetLength() || s.GetLength() > f.GetLength()-s.GetOffset() {
+	if s := f.Segment; s != nil && (s.Offset > f.Length || s.Length > f.Length-s.Offset) {
 		return &callError{kind: ErrCorrupt, cause: fmt.Errorf("handle of %s: segment of %d bytes from %d in a file of %d",
-			f.GetKey(), s.GetLength(), s.GetOffset(), f.GetLength())}
+			f.Key, s.Length, s.Offset, f.Length)}
 	}
 	return nil
 }
 
 func compareWhole(f *File, sum uint32) error {
-	if sum != f.GetCrc32C() {
-		return &callError{kind: ErrCorrupt, cause: fmt.Errorf("%s: CRC32C %08x, want %08x", f.GetKey(), sum, f.GetCrc32C())}
+	if sum != f.CRC32C {
+		return &callError{kind: ErrCorrupt, cause: fmt.Errorf("%s: CRC32C %08x, want %08x", f.Key, sum, f.CRC32C)}
 	}
 	return nil
 }
@@ -146,13 +146,13 @@ func (v *verifier) add(p []byte) (complete bool, err error) {
 	if v.at < v.blockEnd() {
 		return false, nil
 	}
-	want := v.file.GetCrc32C()
+	want := v.file.CRC32C
 	index := v.done / data.BlockSize
-	if blocks := v.file.GetBlockCrc32C(); len(blocks) > 0 {
+	if blocks := v.file.BlockCRC32C; len(blocks) > 0 {
 		want = blocks[index]
 	}
 	if v.block != want {
-		return false, &callError{kind: ErrCorrupt, cause: fmt.Errorf("%s: block %d has CRC32C %08x, want %08x", v.file.GetKey(), index, v.block, want)}
+		return false, &callError{kind: ErrCorrupt, cause: fmt.Errorf("%s: block %d has CRC32C %08x, want %08x", v.file.Key, index, v.block, want)}
 	}
 	v.whole = data.Combine(v.whole, v.block, v.at-v.done)
 	v.done, v.block = v.at, 0
@@ -161,7 +161,7 @@ func (v *verifier) add(p []byte) (complete bool, err error) {
 
 // blockEnd is the end of the current block.
 func (v *verifier) blockEnd() uint64 {
-	return min(v.file.GetLength(), (v.done/data.BlockSize+1)*data.BlockSize)
+	return min(v.file.Length, (v.done/data.BlockSize+1)*data.BlockSize)
 }
 
 // read streams the rest of the verifier's span to write, in order. After a broken stream it begins the current block
@@ -204,7 +204,7 @@ func (j *Job) stream(ctx context.Context, e *endpoint, f *File, v *verifier, wri
 	ctx, cancel := context.WithCancel(data.WithSink(ctx, &in))
 	defer cancel()
 	stream, err := e.state.GetState(ctx, &ckptdv1.GetStateRequest{
-		JobId: j.spec.ID, File: &File{Key: f.GetKey(), Length: f.GetLength(), JobId: f.GetJobId()}, Offset: v.at, Length: v.span.end - v.at,
+		JobId: j.spec.ID, File: &ckptdv1.FileHandle{Key: f.Key, Length: f.Length, JobId: f.Job}, Offset: v.at, Length: v.span.end - v.at,
 	})
 	if err != nil {
 		return err
@@ -220,7 +220,7 @@ func (j *Job) stream(ctx context.Context, e *endpoint, f *File, v *verifier, wri
 		case in.Err != nil:
 			return in.Err
 		case errors.Is(err, io.EOF) && v.done < v.span.end:
-			return &callError{retry: true, kind: ErrUnavailable, cause: fmt.Errorf("%s: the stream ended at %d of %d", f.GetKey(), v.at, v.span.end)}
+			return &callError{retry: true, kind: ErrUnavailable, cause: fmt.Errorf("%s: the stream ended at %d of %d", f.Key, v.at, v.span.end)}
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
@@ -233,7 +233,7 @@ func (j *Job) stream(ctx context.Context, e *endpoint, f *File, v *verifier, wri
 func deliver(v *verifier, p []byte, write func(p []byte, off uint64) error) error {
 	for len(p) > 0 {
 		if v.at >= v.span.end {
-			return &callError{kind: ErrCorrupt, cause: fmt.Errorf("%s: more bytes than asked for", v.file.GetKey())}
+			return &callError{kind: ErrCorrupt, cause: fmt.Errorf("%s: more bytes than asked for", v.file.Key)}
 		}
 		q := p[:min(uint64(len(p)), v.blockEnd()-v.at)]
 		if err := write(q, v.at); err != nil {

@@ -23,7 +23,7 @@ func uploaded(t *testing.T, c *cluster, job *Job, p []byte) Handle {
 	if err := job.Snapshot(t.Context(), snapshotOf(piece("f", Shared, p))); err != nil {
 		t.Fatal(err)
 	}
-	return Handle{Name: "f", Scope: Shared, File: c.lastAck()[0].GetUploaded()}
+	return Handle{Name: "f", Scope: Shared, File: fromFile(c.lastAck()[0].GetUploaded())}
 }
 
 func TestFetch(t *testing.T) {
@@ -123,9 +123,9 @@ func TestHandlesAreChecked(t *testing.T) {
 		edit func(f *File)
 		err  error
 	}{
-		"whole sum":      {func(f *File) { f.Crc32C++ }, ErrCorrupt},
-		"block sum":      {func(f *File) { f.BlockCrc32C[1]++ }, ErrCorrupt},
-		"no block sums":  {func(f *File) { f.BlockCrc32C = nil }, ErrCorrupt},
+		"whole sum":      {func(f *File) { f.CRC32C++ }, ErrCorrupt},
+		"block sum":      {func(f *File) { f.BlockCRC32C[1]++ }, ErrCorrupt},
+		"no block sums":  {func(f *File) { f.BlockCRC32C = nil }, ErrCorrupt},
 		"longer":         {func(f *File) { f.Length++ }, ErrCorrupt},
 		"shorter":        {func(f *File) { f.Length-- }, ErrCorrupt},
 		"not there":      {func(f *File) { f.Key = f.Key[:len(f.Key)-1] + "9" }, ErrInvalid}, // the name's own digits do not fit

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"pgregory.net/rapid"
 
@@ -50,7 +49,7 @@ func TestSnapshotSendsTheFileOfSegmentsOnce(t *testing.T) {
 	}
 	keys := map[string]int{}
 	for i, h := range c.lastAck() {
-		if d := cmp.Diff(pieces[i].State, h.GetState(), protocmp.Transform()); d != "" {
+		if d := cmp.Diff(toState(pieces[i].State), h.GetState(), protocmp.Transform()); d != "" {
 			t.Errorf("piece %d: state -want +got:\n%s", i, d)
 		}
 		got := h.GetSegment()
@@ -64,7 +63,7 @@ func TestSnapshotSendsTheFileOfSegmentsOnce(t *testing.T) {
 			}
 			got = f.GetSegment()
 		}
-		if d := cmp.Diff(pieces[i].Segment, got, protocmp.Transform()); d != "" {
+		if d := cmp.Diff(toSegment(pieces[i].Segment), got, protocmp.Transform()); d != "" {
 			t.Errorf("piece %d: segment -want +got:\n%s", i, d)
 		}
 	}
@@ -94,7 +93,7 @@ func TestSnapshotOfACompressedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, h := range c.lastAck() {
-		if d := cmp.Diff(pieces[i].Compression, h.GetUploaded().GetCompression(), protocmp.Transform()); d != "" {
+		if d := cmp.Diff(toCompression(pieces[i].Compression), h.GetUploaded().GetCompression(), protocmp.Transform()); d != "" {
 			t.Errorf("piece %d: %v: frame table -want +got:\n%s", i, h, d)
 		}
 	}
@@ -118,7 +117,8 @@ func TestFetchSegments(t *testing.T) {
 	whole := uploaded(t, c, job, p)
 	of := func(offset, length uint64) Handle {
 		h := whole
-		h.File = proto.CloneOf(h.File)
+		f := *h.File
+		h.File = &f
 		h.File.Segment = &Segment{Offset: offset, Length: length}
 		return h
 	}
@@ -154,7 +154,7 @@ func TestFetchSegments(t *testing.T) {
 	})
 	for _, bad := range []Handle{of(uint64(len(p))+1, 0), of(1, uint64(len(p)))} {
 		if err := job.Fetch(t.Context(), bad, filepath.Join(dir, "f")); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("segment %v beyond the file: %v, want ErrCorrupt", bad.File.GetSegment(), err)
+			t.Errorf("segment %v beyond the file: %v, want ErrCorrupt", bad.File.Segment, err)
 		}
 	}
 }
@@ -163,12 +163,12 @@ func TestFetchSegments(t *testing.T) {
 func TestAssignmentHasAllThatWasAcknowledged(t *testing.T) {
 	c := newCluster(t)
 	_, job := c.client([]string{c.start(daemonOptions{}).url})
-	file := &ckptdv1.FileHandle{Key: "shared/x", Length: 9, JobId: "lender", Segment: &Segment{Offset: 1, Length: 2},
-		Compression: &Compression{Codec: "zstd", Stored: []uint32{9}, Plain: []uint32{10}}}
+	file := &ckptdv1.FileHandle{Key: "shared/x", Length: 9, JobId: "lender", Segment: &ckptdv1.Segment{Offset: 1, Length: 2},
+		Compression: &ckptdv1.Compression{Codec: "zstd", Stored: []uint32{9}, Plain: []uint32{10}}}
 	state := &State{Kind: Union, Name: "offsets", Serializer: "json", SchemaVersion: 3, Offsets: &Offsets{Mode: ModeUnion, Positions: []uint64{0}}}
 	c.states = []*ckptdv1.SubtaskState{
 		{Subtask: toSubtask(Subtask{"map", 0}), Finished: true},
-		{Subtask: toSubtask(Subtask{"map", 1}), Handles: []*ckptdv1.StateHandle{{Location: &ckptdv1.StateHandle_File{File: file}, State: state}}},
+		{Subtask: toSubtask(Subtask{"map", 1}), Handles: []*ckptdv1.StateHandle{{Location: &ckptdv1.StateHandle_File{File: file}, State: toState(state)}}},
 	}
 	got, err := job.Assignment(t.Context(), 1, []Subtask{{"map", 0}, {"map", 1}})
 	if err != nil {
@@ -178,10 +178,10 @@ func TestAssignmentHasAllThatWasAcknowledged(t *testing.T) {
 		t.Errorf("got %v, want the first subtask finished", got)
 	}
 	h := got[1].Handles[0]
-	if d := cmp.Diff(file, h.File, protocmp.Transform()); d != "" {
+	if d := cmp.Diff(fromFile(file), h.File); d != "" {
 		t.Errorf("file -want +got:\n%s", d)
 	}
-	if d := cmp.Diff(state, h.State, protocmp.Transform()); d != "" {
+	if d := cmp.Diff(state, h.State); d != "" {
 		t.Errorf("state -want +got:\n%s", d)
 	}
 }

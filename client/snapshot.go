@@ -65,18 +65,18 @@ type part struct {
 	piece  Piece
 	inline []byte
 	known  uint32
-	file   *File
+	file   *ckptdv1.FileHandle
 	// asked is true if the daemon was asked whether it knows the file.
 	asked bool
 }
 
 // handle is the part's file with the segment s of a piece; nil: the whole file.
-func (p *part) handle(s *Segment) *File {
+func (p *part) handle(s *Segment) *ckptdv1.FileHandle {
 	if s == nil && p.piece.Compression == nil {
 		return p.file
 	}
 	f := proto.CloneOf(p.file)
-	f.Segment, f.Compression = s, p.piece.Compression
+	f.Segment, f.Compression = toSegment(s), toCompression(p.piece.Compression)
 	return f
 }
 
@@ -117,9 +117,9 @@ func (sn *snapshotter) part(p Piece, threshold int) (*part, error) {
 			return sn.add(part{piece: p, inline: nonNil(inline)}), nil
 		}
 	}
-	if s := p.Segment; s != nil && (s.GetOffset() > uint64(p.Size) || s.GetLength() > uint64(p.Size)-s.GetOffset()) {
+	if s := p.Segment; s != nil && (s.Offset > uint64(p.Size) || s.Length > uint64(p.Size)-s.Offset) {
 		return nil, &callError{kind: ErrInvalid, cause: fmt.Errorf("piece %q: segment of %d bytes from %d in a file of %d",
-			p.Name, s.GetLength(), s.GetOffset(), p.Size)}
+			p.Name, s.Length, s.Offset, p.Size)}
 	}
 	if p.Scope == Exclusive && p.Segment == nil {
 		q := part{piece: p}
@@ -270,7 +270,7 @@ func (sn *snapshotter) request() *ckptdv1.AcknowledgeRequest {
 		for j, p := range parts {
 			// The key groups are those of the subtask's own piece, because several subtasks may share the part.
 			own := &sn.snapshot.Subtasks[i].Pieces[j]
-			h := &ckptdv1.SnapshotHandle{KeyGroups: toKeyGroups(own.KeyGroups), State: own.State}
+			h := &ckptdv1.SnapshotHandle{KeyGroups: toKeyGroups(own.KeyGroups), State: toState(own.State)}
 			if p.known == 0 || p.piece.RestoredKey != "" { // else the daemon knows the file by the same names
 				h.Name, h.InstanceNonce = own.Name, own.InstanceNonce
 			}
@@ -278,7 +278,7 @@ func (sn *snapshotter) request() *ckptdv1.AcknowledgeRequest {
 			case p.file != nil:
 				h.Source = &ckptdv1.SnapshotHandle_Uploaded{Uploaded: p.handle(own.Segment)}
 			case p.known != 0:
-				h.Source, h.Segment = &ckptdv1.SnapshotHandle_Known{Known: p.known}, own.Segment
+				h.Source, h.Segment = &ckptdv1.SnapshotHandle_Known{Known: p.known}, toSegment(own.Segment)
 			default:
 				h.Source = &ckptdv1.SnapshotHandle_Inline{Inline: p.inline}
 			}

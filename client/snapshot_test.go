@@ -42,7 +42,7 @@ func snapshotOf(pieces ...Piece) Snapshot {
 }
 
 // stored reads the object that an uploaded handle names.
-func (c *cluster) stored(f *File) []byte {
+func (c *cluster) stored(f *ckptdv1.FileHandle) []byte {
 	c.t.Helper()
 	r, err := c.store.Open(c.t.Context(), "job/"+f.GetKey(), 0, -1)
 	if err != nil {
@@ -405,7 +405,7 @@ func TestAnswersAreCompared(t *testing.T) {
 	}
 	wrong := sums.Handle("shared/x")
 	wrong.Crc32C++
-	for _, f := range []*File{nil, sums.Handle(""), wrong} {
+	for _, f := range []*ckptdv1.FileHandle{nil, sums.Handle(""), wrong} {
 		if err := compare(f, sums); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%v: %v", f, err)
 		}

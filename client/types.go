@@ -1,47 +1,6 @@
 package client
 
-import (
-	"io"
-
-	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-)
-
-// Messages that pass through the SDK unchanged.
-type (
-	// File names a file of a job's state, or a segment of it.
-	File = ckptdv1.FileHandle
-	// Segment is a part of a file.
-	Segment = ckptdv1.Segment
-	// Compression is the frame table of a compressed file. The SDK neither compresses nor decompresses.
-	Compression = ckptdv1.Compression
-	// State says what a piece of state is.
-	State = ckptdv1.State
-	// Offsets says where the elements of list state begin within the piece.
-	Offsets = ckptdv1.Offsets
-	// Channel names a channel of channel state.
-	Channel = ckptdv1.Channel
-)
-
-// The kinds of state, in Flink's words: State.Kind.
-const (
-	Opaque             = ckptdv1.StateKind_STATE_KIND_OPAQUE
-	ManagedKeyed       = ckptdv1.StateKind_STATE_KIND_MANAGED_KEYED
-	RawKeyed           = ckptdv1.StateKind_STATE_KIND_RAW_KEYED
-	List               = ckptdv1.StateKind_STATE_KIND_LIST
-	Union              = ckptdv1.StateKind_STATE_KIND_UNION
-	Broadcast          = ckptdv1.StateKind_STATE_KIND_BROADCAST
-	InputChannel       = ckptdv1.StateKind_STATE_KIND_INPUT_CHANNEL
-	ResultSubpartition = ckptdv1.StateKind_STATE_KIND_RESULT_SUBPARTITION
-	SourceReader       = ckptdv1.StateKind_STATE_KIND_SOURCE_READER
-	SinkTransactions   = ckptdv1.StateKind_STATE_KIND_SINK_TRANSACTIONS
-)
-
-// The modes of list state's distribution: Offsets.Mode.
-const (
-	ModeSplit     = ckptdv1.DistributionMode_DISTRIBUTION_MODE_SPLIT
-	ModeUnion     = ckptdv1.DistributionMode_DISTRIBUTION_MODE_UNION
-	ModeBroadcast = ckptdv1.DistributionMode_DISTRIBUTION_MODE_BROADCAST
-)
+import "io"
 
 // JobSpec says which job to attach.
 type JobSpec struct {
@@ -111,15 +70,23 @@ type Handle struct {
 	State *State
 }
 
+// Key is the key of the file that the state lies in, for Piece.RestoredKey; empty: the state is inline.
+func (h Handle) Key() string {
+	if h.File == nil {
+		return ""
+	}
+	return h.File.Key
+}
+
 // Size is the piece's length in bytes, as it is stored.
 func (h Handle) Size() int64 {
 	switch {
 	case h.File == nil:
 		return int64(len(h.Inline))
-	case h.File.GetSegment() != nil:
-		return int64(h.File.GetSegment().GetLength())
+	case h.File.Segment != nil:
+		return int64(h.File.Segment.Length)
 	}
-	return int64(h.File.GetLength())
+	return int64(h.File.Length)
 }
 
 // SubtaskState is all that a subtask has to restore.

@@ -34,7 +34,7 @@ type upload struct {
 }
 
 // send makes the file durable and returns its handle. It reads the source once for its sum, and then for each try.
-func (j *Job) send(ctx context.Context, u upload) (*File, error) {
+func (j *Job) send(ctx context.Context, u upload) (*ckptdv1.FileHandle, error) {
 	sums, err := sumOf(ctx, u.piece)
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func (j *Job) send(ctx context.Context, u upload) (*File, error) {
 	u.header.Length, u.header.Crc32C = proto.Uint64(sums.Length()), proto.Uint32(sums.CRC32C())
 	corrupt, long := 0, 0
 	for {
-		f, err := search(ctx, j, u.header.GetEpoch(), func(ctx context.Context, e *endpoint) (*File, error) {
+		f, err := search(ctx, j, u.header.GetEpoch(), func(ctx context.Context, e *endpoint) (*ckptdv1.FileHandle, error) {
 			began := time.Now()
 			f, read, err := put(ctx, e, u)
 			if err == nil {
@@ -80,7 +80,7 @@ func (n *noticed) Read(p []byte) (int, error) {
 }
 
 // put is one try to send a file. read tells whether the daemon has admitted the stream.
-func put(ctx context.Context, e *endpoint, u upload) (file *File, read bool, err error) {
+func put(ctx context.Context, e *endpoint, u upload) (file *ckptdv1.FileHandle, read bool, err error) {
 	opened, err := u.piece.Open()
 	if err != nil {
 		return nil, false, sourceError(u.piece, err)
@@ -117,7 +117,7 @@ func put(ctx context.Context, e *endpoint, u upload) (file *File, read bool, err
 	return file, src.read.Load(), err
 }
 
-func compare(f *File, sums *data.Sums) error {
+func compare(f *ckptdv1.FileHandle, sums *data.Sums) error {
 	want := sums.Handle(f.GetKey())
 	if f.GetKey() == "" || !proto.Equal(f, want) {
 		return &callError{kind: ErrCorrupt, cause: fmt.Errorf("the daemon answered %v, sent was %v", f, want)}

@@ -242,7 +242,7 @@ func (a *attached) Assignment(_ context.Context, attempt uint64, subtasks []clie
 
 func (a *attached) Fetch(_ context.Context, h client.Handle, path string) error {
 	a.mu.Lock()
-	b, ok := a.files[h.File.GetKey()]
+	b, ok := a.files[h.File.Key]
 	a.mu.Unlock()
 	if !ok {
 		return client.ErrNotFound

@@ -143,7 +143,7 @@ func (r *restorer) backend(ctx context.Context, o *operator) (state.Backend, err
 	files := make([]state.RestoredFile, len(r.handles))
 	for i, h := range r.handles {
 		path := filepath.Join(fetched, strconv.Itoa(i))
-		files[i] = state.RestoredFile{Name: h.Name, Path: path, RestoredKey: h.File.GetKey()}
+		files[i] = state.RestoredFile{Name: h.Name, Path: path, RestoredKey: h.Key()}
 		if err := r.fetch(ctx, h, path); err != nil {
 			return nil, err
 		}
