@@ -1,12 +1,11 @@
 // Command exampleengine is an engine in about 100 lines: it counts, and ckptd keeps its count.
 //
-// It owns a number and a loop. It must not know anything of ckptd but package client. Kill it at any moment and start it
-// again: it goes on from the newest complete checkpoint. docs/your-engine.md walks through it.
+// It owns a number and a loop. It must not know anything of ckptd but package client and the loop above it. Kill it at any
+// moment and start it again: it goes on from the newest complete checkpoint. docs/your-engine.md walks through it.
 package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -14,131 +13,116 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/client/engine"
 )
 
 func main() {
-	daemon := flag.String("daemon", "http://127.0.0.1:7420", "the daemon: http://host:port or unix:/path")
+	daemons := flag.String("daemon", "http://127.0.0.1:7420", "the daemon: http://host:port or unix:/path; several: separated by commas")
 	id := flag.String("job", "counter", "the job's id")
+	interval := flag.Duration("interval", 500*time.Millisecond, "the time between two checkpoints")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *daemon, *id, os.Stdout); err != nil {
+	err := run(ctx, strings.Split(*daemons, ","), *id, *interval, os.Stdout)
+	if err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "exampleengine:", err)
 		os.Exit(1)
 	}
 }
 
-// mine is what this process runs: the only subtask of the only operator.
-var mine = []client.Subtask{{Operator: "counter", Index: 0}}
-
-// engine is the loop's state. attempt is 0 while nothing runs.
-type engine struct {
-	job     *client.Job
-	session *client.Session
-	out     io.Writer
-	attempt uint64
-	count   uint64
-}
-
-func run(ctx context.Context, daemon, id string, out io.Writer) error {
-	c, err := client.New([]string{daemon})
+func run(ctx context.Context, daemons []string, id string, interval time.Duration, out io.Writer) error {
+	c, err := client.New(daemons)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	plan := &client.Plan{Operators: []client.Operator{
-		{ID: "counter", Name: "counter", Parallelism: 1, MaxParallelism: 1, Triggered: true},
-	}}
-	// Call 1: somebody has to own the job.
-	job, err := c.AttachJob(ctx, client.JobSpec{ID: id, Plan: plan, Config: client.DefaultConfig(500 * time.Millisecond)})
-	if err != nil {
-		return err
+	config := client.DefaultConfig(interval)
+	config.RestartStrategy = client.RestartStrategy{Type: client.FixedDelay, Attempts: 1_000_000, Delay: interval / 5}
+	status, err := engine.Run(ctx, engine.Options{Client: c, Spec: client.JobSpec{ID: id, Config: config, Plan: &client.Plan{
+		Operators: []client.Operator{{ID: "counter", Name: "counter", Parallelism: 1, MaxParallelism: 1, Triggered: true}},
+	}}}, &counter{out: out})
+	if err == nil {
+		fmt.Fprintf(out, "the job is over: %s\n", status)
 	}
-	// Call 2: here we are; what shall we do?
-	session, err := job.Register(ctx, client.Registration{Subtasks: mine})
-	if err != nil {
-		return err
-	}
-	e := &engine{job: job, session: session, out: out}
-	for {
-		// Between commands the engine does its work: 100 records a second.
-		wait, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
-		cmd, err := session.Next(wait)
-		cancel()
-		switch {
-		case err == nil:
-			if done, err := e.obey(ctx, cmd); done || err != nil {
-				return err
-			}
-		case ctx.Err() != nil:
-			return nil
-		case !errors.Is(err, context.DeadlineExceeded):
-			return err
-		case e.attempt != 0:
-			e.count++
-		}
-	}
+	return err
 }
 
-// obey does what a command says; done ends the process.
-func (e *engine) obey(ctx context.Context, cmd client.Command) (done bool, err error) {
-	switch cmd := cmd.(type) {
-	case client.Start:
-		return false, e.start(ctx, cmd)
-	case client.Trigger:
-		e.snapshot(ctx, cmd)
-	case client.Complete:
-		fmt.Fprintf(e.out, "checkpoint %d is complete\n", cmd.Checkpoint)
-	case client.Cancel:
-		fmt.Fprintf(e.out, "the job is over: %s\n", cmd.Status)
-		return true, nil
-	case client.Replaced:
-		fmt.Fprintln(e.out, "another process counts now")
-		return true, nil
-	}
-	return false, nil
+// counter is the engine: one subtask, whose state is a number.
+type counter struct {
+	out io.Writer
+
+	mu      sync.Mutex
+	count   uint64
+	attempt *engine.Attempt
+	stop    context.CancelFunc
+	counted sync.WaitGroup
 }
 
-// start begins an attempt from what the newest complete checkpoint says.
-func (e *engine) start(ctx context.Context, cmd client.Start) error {
-	e.attempt, e.count = 0, 0
-	states, err := e.job.Assignment(ctx, cmd.Attempt, mine) // call 3: what have I to restore?
-	if err != nil {
-		return err
-	}
-	for _, h := range states[0].Handles {
-		b, err := e.job.ReadAll(ctx, h) // call 4: give it to me
+// Restore takes the count over, and begins to count.
+func (c *counter) Restore(ctx context.Context, a *engine.Attempt) error {
+	c.attempt, c.count, c.stop = a, 0, func() {}
+	for _, h := range a.States[0].Handles {
+		b, err := a.Job.ReadAll(ctx, h)
 		if err != nil {
 			return err
 		}
-		if e.count, err = strconv.ParseUint(string(b), 10, 64); err != nil {
+		if c.count, err = strconv.ParseUint(string(b), 10, 64); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(e.out, "attempt %d restored checkpoint %d: %d\n", cmd.Attempt, cmd.Restore, e.count)
-	e.attempt = cmd.Attempt
-	return e.job.Report(ctx, client.Report{Kind: client.ReportRunning, Attempt: e.attempt}) // call 5: I run
+	fmt.Fprintf(c.out, "attempt %d restored checkpoint %d: %d\n", a.Number, a.Restored, c.count)
+	ctx, c.stop = context.WithCancel(ctx)
+	c.counted.Go(func() { c.run(ctx) })
+	return nil
 }
 
-// snapshot makes the count durable. A checkpoint that fails is no reason to stop: there will be another.
-func (e *engine) snapshot(ctx context.Context, cmd client.Trigger) {
-	if cmd.Attempt != e.attempt {
-		return
+// run processes 100 records a second.
+func (c *counter) run(ctx context.Context) {
+	records := time.NewTicker(10 * time.Millisecond)
+	defer records.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-records.C:
+			c.mu.Lock()
+			c.count++
+			c.mu.Unlock()
+		}
 	}
-	state := strconv.FormatUint(e.count, 10)
-	err := e.job.Snapshot(ctx, client.Snapshot{ // call 6: this is my part of the checkpoint
-		Attempt: cmd.Attempt, Epoch: cmd.Epoch, Checkpoint: cmd.Checkpoint,
-		Subtasks: []client.SubtaskSnapshot{{Subtask: mine[0], Pieces: []client.Piece{{
-			Name: fmt.Sprintf("count-%d", cmd.Checkpoint), InstanceNonce: e.session.Nonce(), Scope: client.Shared, Size: int64(len(state)),
-			Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(state)), nil },
-		}}}},
-	})
-	if err != nil {
-		fmt.Fprintf(e.out, "checkpoint %d failed: %v\n", cmd.Checkpoint, err)
-		return
-	}
-	fmt.Fprintf(e.out, "checkpoint %d has %s\n", cmd.Checkpoint, state)
+}
+
+// Snapshot copies the count between two records. The loop uploads the copy while the engine counts on.
+func (c *counter) Snapshot(_ context.Context, cp engine.Checkpoint) ([]client.SubtaskSnapshot, error) {
+	c.mu.Lock()
+	state := strconv.FormatUint(c.count, 10)
+	c.mu.Unlock()
+	fmt.Fprintf(c.out, "checkpoint %d has %s\n", cp.ID, state)
+	return []client.SubtaskSnapshot{{Subtask: c.attempt.States[0].Subtask, Pieces: []client.Piece{{
+		Name: fmt.Sprintf("count-%d", cp.ID), InstanceNonce: c.attempt.Instance, Scope: client.Shared, Size: int64(len(state)),
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(state)), nil },
+	}}}}, nil
+}
+
+// Committed hears that a checkpoint is durable. A sink would commit its transactions here.
+func (c *counter) Committed(_ context.Context, cp engine.Checkpoint) error {
+	fmt.Fprintf(c.out, "checkpoint %d is complete\n", cp.ID)
+	return nil
+}
+
+// Aborted has nothing to release: the copy is a string.
+func (c *counter) Aborted(_ context.Context, cp engine.Checkpoint) {
+	fmt.Fprintf(c.out, "checkpoint %d is aborted\n", cp.ID)
+}
+
+// Stopped stops counting. The next attempt begins with what it restores.
+func (c *counter) Stopped(_ context.Context, s engine.Stop) {
+	c.stop()
+	c.counted.Wait()
+	fmt.Fprintf(c.out, "stopped: %s\n", s.Reason)
 }

@@ -1,0 +1,254 @@
+package engines
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ckptd/ckptd/conformance/daemontest"
+	"github.com/ckptd/ckptd/layout/storage/mem"
+)
+
+// Options change what Run does. The zero value is a good one.
+type Options struct {
+	// Rounds is how often each fault strikes; 0: 3.
+	Rounds int
+	// Patience is how long the job may take to complete a checkpoint after a fault; 0: a minute.
+	Patience time.Duration
+}
+
+// Run runs the engine through every fault, each in a subtest with daemons of its own. The engine has to configure its
+// job with a short interval, and with a restart strategy that allows as many restarts as faults.
+func Run(t *testing.T, s Subject, o *Options) {
+	t.Helper()
+	options := Options{}
+	if o != nil {
+		options = *o
+	}
+	if options.Rounds == 0 {
+		options.Rounds = 3
+	}
+	if options.Patience == 0 {
+		options.Patience = time.Minute
+	}
+	for _, c := range []struct {
+		name string
+		run  func(*trial)
+	}{
+		{"the engine is killed", (*trial).killed},
+		{"the engine is stopped", (*trial).stopped},
+		{"the daemon is killed", (*trial).daemonKilled},
+		{"the engine is restarted while the daemon is down", (*trial).bothDown},
+		{"another daemon takes over", (*trial).takenOver},
+		{"the daemon is frozen", (*trial).frozen},
+		{"replies are lost", (*trial).repliesLost},
+		{"checkpoints are aborted", (*trial).aborted},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			first := daemontest.Start(t)
+			x := &trial{t: t, subject: s, Options: options, daemons: []*daemontest.Daemon{first, first.Beside()}, out: newRecorder()}
+			t.Cleanup(x.show)
+			x.start()
+			x.progress()
+			c.run(x)
+			x.progress()
+			x.process.Kill()
+			x.judge()
+		})
+	}
+}
+
+// trial is one subtest: an engine, two daemons over one root, and what the engine has printed.
+type trial struct {
+	t       *testing.T
+	subject Subject
+	Options
+	daemons []*daemontest.Daemon
+	out     *recorder
+	process Process
+}
+
+func (x *trial) start() {
+	x.t.Helper()
+	var urls []string
+	for _, d := range x.daemons {
+		urls = append(urls, d.URL())
+	}
+	x.process = x.subject(x.t, urls, "conformance", x.out)
+}
+
+// progress waits until a checkpoint is complete that was not before. The engine must be alive meanwhile.
+func (x *trial) progress() {
+	x.t.Helper()
+	before, _, changed := x.out.now()
+	timer := time.NewTimer(x.Patience)
+	defer timer.Stop()
+	for now := before; now <= before; {
+		select {
+		case <-changed:
+		case <-x.process.Done():
+			x.t.Fatal("the engine has ended, want it to run until the job ends")
+		case <-timer.C:
+			x.t.Fatalf("no checkpoint after %d is complete within %v: the job stands still", before, x.Patience)
+		}
+		now, _, changed = x.out.now()
+	}
+}
+
+// judge reports what was wrong with the engine's restores.
+func (x *trial) judge() {
+	x.t.Helper()
+	x.out.mu.Lock()
+	defer x.out.mu.Unlock()
+	for _, f := range x.out.faults {
+		x.t.Error(f)
+	}
+}
+
+// show prints what the engine has printed, if the subtest has failed.
+func (x *trial) show() {
+	if x.t.Failed() {
+		x.out.mu.Lock()
+		defer x.out.mu.Unlock()
+		x.t.Logf("the engine printed:\n%s", x.out.all.String())
+	}
+}
+
+// restored waits until the engine has restored a newer attempt than before.
+func (x *trial) restored(before uint64) {
+	x.t.Helper()
+	timer := time.NewTimer(x.Patience)
+	defer timer.Stop()
+	for {
+		_, attempt, changed := x.out.now()
+		if attempt > before {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			x.t.Fatalf("no attempt after %d is restored within %v", before, x.Patience)
+		}
+	}
+}
+
+func (x *trial) killed() {
+	for range x.Rounds {
+		_, attempt, _ := x.out.now()
+		x.process.Kill()
+		x.start()
+		x.restored(attempt)
+		x.progress()
+	}
+}
+
+func (x *trial) stopped() {
+	for range x.Rounds {
+		_, attempt, _ := x.out.now()
+		x.process.Stop()
+		x.start()
+		x.restored(attempt)
+		x.progress()
+	}
+}
+
+// daemonKilled kills and restarts the only daemon that is up. The engine must go on without a restore.
+func (x *trial) daemonKilled() {
+	x.daemons[1].Kill()
+	for range x.Rounds {
+		x.progress()
+		_, attempt, _ := x.out.now()
+		x.daemons[0].Restart()
+		x.progress()
+		if _, now, _ := x.out.now(); now != attempt {
+			x.t.Errorf("attempt %d became %d when the daemon was restarted, want the attempt to go on", attempt, now)
+		}
+	}
+}
+
+// bothDown replaces the engine while no daemon is there.
+func (x *trial) bothDown() {
+	for i := range x.Rounds {
+		_, attempt, _ := x.out.now()
+		for _, d := range x.daemons {
+			d.Kill()
+		}
+		if i%2 == 0 {
+			x.process.Kill()
+		} else {
+			x.process.Stop()
+		}
+		x.start()
+		for _, d := range x.daemons {
+			d.Restart()
+		}
+		x.restored(attempt)
+		x.progress()
+	}
+}
+
+func (x *trial) takenOver() {
+	for i := range x.Rounds {
+		d := x.daemons[i%2]
+		d.Kill()
+		x.progress()
+		d.Restart()
+	}
+}
+
+// frozen suspends each daemon in turn: at least one of them owns the job.
+func (x *trial) frozen() {
+	for _, d := range x.daemons {
+		d.Freeze()
+		x.progress()
+		d.Thaw()
+		x.progress()
+	}
+}
+
+// repliesLost loses the reply of every third call, and breaks others before they are carried out.
+func (x *trial) repliesLost() {
+	var calls atomic.Uint64
+	for _, d := range x.daemons {
+		d.SetCalls(func(string) daemontest.CallFault {
+			switch calls.Add(1) % 6 {
+			case 0, 3:
+				return daemontest.ReplyLost
+			case 1:
+				return daemontest.NotCarriedOut
+			}
+			return daemontest.Answered
+		})
+	}
+	for range x.Rounds {
+		x.progress()
+	}
+	for _, d := range x.daemons {
+		d.SetCalls(nil)
+	}
+}
+
+// aborted lets checkpoints fail at the store when the engine has acknowledged them.
+func (x *trial) aborted() {
+	for range x.Rounds {
+		var failed atomic.Bool
+		for _, d := range x.daemons {
+			d.SetStore(func(m mem.Mutation) mem.Outcome {
+				if m.Op == mem.OpCommit && strings.HasSuffix(m.Key, "_metadata") && failed.CompareAndSwap(false, true) {
+					return mem.Failed()
+				}
+				return mem.Done()
+			})
+		}
+		x.progress()
+		for !failed.Load() {
+			x.progress()
+		}
+		for _, d := range x.daemons {
+			d.SetStore(nil)
+		}
+		x.progress()
+	}
+}
