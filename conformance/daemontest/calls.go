@@ -43,25 +43,43 @@ func (c *calls) wrap(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch c.fault(path.Base(r.URL.Path)) {
 		case NotCarriedOut:
-			panic(http.ErrAbortHandler)
+			breakOff(w)
 		case ReplyLost:
 			h.ServeHTTP(&lost{ResponseWriter: w, header: http.Header{}}, r)
-			panic(http.ErrAbortHandler)
+			breakOff(w)
+		default:
+			h.ServeHTTP(w, r)
 		}
-		h.ServeHTTP(w, r)
 	})
 }
 
-// lost takes an answer and sends nothing of it.
+// breakOff breaks the connection of a call. A panic alone would first wait for the body of a request that waits for 100
+// Continue.
+func breakOff(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler) // HTTP/2: the stream ends
+	}
+	conn.Close()
+}
+
+// lost takes an answer and sends nothing of it. Only the words before an answer pass: a stream of state waits for 100
+// Continue before it sends its bytes.
 type lost struct {
 	http.ResponseWriter
 	header http.Header
 }
 
 func (l *lost) Header() http.Header         { return l.header }
-func (l *lost) WriteHeader(int)             {}
 func (l *lost) Write(p []byte) (int, error) { return len(p), nil }
 func (l *lost) Flush()                      {}
+
+// WriteHeader passes informational statuses only.
+func (l *lost) WriteHeader(status int) {
+	if status < http.StatusOK {
+		l.ResponseWriter.WriteHeader(status)
+	}
+}
 
 // Unwrap lets http.ResponseController reach the connection.
 func (l *lost) Unwrap() http.ResponseWriter { return l.ResponseWriter }
