@@ -12,6 +12,7 @@ package daemontest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,14 +28,15 @@ import (
 
 // Daemon is a daemon of a test: an address, and at most one process behind it. Its methods are safe for concurrent use.
 type Daemon struct {
-	tb   testing.TB
-	root storage.Opened
-	log  *slog.Logger
+	fatalf func(format string, args ...any)
+	root   storage.Opened
+	log    *slog.Logger
 	front
 	calls calls
 
 	mu      sync.Mutex
 	process *process // nil: the daemon is down
+	beside  []*Daemon
 }
 
 // process is one life of a daemon.
@@ -61,32 +63,50 @@ func WithLog(l *slog.Logger) Option { return func(d *Daemon) { d.log = l } }
 // the test.
 func Start(tb testing.TB, opts ...Option) *Daemon {
 	tb.Helper()
-	return start(tb, mem.Open(), opts)
+	d := open(tb.Fatalf, mem.Open(), opts)
+	tb.Cleanup(d.Close)
+	return d
+}
+
+// Open is Start for an Example, which has no testing.TB: it panics if there is no port. The caller closes the daemon.
+func Open(opts ...Option) *Daemon {
+	return open(func(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }, mem.Open(), opts)
 }
 
 // Beside starts another daemon over the same root. Each can take the jobs of the other over.
 func (d *Daemon) Beside(opts ...Option) *Daemon {
-	d.tb.Helper()
-	return start(d.tb, d.root, opts)
+	other := open(d.fatalf, d.root, opts)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.beside = append(d.beside, other)
+	return other
 }
 
-func start(tb testing.TB, root storage.Opened, opts []Option) *Daemon {
-	tb.Helper()
+func open(fatalf func(string, ...any), root storage.Opened, opts []Option) *Daemon {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		tb.Fatalf("daemontest: listen: %v", err)
+		fatalf("daemontest: listen: %v", err)
 	}
-	d := &Daemon{tb: tb, root: root, log: slog.New(slog.DiscardHandler), front: front{listener: l, thawed: closed()}}
+	d := &Daemon{fatalf: fatalf, root: root, log: slog.New(slog.DiscardHandler), front: front{listener: l, thawed: closed()}}
 	for _, o := range opts {
 		o(d)
 	}
 	d.front.accepting.Go(d.front.accept)
-	tb.Cleanup(func() {
-		d.Kill()
-		d.front.close()
-	})
 	d.Restart()
 	return d
+}
+
+// Close ends the daemon, and those beside it, for good.
+func (d *Daemon) Close() {
+	d.Kill()
+	d.front.close()
+	d.mu.Lock()
+	beside := d.beside
+	d.beside = nil
+	d.mu.Unlock()
+	for _, other := range beside {
+		other.Close()
+	}
 }
 
 // URL is the daemon's address, which stays the same in all of its lives.
@@ -94,7 +114,6 @@ func (d *Daemon) URL() string { return "http://" + d.listener.Addr().String() }
 
 // Restart kills the daemon, if it lives, and starts it again: a new process over the same root, at the same address.
 func (d *Daemon) Restart() {
-	d.tb.Helper()
 	d.Kill()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -103,7 +122,7 @@ func (d *Daemon) Restart() {
 	root.Store = store
 	s, err := service.New(root, &service.Options{URLs: []string{d.URL()}, Times: times, Log: d.log})
 	if err != nil {
-		d.tb.Fatalf("daemontest: %v", err)
+		d.fatalf("daemontest: %v", err)
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
@@ -117,7 +136,7 @@ func (d *Daemon) Restart() {
 	d.process = p
 	d.front.serve(p.conns)
 	if err := s.Start(context.Background()); err != nil {
-		d.tb.Fatalf("daemontest: start: %v", err)
+		d.fatalf("daemontest: start: %v", err)
 	}
 }
 
