@@ -15,12 +15,13 @@
 //		case client.Start:
 //			states, err := job.Assignment(ctx, cmd.Attempt, mine)                                            // 3
 //			err = job.Fetch(ctx, states[0].Handles[0], path)                                                 // 4
-//			session.SetAttempt(cmd.Attempt)
 //			err = job.Report(ctx, client.Report{Kind: client.ReportRunning, Attempt: cmd.Attempt})           // 5
 //		case client.Trigger:
 //			err := job.Snapshot(ctx, client.Snapshot{Attempt: cmd.Attempt, Epoch: cmd.Epoch, …})             // 6
 //		}
 //	}
+//
+// Package engine, below this one, has a loop above these calls: it is where most engines begin.
 //
 // # Calls for people
 //

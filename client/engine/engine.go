@@ -18,9 +18,8 @@ type Engine interface {
 	// the checkpoint; the attempt continues. ctx ends when the attempt is over.
 	Snapshot(ctx context.Context, c Checkpoint) ([]client.SubtaskSnapshot, error)
 	// Committed says that the checkpoint is complete and durable. A sink commits everything that it has prepared for this
-	// checkpoint and for earlier ones, which end with it unless they have ended before. After nil the loop reports the commit. After an
-	// error it reports a failure: the next attempt restores what was prepared, and commits it in Restore. ctx ends with
-	// Run's.
+	// checkpoint and for earlier ones, which end with it unless they have ended before. After an error the loop reports a
+	// failure: the next attempt restores what was prepared, and commits it in Restore. ctx ends with Run's.
 	Committed(ctx context.Context, c Checkpoint) error
 	// Aborted says that the checkpoint will never be complete. The engine releases its copies. What a sink has prepared
 	// belongs to the next checkpoint and stays.

@@ -136,7 +136,7 @@ func run(t *testing.T, d *daemontest.Daemon, p *probe) (stop context.CancelFunc,
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		s, err := engine.Run(ctx, engine.Options{Client: c, Spec: client.JobSpec{ID: "j", Plan: counter, Config: config}}, p)
+		s, err := engine.Run(ctx, engine.Options{Client: c, Spec: client.JobSpec{ID: "j", Plan: counter, Config: config}, Sinks: counter.Subtasks()}, p)
 		out <- ended{s, err}
 	}()
 	t.Cleanup(func() { stop(); <-gone; c.Close() })
@@ -148,6 +148,16 @@ func TestLife(t *testing.T) {
 	p := newProbe(t)
 	_, done, admin := run(t, daemontest.Start(t), p)
 	p.await("restore 1", "snapshot", "committed", "snapshot", "committed")
+	for {
+		s, err := admin.JobStatus(t.Context(), "j", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.GetJobs()[0].GetCommittedCheckpointId() > 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	if _, err := admin.Cancel(t.Context(), "j"); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,9 @@ type Options struct {
 	Spec   client.JobSpec
 	// Subtasks are those of this process; nil: all of Spec.Plan.
 	Subtasks []client.Subtask
+	// Sinks are the subtasks that commit something outside in Committed. The loop reports their commits, so that the
+	// job's status shows them.
+	Sinks []client.Subtask
 	// ExchangeAddress is where other processes reach this one's exchange of records. The roster shows it to them.
 	ExchangeAddress string
 	// Records returns how many records the sources of this process have read; nil: not told.
@@ -211,7 +214,9 @@ func (l *loop) complete(ctx context.Context, a *Attempt, c Checkpoint) {
 		}
 		return
 	}
-	a.send(client.Report{Kind: client.ReportCommitted, Attempt: a.Number, Checkpoint: c.ID})
+	if len(l.Sinks) > 0 {
+		a.send(client.Report{Kind: client.ReportCommitted, Attempt: a.Number, Subtasks: l.Sinks, Checkpoint: c.ID})
+	}
 }
 
 // stop ends the engine's attempt, if there is one.

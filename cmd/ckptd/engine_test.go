@@ -161,7 +161,7 @@ func TestExampleEngine(t *testing.T) {
 		t.Errorf("cancel: exit code %d", code)
 	}
 	third.hearOut()
-	if err := third.cmd.Wait(); err != nil || third.said[len(third.said)-1] != "the job is over: JOB_STATUS_CANCELED" {
+	if err := third.cmd.Wait(); err != nil || third.said[len(third.said)-1] != "the job is over: CANCELED" {
 		t.Errorf("the engine ends with %v: %s", err, third.said[len(third.said)-1])
 	}
 }
