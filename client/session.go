@@ -38,6 +38,8 @@ type Session struct {
 	mu sync.Mutex
 	// queue is unbounded: a worker that calls Next rarely must still answer pings.
 	queue []Command
+	// failed is the newest attempt that the process has given up. A report that it runs may come late.
+	failed uint64
 	// err is what Next returns once the queue is empty and the session has ended.
 	err error
 }
@@ -115,10 +117,13 @@ func (s *Session) take() (Command, error) {
 
 // reported follows a report of the process. A new owner continues only an attempt that no process has given up.
 func (s *Session) reported(r Report) {
-	switch r.Kind {
-	case ReportRunning:
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case r.Kind == ReportRunning && r.Attempt > max(s.attempt.Load(), s.failed):
 		s.attempt.Store(r.Attempt)
-	case ReportFailed:
+	case r.Kind == ReportFailed:
+		s.failed = max(s.failed, r.Attempt)
 		s.attempt.CompareAndSwap(r.Attempt, 0)
 	}
 }

@@ -229,7 +229,7 @@ func TestRegistrationAfterAFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	next(t, s)
-	for _, r := range []Report{{Kind: ReportRunning, Attempt: 2}, {Kind: ReportFailed, Attempt: 1}, {Kind: ReportFailed, Attempt: 2}} {
+	for _, r := range []Report{{Kind: ReportRunning, Attempt: 2}, {Kind: ReportRunning, Attempt: 1}, {Kind: ReportFailed, Attempt: 1}, {Kind: ReportFailed, Attempt: 2}} {
 		if got := s.attempt.Load(); got != 2 {
 			t.Errorf("runs attempt %d before %v, want 2", got, r)
 		}
@@ -237,6 +237,7 @@ func TestRegistrationAfterAFailure(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	s.reported(Report{Kind: ReportRunning, Attempt: 2}) // it comes late
 	a.kill()
 	c.mu.Lock()
 	c.owner, c.epoch = b, 2

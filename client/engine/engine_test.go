@@ -269,6 +269,24 @@ func TestSubmit(t *testing.T) {
 	p.await("snapshot", "committed", "snapshot", "committed")
 }
 
+// What the engine reports of its sources reaches the owner.
+func TestEndOfData(t *testing.T) {
+	p := newProbe(t)
+	p.restore = func(_ context.Context, a *engine.Attempt) error {
+		a.EndOfData(counter.Subtasks()...)
+		return nil
+	}
+	_, _, admin := run(t, daemontest.Start(t), p)
+	for {
+		s, err := admin.JobStatus(t.Context(), "j", 0)
+		if err == nil && len(s.GetJobs()) == 1 && s.GetJobs()[0].GetSourcesAtEnd() == 1 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	p.await("restore 1")
+}
+
 // A restore that takes long ends with its attempt.
 func TestRestoreEndsWithItsAttempt(t *testing.T) {
 	p := newProbe(t)

@@ -1,7 +1,10 @@
 package engines
 
 import (
+	"bytes"
+	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -54,8 +57,10 @@ func Run(t *testing.T, s Subject, o *Options) {
 		}
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			first := daemontest.Start(t)
-			x := &trial{t: t, subject: s, Options: options, daemons: []*daemontest.Daemon{first, first.Beside()}, out: newRecorder()}
+			x := &trial{t: t, subject: s, Options: options, out: newRecorder()}
+			log := daemontest.WithLog(slog.New(slog.NewTextHandler(&x.log, nil)))
+			first := daemontest.Start(t, log)
+			x.daemons = []*daemontest.Daemon{first, first.Beside(log)}
 			t.Cleanup(x.show)
 			x.start()
 			x.progress()
@@ -74,6 +79,7 @@ type trial struct {
 	Options
 	daemons []*daemontest.Daemon
 	out     *recorder
+	log     log
 	process Process
 }
 
@@ -120,7 +126,22 @@ func (x *trial) show() {
 		x.out.mu.Lock()
 		defer x.out.mu.Unlock()
 		x.t.Logf("the engine printed:\n%s", x.out.all.String())
+		x.log.mu.Lock()
+		defer x.log.mu.Unlock()
+		x.t.Logf("the daemons logged:\n%s", x.log.String())
 	}
+}
+
+// log is what both daemons log.
+type log struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Buffer.Write(p)
 }
 
 // restored waits until the engine has restored a newer attempt than before.
