@@ -95,8 +95,45 @@ type RestartStrategy struct {
 	Type RestartType
 	// Attempts is how many failures a fixed delay restarts after, before the job is FAILED.
 	Attempts uint32
-	// Delay is the time between a failure and the next attempt.
+	// Delay is the time between a failure and the next attempt, for a fixed delay. 0: 1 s; NoDelay: none.
 	Delay time.Duration
+	// FailureRate is for the strategy of this name.
+	FailureRate FailureRate
+	// ExponentialDelay is for the strategy of this name.
+	ExponentialDelay ExponentialDelay
+}
+
+// NoDelay and NoJitter say that there is none, where 0 means the default.
+const (
+	NoDelay  time.Duration = -1
+	NoJitter float64       = -1
+)
+
+// FailureRate restarts a job until it fails too often within an interval. The zero value has Flink's defaults.
+type FailureRate struct {
+	// MaxFailures within the interval are followed by a restart; one more ends the job. 0: 1.
+	MaxFailures uint32
+	// Interval is the time in which failures count. 0: 1 minute.
+	Interval time.Duration
+	// Delay is the time between a failure and the next attempt. 0: 1 s; NoDelay: none.
+	Delay time.Duration
+}
+
+// ExponentialDelay waits longer after each failure, and begins anew after a quiet time. The zero value has Flink's
+// defaults.
+type ExponentialDelay struct {
+	// InitialBackoff is the first wait. 0: 1 s.
+	InitialBackoff time.Duration
+	// MaxBackoff is the longest wait. 0: 1 minute.
+	MaxBackoff time.Duration
+	// Multiplier makes each wait longer than the one before. It is above 1. 0: 1.5.
+	Multiplier float64
+	// ResetAfter is how long an attempt must last without failure before the waits begin anew. 0: 1 hour.
+	ResetAfter time.Duration
+	// Jitter is the share of a wait by which it is made longer or shorter at random, 0 to 1. 0: 0.1; NoJitter: none.
+	Jitter float64
+	// AttemptsBeforeReset are followed by a restart without such a quiet time; one more ends the job. 0: any number.
+	AttemptsBeforeReset uint32
 }
 
 // RestartType is Flink's restart-strategy.type.
@@ -107,6 +144,9 @@ const (
 	DefaultRestart RestartType = RestartType(ckptdv1.RestartStrategy_TYPE_UNSPECIFIED)
 	NoRestart      RestartType = RestartType(ckptdv1.RestartStrategy_TYPE_NONE)
 	FixedDelay     RestartType = RestartType(ckptdv1.RestartStrategy_TYPE_FIXED_DELAY)
+
+	FailureRateRestart      RestartType = RestartType(ckptdv1.RestartStrategy_TYPE_FAILURE_RATE)
+	ExponentialDelayRestart RestartType = RestartType(ckptdv1.RestartStrategy_TYPE_EXPONENTIAL_DELAY)
 )
 
 // String is Flink's name of the type.

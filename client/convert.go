@@ -38,9 +38,21 @@ func toConfig(c *JobConfig) *ckptdv1.JobConfig {
 		TolerableFailedCheckpoints: c.TolerableFailedCheckpoints, Retention: ckptdv1.Retention(c.Retention), NumRetained: c.NumRetained,
 	}
 	if r := c.RestartStrategy; r != (RestartStrategy{}) {
-		// The delay is always told, because an absent one is not 0.
-		out.RestartStrategy = &ckptdv1.RestartStrategy{
-			Type: ckptdv1.RestartStrategy_Type(r.Type), Attempts: r.Attempts, Delay: durationpb.New(r.Delay),
+		out.RestartStrategy = &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_Type(r.Type), Attempts: r.Attempts, Delay: toDelay(r.Delay)}
+		if f := r.FailureRate; f != (FailureRate{}) {
+			out.RestartStrategy.FailureRate = &ckptdv1.FailureRate{
+				MaxFailuresPerInterval: f.MaxFailures, FailureRateInterval: toDuration(f.Interval), Delay: toDelay(f.Delay),
+			}
+		}
+		if e := r.ExponentialDelay; e != (ExponentialDelay{}) {
+			out.RestartStrategy.ExponentialDelay = &ckptdv1.ExponentialDelay{
+				InitialBackoff: toDuration(e.InitialBackoff), MaxBackoff: toDuration(e.MaxBackoff), BackoffMultiplier: e.Multiplier,
+				ResetBackoffThreshold: toDuration(e.ResetAfter), AttemptsBeforeResetBackoff: e.AttemptsBeforeReset,
+			}
+			if e.Jitter != 0 {
+				jitter := max(0, e.Jitter)
+				out.RestartStrategy.ExponentialDelay.JitterFactor = &jitter
+			}
 		}
 	}
 	return out
@@ -57,8 +69,43 @@ func ConfigFrom(c *ckptdv1.JobConfig) *JobConfig {
 		Mode: CheckpointingMode(c.GetMode()), Interval: fromDuration(c.GetInterval()), Timeout: fromDuration(c.GetTimeout()),
 		MinPause: fromDuration(c.GetMinPause()), TolerableFailedCheckpoints: c.GetTolerableFailedCheckpoints(),
 		Retention: Retention(c.GetRetention()), NumRetained: c.GetNumRetained(),
-		RestartStrategy: RestartStrategy{Type: RestartType(r.GetType()), Attempts: r.GetAttempts(), Delay: fromDuration(r.GetDelay())},
+		RestartStrategy: RestartStrategy{
+			Type: RestartType(r.GetType()), Attempts: r.GetAttempts(), Delay: fromDelay(r.GetDelay()),
+			FailureRate: failureRateFrom(r.GetFailureRate()), ExponentialDelay: exponentialDelayFrom(r.GetExponentialDelay()),
+		},
 	}
+}
+
+func failureRateFrom(f *ckptdv1.FailureRate) FailureRate {
+	return FailureRate{
+		MaxFailures: f.GetMaxFailuresPerInterval(), Interval: fromDuration(f.GetFailureRateInterval()), Delay: fromDelay(f.GetDelay()),
+	}
+}
+
+func exponentialDelayFrom(e *ckptdv1.ExponentialDelay) ExponentialDelay {
+	out := ExponentialDelay{
+		InitialBackoff: fromDuration(e.GetInitialBackoff()), MaxBackoff: fromDuration(e.GetMaxBackoff()), Multiplier: e.GetBackoffMultiplier(),
+		ResetAfter: fromDuration(e.GetResetBackoffThreshold()), Jitter: e.GetJitterFactor(), AttemptsBeforeReset: e.GetAttemptsBeforeResetBackoff(),
+	}
+	if e != nil && e.JitterFactor != nil && out.Jitter == 0 {
+		out.Jitter = NoJitter
+	}
+	return out
+}
+
+// toDelay is toDuration for a delay, which can also be NoDelay.
+func toDelay(d time.Duration) *durationpb.Duration {
+	if d < 0 {
+		return durationpb.New(0)
+	}
+	return toDuration(d)
+}
+
+func fromDelay(d *durationpb.Duration) time.Duration {
+	if d != nil && d.AsDuration() == 0 {
+		return NoDelay
+	}
+	return d.AsDuration()
 }
 
 // toDuration leaves 0 out: the daemon then takes its default.

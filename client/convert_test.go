@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // fill sets every field of a message, and those of the messages in it.
@@ -89,7 +90,7 @@ func TestConstantsAreWhole(t *testing.T) {
 	has := map[protoreflect.Enum][]interface{ String() string }{
 		ckptdv1.CheckpointingMode(0):    {ExactlyOnce, AtLeastOnce},
 		ckptdv1.Retention(0):            {NoExternalizedCheckpoints, DeleteOnCancellation, RetainOnCancellation},
-		ckptdv1.RestartStrategy_Type(0): {NoRestart, FixedDelay},
+		ckptdv1.RestartStrategy_Type(0): {NoRestart, FixedDelay, FailureRateRestart, ExponentialDelayRestart},
 		ckptdv1.JobStatus(0):            {StatusRunning, StatusCanceled, StatusFailed, StatusFinished, StatusStopping, StatusCopied, StatusRemoved},
 		ckptdv1.StateKind(0): {Opaque, ManagedKeyed, RawKeyed, List, Union, Broadcast, InputChannel, ResultSubpartition, SourceReader,
 			SinkTransactions},
@@ -105,6 +106,22 @@ func TestConstantsAreWhole(t *testing.T) {
 			if got := c.String(); len(got) < 3 || name[len(name)-len(got):] != got || name == got {
 				t.Errorf("%s prints as %q, want its name without the prefix", name, got)
 			}
+		}
+	}
+}
+
+// "No delay" and "no jitter" are told, because an absent value is the default.
+func TestNoDelayIsTold(t *testing.T) {
+	zero := 0.0
+	for _, c := range []*ckptdv1.RestartStrategy{
+		{Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: 3},
+		{Type: ckptdv1.RestartStrategy_TYPE_FIXED_DELAY, Attempts: 3, Delay: durationpb.New(0)},
+		{Type: ckptdv1.RestartStrategy_TYPE_FAILURE_RATE, FailureRate: &ckptdv1.FailureRate{Delay: durationpb.New(0)}},
+		{Type: ckptdv1.RestartStrategy_TYPE_EXPONENTIAL_DELAY, ExponentialDelay: &ckptdv1.ExponentialDelay{JitterFactor: &zero}},
+	} {
+		want := &ckptdv1.JobConfig{RestartStrategy: c}
+		if d := cmp.Diff(want, toConfig(ConfigFrom(want)), protocmp.Transform()); d != "" {
+			t.Errorf("%v: -want +got:\n%s", c, d)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func TestWorkersStopInPeace(t *testing.T) {
 	c := &clicks{parallelism: 2, records: 1 << 30, users: 20, rate: 1000, target: newTarget()}
 	job, network := c.job(), exchange.NewMemory()
 	config := client.DefaultConfig(50 * time.Millisecond)
-	config.RestartStrategy = &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_NONE}
+	config.RestartStrategy.Type = client.NoRestart
 	life := 0
 	start := func(number int) (stop func()) {
 		life++

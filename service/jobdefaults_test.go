@@ -3,7 +3,6 @@ package service_test
 import (
 	"testing"
 
-	"github.com/ckptd/ckptd/client"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service"
 )
@@ -14,8 +13,8 @@ func TestJobDefaults(t *testing.T) {
 	root := newRoot()
 	before := service.Options{JobDefaults: &ckptdv1.JobConfig{NumRetained: 4, Retention: ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION}}
 	d := startDaemonWith(t, root, "", before)
-	asked := &client.JobConfig{TolerableFailedCheckpoints: 7}
-	check := func(d *daemon, id string, c *client.JobConfig, retained uint32) {
+	asked := &ckptdv1.JobConfig{TolerableFailedCheckpoints: 7}
+	check := func(d *daemon, id string, c *ckptdv1.JobConfig, retained uint32) {
 		t.Helper()
 		res, err := d.attaches(t, id, onePlan(), c)
 		if err != nil {

@@ -242,3 +242,18 @@ func TestFinishBehindAnAttach(t *testing.T) {
 	attaching.Wait()
 	atRest(t, under, "j")
 }
+
+// TestEndedJobSaysHow: whoever attaches a job that has ended hears how it ended, also after its owner has let it go.
+func TestEndedJobSaysHow(t *testing.T) {
+	d := startDaemon(t, newRoot(), "")
+	d.attach(t, "j", onePlan(), nil)
+	d.cancel(t, "j")
+	for _, when := range []string{"at once", "when it is released"} {
+		_, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: onePlan()})
+		wantRefused(t, err, ckptdv1.Refused_REASON_JOB_TERMINAL)
+		if got := detail[*ckptdv1.Refused](err).GetStatus(); got != ckptdv1.JobStatus_JOB_STATUS_CANCELED {
+			t.Errorf("%s: the refusal has status %v, want CANCELED", when, got)
+		}
+		d.waitReleased(t)
+	}
+}

@@ -43,7 +43,7 @@ job's journal and asks the owner.`,
 			if len(args) == 1 {
 				err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
 					res, err := a.JobStatus(cmd.Context(), id, 0)
-					if client.EndedWith(err) != ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
+					if client.EndedWith(err) != 0 {
 						return endedStatus(cmd, a, id)
 					}
 					return show(res, err, true)

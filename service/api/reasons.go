@@ -85,7 +85,7 @@ func Refusal(job string, head *journal.Entry, op *owner.Op) error {
 	if op.Reason == owner.ReasonNone {
 		return nil
 	}
-	detail := &ckptdv1.Refused{Reason: reasons[op.Reason].api}
+	detail := &ckptdv1.Refused{Reason: reasons[op.Reason].api, Status: catalog.Status(op.Status)}
 	if head != nil {
 		detail.Epoch, detail.Attempt, detail.Status = head.Epoch, head.Attempt, catalog.Status(head.Status)
 	}

@@ -21,7 +21,7 @@ func (s *step) read(r *Result) {
 	case journal.ReadDone:
 		s.found(head)
 	case journal.ReadEmpty:
-		if s.refuseSome(func(a attacher) Reason {
+		if s.refuseSome(journal.StatusNone, func(a attacher) Reason {
 			if a.create == nil {
 				return ReasonNoJob
 			}
@@ -46,7 +46,7 @@ func (s *step) found(head *journal.Entry) {
 		s.refuse(ReasonNewer)
 		return
 	}
-	if !s.refuseSome(func(a attacher) Reason { return a.misfit(head.Status) }) {
+	if !s.refuseSome(head.Status, func(a attacher) Reason { return a.misfit(head.Status) }) {
 		return
 	}
 	switch {

@@ -34,17 +34,17 @@ func (s *step) attach(ev *Event) {
 
 // refuse ends an attach and refuses all callers.
 func (s *step) refuse(why Reason) {
-	s.refuseSome(func(attacher) Reason { return why })
+	s.refuseSome(journal.StatusNone, func(attacher) Reason { return why })
 }
 
-// refuseSome refuses the callers for which why has a reason. The attach goes on for the others. If nobody is left, the
+// refuseSome refuses the callers for which why has a reason, and tells them the job's status, if it is known. The attach goes on for the others. If nobody is left, the
 // machine forgets the attach. refuseSome answers whether somebody is left.
-func (s *step) refuseSome(why func(attacher) Reason) bool {
+func (s *step) refuseSome(status journal.Status, why func(attacher) Reason) bool {
 	var refused []Op
 	var left []attacher
 	for _, a := range s.attaching {
 		if reason := why(a); reason != ReasonNone {
-			refused = append(refused, Op{Kind: TellAttachRefused, Caller: a.caller, Reason: reason})
+			refused = append(refused, Op{Kind: TellAttachRefused, Caller: a.caller, Reason: reason, Status: status})
 		} else {
 			left = append(left, a)
 		}
@@ -98,7 +98,7 @@ func (s *step) answerAttachers() {
 	waiting := s.attaching
 	s.attaching = nil
 	for _, a := range waiting {
-		answer := Op{Kind: TellAttachRefused, Caller: a.caller, Reason: a.misfit(s.head.Status)}
+		answer := Op{Kind: TellAttachRefused, Caller: a.caller, Reason: a.misfit(s.head.Status), Status: s.head.Status}
 		switch {
 		case answer.Reason != ReasonNone:
 		case !s.differs(a):

@@ -62,7 +62,7 @@ func TestLifeOfAJob(t *testing.T) {
 		t.Errorf("after the end: %+v, files %v; want no owner, one checkpoint and three files", head, d.files)
 	}
 	d.do(Event{Kind: EventAttach, Create: twoTasks(2)})
-	d.want(fmt.Sprintf("attach refused reason=%d", ReasonTerminal))
+	d.want(fmt.Sprintf("attach refused status=2 reason=%d", ReasonTerminal))
 	d.do(Event{Kind: EventFinish})
 	d.want(fmt.Sprintf("attach refused reason=%d", ReasonReleased))
 }
@@ -114,7 +114,7 @@ func TestAttach(t *testing.T) {
 		"borrowed":      {begun(func(e *journal.Entry) { e.Borrowed = []journal.Borrowed{{Job: "a"}} }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
 		"to be purged":  {begun(func(e *journal.Entry) { e.PurgeWanted = true }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
 		"newer config":  {begun(func(e *journal.Entry) { e.Config = journal.NewConfig(nil) }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
-		"terminal":      {begun(func(e *journal.Entry) { e.Status = journal.StatusFailed }), fmt.Sprintf("attach refused reason=%d", ReasonTerminal)},
+		"terminal":      {begun(func(e *journal.Entry) { e.Status = journal.StatusFailed }), fmt.Sprintf("attach refused status=3 reason=%d", ReasonTerminal)},
 		"no answer":     {begun(func(*journal.Entry) {}), "attached epoch=2 attempt=1"},
 		"nobody's":      {begun(func(e *journal.Entry) { e.Owner = journal.Nonce{} }), "attached epoch=2 attempt=1"},
 		"ours, earlier": {begun(func(e *journal.Entry) { e.Owner.Process = journal.Process{2} }), "attached epoch=2 attempt=1"},

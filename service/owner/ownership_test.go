@@ -180,7 +180,7 @@ func TestWhatAnOwnerLetsGoItForgets(t *testing.T) {
 		d.do(Event{Kind: EventEnd, Status: journal.StatusFailed})
 		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
 		d.do(Event{Kind: EventAttach, Create: twoTasks(1)})
-		d.want(fmt.Sprintf("attach refused reason=%d", ReasonTerminal))
+		d.want(fmt.Sprintf("attach refused status=3 reason=%d", ReasonTerminal))
 		d.wantForgotten()
 	})
 }

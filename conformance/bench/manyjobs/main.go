@@ -94,7 +94,7 @@ type engine struct {
 var mine = []client.Subtask{{Operator: "one", Index: 0}}
 
 func attach(ctx context.Context, c *client.Client, id string, interval time.Duration, t *tally) (*engine, error) {
-	plan := &client.Plan{Operators: []*client.Operator{{Id: "one", Uid: "one", Parallelism: 1, MaxParallelism: 1, Triggered: true}}}
+	plan := &client.Plan{Operators: []client.Operator{{ID: "one", Name: "one", Parallelism: 1, MaxParallelism: 1, Triggered: true}}}
 	job, err := c.AttachJob(ctx, client.JobSpec{ID: id, Plan: plan, Config: client.DefaultConfig(interval)})
 	if err != nil {
 		return nil, err
@@ -121,7 +121,6 @@ func (e *engine) run(ctx context.Context) error {
 		switch cmd := cmd.(type) {
 		case client.Start:
 			e.attempt = cmd.Attempt
-			e.session.SetAttempt(e.attempt)
 			err = e.job.Report(ctx, client.Report{Kind: client.ReportRunning, Attempt: e.attempt})
 		case client.Trigger:
 			open[cmd.Checkpoint] = time.Now()
