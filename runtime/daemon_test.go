@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage/mem"

@@ -37,14 +37,14 @@ func (s *step) refuse(why Reason) {
 	s.refuseSome(journal.StatusNone, func(attacher) Reason { return why })
 }
 
-// refuseSome refuses the callers for which why has a reason, and tells them the job's status, if it is known. The attach goes on for the others. If nobody is left, the
+// refuseSome refuses the callers for which why has a reason, and tells them the status of a job that has ended. The attach goes on for the others. If nobody is left, the
 // machine forgets the attach. refuseSome answers whether somebody is left.
 func (s *step) refuseSome(status journal.Status, why func(attacher) Reason) bool {
 	var refused []Op
 	var left []attacher
 	for _, a := range s.attaching {
 		if reason := why(a); reason != ReasonNone {
-			refused = append(refused, Op{Kind: TellAttachRefused, Caller: a.caller, Reason: reason, Status: status})
+			refused = append(refused, refusal(a, reason, status))
 		} else {
 			left = append(left, a)
 		}
@@ -56,6 +56,15 @@ func (s *step) refuseSome(status journal.Status, why func(attacher) Reason) bool
 		s.emit(op)
 	}
 	return s.phase != PhaseIdle
+}
+
+// refusal tells a caller why it does not get the job and, if the job has ended, its status.
+func refusal(a attacher, why Reason, status journal.Status) Op {
+	op := Op{Kind: TellAttachRefused, Caller: a.caller, Reason: why}
+	if why == ReasonTerminal {
+		op.Status = status
+	}
+	return op
 }
 
 // misfit says why a caller cannot have a job with this status.
@@ -98,7 +107,7 @@ func (s *step) answerAttachers() {
 	waiting := s.attaching
 	s.attaching = nil
 	for _, a := range waiting {
-		answer := Op{Kind: TellAttachRefused, Caller: a.caller, Reason: a.misfit(s.head.Status), Status: s.head.Status}
+		answer := refusal(a, a.misfit(s.head.Status), s.head.Status)
 		switch {
 		case answer.Reason != ReasonNone:
 		case !s.differs(a):

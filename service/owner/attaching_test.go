@@ -24,7 +24,7 @@ func TestAnAttachThatIsDoneOrUnderWay(t *testing.T) {
 	}{
 		"attach to a job that is owned here":             {alive, EventAttach, "attached caller=5 epoch=1 attempt=1"},
 		"finish a job that is owned here and runs":       {alive, EventFinish, fmt.Sprintf("attach refused caller=5 reason=%d", ReasonNotTerminal)},
-		"attach to a job that is owned here and is over": {terminal, EventAttach, fmt.Sprintf("attach refused caller=5 reason=%d", ReasonTerminal)},
+		"attach to a job that is owned here and is over": {terminal, EventAttach, fmt.Sprintf("attach refused caller=5 status=%d reason=%d", journal.StatusFailed, ReasonTerminal)},
 		"finish a job that is owned here and is over":    {terminal, EventFinish, "attached caller=5 epoch=1 attempt=1"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -41,6 +41,9 @@ func TestEachCallerGetsTheAnswerThatFitsIt(t *testing.T) {
 		}
 	}
 	refused := func(caller int, why Reason) string {
+		if why == ReasonTerminal {
+			return fmt.Sprintf("attach refused caller=%d status=%d reason=%d", caller, journal.StatusFailed, why)
+		}
 		return fmt.Sprintf("attach refused caller=%d reason=%d", caller, why)
 	}
 	for name, test := range map[string]struct {

@@ -44,7 +44,7 @@ const (
 	TellAttached
 	// TellRedirect: to Caller: the process at URLs owns the job, under Epoch.
 	TellRedirect
-	// TellAttachRefused: to Caller: Reason; Status: the job's, if it is known. If no attach is under way any more, the
+	// TellAttachRefused: to Caller: Reason; with ReasonTerminal also Status. If no attach is under way any more, the
 	// machine's phase is PhaseIdle.
 	TellAttachRefused
 	// TellChangeRefused: to Caller: Plan and Config, which it wants, cannot replace those in effect, which are Head's.
