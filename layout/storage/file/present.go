@@ -32,23 +32,29 @@ func (s *store) moveUp() {
 	}
 }
 
+// errElsewhere is in the chain of every error of present.
+var errElsewhere = errors.New("put it back, or stop what uses it")
+
 // present returns an error if the root's path does not lead to the folder that was opened. ErrNotFound is never in
 // its chain. The error is not final: everything works again when the folder is back.
 func (s *store) present() error {
 	switch id, err := rootIdentity(s.root); {
 	case absent(err):
-		return fmt.Errorf("the root %s is gone: moved, removed, or its disk unmounted; put it back, or stop what uses it", s.root)
+		return fmt.Errorf("the root %s is gone: moved, removed, or its disk unmounted; %w", s.root, errElsewhere)
 	case err != nil:
 		return fmt.Errorf("look at the root: %w", err)
 	case id != s.identity:
-		return fmt.Errorf("%s is another folder than when it was opened: the root was moved or replaced, or its disk mounted or unmounted; "+
-			"put it back, or stop what uses it", s.root)
+		return fmt.Errorf("%s is another folder than when it was opened: the root was moved or replaced, or its disk mounted or unmounted; %w",
+			s.root, errElsewhere)
 	}
 	return nil
 }
 
 // wherever adjusts the outcome of a creation, err, if the root's path leads elsewhere by now.
 func (s *store) wherever(err error) error {
+	if errors.Is(err, errElsewhere) {
+		return err
+	}
 	elsewhere := s.present()
 	switch {
 	case elsewhere == nil:

@@ -74,6 +74,12 @@ func (s *store) link(ctx context.Context, t *temp, key string) error {
 			return err
 		}
 		at, err := s.dirs.open(folder)
+		if elsewhere := s.present(); elsewhere != nil { // asked now: the open folder cannot come to lie elsewhere
+			if err == nil {
+				at.f.Close()
+			}
+			return elsewhere
+		}
 		if err == nil {
 			var linked bool
 			linked, err = s.place(t, at, name, here)
