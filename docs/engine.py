@@ -190,8 +190,10 @@ class Engine:
             self.begun.add(checkpoint)
             try:
                 self.snapshot(c["epoch"], checkpoint)
-            except Refused as refused:  # there will be another checkpoint
+            except Refused as refused:  # without the decline, the owner waits for the checkpoint's time-out
                 say("checkpoint %d failed: %s" % (checkpoint, refused))
+                self.call("EngineService/Decline", epoch=c["epoch"], attempt=attempt, checkpointId=checkpoint, requestId=uuid.uuid4().hex,
+                          subtasks=[SUBTASK], cause=str(refused))
         elif kind == "complete":
             self.begun = {n for n in self.begun if n > checkpoint}
             say("checkpoint %d is complete" % checkpoint)

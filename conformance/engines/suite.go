@@ -51,6 +51,7 @@ func Run(t *testing.T, s Subject, o *Options) {
 		{frozenDaemon, (*trial).frozen},
 		{"replies are lost", (*trial).repliesLost},
 		{"checkpoints are aborted", (*trial).aborted},
+		{"a file cannot be stored", (*trial).unstored},
 	} {
 		if options.Quick && c.name == frozenDaemon {
 			continue
@@ -280,6 +281,29 @@ func (x *trial) aborted() {
 		for !failed.Load() {
 			x.progress()
 		}
+		for _, d := range x.daemons {
+			d.SetStore(nil)
+		}
+		x.progress()
+	}
+}
+
+// unstored lets a file of a checkpoint fail at the store. The engine must decline the checkpoint: otherwise the owner
+// waits for the checkpoint's time-out. An engine whose state is only inline notices nothing.
+func (x *trial) unstored() {
+	for range x.Rounds {
+		var failed atomic.Bool
+		for _, d := range x.daemons {
+			d.SetStore(func(m mem.Mutation) mem.Outcome {
+				state := !strings.HasSuffix(m.Key, "_metadata") && !strings.Contains(m.Key, "/_journal/")
+				if m.Op == mem.OpCommit && state && failed.CompareAndSwap(false, true) {
+					return mem.Failed()
+				}
+				return mem.Done()
+			})
+		}
+		x.progress()
+		x.progress()
 		for _, d := range x.daemons {
 			d.SetStore(nil)
 		}

@@ -135,7 +135,8 @@ func (e *engine) start(ctx context.Context, cmd client.Start) error {
 	return e.job.Report(ctx, running) // call 5: I run
 }
 
-// snapshot makes the count durable. A checkpoint that fails is no reason to stop: there will be another.
+// snapshot makes the count durable. A checkpoint that fails is no reason to stop: it is declined, and there will be
+// another. Without the decline, the owner would wait for the checkpoint's time-out.
 func (e *engine) snapshot(ctx context.Context, cmd client.Trigger) {
 	if cmd.Attempt != e.attempt {
 		return
@@ -151,5 +152,8 @@ func (e *engine) snapshot(ctx context.Context, cmd client.Trigger) {
 	})
 	if err != nil {
 		fmt.Fprintf(e.out, "checkpoint %d failed: %v\n", cmd.Checkpoint, err)
+		_ = e.job.Decline(ctx, client.Decline{ // an error says that the checkpoint is over
+			Attempt: cmd.Attempt, Epoch: cmd.Epoch, Checkpoint: cmd.Checkpoint, Subtasks: mine, Cause: err.Error(),
+		})
 	}
 }
