@@ -92,7 +92,9 @@ func (e *exam) ok(check, seen string) { e.add(check, ckptdv1.Result_RESULT_OK, s
 // trouble adds a finding for an operation's error: the store refused (then it is unfit), or it did not answer.
 func (e *exam) trouble(check string, err error, advice string) {
 	result := ckptdv1.Result_RESULT_UNFIT
-	if what := exhausted(err); what != "" {
+	if errors.Is(err, syscall.EROFS) {
+		advice = mountToWrite
+	} else if what := exhausted(err); what != "" {
 		result, advice = ckptdv1.Result_RESULT_NOT_EXAMINED, what
 	} else if noAnswer(err) {
 		result = ckptdv1.Result_RESULT_NOT_EXAMINED
@@ -138,6 +140,9 @@ func noAnswer(err error) bool {
 	return errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrThrottled) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network)
 }
+
+// mountToWrite is the advice for a read-only file system. No permission of a user would help there.
+const mountToWrite = "Mount it for writing; if the kernel made it read-only after a disk error, see the kernel's log first."
 
 // runAgain is the advice for errors that say nothing about the store.
 const runAgain = "See that the store answers, then run doctor again."

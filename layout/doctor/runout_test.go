@@ -50,6 +50,18 @@ func TestRunOut(t *testing.T) {
 	}
 }
 
+// A read-only file system is unfit, and no permission of a user would help.
+func TestReadOnlyFileSystem(t *testing.T) {
+	t.Parallel()
+	b := &bent{Store: mem.New(), publish: func(_ context.Context, key string, _ []byte) error {
+		return &storage.Error{Op: "publish", Key: key, Err: fmt.Errorf("open: %w", syscall.EROFS)}
+	}}
+	r := examineIt(t, opened(b), &Options{Quick: true})
+	if r.GetVerdict() != ckptdv1.Verdict_VERDICT_UNFIT || !strings.Contains(text(r), "Mount it for writing") || strings.Contains(text(r), "permission") {
+		t.Errorf("%s\nwant it unfit, with the advice to mount it for writing", text(r))
+	}
+}
+
 // Space may run out while processes race: their errors come as text.
 func TestRunOutInARace(t *testing.T) {
 	t.Parallel()

@@ -84,7 +84,7 @@ func (d *Demo) checkpoints(ctx context.Context) {
 	n.line("  %s journal show %s", program(), output.ShellWord(drivers.Below(d.Root, d.ID)))
 	if usual, err := drivers.Normal(DefaultRoot()); err == nil && d.Root == usual {
 		n.line("")
-		n.line("remove what all demos have left")
+		n.line("remove the checkpoints of all demos")
 		n.line("  %s demo --clean", program())
 	}
 }
