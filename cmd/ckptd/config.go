@@ -98,7 +98,8 @@ func jobSettings(o *serveOptions) (all []setting, err error) {
 	}
 	for i := 0; i+1 < len(keys.Content); i += 2 {
 		s := setting{keys.Content[i].Value, keys.Content[i+1].Value, "file " + o.config}
-		if valueOf(defaults, s.Name) == s.Value {
+		strategy := strings.HasPrefix(s.Name, "restart-strategy.") && o.jobs.GetRestartStrategy() == nil // it follows from the interval
+		if strategy || valueOf(defaults, s.Name) == s.Value {
 			s.From = "default"
 		}
 		all = append(all, s)

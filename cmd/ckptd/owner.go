@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 
@@ -48,7 +49,10 @@ func onServer(credentials address.CredentialFiles, urls []string, f func(a *clie
 
 // advised adds to an error of a call what to do.
 func advised(err error) error {
+	_, misnamed := errors.AsType[x509.HostnameError](err)
 	switch {
+	case misnamed:
+		return fmt.Errorf("%w. Name the daemon as its certificate does, or give it a certificate for this name", err)
 	case errors.Is(err, address.ErrUntrusted):
 		return fmt.Errorf("%w. Name the authority that made the certificate by --tls-ca", err)
 	case errors.Is(err, client.ErrUnavailable):

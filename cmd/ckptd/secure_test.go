@@ -246,7 +246,7 @@ func TestSecuredDaemons(t *testing.T) {
 			{"prometheus has the role read, and this call wants run", reader(one, "trigger", "clicks")},
 			{"does not know the token", append(at(one, "status"), "--token-file", s.path("wrong"))},
 			{"wants a token (--token-file or CKPTD_TOKEN) or a client certificate", at(one, "status")},
-			{"not trusted", []string{"status", "--server", one, "--token-file", s.path("reader")}},
+			{"by --tls-ca", []string{"status", "--server", one, "--token-file", s.path("reader")}},
 		} {
 			if out := s.run(exit.Failed, c.args...); !strings.Contains(out, c.want) {
 				t.Errorf("%s: want %q:\n%s", strings.Join(c.args, " "), c.want, out)
@@ -264,6 +264,10 @@ func TestSecuredDaemons(t *testing.T) {
 	})
 	t.Run("a new certificate and a new access file need no restart", func(t *testing.T) {
 		before := s.serial(one)
+		s.ca.Issue("daemon", "other.example")
+		if out := s.run(exit.Failed, reader(one, "status")...); !strings.Contains(out, "as its certificate does") || strings.Contains(out, "--tls-ca") {
+			t.Errorf("a certificate for another name: want advice about the name:\n%s", out)
+		}
 		s.ca.Issue("daemon", "127.0.0.1", "localhost")
 		if after := s.serial(one); before.Cmp(after) == 0 {
 			t.Error("the daemon shows the certificate that was replaced")

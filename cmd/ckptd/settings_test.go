@@ -69,6 +69,7 @@ jobs:
 		"execution.checkpointing.interval":     "3 s from file " + file,
 		"execution.checkpointing.num-retained": "4 from file " + file,
 		"execution.checkpointing.timeout":      "10 min from default",
+		"restart-strategy.type":                "exponential-delay from default",
 	} {
 		if got[name] != want {
 			t.Errorf("%s: %q, want %q", name, got[name], want)
