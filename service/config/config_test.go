@@ -130,6 +130,8 @@ func TestParseRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"an unknown key":       {"execution.checkpointing.intervall: 3min", "line 1: execution.checkpointing.intervall is unknown; did you mean execution.checkpointing.interval?"},
 		"a bare key":           {"interval: 3min", "interval is unknown; did you mean execution.checkpointing.interval?"},
+		"no beginning":         {"checkpointing.interval: 3min", "checkpointing.interval is unknown; did you mean execution.checkpointing.interval?"},
+		"no beginning, either": {"fixed-delay.attempts: 3", "fixed-delay.attempts is unknown; did you mean restart-strategy.fixed-delay.attempts?"},
 		"a nested unknown key": {"execution:\n  checkpointing:\n    time-out: 3min", "line 3: execution.checkpointing.time-out is unknown; did you mean execution.checkpointing.timeout?"},
 		"a far-off key":        {"colour: blue", "colour is unknown"},
 		"Flink's other keys":   {"execution.checkpointing.file-merging.max-file-size: 32mb", "execution.checkpointing.file-merging.max-file-size is an option of Flink that ckptd does not have"},

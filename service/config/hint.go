@@ -49,6 +49,9 @@ func apart(key, name string) int {
 	parent, last := cutLast(key)
 	nameParent, nameLast := cutLast(name)
 	d := levenshtein.ComputeDistance(key, name)
+	if strings.HasSuffix(name, "."+key) { // only the beginning is missing
+		d = 1
+	}
 	if parent == "" {
 		d = min(d, levenshtein.ComputeDistance(last, nameLast))
 		nameParent = ""
