@@ -31,7 +31,7 @@ func newEndpoint(at address.Address, credentials *address.Credentials) *endpoint
 	}
 	control, bulk := e.transports[0], e.transports[1]
 	bulk.ExpectContinueTimeout = data.AdmissionWait
-	bulk.MaxIdleConnsPerHost = 64
+	bulk.MaxIdleConnsPerHost = 64 // each sends much, so that opening one costs little
 	calls := at.Client(control, credentials)
 	e.engine = ckptdv1connect.NewEngineServiceClient(calls, at.BaseURL())
 	e.jobs = ckptdv1connect.NewJobServiceClient(calls, at.BaseURL())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -16,6 +17,9 @@ import (
 // ownerProbe asks other daemons whether they still own a job. Its answer decides only whether an attach is tried. It
 // never decides whether an attach is safe.
 type ownerProbe struct {
+	// self are the URLs of this daemon. They are not asked: who answers there is this process, which does not own the job yet.
+	// A daemon that starts would ask itself once for each job of its predecessor.
+	self []string
 	// timeout limits the call to each URL.
 	timeout time.Duration
 	// credentials are what this daemon shows to others; nil: nothing.
@@ -29,7 +33,7 @@ const probeTimeout = time.Second
 // owns reports whether a daemon at one of the URLs says that it owns the job under the nonce.
 func (p ownerProbe) owns(ctx context.Context, urls []string, job, nonce string) bool {
 	for _, u := range urls {
-		if p.ownsAt(ctx, u, job, nonce) {
+		if !slices.Contains(p.self, u) && p.ownsAt(ctx, u, job, nonce) {
 			return true
 		}
 	}

@@ -55,6 +55,8 @@ func TestOwnerProbe(t *testing.T) {
 		_ = connect.NewErrorWriter().Write(w, r, connect.NewError(connect.CodeUnauthenticated, errors.New("no token")))
 	}))
 	defer refusing.Close()
+	myself := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the daemon asked itself") }))
+	defer myself.Close()
 	silent := address.Unix(filepath.Join(dir, "nobody")).String()
 	for _, c := range []struct {
 		name       string
@@ -70,10 +72,12 @@ func TestOwnerProbe(t *testing.T) {
 		{"with another job", []string{tcp.URL}, "k", "n", false},
 		{"where nobody answers", []string{silent}, "j", "n", false},
 		{"where a daemon refuses the question", []string{refusing.URL}, "j", "n", true},
+		{"at the daemon's own URL, which is not asked", []string{myself.URL}, "j", "n", false},
+		{"at the URL behind the daemon's own", []string{myself.URL, tcp.URL}, "j", "n", true},
 		{"without a URL", nil, "j", "n", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := (ownerProbe{time.Minute, nil, slog.New(slog.DiscardHandler)}).owns(t.Context(), c.urls, c.job, c.nonce); got != c.want {
+			if got := (ownerProbe{[]string{myself.URL}, time.Minute, nil, slog.New(slog.DiscardHandler)}).owns(t.Context(), c.urls, c.job, c.nonce); got != c.want {
 				t.Errorf("owns = %v, want %v", got, c.want)
 			}
 		})

@@ -120,7 +120,7 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 		opts: opts.withDefaults(), nonce: layout.NewNonce(),
 		started: time.Now(), jobs: map[string]*shell.Job{}, metrics: newMetrics(),
 	}
-	s.probe = ownerProbe{probeTimeout, s.opts.Credentials, s.opts.Log}
+	s.probe = ownerProbe{s.opts.URLs, probeTimeout, s.opts.Credentials, s.opts.Log}
 	if err := journal.Fits(nil, nil, nil, s.opts.URLs); err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}

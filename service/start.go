@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
@@ -17,29 +20,34 @@ const (
 	lastLookAgain  = time.Minute
 )
 
+// startReads is how many journals Start reads at a time. The store's budget for commits bounds it further.
+const startReads = 64
+
 // Start attaches the jobs that this daemon's predecessor at the same URLs owned. It also finishes ended jobs whose
 // owner does not answer any more. Start returns when it has read all journals; the attaches go on in the background.
 // Journals that cannot be read now are read again, until ctx ends.
 func (s *Server) Start(ctx context.Context) error {
-	res, err := catalog.New(s.stores.restore).Jobs(ctx)
+	ids, err := catalog.New(s.stores.restore).JobIDs(ctx)
 	if err != nil {
 		return fmt.Errorf("service: start: %w", err)
 	}
+	var mu sync.Mutex
 	var unread []string
-	for _, summary := range res.GetJobs() {
-		id, why := summary.GetJobId(), summary.GetError()
-		if why == "" {
-			err := s.takeBack(ctx, id)
-			if ctx.Err() != nil {
-				return fmt.Errorf("service: start: %w", context.Cause(ctx))
+	var reads errgroup.Group
+	reads.SetLimit(startReads)
+	for _, id := range ids {
+		reads.Go(func() error {
+			if err := s.takeBack(ctx, id); err != nil && ctx.Err() == nil {
+				s.log.Warn("cannot read a job's journal; it is tried again", "job", id, "err", err)
+				mu.Lock()
+				defer mu.Unlock()
+				unread = append(unread, id)
 			}
-			if err == nil {
-				continue
-			}
-			why = err.Error()
-		}
-		s.log.Warn("cannot read a job's journal; it is tried again", "job", id, "err", why)
-		unread = append(unread, id)
+			return ctx.Err()
+		})
+	}
+	if reads.Wait() != nil {
+		return fmt.Errorf("service: start: %w", context.Cause(ctx))
 	}
 	if len(unread) > 0 {
 		s.wg.Go(func() { s.takeBackLater(ctx, unread) })
@@ -64,7 +72,12 @@ func (s *Server) takeBack(ctx context.Context, id string) error {
 	switch {
 	case how == journal.ReadMore:
 		return err
-	case how != journal.ReadDone || head.Owner.IsZero():
+	case how == journal.ReadEmpty: // an empty folder
+		return nil
+	case how != journal.ReadDone:
+		s.log.Warn("a job is left alone: its journal is damaged, missing, or of a newer version", "job", id, "err", err)
+		return nil
+	case head.Owner.IsZero():
 		return nil
 	}
 	mine := slices.ContainsFunc(head.URLs, func(u string) bool { return slices.Contains(s.opts.URLs, u) })

@@ -44,7 +44,7 @@ func New(s storage.Store) *Catalog { return &Catalog{store: s} }
 // Jobs lists all jobs by id, each with the checkpoints that its journal retains. A job whose journal cannot be read
 // is listed with the error.
 func (c *Catalog) Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error) {
-	ids, err := c.jobIDs(ctx)
+	ids, err := c.JobIDs(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("catalog: list jobs: %w", err)
 	}
@@ -76,8 +76,8 @@ func (c *Catalog) Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error) {
 	return out, nil
 }
 
-// jobIDs returns the folders that have a job's name, in order.
-func (c *Catalog) jobIDs(ctx context.Context) ([]string, error) {
+// JobIDs returns the folders that have a job's name, in order. It reads no journal, so that some may be empty.
+func (c *Catalog) JobIDs(ctx context.Context) ([]string, error) {
 	var ids []string
 	for id, err := range storage.Folders(ctx, c.store, "") {
 		if err != nil {

@@ -116,6 +116,10 @@ type Options struct {
 	UnixBuffer int
 }
 
+// keptConnections is how many connections without a call a transport keeps. A process with a thousand jobs calls from all of them
+// at once; with fewer, most calls would open a connection, which costs the daemon more than the call itself.
+const keptConnections = 256
+
 // Transport makes a transport whose connections all go to the daemon. The caller may change its limits before the first request. o may
 // be nil.
 func (a Address) Transport(o *Options) *http.Transport {
@@ -132,7 +136,7 @@ func (a Address) Transport(o *Options) *http.Transport {
 		},
 		DialTLSContext:      o.Credentials.dialTLS,
 		DisableCompression:  true,
-		MaxIdleConnsPerHost: 8,
+		MaxIdleConnsPerHost: keptConnections,
 		IdleConnTimeout:     time.Minute,
 	}
 }

@@ -44,12 +44,12 @@ func (j *Job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) err
 	a := &acknowledgement{
 		pieces: map[uint32][]piece{}, finished: map[uint32]bool{}, inline: map[uint32]int{}, described: map[incremental.File]incremental.Description{},
 	}
-	call := ackCall{req.GetAttempt(), journal.RequestOf(req.GetRequestId())}
+	call := ackCall{id, req.GetAttempt(), journal.RequestOf(req.GetRequestId())}
 	if head.Attempt == req.GetAttempt() && head.Epoch == req.GetEpoch() { // otherwise the machine refuses the call
 		if err := j.setSubtasks(head.Plan, req, a); err != nil {
 			return err
 		}
-		if j.accepted.has(id, call, a.subtasks) {
+		if j.accepted.has(call, a.subtasks) {
 			done(nil) // a repeated call: the caller lost the first answer
 			return nil
 		}
@@ -62,7 +62,7 @@ func (j *Job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) err
 		err := j.refusal(op)
 		if c := j.contents[id]; err == nil && c != nil {
 			j.accept(id, c, a, op.Subtasks)
-			j.accepted.add(id, call, op.Subtasks)
+			j.accepted.add(call, op.Subtasks)
 		} else {
 			j.names.Forget(a.fresh.Set())
 		}

@@ -11,8 +11,10 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// trim deletes old slots of the journal.
+// trim deletes old slots of the journal. Only one trim of a job runs or waits at a time: start drops the others, so
+// that they cannot pile up behind a slow store.
 func (j *Job) trim(ctx context.Context, op owner.Op) {
+	defer j.do(func() { j.trimming = false })
 	keys := make([]string, len(op.IDs))
 	for i, slot := range op.IDs {
 		keys[i] = layout.SlotKey(j.id, slot)

@@ -34,6 +34,7 @@ type Job struct {
 	progress progress
 	events   eventLog
 	sweeps   sweeps
+	trimming bool            // a trim of the journal runs or waits for its turn
 	outage   outage          // of the journal's store
 	ops      context.Context // of storage operations; it ends with the job's goroutine
 	stopOps  context.CancelFunc

@@ -13,13 +13,16 @@ import (
 // start begins a storage operation of the owner machine. It reads the job's fields now. The operation runs in another
 // goroutine, and its result returns as an event.
 func (j *Job) start(op *owner.Op) {
+	wait, ctx := j.outage.backoff(journalio.Delay(op.Wait)), j.ops
+	if op.Kind == owner.OpTrim { // trimming old slots is safe without owning the job, so it continues after release
+		if j.trimming { // the next check of an append names again what is left
+			return
+		}
+		j.trimming, ctx = true, j.env.Context
+	}
 	work := j.work(*op)
 	if work == nil {
 		return
-	}
-	wait, ctx := j.outage.backoff(journalio.Delay(op.Wait)), j.ops
-	if op.Kind == owner.OpTrim { // trimming old slots is safe without owning the job, so it continues after release
-		ctx = j.env.Context
 	}
 	j.env.Background.Add(1)
 	go func() {
