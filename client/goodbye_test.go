@@ -17,11 +17,13 @@ func TestGoodbye(t *testing.T) {
 		end    func(s *Session, stop context.CancelCauseFunc)
 		want   int
 	}{
-		"closed":                 {trigger(1, 4), func(s *Session, _ context.CancelCauseFunc) { s.Close() }, 1},
-		"the context ends":       {trigger(1, 4), func(_ *Session, stop context.CancelCauseFunc) { stop(nil) }, 1},
-		"as if it were killed":   {trigger(1, 4), func(_ *Session, stop context.CancelCauseFunc) { stop(ErrCrash) }, 0},
-		"the job has ended":      {cancel, func(*Session, context.CancelCauseFunc) {}, 0},
-		"another process has it": {replaced, func(*Session, context.CancelCauseFunc) {}, 0},
+		"closed":                                    {trigger(1, 4), func(s *Session, _ context.CancelCauseFunc) { s.Close() }, 1},
+		"the context ends":                          {trigger(1, 4), func(_ *Session, stop context.CancelCauseFunc) { stop(nil) }, 1},
+		"as if it were killed":                      {trigger(1, 4), func(_ *Session, stop context.CancelCauseFunc) { stop(ErrCrash) }, 0},
+		"the job has ended":                         {cancel, func(*Session, context.CancelCauseFunc) {}, 0},
+		"another process has it":                    {replaced, func(*Session, context.CancelCauseFunc) {}, 0},
+		"closed at once after the job's end":        {cancel, func(s *Session, _ context.CancelCauseFunc) { s.Close() }, 0},
+		"closed at once after it has been replaced": {replaced, func(s *Session, _ context.CancelCauseFunc) { s.Close() }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cl := newCluster(t)

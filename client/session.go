@@ -73,8 +73,8 @@ func (j *Job) Register(ctx context.Context, r Registration) (*Session, error) {
 	j.mu.Unlock()
 	s.running.Go(func() {
 		defer s.cancel()
-		s.run(ctx)
-		if ctx.Err() != nil && !errors.Is(context.Cause(outer), ErrCrash) {
+		told := s.run(ctx)
+		if !told && ctx.Err() != nil && !errors.Is(context.Cause(outer), ErrCrash) {
 			s.farewell(ctx)
 		}
 	})
@@ -168,8 +168,9 @@ func (s *Session) notify() {
 	}
 }
 
-// run keeps a registration open until the session's end.
-func (s *Session) run(ctx context.Context) {
+// run keeps a registration open until the session's end. told says that the owner ended the session: with Cancel or
+// Replaced, or by refusing the registration.
+func (s *Session) run(ctx context.Context) (told bool) {
 	wait := newBackOff()
 	for {
 		e, generation := s.job.current()
@@ -178,20 +179,25 @@ func (s *Session) run(ctx context.Context) {
 			wait.Reset()
 		}
 		if s.ended(ctx, err) {
-			return
+			return byOwner(classify(ctx, err))
 		}
 		ce := classify(ctx, err)
 		// After a redirect or a Reregister the session registers again at once.
 		if !s.job.redirect(generation, ce.notOwner) {
 			if err := s.job.attach(ctx, generation, ce.silent); err != nil && s.ended(ctx, err) {
-				return
+				return byOwner(classify(ctx, err))
 			}
 		}
 		if !s.pause(ctx, wait, ce) {
 			s.finish(context.Cause(ctx))
-			return
+			return false
 		}
 	}
+}
+
+// byOwner tells whether the owner ended the session, not the process.
+func byOwner(err error) bool {
+	return errors.Is(err, ErrJobTerminal) || errors.Is(err, ErrReplaced)
 }
 
 // farewell says goodbye to the owner if the process ends the session. It tries once: an owner that does not hear the

@@ -43,7 +43,7 @@ func newMetrics() *metrics {
 	m.fencedCommits = counter("ckptd_commits_fenced_total",
 		"Commits under way at this daemon when another daemon took over their job.").WithLabelValues()
 	m.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "ckptd_checkpoint_seconds", Help: "From a completed checkpoint's trigger to its last acknowledgement.",
+		Name: "ckptd_checkpoint_seconds", Help: "From a completed checkpoint's trigger to the end of its commit.",
 		Buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 150, 300, 600},
 	})
 	m.registry.MustRegister(m.seconds, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -39,6 +39,15 @@ func openRanges(t *testing.T, r *root) {
 		if err != nil || !bytes.Equal(got, data[c.offset:end]) {
 			t.Errorf("range %+v: %d bytes, %v; want the %d bytes that were written there", c, len(got), err, end-c.offset)
 		}
+		// io.Copy calls the reader's WriteTo, if it has one.
+		rd, err := r.Open(t.Context(), "a/f", c.offset, c.length)
+		must(t, err)
+		var copied bytes.Buffer
+		n, err := io.Copy(&copied, rd)
+		must(t, errors.Join(err, rd.Close()))
+		if n != int64(copied.Len()) || !bytes.Equal(copied.Bytes(), data[c.offset:end]) {
+			t.Errorf("range %+v: copied %d bytes, said %d; want the %d bytes that were written there", c, copied.Len(), n, end-c.offset)
+		}
 	}
 	for _, c := range []struct{ offset, length int64 }{
 		{size, 1}, {size + 1, 0}, {size + 1, -1}, {0, size + 1}, {size - 1, 2}, {1 << 62, 1 << 62}, {-1, 5},

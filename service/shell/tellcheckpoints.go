@@ -54,9 +54,14 @@ func (j *Job) completed(op *owner.Op) {
 	if op.Repeated {
 		return
 	}
+	content := j.contents[op.ID]
 	delete(j.contents, op.ID)
 	j.uploads.forget(op.ID)
 	if c, ok := j.m.Head().Checkpoint(op.ID); ok {
+		if content != nil {
+			// The entry was written before it was won. Only now is the time known that the commit took.
+			c.DurationMillis = max(c.DurationMillis, uint64(time.Since(content.triggeredAt).Milliseconds()))
+		}
 		j.env.Metrics.Completed(&c)
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_COMPLETED, &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt, Checkpoint: catalog.Checkpoint(j.id, &c)})
 	}

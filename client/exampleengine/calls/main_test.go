@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -36,17 +37,26 @@ func (s *script) AttachJob(context.Context, *ckptdv1.AttachJobRequest) (*ckptdv1
 	return &ckptdv1.AttachJobResponse{Epoch: 1, InlineThreshold: 20 << 10, InlineCap: 1 << 20}, nil
 }
 
-func (s *script) Register(_ context.Context, _ *ckptdv1.RegisterRequest, st *connect.ServerStream[ckptdv1.RegisterResponse]) error {
+func (s *script) Register(ctx context.Context, _ *ckptdv1.RegisterRequest, st *connect.ServerStream[ckptdv1.RegisterResponse]) error {
 	s.attempt++
 	id := s.attempt
 	if err := st.Send(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Start{Start: &ckptdv1.Start{Attempt: id, Epoch: 1, RestoreCheckpointId: id - 1}}}); err != nil {
 		return err
 	}
-	<-s.running
+	select {
+	case <-s.running:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if err := st.Send(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Trigger{Trigger: &ckptdv1.Trigger{Attempt: id, Epoch: 1, CheckpointId: id}}}); err != nil {
 		return err
 	}
-	h := <-s.acked
+	var h *ckptdv1.SnapshotHandle
+	select {
+	case h = <-s.acked:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	s.kept = []*ckptdv1.StateHandle{{Name: h.GetName(), InstanceNonce: h.GetInstanceNonce(), Scope: ckptdv1.Scope_SCOPE_SHARED, Location: &ckptdv1.StateHandle_File{File: h.GetUploaded()}}}
 	if err := st.Send(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Complete{Complete: &ckptdv1.Complete{Attempt: id, Epoch: 1, CheckpointId: id}}}); err != nil {
 		return err
@@ -55,6 +65,9 @@ func (s *script) Register(_ context.Context, _ *ckptdv1.RegisterRequest, st *con
 }
 
 func (s *script) Report(_ context.Context, r *ckptdv1.ReportRequest) (*ckptdv1.ReportResponse, error) {
+	if r.GetKind() != ckptdv1.ReportRequest_KIND_RUNNING {
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("report %v: want running only", r.GetKind()))
+	}
 	s.running <- r.GetAttempt()
 	return &ckptdv1.ReportResponse{}, nil
 }

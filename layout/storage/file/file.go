@@ -269,6 +269,20 @@ func (r *rangeReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// WriteTo implements io.WriterTo. It hands the file itself to w, so that the system copies to a socket without a buffer.
+// An error of w is returned as it is.
+func (r *rangeReader) WriteTo(w io.Writer) (int64, error) {
+	n, err := io.Copy(w, io.LimitReader(r.f, r.rest))
+	r.rest -= n
+	if err == nil && r.rest > 0 {
+		err = io.ErrUnexpectedEOF // the file was cut since Open
+	}
+	if _, ours := errors.AsType[*fs.PathError](err); ours || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = r.store.failed("read", r.key, err)
+	}
+	return n, err
+}
+
 func (r *rangeReader) Close() error { return r.f.Close() }
 
 // Stat implements storage.Store.

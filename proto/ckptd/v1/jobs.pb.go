@@ -726,7 +726,8 @@ type CheckpointSummary struct {
 	NewBytes uint64 `protobuf:"varint,5,opt,name=new_bytes,json=newBytes,proto3" json:"new_bytes,omitempty"`
 	// Bytes of files it has in common with an earlier one.
 	ReusedBytes uint64 `protobuf:"varint,6,opt,name=reused_bytes,json=reusedBytes,proto3" json:"reused_bytes,omitempty"`
-	// From trigger to completion.
+	// In events: from the trigger to completion, the commit included. In lists and in what is read from storage: from the
+	// trigger to the last acknowledgement, because the journal's entry is written before its commit ends.
 	Duration      *durationpb.Duration `protobuf:"bytes,7,opt,name=duration,proto3" json:"duration,omitempty"`
 	Savepoint     bool                 `protobuf:"varint,8,opt,name=savepoint,proto3" json:"savepoint,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -884,7 +884,8 @@ type JournalCheckpoint struct {
 	MetadataNonce  string `protobuf:"bytes,5,opt,name=metadata_nonce,json=metadataNonce,proto3" json:"metadata_nonce,omitempty"`
 	MetadataSize   uint64 `protobuf:"varint,6,opt,name=metadata_size,json=metadataSize,proto3" json:"metadata_size,omitempty"`
 	MetadataCrc32C uint32 `protobuf:"fixed32,7,opt,name=metadata_crc32c,json=metadataCrc32c,proto3" json:"metadata_crc32c,omitempty"`
-	// For people.
+	// For people: the time of the last acknowledgement, and how long after the trigger that was. The commit, which this
+	// entry is a part of, comes after it.
 	CompletedAtMillis uint64 `protobuf:"varint,8,opt,name=completed_at_millis,json=completedAtMillis,proto3" json:"completed_at_millis,omitempty"`
 	DurationMillis    uint64 `protobuf:"varint,9,opt,name=duration_millis,json=durationMillis,proto3" json:"duration_millis,omitempty"`
 	StateBytes        uint64 `protobuf:"varint,10,opt,name=state_bytes,json=stateBytes,proto3" json:"state_bytes,omitempty"`
