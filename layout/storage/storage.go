@@ -48,6 +48,9 @@ var (
 	// ErrThrottled is in the chain when the store asked for fewer requests (S3: 503 SlowDown). It says nothing about
 	// the outcome: if the outcome is unknown, ErrUnknown is in the chain too.
 	ErrThrottled = errors.New("the store asks for fewer requests")
+	// ErrMoved is in the chain when the root's place leads elsewhere than when it was opened: a folder was moved, or a
+	// disk unmounted. Everything works again when the root is back.
+	ErrMoved = errors.New("the root was moved")
 	// ErrUnfit is in the chain when the store can never keep the contract (no hard links, names that fold case).
 	ErrUnfit = errors.New("store is not fit for checkpoints")
 )

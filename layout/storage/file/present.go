@@ -33,7 +33,16 @@ func (s *store) moveUp() {
 }
 
 // errElsewhere is in the chain of every error of present.
-var errElsewhere = errors.New("put it back, or stop what uses it")
+var errElsewhere error = elsewhere{}
+
+// elsewhere is storage.ErrMoved with advice as its text.
+type elsewhere struct{}
+
+// Error implements error.
+func (elsewhere) Error() string { return "put it back, or stop what uses it" }
+
+// Is implements the interface of errors.Is.
+func (elsewhere) Is(target error) bool { return target == storage.ErrMoved }
 
 // present returns an error if the root's path does not lead to the folder that was opened. ErrNotFound is never in
 // its chain. The error is not final: everything works again when the folder is back.
