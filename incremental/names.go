@@ -37,6 +37,7 @@ type Names struct {
 	nonces  map[string]uint32
 	nonceOf []string
 	seed    maphash.Seed
+	bytes   uint64 // of all described files
 }
 
 // file is a Description with a number in place of its instance nonce.
@@ -74,6 +75,7 @@ func (n *Names) Intern(d Description) (File, error) {
 	f := n.files[number]
 	if f.name == "" && (d.Name != "" || d.Size != 0) {
 		f.name, f.blocks, f.frames, f.size, f.crc, f.instance = d.Name, d.Blocks, d.Compression, d.Size, d.CRC, n.nonce(d.Instance)
+		n.bytes += d.Size
 		if d.Instance != "" {
 			n.locals[n.local(d.Instance, d.Name, d.Size)] = number
 		}
@@ -126,11 +128,15 @@ func (n *Names) Forget(files Files) {
 		}
 		delete(n.keys, f.key)
 		delete(n.files, number)
+		n.bytes -= f.size
 	}
 }
 
 // Len returns the number of known files.
 func (n *Names) Len() int { return len(n.files) }
+
+// Bytes returns the size of all known files together. A file that only a sweep's list has shown counts as empty.
+func (n *Names) Bytes() uint64 { return n.bytes }
 
 func (n *Names) nonce(instance string) uint32 {
 	i, ok := n.nonces[instance]
