@@ -91,7 +91,7 @@ func (a *attempt) run() {
 	a.tasks = tasks
 	a.mu.Unlock()
 	a.reportRunning(tasks)
-	a.worker.Log.Info("running", "attempt", a.start.Attempt, "restored", a.start.Restore, "tasks", len(tasks))
+	a.worker.Log.Info("running", restored(a.start, "tasks", len(tasks))...)
 	var wg sync.WaitGroup
 	for _, t := range tasks {
 		wg.Go(func() {
@@ -108,6 +108,15 @@ func (a *attempt) run() {
 	}
 	a.uploads.stop()
 	a.declines.Wait()
+}
+
+// restored adds the attempt to the attributes of a log line, and the checkpoint that it restores, if there is one.
+func restored(s client.Start, args ...any) []any {
+	args = append([]any{"attempt", s.Attempt}, args...)
+	if s.Restore != 0 {
+		args = append(args, "restored", s.Restore)
+	}
+	return args
 }
 
 // reportRunning reports that the tasks run, and which checkpoint the sinks committed when they were restored.
@@ -138,18 +147,12 @@ func (a *attempt) fail(t *task, err error) {
 	if t != nil {
 		r.Subtasks, r.Cause = t.subtasks, fmt.Sprintf("task %s: %v", t.name(), err)
 	}
-	a.worker.Log.Error("failed", "attempt", a.start.Attempt, "cause", r.Cause)
 	if errors.Is(err, exchange.ErrLost) {
 		a.cancel(err)
-		a.wg.Go(func() {
-			select {
-			case <-time.After(lossGrace):
-				a.reporter.set(r)
-			case <-a.reporting.Done():
-			}
-		})
+		a.wg.Go(func() { a.lost(r) })
 		return
 	}
+	a.worker.Log.Warn("failed", "attempt", a.start.Attempt, "cause", r.Cause)
 	a.reporter.set(r)
 	a.wg.Go(func() {
 		select {
@@ -158,6 +161,17 @@ func (a *attempt) fail(t *task, err error) {
 		}
 		a.cancel(err)
 	})
+}
+
+// lost reports a broken channel, unless the attempt ends on command meanwhile. Then nothing has failed.
+func (a *attempt) lost(r client.Report) {
+	select {
+	case <-time.After(lossGrace):
+		a.worker.Log.Warn("failed", "attempt", a.start.Attempt, "cause", r.Cause)
+		a.reporter.set(r)
+	case <-a.reporting.Done():
+		a.worker.Log.Debug("channel closed", "attempt", a.start.Attempt, "cause", r.Cause)
+	}
 }
 
 // lastCommits commits the checkpoints for which the sinks have not processed the command yet. The job has ended, so
@@ -218,11 +232,16 @@ func (a *attempt) callbacks() callbacks {
 // decline tells the coordinator in the background. A lost decline does no harm, because the checkpoint still times
 // out.
 func (a *attempt) decline(checkpoint, epoch uint64, subtasks []client.Subtask, reason, cause string) {
-	a.worker.Log.Info("checkpoint declined", "attempt", a.start.Attempt, "checkpoint", checkpoint, "reason", reason, "cause", cause)
+	log := a.worker.Log.With("attempt", a.start.Attempt, "checkpoint", checkpoint)
+	if cause == "" { // another checkpoint has overtaken this one
+		log.Info("checkpoint declined", "reason", reason)
+	} else {
+		log.Warn("checkpoint declined", "reason", reason, "cause", cause)
+	}
 	a.declines.Go(func() {
 		d := client.Decline{Attempt: a.start.Attempt, Epoch: epoch, Checkpoint: checkpoint, Subtasks: subtasks, Reason: reason, Cause: cause}
 		if err := a.worker.Coordinator.Decline(a.ctx, d); err != nil && a.ctx.Err() == nil && !overtaken(err) {
-			a.worker.Log.Warn("decline not delivered", "checkpoint", checkpoint, "error", err)
+			log.Warn("decline not delivered", "error", err)
 		}
 	})
 }

@@ -143,13 +143,25 @@ func (w *worker) obey(ctx context.Context, cmd client.Command) (done bool, err e
 			a.post(letter{abort: cmd.Checkpoint}, func(*task) bool { return true })
 		}
 	case client.Cancel:
-		w.Log.Info("job ended", "status", cmd.Status, "reason", cmd.Reason)
+		w.jobEnded(cmd)
 		w.stop(errJobEnded)
 		return true, nil
 	case client.Replaced:
 		return true, fmt.Errorf("runtime: worker %d: %w", w.Number, client.ErrReplaced)
 	}
 	return false, nil
+}
+
+// jobEnded logs the end of the job. A job that has failed needs a person.
+func (w *worker) jobEnded(c client.Cancel) {
+	level, args := slog.LevelInfo, []any{"status", c.Status}
+	if c.Status == client.StatusFailed {
+		level = slog.LevelError
+	}
+	if c.Reason != "" {
+		args = append(args, "reason", c.Reason)
+	}
+	w.Log.Log(context.Background(), level, "job ended", args...)
 }
 
 // running returns the current attempt if it has this number, else nil.
@@ -180,7 +192,7 @@ func (w *worker) start(ctx context.Context, cmd client.Start) {
 		}
 	}
 	w.stop(errStopped)
-	w.Log.Info("start", "attempt", cmd.Attempt, "restore", cmd.Restore, "epoch", cmd.Epoch)
+	w.Log.Info("start", restored(cmd, "epoch", cmd.Epoch)...)
 	w.current.Store(w.begin(ctx, cmd))
 }
 
