@@ -60,6 +60,9 @@ type Declined struct {
 // Aborted follows.
 type Unresolved struct{ Checkpoint uint64 }
 
+// StoreFailed: the store did not take or show an entry of the journal. Cause is its error; empty: the store answers again.
+type StoreFailed struct{ Cause string }
+
 // Completed: a checkpoint is complete.
 type Completed struct{ Checkpoint uint64 }
 
@@ -121,6 +124,7 @@ func (TriggerAccepted) event() {}
 func (TriggerRefused) event()  {}
 func (Declined) event()        {}
 func (Unresolved) event()      {}
+func (StoreFailed) event()     {}
 func (Completed) event()       {}
 func (Aborted) event()         {}
 func (WorkerUp) event()        {}

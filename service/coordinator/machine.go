@@ -30,6 +30,8 @@ type Machine struct {
 	restartAt      time.Time // in phase backoff only
 	registrationAt time.Time // zero: nobody is waited for
 	pingAt         time.Time // zero: nobody to ping
+
+	storeCause string // the store's last error for the journal; empty: the store answers
 }
 
 // New makes the machine of a job. The seed spreads the first checkpoints of jobs that start together.
@@ -122,6 +124,8 @@ func (m *Machine) handle(e Event) {
 		}
 	case Alive:
 		m.alive(e.Worker)
+	case StoreFailed:
+		m.storeCause = e.Cause
 	}
 }
 

@@ -126,6 +126,9 @@ func (m *Machine) unanswered() {
 		return
 	}
 	cause := "not begun after " + m.policy.Timeout.String() + ": the owner waits for its store"
+	if m.storeCause != "" {
+		cause += ": " + m.storeCause
+	}
 	m.answer(t.caller, 0, ReasonExpired, cause)
 	t.caller, t.deadline = 0, m.now.Add(m.policy.Timeout)
 	m.decide(NotBegun{Reason: ReasonExpired, Cause: cause})
