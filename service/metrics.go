@@ -3,6 +3,7 @@ package service
 import (
 	"cmp"
 	"net/http"
+	"runtime"
 	"slices"
 	"time"
 
@@ -23,6 +24,7 @@ type metrics struct {
 	seconds                   prometheus.Histogram
 	newBytes, reusedBytes     prometheus.Counter
 	attempts                  prometheus.Counter
+	restores, restoredBytes   prometheus.Counter
 	fencedJobs, fencedCommits prometheus.Counter
 }
 
@@ -39,11 +41,13 @@ func newMetrics() *metrics {
 	bytes := counter("ckptd_checkpoint_bytes_total", "State of completed checkpoints: new, or reused from earlier ones.", "kind")
 	m.newBytes, m.reusedBytes = bytes.WithLabelValues("new"), bytes.WithLabelValues("reused")
 	m.attempts = counter("ckptd_attempts_total", "Attempts begun or adopted.").WithLabelValues()
+	m.restores = counter("ckptd_restores_total", "Attempts that began with the state of a checkpoint.").WithLabelValues()
+	m.restoredBytes = counter("ckptd_restored_bytes_total", "State of the checkpoints with which attempts began.").WithLabelValues()
 	m.fencedJobs = counter("ckptd_jobs_fenced_total", "Jobs that another daemon took over while this daemon owned them.").WithLabelValues()
 	m.fencedCommits = counter("ckptd_commits_fenced_total",
 		"Commits under way at this daemon when another daemon took over their job.").WithLabelValues()
 	m.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "ckptd_checkpoint_seconds", Help: "From a completed checkpoint's trigger to the end of its commit.",
+		Name: "ckptd_checkpoint_duration_seconds", Help: "From a completed checkpoint's trigger to the end of its commit.",
 		Buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 150, 300, 600},
 	})
 	m.registry.MustRegister(m.seconds, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -76,6 +80,12 @@ func (m *metrics) Refused(r coordinator.Reason) {
 // Attempt counts an attempt that was begun or adopted.
 func (m *metrics) Attempt() { m.attempts.Inc() }
 
+// Restored counts an attempt that begins with the state of a checkpoint.
+func (m *metrics) Restored(c *journal.Checkpoint) {
+	m.restores.Inc()
+	m.restoredBytes.Add(float64(c.StateBytes))
+}
+
 // Fenced counts a job that another daemon has taken over, and the commits that were under way here.
 func (m *metrics) Fenced(commits int) {
 	m.fencedJobs.Inc()
@@ -89,7 +99,8 @@ type gauges struct {
 	s                                       *Server
 	all                                     func() []*shell.Job // the jobs that are running or attaching here
 	jobs, pending, age                      *prometheus.Desc
-	jobPending, jobAge                      *prometheus.Desc
+	away, failures, retained, condemned     *prometheus.Desc
+	jobPending, jobAge, jobFailures         *prometheus.Desc
 	streams, running, waiting, allowed, how *prometheus.Desc
 }
 
@@ -102,14 +113,22 @@ func newGauges(s *Server, all func() []*shell.Job) *gauges {
 		jobs: desc("ckptd_jobs", "Jobs that this daemon owns and that have not ended."),
 		pending: desc("ckptd_checkpoints_pending",
 			"Checkpoints triggered and neither completed nor aborted, over all jobs."),
-		age:        desc("ckptd_checkpoint_age_seconds", "The longest time, over all jobs, since a job's newest checkpoint; absent without jobs."),
-		jobPending: desc("ckptd_job_checkpoints_pending", "Checkpoints of one job triggered and neither completed nor aborted.", "job"),
-		jobAge:     desc("ckptd_job_checkpoint_age_seconds", "Time since the newest checkpoint of a job, or since its attach if it has none.", "job"),
-		streams:    desc("ckptd_data_streams", "Files being received (put) and sent (get).", "direction"),
-		running:    desc("ckptd_store_running_requests", "Requests that the store is working on, by class of work.", "class"),
-		waiting:    desc("ckptd_store_waiting_requests", "Requests that wait for their turn, by class of work.", "class"),
-		allowed:    desc("ckptd_store_allowed_requests", "How many requests may run now, by class of work: fewer after the store has throttled.", "class"),
-		how:        desc("ckptd_info", "Always 1: the daemon's version and the kind of its store.", "version", "store"),
+		age: desc("ckptd_checkpoint_age_seconds", "The longest time, over all jobs, since a job's newest checkpoint; absent without jobs."),
+		away: desc("ckptd_jobs_waiting_for_store",
+			"Jobs that wait for the store: it does not take or show their journal, or has not taken their last file."),
+		failures: desc("ckptd_checkpoint_consecutive_failures",
+			"The most checkpoints, over all jobs, that have failed in a row since the last completed one."),
+		retained: desc("ckptd_retained_bytes",
+			"Bytes that the jobs' files take in the store: those of retained and pending checkpoints, and condemned ones until they are deleted."),
+		condemned:   desc("ckptd_condemned_files", "Files that no checkpoint needs any more and that wait to be deleted."),
+		jobPending:  desc("ckptd_job_checkpoints_pending", "Checkpoints of one job triggered and neither completed nor aborted.", "job"),
+		jobAge:      desc("ckptd_job_checkpoint_age_seconds", "Time since the newest checkpoint of a job, or since its attach if it has none.", "job"),
+		jobFailures: desc("ckptd_job_consecutive_failures", "Checkpoints of one job that have failed in a row.", "job"),
+		streams:     desc("ckptd_data_streams", "Files being received (put) and sent (get).", "direction"),
+		running:     desc("ckptd_store_running_requests", "Requests that the store is working on, by class of work.", "class"),
+		waiting:     desc("ckptd_store_waiting_requests", "Requests that wait for their turn, by class of work.", "class"),
+		allowed:     desc("ckptd_store_allowed_requests", "How many requests may run now, by class of work: fewer after the store has throttled.", "class"),
+		how:         desc("ckptd_build_info", "Always 1: the daemon's version, and that of Go that built it.", "version", "goversion"),
 	}
 }
 
@@ -123,8 +142,12 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	}
 	jobs := g.all()
 	slices.SortFunc(jobs, func(a, b *shell.Job) int { return cmp.Compare(a.ID(), b.ID()) })
-	count, pending, oldest := 0, 0, 0.0
+	count, pending, failures, condemned, oldest, bytes := 0, 0, 0, 0, 0.0, 0.0
+	away := int(g.s.unread.Load())
 	for _, j := range jobs {
+		if j.WaitsForStore() {
+			away++
+		}
 		v := j.Vitals()
 		if v == nil {
 			continue
@@ -133,11 +156,17 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		if count < g.s.opts.JobMetrics {
 			gauge(g.jobPending, float64(v.Pending), j.ID())
 			gauge(g.jobAge, age, j.ID())
+			gauge(g.jobFailures, float64(v.Failures), j.ID())
 		}
 		count, pending, oldest = count+1, pending+v.Pending, max(oldest, age)
+		failures, condemned, bytes = max(failures, v.Failures), condemned+v.Condemned, bytes+float64(v.Bytes)
 	}
 	gauge(g.jobs, float64(count))
 	gauge(g.pending, float64(pending))
+	gauge(g.away, float64(away))
+	gauge(g.failures, float64(failures))
+	gauge(g.condemned, float64(condemned))
+	gauge(g.retained, bytes)
 	if count > 0 {
 		gauge(g.age, oldest)
 	}
@@ -150,5 +179,5 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		gauge(g.waiting, float64(line.Waiting), c.String())
 		gauge(g.allowed, float64(line.Allowed), c.String())
 	}
-	gauge(g.how, 1, g.s.opts.Version, g.s.facts.Kind)
+	gauge(g.how, 1, g.s.opts.Version, runtime.Version())
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -64,7 +65,7 @@ func (s samples) want(t *testing.T, want samples) {
 // The daemon's metrics count what happened to a job.
 func TestMetrics(t *testing.T) {
 	d := startDaemonWith(t, newRoot(), "", service.Options{Version: "v1", JobMetrics: 1})
-	d.scrape(t).want(t, samples{`ckptd_jobs`: 0, `ckptd_checkpoints_total{outcome="completed",reason=""}`: 0, `ckptd_info{store="mem",version="v1"}`: 1})
+	d.scrape(t).want(t, samples{`ckptd_jobs`: 0, `ckptd_checkpoints_total{outcome="completed",reason=""}`: 0, `ckptd_build_info{goversion="` + runtime.Version() + `",version="v1"}`: 1})
 	w := oneWorker(t, d, "a", nil)
 	// The second of two checkpoints reuses the first one's file of three bytes, and brings five bytes of its own.
 	w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
@@ -85,15 +86,15 @@ func TestMetrics(t *testing.T) {
 		`ckptd_checkpoints_pending`:                              1,
 		`ckptd_job_checkpoints_pending{job="a"}`:                 1,
 		`ckptd_checkpoints_total{outcome="completed",reason=""}`: 2,
-		`ckptd_checkpoint_seconds_count`:                         2,
+		`ckptd_checkpoint_duration_seconds_count`:                2,
 		`ckptd_checkpoint_bytes_total{kind="new"}`:               8,
 		`ckptd_checkpoint_bytes_total{kind="reused"}`:            3,
 		`ckptd_data_streams{direction="put"}`:                    0,
 		`ckptd_store_waiting_requests{class="commit"}`:           0,
 		`ckptd_store_allowed_requests{class="upload"}`:           64,
 		// Two files, and two times _metadata.
-		`ckptd_store_requests_total{op="create",outcome="done",store="mem"}`: 4,
-		`ckptd_store_request_seconds_count{op="commit",store="mem"}`:         4,
+		`ckptd_store_requests_total{op="create",outcome="done",store="mem"}`:  4,
+		`ckptd_store_request_duration_seconds_count{op="commit",store="mem"}`: 4,
 	})
 	if _, err := d.engineService().Decline(t.Context(), &ckptdv1.DeclineRequest{
 		JobId: "a", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: open, Reason: "CHECKPOINT_DECLINED",

@@ -45,6 +45,7 @@ func TestStoreAway(t *testing.T) {
 	id := w.triggered()
 	w.mustAck(id, inlineState(id)...)
 	eventually(t, "the status says that the owner waits for the store", func() bool { return d.status(t, "j").GetWaitingForStore() != "" })
+	d.scrape(t).want(t, samples{`ckptd_jobs_waiting_for_store`: 1})
 	failed := func() int { mu.Lock(); defer mu.Unlock(); return tries }
 	eventually(t, "five tries", func() bool { return failed() >= 5 })
 	mu.Lock()
@@ -54,6 +55,7 @@ func TestStoreAway(t *testing.T) {
 		t.Errorf("the checkpoint failed with %v, want it complete", err)
 	}
 	s := d.status(t, "j")
+	d.scrape(t).want(t, samples{`ckptd_jobs_waiting_for_store`: 0})
 	if s.GetWaitingForStore() != "" || s.GetSummary().GetLatestCheckpointId() != id {
 		t.Errorf("status %v, want checkpoint %d and no outage", s, id)
 	}
@@ -62,8 +64,11 @@ func TestStoreAway(t *testing.T) {
 			t.Errorf("%d events %v, want 1", n, kind)
 		}
 	}
-	if n := strings.Count(log.String(), "level=WARN msg=journal"); n < 1 || n > 5 || n >= failed() {
-		t.Errorf("%d of %d tries are in the log, want 1 to 5 and fewer than tries:\n%s", n, failed(), log.String())
+	if n := strings.Count(log.String(), "the store does not answer for the journal"); n > 4 || n >= failed() {
+		t.Errorf("%d of %d tries are in the log, want at most 4 and fewer than tries:\n%s", n, failed(), log.String())
+	}
+	if n := strings.Count(log.String(), "level=WARN msg=store-away"); n != 1 {
+		t.Errorf("%d lines say that the store is away, want 1:\n%s", n, log.String())
 	}
 	d.cancel(t, "j")
 	w.ended()

@@ -8,11 +8,13 @@ import (
 	"math"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ckptd/ckptd/layout"
@@ -54,6 +56,8 @@ type Options struct {
 	Credentials *address.Credentials
 	// JobDefaults are the values of keys that a new job's configuration does not give; nil: Flink's defaults for all.
 	JobDefaults *ckptdv1.JobConfig
+	// Collectors are further metrics of the process, which /metrics shows, too.
+	Collectors []prometheus.Collector
 	// Log is the daemon's log; nil: nothing is logged.
 	Log *slog.Logger
 	// Fatal is called when this process can no longer rely on the store (storage.ErrAbandoned). Fatal must make the
@@ -78,7 +82,7 @@ func (o *Options) withDefaults() Options {
 		v.Log = slog.New(slog.DiscardHandler)
 	}
 	if v.Fatal == nil {
-		v.Fatal = func(err error) { v.Log.Error("the store cannot be relied on any more", "err", err) }
+		v.Fatal = func(err error) { v.Log.Error("the store cannot be relied on any more", "error", err) }
 	}
 	if v.Steps == nil {
 		v.Steps = func(string) {}
@@ -99,6 +103,8 @@ type Server struct {
 	env     shell.Env // what the jobs need of the server
 	unowned unownedRights
 	heads   headReads
+	unread  atomic.Int64 // jobs whose journals Start could not read yet
+	ready   *readiness
 	data    *stream.Service
 
 	// ctx is the context of the jobs' background work. It ends after the jobs have been released.
@@ -140,10 +146,13 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	}
 	s.data = data
 	s.metrics.registry.MustRegister(newGauges(s, s.allJobs))
+	s.metrics.registry.MustRegister(s.opts.Collectors...)
+	s.ready = newReadiness(s.stores.direct, s.log)
 	return s, nil
 }
 
-// Handler serves the API: Connect, gRPC and gRPC-Web, health, reflection, /healthz and, for Prometheus, /metrics.
+// Handler serves the API: Connect, gRPC and gRPC-Web, health, reflection, /healthz, /readyz and, for Prometheus,
+// /metrics.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	// Answers are not compressed. Compression takes longer than sending, and a commit waits for answers.
@@ -154,11 +163,12 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle(ckptdv1connect.NewJobServiceHandler(jobService{s}, options))
 	mux.Handle(s.data.Handler())
 	names := []string{ckptdv1connect.EngineServiceName, ckptdv1connect.JobServiceName, ckptdv1connect.StateServiceName}
-	mux.Handle(grpchealth.NewHandler(grpchealth.NewStaticChecker(names...)))
+	mux.Handle(grpchealth.NewHandler(&healthChecker{s.ready, names}))
 	reflector := grpcreflect.NewStaticReflector(names...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.Handle("/readyz", s.ready)
 	mux.Handle("/metrics", s.metrics.handler())
 	return mux
 }
@@ -232,6 +242,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
+	s.ready.close()
 	s.stopLooking()
 	for _, j := range s.allJobs() {
 		j.Release()
@@ -253,6 +264,7 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
+	s.ready.close()
 	s.cancel()
 	s.wg.Wait()
 }

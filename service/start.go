@@ -38,7 +38,7 @@ func (s *Server) Start(ctx context.Context) error {
 	for _, id := range ids {
 		reads.Go(func() error {
 			if err := s.takeBack(ctx, id); err != nil && ctx.Err() == nil {
-				s.log.Warn("cannot read a job's journal; it is tried again", "job", id, "err", err)
+				s.log.Warn("cannot read a job's journal; it is tried again", "job", id, "error", err)
 				mu.Lock()
 				defer mu.Unlock()
 				unread = append(unread, id)
@@ -49,6 +49,7 @@ func (s *Server) Start(ctx context.Context) error {
 	if reads.Wait() != nil {
 		return fmt.Errorf("service: start: %w", context.Cause(ctx))
 	}
+	s.unread.Store(int64(len(unread)))
 	if len(unread) > 0 {
 		s.wg.Go(func() { s.takeBackLater(ctx, unread) })
 	}
@@ -62,6 +63,7 @@ func (s *Server) takeBackLater(ctx context.Context, ids []string) {
 	defer context.AfterFunc(s.looking, cancel)()
 	for pause := firstLookAgain; len(ids) > 0 && journalio.Sleep(ctx, pause); pause = min(2*pause, lastLookAgain) {
 		ids = slices.DeleteFunc(ids, func(id string) bool { return s.takeBack(ctx, id) == nil })
+		s.unread.Store(int64(len(ids)))
 	}
 }
 
@@ -75,7 +77,7 @@ func (s *Server) takeBack(ctx context.Context, id string) error {
 	case how == journal.ReadEmpty: // an empty folder
 		return nil
 	case how != journal.ReadDone:
-		s.log.Warn("a job is left alone: its journal is damaged, missing, or of a newer version", "job", id, "err", err)
+		s.log.Warn("a job is left alone: its journal is damaged, missing, or of a newer version", "job", id, "error", err)
 		return nil
 	case head.Owner.IsZero():
 		return nil
@@ -94,7 +96,7 @@ func (s *Server) takeBack(ctx context.Context, id string) error {
 func (s *Server) begin(id string, finish bool) {
 	j, err := s.open(id)
 	if err != nil {
-		s.log.Warn("cannot attach a job", "job", id, "err", err)
+		s.log.Warn("cannot attach a job", "job", id, "error", err)
 		return
 	}
 	j.TakeBack(finish)

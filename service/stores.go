@@ -10,7 +10,9 @@ import (
 // stores reach the root, one for each class of work. They share one limiter. All requests to the root go through them.
 type stores struct {
 	commit, restore, upload, collect storage.Store
-	limiter                          *limit.Limiter
+	// direct is the driver, measured: its requests wait for no turn and are not repeated. It is for probes.
+	direct  storage.Store
+	limiter *limit.Limiter
 }
 
 // newStores puts four layers over the driver. From the driver upwards: measure counts requests; watchedStore ends the
@@ -29,6 +31,6 @@ func newStores(root storage.Opened, o *Options, m *metrics) stores {
 	}
 	return stores{
 		commit: forClass(limit.Commit), restore: forClass(limit.Restore), upload: forClass(limit.Upload), collect: forClass(limit.Collect),
-		limiter: limiter,
+		direct: store, limiter: limiter,
 	}
 }

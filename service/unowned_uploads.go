@@ -86,7 +86,7 @@ func (s *Server) deleteIfEnded(id, key string, committed error) error {
 	ctx, cancel := s.deleteContext()
 	defer cancel()
 	if err := errors.Join(s.stores.collect.Delete(ctx, []string{key})...); err != nil {
-		s.log.Warn("cannot delete a file that was uploaded for an ended job", "key", key, "err", err)
+		s.log.Warn("cannot delete a file that was uploaded for an ended job", "key", key, "error", err)
 	}
 	return api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
 		"job %s is %s: begin a new job id", id, api.StatusWord(head.Status))

@@ -119,6 +119,7 @@ func (c countedStore) Create(ctx context.Context, key string, opts storage.Creat
 	}
 	w, err := c.uploads.Create(ctx, key, opts)
 	if err != nil {
+		j.Uploads().Ended(err)
 		j.Uploads().End()
 		return nil, err
 	}
@@ -134,6 +135,15 @@ type countedWriter struct {
 	once sync.Once
 }
 
+// Write implements storage.Writer.
+func (w *countedWriter) Write(b []byte) (int, error) {
+	n, err := w.Writer.Write(b)
+	if err != nil {
+		w.j.Uploads().Ended(err)
+	}
+	return n, err
+}
+
 // Commit implements storage.Writer.
 //
 // If this daemon owns the job, its last sweep waits for uploads. If another daemon owns the job, since an attach here
@@ -142,6 +152,7 @@ type countedWriter struct {
 func (w *countedWriter) Commit() error {
 	defer w.once.Do(w.j.Uploads().End)
 	committed := w.Writer.Commit()
+	w.j.Uploads().Ended(committed)
 	if w.j.Uploads().Rights() != nil {
 		return committed
 	}

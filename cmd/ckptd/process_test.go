@@ -178,7 +178,7 @@ func (r *rig) end() {
 }
 
 // logged are the lines of the daemons' logs in which a checkpoint completes or an attempt begins.
-var logged = regexp.MustCompile(`(?m)^time=(\S+) .* msg=(completed|attempt) .* checkpoint=(\d+) .*$`)
+var logged = regexp.MustCompile(`(?m)^time=(\S+) .* msg=(completed|attempt) job=\S+(?: checkpoint=(\d+))?.*$`)
 
 // checkRestores compares the checkpoint that each attempt restored with the newest one complete by then: a checkpoint
 // that a daemon has reported complete is never lost.
@@ -194,8 +194,12 @@ func (r *rig) checkRestores() {
 	slices.SortStableFunc(lines, func(a, b []string) int { return strings.Compare(a[1], b[1]) })
 	newest, began := uint64(0), 0
 	for _, line := range lines {
-		id, err := strconv.ParseUint(line[3], 10, 64)
-		r.must(err)
+		var id uint64 // 0: an attempt without a checkpoint
+		if line[3] != "" {
+			var err error
+			id, err = strconv.ParseUint(line[3], 10, 64)
+			r.must(err)
+		}
 		switch {
 		case line[2] == "completed":
 			newest = max(newest, id)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
@@ -73,6 +74,14 @@ func (o *secureOptions) open(log *slog.Logger) (d door, err error) {
 		}
 	}
 	return d, nil
+}
+
+// metrics count the refused calls.
+func (d door) metrics() []prometheus.Collector {
+	if d.guard == nil {
+		return nil
+	}
+	return []prometheus.Collector{d.guard.Metrics()}
 }
 
 // wrap puts the guard before a handler.

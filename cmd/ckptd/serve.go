@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,7 +37,7 @@ type serveOptions struct {
 	streams      int
 	jobMetrics   int
 	budgets      limit.Budgets
-	logLevel     slog.Level
+	log          logOptions
 	config       string
 	secure       secureOptions
 	jobs         *ckptdv1.JobConfig // defaults for jobs, from the file
@@ -97,7 +98,7 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&o.budgets.Upload, "writes", 64, "how many requests of uploads (fewer while the store throttles)")
 	f.IntVar(&o.budgets.Collect, "deletes", 4, "how many requests that delete garbage (1 during a commit, and while the store throttles)")
 	f.IntVar(&o.jobMetrics, "metrics-jobs", 0, "how many jobs have series of their own in /metrics, labelled with their id")
-	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	o.log.flags(f)
 }
 
 // settle reads the file of --config, after the command line and the environment.
@@ -148,7 +149,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	ctx, cancel := context.WithCancel(launcher.WithParent(ctx))
 	defer cancel()
 	go keepSmall(ctx)
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
+	log := o.log.open(os.Stderr)
 	door, err := o.secure.open(log)
 	if err != nil {
 		return exit.Usagef("serve: %w", err)
@@ -172,7 +173,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
 	if err := hazardous(ctx, opened.Facts, func(h storage.Hazard) {
-		log.Warn("the store: "+h.Name, "seen", h.Seen, "advice", h.Advice)
+		log.Warn("a setting of the store", "setting", h.Name, "seen", h.Seen, "advice", h.Advice)
 	}); err != nil {
 		return fmt.Errorf("serve %s: %w", o.root, err)
 	}
@@ -180,7 +181,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", o.root, whatToDo(o.root, err))
 	}
-	log.Info("root is fit", "location", opened.Facts.Location, "store", opened.Facts.Kind, "root", root.String(), "notes", opened.Facts.Notes)
+	log.Info("root is fit", "location", opened.Facts.Location, "store", opened.Facts.Kind, "root", root.String(), "notes", strings.Join(opened.Facts.Notes, "; "))
 	if p := root.Probe; p != nil && p.Kept != nil {
 		log.Warn("the daemon could not find out whether the store deletes objects", "error", p.Kept, "advice", "see what `ckptd doctor` says of deletes")
 	}
@@ -195,7 +196,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 			log.Warn("the address that other machines are told is not one of this machine", "url", url, "advice", "say --advertise "+door.scheme()+"://HOST:PORT")
 		}
 	}
-	return serveOn(ctx, log, opened, o, urls, credentials, func(h http.Handler) (*http.Server, <-chan error) {
+	return serveOn(ctx, log, opened, o, service.Options{URLs: urls, Credentials: credentials, Collectors: door.metrics()}, func(h http.Handler) (*http.Server, <-chan error) {
 		web := newHTTPServer(door.wrap(h))
 		web.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 		failed := make(chan error, 1)
@@ -206,14 +207,13 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 }
 
 // serveOn runs a server until ctx ends, the listener fails, or the server itself cannot go on.
-func serveOn(ctx context.Context, log *slog.Logger, opened storage.Opened, o serveOptions, urls []string,
-	credentials *address.Credentials, open func(http.Handler) (*http.Server, <-chan error)) error {
+func serveOn(ctx context.Context, log *slog.Logger, opened storage.Opened, o serveOptions, so service.Options,
+	open func(http.Handler) (*http.Server, <-chan error)) error {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	s, err := service.New(opened, &service.Options{
-		URLs: urls, Version: version(), Streams: o.streams, Budgets: o.budgets, JobMetrics: o.jobMetrics, JobDefaults: o.jobs,
-		Credentials: credentials, Log: log, Steps: o.steps, Fatal: giveUp,
-	})
+	so.Version, so.Streams, so.Budgets, so.JobMetrics, so.JobDefaults = version(), o.streams, o.budgets, o.jobMetrics, o.jobs
+	so.Log, so.Steps, so.Fatal = log, o.steps, giveUp
+	s, err := service.New(opened, &so)
 	if err != nil {
 		return err
 	}

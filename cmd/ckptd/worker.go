@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -33,7 +32,7 @@ type workerOptions struct {
 	credentials        address.CredentialFiles
 	config             string
 	dir, exchange      string
-	logLevel           slog.Level
+	log                logOptions
 	steps              func(string) // set by tests; nil in production
 }
 
@@ -66,7 +65,7 @@ fails. A worker ends with exit code 0 when the job has ended, or when another pr
 	cobra.CheckErr(f.SetAnnotation("config", variableAnnotation, []string{variablePrefix + "JOB_CONFIG"}))
 	f.StringVar(&o.dir, "dir", "", "folder for local state, which is lost with the worker (default: a temporary one)")
 	f.StringVar(&o.exchange, "exchange", "127.0.0.1", "host name under which other workers reach this one, or unix:DIR for sockets in a folder")
-	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	o.log.flags(f)
 	for _, name := range []string{"job-id", "params", "server"} {
 		cobra.CheckErr(cmd.MarkFlagRequired(name))
 	}
@@ -76,7 +75,7 @@ fails. A worker ends with exit code 0 when the job has ended, or when another pr
 // work runs the worker until its job has ended, ctx ends, or the process that launched it does.
 func work(ctx context.Context, o workerOptions) (err error) {
 	ctx = launcher.WithParent(ctx)
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel})).With("job", o.jobID)
+	log := o.log.open(os.Stderr).With("job", o.jobID)
 	if err := o.check(); err != nil {
 		return err
 	}

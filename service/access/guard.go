@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ckptd/ckptd/proto/freshfile"
 )
@@ -21,6 +22,7 @@ type Guard struct {
 	list   *freshfile.Files[list]
 	log    *slog.Logger
 	errors *connect.ErrorWriter
+	counts *prometheus.CounterVec
 
 	mu sync.Mutex
 	// quiet is when the next refusal may be logged; unlogged counts the refusals since the last line.
@@ -35,8 +37,17 @@ func NewGuard(file string, log *slog.Logger) (*Guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("access file %s: %w", file, err)
 	}
-	return &Guard{file: file, list: list, log: log, errors: connect.NewErrorWriter()}, nil
+	g := &Guard{file: file, list: list, log: log, errors: connect.NewErrorWriter(), counts: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "ckptd_refused_calls_total", Help: "Calls that the access file does not allow, by the code of the answer.",
+	}, []string{"code"})}
+	for _, code := range []connect.Code{connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeUnimplemented} {
+		g.counts.WithLabelValues(code.String())
+	}
+	return g, nil
 }
+
+// Metrics count the refused calls.
+func (g *Guard) Metrics() prometheus.Collector { return g.counts }
 
 // Wrap puts the guard before a daemon's handler. Requests by a Unix socket pass: the rights of the socket's file say
 // who may connect.
@@ -110,12 +121,17 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err *connect.Erro
 	if err.Code() == connect.CodeUnauthenticated {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="ckptd"`)
 	}
+	g.counts.WithLabelValues(err.Code().String()).Inc()
 	// An error here means that the sender has gone.
 	_ = g.errors.Write(w, r, err)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if now := time.Now(); now.After(g.quiet) {
-		g.log.Warn("a request was refused", "from", r.RemoteAddr, "path", r.URL.Path, "error", err.Message(), "refused_since_last_line", g.unlogged)
+		args := []any{"from", r.RemoteAddr, "path", r.URL.Path, "error", err.Message()}
+		if g.unlogged > 0 {
+			args = append(args, "refused_since_last_line", g.unlogged)
+		}
+		g.log.Warn("a request was refused", args...)
 		g.quiet, g.unlogged = now.Add(time.Second), 0
 		return
 	}

@@ -65,7 +65,7 @@ func (j *Job) TakeBack(finish bool) {
 		}
 		ev.Caller = j.wait(func(op *owner.Op) {
 			if op.Kind != owner.TellAttached {
-				j.log.Info("did not attach a job", "why", j.refusal(op), "after", time.Since(began))
+				j.log.Info("did not attach a job", "why", j.refusal(op), "after", time.Since(began).Round(time.Millisecond))
 			}
 		})
 		j.feed(ev)

@@ -18,6 +18,9 @@ func (j *Job) decide(d coordinator.Decision) {
 	case coordinator.Abort:
 		if c := j.contents[d.Checkpoint]; c != nil {
 			c.abort, c.abortCause = d.Reason, d.Cause
+			if d.Reason == coordinator.ReasonExpired {
+				c.abortCause += j.waitedFor(d.Checkpoint)
+			}
 		}
 		j.feed(owner.Event{Kind: owner.EventAbort, ID: d.Checkpoint, Reason: api.ReasonIn(d.Reason)})
 	case coordinator.NotBegun:

@@ -20,7 +20,7 @@ func (j *Job) trim(ctx context.Context, op owner.Op) {
 		keys[i] = layout.SlotKey(j.id, slot)
 	}
 	if err := errors.Join(j.env.Collect.Delete(ctx, keys)...); err != nil {
-		j.log.Warn("cannot trim the journal", "err", err)
+		j.warn(ctx, "cannot trim the journal", "error", err)
 	}
 }
 
@@ -36,7 +36,7 @@ func (j *Job) deleteMetas(ctx context.Context, op owner.Op) {
 			r.IDs = append(r.IDs, op.IDs[i])
 		} else {
 			r.Outcome = journal.Unknown
-			j.log.Warn("cannot delete", "key", keys[i], "err", err)
+			j.warn(ctx, "cannot delete", "key", keys[i], "error", err)
 		}
 	}
 	j.result(r)
@@ -101,7 +101,7 @@ func (j *Job) deleteAll(ctx context.Context, keys []string) map[int]error {
 	}
 	wg.Wait()
 	for i, err := range failed {
-		j.log.Warn("cannot delete", "key", keys[i], "err", err)
+		j.warn(ctx, "cannot delete", "key", keys[i], "error", err, "failed", len(failed))
 		break
 	}
 	return failed

@@ -45,6 +45,8 @@ type Metrics interface {
 	Refused(r coordinator.Reason)
 	// Attempt counts an attempt that was begun or adopted.
 	Attempt()
+	// Restored counts an attempt that begins with the state of a checkpoint.
+	Restored(c *journal.Checkpoint)
 	// Fenced counts a job that another daemon has taken over, and the commits that were under way here.
 	Fenced(commits int)
 }

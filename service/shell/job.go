@@ -22,6 +22,7 @@ type Job struct {
 	done    chan struct{} // closed when the goroutine has ended
 	uploads Uploads
 	vitals  atomic.Pointer[Vitals]
+	waits   atomic.Bool // for the store, as an event has reported
 	calls   *inbox[func()]
 
 	loop
@@ -46,6 +47,12 @@ type Vitals struct {
 	Pending int
 	// Last is when the newest checkpoint completed. Before the first checkpoint, it is when the job was attached here.
 	Last time.Time
+	// Failures counts the checkpoints that failed in a row.
+	Failures int
+	// Condemned counts the files and _metadata that wait to be deleted.
+	Condemned int
+	// Bytes is the size of the files on the store that the owner knows, with all retained _metadata.
+	Bytes uint64
 }
 
 // ID is the job's id.
@@ -59,6 +66,10 @@ func (j *Job) Uploads() *Uploads { return &j.uploads }
 
 // Vitals are nil if this daemon does not own the job, or the job has ended.
 func (j *Job) Vitals() *Vitals { return j.vitals.Load() }
+
+// WaitsForStore reports whether the job, attached or not, waits for a store that does not answer: for its journal, or
+// for a file.
+func (j *Job) WaitsForStore() bool { return j.waits.Load() || j.uploads.lastError() != nil }
 
 // do passes f to the job's goroutine. It reports false if the goroutine has ended and f will not run.
 func (j *Job) do(f func()) bool { return j.calls.put(f) }
@@ -101,6 +112,11 @@ func (j *Job) refusal(op *owner.Op) error { return api.Refusal(j.id, j.m.Head(),
 
 // event adds an event to the job's events and to the log. Without an attempt, it gets the journal's.
 func (j *Job) event(kind ckptdv1.JobEventKind, e *ckptdv1.JobEvent) {
+	j.eventAt(levelOf(kind), kind, e)
+}
+
+// eventAt is event with another level in the log.
+func (j *Job) eventAt(level slog.Level, kind ckptdv1.JobEventKind, e *ckptdv1.JobEvent) {
 	e.Kind = kind
 	if e.Attempt == 0 {
 		if head := j.m.Head(); head != nil {
@@ -108,7 +124,16 @@ func (j *Job) event(kind ckptdv1.JobEventKind, e *ckptdv1.JobEvent) {
 		}
 	}
 	j.events.add(time.Now(), e)
-	j.log.Info(api.EventWord(kind), "checkpoint", e.GetCheckpointId(), "attempt", e.GetAttempt(), "text", e.GetText())
+	logEvent(j.log, level, e)
+}
+
+// warn logs what a storage operation could not do. If ctx has ended, the job was released, and nothing is wrong.
+func (j *Job) warn(ctx context.Context, message string, args ...any) {
+	level := slog.LevelWarn
+	if ctx.Err() != nil {
+		level = slog.LevelDebug
+	}
+	j.log.Log(ctx, level, message, args...)
 }
 
 // eventf adds an event that has only a text.

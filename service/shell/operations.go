@@ -44,7 +44,9 @@ func (j *Job) work(op owner.Op) func(context.Context) {
 			j.passed(op, r.Outcome)
 			j.do(func() {
 				if j.ops.Err() == nil { // otherwise the job was released, and the error says nothing about the store
+					before := j.outage.cause
 					j.outage.answered(j.log, j.eventf, began, res.Outcome, err)
+					j.storeFailed(before)
 				}
 				j.feed(owner.Event{Kind: owner.EventResult, Result: r})
 			})
@@ -90,7 +92,7 @@ func (j *Job) passed(op owner.Op, outcome journal.Outcome) {
 func (j *Job) readMeta(ctx context.Context, op owner.Op) {
 	m, outcome, err := readMetadata(ctx, j.env.Commit, j.id, op.ID)
 	if err != nil {
-		j.log.Warn("cannot read _metadata", "checkpoint", op.ID, "err", err)
+		j.warn(ctx, "cannot read _metadata", "checkpoint", op.ID, "error", err)
 	}
 	j.do(func() {
 		r := op.Result(outcome)
@@ -119,15 +121,17 @@ func (j *Job) readMeta(ctx context.Context, op owner.Op) {
 func (j *Job) createMeta(op owner.Op) func(context.Context) {
 	t, err := j.table(op.ID, op.Nonce)
 	if err != nil {
-		j.log.Error("cannot complete a checkpoint", "checkpoint", op.ID, "err", err)
+		if c := j.contents[op.ID]; c != nil {
+			c.unwritten = err
+		}
 		return func(context.Context) { j.result(op.Result(journal.NotDone)) }
 	}
 	return func(ctx context.Context) {
 		meta, err := t.write(ctx, j.env.Commit)
 		r := op.Result(journalio.WriteOutcome(err))
 		if err != nil {
-			j.log.Warn("cannot write _metadata", "checkpoint", op.ID, "err", err)
 			j.do(func() {
+				j.log.Debug("cannot write _metadata", "checkpoint", op.ID, "error", err)
 				if c := j.contents[op.ID]; c != nil {
 					c.unwritten = err
 				}

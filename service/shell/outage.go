@@ -1,12 +1,14 @@
 package shell
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/coordinator"
 )
 
 // outage describes a store that does not take or show the entries of a job's journal. The zero value means that the
@@ -30,6 +32,19 @@ func (a *outage) backoff(first time.Duration) time.Duration {
 	return first << min(max(0, a.tries-1), outageDoublings)
 }
 
+// storeFailed tells the coordinator the store's error, if it has changed.
+func (j *Job) storeFailed(before error) {
+	text := func(err error) string {
+		if err == nil {
+			return ""
+		}
+		return err.Error()
+	}
+	if now := text(j.outage.cause); now != text(before) {
+		j.coordinate(coordinator.StoreFailed{Cause: now})
+	}
+}
+
 // String describes an outage that was reported, for the status. Without one it is empty.
 func (a *outage) String() string {
 	if !a.reported {
@@ -41,11 +56,11 @@ func (a *outage) String() string {
 // answered records the result of an operation on the journal that began at the given time.
 //
 // One event reports that the owner waits for its store, and one that the store answers again. The log gets the first,
-// second, fourth, eighth, … of the failures in a row.
+// second, fourth, eighth, … of the failures in a row, at WARN once the event has reported them.
 func (a *outage) answered(log *slog.Logger, event func(kind ckptdv1.JobEventKind, format string, args ...any), began time.Time, outcome journal.Outcome, err error) {
 	if err == nil || (outcome != journal.Unknown && outcome != journal.NotDone) {
 		if err != nil && outcome != journal.Exists && outcome != journal.NotFound {
-			log.Warn("journal", "err", err)
+			log.Warn("the journal cannot be used", "error", err)
 		}
 		if a.reported {
 			event(ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, "the store answers again, after %s and %d tries", time.Since(a.since).Round(time.Millisecond), a.tries)
@@ -59,7 +74,11 @@ func (a *outage) answered(log *slog.Logger, event func(kind ckptdv1.JobEventKind
 	a.tries++
 	a.cause = err
 	if a.tries&(a.tries-1) == 0 {
-		log.Warn("journal", "err", err, "tries", a.tries)
+		level := slog.LevelDebug
+		if a.reported {
+			level = slog.LevelWarn
+		}
+		log.Log(context.Background(), level, "the store does not answer for the journal", "tries", a.tries, "error", err)
 	}
 	if !a.reported && time.Since(a.since) >= outageReported {
 		a.reported = true

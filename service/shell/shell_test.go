@@ -37,6 +37,7 @@ func (noMetrics) Completed(*journal.Checkpoint) {}
 func (noMetrics) Aborted(coordinator.Reason)    {}
 func (noMetrics) Refused(coordinator.Reason)    {}
 func (noMetrics) Attempt()                      {}
+func (noMetrics) Restored(*journal.Checkpoint)  {}
 func (noMetrics) Fenced(int)                    {}
 
 // attached returns a job of one subtask that is owned here.

@@ -42,7 +42,7 @@ func (j *Job) abortUnfinished(ctx context.Context, op owner.Op) {
 		n, err = j.env.Collect.AbortUnfinished(ctx, prefix, dead)
 	}
 	if err != nil {
-		j.log.Warn("cannot abort unfinished writes", "err", err)
+		j.warn(ctx, "cannot abort unfinished writes", "error", err)
 	} else if n > 0 {
 		j.log.Info("aborted unfinished writes", "count", n)
 	}
@@ -66,7 +66,7 @@ func (j *Job) list(ctx context.Context, op owner.Op) {
 	var page []layout.JobKey
 	for info, err := range j.env.Collect.List(ctx, prefix) {
 		if err != nil {
-			j.log.Warn("cannot list for a sweep", "err", err)
+			j.warn(ctx, "cannot list for a sweep", "error", err)
 			j.result(op.Result(journal.Unknown))
 			return
 		}

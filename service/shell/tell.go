@@ -33,12 +33,18 @@ func (j *Job) settled() {
 	if j.over {
 		j.refuseRequests()
 	}
+	j.waits.Store(j.outage.reported)
 	head := j.m.Head()
 	if head == nil || head.Status.Terminal() || j.coord == nil {
 		j.vitals.Store(nil)
 		return
 	}
-	v := Vitals{Pending: len(j.contents)}
+	v := Vitals{
+		Pending: len(j.contents), Failures: j.coord.State().ConsecutiveFailures, Condemned: j.m.Condemned(), Bytes: j.names.Bytes(),
+	}
+	for i := range head.Retained {
+		v.Bytes += head.Retained[i].Size
+	}
 	if before := j.vitals.Load(); before != nil {
 		v.Last = before.Last
 	} else {
@@ -84,9 +90,11 @@ func (j *Job) tellOwnership(op *owner.Op) {
 			j.over = true
 		}
 	case owner.TellFenced, owner.TellReleased:
-		j.log.Info("released", "fenced", op.Kind == owner.TellFenced)
 		if op.Kind == owner.TellFenced {
+			j.log.Warn("another daemon has taken the job over")
 			j.env.Metrics.Fenced(j.committing())
+		} else {
+			j.log.Info("released")
 		}
 		j.coordinate(coordinator.Fenced{})
 		j.workers.send(0, &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
@@ -98,7 +106,6 @@ func (j *Job) tellOwnership(op *owner.Op) {
 			j.sweeps.soon(time.Now()) // for files that could not be deleted meanwhile
 			return
 		}
-		j.log.Warn("degraded: nothing is deleted", "checkpoint", op.ID)
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_DEGRADED, &ckptdv1.JobEvent{CheckpointId: op.ID, Text: fmt.Sprintf(
 			"the _metadata of retained checkpoint %d cannot be read: nothing of this job is deleted until it can", op.ID)})
 	}
@@ -158,6 +165,9 @@ func (j *Job) tellAttempt(op *owner.Op) {
 // attempt tells events, metrics and the coordinator that an attempt has begun or was adopted.
 func (j *Job) attempt(op *owner.Op) {
 	j.env.Metrics.Attempt()
+	if c, ok := j.m.Head().Checkpoint(op.ID); ok && !op.Adopted {
+		j.env.Metrics.Restored(&c)
+	}
 	j.progress.begin(op.Attempt)
 	var nonces []string
 	for _, r := range j.m.Registrations() {
@@ -216,7 +226,7 @@ func (j *Job) ended(op *owner.Op) {
 func (j *Job) swept(op *owner.Op) {
 	failed := op.Reason != owner.ReasonNone && op.Reason != owner.ReasonDegraded
 	if failed {
-		j.log.Info("the sweep failed and is repeated", "reason", api.ReasonText(op.Reason))
+		j.log.Warn("the sweep failed and is repeated", "reason", api.ReasonText(op.Reason))
 	}
 	j.sweeps.ended(time.Now(), failed)
 }

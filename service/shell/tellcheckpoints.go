@@ -29,6 +29,7 @@ func (j *Job) tellCheckpoint(op *owner.Op) {
 		j.coordinate(coordinator.TriggerAccepted{Checkpoint: op.ID})
 	case owner.TellTriggerRefused:
 		j.env.Metrics.Refused(api.ReasonOut(op.Reason))
+		j.log.Log(j.ops, levelOfAbort(api.ReasonOut(op.Reason)), "a checkpoint was refused", "reason", api.ReasonOut(op.Reason), "text", api.ReasonText(op.Reason))
 		j.answer(op)
 		j.coordinate(coordinator.TriggerRefused{Reason: api.ReasonOut(op.Reason), Cause: api.ReasonText(op.Reason)})
 	case owner.TellUnresolved:
@@ -87,6 +88,6 @@ func (j *Job) aborted(op *owner.Op, id uint64) {
 		return
 	}
 	j.env.Metrics.Aborted(reason)
-	j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ABORTED, &ckptdv1.JobEvent{CheckpointId: id, Attempt: op.Attempt, Text: fmt.Sprintf("%s: %s", reason, cause)})
+	j.eventAt(levelOfAbort(reason), ckptdv1.JobEventKind_JOB_EVENT_KIND_ABORTED, &ckptdv1.JobEvent{CheckpointId: id, Attempt: op.Attempt, Text: fmt.Sprintf("%s: %s", reason, cause)})
 	j.coordinate(coordinator.Aborted{Checkpoint: id, Reason: reason, Cause: cause})
 }

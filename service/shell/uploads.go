@@ -1,10 +1,13 @@
 package shell
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/stream"
 )
@@ -20,6 +23,7 @@ type Uploads struct {
 	// stored are the handles that PutState has returned, by open checkpoint and key. The owner compares
 	// acknowledgements with them.
 	stored map[uint64]map[string]*ckptdv1.FileHandle
+	failed error // of the store, for the last upload; nil: the last upload was stored
 }
 
 // Rights are the rules for uploads to one job.
@@ -62,6 +66,23 @@ func (u *Uploads) End() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.writes--
+}
+
+// Ended notes how the store answered an upload.
+func (u *Uploads) Ended(err error) {
+	if err != nil && !ofStore(err) {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.failed = err
+}
+
+// lastError returns the store's error for the last upload; nil: the last upload was stored.
+func (u *Uploads) lastError() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.failed
 }
 
 // close refuses new uploads. Uploads that run end by themselves.
@@ -108,4 +129,10 @@ func (u *Uploads) forget(checkpoint uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.stored, checkpoint)
+}
+
+// ofStore reports whether an upload failed because of the store. A sender that has gone, or sent other bytes than it
+// announced, is not the store's fault.
+func ofStore(err error) bool {
+	return err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, storage.ErrMismatch)
 }

@@ -70,7 +70,7 @@ func New(kind string, r prometheus.Registerer) *Metrics {
 		retries:   counter("ckptd_store_retries_total", "Requests that were repeated; op driver: by the driver itself, as parts of an upload are.", "op"),
 		throttles: counter("ckptd_store_throttles_total", "Requests that the store answered by asking for fewer.", "op"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "ckptd_store_request_seconds",
+			Name: "ckptd_store_request_duration_seconds",
 			Help: "How long requests take. create: until the object is durable, its sender's time included; commit: the end of it; " +
 				"open: until the first byte can be read; list: until the first object is shown.",
 			Buckets: []float64{0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60},

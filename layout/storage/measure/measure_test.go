@@ -122,7 +122,7 @@ ckptd_store_throttles_total{op="stat",store="mem"} 0
 	if err != nil {
 		t.Error(err)
 	}
-	if n, err := testutil.GatherAndCount(reg, "ckptd_store_request_seconds"); n != 8 || err != nil {
+	if n, err := testutil.GatherAndCount(reg, "ckptd_store_request_duration_seconds"); n != 8 || err != nil {
 		t.Errorf("%d histograms, want one for each verb and one for commit: %v", n, err)
 	}
 	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
