@@ -109,6 +109,7 @@ func TestLogOfADeath(t *testing.T) {
 	w.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "the disk is gone" })
 	w.ended()
 	d.waitReleased(t)
+	d.scrape(t).want(t, samples{`ckptd_jobs_ended_total{status="failed"}`: 1, `ckptd_jobs_ended_total{status="canceled"}`: 0})
 	lines := log.lines(t, "j")
 	want := []string{"INFO attached", "INFO attempt", "INFO running", "WARN task-failed", "ERROR failed", "INFO released"}
 	if got := words(lines); !slices.Equal(got, want) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage/limit"
+	"github.com/ckptd/ckptd/service/api"
 	"github.com/ckptd/ckptd/service/coordinator"
 	"github.com/ckptd/ckptd/service/shell"
 )
@@ -24,6 +25,7 @@ type metrics struct {
 	seconds                   prometheus.Histogram
 	newBytes, reusedBytes     prometheus.Counter
 	attempts                  prometheus.Counter
+	ended                     *prometheus.CounterVec
 	restores, restoredBytes   prometheus.Counter
 	fencedJobs, fencedCommits prometheus.Counter
 }
@@ -41,6 +43,10 @@ func newMetrics() *metrics {
 	bytes := counter("ckptd_checkpoint_bytes_total", "State of completed checkpoints: new, or reused from earlier ones.", "kind")
 	m.newBytes, m.reusedBytes = bytes.WithLabelValues("new"), bytes.WithLabelValues("reused")
 	m.attempts = counter("ckptd_attempts_total", "Attempts begun or adopted.").WithLabelValues()
+	m.ended = counter("ckptd_jobs_ended_total", "Jobs that have ended here, by how.", "status")
+	for _, status := range []journal.Status{journal.StatusCanceled, journal.StatusFailed, journal.StatusFinished} {
+		m.ended.WithLabelValues(api.StatusWord(status))
+	}
 	m.restores = counter("ckptd_restores_total", "Attempts that began with the state of a checkpoint.").WithLabelValues()
 	m.restoredBytes = counter("ckptd_restored_bytes_total", "State of the checkpoints with which attempts began.").WithLabelValues()
 	m.fencedJobs = counter("ckptd_jobs_fenced_total", "Jobs that another daemon took over while this daemon owned them.").WithLabelValues()
@@ -79,6 +85,9 @@ func (m *metrics) Refused(r coordinator.Reason) {
 
 // Attempt counts an attempt that was begun or adopted.
 func (m *metrics) Attempt() { m.attempts.Inc() }
+
+// Ended counts a job that has ended.
+func (m *metrics) Ended(status journal.Status) { m.ended.WithLabelValues(api.StatusWord(status)).Inc() }
 
 // Restored counts an attempt that begins with the state of a checkpoint.
 func (m *metrics) Restored(c *journal.Checkpoint) {

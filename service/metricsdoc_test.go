@@ -121,6 +121,15 @@ func TestMetricsAreDocumented(t *testing.T) {
 			t.Errorf("%s: docs/metrics.md has it, the daemon does not show it", name)
 		}
 	}
+	operate, err := os.ReadFile("../docs/operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile(`ckptd_[a-z_]+`).FindAllString(string(operate), -1) {
+		if _, ok := want[strings.TrimSuffix(name, "_bucket")]; !ok {
+			t.Errorf("docs/operate.md names %s, which docs/metrics.md does not have", name)
+		}
+	}
 	if len(want) < 20 {
 		t.Errorf("docs/metrics.md has %d rows that the test can read", len(want))
 	}

@@ -67,7 +67,7 @@ certificates. Certificates, keys and the access file are read again when they ch
   ckptd serve --config /etc/ckptd/ckptd.yaml
   ckptd serve --root /var/lib/ckptd --listen 0.0.0.0:7420 --advertise https://ckptd-1.example:7420 \
     --tls-cert /etc/ckptd/tls.crt --tls-key /etc/ckptd/tls.key --access /etc/ckptd/access
-  curl http://127.0.0.1:7420/healthz
+  curl http://127.0.0.1:7420/readyz
   curl http://127.0.0.1:7420/metrics`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return usageOf(cmd, o.settle(cmd)) },

@@ -47,6 +47,8 @@ type Metrics interface {
 	Attempt()
 	// Restored counts an attempt that begins with the state of a checkpoint.
 	Restored(c *journal.Checkpoint)
+	// Ended counts a job that has ended.
+	Ended(status journal.Status)
 	// Fenced counts a job that another daemon has taken over, and the commits that were under way here.
 	Fenced(commits int)
 }

@@ -36,6 +36,7 @@ type noMetrics struct{}
 func (noMetrics) Completed(*journal.Checkpoint) {}
 func (noMetrics) Aborted(coordinator.Reason)    {}
 func (noMetrics) Refused(coordinator.Reason)    {}
+func (noMetrics) Ended(journal.Status)          {}
 func (noMetrics) Attempt()                      {}
 func (noMetrics) Restored(*journal.Checkpoint)  {}
 func (noMetrics) Fenced(int)                    {}

@@ -214,6 +214,7 @@ func (j *Job) ended(op *owner.Op) {
 		}
 		return
 	}
+	j.env.Metrics.Ended(op.Status)
 	j.event(api.EndKind(op.Status), &ckptdv1.JobEvent{Text: cause})
 	j.coordinate(coordinator.Terminal{})
 	j.workers.send(0, cancel)
