@@ -25,18 +25,30 @@ type noted struct {
 	number uint64
 }
 
-// note remembers a report; it takes the place of an earlier one of the same kind and subtasks.
+// note remembers a report. It takes the place of what earlier ones of its kind say about its subtasks, so that there are
+// never more reports than subtasks.
 func (s *standing) note(r Report) {
 	if r.Kind == ReportFailed {
 		return // a failure ends the attempt and is not repeated
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reports = slices.DeleteFunc(s.reports, func(old noted) bool {
-		return old.Attempt < r.Attempt || old.Kind == r.Kind && slices.Equal(old.Subtasks, r.Subtasks)
-	})
+	s.reports = slices.DeleteFunc(s.reports, func(old noted) bool { return old.Attempt < r.Attempt || old.Kind == r.Kind && covers(r, old.Report) })
+	for i, old := range s.reports {
+		if old.Kind == r.Kind {
+			s.reports[i].Subtasks = slices.DeleteFunc(slices.Clone(old.Subtasks), func(t Subtask) bool { return slices.Contains(r.Subtasks, t) })
+		}
+	}
 	s.last++
 	s.reports = append(s.reports, noted{r, s.last})
+}
+
+// covers tells whether a report names all subtasks of an older one. None named means all of the registration.
+func covers(r, old Report) bool {
+	if len(r.Subtasks) == 0 || len(old.Subtasks) == 0 {
+		return len(r.Subtasks) == 0
+	}
+	return !slices.ContainsFunc(old.Subtasks, func(t Subtask) bool { return !slices.Contains(r.Subtasks, t) })
 }
 
 // after returns the reports of an attempt that were noted after the report of a number (0: all of them), in their

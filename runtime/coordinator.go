@@ -9,7 +9,6 @@ import (
 // Coordinator is what a worker needs of the daemons, for a job that was attached. Its methods are those of
 // client.Job, and as safe for concurrent use.
 type Coordinator interface {
-	Epoch() uint64
 	Register(ctx context.Context, r client.Registration) (Session, error)
 	Assignment(ctx context.Context, attempt uint64, subtasks []client.Subtask) ([]client.SubtaskState, error)
 	Fetch(ctx context.Context, h client.Handle, path string) error

@@ -407,19 +407,20 @@ func TestTheCauseIsHeardBeforeItsConsequences(t *testing.T) {
 	job := c.job()
 	d := newDaemon(t, job.Plan())
 	others := make(chan string, 100)
-	d.hear = func(r client.Report) {
+	d.hear = func(r client.Report) error {
 		if r.Kind != client.ReportFailed {
-			return
+			return nil
 		}
 		if !strings.Contains(r.Cause, "bad luck") {
 			others <- r.Cause
-			return
+			return nil
 		}
 		select {
 		case cause := <-others:
 			t.Errorf("the owner heard %q first, want the cause first", cause)
 		case <-time.After(500 * time.Millisecond): // ten times as long as a lost channel is kept back
 		}
+		return nil
 	}
 	l := runtime.StartLocal(context.Background(), runtime.LocalOptions{JobID: "job", Job: job, Workers: 2, Attach: d.attach, Dir: t.TempDir()})
 	defer l.Stop()

@@ -34,6 +34,8 @@ type realDaemon struct {
 	socket string
 	seed   uint64
 	rates  mem.Rates
+	ping   time.Duration                  // between two pings; 0: the default
+	heard  func(r *ckptdv1.ReportRequest) // called with each report that arrives; may be nil
 
 	mu     sync.Mutex
 	lives  uint64
@@ -74,7 +76,7 @@ func (d *realDaemon) start(log *slog.Logger) {
 	if before != nil {
 		time.AfterFunc(50*time.Millisecond, func() { before.Land() })
 	}
-	s, err := service.New(opened, &service.Options{URLs: []string{d.url()}, Log: log, Times: coordinator.Times{Grace: 200 * time.Millisecond}})
+	s, err := service.New(opened, &service.Options{URLs: []string{d.url()}, Log: log, Times: coordinator.Times{Grace: 200 * time.Millisecond, Ping: d.ping}})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -85,7 +87,7 @@ func (d *realDaemon) start(log *slog.Logger) {
 	var p http.Protocols
 	p.SetHTTP1(true)
 	p.SetUnencryptedHTTP2(true)
-	d.server, d.web = s, &http.Server{Handler: s.Handler(), Protocols: &p, ConnContext: stream.ConnContext}
+	d.server, d.web = s, &http.Server{Handler: d.listen(s.Handler()), Protocols: &p, ConnContext: stream.ConnContext}
 	go d.web.Serve(l)
 	if err := s.Start(context.Background()); err != nil {
 		d.t.Fatal(err)

@@ -23,8 +23,8 @@ type daemon struct {
 	plan *client.Plan
 	// refuse is called before each acknowledgement; the worker gets its error.
 	refuse func(context.Context, client.Snapshot) error
-	// hear, if set, is called with each report before it counts.
-	hear func(client.Report)
+	// hear, if set, is called with each report before it counts. The worker gets its error.
+	hear func(client.Report) error
 	// mute decides which commands are lost.
 	mute func(client.Command) bool
 
@@ -47,7 +47,13 @@ type daemon struct {
 	names    map[string]string // instance nonce and name -> key
 	uploads  int
 	terminal bool
-	deaf     bool // forgets what it is told
+	told     []told // what workers have reported in the attempt, for the next owner
+}
+
+// told is a report and the process that made it.
+type told struct {
+	nonce  string
+	report client.Report
 }
 
 type checkpoint struct {
@@ -120,6 +126,7 @@ func (d *daemon) beginLocked() {
 	}
 	clear(d.running)
 	clear(d.ended)
+	d.told = nil
 	d.sendLocked(client.Start{Attempt: d.attempt, Epoch: d.epoch, Restore: d.restored, Roster: roster})
 }
 
@@ -136,7 +143,7 @@ func (d *daemon) allRunningLocked() bool { return d.begun && len(d.running) == l
 func (d *daemon) trigger() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.allRunningLocked() || d.pending != nil || d.terminal || d.deaf {
+	if !d.allRunningLocked() || d.pending != nil || d.terminal {
 		return 0
 	}
 	d.lastID++
@@ -163,7 +170,8 @@ func (d *daemon) abortLocked(reason string) {
 	d.changedLocked()
 }
 
-// restart plays the daemon's death and its return as the owner of the next epoch, which adopts the attempt.
+// restart plays the daemon's death and its return as the owner of the next epoch, which adopts the attempt. The sessions
+// register again, and their registrations carry what the workers have reported.
 func (d *daemon) restart() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -173,6 +181,9 @@ func (d *daemon) restart() {
 	clear(d.running)
 	clear(d.ended)
 	clear(d.commits)
+	for _, t := range d.told {
+		d.countLocked(t)
+	}
 	if n := len(d.complete); n > 0 && d.complete[n-1].id > d.restored {
 		d.sendLocked(client.Complete{Attempt: d.attempt, Epoch: d.epoch, Checkpoint: d.complete[n-1].id})
 	}
@@ -198,12 +209,6 @@ type attached struct {
 
 func (d *daemon) attach(context.Context, int) (runtime.Coordinator, error) {
 	return &attached{daemon: d}, nil
-}
-
-func (a *attached) Epoch() uint64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.epoch
 }
 
 func (a *attached) Register(_ context.Context, r client.Registration) (runtime.Session, error) {
@@ -342,33 +347,41 @@ func (a *attached) Decline(_ context.Context, x client.Decline) error {
 
 func (a *attached) Report(_ context.Context, r client.Report) error {
 	if a.hear != nil {
-		a.hear(r)
+		if err := a.hear(r); err != nil {
+			return err
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	defer a.changedLocked()
-	if a.deaf {
-		return nil // an owner that does not know the worker yet drops its report
-	}
 	if r.Attempt != a.attempt || a.workers[a.nonce] == nil {
 		return client.ErrStaleAttempt
 	}
-	switch r.Kind {
-	case client.ReportRunning:
-		a.running[a.nonce] = true
-	case client.ReportEndOfData:
-		for _, s := range r.Subtasks {
-			a.ended[s] = true
-		}
-	case client.ReportCommitted:
-		for _, s := range r.Subtasks {
-			a.commits[s] = r.Checkpoint
-		}
-	case client.ReportFailed:
+	if r.Kind == client.ReportFailed {
 		a.causes = append(a.causes, r.Cause)
 		a.failLocked()
+		return nil
 	}
+	t := told{a.nonce, r}
+	a.told = append(a.told, t)
+	a.countLocked(t)
 	return nil
+}
+
+// countLocked counts what a worker says of the attempt.
+func (d *daemon) countLocked(t told) {
+	switch t.report.Kind {
+	case client.ReportRunning:
+		d.running[t.nonce] = true
+	case client.ReportEndOfData:
+		for _, s := range t.report.Subtasks {
+			d.ended[s] = true
+		}
+	case client.ReportCommitted:
+		for _, s := range t.report.Subtasks {
+			d.commits[s] = t.report.Checkpoint
+		}
+	}
 }
 
 // session is a registration; any number of commands may wait in it.

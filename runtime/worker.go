@@ -187,7 +187,7 @@ func (w *worker) start(ctx context.Context, cmd client.Start) {
 			return
 		}
 		if cmd.Attempt == a.start.Attempt {
-			a.reporter.soon()
+			a.reporter.again()
 			return
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ckptd/ckptd/client"
@@ -159,27 +160,38 @@ func TestAbortTellsOfALostComplete(t *testing.T) {
 	d.await("all sinks have committed", func() bool { return d.committedEverywhere(id, 2) })
 }
 
-// A new owner has an empty memory. The worker repeats which tasks run and what is committed, and the attempt
-// continues.
-func TestNewOwnerHearsTheFacts(t *testing.T) {
-	c := &clicks{parallelism: 2, records: 100, users: 5, target: newTarget()}
-	d, _, _ := local(t, c, 2)
-	id := d.checkpoint()
-	d.await("commits", func() bool { return d.committedEverywhere(id, 2) && len(d.ended) == 2 })
-	d.mu.Lock()
-	d.deaf = true
-	d.mu.Unlock()
-	d.restart()
-	time.Sleep(50 * time.Millisecond)
-	d.mu.Lock()
-	d.deaf = false
-	d.mu.Unlock()
-	d.await("all is told again", func() bool {
-		return d.allRunningLocked() && len(d.ended) == 2 && d.committedEverywhere(id, 2)
+// A worker repeats a report until it was received, and no longer.
+func TestReportsAreRepeatedUntilReceived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &clicks{parallelism: 2, records: 100, users: 5, target: newTarget()}
+		job := c.job()
+		d := newDaemon(t, job.Plan())
+		lost, heard := 2, map[client.ReportKind]int{}
+		d.hear = func(r client.Report) error {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if heard[r.Kind]++; heard[r.Kind] <= lost {
+				return client.ErrUnavailable
+			}
+			return nil
+		}
+		l := runtime.StartLocal(t.Context(), runtime.LocalOptions{JobID: "job", Job: job, Attach: d.attach, Dir: t.TempDir()})
+		defer l.Stop()
+		time.Sleep(time.Minute)
+		d.trigger()
+		time.Sleep(time.Minute)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if !d.allRunningLocked() || len(d.ended) != 2 || !d.committedEverywhere(1, 2) {
+			t.Errorf("running %v, at the end %v, committed %v; want all of it", d.running, d.ended, d.commits)
+		}
+		for _, kind := range []client.ReportKind{client.ReportRunning, client.ReportEndOfData, client.ReportCommitted} {
+			// Two subtasks may report apart, and each report may be the one that is lost.
+			if n := heard[kind]; n <= lost || n > lost+2 {
+				t.Errorf("%v came %d times in two minutes, want %d or %d", kind, n, lost+1, lost+2)
+			}
+		}
 	})
-	if d.attempt != 1 {
-		t.Errorf("attempt %d, want 1", d.attempt)
-	}
 }
 
 // A repeated Start starts nothing again.

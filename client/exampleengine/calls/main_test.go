@@ -64,12 +64,11 @@ func (s *script) Register(ctx context.Context, _ *ckptdv1.RegisterRequest, st *c
 	return st.Send(s.last)
 }
 
-func (s *script) Report(_ context.Context, r *ckptdv1.ReportRequest) (*ckptdv1.ReportResponse, error) {
+func (s *script) Report(ctx context.Context, r *ckptdv1.ReportRequest) (*ckptdv1.ReportResponse, error) {
 	if r.GetKind() != ckptdv1.ReportRequest_KIND_RUNNING {
 		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("report %v: want running only", r.GetKind()))
 	}
-	s.running <- r.GetAttempt()
-	return &ckptdv1.ReportResponse{}, nil
+	return &ckptdv1.ReportResponse{}, hand(ctx, s.running, r.GetAttempt())
 }
 
 func (s *script) Assignment(_ context.Context, r *ckptdv1.AssignmentRequest) (*ckptdv1.AssignmentResponse, error) {
@@ -80,9 +79,18 @@ func (s *script) BeginSnapshot(_ context.Context, r *ckptdv1.BeginSnapshotReques
 	return &ckptdv1.BeginSnapshotResponse{Known: make([]uint32, len(r.GetFiles()))}, nil
 }
 
-func (s *script) Acknowledge(_ context.Context, r *ckptdv1.AcknowledgeRequest) (*ckptdv1.AcknowledgeResponse, error) {
-	s.acked <- r.GetSnapshots()[0].GetHandles()[0]
-	return &ckptdv1.AcknowledgeResponse{}, nil
+func (s *script) Acknowledge(ctx context.Context, r *ckptdv1.AcknowledgeRequest) (*ckptdv1.AcknowledgeResponse, error) {
+	return &ckptdv1.AcknowledgeResponse{}, hand(ctx, s.acked, r.GetSnapshots()[0].GetHandles()[0])
+}
+
+// hand hands v to the registration's script. Nobody takes what the script does not wait for, so the call may end first.
+func hand[T any](ctx context.Context, to chan<- T, v T) error {
+	select {
+	case to <- v:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Two lives: the second begins with what the first had snapshotted.
