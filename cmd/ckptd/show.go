@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
@@ -32,6 +34,9 @@ with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
 			}
 			defer func() { err = errors.Join(err, t.close()) }()
 			show, err := t.view.Show(cmd.Context(), t.job, t.id)
+			if err != nil && t.root != "" && exitCode(cmd.Context(), err) == exit.Damage {
+				err = fmt.Errorf("%w. Which checkpoints of the job are whole: ckptd verify %s", err, output.ShellWord(drivers.Below(t.root, t.job)))
+			}
 			if err != nil {
 				return err
 			}

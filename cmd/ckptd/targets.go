@@ -33,6 +33,29 @@ type target struct {
 	job   string
 	// id of a checkpoint.
 	id uint64
+	// store is that of a bare root, or of a loose checkpoint; nil: the view is a daemon's.
+	store storage.Store
+	// root is the URL of a bare root.
+	root string
+}
+
+// onStorage is the target in the storage itself: that of a daemon is looked for below the daemon's root. The caller
+// closes only the new target.
+func (t *target) onStorage(ctx context.Context) (*target, error) {
+	r, ok := t.view.(*remote)
+	if !ok {
+		return t, nil
+	}
+	status, err := r.Status(ctx)
+	if err = errors.Join(err, t.close()); err != nil {
+		return nil, err
+	}
+	bare, err := openBareRoot(ctx, status.GetRoot())
+	if err != nil {
+		return nil, err
+	}
+	bare.job, bare.id = t.job, t.id
+	return bare, nil
 }
 
 // isID tells a job's id, or <id>/chk-<number>, from a path. With --server, an argument is an id if it has no scheme and
@@ -182,7 +205,7 @@ func openBareRoot(ctx context.Context, root string) (*target, error) {
 	if _, err := layout.ReadRoot(ctx, opened.Store); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", root, err), opened.Close())
 	}
-	return &target{view: catalog.New(opened.Store), close: opened.Close}, nil
+	return &target{view: catalog.New(opened.Store), close: opened.Close, store: opened.Store, root: root}, nil
 }
 
 // openLoose opens the folder of a checkpoint outside of any root.
@@ -201,7 +224,7 @@ func openLoose(ctx context.Context, arg, parent, folder string) (*target, error)
 	case err != nil:
 		return nil, err
 	}
-	return &target{view: &loose{store: opened.Store, arg: arg, folder: folder}, close: opened.Close}, nil
+	return &target{view: &loose{store: opened.Store, arg: arg, folder: folder}, close: opened.Close, store: opened.Store}, nil
 }
 
 // loose is the view of one checkpoint's folder, wherever it lies. It knows no jobs.
@@ -238,14 +261,7 @@ func (l *loose) Files(ctx context.Context, job string, id uint64) (*ckptdv1.Show
 	if err != nil {
 		return nil, err
 	}
-	own := layout.CheckpointDir(show.GetSummary().GetCheckpointId()) + "/"
 	return show, catalog.CheckFiles(ctx, l.store, show, func(f *ckptdv1.FileHandle) string {
-		if f.GetJobId() != "" {
-			return ""
-		}
-		if name, ok := strings.CutPrefix(f.GetKey(), own); ok || catalog.IsBeside(f) {
-			return l.folder + "/" + name
-		}
-		return f.GetKey()
+		return catalog.LooseKey(l.folder, show.GetSummary().GetCheckpointId(), f.GetKey(), f.GetJobId())
 	})
 }

@@ -80,6 +80,7 @@ var budgets = []line{
 	{"the same by TCP, bytes thrown away, against a raw PUT", "PutDiscard", "ckptd-tcp/raw-tcp", bar{least: 0.9}},
 	{"restoring by TCP, against `http.ServeContent`", "Get", "ckptd-tcp/raw-tcp", bar{least: 0.85}},
 	{"restoring by Unix socket, against the same", "Get", "ckptd-unix/raw-unix", bar{least: 0.85}},
+	{"`verify --read-data` of 64 files of 4 MiB from the disk, against reading them", "ReadData", "ratio", bar{least: 0.9}},
 	{"records/s with checkpoints at 1 s, against off, LSM state", "Graph/lsm,_1s", "against off", bar{least: 0.95}},
 }
 

@@ -53,7 +53,7 @@ func (c *Catalog) Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error) {
 	g.SetLimit(parallel)
 	for i, id := range ids {
 		g.Go(func() error {
-			e, err := c.head(ctx, id)
+			e, err := Head(ctx, c.store, id)
 			if err != nil && ctx.Err() != nil {
 				return err
 			}
@@ -93,7 +93,7 @@ func (c *Catalog) JobIDs(ctx context.Context) ([]string, error) {
 
 // Checkpoints lists the checkpoints that a job's journal retains, oldest first.
 func (c *Catalog) Checkpoints(ctx context.Context, job string) (*ckptdv1.ListCheckpointsResponse, error) {
-	e, err := c.head(ctx, job)
+	e, err := Head(ctx, c.store, job)
 	if err != nil {
 		return nil, fmt.Errorf("catalog: list checkpoints: %w", err)
 	}
@@ -114,7 +114,7 @@ func (c *Catalog) show(ctx context.Context, job string, id uint64) (*ckptdv1.Sho
 	if err := layout.ValidateJobID(job); err != nil {
 		return nil, err
 	}
-	head, headErr := c.head(ctx, job)
+	head, headErr := Head(ctx, c.store, job)
 	show, err := ReadMetadata(ctx, c.store, layout.MetadataKey(job, id))
 	switch {
 	case errors.Is(err, storage.ErrNotFound) && headErr != nil:
@@ -154,7 +154,7 @@ func compare(show *ckptdv1.ShowCheckpointResponse, head *journal.Entry, id uint6
 		show.State = ckptdv1.CheckpointState_CHECKPOINT_STATE_NOT_RETAINED
 		return nil
 	}
-	show.State = stateOut(r.State)
+	show.State = CheckpointState(r.State)
 	if show.GetNonce() != r.Nonce.String() || show.GetMetadataBytes() != r.Size || show.GetMetadataCrc32C() != r.CRC {
 		return fmt.Errorf("%w: the journal means the _metadata %s of %d bytes with CRC32C %08x, but this is %s of %d bytes with %08x", ErrDamaged,
 			r.Nonce, r.Size, r.CRC, show.GetNonce(), show.GetMetadataBytes(), show.GetMetadataCrc32C())
@@ -168,23 +168,39 @@ func (c *Catalog) Files(ctx context.Context, job string, id uint64) (*ckptdv1.Sh
 	if err != nil {
 		return nil, err
 	}
-	locate := func(f *ckptdv1.FileHandle) string {
-		switch {
-		case f.GetJobId() != "":
-			return layout.JobPrefix(f.GetJobId()) + f.GetKey()
-		case IsBeside(f):
-			return layout.CheckpointPrefix(job, id) + f.GetKey()
-		}
-		return layout.JobPrefix(job) + f.GetKey()
-	}
+	locate := func(f *ckptdv1.FileHandle) string { return Key(job, id, f.GetKey(), f.GetJobId()) }
 	if err := CheckFiles(ctx, c.store, show, locate); err != nil {
 		return nil, fmt.Errorf("catalog: files of %s/%s: %w", job, layout.CheckpointDir(id), err)
 	}
 	return show, nil
 }
 
-// IsBeside reports whether a file lies in the folder of the _metadata itself, as in savepoints.
-func IsBeside(f *ckptdv1.FileHandle) bool { return !strings.Contains(f.GetKey(), "/") }
+// Key is the key, in the root, of a file that a checkpoint of the job names by its relative key and, if another job lends
+// it, that job.
+func Key(job string, checkpoint uint64, relative, lender string) string {
+	switch {
+	case lender != "":
+		return layout.JobPrefix(lender) + relative
+	case isBeside(relative):
+		return layout.CheckpointPrefix(job, checkpoint) + relative
+	}
+	return layout.JobPrefix(job) + relative
+}
+
+// LooseKey is Key for a checkpoint whose folder lies outside of any root, under any name. Its exclusive files, and those
+// of a savepoint, lie in that folder; shared files lie in shared/ beside it. LooseKey is "" for the files of other jobs.
+func LooseKey(folder string, checkpoint uint64, relative, lender string) string {
+	if lender != "" {
+		return ""
+	}
+	if name, ok := strings.CutPrefix(relative, layout.CheckpointDir(checkpoint)+"/"); ok || isBeside(relative) {
+		return folder + "/" + name
+	}
+	return relative
+}
+
+// isBeside reports whether a file lies in the folder of the _metadata itself, as in savepoints.
+func isBeside(relative string) bool { return !strings.Contains(relative, "/") }
 
 // CheckFiles looks for every file of a shown checkpoint and sets its presence. locate turns a file's handle into the key
 // in the store. It returns "" for a file that the store cannot have; CheckFiles does not look for such a file.
@@ -250,7 +266,7 @@ func (c *Catalog) journal(ctx context.Context, job string) (*ckptdv1.ShowJournal
 		}
 	}
 	if len(out.GetEntries()) == 0 {
-		_, err := c.head(ctx, job)
+		_, err := Head(ctx, c.store, job)
 		return nil, err
 	}
 	return out, nil

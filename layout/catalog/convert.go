@@ -56,7 +56,7 @@ func entryOut(e *journal.Entry) *ckptdv1.JournalEntry {
 	for i := range e.Retained {
 		c := &e.Retained[i]
 		out.Retained = append(out.Retained, &ckptdv1.JournalCheckpoint{
-			Summary: Checkpoint(e.About.Job, c), State: stateOut(c.State), Nonce: c.Nonce.String(), MetadataBytes: c.Size, MetadataCrc32C: c.CRC,
+			Summary: Checkpoint(e.About.Job, c), State: CheckpointState(c.State), Nonce: c.Nonce.String(), MetadataBytes: c.Size, MetadataCrc32C: c.CRC,
 		})
 	}
 	return out
@@ -114,7 +114,8 @@ func Status(s journal.Status) ckptdv1.JobStatus {
 	return ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED
 }
 
-func stateOut(s journal.CheckpointState) ckptdv1.CheckpointState {
+// CheckpointState returns what an entry says of a retained checkpoint in the API's words.
+func CheckpointState(s journal.CheckpointState) ckptdv1.CheckpointState {
 	switch s {
 	case journal.StateTrashed:
 		return ckptdv1.CheckpointState_CHECKPOINT_STATE_TRASHED

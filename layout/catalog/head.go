@@ -10,13 +10,13 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 )
 
-// head reads the head of a job's journal as an owner does, but does not make the entry durable first: nothing acts on
+// Head reads the head of a job's journal as an owner does, but does not make the entry durable first: nothing may act on
 // it.
-func (c *Catalog) head(ctx context.Context, job string) (*journal.Entry, error) {
+func Head(ctx context.Context, s storage.Store, job string) (*journal.Entry, error) {
 	if err := layout.ValidateJobID(job); err != nil {
 		return nil, err
 	}
-	head, how, err := journalio.ReadHead(ctx, c.store, storage.Facts{}, job)
+	head, how, err := journalio.ReadHead(ctx, s, storage.Facts{}, job)
 	switch how {
 	case journal.ReadDone:
 		return head, nil
