@@ -7,7 +7,7 @@ BIN := $(CURDIR)/bin
 RACE := GORACE=atexit_sleep_ms=50
 
 .DEFAULT_GOAL := help
-.PHONY: help build servers test quick search nightly bench fuzz generate lint linters mutate tools
+.PHONY: help build servers test quick search nightly bench bench-long fuzz generate lint linters mutate tools
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ nightly: test search fuzz ## everything, the long runs too: one to two hours on 
 bench: servers ## every benchmark beside its limit, in less than ten minutes, and the tables of docs/benchmarks.md
 	cd conformance/servers/s5cmd && $(GO) build -mod=readonly -ldflags='-s -w' -o $(BIN)/s5cmd github.com/peak/s5cmd/v2
 	$(GO) run ./conformance/bench
+
+bench-long: build ## what `make bench` cannot hold within its ten minutes: many jobs, a large sweep; half an hour; LONG='-for 2m' for less
+	$(GO) run ./conformance/bench -long -- -root $(BIN) $(LONG)
 
 fuzz: ## each fuzz target for half a minute
 	@for pkg in $$($(GO) list ./...); do \

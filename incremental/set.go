@@ -99,6 +99,21 @@ func (s Set[T]) All() iter.Seq[T] {
 	}
 }
 
+// First returns the n lowest numbers of the set, or all of them if there are fewer.
+func (s Set[T]) First(n int) Set[T] {
+	if s.Len() <= n {
+		return s
+	}
+	var b Builder[T]
+	for number := range s.All() {
+		if n--; n < 0 {
+			break
+		}
+		b.Add(number)
+	}
+	return b.Set()
+}
+
 func each[T ~uint32](number uint32, w uint64, yield func(T) bool) bool {
 	for ; w != 0; w &= w - 1 {
 		if !yield(T(number)<<6 | T(bits.TrailingZeros64(w))) {

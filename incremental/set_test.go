@@ -125,3 +125,15 @@ func BenchmarkOrOfAMillion(b *testing.B) {
 		all.Or(few)
 	}
 }
+
+// First takes the lowest numbers, wherever they lie.
+func TestFirst(t *testing.T) {
+	s := FilesOf(3, 63, 64, 200, 100_000)
+	for n, want := range []Files{
+		{}, FilesOf(3), FilesOf(3, 63), FilesOf(3, 63, 64), FilesOf(3, 63, 64, 200), s, s,
+	} {
+		if got := s.First(n); got != want {
+			t.Errorf("the first %d are %v, want %v", n, got, want)
+		}
+	}
+}

@@ -14,28 +14,75 @@ const (
 	smallMemory = 416 << 20
 	// lookAtMemory is the interval at which keepSmall adapts the limit.
 	lookAtMemory = time.Second
+	// A daemon is idle when it has allocated less than idleAllocs between two looks, idleLooks times in a row.
+	idleAllocs = 1 << 20
+	idleLooks  = 3
+	// spareMemory is how much garbage and unused memory an idle daemon may hold.
+	spareMemory = 16 << 20
 )
 
 // keepSmall limits the memory that a daemon uses for garbage. By default Go lets garbage grow to the size of the live
 // heap, and a thousand streams to S3 hold 300 MiB at times. keepSmall allows garbage of a third of the live heap, and
-// of more while the total is below smallMemory. It does nothing if GOMEMLIMIT or GOGC is set.
+// of more while the total is below smallMemory. An idle daemon allocates nothing, so that its collector would not run
+// for minutes; keepSmall lets it run once, and gives the memory back to the system.
+//
+// keepSmall does nothing if GOMEMLIMIT or GOGC is set.
 func keepSmall(ctx context.Context) {
 	if os.Getenv("GOMEMLIMIT") != "" || os.Getenv("GOGC") != "" {
 		return
 	}
-	live, limit := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}, int64(0)
+	limit := int64(0)
+	var idle idleness
 	for {
-		metrics.Read(live)
+		now := lookedUp()
 		// Setting the limit stops the world, so the limit changes only in large steps.
-		if l := memoryFor(live[0].Value.Uint64()); l != limit {
+		if l := memoryFor(now.live); l != limit {
 			limit = l
 			debug.SetMemoryLimit(limit)
+		}
+		if idle.gives(now) {
+			debug.FreeOSMemory()
 		}
 		if !sleep(ctx, lookAtMemory) {
 			debug.SetMemoryLimit(math.MaxInt64)
 			return
 		}
 	}
+}
+
+// heap is the state of the heap in bytes.
+type heap struct {
+	live    uint64 // found alive by the last collection
+	objects uint64 // live, or garbage that was not collected yet
+	free    uint64 // unused, but not given back to the system
+	allocs  uint64 // ever allocated
+}
+
+// lookedUp reads the state of the heap. It does not stop the world.
+func lookedUp() heap {
+	s := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/allocs:bytes"},
+	}
+	metrics.Read(s)
+	return heap{live: s[0].Value.Uint64(), objects: s[1].Value.Uint64(), free: s[2].Value.Uint64(), allocs: s[3].Value.Uint64()}
+}
+
+// idleness finds out whether a daemon is idle.
+type idleness struct {
+	allocs uint64 // at the last look
+	looks  int    // in a row at which the daemon was idle
+}
+
+// gives reports whether it is time to give memory back: the daemon is idle and holds more than spareMemory that it does
+// not use.
+func (i *idleness) gives(now heap) bool {
+	i.looks++
+	if now.allocs-i.allocs > idleAllocs {
+		i.looks = 0
+	}
+	i.allocs = now.allocs
+	garbage := now.objects - min(now.live, now.objects)
+	return i.looks >= idleLooks && garbage+now.free > spareMemory
 }
 
 // memoryFor is the memory limit for so many live bytes, in steps of 32 MiB.

@@ -17,3 +17,36 @@ func TestMemoryFor(t *testing.T) {
 		last = limit
 	}
 }
+
+// Memory is given back when the daemon has been idle for a while and holds much that it does not use, and not before.
+func TestIdleGivesMemoryBack(t *testing.T) {
+	const much = spareMemory + 1
+	busy := func(h heap) heap { h.allocs += idleAllocs + 1; return h }
+	for _, c := range []struct {
+		name string
+		now  heap
+		want bool
+	}{
+		{"garbage", heap{live: 1 << 30, objects: 1<<30 + much}, true},
+		{"unused memory", heap{live: 1 << 30, objects: 1 << 30, free: much}, true},
+		{"little of both", heap{live: 1 << 30, objects: 1<<30 + 1, free: spareMemory - 1}, false},
+		{"all is alive", heap{live: 1 << 30, objects: 1 << 30}, false},
+		{"a collection has just ended", heap{live: 1 << 30, objects: 1<<30 - 1}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var i idleness
+			now := busy(c.now)
+			for look := range idleLooks {
+				if i.gives(now) {
+					t.Errorf("look %d after the last work gives memory back, want %d looks to pass", look, idleLooks)
+				}
+			}
+			if got := i.gives(now); got != c.want {
+				t.Errorf("an idle daemon gives memory back: %v, want %v", got, c.want)
+			}
+			if now = busy(now); i.gives(now) {
+				t.Error("a busy daemon gives memory back")
+			}
+		})
+	}
+}

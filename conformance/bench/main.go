@@ -1,4 +1,5 @@
-// Command bench runs every benchmark beside its limit and puts the figures into docs/benchmarks.md: `make bench`.
+// Command bench runs every benchmark beside its limit and puts the figures into docs/benchmarks.md: `make bench`. With -long it runs
+// what takes longer, with many jobs or files, by conformance/bench/manyjobs: `make bench-long`.
 //
 // It owns the plan (which benchmarks, for how long), the budgets, and the tables. Each table stands in the page
 // between "<!-- bench NAME -->" and "<!-- end -->". It must not know how anything is measured: the benchmarks are
@@ -45,20 +46,32 @@ var plan = []step{
 }
 
 func main() {
+	long := flag.Bool("long", false, "run what takes longer, and write its tables")
 	page := flag.String("page", "docs/benchmarks.md", "the `file` whose tables are written anew")
-	raw := flag.String("raw", "bin/bench.txt", "the `file` that keeps what the benchmarks say")
+	raw := flag.String("raw", "", "the `file` that keeps what the benchmarks say; bin/bench.txt, or with -long bin/bench-long.txt")
 	from := flag.Bool("from-raw", false, "run nothing: make the tables of what -raw has kept")
 	flag.Parse()
-	if err := run(*page, *raw, *from); err != nil {
+	if *raw == "" {
+		*raw = "bin/bench.txt"
+		if *long {
+			*raw = "bin/bench-long.txt"
+		}
+	}
+	if err := run(*page, *raw, *from, *long, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(page, raw string, fromRaw bool) error {
+// run fills the page. args are further arguments of a long run.
+func run(page, raw string, fromRaw, long bool, args []string) error {
 	var failed error // of some benchmarks; the tables show the others
 	if !fromRaw {
-		failed = runPlan(raw)
+		commands := shortPlan()
+		if long {
+			commands = [][]string{append([]string{"go", "run", "./conformance/bench/manyjobs"}, args...)}
+		}
+		failed = runPlan(raw, commands)
 	}
 	said, err := os.ReadFile(raw)
 	if err != nil {
@@ -68,14 +81,24 @@ func run(page, raw string, fromRaw bool) error {
 	if err != nil {
 		return err
 	}
-	filled, err := fill(string(text), parse(string(said)))
+	filled, err := fill(string(text), parse(string(said)), long)
 	if err != nil {
 		return fmt.Errorf("%s: %w", page, err)
 	}
 	return errors.Join(failed, os.WriteFile(page, []byte(filled), 0o666))
 }
 
-func runPlan(raw string) error {
+// shortPlan returns the commands of the plan, each as often as it is run.
+func shortPlan() (commands [][]string) {
+	for _, s := range plan {
+		for range s.times {
+			commands = append(commands, append(append([]string{"go", "test"}, s.args...), s.pkg))
+		}
+	}
+	return commands
+}
+
+func runPlan(raw string, commands [][]string) error {
 	if err := os.MkdirAll(filepath.Dir(raw), 0o777); err != nil {
 		return err
 	}
@@ -87,14 +110,12 @@ func runPlan(raw string) error {
 	out := io.MultiWriter(os.Stdout, kept)
 	began := time.Now()
 	var failed []error
-	for _, s := range plan {
-		for range s.times {
-			fmt.Fprintf(out, "date: %s\nload: %s\n", time.Now().UTC().Format(time.DateOnly), load())
-			cmd := exec.Command("go", append(append([]string{"test"}, s.args...), s.pkg)...)
-			cmd.Stdout, cmd.Stderr = out, os.Stderr
-			if err := cmd.Run(); err != nil {
-				failed = append(failed, fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err))
-			}
+	for _, c := range commands {
+		fmt.Fprintf(out, "date: %s\nload: %s\n", time.Now().UTC().Format(time.DateOnly), load())
+		cmd := exec.Command(c[0], c[1:]...)
+		cmd.Stdout, cmd.Stderr = out, os.Stderr
+		if err := cmd.Run(); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err))
 		}
 	}
 	fmt.Fprintf(out, "load: %s\ntook: %s\n", load(), time.Since(began).Round(time.Second))

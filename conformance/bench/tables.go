@@ -63,6 +63,23 @@ var tables = []table{
 	}},
 }
 
+// longTables are what `make bench-long` measures.
+var longTables = []table{
+	{"long-jobs", "LongJobs/", []column{
+		{"checkpoints/s", "checkpoints/s", bar{least: 995}}, {"p50, ms", "p50-ms", bar{}}, {"p99, ms", "p99-ms", bar{most: 400}},
+		{"daemon's memory, MB", "resident-MB", bar{most: 200}}, {"its CPU, ms a checkpoint", "cpu-ms/checkpoint", bar{}},
+		{"aborted", "aborted", bar{}}, {"measured for, s", "seconds", bar{}},
+	}},
+	{"long-sweep", "LongSweep/", []column{
+		{"a checkpoint alone, p50, ms", "alone-p50-ms", bar{}}, {"beside the sweep, p50, ms", "beside-p50-ms", bar{}},
+		{"beside against alone", "beside/alone", bar{most: 2}}, {"beside, p99, ms", "beside-p99-ms", bar{}}, {"sweep and deletes, s", "seconds", bar{}},
+	}},
+	{"long-back", "LongBack/", []column{
+		{"all back after, s", "seconds", bar{most: 2}}, {"daemon's CPU, s", "cpu-s", bar{}},
+		{"attached, bytes a job", "attached-bytes/job", bar{most: 16 << 10}}, {"after the restart, bytes a job", "restarted-bytes/job", bar{most: 16 << 10}},
+	}},
+}
+
 // A line of the table of budgets.
 type line struct {
 	what, name, unit string
@@ -98,10 +115,19 @@ func (f *figures) derive() {
 	}
 }
 
+// renderLong returns the text of each table of a long run, by its name.
+func (f *figures) renderLong() map[string]string {
+	all := map[string]string{"long-made": f.made("make bench-long")}
+	for _, t := range longTables {
+		all[t.name] = f.table(t)
+	}
+	return all
+}
+
 // render returns the text of each table, by its name.
 func (f *figures) render() map[string]string {
 	f.derive()
-	all := map[string]string{"made": f.made(), "budgets": f.budgets()}
+	all := map[string]string{"made": f.made("make bench"), "budgets": f.budgets()}
 	for _, t := range tables {
 		all[t.name] = f.table(t)
 	}
@@ -173,8 +199,8 @@ func (f *figures) budgets() string {
 	return markdown([]string{"what", "budget", "measured", "met"}, rows)
 }
 
-// made says when and on which machine the figures were made, and its load.
-func (f *figures) made() string {
+// made says by which command, when and on which machine the figures were made, and its load.
+func (f *figures) made(by string) string {
 	first := func(of string) string {
 		if len(f.environment[of]) == 0 {
 			return "?"
@@ -187,8 +213,8 @@ func (f *figures) made() string {
 			least, most = min(least, l), max(most, l)
 		}
 	}
-	return fmt.Sprintf("Made by `make bench` on %s, in %s: %s, %d cores; load average (its own included) %s to %s.\n",
-		first("date"), first("took"), first("cpu"), f.cores, number(least), number(most))
+	return fmt.Sprintf("Made by `%s` on %s, in %s: %s, %d cores; load average (its own included) %s to %s.\n",
+		by, first("date"), first("took"), first("cpu"), f.cores, number(least), number(most))
 }
 
 func heads(columns []column) []string {
@@ -252,9 +278,13 @@ const (
 	closing = "<!-- end -->"
 )
 
-// fill puts the tables into the page. It returns an error if the page names an unknown table or leaves one out.
-func fill(page string, f figures) (string, error) {
-	texts := f.render()
+// fill puts the tables of a run into the page. long: the run was a long one; the tables of the other kind stay as they are. It
+// returns an error if the page names an unknown table or leaves one out.
+func fill(page string, f figures, long bool) (string, error) {
+	texts, stay := f.render(), f.renderLong()
+	if long {
+		texts, stay = stay, texts
+	}
 	var out strings.Builder
 	for {
 		before, rest, ok := strings.Cut(page, opening)
@@ -264,13 +294,17 @@ func fill(page string, f figures) (string, error) {
 		}
 		name, rest, ok := strings.Cut(rest, " -->\n")
 		text, known := texts[name]
-		if !ok || !known {
+		_, stays := stay[name]
+		if !ok || !known && !stays {
 			return "", fmt.Errorf("no table is called %q", name)
 		}
 		delete(texts, name)
-		_, after, ok := strings.Cut(rest, closing)
+		now, after, ok := strings.Cut(rest, closing)
 		if !ok {
 			return "", fmt.Errorf("table %s: no %s", name, closing)
+		}
+		if stays {
+			text = now
 		}
 		fmt.Fprintf(&out, "%s%s -->\n%s%s", opening, name, text, closing)
 		page = after

@@ -43,24 +43,53 @@ func TestRender(t *testing.T) {
 	}
 }
 
-// The page has a place for each table and for no other, and filling it again changes nothing.
+const saidLong = `date: 2026-01-03
+BenchmarkLongJobs/jobs=1000-2	1	999.1 checkpoints/s	40 p50-ms	401 p99-ms	150 resident-MB
+BenchmarkLongSweep/files=1000000-2	1	8 alone-p50-ms	12 beside-p50-ms	1.5 beside/alone
+BenchmarkLongBack/idle-jobs=10000-2	1	1.9 seconds	16000 attached-bytes/job	20000 restarted-bytes/job
+took: 20m0s
+`
+
+func TestRenderLong(t *testing.T) {
+	f := parse(saidLong)
+	texts := f.renderLong()
+	for name, want := range map[string]string{
+		"long-made":  "Made by `make bench-long` on 2026-01-03, in 20m0s",
+		"long-jobs":  "| 1000 jobs | 999 | 40 | **401** | 150 | – | – | – | no |",
+		"long-sweep": "| 1000000 files | 8 | 12 | 1.5 | – | – | yes |",
+		"long-back":  "| 10000 idle jobs | 1.9 | – | 16000 | **20000** | no |",
+	} {
+		if !strings.Contains(texts[name], want) {
+			t.Errorf("table %s is\n%s\nwant %s in it", name, texts[name], want)
+		}
+	}
+}
+
+// The page has a place for each table and for no other, and filling it again changes nothing. The tables of the other kind
+// of run stay.
 func TestFillPage(t *testing.T) {
 	page, err := os.ReadFile("../../docs/benchmarks.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	once, err := fill(string(page), parse(said))
+	once, err := fill(string(page), parse(said), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	twice, err := fill(once, parse(said))
+	twice, err := fill(once, parse(said), false)
 	if err != nil || twice != once {
 		t.Errorf("filling the page again: %v, and the page is\n%s\nwant it unchanged", err, twice)
 	}
-	if _, err := fill("<!-- bench nothing -->\n<!-- end -->", parse(said)); err == nil {
-		t.Error("a page with an unknown table: no error, want one")
+	both, err := fill(once, parse(saidLong), true)
+	if err != nil || !strings.Contains(both, "on 2026-01-02, in 9m0s") || !strings.Contains(both, "on 2026-01-03, in 20m0s") {
+		t.Errorf("filling the page with a long run, too: %v, and the page is\n%s\nwant the tables of both", err, both)
 	}
-	if _, err := fill("", parse(said)); err == nil {
-		t.Error("a page without places for the tables: no error, want one")
+	for _, long := range []bool{false, true} {
+		if _, err := fill("<!-- bench nothing -->\n<!-- end -->", parse(said), long); err == nil {
+			t.Error("a page with an unknown table: no error, want one")
+		}
+		if _, err := fill("", parse(said), long); err == nil {
+			t.Error("a page without places for the tables: no error, want one")
+		}
 	}
 }

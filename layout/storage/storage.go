@@ -136,6 +136,9 @@ type Facts struct {
 	// reply to a write may be lost; any later mutation that succeeds makes that write durable.) Nil: whatever List
 	// shows is durable.
 	Settle func(ctx context.Context, prefix string) error
+	// InProcess: the store works with the processors of this machine, not with those of a server. Work that nobody waits for,
+	// as a long list or many deletes, is done in small pieces with pauses.
+	InProcess bool
 	// Repeats registers a listener. The driver calls it before each request that the driver, or its library, repeats
 	// by itself; no error of a method shows such a repetition. cause is the error of the try before. Nil: the driver
 	// repeats nothing.

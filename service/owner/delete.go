@@ -40,7 +40,11 @@ func (s *step) deleteNext() {
 	case len(s.metas) > 0 && !(s.cfg.off.order && !s.index.Condemned.IsEmpty()):
 		s.deleteMetas(journal.WaitNot)
 	case !s.index.Condemned.IsEmpty():
-		s.deleteFiles(journal.WaitNot)
+		some := s.index.Condemned
+		if s.cfg.DeleteAtOnce > 0 {
+			some = some.First(s.cfg.DeleteAtOnce)
+		}
+		s.deleteFiles(some, journal.WaitNot)
 	}
 }
 
@@ -49,8 +53,8 @@ func (s *step) deleteMetas(wait journal.Wait) {
 	s.emit(Op{Kind: OpDeleteMetas, IDs: s.metas, Wait: wait})
 }
 
-func (s *step) deleteFiles(wait journal.Wait) {
-	s.deleting = s.index.Condemned
+func (s *step) deleteFiles(files incremental.Files, wait journal.Wait) {
+	s.deleting = files
 	s.emit(Op{Kind: OpDeleteFiles, Files: s.deleting, Wait: wait})
 }
 
@@ -83,8 +87,8 @@ func (s *step) filesDeleted(r *Result) {
 	case all:
 	case len(s.metas) > 0: // condemned meanwhile; a _metadata is deleted before the files that it names
 		s.deleteMetas(journal.WaitBackoff)
-	default:
-		s.deleteFiles(journal.WaitBackoff)
+	default: // with all others: those that failed may fail again, and must not keep the others waiting
+		s.deleteFiles(s.index.Condemned, journal.WaitBackoff)
 	}
 }
 

@@ -74,6 +74,45 @@ func TestMetadataIsDeletedBeforeFiles(t *testing.T) {
 	}
 }
 
+// TestFilesAreDeletedInPieces: between two pieces condemned _metadata have their turn, and a file that cannot be deleted
+// does not keep the others waiting.
+func TestFilesAreDeletedInPieces(t *testing.T) {
+	subsumed := func(t *testing.T) (*desk, Op) {
+		d := running(t, 1)
+		d.cfg.DeleteAtOnce = 2
+		d.checkpoint(1, 2, 3, 4, 5)
+		d.holds(OpDeleteFiles)
+		d.checkpoint(6)
+		ops := d.takeHeld()
+		if len(ops) != 1 || ops[0].Files.Len() != 2 {
+			t.Fatalf("asked for %+v, want the delete of two files", ops)
+		}
+		return d, ops[0]
+	}
+	t.Run("the rest follows", func(t *testing.T) {
+		d, op := subsumed(t)
+		gone := op.Files
+		for range 2 {
+			d.reply(op, journal.Done, nil)
+			op = d.one(OpDeleteFiles)
+			if !op.Files.And(gone).IsEmpty() || op.Wait != journal.WaitNot {
+				t.Errorf("asked for %+v, want other files than %v, at once", op, gone)
+			}
+			gone = gone.Or(op.Files)
+		}
+		if d.reply(op, journal.Done, nil); gone != incremental.FilesOf(1, 2, 3, 4, 5) || len(d.all(OpDeleteFiles)) > 0 {
+			t.Errorf("deleted %v, then asked for %+v, want files 1 to 5 and nothing more", gone, d.asked)
+		}
+	})
+	t.Run("after a failure all are tried", func(t *testing.T) {
+		d, op := subsumed(t)
+		d.reply(op, journal.Unknown, nil)
+		if again := d.one(OpDeleteFiles); again.Files != incremental.FilesOf(1, 2, 3, 4, 5) || again.Wait != journal.WaitBackoff {
+			t.Errorf("asked for %+v, want files 1 to 5 after a while", again)
+		}
+	})
+}
+
 // TestADeleteIsRetriedUntilAllIsGone: the owner deletes again what a delete left, and nothing else.
 func TestADeleteIsRetriedUntilAllIsGone(t *testing.T) {
 	t.Run("files", func(t *testing.T) {

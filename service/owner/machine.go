@@ -13,6 +13,9 @@ type Config struct {
 	Reserve uint64
 	// MaxRetained bounds the retained checkpoints.
 	MaxRetained int
+	// DeleteAtOnce is how many files an OpDeleteFiles names, unless it repeats one that failed; 0: all. Between two of them
+	// the owner answers others, and condemned _metadata have their turn.
+	DeleteAtOnce int
 	// Process is this process's nonce.
 	Process journal.Process
 	// URLs say where this daemon listens.
@@ -44,8 +47,8 @@ type Policy struct {
 
 // DefaultConfig is the configuration of the protocol, used in production.
 func DefaultConfig(process journal.Process, urls []string, policy func(*journal.Config) (Policy, bool)) *Config {
-	return &Config{Journal: journal.DefaultSettings(), Reserve: 16, MaxRetained: journal.MaxRetained, Process: process, URLs: urls,
-		Policy: policy}
+	return &Config{Journal: journal.DefaultSettings(), Reserve: 16, MaxRetained: journal.MaxRetained, DeleteAtOnce: 4000, Process: process,
+		URLs: urls, Policy: policy}
 }
 
 // Phase says how far a machine is on its way to own the job.

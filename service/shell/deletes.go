@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
@@ -42,12 +43,6 @@ func (j *Job) deleteMetas(ctx context.Context, op owner.Op) {
 	j.result(r)
 }
 
-// deleteBatch is how many files one call of Delete names. deleters is how many such calls run at a time.
-const (
-	deleteBatch = 1000
-	deleters    = 4
-)
-
 // deleteFiles deletes state files. The result names those that are certainly gone.
 func (j *Job) deleteFiles(op owner.Op) func(context.Context) {
 	var numbers []incremental.File
@@ -83,13 +78,18 @@ func (j *Job) deleteAll(ctx context.Context, keys []string) map[int]error {
 	var mu sync.Mutex
 	failed := map[int]error{}
 	var wg sync.WaitGroup
-	turns := make(chan struct{}, deleters)
-	for from := 0; from < len(keys); from += deleteBatch {
-		batch := keys[from:min(from+deleteBatch, len(keys))]
+	size, callers := j.deletesAtOnce()
+	turns := make(chan struct{}, callers)
+	for from := 0; from < len(keys); from += size {
+		batch := keys[from:min(from+size, len(keys))]
 		turns <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-turns }()
+			began := time.Now()
 			errs := j.env.Collect.Delete(ctx, batch)
+			if from+size < len(keys) {
+				j.leaveTurn(ctx, began)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			for i, err := range errs {

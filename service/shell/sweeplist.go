@@ -3,6 +3,7 @@ package shell
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
@@ -57,13 +58,15 @@ func lists(ctx context.Context, store storage.Store, prefix string) bool {
 	return true
 }
 
-// sweepPage is how many objects of a sweep's list go to the owner machine at a time.
-const sweepPage = 1000
+// sweepPage is how many objects of a sweep's list go to the owner machine at a time. The job's goroutine is busy with
+// a page for less than a millisecond.
+const sweepPage = 250
 
-// list lists the job's folder for a sweep, page by page.
+// list lists the job's folder for a sweep, page by page. It goes on when the job has taken a page: pages in the job's
+// queue would keep its checkpoints waiting behind them.
 func (j *Job) list(ctx context.Context, op owner.Op) {
 	prefix := layout.JobPrefix(j.id)
-	var page []layout.JobKey
+	page, began := make([]layout.JobKey, 0, 4), time.Now()
 	for info, err := range j.env.Collect.List(ctx, prefix) {
 		if err != nil {
 			j.warn(ctx, "cannot list for a sweep", "error", err)
@@ -76,29 +79,45 @@ func (j *Job) list(ctx context.Context, op owner.Op) {
 			page = append(page, k)
 		}
 		if len(page) == sweepPage {
-			j.sweepFound(op, page, true)
-			page = nil
+			if !j.sweepFound(op, page, true) {
+				return
+			}
+			j.leaveTurn(ctx, began)
+			page, began = page[:0], time.Now()
 		}
 	}
 	j.sweepFound(op, page, false)
 }
 
-// sweepFound passes one page of a sweep's list to the owner machine.
-func (j *Job) sweepFound(op owner.Op, page []layout.JobKey, more bool) {
-	j.do(func() {
-		r := op.Result(journal.Done)
-		r.More = more
-		for _, k := range page {
-			if k.Place == layout.PlaceMetadata {
-				r.IDs = append(r.IDs, k.Checkpoint)
-				continue
-			}
-			n, err := j.names.Intern(incremental.Description{Key: k.String()})
-			if err != nil {
-				continue // a file without a number stays; the next owner's sweep judges it
-			}
-			r.Found = append(r.Found, owner.Found{File: n, Epoch: k.File.Epoch, Checkpoint: k.File.Checkpoint})
+// sweepFound passes one page of a sweep's list to the owner machine and waits until the machine has taken it. It reports
+// false if the job's goroutine has ended.
+func (j *Job) sweepFound(op owner.Op, page []layout.JobKey, more bool) bool {
+	taken := make(chan struct{})
+	if !j.do(func() { j.takePage(op, page, more); close(taken) }) {
+		return false
+	}
+	select {
+	case <-taken:
+		return true
+	case <-j.done:
+		return false
+	}
+}
+
+// takePage numbers the files of a page, and feeds the owner machine.
+func (j *Job) takePage(op owner.Op, page []layout.JobKey, more bool) {
+	r := op.Result(journal.Done)
+	r.More = more
+	for _, k := range page {
+		if k.Place == layout.PlaceMetadata {
+			r.IDs = append(r.IDs, k.Checkpoint)
+			continue
 		}
-		j.feed(owner.Event{Kind: owner.EventResult, Result: r})
-	})
+		n, err := j.names.Intern(incremental.Description{Key: k.String()})
+		if err != nil {
+			continue // a file without a number stays; the next owner's sweep judges it
+		}
+		r.Found = append(r.Found, owner.Found{File: n, Epoch: k.File.Epoch, Checkpoint: k.File.Checkpoint})
+	}
+	j.feed(owner.Event{Kind: owner.EventResult, Result: r})
 }

@@ -281,8 +281,11 @@ func (d *dirs) remember(path string, names map[string]stamp) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.names) >= maxFolders && d.names[path] == nil {
-		clear(d.names)
-		clear(d.below)
+		for any := range d.names { // one makes room; without all of them, each of many journals would be synced again
+			delete(d.names, any)
+			delete(d.below, filepath.Dir(any))
+			break
+		}
 	}
 	d.below[filepath.Dir(path)] = path
 	known := d.names[path]

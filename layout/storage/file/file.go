@@ -102,7 +102,8 @@ func open(ctx context.Context, dir string, opts *Options, sys *system) (storage.
 
 func (s *store) facts() storage.Facts {
 	location := url.URL{Scheme: "file", Path: filepath.ToSlash(s.root)}
-	facts := storage.Facts{Kind: "file", Location: location.String(), ListShowsPublished: !s.network, Notes: []string{s.kind}, Hazards: s.hazards}
+	facts := storage.Facts{Kind: "file", Location: location.String(), ListShowsPublished: !s.network, InProcess: true,
+		Notes: []string{s.kind}, Hazards: s.hazards}
 	if s.network {
 		facts.Notes = append(facts.Notes,
 			s.kind+": listings may come from a cache; several daemons over one root need a mount without attribute caching (noac)")

@@ -13,7 +13,7 @@ import (
 )
 
 // listBatch is the number of a folder's names that are in memory at once and share a sync before they are shown.
-const listBatch = 4096
+const listBatch = 1024
 
 // List implements storage.Store. It shows everything that is not a folder, special files too, so that a foreign root
 // never looks empty.
