@@ -40,20 +40,26 @@ func SourceIn(req *ckptdv1.AttachJobRequest, root string) (journal.Import, error
 		return say("a job goes on from its own newest checkpoint by itself; an older one is the beginning of a new job id")
 	}
 	return journal.Import{
-		State: journal.ImportWanted, Request: text, Source: strings.TrimSuffix(root, "/") + "/" + job + "/" + layout.CheckpointDir(id),
+		State: journal.ImportWanted, Request: text, Source: base(root) + "/" + job + "/" + layout.CheckpointDir(id),
 		Job: job, Checkpoint: id,
 	}, nil
 }
 
 // belowRoot is the part of a path or URL below the root, without _metadata. A text outside the root stays as it is.
 func belowRoot(text, root string) string {
-	text = strings.TrimRight(strings.TrimSuffix(strings.TrimRight(text, "/"), "/"+layout.MetadataName), "/")
-	for _, prefix := range []string{root, strings.TrimPrefix(root, "file://")} {
-		if rest, ok := strings.CutPrefix(text, strings.TrimSuffix(prefix, "/")+"/"); ok {
+	text = strings.TrimSuffix(base(text), "/"+layout.MetadataName)
+	for _, prefix := range []string{base(root), strings.TrimPrefix(base(root), "file://")} {
+		if rest, ok := strings.CutPrefix(text, prefix+"/"); ok {
 			return rest
 		}
 	}
 	return text
+}
+
+// base is a path or URL without its parameters and without a slash at its end.
+func base(place string) string {
+	place, _, _ = strings.Cut(place, "?")
+	return strings.TrimRight(place, "/")
 }
 
 // SourceOperator is what a checkpoint holds of one operator.
