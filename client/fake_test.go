@@ -381,7 +381,10 @@ func (d *daemon) NewAttempt(_ context.Context, r *ckptdv1.NewAttemptRequest) (*c
 	return &ckptdv1.NewAttemptResponse{Attempt: r.GetAttempt() + 1}, nil
 }
 
-// AuthorizePut implements stream.Authorizer.
+// AuthorizeGet implements stream.Authorizer.
+func (*cluster) AuthorizeGet(context.Context, string, string) error { return nil }
+
+// Stored implements stream.Authorizer.
 func (*cluster) Stored(stream.Upload, *ckptdv1.FileHandle) {}
 
 func (c *cluster) AuthorizePut(_ context.Context, u stream.Upload) error {

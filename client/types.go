@@ -11,7 +11,26 @@ type JobSpec struct {
 	Plan   *Plan
 	Config *JobConfig
 	Labels map[string]string
+	// RestoreFrom is the checkpoint that a new job begins from: "<job id>/chk-N", or the path or URL of its folder or its
+	// _metadata under the daemon's root. Empty: the job begins without state. A job always goes on from its own newest
+	// checkpoint by itself. Operators may leave MaxParallelism 0: it is the checkpoint's.
+	RestoreFrom string
+	ClaimMode   ClaimMode
+	// AllowNonRestoredState leaves out the state of operators that the plan does not have. Without it, such state is
+	// refused.
+	AllowNonRestoredState bool
 }
+
+// ClaimMode says who owns a checkpoint that another job begins from, in Flink's words.
+type ClaimMode uint8
+
+const (
+	// NoClaim leaves the files with the job that made the checkpoint. That job keeps them until the new job has a
+	// checkpoint of its own.
+	NoClaim ClaimMode = iota
+	// Claim gives the files to the new job. Daemons do not support it yet.
+	Claim
+)
 
 // Subtask is one parallel instance of an operator. It is comparable.
 type Subtask struct {

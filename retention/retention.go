@@ -13,6 +13,8 @@ type Checkpoint struct {
 	// Lent: another job has a pin on it. Hidden: it was removed while lent. Trashed: it was discarded; only a user can bring
 	// it back or purge it. Keep: a user wants it kept.
 	Lent, Hidden, Trashed, Keep bool
+	// Imported: the files are another job's. The job needs it until it has a checkpoint of its own.
+	Imported bool
 }
 
 // Action says what happens to a checkpoint.
@@ -69,7 +71,10 @@ func AfterCompletion(checkpoints []Checkpoint, number uint32) []Decision {
 	for i := len(checkpoints) - 1; i >= 0; i-- {
 		c := checkpoints[i]
 		d, ordinary := special(c)
-		if ordinary {
+		switch {
+		case c.Imported && !c.Hidden:
+			d = drop(c, "imported, and the job has a checkpoint of its own")
+		case ordinary:
 			if newer++; newer > number {
 				d = drop(c, "subsumed")
 			} else {

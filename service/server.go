@@ -139,6 +139,7 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 		InlineThreshold: s.opts.InlineThreshold, InlineCap: s.opts.InlineCap, Metrics: s.metrics, Step: s.opts.Steps, Owns: s.probe.owns,
 		JobDefaults: s.opts.JobDefaults, Log: s.log, Context: s.ctx, Background: &s.wg,
 	}
+	s.env.Due = func(job string) { s.begin(job, true, false) }
 	s.looking, s.stopLooking = context.WithCancel(s.ctx)
 	data, err := stream.New(countedStore{s.stores.restore, s.stores.upload, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
 	if err != nil {
@@ -214,6 +215,16 @@ func (s *Server) open(id string) (*shell.Job, error) {
 	s.jobs[id] = j
 	s.wg.Go(func() { j.Run(func() { s.forget(j) }) })
 	return j, nil
+}
+
+// begin starts a job's goroutine with an attach that no caller waits for.
+func (s *Server) begin(id string, finish, due bool) {
+	j, err := s.open(id)
+	if err != nil {
+		s.log.Warn("cannot attach a job", "job", id, "error", err)
+		return
+	}
+	j.TakeBack(finish, due)
 }
 
 // forget removes a job whose goroutine is about to end.

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +23,10 @@ const (
 
 // startReads is how many journals Start reads at a time. The store's budget for commits bounds it further.
 const startReads = 64
+
+// dueEvery is how often a daemon looks for ended jobs of which something is left to be deleted. Each wait is up to half
+// as long again, so that daemons do not look at the same time.
+const dueEvery = time.Hour
 
 // Start attaches the jobs that this daemon's predecessor at the same URLs owned. It also finishes ended jobs whose
 // owner does not answer any more. Start returns when it has read all journals; the attaches go on in the background.
@@ -53,7 +58,51 @@ func (s *Server) Start(ctx context.Context) error {
 	if len(unread) > 0 {
 		s.wg.Go(func() { s.takeBackLater(ctx, unread) })
 	}
+	s.wg.Go(s.lookForDue)
 	return nil
+}
+
+// lookForDue attends to due jobs every hour.
+func (s *Server) lookForDue() {
+	for journalio.Sleep(s.looking, dueEvery+rand.N(dueEvery/2)) {
+		ids, err := catalog.New(s.stores.restore).JobIDs(s.looking)
+		if err != nil {
+			s.log.Warn("cannot look for jobs that are due", "error", err)
+			continue
+		}
+		for _, id := range ids {
+			head, how, err := s.readHead(s.looking, id)
+			if how == journal.ReadDone && head.Status.Terminal() && head.Owner.IsZero() {
+				err = s.attend(s.looking, head)
+			}
+			if err != nil && s.looking.Err() == nil {
+				s.log.Warn("cannot look whether a job is due", "job", id, "error", err)
+			}
+		}
+	}
+}
+
+// attend attaches a job that has ended and was released, if something of it is left to be deleted.
+func (s *Server) attend(ctx context.Context, head *journal.Entry) error {
+	due, err := s.leaks(ctx, head)
+	if due || head.Due() {
+		s.begin(head.About.Job, true, due)
+	}
+	return err
+}
+
+// leaks tells whether a pin on one of the job's checkpoints has leaked.
+func (s *Server) leaks(ctx context.Context, head *journal.Entry) (bool, error) {
+	for i := range head.Lent {
+		holder, how, err := s.readHead(ctx, head.Lent[i].Holder)
+		switch {
+		case how == journal.ReadMore:
+			return false, err
+		case how == journal.ReadDone && head.Lent[i].Leaked(holder):
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // takeBackLater calls takeBack for each job until its journal can be read.
@@ -67,8 +116,8 @@ func (s *Server) takeBackLater(ctx context.Context, ids []string) {
 	}
 }
 
-// takeBack starts an attach if this daemon's predecessor owned the job, or if the job has ended and has an owner. An
-// error means that the journal cannot be read now.
+// takeBack starts an attach if this daemon's predecessor owned the job, or if the job has ended and has an owner or is
+// due. An error means that the journal cannot be read now.
 func (s *Server) takeBack(ctx context.Context, id string, read func(context.Context, string) (*journal.Entry, journal.Reading, error)) error {
 	head, how, err := read(ctx, id)
 	switch {
@@ -79,15 +128,17 @@ func (s *Server) takeBack(ctx context.Context, id string, read func(context.Cont
 	case how != journal.ReadDone:
 		s.log.Warn("a job is left alone: its journal is damaged, missing, or of a newer version", "job", id, "error", err)
 		return nil
+	case head.Owner.IsZero() && head.Status.Terminal():
+		return s.attend(ctx, head)
 	case head.Owner.IsZero():
 		return nil
 	}
 	mine := slices.ContainsFunc(head.URLs, func(u string) bool { return slices.Contains(s.opts.URLs, u) })
 	switch {
 	case head.Status.Terminal():
-		s.begin(id, true)
+		s.begin(id, true, false)
 	case mine:
-		s.begin(id, false)
+		s.begin(id, false, false)
 	}
 	return nil
 }
@@ -102,14 +153,4 @@ func (s *Server) glance(ctx context.Context, id string) (*journal.Entry, journal
 		}
 	}
 	return s.readHead(ctx, id)
-}
-
-// begin starts a job's goroutine with an attach that no caller waits for.
-func (s *Server) begin(id string, finish bool) {
-	j, err := s.open(id)
-	if err != nil {
-		s.log.Warn("cannot attach a job", "job", id, "error", err)
-		return
-	}
-	j.TakeBack(finish)
 }

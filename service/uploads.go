@@ -51,6 +51,31 @@ func (a authorizer) AuthorizePut(ctx context.Context, u stream.Upload) error {
 	return nil
 }
 
+// AuthorizeGet refuses files of a job that has lent nothing to the reader.
+func (a authorizer) AuthorizeGet(ctx context.Context, job, lender string) error {
+	if r, ok := a.s.unowned.get(job); ok && r.Borrows(lender) {
+		return nil
+	}
+	if j, err := a.s.job(job); err == nil {
+		if r := j.Uploads().Rights(); r != nil && r.Borrows(lender) {
+			return nil
+		}
+	}
+	head, err := a.s.headOf(ctx, job)
+	if err != nil {
+		return api.Error(fmt.Errorf("get state of job %s: %w", job, err))
+	}
+	r := &shell.Rights{Epoch: head.Epoch, Attempt: head.Attempt, Reserved: head.Reserved, Borrowed: head.Borrowed}
+	if !r.Borrows(lender) {
+		return connect.NewError(connect.CodePermissionDenied,
+			fmt.Errorf("get state of job %s: the file lies in the folder of job %s, which has lent it nothing", job, lender))
+	}
+	if !head.Status.Terminal() { // the cache also admits uploads
+		a.s.unowned.put(job, r)
+	}
+	return nil
+}
+
 // Stored remembers the handle that PutState returns.
 func (a authorizer) Stored(u stream.Upload, f *ckptdv1.FileHandle) {
 	if j, err := a.s.job(u.Job); err == nil {
@@ -88,7 +113,7 @@ func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*shell.Rights, 
 		return nil, api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
 			"job %s is %s: begin a new job id", id, api.StatusWord(head.Status))
 	}
-	r := &shell.Rights{Epoch: head.Epoch, Attempt: head.Attempt, Reserved: head.Reserved}
+	r := &shell.Rights{Epoch: head.Epoch, Attempt: head.Attempt, Reserved: head.Reserved, Borrowed: head.Borrowed}
 	s.unowned.put(id, r)
 	return r, nil
 }

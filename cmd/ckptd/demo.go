@@ -40,11 +40,13 @@ A line of an access log is a click of its client: an IP address or a host name, 
 before it. A line that may mean another client is skipped, counted and shown. Standard input, pipes, gzip and zstd are copied to a
 temporary file first (TMPDIR), because a job that fails reads its input again.
 
-Checkpoints outlive the run, in a folder of the demo's own; --clean removes it.`,
+Checkpoints outlive the run, in a folder of the demo's own; --clean removes it. With --keep the sink's files do, too, and a later run goes
+on from any of the checkpoints: "ckptd demo -s ROOT/JOB/chk-42" begins a new job, which counts on where that one stood.`,
 		Example: `  ckptd demo
   ckptd demo --input access.log --kills 10
   zcat access.log.*.gz | ckptd demo --input -
-  ckptd demo --keep --output /tmp/counts`,
+  ckptd demo --keep --output /tmp/counts
+  ckptd demo -s /tmp/ckptd-demo-1000/JOB/chk-42`,
 		Args:        wantArgs(0, 0),
 		Annotations: map[string]string{noSettings: "the demo is whole by itself"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -83,6 +85,7 @@ Checkpoints outlive the run, in a folder of the demo's own; --clean removes it.`
 	f.StringVar(&o.Interval, "interval", "", "time between checkpoints, as Flink spells it: 500ms, 1s, 3min (default 1s)")
 	f.IntVar(&o.Parallelism, "parallelism", demo.NumWorkers, "subtasks of each operator, spread over the two workers")
 	f.StringVar(&o.config, "config", "", "YAML or JSON `file` with Flink's keys; flags win over it")
+	f.StringVarP(&o.From, "restore-from", "s", "", "`checkpoint` of an earlier run to go on from, ROOT/JOB/chk-42, with the same input; that run was one with --keep or --output")
 	f.BoolVar(&o.Keep, "keep", false, "do not cancel the job at the end: it goes on until Ctrl-C, or \"cancel\" from another terminal")
 	f.BoolVar(&o.clean, "clean", false, "remove the default root with all its checkpoints, unless a daemon is at work there; nothing else is done")
 	return cmd

@@ -76,7 +76,10 @@ func newRigFor(t *testing.T, long time.Duration, o demo.Options, environment ...
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), long)
 	r := &rig{t: t, ctx: ctx}
-	o.Parallelism, o.Users, o.Output = 2, 500, filepath.Join(t.TempDir(), "output")
+	o.Parallelism, o.Users = 2, 500
+	if o.Output == "" {
+		o.Output = filepath.Join(t.TempDir(), "output")
+	}
 	if o.Interval == "" {
 		o.Interval = "100ms"
 	}

@@ -177,6 +177,9 @@ func jobDefaults(node *yaml.Node) (*ckptdv1.JobConfig, error) {
 	if f.Dir != "" {
 		return nil, errors.New("the place of the checkpoints is not a default of jobs: say root: URL at the beginning of a line")
 	}
+	if f.Recovery.Path != "" {
+		return nil, errors.New("the checkpoint that a job begins from is not a default of jobs: give it where the job is started, as `ckptd worker -s`")
+	}
 	if _, err := config.Effective(f.Job); err != nil {
 		return nil, err
 	}

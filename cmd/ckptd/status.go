@@ -171,6 +171,8 @@ func phaseText(j *ckptdv1.JobState) string {
 		return "waiting to begin the next attempt"
 	case ckptdv1.JobPhase_JOB_PHASE_STARTING:
 		return "starting: not all subtasks run yet"
+	case ckptdv1.JobPhase_JOB_PHASE_IMPORTING:
+		return "waiting for the checkpoint that it begins from, " + j.GetSummary().GetRestoredFrom()
 	case ckptdv1.JobPhase_JOB_PHASE_CLEARING_UP:
 		return output.Enum(j.GetSummary().GetStatus(), "JOB_STATUS_") + ", clearing up"
 	}

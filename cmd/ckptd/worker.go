@@ -33,6 +33,7 @@ type workerOptions struct {
 	config             string
 	dir, exchange      string
 	log                logOptions
+	restore            restoreOptions
 	steps              func(string) // set by tests; nil in production
 }
 
@@ -44,9 +45,12 @@ func newWorkerCmd(steps func(string)) *cobra.Command {
 		Long: `Run one worker of a job of the bundled runtime. Worker number --slot runs the subtasks whose index modulo --of is that number.
 
 A launcher starts all workers of a job with the same job id, parameters and configuration, and starts a worker again when it
-fails. A worker ends with exit code 0 when the job has ended, or when another process has taken its number.`,
+fails. With -s, a new job id begins from a checkpoint of another job, under the same root. A worker ends with exit code 0 when the job has ended, or when another process has taken its number.`,
 		Example: `  ckptd worker --job-id clicks-1 --slot 0 --of 2 --server unix:/run/ckptd.sock \
-    --params '{"records":100000,"users":1000,"parallelism":2,"output":"/tmp/clicks","output_name":"clicks-1"}'`,
+    --params '{"records":100000,"users":1000,"parallelism":2,"output":"/tmp/clicks","output_name":"clicks-1"}'
+
+  ckptd worker --job-id clicks-2 -s clicks-1/chk-42 --server unix:/run/ckptd.sock \
+    --params '{"records":100000,"users":1000,"parallelism":2,"output":"/tmp/clicks","output_name":"clicks-2"}'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.credentials = credentialsOf(cmd)
@@ -63,6 +67,7 @@ fails. A worker ends with exit code 0 when the job has ended, or when another pr
 	credentialFlags(cmd)
 	f.StringVar(&o.config, "config", "", "file with Flink's keys, for a job that does not exist yet; CKPTD_JOB_CONFIG by default")
 	cobra.CheckErr(f.SetAnnotation("config", variableAnnotation, []string{variablePrefix + "JOB_CONFIG"}))
+	o.restore.flags(f)
 	f.StringVar(&o.dir, "dir", "", "folder for local state, which is lost with the worker (default: a temporary one)")
 	f.StringVar(&o.exchange, "exchange", "127.0.0.1", "host name under which other workers reach this one, or unix:DIR for sockets in a folder")
 	o.log.flags(f)
@@ -103,6 +108,9 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	spec := client.JobSpec{ID: o.jobID, Plan: job.Plan()}
 	if o.config != "" { // without a file the job keeps the configuration that it has
 		spec.Config = client.ConfigFrom(cfg.Job)
+	}
+	if err := o.restore.apply(&spec, cfg.Recovery); err != nil {
+		return fmt.Errorf("worker: %w", err)
 	}
 	attached, err := c.AttachJob(ctx, spec)
 	switch {

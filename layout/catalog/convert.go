@@ -22,6 +22,9 @@ func Job(e *journal.Entry) *ckptdv1.JobSummary {
 	if !e.Owner.IsZero() {
 		s.OwnerUrls = e.URLs
 	}
+	if e.Import.Job != "" {
+		s.RestoredFrom = e.Import.Job + "/" + layout.CheckpointDir(e.Import.Checkpoint)
+	}
 	s.EndedAt, s.EndReason = timeOut(e.Ended.At), e.Ended.Why
 	if c, ok := e.Checkpoint(s.GetLatestCheckpointId()); ok {
 		s.LatestCompletedAt = timeOut(c.CompletedAt)

@@ -50,7 +50,7 @@ func toProto(e *Entry) *storedv1.JournalEntry {
 	}
 	if i := e.Import; i != (Import{}) {
 		m.Import = &storedv1.JournalImport{State: storedv1.JournalImport_State(i.State), Request: i.Request, Source: i.Source,
-			Nonce: i.Nonce.String(), Mode: storedv1.JournalMode(i.Mode + 1)}
+			Nonce: i.Nonce.String(), Mode: storedv1.JournalMode(i.Mode + 1), JobId: i.Job, CheckpointId: i.Checkpoint}
 	}
 	if o := e.CopiedFrom; o != (Origin{}) {
 		m.CopiedFrom = &storedv1.JournalOrigin{RootId: o.RootID, JobId: o.Job}
@@ -125,7 +125,7 @@ func fromProto(m *storedv1.JournalEntry) (*Entry, error) {
 	}
 	if i := m.Import; i != nil {
 		e.Import = Import{State: ImportState(p.given("state of the import", int32(i.State), int32(ImportDone))), Request: i.Request,
-			Source: i.Source, Nonce: p.nonce(i.Nonce), Mode: p.mode(i.Mode)}
+			Source: i.Source, Nonce: p.nonce(i.Nonce), Mode: p.mode(i.Mode), Job: i.JobId, Checkpoint: i.CheckpointId}
 	}
 	if o := m.CopiedFrom; o != nil {
 		e.CopiedFrom = Origin{RootID: o.RootId, Job: o.JobId}

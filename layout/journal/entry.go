@@ -145,6 +145,40 @@ func (e *Entry) IsLent(id uint64) bool {
 	return false
 }
 
+// Due tells whether the entry asks for an owner although nobody needs the job: a checkpoint is hidden, and no job has a
+// pin on it any more.
+func (e *Entry) Due() bool {
+	for _, c := range e.Retained {
+		if c.State == StateHidden && !e.IsLent(c.ID) {
+			return true
+		}
+	}
+	return false
+}
+
+// HasLent tells whether the pin is one of those on this job's checkpoints.
+func (e *Entry) HasLent(pin Nonce) bool {
+	for _, l := range e.Lent {
+		if l.Pin == pin {
+			return true
+		}
+	}
+	return false
+}
+
+// HasBorrowed tells whether the pin is one of this job's on checkpoints of other jobs.
+func (e *Entry) HasBorrowed(pin Nonce) bool {
+	for _, b := range e.Borrowed {
+		if b.Pin == pin {
+			return true
+		}
+	}
+	return false
+}
+
+// Importing tells whether the job waits for the checkpoint that it begins from. No attempt begins before.
+func (e *Entry) Importing() bool { return e.Status == StatusRunning && e.Import.State == ImportWanted }
+
 // Seen tells whether a request was carried out already.
 func (e *Entry) Seen(r Request) bool {
 	if r == (Request{}) {

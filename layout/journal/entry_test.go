@@ -260,3 +260,40 @@ func TestEncodeBounds(t *testing.T) {
 	}
 	t.Errorf("no entry of %d bytes was written: the last had %d, %v", MaxBytes, len(b), err)
 }
+
+// TestAnImportOfTheSameRoot: job and checkpoint of the source are kept.
+func TestAnImportOfTheSameRoot(t *testing.T) {
+	want := Import{State: ImportWanted, Request: "job-0/chk-4", Source: "file:///r/job-0/chk-4", Nonce: nonce(6, 6), Job: "job-0", Checkpoint: 4}
+	e := base()
+	e.Import = want
+	b, err := Encode(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Decode(b)
+	if err != nil || got.Import != want || !got.Importing() {
+		t.Errorf("%v: %+v, want %+v", err, got, want)
+	}
+}
+
+// TestLeaked: a pin has leaked when a newer owner of the holder does not list it and does not import.
+func TestLeaked(t *testing.T) {
+	pin := Lent{Pin: nonce(1, 1), Checkpoint: 4, Holder: "b", HolderEpoch: 2}
+	for name, test := range map[string]struct {
+		holder Entry
+		want   bool
+	}{
+		"the same owner":              {Entry{Epoch: 2, Status: StatusRunning}, false},
+		"the same owner, ended":       {Entry{Epoch: 2, Status: StatusFailed}, false},
+		"a newer one":                 {Entry{Epoch: 3, Status: StatusRunning}, true},
+		"a newer one, ended":          {Entry{Epoch: 3, Status: StatusFailed, Import: Import{State: ImportWanted}}, true},
+		"a newer one that lists it":   {Entry{Epoch: 3, Status: StatusRunning, Borrowed: []Borrowed{{Pin: pin.Pin}}}, false},
+		"a newer one that lists more": {Entry{Epoch: 3, Status: StatusRunning, Borrowed: []Borrowed{{Pin: nonce(7, 7)}}}, true},
+		"a newer one that imports":    {Entry{Epoch: 3, Status: StatusRunning, Import: Import{State: ImportWanted}}, false},
+		"a newer one, imported":       {Entry{Epoch: 3, Status: StatusRunning, Import: Import{State: ImportDone}}, true},
+	} {
+		if got := pin.Leaked(&test.holder); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}

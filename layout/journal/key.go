@@ -76,8 +76,8 @@ func (e *Entry) seal() {
 	h.uint(uint64(len(e.Requests)))
 	h.requests(e.Requests...)
 	h.nonces(e.Import.Nonce)
-	h.text(e.Import.Request, e.Import.Source, e.CopiedFrom.RootID, e.CopiedFrom.Job, e.Ended.Why)
-	h.uint(uint64(e.Import.State), uint64(e.Import.Mode), uint64(bit(e.PurgeWanted)), e.Ended.At)
+	h.text(e.Import.Request, e.Import.Source, e.Import.Job, e.CopiedFrom.RootID, e.CopiedFrom.Job, e.Ended.Why)
+	h.uint(uint64(e.Import.State), uint64(e.Import.Mode), e.Import.Checkpoint, uint64(bit(e.PurgeWanted)), e.Ended.At)
 	e.sum = uint64(h)
 }
 

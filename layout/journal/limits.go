@@ -188,6 +188,7 @@ func (e *Entry) restFits() error {
 	}{
 		{"request of the import", e.Import.Request, MaxPath},
 		{"source of the import", e.Import.Source, MaxPath},
+		{"id of the job imported from", e.Import.Job, MaxJob},
 		{"id of the root copied from", e.CopiedFrom.RootID, MaxJob},
 		{"id of the job copied from", e.CopiedFrom.Job, MaxJob},
 		{"reason of the end", e.Ended.Why, MaxReason},

@@ -101,6 +101,12 @@ type Lent struct {
 	Expires uint64
 }
 
+// Leaked tells whether nobody returns the pin any more: a newer owner of the holder does not list it. While the holder
+// wants its import, no pin has leaked, because its next owner lends once more, which the pin makes possible.
+func (l *Lent) Leaked(holder *Entry) bool {
+	return !holder.Importing() && holder.Epoch > l.HolderEpoch && !holder.HasBorrowed(l.Pin)
+}
+
 // Borrowed is a pin of this job on a checkpoint of another one.
 type Borrowed struct {
 	Pin        Nonce
@@ -117,6 +123,9 @@ type Import struct {
 	// Nonce is the nonce in the source's _metadata.
 	Nonce Nonce
 	Mode  Mode
+	// Job of the same root whose checkpoint the source is, and the checkpoint's id.
+	Job        string
+	Checkpoint uint64
 }
 
 // ImportState is the progress of an import.

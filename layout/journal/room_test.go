@@ -20,7 +20,7 @@ func full() *Entry {
 	e := &Entry{
 		Slot: most, Epoch: most, Kind: 1<<31 - 1, LeastReader: 1, LeastWriter: 1, Nonce: n, Owner: n, Attempt: most, Restore: most,
 		Status: StatusRemoved, Reserved: most, Config: NewConfig([]byte(text(0, MaxConfig))), PurgeWanted: true,
-		Import:     Import{State: ImportDone, Request: text(0, MaxPath), Source: text(0, MaxPath), Nonce: n, Mode: Claim},
+		Import:     Import{State: ImportDone, Request: text(0, MaxPath), Source: text(0, MaxPath), Nonce: n, Mode: Claim, Job: text(0, MaxJob), Checkpoint: most},
 		CopiedFrom: Origin{RootID: text(0, MaxJob), Job: text(0, MaxJob)},
 		Ended:      Ended{At: most, Why: text(0, MaxReason)},
 		About:      &About{Job: text(0, MaxJob)},

@@ -20,36 +20,41 @@ var reasons = map[owner.Reason]struct {
 	api   ckptdv1.Refused_Reason
 	text  string
 }{
-	owner.ReasonNoJob:        {coordinator.ReasonTriggerFailed, 0, "there is no such job"},
-	owner.ReasonForeign:      {coordinator.ReasonTriggerFailed, 0, "the job's folder is not empty but has no journal: it may have been lost; `ckptd journal show` looks at it, nothing is changed"},
-	owner.ReasonCorrupt:      {coordinator.ReasonTriggerFailed, 0, "the head of the journal is corrupt; nothing is changed"},
-	owner.ReasonNewer:        {coordinator.ReasonTriggerFailed, 0, "the journal asks for a newer ckptd; nothing is changed"},
-	owner.ReasonTerminal:     {coordinator.ReasonShutdown, ckptdv1.Refused_REASON_JOB_TERMINAL, "the job has ended: begin a new job id"},
-	owner.ReasonNotTerminal:  {coordinator.ReasonShutdown, 0, "the job has not ended"},
-	owner.ReasonReleased:     {coordinator.ReasonShutdown, 0, "nothing is left to do for this job"},
-	owner.ReasonNotOwner:     {coordinator.ReasonSuspend, 0, "this daemon does not own the job"},
-	owner.ReasonEpoch:        {coordinator.ReasonSuspend, ckptdv1.Refused_REASON_STALE_EPOCH, "the epoch is not the owner's: attach again"},
-	owner.ReasonAttempt:      {coordinator.ReasonFailover, ckptdv1.Refused_REASON_STALE_ATTEMPT, "the attempt is not the journal's: follow the newest Start"},
-	owner.ReasonNotOpen:      {coordinator.ReasonSubsumed, ckptdv1.Refused_REASON_NOT_OPEN, "the checkpoint is not open: it has not been triggered, has all its acknowledgements, or was aborted: drop it and wait for the next"},
-	owner.ReasonNotPromised:  {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "a file named by its number was not promised to this checkpoint: ask BeginSnapshot, or send the file"},
-	owner.ReasonNotNamed:     {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "an uploaded file is not named for this epoch and checkpoint: send it for this one"},
-	owner.ReasonSubtasks:     {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "the subtasks are not of the plan, or were acknowledged with others"},
-	owner.ReasonNotRunning:   {coordinator.ReasonNotAllRunning, 0, "not all subtasks run"},
-	owner.ReasonLoading:      {coordinator.ReasonNotAllRunning, 0, "the retained checkpoints are still being read"},
-	owner.ReasonBusy:         {coordinator.ReasonTooManyRequests, 0, "a call like it is waiting already"},
-	owner.ReasonFull:         {coordinator.ReasonTriggerFailed, 0, "the journal has no room for another retained checkpoint"},
-	owner.ReasonStopping:     {coordinator.ReasonShutdown, 0, "the job is being released or ends"},
-	owner.ReasonDegraded:     {coordinator.ReasonTriggerFailed, 0, "a retained _metadata is unreadable: nothing is deleted"},
-	owner.ReasonPlan:         {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "the plan is not the journal's"},
-	owner.ReasonRegistered:   {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_CONFIG_MISMATCH, "workers are registered with it: stop all workers first, or attach with what is in effect"},
-	owner.ReasonState:        {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "a checkpoint holds state of these operators, and rescaling is not supported: attach with the plan in effect, or begin a new job id"},
-	owner.ReasonSubsumed:     {coordinator.ReasonSubsumed, 0, "a newer checkpoint completed first"},
-	owner.ReasonMetadata:     {coordinator.ReasonFinalize, 0, "its _metadata could not be written"},
-	owner.ReasonAttemptEnded: {coordinator.ReasonFailover, 0, "a new attempt begins"},
-	owner.ReasonExpired:      {coordinator.ReasonExpired, 0, "it took longer than the checkpoint timeout"},
-	owner.ReasonDeclined:     {coordinator.ReasonDeclined, 0, "a subtask declined it"},
-	owner.ReasonFailover:     {coordinator.ReasonFailover, 0, "the job fails over"},
-	owner.ReasonOther:        {coordinator.ReasonDeclined, 0, "the checkpoint was given up"},
+	owner.ReasonNoJob:         {coordinator.ReasonTriggerFailed, 0, "there is no such job"},
+	owner.ReasonForeign:       {coordinator.ReasonTriggerFailed, 0, "the job's folder is not empty but has no journal: it may have been lost; `ckptd journal show` looks at it, nothing is changed"},
+	owner.ReasonCorrupt:       {coordinator.ReasonTriggerFailed, 0, "the head of the journal is corrupt; nothing is changed"},
+	owner.ReasonNewer:         {coordinator.ReasonTriggerFailed, 0, "the journal asks for a newer ckptd; nothing is changed"},
+	owner.ReasonTerminal:      {coordinator.ReasonShutdown, ckptdv1.Refused_REASON_JOB_TERMINAL, "the job has ended: begin a new job id"},
+	owner.ReasonNotTerminal:   {coordinator.ReasonShutdown, 0, "the job has not ended"},
+	owner.ReasonReleased:      {coordinator.ReasonShutdown, 0, "nothing is left to do for this job"},
+	owner.ReasonNotOwner:      {coordinator.ReasonSuspend, 0, "this daemon does not own the job"},
+	owner.ReasonEpoch:         {coordinator.ReasonSuspend, ckptdv1.Refused_REASON_STALE_EPOCH, "the epoch is not the owner's: attach again"},
+	owner.ReasonAttempt:       {coordinator.ReasonFailover, ckptdv1.Refused_REASON_STALE_ATTEMPT, "the attempt is not the journal's: follow the newest Start"},
+	owner.ReasonNotOpen:       {coordinator.ReasonSubsumed, ckptdv1.Refused_REASON_NOT_OPEN, "the checkpoint is not open: it has not been triggered, has all its acknowledgements, or was aborted: drop it and wait for the next"},
+	owner.ReasonNotPromised:   {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "a file named by its number was not promised to this checkpoint: ask BeginSnapshot, or send the file"},
+	owner.ReasonNotNamed:      {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "an uploaded file is not named for this epoch and checkpoint: send it for this one"},
+	owner.ReasonSubtasks:      {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_UNKNOWN_HANDLE, "the subtasks are not of the plan, or were acknowledged with others"},
+	owner.ReasonNotRunning:    {coordinator.ReasonNotAllRunning, 0, "not all subtasks run"},
+	owner.ReasonLoading:       {coordinator.ReasonNotAllRunning, 0, "the retained checkpoints are still being read"},
+	owner.ReasonBusy:          {coordinator.ReasonTooManyRequests, 0, "a call like it is waiting already"},
+	owner.ReasonFull:          {coordinator.ReasonTriggerFailed, 0, "the journal has no room for another retained checkpoint"},
+	owner.ReasonStopping:      {coordinator.ReasonShutdown, 0, "the job is being released or ends"},
+	owner.ReasonDegraded:      {coordinator.ReasonTriggerFailed, 0, "a retained _metadata is unreadable: nothing is deleted"},
+	owner.ReasonPlan:          {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "the plan is not the journal's"},
+	owner.ReasonRegistered:    {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_CONFIG_MISMATCH, "workers are registered with it: stop all workers first, or attach with what is in effect"},
+	owner.ReasonState:         {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "a checkpoint holds state of these operators, and rescaling is not supported: attach with the plan in effect, or begin a new job id"},
+	owner.ReasonImporting:     {coordinator.ReasonNotAllRunning, 0, "the checkpoint that the job begins from is still being imported"},
+	owner.ReasonSource:        {coordinator.ReasonTriggerFailed, 0, "its job does not retain it any more"},
+	owner.ReasonSourceDamaged: {coordinator.ReasonTriggerFailed, 0, "its _metadata is gone, damaged, or of a kind that this version does not restore"},
+	owner.ReasonLender:        {coordinator.ReasonTriggerFailed, 0, "the journal of its job cannot be read, or asks for a newer ckptd"},
+	owner.ReasonPins:          {coordinator.ReasonTriggerFailed, 0, "too many jobs have it or another checkpoint of its job on loan"},
+	owner.ReasonSubsumed:      {coordinator.ReasonSubsumed, 0, "a newer checkpoint completed first"},
+	owner.ReasonMetadata:      {coordinator.ReasonFinalize, 0, "its _metadata could not be written"},
+	owner.ReasonAttemptEnded:  {coordinator.ReasonFailover, 0, "a new attempt begins"},
+	owner.ReasonExpired:       {coordinator.ReasonExpired, 0, "it took longer than the checkpoint timeout"},
+	owner.ReasonDeclined:      {coordinator.ReasonDeclined, 0, "a subtask declined it"},
+	owner.ReasonFailover:      {coordinator.ReasonFailover, 0, "the job fails over"},
+	owner.ReasonOther:         {coordinator.ReasonDeclined, 0, "the checkpoint was given up"},
 }
 
 // ReasonOut returns Flink's name for a reason.
@@ -101,7 +106,7 @@ func Refusal(job string, head *journal.Entry, op *owner.Op) error {
 		return connect.NewError(connect.CodeNotFound, errors.New(text))
 	case owner.ReasonCorrupt, owner.ReasonForeign:
 		return connect.NewError(connect.CodeDataLoss, errors.New(text))
-	case owner.ReasonLoading, owner.ReasonBusy, owner.ReasonStopping:
+	case owner.ReasonLoading, owner.ReasonBusy, owner.ReasonStopping, owner.ReasonImporting:
 		return connect.NewError(connect.CodeUnavailable, errors.New(text))
 	case owner.ReasonNotOwner:
 		return NotAttached(job)

@@ -19,6 +19,8 @@ type File struct {
 	Dir string
 	// S3 says how to reach the store if the root is an S3 bucket.
 	S3 S3
+	// Recovery says which checkpoint a new job begins from.
+	Recovery Recovery
 	// PassedOver are keys of other parts of Flink, in the file's order. They say nothing to ckptd.
 	PassedOver []string
 }

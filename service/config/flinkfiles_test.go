@@ -114,24 +114,40 @@ func TestNote(t *testing.T) {
 	}
 }
 
+// TestRecovery reads the keys about the checkpoint that a new job begins from, by both spellings.
+func TestRecovery(t *testing.T) {
+	for _, text := range []string{
+		"execution.state-recovery: {path: /r/j/chk-4, claim-mode: no_claim, ignore-unclaimed-state: true}",
+		"execution.savepoint.path: /r/j/chk-4\nexecution.savepoint-restore-mode: NO_CLAIM\nexecution.savepoint.ignore-unclaimed-state: TRUE",
+	} {
+		f, err := config.Parse([]byte(text))
+		if want := (config.Recovery{Path: "/r/j/chk-4", IgnoreUnclaimed: true}); err != nil || f.Recovery != want {
+			t.Errorf("%s: %+v, %v; want %+v", text, f, err, want)
+		}
+	}
+}
+
 // TestFlinkKeysRefused refuses by name what ckptd would do in another way, and hints at the key that was meant.
 func TestFlinkKeysRefused(t *testing.T) {
 	const c = "execution.checkpointing."
 	lacks := func(key string) string { return key + " is an option of Flink that ckptd does not have" }
 	meant := func(key, instead string) string { return key + " is unknown; did you mean " + instead + "?" }
 	for line, want := range map[string]string{
-		c + "max-concurrent-checkpoints: 2":           c + `max-concurrent-checkpoints: ckptd does not have the value "2"; allowed is 1`,
-		c + "unaligned: true":                         `ckptd does not have the value "true"; allowed is false`,
-		"state.backend.type: forst":                   `state.backend.type: ckptd does not have the state backend "forst"; allowed is hashmap or rocksdb`,
-		"state.changelog.enabled: true":               `ckptd does not have the value "true"`,
-		c + "data-inline-threshold: 1mb":              `"1mb"; allowed is 20kb`,
-		c + "interval-during-backlog: 1min":           lacks(c + "interval-during-backlog"),
-		c + "savepoint-dir: /s":                       lacks(c + "savepoint-dir"),
-		"state.savepoints.dir: /s":                    lacks("state.savepoints.dir"),
-		"execution.state-recovery.path: /s":           lacks("execution.state-recovery.path"),
-		"state.backend.rocksdb.localdir: /d":          lacks("state.backend.rocksdb.localdir"),
-		"taskmanager.state.local.root-dirs: [/a, /b]": "taskmanager.state.local.root-dirs: a single value is expected",
-		"s3.entropy.key: _x_":                         lacks("s3.entropy.key"),
+		c + "max-concurrent-checkpoints: 2":             c + `max-concurrent-checkpoints: ckptd does not have the value "2"; allowed is 1`,
+		c + "unaligned: true":                           `ckptd does not have the value "true"; allowed is false`,
+		"state.backend.type: forst":                     `state.backend.type: ckptd does not have the state backend "forst"; allowed is hashmap or rocksdb`,
+		"state.changelog.enabled: true":                 `ckptd does not have the value "true"`,
+		c + "data-inline-threshold: 1mb":                `"1mb"; allowed is 20kb`,
+		c + "interval-during-backlog: 1min":             lacks(c + "interval-during-backlog"),
+		c + "savepoint-dir: /s":                         lacks(c + "savepoint-dir"),
+		"state.savepoints.dir: /s":                      lacks("state.savepoints.dir"),
+		"execution.state-recovery.claim-mode: CLAIM":    `execution.state-recovery.claim-mode: ckptd does not have the value "CLAIM"; allowed is NO_CLAIM`,
+		"execution.savepoint-restore-mode: mine":        `"mine" is unknown; allowed is NO_CLAIM`,
+		"execution.savepoint.ignore-unclaimed-state: 1": `"1" is unknown; allowed is true or false`,
+		"execution.state-recovery.from: /s":             lacks("execution.state-recovery.from"),
+		"state.backend.rocksdb.localdir: /d":            lacks("state.backend.rocksdb.localdir"),
+		"taskmanager.state.local.root-dirs: [/a, /b]":   "taskmanager.state.local.root-dirs: a single value is expected",
+		"s3.entropy.key: _x_":                           lacks("s3.entropy.key"),
 
 		c + "min-pause-between: 1s":                   meant(c+"min-pause-between", c+"min-pause"),
 		c + "pause: 1s":                               meant(c+"pause", c+"min-pause"),

@@ -35,7 +35,7 @@ func (o option) named(key string) bool { return o.key == key || slices.Contains(
 
 // options returns all keys, in the order in which they are printed.
 func options() []option {
-	return slices.Concat(checkpointing(), restarting(), constant(), s3Keys())
+	return slices.Concat(checkpointing(), restarting(), recovering(), constant(), s3Keys())
 }
 
 // checkpointing returns the keys about checkpoints.

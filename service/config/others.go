@@ -42,8 +42,6 @@ func constant() []option {
 		off("state.changelog.enabled", "ckptd has no log of changes", "state.backend.changelog.enabled"),
 		only("state.backend.async", "true", "checkpoints never hold up a job"),
 		off("execution.state-recovery.from-local", "ckptd keeps no second copy of state"),
-		off("execution.state-recovery.ignore-unclaimed-state", "state without an operator is not dropped", "execution.savepoint.ignore-unclaimed-state"),
-		only("execution.state-recovery.claim-mode", "no_claim", "a job restores its own checkpoints only", "execution.savepoint-restore-mode"),
 		{key: keyBackend, old: []string{"state.backend"}, set: checkBackend, get: nothing},
 	}
 }

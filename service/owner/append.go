@@ -20,7 +20,7 @@ func apply(retained []journal.Checkpoint, add journal.Checkpoint, plan func([]re
 	facts := make([]retention.Checkpoint, len(all))
 	for i, c := range all {
 		facts[i] = retention.Checkpoint{ID: c.ID, Savepoint: c.Type == journal.TypeSavepoint, Lent: lent(c.ID),
-			Hidden: c.State == journal.StateHidden, Trashed: c.State == journal.StateTrashed, Keep: c.Keep}
+			Hidden: c.State == journal.StateHidden, Trashed: c.State == journal.StateTrashed, Keep: c.Keep, Imported: c.Imported}
 	}
 	var out []journal.Checkpoint
 	for i, d := range plan(facts) {

@@ -36,7 +36,7 @@ func (s *step) effect(head, next *journal.Entry) bool {
 	switch s.doing {
 	case journal.KindAttach:
 		return head.Owner == s.me
-	case journal.KindCommit:
+	case journal.KindCommit, journal.KindImport:
 		mine, _ := next.Checkpoint(s.doingID)
 		c, ok := head.Checkpoint(s.doingID)
 		return ok && c.Nonce == mine.Nonce
@@ -57,6 +57,10 @@ func (s *step) won(doing journal.Kind, id uint64) {
 	switch doing {
 	case journal.KindCommit:
 		s.committed(id)
+	case journal.KindImport:
+		s.imported()
+	case journal.KindReturn, journal.KindDiscard:
+		s.tidied()
 	case journal.KindAttempt:
 		s.attemptWon()
 	case journal.KindEnd:

@@ -1,6 +1,8 @@
 package owner
 
 import (
+	"slices"
+
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
@@ -49,9 +51,10 @@ func (s *step) found(head *journal.Entry) {
 	if !s.refuseSome(head.Status, func(a attacher) Reason { return a.misfit(head.Status) }) {
 		return
 	}
+	if terminal && !owned && !head.Due() && s.refuseDone(head) {
+		return
+	}
 	switch {
-	case terminal && !owned:
-		s.refuse(ReasonReleased)
 	case owned && head.Owner.Process != s.cfg.Process && !s.cfg.off.ask:
 		s.phase, s.head = PhaseAsking, head
 		s.emit(Op{Kind: OpAsk, Nonce: head.Owner, URLs: head.URLs})
@@ -61,7 +64,18 @@ func (s *step) found(head *journal.Entry) {
 	}
 }
 
-// canDo tells whether this version can do what a head asks of its owner. The journal has fields for imports, savepoints
+// refuseDone refuses the callers that find nothing left to do for a job that has ended and was released. A caller that
+// has found a leaked pin goes on. refuseDone answers whether nobody is left.
+func (s *step) refuseDone(head *journal.Entry) bool {
+	return !s.refuseSome(journal.StatusNone, func(a attacher) Reason {
+		if a.due && len(head.Lent) > 0 {
+			return ReasonNone
+		}
+		return ReasonReleased
+	})
+}
+
+// canDo tells whether this version can do what a head asks of its owner. The journal has fields for claims, savepoints
 // that stop a job, copies and removed jobs, but the operations are not there yet. An owner that ignored these fields
 // would do damage: it would restore another checkpoint than the savepoint, or delete what a copy still needs.
 func (s *step) canDo(head *journal.Entry) bool {
@@ -70,7 +84,9 @@ func (s *step) canDo(head *journal.Entry) bool {
 	case journal.StatusStopping, journal.StatusCopied, journal.StatusRemoved:
 		return false
 	}
-	return understood && head.Import.State != journal.ImportWanted && len(head.Borrowed) == 0 && !head.PurgeWanted
+	claims := head.Importing() && head.Import.Mode == journal.Claim ||
+		slices.ContainsFunc(head.Borrowed, func(b journal.Borrowed) bool { return b.Mode == journal.Claim })
+	return understood && !claims && !head.PurgeWanted
 }
 
 func (s *step) answered(r *Result) {
@@ -86,7 +102,9 @@ func (s *step) appendAttach() {
 	var e journal.Entry
 	if s.head == nil {
 		create := s.creation()
-		e = journal.Entry{Status: journal.StatusRunning, Plan: create.Plan, Config: create.Config, About: create.About}
+		// The ids of the job lie above that of the checkpoint that it begins from.
+		e = journal.Entry{Status: journal.StatusRunning, Plan: create.Plan, Config: create.Config, About: create.About,
+			Import: create.Import, Reserved: create.Import.Checkpoint}
 	} else {
 		e = *s.head
 	}

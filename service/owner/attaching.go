@@ -15,6 +15,8 @@ type attacher struct {
 	// plan and config are what the caller wants in effect; nil: it takes what is in effect.
 	plan   *journal.Plan
 	config *journal.Config
+	// due is true if the caller has found that one of the job's pins has leaked.
+	due bool
 }
 
 // attach notes a caller, and begins an attach if none is under way or done. settle answers the callers of an owner.
@@ -25,7 +27,7 @@ func (s *step) attach(ev *Event) {
 		s.phase = PhaseReading
 		s.journal(s.reader.Begin(0))
 	}
-	a := attacher{ev.Caller, ev.Kind == EventFinish, ev.Create, ev.Plan, ev.Config}
+	a := attacher{ev.Caller, ev.Kind == EventFinish, ev.Create, ev.Plan, ev.Config, ev.Due}
 	if a.finish {
 		a.create, a.plan, a.config = nil, nil, nil
 	}
@@ -115,6 +117,8 @@ func (s *step) answerAttachers() {
 			answer = Op{Kind: TellAttached, Caller: a.caller, Epoch: s.head.Epoch, Attempt: s.head.Attempt}
 		case s.stop || s.ending.status != journal.StatusNone:
 			answer.Reason = ReasonStopping
+		case s.head.Importing(): // the plan decides what is imported
+			answer.Reason = ReasonImporting
 		case s.attempt == attemptWished || s.doing == journal.KindAttempt:
 			s.attaching = with(s.attaching, a) // the next attempt may have what the caller wants
 			continue

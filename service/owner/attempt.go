@@ -188,7 +188,7 @@ func (s *step) registrationsExpired() {
 // settleAttempt adopts the attempt in the journal, or begins the next one. It starts an attempt that was begun as soon
 // as every subtask has a worker.
 func (s *step) settleAttempt() {
-	if !s.free() || s.head.Status.Terminal() || s.ending.status != journal.StatusNone || s.stop {
+	if !s.free() || s.head.Importing() && !s.cfg.off.gate || s.head.Status.Terminal() || s.ending.status != journal.StatusNone || s.stop {
 		return
 	}
 	switch s.attempt {

@@ -163,6 +163,9 @@ func (s *story) attempted(w *world, was, e *journal.Entry) {
 		}
 		return
 	}
+	if was.Importing() {
+		w.fail("an attempt begins before the import is done")
+	}
 	if e.Attempt != was.Attempt+1 {
 		w.fail(fmt.Sprintf("I16: attempt %d after %d", e.Attempt, was.Attempt))
 	}
@@ -208,7 +211,18 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 		}
 	}
 	switch e.Kind {
+	case journal.KindImport:
+		added := e.Retained[len(e.Retained)-1]
+		if want[added.ID] = journal.StateKept; !added.Imported || !was.Importing() || e.Import.State != journal.ImportDone {
+			w.fail("an import that is none")
+		}
 	case journal.KindCommit:
+		for _, c := range was.Retained { // the job has a checkpoint of its own now
+			if c.Imported && c.State == journal.StateKept {
+				ids = slices.DeleteFunc(ids, func(id uint64) bool { return id == c.ID })
+				drop(c.ID)
+			}
+		}
 		added := e.Retained[len(e.Retained)-1].ID
 		if _, had := was.Checkpoint(added); had {
 			w.fail("I11: a commit adds no checkpoint")
@@ -225,11 +239,17 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 			}
 		}
 	}
-	if e.Kind == journal.KindCommit || e.Kind == journal.KindEnd {
+	if e.Kind == journal.KindDiscard || e.Kind == journal.KindCommit || e.Kind == journal.KindEnd {
 		for id, state := range want { // hidden, and no longer lent
 			if state == journal.StateHidden && !lent(id) {
 				delete(want, id)
 			}
+		}
+	}
+	for id, state := range want { // an owner that drops a pin may drop what was hidden for it
+		_, stays := e.Checkpoint(id)
+		if e.Kind == journal.KindReturn && state == journal.StateHidden && !stays && !e.IsLent(id) {
+			delete(want, id)
 		}
 	}
 	got := map[uint64]journal.CheckpointState{}
@@ -244,6 +264,11 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 	}
 	for _, l := range was.Lent {
 		_, kept := e.Checkpoint(l.Checkpoint)
+		if e.Kind == journal.KindLend && slices.ContainsFunc(e.Lent, func(n journal.Lent) bool {
+			return n.Holder == l.Holder && n.Checkpoint == l.Checkpoint && n.HolderEpoch > l.HolderEpoch
+		}) {
+			continue // a newer owner of the holder has lent again
+		}
 		if e.Kind != journal.KindReturn && (!kept || !slices.Contains(e.Lent, l)) {
 			w.fail(fmt.Sprintf("I9: checkpoint %d is lent, and dropped or without its pin", l.Checkpoint))
 		}
@@ -267,6 +292,12 @@ func (s *story) requested(w *world, was, e *journal.Entry) {
 // completed checks a checkpoint that an entry retains for the first time.
 func (s *story) completed(w *world, was, e *journal.Entry, c journal.Checkpoint) {
 	all := byte(1<<e.Plan.Subtasks() - 1)
+	if e.Kind == journal.KindImport {
+		if c.ID > was.Reserved || c.ID <= e.Import.Checkpoint {
+			w.fail(fmt.Sprintf("I10: import %d of checkpoint %d, %d reserved", c.ID, e.Import.Checkpoint, was.Reserved))
+		}
+		return
+	}
 	switch {
 	case c.ID > was.Reserved:
 		w.fail(fmt.Sprintf("I10: checkpoint %d completed above %d", c.ID, was.Reserved))
@@ -315,6 +346,8 @@ func (r *runner) tell(w *world, who int, d *daemon, op *Op) {
 		}
 	case TellAbort:
 		r.aborted(w, op)
+	case TellImportFailed:
+		r.importFailed(w, d, op)
 	case TellAcked:
 		r.acknowledged(w, d, op)
 	case TellBegun:
@@ -451,6 +484,7 @@ func (r *runner) released(w *world, who int, d *daemon) {
 			w.fail(fmt.Sprintf("I4: released with the _metadata of %d", m.id))
 		}
 	}
+	r.releasedPins(w)
 	if left := w.files &^ reach &^ w.afterList; left != 0 {
 		w.fail(fmt.Sprintf("I4: released with files %b", left))
 	}
@@ -470,7 +504,7 @@ func (w *world) committed(id uint64) *journal.Entry {
 // nothing needs.
 func (r *runner) atRest(w *world, d *daemon, page *Result) {
 	m := &d.m
-	if m.phase != PhaseOwning || m.head != w.head() || len(m.pending)+len(m.unansweredMetas) > 0 || page.Life != m.life {
+	if m.phase != PhaseOwning || m.head != w.head() || len(m.pending)+len(m.unansweredMetas) > 0 || m.imp.id != 0 || page.Life != m.life {
 		return
 	}
 	reach := w.named(w.head())

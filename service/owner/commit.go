@@ -7,6 +7,9 @@ import (
 
 // metaCreated takes the outcome of writing a _metadata.
 func (s *step) metaCreated(r *Result) {
+	if s.importWritten(r) {
+		return
+	}
 	i, p := s.find(r.ID)
 	if i < 0 || p.State != PendingWriting {
 		s.unansweredMetaCreated(r)
@@ -39,6 +42,9 @@ func (s *step) createAgain(p Pending) {
 // metaChecked takes the contents of a _metadata that existed before it was written. The nonce tells whether an earlier
 // try of this owner made it.
 func (s *step) metaChecked(r *Result) {
+	if s.importChecked(r) {
+		return
+	}
 	i, p := s.find(r.ID)
 	switch {
 	case i < 0 || p.State != PendingWriting:

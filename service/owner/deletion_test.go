@@ -349,14 +349,27 @@ func TestWhatIsHiddenButLentStays(t *testing.T) {
 		d.wantMetas("1 was returned", fourth)
 		d.wantFiles("1 was returned", 4)
 	})
-	t.Run("a new owner keeps what is hidden and was returned until an entry drops it", func(t *testing.T) {
+	returned := func(t *testing.T) *desk {
 		d := lent(t)
 		d.seize(func(e *journal.Entry) { e.Kind, e.Lent = journal.KindReturn, nil })
 		d.takeOver(2)
 		d.want("attached epoch=2 attempt=1")
 		d.serve(1, 1)
+		return d
+	}
+	t.Run("a new owner drops what is hidden and was returned when it sweeps", func(t *testing.T) {
+		d := returned(t)
+		d.wantFiles("the entry still lists 1", 1, 2)
 		d.do(Event{Kind: EventSweep})
 		d.want("swept")
+		if e := d.head(); e.Kind != journal.KindDiscard || len(e.Retained) != 1 {
+			t.Errorf("head %+v, want an entry that drops checkpoint 1", e)
+		}
+		d.wantMetas("1 has left the state", 2)
+		d.wantFiles("1 has left the state", 2)
+	})
+	t.Run("a new owner keeps what is hidden and was returned until an entry drops it", func(t *testing.T) {
+		d := returned(t)
 		d.wantFiles("the entry still lists 1", 1, 2)
 		d.do(Event{Kind: EventTrigger})
 		d.do(Event{Kind: EventBegin, Caller: 1, Epoch: 2, Attempt: 1, ID: d.m.next - 1, Files: incremental.FilesOf(1, 2)})

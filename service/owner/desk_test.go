@@ -239,7 +239,7 @@ func (d *desk) carryOut(op Op) *Result {
 		if _, ok := d.metas[op.ID]; ok {
 			res.Outcome = journal.Exists
 		} else {
-			d.metas[op.ID] = metaObject{op.ID, op.Nonce, bitsOf(op.Files)}
+			d.metas[op.ID] = metaObject{id: op.ID, nonce: op.Nonce, files: bitsOf(op.Files)}
 		}
 	case OpTrim:
 		for _, id := range op.IDs {
@@ -374,7 +374,7 @@ func tellText(op Op) string {
 		TellReleased: "released", TellDegraded: "degraded", TellStart: "start", TellReplaced: "replaced", TellReregister: "reregister",
 		TellPlanRefused: "plan refused", TellAttempt: "attempt", TellAttempted: "attempted", TellAllRunning: "all running", TellFinished: "finished", TellTrigger: "trigger",
 		TellTriggerRefused: "trigger refused", TellBegun: "begun", TellAcked: "acked", TellUnresolved: "unresolved", TellComplete: "complete",
-		TellAbort: "abort", TellEnded: "ended", TellSwept: "swept"}
+		TellAbort: "abort", TellEnded: "ended", TellSwept: "swept", TellImported: "imported", TellImportFailed: "import failed", TellPinStuck: "pin stuck"}
 	s := names[op.Kind]
 	add := func(what string, v uint64) {
 		if v != 0 {

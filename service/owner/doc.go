@@ -53,6 +53,9 @@
 //     job.
 //  9. A caller that waits (Caller not 0) gets exactly one answer: the Tell that names it, or TellFenced or
 //     TellReleased, which answer all callers.
+//  10. OpAbroad goes to the journal of another job, as OpJournal goes to this one's. The files of an import lie in other
+//     jobs' folders: they get no numbers, and OpReadMeta leaves them out. After TellImportFailed the shell ends the job
+//     as failed (EventEnd), with the cause. If something is due of a released job, the shell sends EventFinish.
 //
 // # What the coordinator is told
 //
@@ -83,6 +86,7 @@
 //	end.go, release.go                the end of the job and of the ownership
 //	attempt.go, finish.go             workers and attempts; the job that ends by itself
 //	checkpoint.go, commit.go          snapshots, acknowledgements, the _metadata, the commit
+//	abroad.go, import.go, pins.go     what happens in other jobs' journals; the import; pins
 //	sweep.go, verdict.go              what a sweep finds, and why each object stays or goes
 //	abort.go, trigger.go, delete.go   a checkpoint's begin and abort; what is condemned
 //	held.go, promises.go, subtasks.go what is retained, promised, registered

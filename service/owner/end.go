@@ -56,6 +56,7 @@ func (s *step) ended() {
 		s.emit(Op{Kind: TellAttempted, Caller: s.wish.caller, Attempt: s.head.Attempt, Reason: ReasonTerminal})
 	}
 	s.wish = wish{}
+	s.abandonImport()
 	s.refuseTrigger(ReasonTerminal)
 	s.emit(Op{Kind: TellEnded, Status: s.head.Status})
 	if caller != 0 {

@@ -66,7 +66,7 @@ const (
 	// EventEnd: end the job with Status: StatusCanceled, StatusFailed or StatusFinished. Ended, Caller, Request.
 	// Answered by TellEnded when the entry is won.
 	EventEnd
-	// EventSweep: sweep now. Answered by TellSwept when the sweep has ended, or at once with a Reason. The shell also
+	// EventSweep: sweep now, and look for pins that have leaked. Answered by TellSwept when the sweep has ended, or at once with a Reason. The shell also
 	// asks for the last sweep of a terminal job, when its workers are gone.
 	EventSweep
 )
@@ -95,6 +95,8 @@ type Event struct {
 	Ended  journal.Ended
 	Reason Reason
 	Create *Creation
+	// Due: EventFinish: the caller has found that a pin on one of the job's checkpoints has leaked.
+	Due bool
 }
 
 // Subtask is a subtask, by its number in the plan of the journal (journal.Plan.Number).
@@ -108,6 +110,8 @@ type Creation struct {
 	Plan   *journal.Plan
 	Config *journal.Config
 	About  *journal.About
+	// Import is the checkpoint of another job that the job begins from, wanted; zero: the job begins empty.
+	Import journal.Import
 }
 
 // Found is a file with the parts of its name: the epoch in which it was written and the checkpoint it was written for.
@@ -131,6 +135,8 @@ type Result struct {
 	Files incremental.Files
 	// IDs: OpDeleteMetas: the checkpoints whose _metadata is gone. OpSweep: those whose _metadata the page shows.
 	IDs []uint64
+	// Jobs: OpReadSource: the jobs in whose folders files of the source lie, but for the source's own.
+	Jobs []string
 	// Found: OpSweep: the files of the page.
 	Found []Found
 	// More: OpSweep: another page comes.
@@ -193,6 +199,15 @@ const (
 	ReasonRegistered
 	// ReasonState: a checkpoint holds state that a job with another plan could not restore.
 	ReasonState
+	// ReasonImporting: the job still waits for the checkpoint that it begins from.
+	ReasonImporting
+	// ReasonSource: the checkpoint that the job begins from is gone. ReasonSourceDamaged: its _metadata cannot be read.
+	ReasonSource
+	ReasonSourceDamaged
+	// ReasonLender: the journal of the job that lends cannot be read, or asks for a newer version.
+	ReasonLender
+	// ReasonPins: the journal of the job that lends has no room for another pin.
+	ReasonPins
 	// ReasonSubsumed: a newer checkpoint completed first.
 	ReasonSubsumed
 	// ReasonMetadata: the _metadata could not be written.

@@ -41,7 +41,28 @@ func (m *Machine) appendKey(b []byte) []byte {
 		b = a.key(b)
 	}
 	b = m.ending.key(b)
-	return m.wish.key(b)
+	return m.abroadKey(m.wish.key(b))
+}
+
+// abroadKey appends what the machine does about other jobs.
+func (m *Machine) abroadKey(b []byte) []byte {
+	b = append(b, byte(m.imp.stage), bits(m.imp.wants != nil, m.stuck, m.tidying), byte(m.errand.kind))
+	b = checkpoint(uints(b, m.imp.id), m.imp.meta)
+	for _, pins := range [3][]journal.Borrowed{m.imp.wants, m.imp.lender, m.pins} {
+		b = uints(b, uint64(len(pins)))
+		for _, p := range pins {
+			b = nonce(uints(append(b, byte(p.Mode)), p.Checkpoint, uint64(len(p.Job))), p.Pin)
+			b = append(b, p.Job...)
+		}
+	}
+	for _, pins := range [3][]journal.Nonce{m.returned, m.looks, m.leaked} {
+		b = uints(b, uint64(len(pins)))
+		for _, p := range pins {
+			b = nonce(b, p)
+		}
+	}
+	b = append(uints(b, m.errand.checkpoint, uint64(len(m.errand.job))), m.errand.job...)
+	return m.errand.app.AppendKey(m.errand.reader.AppendKey(nonce(nonce(b, m.errand.nonce), m.errand.pin)))
 }
 
 func (e ending) key(b []byte) []byte {
@@ -56,7 +77,7 @@ func (w wish) key(b []byte) []byte {
 }
 
 func (a attacher) key(b []byte) []byte {
-	return change(uints(append(b, bits(a.finish, a.create != nil)), a.caller), a.plan, a.config)
+	return change(uints(append(b, bits(a.finish, a.create != nil, a.due)), a.caller), a.plan, a.config)
 }
 
 // change appends a wanted plan and configuration.

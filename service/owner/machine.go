@@ -124,6 +124,18 @@ type Machine struct {
 	deletingMetas []uint64
 	deleting      incremental.Files
 	sweep         sweep
+
+	imp    importing
+	errand errand
+	// pins are taken for the import, and in no entry of this job yet.
+	pins []journal.Borrowed
+	// returned are pins of this job that the lenders' journals do not list any more. An entry is to forget them.
+	returned []journal.Nonce
+	// looks are pins of other jobs still to be looked at, leaked those that an entry is to drop.
+	looks, leaked []journal.Nonce
+	// stuck is true if a lender's journal could not be read. tidying is true if hidden checkpoints that nobody borrows
+	// are to be dropped, though the job runs.
+	stuck, tidying bool
 }
 
 // held is one retained checkpoint with the files it names.

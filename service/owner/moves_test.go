@@ -11,13 +11,15 @@ import (
 // move describes one step of the world.
 type move struct {
 	what string
+	// job is the job whose step this is, if there are several.
+	job  string
 	who  int
 	f    flight
 	a, b uint64
 }
 
 func (m move) String() string {
-	s := m.what
+	s := m.job + m.what
 	if m.who >= 0 {
 		s = fmt.Sprintf("D%d %s", m.who, s)
 	}
@@ -25,7 +27,7 @@ func (m move) String() string {
 		OpDeleteFiles: "delete files", OpDeleteMetas: "delete _metadata"}
 	journals := map[journal.OpKind]string{journal.OpList: "list", journal.OpGet: "get", journal.OpPublish: "publish"}
 	switch {
-	case m.f.kind == OpJournal:
+	case m.f.kind == OpJournal, m.f.kind == OpAbroad:
 		s += fmt.Sprintf(": %s %d", journals[m.f.jk], m.f.id)
 		if e := m.f.entry; e != nil {
 			s += fmt.Sprintf(" (kind %d epoch %d attempt %d reserved %d retained %v nonce %v)", e.Kind, e.Epoch, e.Attempt, e.Reserved, ids(e), e.Nonce)
@@ -65,7 +67,11 @@ func (r *runner) expand(w *world, visit func(*world, move)) {
 			n, nd := *w, *d
 			nd.attaches--
 			n.d[i] = &nd
-			r.run(&n, i, Event{Kind: EventAttach})
+			ev := Event{Kind: EventAttach}
+			if r.s.source.Job != "" {
+				ev.Create = r.s.creation(r.s.plan())
+			}
+			r.run(&n, i, ev)
 			visit(&n, move{what: "attach", who: i})
 			if r.s.ends > 0 {
 				n, nd := *w, *d
@@ -97,6 +103,7 @@ func (r *runner) expand(w *world, visit func(*world, move)) {
 
 // fly takes the next step of an operation that is under way.
 func (r *runner) fly(w *world, i int, visit func(*world, move)) {
+	r.touched = [maxJobs]*world{}
 	f := w.flight[i]
 	n := *w
 	n.flight = removed(w.flight, i)
@@ -128,6 +135,7 @@ func (r *runner) fly(w *world, i int, visit func(*world, move)) {
 	default:
 		r.mutate(w, i, visit)
 	}
+	r.touched = [maxJobs]*world{}
 }
 
 // fails answers that an operation failed. For a delete it says which files or _metadata are gone all the same.
@@ -174,7 +182,7 @@ func (r *runner) deletes(n world, f flight, visit func(*world, move)) {
 
 // stale answers a list of slots without the newest one that the asking owner knows of. The owner must list again.
 func (r *runner) stale(n world, f flight, visit func(*world, move)) {
-	if f.jk != journal.OpList || f.who > 1 || n.left.failures == 0 {
+	if f.kind != OpJournal || f.jk != journal.OpList || f.who > 1 || n.left.failures == 0 {
 		return
 	}
 	m := &n.d[f.who].m
@@ -210,7 +218,7 @@ func (r *runner) mutate(w *world, i int, visit func(*world, move)) {
 			r.reply(&lost, &g, visit, "done, reply lost")
 		}
 	}
-	n = base
+	n, r.touched = base, [maxJobs]*world{}
 	if n.lose() {
 		g := w.flight[i]
 		g.who, g.life = -1, 0
@@ -227,8 +235,11 @@ func (r *runner) mutate(w *world, i int, visit func(*world, move)) {
 }
 
 func (r *runner) mutation(n *world, f *flight) journal.Outcome {
-	if f.kind == OpCreateMeta {
+	switch f.kind {
+	case OpCreateMeta:
 		return r.s.create(n, f)
+	case OpAbroad:
+		return r.publishAbroad(f)
 	}
 	return r.s.publish(n, f.entry)
 }
@@ -275,15 +286,15 @@ func (r *runner) result(n *world, f *flight, failed bool) Result {
 	switch {
 	case f.jk == journal.OpList:
 		res.ID, res.Outcome = 0, journal.Done
-		for _, s := range n.slots {
+		for _, s := range r.at(n, f).slots {
 			if f.shown == 0 || s.slot < f.shown {
 				res.Slots = append(res.Slots, s.slot)
 			}
 		}
 	case f.jk == journal.OpGet:
 		res.ID, res.Outcome = 0, journal.NotFound
-		if i := n.slot(f.id); i >= 0 {
-			res.Outcome, res.Entry = journal.Done, n.slots[i].entry
+		if at := r.at(n, f); at.slot(f.id) >= 0 {
+			res.Outcome, res.Entry = journal.Done, at.slots[at.slot(f.id)].entry
 		}
 	case f.kind == OpAsk:
 		for _, d := range n.d {
@@ -329,6 +340,7 @@ func (r *runner) land(w *world, visit func(*world, move)) {
 			continue // the write may still land when the object is gone
 		}
 		visit(&n, move{what: "lands late", who: -1, f: f})
+		r.touched = [maxJobs]*world{}
 	}
 	for i, s := range w.slots {
 		if !s.trim || !r.s.full.trims && !w.noticed(s.slot) {

@@ -57,6 +57,11 @@ type off struct {
 	forgets, changes, unknownAttempt bool
 	// finished: subtasks that finished in an earlier attempt count as finished.
 	finished bool
+	// lends: an import takes no pins. returns: a pin is returned before the entry that makes it superfluous is won. owes:
+	// an ended job is released before its pins are returned.
+	lends, returns, owes bool
+	// wanted: a pin has leaked though its holder still wants its import. gate: attempts begin before the import is done.
+	wanted, gate bool
 	// above: it also aborts an unfinished slot above the head's.
 	above bool
 }

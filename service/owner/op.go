@@ -20,8 +20,15 @@ const (
 	// _metadata holds kinds that this version does not know) or Unknown (the read failed).
 	OpReadMeta
 	// OpCreateMeta: create chk-ID/_metadata, IfAbsent, with Nonce and the pieces of the accepted acknowledgements
-	// -> Done{Meta}, Exists, NotDone (disk full) or Unknown. If it is repeated, the bytes are the same.
+	// -> Done{Meta}, Exists, NotDone (disk full) or Unknown. If it is repeated, the bytes are the same. With a Source, the
+	// _metadata holds what Source's holds for the operators of the plan. -> also NotFound, Corrupt or Newer: Source's
+	// cannot be read, and nothing was written.
 	OpCreateMeta
+	// OpAbroad: carry out Journal, an operation on the journal of another job, Job -> as OpJournal.
+	OpAbroad
+	// OpReadSource: read the _metadata of Source, a checkpoint of another job -> Done{Nonce, Jobs}, NotFound, Corrupt,
+	// Newer or Unknown.
+	OpReadSource
 	// OpTrim: delete the journal's slots IDs -> nothing.
 	OpTrim
 	// OpDeleteMetas: delete chk-N/_metadata of each of IDs -> Done (all are gone), or any other outcome with IDs, the
@@ -53,6 +60,13 @@ const (
 	// TellChange: a caller of EventAttach wants Plan and Config (nil: no change) instead of those in Head. They come
 	// with the attempt after Attempt, whose entry follows.
 	TellChange
+	// TellImported: the job's import is done: it begins from the checkpoint ID.
+	TellImported
+	// TellImportFailed: the checkpoint ID of Job, from which this job begins, cannot be had. Reason. The shell ends the job
+	// as failed.
+	TellImportFailed
+	// TellPinStuck: a pin in the journal of Job could not be returned. Reason. The next sweep tries again.
+	TellPinStuck
 	// TellFenced: another daemon took the job. The shell tells the workers Reregister, and tells waiting callers to ask
 	// again. The machine has forgotten everything and waits for EventAttach. It ignores the results of earlier
 	// operations by their Life.
@@ -123,10 +137,14 @@ type Op struct {
 	ID, Last, Latest uint64
 	Epoch, Attempt   uint64
 	Nonce            journal.Nonce
-	URLs             []string
-	Files            incremental.Files
-	Subtasks         Subtasks
-	IDs              []uint64
+	// Job is another job.
+	Job string
+	// Source is a checkpoint of another job.
+	Source   *journal.Import
+	URLs     []string
+	Files    incremental.Files
+	Subtasks Subtasks
+	IDs      []uint64
 	// Floor and Slot: OpAbortUnfinished: see DeadTarget.
 	Floor, Slot uint64
 	Caller      uint64

@@ -266,6 +266,9 @@ func (r *runner) kill(w *world, slot int, visit func(*world, move)) {
 // heardStart lets a process begin an attempt, if its stream to that daemon is still open.
 func (r *runner) heardStart(w *world, who int, op *Op) {
 	if !r.s.workers {
+		if r.jobs != nil { // the one worker runs at once
+			r.events = append(r.events, Event{Kind: EventRunning, Worker: op.Worker, Subtasks: subtasks(0), Attempt: op.Attempt})
+		}
 		return
 	}
 	if e := w.begins(op.Attempt); e != nil && e.Restore != op.ID {

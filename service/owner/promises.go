@@ -43,6 +43,8 @@ func (m *Machine) promised() (all incremental.Files) {
 // reserved id. No checkpoint of an ended job can be acknowledged, so its floor lies above all reserved ids.
 func (m *Machine) floor() uint64 {
 	switch {
+	case m.imp.id != 0:
+		return m.imp.id
 	case len(m.pending) > 0:
 		return m.pending[0].ID
 	case m.head.Status.Terminal():

@@ -17,6 +17,9 @@ func (s *step) stopped() {
 		s.stop = true
 	}
 	if s.phase == PhaseOwning {
+		if s.doing != journal.KindImport {
+			s.abandonImport()
+		}
 		for _, p := range s.pending {
 			if p.State != PendingUnresolved {
 				s.drop(p.ID)
@@ -30,7 +33,7 @@ func (s *step) stopped() {
 func (s *step) releaseNow() bool {
 	terminal := s.head.Status.Terminal()
 	switch {
-	case terminal && s.sweep.done && s.clean():
+	case terminal && s.sweep.done && s.clean() && !s.owes():
 	case terminal && s.stop:
 		// The head stays terminal and unreleased. The next daemon that starts attaches to the job and sweeps.
 		s.released()

@@ -134,12 +134,41 @@ type back struct {
 // reaches a limit.
 func search(s *story, lim limits) result {
 	s.prepare()
+	return searchAll(space[world]{
+		start: s.start,
+		walker: func() (func(*world, func(*world, move)), func(*world)) {
+			r, ahead := &runner{s: s}, &runner{s: s}
+			return r.expand, func(w *world) {
+				if s.progress && w.bad == "" {
+					w.bad = ahead.progress(w)
+				}
+			}
+		},
+		check: s.check,
+		key:   (*world).key,
+		bad:   func(w *world) string { return w.bad },
+	}, lim)
+}
+
+// space is what a search walks: worlds of one kind, and how one leads to the next.
+type space[W any] struct {
+	start func() *W
+	// walker makes what one goroutine needs: expand visits every world that one step leads to, and last looks at each new
+	// world.
+	walker func() (expand func(*W, func(*W, move)), last func(*W))
+	check  func(*W)
+	key    func(*W, []byte) []byte
+	bad    func(*W) string
+}
+
+// searchAll is search of any space.
+func searchAll[W any](s space[W], lim limits) result {
 	began := time.Now()
 	seen := new(table)
 	start := s.start()
-	seen.add(maphash.Bytes(seed, start.key(nil)))
+	seen.add(maphash.Bytes(seed, s.key(start, nil)))
 	levels := [][]back{{{}}}
-	frontier := []*world{start}
+	frontier := []*W{start}
 	res := result{states: 1}
 	var stop atomic.Bool
 	end := lim.watch(&stop, &res.heap)
@@ -148,7 +177,7 @@ func search(s *story, lim limits) result {
 		levels = append(levels, steps)
 		res.states += len(next)
 		if bad >= 0 {
-			res.bad, res.trace = next[bad].bad, s.replay(levels, bad)
+			res.bad, res.trace = s.bad(next[bad]), s.replay(levels, bad)
 			break
 		}
 		if stop.Load() || lim.states != 0 && res.states > lim.states {
@@ -164,10 +193,10 @@ func search(s *story, lim limits) result {
 }
 
 // level expands a frontier. bad is the index of a bad world in next, or -1.
-func (s *story) level(seen *table, frontier []*world, stop *atomic.Bool) (next []*world, steps []back, bad int) {
+func (s *space[W]) level(seen *table, frontier []*W, stop *atomic.Bool) (next []*W, steps []back, bad int) {
 	const chunk = 256
 	type part struct {
-		worlds []*world
+		worlds []*W
 		steps  []back
 	}
 	parts := make([]part, (len(frontier)+chunk-1)/chunk)
@@ -179,7 +208,8 @@ func (s *story) level(seen *table, frontier []*world, stop *atomic.Bool) (next [
 	var wg sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(parts)) {
 		wg.Go(func() {
-			r, ahead := &runner{s: s}, &runner{s: s}
+			expand, last := s.walker()
+			var buf []byte
 			for i := range work {
 				if stop.Load() {
 					return
@@ -187,16 +217,14 @@ func (s *story) level(seen *table, frontier []*world, stop *atomic.Bool) (next [
 				p := &parts[i]
 				for k := i * chunk; k < min(len(frontier), (i+1)*chunk); k++ {
 					n := uint16(0)
-					r.expand(frontier[k], func(w *world, _ move) {
-						if w.bad == "" {
+					expand(frontier[k], func(w *W, _ move) {
+						if s.bad(w) == "" {
 							s.check(w)
 						}
-						r.buf = w.key(r.buf[:0])
-						if w.bad != "" || seen.add(maphash.Bytes(seed, r.buf)) {
+						buf = s.key(w, buf[:0])
+						if s.bad(w) != "" || seen.add(maphash.Bytes(seed, buf)) {
 							kept := *w
-							if s.progress && kept.bad == "" {
-								kept.bad = ahead.progress(&kept)
-							}
+							last(&kept)
 							p.worlds = append(p.worlds, &kept)
 							p.steps = append(p.steps, back{uint32(k), n})
 						}
@@ -213,22 +241,22 @@ func (s *story) level(seen *table, frontier []*world, stop *atomic.Bool) (next [
 		steps = append(steps, parts[i].steps...)
 		parts[i] = part{}
 	}
-	return next, steps, slices.IndexFunc(next, func(w *world) bool { return w.bad != "" })
+	return next, steps, slices.IndexFunc(next, func(w *W) bool { return s.bad(w) != "" })
 }
 
 // replay walks to a bad world again and describes each step.
-func (s *story) replay(levels [][]back, bad int) (trace []string) {
+func (s *space[W]) replay(levels [][]back, bad int) (trace []string) {
 	path := make([]uint16, len(levels))
 	for i := len(levels) - 1; i > 0; i-- {
 		path[i] = levels[i][bad].move
 		bad = int(levels[i][bad].parent)
 	}
 	w := s.start()
-	r := &runner{s: s}
+	expand, _ := s.walker()
 	for i, step := range path[1:] {
 		n := uint16(0)
-		var then *world
-		r.expand(w, func(x *world, m move) {
+		var then *W
+		expand(w, func(x *W, m move) {
 			if n == step {
 				kept := *x
 				then = &kept
@@ -236,7 +264,7 @@ func (s *story) replay(levels [][]back, bad int) (trace []string) {
 			}
 			n++
 		})
-		if w = then; w.bad == "" {
+		if w = then; s.bad(w) == "" {
 			s.check(w) // check also notes which files are dead
 		}
 	}

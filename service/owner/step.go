@@ -92,6 +92,10 @@ func (s *step) result(r *Result) {
 	case r.Kind == OpAsk && s.phase == PhaseAsking:
 		s.answered(r)
 	case s.phase != PhaseOwning:
+	case r.Kind == OpAbroad:
+		s.wentAbroad(r)
+	case r.Kind == OpReadSource:
+		s.sourceRead(r)
 	case r.Kind == OpReadMeta:
 		if !s.heldRead(r) {
 			s.metaChecked(r)
@@ -113,11 +117,12 @@ func (s *step) result(r *Result) {
 // first.
 func (s *step) settle() {
 	s.answerAttachers()
-	if s.ask() && !s.commitNext() && !s.endNow() && !s.releaseNow() {
+	if s.ask() && !s.commitNext() && !s.endNow() && !s.tidyNow() && !s.releaseNow() && !s.settleImport() {
 		s.settleAttempt()
 		s.settleTrigger()
 	}
 	if s.phase == PhaseOwning {
+		s.settlePins()
 		s.deleteNext()
 	}
 }

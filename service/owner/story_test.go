@@ -63,6 +63,10 @@ type story struct {
 	fresh   bool
 	// begun: the job has a checkpoint at the beginning.
 	begun bool
+	// source is the checkpoint of another job that the job begins from.
+	source journal.Import
+	// job is the number of this job among several.
+	job int
 	// reserve: checkpoint ids reserved ahead; 0 means 2.
 	reserve uint64
 	// ring of nonces; 0 means 2. keep slots beside the head.
@@ -128,7 +132,7 @@ func (s *story) prepare() {
 	for d := range s.configs {
 		for life := range s.configs[d] {
 			s.configs[d][life] = &Config{Journal: set, Reserve: max(1, s.reserve), MaxRetained: 200, Policy: testPolicy,
-				Process: journal.Process{byte(d + 1), byte(life + 1)}, off: s.off}
+				Process: journal.Process{byte(d + 1), byte(life + 1), byte(s.job)}, off: s.off}
 			if s.reserve == 0 {
 				s.configs[d][life].Reserve = 2
 			}
@@ -199,8 +203,11 @@ func (s *story) spoil(w *world) {
 // first is the job's state before the first step.
 func (s *story) first() journal.Entry {
 	return journal.Entry{Epoch: 1, Kind: journal.KindRelease, Attempt: 1, Status: journal.StatusRunning, Plan: s.plan(),
-		Config: configOf(max(1, s.numRetained), s.retains), About: &journal.About{Job: "job"}}
+		Config: configOf(max(1, s.numRetained), s.retains), About: &journal.About{Job: s.id()}}
 }
+
+// id is the id of the job.
+func (s *story) id() string { return jobNames[s.job] }
 
 // entry is the job's state before the first step as a sealed entry.
 func (s *story) entry() *journal.Entry {

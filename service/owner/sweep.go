@@ -33,6 +33,7 @@ func (s *step) wantSweep(ev *Event) {
 		s.emit(Op{Kind: TellSwept, Caller: ev.Caller, Reason: why})
 		return
 	}
+	s.lookForLeaks()
 	s.sweep.stage, s.sweep.caller, s.sweep.terminal = sweepUnfinished, ev.Caller, s.head.Status.Terminal()
 	slot := s.head.Slot
 	if s.cfg.off.above {

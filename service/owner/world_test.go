@@ -61,6 +61,8 @@ type metaObject struct {
 	id    uint64
 	nonce journal.Nonce
 	files uint64
+	// foreign are files in the folders of other jobs, by job.
+	foreign [maxJobs]uint64
 }
 
 // budget counts the events that may still happen in a story.
@@ -90,6 +92,11 @@ type flight struct {
 	shown, shownMetas uint64
 	// first is true if the first page of a list is answered already, ended if the job was terminal when the list began.
 	first, ended bool
+	// job is the other job of an OpAbroad.
+	job int8
+	// imported: the _metadata of an import, which names foreign files.
+	imported bool
+	foreign  [maxJobs]uint64
 }
 
 // daemon is one of the two daemons, over all its lives. Immutable once sealed.
@@ -138,15 +145,15 @@ func (w *world) key(b []byte) []byte {
 	}
 	b = uints(b, uint64(len(w.metas)))
 	for _, m := range w.metas {
-		b = nonce(uints(b, m.id, m.files), m.nonce)
+		b = nonce(uints(uints(b, m.id, m.files), m.foreign[:]...), m.nonce)
 	}
 	b = uints(b, w.spoiled, w.target, w.files, w.created, w.doomed, w.dead, w.doomedMetas, w.used, w.aborted, w.afterList, w.afterMetas)
 	for _, flights := range [2][]flight{w.flight, w.late} {
 		b = uints(b, uint64(len(flights)))
 		for i := range flights {
 			f := &flights[i]
-			b = append(b, byte(f.who), byte(f.kind), byte(f.jk), bits(f.landed, f.first, f.ended), byte(f.outcome))
-			b = uints(b, uint64(f.life), f.id, f.files, f.shown, f.shownMetas)
+			b = append(b, byte(f.who), byte(f.kind), byte(f.jk), bits(f.landed, f.first, f.ended, f.imported), byte(f.outcome), byte(f.job))
+			b = uints(uints(b, uint64(f.life), f.id, f.files, f.shown, f.shownMetas), f.foreign[:]...)
 			b = f.entry.AppendKey(nonce(b, f.nonce))
 		}
 	}
@@ -255,7 +262,7 @@ func (s *story) create(w *world, f *flight) journal.Outcome {
 	for i < len(w.metas) && w.metas[i].id < f.id {
 		i++
 	}
-	w.metas = with(with(w.metas[:i], metaObject{f.id, f.nonce, f.files}), w.metas[i:]...)
+	w.metas = with(with(w.metas[:i], metaObject{f.id, f.nonce, f.files, f.foreign}), w.metas[i:]...)
 	return journal.Done
 }
 
@@ -272,6 +279,10 @@ type runner struct {
 	// ev is the event that the machine takes now.
 	ev      *Event
 	refused bool
+	// jobs are all jobs of the world, if there are several. touched are those that the step under way has changed beside
+	// its own.
+	jobs    *jobs
+	touched [maxJobs]*world
 	// driving is true when faults have ended. Budgets count no more.
 	driving bool
 	buf     []byte
@@ -337,7 +348,15 @@ func (r *runner) op(w *world, who int, d *daemon, op *Op) {
 		w.issue(f)
 	case OpCreateMeta:
 		f.files = bitsOf(op.Files)
+		if op.Source != nil {
+			r.createImport(w, op, f)
+			return
+		}
 		w.issue(f)
+	case OpAbroad:
+		r.abroad(w, op, f)
+	case OpReadSource:
+		again(r.readSource(op))
 	case OpTrim:
 		for _, id := range op.IDs {
 			if id+r.s.keep >= w.head().Slot {
@@ -419,7 +438,7 @@ func (r *runner) abortUnfinished(w *world, d *daemon, op *Op) {
 	head := w.head()
 	dead := func(f *flight) bool {
 		switch {
-		case f.jk == journal.OpPublish:
+		case f.kind == OpJournal && f.jk == journal.OpPublish:
 			return f.id <= op.Slot
 		case f.kind == OpCreateMeta:
 			return op.DeadTarget(op.Epoch, f.id)

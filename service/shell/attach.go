@@ -14,9 +14,16 @@ import (
 
 // Attach makes this daemon the job's owner, or returns the URLs of the daemon that is.
 func (j *Job) Attach(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
+	req, source, err := j.sourced(ctx, req)
+	if err != nil {
+		return nil, err
+	}
 	create, err := api.CreationIn(req, j.env.JobDefaults, j.env.URLs)
 	if err != nil {
 		return nil, err
+	}
+	if create != nil && !source.Nonce.IsZero() {
+		create.Import = source
 	}
 	plan, wanted, err := api.WantedIn(req)
 	if err != nil {
@@ -24,7 +31,7 @@ func (j *Job) Attach(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptd
 	}
 	if wanted != nil && j.env.JobDefaults != nil {
 		// The keys that the caller leaves out stay as they are in effect, which only an attached job knows.
-		res, err := j.attach(ctx, owner.Event{Create: create})
+		res, err := j.attach(ctx, source, owner.Event{Create: create})
 		if err != nil {
 			return nil, err
 		}
@@ -32,11 +39,11 @@ func (j *Job) Attach(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptd
 			return nil, err
 		}
 	}
-	return j.attach(ctx, owner.Event{Create: create, Plan: plan, Config: wanted})
+	return j.attach(ctx, source, owner.Event{Create: create, Plan: plan, Config: wanted})
 }
 
 // attach feeds the machine one attach and waits for its answer.
-func (j *Job) attach(ctx context.Context, ev owner.Event) (*ckptdv1.AttachJobResponse, error) {
+func (j *Job) attach(ctx context.Context, source journal.Import, ev owner.Event) (*ckptdv1.AttachJobResponse, error) {
 	return ask(ctx, j, func(reply func(*ckptdv1.AttachJobResponse, error)) {
 		caller := j.wait(func(op *owner.Op) {
 			if op.Kind != owner.TellAttached {
@@ -44,6 +51,10 @@ func (j *Job) attach(ctx context.Context, ev owner.Event) (*ckptdv1.AttachJobRes
 				return
 			}
 			head := j.m.Head()
+			if err := sameSource(j.id, head, source); err != nil {
+				reply(nil, err)
+				return
+			}
 			reply(&ckptdv1.AttachJobResponse{
 				Epoch: head.Epoch, Attempt: head.Attempt, Status: catalog.Status(head.Status),
 				InlineThreshold: uint32(j.env.InlineThreshold), InlineCap: uint32(j.env.InlineCap), Config: api.ConfigOut(head.Config),
@@ -55,13 +66,13 @@ func (j *Job) attach(ctx context.Context, ev owner.Event) (*ckptdv1.AttachJobRes
 }
 
 // TakeBack begins an attach that nobody waits for: of a job that this daemon's predecessor owned, or of one that has
-// ended and is to be finished.
-func (j *Job) TakeBack(finish bool) {
+// ended and is to be finished. due: one of the job's pins has leaked.
+func (j *Job) TakeBack(finish, due bool) {
 	j.do(func() {
 		began := time.Now()
 		ev := owner.Event{Kind: owner.EventAttach}
 		if finish {
-			ev.Kind = owner.EventFinish
+			ev.Kind, ev.Due = owner.EventFinish, due
 		}
 		ev.Caller = j.wait(func(op *owner.Op) {
 			if op.Kind != owner.TellAttached {

@@ -4,7 +4,7 @@
 // one loop handles them in order (loop.go).
 //
 // The package must not know how a store works, what an engine does with its state, how calls reach this daemon, or any
-// other job. It decides nothing itself. Messages of the API are converted by package api.
+// other job but its journal. It decides nothing itself. Messages of the API are converted by package api.
 //
 // # Where to read
 //
@@ -12,6 +12,7 @@
 //
 //	attach.go, register.go, report.go, snapshot.go, acknowledge.go,   a method of Job for each call of the API
 //	ackpieces.go, assignment.go, attempt.go, trigger.go, status.go
+//	source.go, import.go                                              the checkpoint of another job that a job begins from
 //	run.go                                                            the goroutine: calls, the clock
 //	decide.go, tell.go, tellworkers.go, tellcheckpoints.go            what the machines want from workers and callers
 //	operations.go, deletes.go, sweeplist.go, metadata.go              what the owner machine wants from the store

@@ -27,6 +27,8 @@ type Env struct {
 	Step func(step string)
 	// Owns asks the daemons at the URLs whether one of them owns the job under the nonce.
 	Owns func(ctx context.Context, urls []string, job, nonce string) bool
+	// Due attaches a job that has ended, and of which something is left to be deleted.
+	Due func(job string)
 	// JobDefaults are the values of keys that a new job's configuration leaves out; nil: Flink's defaults for all.
 	JobDefaults *ckptdv1.JobConfig
 	Log         *slog.Logger
@@ -58,4 +60,13 @@ const (
 	StepMetadata = "metadata-written"
 	StepCommit   = "commit-entry-written"
 	StepEnd      = "end-entry-written"
+)
+
+// The named steps of an import: the pin in the lender's journal, the job's own _metadata, the entry that ends the import,
+// and the pin's return.
+const (
+	StepLend           = "lend-written"
+	StepImportMetadata = "import-metadata-written"
+	StepImport         = "import-entry-written"
+	StepReturn         = "return-written"
 )

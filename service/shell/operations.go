@@ -51,6 +51,10 @@ func (j *Job) work(op owner.Op) func(context.Context) {
 				j.feed(owner.Event{Kind: owner.EventResult, Result: r})
 			})
 		}
+	case owner.OpAbroad:
+		return func(ctx context.Context) { j.goAbroad(ctx, op) }
+	case owner.OpReadSource:
+		return func(ctx context.Context) { j.readSource(ctx, op) }
 	case owner.OpAsk:
 		return func(ctx context.Context) {
 			r := op.Result(journal.Done)
@@ -60,6 +64,9 @@ func (j *Job) work(op owner.Op) func(context.Context) {
 	case owner.OpReadMeta:
 		return func(ctx context.Context) { j.readMeta(ctx, op) }
 	case owner.OpCreateMeta:
+		if op.Source != nil {
+			return j.createImport(op)
+		}
 		return j.createMeta(op)
 	case owner.OpTrim:
 		return func(ctx context.Context) { j.trim(ctx, op) }
@@ -75,7 +82,7 @@ func (j *Job) work(op owner.Op) func(context.Context) {
 	return nil
 }
 
-// passed calls the hook of tests when a commit entry or an end entry is durable.
+// passed calls the hook of tests when a named entry is durable.
 func (j *Job) passed(op owner.Op, outcome journal.Outcome) {
 	if op.Journal.Kind != journal.OpPublish || outcome != journal.Done {
 		return
@@ -85,6 +92,30 @@ func (j *Job) passed(op owner.Op, outcome journal.Outcome) {
 		j.env.Step(StepCommit)
 	case journal.KindEnd:
 		j.env.Step(StepEnd)
+	case journal.KindImport:
+		j.env.Step(StepImport)
+	case journal.KindLend:
+		j.env.Step(StepLend)
+	case journal.KindReturn:
+		if op.Kind == owner.OpAbroad {
+			j.env.Step(StepReturn)
+		}
+	}
+}
+
+// goAbroad carries out an operation on the journal of another job. If the last pin there is returned and the job has
+// ended, a janitor deletes what nobody needs any more.
+func (j *Job) goAbroad(ctx context.Context, op owner.Op) {
+	r := op.Result(journal.Unknown)
+	res, err := journalio.Execute(ctx, j.env.Commit, j.env.Facts, op.Job, op.Journal)
+	if err != nil && res.Outcome != journal.Exists && ctx.Err() == nil {
+		j.log.Warn("cannot read or write the journal of another job", "other", op.Job, "error", err)
+	}
+	r.Result = res
+	j.passed(op, res.Outcome)
+	j.result(r)
+	if e := op.Journal.Entry; e != nil && res.Outcome == journal.Done && e.Status.Terminal() && e.Owner.IsZero() && e.Due() {
+		j.env.Due(op.Job)
 	}
 }
 

@@ -67,6 +67,8 @@ func (j *Job) phase() ckptdv1.JobPhase {
 		return ckptdv1.JobPhase_JOB_PHASE_ATTACHING
 	case head.Status.Terminal():
 		return ckptdv1.JobPhase_JOB_PHASE_CLEARING_UP
+	case head.Importing():
+		return ckptdv1.JobPhase_JOB_PHASE_IMPORTING
 	case j.m.AllRunning():
 		return ckptdv1.JobPhase_JOB_PHASE_RUNNING
 	case !j.m.Missing().IsEmpty():

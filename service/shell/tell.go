@@ -19,7 +19,7 @@ func (j *Job) stepped() {
 		j.uploads.allow(nil)
 		return
 	}
-	now := &Rights{Epoch: head.Epoch, Attempt: head.Attempt, Reserved: head.Reserved, Owned: true}
+	now := &Rights{Epoch: head.Epoch, Attempt: head.Attempt, Reserved: head.Reserved, Owned: true, Borrowed: head.Borrowed}
 	for _, p := range j.m.Pending() {
 		if p.State == owner.PendingOpen {
 			now.Open = append(now.Open, p.ID)
@@ -67,6 +67,8 @@ func (j *Job) tell(op *owner.Op) {
 		j.tellAttempt(op)
 	case owner.TellTrigger, owner.TellTriggerRefused, owner.TellUnresolved, owner.TellComplete, owner.TellAbort:
 		j.tellCheckpoint(op)
+	case owner.TellImported, owner.TellImportFailed, owner.TellPinStuck:
+		j.tellImport(op)
 	case owner.TellSwept:
 		j.swept(op)
 		j.answer(op)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/stream"
@@ -34,10 +35,18 @@ type Rights struct {
 	Owned bool
 	// Open are the ids of the open checkpoints.
 	Open []uint64
+	// Borrowed are the job's pins in other jobs, whose files it may read.
+	Borrowed []journal.Borrowed
+}
+
+// Borrows tells whether the job may read files in the folder of another one.
+func (r *Rights) Borrows(lender string) bool {
+	return slices.ContainsFunc(r.Borrowed, func(b journal.Borrowed) bool { return b.Job == lender })
 }
 
 func (r *Rights) equal(o *Rights) bool {
-	return r.Epoch == o.Epoch && r.Attempt == o.Attempt && r.Reserved == o.Reserved && r.Owned == o.Owned && slices.Equal(r.Open, o.Open)
+	return r.Epoch == o.Epoch && r.Attempt == o.Attempt && r.Reserved == o.Reserved && r.Owned == o.Owned && slices.Equal(r.Open, o.Open) &&
+		slices.Equal(r.Borrowed, o.Borrowed)
 }
 
 // Rights are the current rules; nil: this daemon does not own the job, or the job has ended.

@@ -13,12 +13,17 @@ import (
 	"github.com/ckptd/ckptd/proto/data"
 )
 
-// GetState streams a range of a file of the job's own state. The client checks the sums, which it has from the
+// GetState streams a range of a file of the job's own state, or of one that is lent to it. The client checks the sums, which it has from the
 // checkpoint.
 func (s *Service) GetState(ctx context.Context, req *ckptdv1.GetStateRequest, stream *connect.ServerStream[ckptdv1.GetStateResponse]) error {
 	key, first, n, err := rangeOf(req)
 	if err != nil {
 		return rpcError(err)
+	}
+	if id := req.GetFile().GetJobId(); id != "" && id != req.GetJobId() {
+		if err := s.auth.AuthorizeGet(ctx, req.GetJobId(), id); err != nil {
+			return rpcError(err)
+		}
 	}
 	if _, err := s.gets.acquire(ctx); err != nil {
 		return rpcError(err)
@@ -41,15 +46,18 @@ func (s *Service) GetState(ctx context.Context, req *ckptdv1.GetStateRequest, st
 }
 
 // rangeOf returns the key of the object that a request asks for, the first byte, and the number of bytes. The key is
-// made anew from its parsed parts, so it always names a state file of the job.
+// made anew from its parsed parts, so it always names a state file of the job, or of the one that the file's handle names.
 func rangeOf(req *ckptdv1.GetStateRequest) (key string, first, n int64, err error) {
 	if err := layout.ValidateJobID(req.GetJobId()); err != nil {
 		return "", 0, 0, err
 	}
 	f := req.GetFile()
-	if id := f.GetJobId(); id != "" && id != req.GetJobId() {
-		return "", 0, 0, connect.NewError(connect.CodeUnimplemented,
-			fmt.Errorf("stream: %.200q lies in the folder of job %.200q: this ckptd serves only files of job %s itself", f.GetKey(), id, req.GetJobId()))
+	job := req.GetJobId()
+	if id := f.GetJobId(); id != "" {
+		if err := layout.ValidateJobID(id); err != nil {
+			return "", 0, 0, err
+		}
+		job = id
 	}
 	k := layout.ParseJobKey(f.GetKey())
 	if k.Place != layout.PlaceShared && k.Place != layout.PlaceExclusive {
@@ -72,7 +80,7 @@ func rangeOf(req *ckptdv1.GetStateRequest) (key string, first, n int64, err erro
 	if size == 0 {
 		size = length - off
 	}
-	return layout.JobPrefix(req.GetJobId()) + k.String(), int64(begin + off), int64(size), nil
+	return layout.JobPrefix(job) + k.String(), int64(begin + off), int64(size), nil
 }
 
 // checkEmpty refuses a handle without a length, unless the file is empty.

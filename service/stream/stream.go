@@ -26,6 +26,9 @@ type Authorizer interface {
 	// AuthorizePut returns nil if state may still be written for the checkpoint, or why not. An error with a Connect
 	// code keeps the code. AuthorizePut is called before a stream waits for admission, and again after it has waited.
 	AuthorizePut(ctx context.Context, u Upload) error
+	// AuthorizeGet returns nil if a job may read the files of another one, or why not. An error with a Connect code keeps
+	// the code.
+	AuthorizeGet(ctx context.Context, job, lender string) error
 	// Stored is called for each durable file, before its client gets the answer.
 	Stored(u Upload, f *ckptdv1.FileHandle)
 }

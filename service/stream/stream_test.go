@@ -37,6 +37,14 @@ func (a authorizer) AuthorizePut(_ context.Context, u stream.Upload) error {
 	return a.refuse(u)
 }
 
+// AuthorizeGet allows what "friend" lends.
+func (authorizer) AuthorizeGet(_ context.Context, job, lender string) error {
+	if lender == "friend" {
+		return nil
+	}
+	return connect.NewError(connect.CodePermissionDenied, errors.New(lender+" lends nothing to "+job))
+}
+
 func (authorizer) Stored(stream.Upload, *ckptdv1.FileHandle) {}
 
 // server serves a store over a real socket.
@@ -406,7 +414,9 @@ func TestGetRefusesEverythingButStateFiles(t *testing.T) {
 		"job is a path":      {&ckptdv1.GetStateRequest{JobId: "x/../job", File: f}, connect.CodeInvalidArgument},
 		"beyond the end":     {&ckptdv1.GetStateRequest{JobId: "job", File: f, Offset: 5, Length: 6}, connect.CodeInvalidArgument},
 		"far beyond":         {&ckptdv1.GetStateRequest{JobId: "job", File: f, Offset: 1 << 63, Length: 1 << 63}, connect.CodeInvalidArgument},
-		"another job's file": {&ckptdv1.GetStateRequest{JobId: "job", File: with(func(f *ckptdv1.FileHandle) { f.JobId = "lender" })}, connect.CodeUnimplemented},
+		"another job's file": {&ckptdv1.GetStateRequest{JobId: "job", File: with(func(f *ckptdv1.FileHandle) { f.JobId = "lender" })}, connect.CodePermissionDenied},
+		"a lender's file":    {&ckptdv1.GetStateRequest{JobId: "job", File: with(func(f *ckptdv1.FileHandle) { f.JobId = "friend" })}, connect.CodeNotFound},
+		"lender is a path":   {&ckptdv1.GetStateRequest{JobId: "job", File: with(func(f *ckptdv1.FileHandle) { f.JobId = "../job" })}, connect.CodeInvalidArgument},
 		"segment beyond":     {&ckptdv1.GetStateRequest{JobId: "job", File: with(segment(5, 6))}, connect.CodeInvalidArgument},
 		"segment far beyond": {&ckptdv1.GetStateRequest{JobId: "job", File: with(segment(1<<63, 1<<63))}, connect.CodeInvalidArgument},
 		"beyond the segment": {&ckptdv1.GetStateRequest{JobId: "job", File: with(segment(2, 5)), Offset: 2, Length: 4}, connect.CodeInvalidArgument},

@@ -31,6 +31,8 @@ type script struct {
 
 func (s *script) AuthorizePut(context.Context, stream.Upload) error { return nil }
 
+func (s *script) AuthorizeGet(context.Context, string, string) error { return nil }
+
 func (s *script) Stored(stream.Upload, *ckptdv1.FileHandle) {}
 
 func (s *script) AttachJob(context.Context, *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {

@@ -35,6 +35,8 @@ type Options struct {
 	Records, Users, Seed uint64
 	// Interval between checkpoints, in Flink's spelling; empty: that of Config, or DefaultInterval.
 	Interval string
+	// From is a checkpoint of an earlier run from which this one goes on, ROOT/JOB/chk-N; empty: it begins at zero.
+	From string
 	// Keep is true if the job goes on after its input is read.
 	Keep bool
 }
@@ -64,6 +66,10 @@ const (
 func DefaultRoot() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("ckptd-demo-%d", os.Getuid()))
 }
+
+// OutputFolder is the folder of the sink's files that outlive a run: a later run that goes on from a checkpoint needs
+// them.
+func OutputFolder() string { return DefaultRoot() + "-output" }
 
 // Run runs the whole demo.
 func Run(ctx context.Context, o Options, out io.Writer) (err error) {

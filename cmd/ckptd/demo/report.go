@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ckptd/ckptd/client"
@@ -25,9 +27,11 @@ const topUsers = 5
 
 // Verdict compares the sink's lines with the recount, and prints it.
 func (d *Demo) Verdict() (exact bool, err error) {
-	v, err := recount.Check(d.want, func(f func(user, count []byte) error) error {
-		return filesink.ReadLines(d.Params.Output, d.Params.OutputName, f)
-	})
+	before, err := d.lineage()
+	if err != nil {
+		return false, err
+	}
+	v, err := recount.Check(d.want, d.linesOf(before...), d.linesOf(d.Params.OutputName))
 	if err != nil {
 		return false, err
 	}
@@ -53,6 +57,42 @@ func (d *Demo) Verdict() (exact bool, err error) {
 		t.Row("", grouped(u.Count), u.User)
 	}
 	return v.Exact(), t.Flush()
+}
+
+// linesOf reads the lines that the sinks of jobs have published.
+func (d *Demo) linesOf(jobs ...string) func(f func(user, count []byte) error) error {
+	return func(f func(user, count []byte) error) error {
+		for _, job := range jobs {
+			if err := filesink.ReadLines(d.Params.Output, job, f); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// lineage is the jobs before this one: the job whose checkpoint it goes on from, the job that one began from, and so on.
+func (d *Demo) lineage() (jobs []string, err error) {
+	if d.source == "" {
+		return nil, nil
+	}
+	opened, err := drivers.Open(context.Background(), d.Root, true)
+	if err != nil {
+		return nil, err
+	}
+	defer opened.Close()
+	all, err := catalog.New(opened.Store).Jobs(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	from := map[string]string{}
+	for _, j := range all.GetJobs() {
+		from[j.GetJobId()], _, _ = strings.Cut(j.GetRestoredFrom(), "/")
+	}
+	for job := d.source; job != "" && !slices.Contains(jobs, job); job = from[job] {
+		jobs = append(jobs, job)
+	}
+	return jobs, nil
 }
 
 // checkpoints prints which checkpoints are kept, and the commands that show them.
@@ -82,6 +122,11 @@ func (d *Demo) checkpoints(ctx context.Context) {
 		n.line("  %s files %s", program(), last)
 	}
 	n.line("  %s journal show %s", program(), output.ShellWord(drivers.Below(d.Root, d.ID)))
+	if len(kept) > 0 && d.o.Keep {
+		n.line("")
+		n.line("go on from a checkpoint, as a new job; give the same input")
+		n.line("  %s demo -s %s", program(), output.ShellWord(drivers.Below(d.Root, kept[len(kept)-1].GetPath())))
+	}
 	if usual, err := drivers.Normal(DefaultRoot()); err == nil && d.Root == usual {
 		n.line("")
 		n.line("remove the checkpoints of all demos")
@@ -167,7 +212,7 @@ func Clean(ctx context.Context, out io.Writer) error {
 				"demo: %s is not removed: the daemon at %s is at work on job %s; end that demo first", dir, url, j.GetJobId()))
 		}
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(OutputFolder())); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
 	_, err = fmt.Fprintf(out, "removed %s with %d jobs\n", output.Clean(dir), len(jobs.GetJobs()))

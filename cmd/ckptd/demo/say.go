@@ -56,6 +56,9 @@ func (d *Demo) introduce() {
 		d.saySkipped("        ")
 	}
 	n.line("rate    %s a second: about %.0f s", grouped(uint64(d.rate())), float64(d.total)/d.rate())
+	if d.o.From != "" {
+		n.line("from    %s", d.o.From)
+	}
 	n.line("state   %s", drivers.Below(d.Root, d.ID))
 	n.line("logs    %s", output.ShellWord(filepath.Join(d.Tmp, "logs")))
 	n.line("watch   %s status %s --server %s", program(), d.ID, output.ShellWord(d.URL))

@@ -52,6 +52,8 @@ type Demo struct {
 	want           recount.Counts
 	total, skipped uint64
 	first          recount.Line
+	// source is the job whose checkpoint this run goes on from; empty: it begins at zero.
+	source string
 	// inputNote says where the input comes from, if it is a copy.
 	inputNote string
 	length    time.Duration
@@ -106,13 +108,40 @@ func New(o Options, out io.Writer) (*Demo, error) {
 	if _, err := config.Effective(job); err != nil {
 		return nil, exit.Usagef("demo: %w", err)
 	}
-	if d.Root, err = drivers.Normal(cmp.Or(o.Root, d.Config.Dir, DefaultRoot())); err != nil {
+	if d.o.From = cmp.Or(o.From, d.Config.Recovery.Path); d.o.From != "" {
+		if err := d.goesOnFrom(d.o.From); err != nil {
+			return nil, err
+		}
+	} else if d.Root, err = drivers.Normal(cmp.Or(o.Root, d.Config.Dir, DefaultRoot())); err != nil {
 		return nil, err
 	}
 	d.Params = clickjob.Params{
 		Seed: o.Seed, Users: o.Users, Records: o.Records, Parallelism: o.Parallelism, OutputName: d.ID,
 	}
 	return d, nil
+}
+
+// goesOnFrom takes the root from a checkpoint of an earlier run.
+func (d *Demo) goesOnFrom(from string) error {
+	place, err := drivers.Normal(from)
+	if err != nil {
+		return exit.Usagef("demo: --restore-from: %w", err)
+	}
+	if folder, last := drivers.CutLast(place); last == layout.MetadataName {
+		place = folder
+	}
+	inJob, folder := drivers.CutLast(place)
+	root, job := drivers.CutLast(inJob)
+	if _, err := layout.ParseCheckpointDir(folder); err != nil || layout.ValidateJobID(job) != nil {
+		return exit.Usagef("demo: --restore-from %s: want ROOT/JOB/chk-42, as an earlier run has printed it", output.Argument(from))
+	}
+	if d.o.Root != "" {
+		if named, err := drivers.Normal(d.o.Root); err != nil || named != root {
+			return exit.Usagef("demo: --restore-from names a checkpoint in the root %s: leave out --root", root)
+		}
+	}
+	d.Root, d.o.From, d.source = root, place, job
+	return nil
 }
 
 // Count reads the input once, without checkpoints. It computes the counts that the job has to find, and the number of

@@ -25,6 +25,9 @@ import (
 // StartDaemon starts the daemon and waits until it answers.
 func (d *Demo) StartDaemon(ctx context.Context) (err error) {
 	d.Params.Output = filepath.Join(d.Tmp, "output")
+	if d.o.Output == "" && (d.o.Keep || d.o.From != "") {
+		d.o.Output = OutputFolder()
+	}
 	if d.o.Output != "" {
 		if d.Params.Output, err = filepath.Abs(d.o.Output); err != nil {
 			return fmt.Errorf("demo: --output: %w", err)
@@ -110,6 +113,7 @@ func (d *Demo) awaitDaemon(ctx context.Context) error {
 func (d *Demo) attach(ctx context.Context) error {
 	_, err := d.client.AttachJob(ctx, client.JobSpec{
 		ID: d.ID, Plan: clickjob.New(d.Params, nil).Plan(), Config: client.ConfigFrom(d.Config.Job), Labels: map[string]string{"name": "demo"},
+		RestoreFrom: d.o.From,
 	})
 	return err
 }

@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ClaimMode says who owns a checkpoint that another job begins from, in Flink's words.
+type ClaimMode int32
+
+const (
+	// NO_CLAIM.
+	ClaimMode_CLAIM_MODE_UNSPECIFIED ClaimMode = 0
+	// The files stay with the job that made the checkpoint. The new job needs them until it has a checkpoint of its own.
+	ClaimMode_CLAIM_MODE_NO_CLAIM ClaimMode = 1
+	// The files go over to the new job. Not supported yet.
+	ClaimMode_CLAIM_MODE_CLAIM ClaimMode = 2
+)
+
+// Enum value maps for ClaimMode.
+var (
+	ClaimMode_name = map[int32]string{
+		0: "CLAIM_MODE_UNSPECIFIED",
+		1: "CLAIM_MODE_NO_CLAIM",
+		2: "CLAIM_MODE_CLAIM",
+	}
+	ClaimMode_value = map[string]int32{
+		"CLAIM_MODE_UNSPECIFIED": 0,
+		"CLAIM_MODE_NO_CLAIM":    1,
+		"CLAIM_MODE_CLAIM":       2,
+	}
+)
+
+func (x ClaimMode) Enum() *ClaimMode {
+	p := new(ClaimMode)
+	*p = x
+	return p
+}
+
+func (x ClaimMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ClaimMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_engine_proto_enumTypes[0].Descriptor()
+}
+
+func (ClaimMode) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_engine_proto_enumTypes[0]
+}
+
+func (x ClaimMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ClaimMode.Descriptor instead.
+func (ClaimMode) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{0}
+}
+
 // JobStatus is the state of a job in the journal. All but RUNNING and STOPPING are terminal.
 type JobStatus int32
 
@@ -76,11 +129,11 @@ func (x JobStatus) String() string {
 }
 
 func (JobStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_engine_proto_enumTypes[0].Descriptor()
+	return file_ckptd_v1_engine_proto_enumTypes[1].Descriptor()
 }
 
 func (JobStatus) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_engine_proto_enumTypes[0]
+	return &file_ckptd_v1_engine_proto_enumTypes[1]
 }
 
 func (x JobStatus) Number() protoreflect.EnumNumber {
@@ -89,7 +142,7 @@ func (x JobStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JobStatus.Descriptor instead.
 func (JobStatus) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{0}
+	return file_ckptd_v1_engine_proto_rawDescGZIP(), []int{1}
 }
 
 type Refused_Reason int32
@@ -160,11 +213,11 @@ func (x Refused_Reason) String() string {
 }
 
 func (Refused_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_engine_proto_enumTypes[1].Descriptor()
+	return file_ckptd_v1_engine_proto_enumTypes[2].Descriptor()
 }
 
 func (Refused_Reason) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_engine_proto_enumTypes[1]
+	return &file_ckptd_v1_engine_proto_enumTypes[2]
 }
 
 func (x Refused_Reason) Number() protoreflect.EnumNumber {
@@ -233,11 +286,11 @@ func (x ReportRequest_Kind) String() string {
 }
 
 func (ReportRequest_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_engine_proto_enumTypes[2].Descriptor()
+	return file_ckptd_v1_engine_proto_enumTypes[3].Descriptor()
 }
 
 func (ReportRequest_Kind) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_engine_proto_enumTypes[2]
+	return &file_ckptd_v1_engine_proto_enumTypes[3]
 }
 
 func (x ReportRequest_Kind) Number() protoreflect.EnumNumber {
@@ -466,9 +519,17 @@ type AttachJobRequest struct {
 	Config *JobConfig        `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
 	Labels map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Makes a repeated call harmless: any string unique to this intention.
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The checkpoint that a job which does not exist begins from: "<job id>/chk-N", or the path or URL of its folder or its
+	// _metadata. It lies under the daemon's root. Empty: the job begins without state. Of a job that exists: the checkpoint that
+	// it began from, or the call is refused. Operators of the plan may leave out their max parallelism: it is the checkpoint's.
+	RestoreFrom string `protobuf:"bytes,6,opt,name=restore_from,json=restoreFrom,proto3" json:"restore_from,omitempty"`
+	// Who owns that checkpoint afterwards.
+	ClaimMode ClaimMode `protobuf:"varint,7,opt,name=claim_mode,json=claimMode,proto3,enum=ckptd.v1.ClaimMode" json:"claim_mode,omitempty"`
+	// State of the checkpoint whose operator is not in the plan is left out. Otherwise it makes the call fail.
+	AllowNonRestoredState bool `protobuf:"varint,8,opt,name=allow_non_restored_state,json=allowNonRestoredState,proto3" json:"allow_non_restored_state,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *AttachJobRequest) Reset() {
@@ -534,6 +595,27 @@ func (x *AttachJobRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *AttachJobRequest) GetRestoreFrom() string {
+	if x != nil {
+		return x.RestoreFrom
+	}
+	return ""
+}
+
+func (x *AttachJobRequest) GetClaimMode() ClaimMode {
+	if x != nil {
+		return x.ClaimMode
+	}
+	return ClaimMode_CLAIM_MODE_UNSPECIFIED
+}
+
+func (x *AttachJobRequest) GetAllowNonRestoredState() bool {
+	if x != nil {
+		return x.AllowNonRestoredState
+	}
+	return false
 }
 
 type AttachJobResponse struct {
@@ -3082,14 +3164,18 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"Difference\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1b\n" +
 	"\tin_effect\x18\x02 \x01(\tR\binEffect\x12\x14\n" +
-	"\x05asked\x18\x03 \x01(\tR\x05asked\"\x94\x02\n" +
+	"\x05asked\x18\x03 \x01(\tR\x05asked\"\xa4\x03\n" +
 	"\x10AttachJobRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\"\n" +
 	"\x04plan\x18\x02 \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\x12+\n" +
 	"\x06config\x18\x03 \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\x12>\n" +
 	"\x06labels\x18\x04 \x03(\v2&.ckptd.v1.AttachJobRequest.LabelsEntryR\x06labels\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\x1a9\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12!\n" +
+	"\frestore_from\x18\x06 \x01(\tR\vrestoreFrom\x122\n" +
+	"\n" +
+	"claim_mode\x18\a \x01(\x0e2\x13.ckptd.v1.ClaimModeR\tclaimMode\x127\n" +
+	"\x18allow_non_restored_state\x18\b \x01(\bR\x15allowNonRestoredState\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe7\x01\n" +
@@ -3280,7 +3366,11 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12\x16\n" +
 	"\x06length\x18\x04 \x01(\x04R\x06length\"(\n" +
 	"\x10GetStateResponse\x12\x14\n" +
-	"\x05chunk\x18\x01 \x01(\fR\x05chunk*\xd0\x01\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk*V\n" +
+	"\tClaimMode\x12\x1a\n" +
+	"\x16CLAIM_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13CLAIM_MODE_NO_CLAIM\x10\x01\x12\x14\n" +
+	"\x10CLAIM_MODE_CLAIM\x10\x02*\xd0\x01\n" +
 	"\tJobStatus\x12\x1a\n" +
 	"\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12JOB_STATUS_RUNNING\x10\x01\x12\x17\n" +
@@ -3318,138 +3408,140 @@ func file_ckptd_v1_engine_proto_rawDescGZIP() []byte {
 	return file_ckptd_v1_engine_proto_rawDescData
 }
 
-var file_ckptd_v1_engine_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_ckptd_v1_engine_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_ckptd_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_ckptd_v1_engine_proto_goTypes = []any{
-	(JobStatus)(0),                // 0: ckptd.v1.JobStatus
-	(Refused_Reason)(0),           // 1: ckptd.v1.Refused.Reason
-	(ReportRequest_Kind)(0),       // 2: ckptd.v1.ReportRequest.Kind
-	(*NotOwner)(nil),              // 3: ckptd.v1.NotOwner
-	(*Refused)(nil),               // 4: ckptd.v1.Refused
-	(*Difference)(nil),            // 5: ckptd.v1.Difference
-	(*AttachJobRequest)(nil),      // 6: ckptd.v1.AttachJobRequest
-	(*AttachJobResponse)(nil),     // 7: ckptd.v1.AttachJobResponse
-	(*RegisterRequest)(nil),       // 8: ckptd.v1.RegisterRequest
-	(*StandingReport)(nil),        // 9: ckptd.v1.StandingReport
-	(*RegisterResponse)(nil),      // 10: ckptd.v1.RegisterResponse
-	(*Start)(nil),                 // 11: ckptd.v1.Start
-	(*RosterEntry)(nil),           // 12: ckptd.v1.RosterEntry
-	(*Trigger)(nil),               // 13: ckptd.v1.Trigger
-	(*Complete)(nil),              // 14: ckptd.v1.Complete
-	(*Abort)(nil),                 // 15: ckptd.v1.Abort
-	(*Cancel)(nil),                // 16: ckptd.v1.Cancel
-	(*Reregister)(nil),            // 17: ckptd.v1.Reregister
-	(*Replaced)(nil),              // 18: ckptd.v1.Replaced
-	(*Ping)(nil),                  // 19: ckptd.v1.Ping
-	(*AssignmentRequest)(nil),     // 20: ckptd.v1.AssignmentRequest
-	(*AssignmentResponse)(nil),    // 21: ckptd.v1.AssignmentResponse
-	(*SubtaskState)(nil),          // 22: ckptd.v1.SubtaskState
-	(*ReportRequest)(nil),         // 23: ckptd.v1.ReportRequest
-	(*ReportResponse)(nil),        // 24: ckptd.v1.ReportResponse
-	(*LocalFile)(nil),             // 25: ckptd.v1.LocalFile
-	(*BeginSnapshotRequest)(nil),  // 26: ckptd.v1.BeginSnapshotRequest
-	(*BeginSnapshotResponse)(nil), // 27: ckptd.v1.BeginSnapshotResponse
-	(*SnapshotHandle)(nil),        // 28: ckptd.v1.SnapshotHandle
-	(*SubtaskSnapshot)(nil),       // 29: ckptd.v1.SubtaskSnapshot
-	(*AcknowledgeRequest)(nil),    // 30: ckptd.v1.AcknowledgeRequest
-	(*AcknowledgeResponse)(nil),   // 31: ckptd.v1.AcknowledgeResponse
-	(*DeclineRequest)(nil),        // 32: ckptd.v1.DeclineRequest
-	(*DeclineResponse)(nil),       // 33: ckptd.v1.DeclineResponse
-	(*NewAttemptRequest)(nil),     // 34: ckptd.v1.NewAttemptRequest
-	(*NewAttemptResponse)(nil),    // 35: ckptd.v1.NewAttemptResponse
-	(*OwnsRequest)(nil),           // 36: ckptd.v1.OwnsRequest
-	(*OwnsResponse)(nil),          // 37: ckptd.v1.OwnsResponse
-	(*PutStateHeader)(nil),        // 38: ckptd.v1.PutStateHeader
-	(*PutStateRequest)(nil),       // 39: ckptd.v1.PutStateRequest
-	(*PutStateResponse)(nil),      // 40: ckptd.v1.PutStateResponse
-	(*GetStateRequest)(nil),       // 41: ckptd.v1.GetStateRequest
-	(*GetStateResponse)(nil),      // 42: ckptd.v1.GetStateResponse
-	nil,                           // 43: ckptd.v1.AttachJobRequest.LabelsEntry
-	(*Plan)(nil),                  // 44: ckptd.v1.Plan
-	(*JobConfig)(nil),             // 45: ckptd.v1.JobConfig
-	(*Subtask)(nil),               // 46: ckptd.v1.Subtask
-	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
-	(*StateHandle)(nil),           // 48: ckptd.v1.StateHandle
-	(*FileHandle)(nil),            // 49: ckptd.v1.FileHandle
-	(*KeyGroupRange)(nil),         // 50: ckptd.v1.KeyGroupRange
-	(*State)(nil),                 // 51: ckptd.v1.State
-	(*Segment)(nil),               // 52: ckptd.v1.Segment
-	(Scope)(0),                    // 53: ckptd.v1.Scope
+	(ClaimMode)(0),                // 0: ckptd.v1.ClaimMode
+	(JobStatus)(0),                // 1: ckptd.v1.JobStatus
+	(Refused_Reason)(0),           // 2: ckptd.v1.Refused.Reason
+	(ReportRequest_Kind)(0),       // 3: ckptd.v1.ReportRequest.Kind
+	(*NotOwner)(nil),              // 4: ckptd.v1.NotOwner
+	(*Refused)(nil),               // 5: ckptd.v1.Refused
+	(*Difference)(nil),            // 6: ckptd.v1.Difference
+	(*AttachJobRequest)(nil),      // 7: ckptd.v1.AttachJobRequest
+	(*AttachJobResponse)(nil),     // 8: ckptd.v1.AttachJobResponse
+	(*RegisterRequest)(nil),       // 9: ckptd.v1.RegisterRequest
+	(*StandingReport)(nil),        // 10: ckptd.v1.StandingReport
+	(*RegisterResponse)(nil),      // 11: ckptd.v1.RegisterResponse
+	(*Start)(nil),                 // 12: ckptd.v1.Start
+	(*RosterEntry)(nil),           // 13: ckptd.v1.RosterEntry
+	(*Trigger)(nil),               // 14: ckptd.v1.Trigger
+	(*Complete)(nil),              // 15: ckptd.v1.Complete
+	(*Abort)(nil),                 // 16: ckptd.v1.Abort
+	(*Cancel)(nil),                // 17: ckptd.v1.Cancel
+	(*Reregister)(nil),            // 18: ckptd.v1.Reregister
+	(*Replaced)(nil),              // 19: ckptd.v1.Replaced
+	(*Ping)(nil),                  // 20: ckptd.v1.Ping
+	(*AssignmentRequest)(nil),     // 21: ckptd.v1.AssignmentRequest
+	(*AssignmentResponse)(nil),    // 22: ckptd.v1.AssignmentResponse
+	(*SubtaskState)(nil),          // 23: ckptd.v1.SubtaskState
+	(*ReportRequest)(nil),         // 24: ckptd.v1.ReportRequest
+	(*ReportResponse)(nil),        // 25: ckptd.v1.ReportResponse
+	(*LocalFile)(nil),             // 26: ckptd.v1.LocalFile
+	(*BeginSnapshotRequest)(nil),  // 27: ckptd.v1.BeginSnapshotRequest
+	(*BeginSnapshotResponse)(nil), // 28: ckptd.v1.BeginSnapshotResponse
+	(*SnapshotHandle)(nil),        // 29: ckptd.v1.SnapshotHandle
+	(*SubtaskSnapshot)(nil),       // 30: ckptd.v1.SubtaskSnapshot
+	(*AcknowledgeRequest)(nil),    // 31: ckptd.v1.AcknowledgeRequest
+	(*AcknowledgeResponse)(nil),   // 32: ckptd.v1.AcknowledgeResponse
+	(*DeclineRequest)(nil),        // 33: ckptd.v1.DeclineRequest
+	(*DeclineResponse)(nil),       // 34: ckptd.v1.DeclineResponse
+	(*NewAttemptRequest)(nil),     // 35: ckptd.v1.NewAttemptRequest
+	(*NewAttemptResponse)(nil),    // 36: ckptd.v1.NewAttemptResponse
+	(*OwnsRequest)(nil),           // 37: ckptd.v1.OwnsRequest
+	(*OwnsResponse)(nil),          // 38: ckptd.v1.OwnsResponse
+	(*PutStateHeader)(nil),        // 39: ckptd.v1.PutStateHeader
+	(*PutStateRequest)(nil),       // 40: ckptd.v1.PutStateRequest
+	(*PutStateResponse)(nil),      // 41: ckptd.v1.PutStateResponse
+	(*GetStateRequest)(nil),       // 42: ckptd.v1.GetStateRequest
+	(*GetStateResponse)(nil),      // 43: ckptd.v1.GetStateResponse
+	nil,                           // 44: ckptd.v1.AttachJobRequest.LabelsEntry
+	(*Plan)(nil),                  // 45: ckptd.v1.Plan
+	(*JobConfig)(nil),             // 46: ckptd.v1.JobConfig
+	(*Subtask)(nil),               // 47: ckptd.v1.Subtask
+	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
+	(*StateHandle)(nil),           // 49: ckptd.v1.StateHandle
+	(*FileHandle)(nil),            // 50: ckptd.v1.FileHandle
+	(*KeyGroupRange)(nil),         // 51: ckptd.v1.KeyGroupRange
+	(*State)(nil),                 // 52: ckptd.v1.State
+	(*Segment)(nil),               // 53: ckptd.v1.Segment
+	(Scope)(0),                    // 54: ckptd.v1.Scope
 }
 var file_ckptd_v1_engine_proto_depIdxs = []int32{
-	1,  // 0: ckptd.v1.Refused.reason:type_name -> ckptd.v1.Refused.Reason
-	0,  // 1: ckptd.v1.Refused.status:type_name -> ckptd.v1.JobStatus
-	5,  // 2: ckptd.v1.Refused.differences:type_name -> ckptd.v1.Difference
-	44, // 3: ckptd.v1.AttachJobRequest.plan:type_name -> ckptd.v1.Plan
-	45, // 4: ckptd.v1.AttachJobRequest.config:type_name -> ckptd.v1.JobConfig
-	43, // 5: ckptd.v1.AttachJobRequest.labels:type_name -> ckptd.v1.AttachJobRequest.LabelsEntry
-	0,  // 6: ckptd.v1.AttachJobResponse.status:type_name -> ckptd.v1.JobStatus
-	45, // 7: ckptd.v1.AttachJobResponse.config:type_name -> ckptd.v1.JobConfig
-	46, // 8: ckptd.v1.RegisterRequest.subtasks:type_name -> ckptd.v1.Subtask
-	44, // 9: ckptd.v1.RegisterRequest.plan:type_name -> ckptd.v1.Plan
-	9,  // 10: ckptd.v1.RegisterRequest.reports:type_name -> ckptd.v1.StandingReport
-	2,  // 11: ckptd.v1.StandingReport.kind:type_name -> ckptd.v1.ReportRequest.Kind
-	46, // 12: ckptd.v1.StandingReport.subtasks:type_name -> ckptd.v1.Subtask
-	11, // 13: ckptd.v1.RegisterResponse.start:type_name -> ckptd.v1.Start
-	13, // 14: ckptd.v1.RegisterResponse.trigger:type_name -> ckptd.v1.Trigger
-	14, // 15: ckptd.v1.RegisterResponse.complete:type_name -> ckptd.v1.Complete
-	15, // 16: ckptd.v1.RegisterResponse.abort:type_name -> ckptd.v1.Abort
-	16, // 17: ckptd.v1.RegisterResponse.cancel:type_name -> ckptd.v1.Cancel
-	17, // 18: ckptd.v1.RegisterResponse.reregister:type_name -> ckptd.v1.Reregister
-	18, // 19: ckptd.v1.RegisterResponse.replaced:type_name -> ckptd.v1.Replaced
-	19, // 20: ckptd.v1.RegisterResponse.ping:type_name -> ckptd.v1.Ping
-	12, // 21: ckptd.v1.Start.roster:type_name -> ckptd.v1.RosterEntry
-	45, // 22: ckptd.v1.Start.config:type_name -> ckptd.v1.JobConfig
-	46, // 23: ckptd.v1.RosterEntry.subtask:type_name -> ckptd.v1.Subtask
-	47, // 24: ckptd.v1.Trigger.timestamp:type_name -> google.protobuf.Timestamp
-	0,  // 25: ckptd.v1.Cancel.status:type_name -> ckptd.v1.JobStatus
-	46, // 26: ckptd.v1.AssignmentRequest.subtasks:type_name -> ckptd.v1.Subtask
-	22, // 27: ckptd.v1.AssignmentResponse.states:type_name -> ckptd.v1.SubtaskState
-	46, // 28: ckptd.v1.SubtaskState.subtask:type_name -> ckptd.v1.Subtask
-	48, // 29: ckptd.v1.SubtaskState.handles:type_name -> ckptd.v1.StateHandle
-	2,  // 30: ckptd.v1.ReportRequest.kind:type_name -> ckptd.v1.ReportRequest.Kind
-	46, // 31: ckptd.v1.ReportRequest.subtasks:type_name -> ckptd.v1.Subtask
-	46, // 32: ckptd.v1.BeginSnapshotRequest.subtasks:type_name -> ckptd.v1.Subtask
-	25, // 33: ckptd.v1.BeginSnapshotRequest.files:type_name -> ckptd.v1.LocalFile
-	49, // 34: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
-	50, // 35: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	51, // 36: ckptd.v1.SnapshotHandle.state:type_name -> ckptd.v1.State
-	52, // 37: ckptd.v1.SnapshotHandle.segment:type_name -> ckptd.v1.Segment
-	46, // 38: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
-	28, // 39: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
-	29, // 40: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
-	46, // 41: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
-	53, // 42: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
-	38, // 43: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
-	49, // 44: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
-	49, // 45: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
-	6,  // 46: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
-	8,  // 47: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
-	20, // 48: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
-	23, // 49: ckptd.v1.EngineService.Report:input_type -> ckptd.v1.ReportRequest
-	26, // 50: ckptd.v1.EngineService.BeginSnapshot:input_type -> ckptd.v1.BeginSnapshotRequest
-	30, // 51: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
-	32, // 52: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
-	34, // 53: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
-	36, // 54: ckptd.v1.EngineService.Owns:input_type -> ckptd.v1.OwnsRequest
-	39, // 55: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
-	41, // 56: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
-	7,  // 57: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
-	10, // 58: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
-	21, // 59: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
-	24, // 60: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
-	27, // 61: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
-	31, // 62: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
-	33, // 63: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
-	35, // 64: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
-	37, // 65: ckptd.v1.EngineService.Owns:output_type -> ckptd.v1.OwnsResponse
-	40, // 66: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
-	42, // 67: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
-	57, // [57:68] is the sub-list for method output_type
-	46, // [46:57] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	2,  // 0: ckptd.v1.Refused.reason:type_name -> ckptd.v1.Refused.Reason
+	1,  // 1: ckptd.v1.Refused.status:type_name -> ckptd.v1.JobStatus
+	6,  // 2: ckptd.v1.Refused.differences:type_name -> ckptd.v1.Difference
+	45, // 3: ckptd.v1.AttachJobRequest.plan:type_name -> ckptd.v1.Plan
+	46, // 4: ckptd.v1.AttachJobRequest.config:type_name -> ckptd.v1.JobConfig
+	44, // 5: ckptd.v1.AttachJobRequest.labels:type_name -> ckptd.v1.AttachJobRequest.LabelsEntry
+	0,  // 6: ckptd.v1.AttachJobRequest.claim_mode:type_name -> ckptd.v1.ClaimMode
+	1,  // 7: ckptd.v1.AttachJobResponse.status:type_name -> ckptd.v1.JobStatus
+	46, // 8: ckptd.v1.AttachJobResponse.config:type_name -> ckptd.v1.JobConfig
+	47, // 9: ckptd.v1.RegisterRequest.subtasks:type_name -> ckptd.v1.Subtask
+	45, // 10: ckptd.v1.RegisterRequest.plan:type_name -> ckptd.v1.Plan
+	10, // 11: ckptd.v1.RegisterRequest.reports:type_name -> ckptd.v1.StandingReport
+	3,  // 12: ckptd.v1.StandingReport.kind:type_name -> ckptd.v1.ReportRequest.Kind
+	47, // 13: ckptd.v1.StandingReport.subtasks:type_name -> ckptd.v1.Subtask
+	12, // 14: ckptd.v1.RegisterResponse.start:type_name -> ckptd.v1.Start
+	14, // 15: ckptd.v1.RegisterResponse.trigger:type_name -> ckptd.v1.Trigger
+	15, // 16: ckptd.v1.RegisterResponse.complete:type_name -> ckptd.v1.Complete
+	16, // 17: ckptd.v1.RegisterResponse.abort:type_name -> ckptd.v1.Abort
+	17, // 18: ckptd.v1.RegisterResponse.cancel:type_name -> ckptd.v1.Cancel
+	18, // 19: ckptd.v1.RegisterResponse.reregister:type_name -> ckptd.v1.Reregister
+	19, // 20: ckptd.v1.RegisterResponse.replaced:type_name -> ckptd.v1.Replaced
+	20, // 21: ckptd.v1.RegisterResponse.ping:type_name -> ckptd.v1.Ping
+	13, // 22: ckptd.v1.Start.roster:type_name -> ckptd.v1.RosterEntry
+	46, // 23: ckptd.v1.Start.config:type_name -> ckptd.v1.JobConfig
+	47, // 24: ckptd.v1.RosterEntry.subtask:type_name -> ckptd.v1.Subtask
+	48, // 25: ckptd.v1.Trigger.timestamp:type_name -> google.protobuf.Timestamp
+	1,  // 26: ckptd.v1.Cancel.status:type_name -> ckptd.v1.JobStatus
+	47, // 27: ckptd.v1.AssignmentRequest.subtasks:type_name -> ckptd.v1.Subtask
+	23, // 28: ckptd.v1.AssignmentResponse.states:type_name -> ckptd.v1.SubtaskState
+	47, // 29: ckptd.v1.SubtaskState.subtask:type_name -> ckptd.v1.Subtask
+	49, // 30: ckptd.v1.SubtaskState.handles:type_name -> ckptd.v1.StateHandle
+	3,  // 31: ckptd.v1.ReportRequest.kind:type_name -> ckptd.v1.ReportRequest.Kind
+	47, // 32: ckptd.v1.ReportRequest.subtasks:type_name -> ckptd.v1.Subtask
+	47, // 33: ckptd.v1.BeginSnapshotRequest.subtasks:type_name -> ckptd.v1.Subtask
+	26, // 34: ckptd.v1.BeginSnapshotRequest.files:type_name -> ckptd.v1.LocalFile
+	50, // 35: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
+	51, // 36: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	52, // 37: ckptd.v1.SnapshotHandle.state:type_name -> ckptd.v1.State
+	53, // 38: ckptd.v1.SnapshotHandle.segment:type_name -> ckptd.v1.Segment
+	47, // 39: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
+	29, // 40: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
+	30, // 41: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
+	47, // 42: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
+	54, // 43: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
+	39, // 44: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
+	50, // 45: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
+	50, // 46: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
+	7,  // 47: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
+	9,  // 48: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
+	21, // 49: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
+	24, // 50: ckptd.v1.EngineService.Report:input_type -> ckptd.v1.ReportRequest
+	27, // 51: ckptd.v1.EngineService.BeginSnapshot:input_type -> ckptd.v1.BeginSnapshotRequest
+	31, // 52: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
+	33, // 53: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
+	35, // 54: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
+	37, // 55: ckptd.v1.EngineService.Owns:input_type -> ckptd.v1.OwnsRequest
+	40, // 56: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
+	42, // 57: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
+	8,  // 58: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
+	11, // 59: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
+	22, // 60: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
+	25, // 61: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
+	28, // 62: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
+	32, // 63: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
+	34, // 64: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
+	36, // 65: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
+	38, // 66: ckptd.v1.EngineService.Owns:output_type -> ckptd.v1.OwnsResponse
+	41, // 67: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
+	43, // 68: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
+	58, // [58:69] is the sub-list for method output_type
+	47, // [47:58] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_engine_proto_init() }
@@ -3483,7 +3575,7 @@ func file_ckptd_v1_engine_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_engine_proto_rawDesc), len(file_ckptd_v1_engine_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   2,

@@ -156,6 +156,8 @@ const (
 	JobPhase_JOB_PHASE_RUNNING JobPhase = 5
 	// The job has ended; its owner deletes what is not kept, and lets the job go.
 	JobPhase_JOB_PHASE_CLEARING_UP JobPhase = 6
+	// The checkpoint of another job that the job begins from is being lent to it.
+	JobPhase_JOB_PHASE_IMPORTING JobPhase = 7
 )
 
 // Enum value maps for JobPhase.
@@ -168,6 +170,7 @@ var (
 		4: "JOB_PHASE_STARTING",
 		5: "JOB_PHASE_RUNNING",
 		6: "JOB_PHASE_CLEARING_UP",
+		7: "JOB_PHASE_IMPORTING",
 	}
 	JobPhase_value = map[string]int32{
 		"JOB_PHASE_UNSPECIFIED":         0,
@@ -177,6 +180,7 @@ var (
 		"JOB_PHASE_STARTING":            4,
 		"JOB_PHASE_RUNNING":             5,
 		"JOB_PHASE_CLEARING_UP":         6,
+		"JOB_PHASE_IMPORTING":           7,
 	}
 )
 
@@ -314,6 +318,8 @@ const (
 	JobEventKind_JOB_EVENT_KIND_CHANGED JobEventKind = 23
 	// A worker said goodbye. Text says who.
 	JobEventKind_JOB_EVENT_KIND_GOODBYE JobEventKind = 24
+	// The job begins from a checkpoint of another job, which is there now as checkpoint_id.
+	JobEventKind_JOB_EVENT_KIND_IMPORTED JobEventKind = 25
 )
 
 // Enum value maps for JobEventKind.
@@ -344,6 +350,7 @@ var (
 		22: "JOB_EVENT_KIND_FINISHED",
 		23: "JOB_EVENT_KIND_CHANGED",
 		24: "JOB_EVENT_KIND_GOODBYE",
+		25: "JOB_EVENT_KIND_IMPORTED",
 	}
 	JobEventKind_value = map[string]int32{
 		"JOB_EVENT_KIND_UNSPECIFIED": 0,
@@ -371,6 +378,7 @@ var (
 		"JOB_EVENT_KIND_FINISHED":    22,
 		"JOB_EVENT_KIND_CHANGED":     23,
 		"JOB_EVENT_KIND_GOODBYE":     24,
+		"JOB_EVENT_KIND_IMPORTED":    25,
 	}
 )
 
@@ -499,8 +507,10 @@ type JobSummary struct {
 	// What is retained, oldest first; of a bare root only.
 	Checkpoints []*CheckpointSummary `protobuf:"bytes,11,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
 	// When and why the job ended; absent: it has not, or the journal does not say.
-	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
-	EndReason     string                 `protobuf:"bytes,13,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
+	EndedAt   *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	EndReason string                 `protobuf:"bytes,13,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
+	// The checkpoint of another job that the job began from, as "<job id>/chk-N"; empty: it began without state.
+	RestoredFrom  string `protobuf:"bytes,14,opt,name=restored_from,json=restoredFrom,proto3" json:"restored_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -622,6 +632,13 @@ func (x *JobSummary) GetEndedAt() *timestamppb.Timestamp {
 func (x *JobSummary) GetEndReason() string {
 	if x != nil {
 		return x.EndReason
+	}
+	return ""
+}
+
+func (x *JobSummary) GetRestoredFrom() string {
+	if x != nil {
+		return x.RestoredFrom
 	}
 	return ""
 }
@@ -2410,7 +2427,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x13ckptd/v1/jobs.proto\x12\bckptd.v1\x1a\x15ckptd/v1/common.proto\x1a\x15ckptd/v1/engine.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n" +
 	"\x0fListJobsRequest\"<\n" +
 	"\x10ListJobsResponse\x12(\n" +
-	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\xd9\x04\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\xfe\x04\n" +
 	"\n" +
 	"JobSummary\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12+\n" +
@@ -2428,7 +2445,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\vcheckpoints\x18\v \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\vcheckpoints\x125\n" +
 	"\bended_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
 	"\n" +
-	"end_reason\x18\r \x01(\tR\tendReason\x1a9\n" +
+	"end_reason\x18\r \x01(\tR\tendReason\x12#\n" +
+	"\rrestored_from\x18\x0e \x01(\tR\frestoredFrom\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"/\n" +
@@ -2607,7 +2625,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x19FILE_PRESENCE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15FILE_PRESENCE_PRESENT\x10\x01\x12\x19\n" +
 	"\x15FILE_PRESENCE_MISSING\x10\x02\x12\x1c\n" +
-	"\x18FILE_PRESENCE_WRONG_SIZE\x10\x03*\xce\x01\n" +
+	"\x18FILE_PRESENCE_WRONG_SIZE\x10\x03*\xe7\x01\n" +
 	"\bJobPhase\x12\x19\n" +
 	"\x15JOB_PHASE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13JOB_PHASE_ATTACHING\x10\x01\x12!\n" +
@@ -2615,12 +2633,13 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x1dJOB_PHASE_WAITING_FOR_ATTEMPT\x10\x03\x12\x16\n" +
 	"\x12JOB_PHASE_STARTING\x10\x04\x12\x15\n" +
 	"\x11JOB_PHASE_RUNNING\x10\x05\x12\x19\n" +
-	"\x15JOB_PHASE_CLEARING_UP\x10\x06*~\n" +
+	"\x15JOB_PHASE_CLEARING_UP\x10\x06\x12\x17\n" +
+	"\x13JOB_PHASE_IMPORTING\x10\a*~\n" +
 	"\fPendingState\x12\x1d\n" +
 	"\x19PENDING_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PENDING_STATE_OPEN\x10\x01\x12\x19\n" +
 	"\x15PENDING_STATE_WRITING\x10\x02\x12\x1c\n" +
-	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xef\x05\n" +
+	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\x8c\x06\n" +
 	"\fJobEventKind\x12\x1e\n" +
 	"\x1aJOB_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_ATTACHED\x10\x01\x12\x1a\n" +
@@ -2647,7 +2666,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x15JOB_EVENT_KIND_FAILED\x10\x15\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_FINISHED\x10\x16\x12\x1a\n" +
 	"\x16JOB_EVENT_KIND_CHANGED\x10\x17\x12\x1a\n" +
-	"\x16JOB_EVENT_KIND_GOODBYE\x10\x182\xe6\x03\n" +
+	"\x16JOB_EVENT_KIND_GOODBYE\x10\x18\x12\x1b\n" +
+	"\x17JOB_EVENT_KIND_IMPORTED\x10\x192\xe6\x03\n" +
 	"\n" +
 	"JobService\x12A\n" +
 	"\bListJobs\x12\x19.ckptd.v1.ListJobsRequest\x1a\x1a.ckptd.v1.ListJobsResponse\x12V\n" +

@@ -51,6 +51,8 @@ type Verdict struct {
 	Duplicate uint64
 	// Foreign is the number of lines with a user or a number that the recount does not have.
 	Foreign uint64
+	// Before counts the lines that only the runs before this one have.
+	Before uint64
 	// Problems describes the first few problems.
 	Problems []string
 }
@@ -60,6 +62,9 @@ func (v *Verdict) Exact() bool { return v.Missing == 0 && v.Duplicate == 0 && v.
 
 // String formats the verdict as one line.
 func (v *Verdict) String() string {
+	if v.Exact() && v.Before > 0 {
+		return fmt.Sprintf("exact: %d lines of %d users, each once, after %d lines of earlier runs", v.Lines, v.Users, v.Before)
+	}
 	if v.Exact() {
 		return fmt.Sprintf("exact: %d lines of %d users, each once", v.Lines, v.Users)
 	}
@@ -73,25 +78,36 @@ func (v *Verdict) problem(format string, args ...any) {
 }
 
 // Check compares the counts with lines. The function lines calls its argument with the two fields of every line, in
-// any order, and returns its own errors.
-func Check(want Counts, lines func(func(user, count []byte) error) error) (*Verdict, error) {
+// any order, and returns its own errors. before gives the lines of the runs that this one goes on from, in the same way:
+// each user's lines below the first of lines must be among them. They may have more lines, since they may have run on.
+func Check(want Counts, before, lines func(func(user, count []byte) error) error) (*Verdict, error) {
 	v := &Verdict{Users: uint64(len(want))}
-	seen := make(map[string][]uint64, len(want)) // by user, one bit for each line
-	for user, n := range want {
-		seen[user] = make([]uint64, n/64+1)
+	seen, older := newTable(want), newTable(want)
+	err := before(func(user, count []byte) error {
+		n, ok := older.number(want, user, count)
+		if !ok {
+			v.Foreign++
+			v.problem("user %q has the line %q in an earlier run; the recount is %d", user, count, want[string(user)])
+			return nil
+		}
+		older.set(user, n)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("recount: check: %w", err)
 	}
-	err := lines(func(user, count []byte) error {
+	err = lines(func(user, count []byte) error {
 		v.Lines++
-		n, err := strconv.ParseUint(string(count), 10, 64)
-		switch bits := seen[string(user)]; {
-		case err != nil || n < 1 || bits == nil || n > want[string(user)]:
+		n, ok := seen.number(want, user, count)
+		switch {
+		case !ok:
 			v.Foreign++
 			v.problem("user %q has the line %q; the recount is %d", user, count, want[string(user)])
-		case bits[n/64]&(1<<(n%64)) != 0:
+		case seen.has(string(user), n):
 			v.Duplicate++
 			v.problem("user %q has the line %d more than once", user, n)
 		default:
-			bits[n/64] |= 1 << (n % 64)
+			seen.set(user, n)
 		}
 		return nil
 	})
@@ -99,8 +115,13 @@ func Check(want Counts, lines func(func(user, count []byte) error) error) (*Verd
 		return nil, fmt.Errorf("recount: check: %w", err)
 	}
 	for _, u := range want.Top(len(want)) { // in an order that is the same in every run
+		begun := false
 		for n := uint64(1); n <= u.Count; n++ {
-			if seen[u.User][n/64]&(1<<(n%64)) == 0 {
+			switch begun = begun || seen.has(u.User, n); {
+			case begun && seen.has(u.User, n):
+			case !begun && older.has(u.User, n):
+				v.Before++
+			default:
 				v.Missing++
 				v.problem("user %q has no line %d of %d", u.User, n, u.Count)
 			}
@@ -108,3 +129,24 @@ func Check(want Counts, lines func(func(user, count []byte) error) error) (*Verd
 	}
 	return v, nil
 }
+
+// table has one bit for each line, by user.
+type table map[string][]uint64
+
+func newTable(want Counts) table {
+	t := make(table, len(want))
+	for user, n := range want {
+		t[user] = make([]uint64, n/64+1)
+	}
+	return t
+}
+
+// number is the number of a line; not ok: the recount does not have such a line.
+func (t table) number(want Counts, user, count []byte) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(string(count), 10, 64)
+	return n, err == nil && n >= 1 && t[string(user)] != nil && n <= want[string(user)]
+}
+
+func (t table) has(user string, n uint64) bool { return t[user][n/64]&(1<<(n%64)) != 0 }
+
+func (t table) set(user []byte, n uint64) { t[string(user)][n/64] |= 1 << (n % 64) }

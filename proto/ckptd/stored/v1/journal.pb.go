@@ -1046,8 +1046,11 @@ type JournalImport struct {
 	// The URL of the checkpoint or savepoint that was meant.
 	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
 	// Of the source's _metadata.
-	Nonce         string      `protobuf:"bytes,4,opt,name=nonce,proto3" json:"nonce,omitempty"`
-	Mode          JournalMode `protobuf:"varint,5,opt,name=mode,proto3,enum=ckptd.stored.v1.JournalMode" json:"mode,omitempty"`
+	Nonce string      `protobuf:"bytes,4,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Mode  JournalMode `protobuf:"varint,5,opt,name=mode,proto3,enum=ckptd.stored.v1.JournalMode" json:"mode,omitempty"`
+	// The job of the same root whose checkpoint the source is, and the checkpoint's id.
+	JobId         string `protobuf:"bytes,6,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	CheckpointId  uint64 `protobuf:"varint,7,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1115,6 +1118,20 @@ func (x *JournalImport) GetMode() JournalMode {
 		return x.Mode
 	}
 	return JournalMode_JOURNAL_MODE_UNSPECIFIED
+}
+
+func (x *JournalImport) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *JournalImport) GetCheckpointId() uint64 {
+	if x != nil {
+		return x.CheckpointId
+	}
+	return 0
 }
 
 // JournalOrigin names the job that a copy was made of.
@@ -1592,13 +1609,15 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\n" +
 	"STATE_KEPT\x10\x01\x12\x11\n" +
 	"\rSTATE_TRASHED\x10\x02\x12\x10\n" +
-	"\fSTATE_HIDDEN\x10\x03\"\x87\x02\n" +
+	"\fSTATE_HIDDEN\x10\x03\"\xc3\x02\n" +
 	"\rJournalImport\x12:\n" +
 	"\x05state\x18\x01 \x01(\x0e2$.ckptd.stored.v1.JournalImport.StateR\x05state\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\tR\arequest\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x14\n" +
 	"\x05nonce\x18\x04 \x01(\tR\x05nonce\x120\n" +
-	"\x04mode\x18\x05 \x01(\x0e2\x1c.ckptd.stored.v1.JournalModeR\x04mode\"@\n" +
+	"\x04mode\x18\x05 \x01(\x0e2\x1c.ckptd.stored.v1.JournalModeR\x04mode\x12\x15\n" +
+	"\x06job_id\x18\x06 \x01(\tR\x05jobId\x12#\n" +
+	"\rcheckpoint_id\x18\a \x01(\x04R\fcheckpointId\"@\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_WANTED\x10\x01\x12\x0e\n" +

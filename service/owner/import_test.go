@@ -1,0 +1,194 @@
+package owner
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/ckptd/ckptd/layout/journal"
+)
+
+var wanted = journal.Import{State: journal.ImportWanted, Job: "lender", Checkpoint: 4, Nonce: journal.Nonce{Count: 44}}
+
+// lender is a head of the job that lends, with checkpoint 4.
+func lender(edit func(*journal.Entry)) *journal.Entry {
+	e := journal.Entry{Epoch: 3, Kind: journal.KindCommit, Status: journal.StatusRunning, Reserved: 20, About: &journal.About{Job: "lender"},
+		Retained: []journal.Checkpoint{{ID: 4, Nonce: wanted.Nonce}}}
+	if edit != nil {
+		edit(&e)
+	}
+	var a journal.Append
+	return a.Begin(&journal.Settings{Ring: 2}, nil, e, journal.Nonce{Count: 9}, journal.RoleOwner).Entry
+}
+
+// importingDesk attaches a job that begins from checkpoint 4 of another one. abroad is that job's journal; it lives on.
+func importingDesk(t *testing.T, abroad **journal.Entry, how journal.Outcome) *desk {
+	d := newDesk(t)
+	d.answer = func(op Op) *Result {
+		res := op.Result(journal.Done)
+		switch {
+		case op.Kind == OpReadSource:
+			res.Nonce = wanted.Nonce
+		case op.Kind != OpAbroad || op.Job != "lender":
+			return nil
+		case op.Journal.Kind == journal.OpGet:
+			res.Outcome, res.Entry = how, *abroad
+		case op.Journal.Kind == journal.OpPublish:
+			*abroad = op.Journal.Entry
+		case *abroad != nil:
+			res.Slots = []uint64{(*abroad).Slot}
+		}
+		return &res
+	}
+	create := twoTasks(1)
+	create.Import = wanted
+	d.do(Event{Kind: EventAttach, Create: create})
+	return d
+}
+
+func TestAnImportFailsWithItsCause(t *testing.T) {
+	lent := func(n int) (pins []journal.Lent) {
+		for i := range n {
+			pins = append(pins, journal.Lent{Pin: journal.Nonce{Count: uint32(i + 1)}, Checkpoint: 4, Holder: fmt.Sprint(i)})
+		}
+		return pins
+	}
+	for name, test := range map[string]struct {
+		head *journal.Entry
+		how  journal.Outcome
+		want Reason
+	}{
+		"no journal":         {nil, journal.Done, ReasonSource},
+		"not retained":       {lender(func(e *journal.Entry) { e.Retained = nil }), journal.Done, ReasonSource},
+		"another _metadata":  {lender(func(e *journal.Entry) { e.Retained[0].Nonce.Count++ }), journal.Done, ReasonSource},
+		"hidden":             {lender(func(e *journal.Entry) { e.Retained[0].State = journal.StateHidden }), journal.Done, ReasonSource},
+		"corrupt":            {lender(nil), journal.Corrupt, ReasonLender},
+		"newer":              {lender(nil), journal.Newer, ReasonLender},
+		"a newer writer":     {lender(func(e *journal.Entry) { e.LeastWriter = 2 }), journal.Done, ReasonLender},
+		"no room for a pin":  {lender(func(e *journal.Entry) { e.Lent = lent(journal.MaxLent) }), journal.Done, ReasonPins},
+		"hidden, but lent":   {lender(func(e *journal.Entry) { e.Retained[0].State, e.Lent = journal.StateHidden, lent(1) }), journal.Done, ReasonNone},
+		"trashed":            {lender(func(e *journal.Entry) { e.Retained[0].State = journal.StateTrashed }), journal.Done, ReasonNone},
+		"room for one more":  {lender(func(e *journal.Entry) { e.Lent = lent(journal.MaxLent - 1) }), journal.Done, ReasonNone},
+		"of an ended lender": {lender(func(e *journal.Entry) { e.Status = journal.StatusCanceled }), journal.Done, ReasonNone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			abroad := test.head
+			d := importingDesk(t, &abroad, test.how)
+			if test.want != ReasonNone {
+				d.want("attached epoch=1", fmt.Sprintf("import failed id=4 reason=%d", test.want))
+				if abroad != test.head {
+					t.Errorf("the lender's journal got %+v, want no entry", abroad)
+				}
+				d.do(Event{Kind: EventEnd, Status: journal.StatusFailed})
+				d.do(Event{Kind: EventSweep})
+				d.want("swept", "released")
+				return
+			}
+			d.want("attached epoch=1", "imported epoch=1 id=5")
+			e := d.head()
+			if len(e.Borrowed) != 1 || !abroad.HasLent(e.Borrowed[0].Pin) || abroad.Epoch != 3 || e.Import.State != journal.ImportDone {
+				t.Errorf("head %+v, lender %+v; want one pin in both", e, abroad)
+			}
+			if c, ok := e.Checkpoint(5); !ok || !c.Imported || e.Newest() != 5 {
+				t.Errorf("retained %+v, want checkpoint 5, imported", e.Retained)
+			}
+		})
+	}
+}
+
+// TestAnImportRefusesAnotherPlan: the plan decides what is imported, so it cannot change before.
+func TestAnImportRefusesAnotherPlan(t *testing.T) {
+	d := newDesk(t)
+	d.holds(OpAbroad)
+	create := twoTasks(1)
+	create.Import = wanted
+	d.do(Event{Kind: EventAttach, Create: create})
+	d.do(Event{Kind: EventAttach, Caller: 4, Plan: twoTasks(2).Plan})
+	d.want(fmt.Sprintf("attach refused caller=4 reason=%d", ReasonImporting))
+	d.do(register(1, 0, 0))
+	d.do(Event{Kind: EventNewAttempt, Caller: 5})
+	d.want() // no attempt begins before the import has ended
+	if e := d.head(); e.Attempt != 0 || e.Reserved != 4+16 {
+		t.Errorf("head %+v, want no attempt, and ids above the source's", e)
+	}
+}
+
+// TestALenderThatCannotBeRead: the pin of an ended job stays in a journal that cannot be read. The job is not released
+// before a later sweep has returned the pin.
+func TestALenderThatCannotBeRead(t *testing.T) {
+	abroad := lender(nil)
+	how := journal.Done
+	d := importingDesk(t, &abroad, how)
+	answer := d.answer
+	d.answer = func(op Op) *Result {
+		res := answer(op)
+		if res != nil && op.Kind == OpAbroad && op.Journal.Kind == journal.OpGet {
+			res.Outcome = how
+		}
+		return res
+	}
+	how = journal.Corrupt
+	d.do(Event{Kind: EventEnd, Status: journal.StatusFinished})
+	d.want("ended status=4", fmt.Sprintf("pin stuck reason=%d", ReasonLender))
+	d.do(Event{Kind: EventSweep})
+	if d.m.Phase() != PhaseOwning || len(abroad.Lent) != 1 {
+		t.Errorf("phase %d, lent %+v; want the job owned, and the pin there", d.m.Phase(), abroad.Lent)
+	}
+	how = journal.Done
+	d.do(Event{Kind: EventSweep})
+	if e := d.head(); len(abroad.Lent) != 0 || len(e.Borrowed) != 0 || e.Kind != journal.KindRelease {
+		t.Errorf("lent %+v, borrowed %+v, kind %d; want the pin returned and forgotten, and the job released", abroad.Lent, e.Borrowed, e.Kind)
+	}
+}
+
+// TestAReleasedJobIsAttachedIfItIsDue: a hidden checkpoint without pin, or a pin that has leaked, makes it due.
+func TestAReleasedJobIsAttachedIfItIsDue(t *testing.T) {
+	pin := journal.Lent{Pin: journal.Nonce{Count: 5}, Checkpoint: 1, Holder: "holder", HolderEpoch: 1}
+	released := func(t *testing.T, lent bool) *desk {
+		d := running(t, 1)
+		d.checkpoint(1)
+		d.do(Event{Kind: EventEnd, Status: journal.StatusCanceled})
+		d.do(Event{Kind: EventSweep})
+		d.seize(func(e *journal.Entry) {
+			e.Kind, e.Retained = journal.KindReturn, slices.Clone(e.Retained)
+			if e.Retained[0].State = journal.StateHidden; lent {
+				e.Lent = []journal.Lent{pin}
+			}
+		})
+		return d
+	}
+	t.Run("hidden without pin", func(t *testing.T) {
+		d := released(t, false)
+		d.do(Event{Kind: EventFinish})
+		d.want("attached epoch=2 attempt=1")
+		d.do(Event{Kind: EventSweep})
+		if e := d.head(); len(e.Retained) != 0 || !e.Owner.IsZero() || len(d.files)+len(d.metas) != 0 {
+			t.Errorf("head %+v, files %v; want nothing retained, and the job released", e, d.files)
+		}
+	})
+	t.Run("hidden and lent is not due", func(t *testing.T) {
+		d := released(t, true)
+		d.do(Event{Kind: EventFinish})
+		d.want(fmt.Sprintf("attach refused reason=%d", ReasonReleased))
+	})
+	t.Run("a pin that has leaked", func(t *testing.T) {
+		d := released(t, true)
+		d.answer = func(op Op) *Result {
+			if op.Kind != OpAbroad || op.Job != "holder" {
+				return nil
+			}
+			res := op.Result(journal.Done)
+			holder := lender(func(e *journal.Entry) { e.Epoch, e.Status = 2, journal.StatusFailed })
+			if res.Slots = []uint64{holder.Slot}; op.Journal.Kind == journal.OpGet {
+				res.Entry = holder
+			}
+			return &res
+		}
+		d.do(Event{Kind: EventFinish, Due: true})
+		d.want("attached epoch=2 attempt=1")
+		d.do(Event{Kind: EventSweep})
+		if e := d.head(); len(e.Lent)+len(e.Retained) != 0 || !e.Owner.IsZero() {
+			t.Errorf("head %+v; want neither the pin nor the checkpoint, and the job released", e)
+		}
+	})
+}

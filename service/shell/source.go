@@ -1,0 +1,156 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/journalio"
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/api"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// sourced returns the request with a plan that is complete, and the checkpoint that the job begins from. It reads the
+// checkpoint only if the job does not exist: later the checkpoint may be gone.
+func (j *Job) sourced(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobRequest, journal.Import, error) {
+	source, err := api.SourceIn(req, j.env.Facts.Location)
+	if err != nil || source.Job == "" {
+		return req, source, err
+	}
+	req = proto.CloneOf(req)
+	head, how, err := journalio.ReadHead(ctx, j.env.Commit, j.env.Facts, j.id)
+	switch {
+	case err != nil && how == journal.ReadMore:
+		return nil, source, api.Error(err)
+	case how == journal.ReadDone:
+		api.KeepMax(req.GetPlan(), head.Plan)
+		return req, source, nil
+	case how != journal.ReadEmpty: // the attach says what is wrong
+		api.KeepMax(req.GetPlan(), journal.NewPlan(nil))
+		return req, source, nil
+	}
+	if source.Nonce, err = retainedAs(ctx, j.env, source); err != nil {
+		return nil, source, err
+	}
+	operators, err := operatorsOf(ctx, j.env.Restore, source)
+	if err != nil {
+		return nil, source, api.Error(fmt.Errorf("job %s: restore from %s: %w", j.id, source.Source, err))
+	}
+	return req, source, api.Match(req.GetPlan(), operators, req.GetAllowNonRestoredState())
+}
+
+// retainedAs returns the nonce of the source's _metadata, as the journal of its job names it.
+func retainedAs(ctx context.Context, env *Env, source journal.Import) (journal.Nonce, error) {
+	head, how, err := journalio.ReadHead(ctx, env.Commit, env.Facts, source.Job)
+	switch {
+	case err != nil:
+		return journal.Nonce{}, api.Error(err)
+	case how != journal.ReadDone:
+		return journal.Nonce{}, connect.NewError(connect.CodeNotFound, fmt.Errorf("restore from %s: there is no job %s", source.Source, source.Job))
+	}
+	c, ok := head.Checkpoint(source.Checkpoint)
+	if !ok || c.State == journal.StateHidden && !head.IsLent(c.ID) {
+		return journal.Nonce{}, connect.NewError(connect.CodeNotFound, fmt.Errorf("restore from %s: job %s does not retain checkpoint %d: `ckptd ls %s` lists what it does",
+			source.Source, source.Job, source.Checkpoint, source.Job))
+	}
+	return c.Nonce, nil
+}
+
+// sameSource refuses a caller that wants the job to begin from another checkpoint than it did.
+func sameSource(job string, head *journal.Entry, source journal.Import) error {
+	if source.Job == "" || head.Import.Job == source.Job && head.Import.Checkpoint == source.Checkpoint {
+		return nil
+	}
+	from := "without state"
+	if head.Import.Job != "" {
+		from = "from " + head.Import.Source
+	}
+	return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
+		"job %s exists and began %s: a job that begins from %s needs a new job id", job, from, source.Source))
+}
+
+// openSource opens the _metadata of a source. The caller closes the body.
+func openSource(ctx context.Context, store storage.Store, source *journal.Import) (io.Closer, *layout.MetadataReader, error) {
+	key := layout.MetadataKey(source.Job, source.Checkpoint)
+	body, err := store.Open(ctx, key, 0, -1)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := layout.NewMetadataReader(body)
+	switch {
+	case err == nil && r.Header().Nonce != source.Nonce.String():
+		err = fmt.Errorf("shell: %s has the nonce %s, the journal names %s: %w", key, r.Header().Nonce, source.Nonce, layout.ErrCorrupt)
+	case err == nil && r.Header().Kind != layout.KindCheckpoint:
+		err = fmt.Errorf("shell: %s is a savepoint, not a checkpoint: %w", key, layout.ErrUnknownKind)
+	}
+	if err != nil {
+		body.Close()
+		return nil, nil, err
+	}
+	return body, r, nil
+}
+
+// eachRecord calls f for each record.
+func eachRecord(r *layout.MetadataReader, f func(layout.Record) error) error {
+	for {
+		record, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = f(record)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// operatorsOf reads what a source holds of each operator.
+func operatorsOf(ctx context.Context, store storage.Store, source journal.Import) (all []api.SourceOperator, err error) {
+	body, r, err := openSource(ctx, store, &source)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return all, eachRecord(r, func(record layout.Record) error {
+		switch record := record.(type) {
+		case *layout.Operator:
+			all = append(all, api.SourceOperator{Operator: *record})
+		case *layout.Subtask:
+			op := &all[len(all)-1]
+			op.HasState = op.HasState || len(record.Handles) > 0
+			op.Keyed = op.Keyed || slices.ContainsFunc(record.Handles, func(h layout.Handle) bool { return h.KeyGroups != nil })
+		}
+		return nil
+	})
+}
+
+// readSource finds the jobs in whose folders the files of a source lie, beside its own.
+func (j *Job) readSource(ctx context.Context, op owner.Op) {
+	res := op.Result(journal.Done)
+	body, r, err := openSource(ctx, j.env.Restore, op.Source)
+	if err == nil {
+		defer body.Close()
+		err = eachRecord(r, func(record layout.Record) error {
+			if f, ok := record.(*layout.File); ok && f.Job != "" && !slices.Contains(res.Jobs, f.Job) {
+				res.Jobs = append(res.Jobs, f.Job)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		j.log.Warn("cannot read the checkpoint that the job begins from", "source", op.Source.Source, "error", err)
+	}
+	res.Outcome, res.Nonce = journalio.ReadOutcome(err), op.Source.Nonce // openSource has compared the nonces
+	j.result(res)
+}
