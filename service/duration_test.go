@@ -36,7 +36,7 @@ func TestDurationHasTheCommit(t *testing.T) {
 		if got := e.GetCheckpoint().GetDuration().AsDuration(); e.GetCheckpointId() != id || got < before+slow-time.Millisecond {
 			t.Errorf("the event of checkpoint %d says %v, want at least %v more than the %v until its last acknowledgement", e.GetCheckpointId(), got, slow, before)
 		}
-		if got := d.scrape(t)["ckptd_checkpoint_seconds_sum"]; got < slow.Seconds() {
+		if got := d.scrape(t)["ckptd_checkpoint_duration_seconds_sum"]; got < slow.Seconds() {
 			t.Errorf("the metric says %v s, want at least %v", got, slow)
 		}
 		return
