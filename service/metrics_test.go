@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -144,7 +145,8 @@ func TestAgeOutlivesTheOwner(t *testing.T) {
 func TestFencedCommitIsCounted(t *testing.T) {
 	root := newRoot()
 	opened, faults := faulty(root, nil)
-	a := startDaemon(t, opened, "")
+	var log locked
+	a := startDaemonWith(t, opened, "", service.Options{Log: jsonLog(&log)})
 	w := oneWorker(t, a, "j", nil)
 	w.checkpoint(inlineState)
 	open := w.open()
@@ -157,4 +159,7 @@ func TestFencedCommitIsCounted(t *testing.T) {
 	answer := httptest.NewRecorder()
 	a.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	parse(t, answer.Result()).want(t, samples{`ckptd_jobs_fenced_total`: 1, `ckptd_commits_fenced_total`: 1, `ckptd_jobs`: 0})
+	if got := words(log.lines(t, "j")); !slices.Contains(got, "WARN another daemon has taken the job over") {
+		t.Errorf("the log has %q, want a WARN that the job was taken over", got)
+	}
 }

@@ -126,7 +126,7 @@ func (s *Server) takeBack(ctx context.Context, id string, read func(context.Cont
 	case how == journal.ReadEmpty: // an empty folder
 		return nil
 	case how != journal.ReadDone:
-		s.log.Warn("a job is left alone: its journal is damaged, missing, or of a newer version", "job", id, "error", err)
+		s.log.Error("a job is left alone: its journal is damaged, missing, or of a newer version", "job", id, "error", err)
 		return nil
 	case head.Owner.IsZero() && head.Status.Terminal():
 		return s.attend(ctx, head)
