@@ -15,7 +15,7 @@ import (
 // event always stays.
 const (
 	eventsKept     = 256
-	eventBytesKept = 16 << 10
+	eventBytesKept = 8 << 10
 )
 
 // eventLog keeps the last events of a job for the status, in their encoded form: a thousand busy jobs have 256,000 events, and as

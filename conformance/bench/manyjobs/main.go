@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ckptd/ckptd/client"
@@ -42,6 +43,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	fmt.Println("cpu:", processor())
 	for _, part := range []struct {
 		size    int
 		measure func(context.Context, options, *daemon) error
@@ -72,6 +74,17 @@ func withDaemon(ctx context.Context, o options, measure func(context.Context, op
 	}
 	defer d.kill()
 	return measure(ctx, o, d)
+}
+
+// processor names the machine's processor as `go test` does; "?" if the system does not tell.
+func processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for l := range strings.Lines(string(text)) {
+		if name, value, _ := strings.Cut(l, ":"); strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "?"
 }
 
 // A figure is a value with its unit.
