@@ -99,7 +99,7 @@ func (s *step) appendAttach() {
 	s.journal(s.app.Begin(&s.cfg.Journal, s.head, e, s.me, journal.RoleAttach))
 }
 
-// attachEnded takes the verdict on that entry.
+// attachEnded takes the verdict on the entry of appendAttach.
 func (s *step) attachEnded(v journal.Verdict, head *journal.Entry, slot uint64) {
 	switch v {
 	case journal.Won:

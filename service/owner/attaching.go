@@ -37,8 +37,9 @@ func (s *step) refuse(why Reason) {
 	s.refuseSome(journal.StatusNone, func(attacher) Reason { return why })
 }
 
-// refuseSome refuses the callers for which why has a reason, and tells them the status of a job that has ended. The attach goes on for the others. If nobody is left, the
-// machine forgets the attach. refuseSome answers whether somebody is left.
+// refuseSome refuses each caller for which why returns a reason. If the job has ended, it tells them its status. The
+// attach goes on for the others. If nobody is left, the machine forgets the attach. refuseSome answers whether somebody
+// is left.
 func (s *step) refuseSome(status journal.Status, why func(attacher) Reason) bool {
 	var refused []Op
 	var left []attacher

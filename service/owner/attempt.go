@@ -11,7 +11,7 @@ func (s *step) register(ev *Event) {
 	case s.head.Status.Terminal():
 		s.emit(Op{Kind: TellEnded, Worker: ev.Worker, Status: s.head.Status})
 		return
-	case s.stop, ev.Attempt > running: // the worker knows a newer entry; the head tells whose it is
+	case s.stop, ev.Attempt > running: // the worker knows a newer entry; its owner may be another daemon
 		s.recheckHead = !s.stop
 		s.emit(Op{Kind: TellReregister, Worker: ev.Worker})
 		return
@@ -88,8 +88,8 @@ func (s *step) catchUp(worker uint32) {
 }
 
 // keeps decides whether the registered process w keeps its subtasks against another one. A fresh process always takes
-// over: it was started because w is gone. No other process takes over from w while w runs the live attempt, nor does a
-// process of an older attempt than w's.
+// over: it was started because w is gone. A process that has run an attempt takes over unless w runs the live attempt,
+// or w is there with a newer attempt or with none.
 func (s *step) keeps(w, other Registration) bool {
 	switch {
 	case other.Attempt == 0:

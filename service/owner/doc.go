@@ -43,7 +43,7 @@
 //     files in TellBegun.Files are known (their short number may be the file's number + 1); the worker has to send all
 //     others. Acknowledge: short numbers become Files, uploads become Uploads with the parts of their names
 //     (layout.ParseFileName).
-//  6. PutState at the owner needs only Epoch and Reserved of Head.
+//  6. PutState at the owner needs Epoch, Attempt and Reserved of Head, and the open checkpoints of Pending.
 //  7. Workers: EventRegister when a stream opens; EventWorkerGone when it ends, unless another stream of the same
 //     process has replaced it; EventRunning for Report{running}. A Start's roster is in Registrations. The shell ends
 //     the stream after TellReplaced, TellEnded and TellPlanRefused.
@@ -64,7 +64,7 @@
 //	TellTrigger           TriggerAccepted;   TellTriggerRefused  TriggerRefused
 //	TellUnresolved        Unresolved
 //	TellComplete          Completed, unless Repeated;   TellAbort  Aborted for each id, unless Repeated
-//	TellReplaced          WorkerDead
+//	TellReplaced          WorkerDead;   TellFinished  WorkerFinished
 //	TellFenced            Fenced;   TellEnded  Terminal
 //
 // The coordinator's decisions become events: Trigger EventTrigger, Abort EventAbort, Failover EventFailover,
@@ -81,12 +81,15 @@
 //	step.go, appended.go              takes an event or a result, and settles what can begin then
 //	attach.go, attaching.go           the attach and its callers
 //	end.go, release.go                the end of the job and of the ownership
-//	attempt.go                        workers and attempts
+//	attempt.go, finish.go             workers and attempts; the job that ends by itself
 //	checkpoint.go, commit.go          snapshots, acknowledgements, the _metadata, the commit
 //	sweep.go, verdict.go              what a sweep finds, and why each object stays or goes
 //	abort.go, trigger.go, delete.go   a checkpoint's begin and abort; what is condemned
 //	held.go, promises.go, subtasks.go what is retained, promised, registered
 //	append.go, machine.go             one entry; the state
+//	attemptstate.go                   the states of an attempt, drawn
+//	event.go, op.go, views.go         what goes in, what comes out, what the shell may look at
+//	off.go                            rules that tests switch off
 //
 // # The life of a machine
 //

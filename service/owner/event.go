@@ -143,7 +143,8 @@ type Result struct {
 // Reason says why something was refused or given up.
 type Reason uint8
 
-// The reasons. The machine only carries those from ReasonExpired on: from EventAbort to TellAbort.
+// The reasons. The coordinator decides on those from ReasonExpired on. The machine carries them from EventAbort and
+// EventFailover to TellAbort, and uses only ReasonOther itself.
 const (
 	ReasonNone Reason = iota
 	// ReasonNoJob: there is no such job.

@@ -47,8 +47,8 @@ const (
 	// TellAttachRefused: to Caller: Reason; with ReasonTerminal also Status. If no attach is under way any more, the
 	// machine's phase is PhaseIdle.
 	TellAttachRefused
-	// TellChangeRefused: to Caller: Plan and Config, which it wants, cannot replace those in effect, which are Head's.
-	// Reason: ReasonRegistered or ReasonState.
+	// TellChangeRefused: to Caller: the caller wants Plan and Config, and they cannot replace those in Head. Reason:
+	// ReasonRegistered or ReasonState.
 	TellChangeRefused
 	// TellChange: a caller of EventAttach wants Plan and Config (nil: no change) instead of those in Head. They come
 	// with the attempt after Attempt, whose entry follows.

@@ -16,7 +16,7 @@ func (m *Machine) worker(worker uint32) (int, Registration) {
 // planned is all subtasks of the plan in the journal.
 func (m *Machine) planned() Subtasks { return incremental.Range[Subtask](m.head.Plan.Subtasks()) }
 
-// all is the subtasks that must have a worker, must run and must acknowledge.
+// all is the subtasks of the job. Each must have a worker, must run and must acknowledge.
 func (s *step) all() Subtasks {
 	if s.cfg.off.plan {
 		return s.registered()

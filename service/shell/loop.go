@@ -48,8 +48,8 @@ func (l *loop) coordinate(e coordinator.Event) {
 	}
 }
 
-// step queues an event and handles everything that is queued, in order. What a machine wants often makes further
-// events, of either machine: they are handled after it, never in the middle of it.
+// step queues an event and handles everything that is queued, in order. To carry out what a machine wants often makes
+// further events for either machine. They are handled afterwards, never in between.
 //
 // Once the job is over, the owner machine takes no event any more. The coordinator still takes what is queued, because
 // it answers the callers that wait for a checkpoint.
@@ -75,7 +75,8 @@ func (l *loop) step(in input) {
 	l.hand.settled()
 }
 
-// stepOwner steps the owner machine and carries out what it wants, in order: what is for the storage is only begun.
+// stepOwner steps the owner machine and carries out what it wants, in order. An operation on the store is only begun
+// here; its result returns as an event.
 func (l *loop) stepOwner(ev *owner.Event) {
 	ops := l.m.Step(l.cfg, ev, nil)
 	l.hand.stepped()

@@ -9,7 +9,7 @@ import (
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// outage describes a store that does not take or show the entries of a job's journal. The zero value means that the
+// outage describes how long the store has refused to read or write a job's journal. The zero value means that the
 // store answers.
 type outage struct {
 	since    time.Time // when the first failed try began

@@ -16,7 +16,8 @@ type progress struct {
 	announced uint64
 }
 
-// hear begins the journal's attempt at a worker's report. The report can come before a new owner continues that attempt.
+// hear prepares for reports about the journal's attempt. A worker's first report can come before a new owner has
+// adopted the attempt.
 func (p *progress) hear(attempt uint64, head *journal.Entry) {
 	if attempt == head.Attempt {
 		p.begin(attempt)

@@ -100,7 +100,7 @@ func (j *Job) register(r registration) {
 	// With the answer to this first ping, an older SDK repeats what it has reported to earlier owners.
 	w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Ping{Ping: &ckptdv1.Ping{}}})
 	j.coordinate(coordinator.WorkerUp{Worker: w.nonce})
-	attempt := w.attempt // the answer may begin another one
+	attempt := w.attempt // feed may set w.attempt, and the reports are about this one
 	j.feed(owner.Event{Kind: owner.EventRegister, Worker: w.number, Subtasks: r.set, Attempt: attempt, Plan: r.plan})
 	for _, s := range r.reports {
 		j.reported(&ckptdv1.ReportRequest{Kind: s.GetKind(), Attempt: attempt, Subtasks: s.GetSubtasks(), CheckpointId: s.GetCheckpointId()}, w)

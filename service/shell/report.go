@@ -16,7 +16,8 @@ import (
 // Report takes the state of subtasks.
 func (j *Job) Report(ctx context.Context, req *ckptdv1.ReportRequest) (*ckptdv1.ReportResponse, error) {
 	if req.GetKind() == ckptdv1.ReportRequest_KIND_UNSPECIFIED {
-		return nil, api.Invalidf("report of job %s: it has no kind: say KIND_ALIVE, KIND_RUNNING, KIND_FAILED, KIND_END_OF_DATA or KIND_COMMITTED", j.id)
+		return nil, api.Invalidf("report of job %s: it has no kind: say KIND_ALIVE, KIND_RUNNING, KIND_FAILED, KIND_END_OF_DATA, KIND_COMMITTED, "+
+			"KIND_FINISHED or KIND_GOODBYE", j.id)
 	}
 	return ask(ctx, j, func(reply func(*ckptdv1.ReportResponse, error)) {
 		reply(&ckptdv1.ReportResponse{}, j.report(req))

@@ -12,7 +12,7 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// stepped shows the current rights to the data plane.
+// stepped publishes the rules for uploads, which follow from the owner machine's state.
 func (j *Job) stepped() {
 	head := j.m.Head()
 	if head == nil || head.Status.Terminal() {

@@ -38,7 +38,8 @@ func (j *Job) tellCheckpoint(op *owner.Op) {
 	case owner.TellAbort:
 		adopted := op.Repeated && op.Worker == 0
 		for id := op.ID; id <= max(op.ID, op.Last); id++ {
-			// The range also holds ids that an earlier owner has reserved but not triggered. The processes know which it triggered.
+			// The range also holds ids that an earlier owner reserved and never triggered. Only the processes know which
+			// ids it triggered.
 			if !adopted || j.workers.begun(id) {
 				j.aborted(op, id)
 			}
