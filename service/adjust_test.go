@@ -244,7 +244,7 @@ func TestWhyAJobEndedIsKept(t *testing.T) {
 		by   func(t *testing.T, d *daemon, w *worker)
 		want string
 	}{
-		"canceled": {func(t *testing.T, d *daemon, _ *worker) { d.cancel(t, "j") }, "canceled by a person"},
+		"canceled": {func(t *testing.T, d *daemon, _ *worker) { d.cancel(t, "j") }, "canceled on request"},
 		"failed": {func(t *testing.T, _ *daemon, w *worker) {
 			w.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) {
 				r.Cause = "record 7: not a number" + strings.Repeat("!", 100_000)

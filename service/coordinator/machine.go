@@ -56,6 +56,14 @@ func (p phase) String() string {
 	return [...]string{"suspended", "starting", "running", "backoff", "asked", "failing", "ended"}[p]
 }
 
+// waitsFor tells a caller who wants a checkpoint why none can begin in this phase.
+func (p phase) waitsFor() string {
+	return [...]string{
+		"no attempt has begun since this daemon took the job", "not all subtasks run yet", "", "it failed, and the next one begins after a delay",
+		"the next one waits for its workers", "the job fails", "the job has ended here",
+	}[p]
+}
+
 // Step takes an event that happened at now and returns the decisions. A time that goes back counts as no progress of time. The
 // event is handled before anything that is due: an event that arrived in time must not lose against a faster timer.
 func (m *Machine) Step(now time.Time, e Event) []Decision {

@@ -201,7 +201,7 @@ func TestEventsOfAnotherAttemptAreNothing(t *testing.T) {
 	w.out.Reset()
 	w.step(AllRunning{Attempt: 1})
 	w.step(Request{Caller: 1})
-	w.want("answer 1: NOT_ALL_REQUIRED_TASKS_RUNNING (the attempt is not running: starting)")
+	w.want("answer 1: NOT_ALL_REQUIRED_TASKS_RUNNING (the attempt is not running: not all subtasks run yet)")
 	w.step(AllAtEnd{Attempt: 2})
 	w.want()
 	w.step(AllRunning{Attempt: 2})

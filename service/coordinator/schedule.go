@@ -111,7 +111,7 @@ func (m *Machine) pauseEnd() time.Time {
 
 func (m *Machine) requested(caller uint64) {
 	if m.phase != running {
-		m.answer(caller, 0, ReasonNotAllRunning, "the attempt is not running: "+m.phase.String())
+		m.answer(caller, 0, ReasonNotAllRunning, "the attempt is not running: "+m.phase.waitsFor())
 		return
 	}
 	m.enqueue(request{caller: caller})

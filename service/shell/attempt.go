@@ -40,7 +40,7 @@ func (j *Job) Cancel(ctx context.Context, req *ckptdv1.CancelJobRequest) (*ckptd
 			reply(&ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: api.RetainedOut(head)}, nil)
 		})
 		j.feed(owner.Event{
-			Kind: owner.EventEnd, Status: journal.StatusCanceled, Ended: endedNow("canceled by a person"), Caller: caller,
+			Kind: owner.EventEnd, Status: journal.StatusCanceled, Ended: endedNow("canceled on request"), Caller: caller,
 			Request: journal.RequestOf(req.GetRequestId()),
 		})
 	})
