@@ -41,6 +41,8 @@ func TestWrongFlags(t *testing.T) {
 		{"serve --root DIR --deletes -1", "--deletes 4", exit.Usage},
 		{"serve --root DIR --metrics-jobs -1", "--metrics-jobs 0", exit.Usage},
 		{"serve --root DIR --advertise ftp://host:7420", "as http://127.0.0.1:7420", exit.Usage},
+		{"serve --root DIR --advertise http://0.0.0.0:7420", "as https://ckptd-1.example:7420", exit.Usage},
+		{"serve --root DIR --advertise https://[::]:7420", "as https://ckptd-1.example:7420", exit.Usage},
 		{"serve --root DIR --advertise unix:relative", "unix:/run/ckptd.sock", exit.Usage},
 		{"demo --root DIR --rate NaN", "--rate 50000", exit.Usage},
 		{"demo --root DIR --rate Inf", "--rate 50000", exit.Usage},

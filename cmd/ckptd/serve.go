@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"time"
 
@@ -131,6 +133,10 @@ func (o *serveOptions) check(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("serve: %w", err)
 		}
+		if u, err := url.Parse(at); err == nil && anyAddress(u.Hostname()) {
+			return exit.Usagef("serve: --advertise %s: each machine takes this address for its own; want the name or address of this machine, "+
+				"as https://ckptd-1.example:7420", at)
+		}
 		o.advertise[i] = at
 	}
 	exposed, err := checkListen(ctx, o.listen)
@@ -184,15 +190,15 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	if p := root.Probe; p != nil && p.Kept != nil {
 		log.Warn("the daemon could not find out whether the store deletes objects", "error", p.Kept, "advice", "see what `ckptd doctor` says of deletes")
 	}
-	listener, url, err := listen(ctx, o.listen, door.tls != nil, o.secure.socketMode)
+	listener, at, err := listen(ctx, o.listen, door.tls != nil, o.secure.socketMode)
 	if err != nil {
 		return err
 	}
 	urls := o.advertise
 	if len(urls) == 0 {
-		urls = []string{url}
+		urls = []string{at}
 		if tcp, ok := listener.Addr().(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-			log.Warn("the address that other machines are told is not one of this machine", "url", url, "advice", "say --advertise "+door.scheme()+"://HOST:PORT")
+			log.Warn("other machines cannot use the address that this daemon tells them", "url", at, "advice", "say --advertise "+door.scheme()+"://HOST:PORT")
 		}
 	}
 	return serveOn(ctx, log, opened, o, urls, credentials, func(h http.Handler) (*http.Server, <-chan error) {
@@ -200,7 +206,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		web.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 		failed := make(chan error, 1)
 		go func() { failed <- door.serve(web, listener) }()
-		log.Info("listening", "url", url, "access", door.String())
+		log.Info("listening", "url", at, "access", door.String())
 		return web, failed
 	})
 }
@@ -235,4 +241,10 @@ func serveOn(ctx context.Context, log *slog.Logger, opened storage.Opened, o ser
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), letGoTime)
 	defer cancel()
 	return s.Shutdown(ctx)
+}
+
+// anyAddress tells whether a host is 0.0.0.0 or ::, which name no machine.
+func anyAddress(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsUnspecified()
 }
