@@ -50,6 +50,8 @@ func TestPagesBite(t *testing.T) {
 		"`--no-such-flag`":                              "--no-such-flag",
 		"```sh\nckptd serve \\\n  --roots x\n```\n":     "--roots",
 		"```sh\nckptd ls ./data --records 5\n```\n":     "--records",
+		"`client.WithSecret`":                           "WithSecret",
+		"```go\nengine.Start(ctx)\n```\n":               "no Start",
 		"`CKPTD_NOTHING=1`":                             "CKPTD_NOTHING",
 		"`make everything`":                             "make everything",
 		"`TestNothingAtAll` proves it":                  "TestNothingAtAll",
@@ -165,8 +167,15 @@ var (
 	flagOf      = regexp.MustCompile(`(?:^|[\s(\[])--([a-z][a-z-]*)`)
 	variable    = regexp.MustCompile(`\bCKPTD_[A-Z_]*[A-Z]\b`)
 	makeTarget  = regexp.MustCompile(`(?:^|\s)make ([a-z-]+)`)
+	goName      = regexp.MustCompile(`\b(client|engine|engines|daemontest|stores|storage)\.([A-Z]\w*)`)
 	testName    = regexp.MustCompile(`^(?:Test|Fuzz|Benchmark|Example)[A-Z]\w*$`)
 )
+
+// packages are the folders of the Go packages whose names stand on the pages.
+var packages = map[string]string{
+	"client": "client", "engine": "client/engine", "engines": "conformance/engines", "daemontest": "conformance/daemontest",
+	"stores": "conformance/stores", "storage": "layout/storage",
+}
 
 // foreign are flags of other programs that the pages name in a sentence.
 var foreign = []string{"versioning-dir"}
@@ -196,6 +205,9 @@ func (s *sources) wrong(page, text string) (all []string) {
 		}
 	}
 	for _, m := range pageFence.FindAllStringSubmatch(text, -1) {
+		if m[1] == "go" {
+			code = append(code, m[2])
+		}
 		if m[1] == "sh" || m[1] == "" {
 			lines := strings.Split(strings.ReplaceAll(m[2], "\\\n", " "), "\n")
 			code = append(code, lines...)
@@ -207,6 +219,11 @@ func (s *sources) wrong(page, text string) (all []string) {
 		for _, m := range verbOf.FindAllStringSubmatch(line, -1) {
 			if s.verbs[m[1]] == nil && s.verbs[strings.Fields(m[1])[0]] == nil {
 				complain("there is no verb %s", m[1])
+			}
+		}
+		for _, m := range goName.FindAllStringSubmatch(line, -1) {
+			if !s.exports(packages[m[1]], m[2]) {
+				complain("package %s has no %s", packages[m[1]], m[2])
 			}
 		}
 		for _, v := range variable.FindAllString(line, -1) {
@@ -221,6 +238,16 @@ func (s *sources) wrong(page, text string) (all []string) {
 		}
 	}
 	return all
+}
+
+// exports tells whether a package declares a name.
+func (s *sources) exports(dir, name string) bool {
+	for file, text := range s.text {
+		if path.Dir(file) == dir && path.Ext(file) == ".go" && strings.Contains(text, name) && declares(text, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // commands checks the flags in lines that begin with a verb of ckptd.
