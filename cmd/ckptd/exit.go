@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
@@ -23,7 +24,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exit.Interrupted
 	}
 	for _, damage := range []error{
-		catalog.ErrDamaged, layout.ErrCorrupt, journal.ErrCorrupt,
+		catalog.ErrDamaged, layout.ErrCorrupt, journal.ErrCorrupt, client.ErrCorrupt,
 		// Refused for safety.
 		layout.ErrNewerFormat, journal.ErrNewer, layout.ErrUnknownKind, layout.ErrUnfit,
 	} {

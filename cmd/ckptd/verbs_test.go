@@ -22,6 +22,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage/file"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/service/api"
 )
 
 // verbs is the world of testdata/verbs: a folder with a root in it, and a daemon over that root. Commands:
@@ -122,7 +123,7 @@ func (f *fakeDaemon) ShowCheckpoint(ctx context.Context, r *ckptdv1.ShowCheckpoi
 	if errors.Is(err, catalog.ErrNoCheckpoint) {
 		return nil, connect.NewError(connect.CodeNotFound, err)
 	}
-	return show, err
+	return show, api.Error(err)
 }
 
 func (f *fakeDaemon) GetStatus(context.Context, *ckptdv1.GetStatusRequest) (*ckptdv1.GetStatusResponse, error) {
