@@ -124,14 +124,31 @@ func (d *Demo) checkpoints(ctx context.Context) {
 	n.line("  %s journal show %s", program(), output.ShellWord(drivers.Below(d.Root, d.ID)))
 	if len(kept) > 0 && d.o.Keep {
 		n.line("")
-		n.line("go on from a checkpoint, as a new job; give the same input")
-		n.line("  %s demo -s %s", program(), output.ShellWord(drivers.Below(d.Root, kept[len(kept)-1].GetPath())))
+		n.line("go on from a checkpoint, as a new job; it wants the same input")
+		n.line("  %s demo -s %s%s", program(), output.ShellWord(drivers.Below(d.Root, kept[len(kept)-1].GetPath())), d.o.sameInput())
 	}
 	if usual, err := drivers.Normal(DefaultRoot()); err == nil && d.Root == usual {
 		n.line("")
 		n.line("remove the checkpoints of all demos")
 		n.line("  %s demo --clean", program())
 	}
+}
+
+// sameInput is the flags that name this demo's input again, where they differ from the defaults. What came by a pipe has to
+// be given again by hand.
+func (o *Options) sameInput() (flags string) {
+	if o.Input != "" {
+		return " --input " + output.ShellWord(o.Input)
+	}
+	for _, f := range []struct {
+		name      string
+		is, usual uint64
+	}{{"records", o.Records, DefaultRecords}, {"users", o.Users, DefaultUsers}, {"seed", o.Seed, DefaultSeed}} {
+		if f.is != f.usual {
+			flags += fmt.Sprintf(" --%s %d", f.name, f.is)
+		}
+	}
+	return flags
 }
 
 // kept is the retained checkpoints of the journal, read from the bare root.
