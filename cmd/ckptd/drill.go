@@ -51,7 +51,7 @@ Exit codes: 0 the checkpoint can be restored, 4 it cannot, 1 the store or the da
 			return judgeDrill(report)
 		},
 	}
-	cmd.Flags().IntVar(&opts.Parallel, "parallel", verify.Parallel, "fetch so many pieces at once")
+	cmd.Flags().IntVar(&opts.Parallel, "parallel", verify.Parallel, "read so many files at once")
 	serverFlags(cmd)
 	jsonFlag(cmd, "DrillReport")
 	return cmd

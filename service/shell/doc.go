@@ -20,7 +20,8 @@
 //	loop.go                                                           the queue and the loop that steps both machines
 //	uploads.go, workers.go, session.go, callers.go, contents.go,      one thing each, with its own fields
 //	acks.go, sweeps.go, outage.go, progress.go, events.go, inbox.go
-//	logline.go, waited.go                                             how loud an event is; what an expired checkpoint waited for
+//	logline.go, waited.go, yield.go                                   how loud an event is; what an expired checkpoint waited
+//	                                                                  for; how collecting yields to checkpoints
 //	env.go                                                            what a job needs of its daemon
 //
 // A snapshot passes through: coordinator.Trigger (decide.go) -> owner.TellTrigger (tellcheckpoints.go) -> BeginSnapshot
