@@ -80,7 +80,7 @@ on from any of the checkpoints: "ckptd demo -s ROOT/JOB/chk-42" begins a new job
 	f.Uint64Var(&o.Users, "users", demo.DefaultUsers, "how many different users the generated clicks have at most")
 	f.Float64Var(&o.Rate, "rate", 0, "records a second of each source (default: such that the run takes about 20 s, or 2 s for each kill and two more)")
 	f.IntVar(&o.Kills, "kills", 2, "how many processes to kill: a worker, the daemon, a worker, …")
-	f.Uint64Var(&o.Seed, "seed", 1, "seed of the generated clicks and of the moments of the kills")
+	f.Uint64Var(&o.Seed, "seed", demo.DefaultSeed, "seed of the generated clicks and of the moments of the kills")
 	rootFlag(cmd, &o.Root, "default "+demo.DefaultRoot())
 	f.StringVar(&o.Interval, "interval", "", "time between checkpoints, as Flink spells it: 500ms, 1s, 3min (default 1s)")
 	f.IntVar(&o.Parallelism, "parallelism", demo.NumWorkers, "subtasks of each operator, spread over the two workers")

@@ -176,8 +176,8 @@ func TestPrintedCommandsCanBePasted(t *testing.T) {
 			paste(line)
 		}
 	}
-	if commands != 5 {
-		t.Errorf("%d commands, want 5:\n%s", commands, look)
+	if commands != 6 {
+		t.Errorf("%d commands, want 6:\n%s", commands, look)
 	}
 	if strings.ContainsRune(out.String(), '\x1b') {
 		t.Errorf("the output commands a terminal: %q", out.String())

@@ -45,6 +45,7 @@ type Options struct {
 const (
 	DefaultRecords  = 1_000_000
 	DefaultUsers    = 10_000
+	DefaultSeed     = 1
 	DefaultInterval = time.Second
 	// NumWorkers is how many worker processes there are.
 	NumWorkers = 2

@@ -124,14 +124,31 @@ func (d *Demo) checkpoints(ctx context.Context) {
 	n.line("  %s journal show %s", program(), output.ShellWord(drivers.Below(d.Root, d.ID)))
 	if len(kept) > 0 && d.o.Keep {
 		n.line("")
-		n.line("go on from a checkpoint, as a new job; give the same input")
-		n.line("  %s demo -s %s", program(), output.ShellWord(drivers.Below(d.Root, kept[len(kept)-1].GetPath())))
+		n.line("go on from a checkpoint, as a new job")
+		n.line("  %s demo -s %s%s", program(), output.ShellWord(drivers.Below(d.Root, kept[len(kept)-1].GetPath())), d.sameInput())
 	}
 	if usual, err := drivers.Normal(DefaultRoot()); err == nil && d.Root == usual {
 		n.line("")
 		n.line("remove the checkpoints of all demos")
 		n.line("  %s demo --clean", program())
 	}
+}
+
+// sameInput is the flags with which a later run reads the same input, as far as they are not the defaults.
+func (d *Demo) sameInput() string {
+	var flags strings.Builder
+	add := func(changed bool, format string, args ...any) {
+		if changed {
+			fmt.Fprintf(&flags, " "+format, args...)
+		}
+	}
+	add(d.o.Input != "", "--input %s", output.ShellWord(d.o.Input))
+	add(d.o.Input == "" && d.o.Records != DefaultRecords, "--records %d", d.o.Records)
+	add(d.o.Input == "" && d.o.Users != DefaultUsers, "--users %d", d.o.Users)
+	add(d.o.Seed != DefaultSeed, "--seed %d", d.o.Seed)
+	add(d.o.Parallelism != NumWorkers, "--parallelism %d", d.o.Parallelism)
+	add(d.o.Output != OutputFolder(), "--output %s", output.ShellWord(d.Params.Output))
+	return flags.String()
 }
 
 // kept is the retained checkpoints of the journal, read from the bare root.
