@@ -336,6 +336,7 @@ func TestRestoreTheLatest(t *testing.T) {
 	if e := head(t, root, "c"); e.Import.Checkpoint != second || e.Import.Request != "a/latest" {
 		t.Errorf("job c began from %+v, want checkpoint %d", e.Import, second)
 	}
+	eventually(t, "the import, before job a drops the checkpoint", func() bool { return len(head(t, root, "c").Borrowed) == 1 })
 	third := a.checkpoint(a.ofAll)
 	if _, err := d.engineService().AttachJob(t.Context(), labeled("c", "a/latest")); err != nil {
 		t.Errorf("the same call again: %v, want the job", err)
