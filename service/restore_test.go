@@ -233,6 +233,13 @@ func TestRestoreRefused(t *testing.T) {
 			})
 		})
 	}
+	eventually(t, "only job a is left at the daemon", func() bool {
+		res, err := d.jobService().GetStatus(t.Context(), &ckptdv1.GetStatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(res.GetJobs()) == 1
+	})
 }
 
 // TestRestoreFillsThePlan: an operator without max parallelism gets the checkpoint's, a new one the default. State without
@@ -298,4 +305,53 @@ func TestRestoreFromDamage(t *testing.T) {
 		t.Errorf("job a still lends %+v", lent)
 	}
 	atRest(t, root, "b")
+}
+
+// TestRestoreTheLatest: a job's newest checkpoint, and that of the jobs with a label. The same call again finds the job,
+// though another checkpoint is the latest by then.
+func TestRestoreTheLatest(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	labeled := func(id, from string) *ckptdv1.AttachJobRequest {
+		req := restoreRequest(id, from)
+		req.Labels = map[string]string{"name": "clicks"}
+		return req
+	}
+	if _, err := d.engineService().AttachJob(t.Context(), labeled("a", "")); err != nil {
+		t.Fatal(err)
+	}
+	a := d.register(t, "a", "w-a", 0, subtask("count"))
+	a.begin()
+	a.checkpoint(a.ofAll)
+	second := a.checkpoint(a.ofAll)
+	_, err := d.engineService().AttachJob(t.Context(), labeled("b", "name=clicks"))
+	wantCode(t, err, connect.CodeFailedPrecondition, "job a with that label runs")
+	for _, from := range []string{"nobody/latest", "name=views"} {
+		_, err = d.engineService().AttachJob(t.Context(), labeled("b", from))
+		wantCode(t, err, connect.CodeNotFound, from)
+	}
+	if _, err := d.engineService().AttachJob(t.Context(), labeled("c", "a/latest")); err != nil {
+		t.Fatal(err)
+	}
+	if e := head(t, root, "c"); e.Import.Checkpoint != second || e.Import.Request != "a/latest" {
+		t.Errorf("job c began from %+v, want checkpoint %d", e.Import, second)
+	}
+	eventually(t, "the import, before job a drops the checkpoint", func() bool { return len(head(t, root, "c").Borrowed) == 1 })
+	third := a.checkpoint(a.ofAll)
+	if _, err := d.engineService().AttachJob(t.Context(), labeled("c", "a/latest")); err != nil {
+		t.Errorf("the same call again: %v, want the job", err)
+	}
+	_, err = d.engineService().AttachJob(t.Context(), labeled("c", "name=clicks"))
+	wantCode(t, err, connect.CodeFailedPrecondition, "needs a new job id")
+	d.cancel(t, "c")
+	d.cancel(t, "a")
+	d.waitReleased(t)
+	_, err = d.engineService().AttachJob(t.Context(), labeled("b", "name=clicks")) // c keeps its import of the second
+	wantCode(t, err, connect.CodeNotFound, "two branches of one lineage")
+	if _, err := d.engineService().AttachJob(t.Context(), labeled("b", root.Facts.Location+"/a/latest")); err != nil {
+		t.Fatal(err)
+	}
+	if e := head(t, root, "b"); e.Import.Checkpoint != third {
+		t.Errorf("job b began from %+v, want checkpoint %d", e.Import, third)
+	}
 }

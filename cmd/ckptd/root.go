@@ -50,6 +50,8 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		newDrillCmd(),
 		newWhyCmd(),
 		newJournalCmd(),
+		newLatestCmd(),
+		newWhoUsesCmd(),
 		newVersionCmd(),
 		newCompletionCmd(),
 	)

@@ -62,6 +62,16 @@ func entryOut(e *journal.Entry) *ckptdv1.JournalEntry {
 			Summary: Checkpoint(e.About.Job, c), State: CheckpointState(c.State), Nonce: c.Nonce.String(), MetadataBytes: c.Size, MetadataCrc32C: c.CRC,
 		})
 	}
+	for _, l := range e.Lent {
+		out.Lent = append(out.Lent, &ckptdv1.JournalPin{
+			Pin: l.Pin.String(), CheckpointId: l.Checkpoint, JobId: l.Holder, HolderEpoch: l.HolderEpoch, Mode: ckptdv1.ClaimMode(l.Mode) + 1,
+		})
+	}
+	for _, b := range e.Borrowed {
+		out.Borrowed = append(out.Borrowed, &ckptdv1.JournalPin{
+			Pin: b.Pin.String(), CheckpointId: b.Checkpoint, JobId: b.Job, Mode: ckptdv1.ClaimMode(b.Mode) + 1,
+		})
+	}
 	return out
 }
 

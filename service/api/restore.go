@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"strings"
 
+	"connectrpc.com/connect"
+
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/keygroup"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -30,11 +33,14 @@ func SourceIn(req *ckptdv1.AttachJobRequest, root string) (journal.Import, error
 	case req.GetPlan() == nil:
 		return say("a job that begins from a checkpoint needs a plan")
 	}
+	if _, _, ok := ByLabel(text); ok || strings.HasSuffix(base(text), latest) {
+		return journal.Import{State: journal.ImportWanted, Request: text}, nil
+	}
 	job, folder, ok := strings.Cut(belowRoot(text, root), "/")
 	id, err := layout.ParseCheckpointDir(folder)
 	switch {
 	case !ok || err != nil || layout.ValidateJobID(job) != nil:
-		return say("want <job id>/chk-<number>, or the path or URL of such a folder or of its _metadata, under this daemon's root, %s; "+
+		return say("want <job id>/chk-<number>, <job id>/latest, <label>=<value>, or the path or URL of such a folder or of its _metadata, under this daemon's root, %s; "+
 			"copy a checkpoint of another root there first", root)
 	case job == req.GetJobId():
 		return say("a job goes on from its own newest checkpoint by itself; an older one is the beginning of a new job id")
@@ -43,6 +49,45 @@ func SourceIn(req *ckptdv1.AttachJobRequest, root string) (journal.Import, error
 		State: journal.ImportWanted, Request: text, Source: base(root) + "/" + job + "/" + layout.CheckpointDir(id),
 		Job: job, Checkpoint: id,
 	}, nil
+}
+
+// latest is the last element of a request for a job's newest checkpoint.
+const latest = "/latest"
+
+// ByLabel takes a request for the newest checkpoint of the jobs with a label apart: name=clicks.
+func ByLabel(text string) (key, value string, ok bool) {
+	key, value, ok = strings.Cut(text, "=")
+	return key, value, ok && key != "" && !strings.ContainsAny(key, "/:?")
+}
+
+// Resolve makes a request by label, or for a job's newest checkpoint, a request for one checkpoint. jobs are all jobs of
+// the root. A label is refused while a job with it runs: its newest checkpoint would soon be another one.
+func Resolve(req *ckptdv1.AttachJobRequest, root string, jobs []*ckptdv1.JobSummary) (journal.Import, error) {
+	text := req.GetRestoreFrom()
+	found := func(j *ckptdv1.JobSummary) (journal.Import, error) {
+		req.RestoreFrom = j.GetJobId() + "/" + layout.CheckpointDir(j.GetLatestCheckpointId())
+		source, err := SourceIn(req, root)
+		source.Request = text
+		return source, err
+	}
+	if key, value, ok := ByLabel(text); ok {
+		if j := catalog.Running(jobs, key, value); j != nil {
+			return journal.Import{}, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
+				"job %s: restore from %s: job %s with that label runs: cancel it first, or name a checkpoint", req.GetJobId(), text, j.GetJobId()))
+		}
+		j, err := catalog.Latest(jobs, key, value)
+		if err != nil {
+			return journal.Import{}, connect.NewError(connect.CodeNotFound, fmt.Errorf("job %s: restore from %s: %w", req.GetJobId(), text, err))
+		}
+		return found(j)
+	}
+	id := strings.TrimSuffix(belowRoot(text, root), latest)
+	for _, j := range jobs {
+		if j.GetJobId() == id && j.GetLatestCheckpointId() != 0 {
+			return found(j)
+		}
+	}
+	return journal.Import{}, connect.NewError(connect.CodeNotFound, fmt.Errorf("job %s: restore from %s: no job %s keeps a checkpoint", req.GetJobId(), text, id))
 }
 
 // belowRoot is the part of a path or URL below the root, without _metadata. A text outside the root stays as it is.

@@ -89,8 +89,8 @@ var familyTeeth = []struct {
 		off{hidden: true}, "I"},
 	{"no attempt before the import is done", []story{{daemons: 1, attaches: 1, files: 1}, {daemons: 1, attaches: 1, files: 1}},
 		off{gate: true}, "an attempt begins before"},
-	{"no pin has leaked while an import is wanted", []story{{daemons: 1, attaches: 1, files: 1, triggers: 1, sweeps: 1},
-		{daemons: 1, attaches: 2, crashes: 1, files: 1}}, off{wanted: true}, "though its source was lent"},
+	{"no pin has leaked while an import is wanted", []story{{daemons: 1, attaches: 1, triggers: 1, sweeps: 1},
+		{daemons: 1, attaches: 2, crashes: 1}}, off{wanted: true}, "though its source was lent"},
 	{"release after the returns", []story{{daemons: 1, attaches: 1, files: 1},
 		{daemons: 1, attaches: 1, files: 1, ends: 1, sweeps: 1, truthful: true}}, off{owes: true}, "released, and its"},
 }

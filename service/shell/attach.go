@@ -12,8 +12,18 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// Attach makes this daemon the job's owner, or returns the URLs of the daemon that is.
+// Attach makes this daemon the job's owner, or returns the URLs of the daemon that is. After a request that was refused
+// before it reached the owner machine, the job's goroutine ends, unless the job has other callers.
 func (j *Job) Attach(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
+	res, err := j.attachAs(ctx, req)
+	if err != nil {
+		j.do(func() { j.over = j.over || j.m.Phase() == owner.PhaseIdle && len(j.waiters) == 0 })
+	}
+	return res, err
+}
+
+// attachAs checks a request, and attaches the job as it wants.
+func (j *Job) attachAs(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
 	req, source, err := j.sourced(ctx, req)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -23,7 +25,7 @@ import (
 // checkpoint only if the job does not exist: later the checkpoint may be gone.
 func (j *Job) sourced(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobRequest, journal.Import, error) {
 	source, err := api.SourceIn(req, j.env.Facts.Location)
-	if err != nil || source.Job == "" {
+	if err != nil || source.Request == "" {
 		return req, source, err
 	}
 	req = proto.CloneOf(req)
@@ -37,6 +39,15 @@ func (j *Job) sourced(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckpt
 	case how != journal.ReadEmpty: // the attach says what is wrong
 		api.KeepMax(req.GetPlan(), journal.NewPlan(nil))
 		return req, source, nil
+	}
+	if source.Job == "" {
+		jobs, err := catalog.New(j.env.Restore).Jobs(ctx)
+		if err != nil {
+			return nil, source, api.Error(err)
+		}
+		if source, err = api.Resolve(req, j.env.Facts.Location, jobs.GetJobs()); err != nil {
+			return nil, source, err
+		}
 	}
 	if source.Nonce, err = retainedAs(ctx, j.env, source); err != nil {
 		return nil, source, err
@@ -67,7 +78,11 @@ func retainedAs(ctx context.Context, env *Env, source journal.Import) (journal.N
 
 // sameSource refuses a caller that wants the job to begin from another checkpoint than it did.
 func sameSource(job string, head *journal.Entry, source journal.Import) error {
-	if source.Job == "" || head.Import.Job == source.Job && head.Import.Checkpoint == source.Checkpoint {
+	same := head.Import.Job == source.Job && head.Import.Checkpoint == source.Checkpoint
+	if source.Job == "" { // by a label, or the latest of a job: it may mean another checkpoint by now
+		same = source.Request == "" || head.Import.Request == source.Request
+	}
+	if same {
 		return nil
 	}
 	from := "without state"
@@ -75,7 +90,7 @@ func sameSource(job string, head *journal.Entry, source journal.Import) error {
 		from = "from " + head.Import.Source
 	}
 	return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
-		"job %s exists and began %s: a job that begins from %s needs a new job id", job, from, source.Source))
+		"job %s exists and began %s: a job that begins from %s needs a new job id", job, from, cmp.Or(source.Source, source.Request)))
 }
 
 // openSource opens the _metadata of a source. The caller closes the body.

@@ -124,8 +124,8 @@ func (d *Demo) checkpoints(ctx context.Context) {
 	n.line("  %s journal show %s", program(), output.ShellWord(drivers.Below(d.Root, d.ID)))
 	if len(kept) > 0 && d.o.Keep {
 		n.line("")
-		n.line("go on from a checkpoint, as a new job; it wants the same input")
-		n.line("  %s demo -s %s%s", program(), output.ShellWord(drivers.Below(d.Root, kept[len(kept)-1].GetPath())), d.o.sameInput())
+		n.line("go on from a checkpoint, as a new job")
+		n.line("  %s demo -s %s%s", program(), output.ShellWord(drivers.Below(d.Root, kept[len(kept)-1].GetPath())), d.sameInput())
 	}
 	if usual, err := drivers.Normal(DefaultRoot()); err == nil && d.Root == usual {
 		n.line("")
@@ -134,21 +134,21 @@ func (d *Demo) checkpoints(ctx context.Context) {
 	}
 }
 
-// sameInput is the flags that name this demo's input again, where they differ from the defaults. What came by a pipe has to
-// be given again by hand.
-func (o *Options) sameInput() (flags string) {
-	if o.Input != "" {
-		return " --input " + output.ShellWord(o.Input)
-	}
-	for _, f := range []struct {
-		name      string
-		is, usual uint64
-	}{{"records", o.Records, DefaultRecords}, {"users", o.Users, DefaultUsers}, {"seed", o.Seed, DefaultSeed}} {
-		if f.is != f.usual {
-			flags += fmt.Sprintf(" --%s %d", f.name, f.is)
+// sameInput is the flags with which a later run reads the same input, as far as they are not the defaults.
+func (d *Demo) sameInput() string {
+	var flags strings.Builder
+	add := func(changed bool, format string, args ...any) {
+		if changed {
+			fmt.Fprintf(&flags, " "+format, args...)
 		}
 	}
-	return flags
+	add(d.o.Input != "", "--input %s", output.ShellWord(d.o.Input))
+	add(d.o.Input == "" && d.o.Records != DefaultRecords, "--records %d", d.o.Records)
+	add(d.o.Input == "" && d.o.Users != DefaultUsers, "--users %d", d.o.Users)
+	add(d.o.Seed != DefaultSeed, "--seed %d", d.o.Seed)
+	add(d.o.Parallelism != NumWorkers, "--parallelism %d", d.o.Parallelism)
+	add(d.o.Output != OutputFolder(), "--output %s", output.ShellWord(d.Params.Output))
+	return flags.String()
 }
 
 // kept is the retained checkpoints of the journal, read from the bare root.

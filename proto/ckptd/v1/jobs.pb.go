@@ -2187,8 +2187,11 @@ type JournalEntry struct {
 	Labels   map[string]string    `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Retained []*JournalCheckpoint `protobuf:"bytes,15,rep,name=retained,proto3" json:"retained,omitempty"`
 	// When and why the job ended; absent: it has not.
-	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
-	EndReason     string                 `protobuf:"bytes,17,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
+	EndedAt   *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	EndReason string                 `protobuf:"bytes,17,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
+	// Pins of other jobs on checkpoints of this one, and of this one on checkpoints of others.
+	Lent          []*JournalPin `protobuf:"bytes,18,rep,name=lent,proto3" json:"lent,omitempty"`
+	Borrowed      []*JournalPin `protobuf:"bytes,19,rep,name=borrowed,proto3" json:"borrowed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2342,6 +2345,170 @@ func (x *JournalEntry) GetEndReason() string {
 	return ""
 }
 
+func (x *JournalEntry) GetLent() []*JournalPin {
+	if x != nil {
+		return x.Lent
+	}
+	return nil
+}
+
+func (x *JournalEntry) GetBorrowed() []*JournalPin {
+	if x != nil {
+		return x.Borrowed
+	}
+	return nil
+}
+
+// JournalPin keeps a checkpoint of one job for another one.
+type JournalPin struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Pin          string                 `protobuf:"bytes,1,opt,name=pin,proto3" json:"pin,omitempty"`
+	CheckpointId uint64                 `protobuf:"varint,2,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
+	// The job that holds the pin, or, of a borrowed checkpoint, the job that lends.
+	JobId string `protobuf:"bytes,3,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// Of a lent checkpoint: the holder's epoch when it took the pin.
+	HolderEpoch   uint64    `protobuf:"varint,4,opt,name=holder_epoch,json=holderEpoch,proto3" json:"holder_epoch,omitempty"`
+	Mode          ClaimMode `protobuf:"varint,5,opt,name=mode,proto3,enum=ckptd.v1.ClaimMode" json:"mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalPin) Reset() {
+	*x = JournalPin{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalPin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalPin) ProtoMessage() {}
+
+func (x *JournalPin) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalPin.ProtoReflect.Descriptor instead.
+func (*JournalPin) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *JournalPin) GetPin() string {
+	if x != nil {
+		return x.Pin
+	}
+	return ""
+}
+
+func (x *JournalPin) GetCheckpointId() uint64 {
+	if x != nil {
+		return x.CheckpointId
+	}
+	return 0
+}
+
+func (x *JournalPin) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *JournalPin) GetHolderEpoch() uint64 {
+	if x != nil {
+		return x.HolderEpoch
+	}
+	return 0
+}
+
+func (x *JournalPin) GetMode() ClaimMode {
+	if x != nil {
+		return x.Mode
+	}
+	return ClaimMode_CLAIM_MODE_UNSPECIFIED
+}
+
+// WhoUsesResponse says who needs a checkpoint.
+type WhoUsesResponse struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	JobId        string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	CheckpointId uint64                 `protobuf:"varint,2,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
+	// What the job's journal says of it.
+	State CheckpointState `protobuf:"varint,3,opt,name=state,proto3,enum=ckptd.v1.CheckpointState" json:"state,omitempty"`
+	// The pins of other jobs on it.
+	Pins          []*JournalPin `protobuf:"bytes,4,rep,name=pins,proto3" json:"pins,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhoUsesResponse) Reset() {
+	*x = WhoUsesResponse{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhoUsesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhoUsesResponse) ProtoMessage() {}
+
+func (x *WhoUsesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhoUsesResponse.ProtoReflect.Descriptor instead.
+func (*WhoUsesResponse) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *WhoUsesResponse) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *WhoUsesResponse) GetCheckpointId() uint64 {
+	if x != nil {
+		return x.CheckpointId
+	}
+	return 0
+}
+
+func (x *WhoUsesResponse) GetState() CheckpointState {
+	if x != nil {
+		return x.State
+	}
+	return CheckpointState_CHECKPOINT_STATE_UNSPECIFIED
+}
+
+func (x *WhoUsesResponse) GetPins() []*JournalPin {
+	if x != nil {
+		return x.Pins
+	}
+	return nil
+}
+
 // JournalCheckpoint is a retained checkpoint as the journal points to it.
 type JournalCheckpoint struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -2357,7 +2524,7 @@ type JournalCheckpoint struct {
 
 func (x *JournalCheckpoint) Reset() {
 	*x = JournalCheckpoint{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2369,7 +2536,7 @@ func (x *JournalCheckpoint) String() string {
 func (*JournalCheckpoint) ProtoMessage() {}
 
 func (x *JournalCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2382,7 +2549,7 @@ func (x *JournalCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalCheckpoint.ProtoReflect.Descriptor instead.
 func (*JournalCheckpoint) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{24}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *JournalCheckpoint) GetSummary() *CheckpointSummary {
@@ -2583,7 +2750,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\bretained\x18\x02 \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\bretained\"^\n" +
 	"\x13ShowJournalResponse\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
-	"\aentries\x18\x02 \x03(\v2\x16.ckptd.v1.JournalEntryR\aentries\"\xa6\x05\n" +
+	"\aentries\x18\x02 \x03(\v2\x16.ckptd.v1.JournalEntryR\aentries\"\x82\x06\n" +
 	"\fJournalEntry\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\x04R\x04slot\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12\x12\n" +
@@ -2605,10 +2772,24 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\bretained\x18\x0f \x03(\v2\x1b.ckptd.v1.JournalCheckpointR\bretained\x125\n" +
 	"\bended_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
 	"\n" +
-	"end_reason\x18\x11 \x01(\tR\tendReason\x1a9\n" +
+	"end_reason\x18\x11 \x01(\tR\tendReason\x12(\n" +
+	"\x04lent\x18\x12 \x03(\v2\x14.ckptd.v1.JournalPinR\x04lent\x120\n" +
+	"\bborrowed\x18\x13 \x03(\v2\x14.ckptd.v1.JournalPinR\bborrowed\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa6\x01\n" +
+	"\n" +
+	"JournalPin\x12\x10\n" +
+	"\x03pin\x18\x01 \x01(\tR\x03pin\x12#\n" +
+	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\x12\x15\n" +
+	"\x06job_id\x18\x03 \x01(\tR\x05jobId\x12!\n" +
+	"\fholder_epoch\x18\x04 \x01(\x04R\vholderEpoch\x12'\n" +
+	"\x04mode\x18\x05 \x01(\x0e2\x13.ckptd.v1.ClaimModeR\x04mode\"\xa8\x01\n" +
+	"\x0fWhoUsesResponse\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12#\n" +
+	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\x12/\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x19.ckptd.v1.CheckpointStateR\x05state\x12(\n" +
+	"\x04pins\x18\x04 \x03(\v2\x14.ckptd.v1.JournalPinR\x04pins\"\xe1\x01\n" +
 	"\x11JournalCheckpoint\x125\n" +
 	"\asummary\x18\x01 \x01(\v2\x1b.ckptd.v1.CheckpointSummaryR\asummary\x12/\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x19.ckptd.v1.CheckpointStateR\x05state\x12\x14\n" +
@@ -2690,7 +2871,7 @@ func file_ckptd_v1_jobs_proto_rawDescGZIP() []byte {
 }
 
 var file_ckptd_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_ckptd_v1_jobs_proto_goTypes = []any{
 	(CheckpointState)(0),              // 0: ckptd.v1.CheckpointState
 	(FilePresence)(0),                 // 1: ckptd.v1.FilePresence
@@ -2721,91 +2902,99 @@ var file_ckptd_v1_jobs_proto_goTypes = []any{
 	(*CancelJobResponse)(nil),         // 26: ckptd.v1.CancelJobResponse
 	(*ShowJournalResponse)(nil),       // 27: ckptd.v1.ShowJournalResponse
 	(*JournalEntry)(nil),              // 28: ckptd.v1.JournalEntry
-	(*JournalCheckpoint)(nil),         // 29: ckptd.v1.JournalCheckpoint
-	nil,                               // 30: ckptd.v1.JobSummary.LabelsEntry
-	nil,                               // 31: ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	nil,                               // 32: ckptd.v1.JournalEntry.LabelsEntry
-	(JobStatus)(0),                    // 33: ckptd.v1.JobStatus
-	(*timestamppb.Timestamp)(nil),     // 34: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 35: google.protobuf.Duration
-	(*Operator)(nil),                  // 36: ckptd.v1.Operator
-	(*State)(nil),                     // 37: ckptd.v1.State
-	(*Subtask)(nil),                   // 38: ckptd.v1.Subtask
-	(*Segment)(nil),                   // 39: ckptd.v1.Segment
-	(*FileHandle)(nil),                // 40: ckptd.v1.FileHandle
-	(Scope)(0),                        // 41: ckptd.v1.Scope
-	(*Plan)(nil),                      // 42: ckptd.v1.Plan
-	(*JobConfig)(nil),                 // 43: ckptd.v1.JobConfig
+	(*JournalPin)(nil),                // 29: ckptd.v1.JournalPin
+	(*WhoUsesResponse)(nil),           // 30: ckptd.v1.WhoUsesResponse
+	(*JournalCheckpoint)(nil),         // 31: ckptd.v1.JournalCheckpoint
+	nil,                               // 32: ckptd.v1.JobSummary.LabelsEntry
+	nil,                               // 33: ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	nil,                               // 34: ckptd.v1.JournalEntry.LabelsEntry
+	(JobStatus)(0),                    // 35: ckptd.v1.JobStatus
+	(*timestamppb.Timestamp)(nil),     // 36: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 37: google.protobuf.Duration
+	(*Operator)(nil),                  // 38: ckptd.v1.Operator
+	(*State)(nil),                     // 39: ckptd.v1.State
+	(*Subtask)(nil),                   // 40: ckptd.v1.Subtask
+	(*Segment)(nil),                   // 41: ckptd.v1.Segment
+	(*FileHandle)(nil),                // 42: ckptd.v1.FileHandle
+	(Scope)(0),                        // 43: ckptd.v1.Scope
+	(*Plan)(nil),                      // 44: ckptd.v1.Plan
+	(*JobConfig)(nil),                 // 45: ckptd.v1.JobConfig
+	(ClaimMode)(0),                    // 46: ckptd.v1.ClaimMode
 }
 var file_ckptd_v1_jobs_proto_depIdxs = []int32{
 	7,  // 0: ckptd.v1.ListJobsResponse.jobs:type_name -> ckptd.v1.JobSummary
-	33, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
-	30, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
-	34, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
+	35, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
+	32, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
+	36, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
 	10, // 4: ckptd.v1.JobSummary.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	34, // 5: ckptd.v1.JobSummary.ended_at:type_name -> google.protobuf.Timestamp
+	36, // 5: ckptd.v1.JobSummary.ended_at:type_name -> google.protobuf.Timestamp
 	10, // 6: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	34, // 7: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
-	35, // 8: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
+	36, // 7: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
+	37, // 8: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
 	10, // 9: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
 	13, // 10: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
 	16, // 11: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
-	31, // 12: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	34, // 13: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
+	33, // 12: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	36, // 13: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
 	0,  // 14: ckptd.v1.ShowCheckpointResponse.state:type_name -> ckptd.v1.CheckpointState
-	36, // 15: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
+	38, // 15: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
 	14, // 16: ckptd.v1.OperatorSummary.states:type_name -> ckptd.v1.StateSummary
-	37, // 17: ckptd.v1.StateSummary.state:type_name -> ckptd.v1.State
-	38, // 18: ckptd.v1.PieceSummary.subtask:type_name -> ckptd.v1.Subtask
-	37, // 19: ckptd.v1.PieceSummary.state:type_name -> ckptd.v1.State
-	39, // 20: ckptd.v1.PieceSummary.segment:type_name -> ckptd.v1.Segment
-	40, // 21: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
-	41, // 22: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
+	39, // 17: ckptd.v1.StateSummary.state:type_name -> ckptd.v1.State
+	40, // 18: ckptd.v1.PieceSummary.subtask:type_name -> ckptd.v1.Subtask
+	39, // 19: ckptd.v1.PieceSummary.state:type_name -> ckptd.v1.State
+	41, // 20: ckptd.v1.PieceSummary.segment:type_name -> ckptd.v1.Segment
+	42, // 21: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
+	43, // 22: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
 	1,  // 23: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
 	15, // 24: ckptd.v1.FileSummary.pieces:type_name -> ckptd.v1.PieceSummary
-	34, // 25: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	36, // 25: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
 	19, // 26: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
 	7,  // 27: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
 	2,  // 28: ckptd.v1.JobState.phase:type_name -> ckptd.v1.JobPhase
 	20, // 29: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
 	21, // 30: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
 	22, // 31: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
-	34, // 32: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
+	36, // 32: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
 	3,  // 33: ckptd.v1.PendingCheckpoint.state:type_name -> ckptd.v1.PendingState
-	38, // 34: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
-	34, // 35: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
-	34, // 36: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	40, // 34: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
+	36, // 35: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
+	36, // 36: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
 	4,  // 37: ckptd.v1.JobEvent.kind:type_name -> ckptd.v1.JobEventKind
 	10, // 38: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
 	10, // 39: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	33, // 40: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
+	35, // 40: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
 	10, // 41: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
 	28, // 42: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
-	33, // 43: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
-	42, // 44: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
-	43, // 45: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
-	32, // 46: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
-	29, // 47: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
-	34, // 48: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
-	10, // 49: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
-	0,  // 50: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
-	5,  // 51: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
-	8,  // 52: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
-	11, // 53: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
-	17, // 54: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
-	23, // 55: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
-	25, // 56: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
-	6,  // 57: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
-	9,  // 58: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
-	12, // 59: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
-	18, // 60: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
-	24, // 61: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
-	26, // 62: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
-	57, // [57:63] is the sub-list for method output_type
-	51, // [51:57] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	35, // 43: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
+	44, // 44: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
+	45, // 45: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
+	34, // 46: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
+	31, // 47: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
+	36, // 48: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
+	29, // 49: ckptd.v1.JournalEntry.lent:type_name -> ckptd.v1.JournalPin
+	29, // 50: ckptd.v1.JournalEntry.borrowed:type_name -> ckptd.v1.JournalPin
+	46, // 51: ckptd.v1.JournalPin.mode:type_name -> ckptd.v1.ClaimMode
+	0,  // 52: ckptd.v1.WhoUsesResponse.state:type_name -> ckptd.v1.CheckpointState
+	29, // 53: ckptd.v1.WhoUsesResponse.pins:type_name -> ckptd.v1.JournalPin
+	10, // 54: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
+	0,  // 55: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
+	5,  // 56: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
+	8,  // 57: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
+	11, // 58: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
+	17, // 59: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
+	23, // 60: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
+	25, // 61: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
+	6,  // 62: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
+	9,  // 63: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
+	12, // 64: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
+	18, // 65: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
+	24, // 66: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
+	26, // 67: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
+	62, // [62:68] is the sub-list for method output_type
+	56, // [56:62] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_jobs_proto_init() }
@@ -2821,7 +3010,7 @@ func file_ckptd_v1_jobs_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_jobs_proto_rawDesc), len(file_ckptd_v1_jobs_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
