@@ -44,7 +44,7 @@ func TestUnfitFolders(t *testing.T) {
 				if code != exit.Damage {
 					t.Errorf("%s: exit code %d\n%s", args, code, out)
 				}
-				for _, want := range []string{c.text, "FUSE", "use a folder", "ckptd doctor '"} {
+				for _, want := range []string{c.text, "FUSE", "use a folder", "ckptd doctor "} {
 					if !strings.Contains(out, want) {
 						t.Errorf("%s: want %q\n%s", args, want, out)
 					}
