@@ -25,8 +25,8 @@ test: servers lint ## lint, then all tests, with the race detector, more seeds, 
 	$(GO) test ./service/owner
 	$(RACE) CKPTD_TEST_FULL=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -race -timeout 20m ./...
 
-search: ## search the owner's machines with the larger bounds: up to 15 minutes, 8 GB
-	CKPTD_SEARCH=1 $(GO) test ./service/owner -run '(TestSearchDeep|TestFamiliesDeep)$$' -timeout 20m -v
+search: ## search the owner's machines with the larger bounds: up to half an hour, 8 GB
+	CKPTD_SEARCH=1 $(GO) test ./service/owner -run '(TestSearchDeep|TestFamiliesDeep)$$' -timeout 60m -v
 
 nightly: test search fuzz ## everything, the long runs too: one to two hours on two cores
 	CKPTD_NIGHTLY=1 CKPTD_TEST_FULL=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -p 1 -timeout 60m ./...
