@@ -188,8 +188,8 @@ func (s *secured) unseen() {
 	}
 }
 
-// Two daemons with TLS and roles serve one root: a worker runs with its token, people look and end the job with theirs,
-// the daemons ask each other with theirs, certificates and the access file are replaced meanwhile, and no token shows.
+// Two daemons with TLS and roles serve one root. A worker, the daemons and people each call with a token or certificate of their
+// own. Meanwhile the certificates and the access file are replaced. No token ever shows.
 func TestSecuredDaemons(t *testing.T) {
 	t.Parallel()
 	s := newSecured(t)

@@ -1,7 +1,7 @@
 // Package access decides who may call a daemon.
 //
-// It owns the roles, the table that says which role each path of a daemon wants, the access file that gives roles to
-// tokens and client certificates, and the daemon's side of TLS. It must not know what a call does.
+// It owns the roles and the table that says which role each path of a daemon wants. It also owns the access file, which
+// gives roles to tokens and client certificates, and the daemon's side of TLS. It must not know what a call does.
 //
 // # Why the guard stands before the HTTP server
 //
