@@ -90,7 +90,7 @@ func ownerInJournal(ctx context.Context, server, arg string) (urls []string, id 
 		return nil, "", fmt.Errorf("the journal of %s cannot be read; `ckptd journal show %s` says why: %w", id, output.ShellWord(arg), catalog.ErrDamaged)
 	case server != "":
 		return []string{server}, id, nil
-	case head.Owner.IsZero():
+	case head.Owner.IsZero() || len(head.URLs) == 0: // nobody, or a command that changes the job
 		return nil, "", &unownedError{head, id, at}
 	}
 	return head.URLs, id, nil

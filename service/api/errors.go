@@ -57,17 +57,27 @@ func NotAttached(job string) error {
 
 // IsNotAttached reports whether NotAttached made the error.
 func IsNotAttached(err error) bool {
+	n := notOwner(err)
+	return n != nil && len(n.GetOwnerUrls()) == 0
+}
+
+// OwnerURLs returns the addresses of the job's owner if NotOwner made the error; nil: it did not.
+func OwnerURLs(err error) []string { return notOwner(err).GetOwnerUrls() }
+
+// notOwner returns the detail of an error that names a job's owner; nil: there is none.
+func notOwner(err error) *ckptdv1.NotOwner {
 	var ce *connect.Error
 	if !errors.As(err, &ce) {
-		return false
+		return nil
 	}
 	for _, d := range ce.Details() {
 		if m, err := d.Value(); err == nil {
-			n, ok := m.(*ckptdv1.NotOwner)
-			return ok && len(n.GetOwnerUrls()) == 0
+			if n, ok := m.(*ckptdv1.NotOwner); ok {
+				return n
+			}
 		}
 	}
-	return false
+	return nil
 }
 
 // withDetail adds a message to an error's details.

@@ -65,10 +65,10 @@ func (s *step) found(head *journal.Entry) {
 }
 
 // refuseDone refuses the callers that find nothing left to do for a job that has ended and was released. A caller that
-// has found a leaked pin goes on. refuseDone answers whether nobody is left.
+// has found a leaked pin goes on, and so does a janitor. refuseDone answers whether nobody is left.
 func (s *step) refuseDone(head *journal.Entry) bool {
 	return !s.refuseSome(journal.StatusNone, func(a attacher) Reason {
-		if a.due && len(head.Lent) > 0 {
+		if a.janitor || a.due && len(head.Lent) > 0 {
 			return ReasonNone
 		}
 		return ReasonReleased
@@ -90,11 +90,14 @@ func (s *step) canDo(head *journal.Entry) bool {
 }
 
 func (s *step) answered(r *Result) {
-	if !r.Answered {
-		s.appendAttach()
+	if r.Answered {
+		s.redirected()
 		return
 	}
-	s.redirected()
+	head := s.head
+	if s.refuseSome(head.Status, func(a attacher) Reason { return a.silent(head) }) {
+		s.appendAttach()
+	}
 }
 
 // appendAttach appends the entry that makes this process the owner.

@@ -15,6 +15,9 @@ type attacher struct {
 	// plan and config are what the caller wants in effect; nil: it takes what is in effect.
 	plan   *journal.Plan
 	config *journal.Config
+	// janitor is true for EventJanitor: the caller wants the job whatever its status. takeOver is true if the caller wants
+	// it also from an owner that does not answer.
+	janitor, takeOver bool
 	// due is true if the caller has found that one of the job's pins has leaked.
 	due bool
 }
@@ -27,8 +30,9 @@ func (s *step) attach(ev *Event) {
 		s.phase = PhaseReading
 		s.journal(s.reader.Begin(0))
 	}
-	a := attacher{ev.Caller, ev.Kind == EventFinish, ev.Create, ev.Plan, ev.Config, ev.Due}
-	if a.finish {
+	a := attacher{caller: ev.Caller, finish: ev.Kind == EventFinish, create: ev.Create, plan: ev.Plan, config: ev.Config,
+		janitor: ev.Kind == EventJanitor, takeOver: ev.TakeOver, due: ev.Due}
+	if a.finish || a.janitor {
 		a.create, a.plan, a.config = nil, nil, nil
 	}
 	s.attaching = with(s.attaching, a)
@@ -45,9 +49,17 @@ func (s *step) refuse(why Reason) {
 func (s *step) refuseSome(status journal.Status, why func(attacher) Reason) bool {
 	var refused []Op
 	var left []attacher
+	var owners []string
+	if s.head != nil {
+		owners = s.head.URLs
+	}
 	for _, a := range s.attaching {
 		if reason := why(a); reason != ReasonNone {
-			refused = append(refused, refusal(a, reason, status))
+			op := refusal(a, reason, status)
+			if reason == ReasonSilent {
+				op.URLs = owners
+			}
+			refused = append(refused, op)
 		} else {
 			left = append(left, a)
 		}
@@ -73,10 +85,19 @@ func refusal(a attacher, why Reason, status journal.Status) Op {
 // misfit says why a caller cannot have a job with this status.
 func (a attacher) misfit(status journal.Status) Reason {
 	switch {
+	case a.janitor:
 	case status.Terminal() && !a.finish:
 		return ReasonTerminal
 	case !status.Terminal() && a.finish:
 		return ReasonNotTerminal
+	}
+	return ReasonNone
+}
+
+// silent says why a caller cannot have the job of this head from an owner that does not answer.
+func (a attacher) silent(head *journal.Entry) Reason {
+	if a.janitor && !a.takeOver && !head.Status.Terminal() && len(head.URLs) > 0 {
+		return ReasonSilent
 	}
 	return ReasonNone
 }

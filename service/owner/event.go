@@ -24,6 +24,10 @@ const (
 	// EventFinish: a daemon that starts asks to sweep and release a terminal job whose owner does not answer. Caller.
 	// Answered like EventAttach.
 	EventFinish
+	// EventJanitor: a person's command asks for the job, whatever its status, to do one thing with it. Caller, TakeOver.
+	// Another owner that answers keeps the job. A job that has not ended, and whose owner does not answer, is taken over
+	// only with TakeOver. An owner without URLs was a command, too, and nobody can ask it. Answered like EventAttach.
+	EventJanitor
 	// EventStop: the daemon stops gracefully and releases the job. Pending checkpoints are forgotten. Answered by
 	// TellReleased.
 	EventStop
@@ -97,6 +101,8 @@ type Event struct {
 	Create *Creation
 	// Due: EventFinish: the caller has found that a pin on one of the job's checkpoints has leaked.
 	Due bool
+	// TakeOver: EventJanitor: the job is taken from an owner that does not answer.
+	TakeOver bool
 }
 
 // Subtask is a subtask, by its number in the plan of the journal (journal.Plan.Number).
@@ -167,6 +173,8 @@ const (
 	ReasonNotTerminal
 	// ReasonReleased: EventFinish found a job that was swept and released already.
 	ReasonReleased
+	// ReasonSilent: the job has not ended, and its owner does not answer. The command did not ask to take the job over.
+	ReasonSilent
 	// ReasonNotOwner: this daemon does not own the job (any more).
 	ReasonNotOwner
 	// ReasonEpoch, ReasonAttempt: the call is of another epoch, or of another attempt.

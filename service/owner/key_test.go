@@ -77,7 +77,7 @@ func (w wish) key(b []byte) []byte {
 }
 
 func (a attacher) key(b []byte) []byte {
-	return change(uints(append(b, bits(a.finish, a.create != nil, a.due)), a.caller), a.plan, a.config)
+	return change(uints(append(b, bits(a.finish, a.create != nil, a.due, a.janitor, a.takeOver)), a.caller), a.plan, a.config)
 }
 
 // change appends a wanted plan and configuration.

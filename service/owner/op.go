@@ -51,7 +51,7 @@ const (
 	TellAttached
 	// TellRedirect: to Caller: the process at URLs owns the job, under Epoch.
 	TellRedirect
-	// TellAttachRefused: to Caller: Reason; with ReasonTerminal also Status. If no attach is under way any more, the
+	// TellAttachRefused: to Caller: Reason; with ReasonTerminal also Status, with ReasonSilent the URLs of the owner. If no attach is under way any more, the
 	// machine's phase is PhaseIdle.
 	TellAttachRefused
 	// TellChangeRefused: to Caller: the caller wants Plan and Config, and they cannot replace those in Head. Reason:

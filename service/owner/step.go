@@ -8,7 +8,7 @@ func (m *Machine) Step(cfg *Config, ev *Event, ops []Op) []Op {
 		if ev.Result.Life == m.life || cfg.off.life {
 			s.result(&ev.Result)
 		}
-	case EventAttach, EventFinish:
+	case EventAttach, EventFinish, EventJanitor:
 		s.attach(ev)
 	case EventStop:
 		s.stopped()

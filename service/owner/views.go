@@ -62,6 +62,13 @@ func (m *Machine) Files(checkpoint uint64) (files incremental.Files, ok bool) {
 	return m.held[i].files, m.held[i].state == heldRead
 }
 
+// Quiet tells whether nothing is under way: no sweep, delete or entry, and no pin of this job to be returned or
+// forgotten.
+func (m *Machine) Quiet() bool {
+	s := step{m, &Config{}, nil}
+	return m.phase == PhaseOwning && m.sweep.stage == sweepIdle && m.clean() && !s.owes() && s.free()
+}
+
 // NeededBy counts the retained checkpoints that name the file. The count is computed each time, never stored.
 func (m *Machine) NeededBy(file incremental.File) (n int) {
 	for _, h := range m.held {

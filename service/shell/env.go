@@ -27,6 +27,8 @@ type Env struct {
 	Step func(step string)
 	// Owns asks the daemons at the URLs whether one of them owns the job under the nonce.
 	Owns func(ctx context.Context, urls []string, job, nonce string) bool
+	// Janitor: this process serves no workers. Jobs are attached for one thing that a person's command does with them.
+	Janitor bool
 	// Due attaches a job that has ended, and of which something is left to be deleted.
 	Due func(job string)
 	// JobDefaults are the values of keys that a new job's configuration leaves out; nil: Flink's defaults for all.

@@ -35,6 +35,9 @@ type Job struct {
 	progress progress
 	events   eventLog
 	sweeps   sweeps
+	settling []func()        // replies to those who wait until nothing is under way
+	fenced   bool            // another process has taken the job
+	released bool            // this process has given the job up
 	trimming bool            // a trim of the journal runs or waits for its turn
 	outage   outage          // of the journal's store
 	ops      context.Context // of storage operations; it ends with the job's goroutine

@@ -33,6 +33,7 @@ func (j *Job) settled() {
 	if j.over {
 		j.refuseRequests()
 	}
+	j.answerSettled()
 	j.waits.Store(j.outage.reported)
 	head := j.m.Head()
 	if head == nil || head.Status.Terminal() || j.coord == nil {
@@ -93,9 +94,11 @@ func (j *Job) tellOwnership(op *owner.Op) {
 		}
 	case owner.TellFenced, owner.TellReleased:
 		if op.Kind == owner.TellFenced {
+			j.fenced = true
 			j.log.Warn("another daemon has taken the job over")
 			j.env.Metrics.Fenced(j.committing())
 		} else {
+			j.released = true
 			j.log.Info("released")
 		}
 		j.coordinate(coordinator.Fenced{})
@@ -123,9 +126,14 @@ func (j *Job) committing() (n int) {
 	return n
 }
 
-// attached makes the coordinator with the journal's configuration and plans the first sweep.
+// attached makes the coordinator with the journal's configuration and plans the first sweep. A janitor serves no workers,
+// and sweeps when its command wants.
 func (j *Job) attached(op *owner.Op) {
 	head := j.m.Head()
+	if j.env.Janitor {
+		j.log.Debug("attached as janitor", "epoch", op.Epoch)
+		return
+	}
 	j.coord = coordinator.New(api.PolicyOf(head.Config), j.env.Times, rand.Uint64())
 	j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTACHED, &ckptdv1.JobEvent{Attempt: head.Attempt, Text: fmt.Sprintf("epoch %d", op.Epoch)})
 	j.coordinate(coordinator.Attached{Attempt: head.Attempt})
@@ -227,6 +235,9 @@ func (j *Job) ended(op *owner.Op) {
 // swept notes the end of a sweep. A sweep that failed is begun again later. While a retained _metadata is unreadable,
 // the next sweep begins when the job has recovered.
 func (j *Job) swept(op *owner.Op) {
+	if j.env.Janitor {
+		return
+	}
 	failed := op.Reason != owner.ReasonNone && op.Reason != owner.ReasonDegraded
 	if failed {
 		j.log.Warn("the sweep failed and is repeated", "reason", api.ReasonText(op.Reason))

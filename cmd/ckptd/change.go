@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/proto/address"
+	"github.com/ckptd/ckptd/service"
+	"github.com/ckptd/ckptd/service/api"
+	"github.com/ckptd/ckptd/service/shell"
+)
+
+// changer changes the jobs of one root. A job whose owner answers is changed by a call to that owner. Any other job is
+// changed by this process, as janitor.
+type changer struct {
+	opened   storage.Opened
+	janitor  *service.Janitor
+	at       daemons
+	takeOver bool
+	// root is the root's URL.
+	root string
+}
+
+// takeOverFlag adds the flag that takes a job from an owner that does not answer.
+func takeOverFlag(cmd *cobra.Command) {
+	cmd.Flags().Bool("take-over", false, "take a job that has not ended from an owner that does not answer (costs a running job at most the checkpoint in progress)")
+}
+
+// openChanger opens the root that an argument names for changes: a ROOT, a JOB or a CHECKPOINT. With --server, an
+// argument that is an id means the root of that daemon. Such a root must exist: no verb makes one.
+func openChanger(cmd *cobra.Command, root string) (*changer, error) {
+	ctx, at := cmd.Context(), daemonsOf(cmd)
+	opened, err := drivers.Open(ctx, root, false)
+	if err != nil {
+		return nil, whatToDo(root, err)
+	}
+	if _, err = layout.ReadRoot(ctx, opened.Store); err == nil {
+		_, err = layout.OpenRoot(ctx, opened.Store)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", root, err), opened.Close())
+	}
+	credentials, err := address.NewCredentials(at.credentials)
+	if err != nil {
+		return nil, errors.Join(exit.Usagef("%w", err), opened.Close())
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: withValue}))
+	janitor, err := service.NewJanitor(opened, &service.Options{Version: version(), Credentials: credentials, Log: log})
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	takeOver, _ := cmd.Flags().GetBool("take-over")
+	return &changer{opened, janitor, at, takeOver, root}, nil
+}
+
+func (c *changer) close() error {
+	c.janitor.Close()
+	return c.opened.Close()
+}
+
+// change does one thing with a job: through the owner if one answers, else as janitor.
+func (c *changer) change(ctx context.Context, job string, owner func(*client.Admin) error, janitor func(context.Context, *shell.Job) error) error {
+	err := c.janitor.Do(ctx, job, c.takeOver, janitor)
+	urls := api.OwnerURLs(err)
+	if len(urls) == 0 {
+		return inWords(err)
+	}
+	if c.at.server != "" {
+		urls = []string{c.at.server} // it redirects to the owner; the owner's own address may mean nothing here
+	}
+	return onServer(c.at.credentials, urls, owner)
+}
+
+// rootOf finds the root of a JOB for a verb that changes the job: that of the daemon which --server names, or the one
+// in which the job's folder lies.
+func rootOf(ctx context.Context, at daemons, arg string) (root, job string, err error) {
+	t, err := openJob(ctx, at, arg)
+	if err == nil {
+		t, err = t.onStorage(ctx)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	return t.root, t.job, t.close()
+}
+
+// inWords is an error of this process's own service without the code that is meant for callers over the network.
+func inWords(err error) error {
+	ce, ok := errors.AsType[*connect.Error](err)
+	switch {
+	case !ok:
+		return err
+	case ce.Code() == connect.CodeDataLoss:
+		return exit.With(exit.Damage, errors.New(ce.Message()))
+	case ce.Code() == connect.CodeCanceled:
+		return context.Canceled
+	}
+	return errors.New(ce.Message())
+}
