@@ -68,7 +68,7 @@ func TestAdminFollowsTheOwner(t *testing.T) {
 	first.pointsTo(owner.url)
 	a := adminOf(t, first.url, bystander.url)
 	res, err := a.JobStatus(t.Context(), "job", 7)
-	if err != nil || res.GetUrls()[0] != owner.url || res.GetVersion() != "job7" {
+	if err != nil || res.URLs[0] != owner.url || res.Version != "job7" {
 		t.Errorf("answered %v, %v; want the owner's answer to job, 7", res, err)
 	}
 	if _, err := a.Trigger(t.Context(), "job"); err != nil || owner.request.Load() == "" || owner.request.Load() != first.request.Load() {
@@ -95,7 +95,7 @@ func TestAdminAsksWhoAnswers(t *testing.T) {
 	there := startClerk(t)
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	if res, err := adminOf(t, gone.URL, there.url).Status(t.Context()); err != nil || res.GetUrls()[0] != there.url {
+	if res, err := adminOf(t, gone.URL, there.url).Status(t.Context()); err != nil || res.URLs[0] != there.url {
 		t.Errorf("answered %v, %v; want the answer of the daemon that is there", res, err)
 	}
 	_, err := adminOf(t, gone.URL).Status(t.Context())

@@ -157,13 +157,18 @@ func fromFile(f *ckptdv1.FileHandle) *File {
 		return nil
 	}
 	out := &File{Key: f.GetKey(), Length: f.GetLength(), CRC32C: f.GetCrc32C(), BlockCRC32C: f.GetBlockCrc32C(), Job: f.GetJobId()}
-	if s := f.GetSegment(); s != nil {
-		out.Segment = &Segment{Offset: s.GetOffset(), Length: s.GetLength()}
-	}
+	out.Segment = fromSegment(f.GetSegment())
 	if c := f.GetCompression(); c != nil {
 		out.Compression = &Compression{Codec: c.GetCodec(), Stored: c.GetStored(), Plain: c.GetPlain()}
 	}
 	return out
+}
+
+func fromSegment(s *ckptdv1.Segment) *Segment {
+	if s == nil {
+		return nil
+	}
+	return &Segment{Offset: s.GetOffset(), Length: s.GetLength()}
 }
 
 func toSegment(s *Segment) *ckptdv1.Segment {

@@ -20,6 +20,11 @@ func fill(m protoreflect.Message) {
 		one := func() protoreflect.Value {
 			switch f.Kind() {
 			case protoreflect.MessageKind:
+				if f.IsMap() {
+					entries := m.NewField(f)
+					entries.Map().Set(protoreflect.ValueOfString("key").MapKey(), protoreflect.ValueOfString("value"))
+					return entries
+				}
 				sub := m.NewField(f)
 				if f.IsList() {
 					sub = m.NewField(f).List().NewElement()
@@ -31,7 +36,7 @@ func fill(m protoreflect.Message) {
 			case protoreflect.BoolKind:
 				return protoreflect.ValueOfBool(true)
 			case protoreflect.EnumKind:
-				return protoreflect.ValueOfEnum(1)
+				return protoreflect.ValueOfEnum(2)
 			case protoreflect.DoubleKind:
 				return protoreflect.ValueOfFloat64(1.5)
 			case protoreflect.Int32Kind:
@@ -69,13 +74,7 @@ func TestConversionsAreWhole(t *testing.T) {
 			}
 		}},
 		"plan": {&ckptdv1.Plan{}, func(m proto.Message) proto.Message {
-			p := &Plan{}
-			for _, o := range m.(*ckptdv1.Plan).GetOperators() {
-				p.Operators = append(p.Operators, Operator{
-					ID: o.GetId(), Name: o.GetUid(), Parallelism: o.GetParallelism(), MaxParallelism: o.GetMaxParallelism(), Triggered: o.GetTriggered(),
-				})
-			}
-			return toPlan(p)
+			return toPlan(&Plan{Operators: all(m.(*ckptdv1.Plan).GetOperators(), fromOperator)})
 		}},
 	} {
 		fill(c.message.ProtoReflect())
@@ -95,6 +94,14 @@ func TestConstantsAreWhole(t *testing.T) {
 		ckptdv1.StateKind(0): {Opaque, ManagedKeyed, RawKeyed, List, Union, Broadcast, InputChannel, ResultSubpartition, SourceReader,
 			SinkTransactions},
 		ckptdv1.DistributionMode(0): {ModeSplit, ModeUnion, ModeBroadcast},
+		ckptdv1.JobPhase(0): {PhaseAttaching, PhaseWaitingForWorkers, PhaseWaitingForAttempt, PhaseStarting, PhaseRunning, PhaseClearingUp,
+			PhaseImporting},
+		ckptdv1.PendingState(0):    {PendingOpen, PendingWriting, PendingUnresolved},
+		ckptdv1.CheckpointState(0): {CheckpointKept, CheckpointTrashed, CheckpointHidden, CheckpointNotRetained},
+		ckptdv1.FilePresence(0):    {FilePresent, FileMissing, FileWrongSize},
+		ckptdv1.JobEventKind(0): {EventAttached, EventAttempt, EventRunning, EventTriggered, EventCompleted, EventAborted, EventNotBegun,
+			EventCommitted, EventTaskFailed, EventFailover, EventWorkerLost, EventReplaced, EventRefused, EventExpired, EventEndOfData, EventDegraded,
+			EventRecovered, EventStoreAway, EventStoreBack, EventCanceled, EventFailed, EventFinished, EventChanged, EventGoodbye, EventImported},
 	}
 	for enum, constants := range has {
 		d := enum.Descriptor()

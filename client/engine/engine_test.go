@@ -153,7 +153,7 @@ func TestLife(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.GetJobs()[0].GetCommittedCheckpointId() > 0 {
+		if s.Jobs[0].CommittedCheckpoint > 0 {
 			break
 		}
 		time.Sleep(time.Millisecond)
@@ -218,7 +218,7 @@ func TestFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"no room", "a poisoned record", "the sink is away"} {
-		if !strings.Contains(s.String(), want) {
+		if !strings.Contains(fmt.Sprint(s), want) {
 			t.Errorf("the events do not say %q, want the cause of each failure", want)
 		}
 	}
@@ -279,7 +279,7 @@ func TestEndOfData(t *testing.T) {
 	_, _, admin := run(t, daemontest.Start(t), p)
 	for {
 		s, err := admin.JobStatus(t.Context(), "j", 0)
-		if err == nil && len(s.GetJobs()) == 1 && s.GetJobs()[0].GetSourcesAtEnd() == 1 {
+		if err == nil && len(s.Jobs) == 1 && s.Jobs[0].SourcesAtEnd == 1 {
 			break
 		}
 		time.Sleep(time.Millisecond)

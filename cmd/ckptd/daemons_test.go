@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -43,7 +42,7 @@ func TestStoppedDaemonIsReplaced(t *testing.T) {
 	c, admin, err := adminOf(r.Servers[1])
 	r.must(err)
 	defer c.Close()
-	r.Admin = admin
+	r.Admin = admin.Messages()
 	r.await("the second daemon owns the job", func(s *ckptdv1.JobState) bool { return r.Watch.Running && r.Watch.Epoch == 2 })
 	t.Log("taken over after", time.Since(t0))
 	r.awaitCheckpoints(2)
@@ -88,7 +87,7 @@ func twoDaemons(t *testing.T, server *servers.S3, seed uint64, harms int) {
 	c, other, err := adminOf(r.Servers[1])
 	r.must(err)
 	defer c.Close()
-	r.Admin = either{r.Admin, other}
+	r.Admin = either{r.Admin, other.Messages()}
 	r.must(r.StartJob(r.ctx))
 	followed := make(chan error, 1)
 	go func() { followed <- r.Follow(r.ctx) }()
@@ -126,20 +125,22 @@ func firstAnswer[Res any](ctx context.Context, e either, call func(demo.Admin, c
 	return res, err
 }
 
-func (e either) Status(ctx context.Context) (*client.DaemonStatus, error) {
+func (e either) Status(ctx context.Context) (*ckptdv1.GetStatusResponse, error) {
 	return firstAnswer(ctx, e, demo.Admin.Status)
 }
 
-func (e either) JobStatus(ctx context.Context, job string, after uint64) (*client.DaemonStatus, error) {
-	return firstAnswer(ctx, e, func(a demo.Admin, ctx context.Context) (*client.DaemonStatus, error) {
+func (e either) JobStatus(ctx context.Context, job string, after uint64) (*ckptdv1.GetStatusResponse, error) {
+	return firstAnswer(ctx, e, func(a demo.Admin, ctx context.Context) (*ckptdv1.GetStatusResponse, error) {
 		return a.JobStatus(ctx, job, after)
 	})
 }
 
-func (e either) Trigger(ctx context.Context, job string) (*client.Triggered, error) {
-	return firstAnswer(ctx, e, func(a demo.Admin, ctx context.Context) (*client.Triggered, error) { return a.Trigger(ctx, job) })
+func (e either) Trigger(ctx context.Context, job string) (*ckptdv1.TriggerCheckpointResponse, error) {
+	return firstAnswer(ctx, e, func(a demo.Admin, ctx context.Context) (*ckptdv1.TriggerCheckpointResponse, error) {
+		return a.Trigger(ctx, job)
+	})
 }
 
-func (e either) Cancel(ctx context.Context, job string) (*client.Canceled, error) {
-	return firstAnswer(ctx, e, func(a demo.Admin, ctx context.Context) (*client.Canceled, error) { return a.Cancel(ctx, job) })
+func (e either) Cancel(ctx context.Context, job string) (*ckptdv1.CancelJobResponse, error) {
+	return firstAnswer(ctx, e, func(a demo.Admin, ctx context.Context) (*ckptdv1.CancelJobResponse, error) { return a.Cancel(ctx, job) })
 }

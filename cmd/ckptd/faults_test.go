@@ -233,7 +233,7 @@ func startLocal(ctx context.Context, t *testing.T, l *lives, params clickjob.Par
 // then, and does not return before disturb has returned true.
 func commitAll(ctx context.Context, admin *client.Admin, disturb func() (enough bool)) bool {
 	state := func() *ckptdv1.JobState {
-		res, err := admin.JobStatus(ctx, "job", 0)
+		res, err := admin.Messages().JobStatus(ctx, "job", 0)
 		if err != nil || len(res.GetJobs()) == 0 {
 			return nil
 		}
@@ -248,7 +248,7 @@ func commitAll(ctx context.Context, admin *client.Admin, disturb func() (enough 
 		res, err := admin.Trigger(try, "job")
 		cancel()
 		for s := state(); err == nil && s.GetPhase() == demo.PhaseRunning; s = state() {
-			if s.GetCommittedCheckpointId() >= res.GetCheckpoint().GetCheckpointId() {
+			if s.GetCommittedCheckpointId() >= res.ID {
 				return true
 			}
 			sleep(ctx, 5*time.Millisecond)

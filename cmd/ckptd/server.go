@@ -107,12 +107,12 @@ func openServer(at daemons) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{view: &remote{admin}, close: c.Close}, nil
+	return &target{view: &remote{admin.Messages()}, close: c.Close}, nil
 }
 
 // remote is the view through a daemon. Daemons have no calls for files and journals; those are read from the daemon's
 // root.
-type remote struct{ *client.Admin }
+type remote struct{ *client.Messages }
 
 var _ view = (*remote)(nil)
 

@@ -31,7 +31,7 @@ job's journal and asks the owner.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			show := func(res *client.DaemonStatus, err error, events bool) error {
+			show := func(res *ckptdv1.GetStatusResponse, err error, events bool) error {
 				if err != nil {
 					return err
 				}
@@ -42,7 +42,7 @@ job's journal and asks the owner.`,
 			}
 			if len(args) == 1 {
 				err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
-					res, err := a.JobStatus(cmd.Context(), id, 0)
+					res, err := a.Messages().JobStatus(cmd.Context(), id, 0)
 					if client.EndedWith(err) != 0 {
 						return endedStatus(cmd, a, id)
 					}
@@ -56,7 +56,7 @@ job's journal and asks the owner.`,
 				return err
 			}
 			return onServer(credentialsOf(cmd), []string{cmp.Or(daemonsOf(cmd).server, defaultListen)}, func(a *client.Admin) error {
-				res, err := a.Status(cmd.Context())
+				res, err := a.Messages().Status(cmd.Context())
 				return show(res, err, false)
 			})
 		},
@@ -68,7 +68,7 @@ job's journal and asks the owner.`,
 
 // endedStatus shows a job that has ended and that the daemon no longer owns.
 func endedStatus(cmd *cobra.Command, a *client.Admin, id string) error {
-	jobs, err := a.Jobs(cmd.Context())
+	jobs, err := a.Messages().Jobs(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func endedStatus(cmd *cobra.Command, a *client.Admin, id string) error {
 
 func printEnded(cmd *cobra.Command, j *ckptdv1.JobSummary) error {
 	if wantsJSON(cmd) {
-		return printJSON(cmd.OutOrStdout(), &client.DaemonStatus{Jobs: []*ckptdv1.JobState{{Summary: j}}})
+		return printJSON(cmd.OutOrStdout(), &ckptdv1.GetStatusResponse{Jobs: []*ckptdv1.JobState{{Summary: j}}})
 	}
 	return printJobs(cmd.OutOrStdout(), &ckptdv1.ListJobsResponse{Jobs: []*ckptdv1.JobSummary{j}})
 }

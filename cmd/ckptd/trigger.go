@@ -25,7 +25,7 @@ func newTriggerCmd() *cobra.Command {
 		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
-				res, err := a.Trigger(cmd.Context(), id)
+				res, err := a.Messages().Trigger(cmd.Context(), id)
 				if err != nil {
 					return err
 				}
@@ -52,7 +52,7 @@ To cancel a job that has ended changes nothing: the answer says how the job ende
 		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
-				res, err := a.Cancel(cmd.Context(), id)
+				res, err := a.Messages().Cancel(cmd.Context(), id)
 				if err != nil {
 					return err
 				}

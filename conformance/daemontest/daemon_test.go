@@ -41,7 +41,7 @@ func TestLives(t *testing.T) {
 	d.Restart()
 	for _, d := range []*daemontest.Daemon{d, d.Beside()} {
 		jobs, err := newClient(t, d.URL()).Admin().Jobs(t.Context())
-		if err != nil || len(jobs.GetJobs()) != 1 {
+		if err != nil || len(jobs) != 1 {
 			t.Errorf("%s has jobs %v, %v; want one", d.URL(), jobs, err)
 		}
 	}
@@ -79,7 +79,7 @@ func TestCallFaults(t *testing.T) {
 		}
 		d.SetCalls(nil)
 		jobs, err := c.Admin().Jobs(t.Context())
-		if err != nil || len(jobs.GetJobs()) != attached {
+		if err != nil || len(jobs) != attached {
 			t.Errorf("fault %d: jobs are %v, %v; want %d", fault, jobs, err, attached)
 		}
 		uploads(t, d, fault)

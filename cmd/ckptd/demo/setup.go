@@ -67,12 +67,12 @@ type Demo struct {
 	final uint64
 }
 
-// Admin is the part of client.Admin that the demo uses.
+// Admin is the part of client.Messages that the demo uses.
 type Admin interface {
-	Status(ctx context.Context) (*client.DaemonStatus, error)
-	JobStatus(ctx context.Context, job string, eventsAfter uint64) (*client.DaemonStatus, error)
-	Trigger(ctx context.Context, job string) (*client.Triggered, error)
-	Cancel(ctx context.Context, job string) (*client.Canceled, error)
+	Status(ctx context.Context) (*ckptdv1.GetStatusResponse, error)
+	JobStatus(ctx context.Context, job string, eventsAfter uint64) (*ckptdv1.GetStatusResponse, error)
+	Trigger(ctx context.Context, job string) (*ckptdv1.TriggerCheckpointResponse, error)
+	Cancel(ctx context.Context, job string) (*ckptdv1.CancelJobResponse, error)
 }
 
 // New prepares a run with these options. The demo prints to out for people.

@@ -42,7 +42,7 @@ func (d *Demo) StartDaemon(ctx context.Context) (err error) {
 	if d.client, err = client.New([]string{d.URL}); err != nil {
 		return err
 	}
-	d.Admin = d.client.Admin()
+	d.Admin = d.client.Admin().Messages()
 	d.Servers = []string{d.URL}
 	d.launch = launcher.New(filepath.Join(d.Tmp, "logs"))
 	if d.Daemon, err = d.Child("daemon", launcher.Always, "serve", "--root", d.Root, "--listen", d.URL); err != nil {

@@ -1,0 +1,98 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// Messages makes the calls of Admin and answers with the messages of the API, for programs that print them as JSON, like
+// the command line. It is safe for concurrent use.
+type Messages struct{ admin *Admin }
+
+// Messages returns the same calls with the messages of the API.
+func (a *Admin) Messages() *Messages { return &Messages{a} }
+
+// Status asks the first daemon that answers about itself and all jobs that it owns.
+func (m *Messages) Status(ctx context.Context) (*ckptdv1.GetStatusResponse, error) {
+	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.GetStatusResponse, error) {
+		return e.jobs.GetStatus(ctx, &ckptdv1.GetStatusRequest{})
+	})
+}
+
+// JobStatus asks the job's owner about the job. eventsAfter leaves out the events up to that sequence number; 0: none.
+func (m *Messages) JobStatus(ctx context.Context, job string, eventsAfter uint64) (*ckptdv1.GetStatusResponse, error) {
+	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.GetStatusResponse, error) {
+		return e.jobs.GetStatus(ctx, &ckptdv1.GetStatusRequest{JobId: job, EventsAfter: eventsAfter})
+	})
+}
+
+// Jobs lists the jobs under the root.
+func (m *Messages) Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error) {
+	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.ListJobsResponse, error) {
+		return e.jobs.ListJobs(ctx, &ckptdv1.ListJobsRequest{})
+	})
+}
+
+// Checkpoints lists a job's retained checkpoints, oldest first.
+func (m *Messages) Checkpoints(ctx context.Context, job string) (*ckptdv1.ListCheckpointsResponse, error) {
+	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.ListCheckpointsResponse, error) {
+		return e.jobs.ListCheckpoints(ctx, &ckptdv1.ListCheckpointsRequest{JobId: job})
+	})
+}
+
+// Show describes one checkpoint.
+func (m *Messages) Show(ctx context.Context, job string, checkpoint uint64) (*ckptdv1.ShowCheckpointResponse, error) {
+	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.ShowCheckpointResponse, error) {
+		return e.jobs.ShowCheckpoint(ctx, &ckptdv1.ShowCheckpointRequest{JobId: job, CheckpointId: checkpoint})
+	})
+}
+
+// Trigger takes a checkpoint now. It returns when the checkpoint is complete or has failed.
+func (m *Messages) Trigger(ctx context.Context, job string) (*ckptdv1.TriggerCheckpointResponse, error) {
+	req := &ckptdv1.TriggerCheckpointRequest{JobId: job, RequestId: newID()}
+	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.TriggerCheckpointResponse, error) {
+		return e.jobs.TriggerCheckpoint(ctx, req)
+	})
+}
+
+// Cancel ends a job. Its configuration says which checkpoints are kept.
+func (m *Messages) Cancel(ctx context.Context, job string) (*ckptdv1.CancelJobResponse, error) {
+	req := &ckptdv1.CancelJobRequest{JobId: job, RequestId: newID()}
+	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.CancelJobResponse, error) { return e.jobs.CancelJob(ctx, req) })
+}
+
+// callDaemon calls the first daemon that answers, or the owner that this daemon names.
+func callDaemon[T any](ctx context.Context, a *Admin, call func(*endpoint) (*T, error)) (*T, error) {
+	r := route{ahead: a.client.urls}
+	for {
+		url, _ := r.next()
+		e, err := a.client.endpoint(url)
+		if err != nil {
+			return nil, fmt.Errorf("client: daemon %s: %w", url, err)
+		}
+		res, err := call(e)
+		if err == nil {
+			return res, nil
+		}
+		ce := classify(ctx, err)
+		switch silent := errors.Is(ce, ErrUnavailable); {
+		case r.follow(ce) || silent && len(r.ahead) > 0:
+		case silent && !connect.IsWireError(ce.cause):
+			return nil, fmt.Errorf("no daemon answers at %s: is it running? %w", url, &answer{ce})
+		default:
+			return nil, &answer{ce}
+		}
+	}
+}
+
+// answer is a daemon's error answer to a person. Its text is the daemon's own; errors.Is finds its meaning.
+type answer struct{ *callError }
+
+func (a *answer) Error() string { return a.cause.Error() }
+
+func (a *answer) Unwrap() error { return a.callError }
