@@ -90,7 +90,7 @@ func keptOf(head *journal.Entry) (kept []*ckptdv1.CheckpointSummary) {
 
 func printCanceled(cmd *cobra.Command, id string, res *ckptdv1.CancelJobResponse) error {
 	return answer(cmd, res, func(w io.Writer) {
-		fmt.Fprintf(w, "job %s: %s, %d checkpoints kept\n", output.Clean(id), output.Enum(res.GetStatus(), "JOB_STATUS_"), len(res.GetRetained()))
+		fmt.Fprintf(w, "job %s: %s, %s kept\n", output.Clean(id), output.Enum(res.GetStatus(), "JOB_STATUS_"), output.Count(len(res.GetRetained()), "checkpoint"))
 		for _, c := range res.GetRetained() {
 			printKept(w, "kept", c)
 		}

@@ -78,7 +78,7 @@ func waitsFor(j *ckptdv1.JobState) string {
 		return fmt.Sprintf("the owner of job %s waits for its store %s", id, away)
 	}
 	for _, p := range j.GetPending() {
-		return fmt.Sprintf("of checkpoint %d, %d of %d subtasks have acknowledged", p.GetCheckpointId(), p.GetAcknowledged(), p.GetSubtasks())
+		return fmt.Sprintf("checkpoint %d: %d of %s acknowledged", p.GetCheckpointId(), p.GetAcknowledged(), output.Count(p.GetSubtasks(), "subtask"))
 	}
 	return fmt.Sprintf("the owner of job %s has not answered yet (%s)", id, phaseText(j))
 }
