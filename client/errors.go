@@ -37,6 +37,8 @@ var (
 	ErrUnknownHandle = errors.New("unknown state handle")
 	// ErrCorrupt: bytes differ from their sum or length.
 	ErrCorrupt = errors.New("corrupt state")
+	// ErrNewerFormat: what is stored needs a newer ckptd than the daemon.
+	ErrNewerFormat = errors.New("written in a newer format")
 	// ErrNotFound: the job, checkpoint or file does not exist.
 	ErrNotFound = errors.New("not found")
 	// ErrInvalid: the request is malformed.
@@ -68,6 +70,7 @@ var reasons = map[ckptdv1.Refused_Reason]error{
 	ckptdv1.Refused_REASON_CONFIG_MISMATCH: ErrConfigMismatch,
 	ckptdv1.Refused_REASON_UNKNOWN_HANDLE:  ErrUnknownHandle,
 	ckptdv1.Refused_REASON_CORRUPT:         ErrCorrupt,
+	ckptdv1.Refused_REASON_NEWER_FORMAT:    ErrNewerFormat,
 }
 
 // codes maps a code to its meaning if the error has no detail. A code that is absent here has no meaning.

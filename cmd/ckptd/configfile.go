@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 
@@ -11,9 +10,9 @@ import (
 	"github.com/ckptd/ckptd/service/config"
 )
 
-// readConfig reads a file with Flink's keys. Without a path the result is empty. One line on notes counts the keys that
-// say nothing to ckptd.
-func readConfig(notes io.Writer, path string) (*config.File, error) {
+// readConfig reads a file with Flink's keys. Without a path the result is empty. say is called with one line that
+// counts the keys that say nothing to ckptd.
+func readConfig(path string, say func(note string)) (*config.File, error) {
 	if path == "" {
 		return config.Parse(nil)
 	}
@@ -26,7 +25,7 @@ func readConfig(notes io.Writer, path string) (*config.File, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if note := f.Note(); note != "" {
-		fmt.Fprintf(notes, "ckptd: %s: %s\n", path, note)
+		say(note)
 	}
 	return f, nil
 }

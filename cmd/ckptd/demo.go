@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"syscall"
@@ -64,7 +65,7 @@ on from any of the checkpoints: "ckptd demo -s ROOT/JOB/chk-42" begins a new job
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			var err error
-			if o.Config, err = readConfig(cmd.ErrOrStderr(), o.config); err != nil {
+			if o.Config, err = readConfig(o.config, func(note string) { fmt.Fprintf(cmd.ErrOrStderr(), "ckptd: %s: %s\n", o.config, note) }); err != nil {
 				return exit.Usagef("demo: %w", err)
 			}
 			if o.Root, err = reachS3(cmp.Or(o.Root, o.Config.Dir), o.Config.S3); err != nil {

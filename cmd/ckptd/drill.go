@@ -123,8 +123,8 @@ func printDrill(w io.Writer, r *ckptdv1.DrillReport) error {
 	if r.GetServer() != "" {
 		from = "daemon " + r.GetServer()
 	}
-	_, err := fmt.Fprintf(w, "\n%s: %s: fetched %d pieces of %d subtasks, %s, from %s in %s: %s\n", output.Clean(r.GetPath()), verdictText(r.GetVerdict()),
-		r.GetHandles(), r.GetSubtasks(), output.Bytes(r.GetBytes()), output.Clean(from), output.Duration(r.GetTook()), rateOf(r.GetBytes(), r.GetTook().AsDuration()))
+	_, err := fmt.Fprintf(w, "\n%s: %s: fetched %s of %s, %s, from %s in %s: %s\n", output.Clean(r.GetPath()), verdictText(r.GetVerdict()),
+		output.Count(r.GetHandles(), "piece"), output.Count(r.GetSubtasks(), "subtask"), output.Bytes(r.GetBytes()), output.Clean(from), output.Duration(r.GetTook()), rateOf(r.GetBytes(), r.GetTook().AsDuration()))
 	return err
 }
 

@@ -26,7 +26,7 @@ func exitCode(ctx context.Context, err error) int {
 	for _, damage := range []error{
 		catalog.ErrDamaged, layout.ErrCorrupt, journal.ErrCorrupt, client.ErrCorrupt,
 		// Refused for safety.
-		layout.ErrNewerFormat, journal.ErrNewer, layout.ErrUnknownKind, layout.ErrUnfit,
+		layout.ErrNewerFormat, journal.ErrNewer, client.ErrNewerFormat, layout.ErrUnknownKind, layout.ErrUnfit,
 	} {
 		if errors.Is(err, damage) {
 			return exit.Damage

@@ -113,7 +113,7 @@ func judgeFiles(files []*ckptdv1.FileSummary) error {
 		}
 	}
 	if bad > 0 {
-		return exit.With(exit.Damage, fmt.Errorf("files: %d of %d files are missing or of another size: the checkpoint cannot be restored", bad, len(files)))
+		return exit.With(exit.Damage, fmt.Errorf("files: the checkpoint cannot be restored: missing or of another size: %d of %s", bad, output.Count(len(files), "file")))
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func judgeJournal(j *ckptdv1.ShowJournalResponse) error {
 		}
 	}
 	if bad > 0 {
-		return exit.With(exit.Damage, fmt.Errorf("journal show: %d of %d entries cannot be read", bad, len(j.GetEntries())))
+		return exit.With(exit.Damage, fmt.Errorf("journal show: cannot read %d of %s", bad, output.Count(len(j.GetEntries()), "entry", "entries")))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"connectrpc.com/connect"
 	"connectrpc.com/grpcreflect"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
@@ -131,6 +133,31 @@ func TestListenLeavesOthersAlone(t *testing.T) {
 		t.Errorf("the check of a socket that a killed daemon left: %v", err)
 	}
 	l.Close()
+}
+
+// TestNothingIsWrittenWhenTheAddressIsTaken: serve binds before it touches the store. A new root is not made.
+func TestNothingIsWrittenWhenTheAddressIsTaken(t *testing.T) {
+	dir := socketDir(t)
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer port.Close()
+	socket, err := net.Listen("unix", filepath.Join(dir, "taken"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	for at, want := range map[string]string{port.Addr().String(): "the port is in use", "unix:" + socket.Addr().String(): "another process answers there"} {
+		var out bytes.Buffer
+		code := run(t.Context(), []string{"serve", "--root", filepath.Join(dir, "root"), "--listen", at}, &out, &out)
+		if code != exit.Failed || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: exit code %d\n%s", at, code, &out)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "root")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: the root was made: %v", at, err)
+		}
+	}
 }
 
 // post is what `curl -H 'Content-Type: application/json' -d BODY URL` prints.

@@ -64,7 +64,7 @@ func lsRoot(cmd *cobra.Command, t *target) error {
 		}
 	}
 	if bad > 0 {
-		return exit.With(exit.Part, fmt.Errorf("ls: the journals of %d of %d jobs cannot be read", bad, len(jobs.GetJobs())))
+		return exit.With(exit.Part, fmt.Errorf("ls: cannot read the journals of %d of %s", bad, output.Count(len(jobs.GetJobs()), "job")))
 	}
 	return nil
 }
@@ -103,7 +103,7 @@ func jobLine(j *ckptdv1.JobSummary) string {
 	if j.GetRetained() == 0 {
 		parts = append(parts, "no checkpoints")
 	} else if len(j.GetCheckpoints()) == 0 {
-		parts = append(parts, fmt.Sprintf("%d checkpoints, the latest is chk-%d of %s", j.GetRetained(), j.GetLatestCheckpointId(), output.Time(j.GetLatestCompletedAt())))
+		parts = append(parts, fmt.Sprintf("%s, the latest is chk-%d of %s", output.Count(j.GetRetained(), "checkpoint"), j.GetLatestCheckpointId(), output.Time(j.GetLatestCompletedAt())))
 	}
 	if labels := labelsText(j.GetLabels()); labels != "" {
 		parts = append(parts, output.Clean(labels))

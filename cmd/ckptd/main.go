@@ -46,6 +46,10 @@ func runSteps(ctx context.Context, args []string, stdout, stderr io.Writer, step
 	if !begun {
 		text, code = withoutPasswords(text, args), exit.Usage // an unknown verb or flag, a missing argument
 	}
+	if logsJSON(cmd) {
+		logEnd(stderr, cmd, text, code)
+		return code
+	}
 	fmt.Fprintf(stderr, "ckptd: %s\n", text)
 	if code == exit.Usage {
 		fmt.Fprintf(stderr, "Usage: %s\nSee `%s --help`.\n", cmd.UseLine(), cmd.CommandPath())

@@ -64,6 +64,20 @@ func TestMessagesAreExplained(t *testing.T) {
 	if found < 30 {
 		t.Errorf("%d messages were found", found)
 	}
+	rows := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "| message |") {
+			clear(rows)
+		}
+		cells := strings.Split(line, " | ")
+		if len(cells) != 4 || !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		if rows[cells[0]] {
+			t.Errorf("docs/operate.md has two rows that begin with %s", cells[0])
+		}
+		rows[cells[0]] = true
+	}
 	for n := range ckptdv1.JobEventKind_name {
 		if kind := ckptdv1.JobEventKind(n); n != 0 && !explained(api.EventWord(kind)) {
 			t.Errorf("docs/operate.md does not explain the event %s", api.EventWord(kind))

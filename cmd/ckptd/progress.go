@@ -61,9 +61,9 @@ func progressLines(w io.Writer, verb string, p *verify.Progress) func() {
 // progressLine describes how far a run is.
 func progressLine(verb string, p *verify.Progress, rate string) string {
 	if p.TotalBytes.Load() == 0 {
-		return fmt.Sprintf("%s: %d _metadata and %d files looked at", verb, p.Metadata.Load(), p.Files.Load())
+		return fmt.Sprintf("%s: %d _metadata and %s looked at", verb, p.Metadata.Load(), output.Count(p.Files.Load(), "file"))
 	}
-	return fmt.Sprintf("%s: %d of %d files, %s of %s, %s", verb, p.Files.Load(), p.TotalFiles.Load(),
+	return fmt.Sprintf("%s: %d of %s, %s of %s, %s", verb, p.Files.Load(), output.Count(p.TotalFiles.Load(), "file"),
 		output.Bytes(p.Bytes.Load()), output.Bytes(p.TotalBytes.Load()), rate)
 }
 

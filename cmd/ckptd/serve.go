@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -155,7 +154,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	ctx, cancel := context.WithCancel(launcher.WithParent(ctx))
 	defer cancel()
 	go keepSmall(ctx)
-	log := o.log.open(os.Stderr)
+	log := o.log.start()
 	door, err := o.secure.open(log)
 	if err != nil {
 		return exit.Usagef("serve: %w", err)
@@ -164,6 +163,12 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	if err != nil {
 		return exit.Usagef("serve: %w", err)
 	}
+	// Before the store is touched: a daemon whose address is taken must not leave a root behind.
+	listener, at, err := listen(ctx, o.listen, door.tls != nil, o.secure.socketMode)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
 	remove, err := missingFolders(o.root)
 	if err != nil {
 		return err
@@ -190,10 +195,6 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	log.Info("root is fit", "location", opened.Facts.Location, "store", opened.Facts.Kind, "root", root.String(), "notes", strings.Join(opened.Facts.Notes, "; "))
 	if p := root.Probe; p != nil && p.Kept != nil {
 		log.Warn("the daemon could not find out whether the store deletes objects", "error", p.Kept, "advice", "see what `ckptd doctor` says of deletes")
-	}
-	listener, at, err := listen(ctx, o.listen, door.tls != nil, o.secure.socketMode)
-	if err != nil {
-		return err
 	}
 	urls := o.advertise
 	if len(urls) == 0 {

@@ -63,7 +63,7 @@ jobs:
 	got := settingsOf(t, "--config", file, "--reads", "11")
 	for name, want := range map[string]string{
 		"root": "file:///srv/ckptd from file " + file, "listen": "127.0.0.1:1 from file " + file, "advertise": "http://a:1,http://b:1 from file " + file,
-		"streams": "7 from environment CKPTD_STREAMS", "reads": "11 from flag --reads", "writes": "64 from default", "log-level": "WARN from file " + file,
+		"streams": "7 from environment CKPTD_STREAMS", "reads": "11 from flag --reads", "writes": "64 from default", "log-level": "warn from file " + file,
 		"socket-mode": "0660 from environment CKPTD_SOCKET_MODE", "config": file + " from flag --config",
 		"token":                                "set, and not shown from environment CKPTD_TOKEN",
 		"execution.checkpointing.interval":     "3 s from file " + file,

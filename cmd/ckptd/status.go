@@ -119,11 +119,11 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 	fmt.Fprintf(w, "  records %d, sources at their end %d of %d, newest complete checkpoint %d, committed by all sinks %d\n",
 		j.GetRecords(), j.GetSourcesAtEnd(), j.GetSources(), s.GetLatestCheckpointId(), j.GetCommittedCheckpointId())
 	if n := j.GetCondemnedFiles(); n > 0 {
-		fmt.Fprintf(w, "  %d files wait to be deleted\n", n)
+		fmt.Fprintf(w, "  waiting to be deleted: %s\n", output.Count(n, "file"))
 	}
 	for _, p := range j.GetPending() {
-		fmt.Fprintf(w, "  checkpoint %d: %s, %d of %d subtasks acknowledged, since %s\n", p.GetCheckpointId(), output.Enum(p.GetState(), "PENDING_STATE_"), p.GetAcknowledged(),
-			p.GetSubtasks(), time.Since(p.GetTriggeredAt().AsTime()).Round(time.Millisecond))
+		fmt.Fprintf(w, "  checkpoint %d: %s, %d of %s acknowledged, since %s\n", p.GetCheckpointId(), output.Enum(p.GetState(), "PENDING_STATE_"), p.GetAcknowledged(),
+			output.Count(p.GetSubtasks(), "subtask"), time.Since(p.GetTriggeredAt().AsTime()).Round(time.Millisecond))
 	}
 	t := output.NewTable(w)
 	for _, x := range j.GetWorkers() {
@@ -131,7 +131,7 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 		if x.GetRunning() {
 			state = "running"
 		}
-		t.Row("  worker "+x.GetNonce(), fmt.Sprintf("%d subtasks", len(x.GetSubtasks())), state, fmt.Sprintf("attempt %d", x.GetAttempt()),
+		t.Row("  worker "+x.GetNonce(), output.Count(len(x.GetSubtasks()), "subtask"), state, fmt.Sprintf("attempt %d", x.GetAttempt()),
 			"heard "+time.Since(x.GetLastHeard().AsTime()).Round(100*time.Millisecond).String()+" ago")
 	}
 	if err := t.Flush(); err != nil || !events {
@@ -166,7 +166,7 @@ const eventsShown = 20
 func phaseText(j *ckptdv1.JobState) string {
 	switch j.GetPhase() {
 	case ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_WORKERS:
-		return fmt.Sprintf("waiting for %d of %d subtasks to register", j.GetSubtasksMissing(), j.GetSubtasks())
+		return fmt.Sprintf("waiting for %d of %s to register", j.GetSubtasksMissing(), output.Count(j.GetSubtasks(), "subtask"))
 	case ckptdv1.JobPhase_JOB_PHASE_WAITING_FOR_ATTEMPT:
 		return "waiting to begin the next attempt"
 	case ckptdv1.JobPhase_JOB_PHASE_STARTING:

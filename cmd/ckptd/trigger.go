@@ -24,10 +24,13 @@ func newTriggerCmd() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			wait := sayWaiting(cmd.Context(), cmd.ErrOrStderr(), "trigger", args[0])
+			defer wait.stop()
 			return onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
+				wait.on(a, id)
 				res, err := a.Messages().Trigger(cmd.Context(), id)
-				if err != nil {
-					return err
+				if wait.stop(); err != nil {
+					return wait.told(cmd.Context(), err)
 				}
 				return answer(cmd, res, func(w io.Writer) { printKept(w, "complete", res.GetCheckpoint()) })
 			})
@@ -45,16 +48,22 @@ func newCancelCmd() *cobra.Command {
 		Long: `End a job. Its workers stop, and its checkpoints are kept (RETAIN_ON_CANCELLATION) or deleted, as the job's
 execution.checkpointing.externalized-checkpoint-retention says. A canceled job id cannot run again.
 
-To cancel a job that has ended changes nothing: the answer says how the job ended and what is kept, and the exit code is 0.`,
+To cancel a job that has ended changes nothing: the answer says how the job ended and what is kept, and the exit code is 0.
+
+While the store is away, cancel waits for it, and says so on the standard error. Ctrl-C ends the waiting with exit code 130; the
+daemon may still end the job.`,
 		Example: `  ckptd cancel file:///var/lib/ckptd/clicks
   ckptd cancel clicks --server unix:/run/ckptd.sock`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			wait := sayWaiting(cmd.Context(), cmd.ErrOrStderr(), "cancel", args[0])
+			defer wait.stop()
 			err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
+				wait.on(a, id)
 				res, err := a.Messages().Cancel(cmd.Context(), id)
-				if err != nil {
-					return err
+				if wait.stop(); err != nil {
+					return wait.told(cmd.Context(), err)
 				}
 				return printCanceled(cmd, id, res)
 			})
@@ -81,7 +90,7 @@ func keptOf(head *journal.Entry) (kept []*ckptdv1.CheckpointSummary) {
 
 func printCanceled(cmd *cobra.Command, id string, res *ckptdv1.CancelJobResponse) error {
 	return answer(cmd, res, func(w io.Writer) {
-		fmt.Fprintf(w, "job %s: %s, %d checkpoints kept\n", output.Clean(id), output.Enum(res.GetStatus(), "JOB_STATUS_"), len(res.GetRetained()))
+		fmt.Fprintf(w, "job %s: %s, %s kept\n", output.Clean(id), output.Enum(res.GetStatus(), "JOB_STATUS_"), output.Count(len(res.GetRetained()), "checkpoint"))
 		for _, c := range res.GetRetained() {
 			printKept(w, "kept", c)
 		}

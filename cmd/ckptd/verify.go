@@ -177,7 +177,7 @@ func endLine(r *ckptdv1.VerifyReport, checkpoints int) string {
 	if s := r.GetReadDataSubset(); s != "" {
 		of = " (" + s + ")"
 	}
-	return fmt.Sprintf("%s; read: %d files%s of %s, in %s: %s", line, r.GetFilesRead(), of, output.Bytes(r.GetBytesRead()), output.Duration(r.GetTook()), rateOf(r.GetBytesRead(), took))
+	return fmt.Sprintf("%s; read: %s%s of %s, in %s: %s", line, output.Count(r.GetFilesRead(), "file"), of, output.Bytes(r.GetBytesRead()), output.Duration(r.GetTook()), rateOf(r.GetBytesRead(), took))
 }
 
 // printDamaged says what is wrong with a checkpoint.
@@ -280,13 +280,13 @@ func judgeVerify(r *ckptdv1.VerifyReport) error {
 	unreadable := count[ckptdv1.VerifyVerdict_VERIFY_VERDICT_UNREADABLE]
 	switch v := r.GetVerdict(); v {
 	case ckptdv1.VerifyVerdict_VERIFY_VERDICT_DAMAGED:
-		text := fmt.Sprintf("verify: damaged: %d of %d checkpoints or journals", count[v], max(all, count[v]))
+		text := fmt.Sprintf("verify: damaged: %d of %s", count[v], output.Count(max(all, count[v]), "checkpoint or journal", "checkpoints or journals"))
 		if unreadable > 0 {
 			text += fmt.Sprintf("; not readable: %d", unreadable)
 		}
 		return exit.With(exit.Damage, errors.New(text))
 	case ckptdv1.VerifyVerdict_VERIFY_VERDICT_UNREADABLE:
-		return exit.With(exit.Failed, fmt.Errorf("verify: the store did not give everything, so nothing is known of %d checkpoints or journals: %s", unreadable, output.Clean(cause)))
+		return exit.With(exit.Failed, fmt.Errorf("verify: the store did not give everything, so nothing is known of %s: %s", output.Count(unreadable, "checkpoint or journal", "checkpoints or journals"), output.Clean(cause)))
 	case ckptdv1.VerifyVerdict_VERIFY_VERDICT_PART:
 		return exit.With(exit.Part, errors.New("verify: not all could be looked at"))
 	}

@@ -80,7 +80,7 @@ fails. With -s, a new job id begins from a checkpoint of another job, under the 
 // work runs the worker until its job has ended, ctx ends, or the process that launched it does.
 func work(ctx context.Context, o workerOptions) (err error) {
 	ctx = launcher.WithParent(ctx)
-	log := o.log.open(os.Stderr).With("job", o.jobID)
+	log := o.log.start().With("job", o.jobID)
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg, err := readConfig(os.Stderr, o.config)
+	cfg, err := readConfig(o.config, func(note string) { log.Info("a note on the configuration file", "file", o.config, "note", note) })
 	if err != nil {
 		return exit.Usagef("worker: --config: %w", err)
 	}

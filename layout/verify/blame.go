@@ -54,7 +54,7 @@ func (t *target) conclude() {
 	t.out.Verdict = worse(t.out.GetVerdict(), ckptdv1.VerifyVerdict_VERIFY_VERDICT_WHOLE)
 	if t.out.GetFilesNotLookedFor() > 0 {
 		t.out.Verdict = worse(t.out.GetVerdict(), ckptdv1.VerifyVerdict_VERIFY_VERDICT_PART)
-		t.out.Text = fmt.Sprintf("%d files lie in the folders of other jobs, where this command does not look: verify the checkpoint in its root", t.out.GetFilesNotLookedFor())
+		t.out.Text = fmt.Sprintf("files in the folders of other jobs, where this command does not look: %d; verify the checkpoint in its root", t.out.GetFilesNotLookedFor())
 	}
 }
 

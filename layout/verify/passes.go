@@ -160,7 +160,7 @@ func (r *run) failed(err error) error {
 	r.unreadable++
 	r.last = err
 	if r.unreadable > MaxUnreadable {
-		return fmt.Errorf("the store fails: %d objects could not be read; the last cause: %w", r.unreadable, err)
+		return fmt.Errorf("the store fails: objects that could not be read: %d; the last cause: %w", r.unreadable, err)
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ var reasonCodes = map[ckptdv1.Refused_Reason]connect.Code{
 	ckptdv1.Refused_REASON_CONFIG_MISMATCH: connect.CodeFailedPrecondition,
 	ckptdv1.Refused_REASON_UNKNOWN_HANDLE:  connect.CodeInvalidArgument,
 	ckptdv1.Refused_REASON_CORRUPT:         connect.CodeDataLoss,
+	ckptdv1.Refused_REASON_NEWER_FORMAT:    connect.CodeFailedPrecondition,
 }
 
 // Refused makes an error with the detail that names its reason.
@@ -105,7 +106,7 @@ func Error(err error) error {
 	case errors.Is(err, catalog.ErrDamaged), errors.Is(err, layout.ErrCorrupt), errors.Is(err, journal.ErrCorrupt):
 		return connect.NewError(connect.CodeDataLoss, err)
 	case errors.Is(err, layout.ErrNewerFormat), errors.Is(err, layout.ErrUnknownKind), errors.Is(err, journal.ErrNewer):
-		return connect.NewError(connect.CodeFailedPrecondition, err)
+		return Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_NEWER_FORMAT}, "%w", err)
 	case errors.Is(err, storage.ErrUnknown):
 		return connect.NewError(connect.CodeUnavailable, err)
 	default:

@@ -254,7 +254,7 @@ func (m *Machine) newAttempt(e NewAttempt) {
 // failed counts a failed checkpoint, and fails the attempt if there were too many.
 func (m *Machine) failed(id uint64, r Reason, cause string) {
 	if m.failures.failed(id, r) {
-		m.failAttempt(fmt.Sprintf("more than %d checkpoints failed in a row, the last with %s: %s", m.policy.TolerableFailures, r, cause))
+		m.failAttempt(fmt.Sprintf("more checkpoints than the tolerable %d failed in a row, the last with %s: %s", m.policy.TolerableFailures, r, cause))
 	}
 }
 

@@ -63,7 +63,7 @@ func (a *outage) answered(log *slog.Logger, event func(kind ckptdv1.JobEventKind
 			log.Warn("the journal cannot be used", "error", err)
 		}
 		if a.reported {
-			event(ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, "the store answers again, after %s and %d tries", time.Since(a.since).Round(time.Millisecond), a.tries)
+			event(ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, "the store answers again, after %s (tries: %d)", time.Since(a.since).Round(time.Millisecond), a.tries)
 		}
 		*a = outage{}
 		return

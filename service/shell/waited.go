@@ -65,7 +65,7 @@ func missing(plan *journal.Plan, acked owner.Subtasks) string {
 	}
 	text := strings.Join(found, ", ")
 	if more > 0 {
-		text += fmt.Sprintf(" and %d subtasks of other operators", more)
+		text += fmt.Sprintf(" and subtasks of other operators: %d", more)
 	}
 	return text
 }

@@ -102,8 +102,8 @@ func (d *Demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
 	if len(s.GetPending()) > 0 {
 		c := s.GetPending()[0]
 		k.pending = c.GetCheckpointId()
-		progress = fmt.Sprintf("checkpoint %d was in progress: %d of %d subtasks had acknowledged, %s",
-			k.pending, c.GetAcknowledged(), c.GetSubtasks(), output.Enum(c.GetState(), "PENDING_STATE_"))
+		progress = fmt.Sprintf("checkpoint %d was in progress: %d of %s had acknowledged, %s",
+			k.pending, c.GetAcknowledged(), output.Count(c.GetSubtasks(), "subtask"), output.Enum(c.GetState(), "PENDING_STATE_"))
 	}
 	read := d.estimate()
 	k.at = time.Now()

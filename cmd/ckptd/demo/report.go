@@ -43,7 +43,7 @@ func (d *Demo) Verdict() (exact bool, err error) {
 	}
 	n.line("  %s of %s clicks were by users logged in%s", grouped(d.want.Total()), grouped(d.total), unparsable(d.skipped))
 	d.saySkipped("  ")
-	n.line("  %d of %d kills; %d attempts, %d epochs", d.Struck, len(d.Kills), d.Watch.Attempt, d.Watch.Epoch)
+	n.line("  %d of %s; %s, %s", d.Struck, output.Count(len(d.Kills), "kill"), output.Count(d.Watch.Attempt, "attempt"), output.Count(d.Watch.Epoch, "epoch"))
 	if d.Struck < len(d.Kills) {
 		n.line("  the input ended before the other kills could count: give them more time with a smaller --rate, or a shorter --interval")
 	}
@@ -232,7 +232,7 @@ func Clean(ctx context.Context, out io.Writer) error {
 	if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(OutputFolder())); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	_, err = fmt.Fprintf(out, "removed %s with %d jobs\n", output.Clean(dir), len(jobs.GetJobs()))
+	_, err = fmt.Fprintf(out, "removed %s with %s\n", output.Clean(dir), output.Count(len(jobs.GetJobs()), "job"))
 	return err
 }
 

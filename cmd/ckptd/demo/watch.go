@@ -191,7 +191,7 @@ func (d *Demo) position() string {
 // waiting describes the subtasks that a checkpoint in progress waits for.
 func waiting(s *ckptdv1.JobState) string {
 	for _, p := range s.GetPending() {
-		return fmt.Sprintf(", checkpoint %d in progress: %d of %d subtasks have acknowledged", p.GetCheckpointId(), p.GetAcknowledged(), p.GetSubtasks())
+		return fmt.Sprintf(", checkpoint %d in progress: %d of %s acknowledged", p.GetCheckpointId(), p.GetAcknowledged(), output.Count(p.GetSubtasks(), "subtask"))
 	}
 	return ""
 }

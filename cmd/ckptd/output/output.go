@@ -91,6 +91,17 @@ func Bytes(n uint64) string {
 	return fmt.Sprintf("%.1f %ciB", f, units[0])
 }
 
+// Count is a number of things: "1 checkpoint", "2 checkpoints". many is the plural, if it is not one with s.
+func Count[N int | uint32 | uint64](n N, one string, many ...string) string {
+	word := one + "s"
+	if n == 1 {
+		word = one
+	} else if len(many) > 0 {
+		word = many[0]
+	}
+	return fmt.Sprintf("%d %s", n, word)
+}
+
 // Time is a time for people, in UTC; "-" if there is none.
 func Time(t *timestamppb.Timestamp) string {
 	if t == nil {

@@ -50,3 +50,14 @@ func TestArgumentIsRepeatedIfItIsNoURL(t *testing.T) {
 		}
 	}
 }
+
+func TestCount(t *testing.T) {
+	for want, got := range map[string]string{
+		"0 jobs": Count(0, "job"), "1 job": Count(1, "job"), "2 jobs": Count(uint64(2), "job"),
+		"1 entry": Count(uint32(1), "entry", "entries"), "3 entries": Count(3, "entry", "entries"),
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -62,7 +63,7 @@ func connect(ctx context.Context, c Config, r *sdkRetries) (connection, error) {
 
 // load reads the configuration of the environment and of the shared files.
 func load(ctx context.Context, c Config) (aws.Config, error) {
-	var options []func(*config.LoadOptions) error
+	options := []func(*config.LoadOptions) error{config.WithLogger(logging.LoggerFunc(warn))}
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))
 	}
@@ -83,6 +84,11 @@ func load(ctx context.Context, c Config) (aws.Config, error) {
 		return aws.Config{}, fmt.Errorf("no profile %q in the shared configuration (~/.aws/config, AWS_CONFIG_FILE); mend profile= or AWS_PROFILE", unknown.Profile)
 	}
 	return loaded, err
+}
+
+// warn passes on what the SDK says about credentials and the configuration, and no error tells.
+func warn(_ logging.Classification, format string, args ...any) {
+	slog.Warn("the AWS SDK says", "text", fmt.Sprintf(format, args...))
 }
 
 // baseClient is the HTTP client for credentials (STS, SSO, a role's address); its trusted certificates are used for

@@ -63,12 +63,21 @@ func (v *Verdict) Exact() bool { return v.Missing == 0 && v.Duplicate == 0 && v.
 // String formats the verdict as one line.
 func (v *Verdict) String() string {
 	if v.Exact() && v.Before > 0 {
-		return fmt.Sprintf("exact: %d lines of %d users, each once, after %d lines of earlier runs", v.Lines, v.Users, v.Before)
+		return fmt.Sprintf("exact: %s of %s, each once, after %s of earlier runs", count(v.Lines, "line"), count(v.Users, "user"), count(v.Before, "line"))
 	}
 	if v.Exact() {
-		return fmt.Sprintf("exact: %d lines of %d users, each once", v.Lines, v.Users)
+		return fmt.Sprintf("exact: %s of %s, each once", count(v.Lines, "line"), count(v.Users, "user"))
 	}
-	return fmt.Sprintf("not exact: %d lines missing, %d duplicate, %d foreign (of %d lines, %d users)", v.Missing, v.Duplicate, v.Foreign, v.Lines, v.Users)
+	return fmt.Sprintf("not exact: %s missing, %d duplicate, %d foreign (of %s, %s)", count(v.Missing, "line"), v.Duplicate, v.Foreign,
+		count(v.Lines, "line"), count(v.Users, "user"))
+}
+
+// count is a number of things: "1 line", "2 lines".
+func count(n uint64, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
 }
 
 func (v *Verdict) problem(format string, args ...any) {
