@@ -24,7 +24,7 @@ func newTriggerCmd() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
+			return onOwner(cmd.Context(), daemonsOf(cmd), args[0], true, func(a *client.Admin, id string) error {
 				res, err := a.Trigger(cmd.Context(), id)
 				if err != nil {
 					return err
@@ -51,7 +51,7 @@ To cancel a job that has ended changes nothing: the answer says how the job ende
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
+			err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], true, func(a *client.Admin, id string) error {
 				res, err := a.Cancel(cmd.Context(), id)
 				if err != nil {
 					return err
