@@ -28,6 +28,8 @@ type options struct {
 	parallel int
 	onRetry  func(err error, next time.Duration)
 	files    address.CredentialFiles
+	// rootProof is the key of an object below the root that the caller means; empty: none is shown.
+	rootProof string
 	// credentials come from files; nil: none.
 	credentials *address.Credentials
 	// silence is the time without a message after which a session takes its daemon for lost. A daemon pings each
@@ -64,6 +66,11 @@ func WithTokenFile(file string) Option { return func(o *options) { o.files.Token
 
 // WithToken is WithTokenFile for a token that lies in no file.
 func WithToken(token string) Option { return func(o *options) { o.files.Token = token } }
+
+// WithRootProof shows each daemon the key of an object that the caller has just written below the root which it means. A
+// daemon that does not see the object refuses the call with ErrAnotherRoot. A caller that has found a daemon's address in a
+// journal needs it, because somebody may have copied the root with its journals.
+func WithRootProof(key string) Option { return func(o *options) { o.rootProof = key } }
 
 // New makes a client of the daemons at the URLs, which must all serve the same root. A URL is "http://host:port",
 // "https://host:port", "host:port" or "unix:/path/to/socket". New makes no connection.
@@ -142,7 +149,7 @@ func (c *Client) endpoint(url string) (*endpoint, error) {
 	}
 	e := c.endpoints[at]
 	if e == nil {
-		e = newEndpoint(at, c.options.credentials)
+		e = newEndpoint(at, c.options.credentials, c.options.rootProof)
 		c.endpoints[at] = e
 	}
 	return e, nil

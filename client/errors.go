@@ -35,6 +35,8 @@ var (
 	ErrConfigMismatch = errors.New("another configuration")
 	// ErrUnknownHandle: an acknowledgement named state that is neither new for the checkpoint nor promised to it.
 	ErrUnknownHandle = errors.New("unknown state handle")
+	// ErrAnotherRoot: the daemon serves another root than the caller means.
+	ErrAnotherRoot = errors.New("another root")
 	// ErrCorrupt: bytes differ from their sum or length.
 	ErrCorrupt = errors.New("corrupt state")
 	// ErrNewerFormat: what is stored needs a newer ckptd than the daemon.
@@ -71,6 +73,7 @@ var reasons = map[ckptdv1.Refused_Reason]error{
 	ckptdv1.Refused_REASON_UNKNOWN_HANDLE:  ErrUnknownHandle,
 	ckptdv1.Refused_REASON_CORRUPT:         ErrCorrupt,
 	ckptdv1.Refused_REASON_NEWER_FORMAT:    ErrNewerFormat,
+	ckptdv1.Refused_REASON_ANOTHER_ROOT:    ErrAnotherRoot,
 }
 
 // codes maps a code to its meaning if the error has no detail. A code that is absent here has no meaning.

@@ -77,7 +77,7 @@ func TestOwnerProbe(t *testing.T) {
 		{"without a URL", nil, "j", "n", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := (ownerProbe{[]string{myself.URL}, time.Minute, nil, slog.New(slog.DiscardHandler)}).owns(t.Context(), c.urls, c.job, c.nonce); got != c.want {
+			if got := (ownerProbe{[]string{myself.URL}, time.Minute, nil, nil, slog.New(slog.DiscardHandler)}).owns(t.Context(), c.urls, c.job, c.nonce); got != c.want {
 				t.Errorf("owns = %v, want %v", got, c.want)
 			}
 		})

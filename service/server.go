@@ -126,13 +126,13 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 		opts: opts.withDefaults(), nonce: layout.NewNonce(),
 		started: time.Now(), jobs: map[string]*shell.Job{}, metrics: newMetrics(),
 	}
-	s.probe = ownerProbe{s.opts.URLs, probeTimeout, s.opts.Credentials, s.opts.Log}
 	if err := journal.Fits(nil, nil, nil, s.opts.URLs); err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}
 	s.log = s.opts.Log
 	s.facts = watchedFacts(root.Facts, s.opts.Fatal)
 	s.stores = newStores(root, &s.opts, s.metrics)
+	s.probe = ownerProbe{s.opts.URLs, probeTimeout, s.opts.Credentials, s.stores.commit, s.opts.Log}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.env = shell.Env{
 		Commit: s.stores.commit, Restore: s.stores.restore, Collect: s.stores.collect, Facts: s.facts, URLs: s.opts.URLs, Times: s.opts.Times,
@@ -158,7 +158,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	// Answers are not compressed. Compression takes longer than sending, and a commit waits for answers.
 	options := connect.WithHandlerOptions(
-		connect.WithReadMaxBytes(controlMessageMax), connect.WithCompressMinBytes(math.MaxInt32), strictjson.HandlerOptions(),
+		connect.WithInterceptors(rootProof{s}), connect.WithReadMaxBytes(controlMessageMax), connect.WithCompressMinBytes(math.MaxInt32), strictjson.HandlerOptions(),
 	)
 	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engineService{s}, options))
 	mux.Handle(ckptdv1connect.NewJobServiceHandler(jobService{s}, options))

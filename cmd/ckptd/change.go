@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ckptd/ckptd/client"
-	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -41,14 +40,11 @@ func takeOverFlag(cmd *cobra.Command) {
 // argument that is an id means the root of that daemon. Such a root must exist: no verb makes one.
 func openChanger(cmd *cobra.Command, root string) (*changer, error) {
 	ctx, at := cmd.Context(), daemonsOf(cmd)
-	opened, err := drivers.Open(ctx, root, false)
+	opened, err := openWritable(ctx, root)
 	if err != nil {
-		return nil, whatToDo(root, err)
+		return nil, err
 	}
-	if _, err = layout.ReadRoot(ctx, opened.Store); err == nil {
-		_, err = layout.OpenRoot(ctx, opened.Store)
-	}
-	if err != nil {
+	if _, err = layout.OpenRoot(ctx, opened.Store); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", root, err), opened.Close())
 	}
 	credentials, err := address.NewCredentials(at.credentials)
@@ -79,7 +75,7 @@ func (c *changer) change(ctx context.Context, job string, owner func(*client.Adm
 	if c.at.server != "" {
 		urls = []string{c.at.server} // it redirects to the owner; the owner's own address may mean nothing here
 	}
-	return onServer(c.at.credentials, urls, owner)
+	return onProven(ctx, c.opened.Store, c.at.credentials, urls, owner)
 }
 
 // rootOf finds the root of a JOB for a verb that changes the job: that of the daemon which --server names, or the one

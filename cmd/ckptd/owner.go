@@ -14,32 +14,69 @@ import (
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
+	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/proto/address"
 )
 
 // onOwner calls f with the calls for people; calls about the job go to its owner. For a JOB with a root, the journal
-// names the owner. For an id, ckptd asks the server, or the daemon at the default address.
-func onOwner(ctx context.Context, at daemons, arg string, f func(a *client.Admin, id string) error) error {
-	urls, id := []string{at.server}, arg
+// names the owner. For an id, ckptd asks the server, or the daemon at the default address. An owner that a journal names is
+// shown which root is meant if f changes something.
+func onOwner(ctx context.Context, at daemons, arg string, changes bool, f func(a *client.Admin, id string) error) (err error) {
+	urls, id, root := []string{at.server}, arg, ""
 	switch {
 	case at.isID(arg):
 	case at.server == "" && layout.ValidateJobID(arg) == nil:
 		urls = []string{defaultListen}
 	default:
-		var err error
-		if urls, id, err = ownerInJournal(ctx, at.server, arg); err != nil {
+		if urls, id, root, err = ownerInJournal(ctx, at.server, arg); err != nil {
 			return err
 		}
 	}
 	if err := layout.ValidateJobID(id); err != nil {
 		return exit.Usagef("%w", err)
 	}
-	return onServer(at.credentials, urls, func(a *client.Admin) error { return f(a, id) })
+	call := func(a *client.Admin) error { return f(a, id) }
+	if root == "" || at.server != "" || !changes {
+		return onServer(at.credentials, urls, call)
+	}
+	opened, err := openWritable(ctx, root)
+	if err != nil {
+		return fmt.Errorf("%w. To call a daemon without writing to the root, name it by --server", err)
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	return onProven(ctx, opened.Store, at.credentials, urls, call)
+}
+
+// openWritable opens a root that exists for writing.
+func openWritable(ctx context.Context, root string) (storage.Opened, error) {
+	t, err := openBareRoot(ctx, root) // opening a folder for writing would create it
+	if err == nil {
+		err = t.close()
+	}
+	if err != nil {
+		return storage.Opened{}, err
+	}
+	opened, err := drivers.Open(ctx, root, false)
+	if err != nil {
+		return opened, whatToDo(root, err)
+	}
+	return opened, nil
+}
+
+// onProven is onServer for daemons that a journal of this root names. Such a daemon is shown which root is meant: if the
+// root was copied by hand, the daemon serves the original.
+func onProven(ctx context.Context, s storage.Store, credentials address.CredentialFiles, urls []string, f func(a *client.Admin) error) error {
+	proof, remove, err := layout.ProveRoot(ctx, s)
+	if err != nil {
+		return fmt.Errorf("%w. To call a daemon without writing to the root, name it by --server", err)
+	}
+	defer remove()
+	return onServer(credentials, urls, f, client.WithRootProof(proof))
 }
 
 // onServer calls f with the calls for people of these daemons.
-func onServer(credentials address.CredentialFiles, urls []string, f func(a *client.Admin) error) (err error) {
-	c, admin, err := adminWith(credentials, urls...)
+func onServer(credentials address.CredentialFiles, urls []string, f func(a *client.Admin) error, opts ...client.Option) (err error) {
+	c, admin, err := adminWithOptions(credentials, urls, opts...)
 	if err != nil {
 		return err
 	}
@@ -63,37 +100,37 @@ func advised(err error) error {
 
 // ownerInJournal reads the addresses of the job's owner in the journal of <root>/<id>. If a server was named, its
 // address is the answer instead: that daemon can take a job that nobody owns.
-func ownerInJournal(ctx context.Context, server, arg string) (urls []string, id string, err error) {
+func ownerInJournal(ctx context.Context, server, arg string) (urls []string, id, root string, err error) {
 	at, err := drivers.Normal(arg)
 	if err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
-	root, id := drivers.CutLast(at)
+	root, id = drivers.CutLast(at)
 	if err := layout.ValidateJobID(id); err != nil {
-		return nil, "", exit.Usagef("job %q: want <root>/<job id>, such as file:///var/lib/ckptd/clicks, or <job id> with --server: %w", arg, err)
+		return nil, "", "", exit.Usagef("job %q: want <root>/<job id>, such as file:///var/lib/ckptd/clicks, or <job id> with --server: %w", arg, err)
 	}
 	opened, err := drivers.Open(ctx, root, true)
 	if err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
 	if _, err := layout.ReadRoot(ctx, opened.Store); err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
 	head, how, err := journalio.ReadHead(ctx, opened.Store, opened.Facts, id)
 	switch {
 	case err != nil:
-		return nil, "", err
+		return nil, "", "", err
 	case how == journal.ReadEmpty:
-		return nil, "", fmt.Errorf("there is no job %s under %s; `ckptd ls %s` lists what there is", id, root, output.ShellWord(root))
+		return nil, "", "", fmt.Errorf("there is no job %s under %s; `ckptd ls %s` lists what there is", id, root, output.ShellWord(root))
 	case how != journal.ReadDone:
-		return nil, "", fmt.Errorf("the journal of %s cannot be read; `ckptd journal show %s` says why: %w", id, output.ShellWord(arg), catalog.ErrDamaged)
+		return nil, "", "", fmt.Errorf("the journal of %s cannot be read; `ckptd journal show %s` says why: %w", id, output.ShellWord(arg), catalog.ErrDamaged)
 	case server != "":
-		return []string{server}, id, nil
+		return []string{server}, id, root, nil
 	case head.Owner.IsZero() || len(head.URLs) == 0: // nobody, or a command that changes the job
-		return nil, "", &unownedError{head, id, at}
+		return nil, "", "", &unownedError{head, id, at}
 	}
-	return head.URLs, id, nil
+	return head.URLs, id, root, nil
 }
 
 // unownedError is the error for a job that nobody owns. It says how to end such a job.

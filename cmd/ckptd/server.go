@@ -67,6 +67,11 @@ func newClient(urls []string, f address.CredentialFiles, opts ...client.Option) 
 // adminWith gives the calls for people at the first of these daemons that answers. It sends nothing yet. The caller
 // closes the client.
 func adminWith(credentials address.CredentialFiles, servers ...string) (*client.Client, *client.Admin, error) {
+	return adminWithOptions(credentials, servers)
+}
+
+// adminWithOptions is adminWith with options of the client.
+func adminWithOptions(credentials address.CredentialFiles, servers []string, opts ...client.Option) (*client.Client, *client.Admin, error) {
 	urls := make([]string, len(servers))
 	for i, s := range servers {
 		at, err := parseServer(s)
@@ -75,7 +80,7 @@ func adminWith(credentials address.CredentialFiles, servers ...string) (*client.
 		}
 		urls[i] = at.String()
 	}
-	c, err := newClient(urls, credentials)
+	c, err := newClient(urls, credentials, opts...)
 	if err != nil {
 		return nil, nil, err
 	}

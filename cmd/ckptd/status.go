@@ -41,7 +41,7 @@ job's journal and asks the owner.`,
 				return printStatus(cmd.OutOrStdout(), res, events)
 			}
 			if len(args) == 1 {
-				err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
+				err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], false, func(a *client.Admin, id string) error {
 					res, err := a.Messages().JobStatus(cmd.Context(), id, 0)
 					if client.EndedWith(err) != 0 {
 						return endedStatus(cmd, a, id)

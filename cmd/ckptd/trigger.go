@@ -26,7 +26,7 @@ func newTriggerCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			wait := sayWaiting(cmd.Context(), cmd.ErrOrStderr(), "trigger", args[0])
 			defer wait.stop()
-			return onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
+			return onOwner(cmd.Context(), daemonsOf(cmd), args[0], true, func(a *client.Admin, id string) error {
 				wait.on(a, id)
 				res, err := a.Messages().Trigger(cmd.Context(), id)
 				if wait.stop(); err != nil {
@@ -59,7 +59,7 @@ daemon may still end the job.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			wait := sayWaiting(cmd.Context(), cmd.ErrOrStderr(), "cancel", args[0])
 			defer wait.stop()
-			err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], func(a *client.Admin, id string) error {
+			err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], true, func(a *client.Admin, id string) error {
 				wait.on(a, id)
 				res, err := a.Messages().Cancel(cmd.Context(), id)
 				if wait.stop(); err != nil {

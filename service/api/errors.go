@@ -28,6 +28,7 @@ var reasonCodes = map[ckptdv1.Refused_Reason]connect.Code{
 	ckptdv1.Refused_REASON_UNKNOWN_HANDLE:  connect.CodeInvalidArgument,
 	ckptdv1.Refused_REASON_CORRUPT:         connect.CodeDataLoss,
 	ckptdv1.Refused_REASON_NEWER_FORMAT:    connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_ANOTHER_ROOT:    connect.CodeFailedPrecondition,
 }
 
 // Refused makes an error with the detail that names its reason.
@@ -58,27 +59,33 @@ func NotAttached(job string) error {
 
 // IsNotAttached reports whether NotAttached made the error.
 func IsNotAttached(err error) bool {
-	n := notOwner(err)
+	n := detail[*ckptdv1.NotOwner](err)
 	return n != nil && len(n.GetOwnerUrls()) == 0
 }
 
 // OwnerURLs returns the addresses of the job's owner if NotOwner made the error; nil: it did not.
-func OwnerURLs(err error) []string { return notOwner(err).GetOwnerUrls() }
+func OwnerURLs(err error) []string { return detail[*ckptdv1.NotOwner](err).GetOwnerUrls() }
 
-// notOwner returns the detail of an error that names a job's owner; nil: there is none.
-func notOwner(err error) *ckptdv1.NotOwner {
+// IsAnotherRoot reports whether a daemon refused a call because it serves another root than the caller means.
+func IsAnotherRoot(err error) bool {
+	r := detail[*ckptdv1.Refused](err)
+	return r.GetReason() == ckptdv1.Refused_REASON_ANOTHER_ROOT
+}
+
+// detail returns the detail of that type of a call's error; nil: there is none.
+func detail[T proto.Message](err error) (none T) {
 	var ce *connect.Error
 	if !errors.As(err, &ce) {
-		return nil
+		return none
 	}
 	for _, d := range ce.Details() {
 		if m, err := d.Value(); err == nil {
-			if n, ok := m.(*ckptdv1.NotOwner); ok {
-				return n
+			if v, ok := m.(T); ok {
+				return v
 			}
 		}
 	}
-	return nil
+	return none
 }
 
 // withDetail adds a message to an error's details.

@@ -172,6 +172,9 @@ const (
 	Refused_REASON_CONFIG_MISMATCH Refused_Reason = 10
 	// What is stored needs a newer ckptd than this daemon. FAILED_PRECONDITION.
 	Refused_REASON_NEWER_FORMAT Refused_Reason = 11
+	// The caller has found this daemon in a journal, but this daemon does not see the object that proves which root is meant: it serves
+	// another root. FAILED_PRECONDITION.
+	Refused_REASON_ANOTHER_ROOT Refused_Reason = 12
 )
 
 // Enum value maps for Refused_Reason.
@@ -189,6 +192,7 @@ var (
 		9:  "REASON_CORRUPT",
 		10: "REASON_CONFIG_MISMATCH",
 		11: "REASON_NEWER_FORMAT",
+		12: "REASON_ANOTHER_ROOT",
 	}
 	Refused_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":     0,
@@ -203,6 +207,7 @@ var (
 		"REASON_CORRUPT":         9,
 		"REASON_CONFIG_MISMATCH": 10,
 		"REASON_NEWER_FORMAT":    11,
+		"REASON_ANOTHER_ROOT":    12,
 	}
 )
 
@@ -3142,7 +3147,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\bNotOwner\x12\x1d\n" +
 	"\n" +
 	"owner_urls\x18\x01 \x03(\tR\townerUrls\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x9e\x04\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xb7\x04\n" +
 	"\aRefused\x120\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x18.ckptd.v1.Refused.ReasonR\x06reason\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
@@ -3150,7 +3155,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x06status\x18\x04 \x01(\x0e2\x13.ckptd.v1.JobStatusR\x06status\x12\x1f\n" +
 	"\vinline_left\x18\x05 \x01(\rR\n" +
 	"inlineLeft\x126\n" +
-	"\vdifferences\x18\x06 \x03(\v2\x14.ckptd.v1.DifferenceR\vdifferences\"\xaa\x02\n" +
+	"\vdifferences\x18\x06 \x03(\v2\x14.ckptd.v1.DifferenceR\vdifferences\"\xc3\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REASON_STALE_ATTEMPT\x10\x01\x12\x16\n" +
@@ -3164,7 +3169,8 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x0eREASON_CORRUPT\x10\t\x12\x1a\n" +
 	"\x16REASON_CONFIG_MISMATCH\x10\n" +
 	"\x12\x17\n" +
-	"\x13REASON_NEWER_FORMAT\x10\v\"Q\n" +
+	"\x13REASON_NEWER_FORMAT\x10\v\x12\x17\n" +
+	"\x13REASON_ANOTHER_ROOT\x10\f\"Q\n" +
 	"\n" +
 	"Difference\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1b\n" +
