@@ -73,6 +73,9 @@ func refusal(a attacher, why Reason, status journal.Status) Op {
 // misfit says why a caller cannot have a job with this status.
 func (a attacher) misfit(status journal.Status) Reason {
 	switch {
+	case status == journal.StatusRemoved && a.create != nil:
+	case status == journal.StatusRemoved && !a.finish:
+		return ReasonNoJob
 	case status.Terminal() && !a.finish:
 		return ReasonTerminal
 	case !status.Terminal() && a.finish:
