@@ -28,6 +28,8 @@ const (
 	Hide
 	// Drop takes the checkpoint out of the job's state.
 	Drop
+	// Trash takes the checkpoint out of use. Until its time in the trash is over, a person can bring it back.
+	Trash
 )
 
 // Decision says what happens to one checkpoint, and why.
@@ -86,8 +88,8 @@ func AfterCompletion(checkpoints []Checkpoint, number uint32) []Decision {
 	return out
 }
 
-// AfterEnd decides which checkpoints outlive the job.
-func AfterEnd(checkpoints []Checkpoint, policy Policy, end End) []Decision {
+// AfterEnd decides which checkpoints outlive the job. With trash, those that do not outlive it go into the trash.
+func AfterEnd(checkpoints []Checkpoint, policy Policy, end End, trash bool) []Decision {
 	keep := end == Failed && policy != Nothing || end == Canceled && policy == OnCancellation
 	out := make([]Decision, len(checkpoints))
 	for i, c := range checkpoints {
@@ -95,6 +97,8 @@ func AfterEnd(checkpoints []Checkpoint, policy Policy, end End) []Decision {
 		switch {
 		case ordinary && keep:
 			d = Decision{c.ID, Keep, "retained by the job's configuration"}
+		case ordinary && trash:
+			d = Decision{c.ID, Trash, "the job ended"}
 		case ordinary:
 			d = drop(c, "the job ended")
 		}
@@ -119,6 +123,9 @@ func special(c Checkpoint) (d Decision, ordinary bool) {
 	}
 	return Decision{}, true
 }
+
+// Removed decides what becomes of a checkpoint that a person removes, or whose time in the trash is over.
+func Removed(c Checkpoint) Decision { return drop(c, "removed") }
 
 func drop(c Checkpoint, why string) Decision {
 	if c.Lent {

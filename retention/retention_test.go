@@ -9,7 +9,7 @@ import (
 func text(ds []Decision) string {
 	var out []string
 	for _, d := range ds {
-		out = append(out, fmt.Sprintf("%d %s: %s", d.ID, [...]string{"keep", "hide", "drop"}[d.Action], d.Reason))
+		out = append(out, fmt.Sprintf("%d %s: %s", d.ID, [...]string{"keep", "hide", "drop", "trash"}[d.Action], d.Reason))
 	}
 	return strings.Join(out, "; ")
 }
@@ -49,7 +49,7 @@ func TestAfterEnd(t *testing.T) {
 	}
 	for policy, ends := range kept {
 		for end, keep := range ends {
-			got := AfterEnd([]Checkpoint{{ID: 1}, {ID: 2, Savepoint: true}, {ID: 3, Lent: true}, {ID: 4, Keep: true}}, policy, End(end))
+			got := AfterEnd([]Checkpoint{{ID: 1}, {ID: 2, Savepoint: true}, {ID: 3, Lent: true}, {ID: 4, Keep: true}}, policy, End(end), false)
 			want := "1 drop: the job ended; 2 keep: a savepoint; 3 hide: the job ended, but lent; 4 keep: kept by a person"
 			if keep {
 				want = "1 keep: retained by the job's configuration; 2 keep: a savepoint; 3 keep: retained by the job's configuration; 4 keep: kept by a person"

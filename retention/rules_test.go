@@ -52,7 +52,7 @@ func TestEveryEnd(t *testing.T) {
 		checkpoints := []Checkpoint{byFlags(3, flags&15), byFlags(5, flags>>4)}
 		for policy, ends := range kept {
 			for _, end := range []End{Canceled, Failed, Finished} {
-				for i, d := range AfterEnd(checkpoints, policy, end) {
+				for i, d := range AfterEnd(checkpoints, policy, end, false) {
 					if want := action(checkpoints[i], ends[end]); d.ID != checkpoints[i].ID || d.Action != want || d.Reason == "" {
 						t.Fatalf("%+v, policy %d, end %d: %+v, want action %d and a reason", checkpoints[i], policy, end, d, want)
 					}

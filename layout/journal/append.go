@@ -60,7 +60,7 @@ func (a *Append) Begin(set *Settings, base *Entry, next Entry, nonce Nonce, role
 		ring = base.Ring[max(0, len(base.Ring)-set.Ring+1):]
 	}
 	next.Ring = append(append(make([]Nonce, 0, len(ring)+1), ring...), nonce)
-	next.LeastReader, next.LeastWriter = max(next.LeastReader, 1), max(next.LeastWriter, 1)
+	next.LeastReader, next.LeastWriter = max(next.LeastReader, 1), max(next.LeastWriter, next.leastWriter())
 	next.seal()
 	*a = Append{state: appendPublish, role: role, next: &next}
 	return Op{Kind: OpPublish, Slot: next.Slot, Entry: a.next}

@@ -15,7 +15,7 @@ func toProto(e *Entry) *storedv1.JournalEntry {
 	m := &storedv1.JournalEntry{
 		Slot: e.Slot, Kind: storedv1.JournalEntry_Kind(e.Kind), Nonce: e.Nonce.String(), Epoch: e.Epoch, Owner: e.Owner.String(),
 		OwnerUrls: e.URLs, Attempt: e.Attempt, RestoreCheckpointId: e.Restore, Status: storedv1.JournalEntry_Status(e.Status),
-		Reserved: e.Reserved, JobId: e.About.Job, PurgeWanted: e.PurgeWanted,
+		Reserved: e.Reserved, JobId: e.About.Job, PurgeWanted: e.PurgeWanted, ReleasedAtMillis: e.ReleasedAt, Settled: e.Settled,
 		Config: &storedv1.JournalConfig{Message: e.Config.Bytes, Hash: e.Config.Hash},
 	}
 	for _, n := range e.Ring {
@@ -65,7 +65,7 @@ func checkpointToProto(c *Checkpoint) *storedv1.JournalCheckpoint {
 	return &storedv1.JournalCheckpoint{
 		CheckpointId: c.ID, Type: storedv1.JournalCheckpoint_Type(c.Type + 1), State: storedv1.JournalCheckpoint_State(c.State + 1),
 		MetadataKey: metadataKey(c.ID), MetadataNonce: c.Nonce.String(), MetadataSize: c.Size, MetadataCrc32C: c.CRC,
-		Imported: c.Imported, Keep: c.Keep, Tags: c.Tags, TrashedAtMillis: c.TrashedAt,
+		Imported: c.Imported, Keep: c.Keep, Tags: c.Tags, TrashedAtMillis: c.TrashedAt, TrashUntilMillis: c.TrashUntil,
 		CompletedAtMillis: c.CompletedAt, DurationMillis: c.DurationMillis, StateBytes: c.StateBytes, NewBytes: c.NewBytes,
 	}
 }
@@ -87,7 +87,7 @@ func fromProto(m *storedv1.JournalEntry) (*Entry, error) {
 	p := &parser{}
 	e := &Entry{
 		Slot: m.Slot, Kind: Kind(m.Kind), Nonce: p.nonce(m.Nonce), Epoch: m.Epoch, Owner: p.nonce(m.Owner), URLs: m.OwnerUrls,
-		Attempt: m.Attempt, Restore: m.RestoreCheckpointId, Reserved: m.Reserved, PurgeWanted: m.PurgeWanted,
+		Attempt: m.Attempt, Restore: m.RestoreCheckpointId, Reserved: m.Reserved, PurgeWanted: m.PurgeWanted, ReleasedAt: m.ReleasedAtMillis, Settled: m.Settled,
 		Status: Status(p.known("status", int32(m.Status), int32(StatusRemoved))),
 		About:  &About{Job: m.JobId},
 		Config: &Config{Bytes: m.Config.GetMessage(), Hash: m.Config.GetHash()},
@@ -200,7 +200,7 @@ func (p *parser) checkpoint(c *storedv1.JournalCheckpoint) Checkpoint {
 		ID: c.CheckpointId, Type: CheckpointType(p.given("type of checkpoint", int32(c.Type), int32(TypeSavepoint)+1) - 1),
 		State: CheckpointState(p.given("state of checkpoint", int32(c.State), int32(StateHidden)+1) - 1),
 		Nonce: p.nonce(c.MetadataNonce), Size: c.MetadataSize, CRC: c.MetadataCrc32C,
-		Imported: c.Imported, Keep: c.Keep, Tags: c.Tags, TrashedAt: c.TrashedAtMillis,
+		Imported: c.Imported, Keep: c.Keep, Tags: c.Tags, TrashedAt: c.TrashedAtMillis, TrashUntil: c.TrashUntilMillis,
 		CompletedAt: c.CompletedAtMillis, DurationMillis: c.DurationMillis, StateBytes: c.StateBytes, NewBytes: c.NewBytes,
 	}
 }

@@ -106,6 +106,10 @@ type Entry struct {
 	CopiedFrom Origin
 	// PurgeWanted is true when a person wants all objects of the job deleted.
 	PurgeWanted bool
+	// ReleasedAt is when the job was first released after its end, by the store's clock (milliseconds since 1970); 0: it was
+	// not. Settled is true if it was swept once more, at least SettleAfter later.
+	ReleasedAt uint64
+	Settled    bool
 	// Ended says when and why the job ended, for people; zero: it has not.
 	Ended Ended
 
@@ -139,17 +143,6 @@ func (e *Entry) Newest() uint64 {
 func (e *Entry) IsLent(id uint64) bool {
 	for _, l := range e.Lent {
 		if l.Checkpoint == id {
-			return true
-		}
-	}
-	return false
-}
-
-// Due tells whether the entry asks for an owner although nobody needs the job: a checkpoint is hidden, and no job has a
-// pin on it any more.
-func (e *Entry) Due() bool {
-	for _, c := range e.Retained {
-		if c.State == StateHidden && !e.IsLent(c.ID) {
 			return true
 		}
 	}

@@ -16,7 +16,7 @@ func nonce(process byte, count uint32) Nonce { return Nonce{Process{process}, co
 // base is a sealed entry with something in every field.
 func base() *Entry {
 	e := &Entry{
-		Slot: 7, Epoch: 3, Kind: KindCommit, LeastReader: 1, LeastWriter: 1, Nonce: nonce(1, 9), Ring: []Nonce{nonce(2, 1), nonce(1, 9)},
+		Slot: 7, Epoch: 3, Kind: KindCommit, LeastReader: 1, LeastWriter: 2, Nonce: nonce(1, 9), Ring: []Nonce{nonce(2, 1), nonce(1, 9)},
 		Owner: nonce(1, 2), URLs: []string{"http://127.0.0.1:7420", "unix:/run/ckptd.sock"}, Attempt: 4, Restore: 11, Status: StatusRunning,
 		Reserved: 40,
 		Plan: NewPlan([]Operator{{ID: "source", UID: "clicks", Parallelism: 2, MaxParallelism: 128, Triggered: true},
@@ -26,7 +26,7 @@ func base() *Entry {
 		Retained: []Checkpoint{
 			{ID: 11, State: StateHidden, Nonce: nonce(1, 5), Size: 100, CRC: 0xdeadbeef, CompletedAt: 1, DurationMillis: 2, StateBytes: 3, NewBytes: 4},
 			{ID: 12, Type: TypeSavepoint, State: StateTrashed, Nonce: nonce(1, 7), Size: 1, CRC: 2, Imported: true, Keep: true,
-				Tags: []string{"before the move", "ü"}, TrashedAt: 5}},
+				Tags: []string{"before the move", "ü"}, TrashedAt: 5, TrashUntil: 6}},
 		Lent:     []Lent{{Pin: nonce(4, 4), Checkpoint: 11, Holder: "job-2", HolderEpoch: 5, Mode: Claim, Expires: 6}},
 		Borrowed: []Borrowed{{Pin: nonce(5, 5), Job: "job-0", Checkpoint: 4, Mode: Claim}},
 		Savepoints: []Savepoint{{ID: 12, Path: "s3://b/sp", Outcome: SavepointDone, Stop: StopDrain, Nonce: nonce(1, 8), Size: 7, CRC: 8,
@@ -34,8 +34,8 @@ func base() *Entry {
 		Requests:    []Request{RequestOf("a"), RequestOf("b")},
 		Import:      Import{State: ImportDone, Request: "latest", Source: "s3://b/job-0/chk-4", Nonce: nonce(6, 6), Mode: Claim},
 		CopiedFrom:  Origin{RootID: "root", Job: "job-9"},
-		PurgeWanted: true,
-		Ended:       Ended{At: 10, Why: "a person said so"},
+		PurgeWanted: true, ReleasedAt: 11, Settled: true,
+		Ended: Ended{At: 10, Why: "a person said so"},
 	}
 	e.seal()
 	return e

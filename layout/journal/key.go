@@ -77,12 +77,13 @@ func (e *Entry) seal() {
 	h.requests(e.Requests...)
 	h.nonces(e.Import.Nonce)
 	h.text(e.Import.Request, e.Import.Source, e.Import.Job, e.CopiedFrom.RootID, e.CopiedFrom.Job, e.Ended.Why)
-	h.uint(uint64(e.Import.State), uint64(e.Import.Mode), e.Import.Checkpoint, uint64(bit(e.PurgeWanted)), e.Ended.At)
+	h.uint(uint64(e.Import.State), uint64(e.Import.Mode), e.Import.Checkpoint, uint64(bit(e.PurgeWanted)), e.Ended.At,
+		e.ReleasedAt, uint64(bit(e.Settled)))
 	e.sum = uint64(h)
 }
 
 func (h *fnv) checkpoint(c *Checkpoint) {
-	h.uint(c.ID, uint64(c.Type), uint64(c.State), c.Size, uint64(c.CRC), uint64(bit(c.Imported)), uint64(bit(c.Keep)), c.TrashedAt,
+	h.uint(c.ID, uint64(c.Type), uint64(c.State), c.Size, uint64(c.CRC), uint64(bit(c.Imported)), uint64(bit(c.Keep)), c.TrashedAt, c.TrashUntil,
 		c.CompletedAt, c.DurationMillis, c.StateBytes, c.NewBytes, uint64(len(c.Tags)))
 	h.nonces(c.Nonce)
 	h.text(c.Tags...)

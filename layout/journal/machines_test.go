@@ -28,7 +28,7 @@ func entry(e *Entry) Result { return Result{Outcome: Done, Entry: e} }
 func TestReadHead(t *testing.T) {
 	c := chain(4)
 	newer := *c[2]
-	newer.LeastReader = 2
+	newer.LeastReader = FormatVersion + 1
 	for name, test := range map[string]struct {
 		atLeast uint64
 		results []Result

@@ -87,8 +87,9 @@ type Settings struct {
 // DefaultSettings are the settings of the protocol, used in production.
 func DefaultSettings() Settings { return Settings{Ring: 16, Keep: 16, Version: FormatVersion} }
 
-// FormatVersion is the format of entries that this package writes.
-const FormatVersion = 1
+// FormatVersion is the format of entries that this package writes. Version 2 knows when a checkpoint leaves the trash, and
+// when an ended job was released and is settled.
+const FormatVersion = 2
 
 // off switches rules off. Only tests set it: with a rule switched off, the search must find the harm that the rule
 // prevents. Each flag says what the machines do while it is true.

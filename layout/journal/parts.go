@@ -51,6 +51,9 @@ type Checkpoint struct {
 	// TrashedAt is the time when the checkpoint went into the trash, by the store's clock (milliseconds since 1970); 0:
 	// the checkpoint is not in the trash.
 	TrashedAt uint64
+	// TrashUntil is when the checkpoint leaves the trash, and its files may be deleted, by the same clock; 0: only to make
+	// room, or because a person says so.
+	TrashUntil uint64
 	// For people: the time of the last acknowledgement (milliseconds since 1970), the time from the trigger to it
 	// (milliseconds; the commit comes after both), bytes of all state, and bytes that this checkpoint has added.
 	CompletedAt, DurationMillis, StateBytes, NewBytes uint64

@@ -415,15 +415,17 @@ func TestWhatWouldNotFitIsNotBegun(t *testing.T) {
 		add         []journal.Checkpoint
 		max         int
 		full        bool
+		// leaves is how many checkpoints leave the trash, to make room.
+		leaves int
 	}{
-		{"two of policy beside one", 2, []journal.Checkpoint{aSavepoint}, 3, false},
-		{"two of policy beside two", 2, []journal.Checkpoint{aSavepoint, aTrashed}, 3, true},
-		{"hidden ones count", 2, []journal.Checkpoint{aHidden, aHidden}, 3, true},
-		{"trashed ones count", 2, []journal.Checkpoint{aTrashed, aTrashed}, 3, true},
-		{"savepoints count", 2, []journal.Checkpoint{aSavepoint, aSavepoint}, 3, true},
-		{"none of policy means one", 0, []journal.Checkpoint{aSavepoint, aTrashed}, 3, false},
-		{"none of policy means one, and there is no room", 0, []journal.Checkpoint{aSavepoint, aTrashed, aHidden}, 3, true},
-		{"policy alone", 3, nil, 3, false},
+		{"two of policy beside one", 2, []journal.Checkpoint{aSavepoint}, 3, false, 0},
+		{"two of policy beside two", 2, []journal.Checkpoint{aSavepoint, aTrashed}, 3, true, 1},
+		{"hidden ones count", 2, []journal.Checkpoint{aHidden, aHidden}, 3, true, 0},
+		{"trashed ones count", 2, []journal.Checkpoint{aTrashed, aTrashed}, 3, true, 1},
+		{"savepoints count", 2, []journal.Checkpoint{aSavepoint, aSavepoint}, 3, true, 0},
+		{"none of policy means one", 0, []journal.Checkpoint{aSavepoint, aTrashed}, 3, false, 0},
+		{"none of policy means one, and there is no room", 0, []journal.Checkpoint{aSavepoint, aTrashed, aHidden}, 3, true, 1},
+		{"policy alone", 3, nil, 3, false, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := special(t, test.numRetained, test.add...)
@@ -435,9 +437,13 @@ func TestWhatWouldNotFitIsNotBegun(t *testing.T) {
 				d.checkpoint(incremental.File(20 + i))
 			}
 			d.cfg.MaxRetained = test.max
+			before := len(d.head().Retained)
 			d.do(Event{Kind: EventTrigger, Caller: 4})
-			if got := d.told[0] == fmt.Sprintf("trigger refused caller=4 reason=%d", ReasonFull); got != test.full {
-				t.Errorf("told %q, want full: %v", d.told, test.full)
+			if got, want := d.told[0] == fmt.Sprintf("trigger refused caller=4 reason=%d", ReasonFull), test.full && test.leaves == 0; got != want {
+				t.Errorf("told %q, want full: %v", d.told, want)
+			}
+			if got := before - len(d.head().Retained); got != test.leaves {
+				t.Errorf("%d checkpoints left the trash, want %d", got, test.leaves)
 			}
 		})
 	}

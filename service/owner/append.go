@@ -12,7 +12,7 @@ func (s *step) append(e journal.Entry, id uint64) {
 }
 
 // apply adds a checkpoint, unless its id is 0, and carries out a plan of package retention.
-func apply(retained []journal.Checkpoint, add journal.Checkpoint, plan func([]retention.Checkpoint) []retention.Decision, lent func(uint64) bool) []journal.Checkpoint {
+func (s *step) apply(retained []journal.Checkpoint, add journal.Checkpoint, plan func([]retention.Checkpoint) []retention.Decision, lent func(uint64) bool) []journal.Checkpoint {
 	all := without(retained, func(c journal.Checkpoint) bool { return c.ID == add.ID })
 	if add.ID != 0 {
 		all = append(all, add)
@@ -26,13 +26,14 @@ func apply(retained []journal.Checkpoint, add journal.Checkpoint, plan func([]re
 	for i, d := range plan(facts) {
 		switch d.Action {
 		case retention.Hide:
-			all[i].State = journal.StateHidden
-			out = append(out, all[i])
+			out = append(out, hidden(all[i]))
+		case retention.Trash:
+			out = append(out, s.toTrash(all[i], s.window()))
 		case retention.Keep:
 			out = append(out, all[i])
 		}
 	}
-	return out
+	return s.emptier(out, lent)
 }
 
 // remember adds a request to the last ones; the oldest makes room.

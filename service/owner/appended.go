@@ -46,8 +46,10 @@ func (s *step) effect(head, next *journal.Entry) bool {
 		return head.Attempt >= next.Attempt
 	case journal.KindEnd:
 		return head.Status == next.Status
-	case journal.KindRelease:
+	case journal.KindRelease, journal.KindRemove:
 		return head.Owner.IsZero()
+	case journal.KindDiscard, journal.KindUndelete, journal.KindTag:
+		return s.editing && head.Seen(s.edits[0].request)
 	}
 	return false
 }
@@ -59,13 +61,14 @@ func (s *step) won(doing journal.Kind, id uint64) {
 		s.committed(id)
 	case journal.KindImport:
 		s.imported()
-	case journal.KindReturn, journal.KindDiscard:
+	case journal.KindReturn, journal.KindDiscard, journal.KindUndelete, journal.KindTag:
+		s.editWon()
 		s.tidied()
 	case journal.KindAttempt:
 		s.attemptWon()
 	case journal.KindEnd:
 		s.ended()
-	case journal.KindRelease:
+	case journal.KindRelease, journal.KindRemove:
 		s.released()
 	}
 }
@@ -76,6 +79,7 @@ func (s *step) lostSlot(doing journal.Kind, id uint64, head *journal.Entry) {
 	if head != nil && !s.cfg.off.lost {
 		s.head = head
 	}
+	s.editing = false
 	if doing != journal.KindCommit {
 		return
 	}

@@ -68,7 +68,7 @@ func (s *step) found(head *journal.Entry) {
 // has found a leaked pin goes on, and so does a janitor. refuseDone answers whether nobody is left.
 func (s *step) refuseDone(head *journal.Entry) bool {
 	return !s.refuseSome(journal.StatusNone, func(a attacher) Reason {
-		if a.janitor || a.due && len(head.Lent) > 0 {
+		if a.janitor || a.due && (len(head.Lent) > 0 || head.Timed()) {
 			return ReasonNone
 		}
 		return ReasonReleased
@@ -76,17 +76,17 @@ func (s *step) refuseDone(head *journal.Entry) bool {
 }
 
 // canDo tells whether this version can do what a head asks of its owner. The journal has fields for claims, savepoints
-// that stop a job, copies and removed jobs, but the operations are not there yet. An owner that ignored these fields
+// that stop a job, and copies, but the operations are not there yet. An owner that ignored these fields
 // would do damage: it would restore another checkpoint than the savepoint, or delete what a copy still needs.
 func (s *step) canDo(head *journal.Entry) bool {
 	_, understood := s.cfg.Policy(head.Config)
 	switch head.Status {
-	case journal.StatusStopping, journal.StatusCopied, journal.StatusRemoved:
+	case journal.StatusStopping, journal.StatusCopied:
 		return false
 	}
 	claims := head.Importing() && head.Import.Mode == journal.Claim ||
 		slices.ContainsFunc(head.Borrowed, func(b journal.Borrowed) bool { return b.Mode == journal.Claim })
-	return understood && !claims && !head.PurgeWanted
+	return understood && !claims
 }
 
 func (s *step) answered(r *Result) {
@@ -103,11 +103,13 @@ func (s *step) answered(r *Result) {
 // appendAttach appends the entry that makes this process the owner.
 func (s *step) appendAttach() {
 	var e journal.Entry
-	if s.head == nil {
-		create := s.creation()
+	if create := s.creation(); s.head == nil || s.head.Status == journal.StatusRemoved && create != nil {
 		// The ids of the job lie above that of the checkpoint that it begins from.
 		e = journal.Entry{Status: journal.StatusRunning, Plan: create.Plan, Config: create.Config, About: create.About,
 			Import: create.Import, Reserved: create.Import.Checkpoint}
+		if s.head != nil { // a removed job begins anew: no epoch and no id is used twice
+			e.Epoch, e.Reserved = s.head.Epoch, max(e.Reserved, s.head.Reserved)
+		}
 	} else {
 		e = *s.head
 	}

@@ -86,6 +86,9 @@ func refusal(a attacher, why Reason, status journal.Status) Op {
 func (a attacher) misfit(status journal.Status) Reason {
 	switch {
 	case a.janitor:
+	case status == journal.StatusRemoved && a.create != nil:
+	case status == journal.StatusRemoved && !a.finish:
+		return ReasonNoJob
 	case status.Terminal() && !a.finish:
 		return ReasonTerminal
 	case !status.Terminal() && a.finish:

@@ -121,10 +121,12 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 		w.fail(fmt.Sprintf("I3: the ring of slot %d lacks its predecessor", e.Slot))
 	case e.Kind == journal.KindAttach && e.Epoch != was.Epoch+1, e.Kind != journal.KindAttach && e.Epoch != was.Epoch:
 		w.fail(fmt.Sprintf("I5: epoch %d after %d by an entry of kind %d", e.Epoch, was.Epoch, e.Kind))
-	case e.Kind != journal.KindAttach && e.Kind != journal.KindRelease && e.Owner != was.Owner:
+	case e.Kind != journal.KindAttach && e.Kind != journal.KindRelease && e.Kind != journal.KindRemove && e.Owner != was.Owner:
 		w.fail(fmt.Sprintf("I5: the owner changed by an entry of kind %d", e.Kind))
 	case e.Reserved < was.Reserved:
 		w.fail(fmt.Sprintf("I10: reserved goes down to %d", e.Reserved))
+	case e.Kind == journal.KindRemove:
+		s.tombstone(w, was, e)
 	case was.Status.Terminal() && e.Status != was.Status:
 		w.fail("a terminal status changed")
 	case e.Status != was.Status && e.Kind != journal.KindEnd:
@@ -186,8 +188,12 @@ func restorable(e *journal.Entry) (newest uint64) {
 }
 
 // retained checks the retained checkpoints of an entry: they follow from those of the entry before by the job's policy.
-// The stories have neither savepoints nor trash.
+// The stories have no savepoints.
 func (s *story) retained(w *world, was, e *journal.Entry) {
+	if e.Kind == journal.KindDiscard || e.Kind == journal.KindUndelete || e.Kind == journal.KindReturn {
+		s.edited(w, was, e)
+		return
+	}
 	want := map[uint64]journal.CheckpointState{}
 	lent := func(id uint64) bool {
 		for _, l := range was.Lent {
@@ -233,23 +239,21 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 			ids = ids[1:]
 		}
 	case journal.KindEnd:
-		if s.retains != retention.OnCancellation || e.Status == journal.StatusFinished {
+		if s.trash && (s.retains != retention.OnCancellation || e.Status == journal.StatusFinished) {
+			for _, id := range ids {
+				want[id] = journal.StateTrashed
+			}
+		} else if s.retains != retention.OnCancellation || e.Status == journal.StatusFinished {
 			for _, id := range ids {
 				drop(id)
 			}
 		}
 	}
-	if e.Kind == journal.KindDiscard || e.Kind == journal.KindCommit || e.Kind == journal.KindEnd {
+	if e.Kind == journal.KindCommit || e.Kind == journal.KindEnd {
 		for id, state := range want { // hidden, and no longer lent
 			if state == journal.StateHidden && !lent(id) {
 				delete(want, id)
 			}
-		}
-	}
-	for id, state := range want { // an owner that drops a pin may drop what was hidden for it
-		_, stays := e.Checkpoint(id)
-		if e.Kind == journal.KindReturn && state == journal.StateHidden && !stays && !e.IsLent(id) {
-			delete(want, id)
 		}
 	}
 	got := map[uint64]journal.CheckpointState{}
@@ -262,6 +266,11 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 	if !maps.Equal(got, want) {
 		w.fail(fmt.Sprintf("I11: an entry of kind %d retains %v, want %v", e.Kind, got, want))
 	}
+	s.pinned(w, was, e)
+}
+
+// pinned checks that no pin is lost, and that what is lent stays.
+func (s *story) pinned(w *world, was, e *journal.Entry) {
 	for _, l := range was.Lent {
 		_, kept := e.Checkpoint(l.Checkpoint)
 		if e.Kind == journal.KindLend && slices.ContainsFunc(e.Lent, func(n journal.Lent) bool {
@@ -354,6 +363,8 @@ func (r *runner) tell(w *world, who int, d *daemon, op *Op) {
 		r.refused = r.refused || r.ev.Kind == EventBegin && op.Reason != ReasonNone
 	case TellTriggerRefused:
 		r.refused = r.refused || r.ev.Kind == EventTrigger && op.Reason != ReasonNone
+	case TellEdited:
+		r.refused = r.refused || r.ev.Kind == EventEdit && op.Reason != ReasonNone
 	case TellSwept:
 		r.refused = r.refused || r.ev.Kind == EventSweep && op.Reason != ReasonNone
 	case TellReleased:

@@ -90,7 +90,7 @@ func (s *step) commitNext() bool {
 		if s.cfg.off.reserveMax {
 			e.Reserved = p.ID + s.cfg.Reserve
 		}
-		e.Retained = apply(e.Retained, p.Meta, func(all []retention.Checkpoint) []retention.Decision {
+		e.Retained = s.apply(e.Retained, p.Meta, func(all []retention.Checkpoint) []retention.Decision {
 			return retention.AfterCompletion(all, s.policy().NumRetained)
 		}, e.IsLent)
 		s.append(e, p.ID)

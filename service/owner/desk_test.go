@@ -35,13 +35,15 @@ type desk struct {
 	answer  func(op Op) *Result
 	held    []Op
 	foreign bool
+	// now is the store's time.
+	now uint64
 }
 
 var hold = &Result{}
 
 func newDesk(t *testing.T) *desk {
 	return &desk{t: t, cfg: DefaultConfig(journal.Process{1}, []string{"http://a"}, testPolicy), slots: map[uint64]*journal.Entry{},
-		metas: map[uint64]metaObject{}, files: map[incremental.File]Found{}, ops: map[OpKind]int{}}
+		metas: map[uint64]metaObject{}, files: map[incremental.File]Found{}, ops: map[OpKind]int{}, now: 1000}
 }
 
 // retaining is a creation that keeps n checkpoints.
@@ -61,13 +63,21 @@ func configOf(numRetained uint32, keeps retention.Policy) *journal.Config {
 	return journal.NewConfig(append(binary.AppendUvarint(nil, uint64(numRetained)), byte(keeps)))
 }
 
+// trashWindow is half a day.
+const trashWindow = 12 * 3600 * 1000
+
+// trashing is the configuration with a trash.
+func trashing(c *journal.Config) *journal.Config {
+	return journal.NewConfig(append(slices.Clone(c.Bytes), 1))
+}
+
 // testPolicy stands for package service/config.
 func testPolicy(c *journal.Config) (Policy, bool) {
 	number, n := binary.Uvarint(c.Bytes)
-	if n <= 0 || len(c.Bytes) != n+1 {
+	if n <= 0 || len(c.Bytes) != n+1 && len(c.Bytes) != n+2 {
 		return Policy{}, false
 	}
-	return Policy{NumRetained: uint32(number), Retention: retention.Policy(c.Bytes[n])}, true
+	return Policy{NumRetained: uint32(number), Retention: retention.Policy(c.Bytes[n]), Trash: uint64(len(c.Bytes)-n-1) * trashWindow}, true
 }
 
 func subtasks(n ...Subtask) Subtasks { return incremental.SetOf(n...) }
@@ -241,6 +251,8 @@ func (d *desk) carryOut(op Op) *Result {
 		} else {
 			d.metas[op.ID] = metaObject{id: op.ID, nonce: op.Nonce, files: bitsOf(op.Files)}
 		}
+	case OpTime:
+		res.Time = d.now
 	case OpTrim:
 		for _, id := range op.IDs {
 			delete(d.slots, id)
@@ -374,7 +386,7 @@ func tellText(op Op) string {
 		TellReleased: "released", TellDegraded: "degraded", TellStart: "start", TellReplaced: "replaced", TellReregister: "reregister",
 		TellPlanRefused: "plan refused", TellAttempt: "attempt", TellAttempted: "attempted", TellAllRunning: "all running", TellFinished: "finished", TellTrigger: "trigger",
 		TellTriggerRefused: "trigger refused", TellBegun: "begun", TellAcked: "acked", TellUnresolved: "unresolved", TellComplete: "complete",
-		TellAbort: "abort", TellEnded: "ended", TellSwept: "swept", TellImported: "imported", TellImportFailed: "import failed", TellPinStuck: "pin stuck"}
+		TellAbort: "abort", TellEnded: "ended", TellSwept: "swept", TellImported: "imported", TellImportFailed: "import failed", TellPinStuck: "pin stuck", TellEdited: "edited"}
 	s := names[op.Kind]
 	add := func(what string, v uint64) {
 		if v != 0 {

@@ -37,11 +37,15 @@ func (s *step) endNow() bool {
 	if s.ending.status == journal.StatusNone {
 		return false
 	}
+	trash := s.window() > 0
+	if trash && !s.knowsTime() {
+		return true
+	}
 	e := *s.head
 	e.Kind, e.Status, e.Ended = journal.KindEnd, s.ending.status, s.ending.ended
 	e.Requests = remember(e.Requests, s.ending.request)
-	e.Retained = apply(e.Retained, journal.Checkpoint{}, func(all []retention.Checkpoint) []retention.Decision {
-		return retention.AfterEnd(all, s.policy().Retention, retention.End(e.Status-journal.StatusCanceled))
+	e.Retained = s.apply(e.Retained, journal.Checkpoint{}, func(all []retention.Checkpoint) []retention.Decision {
+		return retention.AfterEnd(all, s.policy().Retention, retention.End(e.Status-journal.StatusCanceled), trash)
 	}, e.IsLent)
 	s.append(e, 0)
 	return true

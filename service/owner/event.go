@@ -73,6 +73,9 @@ const (
 	// EventSweep: sweep now, and look for pins that have leaked. Answered by TellSwept when the sweep has ended, or at once with a Reason. The shell also
 	// asks for the last sweep of a terminal job, when its workers are gone.
 	EventSweep
+	// EventEdit: a person's command. Edit, Caller, Request. Commands wait for the entry under way and are carried out one after
+	// the other. Answered by TellEdited; a Request that was carried out before is answered again.
+	EventEdit
 )
 
 // Event is an input of the machine. The comment of its EventKind says which fields count.
@@ -99,7 +102,9 @@ type Event struct {
 	Ended  journal.Ended
 	Reason Reason
 	Create *Creation
-	// Due: EventFinish: the caller has found that a pin on one of the job's checkpoints has leaked.
+	Edit   *Edit
+	// Due: EventFinish: the caller has found that a pin on one of the job's checkpoints has leaked, or that the store's time has
+	// come for something (journal.Entry.DueAt).
 	Due bool
 	// TakeOver: EventJanitor: the job is taken from an owner that does not answer.
 	TakeOver bool
@@ -145,6 +150,8 @@ type Result struct {
 	Jobs []string
 	// Found: OpSweep: the files of the page.
 	Found []Found
+	// Time: OpTime: the store's time (milliseconds since 1970).
+	Time uint64
 	// More: OpSweep: another page comes.
 	More bool
 	// Meta: OpCreateMeta Done: the fields of the journal's Checkpoint: Size, CRC, and those for people. The machine
@@ -216,6 +223,17 @@ const (
 	ReasonLender
 	// ReasonPins: the journal of the job that lends has no room for another pin.
 	ReasonPins
+	// ReasonNoCheckpoint: the job does not retain the checkpoint.
+	ReasonNoCheckpoint
+	// ReasonNewest: the job has not ended, and would restore the checkpoint after a failure.
+	ReasonNewest
+	// ReasonLent: other jobs have borrowed the checkpoint.
+	ReasonLent
+	// ReasonTrashed: the checkpoint is in the trash already. ReasonNotTrashed: it is not in the trash.
+	ReasonTrashed
+	ReasonNotTrashed
+	// ReasonTags: the journal's entry has no room for these tags.
+	ReasonTags
 	// ReasonSubsumed: a newer checkpoint completed first.
 	ReasonSubsumed
 	// ReasonMetadata: the _metadata could not be written.

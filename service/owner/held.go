@@ -115,7 +115,7 @@ func (m *Machine) unread() (why Reason, id uint64) {
 func (s *step) dropHeld() (gone []uint64) {
 	var keep []held
 	for _, h := range s.held {
-		if c, ok := s.head.Checkpoint(h.id); ok && !(s.cfg.off.hidden && c.State == journal.StateHidden) {
+		if c, ok := s.head.Checkpoint(h.id); ok && !(s.cfg.off.hidden && c.State == journal.StateHidden || s.cfg.off.trash && c.State == journal.StateTrashed) {
 			keep = append(keep, h)
 		} else {
 			gone = append(gone, h.id)

@@ -64,7 +64,7 @@ func TestAnImportFailsWithItsCause(t *testing.T) {
 		"hidden":             {lender(func(e *journal.Entry) { e.Retained[0].State = journal.StateHidden }), journal.Done, ReasonSource},
 		"corrupt":            {lender(nil), journal.Corrupt, ReasonLender},
 		"newer":              {lender(nil), journal.Newer, ReasonLender},
-		"a newer writer":     {lender(func(e *journal.Entry) { e.LeastWriter = 2 }), journal.Done, ReasonLender},
+		"a newer writer":     {lender(func(e *journal.Entry) { e.LeastWriter = journal.FormatVersion + 1 }), journal.Done, ReasonLender},
 		"no room for a pin":  {lender(func(e *journal.Entry) { e.Lent = lent(journal.MaxLent) }), journal.Done, ReasonPins},
 		"hidden, but lent":   {lender(func(e *journal.Entry) { e.Retained[0].State, e.Lent = journal.StateHidden, lent(1) }), journal.Done, ReasonNone},
 		"trashed":            {lender(func(e *journal.Entry) { e.Retained[0].State = journal.StateTrashed }), journal.Done, ReasonNone},

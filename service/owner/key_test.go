@@ -40,7 +40,10 @@ func (m *Machine) appendKey(b []byte) []byte {
 	for _, a := range m.attaching {
 		b = a.key(b)
 	}
-	b = m.ending.key(b)
+	b = m.ending.key(uints(append(b, bits(m.editing, m.timing)), m.clock, uint64(len(m.edits))))
+	for _, e := range m.edits {
+		b = e.key(b)
+	}
 	return m.abroadKey(m.wish.key(b))
 }
 
@@ -71,6 +74,14 @@ func (e ending) key(b []byte) []byte {
 	return append(b, e.request[:]...)
 }
 
+func (e edit) key(b []byte) []byte {
+	b = list(append(b, byte(e.Kind), bits(e.Now, e.Lent)), e.IDs)
+	for _, t := range e.Tags {
+		b = append(uints(b, uint64(len(t))), t...)
+	}
+	return append(uints(b, e.caller, uint64(len(e.Tags))), e.request[:]...)
+}
+
 func (w wish) key(b []byte) []byte {
 	b = uints(b, w.caller)
 	return change(append(b, w.request[:]...), w.plan, w.config)
@@ -93,7 +104,7 @@ func change(b []byte, plan *journal.Plan, config *journal.Config) []byte {
 
 func checkpoint(b []byte, c journal.Checkpoint) []byte {
 	b = append(b, byte(c.Type), byte(c.State), bits(c.Imported, c.Keep))
-	b = uints(b, c.ID, c.Size, uint64(c.CRC), c.CompletedAt, c.DurationMillis, c.StateBytes, c.NewBytes, c.TrashedAt, uint64(len(c.Tags)))
+	b = uints(b, c.ID, c.Size, uint64(c.CRC), c.TrashUntil, c.CompletedAt, c.DurationMillis, c.StateBytes, c.NewBytes, c.TrashedAt, uint64(len(c.Tags)))
 	for _, t := range c.Tags {
 		b = append(uints(b, uint64(len(t))), t...)
 	}

@@ -43,6 +43,8 @@ type Policy struct {
 	NumRetained uint32
 	// Retention is what the end of the job keeps.
 	Retention retention.Policy
+	// Trash is how long a checkpoint stays in the trash (milliseconds); 0: there is no trash.
+	Trash uint64
 }
 
 // DefaultConfig is the configuration of the protocol, used in production.
@@ -124,6 +126,14 @@ type Machine struct {
 	deletingMetas []uint64
 	deleting      incremental.Files
 	sweep         sweep
+
+	// edits are the commands of people that wait. editing is true while the entry of the first one is published.
+	edits   []edit
+	editing bool
+	// clock is the store's time (milliseconds since 1970), as long as something needs it; 0: it is not known. timing is true
+	// while the store is asked.
+	clock  uint64
+	timing bool
 
 	imp    importing
 	errand errand

@@ -77,7 +77,7 @@ func (r *runner) expand(w *world, visit func(*world, move)) {
 				n, nd := *w, *d
 				nd.attaches--
 				n.d[i] = &nd
-				r.run(&n, i, Event{Kind: EventFinish})
+				r.run(&n, i, Event{Kind: EventFinish, Due: w.head().DueAt(w.now)})
 				visit(&n, move{what: "finish", who: i})
 			}
 		}
@@ -89,6 +89,12 @@ func (r *runner) expand(w *world, visit func(*world, move)) {
 		}
 	}
 	r.lend(w, visit)
+	if w.left.days > 0 {
+		n := *w
+		n.left.days--
+		n.now += day
+		visit(&n, move{what: "a day passes", who: -1})
+	}
 	if w.third != nil && !w.third.begun {
 		n := *w
 		n.third = &third{begun: true}
@@ -425,6 +431,8 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 			n.left.ends--
 		case EventStop:
 			n.left.stops--
+		case EventEdit:
+			n.left.edit(ev.Edit.Kind)
 		}
 		r.run(&n, i, ev)
 		if !r.refused || n.bad != "" {
@@ -439,6 +447,7 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 	if w.left.ends > 0 && !d.m.head.Status.Terminal() && d.m.ending == (ending{}) {
 		spend(Event{Kind: EventEnd, Status: journal.StatusCanceled}, func(d *daemon) {}, move{what: "cancel"})
 	}
+	r.command(w, d, spend)
 	if w.left.stops > 0 && !d.m.stop {
 		spend(Event{Kind: EventStop}, func(d *daemon) {}, move{what: "stop"})
 	}

@@ -62,6 +62,10 @@ type off struct {
 	lends, returns, owes bool
 	// wanted: a pin has leaked though its holder still wants its import. gate: attempts begin before the import is done.
 	wanted, gate bool
+	// trash: a checkpoint in the trash does not keep its files. purge: a purge does not wait for pins. newestGoes: a person may
+	// remove the checkpoint that the job would restore. settles: an ended job is not swept once more. early: the
+	// trash expires at once, whatever the store's time is.
+	trash, purge, newestGoes, settles, early bool
 	// above: it also aborts an unfinished slot above the head's.
 	above bool
 }

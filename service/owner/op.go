@@ -29,6 +29,8 @@ const (
 	// OpReadSource: read the _metadata of Source, a checkpoint of another job -> Done{Nonce, Jobs}, NotFound, Corrupt,
 	// Newer or Unknown.
 	OpReadSource
+	// OpTime: write a small object and read the store's time of it -> Done{Time} or Unknown.
+	OpTime
 	// OpTrim: delete the journal's slots IDs -> nothing.
 	OpTrim
 	// OpDeleteMetas: delete chk-N/_metadata of each of IDs -> Done (all are gone), or any other outcome with IDs, the
@@ -121,6 +123,9 @@ const (
 	TellEnded
 	// TellSwept: to Caller: the sweep has gone through. With a Reason: it was not begun, or did not end.
 	TellSwept
+	// TellEdited: to Caller: its command is carried out, once. With a Reason: it is not, and ID is the checkpoint in the way; 0:
+	// none is.
+	TellEdited
 )
 
 // IsTell tells whether the Op is a message to workers, callers or the coordinator. Any other Op is for the store.

@@ -139,11 +139,12 @@ func (s *step) tidyNow() bool {
 	e.Kind = journal.KindReturn
 	e.Borrowed = without(e.Borrowed, func(b journal.Borrowed) bool { return slices.Contains(s.returned, b.Pin) })
 	e.Lent = without(e.Lent, func(l journal.Lent) bool { return slices.Contains(s.leaked, l.Pin) })
+	e.Retained = s.expired(e.Retained, e.IsLent)
 	if why, _ := s.unread(); why != ReasonLoading && (s.tidying || s.head.Status.Terminal()) {
 		e.Retained = without(e.Retained, func(c journal.Checkpoint) bool { return c.State == journal.StateHidden && !e.IsLent(c.ID) })
 	}
 	pins := len(e.Borrowed) != len(s.head.Borrowed) || len(e.Lent) != len(s.head.Lent)
-	if !pins && len(e.Retained) == len(s.head.Retained) {
+	if !pins && slices.EqualFunc(e.Retained, s.head.Retained, func(a, b journal.Checkpoint) bool { return a.ID == b.ID && a.State == b.State }) {
 		s.tidying, s.returned, s.leaked = false, nil, nil
 		return false
 	}

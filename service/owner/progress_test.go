@@ -134,8 +134,8 @@ func (w *world) trueOwner() int {
 // ended.
 func (r *runner) takeOver(w *world) (*world, string) {
 	head := w.head()
-	if head.Status.Terminal() && head.Owner.IsZero() {
-		return nil, ""
+	if head.Status.Terminal() && head.Owner.IsZero() && !head.DueAt(w.now) {
+		return r.settles(w)
 	}
 	kind := EventAttach
 	if head.Status.Terminal() {
@@ -151,7 +151,7 @@ func (r *runner) takeOver(w *world) (*world, string) {
 			return &n, fmt.Sprintf("D%d starts again", i)
 		}
 		if d.m.phase == PhaseIdle {
-			r.run(&n, i, Event{Kind: kind, Create: r.s.creation(r.s.plan())})
+			r.run(&n, i, Event{Kind: kind, Create: r.s.creation(r.s.plan()), Due: true})
 			return &n, fmt.Sprintf("D%d attaches", i)
 		}
 		if d.m.phase == PhaseOwning { // this owner was fenced and does not know it

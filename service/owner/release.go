@@ -34,6 +34,9 @@ func (s *step) releaseNow() bool {
 	terminal := s.head.Status.Terminal()
 	switch {
 	case terminal && s.sweep.done && s.clean() && !s.owes():
+		if !s.knowsTime() {
+			return true
+		}
 	case terminal && s.stop:
 		// The head stays terminal and unreleased. The next daemon that starts attaches to the job and sweeps.
 		s.released()
@@ -44,6 +47,18 @@ func (s *step) releaseNow() bool {
 	}
 	e := *s.head
 	e.Kind, e.Owner, e.URLs = journal.KindRelease, journal.Nonce{}, nil
+	switch {
+	case !terminal:
+	case s.cfg.off.settles:
+		e.ReleasedAt, e.Settled = s.clock, true
+	case e.ReleasedAt == 0:
+		e.ReleasedAt = s.clock
+	default:
+		e.Settled = e.Settled || e.Unsettled(s.clock)
+	}
+	if terminal && s.removable() {
+		e.Kind, e.Status = journal.KindRemove, journal.StatusRemoved
+	}
 	s.append(e, 0)
 	return true
 }

@@ -54,6 +54,8 @@ func (s *step) owning(ev *Event) {
 		s.end(ev)
 	case EventSweep:
 		s.wantSweep(ev)
+	case EventEdit:
+		s.wantEdit(ev)
 	}
 }
 
@@ -76,6 +78,8 @@ func (s *step) notOwner(ev *Event) {
 		answer.Kind = TellEnded
 	case EventSweep:
 		answer.Kind = TellSwept
+	case EventEdit:
+		answer.Kind = TellEdited
 	default:
 		return
 	}
@@ -96,6 +100,8 @@ func (s *step) result(r *Result) {
 		s.wentAbroad(r)
 	case r.Kind == OpReadSource:
 		s.sourceRead(r)
+	case r.Kind == OpTime:
+		s.timeKnown(r)
 	case r.Kind == OpReadMeta:
 		if !s.heldRead(r) {
 			s.metaChecked(r)
@@ -117,7 +123,8 @@ func (s *step) result(r *Result) {
 // first.
 func (s *step) settle() {
 	s.answerAttachers()
-	if s.ask() && !s.commitNext() && !s.endNow() && !s.tidyNow() && !s.releaseNow() && !s.settleImport() {
+	if s.ask() && !s.commitNext() && !s.endNow() && !s.editNow() && !s.tidyNow() && !s.releaseNow() && !s.settleImport() {
+		s.clock = 0 // what needs the time has it now, or asks again
 		s.settleAttempt()
 		s.settleTrigger()
 	}

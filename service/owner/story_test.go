@@ -35,6 +35,10 @@ type story struct {
 	failovers, breaks uint8
 	// finishes of a subtask in an attempt.
 	finishes uint8
+	// removes, undeletes and purges are commands of people, days the times that a day passes.
+	removes, undeletes, purges, days uint8
+	// trash: what is removed, or dropped at the end, stays in the trash for half a day.
+	trash bool
 	// pages: a sweep's list comes in two pages.
 	pages bool
 	// zombies: a killed worker comes back beside the process that replaced it. expires: owners stop waiting for
@@ -143,7 +147,8 @@ func (s *story) prepare() {
 // start is the world before the first step: a job whose first attempt ran under an owner that released it.
 func (s *story) start() *world {
 	w := &world{left: budget{lost: s.lost, crashes: s.crashes, kills: s.kills, faults: s.faults, ends: s.ends, stops: s.stops,
-		lends: s.lends, returns: s.returns, refusals: s.refusals, failures: s.failures, failovers: s.failovers, breaks: s.breaks, finishes: s.finishes}}
+		lends: s.lends, returns: s.returns, refusals: s.refusals, failures: s.failures, failovers: s.failovers, breaks: s.breaks, finishes: s.finishes,
+		removes: s.removes, undeletes: s.undeletes, purges: s.purges, days: s.days}, now: 1000}
 	if s.faults == 0 {
 		w.left.faults = 255
 	}
@@ -202,8 +207,12 @@ func (s *story) spoil(w *world) {
 
 // first is the job's state before the first step.
 func (s *story) first() journal.Entry {
+	config := configOf(max(1, s.numRetained), s.retains)
+	if s.trash {
+		config = trashing(config)
+	}
 	return journal.Entry{Epoch: 1, Kind: journal.KindRelease, Attempt: 1, Status: journal.StatusRunning, Plan: s.plan(),
-		Config: configOf(max(1, s.numRetained), s.retains), About: &journal.About{Job: s.id()}}
+		Config: config, About: &journal.About{Job: s.id()}}
 }
 
 // id is the id of the job.

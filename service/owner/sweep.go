@@ -34,6 +34,9 @@ func (s *step) wantSweep(ev *Event) {
 		return
 	}
 	s.lookForLeaks()
+	if s.head.Timed() {
+		s.knowsTime()
+	}
 	s.sweep.stage, s.sweep.caller, s.sweep.terminal = sweepUnfinished, ev.Caller, s.head.Status.Terminal()
 	slot := s.head.Slot
 	if s.cfg.off.above {

@@ -32,7 +32,7 @@ func (s *step) mayTrigger() Reason {
 		return ReasonStopping
 	case !s.allRunning():
 		return ReasonNotRunning
-	case s.full():
+	case s.full() && s.dispensable() == 0:
 		return ReasonFull
 	}
 	if why, _ := s.unread(); why == ReasonLoading && !s.cfg.off.loading {
@@ -61,6 +61,10 @@ func (s *step) settleTrigger() {
 	}
 	if why := s.mayTrigger(); why != ReasonNone {
 		s.refuseTrigger(why)
+		return
+	}
+	if s.full() {
+		s.makeRoom()
 		return
 	}
 	if s.next > s.head.Reserved && !s.cfg.off.reserved {

@@ -25,6 +25,8 @@ type world struct {
 	asks [3]asking // the callers of the story
 
 	left budget
+	// now is the store's time.
+	now uint64
 
 	// spoiled are the checkpoints whose _metadata the story has damaged.
 	spoiled uint64
@@ -70,10 +72,12 @@ type budget struct {
 	crashes, lost, kills, faults, ends, stops     uint8
 	lends, returns, refusals, failures, failovers uint8
 	breaks, finishes                              uint8
+	removes, undeletes, purges, days              uint8
 }
 
 func (l budget) key(b []byte) []byte {
-	return append(b, l.crashes, l.lost, l.kills, l.faults, l.ends, l.stops, l.lends, l.returns, l.refusals, l.failures, l.failovers, l.breaks, l.finishes)
+	return append(b, l.crashes, l.lost, l.kills, l.faults, l.ends, l.stops, l.lends, l.returns, l.refusals, l.failures, l.failovers, l.breaks, l.finishes,
+		l.removes, l.undeletes, l.purges, l.days)
 }
 
 // flight is an operation that was issued.
@@ -177,7 +181,7 @@ func (w *world) key(b []byte) []byte {
 	for _, r := range w.started {
 		b = append(b, byte(r.attempt), r.subtask, r.process)
 	}
-	return uints(b, w.pastSum, w.finished[0], w.finished[1])
+	return uints(b, w.pastSum, w.finished[0], w.finished[1], w.now)
 }
 
 func (w *world) head() *journal.Entry { return w.past[len(w.past)-1] }
@@ -357,6 +361,10 @@ func (r *runner) op(w *world, who int, d *daemon, op *Op) {
 		r.abroad(w, op, f)
 	case OpReadSource:
 		again(r.readSource(op))
+	case OpTime:
+		res := op.Result(journal.Done)
+		res.Time = w.now
+		again(res)
 	case OpTrim:
 		for _, id := range op.IDs {
 			if id+r.s.keep >= w.head().Slot {

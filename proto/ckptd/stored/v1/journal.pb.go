@@ -537,6 +537,10 @@ type JournalEntry struct {
 	CopiedFrom *JournalOrigin `protobuf:"bytes,23,opt,name=copied_from,json=copiedFrom,proto3" json:"copied_from,omitempty"`
 	// A person wants everything of the job to be deleted.
 	PurgeWanted bool `protobuf:"varint,24,opt,name=purge_wanted,json=purgeWanted,proto3" json:"purge_wanted,omitempty"`
+	// Of an ended job: when it was first released, by the store's clock, and whether it was swept once more a day later. A writer
+	// has to know both (least writer 2).
+	ReleasedAtMillis uint64 `protobuf:"varint,26,opt,name=released_at_millis,json=releasedAtMillis,proto3" json:"released_at_millis,omitempty"`
+	Settled          bool   `protobuf:"varint,27,opt,name=settled,proto3" json:"settled,omitempty"`
 	// When and why the job ended; absent: it has not.
 	Ended         *JournalEnd `protobuf:"bytes,25,opt,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -734,6 +738,20 @@ func (x *JournalEntry) GetPurgeWanted() bool {
 	return false
 }
 
+func (x *JournalEntry) GetReleasedAtMillis() uint64 {
+	if x != nil {
+		return x.ReleasedAtMillis
+	}
+	return 0
+}
+
+func (x *JournalEntry) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
 func (x *JournalEntry) GetEnded() *JournalEnd {
 	if x != nil {
 		return x.Ended
@@ -898,8 +916,11 @@ type JournalCheckpoint struct {
 	Tags []string `protobuf:"bytes,14,rep,name=tags,proto3" json:"tags,omitempty"`
 	// When it went into the trash, by the store's clock; with STATE_TRASHED only.
 	TrashedAtMillis uint64 `protobuf:"varint,15,opt,name=trashed_at_millis,json=trashedAtMillis,proto3" json:"trashed_at_millis,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// When the owner may take it out of the trash and delete it, by the store's clock; with STATE_TRASHED only. A writer has to
+	// know it (least writer 2).
+	TrashUntilMillis uint64 `protobuf:"varint,16,opt,name=trash_until_millis,json=trashUntilMillis,proto3" json:"trash_until_millis,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *JournalCheckpoint) Reset() {
@@ -1033,6 +1054,13 @@ func (x *JournalCheckpoint) GetTags() []string {
 func (x *JournalCheckpoint) GetTrashedAtMillis() uint64 {
 	if x != nil {
 		return x.TrashedAtMillis
+	}
+	return 0
+}
+
+func (x *JournalCheckpoint) GetTrashUntilMillis() uint64 {
+	if x != nil {
+		return x.TrashUntilMillis
 	}
 	return 0
 }
@@ -1513,7 +1541,7 @@ var File_ckptd_stored_v1_journal_proto protoreflect.FileDescriptor
 
 const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\n" +
-	"\x1dckptd/stored/v1/journal.proto\x12\x0fckptd.stored.v1\"\x9c\f\n" +
+	"\x1dckptd/stored/v1/journal.proto\x12\x0fckptd.stored.v1\"\xe4\f\n" +
 	"\fJournalEntry\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\x04R\x04slot\x126\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\".ckptd.stored.v1.JournalEntry.KindR\x04kind\x12\x14\n" +
@@ -1542,7 +1570,9 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\brequests\x18\x15 \x03(\fR\brequests\x12?\n" +
 	"\vcopied_from\x18\x17 \x01(\v2\x1e.ckptd.stored.v1.JournalOriginR\n" +
 	"copiedFrom\x12!\n" +
-	"\fpurge_wanted\x18\x18 \x01(\bR\vpurgeWanted\x121\n" +
+	"\fpurge_wanted\x18\x18 \x01(\bR\vpurgeWanted\x12,\n" +
+	"\x12released_at_millis\x18\x1a \x01(\x04R\x10releasedAtMillis\x12\x18\n" +
+	"\asettled\x18\x1b \x01(\bR\asettled\x121\n" +
 	"\x05ended\x18\x19 \x01(\v2\x1b.ckptd.stored.v1.JournalEndR\x05ended\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -1581,7 +1611,7 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\ttriggered\x18\x05 \x01(\bR\ttriggered\"=\n" +
 	"\rJournalConfig\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\fR\amessage\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\x06R\x04hash\"\xf0\x05\n" +
+	"\x04hash\x18\x02 \x01(\x06R\x04hash\"\x9e\x06\n" +
 	"\x11JournalCheckpoint\x12#\n" +
 	"\rcheckpoint_id\x18\x01 \x01(\x04R\fcheckpointId\x12;\n" +
 	"\x04type\x18\x02 \x01(\x0e2'.ckptd.stored.v1.JournalCheckpoint.TypeR\x04type\x12>\n" +
@@ -1599,7 +1629,8 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\bimported\x18\f \x01(\bR\bimported\x12\x12\n" +
 	"\x04keep\x18\r \x01(\bR\x04keep\x12\x12\n" +
 	"\x04tags\x18\x0e \x03(\tR\x04tags\x12*\n" +
-	"\x11trashed_at_millis\x18\x0f \x01(\x04R\x0ftrashedAtMillis\"E\n" +
+	"\x11trashed_at_millis\x18\x0f \x01(\x04R\x0ftrashedAtMillis\x12,\n" +
+	"\x12trash_until_millis\x18\x10 \x01(\x04R\x10trashUntilMillis\"E\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fTYPE_CHECKPOINT\x10\x01\x12\x12\n" +
