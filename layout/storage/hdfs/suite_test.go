@@ -80,5 +80,6 @@ func TestStore(t *testing.T) {
 	if !full() {
 		h.Races = 5
 	}
+	h.Faulty = faulty(c)
 	stores.Run(t, h)
 }
