@@ -77,6 +77,9 @@ func TestNormal(t *testing.T) {
 		"s3p://b/p/?endpoint=http://h:9/":        "s3://b/p?endpoint=http://h:9",
 		"s3://b/p/clicks?region=r&path_style=1":  "s3://b/p/clicks?path_style=true&region=r",
 		"s3://b/p/a b?endpoint=https://minio.tu": "s3://b/p/a%20b?endpoint=https://minio.tu",
+		"hdfs://nn1:8020,NN2:8020/a/":            "hdfs://nn1:8020,nn2:8020/a",
+		"HDFS://u@ns/a?replication=2":            "hdfs://u@ns/a?replication=2",
+		"hdfs:///a/b?blocksize=64m&conf=/e/h":    "hdfs:///a/b?blocksize=67108864&conf=/e/h",
 	} {
 		got, err := Normal(root)
 		if err != nil || got != want {
@@ -109,7 +112,16 @@ func TestWrongRoot(t *testing.T) {
 		"s3://key:top/topsecret@b/p": "credentials",
 		"s3://h:9000/b":              "endpoint=http://h:9000",
 		"gs://b/p":                   "no driver for gs://",
-		"hdfs://u:topsecret@nn/p":    "no driver for hdfs://",
+		"hdfs://u:topsecret@nn/p":    "a password in a URL",
+		"hdfs://u:topsecret%zz@nn/p": "a password in a URL",
+		"hdfs://u:top/topsecret@nn":  "a password in a URL",
+		"hdfs://nn":                  "no folder",
+		"hdfs:///":                   "no folder",
+		"hdfs:/nn/p":                 "two slashes",
+		"hdfs://nn/p?replicas=3":     "unknown parameter \"replicas\"",
+		"hdfs://nn/p?blocksize=1000": "a multiple of 512",
+		"hdfs://n n/p":               "want NameNodes",
+		"viewfs://c/p":               "hdfs://nameservice/dir",
 		"x://u:topsecret%zz@nn/p":    "not a URL; right ones are file:///var/lib/ckptd",
 		"s3:/key:topsecret@b/x?endpoint=http://h":  "credentials in a URL",
 		"s3:/topkey:topsecret/b?endpoint=http://h": "no bucket",

@@ -1,0 +1,296 @@
+package servers
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Hadoop is the folder in bin/ that holds Hadoop.
+const Hadoop = "hadoop"
+
+// HDFS is a running cluster: a NameNode, and DataNodes.
+type HDFS struct {
+	// User owns everything, and may do everything.
+	User string
+	// Address is host:port of the NameNode.
+	Address string
+	// Web is host:port of the NameNode's web server.
+	Web string
+	// ConfDir holds the Hadoop files.
+	ConfDir string
+
+	dir      string
+	jars     string
+	web      *http.Client
+	namenode *process
+	nodes    []*process
+	ports    [][3]string
+}
+
+// StartHDFS starts a cluster that ends with the test. settings are added to hdfs-site.xml. Without Java, or without Hadoop
+// in bin/, it skips the test loudly; in CI it ends the test.
+func StartHDFS(t testing.TB, datanodes int, settings map[string]string) *HDFS {
+	t.Helper()
+	h, err := NewHDFS(t.TempDir(), datanodes, settings)
+	if errors.Is(err, errNoHadoop) && !InCI() {
+		t.Skipf("NOT RUN: %s needs HDFS: %v", t.Name(), err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+var errNoHadoop = errors.New("`make servers` fetches Hadoop, with Java and Maven")
+
+// HaveHDFS reports whether a cluster can be started; the error says what is missing.
+func HaveHDFS() error {
+	if _, err := exec.LookPath("java"); err != nil {
+		return fmt.Errorf("java is missing: %w", errNoHadoop)
+	}
+	if _, err := find(Hadoop); err != nil {
+		return fmt.Errorf("bin/%s is missing: %w", Hadoop, errNoHadoop)
+	}
+	return nil
+}
+
+// NewHDFS starts a cluster whose files lie in dir. The caller closes it.
+func NewHDFS(dir string, datanodes int, settings map[string]string) (*HDFS, error) {
+	if err := HaveHDFS(); err != nil {
+		return nil, err
+	}
+	hadoop, err := find(Hadoop)
+	if err != nil {
+		return nil, err
+	}
+	h := &HDFS{User: "ckptd", dir: dir, jars: hadoop, ConfDir: filepath.Join(dir, "conf"),
+		web: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
+	for range 3 { // another process may take a port first
+		if err = h.begin(datanodes, settings); err == nil {
+			return h, nil
+		}
+		h.Close()
+	}
+	return nil, err
+}
+
+func (h *HDFS) begin(datanodes int, settings map[string]string) error {
+	ports, err := freePorts(2 + 3*datanodes)
+	if err != nil {
+		return err
+	}
+	h.Address, h.Web = ports[0], ports[1]
+	h.nodes, h.ports = make([]*process, datanodes), nil
+	for i := range datanodes {
+		h.ports = append(h.ports, [3]string(ports[2+3*i:]))
+	}
+	if err := h.configure(settings); err != nil {
+		return err
+	}
+	format := exec.Command("java", h.java("org.apache.hadoop.hdfs.server.namenode.NameNode", "-format", "-force", "-nonInteractive")...)
+	format.Env = h.env()
+	if out, err := format.CombinedOutput(); err != nil {
+		return fmt.Errorf("format the NameNode: %w: %s", err, out)
+	}
+	if err := h.StartNameNode(); err != nil {
+		return err
+	}
+	for i := range datanodes {
+		if err := h.StartDataNode(i); err != nil {
+			return err
+		}
+	}
+	return h.Await(datanodes)
+}
+
+// configure writes the Hadoop files.
+func (h *HDFS) configure(settings map[string]string) error {
+	core := map[string]string{"fs.defaultFS": "hdfs://" + h.Address, "hadoop.tmp.dir": filepath.Join(h.dir, "tmp")}
+	site := map[string]string{
+		"dfs.namenode.rpc-address": h.Address, "dfs.namenode.http-address": h.Web,
+		"dfs.namenode.name.dir": "file://" + filepath.Join(h.dir, "nn"), "dfs.replication": "1",
+		"dfs.namenode.datanode.registration.ip-hostname-check": "false",
+		"dfs.namenode.safemode.min.datanodes":                  "1", "dfs.namenode.safemode.extension": "0",
+		"dfs.heartbeat.interval": "1", "dfs.namenode.heartbeat.recheck-interval": "2000",
+		"dfs.namenode.fs-limits.min-block-size": "4096", "dfs.blocksize": "64m",
+	}
+	for name, value := range settings {
+		if strings.HasPrefix(name, "hadoop.") || strings.HasPrefix(name, "fs.") {
+			core[name] = value
+		} else {
+			site[name] = value
+		}
+	}
+	if err := os.MkdirAll(h.ConfDir, 0o755); err != nil {
+		return err
+	}
+	log := "log4j.rootLogger=WARN,out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\nlog4j.appender.out.layout=org.apache.log4j.PatternLayout\n" +
+		"log4j.appender.out.layout.ConversionPattern=%d{HH:mm:ss,SSS} %p %c{1}: %m%n\n"
+	return errors.Join(
+		os.WriteFile(filepath.Join(h.ConfDir, "core-site.xml"), hadoopFile(core), 0o644),
+		os.WriteFile(filepath.Join(h.ConfDir, "hdfs-site.xml"), hadoopFile(site), 0o644),
+		os.WriteFile(filepath.Join(h.ConfDir, "log4j.properties"), []byte(log), 0o644))
+}
+
+func hadoopFile(settings map[string]string) []byte {
+	text := "<?xml version=\"1.0\"?>\n<configuration>\n"
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		text += fmt.Sprintf("  <property><name>%s</name><value>%s</value></property>\n", name, settings[name])
+	}
+	return []byte(text + "</configuration>\n")
+}
+
+func (h *HDFS) java(class string, args ...string) []string {
+	path := h.ConfDir + ":" + h.jars + ":" + filepath.Join(h.jars, "jars", "*")
+	return append([]string{"-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "--add-opens", "java.base/java.lang=ALL-UNNAMED",
+		"-cp", path, class}, args...)
+}
+
+func (h *HDFS) env() []string {
+	return []string{"PATH=" + os.Getenv("PATH"), "HADOOP_CONF_DIR=" + h.ConfDir, "HADOOP_USER_NAME=" + h.User, "HOME=" + h.dir}
+}
+
+func (h *HDFS) start(class string, args ...string) (*process, error) {
+	path, err := exec.LookPath("java")
+	if err != nil {
+		return nil, err
+	}
+	return start(path, h.env(), h.java(class, args...)...)
+}
+
+// StartNameNode starts the NameNode, again on the same address and data after KillNameNode. Await waits for it.
+func (h *HDFS) StartNameNode() (err error) {
+	h.namenode, err = h.start("org.apache.hadoop.hdfs.server.namenode.NameNode")
+	return err
+}
+
+// StartDataNode starts a DataNode, again on the same addresses and data after KillDataNode.
+func (h *HDFS) StartDataNode(i int) (err error) {
+	host := "127.0.0.1"
+	p := h.ports[i]
+	h.nodes[i], err = h.start("org.apache.hadoop.hdfs.server.datanode.DataNode",
+		"-D", fmt.Sprintf("dfs.datanode.data.dir=file://%s/dn%d", h.dir, i), "-D", "dfs.datanode.address="+p[0], "-D", "dfs.datanode.ipc.address="+p[1],
+		"-D", "dfs.datanode.http.address="+p[2], "-D", "dfs.datanode.hostname="+host)
+	return err
+}
+
+// DataNode is the address of a DataNode's data.
+func (h *HDFS) DataNode(i int) string { return h.ports[i][0] }
+
+// Await waits until the NameNode works, out of safe mode, with this number of DataNodes.
+func (h *HDFS) Await(datanodes int) error {
+	var last error
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		select {
+		case <-h.namenode.done:
+			return fmt.Errorf("the NameNode ended: %s", h.namenode.log)
+		default:
+		}
+		state, live, err := h.State()
+		if err == nil && state == "Operational" && live == datanodes {
+			return nil
+		}
+		last = cmp.Or(err, fmt.Errorf("state %s with %d DataNodes", state, live))
+	}
+	return fmt.Errorf("HDFS is not ready after a minute: %w; NameNode: %s", last, h.namenode.log)
+}
+
+// State is the NameNode's state ("Operational", "safeMode"), and its number of live DataNodes.
+func (h *HDFS) State() (state string, live int, err error) {
+	resp, err := h.web.Get("http://" + h.Web + "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState")
+	if err != nil {
+		return "", 0, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", 0, err
+	}
+	var answer struct {
+		Beans []struct {
+			FSState          string
+			NumLiveDataNodes int
+		}
+	}
+	if err := json.Unmarshal(body, &answer); err != nil || len(answer.Beans) != 1 {
+		return "", 0, fmt.Errorf("the NameNode says %.200s (%w)", body, err)
+	}
+	return answer.Beans[0].FSState, answer.Beans[0].NumLiveDataNodes, nil
+}
+
+// Kill ends the NameNode, or DataNode i, at once, as a crash would.
+func (h *HDFS) KillNameNode()      { h.namenode.kill() }
+func (h *HDFS) KillDataNode(i int) { h.nodes[i].kill() }
+
+// PauseNameNode stops the NameNode, as a long collection of garbage would, until it is resumed.
+func (h *HDFS) PauseNameNode(paused bool) error { return signal(h.namenode, paused) }
+
+// PauseDataNode stops DataNode i until it is resumed.
+func (h *HDFS) PauseDataNode(i int, paused bool) error { return signal(h.nodes[i], paused) }
+
+func signal(p *process, paused bool) error {
+	if paused {
+		return p.cmd.Process.Signal(syscall.SIGSTOP)
+	}
+	return p.cmd.Process.Signal(syscall.SIGCONT)
+}
+
+// Admin runs a tool of Hadoop's: "dfsadmin" or "fs", with its arguments.
+func (h *HDFS) Admin(tool string, args ...string) (string, error) {
+	class := map[string]string{"dfsadmin": "org.apache.hadoop.hdfs.tools.DFSAdmin", "fs": "org.apache.hadoop.fs.FsShell", "ec": "org.apache.hadoop.hdfs.tools.ECAdmin"}[tool]
+	cmd := exec.Command("java", h.java(class, args...)...)
+	cmd.Env = h.env()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("hdfs %s %s: %w: %s", tool, strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// Close ends all of it.
+func (h *HDFS) Close() {
+	for _, p := range append([]*process{h.namenode}, h.nodes...) {
+		if p != nil {
+			p.kill()
+		}
+	}
+	h.web.CloseIdleConnections()
+}
+
+// URL returns the URL of a store below a path, in ckptd's form. extra is its query: "timeout=1s".
+func (h *HDFS) URL(path, extra string) string { return h.URLAt(h.Address, path, extra) }
+
+// URLAt is URL with another address of the NameNode, such as a proxy's.
+func (h *HDFS) URLAt(address, path, extra string) string {
+	query := url.Values{"conf": {h.ConfDir}}
+	return "hdfs://" + h.User + "@" + address + "/" + path + "?" + query.Encode() + strings.TrimSuffix("&"+extra, "&")
+}
+
+// freePorts returns addresses of this machine that are free at the moment.
+func freePorts(n int) (all []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		all = append(all, l.Addr().String())
+	}
+	return all, nil
+}

@@ -1,0 +1,3 @@
+package hdfs_test
+
+func raceMain() bool { return false }
