@@ -7,11 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
-	"sync/atomic"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -20,6 +17,8 @@ import (
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/ckptd/ckptd/layout/storage/wire"
 )
 
 // A connection is the SDK's client over our own transport.
@@ -166,63 +165,14 @@ func configure(o *s3.Options, c Config, r *sdkRetries, transport *http.Transport
 // reported.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// newTransport keeps the SDK's trusted certificates (ca=, AWS_CA_BUNDLE) and adapts the rest to many large bodies. It
-// uses HTTP/1.1 only, because the streams of one HTTP/2 connection would starve each other. It allows many idle
-// connections, and limits how long a connection may be silent.
+// newTransport keeps the SDK's trusted certificates (ca=, AWS_CA_BUNDLE) and adapts the rest to many large bodies.
 func newTransport(base aws.HTTPClient) *http.Transport {
 	transport := awshttp.NewBuildableClient().GetTransport()
 	if b, ok := base.(*awshttp.BuildableClient); ok {
 		transport = b.GetTransport()
 	}
-	transport.Protocols = new(http.Protocols)
-	transport.Protocols.SetHTTP1(true)
-	transport.ForceAttemptHTTP2 = false
-	transport.MaxIdleConns = 512
-	transport.MaxIdleConnsPerHost = 512
-	transport.IdleConnTimeout = stallTime / 2
-	// The buffers are per connection; large reads and writes bypass them.
-	transport.ReadBufferSize, transport.WriteBufferSize = 16<<10, 16<<10
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dialer.DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return &stallConn{Conn: conn}, nil
-	}
+	wire.Adapt(transport, stallTime)
 	return transport
-}
-
-// A stallConn ends when it makes no progress for stallTime. The limit is moved only after an eighth of stallTime,
-// because each move may wake the runtime's poller; so a stall may last an eighth longer. A write moves the limit of
-// the read that waits for its answer too.
-type stallConn struct {
-	net.Conn
-	moved atomic.Int64 // Unix time in ns
-}
-
-// move gives both directions new time.
-func (c *stallConn) move() error {
-	now := time.Now()
-	if now.UnixNano()-c.moved.Load() < int64(stallTime/8) {
-		return nil
-	}
-	c.moved.Store(now.UnixNano())
-	return c.SetDeadline(now.Add(stallTime + stallTime/8))
-}
-
-func (c *stallConn) Read(p []byte) (int, error) {
-	if err := c.move(); err != nil {
-		return 0, err
-	}
-	return c.Conn.Read(p)
-}
-
-func (c *stallConn) Write(p []byte) (int, error) {
-	if err := c.move(); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(p)
 }
 
 // unsigned leaves the body out of the signature. A streamed body cannot be hashed first; its CRC32C, which is signed,
