@@ -125,6 +125,8 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 		w.fail(fmt.Sprintf("I5: the owner changed by an entry of kind %d", e.Kind))
 	case e.Reserved < was.Reserved:
 		w.fail(fmt.Sprintf("I10: reserved goes down to %d", e.Reserved))
+	case e.Status == journal.StatusRunning && restorable(e) < restorable(was):
+		w.fail("I11: the newest checkpoint of a running job is lost")
 	case was.Status.Terminal() && e.Status != was.Status:
 		w.fail("a terminal status changed")
 	case e.Status != was.Status && e.Kind != journal.KindEnd:
@@ -218,7 +220,7 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 		}
 	case journal.KindCommit:
 		for _, c := range was.Retained { // the job has a checkpoint of its own now
-			if c.Imported && c.State == journal.StateKept {
+			if !s.claims && c.Imported && c.State == journal.StateKept {
 				ids = slices.DeleteFunc(ids, func(id uint64) bool { return id == c.ID })
 				drop(c.ID)
 			}
@@ -252,6 +254,16 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 			delete(want, id)
 		}
 	}
+	for _, l := range was.Lent { // the job that has claimed a checkpoint may let it go with its pin
+		if e.Kind != journal.KindReturn || l.Mode != journal.Claim || e.HasLent(l.Pin) {
+			continue
+		}
+		if c, stays := e.Checkpoint(l.Checkpoint); !stays {
+			delete(want, l.Checkpoint)
+		} else if c.State == journal.StateHidden {
+			want[l.Checkpoint] = journal.StateHidden
+		}
+	}
 	got := map[uint64]journal.CheckpointState{}
 	for _, c := range e.Retained {
 		got[c.ID] = c.State
@@ -261,6 +273,11 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 	}
 	if !maps.Equal(got, want) {
 		w.fail(fmt.Sprintf("I11: an entry of kind %d retains %v, want %v", e.Kind, got, want))
+	}
+	for i, l := range e.Lent {
+		if l.Mode == journal.Claim && slices.ContainsFunc(e.Lent[:i], func(n journal.Lent) bool { return n.Mode == l.Mode && n.Checkpoint == l.Checkpoint }) {
+			w.fail(fmt.Sprintf("two jobs claim checkpoint %d", l.Checkpoint))
+		}
 	}
 	for _, l := range was.Lent {
 		_, kept := e.Checkpoint(l.Checkpoint)

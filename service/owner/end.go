@@ -40,9 +40,9 @@ func (s *step) endNow() bool {
 	e := *s.head
 	e.Kind, e.Status, e.Ended = journal.KindEnd, s.ending.status, s.ending.ended
 	e.Requests = remember(e.Requests, s.ending.request)
-	e.Retained = apply(e.Retained, journal.Checkpoint{}, func(all []retention.Checkpoint) []retention.Decision {
+	e.Retained = apply(&e, journal.Checkpoint{}, func(all []retention.Checkpoint) []retention.Decision {
 		return retention.AfterEnd(all, s.policy().Retention, retention.End(e.Status-journal.StatusCanceled))
-	}, e.IsLent)
+	})
 	s.append(e, 0)
 	return true
 }
