@@ -124,7 +124,7 @@ func fromProto(m *storedv1.JournalEntry) (*Entry, error) {
 		e.Requests = append(e.Requests, p.request(r))
 	}
 	if i := m.Import; i != nil {
-		e.Import = Import{State: ImportState(p.given("state of the import", int32(i.State), int32(ImportDone))), Request: i.Request,
+		e.Import = Import{State: ImportState(p.given("state of the import", int32(i.State), int32(ImportOutlived))), Request: i.Request,
 			Source: i.Source, Nonce: p.nonce(i.Nonce), Mode: p.mode(i.Mode), Job: i.JobId, Checkpoint: i.CheckpointId}
 	}
 	if o := m.CopiedFrom; o != nil {

@@ -141,6 +141,9 @@ const (
 	// ImportWanted: no attempt begins until the import is done.
 	ImportWanted
 	ImportDone
+	// ImportOutlived: the import is done, and the job has completed a checkpoint of its own since. Only a job that claims
+	// its source gets so far: from now on it may let the lender dispose of the source.
+	ImportOutlived
 )
 
 // Origin names the job that a copy was made of.

@@ -192,7 +192,7 @@ func TestUnknownValueThatDecidesIsNewer(t *testing.T) {
 		"state of checkpoint":          func(m *storedv1.JournalEntry) { m.Retained[1].State = 4 },
 		"mode of a pin of another job": func(m *storedv1.JournalEntry) { m.Lent[0].Mode = 3 },
 		"mode of a pin elsewhere":      func(m *storedv1.JournalEntry) { m.Borrowed[0].Mode = 3 },
-		"state of the import":          func(m *storedv1.JournalEntry) { m.Import.State = 3 },
+		"state of the import":          func(m *storedv1.JournalEntry) { m.Import.State = 4 },
 		"mode of the import":           func(m *storedv1.JournalEntry) { m.Import.Mode = 3 },
 		"outcome of a savepoint":       func(m *storedv1.JournalEntry) { m.Savepoints[1].Outcome = 4 },
 		"kind of stop":                 func(m *storedv1.JournalEntry) { m.Savepoints[1].Stop = 4 },

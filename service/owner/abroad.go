@@ -47,6 +47,9 @@ func (s *step) foundAbroad(how journal.Reading, head *journal.Entry) {
 		default:
 			next := *head
 			next.Kind = journal.KindReturn
+			if e.dispose {
+				next.Retained = s.disposed(head, e.pin)
+			}
 			next.Lent = without(next.Lent, func(l journal.Lent) bool { return l.Pin == e.pin })
 			s.appendAbroad(head, next)
 		}
@@ -89,6 +92,9 @@ func (s *step) lend(e errand, how journal.Reading, head *journal.Entry) (next jo
 	case !ok, !e.nonce.IsZero() && c.Nonce != e.nonce, c.State == journal.StateHidden && !head.IsLent(c.ID):
 		return next, ReasonSource
 	}
+	if why := s.claimable(e, head); why != ReasonNone {
+		return next, why
+	}
 	me, epoch := s.head.About.Job, s.head.Epoch
 	next = *head
 	next.Kind, next.Lent = journal.KindLend, nil
@@ -97,12 +103,14 @@ func (s *step) lend(e errand, how journal.Reading, head *journal.Entry) (next jo
 		switch {
 		case mine && l.HolderEpoch > epoch:
 			return next, ReasonNotOwner
-		case mine && l.HolderEpoch < epoch && !s.head.HasBorrowed(l.Pin):
+		case mine && l.HolderEpoch < epoch && !s.head.HasBorrowed(l.Pin) && !(s.cfg.off.replaces && l.Mode == journal.Claim):
+		case e.mode == journal.Claim && l.Mode == journal.Claim && l.Checkpoint == e.checkpoint && !s.cfg.off.one:
+			return next, ReasonClaimed
 		default:
 			next.Lent = append(next.Lent, l)
 		}
 	}
-	next.Lent = append(next.Lent, journal.Lent{Pin: e.pin, Checkpoint: e.checkpoint, Holder: me, HolderEpoch: epoch, Mode: journal.NoClaim})
+	next.Lent = append(next.Lent, journal.Lent{Pin: e.pin, Checkpoint: e.checkpoint, Holder: me, HolderEpoch: epoch, Mode: e.mode})
 	if next.Fits() != nil {
 		return next, ReasonPins
 	}
@@ -121,5 +129,5 @@ func (s *step) errandDone(head *journal.Entry) {
 		s.pinReturned(e.pin)
 		return
 	}
-	s.lent(journal.Borrowed{Pin: e.pin, Job: e.job, Checkpoint: e.checkpoint, Mode: journal.NoClaim}, head)
+	s.lent(journal.Borrowed{Pin: e.pin, Job: e.job, Checkpoint: e.checkpoint, Mode: e.mode}, head)
 }

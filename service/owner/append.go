@@ -12,7 +12,9 @@ func (s *step) append(e journal.Entry, id uint64) {
 }
 
 // apply adds a checkpoint, unless its id is 0, and carries out a plan of package retention.
-func (s *step) apply(retained []journal.Checkpoint, add journal.Checkpoint, plan func([]retention.Checkpoint) []retention.Decision, lent func(uint64) bool) []journal.Checkpoint {
+// A checkpoint whose source the job claims is one like its own.
+func (s *step) apply(head *journal.Entry, add journal.Checkpoint, plan func([]retention.Checkpoint) []retention.Decision) []journal.Checkpoint {
+	retained, lent, claims := head.Retained, head.IsLent, head.Import.Mode == journal.Claim
 	all := without(retained, func(c journal.Checkpoint) bool { return c.ID == add.ID })
 	if add.ID != 0 {
 		all = append(all, add)
@@ -20,7 +22,7 @@ func (s *step) apply(retained []journal.Checkpoint, add journal.Checkpoint, plan
 	facts := make([]retention.Checkpoint, len(all))
 	for i, c := range all {
 		facts[i] = retention.Checkpoint{ID: c.ID, Savepoint: c.Type == journal.TypeSavepoint, Lent: lent(c.ID),
-			Hidden: c.State == journal.StateHidden, Trashed: c.State == journal.StateTrashed, Keep: c.Keep, Imported: c.Imported}
+			Hidden: c.State == journal.StateHidden, Trashed: c.State == journal.StateTrashed, Keep: c.Keep, Imported: c.Imported && !claims}
 	}
 	var out []journal.Checkpoint
 	for i, d := range plan(facts) {

@@ -87,7 +87,7 @@ func (s *step) lostSlot(doing journal.Kind, id uint64, head *journal.Entry) {
 	p.State = PendingReady
 	s.pending = replaced(s.pending, i, p)
 	// The other entry may have disposed of files that this checkpoint names. Then the checkpoint is aborted.
-	if s.cfg.off.lost || !p.Named.In(s.index.Known.Minus(s.index.Condemned)) {
+	if s.cfg.off.lost || !p.Named.In(s.index.Known.Minus(s.index.Condemned).Or(s.foreignFiles(""))) {
 		s.abort(id, ReasonOther)
 	}
 }

@@ -1,8 +1,6 @@
 package owner
 
 import (
-	"slices"
-
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
@@ -75,8 +73,8 @@ func (s *step) refuseDone(head *journal.Entry) bool {
 	})
 }
 
-// canDo tells whether this version can do what a head asks of its owner. The journal has fields for claims, savepoints
-// that stop a job, and copies, but the operations are not there yet. An owner that ignored these fields
+// canDo tells whether this version can do what a head asks of its owner. The journal has fields for savepoints that stop
+// a job and copies, but the operations are not there yet. An owner that ignored these fields
 // would do damage: it would restore another checkpoint than the savepoint, or delete what a copy still needs.
 func (s *step) canDo(head *journal.Entry) bool {
 	_, understood := s.cfg.Policy(head.Config)
@@ -84,9 +82,7 @@ func (s *step) canDo(head *journal.Entry) bool {
 	case journal.StatusStopping, journal.StatusCopied:
 		return false
 	}
-	claims := head.Importing() && head.Import.Mode == journal.Claim ||
-		slices.ContainsFunc(head.Borrowed, func(b journal.Borrowed) bool { return b.Mode == journal.Claim })
-	return understood && !claims
+	return understood
 }
 
 func (s *step) answered(r *Result) {

@@ -36,7 +36,7 @@ func (s *story) otherPlan() *journal.Plan {
 
 func (s *story) creation(plan *journal.Plan) *Creation {
 	e := s.first()
-	return &Creation{Plan: plan, Config: e.Config, About: e.About, Import: s.source}
+	return &Creation{Plan: plan, Config: e.Config, About: e.About}
 }
 
 // event is the call of a caller.

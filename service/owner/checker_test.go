@@ -127,6 +127,8 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 		w.fail(fmt.Sprintf("I10: reserved goes down to %d", e.Reserved))
 	case e.Kind == journal.KindRemove:
 		s.tombstone(w, was, e)
+	case e.Status == journal.StatusRunning && restorable(e) < restorable(was):
+		w.fail("I11: the newest checkpoint of a running job is lost")
 	case was.Status.Terminal() && e.Status != was.Status:
 		w.fail("a terminal status changed")
 	case e.Status != was.Status && e.Kind != journal.KindEnd:
@@ -224,7 +226,7 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 		}
 	case journal.KindCommit:
 		for _, c := range was.Retained { // the job has a checkpoint of its own now
-			if c.Imported && c.State == journal.StateKept {
+			if !s.claims && c.Imported && c.State == journal.StateKept {
 				ids = slices.DeleteFunc(ids, func(id uint64) bool { return id == c.ID })
 				drop(c.ID)
 			}
@@ -269,8 +271,13 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 	s.pinned(w, was, e)
 }
 
-// pinned checks that no pin is lost, and that what is lent stays.
+// pinned checks that no pin is lost, that what is lent stays, and that one job claims a checkpoint.
 func (s *story) pinned(w *world, was, e *journal.Entry) {
+	for i, l := range e.Lent {
+		if l.Mode == journal.Claim && slices.ContainsFunc(e.Lent[:i], func(n journal.Lent) bool { return n.Mode == l.Mode && n.Checkpoint == l.Checkpoint }) {
+			w.fail(fmt.Sprintf("two jobs claim checkpoint %d", l.Checkpoint))
+		}
+	}
 	for _, l := range was.Lent {
 		_, kept := e.Checkpoint(l.Checkpoint)
 		if e.Kind == journal.KindLend && slices.ContainsFunc(e.Lent, func(n journal.Lent) bool {

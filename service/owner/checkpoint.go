@@ -30,6 +30,9 @@ func (s *step) begin(ev *Event) {
 		return
 	}
 	known := s.index.Promisable(ev.Files).Minus(s.leaving())
+	if s.cfg.off.condemns {
+		known = known.Or(ev.Files.And(s.foreignFiles("")))
+	}
 	s.promise(ev.ID, known)
 	s.emit(Op{Kind: TellBegun, Caller: ev.Caller, ID: ev.ID, Files: known})
 }

@@ -90,9 +90,12 @@ func (s *step) commitNext() bool {
 		if s.cfg.off.reserveMax {
 			e.Reserved = p.ID + s.cfg.Reserve
 		}
-		e.Retained = s.apply(e.Retained, p.Meta, func(all []retention.Checkpoint) []retention.Decision {
+		e.Retained = s.apply(&e, p.Meta, func(all []retention.Checkpoint) []retention.Decision {
 			return retention.AfterCompletion(all, s.policy().NumRetained)
-		}, e.IsLent)
+		})
+		if e.Import.State == journal.ImportDone && e.Import.Mode == journal.Claim {
+			e.Import.State = journal.ImportOutlived
+		}
 		s.append(e, p.ID)
 		s.emit(Op{Kind: TellUnresolved, ID: p.ID, Attempt: e.Attempt, Epoch: e.Epoch})
 		return true
@@ -104,7 +107,7 @@ func (s *step) commitNext() bool {
 // checkpoints and condemns what nothing needs any more.
 func (s *step) committed(id uint64) {
 	i, p := s.find(id)
-	s.held = with(s.held, held{id: id, files: p.Named})
+	s.held = with(s.held, held{id: id, files: p.Named}) // also foreign files, if the job claims its source
 	s.pending = without(s.pending, func(q Pending) bool { return q.ID == id })
 	s.endPromise(id)
 	s.emit(Op{Kind: TellComplete, ID: id, Attempt: s.head.Attempt, Epoch: s.head.Epoch})

@@ -87,6 +87,7 @@
 //	attempt.go, finish.go             workers and attempts; the job that ends by itself
 //	checkpoint.go, commit.go          snapshots, acknowledgements, the _metadata, the commit
 //	abroad.go, import.go, pins.go     what happens in other jobs' journals; the import; pins
+//	claim.go                          what CLAIM adds to them
 //	sweep.go, verdict.go              what a sweep finds, and why each object stays or goes
 //	abort.go, trigger.go, delete.go   a checkpoint's begin and abort; what is condemned
 //	held.go, promises.go, subtasks.go what is retained, promised, registered

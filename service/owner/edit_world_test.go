@@ -60,22 +60,22 @@ func (s *story) edited(w *world, was, e *journal.Entry) {
 	}
 	for _, c := range was.Retained {
 		is, stays := e.Checkpoint(c.ID)
-		pinned := was.IsLent(c.ID) && e.IsLent(c.ID)
+		pinned, let := was.IsLent(c.ID) && e.IsLent(c.ID), letGo(was, e, c.ID)
 		switch {
 		case !stays && pinned:
 			w.fail(fmt.Sprintf("I9: checkpoint %d is lent, and an entry of kind %d drops it", c.ID, e.Kind))
 		case !stays, is.State == c.State:
-		case is.State == journal.StateHidden && pinned:
+		case is.State == journal.StateHidden && (pinned || let):
 		case is.State == journal.StateTrashed && c.State == journal.StateKept && s.trash && is.TrashUntil >= is.TrashedAt+trashWindow:
 		case is.State == journal.StateKept && c.State == journal.StateTrashed && e.Kind == journal.KindUndelete && is.Keep:
 		default:
 			w.fail(fmt.Sprintf("I11: an entry of kind %d brings checkpoint %d from state %d to %d", e.Kind, c.ID, c.State, is.State))
 		}
 		asked := len(e.Requests) > len(was.Requests)
-		if gone := !stays || is.State == journal.StateHidden; gone && c.State == journal.StateTrashed && !c.Expired(w.now) && !asked {
+		if gone := !stays || is.State == journal.StateHidden; gone && c.State == journal.StateTrashed && !c.Expired(w.now) && !asked && !let {
 			w.fail(fmt.Sprintf("checkpoint %d leaves the trash before its time", c.ID))
 		}
-		if gone := !stays || is.State != c.State; gone && c.State == journal.StateKept && !asked {
+		if gone := !stays || is.State != c.State; gone && c.State == journal.StateKept && !asked && !let {
 			w.fail(fmt.Sprintf("checkpoint %d is removed, and nobody asked for it", c.ID))
 		}
 	}
@@ -85,6 +85,13 @@ func (s *story) edited(w *world, was, e *journal.Entry) {
 	if e.Kind != journal.KindReturn {
 		s.pinned(w, was, e)
 	}
+}
+
+// letGo tells whether the job that has claimed a checkpoint lets it go, with its pin.
+func letGo(was, e *journal.Entry, id uint64) bool {
+	return e.Kind == journal.KindReturn && slices.ContainsFunc(was.Lent, func(l journal.Lent) bool {
+		return l.Checkpoint == id && l.Mode == journal.Claim && !e.HasLent(l.Pin)
+	})
 }
 
 // tombstone checks the entry that ends a purge: nothing is retained, and no job has a pin.

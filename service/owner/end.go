@@ -44,9 +44,9 @@ func (s *step) endNow() bool {
 	e := *s.head
 	e.Kind, e.Status, e.Ended = journal.KindEnd, s.ending.status, s.ending.ended
 	e.Requests = remember(e.Requests, s.ending.request)
-	e.Retained = s.apply(e.Retained, journal.Checkpoint{}, func(all []retention.Checkpoint) []retention.Decision {
+	e.Retained = s.apply(&e, journal.Checkpoint{}, func(all []retention.Checkpoint) []retention.Decision {
 		return retention.AfterEnd(all, s.policy().Retention, retention.End(e.Status-journal.StatusCanceled), trash)
-	}, e.IsLent)
+	})
 	s.append(e, 0)
 	return true
 }

@@ -131,6 +131,12 @@ type Found struct {
 	Epoch, Checkpoint uint64
 }
 
+// Foreign is files in the folder of another job.
+type Foreign struct {
+	Job   string
+	Files incremental.Files
+}
+
 // Result answers a storage Op. Kind, Life and ID are copied from it.
 type Result struct {
 	Kind OpKind
@@ -146,6 +152,9 @@ type Result struct {
 	Files incremental.Files
 	// IDs: OpDeleteMetas: the checkpoints whose _metadata is gone. OpSweep: those whose _metadata the page shows.
 	IDs []uint64
+	// ForeignFiles: OpReadMeta Done, and OpCreateMeta Done with a Source: the files in the folders of other jobs that the
+	// _metadata names, if the job claims its source.
+	ForeignFiles []Foreign
 	// Jobs: OpReadSource: the jobs in whose folders files of the source lie, but for the source's own.
 	Jobs []string
 	// Found: OpSweep: the files of the page.
@@ -221,6 +230,10 @@ const (
 	ReasonSourceDamaged
 	// ReasonLender: the journal of the job that lends cannot be read, or asks for a newer version.
 	ReasonLender
+	// ReasonClaimRunning: the job whose checkpoint is to be claimed has not ended. ReasonClaimed: another job claims the
+	// checkpoint.
+	ReasonClaimRunning
+	ReasonClaimed
 	// ReasonPins: the journal of the job that lends has no room for another pin.
 	ReasonPins
 	// ReasonNoCheckpoint: the job does not retain the checkpoint.

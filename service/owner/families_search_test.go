@@ -10,6 +10,9 @@ import (
 	"github.com/ckptd/ckptd/retention"
 )
 
+// over is a job that has ended and keeps a checkpoint. Its daemon attends to it when it is due.
+var over = story{ended: true, daemons: 1, attaches: 1, files: 1, sweeps: 1, truthful: true}
+
 // The families of fastFamilies are always searched, but without race detector; those of largeFamilies only on request.
 var (
 	fastFamilies = []family{
@@ -24,8 +27,31 @@ var (
 		{"an import by two daemons", []story{{daemons: 1, attaches: 1, files: 1}, {daemons: 2, attaches: 1, files: 1}}},
 		{"an import, two retained, another owner of the source's job", []story{{daemons: 2, attaches: 1, files: 1, truthful: true},
 			{daemons: 1, attaches: 1, files: 1, triggers: 1, numRetained: 2}}},
+		{"a claim, a crash, a completion", []story{over, {claims: true, daemons: 1, attaches: 2, crashes: 1, files: 1, triggers: 1}}},
+		{"a claim, a lost reply, a completion", []story{over, {claims: true, daemons: 1, attaches: 1, lost: 1, files: 1, triggers: 1}}},
+		{"a claim, two completions", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 2}}},
+		{"a claim, two completions, two retained", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 2, numRetained: 2}}},
+		{"a claim, and the end of its job", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 1, ends: 1, sweeps: 1, truthful: true}}},
+		{"a claim of a job that may run", []story{{daemons: 1, attaches: 1, files: 1, ends: 1, sweeps: 1, truthful: true, retains: retention.OnCancellation},
+			{claims: true, daemons: 1, attaches: 1, files: 1, triggers: 1}}},
+		{"two claims of one checkpoint", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 1},
+			{claims: true, fromFirst: true, daemons: 1, attaches: 1, files: 1}}},
 	}
 	largeFamilies = []family{
+		{"a chain of claims over three jobs", []story{over,
+			{claims: true, daemons: 1, attaches: 2, files: 1, triggers: 1, ends: 1, sweeps: 2, truthful: true, retains: retention.OnCancellation},
+			{claims: true, daemons: 1, attaches: 1, files: 1, triggers: 1}}},
+		{"a chain of claims, a crash of the last", []story{over,
+			{claims: true, daemons: 1, attaches: 1, files: 1, ends: 1, sweeps: 1, truthful: true, retains: retention.OnCancellation},
+			{claims: true, daemons: 1, attaches: 2, crashes: 1, files: 1, triggers: 2}}},
+		{"a claim, and two jobs that borrow from its job", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 1},
+			{daemons: 1, attaches: 1, files: 1, triggers: 1}}},
+		{"a claim beside an import of the same checkpoint", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 2},
+			{fromFirst: true, daemons: 1, attaches: 1, files: 1, triggers: 1}}},
+		{"two claims, a crash of each", []story{over, {claims: true, daemons: 1, attaches: 2, crashes: 1, files: 1, triggers: 1, ends: 1, sweeps: 1, truthful: true},
+			{claims: true, fromFirst: true, daemons: 1, attaches: 2, crashes: 1, files: 1, triggers: 1}}},
+		{"a claim by two daemons, lost replies, an abort, sweeps", []story{over,
+			{claims: true, daemons: 2, attaches: 1, files: 1, triggers: 2, aborts: 1, lost: 1, sweeps: 1}}},
 		{"three jobs, a completion of the first", []story{{daemons: 1, attaches: 1, files: 1, triggers: 1},
 			{daemons: 1, attaches: 1, files: 1, triggers: 1}, {daemons: 1, attaches: 1, files: 1, triggers: 1}}},
 		{"three jobs, a crash of the last", []story{{daemons: 1, attaches: 1, files: 1, triggers: 1},
@@ -93,6 +119,24 @@ var familyTeeth = []struct {
 		{daemons: 1, attaches: 2, crashes: 1}}, off{wanted: true}, "though its source was lent"},
 	{"release after the returns", []story{{daemons: 1, attaches: 1, files: 1},
 		{daemons: 1, attaches: 1, files: 1, ends: 1, sweeps: 1, truthful: true}}, off{owes: true}, "released, and its"},
+	{"claim from an ended job only", []story{{daemons: 1, attaches: 1, files: 1}, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 1}},
+		off{terminal: true}, "I11: the newest checkpoint of a running job"},
+	{"one claim of a checkpoint", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1},
+		{claims: true, fromFirst: true, daemons: 1, attaches: 1, files: 1}}, off{one: true}, "two jobs claim"},
+	{"a new owner replaces the claim of the one before", []story{over, {claims: true, daemons: 1, attaches: 2, crashes: 1, files: 1}},
+		off{replaces: true}, "though its source was lent"},
+	{"dispose hides", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 1}}, off{hides: true}, "nothing of it is due"},
+	{"no dispose before an own checkpoint", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, ends: 1, sweeps: 1, truthful: true}},
+		off{outlives: true}, "disposed"},
+	{"a decision to return condemns", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 2}}, off{condemns: true}, "I9"},
+	{"a later checkpoint keeps the pin", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 1}}, off{reaches: true}, "I9"},
+	{"a promise keeps the pin", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 2}}, off{pending: true}, "I9"},
+	{"return a claim only after the entry", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 1}}, off{returns: true}, "I9"},
+	{"release after the returns of claims", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, ends: 1, sweeps: 1, truthful: true}},
+		off{owes: true}, "released, and its"},
+	{"the last job of a chain pins the first", []story{over,
+		{claims: true, daemons: 1, attaches: 1, files: 1, ends: 1, truthful: true, retains: retention.OnCancellation},
+		{claims: true, daemons: 1, attaches: 1, files: 1}}, off{lends: true}, "I9"},
 }
 
 // TestFamilyTeeth is TestTeeth with several jobs.

@@ -1,6 +1,8 @@
 package owner
 
 import (
+	"slices"
+
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
 )
@@ -33,7 +35,7 @@ func (s *step) loaded(i int, r *Result) {
 		s.emit(Op{Kind: OpReadMeta, ID: h.id, Nonce: c.Nonce, Wait: journal.WaitBackoff})
 		return
 	}
-	h.files = r.Files
+	h.files = r.Files.Or(s.foreignRead(r.ForeignFiles))
 	s.setHeld(i, h)
 	s.index.Known = s.index.Known.Or(r.Files)
 	if !s.cfg.off.atAttach {
@@ -128,4 +130,28 @@ func (s *step) dropHeld() (gone []uint64) {
 		s.emit(Op{Kind: TellDegraded})
 	}
 	return gone
+}
+
+// foreignRead notes the foreign files that the _metadata of a retained checkpoint names, and returns them all.
+func (s *step) foreignRead(read []Foreign) (all incremental.Files) {
+	for _, f := range read {
+		all = all.Or(f.Files)
+		i := slices.IndexFunc(s.foreign, func(g Foreign) bool { return g.Job == f.Job })
+		if i < 0 {
+			s.foreign = with(s.foreign, f)
+			continue
+		}
+		s.foreign = replaced(s.foreign, i, Foreign{f.Job, s.foreign[i].Files.Or(f.Files)})
+	}
+	return all
+}
+
+// foreignFiles returns the foreign files in the folder of a job; "": of all jobs.
+func (m *Machine) foreignFiles(job string) (all incremental.Files) {
+	for _, f := range m.foreign {
+		if job == "" || f.Job == job {
+			all = all.Or(f.Files)
+		}
+	}
+	return all
 }

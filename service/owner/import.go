@@ -64,8 +64,8 @@ func (s *step) lendNext() {
 	source := s.head.Import
 	switch want, more := s.unpinned(); {
 	case more && want.Job == source.Job:
-		s.goAbroad(errand{kind: errandLend, job: source.Job, checkpoint: source.Checkpoint, nonce: source.Nonce})
-	case more:
+		s.goAbroad(errand{kind: errandLend, job: source.Job, checkpoint: source.Checkpoint, nonce: source.Nonce, mode: source.Mode})
+	case more: // the files of a third job stay that job's
 		s.goAbroad(errand{kind: errandLend, job: want.Job, checkpoint: want.Checkpoint})
 	case s.imp.wants == nil:
 		s.imp.stage = importReading
@@ -172,6 +172,7 @@ func (s *step) importDurable(r *Result) {
 	meta := r.Meta
 	meta.ID, meta.Nonce, meta.Type, meta.State, meta.Imported = s.imp.id, s.imp.meta.Nonce, journal.TypeCheckpoint, journal.StateKept, true
 	s.imp.stage, s.imp.meta = importReady, meta
+	s.foreignRead(r.ForeignFiles)
 }
 
 // appendImport publishes the entry that ends the import.
@@ -187,7 +188,8 @@ func (s *step) appendImport() {
 
 // imported acts on that entry. Attempts may begin now.
 func (s *step) imported() {
-	s.held = with(s.held, held{id: s.imp.id})
+	s.held = with(s.held, held{id: s.imp.id, files: s.foreignFiles("")})
+	s.reachable()
 	s.emit(Op{Kind: TellImported, ID: s.imp.id, Epoch: s.head.Epoch})
 	s.imp, s.pins = importing{}, nil
 }

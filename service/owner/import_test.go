@@ -22,7 +22,7 @@ func lender(edit func(*journal.Entry)) *journal.Entry {
 }
 
 // importingDesk attaches a job that begins from checkpoint 4 of another one. abroad is that job's journal; it lives on.
-func importingDesk(t *testing.T, abroad **journal.Entry, how journal.Outcome) *desk {
+func importingDesk(t *testing.T, abroad **journal.Entry, how journal.Outcome, mode journal.Mode) *desk {
 	d := newDesk(t)
 	d.answer = func(op Op) *Result {
 		res := op.Result(journal.Done)
@@ -42,8 +42,75 @@ func importingDesk(t *testing.T, abroad **journal.Entry, how journal.Outcome) *d
 	}
 	create := twoTasks(1)
 	create.Import = wanted
+	create.Import.Mode = mode
 	d.do(Event{Kind: EventAttach, Create: create})
 	return d
+}
+
+// TestAClaimFailsWithItsCause: a checkpoint can be claimed from a job that has ended, and by one job. The claim of an
+// earlier owner of that job makes room.
+func TestAClaimFailsWithItsCause(t *testing.T) {
+	ended := func(pins ...journal.Lent) *journal.Entry {
+		return lender(func(e *journal.Entry) { e.Status, e.Lent = journal.StatusCanceled, pins })
+	}
+	pin := journal.Lent{Pin: journal.Nonce{Count: 1}, Checkpoint: 4, Holder: "other", Mode: journal.Claim}
+	borrowed, elsewhere, mine := pin, pin, pin
+	borrowed.Mode, elsewhere.Checkpoint, mine.Holder = journal.NoClaim, 3, "job"
+	for name, test := range map[string]struct {
+		head *journal.Entry
+		pins int
+		want Reason
+	}{
+		"of a running job":                {lender(nil), 0, ReasonClaimRunning},
+		"claimed by another job":          {ended(pin), 0, ReasonClaimed},
+		"of an ended job":                 {ended(), 1, ReasonNone},
+		"borrowed by another job":         {ended(borrowed), 2, ReasonNone},
+		"another checkpoint was claimed":  {ended(elsewhere), 2, ReasonNone},
+		"claimed by an owner of this job": {ended(mine), 1, ReasonNone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			abroad := test.head
+			d := importingDesk(t, &abroad, journal.Done, journal.Claim)
+			if test.want != ReasonNone {
+				d.want("attached epoch=1", fmt.Sprintf("import failed id=4 reason=%d", test.want))
+				return
+			}
+			e := d.head()
+			if len(abroad.Lent) != test.pins || len(e.Borrowed) != 1 || e.Borrowed[0].Mode != journal.Claim || !abroad.HasLent(e.Borrowed[0].Pin) {
+				t.Errorf("borrowed %+v, lent %+v; want one claim in both", e.Borrowed, abroad.Lent)
+			}
+		})
+	}
+}
+
+// TestAClaimEnds: the claimed checkpoint becomes hidden at the lender when the job lets it go and has one of its own. What a
+// person wants kept stays.
+func TestAClaimEnds(t *testing.T) {
+	for name, test := range map[string]struct {
+		keep, own bool
+		want      journal.CheckpointState
+	}{
+		"after an own checkpoint":  {false, true, journal.StateHidden},
+		"before an own checkpoint": {false, false, journal.StateKept},
+		"kept by a person":         {true, true, journal.StateKept},
+	} {
+		t.Run(name, func(t *testing.T) {
+			abroad := lender(func(e *journal.Entry) { e.Status, e.Retained[0].Keep = journal.StatusCanceled, test.keep })
+			d := importingDesk(t, &abroad, journal.Done, journal.Claim)
+			d.serve(1, 0)
+			if test.own {
+				d.checkpoint(1)
+			}
+			d.do(Event{Kind: EventEnd, Status: journal.StatusFinished})
+			d.do(Event{Kind: EventSweep})
+			if c, _ := abroad.Checkpoint(4); len(abroad.Lent) != 0 || c.State != test.want {
+				t.Errorf("checkpoint %+v, lent %+v; want state %d and no pin", c, abroad.Lent, test.want)
+			}
+			if e := d.head(); len(e.Borrowed) != 0 || !e.Owner.IsZero() {
+				t.Errorf("head %+v, want no pin, and the job released", e)
+			}
+		})
+	}
 }
 
 func TestAnImportFailsWithItsCause(t *testing.T) {
@@ -73,7 +140,7 @@ func TestAnImportFailsWithItsCause(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			abroad := test.head
-			d := importingDesk(t, &abroad, test.how)
+			d := importingDesk(t, &abroad, test.how, journal.NoClaim)
 			if test.want != ReasonNone {
 				d.want("attached epoch=1", fmt.Sprintf("import failed id=4 reason=%d", test.want))
 				if abroad != test.head {
@@ -118,7 +185,7 @@ func TestAnImportRefusesAnotherPlan(t *testing.T) {
 func TestALenderThatCannotBeRead(t *testing.T) {
 	abroad := lender(nil)
 	how := journal.Done
-	d := importingDesk(t, &abroad, how)
+	d := importingDesk(t, &abroad, how, journal.NoClaim)
 	answer := d.answer
 	d.answer = func(op Op) *Result {
 		res := answer(op)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
@@ -24,7 +25,7 @@ type jobs struct {
 }
 
 // family is a configuration of the search with several jobs. The first exists at the beginning, with a checkpoint and an
-// owner at rest. Each of the others begins from the first checkpoint of the one before it.
+// owner at rest, or has ended. Each of the others begins from a checkpoint of the one before it, or of the first.
 type family struct {
 	name    string
 	stories []story
@@ -38,7 +39,13 @@ func (f *family) prepare() {
 			s.begun = true
 		} else {
 			s.fresh = true
-			s.source = journal.Import{State: journal.ImportWanted, Job: jobNames[i-1], Checkpoint: 1, Nonce: journal.Nonce{Process: journal.Process{9}, Count: 1}}
+			s.source = journal.Import{State: journal.ImportWanted, Job: jobNames[i-1]}
+			if s.fromFirst {
+				s.source.Job = jobNames[0]
+			}
+			if s.claims {
+				s.source.Mode = journal.Claim
+			}
 		}
 		s.prepare()
 	}
@@ -48,6 +55,9 @@ func (f *family) start() *jobs {
 	j := &jobs{family: f, n: len(f.stories)}
 	for i := range f.stories {
 		j.of[i] = f.stories[i].start()
+	}
+	if f.stories[0].ended {
+		return j
 	}
 	r := &runner{s: &f.stories[0], jobs: j}
 	w := *j.of[0]
@@ -77,17 +87,23 @@ func searchFamily(f *family, lim limits) result {
 	return searchAll(space[jobs]{
 		start: f.start,
 		walker: func() (func(*jobs, func(*jobs, move)), func(*jobs)) {
-			runners := make([]runner, len(f.stories))
-			for i := range runners {
-				runners[i].s = &f.stories[i]
-			}
-			expand := func(j *jobs, visit func(*jobs, move)) { f.expand(j, runners, visit) }
-			return expand, func(j *jobs) { f.rest(j, expand) }
+			// rest looks ahead in the middle of an expansion, so it has runners of its own.
+			expand, ahead := f.expander(), f.expander()
+			return expand, func(j *jobs) { f.rest(j, ahead) }
 		},
 		check: f.check,
 		key:   (*jobs).key,
 		bad:   func(j *jobs) string { return j.bad },
 	}, lim)
+}
+
+// expander makes an expand of runners of its own.
+func (f *family) expander() func(*jobs, func(*jobs, move)) {
+	runners := make([]runner, len(f.stories))
+	for i := range runners {
+		runners[i].s = &f.stories[i]
+	}
+	return func(j *jobs, visit func(*jobs, move)) { f.expand(j, runners, visit) }
 }
 
 func (f *family) expand(j *jobs, runners []runner, visit func(*jobs, move)) {
@@ -125,34 +141,49 @@ func (f *family) check(j *jobs) {
 	}
 }
 
-// borrows checks I9: the foreign files of each retained checkpoint are there, and a pin through which they are reachable
-// is in both journals.
+// borrows checks I9: the foreign files that each retained checkpoint names, and those that are promised, are there, and a
+// pin through which they are reachable is in both journals.
 func (j *jobs) borrows(i int) {
 	w := j.of[i]
 	head := w.head()
 	for _, c := range head.Retained {
-		m := w.meta(c.ID)
-		if m < 0 || c.State == journal.StateHidden && !head.IsLent(c.ID) {
+		if m := w.meta(c.ID); m >= 0 && (c.State != journal.StateHidden || head.IsLent(c.ID)) {
+			j.reaches(i, fmt.Sprintf("checkpoint %d", c.ID), w.metas[m].foreign)
+		}
+	}
+	if owner := w.trueOwner(); owner >= 0 {
+		j.reaches(i, "a promise", foreignBits(w.d[owner].m.promised()))
+	}
+}
+
+func (j *jobs) reaches(i int, what string, foreign [maxJobs]uint64) {
+	for k, files := range foreign {
+		if files == 0 {
 			continue
 		}
-		for k, files := range w.metas[m].foreign {
-			if files == 0 {
-				continue
-			}
-			lender := j.of[k]
-			switch {
-			case files&^lender.files != 0:
-				j.bad = fmt.Sprintf("I9: %s, checkpoint %d: files %b of %s are not there", jobNames[i], c.ID, files&^lender.files, jobNames[k])
-			case files&lender.doomed != 0:
-				j.bad = fmt.Sprintf("I9: %s, checkpoint %d: the delete of files %b of %s was issued", jobNames[i], c.ID, files&lender.doomed, jobNames[k])
-			case !slices.ContainsFunc(head.Borrowed, func(b journal.Borrowed) bool { return b.Job == jobNames[k] && lender.head().HasLent(b.Pin) }):
-				j.bad = fmt.Sprintf("I9: %s, checkpoint %d: no pin leads to the files %b of %s", jobNames[i], c.ID, files, jobNames[k])
-			}
+		lender := j.of[k]
+		switch {
+		case files&^lender.files != 0:
+			j.bad = fmt.Sprintf("I9: %s, %s: files %b of %s are not there", jobNames[i], what, files&^lender.files, jobNames[k])
+		case files&lender.doomed != 0:
+			j.bad = fmt.Sprintf("I9: %s, %s: the delete of files %b of %s was issued", jobNames[i], what, files&lender.doomed, jobNames[k])
+		case !slices.ContainsFunc(j.of[i].head().Borrowed, func(b journal.Borrowed) bool { return b.Job == jobNames[k] && lender.head().HasLent(b.Pin) }):
+			j.bad = fmt.Sprintf("I9: %s, %s: no pin leads to the files %b of %s", jobNames[i], what, files, jobNames[k])
 		}
 	}
 }
 
-// rest checks a world in which nothing more can happen: each import is done or has failed, and each pin has a use.
+// uses tells whether a job needs its pin on a checkpoint of job k: it retains its import, or a checkpoint that names files
+// of that job.
+func (w *world) uses(k int) bool {
+	return slices.ContainsFunc(w.head().Retained, func(c journal.Checkpoint) bool {
+		m := w.meta(c.ID)
+		return c.Imported || m >= 0 && w.metas[m].foreign[k] != 0
+	})
+}
+
+// rest checks a world in which nothing more can happen: each import is done or has failed, each pin has a use, and of a job
+// that has ended nothing is left that its journal does not show.
 func (f *family) rest(j *jobs, expand func(*jobs, func(*jobs, move))) {
 	moves := 0
 	if j.bad == "" {
@@ -163,20 +194,23 @@ func (f *family) rest(j *jobs, expand func(*jobs, func(*jobs, move))) {
 	}
 	for i := range f.stories {
 		w := j.of[i]
+		head := w.head()
+		if left := w.files &^ w.named(head) &^ w.afterList; f.stories[i].ended && head.Owner.IsZero() && !head.Due() && left != 0 {
+			j.bad = fmt.Sprintf("I4: %s has ended, nothing of it is due, and files %b are there", jobNames[i], left)
+		}
 		owner := w.trueOwner()
 		if owner < 0 {
 			continue
 		}
-		head, m := w.head(), &w.d[owner].m
 		if head.Importing() {
 			j.bad = jobNames[i] + ": at rest, and the import is neither done nor failed"
 		}
 		for _, b := range head.Borrowed {
-			if !slices.ContainsFunc(head.Retained, func(c journal.Checkpoint) bool { return c.Imported }) {
+			if !w.uses(number(b.Job)) {
 				j.bad = fmt.Sprintf("%s: at rest, and its pin %v has no use", jobNames[i], b.Pin)
 			}
 		}
-		if m.owes() {
+		if w.d[owner].m.owes() {
 			j.bad = jobNames[i] + ": at rest, and pins are still to be returned"
 		}
 	}
@@ -185,19 +219,75 @@ func (f *family) rest(j *jobs, expand func(*jobs, func(*jobs, move))) {
 // releasedPins checks that a job that was released has returned the pins that its last owner took and nothing needs.
 func (r *runner) releasedPins(w *world) {
 	head := w.head()
-	if r.jobs == nil || slices.ContainsFunc(head.Retained, func(c journal.Checkpoint) bool { return c.Imported }) {
+	if r.jobs == nil {
 		return
 	}
 	for k := range r.jobs.n {
 		for _, l := range r.peer(k).head().Lent {
-			if l.Holder == r.s.id() && l.HolderEpoch == head.Epoch {
+			if l.Holder == r.s.id() && l.HolderEpoch == head.Epoch && !w.uses(k) {
 				w.fail(fmt.Sprintf("released, and its pin on checkpoint %d of %s was not returned", l.Checkpoint, jobNames[k]))
 			}
 		}
 	}
-	if len(head.Borrowed) > 0 {
-		w.fail("released, and its journal still lists pins that nothing needs")
+	for _, b := range head.Borrowed {
+		if !w.uses(number(b.Job)) {
+			w.fail("released, and its journal still lists pins that nothing needs")
+		}
 	}
+}
+
+// abroadFiles is where the numbers of foreign files begin: those of job k lie from (k+1)*abroadFiles on.
+const abroadFiles = 64
+
+// foreignBits is the foreign files of a set, by job.
+func foreignBits(files incremental.Files) (bits [maxJobs]uint64) {
+	for f := range files.All() {
+		if f >= abroadFiles {
+			bits[f/abroadFiles-1] |= 1 << (f % abroadFiles)
+		}
+	}
+	return bits
+}
+
+// foreignSets is the inverse of foreignBits.
+func foreignSets(bits [maxJobs]uint64) (all []Foreign) {
+	for k, files := range bits {
+		var b incremental.Builder[incremental.File]
+		for f := range incremental.File(abroadFiles) {
+			if files&(1<<f) != 0 {
+				b.Add(incremental.File(k+1)*abroadFiles + f)
+			}
+		}
+		if files != 0 {
+			all = append(all, Foreign{jobNames[k], b.Set()})
+		}
+	}
+	return all
+}
+
+// attaches calls attach with each way to begin the job: nil, or from each checkpoint that the source's job keeps now. The
+// second job begins from the first checkpoint, whether it is still there or not.
+func (r *runner) attaches(w *world, attach func(*Creation)) {
+	switch {
+	case r.s.source.Job == "" || w.head().Slot > 0:
+		attach(nil)
+		return
+	case r.s.job == 1:
+		attach(r.begins(journal.Checkpoint{ID: 1, Nonce: journal.Nonce{Process: journal.Process{9}, Count: 1}}))
+		return
+	}
+	for _, c := range r.peer(number(r.s.source.Job)).head().Retained {
+		if c.State == journal.StateKept {
+			attach(r.begins(c))
+		}
+	}
+}
+
+func (r *runner) begins(c journal.Checkpoint) *Creation {
+	create := r.s.creation(r.s.plan())
+	create.Import = r.s.source
+	create.Import.Checkpoint, create.Import.Nonce = c.ID, c.Nonce
+	return create
 }
 
 // owes is the machine's own view, with all rules on.
@@ -242,9 +332,29 @@ func (r *runner) abroad(w *world, op *Op, f flight) {
 // publishAbroad lands an entry in the journal of another job.
 func (r *runner) publishAbroad(f *flight) journal.Outcome {
 	n := *r.peer(int(f.job))
+	was := n.head()
 	outcome := r.jobs.family.stories[f.job].publish(&n, f.entry)
+	r.disposed(&n, was)
 	r.touched[f.job] = &n
 	return outcome
+}
+
+// disposed checks that a job lets a claimed checkpoint go only after it has completed one of its own.
+func (r *runner) disposed(w *world, was *journal.Entry) {
+	for _, l := range was.Lent {
+		if l.Mode != journal.Claim || w.head().HasLent(l.Pin) {
+			continue
+		}
+		before, _ := was.Checkpoint(l.Checkpoint)
+		after, stays := w.head().Checkpoint(l.Checkpoint)
+		if stays && (after.State == before.State || after.State != journal.StateHidden) {
+			continue
+		}
+		own := func(e *journal.Entry) bool { return e.Kind == journal.KindCommit }
+		if holder := number(l.Holder); holder >= 0 && !slices.ContainsFunc(r.peer(holder).past, own) {
+			w.fail(fmt.Sprintf("disposed: %s lets checkpoint %d go, and has completed none of its own", l.Holder, l.Checkpoint))
+		}
+	}
 }
 
 // readSource reads the _metadata of an import's source.

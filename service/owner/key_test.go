@@ -58,6 +58,10 @@ func (m *Machine) abroadKey(b []byte) []byte {
 			b = append(b, p.Job...)
 		}
 	}
+	b = uints(append(b, byte(m.errand.mode), bits(m.errand.dispose)), uint64(len(m.foreign)))
+	for _, f := range m.foreign {
+		b = sets(append(uints(b, uint64(len(f.Job))), f.Job...), f.Files)
+	}
 	for _, pins := range [3][]journal.Nonce{m.returned, m.looks, m.leaked} {
 		b = uints(b, uint64(len(pins)))
 		for _, p := range pins {

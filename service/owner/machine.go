@@ -137,6 +137,9 @@ type Machine struct {
 
 	imp    importing
 	errand errand
+	// foreign are the files in other jobs' folders that the retained checkpoints of a job that claims its source name, or
+	// have named. They are not in the index: this owner never deletes them.
+	foreign []Foreign
 	// pins are taken for the import, and in no entry of this job yet.
 	pins []journal.Borrowed
 	// returned are pins of this job that the lenders' journals do not list any more. An entry is to forget them.

@@ -98,7 +98,6 @@ func TestAttach(t *testing.T) {
 		d.cfg = DefaultConfig(journal.Process{2}, nil, testPolicy)
 		return d
 	}
-	claimed := journal.Import{State: journal.ImportWanted, Mode: journal.Claim}
 	for name, test := range map[string]struct {
 		desk *desk
 		want string
@@ -110,10 +109,9 @@ func TestAttach(t *testing.T) {
 		"stopping":      {begun(func(e *journal.Entry) { e.Status = journal.StatusStopping }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
 		"a copy":        {begun(func(e *journal.Entry) { e.Status = journal.StatusCopied }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
 		"removed":       {begun(func(e *journal.Entry) { e.Status = journal.StatusRemoved }), fmt.Sprintf("attach refused reason=%d", ReasonNoJob)},
-		"a claim":       {begun(func(e *journal.Entry) { e.Import = claimed }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
 		"imported":      {begun(func(e *journal.Entry) { e.Import.State = journal.ImportDone }), "attached epoch=2 attempt=1"},
 		"borrowed":      {begun(func(e *journal.Entry) { e.Borrowed = []journal.Borrowed{{Job: "a"}} }), "attached epoch=2 attempt=1"},
-		"claimed":       {begun(func(e *journal.Entry) { e.Borrowed = []journal.Borrowed{{Job: "a", Mode: journal.Claim}} }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
+		"claimed":       {begun(func(e *journal.Entry) { e.Borrowed = []journal.Borrowed{{Job: "a", Mode: journal.Claim}} }), "attached epoch=2 attempt=1"},
 		"to be purged":  {begun(func(e *journal.Entry) { e.PurgeWanted = true }), "attached epoch=2 attempt=1"},
 		"newer config":  {begun(func(e *journal.Entry) { e.Config = journal.NewConfig(nil) }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
 		"terminal":      {begun(func(e *journal.Entry) { e.Status = journal.StatusFailed }), fmt.Sprintf("attach refused status=3 reason=%d", ReasonTerminal)},

@@ -64,21 +64,18 @@ func (r *runner) expand(w *world, visit func(*world, move)) {
 		}
 		r.crash(w, i, visit)
 		if d.m.phase == PhaseIdle && d.attaches > 0 {
-			n, nd := *w, *d
-			nd.attaches--
-			n.d[i] = &nd
-			ev := Event{Kind: EventAttach}
-			if r.s.source.Job != "" {
-				ev.Create = r.s.creation(r.s.plan())
-			}
-			r.run(&n, i, ev)
-			visit(&n, move{what: "attach", who: i})
-			if r.s.ends > 0 {
+			attach := func(what string, ev Event) {
 				n, nd := *w, *d
 				nd.attaches--
 				n.d[i] = &nd
-				r.run(&n, i, Event{Kind: EventFinish, Due: w.head().DueAt(w.now)})
-				visit(&n, move{what: "finish", who: i})
+				r.run(&n, i, ev)
+				visit(&n, move{what: what, who: i})
+			}
+			if !r.s.ended {
+				r.attaches(w, func(create *Creation) { attach("attach", Event{Kind: EventAttach, Create: create}) })
+			}
+			if r.s.ends > 0 || r.s.ended && w.head().DueAt(w.now) {
+				attach("finish", Event{Kind: EventFinish, Due: w.head().DueAt(w.now)})
 			}
 		}
 		if d.m.phase == PhaseOwning {
@@ -310,10 +307,15 @@ func (r *runner) result(n *world, f *flight, failed bool) Result {
 		res.Outcome = journal.NotFound
 		if i := n.meta(f.id); i >= 0 {
 			res.Outcome, res.Nonce, res.Files = journal.Done, n.metas[i].nonce, setOf(n.metas[i].files)
+			if r.s.claims {
+				res.ForeignFiles = foreignSets(n.metas[i].foreign)
+			}
 			if r.s.spoiled == unreadable && n.spoiled&(1<<f.id) != 0 {
 				res.Outcome, res.Nonce, res.Files = journal.Corrupt, journal.Nonce{}, incremental.Files{}
 			}
 		}
+	case f.kind == OpCreateMeta && f.imported && r.s.claims && f.outcome == journal.Done:
+		res.ForeignFiles = foreignSets(f.foreign)
 	case f.kind == OpSweep:
 		res.Outcome, res.More, res.IDs = journal.Done, r.s.pages && !f.first, ones(f.shownMetas)
 		for file := range incremental.File(64) {
@@ -473,12 +475,12 @@ func (r *runner) snapshot(w *world, i int, id uint64, spend func(Event, func(*da
 	ev := Event{ID: id, Epoch: m.head.Epoch, Attempt: m.head.Attempt, Caller: 1}
 	none := func(*daemon) {}
 	bound := min(r.s.begins, 1)
-	promised := bitsOf(m.promisedTo(id))
-	known := bitsOf(m.index.Known) &^ promised
-	for f := range incremental.File(64) {
-		if known&(1<<f) != 0 && uint64(f) < r.s.number(id, 0) && w.d[i].begins > 0 {
+	promised := m.promisedTo(id)
+	known := m.index.Known.Or(m.foreignFiles("")).Minus(promised)
+	for f := range known.All() {
+		if (uint64(f) < r.s.number(id, 0) || f >= abroadFiles) && w.d[i].begins > 0 {
 			ev.Kind, ev.Files = EventBegin, incremental.FilesOf(f)
-			spend(ev, func(d *daemon) { d.begins -= bound }, move{what: "begin", a: id, b: 1 << f})
+			spend(ev, func(d *daemon) { d.begins -= bound }, move{what: "begin", a: id, b: uint64(f)})
 		}
 	}
 	if _, p := m.find(id); p.State != PendingOpen {
@@ -490,10 +492,10 @@ func (r *runner) snapshot(w *world, i int, id uint64, spend func(Event, func(*da
 		if r.s.workers && !w.runs(i, int(subtask), m.head.Attempt) {
 			continue
 		}
-		r.pieces(w, id, promised, 0, 0, 0, func(uploads, reused uint64) {
+		r.pieces(w, id, promised, 0, 0, incremental.Files{}, func(uploads uint64, reused incremental.Files) {
 			n := *w
 			n.files, n.created = n.files|uploads&^n.created, n.created|uploads
-			ev.Uploads, ev.Files = nil, setOf(reused)
+			ev.Uploads, ev.Files = nil, reused
 			for f := range incremental.File(64) {
 				if uploads&(1<<f) != 0 {
 					ev.Uploads = append(ev.Uploads, Found{f, m.head.Epoch, id})
@@ -501,7 +503,7 @@ func (r *runner) snapshot(w *world, i int, id uint64, spend func(Event, func(*da
 			}
 			was := *w
 			*w = n
-			spend(ev, none, move{what: "ack", a: id, b: uploads | reused})
+			spend(ev, none, move{what: "ack", a: id, b: uploads | bitsOf(reused)})
 			*w = was
 		})
 	}
@@ -519,16 +521,17 @@ func (w *world) runs(daemon, subtask int, attempt uint64) bool {
 
 // pieces gives every way to bring the files of a checkpoint: each file is new, or is a promised file with the same
 // contents.
-func (r *runner) pieces(w *world, id, promised uint64, i int, uploads, reused uint64, give func(uploads, reused uint64)) {
+func (r *runner) pieces(w *world, id uint64, promised incremental.Files, i int, uploads uint64, reused incremental.Files,
+	give func(uploads uint64, reused incremental.Files)) {
 	if i == r.s.files {
 		give(uploads, reused)
 		return
 	}
 	f := r.s.file(id, i)
 	r.pieces(w, id, promised, i+1, uploads|f, reused, give) // uploaded now or before; a sweep may have deleted it
-	for g := range uint64(64) {
-		if promised&(1<<g) != 0 && g < r.s.number(id, 0) && g%uint64(r.s.files) == uint64(i) {
-			r.pieces(w, id, promised, i+1, uploads, reused|1<<g, give)
+	for g := range promised.All() {
+		if (uint64(g) < r.s.number(id, 0) || g >= abroadFiles) && uint64(g)%abroadFiles%uint64(r.s.files) == uint64(i) {
+			r.pieces(w, id, promised, i+1, uploads, reused.Or(incremental.FilesOf(g)), give)
 		}
 	}
 }

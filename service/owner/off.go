@@ -60,6 +60,15 @@ type off struct {
 	// lends: an import takes no pins. returns: a pin is returned before the entry that makes it superfluous is won. owes:
 	// an ended job is released before its pins are returned.
 	lends, returns, owes bool
+	// terminal: a checkpoint of a running job is claimed. one: several jobs claim a checkpoint. replaces: a new owner does
+	// not replace the claim of the one before.
+	terminal, one, replaces bool
+	// hides: a claimed checkpoint that its claimer lets go is dropped at once, not hidden. outlives: it goes also if the
+	// claimer has no checkpoint of its own.
+	hides, outlives bool
+	// condemns: foreign files are promised after nothing reaches them. reaches: the pin of a claim is returned with the
+	// imported checkpoint, though a later one names its files. pending: promised foreign files do not keep their pin.
+	condemns, reaches, pending bool
 	// wanted: a pin has leaked though its holder still wants its import. gate: attempts begin before the import is done.
 	wanted, gate bool
 	// trash: a checkpoint in the trash does not keep its files. purge: a purge does not wait for pins. newestGoes: a person may

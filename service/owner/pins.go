@@ -15,8 +15,11 @@ type errand struct {
 	checkpoint uint64
 	nonce      journal.Nonce
 	pin        journal.Nonce
-	reader     journal.ReadHead
-	app        journal.Append
+	// mode is that of a lend. dispose: with the return the checkpoint leaves the lender, which then deletes it.
+	mode    journal.Mode
+	dispose bool
+	reader  journal.ReadHead
+	app     journal.Append
 }
 
 type errandKind uint8
@@ -58,7 +61,7 @@ func (s *step) settlePins() {
 		return
 	}
 	if b, ok := s.toReturn(); ok && !s.stuck {
-		s.goAbroad(errand{kind: errandReturn, job: b.Job, pin: b.Pin})
+		s.goAbroad(s.returning(b))
 		return
 	}
 	for len(s.looks) > 0 && s.errand.kind == errandNone {
@@ -70,31 +73,17 @@ func (s *step) settlePins() {
 	}
 }
 
-// toReturn is the next pin of this job that nothing needs: no retained checkpoint reaches the lender's files, also none
-// that is hidden and lent, and the import does not want them any more. The owner asks this only of entries that it has
-// won.
+// toReturn is the next pin of this job that nothing needs. The owner asks this only of entries that it has won.
 func (s *step) toReturn() (journal.Borrowed, bool) {
 	if len(s.pins) > 0 && !s.head.Importing() {
 		return s.pins[0], true
 	}
-	if s.reachesBorrowed() {
-		return journal.Borrowed{}, false
-	}
 	for _, b := range s.head.Borrowed {
-		if !slices.Contains(s.returned, b.Pin) {
+		if !s.needs(b) && !slices.Contains(s.returned, b.Pin) {
 			return b, true
 		}
 	}
 	return journal.Borrowed{}, false
-}
-
-// reachesBorrowed tells whether a retained checkpoint names files of other jobs. Only the imported one does, because the
-// owner promises no foreign files to checkpoints of this job.
-func (s *step) reachesBorrowed() bool {
-	if s.cfg.off.returns && s.doing == journal.KindCommit {
-		return false
-	}
-	return slices.ContainsFunc(s.head.Retained, func(c journal.Checkpoint) bool { return c.Imported })
 }
 
 // pinReturned notes that a pin is gone from the lender's journal. An entry of this job forgets it then.

@@ -67,8 +67,10 @@ type story struct {
 	fresh   bool
 	// begun: the job has a checkpoint at the beginning.
 	begun bool
-	// source is the checkpoint of another job that the job begins from.
-	source journal.Import
+	// source is the checkpoint of another job that the job begins from. claims: it claims it. fromFirst: it is one of the
+	// first job, not of the one before. ended: the job has ended and was released at the beginning.
+	source                   journal.Import
+	claims, fromFirst, ended bool
 	// job is the number of this job among several.
 	job int
 	// reserve: checkpoint ids reserved ahead; 0 means 2.
@@ -207,11 +209,15 @@ func (s *story) spoil(w *world) {
 
 // first is the job's state before the first step.
 func (s *story) first() journal.Entry {
+	status := journal.StatusRunning
+	if s.ended {
+		status = journal.StatusCanceled
+	}
 	config := configOf(max(1, s.numRetained), s.retains)
 	if s.trash {
 		config = trashing(config)
 	}
-	return journal.Entry{Epoch: 1, Kind: journal.KindRelease, Attempt: 1, Status: journal.StatusRunning, Plan: s.plan(),
+	return journal.Entry{Epoch: 1, Kind: journal.KindRelease, Attempt: 1, Status: status, Plan: s.plan(),
 		Config: config, About: &journal.About{Job: s.id()}}
 }
 

@@ -351,7 +351,7 @@ func (r *runner) op(w *world, who int, d *daemon, op *Op) {
 	case OpReadMeta, OpSweep:
 		w.issue(f)
 	case OpCreateMeta:
-		f.files = bitsOf(op.Files)
+		f.files, f.foreign = bitsOf(op.Files), foreignBits(op.Files)
 		if op.Source != nil {
 			r.createImport(w, op, f)
 			return
@@ -390,6 +390,9 @@ func (r *runner) op(w *world, who int, d *daemon, op *Op) {
 
 func (r *runner) delete(w *world, d *daemon, op *Op, f flight) {
 	f.files = bitsOf(op.Files)
+	if foreignBits(op.Files) != ([maxJobs]uint64{}) {
+		w.fail("I18: a delete of a file in another job's folder")
+	}
 	for _, id := range op.IDs {
 		f.shownMetas |= 1 << id
 	}

@@ -350,6 +350,8 @@ const (
 	// The import is under way: no attempt begins.
 	JournalImport_STATE_WANTED JournalImport_State = 1
 	JournalImport_STATE_DONE   JournalImport_State = 2
+	// The job, which claims its source, has completed a checkpoint of its own since.
+	JournalImport_STATE_OUTLIVED JournalImport_State = 3
 )
 
 // Enum value maps for JournalImport_State.
@@ -358,11 +360,13 @@ var (
 		0: "STATE_UNSPECIFIED",
 		1: "STATE_WANTED",
 		2: "STATE_DONE",
+		3: "STATE_OUTLIVED",
 	}
 	JournalImport_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
 		"STATE_WANTED":      1,
 		"STATE_DONE":        2,
+		"STATE_OUTLIVED":    3,
 	}
 )
 
@@ -1640,7 +1644,7 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\n" +
 	"STATE_KEPT\x10\x01\x12\x11\n" +
 	"\rSTATE_TRASHED\x10\x02\x12\x10\n" +
-	"\fSTATE_HIDDEN\x10\x03\"\xc3\x02\n" +
+	"\fSTATE_HIDDEN\x10\x03\"\xd7\x02\n" +
 	"\rJournalImport\x12:\n" +
 	"\x05state\x18\x01 \x01(\x0e2$.ckptd.stored.v1.JournalImport.StateR\x05state\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\tR\arequest\x12\x16\n" +
@@ -1648,12 +1652,13 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\x05nonce\x18\x04 \x01(\tR\x05nonce\x120\n" +
 	"\x04mode\x18\x05 \x01(\x0e2\x1c.ckptd.stored.v1.JournalModeR\x04mode\x12\x15\n" +
 	"\x06job_id\x18\x06 \x01(\tR\x05jobId\x12#\n" +
-	"\rcheckpoint_id\x18\a \x01(\x04R\fcheckpointId\"@\n" +
+	"\rcheckpoint_id\x18\a \x01(\x04R\fcheckpointId\"T\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_WANTED\x10\x01\x12\x0e\n" +
 	"\n" +
-	"STATE_DONE\x10\x02\"?\n" +
+	"STATE_DONE\x10\x02\x12\x12\n" +
+	"\x0eSTATE_OUTLIVED\x10\x03\"?\n" +
 	"\rJournalOrigin\x12\x17\n" +
 	"\aroot_id\x18\x01 \x01(\tR\x06rootId\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\";\n" +
