@@ -66,6 +66,32 @@ func (m *Messages) Cancel(ctx context.Context, job string) (*ckptdv1.CancelJobRe
 	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.CancelJobResponse, error) { return e.jobs.CancelJob(ctx, req) })
 }
 
+// Collect asks the job's owner what nothing needs any more, and passes the answer to page. With req.Execute the owner
+// deletes it, and Collect returns when that is done.
+func (m *Messages) Collect(ctx context.Context, req *ckptdv1.CollectRequest, page func(*ckptdv1.CollectResponse) error) error {
+	var broken error
+	_, err := callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.CollectResponse, error) {
+		stream, err := e.collect.Collect(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = stream.Close() }()
+		begun := false
+		for stream.Receive() {
+			begun = true
+			if broken = page(stream.Msg()); broken != nil {
+				return &ckptdv1.CollectResponse{}, nil
+			}
+		}
+		if begun && stream.Err() != nil { // no other daemon is asked: page has seen a part of the answer
+			broken = &answer{classify(ctx, stream.Err())}
+			return &ckptdv1.CollectResponse{}, nil
+		}
+		return &ckptdv1.CollectResponse{}, stream.Err()
+	})
+	return errors.Join(err, broken)
+}
+
 // callDaemon calls the first daemon that answers, or the owner that this daemon names.
 func callDaemon[T any](ctx context.Context, a *Admin, call func(*endpoint) (*T, error)) (*T, error) {
 	r := route{ahead: a.client.urls}

@@ -19,6 +19,9 @@ const (
 	TempPrefix  = "_tmp/"
 )
 
+// AuditPrefix is the folder of a root in which people's deletes are recorded.
+const AuditPrefix = "_audit/"
+
 const (
 	journalFolder    = "_journal/"
 	sharedFolder     = "shared/"

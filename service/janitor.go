@@ -16,13 +16,13 @@ type Janitor struct{ s *Server }
 // leaveTime is how long a janitor that was interrupted tries to release its job.
 const leaveTime = 5 * time.Second
 
-// NewJanitor makes a janitor over an opened root. The caller closes it. Its opts need no URLs.
-func NewJanitor(root storage.Opened, opts *Options) (*Janitor, error) {
+// NewJanitor makes a janitor over an opened root. by is the person's command, for the audit log. The caller closes it. Its opts need no URLs.
+func NewJanitor(root storage.Opened, opts *Options, by *shell.Command) (*Janitor, error) {
 	s, err := New(root, opts)
 	if err != nil {
 		return nil, err
 	}
-	s.opts.URLs, s.env.URLs, s.env.Janitor, s.probe.self = nil, nil, true, nil
+	s.opts.URLs, s.env.URLs, s.env.Janitor, s.env.Command = nil, nil, true, by
 	return &Janitor{s}, nil
 }
 

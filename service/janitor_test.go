@@ -19,7 +19,7 @@ import (
 
 func newJanitor(t testing.TB, root storage.Opened) *service.Janitor {
 	t.Helper()
-	n, err := service.NewJanitor(root, nil)
+	n, err := service.NewJanitor(root, nil, &shell.Command{Who: "test", Command: "gc"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/auditlog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/limit"
@@ -139,6 +140,9 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 		InlineThreshold: s.opts.InlineThreshold, InlineCap: s.opts.InlineCap, Metrics: s.metrics, Step: s.opts.Steps, Owns: s.probe.owns,
 		JobDefaults: s.opts.JobDefaults, Log: s.log, Context: s.ctx, Background: &s.wg,
 	}
+	s.env.Audit = func(ctx context.Context, entries []*ckptdv1.AuditEntry) error {
+		return auditlog.Write(ctx, s.stores.collect, entries)
+	}
 	s.env.Due = func(job string) { s.begin(job, true, false) }
 	s.looking, s.stopLooking = context.WithCancel(s.ctx)
 	data, err := stream.New(countedStore{s.stores.restore, s.stores.upload, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
@@ -162,8 +166,9 @@ func (s *Server) Handler() http.Handler {
 	)
 	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engineService{s}, options))
 	mux.Handle(ckptdv1connect.NewJobServiceHandler(jobService{s}, options))
+	mux.Handle(ckptdv1connect.NewCollectServiceHandler(collectService{s}, options))
 	mux.Handle(s.data.Handler())
-	names := []string{ckptdv1connect.EngineServiceName, ckptdv1connect.JobServiceName, ckptdv1connect.StateServiceName}
+	names := []string{ckptdv1connect.CollectServiceName, ckptdv1connect.EngineServiceName, ckptdv1connect.JobServiceName, ckptdv1connect.StateServiceName}
 	mux.Handle(grpchealth.NewHandler(&healthChecker{s.ready, names}))
 	reflector := grpcreflect.NewStaticReflector(names...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))

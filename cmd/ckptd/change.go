@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -29,6 +30,8 @@ type changer struct {
 	takeOver bool
 	// root is the root's URL.
 	root string
+	// by is the person's command, for the audit log.
+	by *shell.Command
 }
 
 // takeOverFlag adds the flag that takes a job from an owner that does not answer.
@@ -36,28 +39,40 @@ func takeOverFlag(cmd *cobra.Command) {
 	cmd.Flags().Bool("take-over", false, "take a job that has not ended from an owner that does not answer (costs a running job at most the checkpoint in progress)")
 }
 
-// openChanger opens the root that an argument names for changes: a ROOT, a JOB or a CHECKPOINT. With --server, an
-// argument that is an id means the root of that daemon. Such a root must exist: no verb makes one.
-func openChanger(cmd *cobra.Command, root string) (*changer, error) {
+// openChanger opens a root that exists. changes: the verb will change it. Otherwise the changer only looks at the root.
+func openChanger(cmd *cobra.Command, root string, changes bool) (*changer, error) {
 	ctx, at := cmd.Context(), daemonsOf(cmd)
-	opened, err := openWritable(ctx, root)
+	opened, err := openRootFor(ctx, root, changes)
 	if err != nil {
 		return nil, err
-	}
-	if _, err = layout.OpenRoot(ctx, opened.Store); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", root, err), opened.Close())
 	}
 	credentials, err := address.NewCredentials(at.credentials)
 	if err != nil {
 		return nil, errors.Join(exit.Usagef("%w", err), opened.Close())
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: withValue}))
-	janitor, err := service.NewJanitor(opened, &service.Options{Version: version(), Credentials: credentials, Log: log})
+	by := commandOf(cmd)
+	janitor, err := service.NewJanitor(opened, &service.Options{Version: version(), Credentials: credentials, Log: log}, by)
 	if err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
 	takeOver, _ := cmd.Flags().GetBool("take-over")
-	return &changer{opened, janitor, at, takeOver, root}, nil
+	return &changer{opened, janitor, at, takeOver, root, by}, nil
+}
+
+// openRootFor opens a root that exists. For changes, the store must keep the promises that everything depends on.
+func openRootFor(ctx context.Context, root string, changes bool) (storage.Opened, error) {
+	if !changes {
+		return drivers.Open(ctx, root, true)
+	}
+	opened, err := openWritable(ctx, root)
+	if err != nil {
+		return opened, err
+	}
+	if _, err = layout.OpenRoot(ctx, opened.Store); err != nil {
+		return opened, errors.Join(fmt.Errorf("%s: %w", root, err), opened.Close())
+	}
+	return opened, nil
 }
 
 func (c *changer) close() error {

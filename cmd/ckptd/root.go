@@ -49,6 +49,8 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		newVerifyCmd(),
 		newDrillCmd(),
 		newWhyCmd(),
+		newGCCmd(),
+		newAuditCmd(),
 		newJournalCmd(),
 		newLatestCmd(),
 		newWhoUsesCmd(),

@@ -17,6 +17,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/verify"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -27,8 +28,8 @@ func newWhyCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why FILE",
 		Short: "Say who needs a file",
-		Long: `Say who needs a file: which retained checkpoints, and the state of which operators lies in it; or that nobody needs it, and since
-when. It reads the journals and every retained _metadata, writes nothing and needs no daemon.
+		Long: `Say who needs a file: which retained checkpoints, and the state of which operators lies in it; or that nobody needs it, since when,
+and when it goes. It reads the journals and every retained _metadata, writes nothing and needs no daemon.
 
 FILE is a path or a URL; with --server, <job id>/shared/… or <job id>/chk-<number>/… in the root of that daemon. What ckptd did not make
 is named as a stranger's; ckptd never deletes it. If a checkpoint needs the file and it is not there, the exit code is 4.`,
@@ -121,6 +122,8 @@ func why(ctx context.Context, s storage.Store, key string) (*ckptdv1.WhyReport, 
 	switch {
 	case key == layout.RootMarkerKey:
 		w.Need, w.Reason = ckptdv1.FileNeed_FILE_NEED_NEEDED, "the root's marker"
+	case inJob && job+"/" == layout.AuditPrefix:
+		w.Need, w.Reason = ckptdv1.FileNeed_FILE_NEED_NEEDED, "of the audit log: kept for 90 days, then `ckptd gc --yes` deletes it"
 	case inJob && job+"/" == layout.ProbePrefix:
 		w.Need, w.Reason = ckptdv1.FileNeed_FILE_NEED_OPEN, "of a daemon that starts, or died while it started: the next start removes it"
 	case !inJob || layout.ValidateJobID(job) != nil:
@@ -160,45 +163,51 @@ func whyInJob(ctx context.Context, s storage.Store, w *ckptdv1.WhyReport, job, r
 			w.UnneededSince = w.GetModifiedAt()
 		}
 	}
+	if w.GetNeed() == ckptdv1.FileNeed_FILE_NEED_NONE {
+		w.Goes = goesText(needs.Head)
+	}
 	return nil
 }
 
-// needOf gives the verdict from outside, without the owner. What only the owner knows (promises, pending checkpoints) is
-// open as long as the job has an owner. The words are the owner's.
+// needOf gives the verdict from outside, by the owner's rules. What only the owner knows (promises, pending checkpoints) is
+// open as long as the job has an owner.
 func needOf(n *verify.Needs, k layout.JobKey) (ckptdv1.FileNeed, string) {
-	head := n.Head
-	owned := !head.Owner.IsZero()
-	none := func(v owner.Verdict) (ckptdv1.FileNeed, string) {
-		return ckptdv1.FileNeed_FILE_NEED_NONE, v.String()
-	}
-	open := func(v owner.Verdict) (ckptdv1.FileNeed, string) {
-		return ckptdv1.FileNeed_FILE_NEED_OPEN, v.String()
+	view := owner.OutsideView(n.Head)
+	view.Unread = n.Unread != nil
+	var v owner.Verdict
+	switch k.Place {
+	case layout.PlaceSlot:
+		return ckptdv1.FileNeed_FILE_NEED_NEEDED, "the job's journal"
+	case layout.PlaceTaskOwned:
+		return ckptdv1.FileNeed_FILE_NEED_NEEDED, "task-owned: only its task releases it, or the removal of the job"
+	case layout.PlaceMetadata:
+		v = view.JudgeMetadata(k.Checkpoint, len(n.Uses) > 0, false)
+	case layout.PlaceShared, layout.PlaceExclusive:
+		view.Unread = view.Unread && len(n.Uses) == 0
+		v = view.Judge(owner.Standing{Shared: k.Place == layout.PlaceShared, Epoch: k.File.Epoch, Checkpoint: k.File.Checkpoint, Reachable: len(n.Uses) > 0})
+	default:
+		return ckptdv1.FileNeed_FILE_NEED_STRANGER, strangersText
 	}
 	switch {
-	case len(n.Uses) > 0:
-		return ckptdv1.FileNeed_FILE_NEED_NEEDED, owner.VerdictNeeded.String()
-	case k.Place == layout.PlaceSlot:
-		return ckptdv1.FileNeed_FILE_NEED_NEEDED, "the job's journal"
-	case k.Place == layout.PlaceTaskOwned:
-		return ckptdv1.FileNeed_FILE_NEED_NEEDED, "task-owned: only its task releases it, or the removal of the job"
-	case n.Unread != nil:
-		return ckptdv1.FileNeed_FILE_NEED_UNREAD, owner.VerdictUnread.String() + ": " + n.Unread.Error()
-	case k.Place == layout.PlaceMetadata && owned && k.Checkpoint > head.Newest():
-		return open(owner.VerdictOpen)
-	case k.Place == layout.PlaceMetadata:
-		return none(owner.VerdictDropped)
-	case k.Place == layout.PlaceUnknown:
-		return ckptdv1.FileNeed_FILE_NEED_STRANGER, strangersText
-	case k.File.Epoch > head.Epoch:
-		return open(owner.VerdictLater)
-	case owned && k.File.Checkpoint > head.Newest():
-		return open(owner.VerdictOpen)
-	case owned && k.Place == layout.PlaceShared:
-		return ckptdv1.FileNeed_FILE_NEED_OPEN, "no retained checkpoint names it, but the job has an owner, who may have promised it to a pending checkpoint"
-	case k.File.Epoch < head.Epoch:
-		return none(owner.VerdictOld)
+	case v == owner.VerdictNeeded:
+		return ckptdv1.FileNeed_FILE_NEED_NEEDED, v.String()
+	case v == owner.VerdictUnread:
+		return ckptdv1.FileNeed_FILE_NEED_UNREAD, v.String() + ": " + n.Unread.Error()
+	case v.Dead():
+		return ckptdv1.FileNeed_FILE_NEED_NONE, v.String()
 	}
-	return none(owner.VerdictFell)
+	return ckptdv1.FileNeed_FILE_NEED_OPEN, v.String()
+}
+
+// goesText says when a file goes that nothing needs.
+func goesText(head *journal.Entry) string {
+	switch {
+	case !head.Owner.IsZero():
+		return "with the next sweep of the job's owner, within two hours while the owner runs; `ckptd gc --yes` does it now"
+	case head.Status.Terminal():
+		return "no daemon looks at this job any more: `ckptd gc --yes` deletes it"
+	}
+	return "with the first sweep of the job's next owner; `ckptd gc --yes` does it now"
 }
 
 func printWhy(w io.Writer, r *ckptdv1.WhyReport) error {
@@ -217,6 +226,9 @@ func printWhy(w io.Writer, r *ckptdv1.WhyReport) error {
 	t.Row("verdict", needText(r.GetNeed())+": "+r.GetReason())
 	if at := r.GetUnneededSince(); at != nil {
 		t.Row("unneeded", "at least since "+output.Time(at))
+	}
+	if r.GetGoes() != "" {
+		t.Row("goes", r.GetGoes())
 	}
 	for i, u := range r.GetUses() {
 		label := "needed by"

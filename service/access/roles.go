@@ -77,6 +77,8 @@ var needed = map[string]Roles{
 	ckptdv1connect.JobServiceTriggerCheckpointProcedure: Run,
 	ckptdv1connect.JobServiceCancelJobProcedure:         Delete,
 
+	ckptdv1connect.CollectServiceCollectProcedure: Delete,
+
 	"/metrics":                     Read,
 	"/healthz":                     open,
 	"/readyz":                      open,

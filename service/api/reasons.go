@@ -27,7 +27,7 @@ var reasons = map[owner.Reason]struct {
 	owner.ReasonTerminal:      {coordinator.ReasonShutdown, ckptdv1.Refused_REASON_JOB_TERMINAL, "the job has ended: begin a new job id"},
 	owner.ReasonNotTerminal:   {coordinator.ReasonShutdown, 0, "the job has not ended"},
 	owner.ReasonReleased:      {coordinator.ReasonShutdown, 0, "nothing is left to do for this job"},
-	owner.ReasonSilent:        {coordinator.ReasonSuspend, 0, "its owner does not answer, and may still run the job: start that daemon, or take the job over"},
+	owner.ReasonSilent:        {coordinator.ReasonSuspend, 0, "its owner does not answer, and may still run the job: start that daemon, or take the job over by --take-over"},
 	owner.ReasonNotOwner:      {coordinator.ReasonSuspend, 0, "this daemon does not own the job"},
 	owner.ReasonEpoch:         {coordinator.ReasonSuspend, ckptdv1.Refused_REASON_STALE_EPOCH, "the epoch is not the owner's: attach again"},
 	owner.ReasonAttempt:       {coordinator.ReasonFailover, ckptdv1.Refused_REASON_STALE_ATTEMPT, "the attempt is not the journal's: follow the newest Start"},

@@ -76,6 +76,9 @@ const (
 	// EventEdit: a person's command. Edit, Caller, Request. Commands wait for the entry under way and are carried out one after
 	// the other. Answered by TellEdited; a Request that was carried out before is answered again.
 	EventEdit
+	// EventCollect: a person's command has listed files and _metadata of the job. The owner condemns those that are dead now.
+	// Uploads: the files, with the parts of their names; IDs: the checkpoints whose _metadata was listed.
+	EventCollect
 )
 
 // Event is an input of the machine. The comment of its EventKind says which fields count.
@@ -95,6 +98,7 @@ type Event struct {
 	Files    incremental.Files
 	// Uploads are the files that PutState made for this acknowledgement, with the parts of their names.
 	Uploads []Found
+	IDs     []uint64
 	Plan    *journal.Plan
 	Config  *journal.Config
 	Status  journal.Status

@@ -56,6 +56,8 @@ func (s *step) owning(ev *Event) {
 		s.wantSweep(ev)
 	case EventEdit:
 		s.wantEdit(ev)
+	case EventCollect:
+		s.page(ev.Uploads, ev.IDs)
 	}
 }
 

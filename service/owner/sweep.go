@@ -61,15 +61,7 @@ func (s *step) swept(r *Result) {
 		s.emit(Op{Kind: OpSweep, Wait: journal.WaitBackoff})
 		return
 	}
-	page := make([]Judgement, 0, len(r.Found)+len(r.IDs))
-	promised := s.promised()
-	for _, f := range r.Found {
-		page = append(page, Judgement{File: f.File, Verdict: s.judge(f, promised, s.cfg.off)})
-	}
-	for _, id := range r.IDs {
-		page = append(page, Judgement{Checkpoint: id, Verdict: s.JudgeMetadata(id)})
-	}
-	s.carryOut(page)
+	s.page(r.Found, r.IDs)
 	if r.More && !s.cfg.off.page {
 		return
 	}
@@ -77,4 +69,17 @@ func (s *step) swept(r *Result) {
 	s.sweep.done = s.sweep.done || s.sweep.terminal || s.cfg.off.swept
 	s.emit(Op{Kind: TellSwept, Caller: s.sweep.caller})
 	s.sweep.caller = 0
+}
+
+// page condemns what is dead of the files and the _metadata that a list has shown.
+func (s *step) page(found []Found, metas []uint64) {
+	page := make([]Judgement, 0, len(found)+len(metas))
+	promised, view := s.promised(), s.view()
+	for _, f := range found {
+		page = append(page, Judgement{File: f.File, Verdict: s.judge(view, f, promised, s.cfg.off)})
+	}
+	for _, id := range metas {
+		page = append(page, Judgement{Checkpoint: id, Verdict: s.JudgeMetadata(id)})
+	}
+	s.carryOut(page)
 }

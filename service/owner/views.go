@@ -62,6 +62,9 @@ func (m *Machine) Files(checkpoint uint64) (files incremental.Files, ok bool) {
 	return m.held[i].files, m.held[i].state == heldRead
 }
 
+// Floor is the lowest checkpoint that can still be acknowledged. The machine must own the job.
+func (m *Machine) Floor() uint64 { return m.floor() }
+
 // Quiet tells whether nothing is under way: no sweep, delete or entry, and no pin of this job to be returned or
 // forgotten.
 func (m *Machine) Quiet() bool {

@@ -9,6 +9,7 @@ import (
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/owner"
 )
 
@@ -26,7 +27,11 @@ func (j *Job) trim(ctx context.Context, op owner.Op) {
 }
 
 // deleteMetas deletes the _metadata of checkpoints. The result names those that are certainly gone.
-func (j *Job) deleteMetas(ctx context.Context, op owner.Op) {
+func (j *Job) deleteMetas(ctx context.Context, op owner.Op, entries []*ckptdv1.AuditEntry) {
+	if !j.recorded(ctx, entries) {
+		j.result(op.Result(journal.Unknown))
+		return
+	}
 	keys := make([]string, len(op.IDs))
 	for i, id := range op.IDs {
 		keys[i] = layout.MetadataKey(j.id, id)
@@ -40,7 +45,25 @@ func (j *Job) deleteMetas(ctx context.Context, op owner.Op) {
 			j.warn(ctx, "cannot delete", "key", keys[i], "error", err)
 		}
 	}
-	j.result(r)
+	j.do(func() {
+		for _, id := range r.IDs {
+			delete(j.audit.metas, id)
+		}
+		j.feed(owner.Event{Kind: owner.EventResult, Result: r})
+	})
+}
+
+// recorded writes what is about to be deleted to the audit log. It reports false if the deletes must wait, because the log
+// could not be written.
+func (j *Job) recorded(ctx context.Context, entries []*ckptdv1.AuditEntry) bool {
+	if len(entries) == 0 {
+		return true
+	}
+	err := j.env.Audit(ctx, entries)
+	if err != nil {
+		j.warn(ctx, "cannot write the audit log: the deletes wait", "error", err)
+	}
+	return err == nil
 }
 
 // deleteFiles deletes state files. The result names those that are certainly gone.
@@ -52,7 +75,12 @@ func (j *Job) deleteFiles(op owner.Op) func(context.Context) {
 			numbers, keys = append(numbers, n), append(keys, layout.JobPrefix(j.id)+d.Key)
 		}
 	}
+	entries := j.fileEntries(numbers, keys)
 	return func(ctx context.Context) {
+		if !j.recorded(ctx, entries) {
+			j.result(op.Result(journal.Unknown))
+			return
+		}
 		failed := j.deleteAll(ctx, keys)
 		j.do(func() {
 			r := op.Result(journal.Done)
@@ -66,6 +94,11 @@ func (j *Job) deleteFiles(op owner.Op) func(context.Context) {
 				gone = gone.Minus(kept.Set())
 			}
 			r.Files = gone
+			if j.audit.waiting() > 0 {
+				for n := range gone.All() {
+					delete(j.audit.files, n)
+				}
+			}
 			j.feed(owner.Event{Kind: owner.EventResult, Result: r})
 			j.names.Forget(gone)
 		})

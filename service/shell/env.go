@@ -29,6 +29,10 @@ type Env struct {
 	Owns func(ctx context.Context, urls []string, job, nonce string) bool
 	// Janitor: this process serves no workers. Jobs are attached for one thing that a person's command does with them.
 	Janitor bool
+	// Command is for whom a janitor deletes; nil: this process is none.
+	Command *Command
+	// Audit records deletes that a person has asked for. It returns when the record is durable.
+	Audit func(ctx context.Context, entries []*ckptdv1.AuditEntry) error
 	// Due attaches a job that has ended, and of which something is left to be deleted.
 	Due func(job string)
 	// JobDefaults are the values of keys that a new job's configuration leaves out; nil: Flink's defaults for all.

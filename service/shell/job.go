@@ -35,6 +35,8 @@ type Job struct {
 	progress progress
 	events   eventLog
 	sweeps   sweeps
+	audit    audit
+	draining []waiting       // those who wait for the deletes of collections
 	settling []func()        // replies to those who wait until nothing is under way
 	fenced   bool            // another process has taken the job
 	released bool            // this process has given the job up

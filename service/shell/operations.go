@@ -71,7 +71,8 @@ func (j *Job) work(op owner.Op) func(context.Context) {
 	case owner.OpTrim:
 		return func(ctx context.Context) { j.trim(ctx, op) }
 	case owner.OpDeleteMetas:
-		return func(ctx context.Context) { j.deleteMetas(ctx, op) }
+		entries := j.metaEntries(op.IDs)
+		return func(ctx context.Context) { j.deleteMetas(ctx, op, entries) }
 	case owner.OpDeleteFiles:
 		return j.deleteFiles(op)
 	case owner.OpAbortUnfinished:

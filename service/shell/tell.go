@@ -34,6 +34,7 @@ func (j *Job) settled() {
 		j.refuseRequests()
 	}
 	j.answerSettled()
+	j.answerDrained()
 	j.waits.Store(j.outage.reported)
 	head := j.m.Head()
 	if head == nil || head.Status.Terminal() || j.coord == nil {
@@ -235,7 +236,7 @@ func (j *Job) ended(op *owner.Op) {
 // swept notes the end of a sweep. A sweep that failed is begun again later. While a retained _metadata is unreadable,
 // the next sweep begins when the job has recovered.
 func (j *Job) swept(op *owner.Op) {
-	if j.env.Janitor {
+	if op.Caller != 0 { // a person's sweep
 		return
 	}
 	failed := op.Reason != owner.ReasonNone && op.Reason != owner.ReasonDegraded

@@ -285,9 +285,11 @@ type CollectResponse struct {
 	// Objects of the job's folder that were looked at so far.
 	LookedAt uint64 `protobuf:"varint,2,opt,name=looked_at,json=lookedAt,proto3" json:"looked_at,omitempty"`
 	// What the journal's head shows to be due, beside the objects. Only in the last page.
-	Due           []*CollectDue `protobuf:"bytes,3,rep,name=due,proto3" json:"due,omitempty"`
-	Unfinished    uint64        `protobuf:"varint,4,opt,name=unfinished,proto3" json:"unfinished,omitempty"`
-	Done          bool          `protobuf:"varint,5,opt,name=done,proto3" json:"done,omitempty"`
+	Due        []*CollectDue `protobuf:"bytes,3,rep,name=due,proto3" json:"due,omitempty"`
+	Unfinished uint64        `protobuf:"varint,4,opt,name=unfinished,proto3" json:"unfinished,omitempty"`
+	Done       bool          `protobuf:"varint,5,opt,name=done,proto3" json:"done,omitempty"`
+	// Objects whose names ckptd does not give: they stay. Only in the last page.
+	Strangers     uint64 `protobuf:"varint,6,opt,name=strangers,proto3" json:"strangers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -355,6 +357,13 @@ func (x *CollectResponse) GetDone() bool {
 		return x.Done
 	}
 	return false
+}
+
+func (x *CollectResponse) GetStrangers() uint64 {
+	if x != nil {
+		return x.Strangers
+	}
+	return 0
 }
 
 // CollectItem is one object that nothing needs.
@@ -929,7 +938,7 @@ const file_ckptd_v1_collect_proto_rawDesc = "" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x18\n" +
 	"\aexecute\x18\x02 \x01(\bR\aexecute\x12\x10\n" +
 	"\x03who\x18\x03 \x01(\tR\x03who\x12\x18\n" +
-	"\acommand\x18\x04 \x01(\tR\acommand\"\xb7\x01\n" +
+	"\acommand\x18\x04 \x01(\tR\acommand\"\xd5\x01\n" +
 	"\x0fCollectResponse\x12+\n" +
 	"\x05items\x18\x01 \x03(\v2\x15.ckptd.v1.CollectItemR\x05items\x12\x1b\n" +
 	"\tlooked_at\x18\x02 \x01(\x04R\blookedAt\x12&\n" +
@@ -937,7 +946,8 @@ const file_ckptd_v1_collect_proto_rawDesc = "" +
 	"\n" +
 	"unfinished\x18\x04 \x01(\x04R\n" +
 	"unfinished\x12\x12\n" +
-	"\x04done\x18\x05 \x01(\bR\x04done\"f\n" +
+	"\x04done\x18\x05 \x01(\bR\x04done\x12\x1c\n" +
+	"\tstrangers\x18\x06 \x01(\x04R\tstrangers\"f\n" +
 	"\vCollectItem\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12/\n" +

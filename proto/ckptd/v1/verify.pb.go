@@ -938,6 +938,8 @@ type WhyReport struct {
 	WrittenForCheckpointId uint64 `protobuf:"varint,9,opt,name=written_for_checkpoint_id,json=writtenForCheckpointId,proto3" json:"written_for_checkpoint_id,omitempty"`
 	// If nothing needs it: nothing has needed it since then, or since longer; absent: not known.
 	UnneededSince *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=unneeded_since,json=unneededSince,proto3" json:"unneeded_since,omitempty"`
+	// If nothing needs it: when it goes, in words.
+	Goes          string `protobuf:"bytes,11,opt,name=goes,proto3" json:"goes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1040,6 +1042,13 @@ func (x *WhyReport) GetUnneededSince() *timestamppb.Timestamp {
 		return x.UnneededSince
 	}
 	return nil
+}
+
+func (x *WhyReport) GetGoes() string {
+	if x != nil {
+		return x.Goes
+	}
+	return ""
 }
 
 // FileUse is one retained checkpoint that needs a file.
@@ -1186,7 +1195,7 @@ const file_ckptd_v1_verify_proto_rawDesc = "" +
 	"\boperator\x18\x01 \x01(\v2\x12.ckptd.v1.OperatorR\boperator\x12\x18\n" +
 	"\ahandles\x18\x02 \x01(\x04R\ahandles\x12\x14\n" +
 	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x16\n" +
-	"\x06failed\x18\x04 \x01(\x04R\x06failed\"\x94\x03\n" +
+	"\x06failed\x18\x04 \x01(\x04R\x06failed\"\xa8\x03\n" +
 	"\tWhyReport\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06exists\x18\x02 \x01(\bR\x06exists\x12\x16\n" +
@@ -1199,7 +1208,8 @@ const file_ckptd_v1_verify_proto_rawDesc = "" +
 	"\rwritten_epoch\x18\b \x01(\x04R\fwrittenEpoch\x129\n" +
 	"\x19written_for_checkpoint_id\x18\t \x01(\x04R\x16writtenForCheckpointId\x12A\n" +
 	"\x0eunneeded_since\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\runneededSince\"\xc5\x01\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\runneededSince\x12\x12\n" +
+	"\x04goes\x18\v \x01(\tR\x04goes\"\xc5\x01\n" +
 	"\aFileUse\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12#\n" +
 	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\x12/\n" +

@@ -1,0 +1,151 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/owner"
+)
+
+// planTries is how often a plan is begun again because the job's journal went on meanwhile.
+const planTries = 3
+
+// errMoved: the journal went on while the plan was made.
+var errMoved = errors.New("the job's journal went on meanwhile")
+
+// Plan adds to out what a janitor would delete that attached to the job now. It is for jobs that have ended or that nobody
+// owns, and for those whose owner does not answer. Its memory is about 16 bytes for each file that a retained checkpoint
+// names. looked is called after each object.
+func Plan(ctx context.Context, s storage.Store, job string, out *ckptdv1.CollectedJob, looked func()) error {
+	for try := 1; ; try++ {
+		*out = ckptdv1.CollectedJob{JobId: job, By: out.GetBy()}
+		err := plan(ctx, s, job, out, looked)
+		if !errors.Is(err, errMoved) || try == planTries {
+			return err
+		}
+	}
+}
+
+func plan(ctx context.Context, s storage.Store, job string, out *ckptdv1.CollectedJob, looked func()) error {
+	head, err := catalog.Head(ctx, s, job)
+	if err != nil {
+		return err
+	}
+	out.Due = Due(ctx, s, head)
+	retained, needed := map[uint64]bool{}, newNames()
+	for i := range head.Retained {
+		c := &head.Retained[i]
+		if c.State == journal.StateHidden && !head.IsLent(c.ID) {
+			continue // the janitor's first entry drops it
+		}
+		retained[c.ID] = true
+		if err := readNeeded(ctx, s, job, c, needed); err != nil {
+			if now, e := catalog.Head(ctx, s, job); e == nil && now.Slot != head.Slot {
+				return errMoved
+			}
+			return fmt.Errorf("the _metadata of retained checkpoint %d cannot be read, so nothing of this job is deleted: %w", c.ID, err)
+		}
+	}
+	view, prefix := owner.JanitorView(head), layout.JobPrefix(job)
+	for info, err := range s.List(ctx, prefix) {
+		if err != nil {
+			return err
+		}
+		out.LookedAt++
+		looked()
+		relative := strings.TrimPrefix(info.Key, prefix)
+		k := layout.ParseJobKey(relative)
+		verdict := owner.VerdictNeeded
+		switch k.Place {
+		case layout.PlaceUnknown:
+			out.Strangers++
+		case layout.PlaceMetadata:
+			verdict = view.JudgeMetadata(k.Checkpoint, retained[k.Checkpoint], false)
+		case layout.PlaceShared, layout.PlaceExclusive:
+			verdict = view.Judge(owner.Standing{Shared: k.Place == layout.PlaceShared, Epoch: k.File.Epoch, Checkpoint: k.File.Checkpoint,
+				Reachable: needed.has(relative)})
+		}
+		if verdict.Dead() {
+			Add(out, &ckptdv1.CollectItem{Key: info.Key, Bytes: uint64(max(info.Size, 0)), Reason: Reason(verdict)})
+		}
+	}
+	out.Unfinished = Unfinished(ctx, s, job, view)
+	return nil
+}
+
+// readNeeded adds the files that one retained checkpoint needs of its own job's folder.
+func readNeeded(ctx context.Context, s storage.Store, job string, c *journal.Checkpoint, needed *names) error {
+	body, err := s.Open(ctx, layout.MetadataKey(job, c.ID), 0, -1)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	r, err := layout.NewMetadataReader(body)
+	if err != nil {
+		return err
+	}
+	if r.Header().Nonce != c.Nonce.String() {
+		return fmt.Errorf("it has the nonce %s, the journal names %s: %w", r.Header().Nonce, c.Nonce, layout.ErrCorrupt)
+	}
+	for {
+		record, err := r.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		if f, ok := record.(*layout.File); ok && f.Job == "" {
+			needed.add(f.Key)
+		}
+	}
+}
+
+// Unfinished counts the unfinished writes and uploads of a job that nobody can finish any more. It aborts none.
+func Unfinished(ctx context.Context, s storage.Store, job string, view owner.View) (n uint64) {
+	prefix := layout.JobPrefix(job)
+	_, _ = s.AbortUnfinished(ctx, prefix, func(key string) bool {
+		k := layout.ParseJobKey(strings.TrimPrefix(key, prefix))
+		switch k.Place {
+		case layout.PlaceMetadata:
+			if k.Checkpoint < view.Floor {
+				n++
+			}
+		case layout.PlaceExclusive, layout.PlaceShared:
+			if k.File.Epoch < view.Epoch || k.File.Epoch == view.Epoch && k.File.Checkpoint < view.Floor {
+				n++
+			}
+		}
+		return false
+	})
+	return n
+}
+
+// Due lists what the head of a job's journal shows to be due, beside the job's objects.
+func Due(ctx context.Context, s storage.Store, head *journal.Entry) (due []*ckptdv1.CollectDue) {
+	for _, c := range head.Retained {
+		if c.State == journal.StateHidden && !head.IsLent(c.ID) {
+			due = append(due, &ckptdv1.CollectDue{Kind: ckptdv1.CollectDueKind_COLLECT_DUE_KIND_HIDDEN, CheckpointId: c.ID,
+				Text: fmt.Sprintf("checkpoint %d is hidden, and no job has a pin on it any more", c.ID)})
+		}
+	}
+	for _, l := range head.Lent {
+		holder, err := catalog.Head(ctx, s, l.Holder)
+		if err == nil && l.Leaked(holder) {
+			due = append(due, &ckptdv1.CollectDue{Kind: ckptdv1.CollectDueKind_COLLECT_DUE_KIND_LEAKED_PIN, CheckpointId: l.Checkpoint,
+				Text: fmt.Sprintf("the pin of job %s on checkpoint %d has leaked: that job does not need it any more", l.Holder, l.Checkpoint)})
+		}
+	}
+	if head.PurgeWanted {
+		due = append(due, &ckptdv1.CollectDue{Kind: ckptdv1.CollectDueKind_COLLECT_DUE_KIND_PURGE, Text: "a person wants all of the job deleted"})
+	}
+	return due
+}
