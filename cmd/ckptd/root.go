@@ -49,6 +49,7 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		newVerifyCmd(),
 		newDrillCmd(),
 		newWhyCmd(),
+		newCopyCmd(steps),
 		newJournalCmd(),
 		newLatestCmd(),
 		newWhoUsesCmd(),

@@ -77,7 +77,7 @@ func (e *Entry) seal() {
 	h.requests(e.Requests...)
 	h.nonces(e.Import.Nonce)
 	h.text(e.Import.Request, e.Import.Source, e.Import.Job, e.CopiedFrom.RootID, e.CopiedFrom.Job, e.Ended.Why)
-	h.uint(uint64(e.Import.State), uint64(e.Import.Mode), e.Import.Checkpoint, uint64(bit(e.PurgeWanted)), e.Ended.At)
+	h.uint(uint64(e.Import.State), uint64(e.Import.Mode), e.Import.Checkpoint, uint64(bit(e.PurgeWanted)), e.Ended.At, uint64(bit(e.CopiedFrom.Unfinished)))
 	e.sum = uint64(h)
 }
 

@@ -76,12 +76,12 @@ func (s *step) refuseDone(head *journal.Entry) bool {
 }
 
 // canDo tells whether this version can do what a head asks of its owner. The journal has fields for claims, savepoints
-// that stop a job, copies and removed jobs, but the operations are not there yet. An owner that ignored these fields
-// would do damage: it would restore another checkpoint than the savepoint, or delete what a copy still needs.
+// that stop a job and removed jobs, but the operations are not there yet. An owner that ignored these fields would do
+// damage: it would restore another checkpoint than the savepoint.
 func (s *step) canDo(head *journal.Entry) bool {
 	_, understood := s.cfg.Policy(head.Config)
 	switch head.Status {
-	case journal.StatusStopping, journal.StatusCopied, journal.StatusRemoved:
+	case journal.StatusStopping, journal.StatusRemoved:
 		return false
 	}
 	claims := head.Importing() && head.Import.Mode == journal.Claim ||

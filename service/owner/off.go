@@ -62,6 +62,8 @@ type off struct {
 	lends, returns, owes bool
 	// wanted: a pin has leaked though its holder still wants its import. gate: attempts begin before the import is done.
 	wanted, gate bool
+	// unfinished: it sweeps a copy that has not ended.
+	unfinished bool
 	// above: it also aborts an unfinished slot above the head's.
 	above bool
 }
