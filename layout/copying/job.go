@@ -11,6 +11,7 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -146,6 +147,8 @@ func (j *job) fail(ctx context.Context, c journal.Checkpoint, out *ckptdv1.Copie
 	}
 	if now, ok := head.Checkpoint(c.ID); !ok || now.Nonce != c.Nonce {
 		out.Outcome, out.Text = ckptdv1.CopyOutcome_COPY_OUTCOME_LEFT, "the source dropped it meanwhile"
+	} else if errors.Is(err, storage.ErrNotFound) {
+		out.Outcome = ckptdv1.CopyOutcome_COPY_OUTCOME_DAMAGED
 	}
 }
 

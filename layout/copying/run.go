@@ -23,12 +23,12 @@ const Parallel = 16
 
 // The steps at which tests stop a copier.
 const (
-	StepAttach   = "copy: attached"
-	StepFile     = "copy: file"
-	StepMetadata = "copy: _metadata"
-	StepCommit   = "copy: entry"
-	StepDelete   = "copy: delete"
-	StepRelease  = "copy: released"
+	StepAttach   = "copy-attached"
+	StepFile     = "copy-file"
+	StepMetadata = "copy-metadata"
+	StepCommit   = "copy-entry"
+	StepDelete   = "copy-delete"
+	StepRelease  = "copy-released"
 )
 
 // Place is a root, to copy from or to.
