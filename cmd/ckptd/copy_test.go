@@ -78,3 +78,10 @@ func TestCopyOfDamage(t *testing.T) {
 	contains(t, v.try(t, exit.Done, "copy ROOT DIR/part"), "clicks/chk-42  copied", "clicks/chk-41  present")
 	v.try(t, exit.Done, "verify DIR/part --read-data")
 }
+
+// Within one store, the store copies by itself.
+func TestCopyWithinTheStore(t *testing.T) {
+	v := newVerbs(t)
+	contains(t, v.try(t, exit.Done, "copy ROOT DIR/whole"), "by the store itself: 3.3 KiB")
+	v.try(t, exit.Done, "verify DIR/whole --read-data")
+}
