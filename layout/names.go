@@ -80,8 +80,11 @@ var nonceEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithP
 func NewNonce() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return nonceEncoding.EncodeToString(b[:])
+	return NonceOf(b)
 }
+
+// NonceOf returns the nonce that 128 bits make.
+func NonceOf(bits [16]byte) string { return nonceEncoding.EncodeToString(bits[:]) }
 
 // ValidateNonce returns an error unless nonce has the form that NewNonce gives.
 func ValidateNonce(nonce string) error {

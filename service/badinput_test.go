@@ -372,7 +372,6 @@ func TestJournalOfANewerVersionIsLeftAlone(t *testing.T) {
 		"an unknown state":          func(e *journal.Entry) { e.Retained[0].State = journal.StateHidden + 1 },
 		"an unknown configuration":  func(e *journal.Entry) { e.Config = journal.NewConfig([]byte{8, 99}) },
 		"a job that is stopping":    func(e *journal.Entry) { e.Status = journal.StatusStopping },
-		"a copy":                    func(e *journal.Entry) { e.Status = journal.StatusCopied },
 		"a job that was removed":    func(e *journal.Entry) { e.Status = journal.StatusRemoved },
 		"a claim that is under way": func(e *journal.Entry) { e.Import = journal.Import{State: journal.ImportWanted, Mode: journal.Claim} },
 	} {

@@ -51,7 +51,7 @@ func TestExamples(t *testing.T) {
 	v := newVerbs(t)
 	server, root := v.replace.Replace("SERVER"), v.replace.Replace("ROOT")
 	t.Setenv("CKPTD_SERVER", server)
-	show := strings.NewReplacer("file:///var/lib/ckptd", root, "./data", root, "./backup", root+"/clicks", "unix:/run/ckptd.sock", server, "http://127.0.0.1:7420", server)
+	show := strings.NewReplacer("file:///var/lib/ckptd", root, "./data", root, "./backup", root+"/clicks", "./copies", v.dir+"/copies", "./alone", v.dir+"/alone", "unix:/run/ckptd.sock", server, "http://127.0.0.1:7420", server)
 	ran := 0
 	for _, line := range examplesOf(newRootCmd(nil)) {
 		if strings.HasPrefix(line, "curl ") || strings.HasPrefix(line, "source ") {

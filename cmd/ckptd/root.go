@@ -51,6 +51,7 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		newWhyCmd(),
 		newGCCmd(),
 		newAuditCmd(),
+		newCopyCmd(steps),
 		newJournalCmd(),
 		newLatestCmd(),
 		newWhoUsesCmd(),

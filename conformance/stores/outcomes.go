@@ -35,6 +35,12 @@ func mutations() []mutation {
 		{"delete", "job/chk-1/f", small, nil, func(ctx context.Context, s storage.Store, key string) error {
 			return remove(ctx, s, key)
 		}},
+		{"copy", "job/shared/copied", nil, []byte("b"), func(ctx context.Context, s storage.Store, key string) error {
+			if c, ok := s.(storage.Copier); ok {
+				return c.CopyFrom(ctx, s, "bystander", key, announced([]byte("b")))
+			}
+			return create(ctx, s, key, []byte("b"), announced([]byte("b")))
+		}},
 	}
 }
 

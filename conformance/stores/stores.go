@@ -52,6 +52,8 @@ type root struct {
 	races int
 	// again opens the same root as another process would.
 	again func() storage.Store
+	// other opens another root.
+	other func() storage.Opened
 }
 
 // Run runs the suite: one subtest for each sentence, none in parallel.
@@ -65,7 +67,7 @@ func Run(t *testing.T, h Harness) {
 		return fmt.Sprintf("root-%03d", n)
 	}
 	var checks []check
-	for _, list := range [][]check{creates(), publishes(), reads(), lists(), deletes(), manys()} {
+	for _, list := range [][]check{creates(), publishes(), reads(), lists(), deletes(), manys(), copies()} {
 		checks = append(checks, list...)
 	}
 	for _, c := range checks {
@@ -84,17 +86,19 @@ func Run(t *testing.T, h Harness) {
 func runOne(t *testing.T, h Harness, name string, c check) {
 	before := goleak.IgnoreCurrent()
 	var closers []func() error
-	open := func() storage.Opened {
+	openAt := func(name string) storage.Opened {
 		opened := h.Open(t, name)
 		closers = append(closers, opened.Close)
 		return opened
 	}
+	open := func() storage.Opened { return openAt(name) }
 	opened := open()
 	r := &root{
 		Store: opened.Store,
 		facts: opened.Facts,
 		races: h.Races,
 		again: func() storage.Store { return open().Store },
+		other: func() storage.Opened { return openAt(name + "-other") },
 	}
 	defer func() {
 		for _, closeOne := range closers {

@@ -53,7 +53,7 @@ func toProto(e *Entry) *storedv1.JournalEntry {
 			Nonce: i.Nonce.String(), Mode: storedv1.JournalMode(i.Mode + 1), JobId: i.Job, CheckpointId: i.Checkpoint}
 	}
 	if o := e.CopiedFrom; o != (Origin{}) {
-		m.CopiedFrom = &storedv1.JournalOrigin{RootId: o.RootID, JobId: o.Job}
+		m.CopiedFrom = &storedv1.JournalOrigin{RootId: o.RootID, JobId: o.Job, Unfinished: o.Unfinished}
 	}
 	if e.Ended != (Ended{}) {
 		m.Ended = &storedv1.JournalEnd{AtMillis: e.Ended.At, Why: e.Ended.Why}
@@ -128,7 +128,7 @@ func fromProto(m *storedv1.JournalEntry) (*Entry, error) {
 			Source: i.Source, Nonce: p.nonce(i.Nonce), Mode: p.mode(i.Mode), Job: i.JobId, Checkpoint: i.CheckpointId}
 	}
 	if o := m.CopiedFrom; o != nil {
-		e.CopiedFrom = Origin{RootID: o.RootId, Job: o.JobId}
+		e.CopiedFrom = Origin{RootID: o.RootId, Job: o.JobId, Unfinished: o.Unfinished}
 	}
 	return e, p.err()
 }

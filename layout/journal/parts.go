@@ -147,7 +147,12 @@ const (
 )
 
 // Origin names the job that a copy was made of.
-type Origin struct{ RootID, Job string }
+type Origin struct {
+	RootID, Job string
+	// Unfinished is true from the begin of a copy to its end. No checkpoint names yet what a copier has brought so far, so
+	// nothing of the job is swept: the next run of the copy uses it.
+	Unfinished bool
+}
 
 // Savepoint is a savepoint that was begun.
 type Savepoint struct {

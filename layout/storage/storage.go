@@ -143,6 +143,8 @@ type Facts struct {
 	// by itself; no error of a method shows such a repetition. cause is the error of the try before. Nil: the driver
 	// repeats nothing.
 	Repeats func(listener func(cause error))
+	// Copies: the store is a Copier.
+	Copies bool
 	// Notes are sentences for the start-up line and for doctor: "ext4", "NFS: mount without attribute caching", …
 	Notes []string
 	// Hazards looks for settings that keep or remove files without ckptd, as far as the store can be asked. It writes

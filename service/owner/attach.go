@@ -74,15 +74,11 @@ func (s *step) refuseDone(head *journal.Entry) bool {
 }
 
 // canDo tells whether this version can do what a head asks of its owner. The journal has fields for savepoints that stop
-// a job and copies, but the operations are not there yet. An owner that ignored these fields
-// would do damage: it would restore another checkpoint than the savepoint, or delete what a copy still needs.
+// a job, but the operations are not there yet. An owner that ignored these fields would do damage: it would restore
+// another checkpoint than the savepoint.
 func (s *step) canDo(head *journal.Entry) bool {
 	_, understood := s.cfg.Policy(head.Config)
-	switch head.Status {
-	case journal.StatusStopping, journal.StatusCopied:
-		return false
-	}
-	return understood
+	return understood && head.Status != journal.StatusStopping
 }
 
 func (s *step) answered(r *Result) {

@@ -107,7 +107,7 @@ func TestAttach(t *testing.T) {
 		"newer writer":  {begun(func(e *journal.Entry) { e.LeastWriter = journal.FormatVersion + 1 }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
 		"newer reader":  {begun(func(e *journal.Entry) { e.LeastReader = journal.FormatVersion + 1 }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
 		"stopping":      {begun(func(e *journal.Entry) { e.Status = journal.StatusStopping }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
-		"a copy":        {begun(func(e *journal.Entry) { e.Status = journal.StatusCopied }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
+		"a copy":        {begun(func(e *journal.Entry) { e.Status = journal.StatusCopied }), fmt.Sprintf("attach refused status=6 reason=%d", ReasonTerminal)},
 		"removed":       {begun(func(e *journal.Entry) { e.Status = journal.StatusRemoved }), fmt.Sprintf("attach refused reason=%d", ReasonNoJob)},
 		"imported":      {begun(func(e *journal.Entry) { e.Import.State = journal.ImportDone }), "attached epoch=2 attempt=1"},
 		"borrowed":      {begun(func(e *journal.Entry) { e.Borrowed = []journal.Borrowed{{Job: "a"}} }), "attached epoch=2 attempt=1"},

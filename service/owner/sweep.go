@@ -34,6 +34,11 @@ func (s *step) wantSweep(ev *Event) {
 		return
 	}
 	s.lookForLeaks()
+	if s.head.CopiedFrom.Unfinished && !s.cfg.off.unfinished { // no checkpoint names yet what the copy has brought so far
+		s.sweep.done = true
+		s.emit(Op{Kind: TellSwept, Caller: ev.Caller})
+		return
+	}
 	if s.head.Timed() {
 		s.knowsTime()
 	}

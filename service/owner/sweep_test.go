@@ -257,3 +257,30 @@ func TestAPageIsJudgedByWhatIsKnownWhenItArrives(t *testing.T) {
 		}
 	})
 }
+
+// TestACopyThatHasNotEndedIsNotSwept: a copier was killed. Whoever owns the copy next leaves what it has brought, and
+// releases the job, so that the copy can go on. A copy that has ended is swept like any other job that has.
+func TestACopyThatHasNotEndedIsNotSwept(t *testing.T) {
+	copied := func(unfinished bool, rules off) *desk {
+		d := newDesk(t)
+		d.cfg.off = rules
+		e := journal.Entry{Epoch: 3, Kind: journal.KindAttach, Status: journal.StatusCopied, Reserved: 20, Owner: journal.Nonce{Count: 7}, About: &journal.About{Job: "job"},
+			Plan: twoTasks(1).Plan, Config: twoTasks(1).Config, CopiedFrom: journal.Origin{RootID: "r", Job: "job", Unfinished: unfinished}}
+		var a journal.Append
+		head := a.Begin(&d.cfg.Journal, nil, e, journal.Nonce{Count: 7}, journal.RoleAttach).Entry
+		d.slots[head.Slot] = head
+		d.files[5], d.files[6] = Found{5, 3, 4}, Found{6, 1, 2}
+		d.metas[9] = metaObject{}
+		d.do(Event{Kind: EventFinish, Caller: 1})
+		d.do(Event{Kind: EventSweep, Caller: 2})
+		return d
+	}
+	d := copied(true, off{})
+	d.want("swept caller=2", "released")
+	d.wantFiles("the copy has not ended", 5, 6)
+	if _, ok := d.metas[9]; !ok || !d.head().Owner.IsZero() || !d.head().CopiedFrom.Unfinished {
+		t.Errorf("_metadata there: %t, head %+v; want it there, no owner, and unfinished", ok, d.head())
+	}
+	copied(true, off{unfinished: true}).wantFiles("the rule is switched off")
+	copied(false, off{}).wantFiles("the copy has ended")
+}

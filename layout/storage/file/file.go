@@ -102,7 +102,7 @@ func open(ctx context.Context, dir string, opts *Options, sys *system) (storage.
 
 func (s *store) facts() storage.Facts {
 	location := url.URL{Scheme: "file", Path: filepath.ToSlash(s.root)}
-	facts := storage.Facts{Kind: "file", Location: location.String(), ListShowsPublished: !s.network, InProcess: true,
+	facts := storage.Facts{Kind: "file", Location: location.String(), ListShowsPublished: !s.network, InProcess: true, Copies: true,
 		Notes: []string{s.kind}, Hazards: s.hazards}
 	if s.network {
 		facts.Notes = append(facts.Notes,

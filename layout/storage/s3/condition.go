@@ -55,7 +55,7 @@ func (s *store) tryCondition(ctx context.Context) (holds bool, err error) {
 		return false, withoutUnknown(err) // an unknown outcome here says nothing about the caller's object
 	}
 	data = []byte("other") // other bytes, so that the existing object is not taken for the result of Complete
-	u, err := s.newUpload(ctx, key)
+	u, err := s.newUpload(ctx, key, false)
 	if err != nil {
 		return false, err
 	}

@@ -62,6 +62,8 @@ type store struct {
 	// condition records whether the store obeys If-None-Match on CompleteMultipartUpload.
 	condition condition
 	retries   sdkRetries
+	// copySize and copyPart are the constants of these names, except in tests.
+	copySize, copyPart int64
 }
 
 var _ storage.Store = (*store)(nil)
@@ -83,7 +85,7 @@ func open(ctx context.Context, c Config) (storage.Opened, error) {
 	if c.Bucket == "" {
 		return storage.Opened{}, errors.New("no bucket is named")
 	}
-	s := &store{config: c, pool: newPool(poolSize), condition: condition{turn: make(chan struct{}, 1)}}
+	s := &store{config: c, pool: newPool(poolSize), condition: condition{turn: make(chan struct{}, 1)}, copySize: copySize, copyPart: copyPart}
 	found, err := connect(ctx, c, &s.retries)
 	if err != nil {
 		return storage.Opened{}, err
@@ -97,7 +99,7 @@ func open(ctx context.Context, c Config) (storage.Opened, error) {
 		return storage.Opened{}, err
 	}
 	c.Endpoint, c.PathStyle, c.HostStyle = s.config.Endpoint, s.config.PathStyle, s.config.HostStyle
-	facts := storage.Facts{Kind: "s3", Location: c.String(), ListShowsPublished: true, Notes: append(s.notes(), found.notes...), Hazards: s.hazards, Purge: s.purge}
+	facts := storage.Facts{Kind: "s3", Location: c.String(), ListShowsPublished: true, Notes: append(s.notes(), found.notes...), Hazards: s.hazards, Purge: s.purge, Copies: true}
 	facts.Repeats = s.retries.listen
 	return storage.Opened{Store: s, Facts: facts, Close: func() error { found.close(); return nil }}, nil
 }

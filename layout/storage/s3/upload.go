@@ -29,18 +29,20 @@ type upload struct {
 	sending *semaphore.Weighted
 	wg      sync.WaitGroup
 	gone    bool // true if it must not be aborted: it is complete, aborted, or of unknown outcome
+	// unsummed: the server computes no sums, because it copies the parts by itself. Not all servers do both.
+	unsummed bool
 
 	mu    sync.Mutex
 	parts []types.CompletedPart
 }
 
-func (s *store) newUpload(ctx context.Context, key string) (*upload, error) {
+func (s *store) newUpload(ctx context.Context, key string, unsummed bool) (*upload, error) {
 	input := &s3.CreateMultipartUploadInput{
 		Bucket:       &s.config.Bucket,
 		Key:          s.name(key),
 		StorageClass: types.StorageClass(s.config.StorageClass),
 	}
-	if !s.config.NoChecksums {
+	if !s.config.NoChecksums && !unsummed {
 		input.ChecksumAlgorithm, input.ChecksumType = types.ChecksumAlgorithmCrc32c, types.ChecksumTypeFullObject
 	}
 	if s.config.KMSKeyID != "" {
@@ -50,7 +52,7 @@ func (s *store) newUpload(ctx context.Context, key string) (*upload, error) {
 	if err != nil {
 		return nil, plain(err) // AbortUnfinished removes an upload whose id was lost
 	}
-	u := &upload{store: s, key: key, id: created.UploadId, sending: semaphore.NewWeighted(partsAtOnce)}
+	u := &upload{store: s, key: key, unsummed: unsummed, id: created.UploadId, sending: semaphore.NewWeighted(partsAtOnce)}
 	u.ctx, u.cancel = context.WithCancelCause(ctx)
 	return u, nil
 }
@@ -146,7 +148,7 @@ func (u *upload) completeInput(size int64, sum uint32, ifAbsent bool) *s3.Comple
 		MpuObjectSize:   &size,
 		IfNoneMatch:     onlyNew(ifAbsent),
 	}
-	if !u.store.config.NoChecksums {
+	if !u.store.config.NoChecksums && !u.unsummed {
 		input.ChecksumCRC32C, input.ChecksumType = u.store.encode(sum), types.ChecksumTypeFullObject
 	}
 	return input

@@ -141,7 +141,7 @@ func (w *writer) partLimit() int {
 // flush sends the held part and begins another.
 func (w *writer) flush() error {
 	if w.upload == nil {
-		u, err := w.store.newUpload(w.ctx, w.key)
+		u, err := w.store.newUpload(w.ctx, w.key, false)
 		if err != nil {
 			return err
 		}

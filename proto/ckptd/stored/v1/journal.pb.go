@@ -1168,9 +1168,11 @@ func (x *JournalImport) GetCheckpointId() uint64 {
 
 // JournalOrigin names the job that a copy was made of.
 type JournalOrigin struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RootId        string                 `protobuf:"bytes,1,opt,name=root_id,json=rootId,proto3" json:"root_id,omitempty"`
-	JobId         string                 `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	RootId string                 `protobuf:"bytes,1,opt,name=root_id,json=rootId,proto3" json:"root_id,omitempty"`
+	JobId  string                 `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// A copy has begun and has not ended: what it has brought so far is named by no checkpoint yet, and is not swept.
+	Unfinished    bool `protobuf:"varint,3,opt,name=unfinished,proto3" json:"unfinished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1217,6 +1219,13 @@ func (x *JournalOrigin) GetJobId() string {
 		return x.JobId
 	}
 	return ""
+}
+
+func (x *JournalOrigin) GetUnfinished() bool {
+	if x != nil {
+		return x.Unfinished
+	}
+	return false
 }
 
 // JournalEnd says when and why a job ended, for people.
@@ -1658,10 +1667,13 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\fSTATE_WANTED\x10\x01\x12\x0e\n" +
 	"\n" +
 	"STATE_DONE\x10\x02\x12\x12\n" +
-	"\x0eSTATE_OUTLIVED\x10\x03\"?\n" +
+	"\x0eSTATE_OUTLIVED\x10\x03\"_\n" +
 	"\rJournalOrigin\x12\x17\n" +
 	"\aroot_id\x18\x01 \x01(\tR\x06rootId\x12\x15\n" +
-	"\x06job_id\x18\x02 \x01(\tR\x05jobId\";\n" +
+	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1e\n" +
+	"\n" +
+	"unfinished\x18\x03 \x01(\bR\n" +
+	"unfinished\";\n" +
 	"\n" +
 	"JournalEnd\x12\x1b\n" +
 	"\tat_millis\x18\x01 \x01(\x04R\batMillis\x12\x10\n" +

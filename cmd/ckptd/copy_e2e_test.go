@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/conformance/servers"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/copying"
+)
+
+// namesBelow lists the files below a folder, without journals, whose slots differ from run to run.
+func namesBelow(t *testing.T, dir string) string {
+	t.Helper()
+	var names []string
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && !strings.Contains(path, "_journal") {
+			names = append(names, strings.TrimPrefix(path, dir))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(names, "\n")
+}
+
+// The process that copies is killed at each step. What is there is whole, and the same command goes on to the same end.
+func TestCopyKilledAtEachStep(t *testing.T) {
+	v := newVerbs(t)
+	v.try(t, exit.Done, "copy ROOT DIR/undisturbed")
+	want := namesBelow(t, filepath.Join(v.dir, "undisturbed"))
+	for _, step := range []string{copying.StepAttach, copying.StepFile, copying.StepMetadata, copying.StepCommit, copying.StepRelease} {
+		t.Run(step, func(t *testing.T) {
+			struck := filepath.Join(t.TempDir(), "struck")
+			line := "copy ROOT DIR/" + step
+			cmd := exec.CommandContext(t.Context(), os.Args[0], strings.Fields(v.replace.Replace(line))...)
+			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s:1:%s", killVariable, step, struck))
+			out, err := cmd.CombinedOutput()
+			var ended *exec.ExitError
+			if !errors.As(err, &ended) || ended.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				t.Fatalf("%v, want it killed:\n%s", err, out)
+			}
+			v.try(t, exit.Done, "verify DIR/"+step+" --read-data")
+			v.try(t, exit.Done, line)
+			v.try(t, exit.Done, "verify DIR/"+step+" --read-data")
+			if got := namesBelow(t, filepath.Join(v.dir, step)); got != want {
+				t.Errorf("the copy has\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// A job runs on files and is canceled. Its checkpoints are copied to S3, where a new job goes on; that one's are copied
+// back, and a third job goes on. The counts of all together are exact, and every copy is whole.
+func TestCopyToS3AndBack(t *testing.T) {
+	t.Parallel()
+	kinds := []string{servers.Versitygw}
+	if os.Getenv("CKPTD_NIGHTLY") != "" {
+		kinds = append(kinds, servers.MinIO)
+	}
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			server := servers.StartS3(t, kind, false)
+			first := firstRun(t)
+			from := first.interrupt()
+			on := server.URL("copied", "")
+			second := first.movedTo(t, on, from)
+			second.begin()
+			from = second.interrupt()
+			third := second.movedTo(t, filepath.Join(t.TempDir(), "back"), from)
+			third.begin()
+			third.must(third.Follow(third.ctx))
+			third.must(third.Cancel(third.ctx))
+			exact, err := third.Verdict()
+			third.must(err)
+			if !exact || !strings.Contains(third.out.String(), "lines of earlier runs") {
+				t.Error("the counts of all runs together are not exact, or there were no earlier runs")
+			}
+		})
+	}
+}
+
+// movedTo copies the job whose checkpoint is given to another root, and returns a run that goes on from it there.
+func (r *rig) movedTo(t *testing.T, root, checkpoint string) *rig {
+	t.Helper()
+	run := func(args ...string) {
+		cmd := exec.CommandContext(r.ctx, os.Args[0], args...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", args, err, out)
+		} else {
+			t.Logf("%s\n%s", args, out)
+		}
+	}
+	run("copy", drivers.Below(r.Root, r.ID), root)
+	run("verify", root, "--read-data")
+	_, folder := drivers.CutLast(checkpoint)
+	normal, err := drivers.Normal(root)
+	r.must(err)
+	at := drivers.Below(normal, r.ID+"/"+folder)
+	if _, err := layout.ParseCheckpointDir(folder); err != nil {
+		t.Fatal(err)
+	}
+	return newRig(t, demo.Options{Root: normal, Output: r.Params.Output, From: at, Records: 40_000, Rate: 10_000})
+}
