@@ -41,7 +41,7 @@ A line of an access log is a click of its client: an IP address or a host name, 
 before it. A line that may mean another client is skipped, counted and shown. Standard input, pipes, gzip and zstd are copied to a
 temporary file first (TMPDIR), because a job that fails reads its input again.
 
-Checkpoints outlive the run, in a folder of the demo's own; --clean removes it. With --keep the sink's files do, too, and a later run goes
+Checkpoints outlive the run, in a folder of the demo's own; --clean removes it, and what failed runs have left in the folder for temporary files. With --keep the sink's files do, too, and a later run goes
 on from any of the checkpoints: "ckptd demo -s ROOT/JOB/chk-42" begins a new job, which counts on where that one stood.`,
 		Example: `  ckptd demo
   ckptd demo --input access.log --kills 10

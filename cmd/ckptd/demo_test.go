@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
 )
 
 // demoProcess is a demo in a process of its own, with a folder for temporary files of its own.
@@ -104,11 +104,53 @@ func TestDemoOfInput(t *testing.T) {
 func cleaned(t *testing.T, tmp string, jobs int) {
 	t.Helper()
 	cmd, out := demoProcess(t, tmp, "--clean")
-	if err := cmd.Run(); err != nil || !strings.Contains(out.String(), fmt.Sprintf("with %d jobs", jobs)) {
+	if err := cmd.Run(); err != nil || !strings.Contains(out.String(), "with "+output.Count(jobs, "job")) {
 		t.Errorf("%v: %s", err, out.String())
 	}
 	if found, _ := filepath.Glob(filepath.Join(tmp, "ckptd-*")); len(found) > 0 {
 		t.Errorf("left: %v", found)
+	}
+}
+
+// A demo that was killed leaves its temporary folder. The next one removes it, and no folder that another demo uses.
+func TestDemoClearsWhatKilledOnesLeft(t *testing.T) {
+	t.Parallel()
+	tmp := t.TempDir()
+	long := []string{"--records", "100000", "--interval", "100ms", "--kills", "0"}
+	killed, out1 := demoProcess(t, tmp, long...)
+	alive, out2 := demoProcess(t, tmp, long...)
+	for cmd, out := range map[*exec.Cmd]*buffer{killed: out1, alive: out2} {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		out.await(t, "checkpoint 1 complete")
+	}
+	scratch := func() []string {
+		all, err := filepath.Glob(filepath.Join(tmp, "ckptd-*", "lock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if err := killed.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = killed.Wait() // it was killed
+	if got := scratch(); len(got) != 2 {
+		t.Errorf("a killed demo and one that runs have %q, want two folders", got)
+	}
+	short, out3 := demoProcess(t, tmp, "--records", "1000", "--kills", "0", "--rate", "10000")
+	if err := short.Run(); err != nil {
+		t.Errorf("%v\n%s", err, out3)
+	}
+	if got := scratch(); len(got) != 1 {
+		t.Errorf("left: %q, want the folder of the demo that runs", got)
+	}
+	if err := alive.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := alive.Wait(); alive.ProcessState.ExitCode() != exit.Interrupted {
+		t.Errorf("%v\n%s", err, out2)
 	}
 }
 

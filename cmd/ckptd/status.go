@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout/catalog"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -51,7 +52,12 @@ job's journal and asks the owner.`,
 				if head, ok := endedJob(err); ok {
 					summary := catalog.Job(head)
 					summary.Checkpoints = catalog.Checkpoints(head)
-					return printEnded(cmd, summary)
+					at, err := drivers.Normal(args[0])
+					if err != nil {
+						return err
+					}
+					root, _ := drivers.CutLast(at)
+					return printEnded(cmd, &ckptdv1.GetStatusResponse{Root: root}, summary)
 				}
 				return err
 			}
@@ -74,15 +80,21 @@ func endedStatus(cmd *cobra.Command, a *client.Admin, id string) error {
 	}
 	for _, j := range jobs.GetJobs() {
 		if j.GetJobId() == id {
-			return printEnded(cmd, j)
+			daemon, err := a.Messages().Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printEnded(cmd, daemon, j)
 		}
 	}
 	return fmt.Errorf("there is no job %s", id)
 }
 
-func printEnded(cmd *cobra.Command, j *ckptdv1.JobSummary) error {
+// printEnded shows a job that has ended. Of the daemon that was asked it keeps all but the jobs.
+func printEnded(cmd *cobra.Command, daemon *ckptdv1.GetStatusResponse, j *ckptdv1.JobSummary) error {
 	if wantsJSON(cmd) {
-		return printJSON(cmd.OutOrStdout(), &ckptdv1.GetStatusResponse{Jobs: []*ckptdv1.JobState{{Summary: j}}})
+		daemon.Jobs = []*ckptdv1.JobState{{Summary: j}}
+		return printJSON(cmd.OutOrStdout(), daemon)
 	}
 	return printJobs(cmd.OutOrStdout(), &ckptdv1.ListJobsResponse{Jobs: []*ckptdv1.JobSummary{j}})
 }

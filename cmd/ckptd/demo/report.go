@@ -174,12 +174,12 @@ func (d *Demo) end(ctx context.Context, err error) error {
 	case ctx.Err() != nil && (d.final == 0 || !d.o.Keep):
 		err = exit.With(exit.Interrupted, d.interrupted(context.WithoutCancel(ctx)))
 	case err != nil && d.launch != nil:
-		return fmt.Errorf("%w\nkept for a look: %s", err, output.ShellWord(d.Tmp))
+		return errors.Join(fmt.Errorf("%w\nkept for a look: %s", err, output.ShellWord(d.Tmp)), d.keepScratch(), d.lock.Close())
 	}
 	if d.Tmp == "" {
 		return err
 	}
-	return errors.Join(err, os.RemoveAll(d.Tmp))
+	return errors.Join(err, os.RemoveAll(d.Tmp), d.lock.Close())
 }
 
 // Stop ends all processes. None is left when it returns.
@@ -204,8 +204,10 @@ func (d *Demo) interrupted(ctx context.Context) error {
 	return fmt.Errorf("demo: interrupted; no process is left; the checkpoints of job %s are kept", d.ID)
 }
 
-// Clean removes the default root.
+// Clean removes the default root, and what killed and failed runs have left.
 func Clean(ctx context.Context, out io.Writer) error {
+	clearScratch(lockName)
+	clearScratch(keptName)
 	dir := DefaultRoot()
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		_, err := fmt.Fprintf(out, "nothing to remove: there is no %s\n", output.Clean(dir))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -30,7 +31,8 @@ type Demo struct {
 	Params clickjob.Params
 
 	// Tmp is a folder for sockets, logs and local state. It also holds the output unless the output is to be kept.
-	Tmp string
+	Tmp  string
+	lock *os.File // of Tmp
 	// URL is the daemon's address. Servers are the addresses at which workers look for the daemon.
 	URL     string
 	Servers []string
@@ -148,7 +150,7 @@ func (d *Demo) goesOnFrom(from string) error {
 // records.
 func (d *Demo) Count(ctx context.Context) error {
 	var err error
-	if d.Tmp, err = shortTemp(); err != nil {
+	if d.Tmp, d.lock, err = newScratch(); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
 	counted, err := d.recount(ctx)

@@ -60,19 +60,6 @@ func (d *Demo) StartJob(ctx context.Context) error {
 	return d.startWorkers()
 }
 
-// shortTemp makes a temporary folder whose path is short enough for sockets.
-func shortTemp() (string, error) {
-	const longest = address.MaxSocketPath - len("/x-0123456789.sock")
-	dir, err := os.MkdirTemp("", "ckptd-")
-	if err == nil && len(dir) > longest {
-		err = os.Remove(dir)
-		if err == nil {
-			dir, err = os.MkdirTemp("/tmp", "ckptd-")
-		}
-	}
-	return dir, err
-}
-
 // Child starts this program in another role. If the process ends, it is started again.
 func (d *Demo) Child(name string, restart launcher.Restart, args ...string) (*launcher.Process, error) {
 	self, err := os.Executable()
