@@ -183,6 +183,9 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		return whatToDo(o.root, err)
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
+	if opened.Facts.InProcess {
+		runMore()
+	}
 	if err := hazardous(ctx, opened.Facts, func(h storage.Hazard) {
 		log.Warn("a setting of the store", "setting", h.Name, "seen", h.Seen, "advice", h.Advice)
 	}); err != nil {
