@@ -263,6 +263,24 @@ func (h *HDFS) Admin(tool string, args ...string) (string, error) {
 	return string(out), nil
 }
 
+// SetQuota sets the quotas of names and of space of a path; -1 is none.
+func (h *HDFS) SetQuota(path string, names, space int64) error {
+	at := fmt.Sprintf("http://%s/webhdfs/v1%s?op=SETQUOTA&user.name=%s&namespacequota=%d&storagespacequota=%d", h.Web, path, h.User, names, space)
+	req, err := http.NewRequest(http.MethodPut, at, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := h.web.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("set the quota of %s: %s: %s", path, resp.Status, body)
+	}
+	return nil
+}
+
 // Close ends all of it.
 func (h *HDFS) Close() {
 	for _, p := range append([]*process{h.namenode}, h.nodes...) {

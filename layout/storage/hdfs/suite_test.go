@@ -83,3 +83,12 @@ func TestStore(t *testing.T) {
 	h.Faulty = faulty(c)
 	stores.Run(t, h)
 }
+
+func tryOpen(t testing.TB, url string) (storage.Opened, error) {
+	t.Helper()
+	c, err := hdfs.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hdfs.Open(t.Context(), c)
+}
