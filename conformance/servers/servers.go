@@ -1,5 +1,5 @@
-// Package servers starts real servers for tests: S3 servers (versitygw, MinIO, gofakes3), and toxiproxy, a proxy that
-// adds faults.
+// Package servers starts real servers for tests: S3 servers (versitygw, MinIO, gofakes3), one of Google Cloud
+// Storage (fake-gcs-server), and toxiproxy, a proxy that adds faults.
 //
 // It owns the paths of their binaries: bin/, built by `make servers` from modules below this folder. It also owns
 // how each server is started, and how a test learns that it is ready.
@@ -29,6 +29,7 @@ const (
 	MinIO     = "minio"
 	Gofakes3  = "gofakes3"
 	Toxiproxy = "toxiproxy"
+	FakeGCS   = "fake-gcs-server"
 )
 
 // binary returns the path of a server's binary, or ends the test. It builds a light binary that is missing; in CI it

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/file"
+	"github.com/ckptd/ckptd/layout/storage/gcs"
 	"github.com/ckptd/ckptd/layout/storage/hdfs"
 	"github.com/ckptd/ckptd/layout/storage/retry"
 	"github.com/ckptd/ckptd/layout/storage/s3"
@@ -115,6 +116,32 @@ func All() []Driver {
 				"viewfs":  "a viewfs joins several clusters; name the one that keeps the folder: hdfs://nameservice/dir",
 				"webhdfs": "ckptd speaks to NameNodes directly: hdfs://namenode:8020/dir",
 			},
+		},
+		{
+			Schemes: gcs.Schemes(),
+			Example: "gs://my-bucket/ckptd",
+			Form:    "gs://BUCKET/PREFIX",
+			Normal: func(url string) (string, error) {
+				c, err := gcs.Parse(url)
+				if err != nil {
+					return "", fmt.Errorf("root: %w", err)
+				}
+				return c.String(), nil
+			},
+			Open: func(ctx context.Context, url string, readOnly bool) (storage.Opened, error) {
+				c, err := gcs.Parse(url)
+				if err != nil {
+					return storage.Opened{}, err
+				}
+				c.ReadOnly = readOnly
+				return gcs.Open(ctx, c)
+			},
+			Permissions: map[string]string{
+				"publish": "storage.objects.create", "create": "storage.objects.create", "read": "storage.objects.get", "range": "storage.objects.get",
+				"stat": "storage.objects.get", "list": "storage.objects.list on the bucket", "delete": "storage.objects.delete",
+				"purge": "storage.objects.list and storage.objects.delete",
+			},
+			Mistaken: map[string]string{"gcs": "a bucket of Google's is gs://my-bucket/ckptd"},
 		},
 	}
 }

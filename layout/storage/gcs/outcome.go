@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
@@ -62,13 +63,7 @@ func completes(req *http.Request) bool {
 // send sends a request and records its outcome.
 func (t *tries) send(base http.RoundTripper, req *http.Request) (*http.Response, error) {
 	if !completes(req) {
-		resp, err := base.RoundTrip(req)
-		if err == nil && resp.Header.Get("Location") != "" {
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			t.session = resp.Header.Get("Location")
-		}
-		return resp, err
+		return t.sendPart(base, req)
 	}
 	t.mu.Lock()
 	i := len(t.list)
@@ -89,7 +84,41 @@ func (t *tries) send(base http.RoundTripper, req *http.Request) (*http.Response,
 		// The library would wait for ever for somebody to read the rest.
 		return nil, errors.Join(errNotGCS, resp.Body.Close())
 	}
+	if req.Method == http.MethodDelete && resp.StatusCode < 300 && !deleted(resp) {
+		return nil, errors.Join(errNotGCS, resp.Body.Close())
+	}
 	return resp, nil
+}
+
+// sendPart sends the start of a resumable upload, or a chunk before the last. The library would take any success of a
+// chunk for the end of the upload.
+func (t *tries) sendPart(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+	resp, err := base.RoundTrip(req)
+	if err != nil || resp.StatusCode > 299 {
+		return resp, err
+	}
+	session := resp.Header.Get("Location")
+	start := req.Header.Get("Content-Range") == ""
+	if start && session == "" || !start && resp.Header.Get("X-Http-Status-Code-Override") != "308" {
+		return nil, errors.Join(errNotGCS, resp.Body.Close())
+	}
+	if start {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.session = session
+	}
+	return resp, nil
+}
+
+// deleted reports whether a reply to a delete is one of the store: Google's has no content, that of emulators may be
+// "null". The library would believe any success.
+func deleted(resp *http.Response) bool {
+	if resp.StatusCode == http.StatusNoContent {
+		return true
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 16))
+	said := strings.TrimSpace(string(text))
+	return err == nil && (said == "" || said == "null")
 }
 
 // refused reports whether this try was not carried out and never will be.
