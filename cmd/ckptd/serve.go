@@ -37,6 +37,7 @@ type serveOptions struct {
 	advertise    []string
 	streams      int
 	jobMetrics   int
+	trash        durationFlag
 	budgets      limit.Budgets
 	log          logOptions
 	config       string
@@ -99,6 +100,7 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&o.budgets.Upload, "writes", 64, "how many requests of uploads (fewer while the store throttles)")
 	f.IntVar(&o.budgets.Collect, "deletes", 4, "how many requests that delete garbage (1 during a commit, and while the store throttles)")
 	f.IntVar(&o.jobMetrics, "metrics-jobs", 0, "how many jobs have series of their own in /metrics, labelled with their id")
+	f.Var(&o.trash, "trash", "how long what people remove, and what the end of a job drops, can be brought back: `7d`; a job's ckptd.trash wins (default: not at all)")
 	o.log.flags(f)
 }
 
@@ -222,7 +224,7 @@ func serveOn(ctx context.Context, log *slog.Logger, opened storage.Opened, o ser
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	so.Version, so.Streams, so.Budgets, so.JobMetrics, so.JobDefaults = version(), o.streams, o.budgets, o.jobMetrics, o.jobs
-	so.Log, so.Steps, so.Fatal = log, o.steps, giveUp
+	so.Log, so.Steps, so.Fatal, so.Trash = log, o.steps, giveUp, o.trash.value()
 	s, err := service.New(opened, &so)
 	if err != nil {
 		return err

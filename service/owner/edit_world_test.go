@@ -124,8 +124,3 @@ func (r *runner) settles(w *world) (*world, string) {
 	}
 	return nil, ""
 }
-
-// trashedIn tells whether a checkpoint is in the trash.
-func trashedIn(e *journal.Entry, id uint64) bool {
-	return slices.ContainsFunc(e.Retained, func(c journal.Checkpoint) bool { return c.ID == id && c.State == journal.StateTrashed })
-}
