@@ -110,6 +110,7 @@ type gauges struct {
 	jobs, pending, age                      *prometheus.Desc
 	away, failures, retained, condemned     *prometheus.Desc
 	jobPending, jobAge, jobFailures         *prometheus.Desc
+	verified, damaged, jobVerified          *prometheus.Desc
 	streams, running, waiting, allowed, how *prometheus.Desc
 }
 
@@ -129,9 +130,13 @@ func newGauges(s *Server, all func() []*shell.Job) *gauges {
 			"The most checkpoints, over all jobs, that have failed in a row since the last completed one."),
 		retained: desc("ckptd_retained_bytes",
 			"Bytes that the jobs' files take in the store: those of retained and pending checkpoints, and condemned ones until they are deleted."),
-		condemned:   desc("ckptd_condemned_files", "Files that no checkpoint needs any more and that wait to be deleted."),
-		jobPending:  desc("ckptd_job_checkpoints_pending", "Checkpoints of one job triggered and neither completed nor aborted.", "job"),
-		jobAge:      desc("ckptd_job_checkpoint_age_seconds", "Time since the newest checkpoint of a job, or since its attach if it has none.", "job"),
+		condemned:  desc("ckptd_condemned_files", "Files that no checkpoint needs any more and that wait to be deleted."),
+		jobPending: desc("ckptd_job_checkpoints_pending", "Checkpoints of one job triggered and neither completed nor aborted.", "job"),
+		jobAge:     desc("ckptd_job_checkpoint_age_seconds", "Time since the newest checkpoint of a job, or since its attach if it has none.", "job"),
+		verified: desc("ckptd_verified_checkpoint_age_seconds",
+			"The longest time, over all jobs, since the completion of a job's newest checkpoint that a scrub has found whole; absent without jobs, or if the daemon does not scrub."),
+		damaged:     desc("ckptd_scrub_damaged_jobs", "Jobs whose newest checkpoint the last scrub found damaged; absent if the daemon does not scrub."),
+		jobVerified: desc("ckptd_job_verified_checkpoint_age_seconds", "Time since the completion of the job's newest checkpoint that a scrub has found whole.", "job"),
 		jobFailures: desc("ckptd_job_consecutive_failures", "Checkpoints of one job that have failed in a row.", "job"),
 		streams:     desc("ckptd_data_streams", "Files being received (put) and sent (get).", "direction"),
 		running:     desc("ckptd_store_running_requests", "Requests that the store is working on, by class of work.", "class"),
@@ -153,6 +158,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	slices.SortFunc(jobs, func(a, b *shell.Job) int { return cmp.Compare(a.ID(), b.ID()) })
 	count, pending, failures, condemned, oldest, bytes := 0, 0, 0, 0, 0.0, 0.0
 	away := int(g.s.unread.Load())
+	verified, damaged := 0.0, 0
 	for _, j := range jobs {
 		if j.WaitsForStore() {
 			away++
@@ -167,6 +173,16 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 			gauge(g.jobAge, age, j.ID())
 			gauge(g.jobFailures, float64(v.Failures), j.ID())
 		}
+		if g.s.scrub != nil {
+			of := g.s.scrub.of(j.ID())
+			unverified := max(0, time.Since(of.verified).Seconds())
+			if count < g.s.opts.JobMetrics {
+				gauge(g.jobVerified, unverified, j.ID())
+			}
+			if verified = max(verified, unverified); of.damaged {
+				damaged++
+			}
+		}
 		count, pending, oldest = count+1, pending+v.Pending, max(oldest, age)
 		failures, condemned, bytes = max(failures, v.Failures), condemned+v.Condemned, bytes+float64(v.Bytes)
 	}
@@ -178,6 +194,11 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	gauge(g.retained, bytes)
 	if count > 0 {
 		gauge(g.age, oldest)
+	}
+	if g.s.scrub != nil {
+		if gauge(g.damaged, float64(damaged)); count > 0 {
+			gauge(g.verified, verified)
+		}
 	}
 	puts, gets := g.s.data.InFlight()
 	gauge(g.streams, float64(puts), "put")

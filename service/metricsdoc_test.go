@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -89,7 +90,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := startDaemonWith(t, newRoot(), "", service.Options{JobMetrics: 10, Collectors: []prometheus.Collector{guard.Metrics()}})
+	d := startDaemonWith(t, newRoot(), "", service.Options{JobMetrics: 10, Scrub: service.Scrub{Every: time.Hour}, Collectors: []prometheus.Collector{guard.Metrics()}})
 	w := oneWorker(t, d, "j", nil)
 	w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
 		return []*ckptdv1.SnapshotHandle{uploaded("i", "1.sst", w.put(shared, id, "abc"))}

@@ -59,6 +59,8 @@ type Options struct {
 	Trash time.Duration
 	// JobDefaults are the values of keys that a new job's configuration does not give; nil: Flink's defaults for all.
 	JobDefaults *ckptdv1.JobConfig
+	// Scrub says how often the newest checkpoints are verified; the zero value: never.
+	Scrub Scrub
 	// Collectors are further metrics of the process, which /metrics shows, too.
 	Collectors []prometheus.Collector
 	// Log is the daemon's log; nil: nothing is logged.
@@ -106,6 +108,7 @@ type Server struct {
 	env     shell.Env // what the jobs need of the server
 	unowned unownedRights
 	heads   headReads
+	scrub   *scrubber    // nil: this daemon does not scrub
 	unread  atomic.Int64 // jobs whose journals Start could not read yet
 	ready   *readiness
 	data    *stream.Service
@@ -152,6 +155,9 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 		return nil, fmt.Errorf("service: %w", err)
 	}
 	s.data = data
+	if s.opts.Scrub.Every > 0 {
+		s.scrub = &scrubber{s: s, jobs: map[string]scrubbed{}}
+	}
 	s.metrics.registry.MustRegister(newGauges(s, s.allJobs))
 	s.metrics.registry.MustRegister(s.opts.Collectors...)
 	s.ready = newReadiness(s.stores.direct, s.log)

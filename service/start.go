@@ -60,6 +60,9 @@ func (s *Server) Start(ctx context.Context) error {
 		s.wg.Go(func() { s.takeBackLater(ctx, unread) })
 	}
 	s.wg.Go(s.lookForDue)
+	if s.scrub != nil {
+		s.wg.Go(func() { s.scrub.run(s.looking) })
+	}
 	return nil
 }
 

@@ -38,6 +38,8 @@ type serveOptions struct {
 	streams      int
 	jobMetrics   int
 	trash        durationFlag
+	scrubEvery   time.Duration
+	scrubRate    int
 	budgets      limit.Budgets
 	log          logOptions
 	config       string
@@ -101,6 +103,8 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&o.budgets.Collect, "deletes", 4, "how many requests that delete garbage (1 during a commit, and while the store throttles)")
 	f.IntVar(&o.jobMetrics, "metrics-jobs", 0, "how many jobs have series of their own in /metrics, labelled with their id")
 	f.Var(&o.trash, "trash", "how long what people remove, and what the end of a job drops, can be brought back: `7d`; a job's ckptd.trash wins (default: not at all)")
+	f.DurationVar(&o.scrubEvery, "scrub-every", 24*time.Hour, "how often the newest checkpoint of each job is read and compared with its sums; 0: never")
+	f.IntVar(&o.scrubRate, "scrub-rate", 20<<20, "how many bytes a second that reads at most; 0: no bound")
 	o.log.flags(f)
 }
 
@@ -125,6 +129,8 @@ func (o *serveOptions) check(ctx context.Context) error {
 		{"writes", o.budgets.Upload, 64},
 		{"deletes", o.budgets.Collect, 4},
 		{"metrics-jobs", o.jobMetrics, 0},
+		{"scrub-rate", o.scrubRate, 20 << 20},
+		{"scrub-every", int(o.scrubEvery), int(24 * time.Hour)},
 	} {
 		if f.value < 0 {
 			return exit.Usagef("serve: --%s %d: has to be 0 or more; the default is --%s %d", f.name, f.value, f.name, f.standard)
@@ -225,6 +231,7 @@ func serveOn(ctx context.Context, log *slog.Logger, opened storage.Opened, o ser
 	defer giveUp(nil)
 	so.Version, so.Streams, so.Budgets, so.JobMetrics, so.JobDefaults = version(), o.streams, o.budgets, o.jobMetrics, o.jobs
 	so.Log, so.Steps, so.Fatal, so.Trash = log, o.steps, giveUp, o.trash.value()
+	so.Scrub = service.Scrub{Every: o.scrubEvery, Rate: uint64(o.scrubRate)}
 	s, err := service.New(opened, &so)
 	if err != nil {
 		return err

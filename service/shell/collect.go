@@ -23,6 +23,10 @@ const waitingAtMost = 20_000
 // Collect lists the job's folder, and passes what nothing needs any more to page. With req.Execute the owner deletes it, and
 // Collect returns when that is done and a sweep has gone through. page is called by one goroutine.
 func (j *Job) Collect(ctx context.Context, req *ckptdv1.CollectRequest, page func(*ckptdv1.CollectResponse) error) error {
+	err := j.await(ctx, func() bool { why, _ := j.m.Degraded(); return why != owner.ReasonLoading })
+	if err != nil {
+		return err
+	}
 	head, err := ask(ctx, j, func(reply func(*ckptdv1.CollectResponse, error)) { j.beginCollect(reply) })
 	if err != nil {
 		return err
@@ -91,10 +95,7 @@ func (j *Job) beginCollect(reply func(*ckptdv1.CollectResponse, error)) {
 // waits for its delete, it waits.
 func (j *Job) collectPage(ctx context.Context, listed []storage.Info, by *Command) (*ckptdv1.CollectResponse, error) {
 	if by != nil {
-		if _, err := ask(ctx, j, func(reply func(struct{}, error)) {
-			j.draining = append(j.draining, waiting{waitingAtMost, func() { reply(struct{}{}, nil) }})
-			j.answerDrained()
-		}); err != nil {
+		if err := j.await(ctx, func() bool { return j.audit.waiting() <= waitingAtMost }); err != nil {
 			return nil, err
 		}
 	}
@@ -159,30 +160,7 @@ func (j *Job) finishCollect(ctx context.Context) error {
 	if err := j.Sweep(ctx); err != nil {
 		return err
 	}
-	_, err := ask(ctx, j, func(reply func(struct{}, error)) {
-		j.draining = append(j.draining, waiting{0, func() { reply(struct{}{}, nil) }})
-		j.answerDrained()
-	})
-	return j.unlessReleased(err)
-}
-
-// waiting is somebody who waits until at most so many objects of collections wait for their delete.
-type waiting struct {
-	most  int
-	reply func()
-}
-
-// answerDrained answers those who wait for the deletes of collections.
-func (j *Job) answerDrained() {
-	left := j.draining[:0:0]
-	for _, w := range j.draining {
-		if j.audit.waiting() <= w.most {
-			w.reply()
-		} else {
-			left = append(left, w)
-		}
-	}
-	j.draining = left
+	return j.unlessReleased(j.await(ctx, func() bool { return j.audit.waiting() == 0 }))
 }
 
 // notCollected is the error while nothing of the job may be deleted.

@@ -12,7 +12,7 @@
 //
 //	attach.go, register.go, report.go, snapshot.go, acknowledge.go,   a method of Job for each call of the API
 //	ackpieces.go, assignment.go, attempt.go, trigger.go, status.go
-//	janitor.go                                                        the job of a process that owns it for one thing only
+//	janitor.go, collect.go                                            what a process does that owns a job for one thing only
 //	source.go, import.go                                              the checkpoint of another job that a job begins from
 //	run.go                                                            the goroutine: calls, the clock
 //	decide.go, tell.go, tellworkers.go, tellcheckpoints.go            what the machines want from workers and callers

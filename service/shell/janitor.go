@@ -47,23 +47,7 @@ func (j *Job) Sweep(ctx context.Context) error {
 // Settled waits until nothing is under way: no sweep, no delete, no entry, no pin to be returned. A job that was released
 // meanwhile, after its end, is settled.
 func (j *Job) Settled(ctx context.Context) error {
-	_, err := ask(ctx, j, func(reply func(struct{}, error)) {
-		j.settling = append(j.settling, func() { reply(struct{}{}, nil) })
-		j.answerSettled()
-	})
-	return j.unlessReleased(err)
-}
-
-// answerSettled answers those who wait until nothing is under way.
-func (j *Job) answerSettled() {
-	if !j.m.Quiet() {
-		return
-	}
-	waiting := j.settling
-	j.settling = nil
-	for _, reply := range waiting {
-		reply()
-	}
+	return j.unlessReleased(j.await(ctx, j.m.Quiet))
 }
 
 // Leave waits until nothing is under way. A job that has ended is swept once more, and is released then. Any other job

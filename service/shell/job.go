@@ -36,8 +36,7 @@ type Job struct {
 	events   eventLog
 	sweeps   sweeps
 	audit    audit
-	draining []waiting       // those who wait for the deletes of collections
-	settling []func()        // replies to those who wait until nothing is under way
+	awaited  []awaited
 	fenced   bool            // another process has taken the job
 	released bool            // this process has given the job up
 	trimming bool            // a trim of the journal runs or waits for its turn

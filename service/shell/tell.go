@@ -33,8 +33,7 @@ func (j *Job) settled() {
 	if j.over {
 		j.refuseRequests()
 	}
-	j.answerSettled()
-	j.answerDrained()
+	j.answerAwaited()
 	j.waits.Store(j.outage.reported)
 	head := j.m.Head()
 	if head == nil || head.Status.Terminal() || j.coord == nil {
