@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/service/owner"
@@ -64,6 +63,9 @@ func (j *Job) work(op owner.Op) func(context.Context) {
 	case owner.OpReadMeta:
 		return func(ctx context.Context) { j.readMeta(ctx, op) }
 	case owner.OpCreateMeta:
+		if op.Source != nil && op.Source.Job == "" {
+			return j.createElsewhere(op)
+		}
 		if op.Source != nil {
 			return j.createImport(op)
 		}
@@ -128,20 +130,11 @@ func (j *Job) readMeta(ctx context.Context, op owner.Op) {
 	}
 	j.do(func() {
 		r := op.Result(outcome)
-		var files incremental.Builder[incremental.File]
-		for i := range m.files {
-			f := &m.files[i]
-			n, err := j.names.Intern(incremental.Description{
-				Key: f.Key, Instance: f.InstanceNonce, Name: f.LocalName, Size: f.Length, CRC: f.CRC32C, Blocks: f.Blocks,
-				Compression: (*incremental.Compression)(f.Compression),
-			})
-			if err != nil {
-				r.Outcome = journal.Unknown
-				break
-			}
-			files.Add(n)
+		files, ok := j.numbers(m.files)
+		if !ok {
+			r.Outcome = journal.Unknown
 		}
-		r.Files, r.Meta = files.Set(), m.entry
+		r.Files, r.Meta = files, m.entry
 		if nonce, err := journal.ParseNonce(m.header.Nonce); err == nil {
 			r.Nonce = nonce
 		}
