@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -125,5 +128,25 @@ func TestAdminTellsRefusals(t *testing.T) {
 	first.refuses = connect.NewError(connect.CodeUnavailable, errors.New("the store does not answer"))
 	if _, err := adminOf(t, first.url).Status(t.Context()); !errors.Is(err, ErrUnavailable) || strings.Contains(err.Error(), "no daemon answers") {
 		t.Errorf("%v; want ErrUnavailable in the daemon's own words", err)
+	}
+}
+
+// A socket that this user may not use is not a daemon that is not running.
+func TestAdminTellsRightsOfTheSocket(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("no right is missing for root")
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := os.Chmod(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	_, err = adminOf(t, "unix:"+path).Status(t.Context())
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "does not let this user connect") || strings.Contains(err.Error(), "is it running") {
+		t.Errorf("%v; want the rights as the cause", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"connectrpc.com/connect"
 
@@ -142,6 +143,8 @@ func callDaemon[T any](ctx context.Context, a *Admin, call func(*endpoint) (*T, 
 		ce := classify(ctx, err)
 		switch silent := errors.Is(ce, ErrUnavailable); {
 		case r.follow(ce) || silent && len(r.ahead) > 0:
+		case silent && errors.Is(ce.cause, fs.ErrPermission):
+			return nil, fmt.Errorf("%s does not let this user connect: the rights of the socket's file and of its folders decide (serve --socket-mode): %w", url, &answer{ce})
 		case silent && !connect.IsWireError(ce.cause):
 			return nil, fmt.Errorf("no daemon answers at %s: is it running? %w", url, &answer{ce})
 		default:

@@ -205,13 +205,13 @@ func copyLine(r *ckptdv1.CopyReport) string {
 	if r.GetDryRun() {
 		verb = "to be copied"
 	}
-	line := fmt.Sprintf("%s: %d files of %s; there before: %d files of %s", verb, r.GetFilesCopied(), output.Bytes(r.GetBytesCopied()),
-		r.GetFilesPresent(), output.Bytes(r.GetBytesPresent()))
+	line := fmt.Sprintf("%s: %s of %s; there before: %s of %s", verb, output.Count(r.GetFilesCopied(), "file"), output.Bytes(r.GetBytesCopied()),
+		output.Count(r.GetFilesPresent(), "file"), output.Bytes(r.GetBytesPresent()))
 	if n := r.GetBytesWithinStore(); n > 0 {
 		line += "; by the store itself: " + output.Bytes(n)
 	}
 	if n := r.GetFilesDeleted(); n > 0 {
-		line += fmt.Sprintf("; deleted: %d files that nothing names any more", n)
+		line += fmt.Sprintf("; deleted, as nothing names them any more: %s", output.Count(n, "file"))
 	}
 	if r.GetDryRun() {
 		return line

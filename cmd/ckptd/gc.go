@@ -233,10 +233,10 @@ func printGC(w io.Writer, r *ckptdv1.CollectReport) error {
 			fmt.Fprintf(w, "job %s: %s\n", output.Clean(j.GetJobId()), output.Clean(d.GetText()))
 		}
 		if n := j.GetUnfinished(); n > 0 {
-			fmt.Fprintf(w, "job %s: %d unfinished uploads\n", output.Clean(j.GetJobId()), n)
+			fmt.Fprintf(w, "job %s: %s\n", output.Clean(j.GetJobId()), output.Count(n, "unfinished upload"))
 		}
 		if n := j.GetStrangers(); n > 0 {
-			fmt.Fprintf(w, "job %s: %d objects are not ckptd's, and stay\n", output.Clean(j.GetJobId()), n)
+			fmt.Fprintf(w, "job %s: staying, as not ckptd's: %s\n", output.Clean(j.GetJobId()), output.Count(n, "object"))
 		}
 		if j.GetProblem() != "" {
 			fmt.Fprintf(w, "job %s: %s\n", output.Clean(j.GetJobId()), output.Clean(j.GetProblem()))
@@ -246,8 +246,8 @@ func printGC(w io.Writer, r *ckptdv1.CollectReport) error {
 	if !r.GetExecuted() {
 		verb, end = "would delete", "; nothing was changed: --yes deletes"
 	}
-	_, err := fmt.Fprintf(w, "%s: %s %d of %d objects, %s, in %d jobs, in %s%s\n", output.Clean(r.GetTarget()), verb, r.GetObjects(), r.GetLookedAt(),
-		output.Bytes(r.GetBytes()), len(r.GetJobs()), output.Duration(r.GetTook()), end)
+	_, err := fmt.Fprintf(w, "%s: %s %d of %s, %s, in %s, in %s%s\n", output.Clean(r.GetTarget()), verb, r.GetObjects(), output.Count(r.GetLookedAt(), "object"),
+		output.Bytes(r.GetBytes()), output.Count(len(r.GetJobs()), "job"), output.Duration(r.GetTook()), end)
 	return err
 }
 
@@ -260,7 +260,7 @@ func judgeGC(r *ckptdv1.CollectReport) error {
 		}
 	}
 	if bad > 0 {
-		return exit.With(exit.Part, fmt.Errorf("gc: %d of %d jobs could not be collected", bad, len(r.GetJobs())))
+		return exit.With(exit.Part, fmt.Errorf("gc: could not collect %d of %s", bad, output.Count(len(r.GetJobs()), "job")))
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 
 // counted is a number before a plural. With the number 1 such a text reads "1 checkpoints".
 var counted = regexp.MustCompile(`%d (checkpoints|jobs|files|subtasks|records|workers|errors|keys|lines|objects|users|clicks|kills|restores|pieces|entries|attempts|` +
-	`epochs|tries|failures|copies|journals|operators|restarts|folders|pins|things)\b`)
+	`epochs|tries|failures|copies|journals|operators|restarts|folders|pins|uploads|things)\b`)
 
 // severalOnly are texts whose number is at least 2, or a limit, or has a text of its own for 1.
 var severalOnly = []string{

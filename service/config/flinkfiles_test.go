@@ -139,6 +139,7 @@ func TestFlinkKeysRefused(t *testing.T) {
 		c + "unaligned: true":                           `ckptd does not have the value "true"; allowed is false`,
 		"state.backend.type: forst":                     `state.backend.type: ckptd does not have the state backend "forst"; allowed is hashmap or rocksdb`,
 		"state.changelog.enabled: true":                 `ckptd does not have the value "true"`,
+		c + "incremental: maybe":                        `"maybe" is unknown; allowed is true or false`,
 		c + "data-inline-threshold: 1mb":                `"1mb"; allowed is 20kb`,
 		c + "interval-during-backlog: 1min":             lacks(c + "interval-during-backlog"),
 		c + "savepoint-dir: /s":                         lacks(c + "savepoint-dir"),

@@ -30,7 +30,7 @@ func constant() []option {
 		only(c+"aligned-checkpoint-timeout", "0|0s|0ms|0min", "the engine decides how its barriers align", c+"alignment-timeout"),
 		only(c+"checkpoints-after-tasks-finish", "true", "checkpoints go on after some subtasks have finished", c+"checkpoints-after-tasks-finish.enabled"),
 		// Which files are sent depends on the engine: shared files that an earlier checkpoint has are not sent again.
-		only(c+"incremental", "true|false", "true and false mean the same to ckptd", "state.backend.incremental"),
+		{key: c + "incremental", old: []string{"state.backend.incremental"}, get: nothing, set: checkIncremental},
 		only(c+"create-subdir", "true", "each job has a folder of its own", "state.checkpoints.create-subdir"),
 		only(c+"data-inline-threshold", "20kb|20k|20480|20480b|20480bytes|20kibibytes", "larger pieces of state become files",
 			"state.storage.fs.memory-threshold", "state.backend.fs.memory-threshold"),
@@ -47,6 +47,15 @@ func constant() []option {
 }
 
 func nothing(string, Job) any { return nil }
+
+// checkIncremental accepts both values, because they mean the same to ckptd.
+func checkIncremental(_ *File, v string) error {
+	switch strings.ToLower(v) {
+	case "true", "false":
+		return nil
+	}
+	return fmt.Errorf("%q is unknown; allowed is true or false: they mean the same to ckptd", v)
+}
 
 // checkBackend accepts the state backends whose place the engine's own state takes. The legacy names filesystem and
 // jobmanager also name a storage, and ckptd has only the first.

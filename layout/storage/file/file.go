@@ -121,10 +121,12 @@ func (s *store) failed(op, key string, err error) error {
 
 // explain adds hints that the system's error texts lack.
 func (s *store) explain(err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) { // of bytes or of inodes: the text is the same
-		if left := s.sys.room(s.root).String(); left != "" {
-			err = fmt.Errorf("%w (%s)", err, left)
-		}
+	left := func() string { return s.sys.room(s.root).String() }
+	switch { // of bytes or of inodes: the text is the same
+	case errors.Is(err, unix.ENOSPC) && left() != "":
+		err = fmt.Errorf("%w (%s)", err, left())
+	case errors.Is(err, unix.EDQUOT) && left() != "": // the quota can be one that the system does not show
+		err = fmt.Errorf("%w (a quota of the user, the group or the folder is used up; the file system itself: %s)", err, left())
 	}
 	if errors.Is(err, unix.EROFS) {
 		err = fmt.Errorf("%w (on %s: mounted for reading only, or the kernel stopped writing after a disk error; see the kernel log)",

@@ -44,6 +44,9 @@ func TestErrorOfAFullDiskSaysWhatIsUsedUp(t *testing.T) {
 		if !errors.Is(err, errno) || strings.Contains(err.Error(), "inodes free: 0 of 1600") != (errno != unix.EIO) {
 			t.Errorf("%v: %v, want the error, and the room only where it is used up", errno, err)
 		}
+		if quota := strings.Contains(err.Error(), "a quota of the user, the group or the folder is used up"); quota != (errno == unix.EDQUOT) {
+			t.Errorf("%v: %v, want a word of the quota only where one is used up", errno, err)
+		}
 		w, err := s.Create(t.Context(), "job/shared/1", storage.CreateOptions{})
 		if err == nil {
 			_, _ = w.Write([]byte("x"))
