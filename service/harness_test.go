@@ -210,12 +210,16 @@ func (d *daemon) registerWith(t testing.TB, nonce string, req *ckptdv1.RegisterR
 		defer close(done)
 		defer close(w.commands)
 		defer stream.Close()
+		attempt := req.GetAttempt() // as this goroutine knows it; the test's goroutine owns w.attempt
 		for stream.Receive() {
+			if s := stream.Msg().GetStart(); s != nil {
+				attempt = s.GetAttempt()
+			}
 			if stream.Msg().GetPing() != nil {
 				select {
 				case <-w.frozen:
 				default:
-					w.tell(ctx, &ckptdv1.ReportRequest{Kind: ckptdv1.ReportRequest_KIND_ALIVE})
+					_, _ = d.engineService().Report(ctx, &ckptdv1.ReportRequest{JobId: w.job, Nonce: nonce, Attempt: attempt, Kind: ckptdv1.ReportRequest_KIND_ALIVE})
 				}
 				continue
 			}

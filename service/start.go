@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,14 +41,16 @@ func (s *Server) Start(ctx context.Context) error {
 	var mu sync.Mutex
 	var unread []string
 	var reads errgroup.Group
-	reads.SetLimit(startReads)
-	for _, id := range ids {
+	var next atomic.Int64
+	for range min(startReads, len(ids)) {
 		reads.Go(func() error {
-			if err := s.takeBack(ctx, id, s.glance); err != nil && ctx.Err() == nil {
-				s.log.Warn("cannot read a job's journal; it is tried again", "job", id, "error", err)
-				mu.Lock()
-				defer mu.Unlock()
-				unread = append(unread, id)
+			for i := next.Add(1) - 1; i < int64(len(ids)) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				if err := s.takeBack(ctx, ids[i], s.glance); err != nil && ctx.Err() == nil {
+					s.log.Warn("cannot read a job's journal; it is tried again", "job", ids[i], "error", err)
+					mu.Lock()
+					unread = append(unread, ids[i])
+					mu.Unlock()
+				}
 			}
 			return ctx.Err()
 		})

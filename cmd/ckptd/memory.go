@@ -10,8 +10,11 @@ import (
 )
 
 const (
-	// smallMemory is the memory, garbage included, up to which Go's collector runs only as often as it does by itself.
+	// smallMemory is the memory, garbage included, up to which Go's collector runs only as often as percentFor says.
 	smallMemory = 416 << 20
+	// manyJobs is the live heap above which garbage may grow only to half of it. A thousand busy jobs have 49 MiB, and 4,000 idle
+	// ones 33 MiB. With 5,000 idle jobs the process had 18 KB a job without this, and 15 KB with it.
+	manyJobs = 24 << 20
 	// lookAtMemory is the interval at which keepSmall adapts the limit.
 	lookAtMemory = time.Second
 	// A daemon is idle when it has allocated less than idleAllocs between two looks, idleLooks times in a row.
@@ -23,7 +26,7 @@ const (
 
 // keepSmall limits the memory that a daemon uses for garbage. By default Go lets garbage grow to the size of the live
 // heap, and a thousand streams to S3 hold 300 MiB at times. keepSmall allows garbage of a third of the live heap, and
-// of more while the total is below smallMemory. An idle daemon allocates nothing, so that its collector would not run
+// of half of it while the total is below smallMemory; of all of it in a small heap. An idle daemon allocates nothing, so that its collector would not run
 // for minutes; keepSmall lets it run once, and gives the memory back to the system.
 //
 // keepSmall does nothing if GOMEMLIMIT or GOGC is set.
@@ -31,7 +34,7 @@ func keepSmall(ctx context.Context) {
 	if os.Getenv("GOMEMLIMIT") != "" || os.Getenv("GOGC") != "" {
 		return
 	}
-	limit := int64(0)
+	limit, percent := int64(0), 0
 	var idle idleness
 	for {
 		now := lookedUp()
@@ -40,11 +43,16 @@ func keepSmall(ctx context.Context) {
 			limit = l
 			debug.SetMemoryLimit(limit)
 		}
+		if p := percentFor(now.live); p != percent {
+			percent = p
+			debug.SetGCPercent(percent)
+		}
 		if idle.gives(now) {
 			debug.FreeOSMemory()
 		}
 		if !sleep(ctx, lookAtMemory) {
 			debug.SetMemoryLimit(math.MaxInt64)
+			debug.SetGCPercent(100)
 			return
 		}
 	}
@@ -89,6 +97,14 @@ func (i *idleness) gives(now heap) bool {
 func memoryFor(live uint64) int64 {
 	const step = 32 << 20
 	return int64(max(smallMemory, (live+live/3+step-1)/step*step))
+}
+
+// percentFor is how much garbage, in percent of the live heap, may gather before the collector runs.
+func percentFor(live uint64) int {
+	if live >= manyJobs {
+		return 50
+	}
+	return 100
 }
 
 // sleep waits for t. It returns false if ctx ends first.

@@ -68,6 +68,7 @@ var longTables = []table{
 	{"long-jobs", "LongJobs/", []column{
 		{"checkpoints/s", "checkpoints/s", bar{least: 995}}, {"p50, ms", "p50-ms", bar{}}, {"p99, ms", "p99-ms", bar{most: 400}},
 		{"daemon's memory, MB", "resident-MB", bar{most: 200}}, {"its CPU, ms a checkpoint", "cpu-ms/checkpoint", bar{}},
+		{"the same calls alone, checkpoints/s", "bare/s", bar{}}, {"their CPU, ms a checkpoint", "bare-cpu-ms", bar{}},
 		{"aborted", "aborted", bar{}}, {"measured for, s", "seconds", bar{}},
 	}},
 	{"long-sweep", "LongSweep/", []column{

@@ -44,7 +44,7 @@ func TestRender(t *testing.T) {
 }
 
 const saidLong = `date: 2026-01-03
-BenchmarkLongJobs/jobs=1000-2	1	999.1 checkpoints/s	40 p50-ms	401 p99-ms	150 resident-MB
+BenchmarkLongJobs/jobs=1000-2	1	999.1 checkpoints/s	40 p50-ms	401 p99-ms	150 resident-MB	2000 bare/s
 BenchmarkLongSweep/files=1000000-2	1	8 alone-p50-ms	12 beside-p50-ms	1.5 beside/alone
 BenchmarkLongBack/idle-jobs=10000-2	1	1.9 seconds	16000 attached-bytes/job	20000 restarted-bytes/job
 took: 20m0s
@@ -55,7 +55,7 @@ func TestRenderLong(t *testing.T) {
 	texts := f.renderLong()
 	for name, want := range map[string]string{
 		"long-made":  "Made by `make bench-long` on 2026-01-03, in 20m0s",
-		"long-jobs":  "| 1000 jobs | 999 | 40 | **401** | 150 | – | – | – | no |",
+		"long-jobs":  "| 1000 jobs | 999 | 40 | **401** | 150 | – | 2000 | – | – | – | no |",
 		"long-sweep": "| 1000000 files | 8 | 12 | 1.5 | – | – | yes |",
 		"long-back":  "| 10000 idle jobs | 1.9 | – | 16000 | **20000** | no |",
 	} {

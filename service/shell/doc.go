@@ -23,7 +23,7 @@
 //	acks.go, sweeps.go, outage.go, progress.go, events.go, inbox.go
 //	logline.go, waited.go, yield.go                                   how loud an event is; what an expired checkpoint waited
 //	                                                                  for; how collecting yields to checkpoints
-//	env.go                                                            what a job needs of its daemon
+//	env.go, crew.go                                                   what a job needs of its daemon; goroutines for storage operations
 //
 // A snapshot passes through: coordinator.Trigger (decide.go) -> owner.TellTrigger (tellcheckpoints.go) -> BeginSnapshot
 // (snapshot.go) -> PutState (package stream; uploads.go holds the rights) -> Acknowledge (acknowledge.go) ->

@@ -28,12 +28,12 @@ func (j *Job) start(op *owner.Op) {
 		return
 	}
 	j.env.Background.Add(1)
-	go func() {
+	j.env.crew.run(j.env.Context, func() {
 		defer j.env.Background.Done()
 		if journalio.Sleep(ctx, wait) {
 			work(ctx)
 		}
-	}()
+	})
 }
 
 // work returns the function that carries out a storage operation. It runs outside the job's goroutine.

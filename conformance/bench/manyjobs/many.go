@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,15 +20,15 @@ func many(ctx context.Context, o options, d *daemon) error {
 		return err
 	}
 	defer c.Close()
-	ctx, cancel := context.WithCancel(ctx)
+	jobs, cancel := context.WithCancel(ctx)
 	defer cancel()
 	t := &tally{}
 	var running errgroup.Group
 	began := time.Now()
-	err = attachAll(ctx, c, o.jobs, o.interval, func(job *client.Job) error {
-		e, err := register(ctx, job, t)
+	err = attachAll(jobs, c, o.jobs, o.interval, func(job *client.Job) error {
+		e, err := register(jobs, job, t)
 		if err == nil {
-			running.Go(func() error { return e.run(ctx) })
+			running.Go(func() error { return e.run(jobs) })
 		}
 		return err
 	})
@@ -36,19 +37,25 @@ func many(ctx context.Context, o options, d *daemon) error {
 		return errors.Join(err, running.Wait())
 	}
 	fmt.Fprintf(os.Stderr, "manyjobs: %d jobs attached in %v\n", o.jobs, time.Since(began).Round(time.Millisecond))
-	err = watch(ctx, o, d, t)
+	figures, err := watch(ctx, o, d, t)
 	cancel()
-	return errors.Join(err, running.Wait())
+	if err := errors.Join(err, running.Wait()); err != nil {
+		return err
+	}
+	d.kill()
+	rate, cpu, err := bare(ctx, filepath.Join(d.root, "root"), o.jobs)
+	report(fmt.Sprintf("Jobs/jobs=%d", o.jobs), append(figures, figure{rate, "bare/s"}, figure{cpu, "bare-cpu-ms"})...)
+	return err
 }
 
-// watch prints a line for each period, and at the end the figures of the whole time.
-func watch(ctx context.Context, o options, d *daemon, t *tally) error {
+// watch prints a line for each period, and returns the figures of the whole time.
+func watch(ctx context.Context, o options, d *daemon, t *tally) ([]figure, error) {
 	began, first, cpu := time.Now(), t.counts(), d.cpu()
 	last, lastAt, most := first, began, 0.0
 	for end := began.Add(o.lasts); time.Now().Before(end); {
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		case <-time.After(min(o.every, time.Until(end))):
 		}
 		now, memory := t.counts(), d.resident()
@@ -59,8 +66,7 @@ func watch(ctx context.Context, o options, d *daemon, t *tally) error {
 	}
 	all := t.counts().since(first)
 	n := float64(len(all.durations))
-	report(fmt.Sprintf("Jobs/jobs=%d", o.jobs), figure{n / time.Since(began).Seconds(), "checkpoints/s"}, figure{all.at(0.5), "p50-ms"},
-		figure{all.at(0.99), "p99-ms"}, figure{most / 1e6, "resident-MB"}, figure{(d.cpu() - cpu).Seconds() * 1000 / max(n, 1), "cpu-ms/checkpoint"},
-		figure{float64(all.aborted), "aborted"}, figure{time.Since(began).Seconds(), "seconds"})
-	return nil
+	return []figure{{n / time.Since(began).Seconds(), "checkpoints/s"}, {all.at(0.5), "p50-ms"},
+		{all.at(0.99), "p99-ms"}, {most / 1e6, "resident-MB"}, {(d.cpu() - cpu).Seconds() * 1000 / max(n, 1), "cpu-ms/checkpoint"},
+		{float64(all.aborted), "aborted"}, {time.Since(began).Seconds(), "seconds"}}, nil
 }

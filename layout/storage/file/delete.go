@@ -16,17 +16,23 @@ import (
 // finds it. Folders that became empty are removed too, except the root.
 func (s *store) Delete(ctx context.Context, keys []string) []error {
 	errs := make([]error, len(keys))
-	var g errgroup.Group
-	g.SetLimit(min(deleters, 1+len(keys)/deletersEvery))
-	for i, key := range keys {
-		g.Go(func() error {
-			if err := s.delete(ctx, key); err != nil {
-				errs[i] = s.failed("delete", key, err)
-			}
-			return nil
-		})
+	remove := func(i int) {
+		if err := s.delete(ctx, keys[i]); err != nil {
+			errs[i] = s.failed("delete", keys[i], err)
+		}
 	}
-	_ = g.Wait()                        // each key has a result of its own
+	if at := min(deleters, 1+len(keys)/deletersEvery); at > 1 {
+		var g errgroup.Group
+		g.SetLimit(at)
+		for i := range keys {
+			g.Go(func() error { remove(i); return nil })
+		}
+		_ = g.Wait() // each key has a result of its own
+	} else {
+		for i := range keys {
+			remove(i)
+		}
+	}
 	if err := s.present(); err != nil { // then perhaps nothing was deleted in the root that was opened
 		for i, key := range keys {
 			errs[i] = s.failed("delete", key, fmt.Errorf("%w: %w", storage.ErrUnknown, err))
