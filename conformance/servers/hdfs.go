@@ -72,15 +72,10 @@ func HaveHDFS() error {
 
 // NewHDFS starts a cluster whose files lie in dir. The caller closes it.
 func NewHDFS(dir string, datanodes int, settings map[string]string) (*HDFS, error) {
-	if err := HaveHDFS(); err != nil {
-		return nil, err
-	}
-	hadoop, err := find(Hadoop)
+	h, err := newHDFS(dir)
 	if err != nil {
 		return nil, err
 	}
-	h := &HDFS{User: "ckptd", dir: dir, jars: hadoop, ConfDir: filepath.Join(dir, "conf"),
-		web: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
 	for range 3 { // another process may take a port first
 		if err = h.begin(datanodes, settings); err == nil {
 			return h, nil
@@ -90,7 +85,17 @@ func NewHDFS(dir string, datanodes int, settings map[string]string) (*HDFS, erro
 	return nil, err
 }
 
-func (h *HDFS) begin(datanodes int, settings map[string]string) error {
+func newHDFS(dir string) (*HDFS, error) {
+	if err := HaveHDFS(); err != nil {
+		return nil, err
+	}
+	hadoop, err := find(Hadoop)
+	return &HDFS{User: "ckptd", dir: dir, jars: hadoop, ConfDir: filepath.Join(dir, "conf"),
+		web: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}, err
+}
+
+// prepare chooses addresses, and writes the Hadoop files.
+func (h *HDFS) prepare(datanodes int, settings map[string]string) error {
 	ports, err := freePorts(2 + 3*datanodes)
 	if err != nil {
 		return err
@@ -100,7 +105,11 @@ func (h *HDFS) begin(datanodes int, settings map[string]string) error {
 	for i := range datanodes {
 		h.ports = append(h.ports, [3]string(ports[2+3*i:]))
 	}
-	if err := h.configure(settings); err != nil {
+	return h.configure(settings)
+}
+
+func (h *HDFS) begin(datanodes int, settings map[string]string) error {
+	if err := h.prepare(datanodes, settings); err != nil {
 		return err
 	}
 	format := exec.Command("java", h.java("org.apache.hadoop.hdfs.server.namenode.NameNode", "-format", "-force", "-nonInteractive")...)
@@ -151,6 +160,9 @@ func (h *HDFS) configure(settings map[string]string) error {
 func hadoopFile(settings map[string]string) []byte {
 	text := "<?xml version=\"1.0\"?>\n<configuration>\n"
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		if settings[name] == "" {
+			continue // the default
+		}
 		text += fmt.Sprintf("  <property><name>%s</name><value>%s</value></property>\n", name, settings[name])
 	}
 	return []byte(text + "</configuration>\n")
@@ -253,7 +265,8 @@ func signal(p *process, paused bool) error {
 
 // Admin runs a tool of Hadoop's: "dfsadmin" or "fs", with its arguments.
 func (h *HDFS) Admin(tool string, args ...string) (string, error) {
-	class := map[string]string{"dfsadmin": "org.apache.hadoop.hdfs.tools.DFSAdmin", "fs": "org.apache.hadoop.fs.FsShell", "ec": "org.apache.hadoop.hdfs.tools.ECAdmin"}[tool]
+	class := map[string]string{"dfsadmin": "org.apache.hadoop.hdfs.tools.DFSAdmin", "fs": "org.apache.hadoop.fs.FsShell", "ec": "org.apache.hadoop.hdfs.tools.ECAdmin",
+		"haadmin": "org.apache.hadoop.hdfs.tools.DFSHAAdmin"}[tool]
 	cmd := exec.Command("java", h.java(class, args...)...)
 	cmd.Env = h.env()
 	out, err := cmd.CombinedOutput()

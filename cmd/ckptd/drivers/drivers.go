@@ -12,7 +12,6 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/file"
 	"github.com/ckptd/ckptd/layout/storage/gcs"
-	"github.com/ckptd/ckptd/layout/storage/hdfs"
 	"github.com/ckptd/ckptd/layout/storage/retry"
 	"github.com/ckptd/ckptd/layout/storage/s3"
 )
@@ -86,37 +85,7 @@ func All() []Driver {
 				"https": "the address of an S3 server goes into s3://my-bucket/ckptd?endpoint=https://host:port",
 			},
 		},
-		{
-			Schemes: hdfs.Schemes(),
-			Example: "hdfs://namenode:8020/ckptd",
-			Form:    "hdfs://NAMENODE/DIR",
-			Normal: func(url string) (string, error) {
-				c, err := hdfs.Parse(url)
-				if err != nil {
-					return "", fmt.Errorf("root: %w", err)
-				}
-				return c.String(), nil
-			},
-			Open: func(ctx context.Context, url string, readOnly bool) (storage.Opened, error) {
-				c, err := hdfs.Parse(url)
-				if err != nil {
-					return storage.Opened{}, err
-				}
-				c.ReadOnly = readOnly
-				return hdfs.Open(ctx, c)
-			},
-			Permissions: map[string]string{
-				"publish": "write and execute (-wx) on the root's folder", "create": "write and execute (-wx) on the root's folder",
-				"read": "read and execute (r-x) on the root's folder", "range": "read and execute (r-x) on the root's folder",
-				"stat": "execute (--x) on the root's folder and those above", "list": "read and execute (r-x) on the root's folder",
-				"delete": "write and execute (-wx) on the root's folder, and no sticky bit of another owner", "abort unfinished": "all (rwx) on the root's folder",
-			},
-			OpenAdvice: "Give hdfs://user@namenode:port/dir, or hdfs://nameservice/dir with HADOOP_CONF_DIR; then run doctor again.",
-			Mistaken: map[string]string{
-				"viewfs":  "a viewfs joins several clusters; name the one that keeps the folder: hdfs://nameservice/dir",
-				"webhdfs": "ckptd speaks to NameNodes directly: hdfs://namenode:8020/dir",
-			},
-		},
+		onHDFS(),
 		{
 			Schemes: gcs.Schemes(),
 			Example: "gs://my-bucket/ckptd",

@@ -57,6 +57,9 @@ func resolve(c Config) (cluster, error) {
 	}
 	r.fileMode, r.folderMode = 0o666&^os.FileMode(mask), 0o777&^os.FileMode(mask)
 	if r.options.KerberosClient == nil {
+		if c.Keytab != "" || c.Principal != "" {
+			return cluster{}, errors.New("keytab= and principal= need hadoop.security.authentication to be kerberos in the Hadoop files (HADOOP_CONF_DIR, or conf=)")
+		}
 		r.options.User, err = userName(c.User)
 		return r, err
 	}

@@ -95,10 +95,11 @@ const (
 // look refuses folders in which the library would write bytes that no other client can read. It gets the NameNode's
 // defaults where nothing else is said.
 func (s *store) look(ctx context.Context) error {
-	return s.pool.call(ctx, func(c *client) error {
+	var folders []folder
+	err := s.pool.call(ctx, func(c *client) error {
 		defaults, err := c.ServerDefaults()
 		if err != nil {
-			return s.advise(err)
+			return err
 		}
 		if s.cluster.replication == 0 {
 			s.cluster.replication = defaults.Replication
@@ -106,20 +107,21 @@ func (s *store) look(ctx context.Context) error {
 		if s.cluster.blockSize == 0 {
 			s.cluster.blockSize = defaults.BlockSize
 		}
-		folders, err := s.lineage(c)
-		if err != nil {
-			return s.advise(err)
-		}
-		for _, f := range folders {
-			if err := fit(f); err != nil {
-				return err
-			}
-		}
-		if n := len(folders); n > 0 && folders[n-1].path == s.config.Path && !folders[n-1].isFolder {
-			return fmt.Errorf("%s is a file, want a folder", s.config.Path)
-		}
-		return nil
+		folders, err = s.lineage(c)
+		return err
 	})
+	if err != nil {
+		return s.advise(err)
+	}
+	for _, f := range folders {
+		if err := fit(f); err != nil {
+			return err
+		}
+	}
+	if n := len(folders); n > 0 && !folders[n-1].isFolder {
+		return fmt.Errorf("%s is a file, want a folder", folders[n-1].path)
+	}
+	return nil
 }
 
 // A folder is the root, or a folder above it.

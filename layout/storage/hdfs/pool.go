@@ -110,14 +110,22 @@ func (p *pool) give(c *client) {
 	}
 }
 
-func (p *pool) shut() {
+// flush drops the idle clients after the failure of another: they would ask the same NameNode, or wait before they ask it again.
+func (p *pool) flush() {
 	p.mu.Lock()
 	idle := p.idle
-	p.idle, p.closed = nil, true
+	p.idle = nil
 	p.mu.Unlock()
 	for _, c := range idle {
 		c.drop()
 	}
+}
+
+func (p *pool) shut() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.flush()
 }
 
 // call makes calls with a client. They end with ctx at the latest; the client is then of no use any more.
@@ -131,6 +139,9 @@ func (p *pool) call(ctx context.Context, do func(c *client) error) error {
 	cut := !stop()
 	if kind := kindOf(err); cut || kind == lost || kind == unsent {
 		c.drop()
+		if !cut {
+			p.flush()
+		}
 	} else {
 		p.give(c)
 	}

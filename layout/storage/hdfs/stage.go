@@ -63,6 +63,9 @@ func (s *store) begin(ctx context.Context, key string, folder bool) (*staged, er
 		return err
 	})
 	if err != nil {
+		if kindOf(err) >= unsent {
+			s.pool.flush()
+		}
 		st.abandon(ctx)
 		return nil, err
 	}
@@ -195,7 +198,7 @@ func (s *store) stageBytes(ctx context.Context, key string, folder bool, data []
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if try+1 == stageTries || final(err) || kindOf(err) == unsent || errors.Is(err, storage.ErrUnfit) || !pause(ctx, try) {
+		if try+1 == stageTries || final(err) || errors.Is(err, storage.ErrUnfit) || !pause(ctx, try) {
 			return nil, plain(err)
 		}
 		s.repeated(err)

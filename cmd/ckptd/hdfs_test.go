@@ -1,0 +1,57 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/conformance/servers"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// On a real HDFS: doctor finds it fit, says what is special there, and leaves nothing; the demo is exact although worker and daemon
+// are killed; a job's checkpoint is copied to a folder, and is whole there.
+func TestOnHDFS(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("CKPTD_TEST_FULL") == "" {
+		t.Skip("`make test` runs it")
+	}
+	cluster := servers.StartHDFS(t, 1, map[string]string{"dfs.datanode.synconclose": "true"})
+	t.Run("doctor", func(t *testing.T) {
+		t.Parallel()
+		root := cluster.URL("some/prefix", "")
+		r, code, said := runDoctor(t, root)
+		if code != exit.Done || r.GetVerdict() != ckptdv1.Verdict_VERDICT_FIT {
+			t.Errorf("exit code %d\n%s\n%s", code, protojson.Format(r), said)
+		}
+		seen := map[string]*ckptdv1.Finding{}
+		for _, f := range r.GetFindings() {
+			seen[f.GetCheck()] = f
+		}
+		for check, want := range map[string]ckptdv1.Result{
+			"sync on close": ckptdv1.Result_RESULT_OK, "safe mode": ckptdv1.Result_RESULT_OK, "copies": ckptdv1.Result_RESULT_WARNING,
+			"quotas": ckptdv1.Result_RESULT_OK, "snapshots": ckptdv1.Result_RESULT_OK, "trash": ckptdv1.Result_RESULT_OK,
+		} {
+			if got := seen[check].GetResult(); got != want {
+				t.Errorf("%s: %v, want %v", check, seen[check], want)
+			}
+		}
+		if left := objectsOf(t, root); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
+	})
+	t.Run("demo", func(t *testing.T) {
+		t.Parallel()
+		demoOn(t, cluster.URL("demo-0", ""), 0)
+	})
+	t.Run("a stranger", func(t *testing.T) {
+		t.Parallel()
+		r, code, said := runDoctor(t, strings.Replace(cluster.URL("forbidden", ""), cluster.User+"@", "stranger@", 1))
+		if code == exit.Done || !strings.Contains(protojson.Format(r), "-wx") {
+			t.Errorf("exit code %d\n%s\n%s\nwant the missing permission by its name", code, protojson.Format(r), said)
+		}
+	})
+}
