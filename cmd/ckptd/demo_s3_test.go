@@ -40,7 +40,7 @@ func TestDemoOnS3(t *testing.T) {
 		for _, seed := range r.seeds {
 			t.Run(fmt.Sprintf("%s, tls %t, seed %d", r.kind, r.tls, seed), func(t *testing.T) {
 				t.Parallel()
-				demoOnS3(t, r.server, seed)
+				demoOn(t, r.server.URL(fmt.Sprintf("demo %d", seed), ""), seed)
 			})
 		}
 	}
@@ -48,11 +48,10 @@ func TestDemoOnS3(t *testing.T) {
 
 var struckOf = regexp.MustCompile(`(\d+) of \d+ kills`)
 
-// demoOnS3 runs one demo. With an even seed it leaves only the root's marker and the journal, which says how the job
+// demoOn runs one demo on a store of another process. With an even seed it leaves only the root's marker and the journal, which says how the job
 // ended. With an odd seed it keeps the checkpoints.
-func demoOnS3(t *testing.T, server *servers.S3, seed uint64) {
+func demoOn(t *testing.T, root string, seed uint64) {
 	tmp := t.TempDir()
-	root := server.URL(fmt.Sprintf("demo %d", seed), "")
 	retention := "RETAIN_ON_CANCELLATION"
 	if seed%2 == 0 {
 		retention = "DELETE_ON_CANCELLATION"

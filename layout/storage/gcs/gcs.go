@@ -44,6 +44,8 @@ const (
 	deletesAtOnce = 32
 	// usualAttempts is how often a request is made that only this package can repeat.
 	usualAttempts = 3
+	// changePause is the pause before an object is changed again that was changed just now.
+	changePause = 1100 * time.Millisecond
 	// stallTime is how long a connection may stay silent within a request.
 	stallTime = time.Minute
 	// abortTime is how long an abort may take; the caller's context does not end it.
