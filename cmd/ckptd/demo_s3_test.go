@@ -48,8 +48,8 @@ func TestDemoOnS3(t *testing.T) {
 
 var struckOf = regexp.MustCompile(`(\d+) of \d+ kills`)
 
-// demoOn runs one demo. With an even seed it leaves only the root's marker and the journal, which says how the job
-// ended. With an odd seed it keeps the checkpoints.
+// demoOn runs one demo on a store of another process. With an even seed it leaves only the root's marker and the journal, which
+// says how the job ended. With an odd seed it keeps the checkpoints.
 func demoOn(t *testing.T, root string, seed uint64) {
 	tmp := t.TempDir()
 	retention := "RETAIN_ON_CANCELLATION"

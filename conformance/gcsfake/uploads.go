@@ -70,9 +70,12 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, b *bucket) (any,
 		if err := holds(query, "", b.objects[set.Name]); err != nil {
 			return nil, err
 		}
-		id := token()
+		id, scheme := token(), "http"
+		if r.TLS != nil {
+			scheme = "https"
+		}
 		s.sessions[id] = &session{bucket: b, query: query, set: set}
-		w.Header().Set("Location", fmt.Sprintf("http://%s%s?uploadType=resumable&upload_id=%s", r.Host, r.URL.Path, id))
+		w.Header().Set("Location", fmt.Sprintf("%s://%s%s?uploadType=resumable&upload_id=%s", scheme, r.Host, r.URL.Path, id))
 		w.Header().Set("X-GUploader-UploadID", id)
 		w.WriteHeader(http.StatusOK)
 		return nil, nil

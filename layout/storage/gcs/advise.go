@@ -11,6 +11,8 @@ import (
 	"cloud.google.com/go/auth"
 	"cloud.google.com/go/storage"
 	"google.golang.org/api/iterator"
+
+	contract "github.com/ckptd/ckptd/layout/storage"
 )
 
 // look lists one object of the bucket, to get the errors of a wrong set-up.
@@ -42,7 +44,7 @@ func advise(cause error, conn connection) error {
 		return fmt.Errorf("%w; no credentials were sent: take out anonymous=true, or use https", err)
 	case status == http.StatusUnauthorized:
 		return fmt.Errorf("%w; the credentials found (GOOGLE_APPLICATION_CREDENTIALS, gcloud's, the machine's) are not valid there", err)
-	case status == http.StatusForbidden && !throttles(status, reasonOf(cause)):
+	case status == http.StatusForbidden && !errors.Is(err, contract.ErrThrottled):
 		return fmt.Errorf("%w; ckptd needs storage.objects.list on the bucket and what else docs/stores.md lists", err)
 	case errors.As(cause, &untrusted):
 		return fmt.Errorf("%w; if the server is yours, say ca=, the file with the certificate to trust", err)

@@ -2,6 +2,7 @@ package gcs
 
 import (
 	"context"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -30,14 +31,26 @@ func (s *store) Delete(ctx context.Context, keys []string) []error {
 	return results
 }
 
+// deleteOne deletes an object. One that was made less than a second ago is tried again: the limit is the object's own,
+// so it is no reason to slow down.
 func (s *store) deleteOne(ctx context.Context, key string) error {
 	if err := s.writable(ctx, key); err != nil {
 		return err
 	}
-	ctx, tries := watched(ctx)
-	err := s.object(key).Delete(ctx)
-	if absent(err) {
-		return nil
+	watchedCtx, tries := watched(ctx)
+	for attempt := 1; ; attempt++ {
+		err := s.object(key).Delete(watchedCtx)
+		if absent(err) {
+			return nil
+		}
+		if attempt >= s.attempts() || !changedNow(err) {
+			return tries.outcome(err)
+		}
+		select {
+		case <-time.After(changePause):
+			s.retries.report(err)
+		case <-ctx.Done():
+			return tries.outcome(err)
+		}
 	}
-	return tries.outcome(err)
 }

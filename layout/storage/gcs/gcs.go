@@ -44,6 +44,8 @@ const (
 	deletesAtOnce = 32
 	// usualAttempts is how often a request is made that only this package can repeat.
 	usualAttempts = 3
+	// changePause is the pause before an object is changed again that was changed just now.
+	changePause = 1100 * time.Millisecond
 	// stallTime is how long a connection may stay silent within a request.
 	stallTime = time.Minute
 	// abortTime is how long an abort may take; the caller's context does not end it.
@@ -84,7 +86,7 @@ func open(ctx context.Context, c Config) (contract.Opened, error) {
 		return contract.Opened{}, err
 	}
 	s := &store{config: conn.config, conn: conn, pool: semaphore.NewWeighted(poolSize), retries: &retries{}}
-	s.bucket = conn.client.Bucket(c.Bucket).Retryer(storage.WithPolicy(storage.RetryNever))
+	s.bucket = conn.client.Bucket(c.Bucket).UserProject(c.UserProject).Retryer(storage.WithPolicy(storage.RetryNever))
 	if prefix := strings.Trim(c.Prefix, "/"); prefix != "" {
 		s.prefix = prefix + "/"
 	}
@@ -93,7 +95,7 @@ func open(ctx context.Context, c Config) (contract.Opened, error) {
 	}
 	facts := contract.Facts{
 		Kind: schemes[0], Location: s.config.String(), ListShowsPublished: true, Notes: s.notes(), Hazards: s.hazards, Purge: s.purge,
-		Repeats: s.retries.listen,
+		Repeats: s.retries.listen, Copies: true,
 	}
 	return contract.Opened{Store: s, Facts: facts, Close: conn.close}, nil
 }

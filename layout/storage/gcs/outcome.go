@@ -221,7 +221,13 @@ func plain(err error) error {
 	if !errors.As(err, &reply) {
 		return err
 	}
-	r := &refusal{err: err, throttled: throttles(reply.Code, reasonOf(err)), missing: reply.Code == http.StatusNotImplemented}
+	if reply.Message == "" { // the library does not look into the error of a download
+		var said *googleapi.Error
+		if errors.As(googleapi.CheckResponseWithBody(&http.Response{StatusCode: reply.Code}, []byte(reply.Body)), &said) {
+			reply = said
+		}
+	}
+	r := &refusal{err: err, throttled: throttles(reply), missing: reply.Code == http.StatusNotImplemented}
 	r.text = reply.Message
 	switch {
 	case r.text == "" && strings.TrimSpace(reply.Body) == "":
@@ -229,7 +235,7 @@ func plain(err error) error {
 	case r.text == "":
 		r.text = fmt.Sprintf("a reply that is not Google's: %.120q", reply.Body)
 	}
-	if reason := reasonOf(err); reason != "" {
+	if reason := reasonOf(reply); reason != "" {
 		r.text = reason + ": " + r.text
 	}
 	r.text = fmt.Sprintf("%s (status %d)", r.text, reply.Code)
@@ -240,12 +246,19 @@ func plain(err error) error {
 }
 
 // throttles reports whether a reply asks for fewer requests.
-func throttles(status int, reason string) bool {
-	switch reason {
+func throttles(reply *googleapi.Error) bool {
+	switch reasonOf(reply) {
 	case "rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded":
-		return true
+		return !changedNow(reply)
 	}
-	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+	return reply.Code == http.StatusTooManyRequests || reply.Code == http.StatusServiceUnavailable
+}
+
+// changedNow reports whether an object was made or deleted less than a second ago, which Google allows once. That says
+// nothing about other requests.
+func changedNow(err error) bool {
+	var reply *googleapi.Error
+	return errors.As(err, &reply) && reply.Code == http.StatusTooManyRequests && strings.Contains(reply.Message, "object mutation")
 }
 
 // absent reports whether err says that there is no such object. A missing bucket is another error.

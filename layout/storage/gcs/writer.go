@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 
 	"github.com/ckptd/ckptd/crc32c"
 	contract "github.com/ckptd/ckptd/layout/storage"
@@ -158,7 +159,9 @@ func (w *writer) makeRoom(more int) error {
 		return err
 	}
 	w.reserved = room
-	w.held = append(make([]byte, 0, room), w.held...)
+	if w.opts.HasSize { // otherwise the bytes take as much room as come
+		w.held = slices.Grow(w.held, int(room)-len(w.held))
+	}
 	return nil
 }
 
