@@ -95,6 +95,7 @@ func TestClaim(t *testing.T) {
 		// A new owner reads what is claimed from the _metadata.
 		d.kill()
 		d = startDaemon(t, root, "")
+		d.attach(t, "b", nil, nil)
 		b = d.register(t, "b", "w-b2", 0, subtask("count"))
 		b.begin()
 		wantStates(t, b, "a")

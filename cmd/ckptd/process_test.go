@@ -293,7 +293,9 @@ func compareStorage(ctx context.Context, t *testing.T, s storage.Store, job stri
 			t.Fatal(err)
 		}
 		for _, f := range show.GetFiles() {
-			want = append(want, layout.JobPrefix(job)+f.GetFile().GetKey())
+			if lender := f.GetFile().GetJobId(); lender == "" || lender == job {
+				want = append(want, layout.JobPrefix(job)+f.GetFile().GetKey())
+			}
 			if f.GetPresence() != ckptdv1.FilePresence_FILE_PRESENCE_PRESENT {
 				t.Errorf("checkpoint %d: %s is %v", id, f.GetFile().GetKey(), f.GetPresence())
 			}

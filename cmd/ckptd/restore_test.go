@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,7 +12,9 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
+	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/shell"
 )
@@ -26,9 +29,16 @@ func (r *rig) interrupt() string {
 }
 
 // next is a run that goes on from a checkpoint of r.
-func (r *rig) next(from string, environment ...string) *rig {
+func (r *rig) next(from string, claim bool, environment ...string) *rig {
 	r.t.Helper()
-	return newRig(r.t, demo.Options{Root: r.Root, Output: r.Params.Output, From: from, Records: 40_000, Rate: 10_000}, environment...)
+	return newRig(r.t, demo.Options{Root: r.Root, Output: r.Params.Output, From: from, Claim: claim, Records: 40_000, Rate: 10_000}, environment...)
+}
+
+// number is the number of a checkpoint, by the end of its URL.
+func number(url string) uint64 {
+	_, folder := drivers.CutLast(url)
+	id, _ := layout.ParseCheckpointDir(folder)
+	return id
 }
 
 func firstRun(t *testing.T) *rig {
@@ -39,8 +49,10 @@ func firstRun(t *testing.T) *rig {
 }
 
 // finishRestored waits for the end of a run that went on from another one's checkpoint. It checks the counts of all runs
-// together, and that each job's folder holds what its journal reaches: no pin is left.
-func (r *rig) finishRestored(jobs ...string) {
+// together, and that each job's folder holds what its journal reaches. sources are the checkpoints from which the runs went on,
+// by job. Of NO_CLAIM no pin is left, and the sources are there. A source that was claimed is there only while a checkpoint of
+// another job still reaches its files.
+func (r *rig) finishRestored(claim bool, sources map[string]uint64) {
 	r.t.Helper()
 	r.must(r.Follow(r.ctx))
 	r.must(r.Cancel(r.ctx))
@@ -53,53 +65,86 @@ func (r *rig) finishRestored(jobs ...string) {
 	opened, err := drivers.Open(r.ctx, r.bare, false)
 	r.must(err)
 	defer opened.Close()
-	for _, job := range append(jobs, r.ID) {
+	for _, job := range append(slices.Collect(maps.Keys(sources)), r.ID) {
+		head := r.settled(opened, job)
 		keys := slices.DeleteFunc(r.files(), func(key string) bool {
 			return key != layout.RootMarkerKey && !strings.HasPrefix(key, layout.JobPrefix(job))
 		})
 		compareStorage(r.ctx, r.t, opened.Store, job, keys)
-		head, _, err := journalio.ReadHead(r.ctx, opened.Store, opened.Facts, job)
-		r.must(err)
-		if len(head.Lent)+len(head.Borrowed) > 0 {
+		if !claim && len(head.Lent)+len(head.Borrowed) > 0 {
 			r.t.Errorf("job %s still lends %+v and borrows %+v, want neither", job, head.Lent, head.Borrowed)
+		}
+		source := sources[job]
+		if _, kept := head.Checkpoint(source); source != 0 && kept != (!claim || head.IsLent(source)) {
+			r.t.Errorf("job %s retains %+v and lends %+v, after another job went on from checkpoint %d", job, head.Retained, head.Lent, source)
 		}
 	}
 }
 
-// A job is canceled, a new one begins from its checkpoint, is canceled, and so on: the counts of all together are exact.
+// settled waits until nobody owns a job and nothing of it is due. It returns the head of its journal.
+func (r *rig) settled(opened storage.Opened, job string) *journal.Entry {
+	r.t.Helper()
+	for {
+		head, _, err := journalio.ReadHead(r.ctx, opened.Store, opened.Facts, job)
+		r.must(err)
+		if head.Owner.IsZero() && !head.Due() {
+			return head
+		}
+		if !sleep(r.ctx, pollEvery/5) {
+			r.t.Fatalf("job %s is still owned, or something of it is due: %+v", job, head)
+		}
+	}
+}
+
+// modes are the claim modes, with their names.
+var modes = map[string]bool{"NO_CLAIM": false, "CLAIM": true}
+
+// A job is canceled, a new one begins from its checkpoint, is canceled, and so on: the counts of all together are exact. With
+// NO_CLAIM the first checkpoint survives, with CLAIM the last (subtest ids: Flink's).
 func TestRestoredAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	generations := 2
 	if os.Getenv("CKPTD_NIGHTLY") != "" {
 		generations = 5
 	}
-	r := firstRun(t)
-	var jobs []string
-	for range generations {
-		jobs = append(jobs, r.ID)
-		from := r.interrupt()
-		r = r.next(from)
-		r.begin()
+	for name, claim := range modes {
+		t.Run("SR-16/"+name, func(t *testing.T) {
+			t.Parallel()
+			r := firstRun(t)
+			sources := map[string]uint64{}
+			for range generations {
+				from := r.interrupt()
+				sources[r.ID] = number(from)
+				r = r.next(from, claim)
+				r.begin()
+			}
+			r.finishRestored(claim, sources)
+		})
 	}
-	r.finishRestored(jobs...)
 }
 
 // The daemon is killed at each step of an import, and of the return: the next one continues.
 func TestKilledAtEachStepOfAnImport(t *testing.T) {
 	t.Parallel()
-	for _, step := range []string{shell.StepLend, shell.StepImportMetadata, shell.StepImport, shell.StepReturn} {
-		t.Run(step, func(t *testing.T) {
-			t.Parallel()
-			first := firstRun(t)
-			from := first.interrupt()
-			struck := filepath.Join(t.TempDir(), "struck")
-			r := first.next(from, fmt.Sprintf("%s=%s:1:%s", killVariable, step, struck))
-			r.begin()
-			r.await("the step is struck and the job goes on", func(s *ckptdv1.JobState) bool {
-				_, err := os.Stat(struck)
-				return err == nil && s.GetSummary().GetEpoch() == 2
+	steps := []string{shell.StepLend, shell.StepImportMetadata, shell.StepImport, shell.StepReturn}
+	for name, claim := range modes {
+		for _, step := range steps {
+			if claim && step != shell.StepReturn && os.Getenv("CKPTD_NIGHTLY") == "" {
+				continue // until the return the modes differ in one field of the pin
+			}
+			t.Run(name+"/"+step, func(t *testing.T) {
+				t.Parallel()
+				first := firstRun(t)
+				from := first.interrupt()
+				struck := filepath.Join(t.TempDir(), "struck")
+				r := first.next(from, claim, fmt.Sprintf("%s=%s:1:%s", killVariable, step, struck))
+				r.begin()
+				r.await("the step is struck and the job goes on", func(s *ckptdv1.JobState) bool {
+					_, err := os.Stat(struck)
+					return err == nil && s.GetSummary().GetEpoch() == 2
+				})
+				r.finishRestored(claim, map[string]uint64{first.ID: number(from)})
 			})
-			r.finishRestored(first.ID)
-		})
+		}
 	}
 }
