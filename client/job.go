@@ -213,7 +213,7 @@ func (j *Job) attach(ctx context.Context, generation uint64, silent bool) error 
 	}
 	req := &ckptdv1.AttachJobRequest{
 		JobId: j.spec.ID, Plan: toPlan(j.spec.Plan), Config: toConfig(j.spec.Config), Labels: j.spec.Labels, RequestId: newID(),
-		RestoreFrom: j.spec.RestoreFrom, ClaimMode: ckptdv1.ClaimMode(j.spec.ClaimMode) + 1, AllowNonRestoredState: j.spec.AllowNonRestoredState,
+		RestoreFrom: j.spec.RestoreFrom, ClaimMode: ckptdv1.ClaimMode(j.spec.ClaimMode) + 1, AllowNonRestoredState: j.spec.AllowNonRestoredState, AllowRunning: j.spec.AllowRunning,
 	}
 	var errs []error
 	for r := (route{ahead: candidates}); ; {

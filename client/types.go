@@ -19,6 +19,8 @@ type JobSpec struct {
 	// AllowNonRestoredState leaves out the state of operators that the plan does not have. Without it, such state is
 	// refused.
 	AllowNonRestoredState bool
+	// AllowRunning begins by a label (RestoreFrom: "name=clicks") although a job with that label has not ended.
+	AllowRunning bool
 }
 
 // ClaimMode says who owns a checkpoint that another job begins from, in Flink's words.

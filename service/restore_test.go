@@ -326,6 +326,15 @@ func TestRestoreTheLatest(t *testing.T) {
 	second := a.checkpoint(a.ofAll)
 	_, err := d.engineService().AttachJob(t.Context(), labeled("b", "name=clicks"))
 	wantCode(t, err, connect.CodeFailedPrecondition, "job a with that label runs")
+	allowed := labeled("d", "name=clicks")
+	allowed.AllowRunning = true
+	if _, err := d.engineService().AttachJob(t.Context(), allowed); err != nil {
+		t.Errorf("by a label of a job that runs, allowed: %v", err)
+	}
+	if e := head(t, root, "d"); e.Import.Job != "a" || e.Import.Checkpoint != second {
+		t.Errorf("job d began from %+v, want checkpoint %d of job a", e.Import, second)
+	}
+	d.cancel(t, "d")
 	for _, from := range []string{"nobody/latest", "name=views"} {
 		_, err = d.engineService().AttachJob(t.Context(), labeled("b", from))
 		wantCode(t, err, connect.CodeNotFound, from)

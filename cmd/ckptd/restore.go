@@ -15,12 +15,13 @@ import (
 // restoreOptions are the flags about the checkpoint that a new job begins from, with Flink's letters.
 type restoreOptions struct {
 	from, claimMode string
-	allow           bool
+	allow, running  bool
 }
 
 func (o *restoreOptions) flags(f *pflag.FlagSet) {
 	f.StringVarP(&o.from, "restore-from", "s", "", "`checkpoint` that a new job begins from: JOB/chk-42, or the path or URL of its folder or _metadata, under the daemon's root")
 	o.claimFlag(f)
+	f.BoolVar(&o.running, "allow-running", false, "begin by label (-s name=clicks) although a job with that label has not ended")
 	f.BoolVarP(&o.allow, "allow-non-restored-state", "n", false, "leave out state whose operator the job does not have")
 }
 
@@ -50,6 +51,7 @@ func (o *restoreOptions) apply(spec *client.JobSpec, file config.Recovery) error
 		spec.ClaimMode = client.Claim
 	}
 	spec.RestoreFrom, spec.AllowNonRestoredState = cmp.Or(o.from, file.Path), o.allow || file.IgnoreUnclaimed
+	spec.AllowRunning = o.running
 	if at := spec.RestoreFrom; strings.HasPrefix(at, "/") || strings.HasPrefix(at, ".") || strings.Contains(at, ":") {
 		place, err := drivers.Normal(at) // the daemon has another working folder
 		if err != nil {

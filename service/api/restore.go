@@ -66,7 +66,7 @@ func ByLabel(text string) (key, value string, ok bool) {
 }
 
 // Resolve makes a request by label, or for a job's newest checkpoint, a request for one checkpoint. jobs are all jobs of
-// the root. A label is refused while a job with it runs: its newest checkpoint would soon be another one.
+// the root. A label is refused while a job with it runs: its newest checkpoint would soon be another one. The request may allow it.
 func Resolve(req *ckptdv1.AttachJobRequest, root string, jobs []*ckptdv1.JobSummary) (journal.Import, error) {
 	text := req.GetRestoreFrom()
 	found := func(j *ckptdv1.JobSummary) (journal.Import, error) {
@@ -76,9 +76,9 @@ func Resolve(req *ckptdv1.AttachJobRequest, root string, jobs []*ckptdv1.JobSumm
 		return source, err
 	}
 	if key, value, ok := ByLabel(text); ok {
-		if j := catalog.Running(jobs, key, value); j != nil {
+		if j := catalog.Running(jobs, key, value); j != nil && !req.GetAllowRunning() {
 			return journal.Import{}, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
-				"job %s: restore from %s: job %s with that label runs: cancel it first, or name a checkpoint", req.GetJobId(), text, j.GetJobId()))
+				"job %s: restore from %s: job %s with that label runs: cancel it first, name a checkpoint, or allow it (--allow-running)", req.GetJobId(), text, j.GetJobId()))
 		}
 		j, err := catalog.Latest(jobs, key, value)
 		if err != nil {

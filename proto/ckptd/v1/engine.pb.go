@@ -538,8 +538,11 @@ type AttachJobRequest struct {
 	ClaimMode ClaimMode `protobuf:"varint,7,opt,name=claim_mode,json=claimMode,proto3,enum=ckptd.v1.ClaimMode" json:"claim_mode,omitempty"`
 	// State of the checkpoint whose operator is not in the plan is left out. Otherwise it makes the call fail.
 	AllowNonRestoredState bool `protobuf:"varint,8,opt,name=allow_non_restored_state,json=allowNonRestoredState,proto3" json:"allow_non_restored_state,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// restore_from by a label is carried out although a job with that label has not ended. The newest checkpoint of the jobs with
+	// the label may then soon be another one. Otherwise the call is refused.
+	AllowRunning  bool `protobuf:"varint,9,opt,name=allow_running,json=allowRunning,proto3" json:"allow_running,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AttachJobRequest) Reset() {
@@ -624,6 +627,13 @@ func (x *AttachJobRequest) GetClaimMode() ClaimMode {
 func (x *AttachJobRequest) GetAllowNonRestoredState() bool {
 	if x != nil {
 		return x.AllowNonRestoredState
+	}
+	return false
+}
+
+func (x *AttachJobRequest) GetAllowRunning() bool {
+	if x != nil {
+		return x.AllowRunning
 	}
 	return false
 }
@@ -3176,7 +3186,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"Difference\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1b\n" +
 	"\tin_effect\x18\x02 \x01(\tR\binEffect\x12\x14\n" +
-	"\x05asked\x18\x03 \x01(\tR\x05asked\"\xa4\x03\n" +
+	"\x05asked\x18\x03 \x01(\tR\x05asked\"\xc9\x03\n" +
 	"\x10AttachJobRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\"\n" +
 	"\x04plan\x18\x02 \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\x12+\n" +
@@ -3187,7 +3197,8 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\frestore_from\x18\x06 \x01(\tR\vrestoreFrom\x122\n" +
 	"\n" +
 	"claim_mode\x18\a \x01(\x0e2\x13.ckptd.v1.ClaimModeR\tclaimMode\x127\n" +
-	"\x18allow_non_restored_state\x18\b \x01(\bR\x15allowNonRestoredState\x1a9\n" +
+	"\x18allow_non_restored_state\x18\b \x01(\bR\x15allowNonRestoredState\x12#\n" +
+	"\rallow_running\x18\t \x01(\bR\fallowRunning\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe7\x01\n" +
