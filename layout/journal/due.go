@@ -21,13 +21,18 @@ func (e *Entry) Due() bool {
 }
 
 // DueAt is Due at a time of the store's clock (milliseconds since 1970): the time may also have come for a checkpoint to leave
-// the trash, or for the last sweep of an ended job.
+// the trash, for a pin to expire, or for the last sweep of an ended job.
 func (e *Entry) DueAt(now uint64) bool {
 	return e.Due() || e.Expired(now) || e.Unsettled(now)
 }
 
-// Expired tells whether the time has come for a checkpoint to leave the trash.
+// Expired tells whether the time has come for a checkpoint to leave the trash, or for a pin to stop counting.
 func (e *Entry) Expired(now uint64) bool {
+	for i := range e.Lent {
+		if e.Lent[i].Expired(now) {
+			return true
+		}
+	}
 	for i := range e.Retained {
 		if e.Retained[i].Expired(now) {
 			return true
@@ -46,6 +51,11 @@ func (e *Entry) Timed() bool {
 	if e.ReleasedAt != 0 && !e.Settled {
 		return true
 	}
+	for i := range e.Lent {
+		if e.Lent[i].Expires != 0 {
+			return true
+		}
+	}
 	for i := range e.Retained {
 		if e.Retained[i].State == StateTrashed && e.Retained[i].TrashUntil != 0 {
 			return true
@@ -58,6 +68,9 @@ func (e *Entry) Timed() bool {
 func (c *Checkpoint) Expired(now uint64) bool {
 	return c.State == StateTrashed && c.TrashUntil != 0 && now >= c.TrashUntil
 }
+
+// Expired tells whether the pin has stopped counting.
+func (l *Lent) Expired(now uint64) bool { return l.Expires != 0 && now >= l.Expires }
 
 // leastWriter is the least version that knows every field which the entry uses and which decides something.
 func (e *Entry) leastWriter() uint32 {

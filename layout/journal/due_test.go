@@ -19,6 +19,7 @@ func TestWhenAJobIsDue(t *testing.T) {
 		"hidden and lent":              {Entry{Retained: []Checkpoint{{ID: 1, State: StateHidden}}, Lent: pin}, never, 1},
 		"a purge":                      {Entry{PurgeWanted: true, Status: StatusFailed}, 0, 1},
 		"a purge and a pin":            {Entry{PurgeWanted: true, Status: StatusFailed, Lent: pin}, never, 1},
+		"a pin that expires":           {Entry{Lent: []Lent{{Pin: nonce(1, 1), Checkpoint: 1, Expires: 9}}}, 9, 2},
 		"a tombstone":                  {Entry{PurgeWanted: true, Status: StatusRemoved}, never, 1},
 		"in the trash":                 {Entry{Retained: []Checkpoint{{ID: 1, State: StateTrashed, TrashedAt: 5, TrashUntil: 7}}}, 7, 2},
 		"in the trash, without a time": {Entry{Retained: []Checkpoint{{ID: 1, State: StateTrashed, TrashedAt: 5}}}, never, 1},

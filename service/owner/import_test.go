@@ -208,6 +208,29 @@ func TestALenderThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// TestAPinExpires: the store's time decides, whoever holds the pin. What was hidden for it goes with it.
+func TestAPinExpires(t *testing.T) {
+	for _, expires := range []uint64{1, 1 << 60} {
+		d := running(t, 1)
+		d.checkpoint(1)
+		d.do(Event{Kind: EventEnd, Status: journal.StatusCanceled})
+		d.seize(func(e *journal.Entry) {
+			e.Kind, e.Retained = journal.KindLend, []journal.Checkpoint{hidden(e.Retained[0])}
+			e.Lent = []journal.Lent{{Pin: journal.Nonce{Count: 5}, Checkpoint: 1, Holder: "tool", Expires: expires}}
+		})
+		d.takeOver(2) // refused: the job has ended
+		d.do(Event{Kind: EventFinish})
+		d.do(Event{Kind: EventSweep})
+		want := 1
+		if expires == 1 {
+			want = 0
+		}
+		if e := d.head(); len(e.Lent) != want || len(e.Retained) != want || !e.Owner.IsZero() {
+			t.Errorf("a pin until %d: the head lends %+v and retains %+v, want %d of each, and the job released", expires, e.Lent, e.Retained, want)
+		}
+	}
+}
+
 // TestAReleasedJobIsAttachedIfItIsDue: a hidden checkpoint without pin, or a pin that has leaked, makes it due.
 func TestAReleasedJobIsAttachedIfItIsDue(t *testing.T) {
 	pin := journal.Lent{Pin: journal.Nonce{Count: 5}, Checkpoint: 1, Holder: "holder", HolderEpoch: 1}

@@ -118,7 +118,7 @@ func (s *step) lookForLeaks() {
 	}
 }
 
-// tidyNow appends an entry that forgets returned pins, and drops leaked ones and the hidden checkpoints that nobody
+// tidyNow appends an entry that forgets returned pins, and drops leaked and expired ones and the hidden checkpoints that nobody
 // borrows any more. It answers whether it did. While a job runs, its completions drop hidden checkpoints, too.
 func (s *step) tidyNow() bool {
 	if s.stop && !s.head.Status.Terminal() {
@@ -127,7 +127,9 @@ func (s *step) tidyNow() bool {
 	e := *s.head
 	e.Kind = journal.KindReturn
 	e.Borrowed = without(e.Borrowed, func(b journal.Borrowed) bool { return slices.Contains(s.returned, b.Pin) })
-	e.Lent = without(e.Lent, func(l journal.Lent) bool { return slices.Contains(s.leaked, l.Pin) })
+	e.Lent = without(e.Lent, func(l journal.Lent) bool {
+		return slices.Contains(s.leaked, l.Pin) || s.clock != 0 && l.Expired(s.clock)
+	})
 	e.Retained = s.expired(e.Retained, e.IsLent)
 	if why, _ := s.unread(); why != ReasonLoading && (s.tidying || s.head.Status.Terminal()) {
 		e.Retained = without(e.Retained, func(c journal.Checkpoint) bool { return c.State == journal.StateHidden && !e.IsLent(c.ID) })
