@@ -176,3 +176,26 @@ func TestIndex(t *testing.T) {
 		t.Errorf("after Gone: %+v, want file 5 in no set", x)
 	}
 }
+
+// TestFilesOfOtherJobs: a file in another job's folder is found by the key that it was restored from, and is never taken for an own
+// file with that key.
+func TestFilesOfOtherJobs(t *testing.T) {
+	n := NewNames()
+	foreign, err := n.Intern(Description{Key: "shared/x", Job: "a", Instance: "i", Name: "7", Size: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := n.ByKey("shared/x"); ok {
+		t.Error("the foreign file is found as an own one")
+	}
+	if got, ok := n.Lookup("", "", 3, "shared/x"); !ok || got != foreign {
+		t.Errorf("restored from shared/x: %d, %v; want %d", got, ok, foreign)
+	}
+	own, err := n.Intern(Description{Key: "shared/x"})
+	if d, _ := n.Describe(foreign); err != nil || own == foreign || d.Job != "a" || d.Key != "shared/x" {
+		t.Errorf("own %d, %v; foreign %d is %+v: want two files", own, err, foreign, d)
+	}
+	if other, _ := n.Intern(Description{Key: "shared/x", Job: "b"}); other == foreign {
+		t.Error("files of two jobs have one number")
+	}
+}
