@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/verify"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service/shell"
 )
 
 // Scrub says how often a daemon reads the newest checkpoint of each of its jobs, and compares every sum.
@@ -30,7 +32,12 @@ const scrubTries = 3
 
 // scrubber verifies the newest checkpoints of the jobs that this daemon owns, and remembers the results.
 type scrubber struct {
-	s    *Server
+	Scrub
+	store storage.Store
+	// all lists the jobs of the daemon.
+	all func() []*shell.Job
+	log *slog.Logger
+
 	mu   sync.Mutex
 	jobs map[string]scrubbed
 }
@@ -46,7 +53,7 @@ type scrubbed struct {
 
 // run scrubs until ctx ends.
 func (c *scrubber) run(ctx context.Context) {
-	for wait := min(c.s.opts.Scrub.Every, firstScrub); journalio.Sleep(ctx, wait); wait = c.s.opts.Scrub.Every {
+	for wait := min(c.Every, firstScrub); journalio.Sleep(ctx, wait); wait = c.Every {
 		c.round(ctx)
 		if !journalio.Sleep(ctx, rand.N(wait/10+1)) { // daemons do not read at the same time
 			return
@@ -57,7 +64,7 @@ func (c *scrubber) run(ctx context.Context) {
 // round verifies the newest checkpoint of each job.
 func (c *scrubber) round(ctx context.Context) {
 	owned := map[string]bool{}
-	for _, j := range c.s.allJobs() {
+	for _, j := range c.all() {
 		if j.Vitals() != nil {
 			owned[j.ID()] = true
 			c.job(ctx, j.ID())
@@ -75,16 +82,16 @@ func (c *scrubber) round(ctx context.Context) {
 // job verifies the newest checkpoint of one job.
 func (c *scrubber) job(ctx context.Context, id string) {
 	for range scrubTries {
-		head, err := catalog.Head(ctx, c.s.stores.restore, id)
+		head, err := catalog.Head(ctx, c.store, id)
 		if err != nil || head.Newest() == 0 {
 			return
 		}
 		k, _ := head.Checkpoint(head.Newest())
-		report, err := verify.Run(ctx, &slowStore{Store: c.s.stores.restore, rate: c.s.opts.Scrub.Rate},
+		report, err := verify.Run(ctx, &slowStore{Store: c.store, rate: c.Rate},
 			verify.Options{Job: id, Checkpoint: k.ID, ReadData: true, Parallel: 1})
 		if err != nil {
 			if ctx.Err() == nil {
-				c.s.log.Warn("cannot scrub a job's newest checkpoint", "job", id, "checkpoint", k.ID, "error", err)
+				c.log.Warn("cannot scrub a job's newest checkpoint", "job", id, "checkpoint", k.ID, "error", err)
 			}
 			return
 		}
@@ -93,7 +100,7 @@ func (c *scrubber) job(ctx context.Context, id string) {
 			c.note(id, scrubbed{verified: time.UnixMilli(int64(k.CompletedAt))})
 			return
 		case ckptdv1.VerifyVerdict_VERIFY_VERDICT_DAMAGED:
-			c.s.log.Error("a scrub has found damage in a job's newest checkpoint", "job", id, "checkpoint", k.ID,
+			c.log.Error("a scrub has found damage in a job's newest checkpoint", "job", id, "checkpoint", k.ID,
 				"advice", "`ckptd verify --read-data` says which operator's state it is, and which older checkpoint is whole")
 			c.note(id, scrubbed{verified: c.verified(id), damaged: true})
 			return

@@ -159,7 +159,7 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	}
 	s.data = data
 	if s.opts.Scrub.Every > 0 {
-		s.scrub = &scrubber{s: s, jobs: map[string]scrubbed{}}
+		s.scrub = &scrubber{Scrub: s.opts.Scrub, store: s.stores.restore, all: s.allJobs, log: s.log, jobs: map[string]scrubbed{}}
 	}
 	s.metrics.registry.MustRegister(newGauges(s, s.allJobs))
 	s.metrics.registry.MustRegister(s.opts.Collectors...)

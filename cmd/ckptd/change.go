@@ -93,19 +93,6 @@ func (c *changer) change(ctx context.Context, job string, owner func(*client.Adm
 	return onProven(ctx, c.opened.Store, c.at.credentials, urls, owner)
 }
 
-// rootOf finds the root of a JOB for a verb that changes the job: that of the daemon which --server names, or the one
-// in which the job's folder lies.
-func rootOf(ctx context.Context, at daemons, arg string) (root, job string, err error) {
-	t, err := openJob(ctx, at, arg)
-	if err == nil {
-		t, err = t.onStorage(ctx)
-	}
-	if err != nil {
-		return "", "", err
-	}
-	return t.root, t.job, t.close()
-}
-
 // inWords is an error of this process's own service without the code that is meant for callers over the network.
 func inWords(err error) error {
 	ce, ok := errors.AsType[*connect.Error](err)

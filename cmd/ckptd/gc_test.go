@@ -70,7 +70,7 @@ func TestGC(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := shared(t, root)
-	contains(t, ckptd(t, 0, "gc", root), "does not answer", "--take-over", "5 of", "nothing was changed", "1 objects are not ckptd's")
+	contains(t, ckptd(t, 0, "gc", root), "does not answer", "--take-over", "5 of", "nothing was changed", "not ckptd's: 1 object")
 	contains(t, ckptd(t, exit.Part, "gc", root, "--yes"), "does not answer", "--take-over")
 	contains(t, ckptd(t, exit.Failed, "gc", root+"/nobody"), "no such job")
 	contains(t, ckptd(t, exit.Usage, "gc", root, "--everything"), "unknown flag")

@@ -41,6 +41,7 @@ var plan = []step{
 	{"./service", []string{"-run", "Memory", "-count", "1", "-v"}, 1},
 	bench("./layout/storage/file", "Durable", "2s"),
 	bench("./layout/verify", "ReadData", "9x"),
+	bench("./service/collect", "Plan", "3x"),
 	bench("./service/stream", ".", "7x"),
 	{"./runtime", []string{"-run", "^$", "-bench", "Graph/^lsm", "-benchtime", "2s"}, 4},
 }

@@ -99,6 +99,8 @@ var budgets = []line{
 	{"restoring by TCP, against `http.ServeContent`", "Get", "ckptd-tcp/raw-tcp", bar{least: 0.85}},
 	{"restoring by Unix socket, against the same", "Get", "ckptd-unix/raw-unix", bar{least: 0.85}},
 	{"`verify --read-data` of 64 files of 4 MiB from the disk, against reading them", "ReadData", "ratio", bar{least: 0.9}},
+	{"`gc`: the plan of a collection of a million files, against a plain list", "Plan", "ratio", bar{most: 1.5}},
+	{"its largest heap, MB", "Plan", "MB", bar{most: 200}},
 	{"records/s with checkpoints at 1 s, against off, LSM state", "Graph/lsm,_1s", "against off", bar{least: 0.95}},
 }
 

@@ -74,6 +74,9 @@ func (r *runner) expand(w *world, visit func(*world, move)) {
 			if !r.s.ended {
 				r.attaches(w, func(create *Creation) { attach("attach", Event{Kind: EventAttach, Create: create}) })
 			}
+			if r.s.janitor {
+				attach("janitor", Event{Kind: EventJanitor, TakeOver: true})
+			}
 			if r.s.ends > 0 || r.s.ended && w.head().DueAt(w.now) {
 				attach("finish", Event{Kind: EventFinish, Due: w.head().DueAt(w.now)})
 			}
@@ -376,7 +379,7 @@ func (w *world) noticed(slot uint64) bool {
 
 // upload creates a file that only a list can see.
 func (r *runner) upload(w *world, visit func(*world, move)) {
-	seen := r.s.full.uploads
+	seen := r.s.full.uploads || r.s.janitor
 	for i := range w.flight {
 		seen = seen || w.flight[i].kind == OpSweep && !w.flight[i].landed
 	}
@@ -423,6 +426,21 @@ func (w *world) flies(who int) bool {
 	return false
 }
 
+// listed is the collection of all objects that are there.
+func (r *runner) listed(w *world) Event {
+	ev := Event{Kind: EventCollect}
+	for file := range incremental.File(64) {
+		if w.files&(1<<file) != 0 {
+			id := uint64(file) / uint64(r.s.files)
+			ev.Uploads = append(ev.Uploads, Found{file, uint64(w.epochs[id]), id})
+		}
+	}
+	for _, m := range w.metas {
+		ev.IDs = append(ev.IDs, m.id)
+	}
+	return ev
+}
+
 // own visits the events that can happen to an owner.
 func (r *runner) own(w *world, i int, visit func(*world, move)) {
 	d := w.d[i]
@@ -455,7 +473,9 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 	if w.left.stops > 0 && !d.m.stop {
 		spend(Event{Kind: EventStop}, func(d *daemon) {}, move{what: "stop"})
 	}
-	if d.sweeps > 0 && d.m.sweep.stage == sweepIdle {
+	if r.s.janitor && d.sweeps > 0 && !d.m.head.Status.Terminal() {
+		spend(r.listed(w), func(d *daemon) { d.sweeps-- }, move{what: "collect"})
+	} else if d.sweeps > 0 && d.m.sweep.stage == sweepIdle {
 		spend(Event{Kind: EventSweep}, func(d *daemon) { d.sweeps-- }, move{what: "sweep"})
 	}
 	for _, p := range d.m.pending {

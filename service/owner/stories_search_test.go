@@ -17,6 +17,7 @@ var (
 	small = []story{
 		{name: "two daemons, an attach and a commit each, one file, a fault", daemons: 2, attaches: 1, triggers: 1, aborts: 1, files: 1,
 			crashes: 1, lost: 1, faults: 1},
+		{name: "an owner, and a janitor that takes over and collects", daemons: 2, attaches: 1, triggers: 1, files: 1, sweeps: 1, janitor: true},
 		{name: "two daemons, an attach each, the store not trusted", daemons: 2, attaches: 1, triggers: 1, lost: 1, distrust: true},
 		{name: "third party beside an owner, lost reply", daemons: 1, attaches: 1, triggers: 1, lost: 1, lend: true, begun: true},
 		{name: "two workers, kills and a crash", daemons: 1, attaches: 2, triggers: 1, crashes: 1, kills: 1, workers: true},

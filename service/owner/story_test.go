@@ -14,6 +14,8 @@ type story struct {
 	// daemons that may attach; each has so many attaches, triggers, aborts and sweeps in all its lives.
 	daemons                            int
 	attaches, triggers, aborts, sweeps uint8
+	// janitor: a command attaches, too, and takes over; instead of sweeps while the job runs there are collections.
+	janitor bool
 	// begins bounds how often BeginSnapshot promises files; 0: no bound.
 	begins uint8
 	// concurrent bounds how many checkpoints are pending at once; 0: any number.

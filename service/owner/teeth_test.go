@@ -27,6 +27,7 @@ var teeth = []tooth{
 	{"nonce (b)", story{daemons: 1, attaches: 1, triggers: 1, files: 1, lost: 1, sweeps: 1},
 		func(s *story) { journalOff("nonceB")(s); s.off.lost = true }, "I"},
 	{"promises", story{daemons: 1, attaches: 1, triggers: 2, files: 1, begun: true}, func(s *story) { s.off.promises = true }, "I6"},
+	{"floor of a collection", story{daemons: 1, attaches: 1, triggers: 1, files: 1, sweeps: 1, janitor: true}, func(s *story) { s.off.floor = true }, "I"},
 	{"floor", story{daemons: 1, attaches: 1, triggers: 1, files: 1, sweeps: 1}, func(s *story) { s.off.floor = true }, "I"},
 	{"third sweep line", story{daemons: 1, attaches: 1, triggers: 1, files: 1, aborts: 1, sweeps: 1},
 		func(s *story) { s.off.third = true }, "I4"},

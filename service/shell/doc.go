@@ -13,7 +13,7 @@
 //	attach.go, register.go, report.go, snapshot.go, acknowledge.go,   a method of Job for each call of the API
 //	ackpieces.go, assignment.go, attempt.go, trigger.go, status.go
 //	janitor.go, collect.go                                            what a process does that owns a job for one thing only
-//	source.go, import.go                                              the checkpoint of another job that a job begins from
+//	source.go, damage.go, import.go                                   the checkpoint of another job that a job begins from
 //	run.go                                                            the goroutine: calls, the clock
 //	decide.go, tell.go, tellworkers.go, tellcheckpoints.go            what the machines want from workers and callers
 //	operations.go, deletes.go, sweeplist.go, metadata.go              what the owner machine wants from the store

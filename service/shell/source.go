@@ -55,6 +55,9 @@ func (j *Job) sourced(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckpt
 	if source.Nonce, err = retainedAs(ctx, j.env, source); err != nil {
 		return nil, source, err
 	}
+	if err := undamaged(ctx, j.env.Restore, j.id, source); err != nil {
+		return nil, source, err
+	}
 	operators, err := operatorsOf(ctx, j.env.Restore, source)
 	if err != nil {
 		return nil, source, api.Error(fmt.Errorf("job %s: restore from %s: %w", j.id, source.Source, err))
