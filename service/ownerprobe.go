@@ -33,9 +33,9 @@ type ownerProbe struct {
 }
 
 // AskOwner asks the daemons at these URLs whether one owns the job under the nonce, as a daemon does before it takes a job
-// over. It is for tools that become the owner of a job.
-func AskOwner(ctx context.Context, urls []string, job, nonce string, credentials *address.Credentials, log *slog.Logger) bool {
-	return ownerProbe{timeout: probeTimeout, credentials: credentials, log: log}.owns(ctx, urls, job, nonce)
+// over. It is for tools that become the owner of a job in root.
+func AskOwner(ctx context.Context, root storage.Store, urls []string, job, nonce string, credentials *address.Credentials, log *slog.Logger) bool {
+	return ownerProbe{timeout: probeTimeout, credentials: credentials, root: root, log: log}.owns(ctx, urls, job, nonce)
 }
 
 // probeTimeout is the timeout of a daemon's probe.

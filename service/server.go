@@ -164,7 +164,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	// Answers are not compressed. Compression takes longer than sending, and a commit waits for answers.
 	options := connect.WithHandlerOptions(
-		connect.WithInterceptors(rootProof{s}), connect.WithReadMaxBytes(controlMessageMax), connect.WithCompressMinBytes(math.MaxInt32), strictjson.HandlerOptions(),
+		connect.WithInterceptors(rootProof{s.stores.restore, s.facts.Location}), connect.WithReadMaxBytes(controlMessageMax), connect.WithCompressMinBytes(math.MaxInt32), strictjson.HandlerOptions(),
 	)
 	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engineService{s}, options))
 	mux.Handle(ckptdv1connect.NewJobServiceHandler(jobService{s}, options))

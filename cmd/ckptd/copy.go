@@ -89,7 +89,7 @@ func runCopy(cmd *cobra.Command, src, dst string, f copyFlags) (err error) {
 		f.opts.Newest = true
 	}
 	if !f.opts.DryRun {
-		stop, err := answerForCopy(ctx, cmd, f.listen, &f.opts)
+		stop, err := answerForCopy(ctx, cmd, f.listen, &ends.to, &f.opts)
 		if err != nil {
 			return err
 		}

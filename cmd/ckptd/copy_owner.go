@@ -33,7 +33,7 @@ func (s *copierService) Owns(_ context.Context, req *ckptdv1.OwnsRequest) (*ckpt
 
 // answerForCopy answers at an address whether this process owns a copy, until stop is called. It tells opts the address,
 // and how to ask other owners.
-func answerForCopy(ctx context.Context, cmd *cobra.Command, listenAt string, opts *copying.Options) (stop func(), err error) {
+func answerForCopy(ctx context.Context, cmd *cobra.Command, listenAt string, to *copying.Place, opts *copying.Options) (stop func(), err error) {
 	credentials, err := address.NewCredentials(credentialsOf(cmd))
 	if err != nil {
 		return nil, err
@@ -46,13 +46,14 @@ func answerForCopy(ctx context.Context, cmd *cobra.Command, listenAt string, opt
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle(ckptdv1connect.NewEngineServiceHandler(&copierService{claims: opts.Claims}))
+	mux.Handle(ckptdv1connect.NewEngineServiceHandler(&copierService{claims: opts.Claims},
+		connect.WithInterceptors(service.RootProof(to.Store, to.Facts.Location))))
 	server := newHTTPServer(mux)
 	go func() { _ = server.Serve(l) }() // it ends with Close
 	opts.URLs = []string{url}
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 	opts.Owns = func(ctx context.Context, urls []string, job, nonce string) bool {
-		return service.AskOwner(ctx, urls, job, nonce, credentials, log)
+		return service.AskOwner(ctx, to.Store, urls, job, nonce, credentials, log)
 	}
 	return func() { _ = server.Close() }, nil
 }

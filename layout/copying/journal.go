@@ -137,7 +137,7 @@ func (r *run) attached(source, base *journal.Entry) journal.Entry {
 	if next.Import.State == journal.ImportWanted { // it has no checkpoint yet
 		next.Import = journal.Import{}
 	}
-	next.Ended = journal.Ended{}
+	next.Ended, next.ReleasedAt, next.Settled = journal.Ended{}, 0, false
 	next.CopiedFrom = journal.Origin{RootID: r.from.Root.ID, Job: source.About.Job, Unfinished: true}
 	return next
 }

@@ -100,6 +100,8 @@ func checkOrigin(source, target *journal.Entry, rootID string) error {
 	}
 	of := target.CopiedFrom
 	switch {
+	case target.PurgeWanted:
+		return fmt.Errorf("%w: somebody purges the target's job %s: wait until it is gone", ErrOrigin, target.About.Job)
 	case target.Status != journal.StatusCopied:
 		return fmt.Errorf("%w: the target has a job %s that ran there: copy into another root", ErrOrigin, target.About.Job)
 	case of.RootID != rootID || of.Job != source.About.Job:
