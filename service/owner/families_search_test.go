@@ -36,6 +36,10 @@ var (
 			{claims: true, daemons: 1, attaches: 1, files: 1, triggers: 1}}},
 		{"two claims of one checkpoint", []story{over, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 1},
 			{claims: true, fromFirst: true, daemons: 1, attaches: 1, files: 1}}},
+		{"an import from elsewhere, a crash, a sweep", []story{{elsewhere: true, daemons: 1, attaches: 2, crashes: 1, files: 1, sweeps: 1, triggers: 1}}},
+		{"an import from elsewhere, a lost reply, the end of its job", []story{{elsewhere: true, daemons: 1, attaches: 1, lost: 1, files: 1, sweeps: 1, ends: 1,
+			truthful: true}}},
+		{"an import from elsewhere by two daemons", []story{{elsewhere: true, daemons: 2, attaches: 1, files: 1, sweeps: 1}}},
 	}
 	largeFamilies = []family{
 		{"a chain of claims over three jobs", []story{over,
@@ -117,6 +121,8 @@ var familyTeeth = []struct {
 		off{gate: true}, "an attempt begins before"},
 	{"no pin has leaked while an import is wanted", []story{{daemons: 1, attaches: 1, triggers: 1, sweeps: 1},
 		{daemons: 1, attaches: 2, crashes: 1}}, off{wanted: true}, "though its source was lent"},
+	{"no sweep takes copied files while the import is wanted", []story{{elsewhere: true, daemons: 1, attaches: 1, files: 1, sweeps: 1}}, off{floor: true}, "I"},
+	{"an import knows its copies", []story{{elsewhere: true, daemons: 1, attaches: 1, files: 1, sweeps: 1}}, off{copied: true}, "I"},
 	{"release after the returns", []story{{daemons: 1, attaches: 1, files: 1},
 		{daemons: 1, attaches: 1, files: 1, ends: 1, sweeps: 1, truthful: true}}, off{owes: true}, "released, and its"},
 	{"claim from an ended job only", []story{{daemons: 1, attaches: 1, files: 1}, {claims: true, daemons: 1, attaches: 1, files: 1, triggers: 1}},

@@ -3,6 +3,7 @@ package owner
 import (
 	"slices"
 
+	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
 )
 
@@ -18,6 +19,8 @@ type importing struct {
 	// lender is what the lender of the source has borrowed itself.
 	lender []journal.Borrowed
 	meta   journal.Checkpoint
+	// copied are the job's own files that its durable _metadata names.
+	copied incremental.Files
 }
 
 type importStage uint8
@@ -44,8 +47,7 @@ func (s *step) settleImport() bool {
 	}
 	switch s.imp.stage {
 	case importNone:
-		s.imp = importing{stage: importLending, id: s.next}
-		s.next++
+		s.beginImport()
 		s.lendNext()
 	case importLending:
 		s.lendNext()
@@ -79,7 +81,7 @@ func (s *step) lendNext() {
 
 // unpinned is the next checkpoint that has to be pinned before the _metadata is written.
 func (s *step) unpinned() (journal.Borrowed, bool) {
-	if s.cfg.off.lends {
+	if s.cfg.off.lends || s.elsewhere() {
 		return journal.Borrowed{}, false
 	}
 	all := append([]journal.Borrowed{{Job: s.head.Import.Job, Checkpoint: s.head.Import.Checkpoint}}, s.imp.wants...)
@@ -159,8 +161,7 @@ func (s *step) importChecked(r *Result) bool {
 	case r.Outcome == journal.Done && r.Nonce == s.imp.meta.Nonce:
 		s.importDurable(r)
 	case r.Outcome == journal.Done: // a foreign one; the import takes the next id
-		s.imp.stage, s.imp.id = importLending, s.next
-		s.next++
+		s.beginImport()
 	default: // absent, damaged, or the read failed
 		s.imp.stage = importWriting
 		s.writeImport(journal.WaitBackoff)
@@ -173,6 +174,9 @@ func (s *step) importDurable(r *Result) {
 	meta.ID, meta.Nonce, meta.Type, meta.State, meta.Imported = s.imp.id, s.imp.meta.Nonce, journal.TypeCheckpoint, journal.StateKept, true
 	s.imp.stage, s.imp.meta = importReady, meta
 	s.foreignRead(r.ForeignFiles)
+	if !s.cfg.off.copied {
+		s.imp.copied = r.Files
+	}
 }
 
 // appendImport publishes the entry that ends the import.
@@ -188,7 +192,8 @@ func (s *step) appendImport() {
 
 // imported acts on that entry. Attempts may begin now.
 func (s *step) imported() {
-	s.held = with(s.held, held{id: s.imp.id, files: s.foreignFiles("")})
+	s.copied()
+	s.held = with(s.held, held{id: s.imp.id, files: s.foreignFiles("").Or(s.imp.copied)})
 	s.reachable()
 	s.emit(Op{Kind: TellImported, ID: s.imp.id, Epoch: s.head.Epoch})
 	s.imp, s.pins = importing{}, nil

@@ -35,9 +35,12 @@ func (f *family) prepare() {
 	for i := range f.stories {
 		s := &f.stories[i]
 		s.job = i
-		if i == 0 {
+		switch {
+		case s.elsewhere:
+			s.fresh, s.source = true, journal.Import{State: journal.ImportWanted, Source: "s3://elsewhere/other/chk-1"}
+		case i == 0:
 			s.begun = true
-		} else {
+		default:
 			s.fresh = true
 			s.source = journal.Import{State: journal.ImportWanted, Job: jobNames[i-1]}
 			if s.fromFirst {
@@ -56,7 +59,7 @@ func (f *family) start() *jobs {
 	for i := range f.stories {
 		j.of[i] = f.stories[i].start()
 	}
-	if f.stories[0].ended {
+	if f.stories[0].ended || f.stories[0].elsewhere {
 		return j
 	}
 	r := &runner{s: &f.stories[0], jobs: j}
@@ -269,10 +272,10 @@ func foreignSets(bits [maxJobs]uint64) (all []Foreign) {
 // second job begins from the first checkpoint, whether it is still there or not.
 func (r *runner) attaches(w *world, attach func(*Creation)) {
 	switch {
-	case r.s.source.Job == "" || w.head().Slot > 0:
+	case r.s.source.Job == "" && !r.s.elsewhere || w.head().Slot > 0:
 		attach(nil)
 		return
-	case r.s.job == 1:
+	case r.s.job == 1 || r.s.elsewhere:
 		attach(r.begins(journal.Checkpoint{ID: 1, Nonce: journal.Nonce{Process: journal.Process{9}, Count: 1}}))
 		return
 	}
@@ -376,6 +379,15 @@ func (r *runner) readSource(op *Op) Result {
 
 // createImport begins to write the _metadata of an import: it names the files that the source's names.
 func (r *runner) createImport(w *world, op *Op, f flight) {
+	if r.s.elsewhere { // the files are copied first
+		f.imported, f.files = true, 0
+		for i := range r.s.files {
+			f.files |= r.s.file(op.ID, i)
+		}
+		w.files, w.created, w.epochs[op.ID] = w.files|f.files&^w.created, w.created|f.files, uint8(op.Epoch)
+		w.issue(f)
+		return
+	}
 	k := number(op.Source.Job)
 	from := r.jobs.of[k]
 	i := from.meta(op.Source.Checkpoint)
@@ -392,7 +404,7 @@ func (r *runner) createImport(w *world, op *Op, f flight) {
 // and does not know it.
 func (r *runner) importFailed(w *world, d *daemon, op *Op) {
 	r.events = append(r.events, Event{Kind: EventEnd, Status: journal.StatusFailed})
-	if d.m.head.Epoch != w.head().Epoch {
+	if d.m.head.Epoch != w.head().Epoch || r.s.elsewhere {
 		return
 	}
 	for _, e := range r.jobs.of[number(op.Job)].past {

@@ -50,7 +50,7 @@ func (m *Machine) appendKey(b []byte) []byte {
 // abroadKey appends what the machine does about other jobs.
 func (m *Machine) abroadKey(b []byte) []byte {
 	b = append(b, byte(m.imp.stage), bits(m.imp.wants != nil, m.stuck, m.tidying), byte(m.errand.kind))
-	b = checkpoint(uints(b, m.imp.id), m.imp.meta)
+	b = sets(checkpoint(uints(b, m.imp.id), m.imp.meta), m.imp.copied)
 	for _, pins := range [3][]journal.Borrowed{m.imp.wants, m.imp.lender, m.pins} {
 		b = uints(b, uint64(len(pins)))
 		for _, p := range pins {

@@ -314,6 +314,8 @@ func (r *runner) result(n *world, f *flight, failed bool) Result {
 				res.Outcome, res.Nonce, res.Files = journal.Corrupt, journal.Nonce{}, incremental.Files{}
 			}
 		}
+	case f.kind == OpCreateMeta && f.imported && r.s.elsewhere && f.outcome == journal.Done:
+		res.Files = setOf(f.files)
 	case f.kind == OpCreateMeta && f.imported && r.s.claims && f.outcome == journal.Done:
 		res.ForeignFiles = foreignSets(f.foreign)
 	case f.kind == OpSweep:

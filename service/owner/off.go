@@ -75,6 +75,8 @@ type off struct {
 	// remove the checkpoint that the job would restore. settles: an ended job is not swept once more. early: the
 	// trash expires at once, whatever the store's time is.
 	trash, purge, newestGoes, settles, early bool
+	// copied: an import from elsewhere forgets its copies.
+	copied bool
 	// unfinished: it sweeps a copy that has not ended.
 	unfinished bool
 	// above: it also aborts an unfinished slot above the head's.

@@ -69,7 +69,9 @@ type story struct {
 	begun bool
 	// source is the checkpoint of another job that the job begins from. claims: it claims it. fromFirst: it is one of the
 	// first job, not of the one before. ended: the job has ended and was released at the beginning.
-	source                   journal.Import
+	source journal.Import
+	// elsewhere: the job begins from a checkpoint of another root.
+	elsewhere                bool
 	claims, fromFirst, ended bool
 	// job is the number of this job among several.
 	job int
