@@ -53,6 +53,8 @@ type Options struct {
 	// JobMetrics is how many jobs have metrics of their own, labelled with the job's id; 0: none. Each new id is a new
 	// series, which Prometheus keeps after the job has ended. Therefore the operator has to set a limit.
 	JobMetrics int
+	// Elsewhere opens checkpoints outside of the root, from which new jobs may begin; nil: none are allowed.
+	Elsewhere shell.OpenElsewhere
 	// Credentials are what this daemon shows when it asks other daemons whether they own a job; nil: nothing.
 	Credentials *address.Credentials
 	// Trash is how long a removed checkpoint can be brought back in a job whose configuration does not say it; 0: there is no trash.
@@ -138,7 +140,8 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	s.probe = ownerProbe{s.opts.URLs, probeTimeout, s.opts.Credentials, s.stores.commit, s.opts.Log}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.env = shell.Env{
-		Commit: s.stores.commit, Restore: s.stores.restore, Collect: s.stores.collect, Facts: s.facts, URLs: s.opts.URLs, Times: s.opts.Times,
+		Commit: s.stores.commit, Restore: s.stores.restore, Collect: s.stores.collect, Upload: s.stores.upload, Root: root,
+		Elsewhere: s.opts.Elsewhere, Facts: s.facts, URLs: s.opts.URLs, Times: s.opts.Times,
 		InlineThreshold: s.opts.InlineThreshold, InlineCap: s.opts.InlineCap, Metrics: s.metrics, Step: s.opts.Steps, Owns: s.probe.owns,
 		JobDefaults: s.opts.JobDefaults, Trash: s.opts.Trash, Log: s.log, Context: s.ctx, Background: &s.wg,
 	}

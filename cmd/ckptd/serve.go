@@ -35,6 +35,7 @@ const letGoTime = 10 * time.Second
 type serveOptions struct {
 	root, listen string
 	advertise    []string
+	restoreFrom  allowed
 	streams      int
 	jobMetrics   int
 	trash        durationFlag
@@ -92,6 +93,7 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.config, "config", "", "YAML `file` with values for these flags, and with defaults for jobs")
 	f.StringVar(&o.listen, "listen", defaultListen, "HOST:PORT, or unix:PATH of a socket")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "URL under which workers and other daemons reach this one, instead of what --listen says (repeatable)")
+	f.StringArrayVar((*[]string)(&o.restoreFrom), "restore-from", nil, "URL or path below which new jobs may find checkpoints of other roots to begin from (repeatable)")
 	o.secure.flags(f)
 	credentialFlags(cmd)
 	f.IntVar(&o.streams, "streams", 16, "how many files are received at a time; the others wait (each with up to 1 MiB of memory; S3 needs up to 256 MiB more for all)")
@@ -140,6 +142,9 @@ func (o *serveOptions) check(ctx context.Context) error {
 				"as https://ckptd-1.example:7420", at)
 		}
 		o.advertise[i] = at
+	}
+	if err := o.restoreFrom.check(); err != nil {
+		return err
 	}
 	exposed, err := checkListen(ctx, o.listen)
 	if err == nil {
@@ -208,7 +213,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 			log.Warn("other machines cannot use the address that this daemon tells them", "url", at, "advice", "say --advertise "+door.scheme()+"://HOST:PORT")
 		}
 	}
-	return serveOn(ctx, log, opened, o, service.Options{URLs: urls, Credentials: credentials, Collectors: door.metrics()}, func(h http.Handler) (*http.Server, <-chan error) {
+	return serveOn(ctx, log, opened, o, service.Options{URLs: urls, Credentials: credentials, Elsewhere: o.restoreFrom.opener(), Collectors: door.metrics()}, func(h http.Handler) (*http.Server, <-chan error) {
 		web := newHTTPServer(door.wrap(h))
 		web.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 		failed := make(chan error, 1)

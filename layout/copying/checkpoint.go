@@ -198,6 +198,24 @@ func (j *job) copyFiles(ctx context.Context, c journal.Checkpoint, content *cont
 	}
 }
 
+// copyFile copies one file, and counts it.
+func (r *run) copyFile(ctx context.Context, from string, f *layout.File, to string, out *ckptdv1.CopiedCheckpoint) error {
+	within, err := r.mover.File(ctx, from, f, to)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	out.FilesCopied, out.BytesCopied = out.FilesCopied+1, out.BytesCopied+f.Length
+	r.report.FilesCopied, r.report.BytesCopied = r.report.FilesCopied+1, r.report.BytesCopied+f.Length
+	if within {
+		r.report.BytesWithinStore += f.Length
+	}
+	r.mu.Unlock()
+	r.opts.Progress.Files.Add(1)
+	r.step(nil, StepFile)
+	return nil
+}
+
 // copyMetadata writes the _metadata of a checkpoint whose files are all there, and returns its entry.
 func (j *job) copyMetadata(ctx context.Context, c journal.Checkpoint, content *contents) (journal.Checkpoint, error) {
 	made := c
@@ -216,7 +234,7 @@ func (j *job) copyMetadata(ctx context.Context, c journal.Checkpoint, content *c
 				made.Size, made.CRC, err = j.rewrite(ctx, c, content, made.Nonce, key)
 			} else {
 				f := &layout.File{Length: c.Size, CRC32C: c.CRC}
-				_, err = j.run.stream(ctx, key, f, key, storage.CreateOptions{Size: int64(c.Size), HasSize: true, CRC32C: c.CRC, HasCRC32C: true, IfAbsent: true})
+				_, err = j.run.mover.stream(ctx, key, f, key, storage.CreateOptions{Size: int64(c.Size), HasSize: true, CRC32C: c.CRC, HasCRC32C: true, IfAbsent: true})
 			}
 			if err == nil {
 				j.have[idOf(key)] = int64(made.Size)

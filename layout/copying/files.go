@@ -12,7 +12,7 @@ import (
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
-	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/layout/verify"
 )
 
 // tries is how often a file is written, and how often a broken stream is opened again without progress.
@@ -26,59 +26,58 @@ const bufferSize = 512 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// copyFile copies one file to a key that the copy lacks.
-func (r *run) copyFile(ctx context.Context, from string, f *layout.File, to string, out *ckptdv1.CopiedCheckpoint) error {
+// Mover copies single files from one root to another. It is safe for concurrent use.
+type Mover struct {
+	From, To *Place
+	// Progress, if not nil, counts the bytes.
+	Progress *verify.Progress
+}
+
+// File copies a file to a key that the target lacks, and compares its size and sum. within: the store copied by itself.
+// catalog.ErrDamaged or storage.ErrMismatch is in the chain if the source's object is not what f says.
+func (m *Mover) File(ctx context.Context, from string, f *layout.File, to string) (within bool, err error) {
 	opts := storage.CreateOptions{Size: int64(f.Length), HasSize: true, CRC32C: f.CRC32C, HasCRC32C: true}
-	var err error
-	within := false
 	for n := range tries {
 		if n > 0 && !journalio.Sleep(ctx, firstPause<<(n-1)) {
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
 		}
-		if within, err = r.transfer(ctx, from, f, to, opts); err == nil {
-			break
+		if within, err = m.transfer(ctx, from, f, to, opts); err == nil {
+			return within, nil
 		}
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
 		}
 		if errors.Is(err, errSource) || errors.Is(err, storage.ErrMismatch) {
-			return fmt.Errorf("%s: %w", from, err)
+			return false, fmt.Errorf("%s: %w", from, err)
 		}
-		// Nobody else writes into the copy, so an object of the right size is what an earlier try has written.
-		if info, statErr := r.to.Store.Stat(ctx, to); statErr == nil {
+		// Nobody else writes this key, so an object of the right size is what an earlier try has written.
+		if info, statErr := m.To.Store.Stat(ctx, to); statErr == nil {
 			if info.Size != opts.Size {
-				return fmt.Errorf("%w: the target's %s has %d bytes, want %d", catalog.ErrDamaged, to, info.Size, opts.Size)
+				return false, fmt.Errorf("%w: the target's %s has %d bytes, want %d", catalog.ErrDamaged, to, info.Size, opts.Size)
 			}
-			err = nil
-			break
+			return within, nil
 		}
 	}
-	if err != nil {
-		return err
+	return false, err
+}
+
+func (m *Mover) moved(bytes uint64) {
+	if m.Progress != nil {
+		m.Progress.Bytes.Add(bytes)
 	}
-	r.mu.Lock()
-	out.FilesCopied, out.BytesCopied = out.FilesCopied+1, out.BytesCopied+f.Length
-	r.report.FilesCopied, r.report.BytesCopied = r.report.FilesCopied+1, r.report.BytesCopied+f.Length
-	if within {
-		r.report.BytesWithinStore += f.Length
-	}
-	r.mu.Unlock()
-	r.opts.Progress.Files.Add(1)
-	r.step(nil, StepFile)
-	return nil
 }
 
 // transfer has the store copy a file by itself if it can, and streams it otherwise.
-func (r *run) transfer(ctx context.Context, from string, f *layout.File, to string, opts storage.CreateOptions) (within bool, err error) {
-	err = storage.CopyWithin(ctx, r.from.Opened, from, r.to.Opened, to, opts)
+func (m *Mover) transfer(ctx context.Context, from string, f *layout.File, to string, opts storage.CreateOptions) (within bool, err error) {
+	err = storage.CopyWithin(ctx, m.From.Opened, from, m.To.Opened, to, opts)
 	if err == nil {
-		r.opts.Progress.Bytes.Add(f.Length)
+		m.moved(f.Length)
 		return true, nil
 	}
 	if !errors.Is(err, errors.ErrUnsupported) {
 		return false, err
 	}
-	_, err = r.stream(ctx, from, f, to, opts)
+	_, err = m.stream(ctx, from, f, to, opts)
 	return false, err
 }
 
@@ -86,8 +85,8 @@ func (r *run) transfer(ctx context.Context, from string, f *layout.File, to stri
 var errSource = errors.New("cannot be read from the source")
 
 // stream copies an object through this process. The target's driver compares size and sum.
-func (r *run) stream(ctx context.Context, from string, f *layout.File, to string, opts storage.CreateOptions) (given uint64, err error) {
-	w, err := r.to.Store.Create(ctx, to, opts)
+func (m *Mover) stream(ctx context.Context, from string, f *layout.File, to string, opts storage.CreateOptions) (given uint64, err error) {
+	w, err := m.To.Store.Create(ctx, to, opts)
 	if err != nil {
 		return 0, err
 	}
@@ -95,7 +94,7 @@ func (r *run) stream(ctx context.Context, from string, f *layout.File, to string
 	buffer := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buffer)
 	for left := tries; given < f.Length; {
-		n, err := r.streamOnce(ctx, from, given, f.Length, buffer[:], w)
+		n, err := m.streamOnce(ctx, from, given, f.Length, buffer[:], w)
 		if given += n; n > 0 {
 			left = tries
 		}
@@ -108,18 +107,18 @@ func (r *run) stream(ctx context.Context, from string, f *layout.File, to string
 		case ctx.Err() != nil:
 			return given, context.Cause(ctx)
 		case errors.Is(err, storage.ErrNotFound), left <= 0:
-			return given, errors.Join(errSource, r.tooShort(ctx, from, f, err))
+			return given, errors.Join(errSource, m.tooShort(ctx, from, f, err))
 		}
 	}
 	return given, w.Commit()
 }
 
 // tooShort makes an object that is missing, or shorter than its checkpoint says, an error of damage.
-func (r *run) tooShort(ctx context.Context, from string, f *layout.File, err error) error {
+func (m *Mover) tooShort(ctx context.Context, from string, f *layout.File, err error) error {
 	if errors.Is(err, storage.ErrNotFound) {
 		return fmt.Errorf("%w: %w", catalog.ErrDamaged, err)
 	}
-	if info, statErr := r.from.Store.Stat(ctx, from); statErr == nil && uint64(info.Size) < f.Length {
+	if info, statErr := m.From.Store.Stat(ctx, from); statErr == nil && uint64(info.Size) < f.Length {
 		return fmt.Errorf("%w: it has %d bytes, want %d", catalog.ErrDamaged, info.Size, f.Length)
 	}
 	return err
@@ -131,8 +130,8 @@ type sinkError struct{ err error }
 func (e *sinkError) Error() string { return e.err.Error() }
 
 // streamOnce gives the bytes [at, end) of an object to w, and returns how many it gave.
-func (r *run) streamOnce(ctx context.Context, from string, at, end uint64, buffer []byte, w io.Writer) (given uint64, err error) {
-	body, err := r.from.Store.Open(ctx, from, int64(at), int64(end-at))
+func (m *Mover) streamOnce(ctx context.Context, from string, at, end uint64, buffer []byte, w io.Writer) (given uint64, err error) {
+	body, err := m.From.Store.Open(ctx, from, int64(at), int64(end-at))
 	if err != nil {
 		return 0, err
 	}
@@ -145,7 +144,7 @@ func (r *run) streamOnce(ctx context.Context, from string, at, end uint64, buffe
 				return given, &sinkError{err}
 			}
 			given += uint64(n)
-			r.opts.Progress.Bytes.Add(uint64(n))
+			m.moved(uint64(n))
 		}
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF

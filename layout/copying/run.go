@@ -65,6 +65,7 @@ type Options struct {
 // run is one copy.
 type run struct {
 	from, to *Place
+	mover    Mover
 	opts     *Options
 	process  journal.Process
 
@@ -86,7 +87,7 @@ func Run(ctx context.Context, from, to *Place, opts Options) (*ckptdv1.CopyRepor
 	if opts.Claims == nil {
 		opts.Claims = &Claims{}
 	}
-	r := &run{from: from, to: to, opts: &opts, process: journal.NewProcess(), report: &ckptdv1.CopyReport{DryRun: opts.DryRun}}
+	r := &run{from: from, to: to, mover: Mover{from, to, opts.Progress}, opts: &opts, process: journal.NewProcess(), report: &ckptdv1.CopyReport{DryRun: opts.DryRun}}
 	ids := []string{opts.Job}
 	if opts.Job == "" {
 		var err error

@@ -16,7 +16,12 @@ import (
 type Env struct {
 	// Commit, Restore and Collect reach the root, one store for each class of work.
 	Commit, Restore, Collect storage.Store
-	Facts                    storage.Facts
+	// Upload is the class of files that come from elsewhere. Root is the driver, for copies within one store.
+	Upload storage.Store
+	Root   storage.Opened
+	// Elsewhere opens checkpoints of other roots; nil: none are allowed.
+	Elsewhere OpenElsewhere
+	Facts     storage.Facts
 	// URLs are where this daemon listens.
 	URLs []string
 	// Times are the coordinator's waits.

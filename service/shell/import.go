@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -56,6 +57,11 @@ type importWriter struct {
 	to   *journal.Operator
 	next uint32
 	done map[string]bool
+	// place, if not nil, copies a file into the job's folder, and returns it with its place there. placed are those files.
+	// settle waits until all are durable.
+	place  func(layout.File) (layout.File, error)
+	placed []layout.File
+	settle func() error
 }
 
 // write creates the _metadata. readErr is set if the source cannot be read: then nothing was written.
@@ -65,6 +71,11 @@ func (w *importWriter) write(ctx context.Context, from, to storage.Store, op *ow
 		return meta, err, nil
 	}
 	defer body.Close()
+	return w.writeFrom(ctx, r, to, op)
+}
+
+// writeFrom is write with the source's _metadata open.
+func (w *importWriter) writeFrom(ctx context.Context, r *layout.MetadataReader, to storage.Store, op *owner.Op) (meta journal.Checkpoint, readErr, err error) {
 	out, err := to.Create(ctx, layout.MetadataKey(w.job, op.ID), storage.CreateOptions{IfAbsent: true})
 	if err != nil {
 		return meta, nil, err
@@ -83,6 +94,9 @@ func (w *importWriter) write(ctx context.Context, from, to storage.Store, op *ow
 	if failed == nil {
 		failed = w.rest()
 	}
+	if failed == nil && w.settle != nil {
+		failed = w.settle()
+	}
 	if failed == nil {
 		failed = out.Commit()
 	}
@@ -96,7 +110,7 @@ func (w *importWriter) take(record layout.Record) error {
 		return w.out.WriteJob(*record)
 	case *layout.File:
 		f := *record
-		if f.Job == "" {
+		if f.Job == "" && w.place == nil {
 			f.Job = w.source.Job
 		}
 		w.files = append(w.files, f)
@@ -130,7 +144,13 @@ func (w *importWriter) subtask(s *layout.Subtask) error {
 			ref, ok := w.refs[h.File]
 			if !ok {
 				var err error
-				if ref, err = w.out.WriteFile(w.files[h.File-1]); err != nil {
+				f := w.files[h.File-1]
+				if w.place != nil {
+					if f, err = w.place(f); err != nil {
+						return err
+					}
+				}
+				if ref, err = w.out.WriteFile(f); err != nil {
 					return err
 				}
 				w.refs[h.File] = ref
@@ -183,7 +203,7 @@ func (j *Job) tellImport(op *owner.Op) {
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_IMPORTED, &ckptdv1.JobEvent{CheckpointId: op.ID, Text: "begins from " + j.m.Head().Import.Source})
 	case owner.TellImportFailed:
 		j.feed(owner.Event{Kind: owner.EventEnd, Status: journal.StatusFailed, Ended: endedNow(fmt.Sprintf(
-			"cannot begin from checkpoint %d of job %s: %s; begin a new job id from another one", op.ID, op.Job, api.ReasonText(op.Reason)))})
+			"cannot begin from checkpoint %d of job %s: %s; begin a new job id from another one", op.ID, cmp.Or(op.Job, j.m.Head().Import.Source), api.ReasonText(op.Reason)))})
 	case owner.TellPinStuck:
 		j.log.Warn("cannot return a pin; the next sweep tries again", "lender", op.Job, "why", api.ReasonText(op.Reason))
 	}

@@ -67,6 +67,9 @@ func (j *Job) work(op owner.Op) func(context.Context) {
 	case owner.OpReadMeta:
 		return func(ctx context.Context) { j.readMeta(ctx, op) }
 	case owner.OpCreateMeta:
+		if op.Source != nil && op.Source.Job == "" {
+			return j.createElsewhere(op)
+		}
 		if op.Source != nil {
 			return j.createImport(op)
 		}

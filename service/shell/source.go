@@ -24,6 +24,9 @@ import (
 // sourced returns the request with a plan that is complete, and the checkpoint that the job begins from. It reads the
 // checkpoint only if the job does not exist: later the checkpoint may be gone.
 func (j *Job) sourced(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobRequest, journal.Import, error) {
+	if j.env.Elsewhere != nil && api.FromElsewhere(req, j.env.Facts.Location) {
+		return j.sourcedElsewhere(ctx, req)
+	}
 	source, err := api.SourceIn(req, j.env.Facts.Location)
 	if err != nil || source.Request == "" {
 		return req, source, err
@@ -160,7 +163,12 @@ func operatorsOf(ctx context.Context, store storage.Store, source journal.Import
 		return nil, err
 	}
 	defer body.Close()
-	return all, eachRecord(r, func(record layout.Record) error {
+	return operatorsIn(r)
+}
+
+// operatorsIn is operatorsOf for an open _metadata.
+func operatorsIn(r *layout.MetadataReader) (all []api.SourceOperator, err error) {
+	err = eachRecord(r, func(record layout.Record) error {
 		switch record := record.(type) {
 		case *layout.Operator:
 			all = append(all, api.SourceOperator{Operator: *record})
@@ -171,6 +179,7 @@ func operatorsOf(ctx context.Context, store storage.Store, source journal.Import
 		}
 		return nil
 	})
+	return all, err
 }
 
 // readSource finds the jobs in whose folders the files of a source lie, beside its own.

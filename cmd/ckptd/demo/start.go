@@ -45,7 +45,8 @@ func (d *Demo) StartDaemon(ctx context.Context) (err error) {
 	d.Admin = d.client.Admin().Messages()
 	d.Servers = []string{d.URL}
 	d.launch = launcher.New(filepath.Join(d.Tmp, "logs"))
-	if d.Daemon, err = d.Child("daemon", launcher.Always, "serve", "--root", d.Root, "--listen", d.URL); err != nil {
+	args := append([]string{"serve", "--root", d.Root, "--listen", d.URL}, d.elsewhere()...)
+	if d.Daemon, err = d.Child("daemon", launcher.Always, args...); err != nil {
 		return err
 	}
 	return d.awaitDaemon(ctx)
