@@ -113,3 +113,45 @@ func (r *rig) movedTo(t *testing.T, root, checkpoint string) *rig {
 	}
 	return newRig(t, demo.Options{Root: normal, Output: r.Params.Output, From: at, Records: 40_000, Rate: 10_000})
 }
+
+// A job in one root begins from a checkpoint of another root, past a daemon that may read there. The counts of both
+// together are exact. A daemon that may not read there says what to do.
+func TestBeginsFromAnotherRoot(t *testing.T) {
+	t.Parallel()
+	first := firstRun(t)
+	from := first.interrupt()
+	second := newRig(t, demo.Options{Root: filepath.Join(t.TempDir(), "other"), Output: first.Params.Output, From: from, Records: 40_000, Rate: 10_000})
+	second.begin()
+	second.must(second.Follow(second.ctx))
+	second.must(second.Cancel(second.ctx))
+	exact, err := second.Verdict()
+	second.must(err)
+	if !exact || !strings.Contains(second.out.String(), "lines of earlier runs") {
+		t.Error("the counts of both runs together are not exact, or there was no earlier run")
+	}
+}
+
+// The places that a daemon may read are whole folders of the same store.
+func TestAllowedPlaces(t *testing.T) {
+	a := allowed{"/data/one", "s3://b/p?region=r"}
+	if err := a.check(); err != nil {
+		t.Fatal(err)
+	}
+	for place, want := range map[string]bool{
+		"/data/one": true, "/data/one/job/chk-1": true, "file:///data/one/x": true, "/data/one2/job": false, "/data": false, "/data/one/../two": false,
+		"/etc/passwd": false, "s3://b/p/job/chk-1?region=r": true, "s3://b/p2/job?region=r": false, "s3://b/p/job": false, "s3://b/p/job?region=r&endpoint=http://evil": false,
+	} {
+		normal, err := drivers.Normal(place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := a.has(normal); got != want {
+			t.Errorf("%s is allowed: %t, want %t", place, got, want)
+		}
+	}
+	for _, place := range []string{"/data/one2/a/chk-1", "/etc/passwd"} {
+		if _, err := a.open(t.Context(), place); err == nil || !strings.Contains(err.Error(), "--restore-from") {
+			t.Errorf("%s: %v, want advice", place, err)
+		}
+	}
+}

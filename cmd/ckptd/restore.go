@@ -19,7 +19,7 @@ type restoreOptions struct {
 }
 
 func (o *restoreOptions) flags(f *pflag.FlagSet) {
-	f.StringVarP(&o.from, "restore-from", "s", "", "`checkpoint` that a new job begins from: JOB/chk-42, or the path or URL of its folder or _metadata, under the daemon's root")
+	f.StringVarP(&o.from, "restore-from", "s", "", "`checkpoint` that a new job begins from: JOB/chk-42, or the path or URL of its folder or _metadata, under the daemon's root or where its --restore-from allows")
 	o.claimFlag(f)
 	f.BoolVar(&o.running, "allow-running", false, "begin by label (-s name=clicks) although a job with that label has not ended")
 	f.BoolVarP(&o.allow, "allow-non-restored-state", "n", false, "leave out state whose operator the job does not have")

@@ -36,6 +36,7 @@ var plan = []step{
 	bench("./layout/storage/s3", "Transfer", "2s"),
 	bench("./cmd/ckptd", "Daemon", "3s"),
 	bench("./cmd/ckptd", "OpenRoot", "10x"),
+	bench("./cmd/ckptd", "Copy", "3x"),
 	bench("./service", "CommitS3", "50x"),
 	bench("./service", "(Commit|Reference)$", "100x"),
 	{"./service", []string{"-run", "Memory", "-count", "1", "-v"}, 1},

@@ -57,6 +57,10 @@ var tables = []table{
 	{"start", "OpenRoot/", []column{
 		{"opening the store, ms", "store-ms", bar{}}, {"an empty root, ms", "empty-ms", bar{}}, {"an existing one, ms", "existing-ms", bar{}},
 	}},
+	{"copy", "Copy/", []column{
+		{"`ckptd copy`, MiB/s", "ckptd-MiB/s", bar{}}, {"against s5cmd", "s5cmd/ckptd", bar{least: 1}},
+		{"again with 1 % new files, ms", "second-ms", bar{}}, {"bytes moved against new ones", "moved/new", bar{most: 1}},
+	}},
 	{"file", "Durable/", []column{
 		{"driver, MB/s", "driver-MB/s", bar{}}, {"driver, ms", "driver-ms", bar{}}, {"write and fsync, ms", "plain-ms", bar{}},
 		{"against write and fsync", "ratio", bar{least: 0.9}}, {"against one that syncs the folder too", "ratio-durable", bar{}},

@@ -127,6 +127,7 @@ func (j *Job) createElsewhere(op owner.Op) func(context.Context) {
 			j.env.Step(StepImportMetadata)
 		}
 		j.do(func() {
+			var err error
 			if r.Files, err = j.number(w.placed); err != nil {
 				r.Outcome = journal.Unknown
 			}

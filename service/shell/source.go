@@ -3,9 +3,7 @@ package shell
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"connectrpc.com/connect"
@@ -122,43 +120,6 @@ func sameSource(job string, head *journal.Entry, source journal.Import) error {
 		"job %s exists and began %s: a job that begins from %s needs a new job id", job, from, cmp.Or(source.Source, source.Request)))
 }
 
-// openSource opens the _metadata of a source. The caller closes the body.
-func openSource(ctx context.Context, store storage.Store, source *journal.Import) (io.Closer, *layout.MetadataReader, error) {
-	key := layout.MetadataKey(source.Job, source.Checkpoint)
-	body, err := store.Open(ctx, key, 0, -1)
-	if err != nil {
-		return nil, nil, err
-	}
-	r, err := layout.NewMetadataReader(body)
-	switch {
-	case err == nil && r.Header().Nonce != source.Nonce.String():
-		err = fmt.Errorf("shell: %s has the nonce %s, the journal names %s: %w", key, r.Header().Nonce, source.Nonce, layout.ErrCorrupt)
-	case err == nil && r.Header().Kind != layout.KindCheckpoint:
-		err = fmt.Errorf("shell: %s is a savepoint, not a checkpoint: %w", key, layout.ErrUnknownKind)
-	}
-	if err != nil {
-		body.Close()
-		return nil, nil, err
-	}
-	return body, r, nil
-}
-
-// eachRecord calls f for each record.
-func eachRecord(r *layout.MetadataReader, f func(layout.Record) error) error {
-	for {
-		record, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil {
-			err = f(record)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
 // operatorsOf reads what a source holds of each operator.
 func operatorsOf(ctx context.Context, store storage.Store, source journal.Import) (all []api.SourceOperator, err error) {
 	body, r, err := openSource(ctx, store, &source)
@@ -167,22 +128,6 @@ func operatorsOf(ctx context.Context, store storage.Store, source journal.Import
 	}
 	defer body.Close()
 	return operatorsIn(r)
-}
-
-// operatorsIn is operatorsOf for an open _metadata.
-func operatorsIn(r *layout.MetadataReader) (all []api.SourceOperator, err error) {
-	err = eachRecord(r, func(record layout.Record) error {
-		switch record := record.(type) {
-		case *layout.Operator:
-			all = append(all, api.SourceOperator{Operator: *record})
-		case *layout.Subtask:
-			op := &all[len(all)-1]
-			op.HasState = op.HasState || len(record.Handles) > 0
-			op.Keyed = op.Keyed || slices.ContainsFunc(record.Handles, func(h layout.Handle) bool { return h.KeyGroups != nil })
-		}
-		return nil
-	})
-	return all, err
 }
 
 // readSource finds the jobs in whose folders the files of a source lie, beside its own.

@@ -123,7 +123,8 @@ func New(o Options, out io.Writer) (*Demo, error) {
 	return d, nil
 }
 
-// goesOnFrom takes the root from a checkpoint of an earlier run.
+// goesOnFrom takes the root from a checkpoint of an earlier run, unless another root is named: then the checkpoint's files
+// are copied there.
 func (d *Demo) goesOnFrom(from string) error {
 	place, err := drivers.Normal(from)
 	if err != nil {
@@ -138,8 +139,8 @@ func (d *Demo) goesOnFrom(from string) error {
 		return exit.Usagef("demo: --restore-from %s: want ROOT/JOB/chk-42, as an earlier run has printed it", output.Argument(from))
 	}
 	if d.o.Root != "" {
-		if named, err := drivers.Normal(d.o.Root); err != nil || named != root {
-			return exit.Usagef("demo: --restore-from names a checkpoint in the root %s: leave out --root", root)
+		if root, err = drivers.Normal(d.o.Root); err != nil {
+			return exit.Usagef("demo: --root: %w", err)
 		}
 	}
 	d.Root, d.o.From, d.source = root, place, job
