@@ -28,7 +28,8 @@ const (
 	// NoClaim leaves the files with the job that made the checkpoint. That job keeps them until the new job has a
 	// checkpoint of its own.
 	NoClaim ClaimMode = iota
-	// Claim gives the files to the new job. Daemons do not support it yet.
+	// Claim gives the files to the new job: its checkpoints may reuse them, and when none does any more they are deleted.
+	// The job that made the checkpoint must have ended.
 	Claim
 )
 

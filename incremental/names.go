@@ -8,8 +8,10 @@ import (
 
 // Description is what is known of a file, beside its number.
 type Description struct {
-	// Key relative to the job's folder. The key is the file's identity.
+	// Key relative to the job's folder, or to that of Job. Both are the file's identity.
 	Key string
+	// Job in whose folder the file lies; empty: the owner's own job.
+	Job string
 	// Instance and Name identify the file for the backend that made it: the backend's instance nonce, and its name
 	// there. Empty: unknown.
 	Instance, Name string
@@ -29,10 +31,13 @@ type Compression struct {
 
 // Names numbers files and finds them again: by key, or by the name that their backend gave them. Its memory is about
 // 200 bytes a file, names included. It is not safe for concurrent use.
+//
+// A file in another job's folder is found by the name that its backend gave it, or by the key that it was restored from.
 type Names struct {
 	next    File
 	files   map[File]*file
-	keys    map[string]File
+	keys    map[string]File // by key; of a file in another job's folder, by the job and the key
+	abroad  map[string]File // files in other jobs' folders, by key alone
 	locals  map[uint64]File
 	nonces  map[string]uint32
 	nonceOf []string
@@ -42,12 +47,12 @@ type Names struct {
 
 // file is a Description with a number in place of its instance nonce.
 type file struct {
-	key, name string
-	blocks    []uint32
-	frames    *Compression
-	size      uint64
-	crc       uint32
-	instance  uint32
+	key, job, name string
+	blocks         []uint32
+	frames         *Compression
+	size           uint64
+	crc            uint32
+	instance       uint32
 }
 
 // ErrNamesFull says that no numbers are left; the owner has to attach again.
@@ -55,22 +60,26 @@ var ErrNamesFull = errors.New("incremental: all file numbers are used up")
 
 // NewNames returns a Names without files.
 func NewNames() *Names {
-	return &Names{files: make(map[File]*file), keys: make(map[string]File), locals: make(map[uint64]File),
+	return &Names{files: make(map[File]*file), keys: make(map[string]File), abroad: map[string]File{}, locals: make(map[uint64]File),
 		nonces: map[string]uint32{"": 0}, nonceOf: []string{""}, seed: maphash.MakeSeed()}
 }
 
 // Intern returns the number of the file: the number that its key has already, else a new one. If only the key was
 // known so far, from a sweep's list, the file now gets the rest of its description.
 func (n *Names) Intern(d Description) (File, error) {
-	number, known := n.keys[d.Key]
+	key := qualified(d.Job, d.Key)
+	number, known := n.keys[key]
 	if !known {
 		if n.next == math.MaxUint32-1 { // one less than the type holds, because callers add 1
 			return 0, ErrNamesFull
 		}
 		number = n.next
 		n.next++
-		n.keys[d.Key] = number
-		n.files[number] = &file{key: d.Key}
+		n.keys[key] = number
+		if _, taken := n.abroad[d.Key]; d.Job != "" && !taken {
+			n.abroad[d.Key] = number
+		}
+		n.files[number] = &file{key: d.Key, job: d.Job}
 	}
 	f := n.files[number]
 	if f.name == "" && (d.Name != "" || d.Size != 0) {
@@ -95,6 +104,9 @@ func (n *Names) Lookup(instance, name string, size uint64, restoredKey string) (
 		return 0, false
 	}
 	number, ok := n.keys[restoredKey]
+	if !ok {
+		number, ok = n.abroad[restoredKey]
+	}
 	return number, ok && n.files[number].size == size
 }
 
@@ -111,7 +123,7 @@ func (n *Names) Describe(number File) (Description, bool) {
 		return Description{}, false
 	}
 	return Description{
-		Key: f.key, Instance: n.nonceOf[f.instance], Name: f.name, Size: f.size, CRC: f.crc, Blocks: f.blocks, Compression: f.frames,
+		Key: f.key, Job: f.job, Instance: n.nonceOf[f.instance], Name: f.name, Size: f.size, CRC: f.crc, Blocks: f.blocks, Compression: f.frames,
 	}, true
 }
 
@@ -126,10 +138,18 @@ func (n *Names) Forget(files Files) {
 		if n.locals[local] == number {
 			delete(n.locals, local)
 		}
-		delete(n.keys, f.key)
+		delete(n.keys, qualified(f.job, f.key))
 		delete(n.files, number)
 		n.bytes -= f.size
 	}
+}
+
+// qualified is the key of a file among those of all jobs. Own keys have one slash, those of other jobs' files two.
+func qualified(job, key string) string {
+	if job == "" {
+		return key
+	}
+	return job + "/" + key
 }
 
 // Len returns the number of known files.

@@ -216,7 +216,7 @@ func TestRestoreRefused(t *testing.T) {
 		"too long":         {strings.Repeat("x", 1025), nil, connect.CodeInvalidArgument, []string{"1024"}},
 		"no such job":      {"nobody/chk-1", nil, connect.CodeNotFound, []string{"there is no job nobody"}},
 		"not retained":     {"a/chk-999", nil, connect.CodeNotFound, []string{"does not retain checkpoint 999", "ckptd ls a"}},
-		"claim":            {from, func(r *ckptdv1.AttachJobRequest) { r.ClaimMode = ckptdv1.ClaimMode_CLAIM_MODE_CLAIM }, connect.CodeInvalidArgument, []string{"NO_CLAIM"}},
+		"claim":            {from, claiming, connect.CodeFailedPrecondition, []string{"job a has not ended", "cancel the job first"}},
 		"unknown mode":     {from, func(r *ckptdv1.AttachJobRequest) { r.ClaimMode = 9 }, connect.CodeInvalidArgument, []string{"unknown"}},
 		"no plan":          {from, func(r *ckptdv1.AttachJobRequest) { r.Plan = nil }, connect.CodeInvalidArgument, []string{"needs a plan"}},
 		"no such operator": {from, plan(func(o *ckptdv1.Operator) { o.Id = "sum" }), connect.CodeFailedPrecondition, []string{"operator count has state and is not in the plan"}},

@@ -21,8 +21,9 @@ const mostKills = 10_000
 // demoOptions are the flags of demo.
 type demoOptions struct {
 	demo.Options
-	config string
-	clean  bool
+	restore restoreOptions
+	config  string
+	clean   bool
 }
 
 func newDemoCmd() *cobra.Command {
@@ -47,7 +48,8 @@ on from any of the checkpoints: "ckptd demo -s ROOT/JOB/chk-42" begins a new job
   ckptd demo --input access.log --kills 10
   zcat access.log.*.gz | ckptd demo --input -
   ckptd demo --keep --output /tmp/counts
-  ckptd demo -s /tmp/ckptd-demo-1000/JOB/chk-42`,
+  ckptd demo -s /tmp/ckptd-demo-1000/JOB/chk-42
+  ckptd demo -s /tmp/ckptd-demo-1000/JOB/chk-42 --claim-mode CLAIM`,
 		Args:        wantArgs(0, 0),
 		Annotations: map[string]string{noSettings: "the demo is whole by itself"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -68,6 +70,9 @@ on from any of the checkpoints: "ckptd demo -s ROOT/JOB/chk-42" begins a new job
 			if o.Config, err = readConfig(o.config, func(note string) { fmt.Fprintf(cmd.ErrOrStderr(), "ckptd: %s: %s\n", o.config, note) }); err != nil {
 				return exit.Usagef("demo: %w", err)
 			}
+			if o.Claim, err = o.restore.claims(o.Config.Recovery); err != nil {
+				return fmt.Errorf("demo: %w", err)
+			}
 			if o.Root, err = reachS3(cmp.Or(o.Root, o.Config.Dir), o.Config.S3); err != nil {
 				return err
 			}
@@ -87,6 +92,7 @@ on from any of the checkpoints: "ckptd demo -s ROOT/JOB/chk-42" begins a new job
 	f.IntVar(&o.Parallelism, "parallelism", demo.NumWorkers, "subtasks of each operator, spread over the two workers")
 	f.StringVar(&o.config, "config", "", "YAML or JSON `file` with Flink's keys; flags win over it")
 	f.StringVarP(&o.From, "restore-from", "s", "", "`checkpoint` of an earlier run to go on from, ROOT/JOB/chk-42, with the same input; that run was one with --keep or --output")
+	o.restore.claimFlag(f)
 	f.BoolVar(&o.Keep, "keep", false, "do not cancel the job at the end: it goes on until Ctrl-C, or \"cancel\" from another terminal")
 	f.BoolVar(&o.clean, "clean", false, "remove the default root with all its checkpoints, unless a daemon is at work there; nothing else is done")
 	return cmd

@@ -20,14 +20,34 @@ type restoreOptions struct {
 
 func (o *restoreOptions) flags(f *pflag.FlagSet) {
 	f.StringVarP(&o.from, "restore-from", "s", "", "`checkpoint` that a new job begins from: JOB/chk-42, or the path or URL of its folder or _metadata, under the daemon's root")
-	f.StringVar(&o.claimMode, "claim-mode", "NO_CLAIM", "who owns that checkpoint afterwards; NO_CLAIM: the job that made it")
+	o.claimFlag(f)
 	f.BoolVarP(&o.allow, "allow-non-restored-state", "n", false, "leave out state whose operator the job does not have")
+}
+
+func (o *restoreOptions) claimFlag(f *pflag.FlagSet) {
+	f.StringVar(&o.claimMode, "claim-mode", "", "who owns that checkpoint afterwards; NO_CLAIM: the job that made it; CLAIM: the new job (default NO_CLAIM)")
+}
+
+// claims tells whether the new job gets the checkpoint's files.
+func (o *restoreOptions) claims(file config.Recovery) (bool, error) {
+	if o.claimMode == "" {
+		return file.Claim, nil
+	}
+	claim, err := config.ClaimMode(o.claimMode)
+	if err != nil {
+		return false, exit.Usagef("--claim-mode: %w", err)
+	}
+	return claim, nil
 }
 
 // apply sets the checkpoint of a job. file has the keys of a configuration file; a flag wins over its key.
 func (o *restoreOptions) apply(spec *client.JobSpec, file config.Recovery) error {
-	if err := config.ClaimMode(o.claimMode); err != nil {
-		return exit.Usagef("--claim-mode: %w", err)
+	claim, err := o.claims(file)
+	if err != nil {
+		return err
+	}
+	if claim {
+		spec.ClaimMode = client.Claim
 	}
 	spec.RestoreFrom, spec.AllowNonRestoredState = cmp.Or(o.from, file.Path), o.allow || file.IgnoreUnclaimed
 	if at := spec.RestoreFrom; strings.HasPrefix(at, "/") || strings.HasPrefix(at, ".") || strings.Contains(at, ":") {

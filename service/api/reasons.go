@@ -48,6 +48,8 @@ var reasons = map[owner.Reason]struct {
 	owner.ReasonSource:        {coordinator.ReasonTriggerFailed, 0, "its job does not retain it any more"},
 	owner.ReasonSourceDamaged: {coordinator.ReasonTriggerFailed, 0, "its _metadata is gone, damaged, or of a kind that this version does not restore"},
 	owner.ReasonLender:        {coordinator.ReasonTriggerFailed, 0, "the journal of its job cannot be read, or asks for a newer ckptd"},
+	owner.ReasonClaimRunning:  {coordinator.ReasonTriggerFailed, 0, "its job has not ended, so it cannot be claimed"},
+	owner.ReasonClaimed:       {coordinator.ReasonTriggerFailed, 0, "another job has claimed it"},
 	owner.ReasonPins:          {coordinator.ReasonTriggerFailed, 0, "too many jobs have it or another checkpoint of its job on loan"},
 	owner.ReasonSubsumed:      {coordinator.ReasonSubsumed, 0, "a newer checkpoint completed first"},
 	owner.ReasonMetadata:      {coordinator.ReasonFinalize, 0, "its _metadata could not be written"},

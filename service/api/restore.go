@@ -26,15 +26,13 @@ func SourceIn(req *ckptdv1.AttachJobRequest, root string) (journal.Import, error
 	switch {
 	case len(text) > journal.MaxPath:
 		return say("more than %d bytes", journal.MaxPath)
-	case req.GetClaimMode() == ckptdv1.ClaimMode_CLAIM_MODE_CLAIM:
-		return say("claim mode CLAIM is not supported yet: use NO_CLAIM")
 	case req.GetClaimMode() < 0 || req.GetClaimMode() > ckptdv1.ClaimMode_CLAIM_MODE_CLAIM:
-		return say("claim mode %d is unknown: use NO_CLAIM", req.GetClaimMode())
+		return say("claim mode %d is unknown: use NO_CLAIM or CLAIM", req.GetClaimMode())
 	case req.GetPlan() == nil:
 		return say("a job that begins from a checkpoint needs a plan")
 	}
 	if _, _, ok := ByLabel(text); ok || strings.HasSuffix(base(text), latest) {
-		return journal.Import{State: journal.ImportWanted, Request: text}, nil
+		return journal.Import{State: journal.ImportWanted, Request: text, Mode: modeIn(req)}, nil
 	}
 	job, folder, ok := strings.Cut(belowRoot(text, root), "/")
 	id, err := layout.ParseCheckpointDir(folder)
@@ -47,8 +45,15 @@ func SourceIn(req *ckptdv1.AttachJobRequest, root string) (journal.Import, error
 	}
 	return journal.Import{
 		State: journal.ImportWanted, Request: text, Source: base(root) + "/" + job + "/" + layout.CheckpointDir(id),
-		Job: job, Checkpoint: id,
+		Job: job, Checkpoint: id, Mode: modeIn(req),
 	}, nil
+}
+
+func modeIn(req *ckptdv1.AttachJobRequest) journal.Mode {
+	if req.GetClaimMode() == ckptdv1.ClaimMode_CLAIM_MODE_CLAIM {
+		return journal.Claim
+	}
+	return journal.NoClaim
 }
 
 // latest is the last element of a request for a job's newest checkpoint.

@@ -116,12 +116,14 @@ func TestNote(t *testing.T) {
 
 // TestRecovery reads the keys about the checkpoint that a new job begins from, by both spellings.
 func TestRecovery(t *testing.T) {
-	for _, text := range []string{
-		"execution.state-recovery: {path: /r/j/chk-4, claim-mode: no_claim, ignore-unclaimed-state: true}",
-		"execution.savepoint.path: /r/j/chk-4\nexecution.savepoint-restore-mode: NO_CLAIM\nexecution.savepoint.ignore-unclaimed-state: TRUE",
+	for text, claim := range map[string]bool{
+		"execution.state-recovery: {path: /r/j/chk-4, claim-mode: claim, ignore-unclaimed-state: true}":                                      true,
+		"execution.savepoint.path: /r/j/chk-4\nexecution.savepoint-restore-mode: CLAIM\nexecution.savepoint.ignore-unclaimed-state: TRUE":    true,
+		"execution.state-recovery: {path: /r/j/chk-4, claim-mode: no_claim, ignore-unclaimed-state: true}":                                   false,
+		"execution.savepoint.path: /r/j/chk-4\nexecution.savepoint-restore-mode: NO_CLAIM\nexecution.savepoint.ignore-unclaimed-state: TRUE": false,
 	} {
 		f, err := config.Parse([]byte(text))
-		if want := (config.Recovery{Path: "/r/j/chk-4", IgnoreUnclaimed: true}); err != nil || f.Recovery != want {
+		if want := (config.Recovery{Path: "/r/j/chk-4", Claim: claim, IgnoreUnclaimed: true}); err != nil || f.Recovery != want {
 			t.Errorf("%s: %+v, %v; want %+v", text, f, err, want)
 		}
 	}
@@ -141,7 +143,7 @@ func TestFlinkKeysRefused(t *testing.T) {
 		c + "interval-during-backlog: 1min":             lacks(c + "interval-during-backlog"),
 		c + "savepoint-dir: /s":                         lacks(c + "savepoint-dir"),
 		"state.savepoints.dir: /s":                      lacks("state.savepoints.dir"),
-		"execution.state-recovery.claim-mode: CLAIM":    `execution.state-recovery.claim-mode: ckptd does not have the value "CLAIM"; allowed is NO_CLAIM`,
+		"execution.state-recovery.claim-mode: LEGACY":   `execution.state-recovery.claim-mode: ckptd does not have the value "LEGACY"; allowed is NO_CLAIM`,
 		"execution.savepoint-restore-mode: mine":        `"mine" is unknown; allowed is NO_CLAIM`,
 		"execution.savepoint.ignore-unclaimed-state: 1": `"1" is unknown; allowed is true or false`,
 		"execution.state-recovery.from: /s":             lacks("execution.state-recovery.from"),

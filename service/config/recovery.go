@@ -9,6 +9,8 @@ import (
 type Recovery struct {
 	// Path or URL of the checkpoint; empty: the job begins without state.
 	Path string
+	// Claim gives the files of the checkpoint to the new job.
+	Claim bool
 	// IgnoreUnclaimed leaves out state whose operator the job does not have.
 	IgnoreUnclaimed bool
 }
@@ -21,20 +23,23 @@ func recovering() []option {
 		{key: recovery + "path", old: []string{savepoint + ".path"}, get: nothing,
 			set: func(f *File, v string) error { f.Recovery.Path = v; return nil }},
 		{key: recovery + "claim-mode", old: []string{savepoint + "-restore-mode"}, get: nothing,
-			set: func(_ *File, v string) error { return ClaimMode(v) }},
+			set: func(f *File, v string) (err error) { f.Recovery.Claim, err = ClaimMode(v); return err }},
 		{key: recovery + "ignore-unclaimed-state", old: []string{savepoint + ".ignore-unclaimed-state"}, get: nothing, set: setIgnoreUnclaimed},
 	}
 }
 
-// ClaimMode checks a claim mode, as Flink spells it.
-func ClaimMode(v string) error {
+// ClaimMode reads a claim mode, as Flink spells it.
+func ClaimMode(v string) (claim bool, err error) {
+	const allowed = "allowed is NO_CLAIM (the checkpoint stays with the job that made it) or CLAIM (the new job gets its files)"
 	switch strings.ToUpper(v) {
 	case "NO_CLAIM":
-		return nil
-	case "CLAIM", "LEGACY":
-		return fmt.Errorf("ckptd does not have the value %q; allowed is NO_CLAIM: the checkpoint stays with the job that made it", v)
+		return false, nil
+	case "CLAIM":
+		return true, nil
+	case "LEGACY":
+		return false, fmt.Errorf("ckptd does not have the value %q; %s", v, allowed)
 	}
-	return fmt.Errorf("%q is unknown; allowed is NO_CLAIM", v)
+	return false, fmt.Errorf("%q is unknown; %s", v, allowed)
 }
 
 func setIgnoreUnclaimed(f *File, v string) error {

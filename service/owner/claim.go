@@ -57,7 +57,5 @@ func (s *step) disposed(lender *journal.Entry, pin journal.Nonce) []journal.Chec
 	case s.cfg.off.hides:
 		return without(lender.Retained, func(c journal.Checkpoint) bool { return c.ID == lender.Lent[i].Checkpoint })
 	}
-	c := lender.Retained[k]
-	c.State, c.TrashedAt = journal.StateHidden, 0
-	return replaced(lender.Retained, k, c)
+	return replaced(lender.Retained, k, hidden(lender.Retained[k]))
 }

@@ -30,7 +30,12 @@ func (j *Job) createImport(op owner.Op) func(context.Context) {
 		default:
 			j.env.Step(StepImportMetadata)
 		}
-		j.result(r)
+		j.do(func() {
+			if r.ForeignFiles, err = j.numberForeign(w.named); err != nil {
+				r.Outcome = journal.Unknown
+			}
+			j.feed(owner.Event{Kind: owner.EventResult, Result: r})
+		})
 	}
 }
 
@@ -42,6 +47,8 @@ type importWriter struct {
 	source *journal.Import
 	out    *layout.MetadataWriter
 	files  []layout.File
+	// named are the files that were written.
+	named []layout.File
 	// refs are the numbers of the files written so far, by their numbers in the source.
 	refs map[layout.FileRef]layout.FileRef
 	// to is the plan's operator that gets the state of the source's operator being read; nil: none does. done are the
@@ -127,6 +134,7 @@ func (w *importWriter) subtask(s *layout.Subtask) error {
 					return err
 				}
 				w.refs[h.File] = ref
+				w.named = append(w.named, w.files[h.File-1])
 			}
 			h.File = ref
 		}

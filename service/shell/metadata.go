@@ -65,7 +65,7 @@ func (j *Job) table(id uint64, nonce journal.Nonce) (*table, error) {
 			}
 			t.places[number] = len(t.files)
 			t.files = append(t.files, layout.File{
-				Key: d.Key, Length: d.Size, CRC32C: d.CRC, Blocks: d.Blocks, InstanceNonce: d.Instance, LocalName: d.Name,
+				Key: d.Key, Job: d.Job, Length: d.Size, CRC32C: d.CRC, Blocks: d.Blocks, InstanceNonce: d.Instance, LocalName: d.Name,
 				Compression: (*layout.Compression)(d.Compression),
 			})
 		}
@@ -161,9 +161,8 @@ func (t *table) handles(m *layout.MetadataWriter, subtask uint32, refs []layout.
 // metadataFiles is what an owner needs of a retained checkpoint's _metadata.
 type metadataFiles struct {
 	header layout.Header
-	// files are the job's own files. Files lent by another job are left out: this job may neither promise nor delete
-	// them.
-	files []layout.File
+	// files are the job's own files, and borrowed those in other jobs' folders.
+	files, borrowed []layout.File
 	// entry describes the _metadata for the journal. It is set only if the whole _metadata could be read.
 	entry journal.Checkpoint
 }
@@ -205,8 +204,11 @@ func readMetadata(ctx context.Context, store storage.Store, job string, id uint6
 		if err != nil {
 			return m, journalio.ReadOutcome(err), err
 		}
-		if f, ok := record.(*layout.File); ok && f.Own() {
+		switch f, ok := record.(*layout.File); {
+		case ok && f.Own():
 			m.files = append(m.files, *f)
+		case ok && f.Job != "":
+			m.borrowed = append(m.borrowed, *f)
 		}
 	}
 	m.entry = entryOf(whole.size, whole.sum, m.header, r.Totals())

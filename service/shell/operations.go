@@ -2,9 +2,12 @@ package shell
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/service/owner"
@@ -128,25 +131,55 @@ func (j *Job) readMeta(ctx context.Context, op owner.Op) {
 	}
 	j.do(func() {
 		r := op.Result(outcome)
-		var files incremental.Builder[incremental.File]
-		for i := range m.files {
-			f := &m.files[i]
-			n, err := j.names.Intern(incremental.Description{
-				Key: f.Key, Instance: f.InstanceNonce, Name: f.LocalName, Size: f.Length, CRC: f.CRC32C, Blocks: f.Blocks,
-				Compression: (*incremental.Compression)(f.Compression),
-			})
-			if err != nil {
-				r.Outcome = journal.Unknown
-				break
-			}
-			files.Add(n)
+		var err error
+		if r.Files, err = j.number(m.files); err == nil {
+			r.ForeignFiles, err = j.numberForeign(m.borrowed)
 		}
-		r.Files, r.Meta = files.Set(), m.entry
+		if err != nil {
+			r.Outcome = journal.Unknown
+		}
+		r.Meta = m.entry
 		if nonce, err := journal.ParseNonce(m.header.Nonce); err == nil {
 			r.Nonce = nonce
 		}
 		j.feed(owner.Event{Kind: owner.EventResult, Result: r})
 	})
+}
+
+// number gives files their numbers.
+func (j *Job) number(files []layout.File) (incremental.Files, error) {
+	var all incremental.Builder[incremental.File]
+	for i := range files {
+		f := &files[i]
+		n, err := j.names.Intern(incremental.Description{
+			Key: f.Key, Job: f.Job, Instance: f.InstanceNonce, Name: f.LocalName, Size: f.Length, CRC: f.CRC32C, Blocks: f.Blocks,
+			Compression: (*incremental.Compression)(f.Compression),
+		})
+		if err != nil {
+			return incremental.Files{}, err
+		}
+		all.Add(n)
+	}
+	return all.Set(), nil
+}
+
+// numberForeign gives files in other jobs' folders their numbers, if the job claims its source. Else it may not reuse them.
+func (j *Job) numberForeign(files []layout.File) (all []owner.Foreign, err error) {
+	if head := j.m.Head(); head == nil || head.Import.Mode != journal.Claim {
+		return nil, nil
+	}
+	of := map[string][]layout.File{}
+	for _, f := range files {
+		of[f.Job] = append(of[f.Job], f)
+	}
+	for _, job := range slices.Sorted(maps.Keys(of)) {
+		numbers, err := j.number(of[job])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, owner.Foreign{Job: job, Files: numbers})
+	}
+	return all, nil
 }
 
 // createMeta writes the _metadata of a checkpoint that all subtasks have acknowledged.

@@ -73,7 +73,26 @@ func retainedAs(ctx context.Context, env *Env, source journal.Import) (journal.N
 		return journal.Nonce{}, connect.NewError(connect.CodeNotFound, fmt.Errorf("restore from %s: job %s does not retain checkpoint %d: `ckptd ls %s` lists what it does",
 			source.Source, source.Job, source.Checkpoint, source.Job))
 	}
-	return c.Nonce, nil
+	return c.Nonce, claimable(head, source)
+}
+
+// claimable refuses the claim of a checkpoint whose job runs, or that another job has claimed.
+func claimable(head *journal.Entry, source journal.Import) error {
+	if source.Mode != journal.Claim {
+		return nil
+	}
+	refuse := func(format string, args ...any) error {
+		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("restore from %s with CLAIM: %s", source.Source, fmt.Sprintf(format, args...)))
+	}
+	if !head.Status.Terminal() {
+		return refuse("job %s has not ended, and may need the checkpoint: cancel the job first, or use NO_CLAIM", source.Job)
+	}
+	for _, l := range head.Lent {
+		if l.Mode == journal.Claim && l.Checkpoint == source.Checkpoint {
+			return refuse("job %s has claimed the checkpoint: use NO_CLAIM, or name another checkpoint", l.Holder)
+		}
+	}
+	return nil
 }
 
 // sameSource refuses a caller that wants the job to begin from another checkpoint than it did.
@@ -81,6 +100,10 @@ func sameSource(job string, head *journal.Entry, source journal.Import) error {
 	same := head.Import.Job == source.Job && head.Import.Checkpoint == source.Checkpoint
 	if source.Job == "" { // by a label, or the latest of a job: it may mean another checkpoint by now
 		same = source.Request == "" || head.Import.Request == source.Request
+	}
+	if same && source.Request != "" && head.Import.Mode != source.Mode {
+		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
+			"job %s exists and began from %s in another claim mode: give it the same one, or take a new job id", job, head.Import.Source))
 	}
 	if same {
 		return nil

@@ -37,6 +37,8 @@ type Options struct {
 	Interval string
 	// From is a checkpoint of an earlier run from which this one goes on, ROOT/JOB/chk-N; empty: it begins at zero.
 	From string
+	// Claim gives the files of that checkpoint to this run's job.
+	Claim bool
 	// Keep is true if the job goes on after its input is read.
 	Keep bool
 }

@@ -98,9 +98,13 @@ func (d *Demo) awaitDaemon(ctx context.Context) error {
 // attach creates the job. If the configuration is wrong, the demo prints the error; otherwise it would only be in a
 // worker's log.
 func (d *Demo) attach(ctx context.Context) error {
+	mode := client.NoClaim
+	if d.o.Claim {
+		mode = client.Claim
+	}
 	_, err := d.client.AttachJob(ctx, client.JobSpec{
 		ID: d.ID, Plan: clickjob.New(d.Params, nil).Plan(), Config: client.ConfigFrom(d.Config.Job), Labels: map[string]string{"name": "demo"},
-		RestoreFrom: d.o.From,
+		RestoreFrom: d.o.From, ClaimMode: mode,
 	})
 	return err
 }

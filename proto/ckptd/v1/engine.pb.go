@@ -32,7 +32,8 @@ const (
 	ClaimMode_CLAIM_MODE_UNSPECIFIED ClaimMode = 0
 	// The files stay with the job that made the checkpoint. The new job needs them until it has a checkpoint of its own.
 	ClaimMode_CLAIM_MODE_NO_CLAIM ClaimMode = 1
-	// The files go over to the new job. Not supported yet.
+	// The files go over to the new job: its checkpoints may reuse them, and when none does any more they are deleted. The job
+	// that made the checkpoint must have ended, and no other job may have claimed the checkpoint.
 	ClaimMode_CLAIM_MODE_CLAIM ClaimMode = 2
 )
 
