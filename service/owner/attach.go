@@ -66,7 +66,10 @@ func (s *step) found(head *journal.Entry) {
 // has found a leaked pin goes on, and so does a janitor. refuseDone answers whether nobody is left.
 func (s *step) refuseDone(head *journal.Entry) bool {
 	return !s.refuseSome(journal.StatusNone, func(a attacher) Reason {
-		if a.janitor || a.due && (len(head.Lent) > 0 || head.Timed()) {
+		switch {
+		case a.create != nil: // the job was removed, and begins anew
+			return ReasonNone
+		case a.janitor, a.due && (len(head.Lent) > 0 || head.Timed()):
 			return ReasonNone
 		}
 		return ReasonReleased

@@ -10,12 +10,24 @@ import (
 // condemn judges what an entry that was won leaves behind, and carries the verdicts out. It is called right after the
 // entry was won.
 func (s *step) condemn(dropped []uint64) {
-	s.carryOut(s.leftBehind(dropped, s.cfg.off))
+	s.left = with(s.left, dropped...)
+	s.carryOut(s.leftBehind(s.left, s.cfg.off))
+	s.judged()
 }
 
 // condemnMeta condemns the _metadata of a checkpoint that came to nothing.
 func (s *step) condemnMeta(id uint64) {
+	s.left = with(s.left, id)
 	s.carryOut([]Judgement{s.dropped(id, s.cfg.off)})
+	s.judged()
+}
+
+// judged forgets the _metadata that were condemned. While nothing may be condemned, it keeps them: they go before the files that
+// they name, when the time has come.
+func (s *step) judged() {
+	if why, _ := s.unread(); why == ReasonNone || s.cfg.off.unread {
+		s.left = nil
+	}
 }
 
 // carryOut marks for deletion what is judged dead.

@@ -218,11 +218,11 @@ func (s *step) emptier(retained []journal.Checkpoint, lent func(uint64) bool) []
 			trashed++
 		}
 	}
-	for ; trashed > journal.MaxTrashed; trashed-- {
-		oldest := oldestTrashed(retained, func(*journal.Checkpoint) bool { return true })
-		retained = s.discard(retained, func(c *journal.Checkpoint) bool { return c.ID == oldest }, 0, lent)
+	if trashed <= journal.MaxTrashed {
+		return retained
 	}
-	return retained
+	oldest := oldestTrashed(retained, func(*journal.Checkpoint) bool { return true })
+	return s.discard(retained, func(c *journal.Checkpoint) bool { return c.ID == oldest }, 0, lent)
 }
 
 // oldestTrashed is the checkpoint that has lain in the trash the longest, of those that may go; 0: none.

@@ -2,7 +2,6 @@ package owner
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/ckptd/ckptd/layout/journal"
 )
@@ -123,9 +122,4 @@ func (r *runner) settles(w *world) (*world, string) {
 		}
 	}
 	return nil, ""
-}
-
-// trashedIn tells whether a checkpoint is in the trash.
-func trashedIn(e *journal.Entry, id uint64) bool {
-	return slices.ContainsFunc(e.Retained, func(c journal.Checkpoint) bool { return c.ID == id && c.State == journal.StateTrashed })
 }

@@ -35,7 +35,7 @@ func (m *Machine) appendKey(b []byte) []byte {
 	for _, p := range m.promises {
 		b = sets(uints(b, p.id), p.files)
 	}
-	b = list(list(list(b, m.unansweredMetas), m.metas), m.deletingMetas)
+	b = list(list(list(list(b, m.unansweredMetas), m.metas), m.deletingMetas), m.left)
 	b = uints(b, uint64(len(m.attaching)))
 	for _, a := range m.attaching {
 		b = a.key(b)

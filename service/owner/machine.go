@@ -122,7 +122,9 @@ type Machine struct {
 
 	// metas are the checkpoints whose _metadata is to be deleted, before the condemned files. deletingMetas and
 	// deleting are those whose delete is under way.
-	metas         []uint64
+	metas []uint64
+	// left are the checkpoints whose _metadata could not be condemned yet.
+	left          []uint64
 	deletingMetas []uint64
 	deleting      incremental.Files
 	sweep         sweep
