@@ -54,6 +54,9 @@ type JobConfig struct {
 	// NumRetained is how many complete checkpoints are kept; 0: 1.
 	NumRetained     uint32
 	RestartStrategy RestartStrategy
+	// Trash is how long a checkpoint that a person removes, or that the end of the job drops, can be brought back. 0: as long
+	// as the daemon says; negative: not at all.
+	Trash time.Duration
 }
 
 // DefaultConfig returns a new configuration: a checkpoint each interval, and the newest checkpoint kept after the job's

@@ -19,6 +19,7 @@ type endpoint struct {
 	state   ckptdv1connect.StateServiceClient
 	jobs    ckptdv1connect.JobServiceClient
 	collect ckptdv1connect.CollectServiceClient
+	retain  ckptdv1connect.RetentionServiceClient
 	// chunk is the best size of chunks for data sent to this daemon.
 	chunk      int
 	transports [2]*http.Transport
@@ -41,6 +42,7 @@ func newEndpoint(at address.Address, credentials *address.Credentials, rootProof
 	e.engine = ckptdv1connect.NewEngineServiceClient(calls, at.BaseURL(), proven)
 	e.jobs = ckptdv1connect.NewJobServiceClient(calls, at.BaseURL(), proven)
 	e.collect = ckptdv1connect.NewCollectServiceClient(calls, at.BaseURL(), proven)
+	e.retain = ckptdv1connect.NewRetentionServiceClient(calls, at.BaseURL(), proven)
 	e.state = ckptdv1connect.NewStateServiceClient(data.Doer{Client: at.Client(bulk, credentials)}, at.BaseURL(), data.ClientOptions())
 	return e
 }

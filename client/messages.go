@@ -92,6 +92,40 @@ func (m *Messages) Collect(ctx context.Context, req *ckptdv1.CollectRequest, pag
 	return errors.Join(err, broken)
 }
 
+// Remove puts checkpoints into the trash, or drops them.
+func (m *Messages) Remove(ctx context.Context, req *ckptdv1.RemoveCheckpointsRequest) (*ckptdv1.RetentionChange, error) {
+	req.RequestId = newID()
+	res, err := callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.RemoveCheckpointsResponse, error) {
+		return e.retain.RemoveCheckpoints(ctx, req)
+	})
+	return res.GetChange(), err
+}
+
+// Undelete brings checkpoints back from the trash.
+func (m *Messages) Undelete(ctx context.Context, req *ckptdv1.UndeleteCheckpointsRequest) (*ckptdv1.RetentionChange, error) {
+	req.RequestId = newID()
+	res, err := callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.UndeleteCheckpointsResponse, error) {
+		return e.retain.UndeleteCheckpoints(ctx, req)
+	})
+	return res.GetChange(), err
+}
+
+// Tag adds tags to checkpoints, or takes them away.
+func (m *Messages) Tag(ctx context.Context, req *ckptdv1.TagCheckpointsRequest) (*ckptdv1.RetentionChange, error) {
+	req.RequestId = newID()
+	res, err := callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.TagCheckpointsResponse, error) {
+		return e.retain.TagCheckpoints(ctx, req)
+	})
+	return res.GetChange(), err
+}
+
+// Purge removes a job that has ended.
+func (m *Messages) Purge(ctx context.Context, req *ckptdv1.PurgeJobRequest) (*ckptdv1.RetentionChange, error) {
+	req.RequestId = newID()
+	res, err := callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.PurgeJobResponse, error) { return e.retain.PurgeJob(ctx, req) })
+	return res.GetChange(), err
+}
+
 // callDaemon calls the first daemon that answers, or the owner that this daemon names.
 func callDaemon[T any](ctx context.Context, a *Admin, call func(*endpoint) (*T, error)) (*T, error) {
 	r := route{ahead: a.client.urls}

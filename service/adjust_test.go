@@ -82,7 +82,7 @@ func TestAnotherConfigurationComesWithTheNextAttempt(t *testing.T) {
 			t.Fatalf("%v, %v; want the new configuration in attempt %d", res, err, before+1)
 		}
 		e := head(t, root, "j")
-		if p, ok := config.Policy(e.Config); !ok || p.NumRetained != retained || e.Attempt != before+1 {
+		if p, ok := config.Policies(0)(e.Config); !ok || p.NumRetained != retained || e.Attempt != before+1 {
 			t.Fatalf("the journal has %+v in attempt %d, want %d retained in attempt %d", p, e.Attempt, retained, before+1)
 		}
 	}

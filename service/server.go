@@ -55,6 +55,8 @@ type Options struct {
 	JobMetrics int
 	// Credentials are what this daemon shows when it asks other daemons whether they own a job; nil: nothing.
 	Credentials *address.Credentials
+	// Trash is how long a removed checkpoint can be brought back in a job whose configuration does not say it; 0: there is no trash.
+	Trash time.Duration
 	// JobDefaults are the values of keys that a new job's configuration does not give; nil: Flink's defaults for all.
 	JobDefaults *ckptdv1.JobConfig
 	// Scrub says how often the newest checkpoints are verified; the zero value: never.
@@ -141,7 +143,7 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	s.env = shell.Env{
 		Commit: s.stores.commit, Restore: s.stores.restore, Collect: s.stores.collect, Facts: s.facts, URLs: s.opts.URLs, Times: s.opts.Times,
 		InlineThreshold: s.opts.InlineThreshold, InlineCap: s.opts.InlineCap, Metrics: s.metrics, Step: s.opts.Steps, Owns: s.probe.owns,
-		JobDefaults: s.opts.JobDefaults, Log: s.log, Context: s.ctx, Background: &s.wg,
+		JobDefaults: s.opts.JobDefaults, Trash: s.opts.Trash, Log: s.log, Context: s.ctx, Background: &s.wg,
 	}
 	s.env.Audit = func(ctx context.Context, entries []*ckptdv1.AuditEntry) error {
 		return auditlog.Write(ctx, s.stores.collect, entries)
@@ -173,8 +175,10 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engineService{s}, options))
 	mux.Handle(ckptdv1connect.NewJobServiceHandler(jobService{s}, options))
 	mux.Handle(ckptdv1connect.NewCollectServiceHandler(collectService{s}, options))
+	mux.Handle(ckptdv1connect.NewRetentionServiceHandler(retentionService{s}, options))
 	mux.Handle(s.data.Handler())
-	names := []string{ckptdv1connect.CollectServiceName, ckptdv1connect.EngineServiceName, ckptdv1connect.JobServiceName, ckptdv1connect.StateServiceName}
+	names := []string{ckptdv1connect.CollectServiceName, ckptdv1connect.EngineServiceName, ckptdv1connect.JobServiceName, ckptdv1connect.RetentionServiceName,
+		ckptdv1connect.StateServiceName}
 	mux.Handle(grpchealth.NewHandler(&healthChecker{s.ready, names}))
 	reflector := grpcreflect.NewStaticReflector(names...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
@@ -88,10 +89,19 @@ func (s *Server) lookForDue() {
 // attend attaches a job that has ended and was released, if something of it is left to be deleted.
 func (s *Server) attend(ctx context.Context, head *journal.Entry) error {
 	due, err := s.leaks(ctx, head)
+	if err == nil && !due && head.Timed() {
+		due, err = s.timely(ctx, head)
+	}
 	if due || head.Due() {
 		s.begin(head.About.Job, true, due)
 	}
 	return err
+}
+
+// timely tells whether the store's time has come for something: the trash, or the last sweep of a job that has ended.
+func (s *Server) timely(ctx context.Context, head *journal.Entry) (bool, error) {
+	now, err := layout.StoreTime(ctx, s.stores.commit)
+	return err == nil && head.DueAt(uint64(now.UnixMilli())), err
 }
 
 // leaks tells whether a pin on one of the job's checkpoints has leaked.

@@ -39,6 +39,7 @@ type serveOptions struct {
 	jobMetrics   int
 	scrubEvery   time.Duration
 	scrubRate    int
+	trash        durationFlag
 	budgets      limit.Budgets
 	log          logOptions
 	config       string
@@ -103,6 +104,7 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&o.jobMetrics, "metrics-jobs", 0, "how many jobs have series of their own in /metrics, labelled with their id")
 	f.DurationVar(&o.scrubEvery, "scrub-every", 24*time.Hour, "how often the newest checkpoint of each job is read and compared with its sums; 0: never")
 	f.IntVar(&o.scrubRate, "scrub-rate", 20<<20, "how many bytes a second that reads at most; 0: no bound")
+	f.Var(&o.trash, "trash", "how long what people remove, and what the end of a job drops, can be brought back: `7d`; a job's ckptd.trash wins (default: not at all)")
 	o.log.flags(f)
 }
 
@@ -229,7 +231,7 @@ func serveOn(ctx context.Context, log *slog.Logger, opened storage.Opened, o ser
 	defer giveUp(nil)
 	so.Version, so.Streams, so.Budgets, so.JobMetrics, so.JobDefaults = version(), o.streams, o.budgets, o.jobMetrics, o.jobs
 	so.Scrub = service.Scrub{Every: o.scrubEvery, Rate: uint64(o.scrubRate)}
-	so.Log, so.Steps, so.Fatal = log, o.steps, giveUp
+	so.Log, so.Steps, so.Fatal, so.Trash = log, o.steps, giveUp, o.trash.value()
 	s, err := service.New(opened, &so)
 	if err != nil {
 		return err

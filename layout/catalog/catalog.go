@@ -57,8 +57,8 @@ func (c *Catalog) Jobs(ctx context.Context) (*ckptdv1.ListJobsResponse, error) {
 			if err != nil && ctx.Err() != nil {
 				return err
 			}
-			if errors.Is(err, ErrNoJob) {
-				return nil // an empty folder
+			if errors.Is(err, ErrNoJob) || err == nil && e.Status == journal.StatusRemoved {
+				return nil // an empty folder, or a tombstone
 			}
 			if err != nil {
 				out.Jobs[i] = &ckptdv1.JobSummary{JobId: id, Error: err.Error()}

@@ -22,7 +22,8 @@ import (
 // Each procedure of the API has a role. A new procedure without a row of the table would be refused to everybody.
 func TestEveryProcedureHasARole(t *testing.T) {
 	seen := map[string]bool{}
-	for _, file := range []protoreflect.FileDescriptor{ckptdv1.File_ckptd_v1_engine_proto, ckptdv1.File_ckptd_v1_jobs_proto} {
+	for _, file := range []protoreflect.FileDescriptor{ckptdv1.File_ckptd_v1_engine_proto, ckptdv1.File_ckptd_v1_jobs_proto,
+		ckptdv1.File_ckptd_v1_collect_proto, ckptdv1.File_ckptd_v1_retention_proto} {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)
 			for j := range service.Methods().Len() {

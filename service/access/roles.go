@@ -79,6 +79,11 @@ var needed = map[string]Roles{
 
 	ckptdv1connect.CollectServiceCollectProcedure: Delete,
 
+	ckptdv1connect.RetentionServiceRemoveCheckpointsProcedure:   Delete,
+	ckptdv1connect.RetentionServiceUndeleteCheckpointsProcedure: Delete,
+	ckptdv1connect.RetentionServiceTagCheckpointsProcedure:      Delete,
+	ckptdv1connect.RetentionServicePurgeJobProcedure:            Delete,
+
 	"/metrics":                     Read,
 	"/healthz":                     open,
 	"/readyz":                      open,

@@ -51,6 +51,12 @@ var reasons = map[owner.Reason]struct {
 	owner.ReasonClaimRunning:  {coordinator.ReasonTriggerFailed, 0, "its job has not ended, so it cannot be claimed"},
 	owner.ReasonClaimed:       {coordinator.ReasonTriggerFailed, 0, "another job has claimed it"},
 	owner.ReasonPins:          {coordinator.ReasonTriggerFailed, 0, "too many jobs have it or another checkpoint of its job on loan"},
+	owner.ReasonNoCheckpoint:  {coordinator.ReasonTriggerFailed, 0, "the job does not retain it"},
+	owner.ReasonNewest:        {coordinator.ReasonTriggerFailed, 0, "the job has not ended, and would restore it after a failure: cancel the job first, or wait for a newer checkpoint"},
+	owner.ReasonLent:          {coordinator.ReasonTriggerFailed, 0, "other jobs have borrowed it, as `ckptd who-uses` shows: with --hide it goes when they have returned it"},
+	owner.ReasonTrashed:       {coordinator.ReasonTriggerFailed, 0, "it is in the trash already: with --now it is deleted at once"},
+	owner.ReasonNotTrashed:    {coordinator.ReasonTriggerFailed, 0, "it is not in the trash"},
+	owner.ReasonTags:          {coordinator.ReasonTriggerFailed, 0, "a job's journal holds 64 tags of 64 bytes each: use fewer or shorter ones"},
 	owner.ReasonSubsumed:      {coordinator.ReasonSubsumed, 0, "a newer checkpoint completed first"},
 	owner.ReasonMetadata:      {coordinator.ReasonFinalize, 0, "its _metadata could not be written"},
 	owner.ReasonAttemptEnded:  {coordinator.ReasonFailover, 0, "a new attempt begins"},
@@ -101,11 +107,13 @@ func Refusal(job string, head *journal.Entry, op *owner.Op) error {
 	switch op.Kind {
 	case owner.TellBegun:
 		text = fmt.Sprintf("begin snapshot of checkpoint %d of job %s: %s", op.ID, job, ReasonText(op.Reason))
+	case owner.TellEdited:
+		text = editRefused(job, op)
 	case owner.TellAcked:
 		text = fmt.Sprintf("%s: %s", Acknowledging(job, op.ID), ReasonText(op.Reason))
 	}
 	switch op.Reason {
-	case owner.ReasonNoJob:
+	case owner.ReasonNoJob, owner.ReasonNoCheckpoint:
 		return connect.NewError(connect.CodeNotFound, errors.New(text))
 	case owner.ReasonCorrupt, owner.ReasonForeign:
 		return connect.NewError(connect.CodeDataLoss, errors.New(text))
@@ -115,6 +123,17 @@ func Refusal(job string, head *journal.Entry, op *owner.Op) error {
 		return NotAttached(job)
 	}
 	return Refused(detail, "%s", text)
+}
+
+// editRefused is the text of a person's command that is refused.
+func editRefused(job string, op *owner.Op) string {
+	switch {
+	case op.ID != 0:
+		return fmt.Sprintf("checkpoint %d of job %s: %s", op.ID, job, ReasonText(op.Reason))
+	case op.Reason == owner.ReasonNotTerminal:
+		return fmt.Sprintf("job %s: the job has not ended: cancel it first", job)
+	}
+	return fmt.Sprintf("job %s: %s", job, ReasonText(op.Reason))
 }
 
 // Acknowledging is how the error of each refused acknowledgement begins.

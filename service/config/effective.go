@@ -29,6 +29,8 @@ type Job struct {
 	Mode        ckptdv1.CheckpointingMode
 	Retention   ckptdv1.Retention
 	NumRetained int
+	// Trash is how long a removed checkpoint can be brought back; nil: as the daemon says.
+	Trash *time.Duration
 	// Policy holds the values that the coordinator acts upon.
 	Policy coordinator.Policy
 }
@@ -61,6 +63,10 @@ func Effective(c *ckptdv1.JobConfig) (Job, error) {
 			TolerableFailures: int(c.GetTolerableFailedCheckpoints()),
 		},
 	}
+	if c.GetTrash() != nil {
+		window := duration(keyTrash, c.GetTrash(), 0, 0, longestPause)
+		j.Trash = &window
+	}
 	if j.Policy.Interval < leastDuration {
 		j.Policy.Interval = 0 // as in Flink, such an interval disables periodic checkpoints
 	}
@@ -71,6 +77,14 @@ func Effective(c *ckptdv1.JobConfig) (Job, error) {
 		return Job{}, err
 	}
 	return j, nil
+}
+
+// trash is the job's own time in the trash; 0 if it has none.
+func (j Job) trash() time.Duration {
+	if j.Trash == nil {
+		return 0
+	}
+	return *j.Trash
 }
 
 // checkNumbers refuses numbers out of range.

@@ -20,6 +20,8 @@ const (
 	keyNumRetained = "execution.checkpointing.num-retained"
 	keyStorage     = "execution.checkpointing.storage"
 	keyDir         = "execution.checkpointing.dir"
+	// keyTrash is ckptd's own.
+	keyTrash = "ckptd.trash"
 )
 
 // option is one key.
@@ -80,6 +82,9 @@ func checkpointing() []option {
 		{key: keyNumRetained, old: []string{"state.checkpoints.num-retained"},
 			set: func(f *File, v string) (err error) { f.Job.NumRetained, err = number(v, 1, mostRetained); return err },
 			get: func(_ string, j Job) any { return j.NumRetained }},
+		{key: keyTrash,
+			set: func(f *File, v string) (err error) { f.Job.Trash, err = between(v, 0, longestPause); return err },
+			get: func(_ string, j Job) any { return unless(j.Trash == nil, FormatDuration(j.trash())) }},
 	}
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -47,14 +48,22 @@ func InEffect(c *journal.Config) (*ckptdv1.JobConfig, error) {
 	return j.message()
 }
 
-// Policy returns the owner machine's policy for the journal's configuration. false means that this ckptd does not
-// understand the configuration.
-func Policy(c *journal.Config) (owner.Policy, bool) {
+// Policies returns what reads the owner machine's policy out of a journal's configuration. trash is how long a removed checkpoint can
+// be brought back in a job whose configuration does not say it.
+func Policies(trash time.Duration) func(*journal.Config) (owner.Policy, bool) {
+	return func(c *journal.Config) (owner.Policy, bool) { return policy(c, trash) }
+}
+
+// policy returns false if this ckptd does not understand the configuration.
+func policy(c *journal.Config, trash time.Duration) (owner.Policy, bool) {
 	j, err := Interpret(c)
 	if err != nil {
 		return owner.Policy{}, false
 	}
-	p := owner.Policy{NumRetained: uint32(j.NumRetained)}
+	if j.Trash != nil {
+		trash = *j.Trash
+	}
+	p := owner.Policy{NumRetained: uint32(j.NumRetained), Trash: uint64(trash.Milliseconds())}
 	switch j.Retention {
 	case ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION:
 		p.Retention = retention.OnCancellation

@@ -80,12 +80,12 @@ func TestPolicyOfTheOwner(t *testing.T) {
 		ckptdv1.Retention_RETENTION_DELETE_ON_CANCELLATION:      retention.OnFailure,
 		ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION:      retention.OnCancellation,
 	} {
-		got, ok := config.Policy(encode(t, &ckptdv1.JobConfig{Retention: r, NumRetained: 7}))
+		got, ok := config.Policies(0)(encode(t, &ckptdv1.JobConfig{Retention: r, NumRetained: 7}))
 		if (got != owner.Policy{NumRetained: 7, Retention: want}) || !ok {
 			t.Errorf("%v: %+v %v, want 7 retained and policy %d", r, got, ok, want)
 		}
 	}
-	if got, ok := config.Policy(encode(t, nil)); got.NumRetained != 1 || !ok {
+	if got, ok := config.Policies(0)(encode(t, nil)); got.NumRetained != 1 || !ok {
 		t.Errorf("no configuration: %+v %v, want 1 retained", got, ok)
 	}
 }
@@ -97,15 +97,15 @@ func TestConfigurationOfANewerVersion(t *testing.T) {
 		"retention": {Retention: 9}, "mode": {Mode: 9}, "restart strategy": {RestartStrategy: &ckptdv1.RestartStrategy{Type: 9}},
 		"number": {NumRetained: 100_000},
 	} {
-		if p, ok := config.Policy(raw(t, c)); ok {
+		if p, ok := config.Policies(0)(raw(t, c)); ok {
 			t.Errorf("an unknown %s: %+v, want the configuration not understood", name, p)
 		}
 	}
-	if p, ok := config.Policy(journal.NewConfig([]byte{0xff})); ok {
+	if p, ok := config.Policies(0)(journal.NewConfig([]byte{0xff})); ok {
 		t.Errorf("bytes that are no message: %+v, want the configuration not understood", p)
 	}
 	b := protowire.AppendVarint(protowire.AppendTag(raw(t, &ckptdv1.JobConfig{NumRetained: 3}).Bytes, 1000, protowire.VarintType), 1)
-	if p, ok := config.Policy(journal.NewConfig(b)); !ok || p.NumRetained != 3 {
+	if p, ok := config.Policies(0)(journal.NewConfig(b)); !ok || p.NumRetained != 3 {
 		t.Errorf("an unknown key: %+v %v, want 3 retained", p, ok)
 	}
 }

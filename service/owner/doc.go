@@ -53,7 +53,8 @@
 //     job.
 //  9. A caller that waits (Caller not 0) gets exactly one answer: the Tell that names it, or TellFenced or
 //     TellReleased, which answer all callers.
-//  10. OpAbroad goes to the journal of another job, as OpJournal goes to this one's. The files of an import lie in other
+//  10. EventEdit is a person's command. It carries a request id, without which its repetition is not recognized.
+//  11. OpAbroad goes to the journal of another job, as OpJournal goes to this one's. The files of an import lie in other
 //     jobs' folders: they get no numbers, and OpReadMeta leaves them out. After TellImportFailed the shell ends the job
 //     as failed (EventEnd), with the cause. If something is due of a released job, the shell sends EventFinish.
 //
@@ -86,6 +87,7 @@
 //	end.go, release.go                the end of the job and of the ownership
 //	attempt.go, finish.go             workers and attempts; the job that ends by itself
 //	checkpoint.go, commit.go          snapshots, acknowledgements, the _metadata, the commit
+//	edit.go, trash.go, discard.go     people's commands; the store's time; what leaves use
 //	abroad.go, import.go, pins.go     what happens in other jobs' journals; the import; pins
 //	claim.go                          what CLAIM adds to them
 //	sweep.go, verdict.go              what a sweep finds, and why each object stays or goes

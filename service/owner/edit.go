@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/ckptd/ckptd/layout/journal"
-	"github.com/ckptd/ckptd/retention"
 )
 
 // Edit is a person's command about checkpoints of a job, or about the whole job. It is carried out by one entry, or not at all.
@@ -103,9 +102,6 @@ func (s *step) editWon() {
 // trashes tells whether the command puts checkpoints into the trash.
 func (s *step) trashes(e *Edit) bool { return e.Kind == EditRemove && !e.Now && s.window() > 0 }
 
-// window is how long a checkpoint stays in the trash.
-func (s *step) window() uint64 { return s.policy().Trash }
-
 // edited is the entry that carries a command out. If it cannot be carried out, edited says why, and which checkpoint is in the
 // way.
 func (s *step) edited(e *Edit) (next journal.Entry, id uint64, why Reason) {
@@ -113,14 +109,8 @@ func (s *step) edited(e *Edit) (next journal.Entry, id uint64, why Reason) {
 	if e.Kind == EditPurge {
 		return s.purged(next)
 	}
-	for _, id := range e.IDs {
-		c, ok := s.head.Checkpoint(id)
-		if !ok || c.State == journal.StateHidden {
-			return next, id, ReasonNoCheckpoint
-		}
-		if why := s.misfit(e, &c); why != ReasonNone {
-			return next, id, why
-		}
+	if id, why := e.refused(s.head, s.cfg.off); why != ReasonNone {
+		return next, id, why
 	}
 	named := func(c *journal.Checkpoint) bool { return slices.Contains(e.IDs, c.ID) }
 	switch e.Kind {
@@ -146,8 +136,29 @@ func (s *step) edited(e *Edit) (next journal.Entry, id uint64, why Reason) {
 	return next, 0, ReasonNone
 }
 
+// Refused says why a command cannot be carried out on a job with this head, and which checkpoint is in the way; 0: none is.
+func (e *Edit) Refused(head *journal.Entry) (id uint64, why Reason) {
+	if e.Kind == EditPurge {
+		return 0, unpurgeable(head)
+	}
+	return e.refused(head, off{})
+}
+
+func (e *Edit) refused(head *journal.Entry, rules off) (uint64, Reason) {
+	for _, id := range e.IDs {
+		c, ok := head.Checkpoint(id)
+		if !ok || c.State == journal.StateHidden {
+			return id, ReasonNoCheckpoint
+		}
+		if why := e.misfit(head, &c, rules); why != ReasonNone {
+			return id, why
+		}
+	}
+	return 0, ReasonNone
+}
+
 // misfit says why a command cannot be carried out on a checkpoint.
-func (s *step) misfit(e *Edit, c *journal.Checkpoint) Reason {
+func (e *Edit) misfit(head *journal.Entry, c *journal.Checkpoint, rules off) Reason {
 	trashed := c.State == journal.StateTrashed
 	switch {
 	case e.Kind == EditUndelete && !trashed:
@@ -156,21 +167,29 @@ func (s *step) misfit(e *Edit, c *journal.Checkpoint) Reason {
 		return ReasonNone
 	case trashed && !e.Now:
 		return ReasonTrashed
-	case !s.head.Status.Terminal() && c.ID == s.head.Newest() && !s.cfg.off.newestGoes:
+	case !head.Status.Terminal() && c.ID == head.Newest() && !rules.newestGoes:
 		return ReasonNewest
-	case s.head.IsLent(c.ID) && !e.Lent:
+	case head.IsLent(c.ID) && !e.Lent:
 		return ReasonLent
+	}
+	return ReasonNone
+}
+
+// unpurgeable says why a job cannot be purged.
+func unpurgeable(head *journal.Entry) Reason {
+	switch {
+	case !head.Status.Terminal():
+		return ReasonNotTerminal
+	case head.Status == journal.StatusRemoved:
+		return ReasonNoJob
 	}
 	return ReasonNone
 }
 
 // purged is the entry after which nothing of the job is retained but what other jobs have borrowed.
 func (s *step) purged(next journal.Entry) (journal.Entry, uint64, Reason) {
-	switch {
-	case !next.Status.Terminal():
-		return next, 0, ReasonNotTerminal
-	case next.Status == journal.StatusRemoved:
-		return next, 0, ReasonNoJob
+	if why := unpurgeable(&next); why != ReasonNone {
+		return next, 0, why
 	}
 	next.Kind, next.PurgeWanted = journal.KindDiscard, true
 	lent := next.IsLent
@@ -179,61 +198,6 @@ func (s *step) purged(next journal.Entry) (journal.Entry, uint64, Reason) {
 	}
 	next.Retained = s.discard(next.Retained, func(*journal.Checkpoint) bool { return true }, 0, lent)
 	return next, 0, ReasonNone
-}
-
-// discard takes checkpoints out of use: into the trash, if the window is not 0, or out of the state. What other jobs have borrowed
-// is hidden then. If the trash is full, its oldest checkpoints leave it.
-func (s *step) discard(retained []journal.Checkpoint, which func(*journal.Checkpoint) bool, window uint64, lent func(uint64) bool) []journal.Checkpoint {
-	var out []journal.Checkpoint
-	for _, c := range retained {
-		switch {
-		case !which(&c):
-			out = append(out, c)
-		case window > 0:
-			out = append(out, s.toTrash(c, window))
-		case retention.Removed(retention.Checkpoint{ID: c.ID, Lent: lent(c.ID)}).Action == retention.Hide:
-			out = append(out, hidden(c))
-		}
-	}
-	return s.emptier(out, lent)
-}
-
-// toTrash is the checkpoint in the trash.
-func (s *step) toTrash(c journal.Checkpoint, window uint64) journal.Checkpoint {
-	c.State, c.TrashedAt, c.TrashUntil = journal.StateTrashed, s.clock, s.clock+window
-	return c
-}
-
-// hidden is the checkpoint, hidden.
-func hidden(c journal.Checkpoint) journal.Checkpoint {
-	c.State, c.TrashedAt, c.TrashUntil = journal.StateHidden, 0, 0
-	return c
-}
-
-// emptier takes the oldest checkpoints out of a trash that holds more than an entry may.
-func (s *step) emptier(retained []journal.Checkpoint, lent func(uint64) bool) []journal.Checkpoint {
-	trashed := 0
-	for i := range retained {
-		if retained[i].State == journal.StateTrashed {
-			trashed++
-		}
-	}
-	if trashed <= journal.MaxTrashed {
-		return retained
-	}
-	oldest := oldestTrashed(retained, func(*journal.Checkpoint) bool { return true })
-	return s.discard(retained, func(c *journal.Checkpoint) bool { return c.ID == oldest }, 0, lent)
-}
-
-// oldestTrashed is the checkpoint that has lain in the trash the longest, of those that may go; 0: none.
-func oldestTrashed(retained []journal.Checkpoint, may func(*journal.Checkpoint) bool) uint64 {
-	id, at := uint64(0), uint64(0)
-	for i := range retained {
-		if c := &retained[i]; c.State == journal.StateTrashed && may(c) && (id == 0 || c.TrashedAt < at) {
-			id, at = c.ID, c.TrashedAt
-		}
-	}
-	return id
 }
 
 // edits is a copy of the checkpoints in which some are changed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -35,6 +36,8 @@ type Env struct {
 	Audit func(ctx context.Context, entries []*ckptdv1.AuditEntry) error
 	// Due attaches a job that has ended, and of which something is left to be deleted.
 	Due func(job string)
+	// Trash is how long a removed checkpoint can be brought back in a job whose configuration does not say it; 0: there is no trash.
+	Trash time.Duration
 	// JobDefaults are the values of keys that a new job's configuration leaves out; nil: Flink's defaults for all.
 	JobDefaults *ckptdv1.JobConfig
 	Log         *slog.Logger

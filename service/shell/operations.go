@@ -71,6 +71,8 @@ func (j *Job) work(op owner.Op) func(context.Context) {
 			return j.createImport(op)
 		}
 		return j.createMeta(op)
+	case owner.OpTime:
+		return func(ctx context.Context) { j.tellTime(ctx, op) }
 	case owner.OpTrim:
 		return func(ctx context.Context) { j.trim(ctx, op) }
 	case owner.OpDeleteMetas:

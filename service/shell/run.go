@@ -17,7 +17,7 @@ func New(env *Env, id string) *Job {
 		env: env, id: id, log: env.Log.With("job", id), done: make(chan struct{}), calls: newInbox[func()](),
 		callers: newCallers(), names: incremental.NewNames(), contents: map[uint64]*content{}, workers: newWorkers(),
 	}
-	j.cfg = owner.DefaultConfig(journal.NewProcess(), env.URLs, config.Policy)
+	j.cfg = owner.DefaultConfig(journal.NewProcess(), env.URLs, config.Policies(env.Trash))
 	j.cfg.Journal.TrustList = env.Facts.ListShowsPublished
 	j.cfg.Same = func(a, b *journal.Config) bool {
 		keys, err := config.Differences(a, b)

@@ -807,8 +807,11 @@ type JobConfig struct {
 	// At least 1; 0 means 1.
 	NumRetained     uint32           `protobuf:"varint,7,opt,name=num_retained,json=numRetained,proto3" json:"num_retained,omitempty"`
 	RestartStrategy *RestartStrategy `protobuf:"bytes,8,opt,name=restart_strategy,json=restartStrategy,proto3" json:"restart_strategy,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How long a checkpoint that a person removes, or that the end of the job drops, can be brought back. Absent: as the daemon says; 0:
+	// not at all.
+	Trash         *durationpb.Duration `protobuf:"bytes,9,opt,name=trash,proto3" json:"trash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobConfig) Reset() {
@@ -893,6 +896,13 @@ func (x *JobConfig) GetNumRetained() uint32 {
 func (x *JobConfig) GetRestartStrategy() *RestartStrategy {
 	if x != nil {
 		return x.RestartStrategy
+	}
+	return nil
+}
+
+func (x *JobConfig) GetTrash() *durationpb.Duration {
+	if x != nil {
+		return x.Trash
 	}
 	return nil
 }
@@ -1552,7 +1562,7 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x17reset_backoff_threshold\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x15resetBackoffThreshold\x12(\n" +
 	"\rjitter_factor\x18\x05 \x01(\x01H\x00R\fjitterFactor\x88\x01\x01\x12A\n" +
 	"\x1dattempts_before_reset_backoff\x18\x06 \x01(\rR\x1aattemptsBeforeResetBackoffB\x10\n" +
-	"\x0e_jitter_factor\"\xbe\x03\n" +
+	"\x0e_jitter_factor\"\xef\x03\n" +
 	"\tJobConfig\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.ckptd.v1.CheckpointingModeR\x04mode\x125\n" +
 	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
@@ -1561,7 +1571,8 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x1ctolerable_failed_checkpoints\x18\x05 \x01(\rR\x1atolerableFailedCheckpoints\x121\n" +
 	"\tretention\x18\x06 \x01(\x0e2\x13.ckptd.v1.RetentionR\tretention\x12!\n" +
 	"\fnum_retained\x18\a \x01(\rR\vnumRetained\x12D\n" +
-	"\x10restart_strategy\x18\b \x01(\v2\x19.ckptd.v1.RestartStrategyR\x0frestartStrategy\"\xee\x01\n" +
+	"\x10restart_strategy\x18\b \x01(\v2\x19.ckptd.v1.RestartStrategyR\x0frestartStrategy\x12/\n" +
+	"\x05trash\x18\t \x01(\v2\x19.google.protobuf.DurationR\x05trash\"\xee\x01\n" +
 	"\n" +
 	"FileHandle\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
@@ -1696,21 +1707,22 @@ var file_ckptd_v1_common_proto_depIdxs = []int32{
 	21, // 13: ckptd.v1.JobConfig.min_pause:type_name -> google.protobuf.Duration
 	1,  // 14: ckptd.v1.JobConfig.retention:type_name -> ckptd.v1.Retention
 	9,  // 15: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
-	14, // 16: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
-	15, // 17: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
-	3,  // 18: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
-	18, // 19: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
-	19, // 20: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
-	4,  // 21: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
-	13, // 22: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
-	2,  // 23: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
-	16, // 24: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	17, // 25: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	21, // 16: ckptd.v1.JobConfig.trash:type_name -> google.protobuf.Duration
+	14, // 17: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
+	15, // 18: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
+	3,  // 19: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
+	18, // 20: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
+	19, // 21: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
+	4,  // 22: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
+	13, // 23: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
+	2,  // 24: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
+	16, // 25: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	17, // 26: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_common_proto_init() }

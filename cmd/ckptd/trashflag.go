@@ -1,0 +1,45 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ckptd/ckptd/service/config"
+)
+
+// durationFlag is a flag with a duration in Flink's form: 7d, 90 min.
+type durationFlag time.Duration
+
+func (d *durationFlag) Set(s string) error {
+	v, err := config.ParseDuration(s)
+	*d = durationFlag(v)
+	return err
+}
+
+func (d *durationFlag) String() string {
+	if *d == 0 {
+		return ""
+	}
+	return config.FormatDuration(time.Duration(*d))
+}
+
+// Type names the value in a help text.
+func (d *durationFlag) Type() string { return "duration" }
+
+func (d *durationFlag) value() time.Duration { return time.Duration(*d) }
+
+// trashFlag adds the window for jobs that no daemon owns. A daemon has its own.
+func trashFlag(cmd *cobra.Command) {
+	cmd.Flags().Var(new(durationFlag), "trash", "how long what is removed can be brought back, if no daemon owns the job and its ckptd.trash says nothing: `7d`")
+}
+
+// trashOf reads the flag of trashFlag; 0: there is none.
+func trashOf(cmd *cobra.Command) time.Duration {
+	f := cmd.Flags().Lookup("trash")
+	if f == nil {
+		return 0
+	}
+	d, _ := f.Value.(*durationFlag)
+	return d.value()
+}
