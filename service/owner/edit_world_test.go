@@ -2,6 +2,7 @@ package owner
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/ckptd/ckptd/layout/journal"
 )
