@@ -122,7 +122,7 @@ func TestTheEndOfAJobFillsItsTrash(t *testing.T) {
 // TestPeoplesCommandsAgainstAModel: random jobs, loans, ends, removals, undeletes, purges, and daemons that are killed. Never is a file
 // gone that a listed checkpoint names, and at the end no orphan is left.
 func TestPeoplesCommandsAgainstAModel(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(16) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			p := &peopleModel{t: t, random: rand.New(rand.NewPCG(seed, 17)), root: newRoot()}
@@ -173,7 +173,7 @@ func (p *peopleModel) begin(i int) {
 	checkpoints := 1 + p.random.IntN(4)
 	if i > 0 && p.random.IntN(3) > 0 && head(p.t, p.root, p.jobs[i-1]).Newest() > 0 {
 		w, _ = restoring(p.t, p.d, id, fmt.Sprintf("%s/%s", p.jobs[i-1], layout.CheckpointDir(head(p.t, p.root, p.jobs[i-1]).Newest())))
-		checkpoints = p.random.IntN(2) // without one of its own it needs the loan
+		checkpoints = p.random.IntN(4) / 3 // without one of its own it needs the loan
 	} else {
 		w = oneWorker(p.t, p.d, id, keeping(3))
 	}
@@ -191,12 +191,12 @@ func (p *peopleModel) command(i int) {
 	id := p.jobs[p.random.IntN(len(p.jobs))]
 	before := head(p.t, p.root, id)
 	e := &owner.Edit{Kind: []owner.EditKind{owner.EditRemove, owner.EditRemove, owner.EditUndelete, owner.EditTag, owner.EditPurge}[p.random.IntN(5)],
-		Now: p.random.IntN(2) == 0, Lent: p.random.IntN(2) == 0}
+		Now: p.random.IntN(2) == 0, Lent: p.random.IntN(4) > 0}
 	if e.Kind == owner.EditTag {
 		e.Tags = []string{"tag"}
 	}
 	for _, c := range before.Retained {
-		if e.Kind != owner.EditPurge && p.random.IntN(2) == 0 {
+		if e.Kind != owner.EditPurge && p.random.IntN(3) > 0 {
 			e.IDs = append(e.IDs, c.ID)
 		}
 	}
