@@ -1,0 +1,253 @@
+package service_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/service"
+	"github.com/ckptd/ckptd/service/api"
+	"github.com/ckptd/ckptd/service/owner"
+	"github.com/ckptd/ckptd/service/shell"
+)
+
+func (d *daemon) retention() ckptdv1connect.RetentionServiceClient {
+	return ckptdv1connect.NewRetentionServiceClient(d.web, d.http.URL)
+}
+
+func keeping(n uint32) func(*ckptdv1.JobConfig) {
+	return func(c *ckptdv1.JobConfig) { c.NumRetained = n }
+}
+
+// TestPeopleChangeWhatARunningJobKeeps: by calls to its owner. The job runs on.
+func TestPeopleChangeWhatARunningJobKeeps(t *testing.T) {
+	root := newRoot()
+	d := startDaemonWith(t, root, "", service.Options{Trash: time.Hour})
+	w := oneWorker(t, d, "j", keeping(3))
+	ids := []uint64{w.checkpoint(w.ofAll), w.checkpoint(w.ofAll), w.checkpoint(w.ofAll)}
+	remove := &ckptdv1.RemoveCheckpointsRequest{JobId: "j", RequestId: "1", CheckpointIds: ids[:1]}
+	for range 2 { // the second call is a repetition
+		res, err := d.retention().RemoveCheckpoints(t.Context(), remove)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := res.GetChange().GetCheckpoints()
+		if len(c) != 1 || c[0].GetState() != ckptdv1.CheckpointState_CHECKPOINT_STATE_TRASHED || c[0].GetTrashUntil().AsTime().Sub(c[0].GetTrashedAt().AsTime()) != time.Hour {
+			t.Fatalf("%v, want checkpoint %d in the trash for an hour", res, ids[0])
+		}
+	}
+	_, err := d.retention().RemoveCheckpoints(t.Context(), &ckptdv1.RemoveCheckpointsRequest{JobId: "j", RequestId: "2", CheckpointIds: ids[1:]})
+	wantCode(t, err, connect.CodeFailedPrecondition, fmt.Sprintf("checkpoint %d of job j: the job has not ended", ids[2]))
+	_, err = d.retention().RemoveCheckpoints(t.Context(), &ckptdv1.RemoveCheckpointsRequest{JobId: "j", RequestId: "3", CheckpointIds: []uint64{99}})
+	wantCode(t, err, connect.CodeNotFound, "checkpoint 99 of job j")
+	_, err = d.retention().PurgeJob(t.Context(), &ckptdv1.PurgeJobRequest{JobId: "j", RequestId: "4"})
+	wantCode(t, err, connect.CodeFailedPrecondition, "the job has not ended")
+	_, err = d.retention().PurgeJob(t.Context(), &ckptdv1.PurgeJobRequest{JobId: "nobody", RequestId: "4"})
+	wantCode(t, err, connect.CodeNotFound, "no job")
+	if _, err := d.retention().UndeleteCheckpoints(t.Context(), &ckptdv1.UndeleteCheckpointsRequest{JobId: "j", RequestId: "5", CheckpointIds: ids[:1]}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.retention().TagCheckpoints(t.Context(), &ckptdv1.TagCheckpointsRequest{JobId: "j", RequestId: "6", CheckpointIds: ids[:1], Tags: []string{"a"}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 { // the policy drops all others, and not this one
+		w.checkpoint(w.ofAll)
+	}
+	if c, ok := head(t, root, "j").Checkpoint(ids[0]); !ok || !c.Keep || !slices.Equal(c.Tags, []string{"a"}) || c.State != journal.StateKept {
+		t.Errorf("checkpoint %d is %+v, want it kept with its tag", ids[0], c)
+	}
+	by := &ckptdv1.PersonalCommand{Who: "me", Command: "ckptd rm"}
+	if _, err := d.retention().RemoveCheckpoints(t.Context(), &ckptdv1.RemoveCheckpointsRequest{JobId: "j", RequestId: "7", CheckpointIds: ids[:1], Now: true, By: by}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the _metadata gone", func() bool { return !slices.Contains(keys(t, root, "j"), layout.MetadataKey("j", ids[0])) })
+	if names := audited(t, root); !slices.Contains(names, layout.MetadataKey("j", ids[0])) {
+		t.Errorf("the audit log has %v, want what was deleted at once", names)
+	}
+}
+
+// TestTheEndOfAJobFillsItsTrash, and a purge empties it: a tombstone is left. The id can be used again.
+func TestTheEndOfAJobFillsItsTrash(t *testing.T) {
+	root := newRoot()
+	d := startDaemonWith(t, root, "", service.Options{Trash: time.Hour})
+	w := oneWorker(t, d, "j", func(c *ckptdv1.JobConfig) {
+		c.NumRetained, c.Retention = 2, ckptdv1.Retention_RETENTION_NO_EXTERNALIZED_CHECKPOINTS
+	})
+	w.checkpoint(w.ofAll)
+	newest := w.checkpoint(w.ofAll)
+	d.cancel(t, "j")
+	d.waitReleased(t)
+	e := atRest(t, root, "j")
+	if len(e.Retained) != 2 || e.Newest() != 0 || e.ReleasedAt == 0 {
+		t.Fatalf("the journal has %+v, want two checkpoints in the trash", e.Retained)
+	}
+	n := newJanitor(t, root)
+	edit := func(ctx context.Context, j *shell.Job) error {
+		_, err := j.Edit(ctx, "u", &owner.Edit{Kind: owner.EditUndelete, IDs: []uint64{newest}}, nil)
+		return err
+	}
+	if err := n.Do(t.Context(), "j", false, edit); err != nil {
+		t.Fatal(err)
+	}
+	if e = atRest(t, root, "j"); e.Newest() != newest {
+		t.Errorf("the newest is %d, want %d back from the trash", e.Newest(), newest)
+	}
+	purge := func(ctx context.Context, j *shell.Job) error {
+		_, err := j.Edit(ctx, "p", &owner.Edit{Kind: owner.EditPurge}, nil)
+		return err
+	}
+	if err := n.Do(t.Context(), "j", false, purge); err != nil {
+		t.Fatal(err)
+	}
+	if e = atRest(t, root, "j"); e.Status != journal.StatusRemoved || len(e.Retained) != 0 {
+		t.Fatalf("the journal says %v with %d retained, want a tombstone", e.Status, len(e.Retained))
+	}
+	w = oneWorker(t, d, "j", nil)
+	if again := w.checkpoint(w.ofAll); again <= newest || head(t, root, "j").Epoch <= e.Epoch {
+		t.Errorf("checkpoint %d, epoch %d; want later ones than %d and %d", again, head(t, root, "j").Epoch, newest, e.Epoch)
+	}
+}
+
+// TestPeoplesCommandsAgainstAModel: random jobs, loans, ends, removals, undeletes, purges, and daemons that are killed. Never is a file
+// gone that a listed checkpoint names, and at the end no orphan is left.
+func TestPeoplesCommandsAgainstAModel(t *testing.T) {
+	for seed := range uint64(16) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			p := &peopleModel{t: t, random: rand.New(rand.NewPCG(seed, 17)), root: newRoot()}
+			p.opts = service.Options{Trash: time.Duration(p.random.IntN(2)) * time.Hour}
+			p.d = startDaemonWith(t, p.root, "", p.opts)
+			for i := range 3 {
+				p.begin(i)
+			}
+			for i := range 14 {
+				p.command(i)
+				if p.random.IntN(6) == 0 {
+					p.d.kill()
+					p.d = startDaemonWith(t, p.root, "", p.opts)
+				}
+				p.whole()
+			}
+			p.d.kill()
+			for _, id := range p.jobs {
+				if head(t, p.root, id).Status == journal.StatusRemoved {
+					continue
+				}
+				if err := newJanitor(t, p.root).Do(t.Context(), id, true, sweep); err != nil {
+					t.Fatal("sweep:", err)
+				}
+			}
+			for _, id := range p.jobs {
+				p.whole()
+				atRestWithLoans(t, p.root, id)
+			}
+		})
+	}
+}
+
+// peopleModel is one run of the model.
+type peopleModel struct {
+	t      *testing.T
+	random *rand.Rand
+	root   storage.Opened
+	d      *daemon
+	opts   service.Options
+	jobs   []string
+}
+
+// begin begins a job, perhaps from the one before, and ends it perhaps.
+func (p *peopleModel) begin(i int) {
+	id := fmt.Sprintf("job-%d", i)
+	var w *worker
+	checkpoints := 1 + p.random.IntN(4)
+	if i > 0 && p.random.IntN(3) > 0 && head(p.t, p.root, p.jobs[i-1]).Newest() > 0 {
+		w, _ = restoring(p.t, p.d, id, fmt.Sprintf("%s/%s", p.jobs[i-1], layout.CheckpointDir(head(p.t, p.root, p.jobs[i-1]).Newest())))
+		checkpoints = p.random.IntN(4) / 3 // without one of its own it needs the loan
+	} else {
+		w = oneWorker(p.t, p.d, id, keeping(3))
+	}
+	p.jobs = append(p.jobs, id)
+	for range checkpoints {
+		w.checkpoint(w.ofAll)
+	}
+	if p.random.IntN(3) > 0 {
+		p.d.cancel(p.t, id)
+	}
+}
+
+// command gives a random command about a random job: to its owner, or as janitor.
+func (p *peopleModel) command(i int) {
+	id := p.jobs[p.random.IntN(len(p.jobs))]
+	before := head(p.t, p.root, id)
+	e := &owner.Edit{Kind: []owner.EditKind{owner.EditRemove, owner.EditRemove, owner.EditUndelete, owner.EditTag, owner.EditPurge}[p.random.IntN(5)],
+		Now: p.random.IntN(2) == 0, Lent: p.random.IntN(4) > 0}
+	if e.Kind == owner.EditTag {
+		e.Tags = []string{"tag"}
+	}
+	for _, c := range before.Retained {
+		if e.Kind != owner.EditPurge && p.random.IntN(3) > 0 {
+			e.IDs = append(e.IDs, c.ID)
+		}
+	}
+	edit := func(ctx context.Context, j *shell.Job) error {
+		_, err := j.Edit(ctx, fmt.Sprint(i), e, &shell.Command{Who: "me", Command: "rm"})
+		return err
+	}
+	_, why := e.Refused(before)
+	n := newJanitor(p.t, p.root)
+	err := n.Do(p.t.Context(), id, true, edit)
+	if len(api.OwnerURLs(err)) > 0 {
+		err = p.atOwner(id, i, e)
+	}
+	after := head(p.t, p.root, id)
+	if err != nil && why == owner.ReasonNone && !strings.Contains(err.Error(), "borrowed") && !unsettled(err) {
+		p.t.Errorf("command %+v on %s: %v", e, id, err)
+	}
+	if err == nil && why != owner.ReasonNone && before.Slot == after.Slot {
+		p.t.Errorf("command %+v on %s was carried out, though %v", e, id, api.ReasonText(why))
+	}
+	if !after.Status.Terminal() && after.Newest() < before.Newest() {
+		p.t.Errorf("command %+v took the newest checkpoint of %s, which runs", e, id)
+	}
+}
+
+// unsettled tells whether a job is being attached or released at this moment.
+func unsettled(err error) bool {
+	return api.IsNotAttached(err) || connect.CodeOf(err) == connect.CodeUnavailable || connect.CodeOf(err) == connect.CodeFailedPrecondition
+}
+
+func (p *peopleModel) atOwner(id string, i int, e *owner.Edit) (err error) {
+	request, ctx := fmt.Sprint(i), p.t.Context()
+	switch e.Kind {
+	case owner.EditRemove:
+		_, err = p.d.retention().RemoveCheckpoints(ctx, &ckptdv1.RemoveCheckpointsRequest{JobId: id, RequestId: request, CheckpointIds: e.IDs, Now: e.Now, EvenIfLent: e.Lent})
+	case owner.EditUndelete:
+		_, err = p.d.retention().UndeleteCheckpoints(ctx, &ckptdv1.UndeleteCheckpointsRequest{JobId: id, RequestId: request, CheckpointIds: e.IDs})
+	case owner.EditPurge:
+		_, err = p.d.retention().PurgeJob(ctx, &ckptdv1.PurgeJobRequest{JobId: id, RequestId: request})
+	default:
+		_, err = p.d.retention().TagCheckpoints(ctx, &ckptdv1.TagCheckpointsRequest{JobId: id, RequestId: request, CheckpointIds: e.IDs, Tags: e.Tags})
+	}
+	return err
+}
+
+// whole checks that all files are there which a listed checkpoint names. What becomes of a checkpoint while this looks is looked at again.
+func (p *peopleModel) whole() {
+	p.t.Helper()
+	for key := range neededBy(p.t, p.root) {
+		if _, err := p.root.Store.Stat(p.t.Context(), key); err != nil && neededBy(p.t, p.root)[key] {
+			p.t.Fatalf("a listed checkpoint names %s: %v", key, err)
+		}
+	}
+}
