@@ -372,7 +372,6 @@ func TestJournalOfANewerVersionIsLeftAlone(t *testing.T) {
 		"an unknown state":         func(e *journal.Entry) { e.Retained[0].State = journal.StateHidden + 1 },
 		"an unknown configuration": func(e *journal.Entry) { e.Config = journal.NewConfig([]byte{8, 99}) },
 		"a job that is stopping":   func(e *journal.Entry) { e.Status = journal.StatusStopping },
-		"a job that was removed":   func(e *journal.Entry) { e.Status = journal.StatusRemoved },
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := newRoot()

@@ -460,7 +460,7 @@ func testAnOwnerThatAnswersKeepsTheCopy(t *testing.T) {
 	to := place(t, mem.Open())
 	claims := &copying.Claims{}
 	var nonce string
-	w.copyTo(to, copying.Options{Claims: claims, URLs: []string{"http://copier"}, Step: func(step string) {
+	w.copyTo(to, copying.Options{Parallel: 1, Claims: claims, URLs: []string{"http://copier"}, Step: func(step string) {
 		if e := head(t, to.Store, "a"); step == copying.StepFile {
 			nonce = e.Owner.String()
 			if !claims.Owns("a", e.Owner) || claims.Owns("b", e.Owner) || !slices.Equal(e.URLs, []string{"http://copier"}) || !e.CopiedFrom.Unfinished {

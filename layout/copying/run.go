@@ -19,7 +19,7 @@ import (
 )
 
 // Parallel is the number of files that are copied at once by default.
-const Parallel = 16
+const Parallel = 32
 
 // The steps at which tests stop a copier.
 const (
