@@ -349,3 +349,48 @@ func TestSettingsOfObjects(t *testing.T) {
 		t.Errorf("location %q, want the key in it", opened.Facts.Location)
 	}
 }
+
+// Only what nobody above can repeat is repeated here, also after other operations with policies of their own.
+func TestNothingIsRepeatedTwice(t *testing.T) {
+	t.Parallel()
+	var armed atomic.Bool
+	var requests atomic.Int64
+	_, endpoint := answering(t, gcsfake.Bucket{PageSize: 1}, func(w http.ResponseWriter, r *http.Request) bool {
+		if !armed.Load() {
+			return false
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		requests.Add(1)
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	opened := open(t, servers.GCSURL(endpoint, "once", ""))
+	defer opened.Close()
+	s, large := opened.Store, random(9<<20)
+	for i := range 2 {
+		if err := create(t.Context(), s, fmt.Sprint("f", i), large, storage.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, err := range s.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	armed.Store(true)
+	for name, c := range map[string]struct {
+		most int64
+		do   func() error
+	}{
+		"stat":    {1, func() error { _, err := s.Stat(t.Context(), "f0"); return err }},
+		"open":    {1, func() error { _, err := s.Open(t.Context(), "f0", 0, -1); return err }},
+		"delete":  {1, func() error { return s.Delete(t.Context(), []string{"f0"})[0] }},
+		"publish": {2, func() error { return s.Publish(t.Context(), "f2", nil) }}, // and a look at what is there
+		"create":  {6, func() error { return create(t.Context(), s, "f3", nil, storage.CreateOptions{}) }},
+	} {
+		requests.Store(0)
+		if err := c.do(); err == nil || requests.Load() > c.most || requests.Load() == 0 {
+			t.Errorf("%s: %v after %d requests; want an error after at most %d", name, err, requests.Load(), c.most)
+		}
+	}
+}
