@@ -55,11 +55,13 @@ const (
 // A store is one prefix of one bucket.
 type store struct {
 	config  Config
-	prefix  string // of all keys, with its slash, or empty
+	prefix  string                // of all keys, with its slash, or empty
 	bucket  *storage.BucketHandle // repeats nothing
 	conn    connection
 	pool    *semaphore.Weighted
 	retries *retries
+	// chunk is chunkSize, except in tests.
+	chunk int
 }
 
 var _ contract.Store = (*store)(nil)
@@ -85,7 +87,7 @@ func open(ctx context.Context, c Config) (contract.Opened, error) {
 	if err != nil {
 		return contract.Opened{}, err
 	}
-	s := &store{config: conn.config, conn: conn, pool: semaphore.NewWeighted(poolSize), retries: &retries{}}
+	s := &store{config: conn.config, conn: conn, pool: semaphore.NewWeighted(poolSize), retries: &retries{}, chunk: chunkSize}
 	s.bucket = s.handle(storage.WithPolicy(storage.RetryNever))
 	if prefix := strings.Trim(c.Prefix, "/"); prefix != "" {
 		s.prefix = prefix + "/"

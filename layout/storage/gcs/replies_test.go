@@ -16,6 +16,7 @@ import (
 	"github.com/ckptd/ckptd/conformance/gcsfake"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/gcs"
 )
 
 // answering starts the strict server behind a handler that may answer in its place.
@@ -28,9 +29,9 @@ func answering(t *testing.T, b gcsfake.Bucket, before func(w http.ResponseWriter
 // An object that was damaged on its way is refused by the store, whichever way it was sent. Nothing is left.
 func TestDamagedOnItsWay(t *testing.T) {
 	t.Parallel()
-	content := random(9 << 20)
+	content := random(900 << 10)
 	for name, opts := range map[string]storage.CreateOptions{
-		"one request": announced(content[:1<<20]), "resumable, sum known": {HasCRC32C: true, CRC32C: announced(content).CRC32C}, "resumable": {},
+		"one request": announced(content[:800<<10]), "resumable, sum known": {HasCRC32C: true, CRC32C: announced(content).CRC32C}, "resumable": {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -41,11 +42,11 @@ func TestDamagedOnItsWay(t *testing.T) {
 			server, endpoint := strict(t, gcsfake.Bucket{})
 			server.Before = func(_ http.ResponseWriter, r *http.Request) bool {
 				if r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/upload/") {
-					r.Body = &flipping{ReadCloser: r.Body, at: 700_000}
+					r.Body = &flipping{ReadCloser: r.Body, at: 100_000}
 				}
 				return false
 			}
-			opened := open(t, servers.GCSURL(endpoint, "damaged", ""))
+			opened := gcs.SmallChunks(open(t, servers.GCSURL(endpoint, "damaged", "")))
 			defer opened.Close()
 			err := create(t.Context(), opened.Store, "job/shared/f", data, opts)
 			if err == nil || errors.Is(err, storage.ErrUnknown) || !strings.Contains(err.Error(), "CRC32C") {
@@ -233,7 +234,7 @@ func TestRotten(t *testing.T) {
 func TestAbortEndsSession(t *testing.T) {
 	t.Parallel()
 	server, endpoint := strict(t, gcsfake.Bucket{})
-	opened := open(t, servers.GCSURL(endpoint, "aborted", ""))
+	opened := gcs.SmallChunks(open(t, servers.GCSURL(endpoint, "aborted", "")))
 	defer opened.Close()
 	for name, giveUp := range map[string]func(w storage.Writer, cancel func()){
 		"abort": func(w storage.Writer, _ func()) { w.Abort() }, "cancel": func(w storage.Writer, cancel func()) { cancel(); w.Abort() },
@@ -242,7 +243,7 @@ func TestAbortEndsSession(t *testing.T) {
 		defer cancel()
 		w, err := opened.Store.Create(ctx, "job/shared/"+name, storage.CreateOptions{})
 		if err == nil {
-			_, err = w.Write(random(20 << 20))
+			_, err = w.Write(random(1 << 20))
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -364,9 +365,9 @@ func TestNothingIsRepeatedTwice(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
 	})
-	opened := open(t, servers.GCSURL(endpoint, "once", ""))
+	opened := gcs.SmallChunks(open(t, servers.GCSURL(endpoint, "once", "")))
 	defer opened.Close()
-	s, large := opened.Store, random(9<<20)
+	s, large := opened.Store, random(600<<10)
 	for i := range 2 {
 		if err := create(t.Context(), s, fmt.Sprint("f", i), large, storage.CreateOptions{}); err != nil {
 			t.Fatal(err)
