@@ -178,7 +178,7 @@ var packages = map[string]string{
 }
 
 // foreign are flags of other programs that the pages name in a sentence.
-var foreign = []string{"versioning-dir"}
+var foreign = []string{"versioning-dir", "clear-soft-delete"}
 
 // wrong lists the names on a page that do not exist.
 func (s *sources) wrong(page, text string) (all []string) {

@@ -116,8 +116,8 @@ func readParts(r *http.Request) (set settings, data []byte, err error) {
 
 // chunk takes bytes of a resumable upload, or ends it.
 func (s *Server) chunk(w http.ResponseWriter, r *http.Request) (any, error) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
+	body := make([]byte, max(0, r.ContentLength))
+	if _, err := io.ReadFull(r.Body, body); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()

@@ -46,8 +46,7 @@ func (s *store) copyFrom(ctx context.Context, from *store, sourceKey, key string
 	mark := rand.Text()
 	var arrived atomic.Int64
 	watchedCtx, tries := watched(ctx)
-	object := s.object(key).If(storage.Conditions{DoesNotExist: true}).Retryer(storage.WithPolicy(storage.RetryIdempotent), s.bounded(&arrived))
-	copier := object.CopierFrom(s.conn.client.Bucket(from.config.Bucket).Object(from.prefix + sourceKey).Generation(attrs.Generation))
+	copier := s.repeating(key, &arrived).If(storage.Conditions{DoesNotExist: true}).CopierFrom(s.conn.client.Bucket(from.config.Bucket).Object(from.prefix + sourceKey).Generation(attrs.Generation))
 	copier.ContentType, copier.Metadata = attrs.ContentType, map[string]string{markName: mark}
 	copier.StorageClass, copier.DestinationKMSKeyName = s.config.StorageClass, s.config.KMSKey
 	copier.ProgressFunc = func(copied, _ uint64) { arrived.Store(int64(copied)) }

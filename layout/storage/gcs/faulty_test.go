@@ -18,6 +18,7 @@ import (
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/gcs"
 )
 
 // A way is a fault of one request between the driver and the server.
@@ -175,7 +176,7 @@ func faulty(endpoint string) func(t *testing.T, root string, step int) (storage.
 func TestFaultsRetried(t *testing.T) {
 	t.Parallel()
 	_, endpoint := strict(t, gcsfake.Bucket{})
-	large := random(9 << 20)
+	large := random(600 << 10)
 	small := []byte("an entry")
 	for name, do := range map[string]struct {
 		content []byte
@@ -183,7 +184,7 @@ func TestFaultsRetried(t *testing.T) {
 	}{
 		"publish":                   {small, func(ctx context.Context, s storage.Store, key string) error { return s.Publish(ctx, key, small) }},
 		"create, small":             {small, creating(small, storage.CreateOptions{})},
-		"create":                    {large[:1<<20], creating(large[:1<<20], announced(large[:1<<20]))},
+		"create":                    {large, creating(large, announced(large))},
 		"create, resumable":         {large, creating(large, storage.CreateOptions{})},
 		"create, resumable, absent": {large, creating(large, storage.CreateOptions{IfAbsent: true, HasSize: true, Size: int64(len(large))})},
 	} {
@@ -215,7 +216,7 @@ func wrong(t *testing.T, endpoint string, clean storage.Store, prefix, retries s
 	turns := make(chan struct{}, 4) // the contents are large
 	for i, way := range ways {
 		m := newMiddleman(t, endpoint, request*len(ways)+i)
-		opened := open(t, servers.GCSURL(m.URL, prefix, retries))
+		opened := gcs.SmallChunks(open(t, servers.GCSURL(m.URL, prefix, retries)))
 		m.arm()
 		wg.Go(func() {
 			turns <- struct{}{}

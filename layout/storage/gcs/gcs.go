@@ -55,11 +55,13 @@ const (
 // A store is one prefix of one bucket.
 type store struct {
 	config  Config
-	prefix  string // of all keys, with its slash, or empty
-	bucket  *storage.BucketHandle
+	prefix  string                // of all keys, with its slash, or empty
+	bucket  *storage.BucketHandle // repeats nothing
 	conn    connection
 	pool    *semaphore.Weighted
 	retries *retries
+	// chunk is chunkSize, except in tests.
+	chunk int
 }
 
 var _ contract.Store = (*store)(nil)
@@ -85,8 +87,8 @@ func open(ctx context.Context, c Config) (contract.Opened, error) {
 	if err != nil {
 		return contract.Opened{}, err
 	}
-	s := &store{config: conn.config, conn: conn, pool: semaphore.NewWeighted(poolSize), retries: &retries{}}
-	s.bucket = conn.client.Bucket(c.Bucket).UserProject(c.UserProject).Retryer(storage.WithPolicy(storage.RetryNever))
+	s := &store{config: conn.config, conn: conn, pool: semaphore.NewWeighted(poolSize), retries: &retries{}, chunk: chunkSize}
+	s.bucket = s.handle(storage.WithPolicy(storage.RetryNever))
 	if prefix := strings.Trim(c.Prefix, "/"); prefix != "" {
 		s.prefix = prefix + "/"
 	}
@@ -165,6 +167,12 @@ func (s *store) usable(ctx context.Context, key string) error {
 		return err
 	}
 	return contract.ValidateKey(key)
+}
+
+// handle is a handle of the bucket with a policy of its own. A handle's Retryer would change the policy of the handle that
+// it is called on, too.
+func (s *store) handle(policy ...storage.RetryOption) *storage.BucketHandle {
+	return s.conn.client.Bucket(s.config.Bucket).UserProject(s.config.UserProject).Retryer(policy...)
 }
 
 // object is the handle of a key. Nothing is repeated through it.

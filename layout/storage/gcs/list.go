@@ -65,7 +65,7 @@ func (s *store) list(ctx context.Context, query *storage.Query, show func(*stora
 	}
 	query.Projection = storage.ProjectionNoACL
 	pages, failed := 0, 0
-	bucket := s.bucket.Retryer(storage.WithPolicy(storage.RetryAlways), storage.WithErrorFunc(func(err error) bool {
+	bucket := s.handle(storage.WithPolicy(storage.RetryAlways), storage.WithErrorFunc(func(err error) bool {
 		if failed++; err == nil || pages == 0 || failed >= s.attempts() || !storage.ShouldRetry(err) {
 			return false
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/ckptd/ckptd/conformance/gcsfake"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/gcs"
 )
 
 // A result is the reported outcome of a mutation through the proxy.
@@ -24,7 +25,7 @@ type result struct {
 
 // mutate does several of each mutation at once and returns what each reported.
 func mutate(t *testing.T, s, clean storage.Store, round string) []result {
-	large := random(9 << 20)
+	large := random(900 << 10)
 	var results []result
 	var wg sync.WaitGroup
 	for i := range 4 {
@@ -51,7 +52,7 @@ func mutate(t *testing.T, s, clean storage.Store, round string) []result {
 				}
 			case len(r.content) < 100:
 				r.err = s.Publish(t.Context(), r.key, r.content)
-			case len(r.content) < 1<<20:
+			case len(r.content) < 400<<10:
 				r.err = create(t.Context(), s, r.key, r.content, announced(r.content))
 			default:
 				r.err = create(t.Context(), s, r.key, r.content, storage.CreateOptions{})
@@ -102,7 +103,7 @@ func TestProxy(t *testing.T) {
 	} {
 		for _, retries := range []string{"max_attempts=1", "max_attempts=2"} {
 			t.Run(name+"/"+retries, func(t *testing.T) {
-				opened := open(t, servers.GCSURL("http://"+proxy.Address, "proxy", retries))
+				opened := gcs.SmallChunks(open(t, servers.GCSURL("http://"+proxy.Address, "proxy", retries)))
 				defer opened.Close()
 				harm := proxy.Add(t, toxic)
 				results := mutate(t, opened.Store, clean.Store, fmt.Sprintf("%s-%s-%s", toxic.Type, toxic.Stream, retries))
@@ -182,14 +183,14 @@ func TestManyStreams(t *testing.T) {
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	server, endpoint := strict(t, gcsfake.Bucket{})
-	opened := open(t, servers.GCSURL(endpoint, "cancelled", ""))
+	opened := gcs.SmallChunks(open(t, servers.GCSURL(endpoint, "cancelled", "")))
 	defer opened.Close()
-	large := random(17 << 20)
-	for i := range 6 {
+	large := random(1 << 20)
+	for i := range 30 {
 		ctx, cancel := context.WithCancel(t.Context())
-		data := large[:(i%3)*8<<20+200<<10]
+		data := large[:(i%3)*300<<10+200<<10]
 		opts := storage.CreateOptions{}
-		if i%2 == 0 && len(data) < 10<<20 {
+		if i%2 == 0 && len(data) < 600<<10 {
 			opts = announced(data)
 		}
 		w, err := opened.Store.Create(ctx, fmt.Sprintf("job/shared/%d", i), opts)

@@ -16,6 +16,7 @@ import (
 	"github.com/ckptd/ckptd/conformance/gcsfake"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/gcs"
 )
 
 // answering starts the strict server behind a handler that may answer in its place.
@@ -28,9 +29,9 @@ func answering(t *testing.T, b gcsfake.Bucket, before func(w http.ResponseWriter
 // An object that was damaged on its way is refused by the store, whichever way it was sent. Nothing is left.
 func TestDamagedOnItsWay(t *testing.T) {
 	t.Parallel()
-	content := random(9 << 20)
+	content := random(900 << 10)
 	for name, opts := range map[string]storage.CreateOptions{
-		"one request": announced(content[:1<<20]), "resumable, sum known": {HasCRC32C: true, CRC32C: announced(content).CRC32C}, "resumable": {},
+		"one request": announced(content[:800<<10]), "resumable, sum known": {HasCRC32C: true, CRC32C: announced(content).CRC32C}, "resumable": {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -41,11 +42,11 @@ func TestDamagedOnItsWay(t *testing.T) {
 			server, endpoint := strict(t, gcsfake.Bucket{})
 			server.Before = func(_ http.ResponseWriter, r *http.Request) bool {
 				if r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/upload/") {
-					r.Body = &flipping{ReadCloser: r.Body, at: 700_000}
+					r.Body = &flipping{ReadCloser: r.Body, at: 100_000}
 				}
 				return false
 			}
-			opened := open(t, servers.GCSURL(endpoint, "damaged", ""))
+			opened := gcs.SmallChunks(open(t, servers.GCSURL(endpoint, "damaged", "")))
 			defer opened.Close()
 			err := create(t.Context(), opened.Store, "job/shared/f", data, opts)
 			if err == nil || errors.Is(err, storage.ErrUnknown) || !strings.Contains(err.Error(), "CRC32C") {
@@ -233,7 +234,7 @@ func TestRotten(t *testing.T) {
 func TestAbortEndsSession(t *testing.T) {
 	t.Parallel()
 	server, endpoint := strict(t, gcsfake.Bucket{})
-	opened := open(t, servers.GCSURL(endpoint, "aborted", ""))
+	opened := gcs.SmallChunks(open(t, servers.GCSURL(endpoint, "aborted", "")))
 	defer opened.Close()
 	for name, giveUp := range map[string]func(w storage.Writer, cancel func()){
 		"abort": func(w storage.Writer, _ func()) { w.Abort() }, "cancel": func(w storage.Writer, cancel func()) { cancel(); w.Abort() },
@@ -242,7 +243,7 @@ func TestAbortEndsSession(t *testing.T) {
 		defer cancel()
 		w, err := opened.Store.Create(ctx, "job/shared/"+name, storage.CreateOptions{})
 		if err == nil {
-			_, err = w.Write(random(20 << 20))
+			_, err = w.Write(random(1 << 20))
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -347,5 +348,50 @@ func TestSettingsOfObjects(t *testing.T) {
 	}
 	if !strings.Contains(opened.Facts.Location, fmt.Sprintf("kms_key=%s", key)) {
 		t.Errorf("location %q, want the key in it", opened.Facts.Location)
+	}
+}
+
+// Only what nobody above can repeat is repeated here, also after other operations with policies of their own.
+func TestNothingIsRepeatedTwice(t *testing.T) {
+	t.Parallel()
+	var armed atomic.Bool
+	var requests atomic.Int64
+	_, endpoint := answering(t, gcsfake.Bucket{PageSize: 1}, func(w http.ResponseWriter, r *http.Request) bool {
+		if !armed.Load() {
+			return false
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		requests.Add(1)
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	opened := gcs.SmallChunks(open(t, servers.GCSURL(endpoint, "once", "")))
+	defer opened.Close()
+	s, large := opened.Store, random(600<<10)
+	for i := range 2 {
+		if err := create(t.Context(), s, fmt.Sprint("f", i), large, storage.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, err := range s.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	armed.Store(true)
+	for name, c := range map[string]struct {
+		most int64
+		do   func() error
+	}{
+		"stat":    {1, func() error { _, err := s.Stat(t.Context(), "f0"); return err }},
+		"open":    {1, func() error { _, err := s.Open(t.Context(), "f0", 0, -1); return err }},
+		"delete":  {1, func() error { return s.Delete(t.Context(), []string{"f0"})[0] }},
+		"publish": {2, func() error { return s.Publish(t.Context(), "f2", nil) }}, // and a look at what is there
+		"create":  {6, func() error { return create(t.Context(), s, "f3", nil, storage.CreateOptions{}) }},
+	} {
+		requests.Store(0)
+		if err := c.do(); err == nil || requests.Load() > c.most || requests.Load() == 0 {
+			t.Errorf("%s: %v after %d requests; want an error after at most %d", name, err, requests.Load(), c.most)
+		}
 	}
 }

@@ -20,6 +20,11 @@ func (r *retries) report(cause error) {
 	}
 }
 
+// repeating is the handle of a key through which the library repeats requests, a limited number of times.
+func (s *store) repeating(key string, progress *atomic.Int64) *storage.ObjectHandle {
+	return s.handle(storage.WithPolicy(storage.RetryIdempotent), s.bounded(progress)).Object(s.prefix + key)
+}
+
 // bounded is a policy for the library: it repeats what Google says may be repeated, a limited number of times in a row.
 // progress is the number of bytes that have arrived; each advance gives new tries.
 func (s *store) bounded(progress *atomic.Int64) storage.RetryOption {

@@ -51,12 +51,12 @@ func (s *store) begin(ctx context.Context, key string, a announcement) *upload {
 	ctx, u.cancel = context.WithCancelCause(ctx)
 	u.ctx, u.tries = watched(ctx)
 	u.tries.incomplete.Store(true)
-	object := s.object(key).If(storage.Conditions{DoesNotExist: true})
+	object := s.object(key)
 	var arrived atomic.Int64
 	if a.chunk > 0 {
-		object = object.Retryer(storage.WithPolicy(storage.RetryIdempotent), s.bounded(&arrived))
+		object = s.repeating(key, &arrived)
 	}
-	u.w = object.NewWriter(u.ctx)
+	u.w = object.If(storage.Conditions{DoesNotExist: true}).NewWriter(u.ctx)
 	u.w.ChunkSize = a.chunk
 	u.w.ProgressFunc = arrived.Store
 	u.w.ContentType = "application/octet-stream"

@@ -112,11 +112,11 @@ func (w *writer) take(p []byte) (int, error) {
 	if err := w.makeRoom(len(p)); err != nil {
 		return 0, err
 	}
-	if len(w.held)+len(p) <= chunkSize {
+	if len(w.held)+len(p) <= w.store.chunk {
 		w.held = append(w.held, p...)
 		return len(p), nil
 	}
-	w.upload = w.begin(chunkSize)
+	w.upload = w.begin(w.store.chunk)
 	if _, err := w.upload.Write(w.held); err != nil {
 		return 0, err
 	}
@@ -151,7 +151,7 @@ func (w *writer) makeRoom(more int) error {
 	if len(w.held)+more <= smallSize || w.reserved > 0 {
 		return nil
 	}
-	room := int64(chunkSize)
+	room := int64(w.store.chunk)
 	if w.opts.HasSize {
 		room = min(room, w.opts.Size)
 	}
