@@ -36,6 +36,7 @@ type HDFS struct {
 
 	dir      string
 	jars     string
+	krb5     string // the file with the settings of Kerberos, if there are any
 	web      *http.Client
 	namenode *process
 	nodes    []*process
@@ -139,6 +140,7 @@ func (h *HDFS) configure(settings map[string]string) error {
 		"dfs.heartbeat.interval": "1", "dfs.namenode.heartbeat.recheck-interval": "2000",
 		"dfs.namenode.fs-limits.min-block-size": "4096", "dfs.blocksize": "64m",
 	}
+	h.krb5 = settings[krb5Conf]
 	for name, value := range settings {
 		if strings.HasPrefix(name, "hadoop.") || strings.HasPrefix(name, "fs.") {
 			core[name] = value
@@ -170,7 +172,7 @@ func hadoopFile(settings map[string]string) []byte {
 
 func (h *HDFS) java(class string, args ...string) []string {
 	path := h.ConfDir + ":" + h.jars + ":" + filepath.Join(h.jars, "jars", "*")
-	return append([]string{"-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "--add-opens", "java.base/java.lang=ALL-UNNAMED",
+	return append([]string{"-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-D" + krb5Conf + "=" + cmp.Or(h.krb5, os.DevNull), "--add-opens", "java.base/java.lang=ALL-UNNAMED",
 		"-cp", path, class}, args...)
 }
 

@@ -37,6 +37,9 @@ func resolve(c Config) (cluster, error) {
 	if r.service, r.options.Addresses, err = addresses(c.Hosts, conf); err != nil {
 		return cluster{}, err
 	}
+	if r.options.DataTransferProtection == "integrity" {
+		return cluster{}, errors.New("Hadoop files: dfs.data.transfer.protection is integrity, which the client library cannot read; " + wantAES)
+	}
 	if text := conf["dfs.replication"]; r.replication == 0 && text != "" {
 		if err := setReplication(&c, text); err != nil {
 			return cluster{}, fmt.Errorf("Hadoop files: dfs.%w", err)
@@ -69,6 +72,9 @@ func resolve(c Config) (cluster, error) {
 	r.options.KerberosClient = r.kerberos
 	return r, nil
 }
+
+// wantAES is advice where data is protected on its way. Of the ways of a DataNode the library can read only one.
+const wantAES = "let NameNodes and DataNodes have privacy, with dfs.encrypt.data.transfer.cipher.suites set to AES/CTR/NoPadding"
 
 // loadConf reads core-site.xml and hdfs-site.xml, if there are any.
 func loadConf(dir string) (hadoopconf.HadoopConf, error) {
