@@ -20,6 +20,8 @@ type link struct {
 	// broken is the first error of a connection to a NameNode. The library goes on with such a connection and mixes up
 	// its replies, so the client is of no use any more.
 	broken error
+	// lost is the first error of a write to a DataNode.
+	lost error
 	// namenode is the address of the last NameNode that took a connection.
 	namenode string
 }
@@ -79,6 +81,7 @@ func (l *link) closeData() {
 			left = append(left, c)
 		}
 	}
+	l.lost = nil
 	l.mu.Unlock()
 	for _, c := range left {
 		_ = c.Close()
@@ -92,18 +95,28 @@ func (l *link) usable() bool {
 	return !l.dead && l.broken == nil
 }
 
-// note records the error of a connection to a NameNode.
-func (l *link) note(err error) {
+// dataError returns the first error of a write to a DataNode.
+func (l *link) dataError() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.broken == nil {
+	return l.lost
+}
+
+// note records the error of a connection to a NameNode, or of a write to a DataNode.
+func (l *link) note(err error, data bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case data && l.lost == nil:
+		l.lost = err
+	case !data && l.broken == nil:
 		l.broken = err
 	}
 }
 
 // A conn is one connection of a link.
 //
-// To a DataNode, a conn that broke takes whatever is written after that and drops it; its reads tell the error. The library's
+// To a DataNode, a conn that broke takes whatever is written, the piece that broke it included, and drops it; its reads tell the error. The library's
 // writer leaves a goroutine behind forever when the last packet of a block cannot be written. It ends cleanly when the
 // acknowledgement of that packet cannot be read.
 type conn struct {
@@ -125,7 +138,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		err = failed
 	}
 	if !c.data { // a DataNode closes the connection after a block
-		c.link.note(err)
+		c.link.note(err, false)
 	}
 	return n, err
 }
@@ -142,10 +155,10 @@ func (c *conn) Write(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
+	c.link.note(err, c.data)
 	if c.data {
 		c.fail(err)
-	} else {
-		c.link.note(err)
+		return len(p), nil
 	}
 	return n, err
 }

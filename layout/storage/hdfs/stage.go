@@ -95,6 +95,9 @@ func (st *staged) write(ctx context.Context, data []byte) error {
 			if _, err := st.writer.Write(piece); err != nil {
 				return err
 			}
+			if err := st.client.link.dataError(); err != nil {
+				return err
+			}
 			st.size += int64(len(piece))
 		}
 		return nil
