@@ -188,6 +188,15 @@ func (h *HDFS) start(class string, args ...string) (*process, error) {
 	return start(path, h.env(), h.java(class, args...)...)
 }
 
+// Java returns a program of Hadoop's class path, by its class or its source, which the caller starts.
+func (h *HDFS) Java(class string, args ...string) *exec.Cmd {
+	all := h.java(class, args...)
+	all[0] = "-Xmx1g" // it is measured
+	cmd := exec.Command("java", slices.DeleteFunc(all, func(arg string) bool { return strings.HasPrefix(arg, "-XX:") })...)
+	cmd.Env, cmd.SysProcAttr = h.env(), tied()
+	return cmd
+}
+
 // StartNameNode starts the NameNode, again on the same address and data after KillNameNode. Await waits for it.
 func (h *HDFS) StartNameNode() (err error) {
 	h.namenode, err = h.start("org.apache.hadoop.hdfs.server.namenode.NameNode")
