@@ -144,7 +144,7 @@ var (
 func parse(raw string) (Config, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok || !strings.EqualFold(scheme, "hdfs") {
-		return Config{}, errors.New("not a URL of HDFS; want two slashes after hdfs:")
+		return Config{}, errors.New("not a URL of HDFS; want two slashes after its scheme")
 	}
 	at := strings.IndexAny(rest, "/?#")
 	if at < 0 {
