@@ -4,9 +4,11 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -54,4 +56,40 @@ func TestOnHDFS(t *testing.T) {
 			t.Errorf("exit code %d\n%s\n%s\nwant the missing permission by its name", code, protojson.Format(r), said)
 		}
 	})
+}
+
+// Parts of HDFS are killed and paused, again and again, and safe mode lasts for half a minute, while checkpoints follow one another
+// closely. Checkpoints fail and are tolerated; the job goes on, and in the end each record counts once.
+func TestHDFSHarmedAgainAndAgain(t *testing.T) {
+	if os.Getenv("CKPTD_NIGHTLY") == "" {
+		t.Skip("`make nightly` runs it")
+	}
+	t.Parallel()
+	cluster := servers.StartHDFS(t, 2, map[string]string{"dfs.datanode.synconclose": "true"})
+	r := newRigFor(t, 9*time.Minute, demo.Options{Root: cluster.URL("harm", "timeout=2s"), Interval: "100ms", Rate: 500, Records: 60_000})
+	r.tolerant()
+	r.begin()
+	admin := func(args ...string) error { _, err := cluster.Admin("dfsadmin", args...); return err }
+	for _, harm := range []struct {
+		what       string
+		away, back func() error
+		long       time.Duration
+	}{
+		{"the NameNode is killed", func() error { cluster.KillNameNode(); return nil }, cluster.StartNameNode, 0},
+		{"the NameNode is paused", func() error { return cluster.PauseNameNode(true) }, func() error { return cluster.PauseNameNode(false) }, 4 * time.Second},
+		{"a DataNode is killed", func() error { cluster.KillDataNode(0); return nil }, func() error { return cluster.StartDataNode(0) }, 2 * time.Second},
+		{"a DataNode is paused", func() error { return cluster.PauseDataNode(1, true) }, func() error { return cluster.PauseDataNode(1, false) }, 4 * time.Second},
+		{"safe mode", func() error { return admin("-safemode", "enter") }, func() error { return admin("-safemode", "leave") }, 30 * time.Second},
+		{"a quota is hit", func() error { return cluster.SetQuota("/harm", 10, -1) }, func() error { return cluster.SetQuota("/harm", -1, -1) }, 2 * time.Second},
+		{"the NameNode is killed again", func() error { cluster.KillNameNode(); return nil }, cluster.StartNameNode, time.Second},
+	} {
+		r.awaitCheckpoints(2)
+		t.Log(harm.what)
+		r.must(harm.away())
+		sleep(r.ctx, harm.long)
+		r.must(harm.back())
+		r.must(cluster.Await(2))
+	}
+	r.awaitCheckpoints(2)
+	r.finish()
 }

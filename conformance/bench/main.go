@@ -34,6 +34,7 @@ func bench(pkg, pattern, duration string) step {
 // The plan takes less than ten minutes on two idle cores.
 var plan = []step{
 	bench("./layout/storage/s3", "Transfer", "2s"),
+	bench("./layout/storage/hdfs", "HDFS", "2s"),
 	bench("./cmd/ckptd", "Daemon", "3s"),
 	bench("./cmd/ckptd", "OpenRoot", "10x"),
 	bench("./cmd/ckptd", "Copy", "3x"),

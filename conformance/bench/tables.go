@@ -46,6 +46,11 @@ var tables = []table{
 		{"driver, CPU s/GiB", "driver-cpu-s/GiB", bar{}}, {"manager, CPU", "manager-cpu-s/GiB", bar{}}, {"s5cmd, CPU", "s5cmd-cpu-s/GiB", bar{}},
 		{"driver, peak MiB", "driver-peak-MiB", bar{}}, {"manager, peak", "manager-peak-MiB", bar{}}, {"s5cmd, peak", "s5cmd-peak-MiB", bar{}},
 	}},
+	{"hdfs-large", "HDFS/large/", hdfsColumns(bar{least: 1})},
+	{"hdfs-small", "HDFS/small/", hdfsColumns(bar{})},
+	{"hdfs-publish", "HDFSPublish", []column{
+		{"entries/s", "entries/s", bar{}}, {"p50, ms", "entry-ms", bar{}}, {"bare calls, p50, ms", "calls-ms", bar{}}, {"p50 against bare", "ratio", bar{}},
+	}},
 	{"daemon", "Daemon/", []column{
 		{"through the daemon, MiB/s", "daemon-MiB/s", bar{}}, {"driver alone", "driver-MiB/s", bar{}}, {"daemon against driver", "driver/daemon", bar{}},
 		{"daemon, CPU s/GiB", "daemon-cpu-s/GiB", bar{}}, {"its peak so far, MiB", "daemon-peak-MiB", bar{}},
@@ -65,6 +70,14 @@ var tables = []table{
 		{"driver, MB/s", "driver-MB/s", bar{}}, {"driver, ms", "driver-ms", bar{}}, {"write and fsync, ms", "plain-ms", bar{}},
 		{"against write and fsync", "ratio", bar{least: 0.9}}, {"against one that syncs the folder too", "ratio-durable", bar{}},
 	}},
+}
+
+func hdfsColumns(b bar) []column {
+	return []column{
+		{"driver, MiB/s", "driver-MiB/s", bar{}}, {"Java, MiB/s", "java-MiB/s", bar{}}, {"against Java", "java/driver", b},
+		{"driver, CPU s/GiB", "driver-cpu-s/GiB", bar{}}, {"Java, CPU", "java-cpu-s/GiB", bar{}},
+		{"driver, peak MiB", "driver-peak-MiB", bar{}}, {"Java, peak", "java-peak-MiB", bar{}},
+	}
 }
 
 // longTables are what `make bench-long` measures.

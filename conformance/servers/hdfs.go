@@ -36,6 +36,7 @@ type HDFS struct {
 
 	dir      string
 	jars     string
+	krb5     string // the file with the settings of Kerberos, if there are any
 	web      *http.Client
 	namenode *process
 	nodes    []*process
@@ -139,6 +140,7 @@ func (h *HDFS) configure(settings map[string]string) error {
 		"dfs.heartbeat.interval": "1", "dfs.namenode.heartbeat.recheck-interval": "2000",
 		"dfs.namenode.fs-limits.min-block-size": "4096", "dfs.blocksize": "64m",
 	}
+	h.krb5 = settings[krb5Conf]
 	for name, value := range settings {
 		if strings.HasPrefix(name, "hadoop.") || strings.HasPrefix(name, "fs.") {
 			core[name] = value
@@ -170,7 +172,7 @@ func hadoopFile(settings map[string]string) []byte {
 
 func (h *HDFS) java(class string, args ...string) []string {
 	path := h.ConfDir + ":" + h.jars + ":" + filepath.Join(h.jars, "jars", "*")
-	return append([]string{"-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "--add-opens", "java.base/java.lang=ALL-UNNAMED",
+	return append([]string{"-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-D" + krb5Conf + "=" + cmp.Or(h.krb5, os.DevNull), "--add-opens", "java.base/java.lang=ALL-UNNAMED",
 		"-cp", path, class}, args...)
 }
 
@@ -184,6 +186,15 @@ func (h *HDFS) start(class string, args ...string) (*process, error) {
 		return nil, err
 	}
 	return start(path, h.env(), h.java(class, args...)...)
+}
+
+// Java returns a program of Hadoop's class path, by its class or its source, which the caller starts.
+func (h *HDFS) Java(class string, args ...string) *exec.Cmd {
+	all := h.java(class, args...)
+	all[0] = "-Xmx1g" // it is measured
+	cmd := exec.Command("java", slices.DeleteFunc(all, func(arg string) bool { return strings.HasPrefix(arg, "-XX:") })...)
+	cmd.Env, cmd.SysProcAttr = h.env(), tied()
+	return cmd
 }
 
 // StartNameNode starts the NameNode, again on the same address and data after KillNameNode. Await waits for it.

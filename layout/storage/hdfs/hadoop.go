@@ -37,22 +37,25 @@ func resolve(c Config) (cluster, error) {
 	if r.service, r.options.Addresses, err = addresses(c.Hosts, conf); err != nil {
 		return cluster{}, err
 	}
+	if r.options.DataTransferProtection == "integrity" {
+		return cluster{}, errors.New("the Hadoop files: dfs.data.transfer.protection is integrity, which the client library cannot read; " + wantAES)
+	}
 	if text := conf["dfs.replication"]; r.replication == 0 && text != "" {
 		if err := setReplication(&c, text); err != nil {
-			return cluster{}, fmt.Errorf("Hadoop files: dfs.%w", err)
+			return cluster{}, fmt.Errorf("the Hadoop files: dfs.%w", err)
 		}
 		r.replication = c.Replication
 	}
 	if text := conf["dfs.blocksize"]; r.blockSize == 0 && text != "" {
 		if err := setBlockSize(&c, text); err != nil {
-			return cluster{}, fmt.Errorf("Hadoop files: dfs.%w", err)
+			return cluster{}, fmt.Errorf("the Hadoop files: dfs.%w", err)
 		}
 		r.blockSize = c.BlockSize
 	}
 	mask := uint64(0o022)
 	if text := conf["fs.permissions.umask-mode"]; text != "" {
 		if mask, err = strconv.ParseUint(text, 8, 9); err != nil {
-			return cluster{}, fmt.Errorf("Hadoop files: fs.permissions.umask-mode is %.20q, want an octal number as 022", text)
+			return cluster{}, fmt.Errorf("the Hadoop files: fs.permissions.umask-mode is %.20q, want an octal number as 022", text)
 		}
 	}
 	r.fileMode, r.folderMode = 0o666&^os.FileMode(mask), 0o777&^os.FileMode(mask)
@@ -70,12 +73,15 @@ func resolve(c Config) (cluster, error) {
 	return r, nil
 }
 
+// wantAES is advice where data is protected on its way. Of the ways of a DataNode the library can read only one.
+const wantAES = "let NameNodes and DataNodes have privacy, with dfs.encrypt.data.transfer.cipher.suites set to AES/CTR/NoPadding"
+
 // loadConf reads core-site.xml and hdfs-site.xml, if there are any.
 func loadConf(dir string) (hadoopconf.HadoopConf, error) {
 	if dir == "" {
 		conf, err := hadoopconf.LoadFromEnvironment()
 		if err != nil {
-			return nil, fmt.Errorf("Hadoop files: %w; mend them, or let HADOOP_CONF_DIR name the right folder", err)
+			return nil, fmt.Errorf("the Hadoop files: %w; mend them, or let HADOOP_CONF_DIR name the right folder", err)
 		}
 		return conf, nil
 	}
@@ -84,7 +90,7 @@ func loadConf(dir string) (hadoopconf.HadoopConf, error) {
 		err = errors.New("there is neither core-site.xml nor hdfs-site.xml")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Hadoop files in %s: %w", dir, err)
+		return nil, fmt.Errorf("the Hadoop files in %s: %w", dir, err)
 	}
 	return conf, nil
 }

@@ -66,6 +66,7 @@ func TestWrongSetUp(t *testing.T) {
 		"rpc-address.ns.a":               {Path: "/d", Hosts: []string{"ns"}, ConfDir: conf(t, "dfs.ha.namenodes.ns", "a")},
 		"dfs.replication=":               {Path: "/d", Hosts: []string{"h"}, ConfDir: conf(t, "dfs.replication", "many")},
 		"dfs.blocksize=":                 {Path: "/d", Hosts: []string{"h"}, ConfDir: conf(t, "dfs.blocksize", "1000")},
+		"AES/CTR":                        {Path: "/d", Hosts: []string{"h"}, ConfDir: conf(t, "dfs.data.transfer.protection", "integrity")},
 		"umask-mode":                     {Path: "/d", Hosts: []string{"h"}, ConfDir: conf(t, "fs.permissions.umask-mode", "u=rwx")},
 		"KRB5_CONFIG names the file":     {Path: "/d", Hosts: []string{"h"}, ConfDir: conf(t, "hadoop.security.authentication", "kerberos")},
 		"is one active?":                 {Path: "/d", Hosts: []string{"127.0.0.1:1"}},

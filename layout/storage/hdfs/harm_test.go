@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -128,7 +129,25 @@ func TestNameNodeKilled(t *testing.T) {
 		must(t, c.StartNameNode())
 		must(t, c.Await(1))
 		t.Logf("the NameNode was back after %v", time.Since(down))
-		must(t, opened.Store.Publish(t.Context(), key, []byte("after"))) // clients that broke are not used again
+		must(t, opened.Store.Publish(t.Context(), key, []byte("after")))
+	}
+	if rounds > 1 { // idle clients notice by themselves, and are not used again
+		var readers []io.ReadCloser
+		for i := range 8 {
+			r, err := opened.Store.Open(t.Context(), fmt.Sprintf("job/_journal/%d", i%2+1), 0, -1)
+			must(t, err)
+			readers = append(readers, r)
+		}
+		for _, r := range readers {
+			must(t, r.Close()) // gives the clients back, one for each
+		}
+		c.KillNameNode()
+		must(t, c.StartNameNode())
+		must(t, c.Await(1))
+		for range 4 {
+			_, err := opened.Store.Stat(t.Context(), "job/_journal/1")
+			must(t, err)
+		}
 	}
 	if _, err := opened.Store.AbortUnfinished(t.Context(), "", func(string) bool { return true }); err != nil {
 		t.Error(err)
@@ -194,9 +213,23 @@ func TestDataNodeGone(t *testing.T) {
 		"paused": {func() error { return c.PauseDataNode(0, true) }, func() error { return c.PauseDataNode(0, false) }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			var written storage.Writer
+			again(t, func() (err error) {
+				if written, err = opened.Store.Create(t.Context(), "job/shared/written", storage.CreateOptions{}); err != nil {
+					return err
+				}
+				if _, err = written.Write(data[:200<<10]); err != nil {
+					written.Abort()
+				}
+				return err
+			})
 			err := create(t.Context(), opened.Store, "job/shared/"+name, data, storage.CreateOptions{}, func() { must(t, harm.away()) })
 			if err == nil || errors.Is(err, storage.ErrUnknown) {
 				t.Errorf("create: %v, want an error that is not an unknown outcome", err)
+			}
+			err = written.Commit()
+			if err == nil || errors.Is(err, storage.ErrUnknown) || strings.Contains(err.Error(), "have not reported") {
+				t.Errorf("commit of what was written before: %v, want the DataNode's error, and not that of a second Close", err)
 			}
 			begun := time.Now()
 			if _, err := readAll(t.Context(), opened.Store, "job/shared/before"); err == nil || time.Since(begun) > 20*time.Second {

@@ -19,7 +19,7 @@ func login(c Config, conf hadoopconf.HadoopConf) (*krb.Client, error) {
 	path := cmp.Or(os.Getenv("KRB5_CONFIG"), "/etc/krb5.conf")
 	settings, err := config.Load(path)
 	if err != nil {
-		return nil, fmt.Errorf("Kerberos: %s: %w; KRB5_CONFIG names the file", path, err)
+		return nil, fmt.Errorf("log in by Kerberos: %s: %w; KRB5_CONFIG names the file", path, err)
 	}
 	file := cmp.Or(c.Keytab, conf["ckptd.keytab.file"])
 	if file == "" {
@@ -27,11 +27,11 @@ func login(c Config, conf hadoopconf.HadoopConf) (*krb.Client, error) {
 	}
 	principal := cmp.Or(c.Principal, conf["ckptd.kerberos.principal"])
 	if principal == "" {
-		return nil, fmt.Errorf("Kerberos: no principal for the keytab %s; say principal=, or ckptd.kerberos.principal in the Hadoop files", file)
+		return nil, fmt.Errorf("log in by Kerberos: no principal for the keytab %s; say principal=, or ckptd.kerberos.principal in the Hadoop files", file)
 	}
 	keys, err := keytab.Load(file)
 	if err != nil {
-		return nil, fmt.Errorf("Kerberos: keytab %s: %w", file, err)
+		return nil, fmt.Errorf("log in by Kerberos: keytab %s: %w", file, err)
 	}
 	name, realm, ok := strings.Cut(principal, "@")
 	if !ok {
@@ -40,7 +40,7 @@ func login(c Config, conf hadoopconf.HadoopConf) (*krb.Client, error) {
 	k := krb.NewWithKeytab(name, realm, keys, settings, krb.DisablePAFXFAST(true))
 	if err := k.Login(); err != nil {
 		k.Destroy()
-		return nil, fmt.Errorf("Kerberos: log in as %s@%s with %s: %w", name, realm, file, err)
+		return nil, fmt.Errorf("log in by Kerberos: log in as %s@%s with %s: %w", name, realm, file, err)
 	}
 	return k, nil
 }
@@ -50,11 +50,11 @@ func fromCache(settings *config.Config, conf hadoopconf.HadoopConf) (*krb.Client
 		fmt.Sprintf("/tmp/krb5cc_%d", os.Getuid()))
 	cache, err := credentials.LoadCCache(path)
 	if err != nil {
-		return nil, fmt.Errorf("Kerberos: ticket cache %s: %w; run kinit, or give a keytab (keytab=), which also renews itself", path, err)
+		return nil, fmt.Errorf("log in by Kerberos: ticket cache %s: %w; run kinit, or give a keytab (keytab=), which also renews itself", path, err)
 	}
 	k, err := krb.NewFromCCache(cache, settings, krb.DisablePAFXFAST(true))
 	if err != nil {
-		return nil, fmt.Errorf("Kerberos: ticket cache %s: %w; run kinit, or give a keytab (keytab=)", path, err)
+		return nil, fmt.Errorf("log in by Kerberos: ticket cache %s: %w; run kinit, or give a keytab (keytab=)", path, err)
 	}
 	return k, nil
 }

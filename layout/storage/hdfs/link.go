@@ -20,7 +20,7 @@ type link struct {
 	// broken is the first error of a connection to a NameNode. The library goes on with such a connection and mixes up
 	// its replies, so the client is of no use any more.
 	broken error
-	// lost is the first error of a connection to a DataNode.
+	// lost is the first error of a write to a DataNode.
 	lost error
 	// namenode is the address of the last NameNode that took a connection.
 	namenode string
@@ -45,9 +45,6 @@ func (l *link) dial(network, address string, data bool) (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case err != nil && data && l.lost == nil:
-		l.lost = err
-		return nil, err
 	case err != nil:
 		return nil, err
 	case l.dead:
@@ -98,13 +95,14 @@ func (l *link) usable() bool {
 	return !l.dead && l.broken == nil
 }
 
-// dataError returns the first error of a connection to a DataNode.
+// dataError returns the first error of a write to a DataNode.
 func (l *link) dataError() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lost
 }
 
+// note records the error of a connection to a NameNode, or of a write to a DataNode.
 func (l *link) note(err error, data bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -118,7 +116,7 @@ func (l *link) note(err error, data bool) {
 
 // A conn is one connection of a link.
 //
-// To a DataNode, a conn that broke takes whatever is written and drops it; its reads tell the error. The library's
+// To a DataNode, a conn that broke takes whatever is written, the piece that broke it included, and drops it; its reads tell the error. The library's
 // writer leaves a goroutine behind forever when the last packet of a block cannot be written. It ends cleanly when the
 // acknowledgement of that packet cannot be read.
 type conn struct {

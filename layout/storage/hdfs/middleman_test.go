@@ -103,6 +103,13 @@ func (m *middleman) arm() {
 	m.armed = true
 }
 
+// watch lets only one method count; dark: after the fault nothing passes any more. Clients of an earlier test may connect already.
+func (m *middleman) watch(only string, dark bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.only, m.dark = only, dark
+}
+
 // happened reports whether a call was made to fail. Whatever was held back lands by then.
 func (m *middleman) happened() bool {
 	m.mu.Lock()

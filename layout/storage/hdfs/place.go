@@ -106,21 +106,22 @@ func (p *placing) gone(ctx context.Context) (over bool, err error) {
 	return true, errors.New("the object was removed from below _tmp before it got its name; does another program clean up there?")
 }
 
-// occupied is for a target that is taken: perhaps by an earlier try of this very rename.
+// occupied is for a target that is taken, by another object or by something else. It is not ours: the NameNode looks for the
+// source of a rename first.
 func (p *placing) occupied(ctx context.Context) (over bool, err error) {
-	id, there, err := p.store.number(ctx, p.target, p.folder)
+	_, there, err := p.store.number(ctx, p.target, p.folder)
 	switch {
 	case err != nil:
 		p.cause = err
 		return false, nil
-	case there && id == p.id:
-		return true, nil
-	case !there:
-		if _, isFolder, err := p.store.number(ctx, p.target, false); err != nil || !isFolder {
-			return true, p.refuse(ctx, errors.Join(err, fmt.Errorf("%s holds something that is not ckptd's", p.target)))
-		}
+	case there:
+		return true, p.refuse(ctx, nil)
 	}
-	return true, p.refuse(ctx, nil)
+	if _, there, err := p.store.number(ctx, p.target, false); err != nil || !there { // deleted meanwhile
+		p.cause = errors.Join(err, errors.New("the key was taken, and is free"))
+		return false, nil
+	}
+	return true, p.refuse(ctx, fmt.Errorf("%s holds something that is not ckptd's", p.target))
 }
 
 // refuse ends a placing that the NameNode refused, with an error, or with ErrExists if err is nil. It removes the object from

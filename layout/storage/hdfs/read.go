@@ -105,6 +105,8 @@ func (r *rangeReader) Read(p []byte) (int, error) {
 		err = r.ctx.Err()
 	case err == io.EOF:
 		err = io.ErrUnexpectedEOF
+	case r.store.cluster.options.DataTransferProtection != "" && kindOf(err) == lost:
+		err = fmt.Errorf("%w; if the DataNodes encrypt in another way, %s", err, wantAES)
 	default:
 		err = readError(err)
 	}

@@ -34,7 +34,7 @@ func TestLostReplies(t *testing.T) {
 			for i, way := range ways() {
 				t.Run(fmt.Sprintf("%s/%s/%s", name, method, way.name), func(t *testing.T) {
 					m := newMiddleman(t, c.Address, 0, way)
-					m.only = method
+					m.watch(method, false)
 					opened := open(t, c.URLAt(m.address(), "lost", ""))
 					defer opened.Close()
 					repeats := 0
@@ -74,7 +74,7 @@ func TestLateRename(t *testing.T) {
 		for _, taken := range []bool{true, false} {
 			key := fmt.Sprintf("job/_journal/%s-%v", name, taken)
 			m := newMiddleman(t, c.Address, 0, way{later: 1 << 30})
-			m.only, m.dark = "rename2", true
+			m.watch("rename2", true)
 			opened := open(t, c.URLAt(m.address(), "late", "timeout=500ms"))
 			defer opened.Close()
 			m.arm()

@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if raceMain() {
+	if raceMain() || halfMain() {
 		return
 	}
 	code := m.Run()

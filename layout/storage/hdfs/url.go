@@ -144,7 +144,7 @@ var (
 func parse(raw string) (Config, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok || !strings.EqualFold(scheme, "hdfs") {
-		return Config{}, errors.New("not a URL of HDFS; want two slashes after hdfs:")
+		return Config{}, errors.New("not a URL of HDFS; want two slashes after its scheme")
 	}
 	at := strings.IndexAny(rest, "/?#")
 	if at < 0 {
@@ -152,12 +152,13 @@ func parse(raw string) (Config, error) {
 	}
 	authority, rest := rest[:at], rest[at:]
 	c := Config{}
+	beforeQuery, _, _ := strings.Cut(rest, "?")
 	user, hosts, hasUser := strings.Cut(authority, "@")
 	if !hasUser {
 		user, hosts = "", authority
 	}
 	switch {
-	case strings.ContainsAny(user, ":%"), strings.Contains(hosts, "@"), strings.Contains(hosts, ":") && strings.Contains(rest, "@"):
+	case strings.ContainsAny(user, ":%"), strings.Contains(hosts, "@"), strings.Contains(hosts, ":") && strings.Contains(beforeQuery, "@"):
 		return Config{}, errPassword
 	case hasUser && !userForm.MatchString(user):
 		return Config{}, errors.New("the user has other characters than a-z, A-Z, 0-9, . _ and -")
