@@ -89,7 +89,7 @@
 //	checkpoint.go, commit.go          snapshots, acknowledgements, the _metadata, the commit
 //	edit.go, trash.go, discard.go     people's commands; the store's time; what leaves use
 //	abroad.go, import.go, pins.go     what happens in other jobs' journals; the import; pins
-//	claim.go                          what CLAIM adds to them
+//	claim.go, elsewhere.go            what CLAIM adds to them; an import from another root
 //	sweep.go, verdict.go              what a sweep finds, and why each object stays or goes
 //	abort.go, trigger.go, delete.go   a checkpoint's begin and abort; what is condemned
 //	held.go, promises.go, subtasks.go what is retained, promised, registered

@@ -19,6 +19,7 @@
 //	operations.go, deletes.go, sweeplist.go, metadata.go              what the owner machine wants from the store
 //	job.go                                                            what a job is made of; how a call waits for its answer
 //	loop.go                                                           the queue and the loop that steps both machines
+//	numbers.go, audit.go, awaited.go                                  numbers of files; the record before deletes; who waits for rest
 //	uploads.go, workers.go, session.go, callers.go, contents.go,      one thing each, with its own fields
 //	acks.go, sweeps.go, outage.go, progress.go, events.go, inbox.go
 //	logline.go, waited.go, yield.go                                   how loud an event is; what an expired checkpoint waited

@@ -1,4 +1,4 @@
-// Package wire holds what drivers over HTTP share: connections for many large bodies, which end when nothing moves.
+// Package wire owns what drivers over HTTP share: connections for many large bodies, which end when nothing moves.
 //
 // It must not know any store, nor what is sent.
 package wire
