@@ -259,6 +259,7 @@ func (h *HDFS) State() (state string, live int, err error) {
 
 // Kill ends the NameNode, or DataNode i, at once, as a crash would.
 func (h *HDFS) KillNameNode()      { h.namenode.kill() }
+// KillDataNode kills the DataNode.
 func (h *HDFS) KillDataNode(i int) { h.nodes[i].kill() }
 
 // PauseNameNode stops the NameNode, as a long collection of garbage would, until it is resumed.
