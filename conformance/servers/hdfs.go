@@ -257,9 +257,10 @@ func (h *HDFS) State() (state string, live int, err error) {
 	return answer.Beans[0].FSState, answer.Beans[0].NumLiveDataNodes, nil
 }
 
-// Kill ends the NameNode, or DataNode i, at once, as a crash would.
-func (h *HDFS) KillNameNode()      { h.namenode.kill() }
-// KillDataNode kills the DataNode.
+// KillNameNode ends the NameNode at once, as a crash would.
+func (h *HDFS) KillNameNode() { h.namenode.kill() }
+
+// KillDataNode ends DataNode i at once, as a crash would.
 func (h *HDFS) KillDataNode(i int) { h.nodes[i].kill() }
 
 // PauseNameNode stops the NameNode, as a long collection of garbage would, until it is resumed.

@@ -13,7 +13,8 @@
 //	attach.go, register.go, report.go, snapshot.go, acknowledge.go,   a method of Job for each call of the API
 //	ackpieces.go, assignment.go, attempt.go, trigger.go, status.go
 //	janitor.go, collect.go                                            what a process does that owns a job for one thing only
-//	source.go, damage.go, import.go                                   the checkpoint of another job that a job begins from
+//	edit.go                                                           what people change: remove, bring back, tag, purge
+//	source.go, sourcerecords.go, damage.go, elsewhere.go, import.go   where a job begins from: another job, or another root
 //	run.go                                                            the goroutine: calls, the clock
 //	decide.go, tell.go, tellworkers.go, tellcheckpoints.go            what the machines want from workers and callers
 //	operations.go, deletes.go, sweeplist.go, metadata.go              what the owner machine wants from the store
