@@ -22,7 +22,6 @@ type gcsBucket struct {
 	set  gcsfake.Bucket
 	skew time.Duration
 
-	write        bool
 	code         int
 	check        string
 	result       ckptdv1.Result
