@@ -144,9 +144,7 @@ func TestPeoplesCommandsAgainstAModel(t *testing.T) {
 				if head(t, p.root, id).Status == journal.StatusRemoved {
 					continue
 				}
-				if err := newJanitor(t, p.root).Do(t.Context(), id, true, sweep); err != nil {
-					t.Fatal("sweep:", err)
-				}
+				asJanitor(t, p.root, id, true)
 			}
 			for _, id := range p.jobs {
 				p.whole()

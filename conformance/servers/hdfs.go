@@ -213,9 +213,6 @@ func (h *HDFS) StartDataNode(i int) (err error) {
 	return err
 }
 
-// DataNode is the address of a DataNode's data.
-func (h *HDFS) DataNode(i int) string { return h.ports[i][0] }
-
 // Await waits until the NameNode works, out of safe mode, with this number of DataNodes.
 func (h *HDFS) Await(datanodes int) error {
 	var last error

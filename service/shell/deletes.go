@@ -37,12 +37,13 @@ func (j *Job) deleteMetas(ctx context.Context, op owner.Op, entries []*ckptdv1.A
 		keys[i] = layout.MetadataKey(j.id, id)
 	}
 	r := op.Result(journal.Done)
-	for i, err := range j.env.Collect.Delete(ctx, keys) {
-		if err == nil {
-			r.IDs = append(r.IDs, op.IDs[i])
+	errs := j.env.Collect.Delete(ctx, keys)
+	for i, id := range op.IDs {
+		if errs == nil || errs[i] == nil {
+			r.IDs = append(r.IDs, id)
 		} else {
 			r.Outcome = journal.Unknown
-			j.warn(ctx, "cannot delete", "key", keys[i], "error", err)
+			j.warn(ctx, "cannot delete", "key", keys[i], "error", errs[i])
 		}
 	}
 	j.do(func() {
