@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"connectrpc.com/connect"
+
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/service/api"
 	"github.com/ckptd/ckptd/service/owner"
@@ -78,7 +80,7 @@ func (j *Job) unlessReleased(err error) error {
 	}
 	switch {
 	case j.fenced:
-		return fmt.Errorf("job %s: another process has taken the job over meanwhile: try again", j.id)
+		return connect.NewError(connect.CodeUnavailable, fmt.Errorf("job %s: another process has taken the job over meanwhile: try again", j.id))
 	case j.released && api.IsNotAttached(err):
 		return nil
 	}
