@@ -21,46 +21,47 @@ import (
 
 // sourced returns the request with a plan that is complete, and the checkpoint that the job begins from. It reads the
 // checkpoint only if the job does not exist: later the checkpoint may be gone.
-func (j *Job) sourced(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobRequest, journal.Import, error) {
+func (j *Job) sourced(ctx context.Context, req *ckptdv1.AttachJobRequest) (_ *ckptdv1.AttachJobRequest, _ journal.Import, warnings []string, _ error) {
 	if j.env.Elsewhere != nil && api.FromElsewhere(req, j.env.Facts.Location) {
 		return j.sourcedElsewhere(ctx, req)
 	}
 	source, err := api.SourceIn(req, j.env.Facts.Location)
 	if err != nil || source.Request == "" {
-		return req, source, err
+		return req, source, nil, err
 	}
 	req = proto.CloneOf(req)
 	head, how, err := journalio.ReadHead(ctx, j.env.Commit, j.env.Facts, j.id)
 	switch {
 	case err != nil && how == journal.ReadMore:
-		return nil, source, api.Error(err)
+		return nil, source, nil, api.Error(err)
 	case how == journal.ReadDone:
 		api.KeepMax(req.GetPlan(), head.Plan)
-		return req, source, nil
+		return req, source, nil, nil
 	case how != journal.ReadEmpty: // the attach says what is wrong
 		api.KeepMax(req.GetPlan(), journal.NewPlan(nil))
-		return req, source, nil
+		return req, source, nil, nil
 	}
 	if source.Job == "" {
 		jobs, err := catalog.New(j.env.Restore).Jobs(ctx)
 		if err != nil {
-			return nil, source, api.Error(err)
+			return nil, source, nil, api.Error(err)
 		}
 		if source, err = api.Resolve(req, j.env.Facts.Location, jobs.GetJobs()); err != nil {
-			return nil, source, err
+			return nil, source, nil, err
 		}
 	}
 	if source.Nonce, err = retainedAs(ctx, j.env, source); err != nil {
-		return nil, source, err
+		return nil, source, nil, err
 	}
 	if err := undamaged(ctx, j.env.Restore, j.id, source); err != nil {
-		return nil, source, err
+		return nil, source, nil, err
 	}
 	operators, err := operatorsOf(ctx, j.env.Restore, source)
 	if err != nil {
-		return nil, source, api.Error(fmt.Errorf("job %s: restore from %s: %w", j.id, source.Source, err))
+		return nil, source, nil, api.Error(fmt.Errorf("job %s: restore from %s: %w", j.id, source.Source, err))
 	}
-	return req, source, api.Match(req.GetPlan(), operators, req.GetAllowNonRestoredState())
+	diff, err := api.Match(req.GetPlan(), operators, req.GetAllowNonRestoredState())
+	return req, source, diff.GetWarnings(), err
 }
 
 // retainedAs returns the nonce of the source's _metadata, as the journal of its job names it.
