@@ -266,7 +266,9 @@ func TestAReleasedJobIsAttachedIfItIsDue(t *testing.T) {
 			d := released(t, true)
 			var first *journal.Entry
 			if shows {
-				first = lender(func(e *journal.Entry) { e.Epoch, e.Borrowed = 1, []journal.Borrowed{{Pin: pin.Pin, Job: "job", Checkpoint: 1}} })
+				first = lender(func(e *journal.Entry) {
+					e.Epoch, e.Borrowed = 1, []journal.Borrowed{{Pin: pin.Pin, Job: "job", Checkpoint: 1}}
+				})
 			}
 			published := false
 			d.answer = func(op Op) *Result {

@@ -47,6 +47,9 @@ func (j *Job) attachFrom(ctx context.Context, req *ckptdv1.AttachJobRequest, sou
 	}
 	if create != nil && !source.Nonce.IsZero() {
 		create.Import = source
+		if create.Above, err = j.pinnedEpoch(ctx, source); err != nil {
+			return nil, err
+		}
 	}
 	plan, wanted, err := api.WantedIn(req)
 	if err != nil {

@@ -81,6 +81,34 @@ func retainedAs(ctx context.Context, env *Env, source journal.Import) (journal.N
 	return c.Nonce, claimable(head, source)
 }
 
+// pinnedEpoch is the largest epoch of this job that a pin names in the journals of the jobs that lend it the source; 0: there is none.
+func (j *Job) pinnedEpoch(ctx context.Context, source journal.Import) (epoch uint64, err error) {
+	if source.Job == "" { // the files are copied
+		return 0, nil
+	}
+	jobs := []string{source.Job}
+	for i := 0; i < len(jobs); i++ {
+		head, how, err := journalio.ReadHead(ctx, j.env.Commit, j.env.Facts, jobs[i])
+		switch {
+		case err != nil && how == journal.ReadMore:
+			return 0, api.Error(err)
+		case how != journal.ReadDone: // the import fails on it, or does not need it
+			continue
+		}
+		for _, l := range head.Lent {
+			if l.Holder == j.id {
+				epoch = max(epoch, l.HolderEpoch)
+			}
+		}
+		if i == 0 {
+			for _, b := range head.Borrowed {
+				jobs = append(jobs, b.Job)
+			}
+		}
+	}
+	return epoch, nil
+}
+
 // claimable refuses the claim of a checkpoint whose job runs, or that another job has claimed.
 func claimable(head *journal.Entry, source journal.Import) error {
 	if source.Mode != journal.Claim {

@@ -2607,8 +2607,10 @@ type JournalPin struct {
 	// The job that holds the pin, or, of a borrowed checkpoint, the job that lends.
 	JobId string `protobuf:"bytes,3,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	// Of a lent checkpoint: the holder's epoch when it took the pin.
-	HolderEpoch   uint64    `protobuf:"varint,4,opt,name=holder_epoch,json=holderEpoch,proto3" json:"holder_epoch,omitempty"`
-	Mode          ClaimMode `protobuf:"varint,5,opt,name=mode,proto3,enum=ckptd.v1.ClaimMode" json:"mode,omitempty"`
+	HolderEpoch uint64    `protobuf:"varint,4,opt,name=holder_epoch,json=holderEpoch,proto3" json:"holder_epoch,omitempty"`
+	Mode        ClaimMode `protobuf:"varint,5,opt,name=mode,proto3,enum=ckptd.v1.ClaimMode" json:"mode,omitempty"`
+	// Of a lent checkpoint, if a tool holds the pin: when it stops counting, by the store's clock.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2678,6 +2680,163 @@ func (x *JournalPin) GetMode() ClaimMode {
 	return ClaimMode_CLAIM_MODE_UNSPECIFIED
 }
 
+func (x *JournalPin) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+// UnlockReport lists the pins of other jobs and of tools on a job's checkpoints.
+type UnlockReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// Stale pins were to be dropped.
+	Executed      bool         `protobuf:"varint,2,opt,name=executed,proto3" json:"executed,omitempty"`
+	Pins          []*PinReport `protobuf:"bytes,3,rep,name=pins,proto3" json:"pins,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockReport) Reset() {
+	*x = UnlockReport{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockReport) ProtoMessage() {}
+
+func (x *UnlockReport) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockReport.ProtoReflect.Descriptor instead.
+func (*UnlockReport) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *UnlockReport) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *UnlockReport) GetExecuted() bool {
+	if x != nil {
+		return x.Executed
+	}
+	return false
+}
+
+func (x *UnlockReport) GetPins() []*PinReport {
+	if x != nil {
+		return x.Pins
+	}
+	return nil
+}
+
+// PinReport says whether a pin still has a use.
+type PinReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pin   *JournalPin            `protobuf:"bytes,1,opt,name=pin,proto3" json:"pin,omitempty"`
+	// When the journal's entry with the pin was written, by the store's clock. With or_earlier: the oldest entry that is still there has
+	// the pin, too.
+	Since     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	OrEarlier bool                   `protobuf:"varint,3,opt,name=or_earlier,json=orEarlier,proto3" json:"or_earlier,omitempty"`
+	// Nobody returns the pin any more.
+	Stale         bool   `protobuf:"varint,4,opt,name=stale,proto3" json:"stale,omitempty"`
+	Why           string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	Dropped       bool   `protobuf:"varint,6,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinReport) Reset() {
+	*x = PinReport{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinReport) ProtoMessage() {}
+
+func (x *PinReport) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinReport.ProtoReflect.Descriptor instead.
+func (*PinReport) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *PinReport) GetPin() *JournalPin {
+	if x != nil {
+		return x.Pin
+	}
+	return nil
+}
+
+func (x *PinReport) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *PinReport) GetOrEarlier() bool {
+	if x != nil {
+		return x.OrEarlier
+	}
+	return false
+}
+
+func (x *PinReport) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *PinReport) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *PinReport) GetDropped() bool {
+	if x != nil {
+		return x.Dropped
+	}
+	return false
+}
+
 // WhoUsesResponse says who needs a checkpoint.
 type WhoUsesResponse struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -2693,7 +2852,7 @@ type WhoUsesResponse struct {
 
 func (x *WhoUsesResponse) Reset() {
 	*x = WhoUsesResponse{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[27]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2705,7 +2864,7 @@ func (x *WhoUsesResponse) String() string {
 func (*WhoUsesResponse) ProtoMessage() {}
 
 func (x *WhoUsesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[27]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2718,7 +2877,7 @@ func (x *WhoUsesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoUsesResponse.ProtoReflect.Descriptor instead.
 func (*WhoUsesResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{27}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WhoUsesResponse) GetJobId() string {
@@ -2764,7 +2923,7 @@ type JournalCheckpoint struct {
 
 func (x *JournalCheckpoint) Reset() {
 	*x = JournalCheckpoint{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[28]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2776,7 +2935,7 @@ func (x *JournalCheckpoint) String() string {
 func (*JournalCheckpoint) ProtoMessage() {}
 
 func (x *JournalCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[28]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2789,7 +2948,7 @@ func (x *JournalCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalCheckpoint.ProtoReflect.Descriptor instead.
 func (*JournalCheckpoint) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{28}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *JournalCheckpoint) GetSummary() *CheckpointSummary {
@@ -3037,14 +3196,28 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\bborrowed\x18\x13 \x03(\v2\x14.ckptd.v1.JournalPinR\bborrowed\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa6\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
 	"\n" +
 	"JournalPin\x12\x10\n" +
 	"\x03pin\x18\x01 \x01(\tR\x03pin\x12#\n" +
 	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\x12\x15\n" +
 	"\x06job_id\x18\x03 \x01(\tR\x05jobId\x12!\n" +
 	"\fholder_epoch\x18\x04 \x01(\x04R\vholderEpoch\x12'\n" +
-	"\x04mode\x18\x05 \x01(\x0e2\x13.ckptd.v1.ClaimModeR\x04mode\"\xa8\x01\n" +
+	"\x04mode\x18\x05 \x01(\x0e2\x13.ckptd.v1.ClaimModeR\x04mode\x129\n" +
+	"\n" +
+	"expires_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"j\n" +
+	"\fUnlockReport\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1a\n" +
+	"\bexecuted\x18\x02 \x01(\bR\bexecuted\x12'\n" +
+	"\x04pins\x18\x03 \x03(\v2\x13.ckptd.v1.PinReportR\x04pins\"\xc6\x01\n" +
+	"\tPinReport\x12&\n" +
+	"\x03pin\x18\x01 \x01(\v2\x14.ckptd.v1.JournalPinR\x03pin\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1d\n" +
+	"\n" +
+	"or_earlier\x18\x03 \x01(\bR\torEarlier\x12\x14\n" +
+	"\x05stale\x18\x04 \x01(\bR\x05stale\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\x12\x18\n" +
+	"\adropped\x18\x06 \x01(\bR\adropped\"\xa8\x01\n" +
 	"\x0fWhoUsesResponse\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12#\n" +
 	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\x12/\n" +
@@ -3135,7 +3308,7 @@ func file_ckptd_v1_jobs_proto_rawDescGZIP() []byte {
 }
 
 var file_ckptd_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_ckptd_v1_jobs_proto_goTypes = []any{
 	(CheckpointState)(0),              // 0: ckptd.v1.CheckpointState
 	(MatchedBy)(0),                    // 1: ckptd.v1.MatchedBy
@@ -3170,105 +3343,111 @@ var file_ckptd_v1_jobs_proto_goTypes = []any{
 	(*ShowJournalResponse)(nil),       // 30: ckptd.v1.ShowJournalResponse
 	(*JournalEntry)(nil),              // 31: ckptd.v1.JournalEntry
 	(*JournalPin)(nil),                // 32: ckptd.v1.JournalPin
-	(*WhoUsesResponse)(nil),           // 33: ckptd.v1.WhoUsesResponse
-	(*JournalCheckpoint)(nil),         // 34: ckptd.v1.JournalCheckpoint
-	nil,                               // 35: ckptd.v1.JobSummary.LabelsEntry
-	nil,                               // 36: ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	nil,                               // 37: ckptd.v1.JournalEntry.LabelsEntry
-	(JobStatus)(0),                    // 38: ckptd.v1.JobStatus
-	(*timestamppb.Timestamp)(nil),     // 39: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 40: google.protobuf.Duration
-	(*Operator)(nil),                  // 41: ckptd.v1.Operator
-	(*Difference)(nil),                // 42: ckptd.v1.Difference
-	(*Plan)(nil),                      // 43: ckptd.v1.Plan
-	(*State)(nil),                     // 44: ckptd.v1.State
-	(*Subtask)(nil),                   // 45: ckptd.v1.Subtask
-	(*Segment)(nil),                   // 46: ckptd.v1.Segment
-	(*FileHandle)(nil),                // 47: ckptd.v1.FileHandle
-	(Scope)(0),                        // 48: ckptd.v1.Scope
-	(*JobConfig)(nil),                 // 49: ckptd.v1.JobConfig
-	(ClaimMode)(0),                    // 50: ckptd.v1.ClaimMode
+	(*UnlockReport)(nil),              // 33: ckptd.v1.UnlockReport
+	(*PinReport)(nil),                 // 34: ckptd.v1.PinReport
+	(*WhoUsesResponse)(nil),           // 35: ckptd.v1.WhoUsesResponse
+	(*JournalCheckpoint)(nil),         // 36: ckptd.v1.JournalCheckpoint
+	nil,                               // 37: ckptd.v1.JobSummary.LabelsEntry
+	nil,                               // 38: ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	nil,                               // 39: ckptd.v1.JournalEntry.LabelsEntry
+	(JobStatus)(0),                    // 40: ckptd.v1.JobStatus
+	(*timestamppb.Timestamp)(nil),     // 41: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 42: google.protobuf.Duration
+	(*Operator)(nil),                  // 43: ckptd.v1.Operator
+	(*Difference)(nil),                // 44: ckptd.v1.Difference
+	(*Plan)(nil),                      // 45: ckptd.v1.Plan
+	(*State)(nil),                     // 46: ckptd.v1.State
+	(*Subtask)(nil),                   // 47: ckptd.v1.Subtask
+	(*Segment)(nil),                   // 48: ckptd.v1.Segment
+	(*FileHandle)(nil),                // 49: ckptd.v1.FileHandle
+	(Scope)(0),                        // 50: ckptd.v1.Scope
+	(*JobConfig)(nil),                 // 51: ckptd.v1.JobConfig
+	(ClaimMode)(0),                    // 52: ckptd.v1.ClaimMode
 }
 var file_ckptd_v1_jobs_proto_depIdxs = []int32{
 	8,  // 0: ckptd.v1.ListJobsResponse.jobs:type_name -> ckptd.v1.JobSummary
-	38, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
-	35, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
-	39, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
+	40, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
+	37, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
+	41, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
 	11, // 4: ckptd.v1.JobSummary.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	39, // 5: ckptd.v1.JobSummary.ended_at:type_name -> google.protobuf.Timestamp
+	41, // 5: ckptd.v1.JobSummary.ended_at:type_name -> google.protobuf.Timestamp
 	11, // 6: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	39, // 7: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
-	40, // 8: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
+	41, // 7: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
+	42, // 8: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
 	11, // 9: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
 	14, // 10: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
 	19, // 11: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
-	36, // 12: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	39, // 13: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
+	38, // 12: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	41, // 13: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
 	0,  // 14: ckptd.v1.ShowCheckpointResponse.state:type_name -> ckptd.v1.CheckpointState
-	41, // 15: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
+	43, // 15: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
 	17, // 16: ckptd.v1.OperatorSummary.states:type_name -> ckptd.v1.StateSummary
 	16, // 17: ckptd.v1.PlanDiff.operators:type_name -> ckptd.v1.OperatorMatch
-	42, // 18: ckptd.v1.PlanDiff.differences:type_name -> ckptd.v1.Difference
-	43, // 19: ckptd.v1.PlanDiff.plan:type_name -> ckptd.v1.Plan
-	41, // 20: ckptd.v1.OperatorMatch.checkpoint:type_name -> ckptd.v1.Operator
-	41, // 21: ckptd.v1.OperatorMatch.plan:type_name -> ckptd.v1.Operator
+	44, // 18: ckptd.v1.PlanDiff.differences:type_name -> ckptd.v1.Difference
+	45, // 19: ckptd.v1.PlanDiff.plan:type_name -> ckptd.v1.Plan
+	43, // 20: ckptd.v1.OperatorMatch.checkpoint:type_name -> ckptd.v1.Operator
+	43, // 21: ckptd.v1.OperatorMatch.plan:type_name -> ckptd.v1.Operator
 	1,  // 22: ckptd.v1.OperatorMatch.matched_by:type_name -> ckptd.v1.MatchedBy
-	44, // 23: ckptd.v1.StateSummary.state:type_name -> ckptd.v1.State
-	45, // 24: ckptd.v1.PieceSummary.subtask:type_name -> ckptd.v1.Subtask
-	44, // 25: ckptd.v1.PieceSummary.state:type_name -> ckptd.v1.State
-	46, // 26: ckptd.v1.PieceSummary.segment:type_name -> ckptd.v1.Segment
-	47, // 27: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
-	48, // 28: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
+	46, // 23: ckptd.v1.StateSummary.state:type_name -> ckptd.v1.State
+	47, // 24: ckptd.v1.PieceSummary.subtask:type_name -> ckptd.v1.Subtask
+	46, // 25: ckptd.v1.PieceSummary.state:type_name -> ckptd.v1.State
+	48, // 26: ckptd.v1.PieceSummary.segment:type_name -> ckptd.v1.Segment
+	49, // 27: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
+	50, // 28: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
 	2,  // 29: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
 	18, // 30: ckptd.v1.FileSummary.pieces:type_name -> ckptd.v1.PieceSummary
-	39, // 31: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	41, // 31: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
 	22, // 32: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
 	8,  // 33: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
 	3,  // 34: ckptd.v1.JobState.phase:type_name -> ckptd.v1.JobPhase
 	23, // 35: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
 	24, // 36: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
 	25, // 37: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
-	39, // 38: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
+	41, // 38: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
 	4,  // 39: ckptd.v1.PendingCheckpoint.state:type_name -> ckptd.v1.PendingState
-	45, // 40: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
-	39, // 41: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
-	39, // 42: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	47, // 40: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
+	41, // 41: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
+	41, // 42: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
 	5,  // 43: ckptd.v1.JobEvent.kind:type_name -> ckptd.v1.JobEventKind
 	11, // 44: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
 	11, // 45: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	38, // 46: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
+	40, // 46: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
 	11, // 47: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
 	31, // 48: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
-	38, // 49: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
-	43, // 50: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
-	49, // 51: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
-	37, // 52: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
-	34, // 53: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
-	39, // 54: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
+	40, // 49: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
+	45, // 50: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
+	51, // 51: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
+	39, // 52: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
+	36, // 53: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
+	41, // 54: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
 	32, // 55: ckptd.v1.JournalEntry.lent:type_name -> ckptd.v1.JournalPin
 	32, // 56: ckptd.v1.JournalEntry.borrowed:type_name -> ckptd.v1.JournalPin
-	50, // 57: ckptd.v1.JournalPin.mode:type_name -> ckptd.v1.ClaimMode
-	0,  // 58: ckptd.v1.WhoUsesResponse.state:type_name -> ckptd.v1.CheckpointState
-	32, // 59: ckptd.v1.WhoUsesResponse.pins:type_name -> ckptd.v1.JournalPin
-	11, // 60: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
-	0,  // 61: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
-	6,  // 62: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
-	9,  // 63: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
-	12, // 64: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
-	20, // 65: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
-	26, // 66: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
-	28, // 67: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
-	7,  // 68: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
-	10, // 69: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
-	13, // 70: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
-	21, // 71: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
-	27, // 72: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
-	29, // 73: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
-	68, // [68:74] is the sub-list for method output_type
-	62, // [62:68] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	52, // 57: ckptd.v1.JournalPin.mode:type_name -> ckptd.v1.ClaimMode
+	41, // 58: ckptd.v1.JournalPin.expires_at:type_name -> google.protobuf.Timestamp
+	34, // 59: ckptd.v1.UnlockReport.pins:type_name -> ckptd.v1.PinReport
+	32, // 60: ckptd.v1.PinReport.pin:type_name -> ckptd.v1.JournalPin
+	41, // 61: ckptd.v1.PinReport.since:type_name -> google.protobuf.Timestamp
+	0,  // 62: ckptd.v1.WhoUsesResponse.state:type_name -> ckptd.v1.CheckpointState
+	32, // 63: ckptd.v1.WhoUsesResponse.pins:type_name -> ckptd.v1.JournalPin
+	11, // 64: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
+	0,  // 65: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
+	6,  // 66: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
+	9,  // 67: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
+	12, // 68: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
+	20, // 69: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
+	26, // 70: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
+	28, // 71: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
+	7,  // 72: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
+	10, // 73: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
+	13, // 74: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
+	21, // 75: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
+	27, // 76: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
+	29, // 77: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
+	72, // [72:78] is the sub-list for method output_type
+	66, // [66:72] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_jobs_proto_init() }
@@ -3284,7 +3463,7 @@ func file_ckptd_v1_jobs_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_jobs_proto_rawDesc), len(file_ckptd_v1_jobs_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
