@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 )
@@ -65,4 +66,49 @@ func (h *holder) release(ctx context.Context) error {
 	}
 	h.pins = nil
 	return all
+}
+
+// heldSource holds checkpoints of a root from which another process copies. Without the right to write there it holds nothing.
+type heldSource struct {
+	url    string
+	opened *storage.Opened
+	// denied: the root cannot be written.
+	denied bool
+}
+
+// hold keeps a checkpoint until release is called. If the pin is lost, or cannot be taken, the copy finds out that the checkpoint left.
+func (s *heldSource) hold(ctx context.Context, job string, id uint64) (release func()) {
+	if s.opened == nil && !s.denied {
+		opened, err := drivers.Open(ctx, s.url, false)
+		if s.denied = err != nil; !s.denied {
+			s.opened = &opened
+		}
+	}
+	if s.denied {
+		return func() {}
+	}
+	h := &holder{opened: *s.opened, tool: "copy"}
+	if err := h.hold(ctx, job, id); err != nil {
+		s.denied = !errors.Is(err, journalio.ErrNotKept)
+		return func() {}
+	}
+	renewing, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for journalio.Sleep(renewing, renewAfter) && h.renew(renewing) == nil {
+		}
+	}()
+	return func() {
+		stop()
+		<-done
+		_ = h.release(ctx) // the pin expires
+	}
+}
+
+func (s *heldSource) close() error {
+	if s.opened == nil {
+		return nil
+	}
+	return s.opened.Close()
 }
