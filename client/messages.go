@@ -120,6 +120,12 @@ func (m *Messages) Tag(ctx context.Context, req *ckptdv1.TagCheckpointsRequest) 
 	return res.GetChange(), err
 }
 
+// DropStalePins drops the pins on a job's checkpoints that nobody returns any more.
+func (m *Messages) DropStalePins(ctx context.Context, req *ckptdv1.DropStalePinsRequest) error {
+	_, err := callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.DropStalePinsResponse, error) { return e.retain.DropStalePins(ctx, req) })
+	return err
+}
+
 // Purge removes a job that has ended.
 func (m *Messages) Purge(ctx context.Context, req *ckptdv1.PurgeJobRequest) (*ckptdv1.RetentionChange, error) {
 	req.RequestId = newID()

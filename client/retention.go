@@ -68,6 +68,12 @@ func (a *Admin) Purge(ctx context.Context, job string) (RetentionChange, error) 
 	return fromChange(res), err
 }
 
+// DropStalePins drops the pins on a job's checkpoints that nobody returns any more: their holder does not list them and never will, or
+// their time is over. No other pin is dropped.
+func (a *Admin) DropStalePins(ctx context.Context, job string) error {
+	return a.Messages().DropStalePins(ctx, &ckptdv1.DropStalePinsRequest{JobId: job})
+}
+
 func fromChange(m *ckptdv1.RetentionChange) RetentionChange {
 	return RetentionChange{Status: JobStatus(m.GetStatus()), Checkpoints: all(m.GetCheckpoints(), fromRetained), Borrowers: m.GetBorrowers()}
 }

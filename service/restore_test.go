@@ -276,6 +276,38 @@ func TestRestoreFillsThePlan(t *testing.T) {
 	}
 }
 
+// TestRestoreByUID: a new job finds the state of an operator by its uid, whatever its id is. Without uid the id decides, and the answer
+// of the attach warns.
+func TestRestoreByUID(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	named := onePlan()
+	named.Operators[0].Uid = "the counts"
+	d.attach(t, "a", named, nil)
+	a := d.register(t, "a", "w-a", 0, subtask("count"))
+	a.begin()
+	id := a.checkpoint(a.ofAll)
+	for _, c := range []struct {
+		job, id, uid string
+		warnings     int
+	}{{"b", "another", "the counts", 0}, {"c", "count", "", 1}} {
+		req := restoreRequest(c.job, "a/"+layout.CheckpointDir(id))
+		req.Plan.Operators[0].Id, req.Plan.Operators[0].Uid = c.id, c.uid
+		res, err := d.engineService().AttachJob(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.GetWarnings()) != c.warnings {
+			t.Errorf("job %s: warnings %q, want %d", c.job, res.GetWarnings(), c.warnings)
+		}
+		w := d.register(t, c.job, "w-"+c.job, 0, subtask(c.id))
+		w.begin()
+		if got := w.states(); len(got) == 0 {
+			t.Errorf("job %s restored nothing", c.job)
+		}
+	}
+}
+
 // TestRestoreFromDamage: a source that cannot be read is refused. One that is lost after the job's first entry ends the
 // job as FAILED, with the cause.
 func TestRestoreFromDamage(t *testing.T) {

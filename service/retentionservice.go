@@ -58,6 +58,21 @@ func (r retentionService) PurgeJob(ctx context.Context, req *ckptdv1.PurgeJobReq
 	return &ckptdv1.PurgeJobResponse{Change: change}, nil
 }
 
+// DropStalePins drops the pins on the job's checkpoints that nobody returns any more.
+func (r retentionService) DropStalePins(ctx context.Context, req *ckptdv1.DropStalePinsRequest) (*ckptdv1.DropStalePinsResponse, error) {
+	j, err := r.s.job(req.GetJobId())
+	if err == nil {
+		err = j.DropStalePins(ctx)
+	}
+	if api.IsNotAttached(err) || j == nil {
+		err = jobService(r).elsewhere(ctx, req.GetJobId(), err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &ckptdv1.DropStalePinsResponse{}, nil
+}
+
 // edit lets the job's owner carry a command out, if that is this daemon.
 func (r retentionService) edit(ctx context.Context, id, request string, e *owner.Edit, by *ckptdv1.PersonalCommand) (*ckptdv1.RetentionChange, error) {
 	j, err := r.s.job(id)

@@ -110,10 +110,15 @@ func (s *Server) timely(ctx context.Context, head *journal.Entry) (bool, error) 
 // leaks tells whether a pin on one of the job's checkpoints has leaked.
 func (s *Server) leaks(ctx context.Context, head *journal.Entry) (bool, error) {
 	for i := range head.Lent {
+		if head.Lent[i].OfTool() { // the time decides
+			continue
+		}
 		holder, how, err := s.readHead(ctx, head.Lent[i].Holder)
 		switch {
 		case how == journal.ReadMore:
 			return false, err
+		case how == journal.ReadEmpty:
+			return true, nil
 		case how == journal.ReadDone && head.Lent[i].Leaked(holder):
 			return true, nil
 		}

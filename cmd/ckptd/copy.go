@@ -94,6 +94,9 @@ func runCopy(cmd *cobra.Command, src, dst string, f copyFlags) (err error) {
 			return err
 		}
 		defer stop()
+		source := &heldSource{url: ends.source}
+		defer func() { err = errors.Join(err, source.close()) }()
+		f.opts.Hold = source.hold
 	}
 	if f.follow {
 		return followCopy(ctx, cmd, ends, f)

@@ -16,6 +16,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/journalio"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/retention"
 	"github.com/ckptd/ckptd/service/api"
@@ -34,6 +35,8 @@ type forgetter struct {
 	heads          map[string]*journal.Entry
 	report         *ckptdv1.ForgetReport
 	changed, stuck map[string]bool
+	// newest are the checkpoints that stay as the newest of their lineage, in groups of which something is removed.
+	newest []retention.Candidate
 }
 
 func newForgetCmd() *cobra.Command {
@@ -161,12 +164,17 @@ func (f *forgetter) plan(heads []*journal.Entry, job string) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
 		g := &ckptdv1.ForgetGroup{Key: key}
+		removes := false
 		for _, v := range retention.Forget(groups[key], &f.rules) {
+			removes = removes || !v.Keep
 			head := f.heads[v.Job]
 			c, _ := head.Checkpoint(v.ID)
 			g.Checkpoints = append(g.Checkpoints, &ckptdv1.ForgetCheckpoint{JobId: v.Job, Checkpoint: api.RetainedCheckpoint(head, &c), Keep: v.Keep, Reasons: v.Reasons})
 		}
 		f.report.Groups = append(f.report.Groups, g)
+		if removes {
+			f.newest = append(f.newest, slices.DeleteFunc(groups[key], func(c retention.Candidate) bool { return !c.Newest })...)
+		}
 	}
 	f.count()
 }
@@ -231,11 +239,23 @@ func (f *forgetter) count() {
 	}
 }
 
-// execute removes what the plan says, job by job: all of a job, or nothing.
-func (f *forgetter) execute(cmd *cobra.Command, root string) error {
+// execute removes what the plan says, job by job: all of a job, or nothing. Meanwhile it holds the newest checkpoints: another command
+// could remove them, and the plan keeps no other for the future.
+func (f *forgetter) execute(cmd *cobra.Command, root string) (err error) {
 	c, err := openChanger(cmd, root, true)
 	if err != nil {
 		return err
+	}
+	held := &holder{opened: c.opened, tool: "forget"}
+	defer func() { err = errors.Join(err, held.release(cmd.Context()), c.close()) }()
+	for _, n := range f.newest {
+		err := held.hold(cmd.Context(), n.Job, n.ID)
+		if errors.Is(err, journalio.ErrNotKept) {
+			return fmt.Errorf("forget: %w; it was the newest of the plan: nothing was removed, run the command again", err)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	byJob := map[string][]*ckptdv1.ForgetCheckpoint{}
 	for _, g := range f.report.GetGroups() {
@@ -246,9 +266,12 @@ func (f *forgetter) execute(cmd *cobra.Command, root string) error {
 		}
 	}
 	for _, job := range slices.Sorted(maps.Keys(byJob)) {
+		if err := held.renew(cmd.Context()); err != nil {
+			return err
+		}
 		if err := f.remove(cmd, c, job, byJob[job]); err != nil {
 			if cmd.Context().Err() != nil {
-				return errors.Join(cmd.Context().Err(), c.close())
+				return cmd.Context().Err()
 			}
 			f.stuck[job] = true
 			for _, k := range byJob[job] {
@@ -257,7 +280,7 @@ func (f *forgetter) execute(cmd *cobra.Command, root string) error {
 		}
 	}
 	f.count()
-	return c.close()
+	return nil
 }
 
 // remove removes checkpoints of one job, and collects it.

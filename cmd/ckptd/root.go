@@ -61,6 +61,7 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		newJournalCmd(),
 		newLatestCmd(),
 		newWhoUsesCmd(),
+		newUnlockCmd(),
 		newVersionCmd(),
 		newCompletionCmd(),
 	)

@@ -14,17 +14,23 @@ import (
 )
 
 func newShowCmd() *cobra.Command {
+	var plan string
+	var allow bool
 	cmd := &cobra.Command{
 		Use:   "show CHECKPOINT",
 		Short: "Describe a checkpoint",
 		Long: `Describe a checkpoint: when it was taken, by which attempt, how large the state of each operator is, how much of it was new,
 and what kinds of state it consists of.
 
+With --diff-plan it tells which of the operators of a new job would get which state, before the start, and exits with code 4 if the job would be
+refused. PLAN is a file with the plan as AttachJob takes it (a ckptd.v1.Plan as JSON, or the whole request), or a job that has the plan.
+
 It reads the _metadata whole, checks every checksum in it, and compares it with the journal where there is one. It needs no daemon;
 with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
 		Example: `  ckptd show file:///var/lib/ckptd/clicks/chk-42
   ckptd show ./backup/chk-42/_metadata
-  ckptd show clicks/chk-42 --server http://127.0.0.1:7420 --json`,
+  ckptd show clicks/chk-42 --server http://127.0.0.1:7420 --json
+  ckptd show ./data/clicks/chk-42 --diff-plan ./data/clicks`,
 		Args:              wantArgs(1, 1),
 		ValidArgsFunction: completeCheckpoints,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -40,14 +46,21 @@ with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
 			if err != nil {
 				return err
 			}
-			if wantsJSON(cmd) {
+			switch {
+			case plan != "":
+				return diffPlan(cmd, show, plan, allow)
+			case allow:
+				return exit.Usagef("show: --allow-non-restored-state says something about --diff-plan, which is not given")
+			case wantsJSON(cmd):
 				return printJSON(cmd.OutOrStdout(), show)
 			}
 			return printShow(cmd.OutOrStdout(), show)
 		},
 	}
 	serverFlags(cmd)
-	jsonFlag(cmd, "ShowCheckpointResponse")
+	cmd.Flags().StringVar(&plan, "diff-plan", "", "compare with this `PLAN`, a file or a job: what would a new job restore?")
+	cmd.Flags().BoolVarP(&allow, "allow-non-restored-state", "n", false, "with --diff-plan: state whose operator the plan does not have may be left out")
+	jsonFlag(cmd, "ShowCheckpointResponse, with --diff-plan a ckptd.v1.PlanDiff,")
 	return cmd
 }
 

@@ -63,9 +63,7 @@ func entryOut(e *journal.Entry) *ckptdv1.JournalEntry {
 		})
 	}
 	for _, l := range e.Lent {
-		out.Lent = append(out.Lent, &ckptdv1.JournalPin{
-			Pin: l.Pin.String(), CheckpointId: l.Checkpoint, JobId: l.Holder, HolderEpoch: l.HolderEpoch, Mode: ckptdv1.ClaimMode(l.Mode) + 1,
-		})
+		out.Lent = append(out.Lent, Pin(&l))
 	}
 	for _, b := range e.Borrowed {
 		out.Borrowed = append(out.Borrowed, &ckptdv1.JournalPin{
@@ -73,6 +71,17 @@ func entryOut(e *journal.Entry) *ckptdv1.JournalEntry {
 		})
 	}
 	return out
+}
+
+// Pin is a pin on a checkpoint of a job.
+func Pin(l *journal.Lent) *ckptdv1.JournalPin {
+	p := &ckptdv1.JournalPin{
+		Pin: l.Pin.String(), CheckpointId: l.Checkpoint, JobId: l.Holder, HolderEpoch: l.HolderEpoch, Mode: ckptdv1.ClaimMode(l.Mode) + 1,
+	}
+	if l.OfTool() {
+		p.ExpiresAt = timestamppb.New(time.UnixMilli(int64(l.Expires)))
+	}
+	return p
 }
 
 func planOut(p *journal.Plan) *ckptdv1.Plan {

@@ -122,6 +122,7 @@ func (d *describer) add(record layout.Record) {
 			op.Finished++
 		}
 		for i := range r.Handles {
+			op.Keyed = op.Keyed || r.Handles[i].KeyGroups != nil
 			d.addHandle(op, r, &r.Handles[i])
 		}
 	}

@@ -112,7 +112,7 @@ func (j *job) carryOut(ctx context.Context, plan *Plan) error {
 		if err := j.list(ctx); err != nil {
 			return err
 		}
-		err := j.checkpoint(ctx, choice.Checkpoint, out)
+		err := j.held(ctx, choice.Checkpoint, func() error { return j.checkpoint(ctx, choice.Checkpoint, out) })
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -129,6 +129,14 @@ func (j *job) carryOut(ctx context.Context, plan *Plan) error {
 	dropped, err := j.owned.drop(ctx, plan.Drop)
 	j.out.DroppedCheckpointIds, j.untidy = dropped, true
 	return err
+}
+
+// held calls do while the source is held back from dropping the checkpoint.
+func (j *job) held(ctx context.Context, c journal.Checkpoint, do func() error) error {
+	if hold := j.run.opts.Hold; hold != nil && j.owned != nil && !j.source.Status.Terminal() {
+		defer hold(ctx, j.id, c.ID)()
+	}
+	return do()
 }
 
 // hasNewest tells whether the copy has the newest checkpoint of the source.

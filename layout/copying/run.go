@@ -56,6 +56,9 @@ type Options struct {
 	Claims *Claims
 	// Owns asks another owner at its URLs whether it still owns a job under a nonce.
 	Owns func(ctx context.Context, urls []string, job, nonce string) bool
+	// Hold, if not nil, keeps a checkpoint of a job that has not ended in the source, until release is called. It may be unable to: then the
+	// job may drop the checkpoint, which counts as left.
+	Hold func(ctx context.Context, job string, checkpoint uint64) (release func())
 	// Progress, if not nil, is updated while the run goes on.
 	Progress *verify.Progress
 	// Step, if not nil, is called at each of the steps above.

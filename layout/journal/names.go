@@ -127,6 +127,36 @@ func (p *Plan) Number(operator string, index uint32) (n uint32, ok bool) {
 	return 0, false
 }
 
+// Receiver finds the operator that gets the state of an operator of another job. names gives the id and uid of each of n operators. The
+// one with the same uid gets the state. Where one of the two has no uid, the same id decides. i is -1 if there is none. Of several
+// with the uid, only the one with the same id is meant.
+func Receiver(n int, names func(i int) (id, uid string), id, uid string) (i int, byUID bool) {
+	byID, same, others := -1, -1, 0
+	for i := range n {
+		switch hisID, his := names(i); {
+		case his == uid && uid != "" && hisID == id:
+			return i, true
+		case his == uid && uid != "":
+			same, others = i, others+1
+		case hisID == id && (his == "" || uid == ""):
+			byID = i
+		}
+	}
+	if others == 1 {
+		return same, true
+	}
+	return byID, false
+}
+
+// Receiver is the operator of the plan that gets the state of another job's operator; nil: none does.
+func (p *Plan) Receiver(id, uid string) *Operator {
+	i, _ := Receiver(len(p.Operators), func(i int) (string, string) { return p.Operators[i].ID, p.Operators[i].UID }, id, uid)
+	if i < 0 {
+		return nil
+	}
+	return &p.Operators[i]
+}
+
 // Operator is the operator with this id; nil: the plan has none.
 func (p *Plan) Operator(id string) *Operator {
 	for i := range p.Operators {

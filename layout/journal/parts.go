@@ -110,6 +110,9 @@ func (l *Lent) Leaked(holder *Entry) bool {
 	return !holder.Importing() && holder.Epoch > l.HolderEpoch && !holder.HasBorrowed(l.Pin)
 }
 
+// OfTool tells whether a tool took the pin, and not a job. Only time or the tool itself takes such a pin away.
+func (l *Lent) OfTool() bool { return l.Expires != 0 }
+
 // Borrowed is a pin of this job on a checkpoint of another one.
 type Borrowed struct {
 	Pin        Nonce

@@ -83,6 +83,7 @@ var needed = map[string]Roles{
 	ckptdv1connect.RetentionServiceUndeleteCheckpointsProcedure: Delete,
 	ckptdv1connect.RetentionServiceTagCheckpointsProcedure:      Delete,
 	ckptdv1connect.RetentionServicePurgeJobProcedure:            Delete,
+	ckptdv1connect.RetentionServiceDropStalePinsProcedure:       Delete,
 
 	"/metrics":                     Read,
 	"/healthz":                     open,

@@ -119,51 +119,79 @@ type SourceOperator struct {
 	HasState, Keyed bool
 }
 
-// Match fills in the plan's missing max parallelisms: they are the checkpoint's. State is matched by the operator's id.
-// Match refuses a plan that the checkpoint does not fit, and names each operator in the way.
-func Match(plan *ckptdv1.Plan, source []SourceOperator, allow bool) error {
-	var problems []*ckptdv1.Difference
-	problem := func(key, was, is string) {
-		problems = append(problems, &ckptdv1.Difference{Key: "plan: operator " + key, InEffect: was, Asked: is})
+// Match compares a plan with what a checkpoint holds, and fills in the plan's missing max parallelisms: they are the checkpoint's.
+// The error refuses a plan that the checkpoint does not fit, and names each operator in the way. The comparison is complete in any
+// case.
+func Match(plan *ckptdv1.Plan, source []SourceOperator, allow bool) (*ckptdv1.PlanDiff, error) {
+	diff := &ckptdv1.PlanDiff{Plan: plan}
+	var texts []string
+	problem := func(key, was, is, text string) {
+		diff.Differences = append(diff.Differences, &ckptdv1.Difference{Key: "plan: operator " + key, InEffect: was, Asked: is})
+		texts = append(texts, "operator "+text)
+		diff.Operators[len(diff.Operators)-1].Refused = true
 	}
+	taken := map[string]string{}
 	for i := range source {
 		s := &source[i]
-		op := operatorFor(plan, s.ID)
+		op, by := receiver(plan, s)
+		diff.Operators = append(diff.Operators, &ckptdv1.OperatorMatch{Checkpoint: s.message(), Plan: op, HasState: s.HasState, MatchedBy: by})
 		if op == nil {
 			if s.HasState && !allow {
-				problem(nameOf(s), "state", "")
+				problem(nameOf(s), "state", "", nameOf(s)+" has state and is not in the plan")
 			}
 			continue
+		}
+		if first, twice := taken[op.GetId()]; twice {
+			problem(op.GetId(), first, nameOf(s), fmt.Sprintf("%s would get the state of both %s and %s", op.GetId(), first, nameOf(s)))
+			continue
+		}
+		taken[op.GetId()] = nameOf(s)
+		if by == ckptdv1.MatchedBy_MATCHED_BY_ID && s.HasState {
+			diff.Warnings = append(diff.Warnings, withoutUID(op, s))
 		}
 		if op.GetMaxParallelism() == 0 {
 			op.MaxParallelism = uint32(s.MaxParallelism)
 		}
-		if s.HasState && int(op.GetParallelism()) != s.Parallelism {
-			problem(nameOf(s)+": parallelism", fmt.Sprint(s.Parallelism), fmt.Sprint(op.GetParallelism()))
+		differs := func(what string, was int, is uint32) {
+			if was != int(is) {
+				key := nameOf(s) + ": " + what
+				problem(key, fmt.Sprint(was), fmt.Sprint(is), fmt.Sprintf("%s was %d, the plan has %d", key, was, is))
+			}
 		}
-		if s.Keyed && int(op.GetMaxParallelism()) != s.MaxParallelism {
-			problem(nameOf(s)+": max parallelism", fmt.Sprint(s.MaxParallelism), fmt.Sprint(op.GetMaxParallelism()))
+		if s.HasState {
+			differs("parallelism", s.Parallelism, op.GetParallelism())
+		}
+		if s.Keyed {
+			differs("max parallelism", s.MaxParallelism, op.GetMaxParallelism())
 		}
 	}
 	for _, op := range plan.GetOperators() {
 		if op.GetMaxParallelism() == 0 {
 			op.MaxParallelism = uint32(keygroup.DefaultMaxParallelism(int(op.GetParallelism())))
 		}
-	}
-	if len(problems) == 0 {
-		return nil
-	}
-	texts := make([]string, 0, len(problems))
-	for _, d := range problems {
-		if d.GetAsked() == "" {
-			texts = append(texts, strings.TrimPrefix(d.GetKey(), "plan: ")+" has state and is not in the plan")
-		} else {
-			texts = append(texts, fmt.Sprintf("%s was %s, the plan has %s", strings.TrimPrefix(d.GetKey(), "plan: "), d.GetInEffect(), d.GetAsked()))
+		if _, ok := taken[op.GetId()]; !ok {
+			diff.Operators = append(diff.Operators, &ckptdv1.OperatorMatch{Plan: op})
 		}
 	}
-	return Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_PLAN_MISMATCH, Differences: problems},
-		"the checkpoint does not fit the plan: %s: give operators their id and their parallelism back (rescaling is not supported), "+
-			"or allow state that is not restored", strings.Join(texts, "; "))
+	if len(texts) == 0 {
+		return diff, nil
+	}
+	diff.Refused, diff.Why = true, strings.Join(texts, "; ")
+	return diff, Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_PLAN_MISMATCH, Differences: diff.GetDifferences()},
+		"the checkpoint does not fit the plan: %s: give operators their uid, their id and their parallelism back (rescaling is not supported), "+
+			"or allow state that is not restored", diff.GetWhy())
+}
+
+func (s *SourceOperator) message() *ckptdv1.Operator {
+	return &ckptdv1.Operator{Id: s.ID, Uid: s.UID, Parallelism: uint32(s.Parallelism), MaxParallelism: uint32(s.MaxParallelism), Triggered: s.Triggered}
+}
+
+func withoutUID(op *ckptdv1.Operator, s *SourceOperator) string {
+	whose := "the plan gives operator " + op.GetId()
+	if op.GetUid() != "" {
+		whose = "the checkpoint gives operator " + s.ID
+	}
+	return whose + " no uid, so its state is found by its id: if the id is generated, a change of the job can lose the state; give the operator a uid"
 }
 
 func nameOf(s *SourceOperator) string {
@@ -173,14 +201,17 @@ func nameOf(s *SourceOperator) string {
 	return s.ID
 }
 
-// operatorFor is the operator of a plan with an id; nil: the plan has none.
-func operatorFor(plan *ckptdv1.Plan, id string) *ckptdv1.Operator {
-	for _, op := range plan.GetOperators() {
-		if op.GetId() == id {
-			return op
-		}
+// receiver is the operator of a plan that gets an operator's state; nil: none does.
+func receiver(plan *ckptdv1.Plan, s *SourceOperator) (*ckptdv1.Operator, ckptdv1.MatchedBy) {
+	names := func(i int) (id, uid string) { return plan.GetOperators()[i].GetId(), plan.GetOperators()[i].GetUid() }
+	switch i, byUID := journal.Receiver(len(plan.GetOperators()), names, s.ID, s.UID); {
+	case i < 0:
+		return nil, ckptdv1.MatchedBy_MATCHED_BY_UNSPECIFIED
+	case byUID:
+		return plan.GetOperators()[i], ckptdv1.MatchedBy_MATCHED_BY_UID
+	default:
+		return plan.GetOperators()[i], ckptdv1.MatchedBy_MATCHED_BY_ID
 	}
-	return nil
 }
 
 // KeepMax fills in the plan's missing max parallelisms from the plan of a job that exists.

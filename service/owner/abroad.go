@@ -54,8 +54,15 @@ func (s *step) foundAbroad(how journal.Reading, head *journal.Entry) {
 			s.appendAbroad(head, next)
 		}
 	case errandLook:
-		s.errand = errand{}
-		s.looked(e.pin, how, head)
+		switch {
+		case how == journal.ReadEmpty && s.cfg.off.occupies:
+			s.errand, s.leaked = errand{}, with(s.leaked, e.pin)
+		case how == journal.ReadEmpty:
+			s.occupy()
+		default:
+			s.errand = errand{}
+			s.looked(e.pin, how, head)
+		}
 	}
 }
 
@@ -125,8 +132,12 @@ func (s *step) appendAbroad(head *journal.Entry, next journal.Entry) {
 func (s *step) errandDone(head *journal.Entry) {
 	e := s.errand
 	s.errand = errand{}
-	if e.kind == errandReturn {
+	switch e.kind {
+	case errandReturn:
 		s.pinReturned(e.pin)
+		return
+	case errandLook:
+		s.looked(e.pin, journal.ReadDone, head)
 		return
 	}
 	s.lent(journal.Borrowed{Pin: e.pin, Job: e.job, Checkpoint: e.checkpoint, Mode: e.mode}, head)

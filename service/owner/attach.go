@@ -101,9 +101,9 @@ func (s *step) appendAttach() {
 	if create := s.creation(); s.head == nil || s.head.Status == journal.StatusRemoved && create != nil {
 		// The ids of the job lie above that of the checkpoint that it begins from.
 		e = journal.Entry{Status: journal.StatusRunning, Plan: create.Plan, Config: create.Config, About: create.About,
-			Import: create.Import, Reserved: create.Import.Checkpoint}
+			Import: create.Import, Reserved: create.Import.Checkpoint, Epoch: create.Above}
 		if s.head != nil { // a removed job begins anew: no epoch and no id is used twice
-			e.Epoch, e.Reserved = s.head.Epoch, max(e.Reserved, s.head.Reserved)
+			e.Epoch, e.Reserved = max(e.Epoch, s.head.Epoch), max(e.Reserved, s.head.Reserved)
 		}
 	} else {
 		e = *s.head

@@ -22,6 +22,10 @@ var editStories = []story{
 		truthful: true, progress: true, retains: retention.OnCancellation},
 	{name: "a purge of what is lent and returned", daemons: 1, attaches: 1, files: 1, ends: 1, purges: 1, sweeps: 1, lends: 1, returns: 1, begun: true,
 		truthful: true, retains: retention.OnCancellation},
+	{name: "a tool's pin that is never returned, a completion, a day", daemons: 1, attaches: 1, triggers: 1, files: 1, sweeps: 1, lends: 1,
+		tool: true, days: 1, begun: true},
+	{name: "a tool's pin on what an ended job drops", daemons: 1, attaches: 2, files: 1, ends: 1, sweeps: 1, lends: 1, crashes: 1, tool: true, begun: true,
+		truthful: true, progress: true},
 	{name: "a removal of what is lent, a completion, a return", daemons: 1, attaches: 1, triggers: 1, files: 1, removes: 1, lends: 1, returns: 1,
 		begun: true, numRetained: 2},
 }
@@ -42,6 +46,8 @@ var editTeeth = []tooth{
 		func(s *story) { s.off.early = true }, "before its time"},
 	{"due once more after the end", story{daemons: 1, attaches: 1, triggers: 1, files: 1, ends: 1, sweeps: 1, lost: 1, begun: true, progress: true},
 		func(s *story) { s.off.settles = true }, "at rest, with"},
+	{"a tool's pin stays until its time", story{daemons: 1, attaches: 1, triggers: 1, files: 1, sweeps: 1, lends: 1, tool: true, begun: true},
+		func(s *story) { s.off.early = true }, "before its time"},
 	{"a purge waits for pins", story{daemons: 1, attaches: 1, files: 1, ends: 1, purges: 1, sweeps: 1, lends: 1, begun: true, truthful: true,
 		retains: retention.OnCancellation}, func(s *story) { s.off.purge = true }, "I9"},
 }

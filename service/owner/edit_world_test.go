@@ -85,6 +85,11 @@ func (s *story) edited(w *world, was, e *journal.Entry) {
 	if e.Kind != journal.KindReturn {
 		s.pinned(w, was, e)
 	}
+	for _, l := range was.Lent {
+		if l.OfTool() && !l.Expired(w.now) && !e.HasLent(l.Pin) {
+			w.fail(fmt.Sprintf("I9: a tool's pin on checkpoint %d is dropped before its time", l.Checkpoint))
+		}
+	}
 }
 
 // letGo tells whether the job that has claimed a checkpoint lets it go, with its pin.

@@ -127,6 +127,9 @@ type Creation struct {
 	About  *journal.About
 	// Import is the checkpoint of another job that the job begins from, wanted; zero: the job begins empty.
 	Import journal.Import
+	// Above is the largest epoch that a pin of the job in a lender's journal names. The job may have lived before, and its folder was
+	// emptied: then it begins above that epoch, so that its own pins replace the old ones.
+	Above uint64
 }
 
 // Found is a file with the parts of its name: the epoch in which it was written and the checkpoint it was written for.

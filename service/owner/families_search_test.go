@@ -121,6 +121,8 @@ var familyTeeth = []struct {
 		off{gate: true}, "an attempt begins before"},
 	{"no pin has leaked while an import is wanted", []story{{daemons: 1, attaches: 1, triggers: 1, sweeps: 1},
 		{daemons: 1, attaches: 2, crashes: 1}}, off{wanted: true}, "though its source was lent"},
+	{"a holder without journal is occupied before its pin is dropped", []story{{daemons: 1, attaches: 1, files: 1, triggers: 1, sweeps: 1, blind: true},
+		{daemons: 1, attaches: 1, files: 1}}, off{occupies: true}, "I9"},
 	{"no sweep takes copied files while the import is wanted", []story{{elsewhere: true, daemons: 1, attaches: 1, files: 1, sweeps: 1}}, off{floor: true}, "I"},
 	{"an import knows its copies", []story{{elsewhere: true, daemons: 1, attaches: 1, files: 1, sweeps: 1}}, off{copied: true}, "I"},
 	{"release after the returns", []story{{daemons: 1, attaches: 1, files: 1},

@@ -261,6 +261,44 @@ func TestAReleasedJobIsAttachedIfItIsDue(t *testing.T) {
 		d.do(Event{Kind: EventFinish})
 		d.want(fmt.Sprintf("attach refused reason=%d", ReasonReleased))
 	})
+	t.Run("a pin whose holder has no journal", func(t *testing.T) {
+		for _, shows := range []bool{false, true} { // the list of the holder's journal was stale
+			d := released(t, true)
+			var first *journal.Entry
+			if shows {
+				first = lender(func(e *journal.Entry) {
+					e.Epoch, e.Borrowed = 1, []journal.Borrowed{{Pin: pin.Pin, Job: "job", Checkpoint: 1}}
+				})
+			}
+			published := false
+			d.answer = func(op Op) *Result {
+				if op.Kind != OpAbroad || op.Job != "holder" {
+					return nil
+				}
+				res := op.Result(journal.Done)
+				switch {
+				case op.Journal.Kind == journal.OpPublish && first != nil:
+					res.Outcome, published = journal.Exists, true
+				case op.Journal.Kind == journal.OpPublish:
+					first, published = op.Journal.Entry, true
+				case op.Journal.Kind == journal.OpGet:
+					res.Entry = first
+				case published:
+					res.Slots = []uint64{first.Slot}
+				}
+				return &res
+			}
+			d.do(Event{Kind: EventFinish, Due: true})
+			d.do(Event{Kind: EventSweep})
+			e := d.head()
+			if !published || len(e.Lent) != len(first.Borrowed) || len(e.Retained) != len(first.Borrowed) || !e.Owner.IsZero() {
+				t.Errorf("slot 1 of the holder is %+v, the head %+v; want the pin dropped only if the slot was free, and the job released", first, e)
+			}
+			if !shows && (first.Slot != 1 || first.Status != journal.StatusRemoved || first.Epoch <= pin.HolderEpoch || first.About.Job != "holder") {
+				t.Errorf("slot 1 of the holder is %+v, want a tombstone above the pin's epoch", first)
+			}
+		}
+	})
 	t.Run("a pin that has leaked", func(t *testing.T) {
 		d := released(t, true)
 		d.answer = func(op Op) *Result {

@@ -315,11 +315,17 @@ func (r *runner) peer(job int) *world {
 }
 
 // abroad begins an operation on the journal of another job. Reads happen at once, unless the story is unreduced. In a
-// world of one job, the other job has no journal.
-func (r *runner) abroad(w *world, op *Op, f flight) {
+// world of one job, the head of the other job cannot be read.
+func (r *runner) abroad(w *world, d *daemon, op *Op, f flight) {
 	f.jk, f.id, f.entry = op.Journal.Kind, op.Journal.Slot, op.Journal.Entry
 	switch read := f.jk != journal.OpPublish; {
 	case r.jobs == nil:
+		res := op.Result(journal.Done)
+		if res.Slots = []uint64{1}; f.jk == journal.OpGet {
+			res.Outcome = journal.Corrupt
+		}
+		r.events = append(r.events, Event{Kind: EventResult, Result: res})
+	case r.s.blind && f.jk == journal.OpList && d.m.errand.kind == errandLook && !d.m.errand.app.Busy():
 		r.events = append(r.events, Event{Kind: EventResult, Result: op.Result(journal.Done)})
 	case number(op.Job) >= r.jobs.n:
 		w.fail("an errand to a job that is none: " + op.Job)

@@ -68,7 +68,7 @@ func (m *Machine) abroadKey(b []byte) []byte {
 			b = nonce(b, p)
 		}
 	}
-	b = append(uints(b, m.errand.checkpoint, uint64(len(m.errand.job))), m.errand.job...)
+	b = append(uints(b, m.errand.checkpoint, m.errand.epoch, uint64(len(m.errand.job))), m.errand.job...)
 	return m.errand.app.AppendKey(m.errand.reader.AppendKey(nonce(nonce(b, m.errand.nonce), m.errand.pin)))
 }
 

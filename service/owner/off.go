@@ -73,8 +73,10 @@ type off struct {
 	wanted, gate bool
 	// trash: a checkpoint in the trash does not keep its files. purge: a purge does not wait for pins. newestGoes: a person may
 	// remove the checkpoint that the job would restore. settles: an ended job is not swept once more. early: the
-	// trash expires at once, whatever the store's time is.
+	// trash and the pins of tools expire at once, whatever the store's time is.
 	trash, purge, newestGoes, settles, early bool
+	// occupies: a pin has leaked if its holder shows no journal; its first slot is not occupied before.
+	occupies bool
 	// copied: an import from elsewhere forgets its copies.
 	copied bool
 	// unfinished: it sweeps a copy that has not ended.

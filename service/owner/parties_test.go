@@ -95,6 +95,9 @@ func (r *runner) lend(w *world, visit func(*world, move)) {
 	case len(head.Lent) == 0 && w.left.lends > 0 && id != 0:
 		e.Kind = journal.KindLend
 		e.Lent = []journal.Lent{{Pin: pin, Checkpoint: id, Holder: "other", HolderEpoch: 1}}
+		if r.s.tool {
+			e.Lent[0].Expires = w.now + day/2
+		}
 	case len(head.Lent) > 0 && w.left.returns > 0:
 		e.Kind, e.Lent = journal.KindReturn, nil
 	default:

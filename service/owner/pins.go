@@ -18,8 +18,10 @@ type errand struct {
 	// mode is that of a lend. dispose: with the return the checkpoint leaves the lender, which then deletes it.
 	mode    journal.Mode
 	dispose bool
-	reader  journal.ReadHead
-	app     journal.Append
+	// epoch is the holder's when it took the pin that errandLook is about.
+	epoch  uint64
+	reader journal.ReadHead
+	app    journal.Append
 }
 
 type errandKind uint8
@@ -36,6 +38,10 @@ const (
 
 // fulfilled tells whether a head shows the purpose of the errand.
 func (e *errand) fulfilled(head *journal.Entry) bool {
+	if e.kind == errandLook {
+		pin := journal.Lent{Pin: e.pin, HolderEpoch: e.epoch}
+		return pin.Leaked(head)
+	}
 	return head.HasLent(e.pin) == (e.kind == errandLend)
 }
 
@@ -68,7 +74,7 @@ func (s *step) settlePins() {
 		pin := s.looks[0]
 		s.looks = s.looks[1:]
 		if i := slices.IndexFunc(s.head.Lent, func(l journal.Lent) bool { return l.Pin == pin }); i >= 0 {
-			s.goAbroad(errand{kind: errandLook, job: s.head.Lent[i].Holder, pin: pin})
+			s.goAbroad(errand{kind: errandLook, job: s.head.Lent[i].Holder, pin: pin, epoch: s.head.Lent[i].HolderEpoch})
 		}
 	}
 }
@@ -94,7 +100,21 @@ func (s *step) pinReturned(pin journal.Nonce) {
 	}
 }
 
-// looked takes the head of a job that holds a pin here. If the holder has no journal, the pin stays.
+// occupy publishes a tombstone in slot 1 of a holder that has no journal. Only then it is certain that no owner of the holder lists the
+// pin: a list that shows nothing may be stale. The tombstone's epoch lies above those of all pins that the holder has here, so a job
+// that begins anew under this id begins above them, too.
+func (s *step) occupy() {
+	tombstone := journal.Entry{Kind: journal.KindRemove, Status: journal.StatusRemoved, About: &journal.About{Job: s.errand.job},
+		Plan: journal.NewPlan(nil), Config: journal.NewConfig(nil)}
+	for _, l := range s.head.Lent {
+		if l.Holder == s.errand.job {
+			tombstone.Epoch = max(tombstone.Epoch, l.HolderEpoch+1)
+		}
+	}
+	s.journalAbroad(s.errand.app.Begin(&s.cfg.Journal, nil, tombstone, s.nonce(), journal.RoleThird))
+}
+
+// looked takes the head of a job that holds a pin here.
 func (s *step) looked(pin journal.Nonce, how journal.Reading, holder *journal.Entry) {
 	i := slices.IndexFunc(s.head.Lent, func(l journal.Lent) bool { return l.Pin == pin })
 	if how != journal.ReadDone || i < 0 {
@@ -114,7 +134,9 @@ func (s *step) looked(pin journal.Nonce, how journal.Reading, holder *journal.En
 func (s *step) lookForLeaks() {
 	s.stuck, s.tidying, s.looks = false, true, nil
 	for _, l := range s.head.Lent {
-		s.looks = append(s.looks, l.Pin)
+		if !l.OfTool() {
+			s.looks = append(s.looks, l.Pin)
+		}
 	}
 }
 
@@ -128,7 +150,7 @@ func (s *step) tidyNow() bool {
 	e.Kind = journal.KindReturn
 	e.Borrowed = without(e.Borrowed, func(b journal.Borrowed) bool { return slices.Contains(s.returned, b.Pin) })
 	e.Lent = without(e.Lent, func(l journal.Lent) bool {
-		return slices.Contains(s.leaked, l.Pin) || s.clock != 0 && l.Expired(s.clock)
+		return slices.Contains(s.leaked, l.Pin) || s.clock != 0 && (l.Expired(s.clock) || s.cfg.off.early && l.OfTool())
 	})
 	e.Retained = s.expired(e.Retained, e.IsLent)
 	if why, _ := s.unread(); why != ReasonLoading && (s.tidying || s.head.Status.Terminal()) {

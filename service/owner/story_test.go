@@ -30,6 +30,10 @@ type story struct {
 	files int
 	// lends and returns of the newest checkpoint by another job, one atomic step each.
 	lends, returns uint8
+	// tool: what lends is a tool, whose pin expires after half a day.
+	tool bool
+	// blind: whoever looks for leaked pins sees no journal of the holder at first.
+	blind bool
 	// refusals: a Publish or a Create is not done, for good (a full disk). failures: a read, a list or a delete fails,
 	// or a list is stale.
 	refusals, failures uint8

@@ -72,6 +72,11 @@ func (m *Machine) Quiet() bool {
 	return m.phase == PhaseOwning && m.sweep.stage == sweepIdle && m.clean() && !s.owes() && s.free()
 }
 
+// PinsSettled tells whether each pin on the job's checkpoints was looked at since the last sweep began, and the stale ones are dropped.
+func (m *Machine) PinsSettled() bool {
+	return m.phase == PhaseOwning && m.errand.kind != errandLook && len(m.looks)+len(m.leaked) == 0 && !m.timing && !(m.app.Busy() && m.doing == journal.KindReturn)
+}
+
 // NeededBy counts the retained checkpoints that name the file. The count is computed each time, never stored.
 func (m *Machine) NeededBy(file incremental.File) (n int) {
 	for _, h := range m.held {

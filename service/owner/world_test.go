@@ -358,7 +358,7 @@ func (r *runner) op(w *world, who int, d *daemon, op *Op) {
 		}
 		w.issue(f)
 	case OpAbroad:
-		r.abroad(w, op, f)
+		r.abroad(w, d, op, f)
 	case OpReadSource:
 		again(r.readSource(op))
 	case OpTime:

@@ -24,16 +24,32 @@ func (j *Job) Attach(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptd
 
 // attachAs checks a request, and attaches the job as it wants.
 func (j *Job) attachAs(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
-	req, source, err := j.sourced(ctx, req)
+	req, source, warnings, err := j.sourced(ctx, req)
 	if err != nil {
 		return nil, err
 	}
+	res, err := j.attachFrom(ctx, req, source)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		j.log.Warn("state is found by the id of an operator", "source", source.Source, "why", w)
+	}
+	res.Warnings = warnings
+	return res, nil
+}
+
+// attachFrom attaches the job with a request whose plan is complete.
+func (j *Job) attachFrom(ctx context.Context, req *ckptdv1.AttachJobRequest, source journal.Import) (*ckptdv1.AttachJobResponse, error) {
 	create, err := api.CreationIn(req, j.env.JobDefaults, j.env.URLs)
 	if err != nil {
 		return nil, err
 	}
 	if create != nil && !source.Nonce.IsZero() {
 		create.Import = source
+		if create.Above, err = j.pinnedEpoch(ctx, source); err != nil {
+			return nil, err
+		}
 	}
 	plan, wanted, err := api.WantedIn(req)
 	if err != nil {

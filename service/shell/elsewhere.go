@@ -57,38 +57,38 @@ func (e *Elsewhere) open(ctx context.Context, nonce journal.Nonce) (body interfa
 }
 
 // sourcedElsewhere is sourced for a checkpoint outside of the daemon's root.
-func (j *Job) sourcedElsewhere(ctx context.Context, req *ckptdv1.AttachJobRequest) (_ *ckptdv1.AttachJobRequest, source journal.Import, err error) {
+func (j *Job) sourcedElsewhere(ctx context.Context, req *ckptdv1.AttachJobRequest) (_ *ckptdv1.AttachJobRequest, source journal.Import, warnings []string, err error) {
 	text := req.GetRestoreFrom()
 	source = journal.Import{State: journal.ImportWanted, Request: text}
 	switch {
 	case len(text) > journal.MaxPath:
-		return nil, source, api.Invalidf("job %s: restore from %.200q: more than %d bytes", j.id, text, journal.MaxPath)
+		return nil, source, nil, api.Invalidf("job %s: restore from %.200q: more than %d bytes", j.id, text, journal.MaxPath)
 	case req.GetPlan() == nil:
-		return nil, source, api.Invalidf("job %s: restore from %.200q: a job that begins from a checkpoint needs a plan", j.id, text)
+		return nil, source, nil, api.Invalidf("job %s: restore from %.200q: a job that begins from a checkpoint needs a plan", j.id, text)
 	case req.GetClaimMode() == ckptdv1.ClaimMode_CLAIM_MODE_CLAIM:
-		return nil, source, api.Invalidf("job %s: restore from %.200q: files of another root are copied, so nothing there can be claimed: use NO_CLAIM", j.id, text)
+		return nil, source, nil, api.Invalidf("job %s: restore from %.200q: files of another root are copied, so nothing there can be claimed: use NO_CLAIM", j.id, text)
 	}
 	req = proto.CloneOf(req)
 	head, how, err := journalio.ReadHead(ctx, j.env.Commit, j.env.Facts, j.id)
 	switch {
 	case err != nil && how == journal.ReadMore:
-		return nil, source, api.Error(err)
+		return nil, source, nil, api.Error(err)
 	case how != journal.ReadEmpty: // the job exists, or the attach says what is wrong
 		plan := journal.NewPlan(nil)
 		if how == journal.ReadDone {
 			plan = head.Plan
 		}
 		api.KeepMax(req.GetPlan(), plan)
-		return req, source, nil
+		return req, source, nil, nil
 	}
 	e, err := j.env.Elsewhere(ctx, text)
 	if err != nil {
-		return nil, source, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: restore from %.200q: %w", j.id, text, err))
+		return nil, source, nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: restore from %.200q: %w", j.id, text, err))
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
 	body, r, err := e.open(ctx, journal.Nonce{})
 	if err != nil {
-		return nil, source, api.Error(fmt.Errorf("job %s: restore from %s: %w", j.id, e.URL, err))
+		return nil, source, nil, api.Error(fmt.Errorf("job %s: restore from %s: %w", j.id, e.URL, err))
 	}
 	defer body.Close()
 	operators, err := operatorsIn(r)
@@ -96,10 +96,11 @@ func (j *Job) sourcedElsewhere(ctx context.Context, req *ckptdv1.AttachJobReques
 		source.Nonce, err = journal.ParseNonce(r.Header().Nonce)
 	}
 	if err != nil {
-		return nil, source, api.Error(fmt.Errorf("job %s: restore from %s: %w", j.id, e.URL, err))
+		return nil, source, nil, api.Error(fmt.Errorf("job %s: restore from %s: %w", j.id, e.URL, err))
 	}
 	source.Source, source.Checkpoint = e.URL, r.Header().Checkpoint
-	return req, source, api.Match(req.GetPlan(), operators, req.GetAllowNonRestoredState())
+	diff, err := api.Match(req.GetPlan(), operators, req.GetAllowNonRestoredState())
+	return req, source, diff.GetWarnings(), err
 }
 
 // createElsewhere copies the files of an import from elsewhere, and writes the _metadata that names the copies. The last

@@ -118,7 +118,7 @@ func (w *importWriter) take(record layout.Record) error {
 		if err := w.finish(); err != nil {
 			return err
 		}
-		if w.to = w.plan.Operator(record.ID); w.to != nil {
+		if w.to = w.plan.Receiver(record.ID, record.UID); w.to != nil {
 			return w.begin(w.to)
 		}
 	case *layout.Subtask:

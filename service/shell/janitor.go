@@ -46,6 +46,15 @@ func (j *Job) Sweep(ctx context.Context) error {
 	}
 }
 
+// DropStalePins drops the pins on the job's checkpoints that nobody returns any more, as each sweep does: their holder does not list them
+// and never will, or their time is over. It returns when that is done.
+func (j *Job) DropStalePins(ctx context.Context) error {
+	if err := j.Sweep(ctx); err != nil {
+		return err
+	}
+	return j.unlessReleased(j.await(ctx, j.m.PinsSettled))
+}
+
 // Settled waits until nothing is under way: no sweep, no delete, no entry, no pin to be returned. A job that was released
 // meanwhile, after its end, is settled.
 func (j *Job) Settled(ctx context.Context) error {

@@ -21,46 +21,47 @@ import (
 
 // sourced returns the request with a plan that is complete, and the checkpoint that the job begins from. It reads the
 // checkpoint only if the job does not exist: later the checkpoint may be gone.
-func (j *Job) sourced(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobRequest, journal.Import, error) {
+func (j *Job) sourced(ctx context.Context, req *ckptdv1.AttachJobRequest) (_ *ckptdv1.AttachJobRequest, _ journal.Import, warnings []string, _ error) {
 	if j.env.Elsewhere != nil && api.FromElsewhere(req, j.env.Facts.Location) {
 		return j.sourcedElsewhere(ctx, req)
 	}
 	source, err := api.SourceIn(req, j.env.Facts.Location)
 	if err != nil || source.Request == "" {
-		return req, source, err
+		return req, source, nil, err
 	}
 	req = proto.CloneOf(req)
 	head, how, err := journalio.ReadHead(ctx, j.env.Commit, j.env.Facts, j.id)
 	switch {
 	case err != nil && how == journal.ReadMore:
-		return nil, source, api.Error(err)
+		return nil, source, nil, api.Error(err)
 	case how == journal.ReadDone:
 		api.KeepMax(req.GetPlan(), head.Plan)
-		return req, source, nil
+		return req, source, nil, nil
 	case how != journal.ReadEmpty: // the attach says what is wrong
 		api.KeepMax(req.GetPlan(), journal.NewPlan(nil))
-		return req, source, nil
+		return req, source, nil, nil
 	}
 	if source.Job == "" {
 		jobs, err := catalog.New(j.env.Restore).Jobs(ctx)
 		if err != nil {
-			return nil, source, api.Error(err)
+			return nil, source, nil, api.Error(err)
 		}
 		if source, err = api.Resolve(req, j.env.Facts.Location, jobs.GetJobs()); err != nil {
-			return nil, source, err
+			return nil, source, nil, err
 		}
 	}
 	if source.Nonce, err = retainedAs(ctx, j.env, source); err != nil {
-		return nil, source, err
+		return nil, source, nil, err
 	}
 	if err := undamaged(ctx, j.env.Restore, j.id, source); err != nil {
-		return nil, source, err
+		return nil, source, nil, err
 	}
 	operators, err := operatorsOf(ctx, j.env.Restore, source)
 	if err != nil {
-		return nil, source, api.Error(fmt.Errorf("job %s: restore from %s: %w", j.id, source.Source, err))
+		return nil, source, nil, api.Error(fmt.Errorf("job %s: restore from %s: %w", j.id, source.Source, err))
 	}
-	return req, source, api.Match(req.GetPlan(), operators, req.GetAllowNonRestoredState())
+	diff, err := api.Match(req.GetPlan(), operators, req.GetAllowNonRestoredState())
+	return req, source, diff.GetWarnings(), err
 }
 
 // retainedAs returns the nonce of the source's _metadata, as the journal of its job names it.
@@ -78,6 +79,34 @@ func retainedAs(ctx context.Context, env *Env, source journal.Import) (journal.N
 			source.Source, source.Job, source.Checkpoint, source.Job))
 	}
 	return c.Nonce, claimable(head, source)
+}
+
+// pinnedEpoch is the largest epoch of this job that a pin names in the journals of the jobs that lend it the source; 0: there is none.
+func (j *Job) pinnedEpoch(ctx context.Context, source journal.Import) (epoch uint64, err error) {
+	if source.Job == "" { // the files are copied
+		return 0, nil
+	}
+	jobs := []string{source.Job}
+	for i := 0; i < len(jobs); i++ {
+		head, how, err := journalio.ReadHead(ctx, j.env.Commit, j.env.Facts, jobs[i])
+		switch {
+		case err != nil && how == journal.ReadMore:
+			return 0, api.Error(err)
+		case how != journal.ReadDone: // the import fails on it, or does not need it
+			continue
+		}
+		for _, l := range head.Lent {
+			if l.Holder == j.id {
+				epoch = max(epoch, l.HolderEpoch)
+			}
+		}
+		if i == 0 {
+			for _, b := range head.Borrowed {
+				jobs = append(jobs, b.Job)
+			}
+		}
+	}
+	return epoch, nil
 }
 
 // claimable refuses the claim of a checkpoint whose job runs, or that another job has claimed.

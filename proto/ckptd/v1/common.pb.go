@@ -430,9 +430,9 @@ func (x *Subtask) GetIndex() uint32 {
 // Operator is one operator of a plan.
 type Operator struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Stable over restarts: state is found again by it. 1 to 128 of A-Z a-z 0-9 . _ -
+	// Stable over restarts: a job finds its own state again by it. 1 to 128 of A-Z a-z 0-9 . _ -
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The name that a person gave it; for display.
+	// The name that a person gave it. A new job finds the state of another job's checkpoint by it; without one, by the id.
 	Uid         string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
 	Parallelism uint32 `protobuf:"varint,3,opt,name=parallelism,proto3" json:"parallelism,omitempty"`
 	// The number of key groups; fixed for the life of the job. At least parallelism, at most 32768.

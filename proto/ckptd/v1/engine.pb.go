@@ -649,7 +649,9 @@ type AttachJobResponse struct {
 	// Inline bytes of one checkpoint, over all subtasks, above which an acknowledgement is refused and a file has to be sent.
 	InlineCap uint32 `protobuf:"varint,5,opt,name=inline_cap,json=inlineCap,proto3" json:"inline_cap,omitempty"`
 	// The configuration in effect, every default filled in.
-	Config        *JobConfig `protobuf:"bytes,6,opt,name=config,proto3" json:"config,omitempty"`
+	Config *JobConfig `protobuf:"bytes,6,opt,name=config,proto3" json:"config,omitempty"`
+	// Of a job that begins from a checkpoint now: operators whose state was found by their id, as they have no uid.
+	Warnings      []string `protobuf:"bytes,7,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -722,6 +724,13 @@ func (x *AttachJobResponse) GetInlineCap() uint32 {
 func (x *AttachJobResponse) GetConfig() *JobConfig {
 	if x != nil {
 		return x.Config
+	}
+	return nil
+}
+
+func (x *AttachJobResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -3201,7 +3210,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\rallow_running\x18\t \x01(\bR\fallowRunning\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe7\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x02\n" +
 	"\x11AttachJobResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12+\n" +
@@ -3209,7 +3218,8 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x10inline_threshold\x18\x04 \x01(\rR\x0finlineThreshold\x12\x1d\n" +
 	"\n" +
 	"inline_cap\x18\x05 \x01(\rR\tinlineCap\x12+\n" +
-	"\x06config\x18\x06 \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\"\xbc\x02\n" +
+	"\x06config\x18\x06 \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\x12\x1a\n" +
+	"\bwarnings\x18\a \x03(\tR\bwarnings\"\xbc\x02\n" +
 	"\x0fRegisterRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
 	"\bsubtasks\x18\x02 \x03(\v2\x11.ckptd.v1.SubtaskR\bsubtasks\x12)\n" +

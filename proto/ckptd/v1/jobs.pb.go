@@ -85,6 +85,58 @@ func (CheckpointState) EnumDescriptor() ([]byte, []int) {
 	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{0}
 }
 
+// MatchedBy says how state and operator found each other.
+type MatchedBy int32
+
+const (
+	// They did not.
+	MatchedBy_MATCHED_BY_UNSPECIFIED MatchedBy = 0
+	MatchedBy_MATCHED_BY_UID         MatchedBy = 1
+	// One of them has no uid.
+	MatchedBy_MATCHED_BY_ID MatchedBy = 2
+)
+
+// Enum value maps for MatchedBy.
+var (
+	MatchedBy_name = map[int32]string{
+		0: "MATCHED_BY_UNSPECIFIED",
+		1: "MATCHED_BY_UID",
+		2: "MATCHED_BY_ID",
+	}
+	MatchedBy_value = map[string]int32{
+		"MATCHED_BY_UNSPECIFIED": 0,
+		"MATCHED_BY_UID":         1,
+		"MATCHED_BY_ID":          2,
+	}
+)
+
+func (x MatchedBy) Enum() *MatchedBy {
+	p := new(MatchedBy)
+	*p = x
+	return p
+}
+
+func (x MatchedBy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MatchedBy) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_jobs_proto_enumTypes[1].Descriptor()
+}
+
+func (MatchedBy) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_jobs_proto_enumTypes[1]
+}
+
+func (x MatchedBy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MatchedBy.Descriptor instead.
+func (MatchedBy) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{1}
+}
+
 // FilePresence says what was found where a file should be. Its bytes were not read.
 type FilePresence int32
 
@@ -123,11 +175,11 @@ func (x FilePresence) String() string {
 }
 
 func (FilePresence) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_jobs_proto_enumTypes[1].Descriptor()
+	return file_ckptd_v1_jobs_proto_enumTypes[2].Descriptor()
 }
 
 func (FilePresence) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_jobs_proto_enumTypes[1]
+	return &file_ckptd_v1_jobs_proto_enumTypes[2]
 }
 
 func (x FilePresence) Number() protoreflect.EnumNumber {
@@ -136,7 +188,7 @@ func (x FilePresence) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FilePresence.Descriptor instead.
 func (FilePresence) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{1}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{2}
 }
 
 // JobPhase is what a job's owner is doing.
@@ -195,11 +247,11 @@ func (x JobPhase) String() string {
 }
 
 func (JobPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_jobs_proto_enumTypes[2].Descriptor()
+	return file_ckptd_v1_jobs_proto_enumTypes[3].Descriptor()
 }
 
 func (JobPhase) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_jobs_proto_enumTypes[2]
+	return &file_ckptd_v1_jobs_proto_enumTypes[3]
 }
 
 func (x JobPhase) Number() protoreflect.EnumNumber {
@@ -208,7 +260,7 @@ func (x JobPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JobPhase.Descriptor instead.
 func (JobPhase) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{2}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{3}
 }
 
 // PendingState is how far a pending checkpoint is.
@@ -251,11 +303,11 @@ func (x PendingState) String() string {
 }
 
 func (PendingState) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_jobs_proto_enumTypes[3].Descriptor()
+	return file_ckptd_v1_jobs_proto_enumTypes[4].Descriptor()
 }
 
 func (PendingState) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_jobs_proto_enumTypes[3]
+	return &file_ckptd_v1_jobs_proto_enumTypes[4]
 }
 
 func (x PendingState) Number() protoreflect.EnumNumber {
@@ -264,7 +316,7 @@ func (x PendingState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PendingState.Descriptor instead.
 func (PendingState) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{3}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{4}
 }
 
 // JobEventKind says what happened to a job.
@@ -393,11 +445,11 @@ func (x JobEventKind) String() string {
 }
 
 func (JobEventKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_jobs_proto_enumTypes[4].Descriptor()
+	return file_ckptd_v1_jobs_proto_enumTypes[5].Descriptor()
 }
 
 func (JobEventKind) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_jobs_proto_enumTypes[4]
+	return &file_ckptd_v1_jobs_proto_enumTypes[5]
 }
 
 func (x JobEventKind) Number() protoreflect.EnumNumber {
@@ -406,7 +458,7 @@ func (x JobEventKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JobEventKind.Descriptor instead.
 func (JobEventKind) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{4}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{5}
 }
 
 type ListJobsRequest struct {
@@ -1040,7 +1092,9 @@ type OperatorSummary struct {
 	// What its state consists of, in the order in which it was met.
 	States []*StateSummary `protobuf:"bytes,5,rep,name=states,proto3" json:"states,omitempty"`
 	// Subtasks that had finished.
-	Finished      uint32 `protobuf:"varint,6,opt,name=finished,proto3" json:"finished,omitempty"`
+	Finished uint32 `protobuf:"varint,6,opt,name=finished,proto3" json:"finished,omitempty"`
+	// A piece of its state has key groups.
+	Keyed         bool `protobuf:"varint,7,opt,name=keyed,proto3" json:"keyed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1117,6 +1171,192 @@ func (x *OperatorSummary) GetFinished() uint32 {
 	return 0
 }
 
+func (x *OperatorSummary) GetKeyed() bool {
+	if x != nil {
+		return x.Keyed
+	}
+	return false
+}
+
+// PlanDiff says what of a checkpoint a new job with a plan would restore.
+type PlanDiff struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The checkpoint's folder.
+	Checkpoint string `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// A job that begins from the checkpoint with the plan would be refused; why has the reason.
+	Refused   bool             `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"`
+	Why       string           `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	Operators []*OperatorMatch `protobuf:"bytes,4,rep,name=operators,proto3" json:"operators,omitempty"`
+	// What the refusal lists.
+	Differences []*Difference `protobuf:"bytes,5,rep,name=differences,proto3" json:"differences,omitempty"`
+	// Operators whose state is found by their id, as they have no uid.
+	Warnings []string `protobuf:"bytes,6,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// The plan with its missing max parallelisms filled in.
+	Plan          *Plan `protobuf:"bytes,7,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanDiff) Reset() {
+	*x = PlanDiff{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanDiff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanDiff) ProtoMessage() {}
+
+func (x *PlanDiff) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanDiff.ProtoReflect.Descriptor instead.
+func (*PlanDiff) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PlanDiff) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+func (x *PlanDiff) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
+}
+
+func (x *PlanDiff) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *PlanDiff) GetOperators() []*OperatorMatch {
+	if x != nil {
+		return x.Operators
+	}
+	return nil
+}
+
+func (x *PlanDiff) GetDifferences() []*Difference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+func (x *PlanDiff) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *PlanDiff) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+// OperatorMatch is an operator of the checkpoint, of the plan, or of both.
+type OperatorMatch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent: the plan's operator is new, and begins without state.
+	Checkpoint *Operator `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// Absent: the plan does not have the operator.
+	Plan *Operator `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	// The checkpoint holds state of the operator.
+	HasState  bool      `protobuf:"varint,3,opt,name=has_state,json=hasState,proto3" json:"has_state,omitempty"`
+	MatchedBy MatchedBy `protobuf:"varint,4,opt,name=matched_by,json=matchedBy,proto3,enum=ckptd.v1.MatchedBy" json:"matched_by,omitempty"`
+	// The operator is a reason of the refusal.
+	Refused       bool `protobuf:"varint,5,opt,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperatorMatch) Reset() {
+	*x = OperatorMatch{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperatorMatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperatorMatch) ProtoMessage() {}
+
+func (x *OperatorMatch) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperatorMatch.ProtoReflect.Descriptor instead.
+func (*OperatorMatch) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *OperatorMatch) GetCheckpoint() *Operator {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *OperatorMatch) GetPlan() *Operator {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *OperatorMatch) GetHasState() bool {
+	if x != nil {
+		return x.HasState
+	}
+	return false
+}
+
+func (x *OperatorMatch) GetMatchedBy() MatchedBy {
+	if x != nil {
+		return x.MatchedBy
+	}
+	return MatchedBy_MATCHED_BY_UNSPECIFIED
+}
+
+func (x *OperatorMatch) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
+}
+
 // StateSummary sums up the pieces of an operator that are the same state: of one kind, name, serializer and schema
 // version.
 type StateSummary struct {
@@ -1132,7 +1372,7 @@ type StateSummary struct {
 
 func (x *StateSummary) Reset() {
 	*x = StateSummary{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[9]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1384,7 @@ func (x *StateSummary) String() string {
 func (*StateSummary) ProtoMessage() {}
 
 func (x *StateSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[9]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1397,7 @@ func (x *StateSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateSummary.ProtoReflect.Descriptor instead.
 func (*StateSummary) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{9}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StateSummary) GetState() *State {
@@ -1195,7 +1435,7 @@ type PieceSummary struct {
 
 func (x *PieceSummary) Reset() {
 	*x = PieceSummary{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[10]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1447,7 @@ func (x *PieceSummary) String() string {
 func (*PieceSummary) ProtoMessage() {}
 
 func (x *PieceSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[10]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1460,7 @@ func (x *PieceSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PieceSummary.ProtoReflect.Descriptor instead.
 func (*PieceSummary) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{10}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PieceSummary) GetSubtask() *Subtask {
@@ -1264,7 +1504,7 @@ type FileSummary struct {
 
 func (x *FileSummary) Reset() {
 	*x = FileSummary{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[11]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1516,7 @@ func (x *FileSummary) String() string {
 func (*FileSummary) ProtoMessage() {}
 
 func (x *FileSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[11]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1529,7 @@ func (x *FileSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileSummary.ProtoReflect.Descriptor instead.
 func (*FileSummary) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{11}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FileSummary) GetFile() *FileHandle {
@@ -1360,7 +1600,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[12]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1612,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[12]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1625,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{12}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetStatusRequest) GetJobId() string {
@@ -1415,7 +1655,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[13]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +1667,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[13]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1440,7 +1680,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{13}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -1514,7 +1754,7 @@ type JobState struct {
 
 func (x *JobState) Reset() {
 	*x = JobState{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[14]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1766,7 @@ func (x *JobState) String() string {
 func (*JobState) ProtoMessage() {}
 
 func (x *JobState) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[14]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1779,7 @@ func (x *JobState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobState.ProtoReflect.Descriptor instead.
 func (*JobState) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{14}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JobState) GetSummary() *JobSummary {
@@ -1667,7 +1907,7 @@ type PendingCheckpoint struct {
 
 func (x *PendingCheckpoint) Reset() {
 	*x = PendingCheckpoint{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[15]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1919,7 @@ func (x *PendingCheckpoint) String() string {
 func (*PendingCheckpoint) ProtoMessage() {}
 
 func (x *PendingCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[15]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +1932,7 @@ func (x *PendingCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingCheckpoint.ProtoReflect.Descriptor instead.
 func (*PendingCheckpoint) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{15}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PendingCheckpoint) GetCheckpointId() uint64 {
@@ -1744,7 +1984,7 @@ type WorkerState struct {
 
 func (x *WorkerState) Reset() {
 	*x = WorkerState{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[16]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +1996,7 @@ func (x *WorkerState) String() string {
 func (*WorkerState) ProtoMessage() {}
 
 func (x *WorkerState) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[16]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +2009,7 @@ func (x *WorkerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerState.ProtoReflect.Descriptor instead.
 func (*WorkerState) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{16}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WorkerState) GetNonce() string {
@@ -1830,7 +2070,7 @@ type JobEvent struct {
 
 func (x *JobEvent) Reset() {
 	*x = JobEvent{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[17]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +2082,7 @@ func (x *JobEvent) String() string {
 func (*JobEvent) ProtoMessage() {}
 
 func (x *JobEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[17]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +2095,7 @@ func (x *JobEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobEvent.ProtoReflect.Descriptor instead.
 func (*JobEvent) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{17}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *JobEvent) GetSequence() uint64 {
@@ -1917,7 +2157,7 @@ type TriggerCheckpointRequest struct {
 
 func (x *TriggerCheckpointRequest) Reset() {
 	*x = TriggerCheckpointRequest{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[18]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2169,7 @@ func (x *TriggerCheckpointRequest) String() string {
 func (*TriggerCheckpointRequest) ProtoMessage() {}
 
 func (x *TriggerCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[18]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2182,7 @@ func (x *TriggerCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriggerCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*TriggerCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{18}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TriggerCheckpointRequest) GetJobId() string {
@@ -1968,7 +2208,7 @@ type TriggerCheckpointResponse struct {
 
 func (x *TriggerCheckpointResponse) Reset() {
 	*x = TriggerCheckpointResponse{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[19]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2220,7 @@ func (x *TriggerCheckpointResponse) String() string {
 func (*TriggerCheckpointResponse) ProtoMessage() {}
 
 func (x *TriggerCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[19]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2233,7 @@ func (x *TriggerCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriggerCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*TriggerCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{19}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TriggerCheckpointResponse) GetCheckpoint() *CheckpointSummary {
@@ -2013,7 +2253,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[20]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2265,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[20]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2278,7 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{20}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CancelJobRequest) GetJobId() string {
@@ -2066,7 +2306,7 @@ type CancelJobResponse struct {
 
 func (x *CancelJobResponse) Reset() {
 	*x = CancelJobResponse{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[21]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2318,7 @@ func (x *CancelJobResponse) String() string {
 func (*CancelJobResponse) ProtoMessage() {}
 
 func (x *CancelJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[21]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2331,7 @@ func (x *CancelJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobResponse.ProtoReflect.Descriptor instead.
 func (*CancelJobResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{21}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CancelJobResponse) GetStatus() JobStatus {
@@ -2120,7 +2360,7 @@ type ShowJournalResponse struct {
 
 func (x *ShowJournalResponse) Reset() {
 	*x = ShowJournalResponse{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[22]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2372,7 @@ func (x *ShowJournalResponse) String() string {
 func (*ShowJournalResponse) ProtoMessage() {}
 
 func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[22]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2385,7 @@ func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowJournalResponse.ProtoReflect.Descriptor instead.
 func (*ShowJournalResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{22}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ShowJournalResponse) GetJobId() string {
@@ -2198,7 +2438,7 @@ type JournalEntry struct {
 
 func (x *JournalEntry) Reset() {
 	*x = JournalEntry{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[23]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2210,7 +2450,7 @@ func (x *JournalEntry) String() string {
 func (*JournalEntry) ProtoMessage() {}
 
 func (x *JournalEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[23]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2223,7 +2463,7 @@ func (x *JournalEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalEntry.ProtoReflect.Descriptor instead.
 func (*JournalEntry) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{23}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *JournalEntry) GetSlot() uint64 {
@@ -2367,15 +2607,17 @@ type JournalPin struct {
 	// The job that holds the pin, or, of a borrowed checkpoint, the job that lends.
 	JobId string `protobuf:"bytes,3,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	// Of a lent checkpoint: the holder's epoch when it took the pin.
-	HolderEpoch   uint64    `protobuf:"varint,4,opt,name=holder_epoch,json=holderEpoch,proto3" json:"holder_epoch,omitempty"`
-	Mode          ClaimMode `protobuf:"varint,5,opt,name=mode,proto3,enum=ckptd.v1.ClaimMode" json:"mode,omitempty"`
+	HolderEpoch uint64    `protobuf:"varint,4,opt,name=holder_epoch,json=holderEpoch,proto3" json:"holder_epoch,omitempty"`
+	Mode        ClaimMode `protobuf:"varint,5,opt,name=mode,proto3,enum=ckptd.v1.ClaimMode" json:"mode,omitempty"`
+	// Of a lent checkpoint, if a tool holds the pin: when it stops counting, by the store's clock.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JournalPin) Reset() {
 	*x = JournalPin{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2629,7 @@ func (x *JournalPin) String() string {
 func (*JournalPin) ProtoMessage() {}
 
 func (x *JournalPin) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2642,7 @@ func (x *JournalPin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalPin.ProtoReflect.Descriptor instead.
 func (*JournalPin) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{24}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *JournalPin) GetPin() string {
@@ -2438,6 +2680,163 @@ func (x *JournalPin) GetMode() ClaimMode {
 	return ClaimMode_CLAIM_MODE_UNSPECIFIED
 }
 
+func (x *JournalPin) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+// UnlockReport lists the pins of other jobs and of tools on a job's checkpoints.
+type UnlockReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// Stale pins were to be dropped.
+	Executed      bool         `protobuf:"varint,2,opt,name=executed,proto3" json:"executed,omitempty"`
+	Pins          []*PinReport `protobuf:"bytes,3,rep,name=pins,proto3" json:"pins,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockReport) Reset() {
+	*x = UnlockReport{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockReport) ProtoMessage() {}
+
+func (x *UnlockReport) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockReport.ProtoReflect.Descriptor instead.
+func (*UnlockReport) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *UnlockReport) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *UnlockReport) GetExecuted() bool {
+	if x != nil {
+		return x.Executed
+	}
+	return false
+}
+
+func (x *UnlockReport) GetPins() []*PinReport {
+	if x != nil {
+		return x.Pins
+	}
+	return nil
+}
+
+// PinReport says whether a pin still has a use.
+type PinReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pin   *JournalPin            `protobuf:"bytes,1,opt,name=pin,proto3" json:"pin,omitempty"`
+	// When the journal's entry with the pin was written, by the store's clock. With or_earlier: the oldest entry that is still there has
+	// the pin, too.
+	Since     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	OrEarlier bool                   `protobuf:"varint,3,opt,name=or_earlier,json=orEarlier,proto3" json:"or_earlier,omitempty"`
+	// Nobody returns the pin any more.
+	Stale         bool   `protobuf:"varint,4,opt,name=stale,proto3" json:"stale,omitempty"`
+	Why           string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	Dropped       bool   `protobuf:"varint,6,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinReport) Reset() {
+	*x = PinReport{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinReport) ProtoMessage() {}
+
+func (x *PinReport) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinReport.ProtoReflect.Descriptor instead.
+func (*PinReport) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *PinReport) GetPin() *JournalPin {
+	if x != nil {
+		return x.Pin
+	}
+	return nil
+}
+
+func (x *PinReport) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *PinReport) GetOrEarlier() bool {
+	if x != nil {
+		return x.OrEarlier
+	}
+	return false
+}
+
+func (x *PinReport) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *PinReport) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *PinReport) GetDropped() bool {
+	if x != nil {
+		return x.Dropped
+	}
+	return false
+}
+
 // WhoUsesResponse says who needs a checkpoint.
 type WhoUsesResponse struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -2453,7 +2852,7 @@ type WhoUsesResponse struct {
 
 func (x *WhoUsesResponse) Reset() {
 	*x = WhoUsesResponse{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[25]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2465,7 +2864,7 @@ func (x *WhoUsesResponse) String() string {
 func (*WhoUsesResponse) ProtoMessage() {}
 
 func (x *WhoUsesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[25]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2478,7 +2877,7 @@ func (x *WhoUsesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoUsesResponse.ProtoReflect.Descriptor instead.
 func (*WhoUsesResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{25}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WhoUsesResponse) GetJobId() string {
@@ -2524,7 +2923,7 @@ type JournalCheckpoint struct {
 
 func (x *JournalCheckpoint) Reset() {
 	*x = JournalCheckpoint{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[26]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2536,7 +2935,7 @@ func (x *JournalCheckpoint) String() string {
 func (*JournalCheckpoint) ProtoMessage() {}
 
 func (x *JournalCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[26]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2549,7 +2948,7 @@ func (x *JournalCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalCheckpoint.ProtoReflect.Descriptor instead.
 func (*JournalCheckpoint) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{26}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *JournalCheckpoint) GetSummary() *CheckpointSummary {
@@ -2651,7 +3050,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x05state\x18\r \x01(\x0e2\x19.ckptd.v1.CheckpointStateR\x05state\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfa\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x02\n" +
 	"\x0fOperatorSummary\x12.\n" +
 	"\boperator\x18\x01 \x01(\v2\x12.ckptd.v1.OperatorR\boperator\x12\x1f\n" +
 	"\vstate_bytes\x18\x02 \x01(\x04R\n" +
@@ -2659,7 +3058,27 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\finline_bytes\x18\x03 \x01(\x04R\vinlineBytes\x12'\n" +
 	"\x0ffile_references\x18\x04 \x01(\rR\x0efileReferences\x12.\n" +
 	"\x06states\x18\x05 \x03(\v2\x16.ckptd.v1.StateSummaryR\x06states\x12\x1a\n" +
-	"\bfinished\x18\x06 \x01(\rR\bfinished\"c\n" +
+	"\bfinished\x18\x06 \x01(\rR\bfinished\x12\x14\n" +
+	"\x05keyed\x18\a \x01(\bR\x05keyed\"\x85\x02\n" +
+	"\bPlanDiff\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x01 \x01(\tR\n" +
+	"checkpoint\x12\x18\n" +
+	"\arefused\x18\x02 \x01(\bR\arefused\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\x125\n" +
+	"\toperators\x18\x04 \x03(\v2\x17.ckptd.v1.OperatorMatchR\toperators\x126\n" +
+	"\vdifferences\x18\x05 \x03(\v2\x14.ckptd.v1.DifferenceR\vdifferences\x12\x1a\n" +
+	"\bwarnings\x18\x06 \x03(\tR\bwarnings\x12\"\n" +
+	"\x04plan\x18\a \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\"\xd6\x01\n" +
+	"\rOperatorMatch\x122\n" +
+	"\n" +
+	"checkpoint\x18\x01 \x01(\v2\x12.ckptd.v1.OperatorR\n" +
+	"checkpoint\x12&\n" +
+	"\x04plan\x18\x02 \x01(\v2\x12.ckptd.v1.OperatorR\x04plan\x12\x1b\n" +
+	"\thas_state\x18\x03 \x01(\bR\bhasState\x122\n" +
+	"\n" +
+	"matched_by\x18\x04 \x01(\x0e2\x13.ckptd.v1.MatchedByR\tmatchedBy\x12\x18\n" +
+	"\arefused\x18\x05 \x01(\bR\arefused\"c\n" +
 	"\fStateSummary\x12%\n" +
 	"\x05state\x18\x01 \x01(\v2\x0f.ckptd.v1.StateR\x05state\x12\x16\n" +
 	"\x06pieces\x18\x02 \x01(\rR\x06pieces\x12\x14\n" +
@@ -2777,14 +3196,28 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\bborrowed\x18\x13 \x03(\v2\x14.ckptd.v1.JournalPinR\bborrowed\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa6\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
 	"\n" +
 	"JournalPin\x12\x10\n" +
 	"\x03pin\x18\x01 \x01(\tR\x03pin\x12#\n" +
 	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\x12\x15\n" +
 	"\x06job_id\x18\x03 \x01(\tR\x05jobId\x12!\n" +
 	"\fholder_epoch\x18\x04 \x01(\x04R\vholderEpoch\x12'\n" +
-	"\x04mode\x18\x05 \x01(\x0e2\x13.ckptd.v1.ClaimModeR\x04mode\"\xa8\x01\n" +
+	"\x04mode\x18\x05 \x01(\x0e2\x13.ckptd.v1.ClaimModeR\x04mode\x129\n" +
+	"\n" +
+	"expires_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"j\n" +
+	"\fUnlockReport\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1a\n" +
+	"\bexecuted\x18\x02 \x01(\bR\bexecuted\x12'\n" +
+	"\x04pins\x18\x03 \x03(\v2\x13.ckptd.v1.PinReportR\x04pins\"\xc6\x01\n" +
+	"\tPinReport\x12&\n" +
+	"\x03pin\x18\x01 \x01(\v2\x14.ckptd.v1.JournalPinR\x03pin\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1d\n" +
+	"\n" +
+	"or_earlier\x18\x03 \x01(\bR\torEarlier\x12\x14\n" +
+	"\x05stale\x18\x04 \x01(\bR\x05stale\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\x12\x18\n" +
+	"\adropped\x18\x06 \x01(\bR\adropped\"\xa8\x01\n" +
 	"\x0fWhoUsesResponse\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12#\n" +
 	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\x12/\n" +
@@ -2801,7 +3234,11 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x15CHECKPOINT_STATE_KEPT\x10\x01\x12\x1c\n" +
 	"\x18CHECKPOINT_STATE_TRASHED\x10\x02\x12\x1b\n" +
 	"\x17CHECKPOINT_STATE_HIDDEN\x10\x03\x12!\n" +
-	"\x1dCHECKPOINT_STATE_NOT_RETAINED\x10\x04*\x81\x01\n" +
+	"\x1dCHECKPOINT_STATE_NOT_RETAINED\x10\x04*N\n" +
+	"\tMatchedBy\x12\x1a\n" +
+	"\x16MATCHED_BY_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eMATCHED_BY_UID\x10\x01\x12\x11\n" +
+	"\rMATCHED_BY_ID\x10\x02*\x81\x01\n" +
 	"\fFilePresence\x12\x1d\n" +
 	"\x19FILE_PRESENCE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15FILE_PRESENCE_PRESENT\x10\x01\x12\x19\n" +
@@ -2870,131 +3307,147 @@ func file_ckptd_v1_jobs_proto_rawDescGZIP() []byte {
 	return file_ckptd_v1_jobs_proto_rawDescData
 }
 
-var file_ckptd_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_ckptd_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_ckptd_v1_jobs_proto_goTypes = []any{
 	(CheckpointState)(0),              // 0: ckptd.v1.CheckpointState
-	(FilePresence)(0),                 // 1: ckptd.v1.FilePresence
-	(JobPhase)(0),                     // 2: ckptd.v1.JobPhase
-	(PendingState)(0),                 // 3: ckptd.v1.PendingState
-	(JobEventKind)(0),                 // 4: ckptd.v1.JobEventKind
-	(*ListJobsRequest)(nil),           // 5: ckptd.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),          // 6: ckptd.v1.ListJobsResponse
-	(*JobSummary)(nil),                // 7: ckptd.v1.JobSummary
-	(*ListCheckpointsRequest)(nil),    // 8: ckptd.v1.ListCheckpointsRequest
-	(*ListCheckpointsResponse)(nil),   // 9: ckptd.v1.ListCheckpointsResponse
-	(*CheckpointSummary)(nil),         // 10: ckptd.v1.CheckpointSummary
-	(*ShowCheckpointRequest)(nil),     // 11: ckptd.v1.ShowCheckpointRequest
-	(*ShowCheckpointResponse)(nil),    // 12: ckptd.v1.ShowCheckpointResponse
-	(*OperatorSummary)(nil),           // 13: ckptd.v1.OperatorSummary
-	(*StateSummary)(nil),              // 14: ckptd.v1.StateSummary
-	(*PieceSummary)(nil),              // 15: ckptd.v1.PieceSummary
-	(*FileSummary)(nil),               // 16: ckptd.v1.FileSummary
-	(*GetStatusRequest)(nil),          // 17: ckptd.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),         // 18: ckptd.v1.GetStatusResponse
-	(*JobState)(nil),                  // 19: ckptd.v1.JobState
-	(*PendingCheckpoint)(nil),         // 20: ckptd.v1.PendingCheckpoint
-	(*WorkerState)(nil),               // 21: ckptd.v1.WorkerState
-	(*JobEvent)(nil),                  // 22: ckptd.v1.JobEvent
-	(*TriggerCheckpointRequest)(nil),  // 23: ckptd.v1.TriggerCheckpointRequest
-	(*TriggerCheckpointResponse)(nil), // 24: ckptd.v1.TriggerCheckpointResponse
-	(*CancelJobRequest)(nil),          // 25: ckptd.v1.CancelJobRequest
-	(*CancelJobResponse)(nil),         // 26: ckptd.v1.CancelJobResponse
-	(*ShowJournalResponse)(nil),       // 27: ckptd.v1.ShowJournalResponse
-	(*JournalEntry)(nil),              // 28: ckptd.v1.JournalEntry
-	(*JournalPin)(nil),                // 29: ckptd.v1.JournalPin
-	(*WhoUsesResponse)(nil),           // 30: ckptd.v1.WhoUsesResponse
-	(*JournalCheckpoint)(nil),         // 31: ckptd.v1.JournalCheckpoint
-	nil,                               // 32: ckptd.v1.JobSummary.LabelsEntry
-	nil,                               // 33: ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	nil,                               // 34: ckptd.v1.JournalEntry.LabelsEntry
-	(JobStatus)(0),                    // 35: ckptd.v1.JobStatus
-	(*timestamppb.Timestamp)(nil),     // 36: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 37: google.protobuf.Duration
-	(*Operator)(nil),                  // 38: ckptd.v1.Operator
-	(*State)(nil),                     // 39: ckptd.v1.State
-	(*Subtask)(nil),                   // 40: ckptd.v1.Subtask
-	(*Segment)(nil),                   // 41: ckptd.v1.Segment
-	(*FileHandle)(nil),                // 42: ckptd.v1.FileHandle
-	(Scope)(0),                        // 43: ckptd.v1.Scope
-	(*Plan)(nil),                      // 44: ckptd.v1.Plan
-	(*JobConfig)(nil),                 // 45: ckptd.v1.JobConfig
-	(ClaimMode)(0),                    // 46: ckptd.v1.ClaimMode
+	(MatchedBy)(0),                    // 1: ckptd.v1.MatchedBy
+	(FilePresence)(0),                 // 2: ckptd.v1.FilePresence
+	(JobPhase)(0),                     // 3: ckptd.v1.JobPhase
+	(PendingState)(0),                 // 4: ckptd.v1.PendingState
+	(JobEventKind)(0),                 // 5: ckptd.v1.JobEventKind
+	(*ListJobsRequest)(nil),           // 6: ckptd.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),          // 7: ckptd.v1.ListJobsResponse
+	(*JobSummary)(nil),                // 8: ckptd.v1.JobSummary
+	(*ListCheckpointsRequest)(nil),    // 9: ckptd.v1.ListCheckpointsRequest
+	(*ListCheckpointsResponse)(nil),   // 10: ckptd.v1.ListCheckpointsResponse
+	(*CheckpointSummary)(nil),         // 11: ckptd.v1.CheckpointSummary
+	(*ShowCheckpointRequest)(nil),     // 12: ckptd.v1.ShowCheckpointRequest
+	(*ShowCheckpointResponse)(nil),    // 13: ckptd.v1.ShowCheckpointResponse
+	(*OperatorSummary)(nil),           // 14: ckptd.v1.OperatorSummary
+	(*PlanDiff)(nil),                  // 15: ckptd.v1.PlanDiff
+	(*OperatorMatch)(nil),             // 16: ckptd.v1.OperatorMatch
+	(*StateSummary)(nil),              // 17: ckptd.v1.StateSummary
+	(*PieceSummary)(nil),              // 18: ckptd.v1.PieceSummary
+	(*FileSummary)(nil),               // 19: ckptd.v1.FileSummary
+	(*GetStatusRequest)(nil),          // 20: ckptd.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),         // 21: ckptd.v1.GetStatusResponse
+	(*JobState)(nil),                  // 22: ckptd.v1.JobState
+	(*PendingCheckpoint)(nil),         // 23: ckptd.v1.PendingCheckpoint
+	(*WorkerState)(nil),               // 24: ckptd.v1.WorkerState
+	(*JobEvent)(nil),                  // 25: ckptd.v1.JobEvent
+	(*TriggerCheckpointRequest)(nil),  // 26: ckptd.v1.TriggerCheckpointRequest
+	(*TriggerCheckpointResponse)(nil), // 27: ckptd.v1.TriggerCheckpointResponse
+	(*CancelJobRequest)(nil),          // 28: ckptd.v1.CancelJobRequest
+	(*CancelJobResponse)(nil),         // 29: ckptd.v1.CancelJobResponse
+	(*ShowJournalResponse)(nil),       // 30: ckptd.v1.ShowJournalResponse
+	(*JournalEntry)(nil),              // 31: ckptd.v1.JournalEntry
+	(*JournalPin)(nil),                // 32: ckptd.v1.JournalPin
+	(*UnlockReport)(nil),              // 33: ckptd.v1.UnlockReport
+	(*PinReport)(nil),                 // 34: ckptd.v1.PinReport
+	(*WhoUsesResponse)(nil),           // 35: ckptd.v1.WhoUsesResponse
+	(*JournalCheckpoint)(nil),         // 36: ckptd.v1.JournalCheckpoint
+	nil,                               // 37: ckptd.v1.JobSummary.LabelsEntry
+	nil,                               // 38: ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	nil,                               // 39: ckptd.v1.JournalEntry.LabelsEntry
+	(JobStatus)(0),                    // 40: ckptd.v1.JobStatus
+	(*timestamppb.Timestamp)(nil),     // 41: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 42: google.protobuf.Duration
+	(*Operator)(nil),                  // 43: ckptd.v1.Operator
+	(*Difference)(nil),                // 44: ckptd.v1.Difference
+	(*Plan)(nil),                      // 45: ckptd.v1.Plan
+	(*State)(nil),                     // 46: ckptd.v1.State
+	(*Subtask)(nil),                   // 47: ckptd.v1.Subtask
+	(*Segment)(nil),                   // 48: ckptd.v1.Segment
+	(*FileHandle)(nil),                // 49: ckptd.v1.FileHandle
+	(Scope)(0),                        // 50: ckptd.v1.Scope
+	(*JobConfig)(nil),                 // 51: ckptd.v1.JobConfig
+	(ClaimMode)(0),                    // 52: ckptd.v1.ClaimMode
 }
 var file_ckptd_v1_jobs_proto_depIdxs = []int32{
-	7,  // 0: ckptd.v1.ListJobsResponse.jobs:type_name -> ckptd.v1.JobSummary
-	35, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
-	32, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
-	36, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
-	10, // 4: ckptd.v1.JobSummary.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	36, // 5: ckptd.v1.JobSummary.ended_at:type_name -> google.protobuf.Timestamp
-	10, // 6: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	36, // 7: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
-	37, // 8: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
-	10, // 9: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
-	13, // 10: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
-	16, // 11: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
-	33, // 12: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	36, // 13: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
+	8,  // 0: ckptd.v1.ListJobsResponse.jobs:type_name -> ckptd.v1.JobSummary
+	40, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
+	37, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
+	41, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
+	11, // 4: ckptd.v1.JobSummary.checkpoints:type_name -> ckptd.v1.CheckpointSummary
+	41, // 5: ckptd.v1.JobSummary.ended_at:type_name -> google.protobuf.Timestamp
+	11, // 6: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
+	41, // 7: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
+	42, // 8: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
+	11, // 9: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
+	14, // 10: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
+	19, // 11: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
+	38, // 12: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	41, // 13: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
 	0,  // 14: ckptd.v1.ShowCheckpointResponse.state:type_name -> ckptd.v1.CheckpointState
-	38, // 15: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
-	14, // 16: ckptd.v1.OperatorSummary.states:type_name -> ckptd.v1.StateSummary
-	39, // 17: ckptd.v1.StateSummary.state:type_name -> ckptd.v1.State
-	40, // 18: ckptd.v1.PieceSummary.subtask:type_name -> ckptd.v1.Subtask
-	39, // 19: ckptd.v1.PieceSummary.state:type_name -> ckptd.v1.State
-	41, // 20: ckptd.v1.PieceSummary.segment:type_name -> ckptd.v1.Segment
-	42, // 21: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
-	43, // 22: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
-	1,  // 23: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
-	15, // 24: ckptd.v1.FileSummary.pieces:type_name -> ckptd.v1.PieceSummary
-	36, // 25: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	19, // 26: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
-	7,  // 27: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
-	2,  // 28: ckptd.v1.JobState.phase:type_name -> ckptd.v1.JobPhase
-	20, // 29: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
-	21, // 30: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
-	22, // 31: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
-	36, // 32: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
-	3,  // 33: ckptd.v1.PendingCheckpoint.state:type_name -> ckptd.v1.PendingState
-	40, // 34: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
-	36, // 35: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
-	36, // 36: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
-	4,  // 37: ckptd.v1.JobEvent.kind:type_name -> ckptd.v1.JobEventKind
-	10, // 38: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	10, // 39: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	35, // 40: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
-	10, // 41: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
-	28, // 42: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
-	35, // 43: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
-	44, // 44: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
-	45, // 45: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
-	34, // 46: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
-	31, // 47: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
-	36, // 48: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
-	29, // 49: ckptd.v1.JournalEntry.lent:type_name -> ckptd.v1.JournalPin
-	29, // 50: ckptd.v1.JournalEntry.borrowed:type_name -> ckptd.v1.JournalPin
-	46, // 51: ckptd.v1.JournalPin.mode:type_name -> ckptd.v1.ClaimMode
-	0,  // 52: ckptd.v1.WhoUsesResponse.state:type_name -> ckptd.v1.CheckpointState
-	29, // 53: ckptd.v1.WhoUsesResponse.pins:type_name -> ckptd.v1.JournalPin
-	10, // 54: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
-	0,  // 55: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
-	5,  // 56: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
-	8,  // 57: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
-	11, // 58: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
-	17, // 59: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
-	23, // 60: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
-	25, // 61: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
-	6,  // 62: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
-	9,  // 63: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
-	12, // 64: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
-	18, // 65: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
-	24, // 66: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
-	26, // 67: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
-	62, // [62:68] is the sub-list for method output_type
-	56, // [56:62] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	43, // 15: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
+	17, // 16: ckptd.v1.OperatorSummary.states:type_name -> ckptd.v1.StateSummary
+	16, // 17: ckptd.v1.PlanDiff.operators:type_name -> ckptd.v1.OperatorMatch
+	44, // 18: ckptd.v1.PlanDiff.differences:type_name -> ckptd.v1.Difference
+	45, // 19: ckptd.v1.PlanDiff.plan:type_name -> ckptd.v1.Plan
+	43, // 20: ckptd.v1.OperatorMatch.checkpoint:type_name -> ckptd.v1.Operator
+	43, // 21: ckptd.v1.OperatorMatch.plan:type_name -> ckptd.v1.Operator
+	1,  // 22: ckptd.v1.OperatorMatch.matched_by:type_name -> ckptd.v1.MatchedBy
+	46, // 23: ckptd.v1.StateSummary.state:type_name -> ckptd.v1.State
+	47, // 24: ckptd.v1.PieceSummary.subtask:type_name -> ckptd.v1.Subtask
+	46, // 25: ckptd.v1.PieceSummary.state:type_name -> ckptd.v1.State
+	48, // 26: ckptd.v1.PieceSummary.segment:type_name -> ckptd.v1.Segment
+	49, // 27: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
+	50, // 28: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
+	2,  // 29: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
+	18, // 30: ckptd.v1.FileSummary.pieces:type_name -> ckptd.v1.PieceSummary
+	41, // 31: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	22, // 32: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
+	8,  // 33: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
+	3,  // 34: ckptd.v1.JobState.phase:type_name -> ckptd.v1.JobPhase
+	23, // 35: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
+	24, // 36: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
+	25, // 37: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
+	41, // 38: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
+	4,  // 39: ckptd.v1.PendingCheckpoint.state:type_name -> ckptd.v1.PendingState
+	47, // 40: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
+	41, // 41: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
+	41, // 42: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	5,  // 43: ckptd.v1.JobEvent.kind:type_name -> ckptd.v1.JobEventKind
+	11, // 44: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	11, // 45: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	40, // 46: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
+	11, // 47: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
+	31, // 48: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
+	40, // 49: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
+	45, // 50: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
+	51, // 51: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
+	39, // 52: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
+	36, // 53: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
+	41, // 54: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
+	32, // 55: ckptd.v1.JournalEntry.lent:type_name -> ckptd.v1.JournalPin
+	32, // 56: ckptd.v1.JournalEntry.borrowed:type_name -> ckptd.v1.JournalPin
+	52, // 57: ckptd.v1.JournalPin.mode:type_name -> ckptd.v1.ClaimMode
+	41, // 58: ckptd.v1.JournalPin.expires_at:type_name -> google.protobuf.Timestamp
+	34, // 59: ckptd.v1.UnlockReport.pins:type_name -> ckptd.v1.PinReport
+	32, // 60: ckptd.v1.PinReport.pin:type_name -> ckptd.v1.JournalPin
+	41, // 61: ckptd.v1.PinReport.since:type_name -> google.protobuf.Timestamp
+	0,  // 62: ckptd.v1.WhoUsesResponse.state:type_name -> ckptd.v1.CheckpointState
+	32, // 63: ckptd.v1.WhoUsesResponse.pins:type_name -> ckptd.v1.JournalPin
+	11, // 64: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
+	0,  // 65: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
+	6,  // 66: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
+	9,  // 67: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
+	12, // 68: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
+	20, // 69: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
+	26, // 70: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
+	28, // 71: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
+	7,  // 72: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
+	10, // 73: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
+	13, // 74: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
+	21, // 75: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
+	27, // 76: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
+	29, // 77: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
+	72, // [72:78] is the sub-list for method output_type
+	66, // [66:72] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_jobs_proto_init() }
@@ -3009,8 +3462,8 @@ func file_ckptd_v1_jobs_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_jobs_proto_rawDesc), len(file_ckptd_v1_jobs_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   30,
+			NumEnums:      6,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

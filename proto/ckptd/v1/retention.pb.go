@@ -360,6 +360,86 @@ func (x *PurgeJobRequest) GetBy() *PersonalCommand {
 	return nil
 }
 
+type DropStalePinsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropStalePinsRequest) Reset() {
+	*x = DropStalePinsRequest{}
+	mi := &file_ckptd_v1_retention_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropStalePinsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropStalePinsRequest) ProtoMessage() {}
+
+func (x *DropStalePinsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_retention_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropStalePinsRequest.ProtoReflect.Descriptor instead.
+func (*DropStalePinsRequest) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DropStalePinsRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+type DropStalePinsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropStalePinsResponse) Reset() {
+	*x = DropStalePinsResponse{}
+	mi := &file_ckptd_v1_retention_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropStalePinsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropStalePinsResponse) ProtoMessage() {}
+
+func (x *DropStalePinsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_retention_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropStalePinsResponse.ProtoReflect.Descriptor instead.
+func (*DropStalePinsResponse) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{6}
+}
+
 type RemoveCheckpointsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Change        *RetentionChange       `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
@@ -369,7 +449,7 @@ type RemoveCheckpointsResponse struct {
 
 func (x *RemoveCheckpointsResponse) Reset() {
 	*x = RemoveCheckpointsResponse{}
-	mi := &file_ckptd_v1_retention_proto_msgTypes[5]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +461,7 @@ func (x *RemoveCheckpointsResponse) String() string {
 func (*RemoveCheckpointsResponse) ProtoMessage() {}
 
 func (x *RemoveCheckpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_retention_proto_msgTypes[5]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +474,7 @@ func (x *RemoveCheckpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveCheckpointsResponse.ProtoReflect.Descriptor instead.
 func (*RemoveCheckpointsResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{5}
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RemoveCheckpointsResponse) GetChange() *RetentionChange {
@@ -413,7 +493,7 @@ type UndeleteCheckpointsResponse struct {
 
 func (x *UndeleteCheckpointsResponse) Reset() {
 	*x = UndeleteCheckpointsResponse{}
-	mi := &file_ckptd_v1_retention_proto_msgTypes[6]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +505,7 @@ func (x *UndeleteCheckpointsResponse) String() string {
 func (*UndeleteCheckpointsResponse) ProtoMessage() {}
 
 func (x *UndeleteCheckpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_retention_proto_msgTypes[6]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +518,7 @@ func (x *UndeleteCheckpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndeleteCheckpointsResponse.ProtoReflect.Descriptor instead.
 func (*UndeleteCheckpointsResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{6}
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UndeleteCheckpointsResponse) GetChange() *RetentionChange {
@@ -457,7 +537,7 @@ type TagCheckpointsResponse struct {
 
 func (x *TagCheckpointsResponse) Reset() {
 	*x = TagCheckpointsResponse{}
-	mi := &file_ckptd_v1_retention_proto_msgTypes[7]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +549,7 @@ func (x *TagCheckpointsResponse) String() string {
 func (*TagCheckpointsResponse) ProtoMessage() {}
 
 func (x *TagCheckpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_retention_proto_msgTypes[7]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +562,7 @@ func (x *TagCheckpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TagCheckpointsResponse.ProtoReflect.Descriptor instead.
 func (*TagCheckpointsResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{7}
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TagCheckpointsResponse) GetChange() *RetentionChange {
@@ -501,7 +581,7 @@ type PurgeJobResponse struct {
 
 func (x *PurgeJobResponse) Reset() {
 	*x = PurgeJobResponse{}
-	mi := &file_ckptd_v1_retention_proto_msgTypes[8]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +593,7 @@ func (x *PurgeJobResponse) String() string {
 func (*PurgeJobResponse) ProtoMessage() {}
 
 func (x *PurgeJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_retention_proto_msgTypes[8]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +606,7 @@ func (x *PurgeJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeJobResponse.ProtoReflect.Descriptor instead.
 func (*PurgeJobResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{8}
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PurgeJobResponse) GetChange() *RetentionChange {
@@ -551,7 +631,7 @@ type RetentionChange struct {
 
 func (x *RetentionChange) Reset() {
 	*x = RetentionChange{}
-	mi := &file_ckptd_v1_retention_proto_msgTypes[9]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +643,7 @@ func (x *RetentionChange) String() string {
 func (*RetentionChange) ProtoMessage() {}
 
 func (x *RetentionChange) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_retention_proto_msgTypes[9]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +656,7 @@ func (x *RetentionChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionChange.ProtoReflect.Descriptor instead.
 func (*RetentionChange) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{9}
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RetentionChange) GetJobId() string {
@@ -626,7 +706,7 @@ type RetainedCheckpoint struct {
 
 func (x *RetainedCheckpoint) Reset() {
 	*x = RetainedCheckpoint{}
-	mi := &file_ckptd_v1_retention_proto_msgTypes[10]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +718,7 @@ func (x *RetainedCheckpoint) String() string {
 func (*RetainedCheckpoint) ProtoMessage() {}
 
 func (x *RetainedCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_retention_proto_msgTypes[10]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +731,7 @@ func (x *RetainedCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetainedCheckpoint.ProtoReflect.Descriptor instead.
 func (*RetainedCheckpoint) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{10}
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RetainedCheckpoint) GetSummary() *CheckpointSummary {
@@ -713,7 +793,7 @@ type TrashReport struct {
 
 func (x *TrashReport) Reset() {
 	*x = TrashReport{}
-	mi := &file_ckptd_v1_retention_proto_msgTypes[11]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +805,7 @@ func (x *TrashReport) String() string {
 func (*TrashReport) ProtoMessage() {}
 
 func (x *TrashReport) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_retention_proto_msgTypes[11]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +818,7 @@ func (x *TrashReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrashReport.ProtoReflect.Descriptor instead.
 func (*TrashReport) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{11}
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TrashReport) GetJobs() []*TrashedJob {
@@ -764,7 +844,7 @@ type TrashedJob struct {
 
 func (x *TrashedJob) Reset() {
 	*x = TrashedJob{}
-	mi := &file_ckptd_v1_retention_proto_msgTypes[12]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +856,7 @@ func (x *TrashedJob) String() string {
 func (*TrashedJob) ProtoMessage() {}
 
 func (x *TrashedJob) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_retention_proto_msgTypes[12]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +869,7 @@ func (x *TrashedJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrashedJob.ProtoReflect.Descriptor instead.
 func (*TrashedJob) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{12}
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TrashedJob) GetJobId() string {
@@ -843,7 +923,7 @@ type ForgetReport struct {
 
 func (x *ForgetReport) Reset() {
 	*x = ForgetReport{}
-	mi := &file_ckptd_v1_retention_proto_msgTypes[13]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +935,7 @@ func (x *ForgetReport) String() string {
 func (*ForgetReport) ProtoMessage() {}
 
 func (x *ForgetReport) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_retention_proto_msgTypes[13]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +948,7 @@ func (x *ForgetReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetReport.ProtoReflect.Descriptor instead.
 func (*ForgetReport) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{13}
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ForgetReport) GetExecuted() bool {
@@ -918,7 +998,7 @@ type ForgetGroup struct {
 
 func (x *ForgetGroup) Reset() {
 	*x = ForgetGroup{}
-	mi := &file_ckptd_v1_retention_proto_msgTypes[14]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1010,7 @@ func (x *ForgetGroup) String() string {
 func (*ForgetGroup) ProtoMessage() {}
 
 func (x *ForgetGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_retention_proto_msgTypes[14]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1023,7 @@ func (x *ForgetGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetGroup.ProtoReflect.Descriptor instead.
 func (*ForgetGroup) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{14}
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ForgetGroup) GetKey() string {
@@ -976,7 +1056,7 @@ type ForgetCheckpoint struct {
 
 func (x *ForgetCheckpoint) Reset() {
 	*x = ForgetCheckpoint{}
-	mi := &file_ckptd_v1_retention_proto_msgTypes[15]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1068,7 @@ func (x *ForgetCheckpoint) String() string {
 func (*ForgetCheckpoint) ProtoMessage() {}
 
 func (x *ForgetCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_retention_proto_msgTypes[15]
+	mi := &file_ckptd_v1_retention_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1081,7 @@ func (x *ForgetCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetCheckpoint.ProtoReflect.Descriptor instead.
 func (*ForgetCheckpoint) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{15}
+	return file_ckptd_v1_retention_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ForgetCheckpoint) GetJobId() string {
@@ -1072,7 +1152,10 @@ const file_ckptd_v1_retention_proto_rawDesc = "" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12)\n" +
-	"\x02by\x18\x03 \x01(\v2\x19.ckptd.v1.PersonalCommandR\x02by\"N\n" +
+	"\x02by\x18\x03 \x01(\v2\x19.ckptd.v1.PersonalCommandR\x02by\"-\n" +
+	"\x14DropStalePinsRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"\x17\n" +
+	"\x15DropStalePinsResponse\"N\n" +
 	"\x19RemoveCheckpointsResponse\x121\n" +
 	"\x06change\x18\x01 \x01(\v2\x19.ckptd.v1.RetentionChangeR\x06change\"P\n" +
 	"\x1bUndeleteCheckpointsResponse\x121\n" +
@@ -1121,12 +1204,13 @@ const file_ckptd_v1_retention_proto_rawDesc = "" +
 	"checkpoint\x12\x12\n" +
 	"\x04keep\x18\x03 \x01(\bR\x04keep\x12\x18\n" +
 	"\areasons\x18\x04 \x03(\tR\areasons\x12\x18\n" +
-	"\aproblem\x18\x05 \x01(\tR\aproblem2\xec\x02\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem2\xbe\x03\n" +
 	"\x10RetentionService\x12\\\n" +
 	"\x11RemoveCheckpoints\x12\".ckptd.v1.RemoveCheckpointsRequest\x1a#.ckptd.v1.RemoveCheckpointsResponse\x12b\n" +
 	"\x13UndeleteCheckpoints\x12$.ckptd.v1.UndeleteCheckpointsRequest\x1a%.ckptd.v1.UndeleteCheckpointsResponse\x12S\n" +
 	"\x0eTagCheckpoints\x12\x1f.ckptd.v1.TagCheckpointsRequest\x1a .ckptd.v1.TagCheckpointsResponse\x12A\n" +
-	"\bPurgeJob\x12\x19.ckptd.v1.PurgeJobRequest\x1a\x1a.ckptd.v1.PurgeJobResponseB/Z-github.com/ckptd/ckptd/proto/ckptd/v1;ckptdv1b\x06proto3"
+	"\bPurgeJob\x12\x19.ckptd.v1.PurgeJobRequest\x1a\x1a.ckptd.v1.PurgeJobResponse\x12P\n" +
+	"\rDropStalePins\x12\x1e.ckptd.v1.DropStalePinsRequest\x1a\x1f.ckptd.v1.DropStalePinsResponseB/Z-github.com/ckptd/ckptd/proto/ckptd/v1;ckptdv1b\x06proto3"
 
 var (
 	file_ckptd_v1_retention_proto_rawDescOnce sync.Once
@@ -1140,58 +1224,62 @@ func file_ckptd_v1_retention_proto_rawDescGZIP() []byte {
 	return file_ckptd_v1_retention_proto_rawDescData
 }
 
-var file_ckptd_v1_retention_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_ckptd_v1_retention_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_ckptd_v1_retention_proto_goTypes = []any{
 	(*PersonalCommand)(nil),             // 0: ckptd.v1.PersonalCommand
 	(*RemoveCheckpointsRequest)(nil),    // 1: ckptd.v1.RemoveCheckpointsRequest
 	(*UndeleteCheckpointsRequest)(nil),  // 2: ckptd.v1.UndeleteCheckpointsRequest
 	(*TagCheckpointsRequest)(nil),       // 3: ckptd.v1.TagCheckpointsRequest
 	(*PurgeJobRequest)(nil),             // 4: ckptd.v1.PurgeJobRequest
-	(*RemoveCheckpointsResponse)(nil),   // 5: ckptd.v1.RemoveCheckpointsResponse
-	(*UndeleteCheckpointsResponse)(nil), // 6: ckptd.v1.UndeleteCheckpointsResponse
-	(*TagCheckpointsResponse)(nil),      // 7: ckptd.v1.TagCheckpointsResponse
-	(*PurgeJobResponse)(nil),            // 8: ckptd.v1.PurgeJobResponse
-	(*RetentionChange)(nil),             // 9: ckptd.v1.RetentionChange
-	(*RetainedCheckpoint)(nil),          // 10: ckptd.v1.RetainedCheckpoint
-	(*TrashReport)(nil),                 // 11: ckptd.v1.TrashReport
-	(*TrashedJob)(nil),                  // 12: ckptd.v1.TrashedJob
-	(*ForgetReport)(nil),                // 13: ckptd.v1.ForgetReport
-	(*ForgetGroup)(nil),                 // 14: ckptd.v1.ForgetGroup
-	(*ForgetCheckpoint)(nil),            // 15: ckptd.v1.ForgetCheckpoint
-	(JobStatus)(0),                      // 16: ckptd.v1.JobStatus
-	(*CheckpointSummary)(nil),           // 17: ckptd.v1.CheckpointSummary
-	(CheckpointState)(0),                // 18: ckptd.v1.CheckpointState
-	(*timestamppb.Timestamp)(nil),       // 19: google.protobuf.Timestamp
+	(*DropStalePinsRequest)(nil),        // 5: ckptd.v1.DropStalePinsRequest
+	(*DropStalePinsResponse)(nil),       // 6: ckptd.v1.DropStalePinsResponse
+	(*RemoveCheckpointsResponse)(nil),   // 7: ckptd.v1.RemoveCheckpointsResponse
+	(*UndeleteCheckpointsResponse)(nil), // 8: ckptd.v1.UndeleteCheckpointsResponse
+	(*TagCheckpointsResponse)(nil),      // 9: ckptd.v1.TagCheckpointsResponse
+	(*PurgeJobResponse)(nil),            // 10: ckptd.v1.PurgeJobResponse
+	(*RetentionChange)(nil),             // 11: ckptd.v1.RetentionChange
+	(*RetainedCheckpoint)(nil),          // 12: ckptd.v1.RetainedCheckpoint
+	(*TrashReport)(nil),                 // 13: ckptd.v1.TrashReport
+	(*TrashedJob)(nil),                  // 14: ckptd.v1.TrashedJob
+	(*ForgetReport)(nil),                // 15: ckptd.v1.ForgetReport
+	(*ForgetGroup)(nil),                 // 16: ckptd.v1.ForgetGroup
+	(*ForgetCheckpoint)(nil),            // 17: ckptd.v1.ForgetCheckpoint
+	(JobStatus)(0),                      // 18: ckptd.v1.JobStatus
+	(*CheckpointSummary)(nil),           // 19: ckptd.v1.CheckpointSummary
+	(CheckpointState)(0),                // 20: ckptd.v1.CheckpointState
+	(*timestamppb.Timestamp)(nil),       // 21: google.protobuf.Timestamp
 }
 var file_ckptd_v1_retention_proto_depIdxs = []int32{
 	0,  // 0: ckptd.v1.RemoveCheckpointsRequest.by:type_name -> ckptd.v1.PersonalCommand
 	0,  // 1: ckptd.v1.PurgeJobRequest.by:type_name -> ckptd.v1.PersonalCommand
-	9,  // 2: ckptd.v1.RemoveCheckpointsResponse.change:type_name -> ckptd.v1.RetentionChange
-	9,  // 3: ckptd.v1.UndeleteCheckpointsResponse.change:type_name -> ckptd.v1.RetentionChange
-	9,  // 4: ckptd.v1.TagCheckpointsResponse.change:type_name -> ckptd.v1.RetentionChange
-	9,  // 5: ckptd.v1.PurgeJobResponse.change:type_name -> ckptd.v1.RetentionChange
-	16, // 6: ckptd.v1.RetentionChange.status:type_name -> ckptd.v1.JobStatus
-	10, // 7: ckptd.v1.RetentionChange.checkpoints:type_name -> ckptd.v1.RetainedCheckpoint
-	17, // 8: ckptd.v1.RetainedCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
-	18, // 9: ckptd.v1.RetainedCheckpoint.state:type_name -> ckptd.v1.CheckpointState
-	19, // 10: ckptd.v1.RetainedCheckpoint.trashed_at:type_name -> google.protobuf.Timestamp
-	19, // 11: ckptd.v1.RetainedCheckpoint.trash_until:type_name -> google.protobuf.Timestamp
-	12, // 12: ckptd.v1.TrashReport.jobs:type_name -> ckptd.v1.TrashedJob
-	16, // 13: ckptd.v1.TrashedJob.status:type_name -> ckptd.v1.JobStatus
-	10, // 14: ckptd.v1.TrashedJob.checkpoints:type_name -> ckptd.v1.RetainedCheckpoint
-	14, // 15: ckptd.v1.ForgetReport.groups:type_name -> ckptd.v1.ForgetGroup
-	15, // 16: ckptd.v1.ForgetGroup.checkpoints:type_name -> ckptd.v1.ForgetCheckpoint
-	10, // 17: ckptd.v1.ForgetCheckpoint.checkpoint:type_name -> ckptd.v1.RetainedCheckpoint
+	11, // 2: ckptd.v1.RemoveCheckpointsResponse.change:type_name -> ckptd.v1.RetentionChange
+	11, // 3: ckptd.v1.UndeleteCheckpointsResponse.change:type_name -> ckptd.v1.RetentionChange
+	11, // 4: ckptd.v1.TagCheckpointsResponse.change:type_name -> ckptd.v1.RetentionChange
+	11, // 5: ckptd.v1.PurgeJobResponse.change:type_name -> ckptd.v1.RetentionChange
+	18, // 6: ckptd.v1.RetentionChange.status:type_name -> ckptd.v1.JobStatus
+	12, // 7: ckptd.v1.RetentionChange.checkpoints:type_name -> ckptd.v1.RetainedCheckpoint
+	19, // 8: ckptd.v1.RetainedCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
+	20, // 9: ckptd.v1.RetainedCheckpoint.state:type_name -> ckptd.v1.CheckpointState
+	21, // 10: ckptd.v1.RetainedCheckpoint.trashed_at:type_name -> google.protobuf.Timestamp
+	21, // 11: ckptd.v1.RetainedCheckpoint.trash_until:type_name -> google.protobuf.Timestamp
+	14, // 12: ckptd.v1.TrashReport.jobs:type_name -> ckptd.v1.TrashedJob
+	18, // 13: ckptd.v1.TrashedJob.status:type_name -> ckptd.v1.JobStatus
+	12, // 14: ckptd.v1.TrashedJob.checkpoints:type_name -> ckptd.v1.RetainedCheckpoint
+	16, // 15: ckptd.v1.ForgetReport.groups:type_name -> ckptd.v1.ForgetGroup
+	17, // 16: ckptd.v1.ForgetGroup.checkpoints:type_name -> ckptd.v1.ForgetCheckpoint
+	12, // 17: ckptd.v1.ForgetCheckpoint.checkpoint:type_name -> ckptd.v1.RetainedCheckpoint
 	1,  // 18: ckptd.v1.RetentionService.RemoveCheckpoints:input_type -> ckptd.v1.RemoveCheckpointsRequest
 	2,  // 19: ckptd.v1.RetentionService.UndeleteCheckpoints:input_type -> ckptd.v1.UndeleteCheckpointsRequest
 	3,  // 20: ckptd.v1.RetentionService.TagCheckpoints:input_type -> ckptd.v1.TagCheckpointsRequest
 	4,  // 21: ckptd.v1.RetentionService.PurgeJob:input_type -> ckptd.v1.PurgeJobRequest
-	5,  // 22: ckptd.v1.RetentionService.RemoveCheckpoints:output_type -> ckptd.v1.RemoveCheckpointsResponse
-	6,  // 23: ckptd.v1.RetentionService.UndeleteCheckpoints:output_type -> ckptd.v1.UndeleteCheckpointsResponse
-	7,  // 24: ckptd.v1.RetentionService.TagCheckpoints:output_type -> ckptd.v1.TagCheckpointsResponse
-	8,  // 25: ckptd.v1.RetentionService.PurgeJob:output_type -> ckptd.v1.PurgeJobResponse
-	22, // [22:26] is the sub-list for method output_type
-	18, // [18:22] is the sub-list for method input_type
+	5,  // 22: ckptd.v1.RetentionService.DropStalePins:input_type -> ckptd.v1.DropStalePinsRequest
+	7,  // 23: ckptd.v1.RetentionService.RemoveCheckpoints:output_type -> ckptd.v1.RemoveCheckpointsResponse
+	8,  // 24: ckptd.v1.RetentionService.UndeleteCheckpoints:output_type -> ckptd.v1.UndeleteCheckpointsResponse
+	9,  // 25: ckptd.v1.RetentionService.TagCheckpoints:output_type -> ckptd.v1.TagCheckpointsResponse
+	10, // 26: ckptd.v1.RetentionService.PurgeJob:output_type -> ckptd.v1.PurgeJobResponse
+	6,  // 27: ckptd.v1.RetentionService.DropStalePins:output_type -> ckptd.v1.DropStalePinsResponse
+	23, // [23:28] is the sub-list for method output_type
+	18, // [18:23] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -1210,7 +1298,7 @@ func file_ckptd_v1_retention_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_retention_proto_rawDesc), len(file_ckptd_v1_retention_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

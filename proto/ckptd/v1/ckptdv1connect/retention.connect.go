@@ -46,6 +46,9 @@ const (
 	// RetentionServicePurgeJobProcedure is the fully-qualified name of the RetentionService's PurgeJob
 	// RPC.
 	RetentionServicePurgeJobProcedure = "/ckptd.v1.RetentionService/PurgeJob"
+	// RetentionServiceDropStalePinsProcedure is the fully-qualified name of the RetentionService's
+	// DropStalePins RPC.
+	RetentionServiceDropStalePinsProcedure = "/ckptd.v1.RetentionService/DropStalePins"
 )
 
 // RetentionServiceClient is a client for the ckptd.v1.RetentionService service.
@@ -59,6 +62,9 @@ type RetentionServiceClient interface {
 	TagCheckpoints(context.Context, *v1.TagCheckpointsRequest) (*v1.TagCheckpointsResponse, error)
 	// PurgeJob removes a job that has ended, with all that it keeps. What other jobs have borrowed stays until they have returned it.
 	PurgeJob(context.Context, *v1.PurgeJobRequest) (*v1.PurgeJobResponse, error)
+	// DropStalePins drops the pins on the job's checkpoints that nobody returns any more: their holder does not list them and never will,
+	// or their time is over. No other pin is dropped. The job is swept.
+	DropStalePins(context.Context, *v1.DropStalePinsRequest) (*v1.DropStalePinsResponse, error)
 }
 
 // NewRetentionServiceClient constructs a client for the ckptd.v1.RetentionService service. By
@@ -96,6 +102,12 @@ func NewRetentionServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(retentionServiceMethods.ByName("PurgeJob")),
 			connect.WithClientOptions(opts...),
 		),
+		dropStalePins: connect.NewClient[v1.DropStalePinsRequest, v1.DropStalePinsResponse](
+			httpClient,
+			baseURL+RetentionServiceDropStalePinsProcedure,
+			connect.WithSchema(retentionServiceMethods.ByName("DropStalePins")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -105,6 +117,7 @@ type retentionServiceClient struct {
 	undeleteCheckpoints *connect.Client[v1.UndeleteCheckpointsRequest, v1.UndeleteCheckpointsResponse]
 	tagCheckpoints      *connect.Client[v1.TagCheckpointsRequest, v1.TagCheckpointsResponse]
 	purgeJob            *connect.Client[v1.PurgeJobRequest, v1.PurgeJobResponse]
+	dropStalePins       *connect.Client[v1.DropStalePinsRequest, v1.DropStalePinsResponse]
 }
 
 // RemoveCheckpoints calls ckptd.v1.RetentionService.RemoveCheckpoints.
@@ -143,6 +156,15 @@ func (c *retentionServiceClient) PurgeJob(ctx context.Context, req *v1.PurgeJobR
 	return nil, err
 }
 
+// DropStalePins calls ckptd.v1.RetentionService.DropStalePins.
+func (c *retentionServiceClient) DropStalePins(ctx context.Context, req *v1.DropStalePinsRequest) (*v1.DropStalePinsResponse, error) {
+	response, err := c.dropStalePins.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // RetentionServiceHandler is an implementation of the ckptd.v1.RetentionService service.
 type RetentionServiceHandler interface {
 	// RemoveCheckpoints puts checkpoints into the job's trash. Without a trash it drops them, and their files are deleted. It refuses the
@@ -154,6 +176,9 @@ type RetentionServiceHandler interface {
 	TagCheckpoints(context.Context, *v1.TagCheckpointsRequest) (*v1.TagCheckpointsResponse, error)
 	// PurgeJob removes a job that has ended, with all that it keeps. What other jobs have borrowed stays until they have returned it.
 	PurgeJob(context.Context, *v1.PurgeJobRequest) (*v1.PurgeJobResponse, error)
+	// DropStalePins drops the pins on the job's checkpoints that nobody returns any more: their holder does not list them and never will,
+	// or their time is over. No other pin is dropped. The job is swept.
+	DropStalePins(context.Context, *v1.DropStalePinsRequest) (*v1.DropStalePinsResponse, error)
 }
 
 // NewRetentionServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -187,6 +212,12 @@ func NewRetentionServiceHandler(svc RetentionServiceHandler, opts ...connect.Han
 		connect.WithSchema(retentionServiceMethods.ByName("PurgeJob")),
 		connect.WithHandlerOptions(opts...),
 	)
+	retentionServiceDropStalePinsHandler := connect.NewUnaryHandlerSimple(
+		RetentionServiceDropStalePinsProcedure,
+		svc.DropStalePins,
+		connect.WithSchema(retentionServiceMethods.ByName("DropStalePins")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/ckptd.v1.RetentionService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case RetentionServiceRemoveCheckpointsProcedure:
@@ -197,6 +228,8 @@ func NewRetentionServiceHandler(svc RetentionServiceHandler, opts ...connect.Han
 			retentionServiceTagCheckpointsHandler.ServeHTTP(w, r)
 		case RetentionServicePurgeJobProcedure:
 			retentionServicePurgeJobHandler.ServeHTTP(w, r)
+		case RetentionServiceDropStalePinsProcedure:
+			retentionServiceDropStalePinsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -220,4 +253,8 @@ func (UnimplementedRetentionServiceHandler) TagCheckpoints(context.Context, *v1.
 
 func (UnimplementedRetentionServiceHandler) PurgeJob(context.Context, *v1.PurgeJobRequest) (*v1.PurgeJobResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ckptd.v1.RetentionService.PurgeJob is not implemented"))
+}
+
+func (UnimplementedRetentionServiceHandler) DropStalePins(context.Context, *v1.DropStalePinsRequest) (*v1.DropStalePinsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ckptd.v1.RetentionService.DropStalePins is not implemented"))
 }
