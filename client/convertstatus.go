@@ -71,7 +71,7 @@ func fromDetails(m *ckptdv1.ShowCheckpointResponse) CheckpointDetails {
 func fromOperatorSummary(m *ckptdv1.OperatorSummary) OperatorSummary {
 	return OperatorSummary{
 		Operator: fromOperator(m.GetOperator()), StateBytes: m.GetStateBytes(), InlineBytes: m.GetInlineBytes(),
-		FileReferences: m.GetFileReferences(), States: all(m.GetStates(), fromStateSummary), Finished: m.GetFinished(),
+		FileReferences: m.GetFileReferences(), States: all(m.GetStates(), fromStateSummary), Finished: m.GetFinished(), Keyed: m.GetKeyed(),
 	}
 }
 

@@ -110,6 +110,8 @@ type OperatorSummary struct {
 	States []StateSummary
 	// Finished is how many subtasks had finished.
 	Finished uint32
+	// Keyed: a piece of its state has key groups.
+	Keyed bool
 }
 
 // StateSummary sums up the pieces of an operator that are of one kind, name, serializer and schema version.
