@@ -239,6 +239,8 @@ func (d *desk) carryOut(op Op) *Result {
 	switch op.Kind {
 	case OpJournal:
 		d.journal(op.Journal, &res)
+	case OpAbroad:
+		d.abroad(op, &res)
 	case OpReadMeta:
 		m, ok := d.metas[op.ID]
 		if !ok {
@@ -300,6 +302,25 @@ func (d *desk) journal(op journal.Op, res *Result) {
 		if d.slots[op.Slot], err = journal.Decode(b); err != nil {
 			d.t.Fatal(err)
 		}
+	}
+}
+
+// abroad answers for the journal of another job, which runs and lists the pins that it has here.
+func (d *desk) abroad(op Op, res *Result) {
+	switch op.Journal.Kind {
+	case journal.OpList:
+		res.Slots = []uint64{1}
+	case journal.OpGet:
+		holder := journal.Entry{Slot: 1, Status: journal.StatusRunning, About: &journal.About{Job: op.Job}, Plan: journal.NewPlan(nil), Config: journal.NewConfig(nil)}
+		for _, l := range d.head().Lent {
+			if l.Holder == op.Job {
+				holder.Epoch = max(holder.Epoch, l.HolderEpoch)
+				holder.Borrowed = append(holder.Borrowed, journal.Borrowed{Pin: l.Pin, Checkpoint: l.Checkpoint, Mode: l.Mode})
+			}
+		}
+		res.Entry = &holder
+	case journal.OpPublish:
+		d.t.Errorf("an entry in the journal of %s, and the test has none: %+v", op.Job, op.Journal.Entry)
 	}
 }
 
