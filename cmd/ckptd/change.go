@@ -37,6 +37,7 @@ type changer struct {
 // takeOverFlag adds the flag that takes a job from an owner that does not answer.
 func takeOverFlag(cmd *cobra.Command) {
 	cmd.Flags().Bool("take-over", false, "take a job that has not ended from an owner that does not answer (costs a running job at most the checkpoint in progress)")
+	commandLineOnly(cmd.Flags(), "take-over")
 }
 
 // openChanger opens a root that exists. changes: the verb will change it. Otherwise the changer only looks at the root.

@@ -69,6 +69,7 @@ Exit codes: 0 all is there, 1 a store failed, 3 done in part: the same command g
 	flags.BoolVar(&f.opts.DryRun, "dry-run", false, "write nothing; say what would be copied")
 	flags.IntVar(&f.opts.Parallel, "parallel", copying.Parallel, "copy so many files at once")
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:0", "`address` at which daemons of DST find out that a copy is under way: HOST:PORT or unix:PATH")
+	commandLineOnly(flags, "parallel", "listen")
 	serverFlags(cmd)
 	jsonFlag(cmd, "CopyReport")
 	return cmd

@@ -80,6 +80,7 @@ Exit codes: 0 done or planned, 3 some jobs could not be changed, 1 failed, 2 no 
 	flags.StringVar(&f.groupBy, "group-by", "name", "the `label` by which jobs are grouped, or job: each by itself; empty: all together")
 	flags.BoolVar(&f.yes, "yes", false, "remove; without it, only the plan is shown")
 	flags.BoolVar(&f.now, "now", false, "do not use the trash")
+	commandLineOnly(flags, "label", "yes", "now")
 	flags.BoolVar(&f.prune, "prune", false, "also collect the jobs that were changed, as gc does")
 	trashFlag(cmd)
 	takeOverFlag(cmd)

@@ -62,6 +62,7 @@ Exit codes: 0 all jobs were looked at, 3 some could not be, 1 the store failed.`
 		},
 	}
 	cmd.Flags().Bool("yes", false, "delete; without it, only the plan is shown")
+	commandLineOnly(cmd.Flags(), "yes")
 	takeOverFlag(cmd)
 	serverFlags(cmd)
 	jsonFlag(cmd, "CollectReport")

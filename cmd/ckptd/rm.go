@@ -68,6 +68,7 @@ Exit codes: 0 done or planned, 1 refused or failed, with the reason; nothing was
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "remove; without it, only the plan is shown")
 	cmd.Flags().BoolVar(&now, "now", false, "do not use the trash, and take out of it what lies there")
+	commandLineOnly(cmd.Flags(), "yes", "now")
 	cmd.Flags().BoolVar(&hide, "hide", false, "also what other jobs have borrowed: it goes when they have returned it")
 	trashFlag(cmd)
 	takeOverFlag(cmd)
@@ -159,6 +160,7 @@ Exit codes: 0 done or planned, 3 it waits for other jobs, 1 refused or failed.`,
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "remove; without it, only the plan is shown")
+	commandLineOnly(cmd.Flags(), "yes")
 	takeOverFlag(cmd)
 	serverFlags(cmd)
 	jsonFlag(cmd, "RetentionChange")

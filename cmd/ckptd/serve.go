@@ -96,6 +96,7 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.listen, "listen", defaultListen, "HOST:PORT, or unix:PATH of a socket")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "URL under which workers and other daemons reach this one, instead of what --listen says (repeatable)")
 	f.StringArrayVar((*[]string)(&o.restoreFrom), "restore-from", nil, "URL or path below which new jobs may find checkpoints of other roots to begin from (repeatable)")
+	cobra.CheckErr(f.SetAnnotation("restore-from", variableAnnotation, []string{"CKPTD_RESTORE_ROOTS"})) // a worker's says where it begins
 	o.secure.flags(f)
 	credentialFlags(cmd)
 	f.IntVar(&o.streams, "streams", 16, "how many files are received at a time; the others wait (each with up to 1 MiB of memory; S3 needs up to 256 MiB more for all)")

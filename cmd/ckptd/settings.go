@@ -46,6 +46,13 @@ func variableOf(f *pflag.Flag) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
 
+// commandLineOnly keeps flags out of the environment: they say what one call does.
+func commandLineOnly(f *pflag.FlagSet, names ...string) {
+	for _, name := range names {
+		cobra.CheckErr(f.SetAnnotation(name, variableAnnotation, []string{""}))
+	}
+}
+
 // sourceOf says where a flag's value came from.
 func sourceOf(f *pflag.Flag) string {
 	switch v := f.Annotations[sourceAnnotation]; {

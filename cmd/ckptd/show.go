@@ -60,6 +60,7 @@ with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
 	serverFlags(cmd)
 	cmd.Flags().StringVar(&plan, "diff-plan", "", "compare with this `PLAN`, a file or a job: what would a new job restore?")
 	cmd.Flags().BoolVarP(&allow, "allow-non-restored-state", "n", false, "with --diff-plan: state whose operator the plan does not have may be left out")
+	commandLineOnly(cmd.Flags(), "allow-non-restored-state")
 	jsonFlag(cmd, "ShowCheckpointResponse, with --diff-plan a ckptd.v1.PlanDiff,")
 	return cmd
 }

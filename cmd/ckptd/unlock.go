@@ -53,6 +53,7 @@ Exit codes: 0 done or listed, 3 a stale pin is left, 1 failed.`,
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "drop the stale pins; without it, only the list is shown")
+	commandLineOnly(cmd.Flags(), "yes")
 	takeOverFlag(cmd)
 	serverFlags(cmd)
 	jsonFlag(cmd, "UnlockReport")

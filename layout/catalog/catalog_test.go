@@ -117,7 +117,7 @@ func TestShowAndFiles(t *testing.T) {
 		Operators: []*ckptdv1.OperatorSummary{
 			{Operator: &ckptdv1.Operator{Id: "source", Uid: "Source: lines", Parallelism: 1, MaxParallelism: 128, Triggered: true}, StateBytes: 8, InlineBytes: 8,
 				States: []*ckptdv1.StateSummary{{State: &ckptdv1.State{Kind: ckptdv1.StateKind_STATE_KIND_SOURCE_READER}, Pieces: 1, Bytes: 8}}},
-			{Operator: &ckptdv1.Operator{Id: "sum", Uid: "sum of clicks", Parallelism: 2, MaxParallelism: 128}, StateBytes: 3200, FileReferences: 3,
+			{Operator: &ckptdv1.Operator{Id: "sum", Uid: "sum of clicks", Parallelism: 2, MaxParallelism: 128}, StateBytes: 3200, FileReferences: 3, Keyed: true,
 				States: []*ckptdv1.StateSummary{{State: counts, Pieces: 2, Bytes: 6000}, {State: keyed, Pieces: 1, Bytes: 50}}},
 		},
 		Files: []*ckptdv1.FileSummary{
