@@ -15,7 +15,7 @@ const (
 	Read Roles = 1 << iota
 	// Run is for engines: they own jobs, write and read state, and take checkpoints.
 	Run
-	// Delete is for those that end jobs, which may delete the job's checkpoints.
+	// Delete is for those that end jobs, which may delete the job's checkpoints, and for those that change what is kept.
 	Delete
 )
 
