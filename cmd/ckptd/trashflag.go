@@ -32,7 +32,6 @@ func (d *durationFlag) value() time.Duration { return time.Duration(*d) }
 // trashFlag adds the window for jobs that no daemon owns. A daemon has its own.
 func trashFlag(cmd *cobra.Command) {
 	cmd.Flags().Var(new(durationFlag), "trash", "how long what is removed can be brought back, if no daemon owns the job and its ckptd.trash says nothing: `7d`")
-	commandLineOnly(cmd.Flags(), "trash")
 }
 
 // trashOf reads the flag of trashFlag; 0: there is none.
