@@ -105,7 +105,7 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&o.budgets.Upload, "writes", 64, "how many requests of uploads (fewer while the store throttles)")
 	f.IntVar(&o.budgets.Collect, "deletes", 4, "how many requests that delete garbage (1 during a commit, and while the store throttles)")
 	f.IntVar(&o.jobMetrics, "metrics-jobs", 0, "how many jobs have series of their own in /metrics, labelled with their id")
-	f.Var(&o.trash, "trash", "how long what people remove, and what the end of a job drops, can be brought back: `7d`; a job's ckptd.trash wins (default: not at all)")
+	f.Var(&o.trash, "trash", trashUsage)
 	f.DurationVar(&o.scrubEvery, "scrub-every", 24*time.Hour, "how often the newest checkpoint of each job is read and compared with its sums; 0: never")
 	f.IntVar(&o.scrubRate, "scrub-rate", 20<<20, "how many bytes a second that reads at most; 0: no bound")
 	o.log.flags(f)

@@ -29,9 +29,12 @@ func (d *durationFlag) Type() string { return "duration" }
 
 func (d *durationFlag) value() time.Duration { return time.Duration(*d) }
 
+// trashUsage is for serve, whose trash is that of the jobs it owns, and for commands, which use theirs for jobs that no daemon owns.
+const trashUsage = "how long what is removed, or dropped by a job's end, can be brought back: `7d`; a job's ckptd.trash and its daemon's flag win (default: not at all)"
+
 // trashFlag adds the window for jobs that no daemon owns. A daemon has its own.
 func trashFlag(cmd *cobra.Command) {
-	cmd.Flags().Var(new(durationFlag), "trash", "how long what is removed can be brought back, if no daemon owns the job and its ckptd.trash says nothing: `7d`")
+	cmd.Flags().Var(new(durationFlag), "trash", trashUsage)
 }
 
 // trashOf reads the flag of trashFlag; 0: there is none.
