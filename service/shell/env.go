@@ -46,7 +46,7 @@ type Env struct {
 	// JobDefaults are the values of keys that a new job's configuration leaves out; nil: Flink's defaults for all.
 	JobDefaults *ckptdv1.JobConfig
 	Log         *slog.Logger
-	// Context ends after the jobs have been released. Background counts what jobs do in other goroutines.
+	// Context ends after the jobs have been released. Background counts the jobs, and what they do in other goroutines.
 	Context    context.Context
 	Background *sync.WaitGroup
 	crew       crew
