@@ -104,7 +104,9 @@ func (j *Job) TakeBack(finish, due bool, seen journalio.Glance) {
 		if finish {
 			ev.Kind, ev.Due = owner.EventFinish, due
 		}
+		j.env.taking.Add(1)
 		ev.Caller = j.wait(func(op *owner.Op) {
+			j.env.taking.Add(-1)
 			if op.Kind != owner.TellAttached {
 				j.log.Info("did not attach a job", "why", j.refusal(op), "after", time.Since(began).Round(time.Millisecond))
 			}

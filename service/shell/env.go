@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ckptd/ckptd/layout/journal"
@@ -50,6 +51,7 @@ type Env struct {
 	Context    context.Context
 	Background *sync.WaitGroup
 	crew       crew
+	taking     atomic.Int64 // jobs that are being taken back
 }
 
 // Metrics count what happens to a daemon's jobs. The methods are called from the goroutines of all jobs.

@@ -95,7 +95,11 @@ func (j *Job) tick() {
 // sweepIfDue begins a sweep if one is due. The last sweep of an ended job waits until no upload runs, and the workers
 // have left or the time for them is over.
 func (j *Job) sweepIfDue() {
-	if j.sweeps.begin(time.Now(), func() bool { return j.uploads.running() == 0 }, j.workers.none) {
+	now := time.Now()
+	if j.env.taking.Load() > 0 {
+		j.sweeps.yield(now)
+	}
+	if j.sweeps.begin(now, func() bool { return j.uploads.running() == 0 }, j.workers.none) {
 		j.feed(owner.Event{Kind: owner.EventSweep})
 	}
 }
