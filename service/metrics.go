@@ -155,7 +155,9 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	jobs := g.all()
-	slices.SortFunc(jobs, func(a, b *shell.Job) int { return cmp.Compare(a.ID(), b.ID()) })
+	if g.s.opts.JobMetrics > 0 { // the first ones have series of their own
+		slices.SortFunc(jobs, func(a, b *shell.Job) int { return cmp.Compare(a.ID(), b.ID()) })
+	}
 	count, pending, failures, condemned, oldest, bytes := 0, 0, 0, 0, 0.0, 0.0
 	away := int(g.s.unread.Load())
 	verified, damaged := 0.0, 0

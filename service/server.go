@@ -20,6 +20,7 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/auditlog"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/limit"
 	"github.com/ckptd/ckptd/proto/address"
@@ -151,7 +152,7 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	s.env.Audit = func(ctx context.Context, entries []*ckptdv1.AuditEntry) error {
 		return auditlog.Write(ctx, s.stores.collect, entries)
 	}
-	s.env.Due = func(job string) { s.begin(job, true, false) }
+	s.env.Due = func(job string) { s.begin(job, true, false, journalio.Glance{}) }
 	s.looking, s.stopLooking = context.WithCancel(s.ctx)
 	data, err := stream.New(countedStore{s.stores.restore, s.stores.upload, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
 	if err != nil {
@@ -216,7 +217,7 @@ func (s *Server) job(id string) (*shell.Job, error) {
 	return nil, api.NotAttached(id)
 }
 
-// open returns the job. If there is none, open starts its goroutine.
+// open returns the job. If there is none, open begins it.
 func (s *Server) open(id string) (*shell.Job, error) {
 	if err := layout.ValidateJobID(id); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
@@ -231,21 +232,21 @@ func (s *Server) open(id string) (*shell.Job, error) {
 	}
 	j := shell.New(&s.env, id)
 	s.jobs[id] = j
-	s.wg.Go(func() { j.Run(func() { s.forget(j) }) })
+	j.Begin(func() { s.forget(j) })
 	return j, nil
 }
 
-// begin starts a job's goroutine with an attach that no caller waits for.
-func (s *Server) begin(id string, finish, due bool) {
+// begin begins a job with an attach that no caller waits for. seen is what is known of its journal.
+func (s *Server) begin(id string, finish, due bool, seen journalio.Glance) {
 	j, err := s.open(id)
 	if err != nil {
 		s.log.Warn("cannot attach a job", "job", id, "error", err)
 		return
 	}
-	j.TakeBack(finish, due)
+	j.TakeBack(finish, due, seen)
 }
 
-// forget removes a job whose goroutine is about to end.
+// forget removes a job that is about to end.
 func (s *Server) forget(j *shell.Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

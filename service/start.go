@@ -45,7 +45,7 @@ func (s *Server) Start(ctx context.Context) error {
 	for range min(startReads, len(ids)) {
 		reads.Go(func() error {
 			for i := next.Add(1) - 1; i < int64(len(ids)) && ctx.Err() == nil; i = next.Add(1) - 1 {
-				if err := s.takeBack(ctx, ids[i], s.glance); err != nil && ctx.Err() == nil {
+				if err := s.takeBack(ctx, ids[i]); err != nil && ctx.Err() == nil {
 					s.log.Warn("cannot read a job's journal; it is tried again", "job", ids[i], "error", err)
 					mu.Lock()
 					unread = append(unread, ids[i])
@@ -96,7 +96,7 @@ func (s *Server) attend(ctx context.Context, head *journal.Entry) error {
 		due, err = s.timely(ctx, head)
 	}
 	if due || head.Due() {
-		s.begin(head.About.Job, true, due)
+		s.begin(head.About.Job, true, due, journalio.Glance{})
 	}
 	return err
 }
@@ -132,15 +132,22 @@ func (s *Server) takeBackLater(ctx context.Context, ids []string) {
 	defer cancel()
 	defer context.AfterFunc(s.looking, cancel)()
 	for pause := firstLookAgain; len(ids) > 0 && journalio.Sleep(ctx, pause); pause = min(2*pause, lastLookAgain) {
-		ids = slices.DeleteFunc(ids, func(id string) bool { return s.takeBack(ctx, id, s.readHead) == nil })
+		ids = slices.DeleteFunc(ids, func(id string) bool { return s.takeBack(ctx, id) == nil })
 		s.unread.Store(int64(len(ids)))
 	}
 }
 
 // takeBack starts an attach if this daemon's predecessor owned the job, or if the job has ended and has an owner or is
 // due. An error means that the journal cannot be read now.
-func (s *Server) takeBack(ctx context.Context, id string, read func(context.Context, string) (*journal.Entry, journal.Reading, error)) error {
-	head, how, err := read(ctx, id)
+//
+// It reads the newest entry that the journal shows, with one list less than the proof takes that it is the head. The attach goes on from
+// there. If anything is unusual, takeBack reads the head itself.
+func (s *Server) takeBack(ctx context.Context, id string) error {
+	seen := journalio.GlanceAt(ctx, s.stores.commit, s.facts, id)
+	head, how, err := seen.Entry, journal.ReadDone, error(nil)
+	if head == nil {
+		head, how, err = s.readHead(ctx, id)
+	}
 	switch {
 	case how == journal.ReadMore:
 		return err
@@ -157,21 +164,9 @@ func (s *Server) takeBack(ctx context.Context, id string, read func(context.Cont
 	mine := slices.ContainsFunc(head.URLs, func(u string) bool { return slices.Contains(s.opts.URLs, u) })
 	switch {
 	case head.Status.Terminal():
-		s.begin(id, true, false)
+		s.begin(id, true, false, seen)
 	case mine:
-		s.begin(id, false, false)
+		s.begin(id, false, false, seen)
 	}
 	return nil
-}
-
-// glance reads the newest entry that a journal shows, with one list less than the proof takes that it is the head. An attach
-// reads the head again. If anything is unusual, glance reads the head itself.
-func (s *Server) glance(ctx context.Context, id string) (*journal.Entry, journal.Reading, error) {
-	slots, err := journalio.List(ctx, s.stores.commit, id)
-	if err == nil && len(slots) > 0 {
-		if e, err := journalio.Read(ctx, s.stores.commit, id, slices.Max(slots)); err == nil && e.LeastReader <= journal.DefaultSettings().Version {
-			return e, journal.ReadDone, nil
-		}
-	}
-	return s.readHead(ctx, id)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/coordinator"
@@ -35,10 +36,11 @@ type option struct {
 // named reports whether key is a spelling of the option's key.
 func (o option) named(key string) bool { return o.key == key || slices.Contains(o.old, key) }
 
-// options returns all keys, in the order in which they are printed.
-func options() []option {
+// options returns all keys, in the order in which they are printed. The table is made once: each attach asks for it several times.
+// Nobody changes it.
+var options = sync.OnceValue(func() []option {
 	return slices.Concat(checkpointing(), restarting(), recovering(), constant(), s3Keys())
-}
+})
 
 // checkpointing returns the keys about checkpoints.
 func checkpointing() []option {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/journalio"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/api"
 	"github.com/ckptd/ckptd/service/config"
@@ -92,15 +93,20 @@ func (j *Job) attach(ctx context.Context, source journal.Import, ev owner.Event)
 }
 
 // TakeBack begins an attach that nobody waits for: of a job that this daemon's predecessor owned, or of one that has
-// ended and is to be finished. due: one of the job's pins has leaked.
-func (j *Job) TakeBack(finish, due bool) {
+// ended and is to be finished. due: one of the job's pins has leaked. seen is what the caller has read of the journal.
+func (j *Job) TakeBack(finish, due bool, seen journalio.Glance) {
 	j.do(func() {
 		began := time.Now()
+		if j.m.Phase() == owner.PhaseIdle { // otherwise another caller's attach is reading the journal already
+			j.seen = seen
+		}
 		ev := owner.Event{Kind: owner.EventAttach}
 		if finish {
 			ev.Kind, ev.Due = owner.EventFinish, due
 		}
+		j.env.taking.Add(1)
 		ev.Caller = j.wait(func(op *owner.Op) {
+			j.env.taking.Add(-1)
 			if op.Kind != owner.TellAttached {
 				j.log.Info("did not attach a job", "why", j.refusal(op), "after", time.Since(began).Round(time.Millisecond))
 			}

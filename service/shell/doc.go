@@ -1,7 +1,7 @@
 // Package shell executes the machines of one job: the owner machine (package owner: what is safe) and the coordinator
-// (package coordinator: what is due). For each job it owns one goroutine (Job.Run). The goroutine owns both machines
-// and what is known of the job's workers, callers and checkpoints. Events of both machines go through one queue, and
-// one loop handles them in order (loop.go).
+// (package coordinator: what is due). For each job it owns one goroutine (Job.serve), which exists while there is something to do.
+// The goroutine owns both machines and what is known of the job's workers, callers and checkpoints. Events of both machines go
+// through one queue, and one loop handles them in order (loop.go).
 //
 // The package must not know how a store works, what an engine does with its state, how calls reach this daemon, or any
 // other job but its journal. It decides nothing itself. Messages of the API are converted by package api.
@@ -22,7 +22,7 @@
 //	loop.go                                                           the queue and the loop that steps both machines
 //	numbers.go, audit.go, awaited.go                                  numbers of files; the record before deletes; who waits for rest
 //	uploads.go, workers.go, session.go, callers.go, contents.go,      one thing each, with its own fields
-//	acks.go, sweeps.go, outage.go, progress.go, events.go, inbox.go
+//	acks.go, sweeps.go, outage.go, progress.go, events.go, inbox.go, turns.go
 //	logline.go, waited.go, yield.go                                   how loud an event is; what an expired checkpoint waited
 //	                                                                  for; how collecting yields to checkpoints
 //	env.go, crew.go                                                   what a job needs of its daemon; goroutines for storage operations

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ckptd/ckptd/layout/journal"
@@ -46,10 +47,11 @@ type Env struct {
 	// JobDefaults are the values of keys that a new job's configuration leaves out; nil: Flink's defaults for all.
 	JobDefaults *ckptdv1.JobConfig
 	Log         *slog.Logger
-	// Context ends after the jobs have been released. Background counts what jobs do in other goroutines.
+	// Context ends after the jobs have been released. Background counts the jobs, and what they do in other goroutines.
 	Context    context.Context
 	Background *sync.WaitGroup
 	crew       crew
+	taking     atomic.Int64 // jobs that are being taken back
 }
 
 // Metrics count what happens to a daemon's jobs. The methods are called from the goroutines of all jobs.

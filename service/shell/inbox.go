@@ -4,9 +4,7 @@ import (
 	"sync"
 )
 
-// inbox is an unbounded queue with one reader. put never waits: the job's goroutine puts elements into queues that it
-// reads itself, so a bounded queue could deadlock. The length stays small, since each element belongs to a running
-// request or a store operation.
+// inbox is an unbounded queue with one reader. put never waits: a worker that does not read its commands must not hold up its job.
 type inbox[T any] struct {
 	mu     sync.Mutex
 	items  []T

@@ -8,22 +8,23 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journalio"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/api"
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// Job is one job at this daemon, from its attach to its release. Its goroutine (Run) owns every field below calls.
-// Other goroutines pass a function to do.
+// Job is one job at this daemon, from its attach to its release. Its goroutine (serve) owns every field below calls.
+// Other goroutines pass a function to do. The goroutine exists only while there is something to do; the job lives on without it.
 type Job struct {
 	env     *Env
 	id      string
 	log     *slog.Logger
-	done    chan struct{} // closed when the goroutine has ended
+	done    chan struct{} // closed when the job has ended
 	uploads Uploads
 	vitals  atomic.Pointer[Vitals]
 	waits   atomic.Bool // for the store, as an event has reported
-	calls   *inbox[func()]
+	calls   turns
 
 	loop
 	callers
@@ -37,12 +38,17 @@ type Job struct {
 	sweeps   sweeps
 	audit    audit
 	awaited  []awaited
-	fenced   bool            // another process has taken the job
-	released bool            // this process has given the job up
-	trimming bool            // a trim of the journal runs or waits for its turn
-	outage   outage          // of the journal's store
-	ops      context.Context // of storage operations; it ends with the job's goroutine
-	stopOps  context.CancelFunc
+	fenced   bool        // another process has taken the job
+	released bool        // this process has given the job up
+	trimming bool        // a trim of the journal runs or waits for its turn
+	outage   outage      // of the journal's store
+	timer    *time.Timer // calls tick; nil: not armed yet
+	// onEnd is called at the job's end; forgetDaemon withdraws the call at the daemon's end.
+	onEnd        func()
+	forgetDaemon func() bool
+	seen         journalio.Glance // what the attach that begins need not read again
+	ops          context.Context  // of storage operations; it ends with the job
+	stopOps      context.CancelFunc
 }
 
 // Vitals are the facts about a job that metrics read.
@@ -62,7 +68,7 @@ type Vitals struct {
 // ID is the job's id.
 func (j *Job) ID() string { return j.id }
 
-// Done is closed when the job's goroutine has ended.
+// Done is closed when the job has ended.
 func (j *Job) Done() <-chan struct{} { return j.done }
 
 // Uploads are the job's uploads at this daemon.
@@ -75,11 +81,11 @@ func (j *Job) Vitals() *Vitals { return j.vitals.Load() }
 // for a file.
 func (j *Job) WaitsForStore() bool { return j.waits.Load() || j.uploads.lastError() != nil }
 
-// do passes f to the job's goroutine. It reports false if the goroutine has ended and f will not run.
+// do passes f to the job's goroutine. It reports false if the job has ended and f will not run.
 func (j *Job) do(f func()) bool { return j.calls.put(f) }
 
 // ask passes f to the job's goroutine and waits until reply is called, by f or later. If ctx ends first, the error is
-// the context's. If the job's goroutine ends first, the error is api.NotAttached's.
+// the context's. If the job ends first, the error is api.NotAttached's.
 func ask[T any](ctx context.Context, j *Job, f func(reply func(T, error))) (T, error) {
 	type answer struct {
 		v   T
@@ -94,6 +100,7 @@ func ask[T any](ctx context.Context, j *Job, f func(reply func(T, error))) (T, e
 	}
 	var zero T
 	if !j.do(func() { f(reply) }) {
+		<-j.done // which is about to be closed: who is told that the job is not attached may look why
 		return zero, api.NotAttached(j.id)
 	}
 	select {

@@ -12,6 +12,14 @@ import (
 // start begins a storage operation of the owner machine. It reads the job's fields now. The operation runs in another
 // goroutine, and its result returns as an event.
 func (j *Job) start(op *owner.Op) {
+	if op.Kind == owner.OpJournal {
+		if res, ok := j.seen.Take(op.Journal); ok {
+			r := op.Result(res.Outcome)
+			r.Result = res
+			j.feed(owner.Event{Kind: owner.EventResult, Result: r})
+			return
+		}
+	}
 	wait, ctx := j.outage.backoff(journalio.Delay(op.Wait)), j.ops
 	if op.Kind == owner.OpTrim { // trimming old slots is safe without owning the job, so it continues after release
 		if j.trimming { // the next check of an append names again what is left

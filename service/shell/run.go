@@ -11,10 +11,10 @@ import (
 	"github.com/ckptd/ckptd/service/owner"
 )
 
-// New makes a job. Run begins to serve its calls.
+// New makes a job. Begin begins to serve its calls.
 func New(env *Env, id string) *Job {
 	j := &Job{
-		env: env, id: id, log: env.Log.With("job", id), done: make(chan struct{}), calls: newInbox[func()](),
+		env: env, id: id, log: env.Log.With("job", id), done: make(chan struct{}),
 		callers: newCallers(), names: incremental.NewNames(), contents: map[uint64]*content{}, workers: newWorkers(),
 	}
 	j.cfg = owner.DefaultConfig(journal.NewProcess(), env.URLs, config.Policies(env.Trash))
@@ -28,37 +28,47 @@ func New(env *Env, id string) *Job {
 	return j
 }
 
-// Run is the job's goroutine. It ends when this daemon does not own the job any more and does not try to, or when the
-// daemon ends. It calls ended before Done is closed.
-func (j *Job) Run(ended func()) {
-	defer close(j.done)
-	defer ended()
-	defer j.stopOps()
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for !j.over {
-		j.arm(timer)
-		select {
-		case <-j.env.Context.Done():
-			j.over = true
-		case <-timer.C:
-			j.tick()
-		case <-j.calls.ready():
-			calls, _ := j.calls.take()
-			for _, f := range calls {
-				f()
-			}
+// Begin lets the job's goroutine serve its calls. The job ends when this daemon does not own it any more and does not try to, or when
+// the daemon ends. It calls ended before Done is closed.
+func (j *Job) Begin(ended func()) {
+	j.env.Background.Add(1)
+	j.onEnd, j.forgetDaemon = ended, context.AfterFunc(j.env.Context, func() { j.do(func() { j.over = true }) })
+	j.calls.begin(func() { j.env.crew.run(j.env.Context, j.serve) })
+}
+
+// serve is the job's goroutine. It ends when there is nothing to do, and the next call begins another.
+func (j *Job) serve() {
+	for calls := j.calls.take(nil); calls != nil; calls = j.calls.take(calls) {
+		for _, f := range calls {
+			f()
 		}
+		if j.over {
+			j.end()
+			return
+		}
+		j.arm()
 	}
+}
+
+// end refuses all later calls, and says that the job has ended.
+func (j *Job) end() {
 	j.calls.close()
 	j.workers.close()
+	if j.timer != nil {
+		j.timer.Stop()
+	}
+	j.forgetDaemon()
+	j.stopOps()
+	j.onEnd()
+	close(j.done)
+	j.env.Background.Done()
 }
 
 // Release asks the owner machine to release the job.
 func (j *Job) Release() { j.do(func() { j.feed(owner.Event{Kind: owner.EventStop}) }) }
 
 // arm sets the timer to the next deadline of the sweeps or the coordinator.
-func (j *Job) arm(timer *time.Timer) {
+func (j *Job) arm() {
 	next := j.sweeps.next()
 	if j.coord != nil {
 		if at, ok := j.coord.NextDeadline(); ok && (next.IsZero() || at.Before(next)) {
@@ -69,7 +79,11 @@ func (j *Job) arm(timer *time.Timer) {
 	if !next.IsZero() {
 		wait = max(0, time.Until(next))
 	}
-	timer.Reset(wait)
+	if j.timer == nil {
+		j.timer = time.AfterFunc(wait, func() { j.do(j.tick) })
+	} else {
+		j.timer.Reset(wait)
+	}
 }
 
 // tick does what has become due.
@@ -81,7 +95,11 @@ func (j *Job) tick() {
 // sweepIfDue begins a sweep if one is due. The last sweep of an ended job waits until no upload runs, and the workers
 // have left or the time for them is over.
 func (j *Job) sweepIfDue() {
-	if j.sweeps.begin(time.Now(), func() bool { return j.uploads.running() == 0 }, j.workers.none) {
+	now := time.Now()
+	if j.env.taking.Load() > 0 {
+		j.sweeps.yield(now)
+	}
+	if j.sweeps.begin(now, func() bool { return j.uploads.running() == 0 }, j.workers.none) {
 		j.feed(owner.Event{Kind: owner.EventSweep})
 	}
 }

@@ -45,7 +45,7 @@ func (noMetrics) Fenced(int)                    {}
 func attached(t *testing.T, env *Env) *Job {
 	t.Helper()
 	j := New(env, "j")
-	env.Background.Go(func() { j.Run(func() {}) })
+	j.Begin(func() {})
 	plan := &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
 	if _, err := j.Attach(t.Context(), &ckptdv1.AttachJobRequest{JobId: "j", Plan: plan}); err != nil {
 		t.Fatal(err)
@@ -57,16 +57,17 @@ func attached(t *testing.T, env *Env) *Job {
 // and over.
 func TestASweepThatRunsIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		begun := time.Now()
-		timer := time.NewTimer(0)
-		(&Job{sweeps: sweeps{due: begun, running: true}}).arm(timer)
-		if <-timer.C; time.Since(begun) < time.Minute {
-			t.Errorf("the timer fires after %v, want an hour: a sweep runs", time.Since(begun))
-		}
-		begun = time.Now()
-		(&Job{sweeps: sweeps{due: begun}}).arm(timer)
-		if <-timer.C; time.Since(begun) != 0 {
-			t.Errorf("the timer fires after %v, want at once: a sweep is due", time.Since(begun))
+		for _, c := range []struct {
+			running bool
+			want    time.Duration
+		}{{true, time.Hour}, {false, 0}} {
+			begun, fired := time.Now(), make(chan time.Duration)
+			j := &Job{sweeps: sweeps{due: begun, running: c.running}}
+			j.calls.begin(func() { fired <- time.Since(begun) })
+			j.arm()
+			if got := <-fired; got != c.want {
+				t.Errorf("a sweep runs: %v: the timer fires after %v, want %v: a sweep is due", c.running, got, c.want)
+			}
 		}
 	})
 }

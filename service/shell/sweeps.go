@@ -11,6 +11,8 @@ const (
 	sweepEvery = time.Hour              // between sweeps
 	leaveTime  = 5 * time.Second        // how long the workers of an ended job are waited for
 	lookAgain  = 100 * time.Millisecond // between two looks whether they have left
+	// yields is how often a sweep is put off by firstSweep because the daemon still takes jobs back.
+	yields = 5
 )
 
 // sweeps is when a job sweeps next.
@@ -19,6 +21,7 @@ type sweeps struct {
 	// leaveBy ends the wait for the workers of an ended job; zero: the job has not ended.
 	leaveBy time.Time
 	running bool
+	yielded int // how often the next sweep was put off
 }
 
 // next is the next deadline; zero: there is none. While a sweep runs, the next sweep has no deadline.
@@ -39,12 +42,21 @@ func (s *sweeps) begin(now time.Time, noUploads, noWorkers func() bool) bool {
 		s.due = now.Add(lookAgain)
 		return false
 	}
-	s.due, s.running = now.Add(sweepEvery), true
+	s.due, s.running, s.yielded = now.Add(sweepEvery), true, 0
 	return true
 }
 
 // last reports whether the next sweep is the last one: the job has ended.
 func (s *sweeps) last() bool { return !s.leaveBy.IsZero() }
+
+// yield puts a sweep off that is due, unless it is the last one or was put off often: the daemon takes jobs back, which their workers
+// wait for.
+func (s *sweeps) yield(now time.Time) {
+	if s.due.IsZero() || now.Before(s.due) || s.last() || s.yielded == yields {
+		return
+	}
+	s.due, s.yielded = now.Add(firstSweep), s.yielded+1
+}
 
 // attached plans the first sweep.
 func (s *sweeps) attached(now time.Time) { s.due = now.Add(firstSweep) }

@@ -34,7 +34,8 @@ func newDaemon(program, root string) (*daemon, error) {
 	}
 	defer l.Close()
 	at := l.Addr().String()
-	return &daemon{program: program, root: root, listen: at, url: "http://" + at}, nil
+	return &daemon{program: program, root: root, listen: at, url: "http://" + at,
+		web: http.Client{Transport: &http.Transport{DisableCompression: true}}}, nil // the daemon would compress each answer, and hold the memory for it
 }
 
 // start returns when the daemon answers.

@@ -117,7 +117,8 @@ func (w *walk) folder(prefix string) error {
 		if err != nil {
 			return err
 		}
-		if err := w.entries(at, prefix, entries, first && len(entries) < listBatch); err != nil {
+		last := len(entries) < listBatch
+		if err := w.entries(at, prefix, entries, first && last); err != nil || last {
 			return err
 		}
 	}
