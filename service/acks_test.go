@@ -127,9 +127,9 @@ func TestLateBeginSnapshotPromisesNothing(t *testing.T) {
 	first := w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
 		return []*ckptdv1.SnapshotHandle{uploaded("i", "a", w.put(shared, id, "abc"))}
 	})
-	_, err := w.ask(first, "i", "a")
+	_, err := w.ask(first, "i", "a", "abc")
 	wantRefused(t, err, ckptdv1.Refused_REASON_NOT_OPEN)
-	_, err = w.ask(first+1, "i", "a")
+	_, err = w.ask(first+1, "i", "a", "abc")
 	wantRefused(t, err, ckptdv1.Refused_REASON_NOT_OPEN)
 	w.checkpoint(inlineState) // nobody needs the file any more
 	eventually(t, "the file's end", func() bool { return len(contents(t, root.Store, "j/shared/")) == 0 })
@@ -147,10 +147,10 @@ func TestKnownFilesAreLent(t *testing.T) {
 	again := func(w *worker) {
 		t.Helper()
 		w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
-			if n, err := w.ask(id, "i", "m"); n != 0 || err != nil {
+			if n, err := w.ask(id, "i", "m", "own"); n != 0 || err != nil {
 				t.Errorf("exclusive file known as %d: %v; want it not known", n, err)
 			}
-			n, err := w.ask(id, "i", "a")
+			n, err := w.ask(id, "i", "a", "abc")
 			if n == 0 || err != nil {
 				t.Fatalf("shared file known as %d: %v; want it known", n, err)
 			}

@@ -82,7 +82,7 @@ func TestClaim(t *testing.T) {
 			if n == 0 {
 				t.Fatal("the claimed file is not known: CLAIM reuses it")
 			}
-			if m, err := b.ask(id, "i", "e"); m != 0 || err != nil {
+			if m, err := b.ask(id, "i", "e", "exclusive of a"); m != 0 || err != nil {
 				t.Errorf("the exclusive file is known as %d, %v; want it unknown", m, err)
 			}
 			return []*ckptdv1.SnapshotHandle{known("s", n), uploaded("i", "e", b.put(exclusive, id, "exclusive of a")), inline("n", "inline of a")}

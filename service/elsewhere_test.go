@@ -65,7 +65,7 @@ func TestRestoreFromElsewhere(t *testing.T) {
 		t.Errorf("attach again: %v", err)
 	}
 	b.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
-		n, err := b.ask(id, "i", "s")
+		n, err := b.ask(id, "i", "s", "abc")
 		if n == 0 || err != nil {
 			t.Errorf("the copied file is known as %d, %v; want it known", n, err)
 		}

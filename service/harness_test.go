@@ -379,11 +379,11 @@ func (w *worker) mustAck(checkpoint uint64, handles ...*ckptdv1.SnapshotHandle) 
 	}
 }
 
-// ask calls BeginSnapshot for one file of 3 bytes.
-func (w *worker) ask(checkpoint uint64, instance, name string) (uint32, error) {
+// ask calls BeginSnapshot for one file, as the backend does that has stored the contents.
+func (w *worker) ask(checkpoint uint64, instance, name, contents string) (uint32, error) {
 	res, err := w.d.engineService().BeginSnapshot(w.t.Context(), &ckptdv1.BeginSnapshotRequest{
 		JobId: w.job, Epoch: w.epoch, Attempt: w.attempt, CheckpointId: checkpoint, Subtasks: w.subtasks,
-		Files: []*ckptdv1.LocalFile{{InstanceNonce: instance, Name: name, Size: 3}},
+		Files: []*ckptdv1.LocalFile{{InstanceNonce: instance, Name: name, Size: uint64(len(contents))}},
 	})
 	if err != nil {
 		return 0, err

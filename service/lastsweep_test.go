@@ -311,7 +311,7 @@ func TestDeletesThatFailAreTriedAgain(t *testing.T) {
 				}
 				w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
 					for _, name := range []string{"a", "b"} {
-						if n, err := w.ask(id, "i", name); n != 0 || err != nil {
+						if n, err := w.ask(id, "i", name, "abc"); n != 0 || err != nil {
 							t.Errorf("condemned file %s is known as %d, %v; want it missing", name, n, err)
 						}
 					}

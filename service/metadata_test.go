@@ -212,7 +212,7 @@ func TestMetadataIsWhatWasAcknowledged(t *testing.T) {
 		}
 		blocks := put(shared, strings.Repeat("b", layout.BlockSize)+"more")
 		own, empty, sinks := put(exclusive, "own"), put(shared, ""), put(shared, "sink's")
-		n, err := w.ask(id, "i1", "a")
+		n, err := w.ask(id, "i1", "a", "abc")
 		if n == 0 || err != nil {
 			t.Fatalf("the file of checkpoint %d is known as %d, %v", one, n, err)
 		}

@@ -73,7 +73,7 @@ func TestMetrics(t *testing.T) {
 		return []*ckptdv1.SnapshotHandle{uploaded("i", "1.sst", w.put(shared, id, "abc"))}
 	})
 	w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
-		n, err := w.ask(id, "i", "1.sst")
+		n, err := w.ask(id, "i", "1.sst", "abc")
 		if err != nil || n == 0 {
 			t.Fatalf("known as %d, %v", n, err)
 		}

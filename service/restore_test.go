@@ -104,7 +104,7 @@ func TestRestore(t *testing.T) {
 		t.Errorf("job a lends %+v, want one pin of job b", lent)
 	}
 	id := b.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
-		if n, err := b.ask(id, "i", "s"); n != 0 || err != nil {
+		if n, err := b.ask(id, "i", "s", "shared of a"); n != 0 || err != nil {
 			t.Errorf("the foreign file is known as %d, %v; want it unknown: NO_CLAIM reuses no foreign file", n, err)
 		}
 		return b.ofAll(id)
@@ -312,17 +312,19 @@ func TestRestoreByUID(t *testing.T) {
 // job as FAILED, with the cause.
 func TestRestoreFromDamage(t *testing.T) {
 	root := newRoot()
-	lost := &lostSource{Store: root.Store}
+	lost := &lostSource{Store: root.Store, key: layout.MetadataKey("a", 1), job: "b"}
 	d := startDaemon(t, storage.Opened{Store: lost, Facts: root.Facts, Close: root.Close}, "")
 	a := oneWorker(t, d, "a", nil)
 	id := a.checkpoint(a.ofAll)
 	from, key := "a/"+layout.CheckpointDir(id), layout.MetadataKey("a", id)
+	if key != lost.key {
+		t.Fatalf("the first checkpoint is %s, want %s", key, lost.key)
+	}
 	good := read(t, root.Store, key)
 	overwrite(t, root.Store, key, flip)
 	_, err := d.engineService().AttachJob(t.Context(), restoreRequest("b", from))
 	wantCode(t, err, connect.CodeDataLoss, from)
 	overwrite(t, root.Store, key, func([]byte) []byte { return []byte(good) })
-	lost.key = key
 	if _, err := d.engineService().AttachJob(t.Context(), restoreRequest("b", from)); err != nil {
 		t.Fatal(err)
 	}

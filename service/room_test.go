@@ -109,7 +109,7 @@ func TestKnownFilesKeepTheirFrames(t *testing.T) {
 	again := func(w *worker) {
 		t.Helper()
 		id := w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
-			n, err := w.ask(id, "i", "a")
+			n, err := w.ask(id, "i", "a", "abc")
 			if n == 0 || err != nil {
 				t.Fatalf("shared file known as %d: %v; want it known", n, err)
 			}

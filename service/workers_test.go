@@ -93,7 +93,7 @@ func TestZombieChangesNothing(t *testing.T) {
 	id := fresh.open()
 	unchanged(t, root.Store, func() {
 		wantRefused(t, w.ack(id, inlineState(id)...), ckptdv1.Refused_REASON_STALE_ATTEMPT)
-		_, err := w.ask(id, "i", "a")
+		_, err := w.ask(id, "i", "a", "abc")
 		wantRefused(t, err, ckptdv1.Refused_REASON_STALE_ATTEMPT)
 		if _, err := d.engineService().Decline(t.Context(), &ckptdv1.DeclineRequest{JobId: "j", Epoch: w.epoch, Attempt: w.attempt, CheckpointId: id}); err != nil {
 			t.Error(err) // a late decline is accepted and changes nothing

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
@@ -19,19 +21,28 @@ import (
 	"github.com/ckptd/ckptd/service/shell"
 )
 
+// generations is how many jobs go on from one another after the first.
+func generations() int {
+	if os.Getenv("CKPTD_NIGHTLY") != "" {
+		return 5
+	}
+	return 2
+}
+
 // interrupt cancels a job that has taken some checkpoints, and ends its processes. It returns the newest checkpoint.
 func (r *rig) interrupt() string {
 	r.t.Helper()
 	r.awaitCheckpoints(2)
 	r.must(r.Cancel(r.ctx))
 	r.must(r.Stop(r.ctx))
+	r.checkRestores()
 	return drivers.Below(r.Root, r.ID+"/"+layout.CheckpointDir(r.head().GetRetained()[0].GetSummary().GetCheckpointId()))
 }
 
 // next is a run that goes on from a checkpoint of r.
 func (r *rig) next(from string, claim bool, environment ...string) *rig {
 	r.t.Helper()
-	return newRig(r.t, demo.Options{Root: r.Root, Output: r.Params.Output, From: from, Claim: claim, Records: 40_000, Rate: 10_000}, environment...)
+	return newRig(r.t, demo.Options{Root: r.Root, Output: r.Params.Output, From: from, Claim: claim, Records: r.Params.Records, Rate: 10_000}, environment...)
 }
 
 // number is the number of a checkpoint, by the end of its URL.
@@ -43,7 +54,7 @@ func number(url string) uint64 {
 
 func firstRun(t *testing.T) *rig {
 	t.Helper()
-	r := newRig(t, demo.Options{Records: 40_000, Rate: 10_000})
+	r := newRig(t, demo.Options{Records: 20_000 * uint64(generations()), Rate: 10_000})
 	r.begin()
 	return r
 }
@@ -54,14 +65,7 @@ func firstRun(t *testing.T) *rig {
 // another job still reaches its files.
 func (r *rig) finishRestored(claim bool, sources map[string]uint64) {
 	r.t.Helper()
-	r.must(r.Follow(r.ctx))
-	r.must(r.Cancel(r.ctx))
-	exact, err := r.Verdict()
-	r.must(err)
-	if !exact || !strings.Contains(r.out.String(), "lines of earlier runs") {
-		r.t.Error("the counts of all runs together are not exact, or there were no earlier runs")
-	}
-	r.checkRestores()
+	r.finishExact()
 	opened, err := drivers.Open(r.ctx, r.bare, false)
 	r.must(err)
 	defer opened.Close()
@@ -78,6 +82,56 @@ func (r *rig) finishRestored(claim bool, sources map[string]uint64) {
 		if _, kept := head.Checkpoint(source); source != 0 && kept != (!claim || head.IsLent(source)) {
 			r.t.Errorf("job %s retains %+v and lends %+v, after another job went on from checkpoint %d", job, head.Retained, head.Lent, source)
 		}
+	}
+	checkTidy(r.t, r.bare)
+}
+
+// finishExact waits for the end of a run that went on from another one's checkpoint, and checks the counts of all runs together.
+func (r *rig) finishExact() {
+	r.t.Helper()
+	r.must(r.Follow(r.ctx))
+	r.must(r.Cancel(r.ctx))
+	exact, err := r.Verdict()
+	r.must(err)
+	if !exact || !strings.Contains(r.out.String(), "lines of earlier runs") {
+		r.t.Error("the counts of all runs together are not exact, or there were no earlier runs")
+	}
+	r.checkRestores()
+}
+
+// checkTidy checks a root whose jobs have ended: gc finds nothing, every byte is whole, and the checkpoints on storage are those that
+// ls shows.
+func checkTidy(t *testing.T, root string) {
+	t.Helper()
+	contains(t, ckptd(t, exit.Done, "gc", root), "would delete 0 of")
+	ckptd(t, exit.Done, "verify", root, "--read-data")
+	var jobs struct {
+		Jobs []struct{ Checkpoints []struct{ Path string } }
+	}
+	if err := json.Unmarshal([]byte(ckptd(t, exit.Done, "ls", root, "--json")), &jobs); err != nil {
+		t.Fatal(err)
+	}
+	var shown, stored []string
+	for _, j := range jobs.Jobs {
+		for _, c := range j.Checkpoints {
+			shown = append(shown, c.Path)
+		}
+	}
+	opened, err := drivers.Open(t.Context(), root, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	for _, key := range listed(t.Context(), t, opened.Store) {
+		job, name, _ := strings.Cut(key, "/")
+		folder, _, _ := strings.Cut(name, "/")
+		if _, err := layout.ParseCheckpointDir(folder); err == nil {
+			stored = append(stored, job+"/"+folder)
+		}
+	}
+	slices.Sort(shown)
+	if stored = slices.Compact(stored); len(shown) == 0 || !slices.Equal(shown, stored) {
+		t.Errorf("ls shows %q, and storage holds %q", shown, stored)
 	}
 }
 
@@ -99,28 +153,36 @@ func (r *rig) settled(opened storage.Opened, job string) *journal.Entry {
 // modes are the claim modes, with their names.
 var modes = map[string]bool{"NO_CLAIM": false, "CLAIM": true}
 
-// A job is canceled, a new one begins from its checkpoint, is canceled, and so on: the counts of all together are exact. With
-// NO_CLAIM the first checkpoint survives, with CLAIM the last (subtest ids: Flink's).
+// A job is canceled, a new one begins from its checkpoint, is canceled, and so on. Each import's daemon is killed at another step. The
+// counts of all together are exact. With NO_CLAIM the first checkpoint survives, with CLAIM the last (subtest ids: Flink's).
 func TestRestoredAgainAndAgain(t *testing.T) {
 	t.Parallel()
-	generations := 2
-	if os.Getenv("CKPTD_NIGHTLY") != "" {
-		generations = 5
-	}
+	steps := []string{shell.StepLend, shell.StepImportMetadata, shell.StepImport}
 	for name, claim := range modes {
 		t.Run("SR-16/"+name, func(t *testing.T) {
 			t.Parallel()
 			r := firstRun(t)
 			sources := map[string]uint64{}
-			for range generations {
+			for i := range generations() {
 				from := r.interrupt()
 				sources[r.ID] = number(from)
-				r = r.next(from, claim)
+				struck := filepath.Join(t.TempDir(), "struck")
+				r = r.next(from, claim, fmt.Sprintf("%s=%s:1:%s", killVariable, steps[i%len(steps)], struck))
 				r.begin()
+				r.awaitStruck(struck)
 			}
 			r.finishRestored(claim, sources)
 		})
 	}
+}
+
+// awaitStruck waits until a daemon was killed at its step, and its next life owns the job.
+func (r *rig) awaitStruck(struck string) {
+	r.t.Helper()
+	r.await("the step is struck and the job goes on", func(s *ckptdv1.JobState) bool {
+		_, err := os.Stat(struck)
+		return err == nil && s.GetSummary().GetEpoch() == 2
+	})
 }
 
 // The daemon is killed at each step of an import, and of the return: the next one continues.
@@ -139,10 +201,7 @@ func TestKilledAtEachStepOfAnImport(t *testing.T) {
 				struck := filepath.Join(t.TempDir(), "struck")
 				r := first.next(from, claim, fmt.Sprintf("%s=%s:1:%s", killVariable, step, struck))
 				r.begin()
-				r.await("the step is struck and the job goes on", func(s *ckptdv1.JobState) bool {
-					_, err := os.Stat(struck)
-					return err == nil && s.GetSummary().GetEpoch() == 2
-				})
+				r.awaitStruck(struck)
 				r.finishRestored(claim, map[string]uint64{first.ID: number(from)})
 			})
 		}

@@ -71,28 +71,40 @@ func (d *Demo) linesOf(jobs ...string) func(f func(user, count []byte) error) er
 	}
 }
 
-// lineage is the jobs before this one: the job whose checkpoint it goes on from, the job that one began from, and so on.
+// lineage is the jobs before this one: the job whose checkpoint it goes on from, the job that one began from, and so on, also in other
+// roots.
 func (d *Demo) lineage() (jobs []string, err error) {
-	if d.source == "" {
-		return nil, nil
-	}
-	opened, err := drivers.Open(context.Background(), d.Root, true)
-	if err != nil {
-		return nil, err
-	}
-	defer opened.Close()
-	all, err := catalog.New(opened.Store).Jobs(context.Background())
-	if err != nil {
-		return nil, err
-	}
-	from := map[string]string{}
-	for _, j := range all.GetJobs() {
-		from[j.GetJobId()], _, _ = strings.Cut(j.GetRestoredFrom(), "/")
-	}
-	for job := d.source; job != "" && !slices.Contains(jobs, job); job = from[job] {
+	for from := d.o.From; from != ""; {
+		inJob, _ := drivers.CutLast(from)
+		root, job := drivers.CutLast(inJob)
+		if slices.Contains(jobs, job) {
+			break
+		}
 		jobs = append(jobs, job)
+		if from, err = begun(context.Background(), root, job); err != nil {
+			return nil, err
+		}
 	}
 	return jobs, nil
+}
+
+// begun is the URL of the checkpoint that a job began from; empty: it began at zero, or nothing is known of it.
+func begun(ctx context.Context, root, job string) (from string, err error) {
+	opened, err := drivers.Open(ctx, root, true)
+	if err != nil {
+		return "", err
+	}
+	defer opened.Close()
+	head, err := catalog.Head(ctx, opened.Store, job)
+	switch {
+	case errors.Is(err, catalog.ErrNoJob):
+		return "", nil
+	case err != nil:
+		return "", err
+	case head.Import.Job != "": // in the same root: of a copied job the source may be named in the root of the original
+		return drivers.Below(root, head.Import.Job+"/"+layout.CheckpointDir(head.Import.Checkpoint)), nil
+	}
+	return head.Import.Source, nil
 }
 
 // checkpoints prints which checkpoints are kept, and the commands that show them.

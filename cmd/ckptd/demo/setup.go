@@ -54,8 +54,6 @@ type Demo struct {
 	want           recount.Counts
 	total, skipped uint64
 	first          recount.Line
-	// source is the job whose checkpoint this run goes on from; empty: it begins at zero.
-	source string
 	// inputNote says where the input comes from, if it is a copy.
 	inputNote string
 	length    time.Duration
@@ -143,7 +141,7 @@ func (d *Demo) goesOnFrom(from string) error {
 			return exit.Usagef("demo: --root: %w", err)
 		}
 	}
-	d.Root, d.o.From, d.source = root, place, job
+	d.Root, d.o.From = root, place
 	return nil
 }
 
