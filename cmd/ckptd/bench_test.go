@@ -54,6 +54,7 @@ func BenchmarkDaemon(b *testing.B) {
 // A benchWorker is the one worker of a job, by the SDK, with a daemon of its own.
 type benchWorker struct {
 	daemon  *exec.Cmd
+	url     string // the daemon's
 	client  *client.Client
 	job     *client.Job
 	session *client.Session
@@ -80,22 +81,32 @@ func startBenchWorker(b *testing.B, url func(name string) string, size int64, at
 	var err error
 	w.direct, err = drivers.Open(b.Context(), url(fmt.Sprintf("direct-%d", size)), false)
 	w.must(b, err)
+	w.serve(b, url(fmt.Sprintf("daemon-%d", size)))
+	w.attach(b, client.JobSpec{ID: "j"})
+	return w
+}
+
+// serve starts the daemon, and a client of it.
+func (w *benchWorker) serve(b *testing.B, root string) {
+	b.Helper()
 	address := freeAddress(b)
-	w.daemon = exec.Command(os.Args[0], "serve", "--root", url(fmt.Sprintf("daemon-%d", size)), "--listen", address, "--log-level", "error")
+	w.url = "http://" + address
+	w.daemon = exec.Command(os.Args[0], "serve", "--root", root, "--listen", address, "--log-level", "error")
 	w.daemon.Stderr = os.Stderr
 	w.must(b, w.daemon.Start())
 	b.Cleanup(w.stop)
-	w.client, err = client.New([]string{"http://" + address}, client.WithParallel(atOnce))
+	var err error
+	w.client, err = client.New([]string{w.url}, client.WithParallel(w.atOnce))
 	w.must(b, err)
-	w.attach(b, client.JobSpec{ID: "j"})
-	return w
 }
 
 // attach attaches a job, becomes its worker, and begins.
 func (w *benchWorker) attach(b *testing.B, spec client.JobSpec) {
 	b.Helper()
 	spec.Plan = &client.Plan{Operators: []client.Operator{{ID: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
-	spec.Config = client.DefaultConfig(0)
+	if spec.Config == nil {
+		spec.Config = client.DefaultConfig(0)
+	}
 	var err error
 	w.job, err = w.client.AttachJob(b.Context(), spec)
 	w.must(b, err)
@@ -131,7 +142,9 @@ func (w *benchWorker) stop() {
 	}
 	_ = w.daemon.Process.Kill()
 	_ = w.daemon.Wait() // killed
-	_ = w.direct.Close()
+	if w.direct.Store != nil {
+		_ = w.direct.Close()
+	}
 }
 
 // nextCommand waits for a command of one kind.
