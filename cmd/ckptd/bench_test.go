@@ -38,7 +38,7 @@ func BenchmarkDaemon(b *testing.B) {
 		b.Run(kind, func(b *testing.B) {
 			server := servers.StartS3(b, kind, false)
 			for _, c := range []struct{ size, atOnce, files int }{{4 << 10, 16, 512}, {1 << 20, 4, 64}, {96 << 20, 2, 2}} {
-				w := startBenchWorker(b, server, int64(c.size), c.atOnce, c.files)
+				w := startBenchWorker(b, func(name string) string { return server.URL(name, "") }, int64(c.size), c.atOnce, c.files)
 				name := fmt.Sprintf("KiB=%d/at-once=%d", c.size>>10, c.atOnce)
 				b.Run(name+"/up", func(b *testing.B) { w.compare(b, w.snapshot, w.create) })
 				b.Run(name+"/down", func(b *testing.B) {
@@ -54,10 +54,11 @@ func BenchmarkDaemon(b *testing.B) {
 // A benchWorker is the one worker of a job, by the SDK, with a daemon of its own.
 type benchWorker struct {
 	daemon  *exec.Cmd
+	url     string // the daemon's
 	client  *client.Client
 	job     *client.Job
 	session *client.Session
-	direct  storage.Opened // another prefix of the same server
+	direct  storage.Opened // another root of the same store
 	handles []client.Handle
 
 	source        string
@@ -69,7 +70,8 @@ type benchWorker struct {
 
 var benchSubtasks = []client.Subtask{{Operator: "count"}}
 
-func startBenchWorker(b *testing.B, server *servers.S3, size int64, atOnce, files int) *benchWorker {
+// startBenchWorker starts a worker whose daemon and driver have roots of their own at url.
+func startBenchWorker(b *testing.B, url func(name string) string, size int64, atOnce, files int) *benchWorker {
 	b.Helper()
 	w := &benchWorker{source: filepath.Join(b.TempDir(), "source"), size: size, atOnce: atOnce, files: files}
 	data := make([]byte, size)
@@ -77,22 +79,40 @@ func startBenchWorker(b *testing.B, server *servers.S3, size int64, atOnce, file
 	w.crc32c = crc32c.Sum(data)
 	w.must(b, os.WriteFile(w.source, data, 0o600))
 	var err error
-	w.direct, err = drivers.Open(b.Context(), server.URL(fmt.Sprintf("direct-%d", size), ""), false)
+	w.direct, err = drivers.Open(b.Context(), url(fmt.Sprintf("direct-%d", size)), false)
 	w.must(b, err)
+	w.serve(b, url(fmt.Sprintf("daemon-%d", size)))
+	w.attach(b, client.JobSpec{ID: "j"})
+	return w
+}
+
+// serve starts the daemon, and a client of it.
+func (w *benchWorker) serve(b *testing.B, root string) {
+	b.Helper()
 	address := freeAddress(b)
-	w.daemon = exec.Command(os.Args[0], "serve", "--root", server.URL(fmt.Sprintf("daemon-%d", size), ""), "--listen", address, "--log-level", "error")
+	w.url = "http://" + address
+	w.daemon = exec.Command(os.Args[0], "serve", "--root", root, "--listen", address, "--log-level", "error")
 	w.daemon.Stderr = os.Stderr
 	w.must(b, w.daemon.Start())
 	b.Cleanup(w.stop)
-	w.client, err = client.New([]string{"http://" + address}, client.WithParallel(atOnce))
+	var err error
+	w.client, err = client.New([]string{w.url}, client.WithParallel(w.atOnce))
 	w.must(b, err)
-	plan := &client.Plan{Operators: []client.Operator{{ID: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
-	w.job, err = w.client.AttachJob(b.Context(), client.JobSpec{ID: "j", Plan: plan, Config: client.DefaultConfig(0)})
+}
+
+// attach attaches a job, becomes its worker, and begins.
+func (w *benchWorker) attach(b *testing.B, spec client.JobSpec) {
+	b.Helper()
+	spec.Plan = &client.Plan{Operators: []client.Operator{{ID: "count", Parallelism: 1, MaxParallelism: 128, Triggered: true}}}
+	if spec.Config == nil {
+		spec.Config = client.DefaultConfig(0)
+	}
+	var err error
+	w.job, err = w.client.AttachJob(b.Context(), spec)
 	w.must(b, err)
 	w.session, err = w.job.Register(b.Context(), client.Registration{Subtasks: benchSubtasks})
 	w.must(b, err)
 	w.begin(b)
-	return w
 }
 
 // freeAddress is one where nobody listens just now.
@@ -122,7 +142,9 @@ func (w *benchWorker) stop() {
 	}
 	_ = w.daemon.Process.Kill()
 	_ = w.daemon.Wait() // killed
-	_ = w.direct.Close()
+	if w.direct.Store != nil {
+		_ = w.direct.Close()
+	}
 }
 
 // nextCommand waits for a command of one kind.

@@ -96,6 +96,9 @@ func CredentialsEnv() map[string]string {
 	}
 }
 
+// Folder is where a versitygw keeps the objects of its bucket, as files: a benchmark puts many there at once.
+func (s *S3) Folder() string { return filepath.Join(s.dir, "data", Bucket) }
+
 // Start starts the server again, with the same address and data, after Kill.
 func (s *S3) Start() error {
 	data := filepath.Join(s.dir, "data")

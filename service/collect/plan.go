@@ -23,7 +23,7 @@ var errMoved = errors.New("the job's journal went on meanwhile")
 
 // Plan adds to out what a janitor would delete that attached to the job now. It is for jobs that have ended or that nobody
 // owns, and for those whose owner does not answer. Its memory is about 16 bytes for each file that a retained checkpoint
-// names. looked is called after each object.
+// names, and a few MB of a list that runs ahead. looked is called after each object.
 func Plan(ctx context.Context, s storage.Store, job string, out *ckptdv1.CollectedJob, looked func()) error {
 	for try := 1; ; try++ {
 		*out = ckptdv1.CollectedJob{JobId: job, By: out.GetBy()}
@@ -39,6 +39,9 @@ func plan(ctx context.Context, s storage.Store, job string, out *ckptdv1.Collect
 	if err != nil {
 		return err
 	}
+	prefix := layout.JobPrefix(job)
+	objects, stop := ahead(ctx, s, prefix) // while the _metadata are read
+	defer stop()
 	out.Due = Due(ctx, s, head)
 	retained, needed := map[uint64]bool{}, newNames()
 	for i := range head.Retained {
@@ -54,8 +57,8 @@ func plan(ctx context.Context, s storage.Store, job string, out *ckptdv1.Collect
 			return fmt.Errorf("the _metadata of retained checkpoint %d cannot be read, so nothing of this job is deleted: %w", c.ID, err)
 		}
 	}
-	view, prefix := owner.JanitorView(head), layout.JobPrefix(job)
-	for info, err := range s.List(ctx, prefix) {
+	view := owner.JanitorView(head)
+	for info, err := range objects {
 		if err != nil {
 			return err
 		}
