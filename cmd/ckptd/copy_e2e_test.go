@@ -91,19 +91,23 @@ func TestCopyToS3AndBack(t *testing.T) {
 	}
 }
 
-// movedTo copies the job whose checkpoint is given to another root, and returns a run that goes on from it there.
+// process runs a command as a process of its own, and returns what it printed.
+func (r *rig) process(args ...string) string {
+	r.t.Helper()
+	out, err := exec.CommandContext(r.ctx, os.Args[0], args...).CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("%s: %v\n%s", args, err, out)
+	}
+	r.t.Logf("%s\n%s", args, out)
+	return string(out)
+}
+
+// movedTo copies all jobs to another root, and returns a run that goes on there from the checkpoint that is given.
 func (r *rig) movedTo(t *testing.T, root, checkpoint string) *rig {
 	t.Helper()
-	run := func(args ...string) {
-		cmd := exec.CommandContext(r.ctx, os.Args[0], args...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", args, err, out)
-		} else {
-			t.Logf("%s\n%s", args, out)
-		}
-	}
-	run("copy", drivers.Below(r.Root, r.ID), root)
-	run("verify", root, "--read-data")
+	r.process("copy", r.Root, root)
+	r.process("verify", r.Root, "--read-data")
+	r.process("verify", root, "--read-data")
 	_, folder := drivers.CutLast(checkpoint)
 	normal, err := drivers.Normal(root)
 	r.must(err)
