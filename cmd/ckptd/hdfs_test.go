@@ -15,7 +15,8 @@ import (
 )
 
 // On a real HDFS: doctor finds it fit, says what is special there, and leaves nothing; the demo is exact although worker and daemon
-// are killed; jobs go on from copies, on Google Cloud Storage, on S3, and on HDFS again.
+// are killed; jobs go on from copies, on Google Cloud Storage, on S3, and on HDFS again;
+// very many files are listed, planned and deleted.
 func TestOnHDFS(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("CKPTD_TEST_FULL") == "" {
@@ -53,6 +54,10 @@ func TestOnHDFS(t *testing.T) {
 		t.Parallel()
 		moveAround(t, cluster.URL("around", ""), servers.GCSURL(servers.StartGCS(t).Endpoint, "around", ""),
 			servers.StartS3(t, servers.Versitygw, false).URL("around", ""), cluster.URL("again", ""))
+	})
+	t.Run("many files", func(t *testing.T) {
+		t.Parallel()
+		manyObjects(t, cluster.URL("many", ""))
 	})
 	t.Run("a stranger", func(t *testing.T) {
 		t.Parallel()
