@@ -90,6 +90,17 @@ func TestCopyToS3AndBack(t *testing.T) {
 	}
 }
 
+// process runs a command as a process of its own, and returns what it printed.
+func (r *rig) process(args ...string) string {
+	r.t.Helper()
+	out, err := exec.CommandContext(r.ctx, os.Args[0], args...).CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("%s: %v\n%s", args, err, out)
+	}
+	r.t.Logf("%s\n%s", args, out)
+	return string(out)
+}
+
 // movedTo returns a run in another root that goes on from a checkpoint: either from the copy of its job there, or directly, past a
 // daemon that may read the checkpoint's root.
 func (r *rig) movedTo(root, checkpoint string, directly bool) *rig {
@@ -97,8 +108,9 @@ func (r *rig) movedTo(root, checkpoint string, directly bool) *rig {
 	normal, err := drivers.Normal(root)
 	r.must(err)
 	if !directly {
-		r.t.Logf("%s", ckptd(r.t, exit.Done, "copy", drivers.Below(r.Root, r.ID), root))
-		ckptd(r.t, exit.Done, "verify", root, "--read-data")
+		r.process("copy", drivers.Below(r.Root, r.ID), root)
+		r.process("verify", r.Root, "--read-data")
+		r.process("verify", root, "--read-data")
 		checkpoint = drivers.Below(normal, r.ID+"/"+layout.CheckpointDir(number(checkpoint)))
 	}
 	return newRig(r.t, demo.Options{Root: normal, Output: r.Params.Output, From: checkpoint, Records: r.Params.Records, Rate: 10_000})

@@ -15,7 +15,8 @@ import (
 )
 
 // On a real HDFS: doctor finds it fit, says what is special there, and leaves nothing; the demo is exact although worker and daemon
-// are killed; a job's checkpoint is copied to a folder, and is whole there.
+// are killed; jobs go on from copies, on Google Cloud Storage, on S3, and on HDFS again;
+// very many files are listed, planned and deleted.
 func TestOnHDFS(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("CKPTD_TEST_FULL") == "" {
@@ -48,6 +49,15 @@ func TestOnHDFS(t *testing.T) {
 	t.Run("demo", func(t *testing.T) {
 		t.Parallel()
 		demoOn(t, cluster.URL("demo-0", ""), 0)
+	})
+	t.Run("copies", func(t *testing.T) {
+		t.Parallel()
+		moveAround(t, cluster.URL("around", ""), servers.GCSURL(servers.StartGCS(t).Endpoint, "around", ""),
+			servers.StartS3(t, servers.Versitygw, false).URL("around", ""), cluster.URL("again", ""))
+	})
+	t.Run("many files", func(t *testing.T) {
+		t.Parallel()
+		manyObjects(t, cluster.URL("many", ""))
 	})
 	t.Run("a stranger", func(t *testing.T) {
 		t.Parallel()
@@ -90,6 +100,14 @@ func TestHDFSHarmedAgainAndAgain(t *testing.T) {
 		r.must(harm.back())
 		r.must(cluster.Await(2))
 	}
-	r.awaitCheckpoints(2)
-	r.finish()
+	r.must(r.Follow(r.ctx))
+
+	// The job ends, and nothing can be deleted meanwhile. What is owed is deleted later, and the job let go.
+	r.must(admin("-safemode", "enter"))
+	ended := make(chan error, 1)
+	go func() { ended <- r.Cancel(r.ctx) }()
+	sleep(r.ctx, 5*time.Second)
+	r.must(admin("-safemode", "leave"))
+	r.must(<-ended)
+	r.ended()
 }

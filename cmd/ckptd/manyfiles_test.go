@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/conformance/gcsfake"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -34,13 +36,13 @@ const manyFilesBudget = 200 << 20
 // that takes the job over and deletes the files.
 //
 // With CKPTD_NIGHTLY=1 there are a million files on file storage and 20,000 on the servers, with CKPTD_TEST_FULL=1
-// 20,000 and 2,000, else 5,000 on file storage alone.
+// 20,000 and 2,000, else 5,000 on file storage alone. TestOnHDFS does the same on HDFS.
 func TestManyFiles(t *testing.T) {
 	t.Parallel()
-	files, objects := 5000, 2000
+	files := 5000
 	switch {
 	case os.Getenv("CKPTD_NIGHTLY") != "":
-		files, objects = 1_000_000, 20_000
+		files = 1_000_000
 	case os.Getenv("CKPTD_TEST_FULL") != "":
 		files = 20_000
 	}
@@ -62,24 +64,37 @@ func TestManyFiles(t *testing.T) {
 	for _, kind := range []string{servers.Versitygw, servers.MinIO} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			root := servers.StartS3(t, kind, false).URL("root", "")
-			var opened storage.Opened
-			var once sync.Once
-			manyFiles(t, root, func(key string) (err error) {
-				once.Do(func() { opened, err = drivers.Open(t.Context(), root, false) })
-				if err != nil {
-					return err
-				}
-				w, err := opened.Store.Create(t.Context(), key, storage.CreateOptions{})
-				if err == nil {
-					err = w.Commit()
-				}
-				return err
-			}, objects)
-			if err := opened.Close(); err != nil {
-				t.Error(err)
-			}
+			manyObjects(t, servers.StartS3(t, kind, false).URL("root", ""))
 		})
+	}
+	t.Run("gcs", func(t *testing.T) { // fake-gcs-server takes the longer for an object, the more there are
+		t.Parallel()
+		listening := httptest.NewServer(gcsfake.New(servers.Bucket, gcsfake.Bucket{}))
+		defer listening.Close()
+		manyObjects(t, servers.GCSURL(listening.URL, "root", ""))
+	})
+}
+
+// manyObjects is manyFiles on a server: 20,000 nightly, else 2,000.
+func manyObjects(t *testing.T, root string) {
+	objects := 2000
+	if os.Getenv("CKPTD_NIGHTLY") != "" {
+		objects = 20_000
+	}
+	opened := sync.OnceValues(func() (storage.Opened, error) { return drivers.Open(t.Context(), root, false) })
+	manyFiles(t, root, func(key string) error {
+		o, err := opened()
+		if err != nil {
+			return err
+		}
+		w, err := o.Store.Create(t.Context(), key, storage.CreateOptions{})
+		if err == nil {
+			err = w.Commit()
+		}
+		return err
+	}, objects)
+	if o, err := opened(); err != nil || o.Close() != nil {
+		t.Errorf("close: %v", err)
 	}
 }
 
@@ -105,7 +120,7 @@ func manyFiles(t *testing.T, root string, create func(key string) error, n int) 
 	}
 	t.Logf("%d files made in %v", n, time.Since(began).Round(time.Millisecond))
 
-	for _, args := range [][]string{{"ls", root}, {"files", drivers.Below(root, fmt.Sprintf("%s/chk-%d", countingJob, checkpoint))}, {"doctor", root, "--quick"}} {
+	for _, args := range [][]string{{"ls", root}, {"files", drivers.Below(root, fmt.Sprintf("%s/chk-%d", countingJob, checkpoint))}, {"gc", root}, {"doctor", root, "--quick"}} {
 		most, began := uint64(0), time.Now()
 		for most == 0 { // one that ends before it is looked at, as ls may on a busy machine, is run again
 			began = time.Now()

@@ -171,6 +171,12 @@ func (r *rig) finish() {
 func (r *rig) end() {
 	r.t.Helper()
 	r.must(r.Cancel(r.ctx))
+	r.ended()
+}
+
+// ended checks the counts of a job that has ended, its restores and the objects on storage.
+func (r *rig) ended() {
+	r.t.Helper()
 	exact, err := r.Verdict()
 	r.must(err)
 	if !exact {

@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if raceMain() {
+	if raceMain() || workMain() {
 		return
 	}
 	for _, name := range []string{"STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS"} { // a parallel test cannot
