@@ -47,6 +47,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == holdStreams {
 		os.Exit(holdAll(ctx, os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == noteTaker {
+		os.Exit(takeNotes(ctx, os.Args[2:]))
+	}
 	kill, hold := atStep(os.Getenv(killVariable), killSelf), atStep(os.Getenv(holdVariable), awaitGo)
 	code := runSteps(ctx, os.Args[1:], os.Stdout, os.Stderr, func(step string) { kill(step); hold(step) })
 	stop()

@@ -89,10 +89,15 @@ func (s *step) answered(r *Result) {
 		s.redirected()
 		return
 	}
-	head := s.head
-	if s.refuseSome(head.Status, func(a attacher) Reason { return a.silent(head) }) {
+	if s.silent = true; s.refuseSilent() {
 		s.appendAttach()
 	}
+}
+
+// refuseSilent refuses the callers that do not take a job over from an owner that is silent. It answers whether one is left.
+func (s *step) refuseSilent() bool {
+	head := s.head
+	return s.refuseSome(head.Status, func(a attacher) Reason { return a.silent(head) })
 }
 
 // appendAttach appends the entry that makes this process the owner.
@@ -130,6 +135,9 @@ func (s *step) attachEnded(v journal.Verdict, head *journal.Entry, slot uint64) 
 			s.emit(Op{Kind: TellReleased})
 			return
 		}
+		if s.overtaken(head) {
+			return
+		}
 		// The attach begins again and asks the owner first. Two attaches that rebase on each other would never end.
 		s.phase, s.head, s.me = PhaseReading, nil, journal.Nonce{}
 		op := s.reader.Begin(slot)
@@ -138,10 +146,30 @@ func (s *step) attachEnded(v journal.Verdict, head *journal.Entry, slot uint64) 
 	}
 }
 
+// overtaken handles an attach that lost its slot while its owner was asked and gave no answer. If only other jobs and tools have
+// appended meanwhile, the attach is appended to the new head, once, and the owner is not asked again. Asking takes a second. Entries
+// that come more often would keep a silent owner's job from every other owner.
+func (s *step) overtaken(head *journal.Entry) bool {
+	was, silent := s.head, s.silent
+	s.silent = false
+	if !silent || head == nil || head.Owner != was.Owner || head.Reserved != was.Reserved || head.Attempt != was.Attempt || head.Status != was.Status {
+		return false
+	}
+	s.phase, s.me = PhaseAsking, journal.Nonce{}
+	if head.LeastWriter > s.cfg.Journal.Version {
+		s.refuse(ReasonNewer)
+		return true
+	}
+	if s.head = head; s.refuseSilent() {
+		s.appendAttach()
+	}
+	return true
+}
+
 // own begins to serve the job, and to read the _metadata of the retained checkpoints. The hidden ones count, too: they
 // need their files until an entry drops them.
 func (s *step) own(head *journal.Entry) {
-	s.phase, s.head, s.next = PhaseOwning, head, s.first
+	s.phase, s.head, s.next, s.silent = PhaseOwning, head, s.first, false
 	s.emit(Op{Kind: TellAttached, Epoch: s.head.Epoch, Attempt: s.head.Attempt})
 	for _, c := range head.Retained {
 		s.held = append(s.held, held{id: c.ID, state: heldLoading})

@@ -457,3 +457,52 @@ func TestAJobThatIsNotOwnedRefuses(t *testing.T) {
 	}
 	newDesk(t).wantUnchanged(Event{Kind: EventRegister, Worker: 3}, "reregister worker=3")
 }
+
+// TestOvertakenWhileTheOwnerIsAsked: entries of other jobs that come while the owner is asked do not begin the question anew, or a silent
+// owner would keep a job that others borrow from. An entry of the owner does: the owner lives.
+func TestOvertakenWhileTheOwnerIsAsked(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		edit func(*journal.Entry)
+		asks int
+	}{
+		{"another job borrows", func(e *journal.Entry) { e.Kind = journal.KindLend }, 1},
+		{"the owner reserves", func(e *journal.Entry) { e.Kind, e.Reserved = journal.KindReserve, e.Reserved+1 }, 2},
+		{"the owner begins an attempt", func(e *journal.Entry) { e.Kind, e.Attempt = journal.KindAttempt, e.Attempt+1 }, 2},
+		{"another owner attaches", func(e *journal.Entry) {
+			e.Kind, e.Epoch, e.Owner = journal.KindAttach, e.Epoch+1, journal.Nonce{Process: journal.Process{3}, Count: 1}
+		}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := running(t, 1)
+			d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
+			d.holds(OpAsk)
+			d.do(Event{Kind: EventAttach})
+			ask := d.one(OpAsk)
+			d.seize(c.edit)
+			before := d.head().Epoch
+			d.answer = nil
+			d.reply(ask, journal.Done, nil)
+			if h := d.head(); h.Epoch != before+1 || h.Owner.Process != (journal.Process{2}) {
+				t.Errorf("epoch %d of %v, want epoch %d of this process", h.Epoch, h.Owner, before+1)
+			}
+			if n := d.ops[OpAsk]; n != c.asks {
+				t.Errorf("owners were asked %d times, want %d", n, c.asks)
+			}
+		})
+	}
+	t.Run("a newer version borrows", func(t *testing.T) {
+		d := running(t, 1)
+		d.m, d.cfg = Machine{}, DefaultConfig(journal.Process{2}, nil, testPolicy)
+		d.holds(OpAsk)
+		d.do(Event{Kind: EventAttach})
+		ask := d.one(OpAsk)
+		d.seize(func(e *journal.Entry) { e.Kind, e.LeastWriter = journal.KindLend, d.cfg.Journal.Version+1 })
+		d.answer = nil
+		d.reply(ask, journal.Done, nil)
+		if h := d.head(); h.Epoch != 1 {
+			t.Errorf("epoch %d, want 1: this version must not write", h.Epoch)
+		}
+		d.wantForgotten()
+	})
+}

@@ -91,8 +91,9 @@ type Machine struct {
 	// head is the newest entry that this owner knows. During an attach it is the entry to append after; nil stands for
 	// an empty journal.
 	head *journal.Entry
-	// me is the nonce of this attach.
-	me journal.Nonce
+	// me is the nonce of this attach. silent is true while it is appended, and the owner that the head names gave no answer.
+	me     journal.Nonce
+	silent bool
 	// first is the lowest checkpoint id that this epoch may trigger, next the id of the next checkpoint.
 	first, next uint64
 
