@@ -14,6 +14,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -206,4 +207,37 @@ func TestKilledAtEachStepOfAnImport(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A drill through the daemon fetches the files that another job has lent, as the workers do, and names a damaged one by its job.
+func TestDrillOfLentFiles(t *testing.T) {
+	t.Parallel()
+	first := firstRun(t)
+	from := first.interrupt()
+	r := newRig(t, demo.Options{Root: first.Root, Output: first.Params.Output, From: from, Interval: "1h", Records: first.Params.Records, Rate: 10_000})
+	r.begin()
+	r.await("the job runs", func(*ckptdv1.JobState) bool { return r.Watch.Running })
+	imported := r.ID + "/" + layout.CheckpointDir(r.head().GetRetained()[0].GetSummary().GetCheckpointId())
+	contains(t, ckptd(t, exit.Done, "drill", imported, "--server", r.URL), "whole: fetched", "from daemon "+r.URL)
+	opened, err := drivers.Open(r.ctx, r.bare, false)
+	r.must(err)
+	defer opened.Close()
+	show, err := catalog.New(opened.Store).Files(r.ctx, r.ID, number(imported))
+	r.must(err)
+	for _, f := range show.GetFiles() {
+		if f.GetFile().GetJobId() != first.ID {
+			continue
+		}
+		path := filepath.Join(strings.TrimPrefix(r.bare, "file://"), first.ID, f.GetFile().GetKey())
+		good, err := os.ReadFile(path)
+		r.must(err)
+		bad := slices.Clone(good)
+		bad[0] ^= 1
+		r.must(os.WriteFile(path, bad, 0o666))
+		contains(t, ckptd(t, exit.Damage, "drill", imported, "--server", r.URL), "wrong bytes", first.ID+"/"+f.GetFile().GetKey())
+		r.must(os.Remove(path))
+		contains(t, ckptd(t, exit.Damage, "drill", imported, "--server", r.URL), "missing", first.ID+"/"+f.GetFile().GetKey())
+		return
+	}
+	t.Errorf("the imported checkpoint names no file of job %s", first.ID)
 }
