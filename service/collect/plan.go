@@ -82,7 +82,7 @@ func plan(ctx context.Context, s storage.Store, job string, now time.Time, out *
 		case layout.PlaceShared, layout.PlaceExclusive:
 			verdict = view.Judge(owner.Standing{Shared: k.Place == layout.PlaceShared, Epoch: k.File.Epoch, Checkpoint: k.File.Checkpoint,
 				Reachable: needed.has(relative)})
-			trash = expiring.has(relative)
+			trash = len(expired) > 0 && expiring.has(relative)
 		}
 		if verdict.Dead() {
 			item := &ckptdv1.CollectItem{Key: info.Key, Bytes: uint64(max(info.Size, 0)), Reason: Reason(verdict)}
