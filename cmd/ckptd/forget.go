@@ -35,6 +35,8 @@ type forgetter struct {
 	heads        map[string]*journal.Entry
 	report       *ckptdv1.ForgetReport
 	stuck        map[string]bool
+	// collects are the jobs that are collected in any case: an interrupted command may have changed them.
+	collects []string
 	// uncollected are the jobs that were changed and could not be collected, with the reason.
 	uncollected []string
 	// newest are the checkpoints that stay as the newest of their lineage, in groups of which something is removed.
@@ -83,7 +85,7 @@ Exit codes: 0 done or planned, 3 some jobs could not be changed or collected, 1 
 	flags.BoolVar(&f.yes, "yes", false, "remove; without it, only the plan is shown")
 	flags.BoolVar(&f.now, "now", false, "do not use the trash")
 	commandLineOnly(flags, "label", "yes", "now")
-	flags.BoolVar(&f.prune, "prune", false, "also collect the jobs that were changed, as gc does")
+	flags.BoolVar(&f.prune, "prune", false, "also collect the jobs that were changed, as gc does, and those that have ended or that nobody owns")
 	trashFlag(cmd)
 	takeOverFlag(cmd)
 	serverFlags(cmd)
@@ -164,6 +166,9 @@ func (f *forgetter) plan(heads []*journal.Entry, job string) {
 	for _, h := range heads {
 		if job != "" && h.About.Job != job || !f.labelled(h) {
 			continue
+		}
+		if f.prune && (h.Status.Terminal() || h.Owner.IsZero() || len(h.URLs) == 0) {
+			f.collects = append(f.collects, h.About.Job)
 		}
 		key := f.key(h)
 		groups[key] = append(groups[key], candidates(h, ends[h.About.Job])...)
@@ -271,7 +276,9 @@ func (f *forgetter) execute(cmd *cobra.Command, root string) (err error) {
 			}
 		}
 	}
-	for _, job := range slices.Sorted(maps.Keys(byJob)) {
+	jobs := slices.AppendSeq(f.collects, maps.Keys(byJob))
+	slices.Sort(jobs)
+	for _, job := range slices.Compact(jobs) {
 		if err := held.renew(cmd.Context()); err != nil {
 			return err
 		}
@@ -295,10 +302,18 @@ func (f *forgetter) remove(cmd *cobra.Command, c *changer, job string, all []*ck
 	for _, k := range all {
 		e.IDs = append(e.IDs, k.GetCheckpoint().GetSummary().GetCheckpointId())
 	}
-	change, err := c.edit(cmd.Context(), job, e)
-	if err != nil || !f.prune {
-		return err
+	if len(all) > 0 {
+		change, err := c.edit(cmd.Context(), job, e)
+		if err != nil || !f.prune {
+			return err
+		}
+		stateOf(all, change)
 	}
+	return f.collect(cmd, c, job)
+}
+
+// stateOf notes what has become of checkpoints.
+func stateOf(all []*ckptdv1.ForgetCheckpoint, change *ckptdv1.RetentionChange) {
 	for _, k := range all {
 		for _, r := range change.GetCheckpoints() {
 			if r.GetSummary().GetCheckpointId() == k.GetCheckpoint().GetSummary().GetCheckpointId() {
@@ -306,9 +321,13 @@ func (f *forgetter) remove(cmd *cobra.Command, c *changer, job string, all []*ck
 			}
 		}
 	}
+}
+
+// collect collects a job, as gc does. Its error means that the command was interrupted.
+func (f *forgetter) collect(cmd *cobra.Command, c *changer, job string) error {
 	req := &ckptdv1.CollectRequest{JobId: job, Execute: true, Who: c.by.Who, Command: c.by.Command}
 	page := func(*ckptdv1.CollectResponse) error { return nil }
-	err = c.change(cmd.Context(), job, func(a *client.Admin) error { return a.Messages().Collect(cmd.Context(), req, page) },
+	err := c.change(cmd.Context(), job, func(a *client.Admin) error { return a.Messages().Collect(cmd.Context(), req, page) },
 		func(ctx context.Context, j *shell.Job) error { return j.Collect(ctx, req, page) })
 	if err != nil && cmd.Context().Err() == nil {
 		f.uncollected = append(f.uncollected, err.Error())
