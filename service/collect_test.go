@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -52,7 +53,7 @@ func addPage(out *ckptdv1.CollectedJob, p *ckptdv1.CollectResponse) {
 func planned(t testing.TB, root storage.Opened, id string) *ckptdv1.CollectedJob {
 	t.Helper()
 	out := &ckptdv1.CollectedJob{}
-	if err := collect.Plan(t.Context(), root.Store, id, out, func() {}); err != nil {
+	if err := collect.Plan(t.Context(), root.Store, id, time.Now(), out, func() {}); err != nil {
 		t.Fatal("plan:", err)
 	}
 	return out

@@ -11,30 +11,15 @@ import (
 	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/layouttest"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
-// Of the format of a _metadata: the length of what comes before the records, the tag of the record of a file, and the number of the field with
-// the job in whose folder the file lies.
+// fileRecord is the tag of the record of a file in a _metadata. jobOfFile is the field with the job in whose folder the file lies.
 const (
-	preamble   = 16
 	fileRecord = 4<<3 | 2
 	jobOfFile  = 10
 )
-
-// reframed is a _metadata whose records were changed, with sums that fit.
-func reframed(good []byte, change func(payload []byte) []byte) []byte {
-	out, chain := bytes.Clone(good[:preamble]), uint32(0)
-	for rest := good[preamble:]; len(rest) > 0; {
-		n := 4 + binary.LittleEndian.Uint32(rest)
-		payload := change(bytes.Clone(rest[4:n]))
-		rest = rest[n+4:]
-		frame := append(binary.LittleEndian.AppendUint32(nil, uint32(len(payload))), payload...)
-		chain = crc32c.Update(chain, frame)
-		out = binary.LittleEndian.AppendUint32(append(out, frame...), chain)
-	}
-	return out
-}
 
 // hostileAtMost bounds what is allocated for a refusal, whatever the _metadata claims to hold.
 const hostileAtMost = 64 << 20
@@ -51,8 +36,8 @@ func TestRestoreFromHostileMetadata(t *testing.T) {
 	d.kill()
 	key, from := layout.MetadataKey("a", id), "a/"+layout.CheckpointDir(id)
 	good := []byte(read(t, root.Store, key))
-	if again := reframed(good, func(p []byte) []byte { return p }); !bytes.Equal(good, again) {
-		t.Fatal("reframed does not know the format")
+	if again := layouttest.Reframe(good, func(p []byte) []byte { return p }); !bytes.Equal(good, again) {
+		t.Fatal("Reframe does not know the format")
 	}
 	message := func(field byte, body []byte) []byte {
 		return append(binary.AppendUvarint([]byte{field<<3 | 2}, uint64(len(body))), body...)
@@ -60,7 +45,7 @@ func TestRestoreFromHostileMetadata(t *testing.T) {
 	// file makes the record of another file out of that of the first: its scope, name and job.
 	file := func(scope byte, name, job string) []byte {
 		first := true
-		return reframed(good, func(p []byte) []byte {
+		return layouttest.Reframe(good, func(p []byte) []byte {
 			if p[0] != fileRecord || !first {
 				return p
 			}
@@ -74,7 +59,7 @@ func TestRestoreFromHostileMetadata(t *testing.T) {
 		})
 	}
 	records := 0
-	crowd := reframed(good, func(p []byte) []byte {
+	crowd := layouttest.Reframe(good, func(p []byte) []byte {
 		if records++; records == 2 { // the job's record becomes one of two million handles
 			return message(5, bytes.Repeat([]byte{0x12, 0}, 1<<20-8))
 		}
@@ -87,7 +72,7 @@ func TestRestoreFromHostileMetadata(t *testing.T) {
 		"a path into the journal":     file(2, "../_journal/00000000000000000001", ""),
 		"a job that is a path":        file(2, "43-1-1-rjabhe67mxeqz4jtscouglglv4-1", "../other"),
 		"a scope that is none":        file(77, "43-1-1-rjabhe67mxeqz4jtscouglglv4-1", ""),
-		"four GiB promised":           append(bytes.Clone(good[:preamble]), 0xff, 0xff, 0xff, 0xff, 1, 2, 3),
+		"four GiB promised":           append(bytes.Clone(good[:layouttest.Preamble]), 0xff, 0xff, 0xff, 0xff, 1, 2, 3),
 		"two million handles":         crowd,
 	} {
 		t.Run(name, func(t *testing.T) {

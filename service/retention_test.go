@@ -2,7 +2,9 @@ package service_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -13,9 +15,11 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
+	"github.com/ckptd/ckptd/retention"
 	"github.com/ckptd/ckptd/service"
 	"github.com/ckptd/ckptd/service/api"
 	"github.com/ckptd/ckptd/service/owner"
@@ -132,7 +136,9 @@ func TestPeoplesCommandsAgainstAModel(t *testing.T) {
 				p.begin(i)
 			}
 			for i := range 14 {
-				p.command(i)
+				if p.command(i); len(p.jobs) < mostJobs && p.random.IntN(4) == 0 {
+					p.begin(len(p.jobs)) // the lender may have pins, trash, or a purge that waits
+				}
 				if p.random.IntN(6) == 0 {
 					p.d.kill()
 					p.d = startDaemonWith(t, p.root, "", p.opts)
@@ -154,6 +160,9 @@ func TestPeoplesCommandsAgainstAModel(t *testing.T) {
 	}
 }
 
+// mostJobs bounds the jobs of a run.
+const mostJobs = 6
+
 // peopleModel is one run of the model.
 type peopleModel struct {
 	t      *testing.T
@@ -164,13 +173,17 @@ type peopleModel struct {
 	jobs   []string
 }
 
-// begin begins a job, perhaps from the one before, and ends it perhaps.
+// begin begins a job, perhaps from one of those before, and ends it perhaps.
 func (p *peopleModel) begin(i int) {
 	id := fmt.Sprintf("job-%d", i)
 	var w *worker
 	checkpoints := 1 + p.random.IntN(4)
-	if i > 0 && p.random.IntN(3) > 0 && head(p.t, p.root, p.jobs[i-1]).Newest() > 0 {
-		w, _ = restoring(p.t, p.d, id, fmt.Sprintf("%s/%s", p.jobs[i-1], layout.CheckpointDir(head(p.t, p.root, p.jobs[i-1]).Newest())))
+	lender := ""
+	if i > 0 {
+		lender = p.jobs[p.random.IntN(i)]
+	}
+	if i > 0 && p.random.IntN(3) > 0 && head(p.t, p.root, lender).Newest() > 0 {
+		w, _ = restoring(p.t, p.d, id, fmt.Sprintf("%s/%s", lender, layout.CheckpointDir(head(p.t, p.root, lender).Newest())))
 		checkpoints = p.random.IntN(4) / 3 // without one of its own it needs the loan
 	} else {
 		w = oneWorker(p.t, p.d, id, keeping(3))
@@ -188,6 +201,10 @@ func (p *peopleModel) begin(i int) {
 func (p *peopleModel) command(i int) {
 	id := p.jobs[p.random.IntN(len(p.jobs))]
 	before := head(p.t, p.root, id)
+	if p.random.IntN(5) == 0 {
+		p.forget(i)
+		return
+	}
 	e := &owner.Edit{Kind: []owner.EditKind{owner.EditRemove, owner.EditRemove, owner.EditUndelete, owner.EditTag, owner.EditPurge}[p.random.IntN(5)],
 		Now: p.random.IntN(2) == 0, Lent: p.random.IntN(4) > 0}
 	if e.Kind == owner.EditTag {
@@ -198,6 +215,12 @@ func (p *peopleModel) command(i int) {
 			e.IDs = append(e.IDs, c.ID)
 		}
 	}
+	p.edit(i, id, e)
+}
+
+// edit carries one command out.
+func (p *peopleModel) edit(i int, id string, e *owner.Edit) {
+	before := head(p.t, p.root, id)
 	edit := func(ctx context.Context, j *shell.Job) error {
 		_, err := j.Edit(ctx, fmt.Sprint(i), e, &shell.Command{Who: "me", Command: "rm"})
 		return err
@@ -217,6 +240,52 @@ func (p *peopleModel) command(i int) {
 	}
 	if !after.Status.Terminal() && after.Newest() < before.Newest() {
 		p.t.Errorf("command %+v took the newest checkpoint of %s, which runs", e, id)
+	}
+}
+
+// forget keeps the newest checkpoint of each lineage, as the command does: it holds these by pins while it removes others. A killed
+// command leaves its pins, which expire.
+func (p *peopleModel) forget(i int) {
+	var lines []retention.Line
+	for _, id := range p.jobs {
+		h := head(p.t, p.root, id)
+		lines = append(lines, retention.Line{Job: id, From: h.Import.Job, Restorable: h.Newest() != 0})
+	}
+	ends := retention.Ends(lines)
+	type held struct {
+		pin *journalio.Pin
+		job string
+		id  uint64
+	}
+	removes, pins := map[string][]uint64{}, []held{}
+	for _, id := range p.jobs {
+		h := head(p.t, p.root, id)
+		for _, c := range h.Retained {
+			switch {
+			case c.State != journal.StateKept || c.Keep || h.IsLent(c.ID):
+			case c.ID != h.Newest() || !ends[id] && h.Status.Terminal():
+				removes[id] = append(removes[id], c.ID)
+			default:
+				pin, err := journalio.Hold(p.t.Context(), p.root.Store, p.root.Facts, id, c.ID, "forget", time.Hour)
+				if err != nil && !errors.Is(err, journalio.ErrNotKept) {
+					p.t.Fatal(err)
+				} else if err != nil {
+					return // a running job has dropped it: forget gives up before it removes anything
+				}
+				pins = append(pins, held{pin, id, c.ID})
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(removes)) {
+		p.edit(i, id, &owner.Edit{Kind: owner.EditRemove, IDs: removes[id], Now: p.random.IntN(2) == 0})
+	}
+	for _, h := range pins {
+		if _, kept := head(p.t, p.root, h.job).Checkpoint(h.id); !kept {
+			p.t.Errorf("checkpoint %d of %s is gone while forget held it", h.id, h.job)
+		}
+		if err := h.pin.Return(p.t.Context()); err != nil {
+			p.t.Fatal(err)
+		}
 	}
 }
 

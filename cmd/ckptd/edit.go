@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,7 +50,7 @@ func subjectOf(cmd *cobra.Command, arg string) (subject, error) {
 		return s, err
 	}
 	if s.root == "" || s.job == "" {
-		return s, fmt.Errorf("%s %s: it lies in no root: only what a job keeps can be changed", cmd.Name(), output.Argument(arg))
+		return s, fmt.Errorf("%s %q: it lies in no root, and only what a job keeps can be changed: %w", cmd.Name(), arg, layout.ErrNotRoot)
 	}
 	return s, nil
 }
@@ -59,7 +60,8 @@ func isCheckpoint(name string) bool {
 	return err == nil || name == layout.MetadataName
 }
 
-// edit lets the owner of a job carry a command out, or this process as janitor.
+// edit lets the owner of a job carry a command out, or this process as janitor. Deletes that cannot be done now are no failure of the
+// command: the log names the reason, and the job's next sweep makes up for them.
 func (c *changer) edit(ctx context.Context, job string, e *owner.Edit) (change *ckptdv1.RetentionChange, err error) {
 	by := &ckptdv1.PersonalCommand{Who: c.by.Who, Command: c.by.Command}
 	asked := func(a *client.Admin) (err error) {
@@ -84,6 +86,9 @@ func (c *changer) edit(ctx context.Context, job string, e *owner.Edit) (change *
 		}
 		return err
 	})
+	if change != nil && ctx.Err() == nil {
+		return change, nil
+	}
 	return change, err
 }
 
@@ -137,7 +142,7 @@ func printChange(w io.Writer, job string, ids []uint64, change *ckptdv1.Retentio
 		case r.GetTrashUntil() != nil:
 			fmt.Fprintf(w, "%s is in the trash until %s; `ckptd undelete` brings it back\n", name, output.Time(r.GetTrashUntil()))
 		case r.GetState() == ckptdv1.CheckpointState_CHECKPOINT_STATE_HIDDEN:
-			fmt.Fprintf(w, "%s is hidden until these jobs have returned it: %v\n", name, r.GetBorrowers())
+			fmt.Fprintf(w, "%s is hidden until these jobs have returned it: %s\n", name, output.Clean(strings.Join(r.GetBorrowers(), ", ")))
 		case r.GetKeep() && len(r.GetTags()) == 0:
 			fmt.Fprintf(w, "%s is kept, whatever the policy says\n", name)
 		default:

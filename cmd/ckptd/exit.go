@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +35,25 @@ func exitCode(ctx context.Context, err error) int {
 		}
 	}
 	return exit.Failed
+}
+
+// inFull is the text of an error with the verb that failed, and with what to do next where the text cannot know it. A daemon, a worker and
+// the demo say by themselves what they tried.
+func inFull(cmd *cobra.Command, err error) string {
+	text, verb := err.Error(), strings.TrimPrefix(cmd.CommandPath(), "ckptd ")
+	if slices.Contains([]string{"serve", "worker", "demo"}, verb) {
+		return text
+	}
+	if said := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ':' || r == '\n' }); !slices.Contains(said, cmd.Name()) {
+		text = verb + ": " + text
+	}
+	switch {
+	case errors.Is(err, layout.ErrNotRoot), strings.Contains(text, "file: open "):
+		text += ". A root is the place that `ckptd serve --root` was given"
+	case errors.Is(err, catalog.ErrNoJob):
+		text += ". The jobs of a root: ckptd ls ROOT"
+	}
+	return text
 }
 
 // wantArgs is for cobra.Command.Args: from least to most arguments.

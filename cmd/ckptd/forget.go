@@ -26,15 +26,19 @@ import (
 
 // forgetter is one run of forget.
 type forgetter struct {
-	rules          retention.Rules
-	within         durationFlag
-	tags, labels   []string
-	groupBy        string
-	yes, now       bool
-	prune          bool
-	heads          map[string]*journal.Entry
-	report         *ckptdv1.ForgetReport
-	changed, stuck map[string]bool
+	rules        retention.Rules
+	within       durationFlag
+	tags, labels []string
+	groupBy      string
+	yes, now     bool
+	prune        bool
+	heads        map[string]*journal.Entry
+	report       *ckptdv1.ForgetReport
+	stuck        map[string]bool
+	// collects are the jobs that are collected in any case: an interrupted command may have changed them.
+	collects []string
+	// uncollected are the jobs that were changed and could not be collected, with the reason.
+	uncollected []string
 	// newest are the checkpoints that stay as the newest of their lineage, in groups of which something is removed.
 	newest []retention.Candidate
 }
@@ -54,7 +58,7 @@ goes on.
 
 ` + byWhom + `
 
-Exit codes: 0 done or planned, 3 some jobs could not be changed, 1 failed, 2 no rule.`,
+Exit codes: 0 done or planned, 3 some jobs could not be changed or collected, 1 failed, 2 no rule.`,
 		Example: `  ckptd forget file:///var/lib/ckptd --keep-last 3 --keep-daily 7
   ckptd forget ./data --label name=clicks --keep-within 30d --keep-tag release --json | jq .removed
   ckptd forget ./data/ended --keep-last 1 --yes --prune`,
@@ -81,7 +85,7 @@ Exit codes: 0 done or planned, 3 some jobs could not be changed, 1 failed, 2 no 
 	flags.BoolVar(&f.yes, "yes", false, "remove; without it, only the plan is shown")
 	flags.BoolVar(&f.now, "now", false, "do not use the trash")
 	commandLineOnly(flags, "label", "yes", "now")
-	flags.BoolVar(&f.prune, "prune", false, "also collect the jobs that were changed, as gc does")
+	flags.BoolVar(&f.prune, "prune", false, "also collect the jobs that were changed, as gc does, and those that have ended or that nobody owns")
 	trashFlag(cmd)
 	takeOverFlag(cmd)
 	serverFlags(cmd)
@@ -140,6 +144,9 @@ func (f *forgetter) run(cmd *cobra.Command, arg string) (err error) {
 	if err := answer(cmd, f.report, func(w io.Writer) { f.print(w) }); err != nil {
 		return err
 	}
+	if len(f.uncollected) > 0 {
+		return exit.With(exit.Part, fmt.Errorf("forget: removed, but not collected: %s", strings.Join(f.uncollected, "; ")))
+	}
 	if len(f.stuck) > 0 {
 		return exit.With(exit.Part, fmt.Errorf("forget: %s could not be changed", output.Count(len(f.stuck), "job")))
 	}
@@ -148,7 +155,7 @@ func (f *forgetter) run(cmd *cobra.Command, arg string) (err error) {
 
 // plan applies the rules to each group. job: only this one is meant; empty: all that have the labels.
 func (f *forgetter) plan(heads []*journal.Entry, job string) {
-	f.heads, f.report, f.changed, f.stuck = map[string]*journal.Entry{}, &ckptdv1.ForgetReport{Executed: f.yes}, map[string]bool{}, map[string]bool{}
+	f.heads, f.report, f.stuck = map[string]*journal.Entry{}, &ckptdv1.ForgetReport{Executed: f.yes}, map[string]bool{}
 	lines := make([]retention.Line, len(heads))
 	for i, h := range heads {
 		f.heads[h.About.Job] = h
@@ -159,6 +166,9 @@ func (f *forgetter) plan(heads []*journal.Entry, job string) {
 	for _, h := range heads {
 		if job != "" && h.About.Job != job || !f.labelled(h) {
 			continue
+		}
+		if f.prune && (h.Status.Terminal() || h.Owner.IsZero() || len(h.URLs) == 0) {
+			f.collects = append(f.collects, h.About.Job)
 		}
 		key := f.key(h)
 		groups[key] = append(groups[key], candidates(h, ends[h.About.Job])...)
@@ -266,7 +276,9 @@ func (f *forgetter) execute(cmd *cobra.Command, root string) (err error) {
 			}
 		}
 	}
-	for _, job := range slices.Sorted(maps.Keys(byJob)) {
+	jobs := slices.AppendSeq(f.collects, maps.Keys(byJob))
+	slices.Sort(jobs)
+	for _, job := range slices.Compact(jobs) {
 		if err := held.renew(cmd.Context()); err != nil {
 			return err
 		}
@@ -284,16 +296,24 @@ func (f *forgetter) execute(cmd *cobra.Command, root string) (err error) {
 	return nil
 }
 
-// remove removes checkpoints of one job, and collects it.
+// remove removes checkpoints of one job, and collects it. Its error means that they were not removed, or that the command was interrupted.
 func (f *forgetter) remove(cmd *cobra.Command, c *changer, job string, all []*ckptdv1.ForgetCheckpoint) error {
 	e := &owner.Edit{Kind: owner.EditRemove, Now: f.now}
 	for _, k := range all {
 		e.IDs = append(e.IDs, k.GetCheckpoint().GetSummary().GetCheckpointId())
 	}
-	change, err := c.edit(cmd.Context(), job, e)
-	if err != nil || !f.prune {
-		return err
+	if len(all) > 0 {
+		change, err := c.edit(cmd.Context(), job, e)
+		if err != nil || !f.prune {
+			return err
+		}
+		stateOf(all, change)
 	}
+	return f.collect(cmd, c, job)
+}
+
+// stateOf notes what has become of checkpoints.
+func stateOf(all []*ckptdv1.ForgetCheckpoint, change *ckptdv1.RetentionChange) {
 	for _, k := range all {
 		for _, r := range change.GetCheckpoints() {
 			if r.GetSummary().GetCheckpointId() == k.GetCheckpoint().GetSummary().GetCheckpointId() {
@@ -301,10 +321,19 @@ func (f *forgetter) remove(cmd *cobra.Command, c *changer, job string, all []*ck
 			}
 		}
 	}
+}
+
+// collect collects a job, as gc does. Its error means that the command was interrupted.
+func (f *forgetter) collect(cmd *cobra.Command, c *changer, job string) error {
 	req := &ckptdv1.CollectRequest{JobId: job, Execute: true, Who: c.by.Who, Command: c.by.Command}
 	page := func(*ckptdv1.CollectResponse) error { return nil }
-	return c.change(cmd.Context(), job, func(a *client.Admin) error { return a.Messages().Collect(cmd.Context(), req, page) },
+	err := c.change(cmd.Context(), job, func(a *client.Admin) error { return a.Messages().Collect(cmd.Context(), req, page) },
 		func(ctx context.Context, j *shell.Job) error { return j.Collect(ctx, req, page) })
+	if err != nil && cmd.Context().Err() == nil {
+		f.uncollected = append(f.uncollected, err.Error())
+		return nil
+	}
+	return err
 }
 
 func (f *forgetter) print(w io.Writer) {

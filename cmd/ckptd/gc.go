@@ -205,7 +205,7 @@ func (c *collector) plan(ctx context.Context, out *ckptdv1.CollectedJob, owner f
 	case c.takeOver:
 		out.By = ckptdv1.CollectBy_COLLECT_BY_TAKE_OVER
 	}
-	if err := collect.Plan(ctx, c.opened.Store, out.GetJobId(), out, func() { c.progress.Files.Add(1) }); err != nil {
+	if err := collect.Plan(ctx, c.opened.Store, out.GetJobId(), time.Now(), out, func() { c.progress.Files.Add(1) }); err != nil {
 		return err
 	}
 	if out.GetBy() == ckptdv1.CollectBy_COLLECT_BY_NOBODY && out.GetObjects() > 0 {
@@ -231,7 +231,11 @@ func printGC(w io.Writer, r *ckptdv1.CollectReport) error {
 	}
 	for _, j := range r.GetJobs() {
 		for _, d := range j.GetDue() {
-			fmt.Fprintf(w, "job %s: %s\n", output.Clean(j.GetJobId()), output.Clean(d.GetText()))
+			added := ""
+			if d.GetBytes() > 0 {
+				added = "; it added " + output.Bytes(d.GetBytes())
+			}
+			fmt.Fprintf(w, "job %s: %s%s\n", output.Clean(j.GetJobId()), output.Clean(d.GetText()), added)
 		}
 		if n := j.GetUnfinished(); n > 0 {
 			fmt.Fprintf(w, "job %s: %s\n", output.Clean(j.GetJobId()), output.Count(n, "unfinished upload"))

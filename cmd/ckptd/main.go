@@ -45,6 +45,8 @@ func runSteps(ctx context.Context, args []string, stdout, stderr io.Writer, step
 	text, code := err.Error(), exitCode(ctx, err)
 	if !begun {
 		text, code = withoutPasswords(text, args), exit.Usage // an unknown verb or flag, a missing argument
+	} else {
+		text = inFull(cmd, err)
 	}
 	if logsJSON(cmd) {
 		logEnd(stderr, cmd, text, code)

@@ -138,7 +138,7 @@ Exit codes: 0 done or planned, 3 it waits for other jobs, 1 refused or failed.`,
 			case err != nil:
 				return err
 			case s.id != 0:
-				return exit.Usagef("purge %s: want a JOB: `ckptd rm` removes one checkpoint", output.Argument(args[0]))
+				return exit.Usagef("purge %q: want a JOB: `ckptd rm` removes one checkpoint", args[0])
 			}
 			return onHead(cmd, s, yes, func(c *changer, head *journal.Entry) error {
 				e := &owner.Edit{Kind: owner.EditPurge}
@@ -172,9 +172,10 @@ func purged(cmd *cobra.Command, c *changer, job string, change *ckptdv1.Retentio
 	if head, err := catalog.Head(cmd.Context(), c.opened.Store, job); err == nil {
 		change.Status = catalog.Status(head.Status)
 	}
+	waits := change.GetStatus() != ckptdv1.JobStatus_JOB_STATUS_REMOVED && len(change.GetBorrowers()) > 0
 	err := answer(cmd, change, func(w io.Writer) {
 		switch {
-		case len(change.GetBorrowers()) > 0:
+		case waits:
 			fmt.Fprintf(w, "job %s is removed when these jobs have returned what they borrowed: %s\n", output.Clean(job), output.Clean(strings.Join(change.GetBorrowers(), ", ")))
 		case change.GetStatus() == ckptdv1.JobStatus_JOB_STATUS_REMOVED:
 			fmt.Fprintf(w, "job %s is removed\n", output.Clean(job))
@@ -182,8 +183,8 @@ func purged(cmd *cobra.Command, c *changer, job string, change *ckptdv1.Retentio
 			fmt.Fprintf(w, "job %s is being removed by its owner\n", output.Clean(job))
 		}
 	})
-	if err == nil && len(change.GetBorrowers()) > 0 {
-		err = exit.With(exit.Part, fmt.Errorf("purge: %s of job %s are lent", output.Count(len(change.GetBorrowers()), "checkpoint"), job))
+	if err == nil && waits {
+		err = exit.With(exit.Part, fmt.Errorf("purge: job %s waits for %s: `ckptd unlock` shows their pins", job, output.Count(len(change.GetBorrowers()), "other job")))
 	}
 	return err
 }
@@ -218,7 +219,7 @@ func editOne(cmd *cobra.Command, arg string, e *owner.Edit) error {
 	case err != nil:
 		return err
 	case s.id == 0:
-		return exit.Usagef("%s %s: want a CHECKPOINT: <root>/<job>/%s", cmd.Name(), output.Argument(arg), layout.CheckpointDir(42))
+		return exit.Usagef("%s %q: want a CHECKPOINT: <root>/<job>/%s", cmd.Name(), arg, layout.CheckpointDir(42))
 	}
 	e.IDs = []uint64{s.id}
 	return onHead(cmd, s, true, func(c *changer, head *journal.Entry) error {

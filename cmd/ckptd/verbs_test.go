@@ -9,14 +9,19 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/cockroachdb/datadriven"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/layouttest"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/file"
@@ -31,8 +36,10 @@ import (
 //	write FILE         writes the input over a file
 //	rm FILE            removes a file or a folder
 //	mv FILE FILE       moves one
+//	lend JOB ID HOLDER puts a pin of the job HOLDER on a checkpoint; the holder's next owner may list it
+//	end JOB            ends a job whose owner is gone
 //
-// DIR, ROOT and SERVER in the input stand for what they are here.
+// DIR, ROOT and SERVER in the input stand for what they are here. A time that the root's builder did not write is shown as NOW.
 type verbs struct {
 	dir     string
 	replace *strings.Replacer
@@ -69,7 +76,15 @@ func (v *verbs) do(t *testing.T, d *datadriven.TestData) string {
 		if code != 0 {
 			fmt.Fprintf(&out, "exit code %d\n", code)
 		}
-		return v.restore.Replace(out.String())
+		return now(v.restore.Replace(out.String()))
+	case "lend":
+		id, err := strconv.ParseUint(d.CmdArgs[1].Key, 10, 64)
+		if err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		v.lend(t, d.CmdArgs[0].Key, id, d.CmdArgs[2].Key)
+	case "end":
+		v.end(t, d.CmdArgs[0].Key)
 	case "write":
 		err = os.WriteFile(path(0), []byte(d.Input), 0o666)
 	case "rm":
@@ -83,6 +98,37 @@ func (v *verbs) do(t *testing.T, d *datadriven.TestData) string {
 		d.Fatalf(t, "%v", err)
 	}
 	return ""
+}
+
+// lend puts a pin of another job on a checkpoint. The holder's next owner may list the pin, so it is not stale.
+func (v *verbs) lend(t *testing.T, job string, id uint64, holder string) {
+	t.Helper()
+	appendThird(t, v.opened(t), job, func(e *journal.Entry) {
+		pin := journal.Lent{Pin: journal.Nonce{Process: journal.Process{7}, Count: 1}, Checkpoint: id, Holder: holder, HolderEpoch: 1 << 40}
+		e.Kind, e.Lent = journal.KindLend, append(slices.Clone(e.Lent), pin)
+	})
+}
+
+// end ends a job whose owner is gone.
+func (v *verbs) end(t *testing.T, job string) {
+	t.Helper()
+	appendThird(t, v.opened(t), job, func(e *journal.Entry) {
+		e.Kind, e.Status, e.Owner, e.URLs = journal.KindEnd, journal.StatusCanceled, journal.Nonce{}, nil
+		e.Ended = journal.EndedAt(uint64(layouttest.At.UnixMilli()), layouttest.EndReason)
+	})
+}
+
+// times are those that a command prints.
+var times = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ`)
+
+// now replaces the times of commands that ran in the test. Those of the root's builder are of one day.
+func now(text string) string {
+	return times.ReplaceAllStringFunc(text, func(at string) string {
+		if strings.HasPrefix(at, layouttest.At.Format(time.DateOnly)) {
+			return at
+		}
+		return fmt.Sprintf("%-*s", len(at), "NOW")
+	})
 }
 
 func TestVerbs(t *testing.T) {

@@ -30,7 +30,7 @@ checkpoint's files stay, whatever its own job does.`,
 			}
 			defer func() { err = errors.Join(err, t.close()) }()
 			if t.job == "" {
-				return exit.Usagef("who-uses %s: want <root>/<job>/chk-<number>: the job's journal lists the pins", output.Argument(args[0]))
+				return fmt.Errorf("who-uses %q: %w: want <root>/<job>/chk-<number>, as the job's journal lists the pins", args[0], layout.ErrNotRoot)
 			}
 			j, err := t.view.Journal(cmd.Context(), t.job)
 			if err != nil {

@@ -260,7 +260,8 @@ func (r *run) round(ctx context.Context, targets []*target) error {
 func (r *run) forgive(ctx context.Context, targets []*target) error {
 	for _, j := range r.jobs {
 		wrong := slices.DeleteFunc(slices.Clone(j.targets), func(t *target) bool {
-			return t.entry == nil || !slices.Contains(targets, t) || t.out.GetVerdict() == ckptdv1.VerifyVerdict_VERIFY_VERDICT_WHOLE
+			unknown := t.entry == nil && t.out.GetState() != ckptdv1.CheckpointState_CHECKPOINT_STATE_NOT_RETAINED
+			return unknown || !slices.Contains(targets, t) || t.out.GetVerdict() == ckptdv1.VerifyVerdict_VERIFY_VERDICT_WHOLE
 		})
 		if len(wrong) == 0 {
 			continue
@@ -273,7 +274,7 @@ func (r *run) forgive(ctx context.Context, targets []*target) error {
 			continue // the findings stand
 		}
 		for _, t := range wrong {
-			if c, ok := head.Checkpoint(t.id); !ok || c.Nonce != t.entry.Nonce {
+			if c, ok := head.Checkpoint(t.id); !ok || t.entry != nil && c.Nonce != t.entry.Nonce {
 				t.out.Verdict, t.out.Damages, t.out.DamagesTotal = ckptdv1.VerifyVerdict_VERIFY_VERDICT_LEFT, nil, 0
 				t.out.Text = "the journal dropped it meanwhile"
 			}

@@ -532,3 +532,32 @@ func TestManyDamages(t *testing.T) {
 		t.Errorf("%d of %d damages", len(r.GetDamages()), r.GetDamagesTotal())
 	}
 }
+
+// A checkpoint that its journal does not retain any more goes at any time: what is missing of it is no damage. A damaged checkpoint
+// that the journal retains is.
+func TestWhatIsNotRetainedIsNoDamage(t *testing.T) {
+	for _, retained := range []bool{false, true} {
+		inner := mem.New()
+		h := &hooked{Store: inner, at: 1}
+		w := newWorld(t, h, 5, 0, 1, 2)
+		if !retained {
+			w.head.Retained = w.head.Retained[1:]
+			w.entry()
+		}
+		h.hook = func() {
+			for key := range w.keys {
+				if strings.Contains(key, "shared/") {
+					inner.Delete(t.Context(), []string{key})
+				}
+			}
+		}
+		want := left
+		if retained {
+			want = damaged
+		}
+		r := run(t, h, verify.Options{Job: "j", Checkpoint: 1})
+		if v := verdicts(r); v[1] != want {
+			t.Errorf("retained %t: %v, want %v", retained, r, want)
+		}
+	}
+}

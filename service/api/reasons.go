@@ -40,7 +40,7 @@ var reasons = map[owner.Reason]struct {
 	owner.ReasonBusy:          {coordinator.ReasonTooManyRequests, 0, "a call like it is waiting already"},
 	owner.ReasonFull:          {coordinator.ReasonTriggerFailed, 0, "the journal has no room for another retained checkpoint"},
 	owner.ReasonStopping:      {coordinator.ReasonShutdown, 0, "the job is being released or ends"},
-	owner.ReasonDegraded:      {coordinator.ReasonTriggerFailed, 0, "a retained _metadata is unreadable: nothing is deleted"},
+	owner.ReasonDegraded:      {coordinator.ReasonTriggerFailed, 0, "a retained _metadata is unreadable, so nothing is deleted: `ckptd verify` names the checkpoint, and `ckptd rm` removes it"},
 	owner.ReasonPlan:          {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "the plan is not the journal's"},
 	owner.ReasonRegistered:    {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_CONFIG_MISMATCH, "workers are registered with it: stop all workers first, or attach with what is in effect"},
 	owner.ReasonState:         {coordinator.ReasonTriggerFailed, ckptdv1.Refused_REASON_PLAN_MISMATCH, "a checkpoint holds state of these operators, and rescaling is not supported: attach with the plan in effect, or begin a new job id"},

@@ -111,7 +111,7 @@ func BenchmarkPlan(b *testing.B) {
 	}
 	collected := func() {
 		out, looked := &ckptdv1.CollectedJob{}, 0
-		if err := collect.Plan(b.Context(), opened.Store, "j", out, func() {
+		if err := collect.Plan(b.Context(), opened.Store, "j", time.Now(), out, func() {
 			if looked++; looked%max(1, n/10) == 0 {
 				var m runtime.MemStats
 				runtime.ReadMemStats(&m)
@@ -167,7 +167,7 @@ func TestPlan(t *testing.T) {
 	defer opened.Close()
 	filled(t, opened.Store, root, 500)
 	out, looked := &ckptdv1.CollectedJob{}, 0
-	if err := collect.Plan(t.Context(), opened.Store, "j", out, func() { looked++ }); err != nil {
+	if err := collect.Plan(t.Context(), opened.Store, "j", time.Now(), out, func() { looked++ }); err != nil {
 		t.Fatal(err)
 	}
 	if out.GetObjects() != 250 || looked != 502 || len(out.GetGroups()) != 1 || len(out.GetGroups()[0].GetKeys()) != 10 {
@@ -176,7 +176,7 @@ func TestPlan(t *testing.T) {
 	if err := os.Truncate(filepath.Join(root, layout.MetadataKey("j", 7)), 100); err != nil {
 		t.Fatal(err)
 	}
-	if err := collect.Plan(t.Context(), opened.Store, "j", out, func() {}); err == nil || out.GetObjects() > 0 {
+	if err := collect.Plan(t.Context(), opened.Store, "j", time.Now(), out, func() {}); err == nil || out.GetObjects() > 0 {
 		t.Errorf("with a damaged _metadata: %v, %v; want an error and no object", out, err)
 	}
 }

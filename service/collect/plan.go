@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
@@ -23,18 +24,19 @@ var errMoved = errors.New("the job's journal went on meanwhile")
 
 // Plan adds to out what a janitor would delete that attached to the job now. It is for jobs that have ended or that nobody
 // owns, and for those whose owner does not answer. Its memory is about 16 bytes for each file that a retained checkpoint
-// names, and a few MB of a list that runs ahead. looked is called after each object.
-func Plan(ctx context.Context, s storage.Store, job string, out *ckptdv1.CollectedJob, looked func()) error {
+// names, and a few MB of a list that runs ahead. looked is called after each object. now judges the trash. The janitor will judge it
+// by the store's clock.
+func Plan(ctx context.Context, s storage.Store, job string, now time.Time, out *ckptdv1.CollectedJob, looked func()) error {
 	for try := 1; ; try++ {
 		*out = ckptdv1.CollectedJob{JobId: job, By: out.GetBy()}
-		err := plan(ctx, s, job, out, looked)
+		err := plan(ctx, s, job, now, out, looked)
 		if !errors.Is(err, errMoved) || try == planTries {
 			return err
 		}
 	}
 }
 
-func plan(ctx context.Context, s storage.Store, job string, out *ckptdv1.CollectedJob, looked func()) error {
+func plan(ctx context.Context, s storage.Store, job string, now time.Time, out *ckptdv1.CollectedJob, looked func()) error {
 	head, err := catalog.Head(ctx, s, job)
 	if err != nil {
 		return err
@@ -42,15 +44,20 @@ func plan(ctx context.Context, s storage.Store, job string, out *ckptdv1.Collect
 	prefix := layout.JobPrefix(job)
 	objects, stop := ahead(ctx, s, prefix) // while the _metadata are read
 	defer stop()
-	out.Due = Due(ctx, s, head)
+	out.Due = Due(ctx, s, head, now)
 	retained, needed := map[uint64]bool{}, newNames()
+	expired, expiring := map[uint64]bool{}, newNames()
 	for i := range head.Retained {
 		c := &head.Retained[i]
 		if c.State == journal.StateHidden && !head.IsLent(c.ID) {
 			continue // the janitor's first entry drops it
 		}
-		retained[c.ID] = true
-		if err := readNeeded(ctx, s, job, c, needed); err != nil {
+		kept, names := retained, needed
+		if goes(head, c, now) {
+			kept, names = expired, expiring
+		}
+		kept[c.ID] = true
+		if err := readNeeded(ctx, s, job, c, names); err != nil {
 			if now, e := catalog.Head(ctx, s, job); e == nil && now.Slot != head.Slot {
 				return errMoved
 			}
@@ -66,22 +73,32 @@ func plan(ctx context.Context, s storage.Store, job string, out *ckptdv1.Collect
 		looked()
 		relative := strings.TrimPrefix(info.Key, prefix)
 		k := layout.ParseJobKey(relative)
-		verdict := owner.VerdictNeeded
+		verdict, trash := owner.VerdictNeeded, false
 		switch k.Place {
 		case layout.PlaceUnknown:
 			out.Strangers++
 		case layout.PlaceMetadata:
-			verdict = view.JudgeMetadata(k.Checkpoint, retained[k.Checkpoint], false)
+			verdict, trash = view.JudgeMetadata(k.Checkpoint, retained[k.Checkpoint], false), expired[k.Checkpoint]
 		case layout.PlaceShared, layout.PlaceExclusive:
 			verdict = view.Judge(owner.Standing{Shared: k.Place == layout.PlaceShared, Epoch: k.File.Epoch, Checkpoint: k.File.Checkpoint,
 				Reachable: needed.has(relative)})
+			trash = len(expired) > 0 && expiring.has(relative)
 		}
 		if verdict.Dead() {
-			Add(out, &ckptdv1.CollectItem{Key: info.Key, Bytes: uint64(max(info.Size, 0)), Reason: Reason(verdict)})
+			item := &ckptdv1.CollectItem{Key: info.Key, Bytes: uint64(max(info.Size, 0)), Reason: Reason(verdict)}
+			if trash {
+				item.Reason = ckptdv1.CollectReason_COLLECT_REASON_EXPIRED_TRASH
+			}
+			Add(out, item)
 		}
 	}
 	out.Unfinished = Unfinished(ctx, s, job, view)
 	return nil
+}
+
+// goes tells whether the janitor's first sweep drops a checkpoint whose time in the trash is over. A lent one is hidden then.
+func goes(head *journal.Entry, c *journal.Checkpoint, now time.Time) bool {
+	return c.Expired(uint64(now.UnixMilli())) && !head.IsLent(c.ID)
 }
 
 // readNeeded adds the files that one retained checkpoint needs of its own job's folder.
@@ -132,12 +149,18 @@ func Unfinished(ctx context.Context, s storage.Store, job string, view owner.Vie
 	return n
 }
 
-// Due lists what the head of a job's journal shows to be due, beside the job's objects.
-func Due(ctx context.Context, s storage.Store, head *journal.Entry) (due []*ckptdv1.CollectDue) {
-	for _, c := range head.Retained {
-		if c.State == journal.StateHidden && !head.IsLent(c.ID) {
-			due = append(due, &ckptdv1.CollectDue{Kind: ckptdv1.CollectDueKind_COLLECT_DUE_KIND_HIDDEN, CheckpointId: c.ID,
+// Due lists what the head of a job's journal shows to be due, beside the job's objects. now judges the trash. The owner will
+// judge it by the store's clock.
+func Due(ctx context.Context, s storage.Store, head *journal.Entry, now time.Time) (due []*ckptdv1.CollectDue) {
+	for i := range head.Retained {
+		c := &head.Retained[i]
+		switch {
+		case c.State == journal.StateHidden && !head.IsLent(c.ID):
+			due = append(due, &ckptdv1.CollectDue{Kind: ckptdv1.CollectDueKind_COLLECT_DUE_KIND_HIDDEN, CheckpointId: c.ID, Bytes: c.NewBytes,
 				Text: fmt.Sprintf("checkpoint %d is hidden, and no job has a pin on it any more", c.ID)})
+		case goes(head, c, now):
+			due = append(due, &ckptdv1.CollectDue{Kind: ckptdv1.CollectDueKind_COLLECT_DUE_KIND_EXPIRED_TRASH, CheckpointId: c.ID, Bytes: c.NewBytes,
+				Text: fmt.Sprintf("checkpoint %d leaves the trash: its time there was over at %s", c.ID, time.UnixMilli(int64(c.TrashUntil)).UTC().Format(time.DateTime))})
 		}
 	}
 	for _, l := range head.Lent {

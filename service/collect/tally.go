@@ -22,8 +22,11 @@ var reasons = map[owner.Verdict]ckptdv1.CollectReason{
 // Reason is the API's name for the verdict on an object that nothing needs.
 func Reason(v owner.Verdict) ckptdv1.CollectReason { return reasons[v] }
 
-// Text is a reason in words: the owner machine's.
+// Text is a reason in words: the owner machine's, or that of a plan from outside.
 func Text(r ckptdv1.CollectReason) string {
+	if r == ckptdv1.CollectReason_COLLECT_REASON_EXPIRED_TRASH {
+		return "its time in the trash is over"
+	}
 	for v, reason := range reasons {
 		if reason == r {
 			return v.String()

@@ -65,11 +65,11 @@ func (m *Machine) Files(checkpoint uint64) (files incremental.Files, ok bool) {
 // Floor is the lowest checkpoint that can still be acknowledged. The machine must own the job.
 func (m *Machine) Floor() uint64 { return m.floor() }
 
-// Quiet tells whether nothing is under way: no sweep, delete or entry, and no pin of this job to be returned or
-// forgotten.
+// Quiet tells whether nothing is under way: no sweep, delete or entry, no question for the store's time, and no pin of this job to be
+// returned or forgotten.
 func (m *Machine) Quiet() bool {
 	s := step{m, &Config{}, nil}
-	return m.phase == PhaseOwning && m.sweep.stage == sweepIdle && m.clean() && !s.owes() && s.free()
+	return m.phase == PhaseOwning && m.sweep.stage == sweepIdle && m.clean() && !m.timing && !s.owes() && s.free()
 }
 
 // PinsSettled tells whether each pin on the job's checkpoints was looked at since the last sweep began, and the stale ones are dropped.

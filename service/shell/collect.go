@@ -85,7 +85,7 @@ func (j *Job) beginCollect(reply func(*ckptdv1.CollectResponse, error)) {
 	j.env.Background.Add(1)
 	go func() {
 		defer j.env.Background.Done()
-		res := &ckptdv1.CollectResponse{Due: collect.Due(ctx, j.env.Restore, head)}
+		res := &ckptdv1.CollectResponse{Due: collect.Due(ctx, j.env.Restore, head, time.Now())}
 		res.Unfinished = collect.Unfinished(ctx, j.env.Collect, j.id, owner.View{Epoch: epoch, Floor: floor})
 		reply(res, nil)
 	}()

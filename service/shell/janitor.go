@@ -3,6 +3,7 @@ package shell
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -21,7 +22,7 @@ func (j *Job) AttachAsJanitor(ctx context.Context, takeOver bool) error {
 			case op.Kind == owner.TellAttached:
 				reply(struct{}{}, nil)
 			case op.Reason == owner.ReasonSilent:
-				reply(struct{}{}, fmt.Errorf("job %s: %s: the owner is at %v", j.id, api.ReasonText(op.Reason), op.URLs))
+				reply(struct{}{}, fmt.Errorf("job %s: %s: the owner is at %s", j.id, api.ReasonText(op.Reason), strings.Join(op.URLs, ", ")))
 			default:
 				reply(struct{}{}, j.refusal(op))
 			}

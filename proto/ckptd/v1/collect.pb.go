@@ -40,6 +40,8 @@ const (
 	CollectReason_COLLECT_REASON_DROPPED CollectReason = 4
 	// The owner has condemned it already; its delete waits.
 	CollectReason_COLLECT_REASON_CONDEMNED CollectReason = 5
+	// Only checkpoints need it whose time in the trash is over. A plan from outside the owner tells.
+	CollectReason_COLLECT_REASON_EXPIRED_TRASH CollectReason = 6
 )
 
 // Enum value maps for CollectReason.
@@ -51,6 +53,7 @@ var (
 		3: "COLLECT_REASON_FELL",
 		4: "COLLECT_REASON_DROPPED",
 		5: "COLLECT_REASON_CONDEMNED",
+		6: "COLLECT_REASON_EXPIRED_TRASH",
 	}
 	CollectReason_value = map[string]int32{
 		"COLLECT_REASON_UNSPECIFIED":        0,
@@ -59,6 +62,7 @@ var (
 		"COLLECT_REASON_FELL":               3,
 		"COLLECT_REASON_DROPPED":            4,
 		"COLLECT_REASON_CONDEMNED":          5,
+		"COLLECT_REASON_EXPIRED_TRASH":      6,
 	}
 )
 
@@ -435,7 +439,9 @@ type CollectDue struct {
 	// Of a hidden or trashed checkpoint, or the lent one.
 	CheckpointId uint64 `protobuf:"varint,2,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
 	// In words.
-	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// Of a hidden or trashed checkpoint: the bytes of state that it added when it was taken. Files that other checkpoints name stay.
+	Bytes         uint64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -489,6 +495,13 @@ func (x *CollectDue) GetText() string {
 		return x.Text
 	}
 	return ""
+}
+
+func (x *CollectDue) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
 }
 
 // CollectReport is what `ckptd gc` prints. No call answers it.
@@ -951,12 +964,13 @@ const file_ckptd_v1_collect_proto_rawDesc = "" +
 	"\vCollectItem\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12/\n" +
-	"\x06reason\x18\x03 \x01(\x0e2\x17.ckptd.v1.CollectReasonR\x06reason\"s\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x17.ckptd.v1.CollectReasonR\x06reason\"\x89\x01\n" +
 	"\n" +
 	"CollectDue\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.ckptd.v1.CollectDueKindR\x04kind\x12#\n" +
 	"\rcheckpoint_id\x18\x02 \x01(\x04R\fcheckpointId\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"\x90\x02\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\"\x90\x02\n" +
 	"\rCollectReport\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x1a\n" +
 	"\bexecuted\x18\x02 \x01(\bR\bexecuted\x12*\n" +
@@ -995,14 +1009,15 @@ const file_ckptd_v1_collect_proto_rawDesc = "" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\":\n" +
 	"\bAuditLog\x12.\n" +
-	"\aentries\x18\x01 \x03(\v2\x14.ckptd.v1.AuditEntryR\aentries*\xc1\x01\n" +
+	"\aentries\x18\x01 \x03(\v2\x14.ckptd.v1.AuditEntryR\aentries*\xe3\x01\n" +
 	"\rCollectReason\x12\x1e\n" +
 	"\x1aCOLLECT_REASON_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12COLLECT_REASON_OLD\x10\x01\x12%\n" +
 	"!COLLECT_REASON_NEVER_ACKNOWLEDGED\x10\x02\x12\x17\n" +
 	"\x13COLLECT_REASON_FELL\x10\x03\x12\x1a\n" +
 	"\x16COLLECT_REASON_DROPPED\x10\x04\x12\x1c\n" +
-	"\x18COLLECT_REASON_CONDEMNED\x10\x05*\xb0\x01\n" +
+	"\x18COLLECT_REASON_CONDEMNED\x10\x05\x12 \n" +
+	"\x1cCOLLECT_REASON_EXPIRED_TRASH\x10\x06*\xb0\x01\n" +
 	"\x0eCollectDueKind\x12 \n" +
 	"\x1cCOLLECT_DUE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17COLLECT_DUE_KIND_HIDDEN\x10\x01\x12\x1f\n" +
