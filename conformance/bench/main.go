@@ -38,7 +38,7 @@ var plan = []step{
 	bench("./cmd/ckptd", "Daemon", "3s"),
 	bench("./cmd/ckptd", "OpenRoot", "10x"),
 	bench("./cmd/ckptd", "Copy", "3x"),
-	bench("./cmd/ckptd", "Restore$", "5x"),
+	bench("./cmd/ckptd", "Restore$", "3x"),
 	bench("./cmd/ckptd", "Delete", "3x"),
 	bench("./service", "CommitS3", "50x"),
 	bench("./service", "(Commit|Reference)$", "100x"),

@@ -20,11 +20,11 @@ import (
 	"github.com/ckptd/ckptd/service/collect"
 )
 
-// files is how many files the benchmark's job has: 200,000, or what CKPTD_FILES says.
+// files is how many files the benchmark's job has: 100,000, or what CKPTD_FILES says.
 func files() int {
 	n, err := strconv.Atoi(os.Getenv("CKPTD_FILES"))
 	if err != nil {
-		n = 200_000
+		n = 100_000
 	}
 	return n
 }
