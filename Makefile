@@ -33,12 +33,16 @@ search: ## search the owner's machines with the larger bounds: up to half an hou
 nightly: test search fuzz ## everything, the long runs too: one to two hours on two cores
 	CKPTD_NIGHTLY=1 CKPTD_TEST_FULL=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -p 1 -timeout 60m ./...
 
-bench: servers ## every benchmark beside its limit, in less than ten minutes, and the tables of docs/benchmarks.md
+bench: servers build ## every benchmark beside its limit, in less than ten minutes, and the tables of docs/benchmarks.md
 	cd conformance/servers/s5cmd && $(GO) build -mod=readonly -ldflags='-s -w' -o $(BIN)/s5cmd github.com/peak/s5cmd/v2
 	$(GO) run ./conformance/bench
 
-bench-long: build ## what `make bench` cannot hold within its ten minutes: many jobs, a large sweep; half an hour; LONG='-for 2m' for less
-	$(GO) run ./conformance/bench -long -- -root $(BIN) $(LONG)
+# LONG: arguments of manyjobs; PARTS: the sizes of the other parts. 0 leaves a part out.
+bench-long: build ## what `make bench` cannot hold: many jobs, a million files, restic, kopia; an hour; LONG='-for 2m' PARTS='-mb 200' for less
+	cd conformance/servers/s5cmd && $(GO) build -mod=readonly -ldflags='-s -w' -o $(BIN)/s5cmd github.com/peak/s5cmd/v2
+	cd conformance/servers/restic && $(GO) build -mod=readonly -ldflags='-s -w' -o $(BIN)/restic github.com/restic/restic/cmd/restic
+	cd conformance/servers/kopia && $(GO) build -mod=readonly -ldflags='-s -w' -o $(BIN)/kopia github.com/kopia/kopia
+	$(GO) run ./conformance/bench -long $(PARTS) -- -root $(BIN) $(LONG)
 
 fuzz: ## each fuzz target for half a minute
 	@for pkg in $$($(GO) list ./...); do \

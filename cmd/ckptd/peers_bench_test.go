@@ -54,6 +54,11 @@ func BenchmarkPeers(b *testing.B) {
 		p.fresh(freshFiles)
 		p.compare("again with 1 % new files", func(m *method) { m.keep() })
 	}
+	for _, m := range p.methods {
+		if m.settle != nil {
+			m.settle()
+		}
+	}
 	p.compare("pruning 9 of 11", func(m *method) { m.prune() })
 	for _, name := range []string{"first", "again with 1 % new files", "pruning 9 of 11"} {
 		b.Run(fmt.Sprintf("MB=%d/%s", mb, name), func(b *testing.B) { p.report(b, name) })
@@ -64,6 +69,7 @@ func BenchmarkPeers(b *testing.B) {
 type method struct {
 	name, folder string // folder is where it keeps things
 	keep, prune  func()
+	settle       func()               // what must be set before the pruning; nil: nothing
 	times        map[string][]float64 // in seconds
 	bytes        map[string]int64     // what the folder holds afterwards
 }
@@ -248,8 +254,8 @@ func (p *peers) kopia(path string) *method {
 	p.run(environment, path, "repository", "create", "filesystem", "--path", m.folder, "--cache-directory", filepath.Join(p.dir, "kopia-cache"))
 	kept(peerRounds + 1)
 	m.keep = func() { p.run(environment, path, "snapshot", "create", p.state(), "--no-progress") }
+	m.settle = func() { kept(peersKeep) }
 	m.prune = func() {
-		kept(peersKeep)
 		p.run(environment, path, "snapshot", "expire", "--all", "--delete")
 		p.run(environment, path, "maintenance", "run", "--full", "--safety=none")
 	}

@@ -1,5 +1,5 @@
 // Command bench runs every benchmark beside its limit and puts the figures into docs/benchmarks.md: `make bench`. With -long it runs
-// what takes longer, with many jobs or files, by conformance/bench/manyjobs: `make bench-long`.
+// what takes longer, with many jobs, files or bytes, also by conformance/bench/manyjobs: `make bench-long`.
 //
 // It owns the plan (which benchmarks, for how long), the budgets, and the tables. Each table stands in the page
 // between "<!-- bench NAME -->" and "<!-- end -->". It must not know how anything is measured: the benchmarks are
@@ -38,6 +38,8 @@ var plan = []step{
 	bench("./cmd/ckptd", "Daemon", "3s"),
 	bench("./cmd/ckptd", "OpenRoot", "10x"),
 	bench("./cmd/ckptd", "Copy", "3x"),
+	bench("./cmd/ckptd", "Restore$", "3x"),
+	bench("./cmd/ckptd", "Delete", "3x"),
 	bench("./service", "CommitS3", "50x"),
 	bench("./service", "(Commit|Reference)$", "100x"),
 	{"./service", []string{"-run", "Memory", "-count", "1", "-v"}, 1},
@@ -48,7 +50,35 @@ var plan = []step{
 	{"./runtime", []string{"-run", "^$", "-bench", "Graph/^lsm", "-benchtime", "2s"}, 4},
 }
 
+// besidePlan is the step that measures commits beside the plan of a collection. It is no benchmark of `go test`: the daemon is a process of
+// its own.
+var besidePlan = []string{"go", "run", "./conformance/bench/manyjobs", "-root", "bin", "-jobs", "0", "-sweep", "0", "-back", "0", "-plan", "100000"}
+
+// A longRun says how large its parts are; 0 leaves a part out.
+type longRun struct {
+	files, deletes, mb int
+	manyjobs           []string // arguments
+}
+
+// commands returns what a long run consists of.
+func (l longRun) commands() [][]string {
+	all := [][]string{append([]string{"go", "run", "./conformance/bench/manyjobs"}, l.manyjobs...)}
+	test := func(n int, variable, pkg, pattern, duration string) {
+		if n > 0 {
+			all = append(all, append([]string{"env", fmt.Sprintf("%s=%d", variable, n), "go", "test", "-timeout", "2h"}, append(bench(pkg, pattern, duration).args, pkg)...))
+		}
+	}
+	test(l.files, "CKPTD_FILES", "./service/collect", "Plan", "3x")
+	test(l.deletes, "CKPTD_FILES", "./cmd/ckptd", "Delete", "3x")
+	test(l.mb, "CKPTD_MB", "./cmd/ckptd", "Peers", "1x")
+	return all
+}
+
 func main() {
+	var l longRun
+	flag.IntVar(&l.files, "files", 1_000_000, "over how many files a long run plans a collection; 0: leave this out")
+	flag.IntVar(&l.deletes, "deletes", 100_000, "how many objects a long run deletes on S3; 0: leave this out")
+	flag.IntVar(&l.mb, "mb", 5000, "the size in MB of the state that a long run keeps by ckptd, restic and kopia; 0: leave this out")
 	long := flag.Bool("long", false, "run what takes longer, and write its tables")
 	page := flag.String("page", "docs/benchmarks.md", "the `file` whose tables are written anew")
 	raw := flag.String("raw", "", "the `file` that keeps what the benchmarks say; bin/bench.txt, or with -long bin/bench-long.txt")
@@ -60,20 +90,24 @@ func main() {
 			*raw = "bin/bench-long.txt"
 		}
 	}
-	if err := run(*page, *raw, *from, *long, flag.Args()); err != nil {
+	commands := shortPlan()
+	if *long {
+		l.manyjobs = flag.Args()
+		commands = l.commands()
+	}
+	if *from {
+		commands = nil
+	}
+	if err := run(*page, *raw, commands, *long); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// run fills the page. args are further arguments of a long run.
-func run(page, raw string, fromRaw, long bool, args []string) error {
+// run runs commands, if there are any, and fills the page.
+func run(page, raw string, commands [][]string, long bool) error {
 	var failed error // of some benchmarks; the tables show the others
-	if !fromRaw {
-		commands := shortPlan()
-		if long {
-			commands = [][]string{append([]string{"go", "run", "./conformance/bench/manyjobs"}, args...)}
-		}
+	if len(commands) > 0 {
 		failed = runPlan(raw, commands)
 	}
 	said, err := os.ReadFile(raw)
@@ -98,7 +132,7 @@ func shortPlan() (commands [][]string) {
 			commands = append(commands, append(append([]string{"go", "test"}, s.args...), s.pkg))
 		}
 	}
-	return commands
+	return append(commands, besidePlan)
 }
 
 func runPlan(raw string, commands [][]string) error {

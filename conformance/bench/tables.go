@@ -64,8 +64,16 @@ var tables = []table{
 	}},
 	{"copy", "Copy/", []column{
 		{"`ckptd copy`, MiB/s", "ckptd-MiB/s", bar{}}, {"against s5cmd", "s5cmd/ckptd", bar{least: 1}},
-		{"again with 1 % new files, ms", "second-ms", bar{}}, {"bytes moved against new ones", "moved/new", bar{most: 1}},
+		{"again with 1 % new files, ms", "second-ms", bar{}},
+		{"its time against the first", "second/first", bar{}}, {"bytes moved against new ones", "moved/new", bar{most: 1}},
 	}},
+	{"restore", "Restore/", []column{
+		{"from a lent checkpoint, MiB/s", "lent-MiB/s", bar{}}, {"from one's own, MiB/s", "own-MiB/s", bar{}}, {"lent against own", "own/lent", bar{}},
+		{"the import, once, ms", "import-ms", bar{}},
+	}},
+	{"delete", "Delete/", deleteColumns},
+	{"plan", "Plan/", planColumns},
+	{"beside", "LongPlan/", besideColumns},
 	{"file", "Durable/", []column{
 		{"driver, MB/s", "driver-MB/s", bar{}}, {"driver, ms", "driver-ms", bar{}}, {"write and fsync, ms", "plain-ms", bar{}},
 		{"against write and fsync", "ratio", bar{least: 0.9}}, {"against one that syncs the folder too", "ratio-durable", bar{}},
@@ -80,6 +88,22 @@ func hdfsColumns(b bar) []column {
 	}
 }
 
+var deleteColumns = []column{
+	{"`ckptd gc --yes`, objects/s", "gc-objects/s", bar{}}, {"s5cmd rm, objects/s", "s5cmd-objects/s", bar{}},
+	{"against s5cmd", "s5cmd/gc", bar{least: 1}}, {"the driver alone, objects/s", "driver-objects/s", bar{}},
+}
+
+var planColumns = []column{
+	{"the plan, s", "plan-s", bar{}}, {"against a plain list", "ratio", bar{most: 1.5}}, {"the same of the CPU time", "cpu-ratio", bar{}},
+	{"largest heap, MB", "MB", bar{most: 200}},
+}
+
+var besideColumns = []column{
+	{"a checkpoint alone, p50, ms", "alone-p50-ms", bar{}}, {"beside the plan, p50, ms", "beside-p50-ms", bar{}},
+	{"beside against alone", "beside/alone", bar{most: 2}}, {"beside, p99, ms", "beside-p99-ms", bar{}}, {"a plan, s", "seconds", bar{}},
+	{"daemon's memory, MB", "resident-MB", bar{}},
+}
+
 // longTables are what `make bench-long` measures.
 var longTables = []table{
 	{"long-jobs", "LongJobs/", []column{
@@ -91,6 +115,14 @@ var longTables = []table{
 	{"long-sweep", "LongSweep/", []column{
 		{"a checkpoint alone, p50, ms", "alone-p50-ms", bar{}}, {"beside the sweep, p50, ms", "beside-p50-ms", bar{}},
 		{"beside against alone", "beside/alone", bar{most: 2}}, {"beside, p99, ms", "beside-p99-ms", bar{}}, {"sweep and deletes, s", "seconds", bar{}},
+	}},
+	{"long-plan", "Plan/", planColumns},
+	{"long-beside", "LongPlan/", besideColumns},
+	{"long-delete", "Delete/", deleteColumns},
+	{"long-peers", "Peers/", []column{
+		{"ckptd, s", "ckptd-s", bar{}}, {"restic, s", "restic-s", bar{}}, {"kopia, s", "kopia-s", bar{}},
+		{"ckptd against restic", "restic/ckptd", bar{least: 1}}, {"ckptd against kopia", "kopia/ckptd", bar{least: 1}},
+		{"on the disk then, MB: ckptd", "ckptd-MB", bar{}}, {"restic", "restic-MB", bar{}}, {"kopia", "kopia-MB", bar{}},
 	}},
 	{"long-back", "LongBack/", []column{
 		{"all back after, s", "seconds", bar{most: 2}}, {"daemon's CPU, s", "cpu-s", bar{}},
@@ -116,8 +148,6 @@ var budgets = []line{
 	{"restoring by TCP, against `http.ServeContent`", "Get", "ckptd-tcp/raw-tcp", bar{least: 0.85}},
 	{"restoring by Unix socket, against the same", "Get", "ckptd-unix/raw-unix", bar{least: 0.85}},
 	{"`verify --read-data` of 64 files of 4 MiB from the disk, against reading them", "ReadData", "ratio", bar{least: 0.9}},
-	{"`gc`: the plan of a collection of a million files, against a plain list", "Plan", "ratio", bar{most: 1.5}},
-	{"its largest heap, MB", "Plan", "MB", bar{most: 200}},
 	{"records/s with checkpoints at 1 s, against off, LSM state", "Graph/lsm,_1s", "against off", bar{least: 0.95}},
 }
 
@@ -249,7 +279,7 @@ func heads(columns []column) []string {
 	return heads
 }
 
-// title turns "minio/KiB=4/at-once=16/up" into "minio, 4 KiB, 16 at once, up".
+// title turns "minio/KiB=4/at-once=16/up" into "minio, 4 KiB, 16 at once, up". `go test` writes "_" for a blank.
 func title(name string) string {
 	var parts []string
 	for part := range strings.SplitSeq(name, "/") {
@@ -263,7 +293,7 @@ func title(name string) string {
 				part = strings.TrimSuffix(part, "s")
 			}
 		}
-		parts = append(parts, part)
+		parts = append(parts, strings.ReplaceAll(part, "_", " "))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -16,6 +17,8 @@ BenchmarkGraph/lsm-2   100   10 ns/op   3000 records/s
 BenchmarkGraph/lsm,_1s-2   100   10 ns/op   2940 records/s
 BenchmarkGraph/lsm-2   100   10 ns/op   2000 records/s
 BenchmarkGraph/lsm,_1s-2   100   10 ns/op   1960 records/s
+BenchmarkPlan/files=200000-2   3   15 MB   1.51 ratio   1.6 plan-s
+BenchmarkLongPlan/files=100000-2	1	10 alone-p50-ms	21 beside-p50-ms	2.1 beside/alone
     memory_test.go:12: 300 bytes for each known file; the budget is 256
 load: 3.00
 took: 9m0s
@@ -26,6 +29,8 @@ func TestRender(t *testing.T) {
 	texts := f.render()
 	for name, want := range map[string]string{
 		"made":     "on 2026-01-02, in 9m0s: A machine, 2 cores; load average (its own included) 0.5 to 3.",
+		"plan":     "| 200000 files | 1.6 | **1.51** | – | 15 | no |",
+		"beside":   "| 100000 files | 10 | 21 | **2.1** | – | – | – | no |",
 		"transfer": "| minio, 16 MiB, 1 at once, up | 200 | **0.8** | 1.5 | – | no |",
 	} {
 		if !strings.Contains(texts[name], want) {
@@ -46,6 +51,10 @@ func TestRender(t *testing.T) {
 const saidLong = `date: 2026-01-03
 BenchmarkLongJobs/jobs=1000-2	1	999.1 checkpoints/s	40 p50-ms	401 p99-ms	150 resident-MB	2000 bare/s
 BenchmarkLongSweep/files=1000000-2	1	8 alone-p50-ms	12 beside-p50-ms	1.5 beside/alone
+BenchmarkPlan/files=1000000-2   3   22 MB   1.05 ratio
+BenchmarkLongPlan/files=1000000-2	1	10 alone-p50-ms	12 beside-p50-ms	1.2 beside/alone
+BenchmarkDelete/files=100000-2   1   4000 gc-objects/s   2000 s5cmd-objects/s   2.0 s5cmd/gc
+BenchmarkPeers/MB=5000/again_with_1_%_new_files-2   1   0.2 ckptd-s   0.1 restic-s   0.5 restic/ckptd   2 kopia/ckptd
 BenchmarkLongBack/idle-jobs=10000-2	1	1.9 seconds	16000 attached-bytes/job	20000 restarted-bytes/job
 took: 20m0s
 `
@@ -54,10 +63,14 @@ func TestRenderLong(t *testing.T) {
 	f := parse(saidLong)
 	texts := f.renderLong()
 	for name, want := range map[string]string{
-		"long-made":  "Made by `make bench-long` on 2026-01-03, in 20m0s",
-		"long-jobs":  "| 1000 jobs | 999 | 40 | **401** | 150 | – | 2000 | – | – | – | no |",
-		"long-sweep": "| 1000000 files | 8 | 12 | 1.5 | – | – | yes |",
-		"long-back":  "| 10000 idle jobs | 1.9 | – | 16000 | **20000** | no |",
+		"long-made":   "Made by `make bench-long` on 2026-01-03, in 20m0s",
+		"long-jobs":   "| 1000 jobs | 999 | 40 | **401** | 150 | – | 2000 | – | – | – | no |",
+		"long-sweep":  "| 1000000 files | 8 | 12 | 1.5 | – | – | yes |",
+		"long-plan":   "| 1000000 files | – | 1.05 | – | 22 | yes |",
+		"long-beside": "| 1000000 files | 10 | 12 | 1.2 | – | – | – | yes |",
+		"long-delete": "| 100000 files | 4000 | 2000 | 2 | – | yes |",
+		"long-peers":  "| 5000 MB, again with 1 % new files | 0.2 | 0.1 | – | **0.5** | 2 | – | – | – | no |",
+		"long-back":   "| 10000 idle jobs | 1.9 | – | 16000 | **20000** | no |",
 	} {
 		if !strings.Contains(texts[name], want) {
 			t.Errorf("table %s is\n%s\nwant %s in it", name, texts[name], want)
@@ -91,5 +104,22 @@ func TestFillPage(t *testing.T) {
 		if _, err := fill("", parse(said), long); err == nil {
 			t.Error("a page without places for the tables: no error, want one")
 		}
+	}
+}
+
+// A part of a long run with the size 0 is left out. The others get their sizes.
+func TestLongCommands(t *testing.T) {
+	all := longRun{files: 7, mb: 9, manyjobs: []string{"-for", "2m"}}.commands()
+	var said []string
+	for _, c := range all {
+		said = append(said, strings.Join(c, " "))
+	}
+	want := []string{
+		"go run ./conformance/bench/manyjobs -for 2m",
+		"env CKPTD_FILES=7 go test -timeout 2h -run ^$ -bench Plan -benchtime 3x ./service/collect",
+		"env CKPTD_MB=9 go test -timeout 2h -run ^$ -bench Peers -benchtime 1x ./cmd/ckptd",
+	}
+	if !slices.Equal(said, want) {
+		t.Errorf("the commands are\n%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))
 	}
 }

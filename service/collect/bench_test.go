@@ -2,6 +2,7 @@ package collect_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,11 +20,11 @@ import (
 	"github.com/ckptd/ckptd/service/collect"
 )
 
-// files is how many files the benchmark's job has: a million, or what CKPTD_FILES says.
-func files(b *testing.B) int {
+// files is how many files the benchmark's job has: 100,000, or what CKPTD_FILES says.
+func files() int {
 	n, err := strconv.Atoi(os.Getenv("CKPTD_FILES"))
 	if err != nil {
-		n = 1_000_000
+		n = 100_000
 	}
 	return n
 }
@@ -81,12 +82,16 @@ func filled(tb testing.TB, s storage.Store, root string, n int) {
 //	cpu-ratio  the same of the CPU time: on a machine with other work it says more
 //	MB         the largest heap during a plan (limit: 200)
 func BenchmarkPlan(b *testing.B) {
+	n := files()
+	b.Run(fmt.Sprintf("files=%d", n), func(b *testing.B) { benchmarkPlan(b, n) })
+}
+
+func benchmarkPlan(b *testing.B, n int) {
 	root := b.TempDir()
 	opened, err := file.Open(b.Context(), root, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	n := files(b)
 	filled(b, opened.Store, root, n)
 	if err := opened.Close(); err != nil {
 		b.Fatal(err)

@@ -27,6 +27,7 @@ type options struct {
 	lasts       time.Duration
 	every       time.Duration
 	sweep       int
+	plan        int
 	back        int
 }
 
@@ -39,6 +40,7 @@ func main() {
 	flag.DurationVar(&o.lasts, "for", 10*time.Minute, "how long to measure")
 	flag.DurationVar(&o.every, "every", 10*time.Second, "how often to print a line meanwhile")
 	flag.IntVar(&o.sweep, "sweep", 1_000_000, "how many files a sweep finds beside a job; 0: leave this out")
+	flag.IntVar(&o.plan, "plan", 1_000_000, "over how many files a collection is planned beside a job; 0: leave this out")
 	flag.IntVar(&o.back, "back", 10_000, "how many idle jobs a daemon takes back; 0: leave this out")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -47,7 +49,7 @@ func main() {
 	for _, part := range []struct {
 		size    int
 		measure func(context.Context, options, *daemon) error
-	}{{o.jobs, many}, {o.sweep, sweep}, {o.back, back}} {
+	}{{o.jobs, many}, {o.sweep, sweep}, {o.plan, plan}, {o.back, back}} {
 		if part.size == 0 {
 			continue
 		}
