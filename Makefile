@@ -31,6 +31,7 @@ search: ## search the owner's machines with the larger bounds: up to half an hou
 	CKPTD_SEARCH=1 $(GO) test ./service/owner -run '(TestSearchDeep|TestFamiliesDeep)$$' -timeout 60m -v
 
 nightly: test search fuzz ## everything, the long runs too: one to two hours on two cores
+	@scripts/install-packages nightly
 	CKPTD_NIGHTLY=1 CKPTD_TEST_FULL=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -p 1 -timeout 60m ./...
 
 bench: servers build ## every benchmark beside its limit, in less than ten minutes, and the tables of docs/benchmarks.md

@@ -33,9 +33,11 @@ func bench(pkg, pattern, duration string) step {
 
 // The plan takes less than ten minutes on two idle cores.
 var plan = []step{
-	bench("./layout/storage/s3", "Transfer", "2s"),
-	bench("./layout/storage/hdfs", "HDFS", "2s"),
-	bench("./cmd/ckptd", "Daemon", "3s"),
+	bench("./layout/storage/s3", "Transfer", "1x"),
+	bench("./layout/storage/hdfs", "HDFS$", "1x"),
+	bench("./layout/storage/hdfs", "HDFSPublish", "100x"),
+	bench("./layout/storage/gcs", "GCS", "1x"),
+	bench("./cmd/ckptd", "Daemon", "2s"),
 	bench("./cmd/ckptd", "OpenRoot", "10x"),
 	bench("./cmd/ckptd", "Copy", "3x"),
 	bench("./cmd/ckptd", "Restore$", "3x"),

@@ -51,6 +51,11 @@ var tables = []table{
 	{"hdfs-publish", "HDFSPublish", []column{
 		{"entries/s", "entries/s", bar{}}, {"p50, ms", "entry-ms", bar{}}, {"bare calls, p50, ms", "calls-ms", bar{}}, {"p50 against bare", "ratio", bar{}},
 	}},
+	{"gcs", "GCS/", []column{
+		{"driver, MiB/s", "driver-MiB/s", bar{}}, {"library, MiB/s", "library-MiB/s", bar{}}, {"against the library", "library/driver", bar{least: 0.95}},
+		{"driver, CPU s/GiB", "driver-cpu-s/GiB", bar{}}, {"library, CPU", "library-cpu-s/GiB", bar{}},
+		{"driver, peak MiB", "driver-peak-MiB", bar{}}, {"library, peak", "library-peak-MiB", bar{}},
+	}},
 	{"daemon", "Daemon/", []column{
 		{"through the daemon, MiB/s", "daemon-MiB/s", bar{}}, {"driver alone", "driver-MiB/s", bar{}}, {"daemon against driver", "driver/daemon", bar{}},
 		{"daemon, CPU s/GiB", "daemon-cpu-s/GiB", bar{}}, {"its peak so far, MiB", "daemon-peak-MiB", bar{}},

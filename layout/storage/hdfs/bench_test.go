@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,7 +29,7 @@ func BenchmarkHDFS(b *testing.B) {
 	c := cluster(b)
 	p := startPeer(b, c)
 	for _, w := range []struct{ size, atOnce, objects int }{
-		{4 << 10, 1, 64}, {4 << 10, 16, 256}, {1 << 20, 1, 16}, {1 << 20, 16, 64}, {16 << 20, 1, 4}, {64 << 20, 1, 3}, {64 << 20, 4, 4}, {256 << 20, 1, 1},
+		{4 << 10, 1, 64}, {4 << 10, 16, 256}, {1 << 20, 1, 16}, {1 << 20, 16, 64}, {16 << 20, 1, 4}, {32 << 20, 16, 16}, {64 << 20, 1, 2}, {256 << 20, 1, 1},
 	} {
 		class := "small"
 		if w.size > 16<<20 {
@@ -67,21 +68,27 @@ func transfer(b *testing.B, c *servers.HDFS, p *peer, way string, size, atOnce, 
 		}
 		return time.Since(begun), cpuTime() - before
 	}
-	for range max(3, b.N) {
-		round++
-		folder := fmt.Sprintf("/bench-java/round-%d", round)
-		if way == "down" {
-			move("up")
-			p.move(b, "up", folder, size, objects, atOnce)
-		}
-		wall, used := move(way)
-		ours, cpu = append(ours, wall.Seconds()), append(cpu, used)
-		wall, used = p.move(b, way, folder, size, objects, atOnce)
-		theirs, theirCPU = append(theirs, wall.Seconds()), append(theirCPU, used)
+	folder := func() string { return fmt.Sprintf("/bench-java/round-%d", round) }
+	remove := func() {
 		for _, path := range []string{"/bench", "/bench-java"} {
 			if err := client.RemoveAll(path); err != nil {
 				b.Fatal(err)
 			}
+		}
+	}
+	if way == "down" {
+		move("up")
+		p.move(b, "up", folder(), size, objects, atOnce)
+		defer remove()
+	}
+	for range max(3, b.N) {
+		wall, used := move(way)
+		ours, cpu = append(ours, wall.Seconds()), append(cpu, used)
+		wall, used = p.move(b, way, folder(), size, objects, atOnce)
+		theirs, theirCPU = append(theirs, wall.Seconds()), append(theirCPU, used)
+		if way == "up" {
+			remove()
+			round++
 		}
 	}
 	mib := float64(size) * float64(objects) / (1 << 20)
@@ -167,6 +174,9 @@ type peer struct {
 }
 
 func startPeer(b *testing.B, c *servers.HDFS) *peer {
+	if _, err := exec.LookPath("javac"); err != nil {
+		b.Skip("NOT RUN: Hadoop's own client is compiled, which needs a JDK (Debian: apt-get install default-jdk-headless)")
+	}
 	cmd := c.Java("testdata/Peer.java")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -192,7 +202,7 @@ func startPeer(b *testing.B, c *servers.HDFS) *peer {
 			return p
 		}
 	}
-	b.Fatal("the JVM has ended; it needs a JDK")
+	b.Fatal("the JVM has ended")
 	return p
 }
 

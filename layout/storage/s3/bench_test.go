@@ -36,7 +36,7 @@ func leastRounds(up bool) int {
 	if up {
 		return 3
 	}
-	return 7
+	return 5
 }
 
 // mover names a program that moves objects.
@@ -67,7 +67,7 @@ func BenchmarkTransfer(b *testing.B) {
 		b.Run(kind, func(b *testing.B) {
 			server := servers.StartS3(b, kind, false)
 			for _, c := range []struct{ size, atOnce, objects int }{
-				{4 << 10, 1, 256}, {4 << 10, 16, 1024}, {1 << 20, 4, 64}, {16 << 20, 2, 12}, {96 << 20, 1, 3},
+				{4 << 10, 1, 128}, {4 << 10, 16, 512}, {1 << 20, 4, 64}, {16 << 20, 2, 8}, {96 << 20, 1, 2},
 			} {
 				for _, way := range []string{"up", "down"} {
 					b.Run(fmt.Sprintf("KiB=%d/at-once=%d/%s", c.size>>10, c.atOnce, way), func(b *testing.B) {
