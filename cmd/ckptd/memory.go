@@ -15,10 +15,6 @@ const (
 	// manyJobs is the live heap above which garbage may grow only to half of it. A thousand busy jobs have 49 MiB, and 4,000 idle
 	// ones 33 MiB. With 5,000 idle jobs the process had 18 KB a job without this, and 15 KB with it.
 	manyJobs = 24 << 20
-	// For startTime after its begin, a daemon may hold garbage of startPercent of its live heap, however large: it takes the jobs of its
-	// predecessor back, and makes more garbage then than ever after. More garbage leaves more gaps between what lives.
-	startTime    = 15 * time.Second
-	startPercent = 150
 	// lookAtMemory is the interval at which keepSmall adapts the limit.
 	lookAtMemory = time.Second
 	// A daemon is idle when it has allocated less than idleAllocs between two looks, idleLooks times in a row.
@@ -38,7 +34,7 @@ func keepSmall(ctx context.Context) {
 	if os.Getenv("GOMEMLIMIT") != "" || os.Getenv("GOGC") != "" {
 		return
 	}
-	limit, percent, began := int64(0), 0, time.Now()
+	limit, percent := int64(0), 0
 	var idle idleness
 	for {
 		now := lookedUp()
@@ -47,7 +43,7 @@ func keepSmall(ctx context.Context) {
 			limit = l
 			debug.SetMemoryLimit(limit)
 		}
-		if p := percentFor(now.live, time.Since(began)); p != percent {
+		if p := percentFor(now.live); p != percent {
 			percent = p
 			debug.SetGCPercent(percent)
 		}
@@ -103,12 +99,9 @@ func memoryFor(live uint64) int64 {
 	return int64(max(smallMemory, (live+live/3+step-1)/step*step))
 }
 
-// percentFor is how much garbage, in percent of the live heap, may gather before the collector runs, in a daemon of this age.
-func percentFor(live uint64, age time.Duration) int {
-	switch {
-	case age < startTime:
-		return startPercent
-	case live >= manyJobs:
+// percentFor is how much garbage, in percent of the live heap, may gather before the collector runs.
+func percentFor(live uint64) int {
+	if live >= manyJobs {
 		return 50
 	}
 	return 100
