@@ -50,8 +50,8 @@ type note struct {
 	Epoch, ID uint64
 }
 
-// now is a time that rises, and is the same in all processes. The clock on the wall may be set.
-func now() int64 {
+// monotonic is a time that rises, and is the same in all processes. The clock on the wall may be set.
+func monotonic() int64 {
 	var at unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &at); err != nil {
 		panic(err)
@@ -114,13 +114,13 @@ func takeNotesOf(ctx context.Context, mine client.Subtask, path string, daemons 
 				err = nil // a newer Start follows
 			}
 		case client.Trigger:
-			if err = notes.Encode(note{now(), noteAcks, cmd.Epoch, cmd.Checkpoint}); err == nil {
+			if err = notes.Encode(note{monotonic(), noteAcks, cmd.Epoch, cmd.Checkpoint}); err == nil {
 				taking.begin(ctx, func(ctx context.Context) { snapshot(ctx, job, session.Nonce(), mine, cmd) })
 			}
 		case client.Complete:
-			err = notes.Encode(note{now(), noteComplete, cmd.Epoch, cmd.Checkpoint})
+			err = notes.Encode(note{monotonic(), noteComplete, cmd.Epoch, cmd.Checkpoint})
 		case client.Abort:
-			err = notes.Encode(note{now(), noteAborted, cmd.Epoch, cmd.Checkpoint})
+			err = notes.Encode(note{monotonic(), noteAborted, cmd.Epoch, cmd.Checkpoint})
 		}
 		if err != nil {
 			return err
@@ -283,9 +283,9 @@ func (s *scene) attach(ctx context.Context, daemon int) {
 	engine := ckptdv1connect.NewEngineServiceClient(at.Client(transport, nil), at.BaseURL())
 	for sleep(ctx, pollEvery) {
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)
-		call := now()
+		call := monotonic()
 		if res, err := engine.AttachJob(try, &ckptdv1.AttachJobRequest{JobId: s.ID}); err == nil {
-			s.record(done(attach{daemon + 1}, call, outcome{epoch: res.GetEpoch()}, now()))
+			s.record(done(attach{daemon + 1}, call, outcome{epoch: res.GetEpoch()}, monotonic()))
 		}
 		cancel()
 	}
@@ -306,22 +306,22 @@ func (s *scene) lend(ctx context.Context, lender int) {
 		if id == 0 || ctx.Err() != nil {
 			continue
 		}
-		call := now()
+		call := monotonic()
 		pin, err := journalio.Hold(context.WithoutCancel(ctx), s.opened.Store, s.opened.Facts, s.ID, id, "test", time.Hour)
 		refused := errors.Is(err, journalio.ErrNotKept)
 		if err != nil && !refused {
 			s.check(err)
 			return
 		}
-		s.record(done(lend{lender, id}, call, outcome{refused: refused}, now()))
+		s.record(done(lend{lender, id}, call, outcome{refused: refused}, monotonic()))
 		if refused {
 			continue
 		}
 		sleep(ctx, pollEvery)
 		s.whole(id)
-		call = now()
+		call = monotonic()
 		s.check(pin.Return(context.WithoutCancel(ctx)))
-		s.record(done(giveBack{lender}, call, outcome{}, now()))
+		s.record(done(giveBack{lender}, call, outcome{}, monotonic()))
 	}
 }
 
