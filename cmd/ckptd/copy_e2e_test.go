@@ -77,9 +77,13 @@ func TestCopyToS3AndBack(t *testing.T) {
 			r := firstRun(t)
 			here, there := r.Root, server.URL("copied", "")
 			for i := range generations() {
-				r = r.movedTo(there, r.interrupt(), i%2 == 1)
+				copied := drivers.Below(r.Root, r.ID)
+				if i%2 == 1 {
+					copied = ""
+				}
+				r = r.movedTo(there, r.interrupt(), copied)
 				r.begin()
-				r = r.movedTo(here, r.interrupt(), false)
+				r = r.movedTo(here, r.interrupt(), drivers.Below(r.Root, r.ID))
 				r.begin()
 			}
 			r.finishExact()
@@ -101,14 +105,14 @@ func (r *rig) process(args ...string) string {
 	return string(out)
 }
 
-// movedTo returns a run in another root that goes on from a checkpoint: either from the copy of its job there, or directly, past a
-// daemon that may read the checkpoint's root.
-func (r *rig) movedTo(root, checkpoint string, directly bool) *rig {
+// movedTo returns a run in another root that goes on from a checkpoint. What is given, a job or a root, is copied there first. Without it
+// the run begins directly, past a daemon that may read the checkpoint's root.
+func (r *rig) movedTo(root, checkpoint, copied string) *rig {
 	r.t.Helper()
 	normal, err := drivers.Normal(root)
 	r.must(err)
-	if !directly {
-		r.process("copy", drivers.Below(r.Root, r.ID), root)
+	if copied != "" {
+		r.process("copy", copied, root)
 		r.process("verify", r.Root, "--read-data")
 		r.process("verify", root, "--read-data")
 		checkpoint = drivers.Below(normal, r.ID+"/"+layout.CheckpointDir(number(checkpoint)))

@@ -19,7 +19,7 @@ func moveAround(t *testing.T, roots ...string) {
 	r := newRig(t, demo.Options{Root: roots[0], Records: 40_000, Rate: 10_000})
 	r.begin()
 	for _, root := range roots[1:] {
-		r = r.movedTo(root, r.interrupt(), false)
+		r = r.movedTo(root, r.interrupt(), r.Root)
 		r.begin()
 	}
 	r.must(r.Follow(r.ctx))
