@@ -14,7 +14,7 @@ import (
 
 const (
 	// firstSweep is the time in which an owner's first sweep is over: what is made later lies there for an hour.
-	firstSweep = 10 * time.Second
+	firstSweep = 5 * time.Second
 	// planTurn is how long checkpoints are alone, and then beside plans; that happens planTurns times.
 	planTurn  = 4 * time.Second
 	planTurns = 3
