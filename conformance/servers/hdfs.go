@@ -213,45 +213,68 @@ func (h *HDFS) StartDataNode(i int) (err error) {
 	return err
 }
 
-// Await waits until the NameNode works, out of safe mode, with this number of DataNodes.
+// Await waits until the NameNode works, out of safe mode, with this number of DataNodes, and every DataNode that runs has registered:
+// the NameNode counts one that was killed for seconds more.
 func (h *HDFS) Await(datanodes int) error {
 	var last error
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		select {
-		case <-h.namenode.done:
+		if !h.namenode.running() {
 			return fmt.Errorf("the NameNode ended: %s", h.namenode.log)
-		default:
 		}
 		state, live, err := h.State()
-		if err == nil && state == "Operational" && live == datanodes {
+		if err == nil && (state != "Operational" || live != datanodes) {
+			err = fmt.Errorf("state %s with %d DataNodes", state, live)
+		}
+		for i, node := range h.nodes {
+			if err == nil && node.running() {
+				err = h.registered(i)
+			}
+		}
+		if err == nil {
 			return nil
 		}
-		last = cmp.Or(err, fmt.Errorf("state %s with %d DataNodes", state, live))
+		last = err
 	}
 	return fmt.Errorf("HDFS is not ready after a minute: %w; NameNode: %s", last, h.namenode.log)
 }
 
 // State is the NameNode's state ("Operational", "safeMode"), and its number of live DataNodes.
 func (h *HDFS) State() (state string, live int, err error) {
-	resp, err := h.web.Get("http://" + h.Web + "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState")
+	names, err := ask[struct {
+		FSState          string
+		NumLiveDataNodes int
+	}](h.web, h.Web, "NameNode,name=FSNamesystemState")
 	if err != nil {
 		return "", 0, err
+	}
+	return names.FSState, names.NumLiveDataNodes, nil
+}
+
+// registered returns an error until DataNode i has told the NameNode its blocks.
+func (h *HDFS) registered(i int) error {
+	info, err := ask[struct{ BPServiceActorInfo string }](h.web, h.ports[i][2], "DataNode,name=DataNodeInfo")
+	if err == nil && !strings.Contains(info.BPServiceActorInfo, `"ActorState":"RUNNING"`) {
+		err = fmt.Errorf("DataNode %d is not registered: %s", i, info.BPServiceActorInfo)
+	}
+	return err
+}
+
+// ask reads a bean from the web server of a daemon.
+func ask[T any](client *http.Client, address, bean string) (answer T, err error) {
+	resp, err := client.Get("http://" + address + "/jmx?qry=Hadoop:service=" + bean)
+	if err != nil {
+		return answer, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return "", 0, err
+		return answer, err
 	}
-	var answer struct {
-		Beans []struct {
-			FSState          string
-			NumLiveDataNodes int
-		}
+	var all struct{ Beans []T }
+	if err := json.Unmarshal(body, &all); err != nil || len(all.Beans) != 1 {
+		return answer, fmt.Errorf("%s says %.200s (%w)", address, body, err)
 	}
-	if err := json.Unmarshal(body, &answer); err != nil || len(answer.Beans) != 1 {
-		return "", 0, fmt.Errorf("the NameNode says %.200s (%w)", body, err)
-	}
-	return answer.Beans[0].FSState, answer.Beans[0].NumLiveDataNodes, nil
+	return all.Beans[0], nil
 }
 
 // KillNameNode ends the NameNode at once, as a crash would.

@@ -104,6 +104,19 @@ func start(path string, env []string, args ...string) (*process, error) {
 	return p, <-started
 }
 
+// running reports whether the server was started, and has not ended.
+func (p *process) running() bool {
+	if p == nil {
+		return false
+	}
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
 // kill ends the server at once, as a crash would.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()

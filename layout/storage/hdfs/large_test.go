@@ -148,7 +148,7 @@ func TestManyFiles(t *testing.T) {
 // TestManyStreams writes 500 objects at once, and reads 500 at once, within 512 MiB.
 func TestManyStreams(t *testing.T) {
 	nightly(t)
-	c := cluster(t)
+	c := servers.StartHDFS(t, 1, map[string]string{"dfs.blocksize": "4m"}) // so much room the DataNode sets aside for each
 	opened := open(t, c.URL("streams", ""))
 	defer opened.Close()
 	const streams, pieces = 500, 8
