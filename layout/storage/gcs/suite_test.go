@@ -33,9 +33,12 @@ func TestMain(m *testing.M) {
 
 // TestStore runs the suite on a server that others have written, and on the strict one, with every fault.
 func TestStore(t *testing.T) {
-	races := 20
-	if !full() {
-		races = 5
+	races := 5
+	switch {
+	case os.Getenv("CKPTD_NIGHTLY") == "1":
+		races = 20
+	case full():
+		races = 10
 	}
 	t.Run("fake-gcs-server", func(t *testing.T) { // alone: the suite counts goroutines
 		server := servers.StartGCS(t)

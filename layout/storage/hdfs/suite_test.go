@@ -77,7 +77,12 @@ func full() bool {
 func TestStore(t *testing.T) {
 	c := cluster(t)
 	h := stores.Harness{Open: func(t *testing.T, root string) storage.Opened { return open(t, c.URL("suite/"+root, "")) }}
-	if !full() {
+	switch {
+	case os.Getenv("CKPTD_NIGHTLY") == "1":
+		h.Races = 20
+	case full():
+		h.Races = 10
+	default:
 		h.Races = 5
 	}
 	h.Faulty = faulty(c)
