@@ -19,7 +19,7 @@ func StoreTime(ctx context.Context, s storage.Store) (now time.Time, err error) 
 	return now, err
 }
 
-// timeTries is how often StoreTime writes an object. A daemon that starts removes what lies below ProbePrefix.
+// timeTries is how often StoreTime writes an object: somebody may remove what lies below ProbePrefix.
 const timeTries = 5
 
 func timeOfProof(ctx context.Context, s storage.Store) (time.Time, error) {

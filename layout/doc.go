@@ -6,6 +6,7 @@
 //
 //	<root>/_ckptd                       the root marker: RootMarkerKey
 //	<root>/_probe/<nonce>/…             of start-up probes; does not count as content, removed by the next start
+//	<root>/_probe/proof-<nonce>         of calls to a daemon (ProveRoot); a start removes those that are an hour old
 //	<root>/_audit/<time>-<nonce>.jsonl  what people have deleted; written before the deletes are issued (package auditlog)
 //	<root>/_tmp/…                       temporaries of stores that need names for them; do not count as content
 //	<root>/<job>/                       JobPrefix; a job id is checked by ValidateJobID

@@ -78,15 +78,15 @@ func broke(promise error, format string, args ...any) error {
 // errDisturbed: the probe's canary is gone, so nothing that the probe saw says anything about the store.
 var errDisturbed = errors.New("disturbed by another process that opened the root")
 
-// removeStale removes the probes of earlier starts, and their unfinished uploads. A process that is probing at this
-// moment notices the removal and probes again.
+// removeStale removes the probes and proofs of earlier starts and commands, and their unfinished uploads. A process that is
+// probing at this moment notices the removal and probes again. Proofs of calls that may still be under way stay.
 func removeStale(ctx context.Context, s storage.Store, fresh bool) (removed int, err error) {
-	if removed, err = removePrefix(ctx, s, ProbePrefix); isOpen(err) && ctx.Err() == nil {
+	if removed, err = removeProbes(ctx, s); isOpen(err) && ctx.Err() == nil {
 		removed = 0 // the probe's own objects show whether this store deletes
 	} else if err != nil {
 		return removed, err
 	}
-	everything := func(string) bool { return true }
+	everything := func(string) bool { return true } // ProveRoot tries again
 	if _, err := s.AbortUnfinished(ctx, ProbePrefix, everything); err != nil {
 		return removed, err
 	}
@@ -97,12 +97,45 @@ func removeStale(ctx context.Context, s storage.Store, fresh bool) (removed int,
 	return removed, err
 }
 
+// removeProbes removes what lies below ProbePrefix, but for the proofs of ProveRoot that are younger than proofAge. The
+// store's clock decides, so a proof is written for that if others are there.
+func removeProbes(ctx context.Context, s storage.Store) (int, error) {
+	var stale []string
+	proofs := map[string]time.Time{}
+	for info, err := range s.List(ctx, ProbePrefix) {
+		switch {
+		case err != nil:
+			return 0, err
+		case isProof(info.Key):
+			proofs[info.Key] = info.ModTime
+		default:
+			stale = append(stale, info.Key)
+		}
+	}
+	if len(proofs) > 0 {
+		now, err := StoreTime(ctx, s) // if it is not known, the proofs stay
+		for key, at := range proofs {
+			if err == nil && now.Sub(at) > proofAge {
+				stale = append(stale, key)
+			}
+		}
+	}
+	return removeKeys(ctx, s, stale)
+}
+
 func removePrefix(ctx context.Context, s storage.Store, prefix string) (removed int, err error) {
 	listed, err := listKeys(ctx, s, prefix)
-	if err != nil || len(listed) == 0 {
+	if err != nil {
 		return 0, err
 	}
-	keys := slices.Sorted(maps.Keys(listed))
+	return removeKeys(ctx, s, slices.Collect(maps.Keys(listed)))
+}
+
+func removeKeys(ctx context.Context, s storage.Store, keys []string) (removed int, err error) {
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	slices.Sort(keys)
 	for i, err := range s.Delete(ctx, keys) {
 		if err != nil {
 			return len(keys), notDeleted(ctx, s, keys[i], err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/ckptd/ckptd/layout/storage"
 )
@@ -16,13 +17,25 @@ import (
 // proofPrefix begins the last part of the key of a proof.
 const proofPrefix = "proof-"
 
+// proofAge is the age, by the store's clock, at which the call that a proof was written for has surely ended. Until then no
+// start removes the proof: the call would be refused as one that means another root.
+const proofAge = time.Hour
+
+func isProof(key string) bool { return strings.HasPrefix(key, ProbePrefix+proofPrefix) }
+
 // ProveRoot writes a fresh object, and returns its key and a function that deletes the object.
 func ProveRoot(ctx context.Context, s storage.Store) (key string, remove func(), err error) {
-	key = ProbePrefix + proofPrefix + NewNonce()
-	if err := s.Publish(ctx, key, []byte("ckptd asks a daemon whether it serves this root\n")); err != nil {
+	for range opTries {
+		key = ProbePrefix + proofPrefix + NewNonce()
+		err = s.Publish(ctx, key, []byte("ckptd asks a daemon whether it serves this root\n"))
+		if err == nil || isOpen(err) || ctx.Err() != nil {
+			break // else a start may have removed the temporary file
+		}
+	}
+	if err != nil {
 		return "", nil, fmt.Errorf("layout: prove which root is meant: %w", err)
 	}
-	return key, func() { s.Delete(context.WithoutCancel(ctx), []string{key}) }, nil // the next start removes what is left
+	return key, func() { s.Delete(context.WithoutCancel(ctx), []string{key}) }, nil // a start removes what is left
 }
 
 // SeesProof tells whether an object of ProveRoot is there.

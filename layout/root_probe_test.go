@@ -155,3 +155,47 @@ func TestOpenRootTellsWhatItRemoves(t *testing.T) {
 		t.Errorf("OpenRoot = %v, %v; want 1 removed object, and a line that says so", r, err)
 	}
 }
+
+// A start leaves the proof of a call that may still be under way, and removes one that a killed command has left long ago.
+func TestOpenRootSparesYoungProofs(t *testing.T) {
+	s := mem.New()
+	young, remove, err := layout.ProveRoot(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, _, err := layout.ProveRoot(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aged := ageing{s, old}
+	r, err := layout.OpenRoot(t.Context(), aged)
+	if err != nil || r.Probe.Removed != 1 {
+		t.Errorf("OpenRoot = %v, %v; want 1 removed object", r, err)
+	}
+	if sees, err := layout.SeesProof(t.Context(), s, young); err != nil || !sees {
+		t.Errorf("the proof of a call is seen: %v, %v; want that it is", sees, err)
+	}
+	remove()
+	if left := keys(t, s); len(left) != 1 {
+		t.Errorf("%v are there, want the marker only", left)
+	}
+}
+
+// ageing shows one object as two hours older than it is.
+type ageing struct {
+	storage.Store
+	key string
+}
+
+func (a ageing) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		for info, err := range a.Store.List(ctx, prefix) {
+			if info.Key == a.key {
+				info.ModTime = info.ModTime.Add(-2 * time.Hour)
+			}
+			if !yield(info, err) {
+				return
+			}
+		}
+	}
+}

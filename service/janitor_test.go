@@ -3,6 +3,7 @@ package service_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service"
 	"github.com/ckptd/ckptd/service/shell"
@@ -88,6 +90,32 @@ func TestJanitorLeavesARunningJobToItsOwner(t *testing.T) {
 	again := startDaemon(t, root, "")
 	w = oneWorker(t, again, "j", nil)
 	wantStates(t, w, "j")
+}
+
+// TestOwnerAnswersWithoutAWrite: a plan asks a living owner over a store that was opened for reading only, and warns of nothing.
+func TestOwnerAnswersWithoutAWrite(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	oneWorker(t, d, "j", nil)
+	before := head(t, root, "j")
+	var log strings.Builder
+	reading := root
+	reading.Store = mem.NewFaults(root.Store, func(m mem.Mutation) mem.Outcome {
+		t.Errorf("%v was tried", m)
+		return mem.Failed()
+	})
+	n, err := service.NewJanitor(reading, &service.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}, &shell.Command{Who: "test", Command: "gc"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Close)
+	if !n.OwnerAnswers(t.Context(), before) || log.Len() > 0 {
+		t.Errorf("the owner does not answer, or there is a warning: %s", log.String())
+	}
+	d.kill()
+	if n.OwnerAnswers(t.Context(), before) {
+		t.Error("a killed owner answers")
+	}
 }
 
 // TestJanitorThatFailed: what a janitor was asked to do may fail, and the job is left in order. One that was killed is

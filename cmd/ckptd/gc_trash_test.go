@@ -84,6 +84,17 @@ func TestGCListsExpiredTrash(t *testing.T) {
 	v.try(t, 0, "verify ROOT --read-data")
 }
 
+// TestGCOfARemovedJob: of a job that was purged, only the tombstone is left, and nothing is due.
+func TestGCOfARemovedJob(t *testing.T) {
+	v := newVerbs(t)
+	contains(t, v.try(t, 0, "purge ROOT/ended --yes"), "is removed")
+	for _, command := range []string{"gc ROOT/ended", "gc ROOT/ended --yes"} {
+		if out := v.try(t, 0, command); strings.Contains(out, "wants all of the job deleted") {
+			t.Errorf("%s says %q, though the job is removed", command, out)
+		}
+	}
+}
+
 func sorted(all []string) []string { return slices.Sorted(slices.Values(all)) }
 
 // TestTheAuditLogIsCkptdsOwn: no command takes the folder of the audit log for a job or for a stranger's, and a copy leaves it out.

@@ -101,16 +101,11 @@ func read(ctx context.Context, s storage.Store, key string, f func(*ckptdv1.Audi
 
 // TrimOld is Trim at the time of the store.
 func TrimOld(ctx context.Context, s storage.Store) (int, error) {
-	key, remove, err := layout.ProveRoot(ctx, s)
+	now, err := layout.StoreTime(ctx, s)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("audit: %w", err)
 	}
-	defer remove()
-	info, err := s.Stat(ctx, key)
-	if err != nil {
-		return 0, fmt.Errorf("audit: the store's time: %w", err)
-	}
-	return Trim(ctx, s, info.ModTime)
+	return Trim(ctx, s, now)
 }
 
 // Trim deletes the records that are older than Kept at the time now. It returns how many it has deleted.

@@ -170,7 +170,7 @@ func Due(ctx context.Context, s storage.Store, head *journal.Entry, now time.Tim
 				Text: fmt.Sprintf("the pin of job %s on checkpoint %d has leaked: that job does not need it any more", l.Holder, l.Checkpoint)})
 		}
 	}
-	if head.PurgeWanted {
+	if head.PurgeWanted && head.Status != journal.StatusRemoved {
 		due = append(due, &ckptdv1.CollectDue{Kind: ckptdv1.CollectDueKind_COLLECT_DUE_KIND_PURGE, Text: "a person wants all of the job deleted"})
 	}
 	return due
