@@ -108,6 +108,49 @@ func TestSumsThatNobodyChecks(t *testing.T) {
 	}
 }
 
+// The reply to a write is lost, though the store has made the object. Whatever the server says to a repetition, the
+// outcome stays unknown.
+func TestRefusedAfterALostReply(t *testing.T) {
+	t.Parallel()
+	server, endpoint := strict(t, gcsfake.Bucket{})
+	for _, status := range []int{0, http.StatusForbidden, http.StatusTooManyRequests} {
+		var armed, lost atomic.Bool
+		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case !armed.Load():
+				server.ServeHTTP(w, r)
+			case !lost.Swap(true):
+				server.ServeHTTP(httptest.NewRecorder(), r)
+				panic(http.ErrAbortHandler)
+			case status == 0:
+				panic(http.ErrAbortHandler)
+			default:
+				_, _ = io.Copy(io.Discard, r.Body)
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, errorBody(status, "said by the test"))
+			}
+		}))
+		opened := open(t, servers.GCSURL(front.URL, "lost", "max_attempts=3"))
+		armed.Store(true)
+		entry, file := fmt.Sprintf("job/_journal/%d", status), fmt.Sprintf("job/shared/%d", status)
+		if err := opened.Store.Publish(t.Context(), entry, []byte("an entry")); !errors.Is(err, storage.ErrUnknown) {
+			t.Errorf("publish, then status %d: error %v, want an unknown outcome", status, err)
+		}
+		lost.Store(false)
+		if err := create(t.Context(), opened.Store, file, []byte("state"), storage.CreateOptions{}); !errors.Is(err, storage.ErrUnknown) {
+			t.Errorf("create, then status %d: error %v, want an unknown outcome", status, err)
+		}
+		clean := open(t, servers.GCSURL(endpoint, "lost", ""))
+		for _, key := range []string{entry, file} {
+			if _, err := clean.Store.Stat(t.Context(), key); err != nil {
+				t.Errorf("%s: %v, want that it was made", key, err)
+			}
+		}
+		_ = errors.Join(clean.Close(), opened.Close())
+		front.Close()
+	}
+}
+
 // Replies that ask for fewer requests are called so, and the outcome of a mutation is told beside it. One object's own
 // limit is no such reply.
 func TestThrottled(t *testing.T) {

@@ -131,15 +131,20 @@ func (s *store) forget(ctx context.Context, session string) {
 // the object of an earlier try by its mark.
 func (s *store) put(ctx context.Context, key string, data []byte, sum uint32, attempts int) error {
 	mark := rand.Text()
+	mayLand := false // the request of a try may be carried out yet, whatever is said of a later one
 	for attempt := 1; ; attempt++ {
 		u := s.begin(ctx, key, announcement{mark: mark, sum: sum, hasSum: true})
 		outcome := u.send(data, sum)
 		u.cancel(nil)
-		unknown := errors.Is(outcome, contract.ErrUnknown)
 		if attempt > 1 && errors.Is(outcome, contract.ErrExists) {
 			return s.resolve(ctx, key, mark, int64(len(data)), sum, outcome)
 		}
+		unknown := errors.Is(outcome, contract.ErrUnknown)
 		again := unknown || errors.Is(outcome, contract.ErrThrottled) || outcome != nil && storage.ShouldRetry(outcome)
+		if mayLand && outcome != nil && !unknown {
+			outcome = &unknownError{outcome}
+		}
+		mayLand = mayLand || unknown
 		if !again || attempt >= attempts || ctx.Err() != nil {
 			return outcome
 		}
