@@ -68,7 +68,7 @@ func (f *family) start() *jobs {
 	for len(w.flight) > 0 {
 		n := w
 		r.fly(&n, 0, func(x *world, m move) {
-			if m.what == "done" || m.what == "reply" {
+			if m.what == "land" || m.what == "done" || m.what == "reply" { // unreduced, a write lands before its reply
 				w = *x
 			}
 		})
