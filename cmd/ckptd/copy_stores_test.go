@@ -7,6 +7,7 @@ import (
 
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -43,10 +44,10 @@ func (r *rig) emptied(t *testing.T, root string) {
 	defer opened.Close()
 	jobs, err := catalog.New(opened.Store).Jobs(r.ctx)
 	r.must(err)
-	shown := r.process("ls", root)
+	shown := ckptd(t, exit.Done, "ls", root)
 	for _, job := range jobs.GetJobs() {
 		contains(t, shown, job.GetJobId())
-		r.process("rm", drivers.Below(root, job.GetJobId()), "--now", "--yes")
+		ckptd(t, exit.Done, "rm", drivers.Below(root, job.GetJobId()), "--now", "--yes")
 		orphan := layout.FileName{Epoch: 1, Checkpoint: 1, Nonce: layout.NewNonce()}
 		w, err := opened.Store.Create(r.ctx, layout.SharedKey(job.GetJobId(), orphan.String()), storage.CreateOptions{})
 		r.must(err)
@@ -57,7 +58,7 @@ func (r *rig) emptied(t *testing.T, root string) {
 	if len(jobs.GetJobs()) == 0 {
 		t.Errorf("no jobs in %s", root)
 	}
-	r.process("gc", root, "--yes")
+	ckptd(t, exit.Done, "gc", root, "--yes")
 	for _, key := range listed(r.ctx, t, opened.Store) {
 		if key != layout.RootMarkerKey && !strings.Contains(key, "/_journal/") && !strings.HasPrefix(key, "_audit/") {
 			t.Errorf("left in %s: %s", root, key)

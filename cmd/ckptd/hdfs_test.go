@@ -56,6 +56,9 @@ func TestOnHDFS(t *testing.T) {
 			servers.StartS3(t, servers.Versitygw, false).URL("around", ""), cluster.URL("again", ""))
 	})
 	t.Run("many files", func(t *testing.T) {
+		if os.Getenv("CKPTD_NIGHTLY") == "" {
+			t.Skip("`make nightly` runs it")
+		}
 		t.Parallel()
 		manyObjects(t, cluster.URL("many", ""))
 	})

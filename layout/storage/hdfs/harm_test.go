@@ -223,7 +223,11 @@ func TestDataNodeGone(t *testing.T) {
 				}
 				return err
 			})
-			err := create(t.Context(), opened.Store, "job/shared/"+name, data, storage.CreateOptions{}, func() { must(t, harm.away()) })
+			r, err := opened.Store.Open(t.Context(), "job/shared/before", 0, -1)
+			must(t, err)
+			_, err = r.Read(make([]byte, 10))
+			must(t, err)
+			err = create(t.Context(), opened.Store, "job/shared/"+name, data, storage.CreateOptions{}, func() { must(t, harm.away()) })
 			if err == nil || errors.Is(err, storage.ErrUnknown) {
 				t.Errorf("create: %v, want an error that is not an unknown outcome", err)
 			}
@@ -231,6 +235,13 @@ func TestDataNodeGone(t *testing.T) {
 			if err == nil || errors.Is(err, storage.ErrUnknown) || strings.Contains(err.Error(), "have not reported") {
 				t.Errorf("commit of what was written before: %v, want the DataNode's error, and not that of a second Close", err)
 			}
+			for err = nil; err == nil; {
+				_, err = r.Read(make([]byte, 1<<20))
+			}
+			if !errors.As(err, new(*storage.Error)) {
+				t.Errorf("read to the end: %v, want an error", err)
+			}
+			must(t, r.Close())
 			begun := time.Now()
 			if _, err := readAll(t.Context(), opened.Store, "job/shared/before"); err == nil || time.Since(begun) > 20*time.Second {
 				t.Errorf("read: %v after %v, want an error soon", err, time.Since(begun))
@@ -247,20 +258,6 @@ func TestDataNodeGone(t *testing.T) {
 			again(t, func() error {
 				return create(t.Context(), opened.Store, "job/shared/"+name+"-again", data[:1<<20], storage.CreateOptions{}, nil)
 			})
-			r, err := opened.Store.Open(t.Context(), "job/shared/before", 0, -1)
-			must(t, err)
-			_, err = r.Read(make([]byte, 10))
-			must(t, err)
-			must(t, harm.away())
-			for err == nil {
-				_, err = r.Read(make([]byte, 1<<20))
-			}
-			if !errors.As(err, new(*storage.Error)) {
-				t.Errorf("read to the end: %v, want an error", err)
-			}
-			must(t, r.Close())
-			must(t, harm.back())
-			must(t, c.Await(1))
 		})
 	}
 	nothingLeft(t, c, "gone", opened.Store, "job/shared/before", "job/shared/killed-again", "job/shared/paused-again")
