@@ -159,6 +159,24 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+// TestBadInputIsAName: a name in place of a JOB or a CHECKPOINT, with a daemon and without: the error is plain.
+func TestBadInputIsAName(t *testing.T) {
+	v := newVerbs(t)
+	t.Chdir(v.dir)
+	for _, line := range []string{"rm NAME --yes", "purge NAME --yes", "tag NAME add t", "undelete NAME", "unlock NAME --yes"} {
+		for _, name := range []string{"root", "clicks", "chk-42"} {
+			for _, server := range []string{"", " --server unix:/nowhere"} {
+				full := strings.ReplaceAll(line, "NAME", name) + server
+				var out bytes.Buffer
+				code := run(t.Context(), strings.Fields(full), &out, &out)
+				if code != exit.Failed && code != exit.Usage || !strings.Contains(out.String(), "ckptd: ") {
+					t.Errorf("%s: exit code %d, want 1 or 2\n%s", full, code, &out)
+				}
+			}
+		}
+	}
+}
+
 // harmed makes an ended job whose newest _metadata is changed. named: the journal names what it is then.
 func harmed(change func([]byte) []byte, named bool) func(*testing.T, *verbs) string {
 	return func(t *testing.T, v *verbs) string {

@@ -3,12 +3,14 @@ package shell
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/journal"
+	"github.com/ckptd/ckptd/layout/journalio"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/owner"
 )
@@ -26,8 +28,32 @@ func (j *Job) trim(ctx context.Context, op owner.Op) {
 	}
 }
 
-// deleteMetas deletes the _metadata of checkpoints. The result names those that are certainly gone.
-func (j *Job) deleteMetas(ctx context.Context, op owner.Op, entries []*ckptdv1.AuditEntry) {
+// left is a question that is asked before deletes: has another process taken the job over?
+type left func(context.Context) (bool, error)
+
+// leftCopy is that question for a copy, which the owner that the machine is now has to ask before each batch. `ckptd copy` gives an
+// object that was dropped from the copy the same name again, and a process that was suspended would delete the new one. In other jobs
+// no name is used twice: there the answer is no, without a read.
+func (j *Job) leftCopy() left {
+	head := j.m.Head()
+	if head == nil || head.CopiedFrom == (journal.Origin{}) {
+		return func(context.Context) (bool, error) { return false, nil }
+	}
+	epoch := head.Epoch
+	return func(ctx context.Context) (bool, error) {
+		now, how, err := journalio.ReadHead(ctx, j.env.Collect, j.env.Facts, j.id)
+		if err == nil && how != journal.ReadDone {
+			err = errNoHead
+		}
+		return err == nil && now.Epoch != epoch, err
+	}
+}
+
+var errNoHead = errors.New("the journal cannot be read")
+
+// deleteMetas deletes the _metadata of checkpoints. The result names those that are certainly gone. If another process has taken a
+// copy over, nothing is deleted, and it says that all are: the next entry tells the machine.
+func (j *Job) deleteMetas(ctx context.Context, op owner.Op, entries []*ckptdv1.AuditEntry, left left) {
 	if !j.recorded(ctx, entries) {
 		j.result(op.Result(journal.Unknown))
 		return
@@ -37,7 +63,7 @@ func (j *Job) deleteMetas(ctx context.Context, op owner.Op, entries []*ckptdv1.A
 		keys[i] = layout.MetadataKey(j.id, id)
 	}
 	r := op.Result(journal.Done)
-	errs := j.env.Collect.Delete(ctx, keys)
+	errs := j.deleteUnless(ctx, left, keys)
 	for i, id := range op.IDs {
 		if errs == nil || errs[i] == nil {
 			r.IDs = append(r.IDs, id)
@@ -76,13 +102,13 @@ func (j *Job) deleteFiles(op owner.Op) func(context.Context) {
 			numbers, keys = append(numbers, n), append(keys, layout.JobPrefix(j.id)+d.Key)
 		}
 	}
-	entries := j.fileEntries(numbers, keys)
+	entries, left := j.fileEntries(numbers, keys), j.leftCopy()
 	return func(ctx context.Context) {
 		if !j.recorded(ctx, entries) {
 			j.result(op.Result(journal.Unknown))
 			return
 		}
-		failed := j.deleteAll(ctx, keys)
+		failed := j.deleteAll(ctx, keys, left)
 		j.do(func() {
 			r := op.Result(journal.Done)
 			gone := op.Files
@@ -108,7 +134,7 @@ func (j *Job) deleteFiles(op owner.Op) func(context.Context) {
 
 // deleteAll deletes objects in batches. It returns the errors of those that may still exist, by their positions in
 // keys.
-func (j *Job) deleteAll(ctx context.Context, keys []string) map[int]error {
+func (j *Job) deleteAll(ctx context.Context, keys []string, left left) map[int]error {
 	var mu sync.Mutex
 	failed := map[int]error{}
 	var wg sync.WaitGroup
@@ -120,7 +146,7 @@ func (j *Job) deleteAll(ctx context.Context, keys []string) map[int]error {
 		wg.Go(func() {
 			defer func() { <-turns }()
 			began := time.Now()
-			errs := j.env.Collect.Delete(ctx, batch)
+			errs := j.deleteUnless(ctx, left, batch)
 			if from+size < len(keys) {
 				j.leaveTurn(ctx, began)
 			}
@@ -139,4 +165,15 @@ func (j *Job) deleteAll(ctx context.Context, keys []string) map[int]error {
 		break
 	}
 	return failed
+}
+
+// deleteUnless deletes objects, unless the answer to left is yes: then none of them is this owner's to delete.
+func (j *Job) deleteUnless(ctx context.Context, left left, keys []string) []error {
+	switch gone, err := left(ctx); {
+	case err != nil:
+		return slices.Repeat([]error{err}, len(keys))
+	case gone:
+		return nil
+	}
+	return j.env.Collect.Delete(ctx, keys)
 }

@@ -83,8 +83,8 @@ func (j *Job) work(op owner.Op) func(context.Context) {
 	case owner.OpTrim:
 		return func(ctx context.Context) { j.trim(ctx, op) }
 	case owner.OpDeleteMetas:
-		entries := j.metaEntries(op.IDs)
-		return func(ctx context.Context) { j.deleteMetas(ctx, op, entries) }
+		entries, left := j.metaEntries(op.IDs), j.leftCopy()
+		return func(ctx context.Context) { j.deleteMetas(ctx, op, entries, left) }
 	case owner.OpDeleteFiles:
 		return j.deleteFiles(op)
 	case owner.OpAbortUnfinished:

@@ -173,11 +173,13 @@ func TestCutLast(t *testing.T) {
 		"s3://b/p/clicks/chk-42":     {"s3://b/p/clicks", "chk-42"},
 		"s3://b/clicks?endpoint=x%2": {"s3://b?endpoint=x%2", "clicks"},
 		"s3://b?region=r":            {"s3://?region=r", "b"},
+		"clicks":                     {"", "clicks"},
+		"":                           {"", ""},
 	} {
 		if parent, last := CutLast(at); parent != want[0] || last != want[1] {
 			t.Errorf("CutLast(%q) = %q, %q; want %q", at, parent, last, want)
 		}
-		if got := Below(want[0], want[1]); got != at && want[0] != "s3://?region=r" {
+		if got := Below(want[0], want[1]); got != at && want[0] != "s3://?region=r" && want[0] != "" {
 			t.Errorf("Below(%q) = %q, want %q", want, got, at)
 		}
 	}

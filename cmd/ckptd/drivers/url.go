@@ -2,13 +2,17 @@ package drivers
 
 import "strings"
 
-// CutLast cuts the last element off a normal URL. A query stays with the parent, because it belongs to the store.
+// CutLast cuts the last element off a normal URL. A query stays with the parent, because it belongs to the store. Of a name without
+// a parent, the parent is empty.
 func CutLast(at string) (parent, last string) {
 	if path, query, ok := strings.Cut(at, "?"); ok {
 		parent, last = CutLast(path)
 		return parent + "?" + query, last
 	}
 	i := strings.LastIndexByte(at, '/')
+	if i < 0 {
+		return "", at
+	}
 	parent, last = at[:i], at[i+1:]
 	if strings.HasSuffix(parent, "://") || strings.HasSuffix(parent, ":/") || parent == "file:" {
 		parent += "/"
