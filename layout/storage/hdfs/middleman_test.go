@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -55,6 +56,7 @@ type middleman struct {
 	way      way
 	seen     int
 	injected bool
+	after    []string // the calls since the fault
 	held     []heldCall
 	conns    []net.Conn
 }
@@ -119,6 +121,20 @@ func (m *middleman) happened() bool {
 	}
 	m.held = nil
 	return m.injected
+}
+
+// since returns the names of methods that were called since the fault, of those given.
+func (m *middleman) since(methods ...string) (called []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, frame := range m.after {
+		for _, method := range methods {
+			if strings.Contains(frame, method) {
+				called = append(called, method)
+			}
+		}
+	}
+	return called
 }
 
 // land gives the NameNode a call, and waits until it was carried out.
@@ -204,6 +220,9 @@ func (m *middleman) isDark() bool {
 func (m *middleman) strikes(frame []byte) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.injected {
+		m.after = append(m.after, string(frame))
+	}
 	if !m.armed || bytes.Contains(frame, []byte("renewLease")) || m.only != "" && !bytes.Contains(frame, []byte(m.only)) {
 		return false
 	}

@@ -97,6 +97,11 @@ func (p *placing) gone(ctx context.Context) (over bool, err error) {
 		p.cause = err
 		return false, nil
 	case there && id == p.id:
+		// The rename may be seen before it is durable, because its reply was lost.
+		if err := p.store.sync(ctx, p.key); err != nil {
+			p.cause, p.mayLand = err, true // it has landed
+			return false, nil
+		}
 		return true, nil
 	case p.mayLand:
 		return true, fmt.Errorf("%w: the object is neither below _tmp nor under its key: renamed and deleted since, or swept", storage.ErrUnknown)
@@ -201,19 +206,23 @@ func (s *store) number(ctx context.Context, path string, folder bool) (id uint64
 	return id, there, err
 }
 
-// settle implements storage.Facts.Settle. A NameNode shows a change before the change is durable. It syncs its log before
-// it answers, and the log holds every change before that: so a folder is made, and removed again.
+// settle implements storage.Facts.Settle.
 func (s *store) settle(ctx context.Context, prefix string) error {
+	if err := s.sync(ctx, prefix); err != nil {
+		return &storage.Error{Op: "settle", Key: prefix, Err: plain(err)}
+	}
+	return nil
+}
+
+// sync makes durable what a NameNode has shown. It shows a change before the change is durable. It syncs its log before
+// it answers, and the log holds every change before that: so a folder is made, and removed again.
+func (s *store) sync(ctx context.Context, prefix string) error {
 	path := s.scrapPath(prefix)
-	err := s.pool.call(ctx, func(c *client) error {
+	return s.pool.call(ctx, func(c *client) error {
 		if err := c.MkdirAll(path, s.cluster.folderMode); err != nil {
 			return err
 		}
 		_ = c.Remove(path) // a sweep removes what stays
 		return nil
 	})
-	if err != nil {
-		return &storage.Error{Op: "settle", Key: prefix, Err: plain(err)}
-	}
-	return nil
 }

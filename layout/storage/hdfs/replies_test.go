@@ -59,6 +59,23 @@ func TestLostReplies(t *testing.T) {
 	}
 }
 
+// TestOwnRenameIsDurable: the reply to the owner's rename was lost. It finds its object under the key, which the NameNode
+// shows before it is durable. Only after a mutation that succeeded since, the driver may say that it is done.
+func TestOwnRenameIsDurable(t *testing.T) {
+	c := cluster(t)
+	m := newMiddleman(t, c.Address, 0, way{forwarded: true})
+	m.watch("rename2", false)
+	opened := open(t, c.URLAt(m.address(), "durable", ""))
+	defer opened.Close()
+	must(t, opened.Store.Publish(t.Context(), "job/_journal/0", []byte("makes the folder")))
+	m.arm()
+	must(t, opened.Store.Publish(t.Context(), "job/_journal/1", []byte("an entry")))
+	called := m.since("rename2", "getFileInfo", "mkdirs")
+	if !m.happened() || slices.Index(called, "mkdirs") < slices.Index(called, "getFileInfo") {
+		t.Errorf("calls after the lost reply: %q, want one of mkdirs after those that look", called)
+	}
+}
+
 // TestLateRename: the owner's rename does not arrive, and neither does anything else. The owner is told that the outcome is
 // unknown. Another takes the slot, and the late rename does not replace it.
 func TestLateRename(t *testing.T) {
