@@ -248,6 +248,24 @@ func TestDemoKeep(t *testing.T) {
 	cleaned(t, tmp, 1)
 }
 
+// Ctrl-C ends the job as the demo promises: it is canceled, so a new job can claim its checkpoints, and a person can remove them.
+func TestDemoKeepEndedByCtrlC(t *testing.T) {
+	t.Parallel()
+	tmp := t.TempDir()
+	cmd, out := demoProcess(t, tmp, "--records", "2000", "--rate", "4000", "--interval", "100ms", "--kills", "0", "--keep")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out.await(t, "the job goes on")
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "the job is canceled") || !strings.Contains(out.String(), "checkpoints kept") {
+		t.Errorf("%v:\n%s", err, out.String())
+	}
+	cleaned(t, tmp, 1)
+}
+
 // What cannot work is refused before anything is begun.
 func TestDemoRefuses(t *testing.T) {
 	dir := t.TempDir()

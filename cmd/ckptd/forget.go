@@ -15,6 +15,7 @@ import (
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
+	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -298,18 +299,46 @@ func (f *forgetter) execute(cmd *cobra.Command, root string) (err error) {
 
 // remove removes checkpoints of one job, and collects it. Its error means that they were not removed, or that the command was interrupted.
 func (f *forgetter) remove(cmd *cobra.Command, c *changer, job string, all []*ckptdv1.ForgetCheckpoint) error {
-	e := &owner.Edit{Kind: owner.EditRemove, Now: f.now}
-	for _, k := range all {
-		e.IDs = append(e.IDs, k.GetCheckpoint().GetSummary().GetCheckpointId())
-	}
-	if len(all) > 0 {
+	for len(all) > 0 {
+		e := &owner.Edit{Kind: owner.EditRemove, Now: f.now}
+		for _, k := range all {
+			e.IDs = append(e.IDs, k.GetCheckpoint().GetSummary().GetCheckpointId())
+		}
 		change, err := c.edit(cmd.Context(), job, e)
-		if err != nil || !f.prune {
+		if err == nil {
+			stateOf(all, change)
+			break
+		}
+		rest, errHead := f.withoutLeft(cmd.Context(), c, job, all)
+		if errHead != nil || len(rest) == len(all) {
 			return err
 		}
-		stateOf(all, change)
+		all = rest // a running job has dropped the others itself since the plan
+	}
+	if !f.prune {
+		return nil
 	}
 	return f.collect(cmd, c, job)
+}
+
+// withoutLeft returns the checkpoints that the job still retains. Those that have left it since the plan leave the report, too.
+func (f *forgetter) withoutLeft(ctx context.Context, c *changer, job string, all []*ckptdv1.ForgetCheckpoint) ([]*ckptdv1.ForgetCheckpoint, error) {
+	head, err := catalog.Head(ctx, c.opened.Store, job)
+	if err != nil {
+		return nil, err
+	}
+	var rest, left []*ckptdv1.ForgetCheckpoint
+	for _, k := range all {
+		if _, there := head.Checkpoint(k.GetCheckpoint().GetSummary().GetCheckpointId()); there {
+			rest = append(rest, k)
+		} else {
+			left = append(left, k)
+		}
+	}
+	for _, g := range f.report.GetGroups() {
+		g.Checkpoints = slices.DeleteFunc(g.Checkpoints, func(k *ckptdv1.ForgetCheckpoint) bool { return slices.Contains(left, k) })
+	}
+	return rest, nil
 }
 
 // stateOf notes what has become of checkpoints.

@@ -12,6 +12,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage/file"
+	"github.com/ckptd/ckptd/retention"
 )
 
 // TestForgetHoldsTheNewest: while forget removes others, a pin with an expiry is on what stays as the newest; then it is returned. While
@@ -117,5 +118,35 @@ func TestCopyHoldsWhatItCopies(t *testing.T) {
 	after, err := journalio.List(t.Context(), opened.Store, "clicks")
 	if err != nil || len(after) != len(before)+2 || len(lent()) != 0 {
 		t.Errorf("%v: the source's journal grew from %d to %d entries, and lends %+v; want a lend and a return", err, len(before), len(after), lent())
+	}
+}
+
+// TestForgetWhileAJobDrops: a checkpoint of the plan has left its job meanwhile. The others are removed, and the report is silent about it.
+func TestForgetWhileAJobDrops(t *testing.T) {
+	v := newVerbs(t)
+	v.end(t, "clicks")
+	head, err := catalog.Head(t.Context(), v.opened(t), "clicks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	earlier := *head
+	dropped := head.Retained[0]
+	dropped.ID--
+	earlier.Retained = append([]journal.Checkpoint{dropped}, head.Retained...)
+	f := &forgetter{rules: retention.Rules{Last: 1}, groupBy: "name", yes: true}
+	f.plan([]*journal.Entry{&earlier}, "")
+	if f.report.GetRemoved() != 2 {
+		t.Fatalf("the plan removes %d, want 2", f.report.GetRemoved())
+	}
+	cmd := newForgetCmd()
+	cmd.SetContext(t.Context())
+	if err := f.execute(cmd, filepath.Join(v.dir, "root")); err != nil {
+		t.Fatal(err)
+	}
+	if head, err = catalog.Head(t.Context(), v.opened(t), "clicks"); err != nil {
+		t.Fatal(err)
+	}
+	if len(head.Retained) != 1 || head.Retained[0].ID != 42 || f.report.GetRemoved() != 1 || len(f.stuck) != 0 {
+		t.Errorf("the job retains %d checkpoints; %d removed, %d stuck; want checkpoint 42; 1, 0", len(head.Retained), f.report.GetRemoved(), len(f.stuck))
 	}
 }

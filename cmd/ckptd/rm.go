@@ -109,6 +109,8 @@ func printRemoval(w io.Writer, head *journal.Entry, e *owner.Edit, window time.D
 			would = "go into the trash for " + config.FormatDuration(window)
 		case len(c.GetBorrowers()) > 0:
 			would = "be hidden until " + strings.Join(c.GetBorrowers(), ", ") + " returned it"
+		case !e.Now && !head.Owner.IsZero() && len(head.URLs) > 0: // only the owner knows its --trash
+			would = "be deleted at once, unless the daemon that owns the job has a trash"
 		}
 		t.Row(c.GetSummary().GetPath(), output.Time(c.GetSummary().GetCompletedAt()), output.Bytes(c.GetSummary().GetNewBytes()), would)
 	}

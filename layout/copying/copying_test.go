@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -504,18 +505,72 @@ func testAFencedCopierStops(t *testing.T) {
 		if step != copying.StepMetadata || head(t, to.Store, "a").Epoch > 1 {
 			return
 		}
-		base := head(t, to.Store, "a")
-		next := *base
-		next.Epoch, next.Owner = base.Epoch+1, journal.Nonce{Count: 3}
-		if _, verdict, err := journalio.Append(t.Context(), to.Store, to.Facts, "a", journalio.Appending{Base: base, Next: next, Nonce: journal.Nonce{Count: 3}, Role: journal.RoleAttach,
-			Effect: func(*journal.Entry) bool { return false }}); verdict != journal.Won {
-			t.Error(verdict, err)
-		}
+		takeOver(t, to, journal.Nonce{Count: 3}, nil)
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if e := head(t, to.Store, "a"); e.Owner != (journal.Nonce{Count: 3}) || len(e.Retained) > 0 {
 		t.Errorf("head %+v", e)
+	}
+}
+
+// fencing lets another process take the copy of job a over when the copier lists what it has to tidy.
+type fencing struct {
+	storage.Store
+	fence func()
+}
+
+func (f *fencing) List(ctx context.Context, prefix string) iter.Seq2[storage.Info, error] {
+	if prefix == layout.JobPrefix("a") && f.fence != nil {
+		f.fence()
+		f.fence = nil
+	}
+	return f.Store.List(ctx, prefix)
+}
+
+// TestAFencedCopierDeletesNothing: the next owner may have begun to name what was garbage before.
+func TestAFencedCopierDeletesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := threeCheckpoints(t)
+		opened := mem.Open()
+		to := place(t, opened)
+		w.copyTo(to, copying.Options{})
+		name := layout.FileName{Epoch: 1, Checkpoint: 1, Nonce: layout.NewNonce(), Sequence: 1}
+		garbage := layout.SharedKey("a", name.String())
+		w.must(opened.Store.Publish(t.Context(), garbage, []byte("garbage")))
+		takeOver(t, to, journal.Nonce{Count: 3}, func(e *journal.Entry) { e.CopiedFrom.Unfinished = true }) // a copy that did not end: the next one tidies
+		w.checkpoint("a", 4, 3, w.file("a", 4, 10))
+		f := &fencing{Store: opened.Store}
+		fenced := false
+		opts := copying.Options{Owns: nobody, Step: func(step string) {
+			if step == copying.StepCommit { // what is listed from now on is to be tidied
+				f.fence = func() { fenced = true; takeOver(t, to, journal.Nonce{Count: 4}, nil) }
+			}
+		}}
+		w.copyTo(&copying.Place{Store: f, Opened: opened, Facts: to.Facts, Root: to.Root}, opts)
+		if !fenced {
+			t.Fatal("the copier tidied nothing")
+		}
+		if !slices.Contains(keys(t, opened.Store), garbage) {
+			t.Error("the copier deleted after another owner had begun")
+		}
+	})
+}
+
+func nobody(context.Context, []string, string, string) bool { return false }
+
+// takeOver makes another process the owner of the copy of job a.
+func takeOver(t *testing.T, to *copying.Place, me journal.Nonce, change func(*journal.Entry)) {
+	t.Helper()
+	base := head(t, to.Store, "a")
+	next := *base
+	next.Epoch, next.Owner = base.Epoch+1, me
+	if change != nil {
+		change(&next)
+	}
+	if _, verdict, err := journalio.Append(t.Context(), to.Store, to.Facts, "a", journalio.Appending{Base: base, Next: next, Nonce: me, Role: journal.RoleAttach,
+		Effect: func(*journal.Entry) bool { return false }}); verdict != journal.Won {
+		t.Error(verdict, err)
 	}
 }

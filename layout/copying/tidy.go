@@ -25,15 +25,16 @@ func (j *job) tidy(ctx context.Context) error {
 	if err != nil {
 		return nil // something cannot be read, so nobody knows what it names: the copy's next owner deletes the rest
 	}
-	head, err := j.run.read(ctx, j.id)
-	if err != nil {
-		return err
-	}
-	if head == nil || head.Epoch != j.owned.head.Epoch {
-		return fmt.Errorf("job %s: %w: run the same command again", j.id, ErrFenced)
-	}
 	var batch []string
-	flush := func() {
+	flush := func() error {
+		// Asked for each batch: a source that is a copy itself may have got a checkpoint again, and another copier may have brought it.
+		head, err := j.run.read(ctx, j.id)
+		if err != nil {
+			return err
+		}
+		if head == nil || head.Epoch != j.owned.head.Epoch {
+			return fmt.Errorf("job %s: %w: run the same command again", j.id, ErrFenced)
+		}
 		for _, err := range j.run.to.Store.Delete(ctx, batch) {
 			if err != nil {
 				j.run.report.FilesDeleted-- // a sweep deletes it later
@@ -42,6 +43,7 @@ func (j *job) tidy(ctx context.Context) error {
 		j.run.report.FilesDeleted += uint64(len(batch))
 		batch = batch[:0]
 		j.run.step(nil, StepDelete)
+		return nil
 	}
 	for info, err := range j.run.to.Store.List(ctx, layout.JobPrefix(j.id)) {
 		if err != nil {
@@ -50,12 +52,17 @@ func (j *job) tidy(ctx context.Context) error {
 		if !j.dead(info.Key, keep, ids) {
 			continue
 		}
-		if batch = append(batch, info.Key); len(batch) == deleteBatch {
-			flush()
+		if batch = append(batch, info.Key); len(batch) < deleteBatch {
+			continue
+		}
+		if err := flush(); err != nil {
+			return err
 		}
 	}
 	if len(batch) > 0 {
-		flush()
+		if err := flush(); err != nil {
+			return err
+		}
 	}
 	return ctx.Err()
 }

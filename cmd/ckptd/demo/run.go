@@ -157,7 +157,7 @@ func Owned(ctx context.Context, s storage.Store, job string) bool {
 	return entries[len(entries)-1].GetOwnerNonce() != ""
 }
 
-// goOn leaves the job running until ctx ends or somebody cancels it.
+// goOn leaves the job running until somebody cancels it, or ctx ends: then it cancels the job.
 func (d *Demo) goOn(ctx context.Context) error {
 	d.say.line("")
 	d.say.line("the job goes on; end it by Ctrl-C, or from another terminal by")
@@ -166,7 +166,7 @@ func (d *Demo) goOn(ctx context.Context) error {
 	for d.Watch.ended == ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
 		d.Poll(ctx)
 		if !sleep(ctx, pollEvery) {
-			return nil
+			return d.Cancel(context.WithoutCancel(ctx))
 		}
 	}
 	return d.AwaitLetGo(ctx)
