@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -50,6 +51,8 @@ func Unopened(url, kind string, readable bool, err error, o *Options) *ckptdv1.D
 	switch {
 	case errors.Is(err, storage.ErrUnfit):
 		e.trouble("open", err, Advice)
+	case o.Permission != nil && o.Permission("open") != "" && errors.Is(err, fs.ErrPermission):
+		e.trouble("open", err, e.permission("open"))
 	case o.Opening != "" && readable:
 		e.trouble("publish", err, o.Opening)
 	case o.Opening != "":

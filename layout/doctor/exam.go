@@ -137,7 +137,7 @@ func (e *exam) disturbed() bool {
 func noAnswer(err error) bool {
 	// Not net.Error: the system's own errors (a read-only file system) implement this interface, too.
 	var network *net.OpError
-	return errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrThrottled) || errors.Is(err, context.Canceled) ||
+	return errors.Is(err, storage.ErrUnknown) || errors.Is(err, storage.ErrPaused) || errors.Is(err, storage.ErrThrottled) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network)
 }
 

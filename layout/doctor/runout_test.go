@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -59,6 +60,31 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	r := examineIt(t, opened(b), &Options{Quick: true})
 	if r.GetVerdict() != ckptdv1.Verdict_VERDICT_UNFIT || !strings.Contains(text(r), "Mount it for writing") || strings.Contains(text(r), "permission") {
 		t.Errorf("%s\nwant it unfit, with the advice to mount it for writing", text(r))
+	}
+}
+
+// A store that takes no writes for now may be fit, and no permission of a user would help.
+func TestPaused(t *testing.T) {
+	t.Parallel()
+	b := &bent{Store: mem.New(), publish: func(_ context.Context, key string, _ []byte) error {
+		return &storage.Error{Op: "publish", Key: key, Err: fmt.Errorf("safe mode: %w", storage.ErrPaused)}
+	}}
+	r := examineIt(t, opened(b), &Options{Quick: true})
+	if r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED || !strings.Contains(text(r), runAgain) || strings.Contains(text(r), "permission") {
+		t.Errorf("%s\nwant it not examined, with the advice to run doctor again", text(r))
+	}
+}
+
+// A folder that a user may not look into is no wrong address.
+func TestOpeningNotPermitted(t *testing.T) {
+	t.Parallel()
+	refused := fmt.Errorf("stat /x: %w", fs.ErrPermission)
+	o := &Options{Opening: "Mend the address.", Permission: func(operation string) string { return map[string]string{"open": "execute above it"}[operation] }}
+	for err, want := range map[error]string{refused: "Give ckptd's user execute above it.", io.ErrUnexpectedEOF: o.Opening} {
+		r := Unopened("hdfs://x/y", "hdfs", false, err, o)
+		if r.GetVerdict() != ckptdv1.Verdict_VERDICT_NOT_EXAMINED || r.GetFindings()[0].GetAdvice() != want {
+			t.Errorf("%v: %s\nwant it not examined, with the advice %q", err, text(r), want)
+		}
 	}
 }
 

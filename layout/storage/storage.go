@@ -48,6 +48,8 @@ var (
 	// ErrThrottled is in the chain when the store asked for fewer requests (S3: 503 SlowDown). It says nothing about
 	// the outcome: if the outcome is unknown, ErrUnknown is in the chain too.
 	ErrThrottled = errors.New("the store asks for fewer requests")
+	// ErrPaused is in the chain when the store takes no writes for now (HDFS: safe mode). Nothing was done.
+	ErrPaused = errors.New("the store takes no writes for now")
 	// ErrMoved is in the chain when the root's place leads elsewhere than when it was opened: a folder was moved, or a
 	// disk unmounted. Everything works again when the root is back.
 	ErrMoved = errors.New("the root was moved")

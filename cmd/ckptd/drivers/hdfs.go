@@ -30,6 +30,7 @@ func onHDFS() Driver {
 			return hdfs.Open(ctx, c)
 		},
 		Permissions: map[string]string{
+			"open":    "execute (--x) on the folders above the root",
 			"publish": "write and execute (-wx) on the root's folder", "create": "write and execute (-wx) on the root's folder",
 			"read": "read and execute (r-x) on the root's folder", "range": "read and execute (r-x) on the root's folder",
 			"stat": "execute (--x) on the root's folder and those above", "list": "read and execute (r-x) on the root's folder",

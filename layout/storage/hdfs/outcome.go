@@ -108,8 +108,10 @@ func plain(err error) error {
 	switch class {
 	case "SafeModeException":
 		r.text += "; it takes no writes until it leaves safe mode (hdfs dfsadmin -safemode get)"
+		r.all = append(r.all, storage.ErrPaused)
 	case "NSQuotaExceededException", "DSQuotaExceededException":
-		r.text += "; raise the quota (hdfs dfsadmin -setQuota, -setSpaceQuota), or keep fewer checkpoints"
+		r.text = syscall.EDQUOT.Error() + ": " + r.text + "; raise the quota (hdfs dfsadmin -setQuota, -setSpaceQuota), or keep fewer checkpoints"
+		r.all = append(r.all, syscall.EDQUOT)
 	case "AccessControlException":
 		r.all = append(r.all, fs.ErrPermission)
 	case "RetriableException":
