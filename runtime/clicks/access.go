@@ -77,12 +77,21 @@ func clientOf(head []byte) (client []byte, ok bool) {
 // virtualHost splits the host:port that Apache's format vhost_combined begins with. Port 0: the word has another form.
 func virtualHost(word []byte) (host []byte, port int) {
 	i := bytes.LastIndexByte(word, ':')
-	if i < 0 || bytes.IndexByte(word, ':') != i {
+	switch {
+	case i < 0:
 		return nil, 0
-	}
-	host = word[:i]
-	if !isAddress(host) && !isHostName(host) {
+	case i > 1 && word[0] == '[' && word[i-1] == ']': // an address of IPv6
+		host = word[1 : i-1]
+		if bytes.IndexByte(host, ':') < 0 || !isAddress(host) {
+			return nil, 0
+		}
+	case bytes.IndexByte(word, ':') != i:
 		return nil, 0
+	default:
+		host = word[:i]
+		if !isAddress(host) && !isHostName(host) {
+			return nil, 0
+		}
 	}
 	n, err := strconv.ParseUint(string(word[i+1:]), 10, 16)
 	if err != nil {

@@ -102,6 +102,10 @@ func client(words []string) (string, error) {
 }
 
 func serverAndPort(word string) (host string, port int, ok bool) {
+	if inner, text, found := strings.Cut(strings.TrimPrefix(word, "["), "]:"); found && word[0] == '[' && strings.Contains(inner, ":") && isIP(inner) && number.MatchString(text) {
+		port, err := strconv.Atoi(text)
+		return inner, port, err == nil && port > 0 && port < 65536
+	}
 	parts := strings.Split(word, ":")
 	if len(parts) != 2 || !number.MatchString(parts[1]) || !isIP(parts[0]) && !isHost(parts[0]) {
 		return "", 0, false
