@@ -31,8 +31,8 @@ import (
 const (
 	// smallSize is the number of bytes that a writer may hold without memory from the pool.
 	smallSize = 64 << 10
-	// chunkSize is the size of a chunk of a resumable upload, and the largest object of unknown length or sum that is
-	// sent in one request.
+	// chunkSize is the size of a chunk of a resumable upload, twice that for objects known to exceed singleSize; and the largest object of
+	// unknown length or sum that is sent in one request.
 	chunkSize = 8 << 20
 	// poolSize is the number of bytes of chunks that all writers of a store may hold.
 	poolSize = 256 << 20

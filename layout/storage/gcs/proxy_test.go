@@ -1,11 +1,14 @@
 package gcs_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,5 +210,37 @@ func TestCancelled(t *testing.T) {
 	}
 	if live, _, _, uploads := server.Versions(servers.Bucket); live+uploads > 0 {
 		t.Errorf("%d objects and %d uploads are left, want none", live, uploads)
+	}
+}
+
+// An object known to be large goes up in chunks of 16 MiB, and is whole. One that is given up leaves nothing.
+func TestLargeChunks(t *testing.T) {
+	t.Parallel()
+	var chunks atomic.Int64
+	server, endpoint := answering(t, gcsfake.Bucket{}, func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Content-Range") != "" {
+			chunks.Add(1)
+		}
+		return false
+	})
+	opened := open(t, servers.GCSURL(endpoint, "large", ""))
+	defer opened.Close()
+	data := bytes.Repeat(random(1<<20), 65)
+	if err := create(t.Context(), opened.Store, "job/shared/whole", data, announced(data)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readAll(t.Context(), opened.Store, "job/shared/whole"); err != nil || !bytes.Equal(got, data) || chunks.Load() != 5 {
+		t.Errorf("read %d bytes, %v, after %d chunks; want what was written, after 5", len(got), err, chunks.Load())
+	}
+	w, err := opened.Store.Create(t.Context(), "job/shared/given-up", announced(data))
+	if err == nil {
+		_, err = w.Write(data[:40<<20])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Abort()
+	if live, _, _, uploads := server.Versions(servers.Bucket); live != 1 || uploads > 0 {
+		t.Errorf("%d objects and %d uploads are left, want 1 and none", live, uploads)
 	}
 }

@@ -112,17 +112,28 @@ func (w *writer) take(p []byte) (int, error) {
 	if err := w.makeRoom(len(p)); err != nil {
 		return 0, err
 	}
-	if len(w.held)+len(p) <= w.store.chunk {
+	if len(w.held)+len(p) <= w.chunk() && (w.reserved == 0 || !w.large()) { // the library holds a chunk, too
 		w.held = append(w.held, p...)
 		return len(p), nil
 	}
-	w.upload = w.begin(w.store.chunk)
+	w.upload = w.begin(w.chunk())
 	if _, err := w.upload.Write(w.held); err != nil {
 		return 0, err
 	}
 	w.held = nil
 	return w.upload.Write(p)
 }
+
+// chunk is the size of chunks. A large object of known length is sent in fewer ones, as each waits for the reply to the one before.
+func (w *writer) chunk() int {
+	if w.large() {
+		return 2 * w.store.chunk
+	}
+	return w.store.chunk
+}
+
+// large reports whether the object is known to be sent in chunks.
+func (w *writer) large() bool { return w.opts.HasSize && w.opts.Size > singleSize }
 
 func (w *writer) begin(chunk int) *upload {
 	return w.store.begin(w.ctx, w.key, announcement{mark: rand.Text(), chunk: chunk, sum: w.opts.CRC32C, hasSum: w.opts.HasCRC32C})
@@ -151,7 +162,7 @@ func (w *writer) makeRoom(more int) error {
 	if len(w.held)+more <= smallSize || w.reserved > 0 {
 		return nil
 	}
-	room := int64(w.store.chunk)
+	room := int64(w.chunk())
 	if w.opts.HasSize {
 		room = min(room, w.opts.Size)
 	}
@@ -159,7 +170,7 @@ func (w *writer) makeRoom(more int) error {
 		return err
 	}
 	w.reserved = room
-	if w.opts.HasSize { // otherwise the bytes take as much room as come
+	if w.opts.HasSize && !w.large() { // otherwise the bytes take as much room as come
 		w.held = slices.Grow(w.held, int(room)-len(w.held))
 	}
 	return nil
