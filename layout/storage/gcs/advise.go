@@ -38,6 +38,8 @@ func advise(cause error, conn connection) error {
 	switch status := statusOf(cause); {
 	case errors.As(cause, &token):
 		return fmt.Errorf("no token for the credentials: %w; renew them (gcloud auth application-default login, a new key), or set this machine's clock", err)
+	case strings.Contains(err.Error(), "private key"): // the parser's text has bytes of the key
+		return errors.New("the private key in the file of credentials cannot be read; take the file as Google made it, or make a new key")
 	case status == http.StatusNotFound:
 		return fmt.Errorf("%w; make the bucket first (ckptd makes none), or mend its name", err)
 	case status == http.StatusUnauthorized && conn.anonymous:

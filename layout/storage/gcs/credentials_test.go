@@ -179,6 +179,7 @@ func TestWrongSetUp(t *testing.T) {
 		{"a key that was deleted", trusted, serviceAccount(t, refused), "renew them"},
 		{"a token of another server", trusted, serviceAccount(t, stale), "are not valid there"},
 		{"not JSON", trusted, []byte(`{"type":"service_account","private_key":topsecret}`), "cannot be read as JSON"},
+		{"not a key", trusted, []byte(`{"type":"service_account","client_email":"a@b.example","private_key":"topsecret"}`), "private key in the file"},
 		{"another kind", trusted, map[string]string{"type": "password"}, "GOOGLE_APPLICATION_CREDENTIALS"},
 		{"no certificate", at(endpoint, "&ca="+os.DevNull), nil, "no certificate in"},
 	} {
