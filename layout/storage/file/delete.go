@@ -73,6 +73,7 @@ func (s *store) delete(ctx context.Context, key string) error {
 	}
 	s.dirs.forget(s.split(key))
 	err := s.sys.unlink(s.path(key))
+	s.dirs.forget(s.split(key)) // a list may have seen the file after the first time
 	switch {
 	case err == nil, absent(err), errors.Is(err, unix.EISDIR):
 		return nil // a folder is not an object

@@ -38,6 +38,8 @@ type dirs struct {
 	names map[string]map[string]stamp
 	// below are, for some folders, a folder in them that names has.
 	below map[string]string
+	// watched are the folders whose files a list is looking at.
+	watched map[string]*watch
 	// failed are folders for which a sync failed once. A later success would prove nothing.
 	failed map[string]error
 }
@@ -48,6 +50,12 @@ const (
 	maxFolders = 1 << 12
 	maxNames   = 32
 )
+
+// A watch tells the lists of one folder that a file was deleted while they looked at it. They may have seen that file.
+type watch struct {
+	lists   int
+	deleted bool
+}
 
 // An identity tells a folder from every other folder that has had the same path.
 type identity struct {
@@ -107,6 +115,7 @@ func newDirs(root string, sys *system) *dirs {
 		durable: map[string]identity{},
 		names:   map[string]map[string]stamp{},
 		below:   map[string]string{},
+		watched: map[string]*watch{},
 		failed:  map[string]error{},
 	}
 }
@@ -280,6 +289,11 @@ func (d *dirs) broken(path string) error {
 func (d *dirs) remember(path string, names map[string]stamp) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.keep(path, names)
+}
+
+// keep adds names. d.mu is held.
+func (d *dirs) keep(path string, names map[string]stamp) {
 	if len(d.names) >= maxFolders && d.names[path] == nil {
 		for any := range d.names { // one makes room; without all of them, each of many journals would be synced again
 			delete(d.names, any)
@@ -294,6 +308,35 @@ func (d *dirs) remember(path string, names map[string]stamp) {
 		d.names[path] = known
 	}
 	maps.Copy(known, names)
+}
+
+// watch begins to note whether a file of the folder is deleted, until the function that it returns is called.
+func (d *dirs) watch(path string) (end func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.watched[path]
+	if w == nil {
+		w = &watch{}
+		d.watched[path] = w
+	}
+	w.lists++
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if w.lists--; w.lists == 0 {
+			delete(d.watched, path)
+		}
+	}
+}
+
+// rememberListed is remember for a list that watches the folder. If a file was deleted meanwhile, it remembers nothing: a name without
+// a file would keep the empty folder from being removed.
+func (d *dirs) rememberListed(path string, names map[string]stamp) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.watched[path].deleted {
+		d.keep(path, names)
+	}
 }
 
 // knows reports whether every one of the names is durable for certain.
@@ -312,10 +355,13 @@ func (d *dirs) knows(path string, names map[string]stamp) bool {
 	return true
 }
 
-// forget drops one name, because the file is being deleted.
+// forget drops one name, because the file is being deleted, or was.
 func (d *dirs) forget(path, name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if w := d.watched[path]; w != nil {
+		w.deleted = true
+	}
 	delete(d.names[path], name)
 	if len(d.names[path]) == 0 {
 		delete(d.names, path)

@@ -126,29 +126,8 @@ func (w *walk) folder(prefix string) error {
 
 // entries shows one batch of a folder's entries, and then the folders in it. all: the batch is the whole folder.
 func (w *walk) entries(at *dir, prefix string, entries []fs.DirEntry, all bool) error {
-	infos := make([]storage.Info, 0, len(entries))
-	names := make(map[string]stamp, min(len(entries), maxNames))
-	var below []string
-	for _, entry := range entries {
-		if entry.IsDir() {
-			if entry.Name() != storage.TempElement {
-				below = append(below, prefix+entry.Name()+"/")
-			}
-			continue
-		}
-		st, err := statIn(at.f, entry.Name())
-		if absent(err) {
-			continue // deleted meanwhile
-		}
-		if err != nil {
-			return err
-		}
-		infos = append(infos, storage.Info{Key: prefix + entry.Name(), Size: st.Size, ModTime: time.Unix(st.Mtim.Unix())})
-		if len(entries) <= maxNames {
-			names[entry.Name()] = stampOf(&st)
-		}
-	}
-	if err := w.settle(at, len(infos), names, all); err != nil {
+	infos, below, err := w.look(at, prefix, entries, all)
+	if err != nil {
 		return err
 	}
 	for _, info := range infos {
@@ -165,6 +144,33 @@ func (w *walk) entries(at *dir, prefix string, entries []fs.DirEntry, all bool) 
 		}
 	}
 	return nil
+}
+
+// look returns the files of a batch, which are durable then, and the folders in it.
+func (w *walk) look(at *dir, prefix string, entries []fs.DirEntry, all bool) (infos []storage.Info, below []string, err error) {
+	defer w.store.dirs.watch(at.path)()
+	infos = make([]storage.Info, 0, len(entries))
+	names := make(map[string]stamp, min(len(entries), maxNames))
+	for _, entry := range entries {
+		if entry.IsDir() {
+			if entry.Name() != storage.TempElement {
+				below = append(below, prefix+entry.Name()+"/")
+			}
+			continue
+		}
+		st, err := statIn(at.f, entry.Name())
+		if absent(err) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		infos = append(infos, storage.Info{Key: prefix + entry.Name(), Size: st.Size, ModTime: time.Unix(st.Mtim.Unix())})
+		if len(entries) <= maxNames {
+			names[entry.Name()] = stampOf(&st)
+		}
+	}
+	return infos, below, w.settle(at, len(infos), names, all)
 }
 
 // settle makes durable what is about to be shown. Its writer may be another process that has linked the file but not
@@ -189,7 +195,7 @@ func (w *walk) settle(at *dir, files int, names map[string]stamp, all bool) erro
 		return err
 	}
 	if all && len(names) == files {
-		dirs.remember(at.path, names)
+		dirs.rememberListed(at.path, names)
 	}
 	return nil
 }
