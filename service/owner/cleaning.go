@@ -181,7 +181,7 @@ func (s *step) cleanedNow() bool {
 	}
 	e := *s.head
 	e.Kind = journal.KindSavepoint
-	e.Savepoints = ended(e.Savepoints, s.cleaning.id, outcome, s.clock, func(p *journal.Savepoint) {
+	e.Savepoints = endedSavepoint(e.Savepoints, s.cleaning.id, outcome, s.clock, func(p *journal.Savepoint) {
 		p.Stop, p.Size, p.CRC = journal.StopNone, s.cleaning.size, s.cleaning.crc
 	})
 	s.append(e, s.cleaning.id)

@@ -284,3 +284,15 @@ func without[T any](in []T, drop func(T) bool) []T {
 func with[T any](in []T, v ...T) []T {
 	return append(append(make([]T, 0, len(in)+len(v)), in...), v...)
 }
+
+// endedSavepoint is the list of savepoints in which one of them has ended.
+func endedSavepoint(all []journal.Savepoint, id uint64, how journal.SavepointOutcome, at uint64, edit func(*journal.Savepoint)) []journal.Savepoint {
+	out := with(all)
+	for i := range out {
+		if out[i].ID == id {
+			out[i].Outcome, out[i].EndedAt = how, at
+			edit(&out[i])
+		}
+	}
+	return out
+}

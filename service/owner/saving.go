@@ -39,7 +39,7 @@ func (s *step) writeSaved(p *Pending, wait journal.Wait) {
 func (s *step) appendSaved(p *Pending) {
 	e := *s.head
 	e.Kind = journal.KindSavepoint
-	e.Savepoints = ended(e.Savepoints, p.ID, journal.SavepointDone, s.clock, func(v *journal.Savepoint) { v.Size, v.CRC = p.Saved.Size, p.Saved.CRC })
+	e.Savepoints = endedSavepoint(e.Savepoints, p.ID, journal.SavepointDone, s.clock, func(v *journal.Savepoint) { v.Size, v.CRC = p.Saved.Size, p.Saved.CRC })
 	if p.stops() {
 		e.Status = journal.StatusStopping
 		e.Retained = with(e.Retained, p.Meta)
@@ -48,16 +48,4 @@ func (s *step) appendSaved(p *Pending) {
 		}
 	}
 	s.append(e, p.ID)
-}
-
-// ended is the list of savepoints in which one of them has ended.
-func ended(all []journal.Savepoint, id uint64, how journal.SavepointOutcome, at uint64, edit func(*journal.Savepoint)) []journal.Savepoint {
-	out := with(all)
-	for i := range out {
-		if out[i].ID == id {
-			out[i].Outcome, out[i].EndedAt = how, at
-			edit(&out[i])
-		}
-	}
-	return out
 }
