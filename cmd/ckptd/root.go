@@ -40,6 +40,8 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		newDemoCmd(),
 		newStatusCmd(),
 		newTriggerCmd(),
+		newSavepointCmd(),
+		newDisposeCmd(),
 		newCancelCmd(),
 		newDoctorCmd(),
 		newDoctorRacerCmd(),

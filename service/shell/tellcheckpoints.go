@@ -26,7 +26,11 @@ func (j *Job) tellCheckpoint(op *owner.Op) {
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_TRIGGERED, &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt})
 		j.workers.send(op.Worker, api.TriggerOut(op, now))
 		j.answer(op)
-		j.coordinate(coordinator.TriggerAccepted{Checkpoint: op.ID})
+		if op.Savepoint != nil {
+			j.coordinate(coordinator.SavepointBegun{Checkpoint: op.ID})
+		} else {
+			j.coordinate(coordinator.TriggerAccepted{Checkpoint: op.ID})
+		}
 	case owner.TellTriggerRefused:
 		j.env.Metrics.Refused(api.ReasonOut(op.Reason))
 		j.log.Log(j.ops, levelOfAbort(api.ReasonOut(op.Reason)), "a checkpoint was refused", "reason", api.ReasonOut(op.Reason), "text", api.ReasonText(op.Reason))
@@ -68,6 +72,7 @@ func (j *Job) completed(op *owner.Op) {
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_COMPLETED, &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt, Checkpoint: catalog.Checkpoint(j.id, &c)})
 	}
 	j.coordinate(coordinator.Completed{Checkpoint: op.ID})
+	j.disposeClaimed()
 }
 
 // aborted tells workers, events, metrics and the coordinator that a checkpoint was aborted. The coordinator's reason,
