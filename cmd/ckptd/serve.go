@@ -99,7 +99,6 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.StringArrayVar((*[]string)(&o.restoreFrom), "restore-from", nil, "URL or path below which new jobs may find checkpoints of other roots to begin from (repeatable)")
 	cobra.CheckErr(f.SetAnnotation("restore-from", variableAnnotation, []string{"CKPTD_RESTORE_ROOTS"})) // a worker's says where it begins
 	f.StringArrayVar((*[]string)(&o.savepoints), "savepoints", nil, "URL or path below which savepoints may be written, found by new jobs, and disposed of (repeatable); the first is the default")
-	cobra.CheckErr(f.SetAnnotation("savepoints", variableAnnotation, []string{"CKPTD_SAVEPOINTS"}))
 	o.secure.flags(f)
 	credentialFlags(cmd)
 	f.IntVar(&o.streams, "streams", 16, "how many files are received at a time; the others wait (each with up to 1 MiB of memory; S3 needs up to 256 MiB more for all)")
