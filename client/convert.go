@@ -231,9 +231,9 @@ func fromCommand(m *ckptdv1.RegisterResponse) Command {
 		return fromStart(c.Start)
 	case *ckptdv1.RegisterResponse_Trigger:
 		t := c.Trigger
-		return Trigger{Attempt: t.GetAttempt(), Epoch: t.GetEpoch(), Checkpoint: t.GetCheckpointId(), Time: t.GetTimestamp().AsTime()}
+		return Trigger{Attempt: t.GetAttempt(), Epoch: t.GetEpoch(), Checkpoint: t.GetCheckpointId(), Time: t.GetTimestamp().AsTime(), Stops: t.GetStops()}
 	case *ckptdv1.RegisterResponse_Complete:
-		return Complete{Attempt: c.Complete.GetAttempt(), Epoch: c.Complete.GetEpoch(), Checkpoint: c.Complete.GetCheckpointId()}
+		return Complete{Attempt: c.Complete.GetAttempt(), Epoch: c.Complete.GetEpoch(), Checkpoint: c.Complete.GetCheckpointId(), Ends: c.Complete.GetEnds()}
 	case *ckptdv1.RegisterResponse_Abort:
 		a := c.Abort
 		return Abort{
@@ -249,7 +249,7 @@ func fromCommand(m *ckptdv1.RegisterResponse) Command {
 }
 
 func fromStart(s *ckptdv1.Start) Start {
-	out := Start{Attempt: s.GetAttempt(), Epoch: s.GetEpoch(), Restore: s.GetRestoreCheckpointId(), Config: ConfigFrom(s.GetConfig())}
+	out := Start{Attempt: s.GetAttempt(), Epoch: s.GetEpoch(), Restore: s.GetRestoreCheckpointId(), Config: ConfigFrom(s.GetConfig()), Ends: s.GetEnds()}
 	for _, r := range s.GetRoster() {
 		out.Roster = append(out.Roster, RosterEntry{
 			Subtask: fromSubtask(r.GetSubtask()), ExchangeAddress: r.GetExchangeAddress(), Nonce: r.GetNonce(),

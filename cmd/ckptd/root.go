@@ -41,6 +41,7 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		newStatusCmd(),
 		newTriggerCmd(),
 		newSavepointCmd(),
+		newStopCmd(),
 		newDisposeCmd(),
 		newCancelCmd(),
 		newDoctorCmd(),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/runtime"
 	"github.com/ckptd/ckptd/service/shell"
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -104,6 +106,52 @@ func TestKilledAtEachStepOfASavepoint(t *testing.T) {
 				t.Errorf("the folder holds %d objects", len(entries))
 			}
 			r.finish()
+		})
+	}
+}
+
+// A job is stopped with a savepoint, while its daemon or a worker is killed at a step of it. Either it is FINISHED, or it runs on and
+// can be stopped again; a new job goes on from the savepoint, and the counts of both together are exact (SP-17).
+func TestStoppedWithASavepoint(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"", shell.StepSaved, shell.StepSavedMetadata, shell.StepSavepointDone, shell.StepEnd, runtime.StepBeforeCommit, runtime.StepAfterCommit,
+		runtime.StepAcknowledged} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			dir, struck := filepath.Join(t.TempDir(), "savepoints"), filepath.Join(t.TempDir(), "struck")
+			environment := []string{"CKPTD_SAVEPOINTS=" + dir}
+			if step != "" {
+				environment = append(environment, fmt.Sprintf("%s=%s:1:%s", killVariable, step, struck))
+			}
+			r := newRig(t, demo.Options{Interval: "1h", Records: 30_000, Rate: 5000}, environment...)
+			r.begin()
+			r.await("records flow", func(s *ckptdv1.JobState) bool { return r.Watch.Running && s.GetRecords() > 1000 })
+			var out, errs bytes.Buffer
+			code := exit.Failed
+			for range 3 {
+				out.Reset()
+				if code = run(r.ctx, []string{"stop", r.ID, "--savepoint=", "--server", r.URL, "--json"}, &out, &errs); code == exit.Done {
+					break
+				}
+				r.await("the job runs again", func(s *ckptdv1.JobState) bool {
+					all := r.savepoints()
+					return r.Watch.Running && s.GetPhase() == ckptdv1.JobPhase_JOB_PHASE_RUNNING && all[len(all)-1].GetOutcome() != ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_STARTED
+				})
+			}
+			if _, err := os.Stat(struck); step != "" && err != nil {
+				t.Errorf("the step was not struck: %v", err)
+			}
+			var saved struct{ Path string }
+			if err := json.Unmarshal(out.Bytes(), &saved); err != nil || code != exit.Done {
+				t.Fatalf("exit code %d: %v\n%s%s", code, err, &out, &errs)
+			}
+			if got := r.head().GetStatus(); got != ckptdv1.JobStatus_JOB_STATUS_FINISHED {
+				t.Errorf("the job is %v, want FINISHED", got)
+			}
+			r.must(r.Stop(r.ctx))
+			next := newRig(t, demo.Options{Root: r.Root, Output: r.Params.Output, From: saved.Path, Records: r.Params.Records, Rate: 10_000})
+			next.begin()
+			next.finishExact()
 		})
 	}
 }

@@ -108,8 +108,13 @@ func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepoin
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("savepoint of job %s: %w", j.id, err))
 	}
-	if req.GetStop() != ckptdv1.SavepointStop_SAVEPOINT_STOP_UNSPECIFIED {
-		return nil, connect.NewError(connect.CodeUnimplemented, fmt.Errorf("savepoint of job %s: this daemon does not stop jobs with a savepoint: take a savepoint, then cancel the job", j.id))
+	want := &journal.Savepoint{Path: folder}
+	switch req.GetStop() {
+	case ckptdv1.SavepointStop_SAVEPOINT_STOP_UNSPECIFIED:
+	case ckptdv1.SavepointStop_SAVEPOINT_STOP_SUSPEND:
+		want.Stop = journal.StopSuspend
+	default:
+		return nil, api.Invalidf("savepoint of job %s: unknown kind of stop %d: a newer ckptd may know it", j.id, req.GetStop())
 	}
 	return ask(ctx, j, func(reply func(*ckptdv1.TriggerSavepointResponse, error)) {
 		if j.coord == nil {
@@ -124,7 +129,7 @@ func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepoin
 			saved, _ := j.m.Head().Savepoint(op.ID)
 			reply(&ckptdv1.TriggerSavepointResponse{Savepoint: j.savepoint(&saved)}, nil)
 		})
-		j.feed(owner.Event{Kind: owner.EventSavepoint, Caller: caller, Request: journal.RequestOf(req.GetRequestId()), Savepoint: &journal.Savepoint{Path: folder}})
+		j.feed(owner.Event{Kind: owner.EventSavepoint, Caller: caller, Request: journal.RequestOf(req.GetRequestId()), Savepoint: want})
 	})
 }
 
