@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"path"
 	"strings"
 
 	"github.com/ckptd/ckptd/layout/storage"
@@ -37,20 +39,16 @@ func SavepointsFolder(job string) string { return JobPrefix(job) + "savepoints" 
 // ClaimName is the name of the object in a savepoint's folder that names the job which has claimed the savepoint.
 const ClaimName = "_claim"
 
-// DeleteSavepoint deletes a savepoint: first its _metadata, so that nothing looks whole that is not; the claim last.
+// DeleteSavepoint deletes a savepoint: first its _metadata, so that nothing looks whole that is not; the claim last. In a folder with
+// another name than SavepointFolder makes, only what the _metadata names is deleted: other things may lie beside it.
 func DeleteSavepoint(ctx context.Context, store storage.Store, prefix string) error {
 	metadata, claim := prefix+MetadataName, prefix+ClaimName
-	if err := errors.Join(store.Delete(ctx, []string{metadata})...); err != nil {
+	keys, err := savepointKeys(ctx, store, prefix)
+	if err != nil {
 		return err
 	}
-	var keys []string
-	for info, err := range store.List(ctx, prefix) {
-		if err != nil {
-			return err
-		}
-		if info.Key != claim {
-			keys = append(keys, info.Key)
-		}
+	if err := errors.Join(store.Delete(ctx, []string{metadata})...); err != nil {
+		return err
 	}
 	if len(keys) > 0 {
 		if err := errors.Join(store.Delete(ctx, keys)...); err != nil {
@@ -58,4 +56,38 @@ func DeleteSavepoint(ctx context.Context, store storage.Store, prefix string) er
 		}
 	}
 	return errors.Join(store.Delete(ctx, []string{claim})...)
+}
+
+// savepointKeys lists the objects of a savepoint but for its _metadata and its claim.
+func savepointKeys(ctx context.Context, store storage.Store, prefix string) (keys []string, err error) {
+	if CheckSavepointFolder(path.Base(prefix)) == nil {
+		for info, err := range store.List(ctx, prefix) {
+			if err != nil {
+				return nil, err
+			}
+			if name := info.Key[len(prefix):]; name != MetadataName && name != ClaimName {
+				keys = append(keys, info.Key)
+			}
+		}
+		return keys, nil
+	}
+	body, err := store.Open(ctx, prefix+MetadataName, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	r, err := NewMetadataReader(body)
+	for err == nil {
+		var record Record
+		if record, err = r.Next(); err != nil {
+			break
+		}
+		if f, ok := record.(*File); ok && f.Beside() {
+			keys = append(keys, prefix+f.Key)
+		}
+	}
+	if errors.Is(err, ErrTombstone) || errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return keys, err
 }

@@ -55,9 +55,10 @@ func TestSavepointIsMovedAndRestored(t *testing.T) {
 			}
 			r.must(r.Cancel(r.ctx))
 			r.must(r.Stop(r.ctx))
-			moved := filepath.Join(t.TempDir(), "moved", filepath.Base(saved.Path))
+			moved := filepath.Join(t.TempDir(), "moved")
 			r.must(os.CopyFS(moved, os.DirFS(filepath.Join(dir, filepath.Base(saved.Path)))))
 			r.must(os.RemoveAll(dir))
+			r.must(os.WriteFile(filepath.Join(moved, "notes.txt"), []byte("mine"), 0o666))
 			next := newRig(t, demo.Options{Root: r.Root, Output: r.Params.Output, From: moved, Claim: claim, Records: r.Params.Records, Rate: 10_000})
 			next.begin()
 			next.finishExact()
@@ -66,6 +67,9 @@ func TestSavepointIsMovedAndRestored(t *testing.T) {
 				t.Errorf("SP-3: the claimed savepoint is there: %v", err)
 			case !claim && err != nil:
 				t.Errorf("the savepoint is gone: %v", err)
+			}
+			if _, err := os.Stat(filepath.Join(moved, "notes.txt")); err != nil {
+				t.Errorf("what lies beside a savepoint: %v", err)
 			}
 			if !claim {
 				contains(t, ckptd(t, exit.Done, "dispose", moved), "would delete", "--yes")

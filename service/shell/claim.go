@@ -47,7 +47,7 @@ func (j *Job) claimSavepoint(ctx context.Context, source journal.Import) error {
 	refuse := func(format string, args ...any) error {
 		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("restore from %s with CLAIM: %s", source.Source, fmt.Sprintf(format, args...)))
 	}
-	f, err := j.env.openFolder(ctx, source.Source)
+	f, err := j.env.openFolder(ctx, source.Source, true)
 	if err != nil {
 		return refuse("%v: name the place by --savepoints of the daemon, or use NO_CLAIM", err)
 	}
@@ -103,7 +103,7 @@ func (j *Job) disposeClaimed() {
 
 // dispose deletes a savepoint that a job has claimed, its _metadata first.
 func (e *Env) dispose(ctx context.Context, folder string, nonce journal.Nonce, job string) (err error) {
-	f, err := e.openFolder(ctx, folder)
+	f, err := e.openFolder(ctx, folder, true)
 	if err != nil {
 		return err
 	}

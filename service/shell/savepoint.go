@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -20,6 +21,7 @@ import (
 	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/api"
+	"github.com/ckptd/ckptd/service/config"
 	"github.com/ckptd/ckptd/service/coordinator"
 	"github.com/ckptd/ckptd/service/owner"
 )
@@ -46,7 +48,7 @@ type savepointFolder struct {
 func (f *savepointFolder) metadata() string { return f.prefix + layout.MetadataName }
 
 // errNoDir refuses a savepoint without a place.
-var errNoDir = errors.New("no directory is given and there is no default: name a directory, or start the daemon with --savepoints")
+var errNoDir = errors.New("no directory is given and there is no default: name a directory, set execution.checkpointing.savepoint-dir, or start the daemon with --savepoints")
 
 // newFolder chooses the folder of a new savepoint of a job: below dir, or below the daemon's default.
 func (e *Env) newFolder(job, dir string) (string, error) {
@@ -81,8 +83,8 @@ func (e *Env) newFolder(job, dir string) (string, error) {
 	return at, nil
 }
 
-// openFolder opens the folder of a savepoint, in the daemon's root or elsewhere.
-func (e *Env) openFolder(ctx context.Context, folder string) (*savepointFolder, error) {
+// openFolder opens the folder of a savepoint, in the daemon's root or elsewhere. One that was moved may have any name.
+func (e *Env) openFolder(ctx context.Context, folder string, moved bool) (*savepointFolder, error) {
 	if rel, ok := api.BelowRoot(folder, e.Facts.Location); ok {
 		if err := layout.CheckSavepointFolder(path.Base(rel)); err != nil {
 			return nil, err
@@ -96,7 +98,7 @@ func (e *Env) openFolder(ctx context.Context, folder string) (*savepointFolder, 
 	if err != nil {
 		return nil, err
 	}
-	if err := layout.CheckSavepointFolder(name); err != nil {
+	if err := layout.CheckSavepointFolder(name); err != nil && !moved {
 		return nil, errors.Join(err, place.Opened.Close())
 	}
 	return &savepointFolder{place, name + "/", place.Opened.Close}, nil
@@ -104,11 +106,7 @@ func (e *Env) openFolder(ctx context.Context, folder string) (*savepointFolder, 
 
 // TriggerSavepoint begins a savepoint.
 func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepointRequest) (*ckptdv1.TriggerSavepointResponse, error) {
-	folder, err := j.env.newFolder(j.id, req.GetDirectory())
-	if err != nil {
-		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("savepoint of job %s: %w", j.id, err))
-	}
-	want := &journal.Savepoint{Path: folder}
+	want := &journal.Savepoint{}
 	switch req.GetStop() {
 	case ckptdv1.SavepointStop_SAVEPOINT_STOP_UNSPECIFIED:
 	case ckptdv1.SavepointStop_SAVEPOINT_STOP_SUSPEND:
@@ -117,8 +115,17 @@ func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepoin
 		return nil, api.Invalidf("savepoint of job %s: unknown kind of stop %d: a newer ckptd may know it", j.id, req.GetStop())
 	}
 	return ask(ctx, j, func(reply func(*ckptdv1.TriggerSavepointResponse, error)) {
-		if j.coord == nil {
+		if j.coord == nil || j.m.Head() == nil {
 			reply(nil, api.NotAttached(j.id))
+			return
+		}
+		dir := req.GetDirectory()
+		if c, err := config.Interpret(j.m.Head().Config); err == nil {
+			dir = cmp.Or(dir, c.SavepointDir)
+		}
+		var err error
+		if want.Path, err = j.env.newFolder(j.id, dir); err != nil {
+			reply(nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("savepoint of job %s: %w", j.id, err)))
 			return
 		}
 		caller := j.wait(func(op *owner.Op) {
@@ -181,7 +188,7 @@ func (j *Job) tellSavepoint(op *owner.Op) {
 func (j *Job) onFolder(op owner.Op, work func(ctx context.Context, f *savepointFolder, r *owner.Result) error) func(context.Context) {
 	return func(ctx context.Context) {
 		r := op.Result(journal.NotDone)
-		f, err := j.env.openFolder(ctx, op.Savepoint.Path)
+		f, err := j.env.openFolder(ctx, op.Savepoint.Path, false)
 		if err == nil {
 			r.Outcome = journal.Done
 			err = errors.Join(work(ctx, f, &r), f.close())
