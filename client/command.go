@@ -15,6 +15,9 @@ type Start struct {
 	Roster  []RosterEntry
 	// Config is the configuration of the attempt, every default filled in.
 	Config *JobConfig
+	// Ends: the job stops with the savepoint that is restored. The worker commits what it had prepared, reads nothing, and reports
+	// FINISHED.
+	Ends bool
 }
 
 // RosterEntry says where a subtask of the attempt runs.
@@ -29,12 +32,16 @@ type RosterEntry struct {
 type Trigger struct {
 	Attempt, Epoch, Checkpoint uint64
 	Time                       time.Time
+	// Stops: it is a savepoint that stops the job. Sources read nothing after its barrier until it is complete or aborted.
+	Stops bool
 }
 
 // Complete says that a checkpoint is complete and durable. A worker that does not run that attempt ignores it. It may
 // come twice.
 type Complete struct {
 	Attempt, Epoch, Checkpoint uint64
+	// Ends: the job stops with it. Once subtasks have committed it, they report FINISHED.
+	Ends bool
 }
 
 // Abort says that a checkpoint will not complete. A worker that does not run that attempt ignores it.

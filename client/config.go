@@ -57,6 +57,8 @@ type JobConfig struct {
 	// Trash is how long a checkpoint that a person removes, or that the end of the job drops, can be brought back. 0: as long
 	// as the daemon says; negative: not at all.
 	Trash time.Duration
+	// SavepointDir is the URL below which savepoints lie whose request names no directory; empty: as the daemon says.
+	SavepointDir string
 }
 
 // DefaultConfig returns a new configuration: a checkpoint each interval, and the newest checkpoint kept after the job's

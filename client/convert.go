@@ -35,7 +35,7 @@ func toConfig(c *JobConfig) *ckptdv1.JobConfig {
 	}
 	out := &ckptdv1.JobConfig{
 		Mode: ckptdv1.CheckpointingMode(c.Mode), Interval: toDuration(c.Interval), Timeout: toDuration(c.Timeout), MinPause: toDuration(c.MinPause),
-		TolerableFailedCheckpoints: c.TolerableFailedCheckpoints, Retention: ckptdv1.Retention(c.Retention), NumRetained: c.NumRetained, Trash: toDelay(c.Trash),
+		TolerableFailedCheckpoints: c.TolerableFailedCheckpoints, Retention: ckptdv1.Retention(c.Retention), NumRetained: c.NumRetained, Trash: toDelay(c.Trash), SavepointDir: c.SavepointDir,
 	}
 	if r := c.RestartStrategy; r != (RestartStrategy{}) {
 		out.RestartStrategy = &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_Type(r.Type), Attempts: r.Attempts, Delay: toDelay(r.Delay)}
@@ -68,7 +68,7 @@ func ConfigFrom(c *ckptdv1.JobConfig) *JobConfig {
 	return &JobConfig{
 		Mode: CheckpointingMode(c.GetMode()), Interval: fromDuration(c.GetInterval()), Timeout: fromDuration(c.GetTimeout()),
 		MinPause: fromDuration(c.GetMinPause()), TolerableFailedCheckpoints: c.GetTolerableFailedCheckpoints(),
-		Retention: Retention(c.GetRetention()), NumRetained: c.GetNumRetained(), Trash: fromDelay(c.Trash),
+		Retention: Retention(c.GetRetention()), NumRetained: c.GetNumRetained(), Trash: fromDelay(c.Trash), SavepointDir: c.GetSavepointDir(),
 		RestartStrategy: RestartStrategy{
 			Type: RestartType(r.GetType()), Attempts: r.GetAttempts(), Delay: fromDelay(r.GetDelay()),
 			FailureRate: failureRateFrom(r.GetFailureRate()), ExponentialDelay: exponentialDelayFrom(r.GetExponentialDelay()),
@@ -231,9 +231,9 @@ func fromCommand(m *ckptdv1.RegisterResponse) Command {
 		return fromStart(c.Start)
 	case *ckptdv1.RegisterResponse_Trigger:
 		t := c.Trigger
-		return Trigger{Attempt: t.GetAttempt(), Epoch: t.GetEpoch(), Checkpoint: t.GetCheckpointId(), Time: t.GetTimestamp().AsTime()}
+		return Trigger{Attempt: t.GetAttempt(), Epoch: t.GetEpoch(), Checkpoint: t.GetCheckpointId(), Time: t.GetTimestamp().AsTime(), Stops: t.GetStops()}
 	case *ckptdv1.RegisterResponse_Complete:
-		return Complete{Attempt: c.Complete.GetAttempt(), Epoch: c.Complete.GetEpoch(), Checkpoint: c.Complete.GetCheckpointId()}
+		return Complete{Attempt: c.Complete.GetAttempt(), Epoch: c.Complete.GetEpoch(), Checkpoint: c.Complete.GetCheckpointId(), Ends: c.Complete.GetEnds()}
 	case *ckptdv1.RegisterResponse_Abort:
 		a := c.Abort
 		return Abort{
@@ -249,7 +249,7 @@ func fromCommand(m *ckptdv1.RegisterResponse) Command {
 }
 
 func fromStart(s *ckptdv1.Start) Start {
-	out := Start{Attempt: s.GetAttempt(), Epoch: s.GetEpoch(), Restore: s.GetRestoreCheckpointId(), Config: ConfigFrom(s.GetConfig())}
+	out := Start{Attempt: s.GetAttempt(), Epoch: s.GetEpoch(), Restore: s.GetRestoreCheckpointId(), Config: ConfigFrom(s.GetConfig()), Ends: s.GetEnds()}
 	for _, r := range s.GetRoster() {
 		out.Roster = append(out.Roster, RosterEntry{
 			Subtask: fromSubtask(r.GetSubtask()), ExchangeAddress: r.GetExchangeAddress(), Nonce: r.GetNonce(),

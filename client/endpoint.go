@@ -20,6 +20,7 @@ type endpoint struct {
 	jobs    ckptdv1connect.JobServiceClient
 	collect ckptdv1connect.CollectServiceClient
 	retain  ckptdv1connect.RetentionServiceClient
+	saves   ckptdv1connect.SavepointServiceClient
 	// chunk is the best size of chunks for data sent to this daemon.
 	chunk      int
 	transports [2]*http.Transport
@@ -43,6 +44,7 @@ func newEndpoint(at address.Address, credentials *address.Credentials, rootProof
 	e.jobs = ckptdv1connect.NewJobServiceClient(calls, at.BaseURL(), proven)
 	e.collect = ckptdv1connect.NewCollectServiceClient(calls, at.BaseURL(), proven)
 	e.retain = ckptdv1connect.NewRetentionServiceClient(calls, at.BaseURL(), proven)
+	e.saves = ckptdv1connect.NewSavepointServiceClient(calls, at.BaseURL(), proven)
 	e.state = ckptdv1connect.NewStateServiceClient(data.Doer{Client: at.Client(bulk, credentials)}, at.BaseURL(), data.ClientOptions())
 	return e
 }

@@ -137,6 +137,8 @@ const (
 	EventGoodbye JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_GOODBYE)
 	// EventImported: the job begins from a checkpoint of another job, which is there now as Checkpoint.
 	EventImported JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_IMPORTED)
+	// EventSavepoint: a savepoint is done, or came to nothing; Text has its place.
+	EventSavepoint JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_SAVEPOINT)
 )
 
 // String is the value's name in the API, without its prefix.

@@ -61,6 +61,24 @@ func (m *Messages) Trigger(ctx context.Context, job string) (*ckptdv1.TriggerChe
 	})
 }
 
+// Savepoint begins a savepoint of a job. A repeated call with the same request answers with the same savepoint.
+func (m *Messages) Savepoint(ctx context.Context, req *ckptdv1.TriggerSavepointRequest) (*ckptdv1.Savepoint, error) {
+	if req.GetRequestId() == "" {
+		req.RequestId = newID()
+	}
+	res, err := callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.TriggerSavepointResponse, error) {
+		return e.saves.TriggerSavepoint(ctx, req)
+	})
+	return res.GetSavepoint(), err
+}
+
+// Savepoints lists the last savepoints of a job, oldest first.
+func (m *Messages) Savepoints(ctx context.Context, job string) (*ckptdv1.ListSavepointsResponse, error) {
+	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.ListSavepointsResponse, error) {
+		return e.saves.ListSavepoints(ctx, &ckptdv1.ListSavepointsRequest{JobId: job})
+	})
+}
+
 // Cancel ends a job. Its configuration says which checkpoints are kept.
 func (m *Messages) Cancel(ctx context.Context, job string) (*ckptdv1.CancelJobResponse, error) {
 	req := &ckptdv1.CancelJobRequest{JobId: job, RequestId: newID()}

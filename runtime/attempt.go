@@ -91,6 +91,11 @@ func (a *attempt) run() {
 	a.tasks = tasks
 	a.mu.Unlock()
 	a.reportRunning(tasks)
+	if a.start.Ends { // the sinks have committed what they had prepared
+		for _, t := range tasks {
+			t.finishes()
+		}
+	}
 	a.worker.Log.Info("running", restored(a.start, "tasks", len(tasks))...)
 	var wg sync.WaitGroup
 	for _, t := range tasks {

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/runtime/aligner"
@@ -17,9 +18,13 @@ func (t *task) letters() error {
 			if l.trigger >= t.machine.Current() {
 				t.epoch = l.epoch
 			}
-			err = t.act(t.machine.Trigger(l.trigger))
+			if err = t.act(t.machine.Trigger(l.trigger)); l.stops {
+				t.holds = l.trigger
+			}
 		case l.complete > 0:
-			err = t.commit(l.complete)
+			if err = t.commit(l.complete); err == nil && l.ends {
+				t.finishes()
+			}
 		case l.abort > 0:
 			err = t.aborted(l.abort)
 		}
@@ -102,7 +107,16 @@ func (t *task) commit(checkpoint uint64) error {
 	return nil
 }
 
+// finishes reports that the task has finished for good. It reads nothing more, and waits for the end of the job.
+func (t *task) finishes() {
+	t.holds = math.MaxUint64
+	t.callbacks.report(client.Report{Kind: client.ReportFinished, Subtasks: t.subtasks})
+}
+
 func (t *task) aborted(checkpoint uint64) error {
+	if t.holds == checkpoint {
+		t.holds = 0
+	}
 	if sink := t.chain[len(t.chain)-1].sink; sink != nil {
 		sink.Abort(checkpoint)
 	}

@@ -10,6 +10,8 @@ type letter struct {
 	// Exactly one is set: the checkpoint to trigger (with its epoch), to commit, or that was aborted.
 	trigger, complete, abort uint64
 	epoch                    uint64
+	// stops: sources hold after the barrier of the checkpoint to trigger. ends: the task has finished once the checkpoint is committed.
+	stops, ends bool
 }
 
 // mailbox holds the commands to a task until its goroutine handles them. It is unbounded, because the worker must

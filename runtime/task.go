@@ -37,8 +37,10 @@ type task struct {
 	// epoch of the newest barrier.
 	epoch     uint64
 	committed uint64
-	flushed   time.Time
-	timer     *time.Timer
+	// holds is the savepoint that stops the job: a source reads nothing more until it is aborted; 0: there is none.
+	holds   uint64
+	flushed time.Time
+	timer   *time.Timer
 }
 
 // callbacks is what a task needs of its attempt. All functions are safe for concurrent use and do not block.
@@ -90,6 +92,11 @@ func (t *task) runSource(ctx context.Context) error {
 				return err
 			}
 		}
+		if t.holds != 0 {
+			if err := t.hold(ctx); err != nil {
+				return err
+			}
+		}
 		if n%pulseRecords == 0 {
 			if err := t.pulse(ctx); err != nil {
 				return err
@@ -122,11 +129,21 @@ func (t *task) runSource(ctx context.Context) error {
 // atEnd takes part in checkpoints after the input's last record.
 func (t *task) atEnd(ctx context.Context) error {
 	t.callbacks.report(client.Report{Kind: client.ReportEndOfData, Subtasks: t.subtasks[:1]})
+	return t.idle(ctx, func() bool { return false })
+}
+
+// hold takes part in checkpoints, and reads nothing, until the savepoint that stops the job is aborted.
+func (t *task) hold(ctx context.Context) error {
+	return t.idle(ctx, func() bool { return t.holds == 0 })
+}
+
+// idle handles letters until done.
+func (t *task) idle(ctx context.Context, done func() bool) error {
 	for {
 		if err := t.letters(); err != nil {
 			return err
 		}
-		if err := t.flush(); err != nil {
+		if err := t.flush(); err != nil || done() {
 			return err
 		}
 		select {

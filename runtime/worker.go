@@ -132,9 +132,13 @@ func (w *worker) obey(ctx context.Context, cmd client.Command) (done bool, err e
 		w.start(ctx, cmd)
 	case client.Trigger:
 		if a := w.running(cmd.Attempt); a != nil {
-			a.post(letter{trigger: cmd.Checkpoint, epoch: cmd.Epoch}, func(t *task) bool { return t.gate == nil })
+			a.post(letter{trigger: cmd.Checkpoint, epoch: cmd.Epoch, stops: cmd.Stops}, func(t *task) bool { return t.gate == nil })
 		}
 	case client.Complete:
+		if a := w.running(cmd.Attempt); a != nil && cmd.Ends {
+			a.post(letter{complete: cmd.Checkpoint, ends: true}, func(*task) bool { return true })
+			return false, nil
+		}
 		w.complete(cmd.Attempt, cmd.Checkpoint)
 	case client.Abort:
 		w.complete(cmd.Attempt, cmd.LatestComplete)

@@ -371,7 +371,6 @@ func TestJournalOfANewerVersionIsLeftAlone(t *testing.T) {
 		"an unknown status":        func(e *journal.Entry) { e.Status = journal.StatusRemoved + 1 },
 		"an unknown state":         func(e *journal.Entry) { e.Retained[0].State = journal.StateHidden + 1 },
 		"an unknown configuration": func(e *journal.Entry) { e.Config = journal.NewConfig([]byte{8, 99}) },
-		"a job that is stopping":   func(e *journal.Entry) { e.Status = journal.StatusStopping },
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := newRoot()

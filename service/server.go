@@ -56,6 +56,8 @@ type Options struct {
 	JobMetrics int
 	// Elsewhere opens checkpoints outside of the root, from which new jobs may begin; nil: none are allowed.
 	Elsewhere shell.OpenElsewhere
+	// Savepoints are the places outside of the root where savepoints may be written.
+	Savepoints shell.Savepoints
 	// Credentials are what this daemon shows when it asks other daemons whether they own a job; nil: nothing.
 	Credentials *address.Credentials
 	// Trash is how long a removed checkpoint can be brought back in a job whose configuration does not say it; 0: there is no trash.
@@ -145,7 +147,7 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.env = shell.Env{
 		Commit: s.stores.commit, Restore: s.stores.restore, Collect: s.stores.collect, Upload: s.stores.upload, Root: root,
-		Elsewhere: s.opts.Elsewhere, Facts: s.facts, URLs: s.opts.URLs, Times: s.opts.Times,
+		Elsewhere: s.opts.Elsewhere, Savepoints: s.opts.Savepoints, Facts: s.facts, URLs: s.opts.URLs, Times: s.opts.Times,
 		InlineThreshold: s.opts.InlineThreshold, InlineCap: s.opts.InlineCap, Metrics: s.metrics, Step: s.opts.Steps, Owns: s.probe.owns,
 		JobDefaults: s.opts.JobDefaults, Trash: s.opts.Trash, Log: s.log, Context: s.ctx, Background: &s.wg,
 	}
@@ -178,6 +180,7 @@ func (s *Server) Handler() http.Handler {
 	)
 	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engineService{s}, options))
 	mux.Handle(ckptdv1connect.NewJobServiceHandler(jobService{s}, options))
+	mux.Handle(ckptdv1connect.NewSavepointServiceHandler(savepointService{s}, options))
 	mux.Handle(ckptdv1connect.NewCollectServiceHandler(collectService{s}, options))
 	mux.Handle(ckptdv1connect.NewRetentionServiceHandler(retentionService{s}, options))
 	mux.Handle(s.data.Handler())

@@ -16,6 +16,8 @@ type Attempt struct {
 	Number uint64
 	// Restored is the checkpoint that is restored; 0: begin empty.
 	Restored uint64
+	// Ends: the job stops with the savepoint that is restored. Restore commits what it had prepared, and no record is to be processed.
+	Ends bool
 	// States is what the subtasks of this process restore, in the order of their registration.
 	States []client.SubtaskState
 	// Roster says where each subtask of the job runs, and Config how the job is checkpointed.

@@ -119,7 +119,7 @@ func (l *loop) starting(ctx context.Context, cmd client.Start) {
 		l.reading.stop()
 	}
 	a := &Attempt{
-		Number: cmd.Attempt, Restored: cmd.Restore, Roster: cmd.Roster, Config: cmd.Config, Job: l.job, Instance: l.session.Nonce(),
+		Number: cmd.Attempt, Restored: cmd.Restore, Ends: cmd.Ends, Roster: cmd.Roster, Config: cmd.Config, Job: l.job, Instance: l.session.Nonce(),
 		log: l.Log, open: map[uint64]*begun{},
 	}
 	a.ctx, a.stop = context.WithCancel(ctx)
@@ -144,7 +144,9 @@ func (l *loop) obey(ctx context.Context, c call) {
 		}
 	case client.Complete:
 		if l.runs(a, cmd.Attempt) {
-			l.complete(ctx, a, Checkpoint{ID: cmd.Checkpoint, Epoch: cmd.Epoch})
+			if l.complete(ctx, a, Checkpoint{ID: cmd.Checkpoint, Epoch: cmd.Epoch}) && cmd.Ends {
+				a.Finished()
+			}
 		}
 	case client.Abort:
 		if l.runs(a, cmd.Attempt) {
@@ -185,6 +187,9 @@ func (l *loop) start(a *Attempt) {
 		a.running = true
 		a.mu.Unlock()
 		a.again()
+		if a.Ends { // Restore has committed what the savepoint had prepared
+			a.Finished()
+		}
 	}
 }
 
@@ -201,9 +206,9 @@ func (l *loop) snapshot(a *Attempt, c Checkpoint) {
 }
 
 // complete tells the engine that a checkpoint is complete, once, and in their order.
-func (l *loop) complete(ctx context.Context, a *Attempt, c Checkpoint) {
+func (l *loop) complete(ctx context.Context, a *Attempt, c Checkpoint) (committed bool) {
 	if c.ID <= l.committed {
-		return
+		return true
 	}
 	l.committed = c.ID
 	a.end(c.ID, true)
@@ -212,11 +217,12 @@ func (l *loop) complete(ctx context.Context, a *Attempt, c Checkpoint) {
 			l.Log.Warn("commit failed", "checkpoint", c.ID, "attempt", a.Number, "error", err)
 			a.Fail(fmt.Errorf("commit of checkpoint %d: %w", c.ID, err))
 		}
-		return
+		return false
 	}
 	if len(l.Sinks) > 0 {
 		a.send(client.Report{Kind: client.ReportCommitted, Attempt: a.Number, Subtasks: l.Sinks, Checkpoint: c.ID})
 	}
+	return true
 }
 
 // stop ends the engine's attempt, if there is one.

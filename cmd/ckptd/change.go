@@ -53,7 +53,8 @@ func openChanger(cmd *cobra.Command, root string, changes bool) (*changer, error
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: withValue}))
 	by := commandOf(cmd)
-	janitor, err := service.NewJanitor(opened, &service.Options{Version: version(), Credentials: credentials, Log: log, Trash: trashOf(cmd)}, by)
+	janitor, err := service.NewJanitor(opened, &service.Options{Version: version(), Credentials: credentials, Log: log, Trash: trashOf(cmd),
+		Savepoints: shell.Savepoints{Open: openSavepoint}}, by)
 	if err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}

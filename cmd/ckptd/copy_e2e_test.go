@@ -149,7 +149,7 @@ func TestBeginsFromAnotherRoot(t *testing.T) {
 // The places that a daemon may read are whole folders of the same store.
 func TestAllowedPlaces(t *testing.T) {
 	a := allowed{"/data/one", "s3://b/p?region=r"}
-	if err := a.check(); err != nil {
+	if err := a.check("restore-from"); err != nil {
 		t.Fatal(err)
 	}
 	for place, want := range map[string]bool{

@@ -23,11 +23,11 @@ import (
 type allowed []string
 
 // check brings the places into their normal form.
-func (a allowed) check() error {
+func (a allowed) check(flag string) error {
 	for i, place := range a {
 		normal, err := drivers.Normal(place)
 		if err != nil {
-			return exit.Usagef("serve: --restore-from: %w", err)
+			return exit.Usagef("serve: --%s: %w", flag, err)
 		}
 		a[i] = normal
 	}

@@ -28,7 +28,7 @@ func exitCode(ctx context.Context, err error) int {
 	for _, damage := range []error{
 		catalog.ErrDamaged, layout.ErrCorrupt, journal.ErrCorrupt, client.ErrCorrupt,
 		// Refused for safety.
-		layout.ErrNewerFormat, journal.ErrNewer, client.ErrNewerFormat, layout.ErrUnknownKind, layout.ErrUnfit,
+		layout.ErrNewerFormat, journal.ErrNewer, client.ErrNewerFormat, layout.ErrUnknownKind, layout.ErrUnfit, errNoSavepoint,
 	} {
 		if errors.Is(err, damage) {
 			return exit.Damage

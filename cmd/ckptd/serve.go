@@ -36,6 +36,7 @@ type serveOptions struct {
 	root, listen string
 	advertise    []string
 	restoreFrom  allowed
+	savepoints   savepointDirs
 	streams      int
 	jobMetrics   int
 	trash        durationFlag
@@ -97,6 +98,7 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.advertise, "advertise", nil, "URL under which workers and other daemons reach this one, instead of what --listen says (repeatable)")
 	f.StringArrayVar((*[]string)(&o.restoreFrom), "restore-from", nil, "URL or path below which new jobs may find checkpoints of other roots to begin from (repeatable)")
 	cobra.CheckErr(f.SetAnnotation("restore-from", variableAnnotation, []string{"CKPTD_RESTORE_ROOTS"})) // a worker's says where it begins
+	f.StringArrayVar((*[]string)(&o.savepoints), "savepoints", nil, "URL or path below which savepoints may be written, found by new jobs, and disposed of (repeatable); the first is the default")
 	o.secure.flags(f)
 	credentialFlags(cmd)
 	f.IntVar(&o.streams, "streams", 16, "how many files are received at a time; the others wait (each with up to 1 MiB of memory; S3 needs up to 256 MiB more for all)")
@@ -150,9 +152,13 @@ func (o *serveOptions) check(ctx context.Context) error {
 		}
 		o.advertise[i] = at
 	}
-	if err := o.restoreFrom.check(); err != nil {
+	if err := allowed(o.savepoints).check("savepoints"); err != nil {
 		return err
 	}
+	if err := o.restoreFrom.check("restore-from"); err != nil {
+		return err
+	}
+	o.restoreFrom = append(o.restoreFrom, o.savepoints...)
 	exposed, err := checkListen(ctx, o.listen)
 	if err == nil {
 		err = o.secure.check(o.listen, exposed)
@@ -220,7 +226,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 			log.Warn("other machines cannot use the address that this daemon tells them", "url", at, "advice", "say --advertise "+door.scheme()+"://HOST:PORT")
 		}
 	}
-	return serveOn(ctx, log, opened, o, service.Options{URLs: urls, Credentials: credentials, Elsewhere: o.restoreFrom.opener(), Collectors: door.metrics()}, func(h http.Handler) (*http.Server, <-chan error) {
+	return serveOn(ctx, log, opened, o, service.Options{URLs: urls, Credentials: credentials, Elsewhere: o.restoreFrom.opener(), Savepoints: o.savepoints.places(), Collectors: door.metrics()}, func(h http.Handler) (*http.Server, <-chan error) {
 		web := newHTTPServer(door.wrap(h))
 		web.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 		failed := make(chan error, 1)

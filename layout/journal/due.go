@@ -7,13 +7,24 @@ import "time"
 const SettleAfter = 24 * time.Hour
 
 // Due tells whether the entry asks for an owner although nobody needs the job, whatever the time is: a checkpoint is hidden
-// and no job has a pin on it any more, or a person wants the job purged and no pin is in the way.
+// and no job has a pin on it any more, a person wants the job purged and no pin is in the way, or the job has ended and a savepoint
+// of it is unfinished.
 func (e *Entry) Due() bool {
 	if e.PurgeWanted && e.Status != StatusRemoved && len(e.Lent) == 0 {
 		return true
 	}
 	for _, c := range e.Retained {
 		if c.State == StateHidden && !e.IsLent(c.ID) {
+			return true
+		}
+	}
+	return e.Status.Terminal() && e.HasUnfinished()
+}
+
+// HasUnfinished tells whether a savepoint was begun, and is neither done nor cleaned.
+func (e *Entry) HasUnfinished() bool {
+	for i := range e.Savepoints {
+		if e.Savepoints[i].Outcome == SavepointStarted {
 			return true
 		}
 	}

@@ -139,6 +139,31 @@ func (e *Entry) Newest() uint64 {
 	return id
 }
 
+// Savepoint returns the savepoint of that id.
+func (e *Entry) Savepoint(id uint64) (Savepoint, bool) {
+	for i := range e.Savepoints {
+		if e.Savepoints[i].ID == id {
+			return e.Savepoints[i], true
+		}
+	}
+	return Savepoint{}, false
+}
+
+// Restorable is the id of the checkpoint that a new attempt restores: the newest, or that of the savepoint that stops the job.
+// 0: none.
+func (e *Entry) Restorable() uint64 {
+	if e.Status != StatusStopping {
+		return e.Newest()
+	}
+	var id uint64
+	for i := range e.Savepoints {
+		if s := &e.Savepoints[i]; s.Stop != StopNone && s.Outcome == SavepointDone {
+			id = max(id, s.ID)
+		}
+	}
+	return id
+}
+
 // IsLent tells whether another job has a pin on the checkpoint.
 func (e *Entry) IsLent(id uint64) bool {
 	for _, l := range e.Lent {

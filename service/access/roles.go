@@ -77,6 +77,9 @@ var needed = map[string]Roles{
 	ckptdv1connect.JobServiceTriggerCheckpointProcedure: Run,
 	ckptdv1connect.JobServiceCancelJobProcedure:         Delete,
 
+	ckptdv1connect.SavepointServiceTriggerSavepointProcedure: Run,
+	ckptdv1connect.SavepointServiceListSavepointsProcedure:   Read,
+
 	ckptdv1connect.CollectServiceCollectProcedure: Delete,
 
 	ckptdv1connect.RetentionServiceRemoveCheckpointsProcedure:   Delete,

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"path"
 	"strings"
 
 	"github.com/ckptd/ckptd/layout"
@@ -14,4 +15,10 @@ func FromElsewhere(req *ckptdv1.AttachJobRequest, root string) bool {
 		return false
 	}
 	return strings.HasPrefix(text, "/") || strings.Contains(text, "://")
+}
+
+// ASavepoint tells whether a job is to begin from a savepoint below the daemon's root.
+func ASavepoint(req *ckptdv1.AttachJobRequest, root string) bool {
+	rel, ok := BelowRoot(req.GetRestoreFrom(), root)
+	return ok && layout.CheckSavepointFolder(path.Base(rel)) == nil
 }

@@ -56,6 +56,8 @@ var reasons = map[owner.Reason]struct {
 	owner.ReasonLent:          {coordinator.ReasonTriggerFailed, 0, "other jobs have borrowed it, as `ckptd who-uses` shows: with --hide it goes when they have returned it"},
 	owner.ReasonTrashed:       {coordinator.ReasonTriggerFailed, 0, "it is in the trash already: with --now it is deleted at once"},
 	owner.ReasonNotTrashed:    {coordinator.ReasonTriggerFailed, 0, "it is not in the trash"},
+	owner.ReasonSavepoints:    {coordinator.ReasonTriggerFailed, 0, "32 savepoints of the job are unfinished: wait until one of them is done or cleaned"},
+	owner.ReasonCleaned:       {coordinator.ReasonTriggerFailed, 0, "the savepoint came to nothing, and what was written of it is deleted"},
 	owner.ReasonTags:          {coordinator.ReasonTriggerFailed, 0, "a job's journal holds 64 tags of 64 bytes each: use fewer or shorter ones"},
 	owner.ReasonSubsumed:      {coordinator.ReasonSubsumed, 0, "a newer checkpoint completed first"},
 	owner.ReasonMetadata:      {coordinator.ReasonFinalize, 0, "its _metadata could not be written"},

@@ -95,6 +95,12 @@ func Resolve(req *ckptdv1.AttachJobRequest, root string, jobs []*ckptdv1.JobSumm
 	return journal.Import{}, connect.NewError(connect.CodeNotFound, fmt.Errorf("job %s: restore from %s: no job %s keeps a checkpoint", req.GetJobId(), text, id))
 }
 
+// BelowRoot is the part of a normal URL below the root.
+func BelowRoot(at, root string) (string, bool) {
+	rel := belowRoot(at, root)
+	return rel, rel != base(at)
+}
+
 // belowRoot is the part of a path or URL below the root, without _metadata. A text outside the root stays as it is.
 func belowRoot(text, root string) string {
 	text = strings.TrimSuffix(base(text), "/"+layout.MetadataName)

@@ -356,3 +356,20 @@ func ExampleShow() {
 	// restart-strategy.fixed-delay.attempts: 1
 	// restart-strategy.fixed-delay.delay: 1 s
 }
+
+// TestSavepointDirectory: the key of Flink and its old names say where savepoints lie, and the journal keeps it.
+func TestSavepointDirectory(t *testing.T) {
+	for _, key := range []string{"execution.checkpointing.savepoint-dir", "state.savepoints.dir", "savepoints.state.backend.fs.dir"} {
+		f, err := config.Parse([]byte(key + ": s3://bucket/savepoints?region=r\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := config.Encode(f.Job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j, err := config.Interpret(stored); err != nil || j.SavepointDir != "s3://bucket/savepoints?region=r" {
+			t.Errorf("%s: %q, %v", key, j.SavepointDir, err)
+		}
+	}
+}

@@ -20,6 +20,8 @@ const (
 	longestPause = 365 * 24 * time.Hour
 	// longestDuration is the longest interval, timeout and delay. It keeps sums of times from overflowing.
 	longestDuration = 100 * longestPause
+	// longestDir is the longest directory of savepoints, in bytes.
+	longestDir = 900
 	// mostRetained is the largest number of retained checkpoints. That many fit a journal entry.
 	mostRetained = journal.MaxRetained
 )
@@ -31,6 +33,8 @@ type Job struct {
 	NumRetained int
 	// Trash is how long a removed checkpoint can be brought back; nil: as the daemon says.
 	Trash *time.Duration
+	// SavepointDir is where savepoints lie whose request names no directory; empty: as the daemon says.
+	SavepointDir string
 	// Policy holds the values that the coordinator acts upon.
 	Policy coordinator.Policy
 }
@@ -54,7 +58,7 @@ func Effective(c *ckptdv1.JobConfig) (Job, error) {
 	j := Job{
 		Mode:        or(c.GetMode(), ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_EXACTLY_ONCE),
 		Retention:   or(c.GetRetention(), ckptdv1.Retention_RETENTION_NO_EXTERNALIZED_CHECKPOINTS),
-		NumRetained: int(or(c.GetNumRetained(), 1)),
+		NumRetained: int(or(c.GetNumRetained(), 1)), SavepointDir: c.GetSavepointDir(),
 		Policy: coordinator.Policy{
 			Interval:          duration(keyInterval, c.GetInterval(), 0, 0, longestDuration),
 			Timeout:           duration(keyTimeout, c.GetTimeout(), coordinator.DefaultTimeout, leastDuration, longestDuration),
@@ -91,6 +95,9 @@ func (j Job) trash() time.Duration {
 func (j Job) checkNumbers() error {
 	if j.Policy.TolerableFailures > coordinator.Never {
 		return fmt.Errorf("config: %s: %d is out of range; allowed is 0 to %d", keyTolerable, j.Policy.TolerableFailures, coordinator.Never)
+	}
+	if n := len(j.SavepointDir); n > longestDir {
+		return fmt.Errorf("config: %s: %d bytes; allowed is %d", keySavepoints, n, longestDir)
 	}
 	if j.NumRetained > mostRetained {
 		return fmt.Errorf("config: %s: %d is out of range; allowed is 1 to %d", keyNumRetained, j.NumRetained, mostRetained)

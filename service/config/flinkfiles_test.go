@@ -142,8 +142,6 @@ func TestFlinkKeysRefused(t *testing.T) {
 		c + "incremental: maybe":                        `"maybe" is unknown; allowed is true or false`,
 		c + "data-inline-threshold: 1mb":                `"1mb"; allowed is 20kb`,
 		c + "interval-during-backlog: 1min":             lacks(c + "interval-during-backlog"),
-		c + "savepoint-dir: /s":                         lacks(c + "savepoint-dir"),
-		"state.savepoints.dir: /s":                      lacks("state.savepoints.dir"),
 		"execution.state-recovery.claim-mode: LEGACY":   `execution.state-recovery.claim-mode: ckptd does not have the value "LEGACY"; allowed is NO_CLAIM`,
 		"execution.savepoint-restore-mode: mine":        `"mine" is unknown; allowed is NO_CLAIM`,
 		"execution.savepoint.ignore-unclaimed-state: 1": `"1" is unknown; allowed is true or false`,

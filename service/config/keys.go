@@ -21,6 +21,7 @@ const (
 	keyNumRetained = "execution.checkpointing.num-retained"
 	keyStorage     = "execution.checkpointing.storage"
 	keyDir         = "execution.checkpointing.dir"
+	keySavepoints  = "execution.checkpointing.savepoint-dir"
 	// keyTrash is ckptd's own.
 	keyTrash = "ckptd.trash"
 )
@@ -84,6 +85,9 @@ func checkpointing() []option {
 		{key: keyNumRetained, old: []string{"state.checkpoints.num-retained"},
 			set: func(f *File, v string) (err error) { f.Job.NumRetained, err = number(v, 1, mostRetained); return err },
 			get: func(_ string, j Job) any { return j.NumRetained }},
+		{key: keySavepoints, old: []string{"state.savepoints.dir", "savepoints.state.backend.fs.dir"},
+			set: func(f *File, v string) error { f.Job.SavepointDir = v; return nil },
+			get: func(_ string, j Job) any { return unless(j.SavepointDir == "", j.SavepointDir) }},
 		{key: keyTrash,
 			set: func(f *File, v string) (err error) { f.Job.Trash, err = between(v, 0, longestPause); return err },
 			get: func(_ string, j Job) any { return unless(j.Trash == nil, FormatDuration(j.trash())) }},

@@ -72,7 +72,7 @@ func checkBackend(_ *File, v string) error {
 func lacking() []string {
 	const c = "execution.checkpointing."
 	return []string{
-		c + "interval-during-backlog", c + "unaligned", c + "savepoint-dir", c + "cleaner", c + "local-backup", c + "file-merging",
+		c + "interval-during-backlog", c + "unaligned", c + "cleaner", c + "local-backup", c + "file-merging",
 		"execution.state-recovery", "execution.savepoint", "state.backend", "state.changelog", "state.checkpoint", "state.savepoints",
 		"state.storage", "state.latency-track", "state.size-track", "state.ttl", "savepoints.state.backend", "s3.entropy",
 		"taskmanager.state.local",

@@ -60,6 +60,16 @@ type Declined struct {
 // Aborted follows.
 type Unresolved struct{ Checkpoint uint64 }
 
+// SavepointBegun: the owner has begun a savepoint. A person asked the owner for it; it waits for no turn.
+type SavepointBegun struct{ Checkpoint uint64 }
+
+// SavepointAcknowledged: all subtasks have acknowledged a savepoint. Its files are being copied: that takes as long as it takes, and
+// checkpoints go on meanwhile.
+type SavepointAcknowledged struct{ Checkpoint uint64 }
+
+// SavepointDone: a savepoint has ended, and was not aborted. It is no checkpoint that a job falls back to: it ends no row of failures.
+type SavepointDone struct{ Checkpoint uint64 }
+
 // StoreFailed: the store did not take or show an entry of the journal. Cause is its error; empty: the store answers again.
 type StoreFailed struct{ Cause string }
 
@@ -113,27 +123,30 @@ type Terminal struct{}
 // Tick: nothing happened, but NextDeadline has come.
 type Tick struct{}
 
-func (Attached) event()        {}
-func (AttemptStarting) event() {}
-func (NewAttempt) event()      {}
-func (Configured) event()      {}
-func (AllRunning) event()      {}
-func (AllAtEnd) event()        {}
-func (Request) event()         {}
-func (TriggerAccepted) event() {}
-func (TriggerRefused) event()  {}
-func (Declined) event()        {}
-func (Unresolved) event()      {}
-func (StoreFailed) event()     {}
-func (Completed) event()       {}
-func (Aborted) event()         {}
-func (WorkerUp) event()        {}
-func (WorkerGone) event()      {}
-func (WorkerLeft) event()      {}
-func (WorkerFinished) event()  {}
-func (WorkerDead) event()      {}
-func (WorkerFailed) event()    {}
-func (Alive) event()           {}
-func (Fenced) event()          {}
-func (Terminal) event()        {}
-func (Tick) event()            {}
+func (Attached) event()              {}
+func (AttemptStarting) event()       {}
+func (NewAttempt) event()            {}
+func (Configured) event()            {}
+func (AllRunning) event()            {}
+func (AllAtEnd) event()              {}
+func (Request) event()               {}
+func (TriggerAccepted) event()       {}
+func (TriggerRefused) event()        {}
+func (Declined) event()              {}
+func (Unresolved) event()            {}
+func (StoreFailed) event()           {}
+func (Completed) event()             {}
+func (Aborted) event()               {}
+func (WorkerUp) event()              {}
+func (WorkerGone) event()            {}
+func (WorkerLeft) event()            {}
+func (WorkerFinished) event()        {}
+func (WorkerDead) event()            {}
+func (WorkerFailed) event()          {}
+func (Alive) event()                 {}
+func (Fenced) event()                {}
+func (Terminal) event()              {}
+func (SavepointBegun) event()        {}
+func (SavepointAcknowledged) event() {}
+func (SavepointDone) event()         {}
+func (Tick) event()                  {}

@@ -148,6 +148,14 @@ func (m *Machine) settle(e Event) {
 		m.refused(e)
 	case Declined:
 		m.declined(e)
+	case SavepointBegun:
+		m.pending = append(m.pending, pending{id: e.Checkpoint, savepoint: true, deadline: m.now.Add(m.policy.Timeout)})
+	case SavepointAcknowledged:
+		if p := m.find(e.Checkpoint); p != nil {
+			p.copying = true
+		}
+	case SavepointDone:
+		m.remove(e.Checkpoint)
 	case Unresolved:
 		if p := m.find(e.Checkpoint); p != nil {
 			p.unresolved = true
@@ -210,7 +218,7 @@ func (m *Machine) NextDeadline() (time.Time, bool) {
 		sooner(t.deadline)
 	}
 	for _, p := range m.pending {
-		if !p.aborting && !p.unresolved {
+		if !p.aborting && !p.unresolved && !p.copying {
 			sooner(p.deadline)
 		}
 	}

@@ -20,6 +20,9 @@ type pending struct {
 	deadline   time.Time
 	aborting   bool // Abort was decided; the owner's answer is awaited
 	unresolved bool // the owner alone knows how it ends
+	savepoint  bool
+	declined   bool // a subtask has declined it
+	copying    bool // a savepoint that all subtasks have acknowledged
 }
 
 // schedule is what waits to be triggered.
@@ -97,7 +100,13 @@ func (m *Machine) trigger() {
 // mayTrigger reports whether another checkpoint may begin. While one is unresolved none does: nobody knows yet which one the
 // next would follow.
 func (m *Machine) mayTrigger() bool {
-	return m.phase == running && m.schedule.triggering == nil && len(m.pending) < m.policy.MaxConcurrent &&
+	open := 0
+	for i := range m.pending {
+		if !m.pending[i].copying {
+			open++
+		}
+	}
+	return m.phase == running && m.schedule.triggering == nil && open < m.policy.MaxConcurrent &&
 		!slices.ContainsFunc(m.pending, func(p pending) bool { return p.unresolved })
 }
 
@@ -158,6 +167,7 @@ func (m *Machine) refused(e TriggerRefused) {
 
 func (m *Machine) declined(e Declined) {
 	if p := m.find(e.Checkpoint); p != nil {
+		p.declined = true
 		m.abort(p, e.Reason, e.Cause)
 	}
 }
@@ -176,6 +186,9 @@ func (m *Machine) aborted(e Aborted) {
 		return
 	}
 	m.answer(p.caller, p.id, e.Reason, e.Cause)
+	if p.savepoint && !p.declined { // only what a task says of a savepoint counts
+		return
+	}
 	m.failed(p.id, e.Reason, e.Cause)
 }
 
@@ -191,7 +204,7 @@ func (m *Machine) abort(p *pending, r Reason, cause string) {
 // expire aborts the pending checkpoints whose time is up.
 func (m *Machine) expire() {
 	for i := range m.pending {
-		if p := &m.pending[i]; !p.deadline.After(m.now) {
+		if p := &m.pending[i]; !p.copying && !p.deadline.After(m.now) {
 			m.abort(p, ReasonExpired, "not complete after "+m.policy.Timeout.String())
 		}
 	}

@@ -25,12 +25,19 @@ func (s *step) drop(id uint64) bool {
 	s.pending = without(s.pending, func(q Pending) bool { return q.ID == id })
 	s.endPromise(id)
 	switch p.State {
+	case PendingSaving:
+		s.unansweredSaves = with(s.unansweredSaves, id)
+		if p.stops() {
+			s.condemnMeta(id)
+		}
 	case PendingWriting:
 		if !s.cfg.off.unansweredMetas {
 			s.unansweredMetas = with(s.unansweredMetas, id)
 		}
 	case PendingReady:
-		s.condemnMeta(id)
+		if !p.Savepoint() || p.stops() {
+			s.condemnMeta(id)
+		}
 	}
 	return true
 }

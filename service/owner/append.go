@@ -12,7 +12,7 @@ func (s *step) append(e journal.Entry, id uint64) {
 }
 
 // apply adds a checkpoint, unless its id is 0, and carries out a plan of package retention.
-// A checkpoint whose source the job claims is one like its own.
+// A checkpoint whose source the job claims is one like its own. The twin of the savepoint that stops the job ends with the job.
 func (s *step) apply(head *journal.Entry, add journal.Checkpoint, plan func([]retention.Checkpoint) []retention.Decision) []journal.Checkpoint {
 	retained, lent, claims := head.Retained, head.IsLent, head.Import.Mode == journal.Claim
 	all := without(retained, func(c journal.Checkpoint) bool { return c.ID == add.ID })
@@ -21,7 +21,8 @@ func (s *step) apply(head *journal.Entry, add journal.Checkpoint, plan func([]re
 	}
 	facts := make([]retention.Checkpoint, len(all))
 	for i, c := range all {
-		facts[i] = retention.Checkpoint{ID: c.ID, Savepoint: c.Type == journal.TypeSavepoint, Lent: lent(c.ID),
+		_, twin := head.Savepoint(c.ID)
+		facts[i] = retention.Checkpoint{ID: c.ID, Savepoint: c.Type == journal.TypeSavepoint && !twin, Lent: lent(c.ID),
 			Hidden: c.State == journal.StateHidden, Trashed: c.State == journal.StateTrashed, Keep: c.Keep, Imported: c.Imported && !claims}
 	}
 	var out []journal.Checkpoint

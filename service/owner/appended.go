@@ -40,6 +40,10 @@ func (s *step) effect(head, next *journal.Entry) bool {
 		mine, _ := next.Checkpoint(s.doingID)
 		c, ok := head.Checkpoint(s.doingID)
 		return ok && c.Nonce == mine.Nonce
+	case journal.KindSavepoint:
+		mine, _ := next.Savepoint(s.doingID)
+		now, ok := head.Savepoint(s.doingID)
+		return ok && now.Outcome == mine.Outcome && now.Nonce == mine.Nonce
 	case journal.KindReserve:
 		return head.Reserved >= next.Reserved
 	case journal.KindAttempt:
@@ -64,6 +68,8 @@ func (s *step) won(doing journal.Kind, id uint64) {
 	case journal.KindReturn, journal.KindDiscard, journal.KindUndelete, journal.KindTag:
 		s.editWon()
 		s.tidied()
+	case journal.KindSavepoint:
+		s.savepointWon(id)
 	case journal.KindAttempt:
 		s.attemptWon()
 	case journal.KindEnd:
@@ -80,12 +86,15 @@ func (s *step) lostSlot(doing journal.Kind, id uint64, head *journal.Entry) {
 		s.head = head
 	}
 	s.editing = false
-	if doing != journal.KindCommit {
+	i, p := s.find(id)
+	if doing != journal.KindCommit && (doing != journal.KindSavepoint || i < 0 || p.State != PendingUnresolved) {
 		return
 	}
-	i, p := s.find(id)
 	p.State = PendingReady
 	s.pending = replaced(s.pending, i, p)
+	if p.Savepoint() && !p.stops() { // it names copies of its own
+		return
+	}
 	// The other entry may have disposed of files that this checkpoint names. Then the checkpoint is aborted.
 	if s.cfg.off.lost || !p.Named.In(s.index.Known.Minus(s.index.Condemned).Or(s.foreignFiles(""))) {
 		s.abort(id, ReasonOther)

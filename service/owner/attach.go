@@ -76,12 +76,10 @@ func (s *step) refuseDone(head *journal.Entry) bool {
 	})
 }
 
-// canDo tells whether this version can do what a head asks of its owner. The journal has fields for savepoints that stop
-// a job, but the operations are not there yet. An owner that ignored these fields would do damage: it would restore
-// another checkpoint than the savepoint.
+// canDo tells whether this version can do what a head asks of its owner: it has to understand the job's configuration.
 func (s *step) canDo(head *journal.Entry) bool {
 	_, understood := s.cfg.Policy(head.Config)
-	return understood && head.Status != journal.StatusStopping
+	return understood
 }
 
 func (s *step) answered(r *Result) {

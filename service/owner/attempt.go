@@ -56,7 +56,7 @@ func (s *step) register(ev *Event) {
 // catchUp repeats the commands that a process of the attempt may have missed while its stream was broken. If a lost
 // Trigger were not repeated, other workers would wait for its barriers until the checkpoint times out.
 func (s *step) catchUp(worker uint32) {
-	again := Op{Worker: worker, Attempt: s.head.Attempt, Epoch: s.head.Epoch, Latest: s.head.Newest(), Repeated: true}
+	again := Op{Worker: worker, Attempt: s.head.Attempt, Epoch: s.head.Epoch, Latest: s.head.Restorable(), Repeated: true}
 	say := func(kind OpKind, id, last uint64) {
 		op := again
 		op.Kind, op.ID, op.Last = kind, id, last
@@ -227,7 +227,10 @@ func (s *step) appendAttempt() {
 	e := *s.head
 	e.Kind = journal.KindAttempt
 	e.Attempt++
-	e.Restore = e.Newest()
+	e.Restore = e.Restorable()
+	if s.cfg.off.stopping {
+		e.Restore = e.Newest()
+	}
 	if s.cfg.off.newest && len(e.Retained) > 0 {
 		e.Restore = e.Retained[0].ID
 	}
@@ -292,7 +295,7 @@ func (s *step) adopt() {
 		return
 	}
 	s.attempt = attemptStarted
-	attempt, epoch, last := s.head.Attempt, s.head.Epoch, s.head.Newest()
+	attempt, epoch, last := s.head.Attempt, s.head.Epoch, s.head.Restorable()
 	s.emit(Op{Kind: TellAttempt, Attempt: attempt, ID: s.head.Restore, Epoch: epoch, Adopted: true})
 	if last > s.head.Restore {
 		s.emit(Op{Kind: TellComplete, ID: last, Attempt: attempt, Epoch: epoch, Repeated: true})

@@ -53,6 +53,7 @@ func (s *story) check(w *world) {
 		w.fail(missing)
 		return
 	}
+	s.wholeSaves(w, head)
 	if reach&^w.files != 0 {
 		w.fail(fmt.Sprintf("I1: files %b are reachable and not there", reach&^w.files))
 	}
@@ -131,7 +132,7 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 		w.fail("I11: the newest checkpoint of a running job is lost")
 	case was.Status.Terminal() && e.Status != was.Status:
 		w.fail("a terminal status changed")
-	case e.Status != was.Status && e.Kind != journal.KindEnd:
+	case e.Status != was.Status && e.Kind != journal.KindEnd && stops(was, e) == 0:
 		w.fail(fmt.Sprintf("the status changed by an entry of kind %d", e.Kind))
 	}
 	if e.Status == journal.StatusFinished && was.Status != e.Status {
@@ -141,6 +142,7 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 			}
 		}
 	}
+	s.savepointed(w, was, e)
 	s.attempted(w, was, e)
 	s.retained(w, was, e)
 	s.requested(w, was, e)
@@ -173,7 +175,11 @@ func (s *story) attempted(w *world, was, e *journal.Entry) {
 	if e.Attempt != was.Attempt+1 {
 		w.fail(fmt.Sprintf("I16: attempt %d after %d", e.Attempt, was.Attempt))
 	}
-	if newest := restorable(was); e.Restore != newest {
+	newest := restorable(was)
+	if was.Status == journal.StatusStopping {
+		newest = w.stopper()
+	}
+	if e.Restore != newest {
 		w.fail(fmt.Sprintf("I16: attempt %d restores checkpoint %d, the newest complete one is %d", e.Attempt, e.Restore, newest))
 	}
 }
@@ -190,7 +196,6 @@ func restorable(e *journal.Entry) (newest uint64) {
 }
 
 // retained checks the retained checkpoints of an entry: they follow from those of the entry before by the job's policy.
-// The stories have no savepoints.
 func (s *story) retained(w *world, was, e *journal.Entry) {
 	if e.Kind == journal.KindDiscard || e.Kind == journal.KindUndelete || e.Kind == journal.KindReturn {
 		s.edited(w, was, e)
@@ -211,6 +216,9 @@ func (s *story) retained(w *world, was, e *journal.Entry) {
 		if c.State == journal.StateKept {
 			ids = append(ids, c.ID)
 		}
+	}
+	if id := stops(was, e); id != 0 {
+		want[id] = journal.StateKept
 	}
 	drop := func(id uint64) {
 		delete(want, id)
@@ -362,6 +370,10 @@ func (r *runner) tell(w *world, who int, d *daemon, op *Op) {
 		}
 	case TellAbort:
 		r.aborted(w, op)
+	case TellSaved:
+		w.toldSaved(op)
+	case TellSavepoint:
+		r.refused = r.refused || r.ev.Kind == EventSavepoint && op.Reason != ReasonNone
 	case TellImportFailed:
 		r.importFailed(w, d, op)
 	case TellAcked:
@@ -416,8 +428,8 @@ func (r *runner) aborted(w *world, op *Op) {
 		}
 	}
 	if res := &r.ev.Result; op.Reason == ReasonMetadata && r.ev.Kind == EventResult {
-		foreign := res.Kind == OpReadMeta && res.Outcome == journal.Done
-		if refused := res.Kind == OpCreateMeta && res.Outcome == journal.NotDone; !foreign && !refused {
+		foreign := (res.Kind == OpReadMeta || res.Kind == OpReadSaved) && res.Outcome == journal.Done
+		if refused := (res.Kind == OpCreateMeta || res.Kind == OpSave) && res.Outcome == journal.NotDone; !foreign && !refused {
 			w.fail(fmt.Sprintf("I13: checkpoint %d is aborted, and nobody knows that its _metadata was not written", op.ID))
 		}
 	}
@@ -503,6 +515,7 @@ func (r *runner) released(w *world, who int, d *daemon) {
 		}
 	}
 	r.releasedPins(w)
+	w.savepointsLeft()
 	if left := w.files &^ reach &^ w.afterList; left != 0 {
 		w.fail(fmt.Sprintf("I4: released with files %b", left))
 	}
@@ -511,7 +524,7 @@ func (r *runner) released(w *world, who int, d *daemon) {
 // committed is the entry that completed a checkpoint, if there is one.
 func (w *world) committed(id uint64) *journal.Entry {
 	for _, e := range w.past {
-		if _, ok := e.Checkpoint(id); ok && (e.Kind == journal.KindCommit || e.Slot == 1) {
+		if _, ok := e.Checkpoint(id); ok && (e.Kind == journal.KindCommit || e.Kind == journal.KindSavepoint || e.Slot == 1) {
 			return e
 		}
 	}

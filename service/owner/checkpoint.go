@@ -77,7 +77,11 @@ func (s *step) ack(ev *Event) {
 	p.Acked = p.Acked.Or(ev.Subtasks)
 	answer.Subtasks = ev.Subtasks
 	s.emit(answer)
-	if s.all().In(p.Acked) {
+	switch {
+	case !s.all().In(p.Acked):
+	case p.Savepoint() && !p.stops():
+		p = s.save(p)
+	default:
 		p.State = PendingWriting
 		p.Meta = journal.Checkpoint{ID: p.ID, Nonce: s.nonce()}
 		s.emit(Op{Kind: OpCreateMeta, ID: p.ID, Nonce: p.Meta.Nonce, Files: p.Named, Epoch: s.head.Epoch, Attempt: s.head.Attempt})
@@ -97,6 +101,9 @@ func (s *step) repeated(ev *Event) bool {
 		return ev.Subtasks.In(p.Acked)
 	}
 	_, complete := s.head.Checkpoint(ev.ID)
+	if saved, ok := s.head.Savepoint(ev.ID); ok {
+		complete = saved.Outcome == journal.SavepointDone
+	}
 	return complete && ev.ID >= s.first && ev.ID > s.head.Restore && ev.Subtasks.In(s.all())
 }
 

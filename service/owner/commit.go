@@ -63,6 +63,10 @@ func (s *step) durable(i int, p Pending, r *Result) {
 	meta := r.Meta
 	meta.ID, meta.Nonce, meta.Type, meta.State = p.ID, p.Meta.Nonce, journal.TypeCheckpoint, journal.StateKept
 	p.State, p.Meta = PendingReady, meta
+	if p.Savepoint() {
+		p.Meta.Type = journal.TypeSavepoint
+		p = s.save(p)
+	}
 	s.pending = replaced(s.pending, i, p)
 }
 
@@ -79,11 +83,15 @@ func (s *step) unansweredMetaCreated(r *Result) {
 // commitNext publishes the entry of the lowest checkpoint whose _metadata is durable. It answers whether there is one.
 func (s *step) commitNext() bool {
 	for i, p := range s.pending {
-		if p.State != PendingReady {
+		if p.State != PendingReady || p.Savepoint() && !s.knowsTime() {
 			continue
 		}
 		p.State = PendingUnresolved
 		s.pending = replaced(s.pending, i, p)
+		if p.Savepoint() {
+			s.appendSaved(&p)
+			return true
+		}
 		e := *s.head
 		e.Kind = journal.KindCommit
 		e.Reserved = max(e.Reserved, p.ID+s.cfg.Reserve)
@@ -112,7 +120,9 @@ func (s *step) committed(id uint64) {
 	s.endPromise(id)
 	s.emit(Op{Kind: TellComplete, ID: id, Attempt: s.head.Attempt, Epoch: s.head.Epoch})
 	for _, q := range s.pending[:min(i, len(s.pending))] {
-		s.abort(q.ID, ReasonSubsumed)
+		if !q.Savepoint() {
+			s.abort(q.ID, ReasonSubsumed)
+		}
 	}
 	s.condemn(s.dropHeld())
 }

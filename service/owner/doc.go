@@ -87,6 +87,8 @@
 //	end.go, release.go                the end of the job and of the ownership
 //	attempt.go, finish.go             workers and attempts; the job that ends by itself
 //	checkpoint.go, commit.go          snapshots, acknowledgements, the _metadata, the commit
+//	savepoint.go, cleaning.go         savepoints: from the wish to the report; what is left of those that failed
+//	saving.go                         a savepoint's files and its last entry
 //	edit.go, trash.go, discard.go     people's commands; the store's time; what leaves use
 //	abroad.go, import.go, pins.go     what happens in other jobs' journals; the import; pins
 //	claim.go, elsewhere.go            what CLAIM adds to them; an import from another root

@@ -62,6 +62,7 @@ func (s *step) ended() {
 	s.wish = wish{}
 	s.abandonImport()
 	s.refuseTrigger(ReasonTerminal)
+	s.refuseSavepoints(ReasonTerminal)
 	s.emit(Op{Kind: TellEnded, Status: s.head.Status})
 	if caller != 0 {
 		s.emit(Op{Kind: TellEnded, Caller: caller, Status: s.head.Status})

@@ -76,6 +76,9 @@ const (
 	// EventEdit: a person's command. Edit, Caller, Request. Commands wait for the entry under way and are carried out one after
 	// the other. Answered by TellEdited; a Request that was carried out before is answered again.
 	EventEdit
+	// EventSavepoint: a person wants a savepoint. Savepoint, Caller, Request. Answered by TellSavepoint when the savepoint has begun,
+	// or was refused. A Request that has begun one is answered again. TellSaved says how it ends.
+	EventSavepoint
 	// EventCollect: a person's command has listed files and _metadata of the job. The owner condemns those that are dead now.
 	// Uploads: the files, with the parts of their names; IDs: the checkpoints whose _metadata was listed.
 	EventCollect
@@ -107,6 +110,8 @@ type Event struct {
 	Reason Reason
 	Create *Creation
 	Edit   *Edit
+	// Savepoint: EventSavepoint: the Path and the Stop of the savepoint that is wanted.
+	Savepoint *journal.Savepoint
 	// Due: EventFinish: the caller has found that a pin on one of the job's checkpoints has leaked, or that the store's time has
 	// come for something (journal.Entry.DueAt).
 	Due bool
@@ -152,7 +157,7 @@ type Result struct {
 	journal.Result
 	// Answered: OpAsk: the process with the Op's nonce says that it owns the job. Outcome does not matter.
 	Answered bool
-	// Nonce: OpReadMeta: the nonce in the _metadata.
+	// Nonce: OpReadMeta, OpReadSaved: the nonce in the _metadata. A tombstone of a savepoint has none.
 	Nonce journal.Nonce
 	// Files: OpReadMeta: all files that the _metadata names (if Corrupt or Newer, as far as it could be read);
 	// OpDeleteFiles: the files that are gone.
@@ -171,7 +176,7 @@ type Result struct {
 	// More: OpSweep: another page comes.
 	More bool
 	// Meta: OpCreateMeta Done: the fields of the journal's Checkpoint: Size, CRC, and those for people. The machine
-	// fills in ID and Nonce. OpReadMeta Done: the same fields, as far as they are known.
+	// fills in ID and Nonce. OpReadMeta Done: the same fields, as far as they are known. OpSave Done, OpReadSaved Done: Size and CRC.
 	Meta journal.Checkpoint
 }
 
@@ -254,6 +259,10 @@ const (
 	ReasonNotTrashed
 	// ReasonTags: the journal's entry has no room for these tags.
 	ReasonTags
+	// ReasonSavepoints: the journal's entry has no room for another savepoint, and none of those on record may leave it.
+	ReasonSavepoints
+	// ReasonCleaned: the savepoint came to nothing, and what was written of it is deleted.
+	ReasonCleaned
 	// ReasonSubsumed: a newer checkpoint completed first.
 	ReasonSubsumed
 	// ReasonMetadata: the _metadata could not be written.

@@ -29,7 +29,7 @@ func (m *Machine) appendKey(b []byte) []byte {
 	b = uints(b, uint64(len(m.pending)))
 	for _, p := range m.pending {
 		b = sets(sets(uints(append(b, byte(p.State)), p.ID), p.Acked), p.Named)
-		b = checkpoint(b, p.Meta)
+		b = savepoint(checkpoint(b, p.Meta), p.Saved)
 	}
 	b = uints(b, uint64(len(m.promises)))
 	for _, p := range m.promises {
@@ -43,6 +43,11 @@ func (m *Machine) appendKey(b []byte) []byte {
 	b = m.ending.key(uints(append(b, bits(m.editing, m.timing)), m.clock, uint64(len(m.edits))))
 	for _, e := range m.edits {
 		b = e.key(b)
+	}
+	b = uints(append(list(list(list(b, m.unansweredSaves), m.uncleaned), m.relists), byte(m.cleaning.stage)), m.cleaning.id, m.cleaning.size, uint64(m.cleaning.crc),
+		uint64(len(m.saving)))
+	for _, w := range m.saving {
+		b = savepoint(uints(b, w.caller), journal.Savepoint{ID: w.id, Path: w.path, Stop: w.stop, Nonce: w.nonce, Request: w.request})
 	}
 	return m.abroadKey(m.wish.key(b))
 }
@@ -113,6 +118,11 @@ func checkpoint(b []byte, c journal.Checkpoint) []byte {
 		b = append(uints(b, uint64(len(t))), t...)
 	}
 	return nonce(b, c.Nonce)
+}
+
+func savepoint(b []byte, p journal.Savepoint) []byte {
+	b = uints(append(b, byte(p.Outcome), byte(p.Stop)), p.ID, p.Size, uint64(p.CRC), p.EndedAt, uint64(len(p.Path)))
+	return nonce(append(append(b, p.Path...), p.Request[:]...), p.Nonce)
 }
 
 func nonce(b []byte, n journal.Nonce) []byte {

@@ -13,6 +13,8 @@ type Config struct {
 	Reserve uint64
 	// MaxRetained bounds the retained checkpoints.
 	MaxRetained int
+	// MaxSavepoints bounds the savepoints on record.
+	MaxSavepoints int
 	// DeleteAtOnce is how many files an OpDeleteFiles names, unless it repeats one that failed; 0: all. Between two of them
 	// the owner answers others, and condemned _metadata have their turn.
 	DeleteAtOnce int
@@ -49,7 +51,8 @@ type Policy struct {
 
 // DefaultConfig is the configuration of the protocol, used in production.
 func DefaultConfig(process journal.Process, urls []string, policy func(*journal.Config) (Policy, bool)) *Config {
-	return &Config{Journal: journal.DefaultSettings(), Reserve: 16, MaxRetained: journal.MaxRetained, DeleteAtOnce: 4000, Process: process,
+	return &Config{Journal: journal.DefaultSettings(), Reserve: 16, MaxRetained: journal.MaxRetained,
+		MaxSavepoints: journal.MaxSavepoints, DeleteAtOnce: 4000, Process: process,
 		URLs: urls, Policy: policy}
 }
 
@@ -120,6 +123,16 @@ type Machine struct {
 	promises []promise
 	// unansweredMetas are aborted checkpoints whose _metadata is still being written: the store has not answered yet.
 	unansweredMetas []uint64
+
+	// saving are the savepoints that wait for their first entry.
+	saving []savepointWish
+	// unansweredSaves are aborted savepoints that are still being written: the store has not answered yet.
+	unansweredSaves []uint64
+	// cleaning is the unfinished savepoint that is being cleaned. uncleaned are those whose store could not be reached, until the
+	// next sweep. relists are cleaned ones whose folders are to be listed again.
+	cleaning  cleaning
+	uncleaned []uint64
+	relists   []uint64
 
 	// metas are the checkpoints whose _metadata is to be deleted, before the condemned files. deletingMetas and
 	// deleting are those whose delete is under way.
@@ -270,4 +283,16 @@ func without[T any](in []T, drop func(T) bool) []T {
 // with is a copy of the slice with one more element.
 func with[T any](in []T, v ...T) []T {
 	return append(append(make([]T, 0, len(in)+len(v)), in...), v...)
+}
+
+// endedSavepoint is the list of savepoints in which one of them has ended.
+func endedSavepoint(all []journal.Savepoint, id uint64, how journal.SavepointOutcome, at uint64, edit func(*journal.Savepoint)) []journal.Savepoint {
+	out := with(all)
+	for i := range out {
+		if out[i].ID == id {
+			out[i].Outcome, out[i].EndedAt = how, at
+			edit(&out[i])
+		}
+	}
+	return out
 }

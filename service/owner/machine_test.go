@@ -106,7 +106,7 @@ func TestAttach(t *testing.T) {
 		"foreign":       {func() *desk { d := newDesk(t); d.foreign = true; return d }(), fmt.Sprintf("attach refused reason=%d", ReasonForeign)},
 		"newer writer":  {begun(func(e *journal.Entry) { e.LeastWriter = journal.FormatVersion + 1 }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
 		"newer reader":  {begun(func(e *journal.Entry) { e.LeastReader = journal.FormatVersion + 1 }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
-		"stopping":      {begun(func(e *journal.Entry) { e.Status = journal.StatusStopping }), fmt.Sprintf("attach refused reason=%d", ReasonNewer)},
+		"stopping":      {begun(func(e *journal.Entry) { e.Status = journal.StatusStopping }), "attached epoch=2 attempt=1"},
 		"a copy":        {begun(func(e *journal.Entry) { e.Status = journal.StatusCopied }), fmt.Sprintf("attach refused status=6 reason=%d", ReasonTerminal)},
 		"removed":       {begun(func(e *journal.Entry) { e.Status = journal.StatusRemoved }), fmt.Sprintf("attach refused reason=%d", ReasonNoJob)},
 		"imported":      {begun(func(e *journal.Entry) { e.Import.State = journal.ImportDone }), "attached epoch=2 attempt=1"},

@@ -24,7 +24,8 @@ func (m move) String() string {
 		s = fmt.Sprintf("D%d %s", m.who, s)
 	}
 	names := map[OpKind]string{OpAsk: "ask", OpReadMeta: "read _metadata of", OpCreateMeta: "create _metadata of", OpSweep: "list files",
-		OpDeleteFiles: "delete files", OpDeleteMetas: "delete _metadata"}
+		OpDeleteFiles: "delete files", OpDeleteMetas: "delete _metadata",
+		OpSave: "save", OpReadSaved: "read what was saved of", OpTombstone: "tombstone"}
 	journals := map[journal.OpKind]string{journal.OpList: "list", journal.OpGet: "get", journal.OpPublish: "publish"}
 	switch {
 	case m.f.kind == OpJournal, m.f.kind == OpAbroad:
@@ -113,7 +114,7 @@ func (r *runner) fly(w *world, i int, visit func(*world, move)) {
 	f := w.flight[i]
 	n := *w
 	n.flight = removed(w.flight, i)
-	mutation := f.jk == journal.OpPublish || f.kind == OpCreateMeta
+	mutation := f.jk == journal.OpPublish || f.kind == OpCreateMeta || f.kind == OpSave || f.kind == OpTombstone
 	switch {
 	case f.landed && f.kind == OpSweep:
 		r.page(&n, f, visit)
@@ -244,6 +245,8 @@ func (r *runner) mutation(n *world, f *flight) journal.Outcome {
 	switch f.kind {
 	case OpCreateMeta:
 		return r.s.create(n, f)
+	case OpSave, OpTombstone:
+		return n.createSaved(f)
 	case OpAbroad:
 		return r.publishAbroad(f)
 	}
@@ -317,6 +320,8 @@ func (r *runner) result(n *world, f *flight, failed bool) Result {
 				res.Outcome, res.Nonce, res.Files = journal.Corrupt, journal.Nonce{}, incremental.Files{}
 			}
 		}
+	case f.kind == OpReadSaved:
+		n.readSaved(f.id, &res)
 	case f.kind == OpCreateMeta && f.imported && r.s.elsewhere && f.outcome == journal.Done:
 		res.Files = setOf(f.files)
 	case f.kind == OpCreateMeta && f.imported && r.s.claims && f.outcome == journal.Done:
@@ -455,6 +460,8 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 			n.left.stops--
 		case EventEdit:
 			n.left.edit(ev.Edit.Kind)
+		case EventSavepoint:
+			n.left.saves--
 		}
 		r.run(&n, i, ev)
 		if !r.refused || n.bad != "" {
@@ -470,6 +477,7 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 		spend(Event{Kind: EventEnd, Status: journal.StatusCanceled}, func(d *daemon) {}, move{what: "cancel"})
 	}
 	r.command(w, d, spend)
+	r.savepoints(w, d, spend)
 	if w.left.stops > 0 && !d.m.stop {
 		spend(Event{Kind: EventStop}, func(d *daemon) {}, move{what: "stop"})
 	}

@@ -81,6 +81,11 @@ type off struct {
 	copied bool
 	// unfinished: it sweeps a copy that has not ended.
 	unfinished bool
+	// tombstone: it cleans a savepoint without a tombstone. saved: it reports a savepoint before the entry that makes it done.
+	// listed: an unfinished savepoint leaves the list.
+	tombstone, saved, listed bool
+	// stopping: an attempt of a stopping job restores the newest checkpoint.
+	stopping bool
 	// above: it also aborts an unfinished slot above the head's.
 	above bool
 }

@@ -42,6 +42,17 @@ const (
 	// OpAbortUnfinished: abort the unfinished writes and uploads below the job's folder whose target is dead
 	// (Op.DeadTarget) -> any outcome.
 	OpAbortUnfinished
+	// OpSave: copy the Files that the pieces of ID name into the folder of Savepoint, and then create _metadata there, IfAbsent, with
+	// Savepoint's nonce -> Done{Meta}, Exists, NotDone or Unknown. If it is repeated, the bytes of the _metadata are the same.
+	OpSave
+	// OpReadSaved: read the _metadata in the folder of Savepoint whole -> Done{Nonce, Meta}, NotFound, Corrupt, Newer or Unknown.
+	OpReadSaved
+	// OpTombstone: create a tombstone as the _metadata in the folder of Savepoint, IfAbsent -> Done, Exists, NotDone (the store cannot
+	// be reached by this daemon) or Unknown.
+	OpTombstone
+	// OpClean: delete all objects in the folder of Savepoint but its _metadata -> Done, NotDone (the store cannot be reached by this
+	// daemon) or Unknown.
+	OpClean
 	// OpSweep: list shared/ and chk-*/ -> Done{Found, IDs, More} for each page, handed back as it comes. Unknown: the
 	// list failed, and the machine begins it again.
 	OpSweep
@@ -99,7 +110,7 @@ const (
 	// TellFinished: all subtasks of Worker have finished in Attempt. The attempt goes on without Worker.
 	TellFinished
 
-	// TellTrigger: to all workers with triggered subtasks, and to Caller: the checkpoint ID of Attempt has begun.
+	// TellTrigger: with a Savepoint, the checkpoint is that savepoint, and nobody waits for it. To all workers with triggered subtasks, and to Caller: the checkpoint ID of Attempt has begun.
 	// Repeated: to Worker alone, which may have missed it. A repeated TellComplete or TellAbort with a Worker goes to
 	// it alone, too.
 	TellTrigger
@@ -123,6 +134,10 @@ const (
 	TellEnded
 	// TellSwept: to Caller: the sweep has gone through. With a Reason: it was not begun, or did not end.
 	TellSwept
+	// TellSavepoint: to Caller: its savepoint ID has begun, now or before. With a Reason: it has not.
+	TellSavepoint
+	// TellSaved: the savepoint ID is done. With ReasonCleaned: it came to nothing, and its folder is clean.
+	TellSaved
 	// TellEdited: to Caller: its command is carried out, once. With a Reason: it is not, and ID is the checkpoint in the way; 0:
 	// none is.
 	TellEdited
@@ -145,11 +160,13 @@ type Op struct {
 	// Job is another job.
 	Job string
 	// Source is a checkpoint of another job.
-	Source   *journal.Import
-	URLs     []string
-	Files    incremental.Files
-	Subtasks Subtasks
-	IDs      []uint64
+	Source *journal.Import
+	// Savepoint is the savepoint ID as the journal has it.
+	Savepoint *journal.Savepoint
+	URLs      []string
+	Files     incremental.Files
+	Subtasks  Subtasks
+	IDs       []uint64
 	// Floor and Slot: OpAbortUnfinished: see DeadTarget.
 	Floor, Slot uint64
 	Caller      uint64

@@ -132,7 +132,7 @@ func (s *step) looked(pin journal.Nonce, how journal.Reading, holder *journal.En
 
 // lookForLeaks begins to look at all pins of other jobs. It also tries again what could not be done before.
 func (s *step) lookForLeaks() {
-	s.stuck, s.tidying, s.looks = false, true, nil
+	s.stuck, s.tidying, s.looks, s.uncleaned = false, true, nil, nil
 	for _, l := range s.head.Lent {
 		if !l.OfTool() {
 			s.looks = append(s.looks, l.Pin)
@@ -179,5 +179,5 @@ func (s *step) tidied() {
 // another job. Such a job is not released after its end.
 func (s *step) owes() bool {
 	_, more := s.toReturn()
-	return !s.cfg.off.owes && (more || s.errand.kind != errandNone || len(s.looks)+len(s.returned)+len(s.leaked) > 0)
+	return !s.cfg.off.owes && (more || s.cleans() || s.errand.kind != errandNone || len(s.looks)+len(s.returned)+len(s.leaked) > 0)
 }

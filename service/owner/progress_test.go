@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ckptd/ckptd/incremental"
+	"github.com/ckptd/ckptd/layout/journal"
 )
 
 // driven bounds the number of steps from any state to rest.
@@ -236,6 +237,8 @@ func (r *runner) serve(w *world, i int) (*world, string) {
 		return &n, fmt.Sprintf("D%d sweep", i)
 	case m.stop || m.ending != (ending{}):
 		return nil, fmt.Sprintf("D%d neither stops nor ends the job", i)
+	case m.head.Status == journal.StatusStopping && m.Live() && m.allRun():
+		return r.finishesStop(w, i)
 	case d.broken():
 		r.run(&n, i, r.nextAttempt(m.head.Attempt))
 		return &n, fmt.Sprintf("D%d next attempt", i)

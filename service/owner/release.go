@@ -17,6 +17,7 @@ func (s *step) stopped() {
 		s.stop = true
 	}
 	if s.phase == PhaseOwning {
+		s.refuseSavepoints(ReasonStopping)
 		if s.doing != journal.KindImport {
 			s.abandonImport()
 		}

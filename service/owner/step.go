@@ -56,6 +56,8 @@ func (s *step) owning(ev *Event) {
 		s.wantSweep(ev)
 	case EventEdit:
 		s.wantEdit(ev)
+	case EventSavepoint:
+		s.wantSavepoint(ev)
 	case EventCollect:
 		s.page(ev.Uploads, ev.IDs)
 	}
@@ -82,6 +84,8 @@ func (s *step) notOwner(ev *Event) {
 		answer.Kind = TellSwept
 	case EventEdit:
 		answer.Kind = TellEdited
+	case EventSavepoint:
+		answer.Kind = TellSavepoint
 	default:
 		return
 	}
@@ -110,6 +114,14 @@ func (s *step) result(r *Result) {
 		}
 	case r.Kind == OpCreateMeta:
 		s.metaCreated(r)
+	case r.Kind == OpSave:
+		s.saveAnswered(r)
+	case r.Kind == OpReadSaved:
+		s.savedRead(r)
+	case r.Kind == OpTombstone:
+		s.tombstoneAnswered(r)
+	case r.Kind == OpClean:
+		s.folderCleaned(r)
 	case r.Kind == OpDeleteMetas:
 		s.metasDeleted(r)
 	case r.Kind == OpDeleteFiles:
@@ -125,13 +137,15 @@ func (s *step) result(r *Result) {
 // first.
 func (s *step) settle() {
 	s.answerAttachers()
-	if s.ask() && !s.commitNext() && !s.endNow() && !s.editNow() && !s.tidyNow() && !s.releaseNow() && !s.settleImport() {
+	if s.ask() && !s.commitNext() && !s.endNow() && !s.editNow() && !s.tidyNow() && !s.cleanedNow() && !s.relistNow() && !s.releaseNow() && !s.settleImport() {
 		s.clock = 0 // what needs the time has it now, or asks again
 		s.settleAttempt()
+		s.settleSavepoint()
 		s.settleTrigger()
 	}
 	if s.phase == PhaseOwning {
 		s.settlePins()
+		s.settleCleaning()
 		s.deleteNext()
 	}
 }

@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"cmp"
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/retention"
@@ -43,6 +44,10 @@ type story struct {
 	finishes uint8
 	// removes, undeletes and purges are commands of people, days the times that a day passes.
 	removes, undeletes, purges, days uint8
+	// saves are wishes for savepoints; stopping: they stop the job. maxSavepoints on record; 0 means 2.
+	saves         uint8
+	stopping      bool
+	maxSavepoints int
 	// trash: what is removed, or dropped at the end, stays in the trash for half a day.
 	trash bool
 	// pages: a sweep's list comes in two pages.
@@ -145,7 +150,7 @@ func (s *story) prepare() {
 	s.lender = set
 	for d := range s.configs {
 		for life := range s.configs[d] {
-			s.configs[d][life] = &Config{Journal: set, Reserve: max(1, s.reserve), MaxRetained: 200, Policy: testPolicy,
+			s.configs[d][life] = &Config{Journal: set, Reserve: max(1, s.reserve), MaxRetained: 200, MaxSavepoints: cmp.Or(s.maxSavepoints, 2), Policy: testPolicy,
 				Process: journal.Process{byte(d + 1), byte(life + 1), byte(s.job)}, off: s.off}
 			if s.reserve == 0 {
 				s.configs[d][life].Reserve = 2
@@ -158,7 +163,7 @@ func (s *story) prepare() {
 func (s *story) start() *world {
 	w := &world{left: budget{lost: s.lost, crashes: s.crashes, kills: s.kills, faults: s.faults, ends: s.ends, stops: s.stops,
 		lends: s.lends, returns: s.returns, refusals: s.refusals, failures: s.failures, failovers: s.failovers, breaks: s.breaks, finishes: s.finishes,
-		removes: s.removes, undeletes: s.undeletes, purges: s.purges, days: s.days}, now: 1000}
+		removes: s.removes, undeletes: s.undeletes, purges: s.purges, days: s.days, saves: s.saves}, now: 1000}
 	if s.faults == 0 {
 		w.left.faults = 255
 	}

@@ -34,6 +34,7 @@ func (s *step) wantSweep(ev *Event) {
 		return
 	}
 	s.lookForLeaks()
+	s.lookForLate()
 	if s.head.CopiedFrom.Unfinished && !s.head.PurgeWanted && !s.cfg.off.unfinished { // no checkpoint names yet what the copy has brought so far
 		s.sweep.done = true
 		s.emit(Op{Kind: TellSwept, Caller: ev.Caller})

@@ -28,7 +28,7 @@ func (s *step) mayTrigger() Reason {
 	switch {
 	case s.head.Status.Terminal():
 		return ReasonTerminal
-	case s.stop, s.ending.status != journal.StatusNone:
+	case s.stop, s.stopping(), s.ending.status != journal.StatusNone:
 		return ReasonStopping
 	case !s.allRunning():
 		return ReasonNotRunning

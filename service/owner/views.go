@@ -96,6 +96,8 @@ const (
 	PendingOpen PendingState = iota
 	// PendingWriting: the checkpoint's _metadata is being written.
 	PendingWriting
+	// PendingSaving: a savepoint is being written to its folder.
+	PendingSaving
 	// PendingReady: the _metadata is durable. The entry waits until another append has ended.
 	PendingReady
 	// PendingUnresolved: the entry is being published.
@@ -112,7 +114,15 @@ type Pending struct {
 	// Meta is the checkpoint as its entry will hold it: the nonce from PendingWriting on, the rest from PendingReady
 	// on.
 	Meta journal.Checkpoint
+	// Saved is the savepoint as its entry will hold it; zero: this is a checkpoint.
+	Saved journal.Savepoint
 }
+
+// Savepoint tells whether it is a savepoint.
+func (p *Pending) Savepoint() bool { return p.Saved.ID != 0 }
+
+// stops tells whether it is a savepoint that stops the job.
+func (p *Pending) stops() bool { return p.Saved.Stop != journal.StopNone }
 
 // Registration is one worker process.
 type Registration struct {

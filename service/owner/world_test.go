@@ -15,6 +15,8 @@ type world struct {
 	metas  []metaObject
 	files  uint64
 	flight []flight // under way, in canonical order
+	saves  []saveObject
+	copies uint64   // savepoints whose folder has files
 	late   []flight // with outcome unknown, or of a dead process: each may land at any time, or never
 
 	d     [2]*daemon
@@ -72,12 +74,12 @@ type budget struct {
 	crashes, lost, kills, faults, ends, stops     uint8
 	lends, returns, refusals, failures, failovers uint8
 	breaks, finishes                              uint8
-	removes, undeletes, purges, days              uint8
+	removes, undeletes, purges, days, saves       uint8
 }
 
 func (l budget) key(b []byte) []byte {
 	return append(b, l.crashes, l.lost, l.kills, l.faults, l.ends, l.stops, l.lends, l.returns, l.refusals, l.failures, l.failovers, l.breaks, l.finishes,
-		l.removes, l.undeletes, l.purges, l.days)
+		l.removes, l.undeletes, l.purges, l.days, l.saves)
 }
 
 // flight is an operation that was issued.
@@ -150,6 +152,10 @@ func (w *world) key(b []byte) []byte {
 	b = uints(b, uint64(len(w.metas)))
 	for _, m := range w.metas {
 		b = nonce(uints(uints(b, m.id, m.files), m.foreign[:]...), m.nonce)
+	}
+	b = uints(b, w.copies, uint64(len(w.saves)))
+	for _, s := range w.saves {
+		b = nonce(uints(b, s.id), s.nonce)
 	}
 	b = uints(b, w.spoiled, w.target, w.files, w.created, w.doomed, w.dead, w.doomedMetas, w.used, w.aborted, w.afterList, w.afterMetas)
 	for _, flights := range [2][]flight{w.flight, w.late} {
@@ -361,6 +367,8 @@ func (r *runner) op(w *world, who int, d *daemon, op *Op) {
 		r.abroad(w, d, op, f)
 	case OpReadSource:
 		again(r.readSource(op))
+	case OpSave, OpReadSaved, OpTombstone, OpClean:
+		r.onFolder(w, d, op, f)
 	case OpTime:
 		res := op.Result(journal.Done)
 		res.Time = w.now
@@ -484,7 +492,7 @@ func (w *world) forgotten(who int) {
 		case f.who != int8(who):
 			keep = append(keep, f)
 		case f.landed:
-		case f.jk == journal.OpPublish, f.kind == OpCreateMeta, f.kind == OpDeleteFiles, f.kind == OpDeleteMetas:
+		case f.jk == journal.OpPublish, f.kind == OpCreateMeta, f.kind == OpSave, f.kind == OpTombstone, f.kind == OpDeleteFiles, f.kind == OpDeleteMetas:
 			f.who, f.life = -1, 0
 			w.late = insert(w.late, f)
 		}

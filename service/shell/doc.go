@@ -14,6 +14,7 @@
 //	ackpieces.go, assignment.go, attempt.go, trigger.go, status.go
 //	janitor.go, collect.go                                            what a process does that owns a job for one thing only
 //	edit.go                                                           what people change: remove, bring back, tag, purge
+//	savepoint.go, claim.go                                            what lies in a savepoint's own folder; who claims it
 //	source.go, sourcerecords.go, damage.go, elsewhere.go, import.go   where a job begins from: another job, or another root
 //	run.go                                                            the goroutine: calls, the clock
 //	decide.go, tell.go, tellworkers.go, tellcheckpoints.go            what the machines want from workers and callers

@@ -22,7 +22,9 @@ type Env struct {
 	Root   storage.Opened
 	// Elsewhere opens checkpoints of other roots; nil: none are allowed.
 	Elsewhere OpenElsewhere
-	Facts     storage.Facts
+	// Savepoints are the places where savepoints may be written.
+	Savepoints Savepoints
+	Facts      storage.Facts
 	// URLs are where this daemon listens.
 	URLs []string
 	// Times are the coordinator's waits.
@@ -77,6 +79,16 @@ const (
 	StepMetadata = "metadata-written"
 	StepCommit   = "commit-entry-written"
 	StepEnd      = "end-entry-written"
+)
+
+// The named steps of a savepoint: its entry "started", its files, its _metadata, its entry "done"; and the tombstone of one that came
+// to nothing.
+const (
+	StepSavepoint     = "savepoint-started"
+	StepSaved         = "savepoint-files-written"
+	StepSavedMetadata = "savepoint-metadata-written"
+	StepSavepointDone = "savepoint-done"
+	StepTombstone     = "savepoint-tombstone-written"
 )
 
 // The named steps of an import: the pin in the lender's journal, the job's own _metadata, the entry that ends the import,

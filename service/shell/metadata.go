@@ -75,7 +75,11 @@ func (j *Job) table(id uint64, nonce journal.Nonce) (*table, error) {
 
 // write creates the _metadata and returns its description for the journal.
 func (t *table) write(ctx context.Context, store storage.Store) (journal.Checkpoint, error) {
-	key := layout.MetadataKey(t.header.JobID, t.header.Checkpoint)
+	return t.writeTo(ctx, store, layout.MetadataKey(t.header.JobID, t.header.Checkpoint))
+}
+
+// writeTo is write with another key.
+func (t *table) writeTo(ctx context.Context, store storage.Store, key string) (journal.Checkpoint, error) {
 	w, err := store.Create(ctx, key, storage.CreateOptions{IfAbsent: true})
 	if err != nil {
 		return journal.Checkpoint{}, err

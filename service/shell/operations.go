@@ -6,6 +6,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
+	"github.com/ckptd/ckptd/service/coordinator"
 	"github.com/ckptd/ckptd/service/owner"
 )
 
@@ -78,6 +79,15 @@ func (j *Job) work(op owner.Op) func(context.Context) {
 			return j.createImport(op)
 		}
 		return j.createMeta(op)
+	case owner.OpSave:
+		j.coordinate(coordinator.SavepointAcknowledged{Checkpoint: op.ID})
+		return j.save(op)
+	case owner.OpReadSaved:
+		return j.readSaved(op)
+	case owner.OpTombstone:
+		return j.entomb(op)
+	case owner.OpClean:
+		return j.cleanFolder(op)
 	case owner.OpTime:
 		return func(ctx context.Context) { j.tellTime(ctx, op) }
 	case owner.OpTrim:
@@ -105,6 +115,13 @@ func (j *Job) passed(op owner.Op, outcome journal.Outcome) {
 		j.env.Step(StepCommit)
 	case journal.KindEnd:
 		j.env.Step(StepEnd)
+	case journal.KindSavepoint:
+		switch all := op.Journal.Entry.Savepoints; all[len(all)-1].Outcome {
+		case journal.SavepointStarted:
+			j.env.Step(StepSavepoint)
+		case journal.SavepointDone:
+			j.env.Step(StepSavepointDone)
+		}
 	case journal.KindImport:
 		j.env.Step(StepImport)
 	case journal.KindLend:

@@ -22,7 +22,7 @@ import (
 // sourced returns the request with a plan that is complete, and the checkpoint that the job begins from. It reads the
 // checkpoint only if the job does not exist: later the checkpoint may be gone.
 func (j *Job) sourced(ctx context.Context, req *ckptdv1.AttachJobRequest) (_ *ckptdv1.AttachJobRequest, _ journal.Import, warnings []string, _ error) {
-	if j.env.Elsewhere != nil && api.FromElsewhere(req, j.env.Facts.Location) {
+	if api.ASavepoint(req, j.env.Facts.Location) || j.env.Elsewhere != nil && api.FromElsewhere(req, j.env.Facts.Location) {
 		return j.sourcedElsewhere(ctx, req)
 	}
 	source, err := api.SourceIn(req, j.env.Facts.Location)

@@ -66,6 +66,8 @@ func (j *Job) tell(op *owner.Op) {
 		j.tellWorker(op)
 	case owner.TellChange, owner.TellAttempt, owner.TellAttempted, owner.TellAllRunning, owner.TellFinished, owner.TellEnded:
 		j.tellAttempt(op)
+	case owner.TellSavepoint, owner.TellSaved:
+		j.tellSavepoint(op)
 	case owner.TellTrigger, owner.TellTriggerRefused, owner.TellUnresolved, owner.TellComplete, owner.TellAbort:
 		j.tellCheckpoint(op)
 	case owner.TellImported, owner.TellImportFailed, owner.TellPinStuck:
@@ -235,6 +237,7 @@ func (j *Job) ended(op *owner.Op) {
 // swept notes the end of a sweep. A sweep that failed is begun again later. While a retained _metadata is unreadable,
 // the next sweep begins when the job has recovered.
 func (j *Job) swept(op *owner.Op) {
+	j.disposeClaimed()
 	if op.Caller != 0 { // a person's sweep
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/api"
 	"github.com/ckptd/ckptd/service/coordinator"
@@ -17,16 +18,20 @@ func (j *Job) tellCheckpoint(op *owner.Op) {
 	case owner.TellTrigger:
 		if op.Repeated {
 			if c := j.contents[op.ID]; c != nil {
-				j.workers.send(op.Worker, api.TriggerOut(op, c.triggeredAt))
+				j.workers.send(op.Worker, api.TriggerOut(op, c.triggeredAt, j.stopsWith(op.ID)))
 			}
 			return
 		}
 		now := time.Now()
 		j.contents[op.ID] = newContent(now)
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_TRIGGERED, &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt})
-		j.workers.send(op.Worker, api.TriggerOut(op, now))
+		j.workers.send(op.Worker, api.TriggerOut(op, now, j.stopsWith(op.ID)))
 		j.answer(op)
-		j.coordinate(coordinator.TriggerAccepted{Checkpoint: op.ID})
+		if op.Savepoint != nil {
+			j.coordinate(coordinator.SavepointBegun{Checkpoint: op.ID})
+		} else {
+			j.coordinate(coordinator.TriggerAccepted{Checkpoint: op.ID})
+		}
 	case owner.TellTriggerRefused:
 		j.env.Metrics.Refused(api.ReasonOut(op.Reason))
 		j.log.Log(j.ops, levelOfAbort(api.ReasonOut(op.Reason)), "a checkpoint was refused", "reason", api.ReasonOut(op.Reason), "text", api.ReasonText(op.Reason))
@@ -48,10 +53,22 @@ func (j *Job) tellCheckpoint(op *owner.Op) {
 	}
 }
 
+// stopsWith tells whether a savepoint stops the job when it is done.
+func (j *Job) stopsWith(id uint64) bool {
+	saved, ok := j.m.Head().Savepoint(id)
+	return ok && saved.Stop != journal.StopNone
+}
+
+// endsWith tells whether the job stops with a savepoint that is done.
+func (j *Job) endsWith(id uint64) bool {
+	head := j.m.Head()
+	return head.Status == journal.StatusStopping && head.Restorable() == id
+}
+
 // completed tells workers, events, metrics and the coordinator that a checkpoint has completed.
 func (j *Job) completed(op *owner.Op) {
 	j.workers.send(op.Worker, &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Complete{Complete: &ckptdv1.Complete{
-		Attempt: op.Attempt, Epoch: j.epoch(), CheckpointId: op.ID,
+		Attempt: op.Attempt, Epoch: j.epoch(), CheckpointId: op.ID, Ends: j.endsWith(op.ID),
 	}}})
 	if op.Repeated {
 		return
@@ -68,6 +85,7 @@ func (j *Job) completed(op *owner.Op) {
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_COMPLETED, &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt, Checkpoint: catalog.Checkpoint(j.id, &c)})
 	}
 	j.coordinate(coordinator.Completed{Checkpoint: op.ID})
+	j.disposeClaimed()
 }
 
 // aborted tells workers, events, metrics and the coordinator that a checkpoint was aborted. The coordinator's reason,

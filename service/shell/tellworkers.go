@@ -21,6 +21,7 @@ func (j *Job) tellWorker(op *owner.Op) {
 		w.attempt, w.running = op.Attempt, false
 		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Start{Start: &ckptdv1.Start{
 			Attempt: op.Attempt, Epoch: j.epoch(), RestoreCheckpointId: op.ID, Roster: j.roster(), Config: api.ConfigOut(j.m.Head().Config),
+			Ends: j.endsWith(op.ID),
 		}}})
 		return
 	case owner.TellReplaced:

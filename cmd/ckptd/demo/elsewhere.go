@@ -1,6 +1,8 @@
 package demo
 
 import (
+	"context"
+	"errors"
 	"strings"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
@@ -16,7 +18,33 @@ func (d *Demo) elsewhere() []string {
 	if folder, last := drivers.CutLast(from); last == layout.MetadataName {
 		from = folder
 	}
-	job, _ := drivers.CutLast(from)
+	job, folder := drivers.CutLast(from)
+	if _, err := layout.ParseCheckpointDir(folder); err != nil { // a savepoint: one that the job claims is deleted later
+		return []string{"--savepoints", job}
+	}
 	root, _ := drivers.CutLast(job)
 	return []string{"--restore-from", root}
+}
+
+// savepointOf returns the job of which a savepoint was taken.
+func savepointOf(ctx context.Context, folder string) (job string, err error) {
+	parent, name := drivers.CutLast(folder)
+	opened, err := drivers.Open(ctx, parent, true)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	body, err := opened.Store.Open(ctx, name+"/"+layout.MetadataName, 0, -1)
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	r, err := layout.NewMetadataReader(body)
+	if err != nil {
+		return "", err
+	}
+	if r.Header().Kind != layout.KindSavepoint {
+		return "", errors.New("it is no savepoint")
+	}
+	return r.Header().JobID, nil
 }

@@ -75,8 +75,15 @@ func (d *Demo) linesOf(jobs ...string) func(f func(user, count []byte) error) er
 // roots.
 func (d *Demo) lineage() (jobs []string, err error) {
 	for from := d.o.From; from != ""; {
-		inJob, _ := drivers.CutLast(from)
+		inJob, folder := drivers.CutLast(from)
 		root, job := drivers.CutLast(inJob)
+		if _, err := layout.ParseCheckpointDir(folder); err != nil { // a savepoint; it is gone, if this job has claimed it
+			if root, job = d.Root, d.savedJob; from != d.o.From {
+				if job, err = savepointOf(context.Background(), from); err != nil {
+					return nil, err
+				}
+			}
+		}
 		if slices.Contains(jobs, job) {
 			break
 		}

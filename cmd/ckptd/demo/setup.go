@@ -49,6 +49,8 @@ type Demo struct {
 
 	o   Options
 	say *narrator
+	// savedJob is the job of the savepoint from which this run goes on.
+	savedJob string
 	// want is the result of the plain recount. total and skipped are the numbers of its clicks and of other lines; first
 	// is the first of those lines.
 	want           recount.Counts
@@ -134,7 +136,15 @@ func (d *Demo) goesOnFrom(from string) error {
 	inJob, folder := drivers.CutLast(place)
 	root, job := drivers.CutLast(inJob)
 	if _, err := layout.ParseCheckpointDir(folder); err != nil || layout.ValidateJobID(job) != nil {
-		return exit.Usagef("demo: --restore-from %s: want ROOT/JOB/chk-42, as an earlier run has printed it", output.Argument(from))
+		if d.savedJob, err = savepointOf(context.Background(), place); err != nil {
+			return exit.Usagef("demo: --restore-from %s: want ROOT/JOB/chk-42, as an earlier run has printed it, or the folder of a savepoint: %w", output.Argument(from), err)
+		}
+		if root = DefaultRoot(); d.Config.Dir != "" {
+			root = d.Config.Dir
+		}
+		if root, err = drivers.Normal(root); err != nil {
+			return exit.Usagef("demo: --root: %w", err)
+		}
 	}
 	if d.o.Root != "" {
 		if root, err = drivers.Normal(d.o.Root); err != nil {

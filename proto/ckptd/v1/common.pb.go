@@ -809,7 +809,9 @@ type JobConfig struct {
 	RestartStrategy *RestartStrategy `protobuf:"bytes,8,opt,name=restart_strategy,json=restartStrategy,proto3" json:"restart_strategy,omitempty"`
 	// How long a checkpoint that a person removes, or that the end of the job drops, can be brought back. Absent: as the daemon says; 0:
 	// not at all.
-	Trash         *durationpb.Duration `protobuf:"bytes,9,opt,name=trash,proto3" json:"trash,omitempty"`
+	Trash *durationpb.Duration `protobuf:"bytes,9,opt,name=trash,proto3" json:"trash,omitempty"`
+	// Below it savepoints of the job lie whose request names no directory: a URL. Empty: as the daemon says.
+	SavepointDir  string `protobuf:"bytes,20,opt,name=savepoint_dir,json=savepointDir,proto3" json:"savepoint_dir,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -905,6 +907,13 @@ func (x *JobConfig) GetTrash() *durationpb.Duration {
 		return x.Trash
 	}
 	return nil
+}
+
+func (x *JobConfig) GetSavepointDir() string {
+	if x != nil {
+		return x.SavepointDir
+	}
+	return ""
 }
 
 // FileHandle names a file of a job's state, or a segment of one. A worker gets it from PutState and hands it back in
@@ -1562,7 +1571,7 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x17reset_backoff_threshold\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x15resetBackoffThreshold\x12(\n" +
 	"\rjitter_factor\x18\x05 \x01(\x01H\x00R\fjitterFactor\x88\x01\x01\x12A\n" +
 	"\x1dattempts_before_reset_backoff\x18\x06 \x01(\rR\x1aattemptsBeforeResetBackoffB\x10\n" +
-	"\x0e_jitter_factor\"\xef\x03\n" +
+	"\x0e_jitter_factor\"\x94\x04\n" +
 	"\tJobConfig\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.ckptd.v1.CheckpointingModeR\x04mode\x125\n" +
 	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
@@ -1572,7 +1581,8 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\tretention\x18\x06 \x01(\x0e2\x13.ckptd.v1.RetentionR\tretention\x12!\n" +
 	"\fnum_retained\x18\a \x01(\rR\vnumRetained\x12D\n" +
 	"\x10restart_strategy\x18\b \x01(\v2\x19.ckptd.v1.RestartStrategyR\x0frestartStrategy\x12/\n" +
-	"\x05trash\x18\t \x01(\v2\x19.google.protobuf.DurationR\x05trash\"\xee\x01\n" +
+	"\x05trash\x18\t \x01(\v2\x19.google.protobuf.DurationR\x05trash\x12#\n" +
+	"\rsavepoint_dir\x18\x14 \x01(\tR\fsavepointDir\"\xee\x01\n" +
 	"\n" +
 	"FileHandle\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +

@@ -1095,7 +1095,9 @@ type Start struct {
 	RestoreCheckpointId uint64         `protobuf:"varint,3,opt,name=restore_checkpoint_id,json=restoreCheckpointId,proto3" json:"restore_checkpoint_id,omitempty"`
 	Roster              []*RosterEntry `protobuf:"bytes,4,rep,name=roster,proto3" json:"roster,omitempty"`
 	// The configuration of the attempt, every default filled in.
-	Config        *JobConfig `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"`
+	Config *JobConfig `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"`
+	// The job stops with the savepoint that is restored: subtasks restore it, commit what it had prepared, read nothing and report FINISHED.
+	Ends          bool `protobuf:"varint,6,opt,name=ends,proto3" json:"ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1165,6 +1167,13 @@ func (x *Start) GetConfig() *JobConfig {
 	return nil
 }
 
+func (x *Start) GetEnds() bool {
+	if x != nil {
+		return x.Ends
+	}
+	return false
+}
+
 // RosterEntry says where a subtask of the attempt runs.
 type RosterEntry struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -1228,11 +1237,14 @@ func (x *RosterEntry) GetNonce() string {
 
 // Trigger asks the triggered subtasks of the process to take checkpoint checkpoint_id.
 type Trigger struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	CheckpointId  uint64                 `protobuf:"varint,3,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
-	Timestamp     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Attempt      uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Epoch        uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	CheckpointId uint64                 `protobuf:"varint,3,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
+	Timestamp    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	// A savepoint that stops the job: sources read nothing after its barrier, until it is complete or aborted. An engine may ignore it:
+	// what it reads is never committed if the savepoint completes.
+	Stops         bool `protobuf:"varint,5,opt,name=stops,proto3" json:"stops,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1295,12 +1307,21 @@ func (x *Trigger) GetTimestamp() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Trigger) GetStops() bool {
+	if x != nil {
+		return x.Stops
+	}
+	return false
+}
+
 // Complete says that a checkpoint is complete and durable. A worker ignores it unless it runs that attempt.
 type Complete struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	CheckpointId  uint64                 `protobuf:"varint,3,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Attempt      uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Epoch        uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	CheckpointId uint64                 `protobuf:"varint,3,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
+	// The job stops with it: once subtasks have committed it, they report FINISHED.
+	Ends          bool `protobuf:"varint,4,opt,name=ends,proto3" json:"ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1354,6 +1375,13 @@ func (x *Complete) GetCheckpointId() uint64 {
 		return x.CheckpointId
 	}
 	return 0
+}
+
+func (x *Complete) GetEnds() bool {
+	if x != nil {
+		return x.Ends
+	}
+	return false
 }
 
 // Abort says that a checkpoint will not complete. A worker ignores it unless it runs that attempt.
@@ -3244,26 +3272,29 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"reregister\x120\n" +
 	"\breplaced\x18\a \x01(\v2\x12.ckptd.v1.ReplacedH\x00R\breplaced\x12$\n" +
 	"\x04ping\x18\b \x01(\v2\x0e.ckptd.v1.PingH\x00R\x04pingB\t\n" +
-	"\acommand\"\xc7\x01\n" +
+	"\acommand\"\xdb\x01\n" +
 	"\x05Start\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x122\n" +
 	"\x15restore_checkpoint_id\x18\x03 \x01(\x04R\x13restoreCheckpointId\x12-\n" +
 	"\x06roster\x18\x04 \x03(\v2\x15.ckptd.v1.RosterEntryR\x06roster\x12+\n" +
-	"\x06config\x18\x05 \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\"{\n" +
+	"\x06config\x18\x05 \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\x12\x12\n" +
+	"\x04ends\x18\x06 \x01(\bR\x04ends\"{\n" +
 	"\vRosterEntry\x12+\n" +
 	"\asubtask\x18\x01 \x01(\v2\x11.ckptd.v1.SubtaskR\asubtask\x12)\n" +
 	"\x10exchange_address\x18\x02 \x01(\tR\x0fexchangeAddress\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\tR\x05nonce\"\x98\x01\n" +
+	"\x05nonce\x18\x03 \x01(\tR\x05nonce\"\xae\x01\n" +
 	"\aTrigger\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12#\n" +
 	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\x128\n" +
-	"\ttimestamp\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\ttimestamp\"_\n" +
+	"\ttimestamp\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\ttimestamp\x12\x14\n" +
+	"\x05stops\x18\x05 \x01(\bR\x05stops\"s\n" +
 	"\bComplete\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12#\n" +
-	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\"\xa2\x01\n" +
+	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\x12\x12\n" +
+	"\x04ends\x18\x04 \x01(\bR\x04ends\"\xa2\x01\n" +
 	"\x05Abort\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12#\n" +

@@ -372,6 +372,8 @@ const (
 	JobEventKind_JOB_EVENT_KIND_GOODBYE JobEventKind = 24
 	// The job begins from a checkpoint of another job, which is there now as checkpoint_id.
 	JobEventKind_JOB_EVENT_KIND_IMPORTED JobEventKind = 25
+	// A savepoint is done, or came to nothing; text has its place.
+	JobEventKind_JOB_EVENT_KIND_SAVEPOINT JobEventKind = 30
 )
 
 // Enum value maps for JobEventKind.
@@ -403,6 +405,7 @@ var (
 		23: "JOB_EVENT_KIND_CHANGED",
 		24: "JOB_EVENT_KIND_GOODBYE",
 		25: "JOB_EVENT_KIND_IMPORTED",
+		30: "JOB_EVENT_KIND_SAVEPOINT",
 	}
 	JobEventKind_value = map[string]int32{
 		"JOB_EVENT_KIND_UNSPECIFIED": 0,
@@ -431,6 +434,7 @@ var (
 		"JOB_EVENT_KIND_CHANGED":     23,
 		"JOB_EVENT_KIND_GOODBYE":     24,
 		"JOB_EVENT_KIND_IMPORTED":    25,
+		"JOB_EVENT_KIND_SAVEPOINT":   30,
 	}
 )
 
@@ -3257,7 +3261,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x19PENDING_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PENDING_STATE_OPEN\x10\x01\x12\x19\n" +
 	"\x15PENDING_STATE_WRITING\x10\x02\x12\x1c\n" +
-	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\x8c\x06\n" +
+	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xaa\x06\n" +
 	"\fJobEventKind\x12\x1e\n" +
 	"\x1aJOB_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_ATTACHED\x10\x01\x12\x1a\n" +
@@ -3285,7 +3289,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x17JOB_EVENT_KIND_FINISHED\x10\x16\x12\x1a\n" +
 	"\x16JOB_EVENT_KIND_CHANGED\x10\x17\x12\x1a\n" +
 	"\x16JOB_EVENT_KIND_GOODBYE\x10\x18\x12\x1b\n" +
-	"\x17JOB_EVENT_KIND_IMPORTED\x10\x192\xe6\x03\n" +
+	"\x17JOB_EVENT_KIND_IMPORTED\x10\x19\x12\x1c\n" +
+	"\x18JOB_EVENT_KIND_SAVEPOINT\x10\x1e2\xe6\x03\n" +
 	"\n" +
 	"JobService\x12A\n" +
 	"\bListJobs\x12\x19.ckptd.v1.ListJobsRequest\x1a\x1a.ckptd.v1.ListJobsResponse\x12V\n" +

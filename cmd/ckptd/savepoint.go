@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/output"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+)
+
+// savepointPoll is the time between two looks at a savepoint that is being taken.
+const savepointPoll = 100 * time.Millisecond
+
+func newSavepointCmd() *cobra.Command {
+	var detached, list bool
+	var request string
+	cmd := &cobra.Command{
+		Use:   "savepoint JOB [DIR]",
+		Short: "Take a savepoint of a running job: a copy of all its state in a folder of its own",
+		Long: `Take a savepoint of a running job, and wait until it is done. A savepoint has all of the job's state in one folder, which can be moved
+and copied by any tool. A new job begins from it (run -s FOLDER). ckptd deletes a savepoint only by ` + "`ckptd dispose`" + `, or for a job that
+has claimed it.
+
+DIR is a URL or path below which the folder is made. The daemon must be allowed to write there (serve --savepoints); without DIR it takes the
+first of those places.
+
+The daemon goes on while this command is interrupted. --list shows what became of the last 32 savepoints of a job. A repeated command with the
+same --request-id takes no second savepoint. Exit code 1 if the savepoint came to nothing.`,
+		Example: `  ckptd savepoint clicks --server unix:/run/ckptd.sock
+  ckptd savepoint file:///var/lib/ckptd/clicks file:///var/lib/savepoints
+  ckptd savepoint clicks --list --json`,
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: completeJobs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if list {
+				return listSavepoints(cmd, args[0])
+			}
+			req := &ckptdv1.TriggerSavepointRequest{RequestId: request}
+			if len(args) > 1 {
+				dir, err := drivers.Normal(args[1])
+				if err != nil {
+					return exit.Usagef("savepoint: %w", err)
+				}
+				req.Directory = dir
+			}
+			return takeSavepoint(cmd, args[0], req, detached)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&detached, "detached", false, "do not wait until the savepoint is done")
+	f.BoolVar(&list, "list", false, "list the last savepoints of the job instead")
+	f.StringVar(&request, "request-id", "", "`name` of this wish: a repeated command with the same name takes no second savepoint")
+	cmd.MarkFlagsMutuallyExclusive("list", "detached")
+	serverFlags(cmd)
+	jsonFlag(cmd, "Savepoint; with --list: ListSavepointsResponse")
+	return cmd
+}
+
+// takeSavepoint begins a savepoint, and waits until it has ended.
+func takeSavepoint(cmd *cobra.Command, job string, req *ckptdv1.TriggerSavepointRequest, detached bool) error {
+	wait := sayWaiting(cmd.Context(), cmd.ErrOrStderr(), "savepoint", job)
+	defer wait.stop()
+	var saved *ckptdv1.Savepoint
+	err := onOwner(cmd.Context(), daemonsOf(cmd), job, true, func(a *client.Admin, id string) (err error) {
+		wait.on(a, id)
+		req.JobId = id
+		if saved, err = a.Messages().Savepoint(cmd.Context(), req); err != nil || detached {
+			return err
+		}
+		saved, err = awaitSavepoint(cmd.Context(), a, id, saved)
+		return err
+	})
+	wait.stop()
+	switch {
+	case err != nil && saved != nil:
+		return fmt.Errorf("savepoint %s: not known to be done; `ckptd savepoint %s --list` says: %w", saved.GetPath(), output.ShellWord(job), err)
+	case err != nil:
+		return wait.told(cmd.Context(), err)
+	case saved.GetOutcome() == ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_CLEANED:
+		return fmt.Errorf("savepoint of job %s: it came to nothing, and what was written of it is deleted: `ckptd status %s` says why: %w", req.GetJobId(), output.ShellWord(job), errSavepoint)
+	}
+	return answer(cmd, saved, func(w io.Writer) { printSavepoint(w, saved) })
+}
+
+// errSavepoint is in the chain of the error for a savepoint that came to nothing.
+var errSavepoint = errors.New("no savepoint was taken")
+
+// awaitSavepoint asks for a savepoint until it has ended. A daemon that is away is asked again: its successor knows the savepoint.
+func awaitSavepoint(ctx context.Context, a *client.Admin, job string, saved *ckptdv1.Savepoint) (*ckptdv1.Savepoint, error) {
+	for saved.GetOutcome() == ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_STARTED {
+		select {
+		case <-ctx.Done():
+			return saved, context.Cause(ctx)
+		case <-time.After(savepointPoll):
+		}
+		res, err := a.Messages().Savepoints(ctx, job)
+		if err != nil {
+			if errors.Is(err, client.ErrUnavailable) && ctx.Err() == nil {
+				continue
+			}
+			return saved, err
+		}
+		for _, s := range res.GetSavepoints() {
+			if s.GetCheckpointId() == saved.GetCheckpointId() {
+				saved = s
+			}
+		}
+	}
+	return saved, nil
+}
+
+// listSavepoints prints the last savepoints of a job.
+func listSavepoints(cmd *cobra.Command, job string) error {
+	return onOwner(cmd.Context(), daemonsOf(cmd), job, false, func(a *client.Admin, id string) error {
+		res, err := a.Messages().Savepoints(cmd.Context(), id)
+		if err != nil {
+			return err
+		}
+		return answer(cmd, res, func(w io.Writer) {
+			if len(res.GetSavepoints()) == 0 {
+				fmt.Fprintf(w, "job %s: no savepoints\n", output.Clean(id))
+			}
+			for _, s := range res.GetSavepoints() {
+				printSavepoint(w, s)
+			}
+		})
+	})
+}
+
+func printSavepoint(w io.Writer, s *ckptdv1.Savepoint) {
+	how := map[ckptdv1.SavepointOutcome]string{
+		ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_DONE:    "done",
+		ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_CLEANED: "came to nothing, and is deleted",
+	}[s.GetOutcome()]
+	if how == "" {
+		how = "begun"
+		if s.GetPending() {
+			how = fmt.Sprintf("begun, %d of %s acknowledged", s.GetAcknowledged(), output.Count(s.GetSubtasks(), "subtask"))
+		}
+	}
+	fmt.Fprintf(w, "savepoint %d %s: %s\n", s.GetCheckpointId(), how, output.Clean(s.GetPath()))
+}

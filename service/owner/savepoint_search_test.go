@@ -1,0 +1,39 @@
+package owner
+
+import "testing"
+
+// savepointStories are searched like those of small and fast; each has savepoints.
+var savepointStories = []story{
+	{name: "a savepoint, a crash, another owner", daemons: 1, attaches: 2, files: 1, saves: 1, crashes: 1, begun: true, progress: true},
+	{name: "a savepoint that its owner, suspended, writes late", daemons: 2, attaches: 1, files: 1, saves: 1, begun: true},
+	{name: "a savepoint beside a completion", daemons: 1, attaches: 1, triggers: 1, files: 1, saves: 1, begun: true},
+	{name: "a savepoint, lost replies", daemons: 1, attaches: 1, files: 1, saves: 1, lost: 2, begun: true, progress: true},
+	{name: "a savepoint that is aborted", daemons: 1, attaches: 1, saves: 1, aborts: 1, lost: 1, progress: true},
+	{name: "a savepoint that cannot be written", daemons: 1, attaches: 1, saves: 1, refusals: 1, progress: true},
+	{name: "two savepoints, and room for one", daemons: 1, attaches: 1, saves: 2, aborts: 1, maxSavepoints: 1},
+	{name: "a savepoint and the end of its job", daemons: 1, attaches: 2, saves: 1, files: 1, ends: 1, sweeps: 1, crashes: 1, truthful: true, progress: true},
+	{name: "a savepoint and a failover", daemons: 1, attaches: 1, saves: 1, failovers: 1, workers: true, begun: true},
+	{name: "a stop with a savepoint, a crash", daemons: 1, attaches: 2, files: 1, saves: 1, stopping: true, crashes: 1, begun: true, progress: true},
+	{name: "a stop with a savepoint, two daemons", daemons: 2, attaches: 1, files: 1, saves: 1, stopping: true, begun: true},
+	{name: "a stop with a savepoint beside a completion, an abort", daemons: 1, attaches: 1, triggers: 1, aborts: 1, files: 1, saves: 1, stopping: true, begun: true},
+	{name: "a stop with a savepoint, workers, a failover", daemons: 1, attaches: 1, saves: 1, failovers: 1, stopping: true, workers: true, begun: true},
+	{name: "a stop with a savepoint, a lost reply", daemons: 1, attaches: 1, files: 1, saves: 1, lost: 1, stopping: true, begun: true, progress: true},
+}
+
+// TestSearchSavepoints is TestSearch with savepoints.
+func TestSearchSavepoints(t *testing.T) {
+	if !raced && !testing.Short() {
+		exhaust(t, savepointStories, limits{})
+	}
+}
+
+var savepointTeeth = []tooth{
+	{"a tombstone before the cleaning", story{daemons: 2, attaches: 1, saves: 1}, func(s *story) { s.off.tombstone = true }, "S1"},
+	{"success only after the entry", story{daemons: 1, attaches: 1, saves: 1}, func(s *story) { s.off.saved = true }, "S5"},
+	{"an unfinished savepoint stays on record", story{daemons: 1, attaches: 1, saves: 2, maxSavepoints: 1}, func(s *story) { s.off.listed = true }, "S4"},
+	{"a stopping job restores its savepoint", story{daemons: 1, attaches: 1, saves: 1, failovers: 1, stopping: true, workers: true, begun: true},
+		func(s *story) { s.off.stopping = true }, "I16"},
+}
+
+// TestSavepointTeeth is TestTeeth with savepoints.
+func TestSavepointTeeth(t *testing.T) { bite(t, savepointTeeth) }
