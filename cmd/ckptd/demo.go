@@ -91,6 +91,7 @@ on from any of the checkpoints: "ckptd demo -s ROOT/JOB/chk-42" begins a new job
 	f.StringVar(&o.Interval, "interval", "", "time between checkpoints, as Flink spells it: 500ms, 1s, 3min (default 1s)")
 	f.IntVar(&o.Parallelism, "parallelism", demo.NumWorkers, "subtasks of each operator, spread over the two workers")
 	f.StringVar(&o.config, "config", "", "YAML or JSON `file` with Flink's keys; flags win over it")
+	f.StringVar(&o.Savepoints, "savepoints", "", "`directory` for savepoints of the job, which ckptd savepoint and ckptd stop take")
 	f.StringVarP(&o.From, "restore-from", "s", "", "`checkpoint` of an earlier run to go on from, ROOT/JOB/chk-42, with the same input; that run was one with --keep or --output")
 	o.restore.claimFlag(f)
 	f.BoolVar(&o.Keep, "keep", false, "do not cancel the job at the end: it goes on until Ctrl-C, or \"cancel\" from another terminal")

@@ -13,11 +13,17 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // savepointPoll is the time between two looks at a savepoint that is being taken.
 const savepointPoll = 100 * time.Millisecond
+
+// pollsWithoutDaemon is after how many looks in a row a daemon that does not answer is given up.
+const pollsWithoutDaemon = 300
 
 func newSavepointCmd() *cobra.Command {
 	var detached, list bool
@@ -75,7 +81,7 @@ func takeSavepoint(cmd *cobra.Command, job string, req *ckptdv1.TriggerSavepoint
 		if saved, err = a.Messages().Savepoint(cmd.Context(), req); err != nil || detached {
 			return err
 		}
-		saved, err = awaitSavepoint(cmd.Context(), a, id, saved)
+		saved, err = awaitSavepoint(cmd.Context(), a, id, job, saved)
 		return err
 	})
 	wait.stop()
@@ -94,8 +100,8 @@ func takeSavepoint(cmd *cobra.Command, job string, req *ckptdv1.TriggerSavepoint
 var errSavepoint = errors.New("no savepoint was taken")
 
 // awaitSavepoint asks for a savepoint until it has ended. A daemon that is away is asked again: its successor knows the savepoint.
-func awaitSavepoint(ctx context.Context, a *client.Admin, job string, saved *ckptdv1.Savepoint) (*ckptdv1.Savepoint, error) {
-	for saved.GetOutcome() == ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_STARTED {
+func awaitSavepoint(ctx context.Context, a *client.Admin, job, arg string, saved *ckptdv1.Savepoint) (*ckptdv1.Savepoint, error) {
+	for away := 0; saved.GetOutcome() == ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_STARTED; away++ {
 		select {
 		case <-ctx.Done():
 			return saved, context.Cause(ctx)
@@ -103,10 +109,16 @@ func awaitSavepoint(ctx context.Context, a *client.Admin, job string, saved *ckp
 		}
 		res, err := a.Messages().Savepoints(ctx, job)
 		if err != nil {
-			if errors.Is(err, client.ErrUnavailable) && ctx.Err() == nil {
-				continue
+			if !errors.Is(err, client.ErrUnavailable) || ctx.Err() != nil || away >= pollsWithoutDaemon {
+				return saved, err
 			}
-			return saved, err
+			if layout.ValidateJobID(arg) != nil { // with a root: its journal tells
+				if head, err := headOnStorage(ctx, arg); err == nil {
+					res = catalog.Savepoints(head)
+				}
+			}
+		} else {
+			away = 0
 		}
 		for _, s := range res.GetSavepoints() {
 			if s.GetCheckpointId() == saved.GetCheckpointId() {
@@ -119,19 +131,54 @@ func awaitSavepoint(ctx context.Context, a *client.Admin, job string, saved *ckp
 
 // listSavepoints prints the last savepoints of a job.
 func listSavepoints(cmd *cobra.Command, job string) error {
-	return onOwner(cmd.Context(), daemonsOf(cmd), job, false, func(a *client.Admin, id string) error {
+	at := daemonsOf(cmd)
+	if at.server == "" && layout.ValidateJobID(job) != nil { // with a root: the journal has them, whether or not a daemon runs
+		return listOnStorage(cmd, job)
+	}
+	return onOwner(cmd.Context(), at, job, false, func(a *client.Admin, id string) error {
 		res, err := a.Messages().Savepoints(cmd.Context(), id)
 		if err != nil {
 			return err
 		}
-		return answer(cmd, res, func(w io.Writer) {
-			if len(res.GetSavepoints()) == 0 {
-				fmt.Fprintf(w, "job %s: no savepoints\n", output.Clean(id))
-			}
-			for _, s := range res.GetSavepoints() {
-				printSavepoint(w, s)
-			}
-		})
+		return printSavepoints(cmd, res)
+	})
+}
+
+// listOnStorage prints the savepoints that the journal of ROOT/JOB has on record.
+func listOnStorage(cmd *cobra.Command, arg string) error {
+	head, err := headOnStorage(cmd.Context(), arg)
+	if err != nil {
+		return err
+	}
+	return printSavepoints(cmd, catalog.Savepoints(head))
+}
+
+// headOnStorage reads the last entry of the journal of ROOT/JOB.
+func headOnStorage(ctx context.Context, arg string) (head *journal.Entry, err error) {
+	at, err := drivers.Normal(arg)
+	if err != nil {
+		return nil, exit.Usagef("savepoint: %w", err)
+	}
+	root, job := drivers.CutLast(at)
+	opened, err := drivers.Open(ctx, root, true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	if _, err := layout.ReadRoot(ctx, opened.Store); err != nil {
+		return nil, err
+	}
+	return catalog.Head(ctx, opened.Store, job)
+}
+
+func printSavepoints(cmd *cobra.Command, res *ckptdv1.ListSavepointsResponse) error {
+	return answer(cmd, res, func(w io.Writer) {
+		if len(res.GetSavepoints()) == 0 {
+			fmt.Fprintf(w, "job %s: no savepoints\n", output.Clean(res.GetJobId()))
+		}
+		for _, s := range res.GetSavepoints() {
+			printSavepoint(w, s)
+		}
 	})
 }
 

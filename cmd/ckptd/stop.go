@@ -13,6 +13,8 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/catalog"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -64,7 +66,7 @@ func stopJob(cmd *cobra.Command, job string, req *ckptdv1.TriggerSavepointReques
 		if saved, err = a.Messages().Savepoint(ctx, req); err != nil {
 			return err
 		}
-		if saved, err = awaitSavepoint(ctx, a, id, saved); err != nil {
+		if saved, err = awaitSavepoint(ctx, a, id, job, saved); err != nil {
 			return err
 		}
 		switch {
@@ -73,7 +75,7 @@ func stopJob(cmd *cobra.Command, job string, req *ckptdv1.TriggerSavepointReques
 		case saved.GetStop() == ckptdv1.SavepointStop_SAVEPOINT_STOP_UNSPECIFIED:
 			return fmt.Errorf("job %s runs on: its owner died before it could stop; the savepoint is whole and did not stop the job", id)
 		}
-		return awaitFinished(ctx, a, id)
+		return awaitFinished(ctx, a, id, job)
 	})
 	wait.stop()
 	switch {
@@ -88,12 +90,20 @@ func stopJob(cmd *cobra.Command, job string, req *ckptdv1.TriggerSavepointReques
 	})
 }
 
-// awaitFinished waits for the end of a job that is stopping.
-func awaitFinished(ctx context.Context, a *client.Admin, job string) error {
-	for {
+// awaitFinished waits for the end of a job that is stopping. The daemon may end with the job: then the journal of ROOT/JOB, if arg
+// names one, tells.
+func awaitFinished(ctx context.Context, a *client.Admin, job, arg string) error {
+	for away := 0; ; away++ {
 		res, err := a.Messages().Jobs(ctx)
-		if err != nil && !errors.Is(err, client.ErrUnavailable) {
-			return err
+		switch {
+		case err == nil:
+			away = 0
+		case !errors.Is(err, client.ErrUnavailable) || away == pollsWithoutDaemon:
+			return fmt.Errorf("the job is stopping with it: %w", err)
+		case layout.ValidateJobID(arg) != nil:
+			if head, err := headOnStorage(ctx, arg); err == nil {
+				res = &ckptdv1.ListJobsResponse{Jobs: []*ckptdv1.JobSummary{catalog.Job(head)}}
+			}
 		}
 		for _, j := range res.GetJobs() {
 			switch s := j.GetStatus(); {

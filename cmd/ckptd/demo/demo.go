@@ -39,6 +39,8 @@ type Options struct {
 	From string
 	// Claim gives the files of that checkpoint to this run's job.
 	Claim bool
+	// Savepoints is where the daemon may write savepoints; empty: below the job's folder in the root only.
+	Savepoints string
 	// Keep is true if the job goes on after its input is read.
 	Keep bool
 }
@@ -91,7 +93,12 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 		return err
 	}
 	if err := d.Follow(ctx); err != nil {
-		return err
+		if !errors.Is(err, errStoppedThere) {
+			return err
+		}
+		d.say.line("")
+		d.say.line("the job was stopped with a savepoint: demo -s FOLDER goes on from it, with the same input")
+		return nil
 	}
 	if !o.Keep {
 		if err := d.Cancel(ctx); err != nil {

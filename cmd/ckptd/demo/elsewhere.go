@@ -9,6 +9,14 @@ import (
 	"github.com/ckptd/ckptd/layout"
 )
 
+// places returns the flags of a daemon about places outside of its root.
+func (d *Demo) places() []string {
+	if d.o.Savepoints == "" {
+		return d.elsewhere()
+	}
+	return append([]string{"--savepoints", d.o.Savepoints}, d.elsewhere()...)
+}
+
 // elsewhere returns the flags of a daemon that lets the job begin from a checkpoint of another root.
 func (d *Demo) elsewhere() []string {
 	from := d.o.From

@@ -52,11 +52,17 @@ func (d *Demo) Follow(ctx context.Context) error {
 	}
 }
 
+// errStoppedThere is in the chain of broken's error if somebody has stopped the job with a savepoint.
+var errStoppedThere = errors.New("it was stopped with a savepoint")
+
 // broken is an error if the job has ended, or cannot go on.
 func (d *Demo) broken() error {
 	if s := d.Watch.ended; s != ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
 		if d.o.Keep && s == ckptdv1.JobStatus_JOB_STATUS_CANCELED {
 			return errors.New("demo: the job was canceled before its input was read")
+		}
+		if s == ckptdv1.JobStatus_JOB_STATUS_FINISHED {
+			return fmt.Errorf("demo: %w", errStoppedThere)
 		}
 		return fmt.Errorf("demo: the job is %s%s", output.Enum(s, "JOB_STATUS_"), because(d.Watch.cause))
 	}

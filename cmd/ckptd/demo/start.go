@@ -45,7 +45,7 @@ func (d *Demo) StartDaemon(ctx context.Context) (err error) {
 	d.Admin = d.client.Admin().Messages()
 	d.Servers = []string{d.URL}
 	d.launch = launcher.New(filepath.Join(d.Tmp, "logs"))
-	args := append([]string{"serve", "--root", d.Root, "--listen", d.URL}, d.elsewhere()...)
+	args := append([]string{"serve", "--root", d.Root, "--listen", d.URL}, d.places()...)
 	if d.Daemon, err = d.Child("daemon", launcher.Always, args...); err != nil {
 		return err
 	}

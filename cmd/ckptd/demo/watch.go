@@ -71,7 +71,7 @@ func (d *Demo) Poll(ctx context.Context) *ckptdv1.JobState {
 	w.owner = s.GetOwnerNonce()
 	w.Running = s.GetPhase() == PhaseRunning
 	w.Epoch, w.Attempt = s.GetSummary().GetEpoch(), s.GetSummary().GetAttempt()
-	if status := s.GetSummary().GetStatus(); status > ckptdv1.JobStatus_JOB_STATUS_RUNNING {
+	if status := s.GetSummary().GetStatus(); status > ckptdv1.JobStatus_JOB_STATUS_RUNNING && status != ckptdv1.JobStatus_JOB_STATUS_STOPPING {
 		w.ended = status
 	}
 	if w.Running && w.at.IsZero() {
