@@ -6,9 +6,9 @@ import "time"
 // land in between: the owner was paused, say.
 const SettleAfter = 24 * time.Hour
 
-// Due tells whether the entry asks for an owner although nobody needs the job, whatever the time is: a checkpoint is hidden
-// and no job has a pin on it any more, a person wants the job purged and no pin is in the way, or the job has ended and a savepoint
-// of it is unfinished.
+// Due tells whether the entry asks for an owner although nobody needs the job, whatever the time is. There are three cases: a
+// checkpoint is hidden, and no job has a pin on it any more; a person wants the job purged, and no pin is in the way; or the job
+// has ended, and a savepoint of it is unfinished.
 func (e *Entry) Due() bool {
 	if e.PurgeWanted && e.Status != StatusRemoved && len(e.Lent) == 0 {
 		return true

@@ -75,8 +75,8 @@ func filled(tb testing.TB, s storage.Store, root string, n int) {
 	must(s.Publish(tb.Context(), layout.SlotKey("j", 1), entry))
 }
 
-// BenchmarkPlan plans the collection of a job of many files, half of which go, and lists the same folder plainly in turn,
-// both by a store that only reads, as the command's is. It reports
+// BenchmarkPlan plans the collection of a job of many files, half of which go. In turn it lists the same folder plainly.
+// Both use a store that only reads, as the command's is. It reports
 //
 //	ratio      plan / plain list, of the medians (limit: at most 1.5)
 //	cpu-ratio  the same of the CPU time: on a machine with other work it says more

@@ -458,8 +458,8 @@ func TestAJobThatIsNotOwnedRefuses(t *testing.T) {
 	newDesk(t).wantUnchanged(Event{Kind: EventRegister, Worker: 3}, "reregister worker=3")
 }
 
-// TestOvertakenWhileTheOwnerIsAsked: entries of other jobs that come while the owner is asked do not begin the question anew, or a silent
-// owner would keep a job that others borrow from. An entry of the owner does: the owner lives.
+// TestOvertakenWhileTheOwnerIsAsked: entries of other jobs that come while the owner is asked do not begin the question anew. Else a
+// silent owner would keep a job that others borrow from. An entry of the owner does: the owner lives.
 func TestOvertakenWhileTheOwnerIsAsked(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -42,7 +42,7 @@ const (
 	// OpAbortUnfinished: abort the unfinished writes and uploads below the job's folder whose target is dead
 	// (Op.DeadTarget) -> any outcome.
 	OpAbortUnfinished
-	// OpSave: copy the Files that the pieces of ID name into the folder of Savepoint, and then create _metadata there, IfAbsent, with
+	// OpSave: copy the Files that the pieces of ID name into the folder of Savepoint. Then create _metadata there, IfAbsent, with
 	// Savepoint's nonce -> Done{Meta}, Exists, NotDone or Unknown. If it is repeated, the bytes of the _metadata are the same.
 	OpSave
 	// OpReadSaved: read the _metadata in the folder of Savepoint whole -> Done{Nonce, Meta}, NotFound, Corrupt, Newer or Unknown.

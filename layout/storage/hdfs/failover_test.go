@@ -2,7 +2,6 @@ package hdfs_test
 
 import (
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -13,9 +12,7 @@ import (
 // TestFailover: of two NameNodes the active one is used, whichever it is. After a kill and after a change of roles every object
 // is there, and writes go on by themselves.
 func TestFailover(t *testing.T) {
-	if os.Getenv("CKPTD_NIGHTLY") != "1" {
-		t.Skip("`make nightly` runs it")
-	}
+	nightly(t)
 	pair := servers.StartHDFSPair(t)
 	opened := open(t, pair.URL("failover"))
 	defer opened.Close()
