@@ -252,14 +252,18 @@ func (s *step) policy() Policy {
 }
 
 // fenced handles the loss of the job to another owner. This owner announces nothing, deletes nothing and forgets all.
-func (s *step) fenced() {
-	s.forget()
-	s.emit(Op{Kind: TellFenced})
-}
+func (s *step) fenced() { s.disown(TellFenced) }
 
-func (s *step) released() {
+func (s *step) released() { s.disown(TellReleased) }
+
+// disown ends ownership. The Tell carries the head, because other Tells of this Step may speak of it.
+func (s *step) disown(how OpKind) {
+	var head *journal.Entry
+	if s.phase == PhaseOwning {
+		head = s.head
+	}
 	s.forget()
-	s.emit(Op{Kind: TellReleased})
+	s.emit(Op{Kind: how, Head: head})
 }
 
 // replaced is a copy of the slice with another element at i.

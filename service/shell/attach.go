@@ -77,7 +77,7 @@ func (j *Job) attach(ctx context.Context, source journal.Import, ev owner.Event)
 				reply(nil, j.refusal(op))
 				return
 			}
-			head := j.m.Head()
+			head := j.told()
 			if err := sameSource(j.id, head, source); err != nil {
 				reply(nil, err)
 				return

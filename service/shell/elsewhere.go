@@ -111,7 +111,7 @@ func (j *Job) sourcedElsewhere(ctx context.Context, req *ckptdv1.AttachJobReques
 // createElsewhere copies the files of an import from elsewhere, and writes the _metadata that names the copies. The last
 // sweep of an ended job waits until the copies have ended.
 func (j *Job) createElsewhere(op owner.Op) func(context.Context) {
-	plan := j.m.Head().Plan
+	plan := j.told().Plan
 	return func(ctx context.Context) {
 		r := op.Result(journal.NotDone)
 		if !j.uploads.Begin() {

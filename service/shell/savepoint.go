@@ -133,7 +133,7 @@ func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepoin
 				reply(nil, err)
 				return
 			}
-			saved, _ := j.m.Head().Savepoint(op.ID)
+			saved, _ := j.told().Savepoint(op.ID)
 			reply(&ckptdv1.TriggerSavepointResponse{Savepoint: j.savepoint(&saved)}, nil)
 		})
 		j.feed(owner.Event{Kind: owner.EventSavepoint, Caller: caller, Request: journal.RequestOf(req.GetRequestId()), Savepoint: want})
@@ -161,7 +161,7 @@ func (j *Job) savepoint(p *journal.Savepoint) *ckptdv1.Savepoint {
 	out := catalog.Savepoint(p)
 	for _, q := range j.m.Pending() {
 		if q.ID == p.ID {
-			out.Pending, out.Acknowledged, out.Subtasks = true, uint32(q.Acked.Len()), j.m.Head().Plan.Subtasks()
+			out.Pending, out.Acknowledged, out.Subtasks = true, uint32(q.Acked.Len()), j.told().Plan.Subtasks()
 		}
 	}
 	return out
@@ -173,7 +173,7 @@ func (j *Job) tellSavepoint(op *owner.Op) {
 		j.answer(op)
 		return
 	}
-	saved, _ := j.m.Head().Savepoint(op.ID)
+	saved, _ := j.told().Savepoint(op.ID)
 	text := "done: " + saved.Path
 	if op.Reason != owner.ReasonNone {
 		text = "came to nothing, and is deleted: " + saved.Path

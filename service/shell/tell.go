@@ -131,7 +131,7 @@ func (j *Job) committing() (n int) {
 // attached makes the coordinator with the journal's configuration and plans the first sweep. A janitor serves no workers,
 // and sweeps when its command wants.
 func (j *Job) attached(op *owner.Op) {
-	head := j.m.Head()
+	head := j.told()
 	if j.env.Janitor {
 		j.log.Debug("attached as janitor", "epoch", op.Epoch)
 		return
@@ -177,7 +177,7 @@ func (j *Job) tellAttempt(op *owner.Op) {
 // attempt tells events, metrics and the coordinator that an attempt has begun or was adopted.
 func (j *Job) attempt(op *owner.Op) {
 	j.env.Metrics.Attempt()
-	if c, ok := j.m.Head().Checkpoint(op.ID); ok && !op.Adopted {
+	if c, ok := j.told().Checkpoint(op.ID); ok && !op.Adopted {
 		j.env.Metrics.Restored(&c)
 	}
 	j.progress.begin(op.Attempt)
@@ -193,7 +193,7 @@ func (j *Job) attempt(op *owner.Op) {
 		j.workers.adopted(op.Attempt)
 	}
 	j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT, &ckptdv1.JobEvent{Attempt: op.Attempt, CheckpointId: op.ID, Text: verb})
-	j.coordinate(coordinator.Configured{Policy: api.PolicyOf(j.m.Head().Config)})
+	j.coordinate(coordinator.Configured{Policy: api.PolicyOf(j.told().Config)})
 	j.coordinate(coordinator.AttemptStarting{Attempt: op.Attempt, Workers: nonces})
 }
 
@@ -215,7 +215,7 @@ func (j *Job) ended(op *owner.Op) {
 	if op.Reason != owner.ReasonNone || op.Caller != 0 {
 		return
 	}
-	cause := j.m.Head().Ended.Why
+	cause := j.told().Ended.Why
 	cancel := &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Cancel{Cancel: &ckptdv1.Cancel{
 		Status: catalog.Status(op.Status), Reason: cause,
 	}}}

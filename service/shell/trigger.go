@@ -65,7 +65,7 @@ func (j *Job) triggered(c *triggerCall, a coordinator.Answer) {
 		j.triggers = slices.DeleteFunc(j.triggers, func(x *triggerCall) bool { return x == c })
 	} else {
 		c.res = &ckptdv1.TriggerCheckpointResponse{Checkpoint: &ckptdv1.CheckpointSummary{CheckpointId: a.Checkpoint}}
-		if k, ok := j.m.Head().Checkpoint(a.Checkpoint); ok {
+		if k, ok := j.told().Checkpoint(a.Checkpoint); ok {
 			c.res.Checkpoint = catalog.Checkpoint(j.id, &k)
 		}
 	}
