@@ -46,6 +46,7 @@ func TestForgetInterrupted(t *testing.T) {
 		{syscall.SIGKILL, func(uint64) bool { return shared(t, root) < orphans*3/4 }, -1},
 		{os.Interrupt, func(uint64) bool { return shared(t, root) < orphans/2 }, exit.Interrupted},
 	} {
+		plantOrphans(t, root, orphans) // some conditions want them, and the command before may have deleted them all
 		cmd := exec.Command(os.Args[0], forget...)
 		var said bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &said, &said
