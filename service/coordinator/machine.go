@@ -20,6 +20,9 @@ type Machine struct {
 	cause    string          // why the attempt before ended
 	roster   map[string]bool // the processes of the attempt
 	finished map[string]bool // those whose subtasks have all finished in the attempt
+	partly   bool            // a subtask has finished in the attempt
+	backlog  bool            // a source of the attempt works off a backlog
+	cleaning int             // checkpoints that wait to be deleted
 	restarts restarts
 
 	schedule schedule
@@ -110,9 +113,15 @@ func (m *Machine) handle(e Event) {
 			m.startTimer()
 		}
 	case AllAtEnd:
-		if m.phase == running && e.Attempt == m.attempt && m.policy.Interval > 0 {
+		if e.Attempt == m.attempt && m.policy.Interval > 0 && m.notAllRunning() == "" {
 			m.enqueue(request{})
 		}
+	case Backlog:
+		m.backlogChanged(e)
+	case SubtasksFinished:
+		m.partlyFinished(e)
+	case Cleaning:
+		m.cleaning = e.Checkpoints
 	case WorkerUp:
 		m.workerUp(e.Worker)
 	case WorkerGone:
@@ -141,7 +150,11 @@ func (m *Machine) handle(e Event) {
 func (m *Machine) settle(e Event) {
 	switch e := e.(type) {
 	case Request:
-		m.requested(e.Caller)
+		m.requested(e)
+	case SavepointRequest:
+		m.savepointRequested(e)
+	case SavepointAnswered:
+		m.savepointAnswered(e)
 	case TriggerAccepted:
 		m.accepted(e.Checkpoint)
 	case TriggerRefused:
@@ -149,7 +162,7 @@ func (m *Machine) settle(e Event) {
 	case Declined:
 		m.declined(e)
 	case SavepointBegun:
-		m.pending = append(m.pending, pending{id: e.Checkpoint, savepoint: true, deadline: m.now.Add(m.policy.Timeout)})
+		m.savepointBegun(e.Checkpoint)
 	case SavepointAcknowledged:
 		if p := m.find(e.Checkpoint); p != nil {
 			p.copying = true
@@ -173,8 +186,12 @@ func (m *Machine) settle(e Event) {
 
 // afterEnd answers who comes too late.
 func (m *Machine) afterEnd(e Event) {
-	if r, ok := e.(Request); ok {
-		m.answer(r.Caller, 0, ReasonShutdown, "the job is not run from here any more")
+	const gone = "the job is not run from here any more"
+	switch e := e.(type) {
+	case Request:
+		m.answer(e.Caller, 0, ReasonShutdown, gone)
+	case SavepointRequest:
+		m.answer(e.Caller, 0, ReasonShutdown, gone)
 	}
 }
 
@@ -239,6 +256,7 @@ func (m *Machine) attemptStarting(e AttemptStarting) {
 	m.schedule.triggering = nil
 	if e.Attempt != m.attempt {
 		clear(m.finished)
+		m.partly, m.backlog = false, false
 	}
 	m.attempt, m.phase = e.Attempt, starting
 	m.restartAt, m.registrationAt = time.Time{}, time.Time{}
