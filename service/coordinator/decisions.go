@@ -79,3 +79,7 @@ func (FailJob) decision()              {}
 func (Ping) decision()                 {}
 func (WorkerLost) decision()           {}
 func (RegistrationsExpired) decision() {}
+
+func (m *Machine) decide(d Decision) { m.out = append(m.out, d) }
+
+func (m *Machine) reached(t time.Time) bool { return !t.IsZero() && !t.After(m.now) }

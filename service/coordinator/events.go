@@ -43,7 +43,7 @@ type Backlog struct {
 // SubtasksFinished: a subtask has finished for good, in Attempt.
 type SubtasksFinished struct{ Attempt uint64 }
 
-// Cleaning: so many checkpoints that left the job wait to be deleted.
+// Cleaning: so many checkpoints that left the job wait to be deleted. While a delete that failed is repeated, none counts.
 type Cleaning struct{ Checkpoints int }
 
 // Request: somebody wants a checkpoint now. It is answered by exactly one Answer that carries the same caller.

@@ -23,6 +23,7 @@ type Machine struct {
 	partly   bool            // a subtask has finished in the attempt
 	backlog  bool            // a source of the attempt works off a backlog
 	cleaning int             // checkpoints that wait to be deleted
+	held     time.Time       // until then nothing begins, because too many are; zero: it may begin
 	restarts restarts
 
 	schedule schedule
@@ -42,31 +43,6 @@ func New(p Policy, t Times, seed uint64) *Machine {
 	p = p.normalized()
 	return &Machine{policy: p, times: t.normalized(), random: *rand.NewPCG(seed, 0), failures: failures{tolerable: p.TolerableFailures},
 		finished: map[string]bool{}}
-}
-
-// phase is where the job stands between two attempts.
-type phase int
-
-const (
-	suspended phase = iota // no attempt runs here, and none is asked for
-	starting               // an attempt has begun; not all subtasks run
-	running                // all subtasks run: checkpoints are triggered
-	backoff                // the attempt failed; the next one begins at restartAt
-	asked                  // the next attempt is the owner's to begin
-	failing                // FailJob was decided: nothing begins any more, what is pending still comes to an end
-	ended                  // terminal, or another daemon's
-)
-
-func (p phase) String() string {
-	return [...]string{"suspended", "starting", "running", "backoff", "asked", "failing", "ended"}[p]
-}
-
-// waitsFor tells a caller who wants a checkpoint why none can begin in this phase.
-func (p phase) waitsFor() string {
-	return [...]string{
-		"no attempt has begun since this daemon took the job", "not all subtasks run yet", "", "it failed, and the next one begins after a delay",
-		"the next one waits for its workers", "the job fails", "the job has ended here",
-	}[p]
 }
 
 // Step takes an event that happened at now and returns the decisions. A time that goes back counts as no progress of time. The
@@ -121,7 +97,7 @@ func (m *Machine) handle(e Event) {
 	case SubtasksFinished:
 		m.partlyFinished(e)
 	case Cleaning:
-		m.cleaning = e.Checkpoints
+		m.cleaned(e.Checkpoints)
 	case WorkerUp:
 		m.workerUp(e.Worker)
 	case WorkerGone:
@@ -207,6 +183,9 @@ func (m *Machine) due() {
 		m.pingAt = m.now.Add(m.times.Ping)
 		m.decide(Ping{})
 	}
+	if m.reached(m.held) {
+		m.held = time.Time{}
+	}
 	m.expire()
 	m.unanswered()
 	if m.reached(m.restartAt) {
@@ -231,6 +210,7 @@ func (m *Machine) NextDeadline() (time.Time, bool) {
 	sooner(m.restartAt)
 	sooner(m.pingAt)
 	sooner(m.schedule.next)
+	sooner(m.held)
 	if t := m.schedule.triggering; t != nil {
 		sooner(t.deadline)
 	}
@@ -309,12 +289,8 @@ func (m *Machine) end(cause string) {
 	m.phase = ended
 	m.answerAll(ReasonShutdown, cause)
 	m.workers, m.roster, m.finished = nil, nil, nil
-	m.restartAt, m.registrationAt, m.pingAt = time.Time{}, time.Time{}, time.Time{}
+	m.restartAt, m.registrationAt, m.pingAt, m.held = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 }
-
-func (m *Machine) reached(t time.Time) bool { return !t.IsZero() && !t.After(m.now) }
-
-func (m *Machine) decide(d Decision) { m.out = append(m.out, d) }
 
 // State is what people may want to know of a machine.
 type State struct {

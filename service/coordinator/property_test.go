@@ -60,7 +60,8 @@ type checked struct {
 	running, starting, over bool
 	backlog, finished       bool
 	cleaning, saving        int
-	given                   bool // FailJob or the end
+	cleanedAt               time.Time // when cleaning rose above the limit
+	given                   bool      // FailJob or the end
 	restartAt               time.Time
 	attempt                 uint64
 	triggering              bool
@@ -165,6 +166,9 @@ func (c *checked) note(e Event) {
 	case SavepointAnswered:
 		c.saving = max(0, c.saving-1)
 	case Cleaning:
+		if e.Checkpoints > c.p.MaxConcurrent && c.cleaning <= c.p.MaxConcurrent {
+			c.cleanedAt = c.at
+		}
 		c.cleaning = e.Checkpoints
 	case Backlog:
 		c.backlog = e.On
@@ -210,7 +214,7 @@ func (c *checked) check(d Decision) {
 	case Trigger:
 		c.checkTrigger(d)
 	case TriggerSavepoint:
-		if !c.waiting[d.Caller] || c.running && (c.triggering || c.cleaning > c.p.MaxConcurrent) {
+		if !c.waiting[d.Caller] || c.running && (c.triggering || c.held()) {
 			c.t.Fatalf("a savepoint for %d, triggering %v, %d are cleaned", d.Caller, c.triggering, c.cleaning)
 		}
 		delete(c.waiting, d.Caller)
@@ -247,6 +251,11 @@ func (c *checked) check(d Decision) {
 	}
 }
 
+// held reports whether too many checkpoints are being deleted.
+func (c *checked) held() bool {
+	return c.cleaning > c.p.MaxConcurrent && c.at.Before(c.cleanedAt.Add(c.p.Timeout))
+}
+
 func (c *checked) asksForAttempt() bool {
 	switch c.log[len(c.log)-1].e.(type) {
 	case NewAttempt, WorkerLeft:
@@ -259,7 +268,7 @@ func (c *checked) checkTrigger(d Trigger) {
 	switch {
 	case !c.running:
 		c.t.Fatal("triggered while the attempt does not run")
-	case c.cleaning > c.p.MaxConcurrent:
+	case c.held():
 		c.t.Fatalf("triggered while %d checkpoints are cleaned", c.cleaning)
 	case c.finished && c.p.StopAfterFinish:
 		c.t.Fatal("triggered after a subtask has finished")

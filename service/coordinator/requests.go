@@ -117,16 +117,26 @@ func (m *Machine) triggerSavepoint(r request) {
 }
 
 // mayStart reports whether the request at the head of the queue may start. While a checkpoint is unresolved no other begins: nobody
-// knows yet which one the next would follow. While too many checkpoints wait to be deleted nothing begins, so that a slow store does not
-// fill up.
+// knows yet which one the next would follow.
 func (m *Machine) mayStart(head *request) bool {
 	switch s := &m.schedule; {
-	case m.phase != running, s.triggering != nil, m.cleaning > m.policy.MaxConcurrent:
+	case m.phase != running, s.triggering != nil, !m.held.IsZero():
 		return false
 	case head.savepoint:
 		return true
 	default:
 		return s.saving == 0 && m.open() < m.policy.MaxConcurrent && !slices.ContainsFunc(m.pending, func(p pending) bool { return p.unresolved })
+	}
+}
+
+// cleaned takes how many checkpoints wait to be deleted. While they are more than may be pending, nothing begins, so that a slow store
+// does not fill up. A store that does not delete at all holds the job up for one checkpoint timeout only.
+func (m *Machine) cleaned(waiting int) {
+	limit, before := m.policy.MaxConcurrent, m.cleaning
+	if m.cleaning = waiting; waiting <= limit {
+		m.held = time.Time{}
+	} else if before <= limit {
+		m.held = m.now.Add(m.policy.Timeout)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	. "github.com/ckptd/ckptd/service/coordinator"
 )
 
-
 // concurrent is a running job with a limit of pending checkpoints, and so many pending ones.
 func concurrent(t *testing.T, limit, pending int, p Policy) *world {
 	p.MaxConcurrent = limit
@@ -56,6 +55,27 @@ func TestRequestOrder(t *testing.T) {
 				w.want("savepoint 1 for 3", "trigger 2 (manual)")
 			}
 		}
+	})
+	t.Run("a store that does not delete holds nothing up for long", func(t *testing.T) {
+		w := concurrent(t, 1, 0, hourly(0))
+		w.step(Cleaning{Checkpoints: 2})
+		w.step(Request{Caller: 2})
+		w.advance(30 * time.Second)
+		w.step(Cleaning{Checkpoints: 3})
+		w.advance(30*time.Second - time.Millisecond)
+		w.want()
+		w.advance(time.Millisecond)
+		w.want("trigger 1 (manual)")
+		w.ackAll(1)
+		w.out.Reset()
+		w.step(Request{Caller: 3})
+		w.want("trigger 2 (manual)")
+		w.ackAll(2)
+		w.out.Reset()
+		w.step(Cleaning{Checkpoints: 1})
+		w.step(Cleaning{Checkpoints: 2}) // it deletes again, slowly
+		w.step(Request{Caller: 4})
+		w.want()
 	})
 	t.Run("RD-5", func(t *testing.T) {
 		w := concurrent(t, 1, 0, hourly(0))

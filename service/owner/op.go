@@ -173,6 +173,8 @@ type Op struct {
 	Worker      uint32
 	Status      journal.Status
 	Reason      Reason
+	// Checkpoint: TellTrigger: the kind of the checkpoint.
+	Checkpoint CheckpointKind
 	// Head, Plan and Config: see TellChangeRefused and TellChange.
 	Head   *journal.Entry
 	Plan   *journal.Plan
