@@ -34,6 +34,11 @@ type Trigger struct {
 	Time                       time.Time
 	// Stops: it is a savepoint that stops the job. Sources read nothing after its barrier until it is complete or aborted.
 	Stops bool
+	// Kind is what a person asked for; else ConfiguredCheckpoint. Of a FullCheckpoint the daemon knows no file, so that Snapshot sends
+	// all of them.
+	Kind CheckpointKind
+	// Savepoint: it is a savepoint. A later checkpoint that completes first does not end it.
+	Savepoint bool
 }
 
 // Complete says that a checkpoint is complete and durable. A worker that does not run that attempt ignores it. It may

@@ -14,6 +14,7 @@ var reportKinds = map[ReportKind]ckptdv1.ReportRequest_Kind{
 	ReportEndOfData: ckptdv1.ReportRequest_KIND_END_OF_DATA,
 	ReportCommitted: ckptdv1.ReportRequest_KIND_COMMITTED,
 	ReportFinished:  ckptdv1.ReportRequest_KIND_FINISHED,
+	ReportBacklog:   ckptdv1.ReportRequest_KIND_BACKLOG,
 }
 
 func toPlan(p *Plan) *ckptdv1.Plan {
@@ -36,6 +37,8 @@ func toConfig(c *JobConfig) *ckptdv1.JobConfig {
 	out := &ckptdv1.JobConfig{
 		Mode: ckptdv1.CheckpointingMode(c.Mode), Interval: toDuration(c.Interval), Timeout: toDuration(c.Timeout), MinPause: toDuration(c.MinPause),
 		TolerableFailedCheckpoints: c.TolerableFailedCheckpoints, Retention: ckptdv1.Retention(c.Retention), NumRetained: c.NumRetained, Trash: toDelay(c.Trash), SavepointDir: c.SavepointDir,
+		IntervalDuringBacklog: toDelay(c.IntervalDuringBacklog), MaxConcurrentCheckpoints: c.MaxConcurrentCheckpoints,
+		CheckpointsAfterTasksFinish: c.CheckpointsAfterTasksFinish,
 	}
 	if r := c.RestartStrategy; r != (RestartStrategy{}) {
 		out.RestartStrategy = &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_Type(r.Type), Attempts: r.Attempts, Delay: toDelay(r.Delay)}
@@ -69,6 +72,8 @@ func ConfigFrom(c *ckptdv1.JobConfig) *JobConfig {
 		Mode: CheckpointingMode(c.GetMode()), Interval: fromDuration(c.GetInterval()), Timeout: fromDuration(c.GetTimeout()),
 		MinPause: fromDuration(c.GetMinPause()), TolerableFailedCheckpoints: c.GetTolerableFailedCheckpoints(),
 		Retention: Retention(c.GetRetention()), NumRetained: c.GetNumRetained(), Trash: fromDelay(c.Trash), SavepointDir: c.GetSavepointDir(),
+		IntervalDuringBacklog: fromDelay(c.IntervalDuringBacklog), MaxConcurrentCheckpoints: c.GetMaxConcurrentCheckpoints(),
+		CheckpointsAfterTasksFinish: c.CheckpointsAfterTasksFinish,
 		RestartStrategy: RestartStrategy{
 			Type: RestartType(r.GetType()), Attempts: r.GetAttempts(), Delay: fromDelay(r.GetDelay()),
 			FailureRate: failureRateFrom(r.GetFailureRate()), ExponentialDelay: exponentialDelayFrom(r.GetExponentialDelay()),
@@ -231,7 +236,8 @@ func fromCommand(m *ckptdv1.RegisterResponse) Command {
 		return fromStart(c.Start)
 	case *ckptdv1.RegisterResponse_Trigger:
 		t := c.Trigger
-		return Trigger{Attempt: t.GetAttempt(), Epoch: t.GetEpoch(), Checkpoint: t.GetCheckpointId(), Time: t.GetTimestamp().AsTime(), Stops: t.GetStops()}
+		return Trigger{Attempt: t.GetAttempt(), Epoch: t.GetEpoch(), Checkpoint: t.GetCheckpointId(), Time: t.GetTimestamp().AsTime(), Stops: t.GetStops(),
+			Kind: max(CheckpointKind(t.GetKind()), ConfiguredCheckpoint), Savepoint: t.GetSavepoint()}
 	case *ckptdv1.RegisterResponse_Complete:
 		return Complete{Attempt: c.Complete.GetAttempt(), Epoch: c.Complete.GetEpoch(), Checkpoint: c.Complete.GetCheckpointId(), Ends: c.Complete.GetEnds()}
 	case *ckptdv1.RegisterResponse_Abort:

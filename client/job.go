@@ -270,7 +270,7 @@ func (j *Job) report(r Report) *ckptdv1.ReportRequest {
 	defer j.mu.Unlock()
 	return &ckptdv1.ReportRequest{
 		JobId: j.spec.ID, Epoch: j.epoch, Attempt: r.Attempt, Nonce: j.nonce, Kind: reportKinds[r.Kind],
-		Subtasks: toSubtasks(r.Subtasks), Cause: r.Cause, CheckpointId: r.Checkpoint,
+		Subtasks: toSubtasks(r.Subtasks), Cause: r.Cause, CheckpointId: r.Checkpoint, Backlog: r.Backlog,
 	}
 }
 

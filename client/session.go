@@ -257,7 +257,7 @@ func (s *Session) listen(ctx context.Context, e *endpoint) (heard bool, err erro
 	stream, err := e.engine.Register(ctx, &ckptdv1.RegisterRequest{
 		JobId: s.job.spec.ID, Subtasks: toSubtasks(s.reg.Subtasks), ExchangeAddress: s.reg.ExchangeAddress,
 		Nonce: s.reg.Nonce, Attempt: attempt, Plan: toPlan(s.reg.Plan),
-		Reports: toStanding(reports), BegunCheckpointIds: s.job.standing.of(attempt),
+		Reports: toStanding(reports), BegunCheckpointIds: s.job.standing.of(attempt), Backlog: toSubtasks(backlogged(reports, s.reg.Subtasks)),
 	})
 	if err != nil {
 		return false, silenced(ctx, lost, err)

@@ -251,16 +251,24 @@ func TestEffective(t *testing.T) {
 }
 
 func TestEffectiveRefuses(t *testing.T) {
+	minute := durationpb.New(time.Minute)
 	exponential := func(e *ckptdv1.ExponentialDelay) *ckptdv1.JobConfig {
 		return &ckptdv1.JobConfig{RestartStrategy: &ckptdv1.RestartStrategy{ExponentialDelay: e}}
 	}
 	for want, c := range map[string]*ckptdv1.JobConfig{
-		"execution.checkpointing.interval: -1s is out of range":            {Interval: durationpb.New(-time.Second)},
-		"execution.checkpointing.timeout: 1ms is out of range":             {Timeout: durationpb.New(time.Millisecond)},
-		"execution.checkpointing.timeout: not a duration":                  {Timeout: &durationpb.Duration{Nanos: -1, Seconds: 1}},
-		"execution.checkpointing.min-pause: 8784h0m0s is out of range":     {MinPause: durationpb.New(366 * 24 * time.Hour)},
-		"tolerable-failed-checkpoints: 4294967295 is out of range":         {TolerableFailedCheckpoints: 1<<32 - 1},
-		"num-retained: 201 is out of range; allowed is 1 to 200":           {NumRetained: 201},
+		"execution.checkpointing.interval: -1s is out of range":           {Interval: durationpb.New(-time.Second)},
+		"execution.checkpointing.timeout: 1ms is out of range":            {Timeout: durationpb.New(time.Millisecond)},
+		"execution.checkpointing.timeout: not a duration":                 {Timeout: &durationpb.Duration{Nanos: -1, Seconds: 1}},
+		"execution.checkpointing.min-pause: 8784h0m0s is out of range":    {MinPause: durationpb.New(366 * 24 * time.Hour)},
+		"tolerable-failed-checkpoints: 4294967295 is out of range":        {TolerableFailedCheckpoints: 1<<32 - 1},
+		"num-retained: 201 is out of range; allowed is 1 to 200":          {NumRetained: 201},
+		"max-concurrent-checkpoints: 4294967295 is out of range":          {MaxConcurrentCheckpoints: 1<<32 - 1},
+		"interval-during-backlog: 5 ms is out of range; allowed is 10 ms": {Interval: minute, IntervalDuringBacklog: durationpb.New(5 * time.Millisecond)},
+		"interval-during-backlog: -1s is out of range":                    {Interval: minute, IntervalDuringBacklog: durationpb.New(-time.Second)},
+		"interval-during-backlog: 1 s is shorter than execution.checkpointing.interval, 1 min; allowed is that or more, or 0": {
+			Interval: minute, IntervalDuringBacklog: durationpb.New(time.Second)},
+		"interval-during-backlog: 1 s cannot be, as the job has no execution.checkpointing.interval; allowed is 0, or no value": {
+			IntervalDuringBacklog: durationpb.New(time.Second)},
 		"execution.checkpointing.mode: unknown value 9":                    {Mode: 9},
 		"externalized-checkpoint-retention: unknown value 9":               {Retention: 9},
 		"restart-strategy.type: unknown value 9":                           {RestartStrategy: &ckptdv1.RestartStrategy{Type: 9}},
@@ -349,6 +357,8 @@ func ExampleShow() {
 	// execution.checkpointing.mode: EXACTLY_ONCE
 	// execution.checkpointing.timeout: 10 min
 	// execution.checkpointing.min-pause: 0 ms
+	// execution.checkpointing.max-concurrent-checkpoints: 1
+	// execution.checkpointing.checkpoints-after-tasks-finish: true
 	// execution.checkpointing.tolerable-failed-checkpoints: 0
 	// execution.checkpointing.externalized-checkpoint-retention: NO_EXTERNALIZED_CHECKPOINTS
 	// execution.checkpointing.num-retained: 1

@@ -20,6 +20,9 @@ const (
 	keyRetention   = "execution.checkpointing.externalized-checkpoint-retention"
 	keyNumRetained = "execution.checkpointing.num-retained"
 	keyStorage     = "execution.checkpointing.storage"
+	keyConcurrent  = "execution.checkpointing.max-concurrent-checkpoints"
+	keyBacklog     = "execution.checkpointing.interval-during-backlog"
+	keyAfterFinish = "execution.checkpointing.checkpoints-after-tasks-finish"
 	keyDir         = "execution.checkpointing.dir"
 	keySavepoints  = "execution.checkpointing.savepoint-dir"
 	// keyTrash is ckptd's own.
@@ -55,6 +58,11 @@ func checkpointing() []option {
 		{key: keyInterval,
 			set: setInterval,
 			get: func(_ string, j Job) any { return FormatDuration(j.Policy.Interval) }},
+		{key: keyBacklog,
+			set: setBacklog,
+			get: func(_ string, j Job) any {
+				return unless(j.Policy.BacklogInterval == 0, FormatDuration(max(0, j.Policy.BacklogInterval)))
+			}},
 		{key: keyMode,
 			set: func(f *File, v string) (err error) {
 				f.Job.Mode, err = enum[ckptdv1.CheckpointingMode](v, "CHECKPOINTING_MODE_", ckptdv1.CheckpointingMode_value)
@@ -70,6 +78,15 @@ func checkpointing() []option {
 		{key: keyMinPause,
 			set: func(f *File, v string) (err error) { f.Job.MinPause, err = between(v, 0, longestPause); return err },
 			get: func(_ string, j Job) any { return FormatDuration(j.Policy.MinPause) }},
+		{key: keyConcurrent,
+			set: func(f *File, v string) (err error) {
+				f.Job.MaxConcurrentCheckpoints, err = number(v, 1, mostConcurrent)
+				return err
+			},
+			get: func(_ string, j Job) any { return j.Policy.MaxConcurrent }},
+		{key: keyAfterFinish, old: []string{keyAfterFinish + ".enabled"},
+			set: setAfterFinish,
+			get: func(_ string, j Job) any { return !j.Policy.StopAfterFinish }},
 		{key: keyTolerable,
 			set: func(f *File, v string) (err error) {
 				f.Job.TolerableFailedCheckpoints, err = number(v, 0, coordinator.Never)
@@ -130,6 +147,25 @@ func setInterval(f *File, v string) (err error) {
 	}
 	f.Job.Interval, err = between(v, 0, longestDuration)
 	return err
+}
+
+// setBacklog accepts 0, which means no periodic checkpoints during a backlog. Effective compares the value with the interval.
+func setBacklog(f *File, v string) (err error) {
+	if d, err := ParseDuration(v); err == nil && d > 0 && d < leastDuration {
+		return shortBacklog(d)
+	}
+	f.Job.IntervalDuringBacklog, err = between(v, 0, longestDuration)
+	return err
+}
+
+func setAfterFinish(f *File, v string) error {
+	switch strings.ToLower(v) {
+	case "true", "false":
+		after := strings.EqualFold(v, "true")
+		f.Job.CheckpointsAfterTasksFinish = &after
+		return nil
+	}
+	return fmt.Errorf("%q is unknown; allowed is true or false", v)
 }
 
 // enum parses one of Flink's constants. Upper and lower case are the same.

@@ -56,7 +56,7 @@ const (
 	// nothing changes. A second caller is refused meanwhile (ReasonBusy).
 	EventNewAttempt
 
-	// EventTrigger: begin a checkpoint. Caller. Answered by TellTrigger or TellTriggerRefused. The trigger waits for an
+	// EventTrigger: begin a checkpoint. Caller, Checkpoint. Answered by TellTrigger or TellTriggerRefused. The trigger waits for an
 	// append under way, and for a reservation of ids.
 	EventTrigger
 	// EventBegin: BeginSnapshot. Caller, Epoch, Attempt, ID, Files (those of the worker's files that Names knows).
@@ -115,9 +115,24 @@ type Event struct {
 	// Due: EventFinish: the caller has found that a pin on one of the job's checkpoints has leaked, or that the store's time has
 	// come for something (journal.Entry.DueAt).
 	Due bool
+	// Checkpoint is the kind of checkpoint that EventTrigger begins.
+	Checkpoint CheckpointKind
 	// TakeOver: EventJanitor: the job is taken from an owner that does not answer.
 	TakeOver bool
 }
+
+// CheckpointKind says which state of earlier checkpoints a checkpoint may reuse.
+type CheckpointKind uint8
+
+// The kinds of checkpoints.
+const (
+	// CheckpointConfigured: as the engine does it anyhow.
+	CheckpointConfigured CheckpointKind = iota
+	// CheckpointFull: no file of another checkpoint is reused.
+	CheckpointFull
+	// CheckpointIncremental: files that an earlier checkpoint has are not sent again.
+	CheckpointIncremental
+)
 
 // Subtask is a subtask, by its number in the plan of the journal (journal.Plan.Number).
 type Subtask uint32

@@ -137,6 +137,8 @@ type Machine struct {
 	// metas are the checkpoints whose _metadata is to be deleted, before the condemned files. deletingMetas and
 	// deleting are those whose delete is under way.
 	metas []uint64
+	// deletesFail is true while a delete that failed is repeated.
+	deletesFail bool
 	// left are the checkpoints whose _metadata could not be condemned yet.
 	left          []uint64
 	deletingMetas []uint64
@@ -207,6 +209,7 @@ type ending struct {
 type triggerWish struct {
 	wanted bool
 	caller uint64
+	kind   CheckpointKind
 }
 
 // promise is the owner's promise to keep files while a checkpoint is pending.

@@ -173,6 +173,8 @@ type Op struct {
 	Worker      uint32
 	Status      journal.Status
 	Reason      Reason
+	// Checkpoint: TellTrigger: the kind of the checkpoint.
+	Checkpoint CheckpointKind
 	// Head, Plan and Config: see TellChangeRefused and TellChange. TellFenced and TellReleased carry the head that the other Tells of
 	// the same Step speak of; nil: the machine did not own the job.
 	Head   *journal.Entry

@@ -41,6 +41,7 @@ type Job struct {
 	disposed bool        // the savepoint that the job has claimed is disposed of
 	fenced   bool        // another process has taken the job
 	released bool        // this process has given the job up
+	cleaning int         // as the coordinator knows it
 	trimming bool        // a trim of the journal runs or waits for its turn
 	outage   outage      // of the journal's store
 	timer    *time.Timer // calls tick; nil: not armed yet

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -128,16 +129,28 @@ func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepoin
 			reply(nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("savepoint of job %s: %w", j.id, err)))
 			return
 		}
-		caller := j.wait(func(op *owner.Op) {
-			if err := j.refusal(op); err != nil {
-				reply(nil, err)
-				return
-			}
-			saved, _ := j.told().Savepoint(op.ID)
-			reply(&ckptdv1.TriggerSavepointResponse{Savepoint: j.savepoint(&saved)}, nil)
-		})
-		j.feed(owner.Event{Kind: owner.EventSavepoint, Caller: caller, Request: journal.RequestOf(req.GetRequestId()), Savepoint: want})
+		begin := func() { j.beginSavepoint(req, want, reply) }
+		refuse := func(a coordinator.Answer) { reply(nil, noCheckpoint(j.id, "savepoint", a)) }
+		j.coordinate(coordinator.SavepointRequest{Caller: j.inTurn(begin, refuse)})
 	})
+}
+
+// beginSavepoint asks the owner machine for a savepoint whose turn has come, and tells the coordinator what the owner has answered.
+func (j *Job) beginSavepoint(req *ckptdv1.TriggerSavepointRequest, want *journal.Savepoint, reply func(*ckptdv1.TriggerSavepointResponse, error)) {
+	caller := j.wait(func(op *owner.Op) {
+		begun := coordinator.SavepointAnswered{}
+		if slices.ContainsFunc(j.m.Pending(), func(p owner.Pending) bool { return p.ID == op.ID && p.State == owner.PendingOpen }) {
+			begun.Checkpoint = op.ID
+		}
+		j.coordinate(begun)
+		if err := j.refusal(op); err != nil {
+			reply(nil, err)
+			return
+		}
+		saved, _ := j.told().Savepoint(op.ID)
+		reply(&ckptdv1.TriggerSavepointResponse{Savepoint: j.savepoint(&saved)}, nil)
+	})
+	j.feed(owner.Event{Kind: owner.EventSavepoint, Caller: caller, Request: journal.RequestOf(req.GetRequestId()), Savepoint: want})
 }
 
 // Savepoints lists the last savepoints of the job.

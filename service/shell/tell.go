@@ -19,6 +19,10 @@ func (j *Job) stepped() {
 		j.uploads.allow(nil)
 		return
 	}
+	if n := j.m.Cleaning(); n != j.cleaning {
+		j.cleaning = n
+		j.coordinate(coordinator.Cleaning{Checkpoints: n})
+	}
 	now := &Rights{Epoch: head.Epoch, Attempt: head.Attempt, Reserved: head.Reserved, Owned: true, Borrowed: head.Borrowed}
 	for _, p := range j.m.Pending() {
 		if p.State == owner.PendingOpen {

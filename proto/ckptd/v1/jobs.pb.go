@@ -2155,6 +2155,7 @@ type TriggerCheckpointRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Kind          CheckpointKind         `protobuf:"varint,3,opt,name=kind,proto3,enum=ckptd.v1.CheckpointKind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2201,6 +2202,13 @@ func (x *TriggerCheckpointRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *TriggerCheckpointRequest) GetKind() CheckpointKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CheckpointKind_CHECKPOINT_KIND_UNSPECIFIED
 }
 
 type TriggerCheckpointResponse struct {
@@ -3155,11 +3163,12 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x04text\x18\x06 \x01(\tR\x04text\x12;\n" +
 	"\n" +
 	"checkpoint\x18\a \x01(\v2\x1b.ckptd.v1.CheckpointSummaryR\n" +
-	"checkpoint\"P\n" +
+	"checkpoint\"~\n" +
 	"\x18TriggerCheckpointRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\tR\trequestId\"X\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12,\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x18.ckptd.v1.CheckpointKindR\x04kind\"X\n" +
 	"\x19TriggerCheckpointResponse\x12;\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\v2\x1b.ckptd.v1.CheckpointSummaryR\n" +
@@ -3366,8 +3375,9 @@ var file_ckptd_v1_jobs_proto_goTypes = []any{
 	(*Segment)(nil),                   // 48: ckptd.v1.Segment
 	(*FileHandle)(nil),                // 49: ckptd.v1.FileHandle
 	(Scope)(0),                        // 50: ckptd.v1.Scope
-	(*JobConfig)(nil),                 // 51: ckptd.v1.JobConfig
-	(ClaimMode)(0),                    // 52: ckptd.v1.ClaimMode
+	(CheckpointKind)(0),               // 51: ckptd.v1.CheckpointKind
+	(*JobConfig)(nil),                 // 52: ckptd.v1.JobConfig
+	(ClaimMode)(0),                    // 53: ckptd.v1.ClaimMode
 }
 var file_ckptd_v1_jobs_proto_depIdxs = []int32{
 	8,  // 0: ckptd.v1.ListJobsResponse.jobs:type_name -> ckptd.v1.JobSummary
@@ -3415,44 +3425,45 @@ var file_ckptd_v1_jobs_proto_depIdxs = []int32{
 	41, // 42: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
 	5,  // 43: ckptd.v1.JobEvent.kind:type_name -> ckptd.v1.JobEventKind
 	11, // 44: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	11, // 45: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	40, // 46: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
-	11, // 47: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
-	31, // 48: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
-	40, // 49: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
-	45, // 50: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
-	51, // 51: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
-	39, // 52: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
-	36, // 53: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
-	41, // 54: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
-	32, // 55: ckptd.v1.JournalEntry.lent:type_name -> ckptd.v1.JournalPin
-	32, // 56: ckptd.v1.JournalEntry.borrowed:type_name -> ckptd.v1.JournalPin
-	52, // 57: ckptd.v1.JournalPin.mode:type_name -> ckptd.v1.ClaimMode
-	41, // 58: ckptd.v1.JournalPin.expires_at:type_name -> google.protobuf.Timestamp
-	34, // 59: ckptd.v1.UnlockReport.pins:type_name -> ckptd.v1.PinReport
-	32, // 60: ckptd.v1.PinReport.pin:type_name -> ckptd.v1.JournalPin
-	41, // 61: ckptd.v1.PinReport.since:type_name -> google.protobuf.Timestamp
-	0,  // 62: ckptd.v1.WhoUsesResponse.state:type_name -> ckptd.v1.CheckpointState
-	32, // 63: ckptd.v1.WhoUsesResponse.pins:type_name -> ckptd.v1.JournalPin
-	11, // 64: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
-	0,  // 65: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
-	6,  // 66: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
-	9,  // 67: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
-	12, // 68: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
-	20, // 69: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
-	26, // 70: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
-	28, // 71: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
-	7,  // 72: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
-	10, // 73: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
-	13, // 74: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
-	21, // 75: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
-	27, // 76: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
-	29, // 77: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
-	72, // [72:78] is the sub-list for method output_type
-	66, // [66:72] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	51, // 45: ckptd.v1.TriggerCheckpointRequest.kind:type_name -> ckptd.v1.CheckpointKind
+	11, // 46: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	40, // 47: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
+	11, // 48: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
+	31, // 49: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
+	40, // 50: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
+	45, // 51: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
+	52, // 52: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
+	39, // 53: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
+	36, // 54: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
+	41, // 55: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
+	32, // 56: ckptd.v1.JournalEntry.lent:type_name -> ckptd.v1.JournalPin
+	32, // 57: ckptd.v1.JournalEntry.borrowed:type_name -> ckptd.v1.JournalPin
+	53, // 58: ckptd.v1.JournalPin.mode:type_name -> ckptd.v1.ClaimMode
+	41, // 59: ckptd.v1.JournalPin.expires_at:type_name -> google.protobuf.Timestamp
+	34, // 60: ckptd.v1.UnlockReport.pins:type_name -> ckptd.v1.PinReport
+	32, // 61: ckptd.v1.PinReport.pin:type_name -> ckptd.v1.JournalPin
+	41, // 62: ckptd.v1.PinReport.since:type_name -> google.protobuf.Timestamp
+	0,  // 63: ckptd.v1.WhoUsesResponse.state:type_name -> ckptd.v1.CheckpointState
+	32, // 64: ckptd.v1.WhoUsesResponse.pins:type_name -> ckptd.v1.JournalPin
+	11, // 65: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
+	0,  // 66: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
+	6,  // 67: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
+	9,  // 68: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
+	12, // 69: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
+	20, // 70: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
+	26, // 71: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
+	28, // 72: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
+	7,  // 73: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
+	10, // 74: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
+	13, // 75: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
+	21, // 76: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
+	27, // 77: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
+	29, // 78: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
+	73, // [73:79] is the sub-list for method output_type
+	67, // [67:73] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_jobs_proto_init() }
