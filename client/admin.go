@@ -62,6 +62,13 @@ func (a *Admin) Cancel(ctx context.Context, job string) (Canceled, error) {
 	return fromCanceled(res), err
 }
 
+// Suspend ends the work of a job's workers and of its owner, but not the job: nothing of it is deleted, and whoever starts its workers
+// again goes on from the checkpoint that Suspend returns. Its zero value: the job has none.
+func (a *Admin) Suspend(ctx context.Context, job string) (CheckpointSummary, error) {
+	res, err := a.Messages().Suspend(ctx, job)
+	return fromCheckpoint(res.GetCheckpoint()), err
+}
+
 // EndedWith is the status with which a job has ended, if err says that it has ended; else it is 0.
 func EndedWith(err error) JobStatus {
 	if ce, ok := errors.AsType[*callError](err); ok && errors.Is(ce, ErrJobTerminal) {

@@ -58,7 +58,8 @@ type Abort struct {
 	LatestComplete uint64
 }
 
-// Cancel ends the process's work on the job, because the job has ended. It is the session's last command.
+// Cancel ends the process's work on the job, because the job has ended or, with StatusSuspended, because a person wants it to pause. It is
+// the session's last command. Whoever attaches the job after StatusSuspended begins it again.
 type Cancel struct {
 	Status JobStatus
 	Reason string

@@ -200,6 +200,8 @@ const (
 	// StatusCopied: the job is a copy of a job of another root.
 	StatusCopied  JobStatus = JobStatus(ckptdv1.JobStatus_JOB_STATUS_COPIED)
 	StatusRemoved JobStatus = JobStatus(ckptdv1.JobStatus_JOB_STATUS_REMOVED)
+	// StatusSuspended: a person suspended the job. It goes on when its workers are started again.
+	StatusSuspended JobStatus = JobStatus(ckptdv1.JobStatus_JOB_STATUS_SUSPENDED)
 )
 
 // String is Flink's name of the status.

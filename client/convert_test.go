@@ -90,7 +90,7 @@ func TestConstantsAreWhole(t *testing.T) {
 		ckptdv1.CheckpointingMode(0):    {ExactlyOnce, AtLeastOnce},
 		ckptdv1.Retention(0):            {NoExternalizedCheckpoints, DeleteOnCancellation, RetainOnCancellation},
 		ckptdv1.RestartStrategy_Type(0): {NoRestart, FixedDelay, FailureRateRestart, ExponentialDelayRestart},
-		ckptdv1.JobStatus(0):            {StatusRunning, StatusCanceled, StatusFailed, StatusFinished, StatusStopping, StatusCopied, StatusRemoved},
+		ckptdv1.JobStatus(0):            {StatusRunning, StatusCanceled, StatusFailed, StatusFinished, StatusStopping, StatusCopied, StatusRemoved, StatusSuspended},
 		ckptdv1.StateKind(0): {Opaque, ManagedKeyed, RawKeyed, List, Union, Broadcast, InputChannel, ResultSubpartition, SourceReader,
 			SinkTransactions},
 		ckptdv1.DistributionMode(0): {ModeSplit, ModeUnion, ModeBroadcast},
@@ -101,7 +101,7 @@ func TestConstantsAreWhole(t *testing.T) {
 		ckptdv1.FilePresence(0):    {FilePresent, FileMissing, FileWrongSize},
 		ckptdv1.JobEventKind(0): {EventAttached, EventAttempt, EventRunning, EventTriggered, EventCompleted, EventAborted, EventNotBegun,
 			EventCommitted, EventTaskFailed, EventFailover, EventWorkerLost, EventReplaced, EventRefused, EventExpired, EventEndOfData, EventDegraded,
-			EventRecovered, EventStoreAway, EventStoreBack, EventCanceled, EventFailed, EventFinished, EventChanged, EventGoodbye, EventImported, EventSavepoint},
+			EventRecovered, EventStoreAway, EventStoreBack, EventCanceled, EventFailed, EventFinished, EventChanged, EventGoodbye, EventImported, EventSavepoint, EventSuspended},
 	}
 	for enum, constants := range has {
 		d := enum.Descriptor()

@@ -139,6 +139,8 @@ const (
 	EventImported JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_IMPORTED)
 	// EventSavepoint: a savepoint is done, or came to nothing; Text has its place.
 	EventSavepoint JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_SAVEPOINT)
+	// EventSuspended: a person suspends the job; its workers are told to end.
+	EventSuspended JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_SUSPENDED)
 )
 
 // String is the value's name in the API, without its prefix.

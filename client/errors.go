@@ -22,7 +22,8 @@ var (
 	ErrStaleEpoch = errors.New("not the current epoch")
 	// ErrNotOpen: the checkpoint takes no acknowledgements: it is complete or aborted, or it has all of them.
 	ErrNotOpen = errors.New("checkpoint is not open")
-	// ErrJobTerminal: the job is canceled, failed or finished. The caller can begin a new job id.
+	// ErrJobTerminal: the job is canceled, failed or finished: the caller can begin a new job id. Or it is suspended: it goes on when the
+	// caller attaches it again.
 	ErrJobTerminal = errors.New("job has ended")
 	// ErrReplaced: another process runs these subtasks.
 	ErrReplaced = errors.New("replaced by another process")

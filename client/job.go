@@ -39,6 +39,8 @@ type Job struct {
 	nonce      string
 	// session is the last registration of this process; nil: none.
 	session *Session
+	// over: this process was told Cancel. A call that is still under way must not begin a suspended job again.
+	over bool
 }
 
 // ID is the job's id.
@@ -195,6 +197,9 @@ func (j *Job) attach(ctx context.Context, generation uint64, silent bool) error 
 		return context.Cause(ctx)
 	}
 	defer j.attaching.Release(1)
+	if j.isOver() {
+		return &callError{kind: ErrJobTerminal, cause: errors.New("this process was told to end: attach the job again")}
+	}
 	last, now := j.current()
 	if now != generation {
 		return nil // somebody else has found it
@@ -255,6 +260,19 @@ func (j *Job) attachAt(ctx context.Context, url string, req *ckptdv1.AttachJobRe
 	j.inlineCap = int(res.GetInlineCap())
 	j.config = ConfigFrom(res.GetConfig())
 	return nil
+}
+
+// end notes that this process was told Cancel.
+func (j *Job) end() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.over = true
+}
+
+func (j *Job) isOver() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.over
 }
 
 // heard notes the epoch and the attempt of a command.

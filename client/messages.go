@@ -92,6 +92,13 @@ func (m *Messages) Cancel(ctx context.Context, job string) (*ckptdv1.CancelJobRe
 	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.CancelJobResponse, error) { return e.jobs.CancelJob(ctx, req) })
 }
 
+// Suspend ends the work of a job's workers and of its owner, but not the job.
+func (m *Messages) Suspend(ctx context.Context, job string) (*ckptdv1.SuspendJobResponse, error) {
+	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.SuspendJobResponse, error) {
+		return e.jobs.SuspendJob(ctx, &ckptdv1.SuspendJobRequest{JobId: job})
+	})
+}
+
 // Collect asks the job's owner what nothing needs any more, and passes the answer to page. With req.Execute the owner
 // deletes it, and Collect returns when that is done.
 func (m *Messages) Collect(ctx context.Context, req *ckptdv1.CollectRequest, page func(*ckptdv1.CollectResponse) error) error {

@@ -309,6 +309,9 @@ func (s *Session) handle(m *ckptdv1.RegisterResponse) error {
 		s.job.heard(epoch, attempt)
 	}
 	s.job.standing.hear(c)
+	if _, ended := c.(Cancel); ended {
+		s.job.end()
+	}
 	s.put(c)
 	switch c.(type) {
 	case Cancel:

@@ -34,8 +34,8 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 	// ErrNewerFormat: a newer version of ckptd wrote it.
 	ErrNewerFormat = errors.New("written in a newer format")
-	// ErrTombstone: it is the tombstone of a savepoint that came to nothing.
-	ErrTombstone = errors.New("a savepoint that was never completed")
+	// ErrTombstone: it is the tombstone of a savepoint that came to nothing. No checkpoint can be read there, so it is an ErrCorrupt, too.
+	ErrTombstone error = tombstoneError{}
 	// ErrUnknownKind: the _metadata is whole, but holds a kind of record or state handle that this version does not
 	// know.
 	ErrUnknownKind = errors.New("unknown kind of record or handle")

@@ -188,7 +188,7 @@ func (m *MetadataReader) readPreamble() error {
 	case len(b) >= len(flinkMagic) && string(b[:len(flinkMagic)]) == flinkMagic:
 		return fmt.Errorf("this is a _metadata of Apache Flink, not of ckptd: %w", ErrUnknownKind)
 	case len(b) == preambleLen && strings.HasPrefix(tombstone, string(b)):
-		return fmt.Errorf("%w: %w", ErrCorrupt, ErrTombstone)
+		return ErrTombstone
 	case !strings.HasPrefix(metadataMagic, string(b[:min(n, len(b))])):
 		return corrupt("not a _metadata: does not begin with %q", metadataMagic)
 	case err != nil:

@@ -15,6 +15,14 @@ import (
 // first, so that nobody can complete it later.
 const tombstone = "ckptd: this savepoint was never completed, and what was written of it is deleted\n"
 
+// tombstoneError is the type of ErrTombstone.
+type tombstoneError struct{}
+
+func (tombstoneError) Error() string {
+	return "this is a half-written savepoint, cleaned by gc: nothing can be restored from it"
+}
+func (tombstoneError) Unwrap() error { return ErrCorrupt }
+
 // Tombstone returns the bytes of a tombstone.
 func Tombstone() []byte { return []byte(tombstone) }
 

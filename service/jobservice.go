@@ -84,7 +84,7 @@ func (p jobService) elsewhere(ctx context.Context, id string, err error) error {
 		return api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
 			"job %s is %s%s; no daemon owns it", id, api.StatusWord(head.Status), api.EndedText(head.Ended))
 	case head.Owner.IsZero():
-		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s is %s; no daemon owns it", id, api.StatusWord(head.Status)))
+		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s is %s; no daemon owns it", id, api.HeadWord(head)))
 	}
 	return api.NotOwner(id, head.URLs, head.Epoch)
 }
@@ -123,6 +123,30 @@ func (p jobService) cancelUnowned(ctx context.Context, req *ckptdv1.CancelJobReq
 		return nil, err
 	}
 	return j.Cancel(ctx, req)
+}
+
+// SuspendJob ends the work of a job's workers and of its owner, but not the job.
+func (p jobService) SuspendJob(ctx context.Context, req *ckptdv1.SuspendJobRequest) (*ckptdv1.SuspendJobResponse, error) {
+	id := req.GetJobId()
+	j, err := p.s.job(id)
+	if err == nil {
+		err = j.Suspend(ctx)
+	}
+	if err != nil && connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		return nil, err
+	}
+	head, how, readErr := p.s.readHead(ctx, id)
+	if readErr != nil || how != journal.ReadDone || catalog.HeadStatus(head) != ckptdv1.JobStatus_JOB_STATUS_SUSPENDED {
+		if err == nil {
+			err = connect.NewError(connect.CodeAborted, fmt.Errorf("job %s was released, and is not suspended any more: somebody has started it again", id))
+		}
+		return nil, p.elsewhere(ctx, id, err)
+	}
+	res := &ckptdv1.SuspendJobResponse{Status: ckptdv1.JobStatus_JOB_STATUS_SUSPENDED}
+	if c, ok := head.Checkpoint(head.Newest()); ok {
+		res.Checkpoint = catalog.Checkpoint(id, &c)
+	}
+	return res, nil
 }
 
 // TriggerCheckpoint triggers a checkpoint and returns when it has completed.

@@ -46,7 +46,10 @@ func dispose(cmd *cobra.Command, arg string, yes bool) (err error) {
 	if folder, last := drivers.CutLast(place); last == layout.MetadataName {
 		place = folder
 	}
-	parent, name := drivers.CutLast(place)
+	parent, name, err := drivers.CutKey(place)
+	if err != nil {
+		return exit.Usagef("dispose: %w", err)
+	}
 	look, err := drivers.Open(ctx, parent, true)
 	if err != nil {
 		return err
@@ -54,7 +57,7 @@ func dispose(cmd *cobra.Command, arg string, yes bool) (err error) {
 	defer func() { err = errors.Join(err, look.Close()) }()
 	report := &ckptdv1.DisposeReport{Path: place, Executed: yes}
 	if err := isSavepoint(cmd, look.Store, name); err != nil {
-		return fmt.Errorf("dispose %s: %w", output.Argument(arg), err)
+		return fmt.Errorf("dispose %s: %w", output.Argument(place), err)
 	}
 	for info, err := range look.Store.List(ctx, name+"/") {
 		if err != nil {
@@ -69,7 +72,7 @@ func dispose(cmd *cobra.Command, arg string, yes bool) (err error) {
 			return err
 		}
 		if err := errors.Join(layout.DeleteSavepoint(ctx, opened.Store, name+"/"), opened.Close()); err != nil {
-			return fmt.Errorf("dispose %s: %w", output.Argument(arg), err)
+			return fmt.Errorf("dispose %s: %w", output.Argument(place), err)
 		}
 	}
 	if wantsJSON(cmd) {

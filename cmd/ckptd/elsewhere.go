@@ -64,7 +64,7 @@ func (a allowed) open(ctx context.Context, text string) (*shell.Elsewhere, error
 	}
 	if !a.has(place) {
 		return nil, fmt.Errorf("this daemon may not read there: copy the checkpoint into its root by `ckptd copy`, or start the daemon with --restore-from for a place that holds %s",
-			output.Argument(text))
+			output.Argument(place))
 	}
 	if folder, last := drivers.CutLast(place); last == layout.MetadataName {
 		place = folder

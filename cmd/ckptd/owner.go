@@ -16,6 +16,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/proto/address"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // onOwner calls f with the calls for people; calls about the job go to its owner. For a JOB with a root, the journal
@@ -141,17 +142,29 @@ type unownedError struct {
 
 func (e *unownedError) Error() string {
 	how := ""
-	if e.head.Status == journal.StatusRunning {
+	switch {
+	case e.head.Suspended:
+		how = "; it goes on when its workers are started again"
+	case e.head.Status == journal.StatusRunning:
 		how = "; `cancel` with --server lets the daemon named there end it"
 	}
 	return fmt.Sprintf("job %s is %s, and no daemon owns it (epoch %d); `ckptd ls %s` shows what is kept of it%s", e.id,
-		output.Enum(catalog.Status(e.head.Status), "JOB_STATUS_"), e.head.Epoch, output.ShellWord(e.at), how)
+		output.Enum(catalog.HeadStatus(e.head), "JOB_STATUS_"), e.head.Epoch, output.ShellWord(e.at), how)
 }
 
 // endedJob returns the last journal entry of a job that has ended, if that is what err says.
 func endedJob(err error) (head *journal.Entry, ok bool) {
 	e, ok := errors.AsType[*unownedError](err)
 	if !ok || !e.head.Status.Terminal() {
+		return nil, false
+	}
+	return e.head, true
+}
+
+// suspendedJob returns the head of the job that err says nobody owns, if a person has suspended it.
+func suspendedJob(err error) (head *journal.Entry, ok bool) {
+	e, ok := errors.AsType[*unownedError](err)
+	if !ok || catalog.HeadStatus(e.head) != ckptdv1.JobStatus_JOB_STATUS_SUSPENDED {
 		return nil, false
 	}
 	return e.head, true

@@ -44,6 +44,7 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		newStopCmd(),
 		newDisposeCmd(),
 		newCancelCmd(),
+		newSuspendCmd(),
 		newDoctorCmd(),
 		newDoctorRacerCmd(),
 		newLsCmd(),

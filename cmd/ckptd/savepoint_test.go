@@ -31,9 +31,15 @@ func savepointRig(t *testing.T, environment ...string) (r *rig, dir string) {
 // savepoints are those that the job's journal has on record.
 func (r *rig) savepoints() []*ckptdv1.Savepoint {
 	r.t.Helper()
+	return listedSavepoints(r.t, r.ID, "--server", r.URL)
+}
+
+// listedSavepoints are those that `savepoint --list` with these arguments lists.
+func listedSavepoints(t *testing.T, args ...string) []*ckptdv1.Savepoint {
+	t.Helper()
 	res := &ckptdv1.ListSavepointsResponse{}
-	if err := protojson.Unmarshal([]byte(ckptd(r.t, exit.Done, "savepoint", r.ID, "--list", "--server", r.URL, "--json")), res); err != nil {
-		r.t.Fatal(err)
+	if err := protojson.Unmarshal([]byte(ckptd(t, exit.Done, append([]string{"savepoint", "--list", "--json"}, args...)...)), res); err != nil {
+		t.Fatal(err)
 	}
 	return res.GetSavepoints()
 }

@@ -30,14 +30,17 @@ func (d savepointDirs) normal(dir, root string) (string, error) {
 		return "", err
 	}
 	if _, below := api.BelowRoot(place, root); !below && !allowed(d).has(place) {
-		return "", fmt.Errorf("this daemon may not write there: start it with --savepoints for a place that holds %s", output.Argument(dir))
+		return "", fmt.Errorf("this daemon may not write there: start it with --savepoints for a place that holds %s", output.Argument(place))
 	}
 	return place, nil
 }
 
 // openSavepoint opens the directory of a savepoint's folder for writing.
 func openSavepoint(ctx context.Context, folder string) (copying.Place, string, error) {
-	parent, name := drivers.CutLast(folder)
+	parent, name, err := drivers.CutKey(folder)
+	if err != nil {
+		return copying.Place{}, "", err
+	}
 	opened, err := drivers.Open(ctx, parent, false)
 	if err != nil {
 		return copying.Place{}, "", err

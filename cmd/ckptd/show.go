@@ -68,7 +68,11 @@ with --server it asks that one, and CHECKPOINT is <job id>/chk-<number>.`,
 func printShow(w io.Writer, s *ckptdv1.ShowCheckpointResponse) error {
 	c := s.GetSummary()
 	facts := output.NewTable(w)
-	facts.Row("checkpoint", c.GetPath())
+	if c.GetSavepoint() {
+		facts.Row("savepoint", fmt.Sprintf("of job %s, as its checkpoint %d", output.Clean(s.GetJobId()), c.GetCheckpointId()))
+	} else {
+		facts.Row("checkpoint", c.GetPath())
+	}
 	if s.GetState() != ckptdv1.CheckpointState_CHECKPOINT_STATE_UNSPECIFIED {
 		facts.Row("journal", output.Enum(s.GetState(), "CHECKPOINT_STATE_"))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -44,12 +45,16 @@ job's journal and asks the owner.`,
 			if len(args) == 1 {
 				err := onOwner(cmd.Context(), daemonsOf(cmd), args[0], false, func(a *client.Admin, id string) error {
 					res, err := a.Messages().JobStatus(cmd.Context(), id, 0)
-					if client.EndedWith(err) != 0 {
-						return endedStatus(cmd, a, id)
+					if err != nil && !errors.Is(err, client.ErrUnavailable) {
+						return unownedStatus(cmd, a, id, err)
 					}
 					return show(res, err, true)
 				})
-				if head, ok := endedJob(err); ok {
+				head, ok := endedJob(err)
+				if !ok {
+					head, ok = suspendedJob(err)
+				}
+				if ok {
 					summary := catalog.Job(head)
 					summary.Checkpoints = catalog.Checkpoints(head)
 					at, err := drivers.Normal(args[0])
@@ -72,14 +77,14 @@ job's journal and asks the owner.`,
 	return cmd
 }
 
-// endedStatus shows a job that has ended and that the daemon no longer owns.
-func endedStatus(cmd *cobra.Command, a *client.Admin, id string) error {
+// unownedStatus shows a job that has ended or is suspended, and that no daemon owns. Of any other job it returns why, the error so far.
+func unownedStatus(cmd *cobra.Command, a *client.Admin, id string, why error) error {
 	jobs, err := a.Messages().Jobs(cmd.Context())
 	if err != nil {
-		return err
+		return errors.Join(why, err)
 	}
 	for _, j := range jobs.GetJobs() {
-		if j.GetJobId() == id {
+		if j.GetJobId() == id && (client.EndedWith(why) != 0 || j.GetStatus() == ckptdv1.JobStatus_JOB_STATUS_SUSPENDED) {
 			daemon, err := a.Messages().Status(cmd.Context())
 			if err != nil {
 				return err
@@ -87,7 +92,7 @@ func endedStatus(cmd *cobra.Command, a *client.Admin, id string) error {
 			return printEnded(cmd, daemon, j)
 		}
 	}
-	return fmt.Errorf("there is no job %s", id)
+	return why
 }
 
 // printEnded shows a job that has ended. Of the daemon that was asked it keeps all but the jobs.

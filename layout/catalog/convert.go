@@ -16,7 +16,7 @@ import (
 // Job returns the summary of a job, from the journal's head.
 func Job(e *journal.Entry) *ckptdv1.JobSummary {
 	s := &ckptdv1.JobSummary{
-		JobId: e.About.Job, Status: Status(e.Status), Labels: Labels(e.About), Epoch: e.Epoch, Attempt: e.Attempt,
+		JobId: e.About.Job, Status: HeadStatus(e), Labels: Labels(e.About), Epoch: e.Epoch, Attempt: e.Attempt,
 		Retained: uint32(len(e.Retained)), LatestCheckpointId: e.Newest(),
 	}
 	if !e.Owner.IsZero() {
@@ -113,6 +113,14 @@ func Labels(a *journal.About) map[string]string {
 		out[l.Key] = l.Value
 	}
 	return out
+}
+
+// HeadStatus returns a job's status in the API's words, from the journal's head. A job that is suspended goes on with its next owner.
+func HeadStatus(e *journal.Entry) ckptdv1.JobStatus {
+	if e.Suspended && e.Owner.IsZero() && !e.Status.Terminal() {
+		return ckptdv1.JobStatus_JOB_STATUS_SUSPENDED
+	}
+	return Status(e.Status)
 }
 
 // Status returns a job's status in the API's words.

@@ -15,7 +15,7 @@ func toProto(e *Entry) *storedv1.JournalEntry {
 	m := &storedv1.JournalEntry{
 		Slot: e.Slot, Kind: storedv1.JournalEntry_Kind(e.Kind), Nonce: e.Nonce.String(), Epoch: e.Epoch, Owner: e.Owner.String(),
 		OwnerUrls: e.URLs, Attempt: e.Attempt, RestoreCheckpointId: e.Restore, Status: storedv1.JournalEntry_Status(e.Status),
-		Reserved: e.Reserved, JobId: e.About.Job, PurgeWanted: e.PurgeWanted, ReleasedAtMillis: e.ReleasedAt, Settled: e.Settled,
+		Reserved: e.Reserved, JobId: e.About.Job, PurgeWanted: e.PurgeWanted, ReleasedAtMillis: e.ReleasedAt, Settled: e.Settled, Suspended: e.Suspended,
 		Config: &storedv1.JournalConfig{Message: e.Config.Bytes, Hash: e.Config.Hash},
 	}
 	for _, n := range e.Ring {
@@ -87,7 +87,7 @@ func fromProto(m *storedv1.JournalEntry) (*Entry, error) {
 	p := &parser{}
 	e := &Entry{
 		Slot: m.Slot, Kind: Kind(m.Kind), Nonce: p.nonce(m.Nonce), Epoch: m.Epoch, Owner: p.nonce(m.Owner), URLs: m.OwnerUrls,
-		Attempt: m.Attempt, Restore: m.RestoreCheckpointId, Reserved: m.Reserved, PurgeWanted: m.PurgeWanted, ReleasedAt: m.ReleasedAtMillis, Settled: m.Settled,
+		Attempt: m.Attempt, Restore: m.RestoreCheckpointId, Reserved: m.Reserved, PurgeWanted: m.PurgeWanted, ReleasedAt: m.ReleasedAtMillis, Settled: m.Settled, Suspended: m.Suspended,
 		Status: Status(p.known("status", int32(m.Status), int32(StatusRemoved))),
 		About:  &About{Job: m.JobId},
 		Config: &Config{Bytes: m.Config.GetMessage(), Hash: m.Config.GetHash()},

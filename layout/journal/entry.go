@@ -110,6 +110,9 @@ type Entry struct {
 	// not. Settled is true if it was swept once more, at least SettleAfter later.
 	ReleasedAt uint64
 	Settled    bool
+	// Suspended is true if the owner released the job because a person suspended it, and no attempt has begun since. It is for
+	// people, never for decisions.
+	Suspended bool
 	// Ended says when and why the job ended, for people; zero: it has not.
 	Ended Ended
 

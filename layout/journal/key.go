@@ -78,7 +78,7 @@ func (e *Entry) seal() {
 	h.nonces(e.Import.Nonce)
 	h.text(e.Import.Request, e.Import.Source, e.Import.Job, e.CopiedFrom.RootID, e.CopiedFrom.Job, e.Ended.Why)
 	h.uint(uint64(e.Import.State), uint64(e.Import.Mode), e.Import.Checkpoint, uint64(bit(e.PurgeWanted)), e.Ended.At,
-		e.ReleasedAt, uint64(bit(e.Settled)), uint64(bit(e.CopiedFrom.Unfinished)))
+		e.ReleasedAt, uint64(bit(e.Settled)), uint64(bit(e.Suspended)), uint64(bit(e.CopiedFrom.Unfinished)))
 	e.sum = uint64(h)
 }
 

@@ -76,6 +76,7 @@ var needed = map[string]Roles{
 	ckptdv1connect.JobServiceGetStatusProcedure:         Read,
 	ckptdv1connect.JobServiceTriggerCheckpointProcedure: Run,
 	ckptdv1connect.JobServiceCancelJobProcedure:         Delete,
+	ckptdv1connect.JobServiceSuspendJobProcedure:        Run,
 
 	ckptdv1connect.SavepointServiceTriggerSavepointProcedure: Run,
 	ckptdv1connect.SavepointServiceListSavepointsProcedure:   Read,

@@ -126,6 +126,11 @@ func StatusWord(s journal.Status) string {
 	return strings.ToLower(strings.TrimPrefix(catalog.Status(s).String(), "JOB_STATUS_"))
 }
 
+// HeadWord is StatusWord for the head of a job that nobody owns: the job may be suspended.
+func HeadWord(e *journal.Entry) string {
+	return strings.ToLower(strings.TrimPrefix(catalog.HeadStatus(e).String(), "JOB_STATUS_"))
+}
+
 // EndedText describes when and why a job ended. Messages append it to the status. It is empty if the journal does not
 // say.
 func EndedText(e journal.Ended) string {

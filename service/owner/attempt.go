@@ -231,7 +231,7 @@ func (s *step) cannotAdopt() bool {
 
 func (s *step) appendAttempt() {
 	e := *s.head
-	e.Kind = journal.KindAttempt
+	e.Kind, e.Suspended = journal.KindAttempt, e.Suspended && s.cfg.off.suspended
 	e.Attempt++
 	e.Restore = e.Restorable()
 	if s.cfg.off.stopping {

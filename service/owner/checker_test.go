@@ -163,11 +163,17 @@ func (s *story) becameHead(w *world, e *journal.Entry) {
 // attempted checks the attempt in an entry. Only an entry that begins an attempt changes it. The attempt restores the
 // newest complete checkpoint that is kept and is no savepoint.
 func (s *story) attempted(w *world, was, e *journal.Entry) {
+	if e.Suspended && !was.Suspended && (e.Kind != journal.KindRelease || !e.Owner.IsZero() || e.Status.Terminal()) {
+		w.fail("S6: suspended, and not by the release of a job that can go on")
+	}
 	if e.Kind != journal.KindAttempt {
 		if e.Attempt != was.Attempt || e.Restore != was.Restore || was.Slot > 0 && e.Plan.Hash() != was.Plan.Hash() {
 			w.fail(fmt.Sprintf("I16: attempt, restore or plan changed by an entry of kind %d", e.Kind))
 		}
 		return
+	}
+	if e.Suspended {
+		w.fail("S6: an attempt has begun, and the job still says that it is suspended")
 	}
 	if was.Importing() {
 		w.fail("an attempt begins before the import is done")

@@ -28,8 +28,8 @@ const (
 	// Another owner that answers keeps the job. A job that has not ended, and whose owner does not answer, is taken over
 	// only with TakeOver. An owner without URLs was a command, too, and nobody can ask it. Answered like EventAttach.
 	EventJanitor
-	// EventStop: the daemon stops gracefully and releases the job. Pending checkpoints are forgotten. Answered by
-	// TellReleased.
+	// EventStop: the daemon stops gracefully and releases the job, or a person suspends the job (Suspend). Pending checkpoints are
+	// forgotten. Answered by TellReleased.
 	EventStop
 
 	// EventRegister: a worker's stream is open. Worker, Subtasks, Attempt (which the worker runs; 0: none), Plan. The
@@ -117,6 +117,8 @@ type Event struct {
 	Due bool
 	// Checkpoint is the kind of checkpoint that EventTrigger begins.
 	Checkpoint CheckpointKind
+	// Suspend: EventStop: a person suspends the job.
+	Suspend bool
 	// TakeOver: EventJanitor: the job is taken from an owner that does not answer.
 	TakeOver bool
 }

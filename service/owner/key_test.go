@@ -10,7 +10,7 @@ import (
 // appendKey appends every field of the machine: two machines with equal keys react alike to every event.
 // TestKeySeesEveryField changes each field in turn and wants another key.
 func (m *Machine) appendKey(b []byte) []byte {
-	b = append(b, byte(m.phase), byte(m.doing), byte(m.attempt), bits(m.stop, m.silent),
+	b = append(b, byte(m.phase), byte(m.doing), byte(m.attempt), bits(m.stop, m.silent, m.suspends),
 		bits(m.trigger.wanted, m.sweep.terminal, m.sweep.done, m.recheckHead), bits(m.deletesFail), byte(m.trigger.kind), byte(m.sweep.stage))
 	b = uints(b, uint64(m.life), uint64(m.count), m.doingID, m.first, m.next, m.missingMeta, m.trigger.caller, m.sweep.caller)
 	b = m.reader.AppendKey(b)

@@ -83,6 +83,8 @@ type Machine struct {
 	count uint32
 	// stop is true when the job is to be released.
 	stop bool
+	// suspends is true when a person wants the job released: its entry says so.
+	suspends bool
 	// attaching are the callers of EventAttach and EventFinish that wait for an answer, the first one first.
 	attaching []attacher
 

@@ -479,7 +479,7 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 	r.command(w, d, spend)
 	r.savepoints(w, d, spend)
 	if w.left.stops > 0 && !d.m.stop {
-		spend(Event{Kind: EventStop}, func(d *daemon) {}, move{what: "stop"})
+		spend(Event{Kind: EventStop, Suspend: r.s.suspends}, func(d *daemon) {}, move{what: "stop"})
 	}
 	if r.s.janitor && d.sweeps > 0 && !d.m.head.Status.Terminal() {
 		spend(r.listed(w), func(d *daemon) { d.sweeps-- }, move{what: "collect"})

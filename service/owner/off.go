@@ -21,6 +21,8 @@ type off struct {
 	reserveMax bool
 	// reserved: it triggers checkpoints with ids above the reserved ones.
 	reserved bool
+	// suspended: the entry of an attempt leaves a suspended job suspended.
+	suspended bool
 	// metadata: it appends the entry of a checkpoint before the _metadata is durable.
 	metadata bool
 	// lost: it gives up a commit that lost its slot, instead of trying again.

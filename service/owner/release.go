@@ -5,7 +5,8 @@ import (
 )
 
 // stopped begins to release the job.
-func (s *step) stopped() {
+func (s *step) stopped(ev *Event) {
+	s.suspends = s.suspends || ev.Suspend
 	switch s.phase {
 	case PhaseIdle:
 		s.forget()
@@ -48,6 +49,7 @@ func (s *step) releaseNow() bool {
 	}
 	e := *s.head
 	e.Kind, e.Owner, e.URLs = journal.KindRelease, journal.Nonce{}, nil
+	e.Suspended = (e.Suspended && !s.Live() || s.suspends) && !terminal
 	switch {
 	case !terminal:
 	case s.cfg.off.settles:

@@ -20,10 +20,19 @@ var savepointStories = []story{
 	{name: "a stop with a savepoint, a lost reply", daemons: 1, attaches: 1, files: 1, saves: 1, lost: 1, stopping: true, begun: true, progress: true},
 }
 
+// suspendStories are searched like those of savepoints; in each a person suspends a job.
+var suspendStories = []story{
+	{name: "a job is suspended and goes on, a crash", daemons: 1, attaches: 2, triggers: 1, files: 1, stops: 1, crashes: 1, suspends: true, begun: true, progress: true},
+	{name: "a job is suspended beside another owner", daemons: 2, attaches: 1, triggers: 1, stops: 1, suspends: true, begun: true},
+	{name: "a job is suspended in the middle of a savepoint", daemons: 1, attaches: 2, saves: 1, files: 1, stops: 1, suspends: true, begun: true, progress: true},
+	{name: "a job is suspended, workers, a failover", daemons: 1, attaches: 2, stops: 1, failovers: 1, suspends: true, workers: true, begun: true},
+	{name: "a job is suspended and ends, a lost reply", daemons: 1, attaches: 2, ends: 1, stops: 1, lost: 1, suspends: true, begun: true, progress: true},
+}
+
 // TestSearchSavepoints is TestSearch with savepoints.
 func TestSearchSavepoints(t *testing.T) {
 	if !raced && !testing.Short() {
-		exhaust(t, savepointStories, limits{})
+		exhaust(t, append(suspendStories, savepointStories...), limits{})
 	}
 }
 
@@ -33,6 +42,7 @@ var savepointTeeth = []tooth{
 	{"an unfinished savepoint stays on record", story{daemons: 1, attaches: 1, saves: 2, maxSavepoints: 1}, func(s *story) { s.off.listed = true }, "S4"},
 	{"a stopping job restores its savepoint", story{daemons: 1, attaches: 1, saves: 1, failovers: 1, stopping: true, workers: true, begun: true},
 		func(s *story) { s.off.stopping = true }, "I16"},
+	{"an attempt ends the suspension", story{daemons: 1, attaches: 2, stops: 1, failovers: 1, suspends: true, workers: true, begun: true}, func(s *story) { s.off.suspended = true }, "S6"},
 }
 
 // TestSavepointTeeth is TestTeeth with savepoints.

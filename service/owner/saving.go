@@ -22,6 +22,9 @@ func (m *Machine) stopping() bool {
 	return false
 }
 
+// StopsWithSavepoint tells whether a savepoint that is being taken will stop the job.
+func (m *Machine) StopsWithSavepoint() bool { return m.stopping() }
+
 // save writes a savepoint, now that all subtasks have acknowledged it. The shell copies what the acknowledgements name.
 func (s *step) save(p Pending) Pending {
 	p.State = PendingSaving

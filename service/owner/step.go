@@ -11,7 +11,7 @@ func (m *Machine) Step(cfg *Config, ev *Event, ops []Op) []Op {
 	case EventAttach, EventFinish, EventJanitor:
 		s.attach(ev)
 	case EventStop:
-		s.stopped()
+		s.stopped(ev)
 	default:
 		if m.phase == PhaseOwning {
 			s.owning(ev)

@@ -45,8 +45,10 @@ type story struct {
 	// removes, undeletes and purges are commands of people, days the times that a day passes.
 	removes, undeletes, purges, days uint8
 	// saves are wishes for savepoints; stopping: they stop the job. maxSavepoints on record; 0 means 2.
-	saves         uint8
-	stopping      bool
+	saves    uint8
+	stopping bool
+	// suspends: the graceful stops are those of a person who suspends the job.
+	suspends      bool
 	maxSavepoints int
 	// trash: what is removed, or dropped at the end, stays in the trash for half a day.
 	trash bool

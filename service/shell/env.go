@@ -91,6 +91,12 @@ const (
 	StepTombstone     = "savepoint-tombstone-written"
 )
 
+// StepSuspended is when the workers of a job that is being suspended are told to end; StepReleased, when its owner has released it.
+const (
+	StepSuspended = "workers-told-suspended"
+	StepReleased  = "release-entry-written"
+)
+
 // The named steps of an import: the pin in the lender's journal, the job's own _metadata, the entry that ends the import,
 // and the pin's return.
 const (

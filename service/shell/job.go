@@ -38,13 +38,15 @@ type Job struct {
 	sweeps   sweeps
 	audit    audit
 	awaited  []awaited
-	disposed bool        // the savepoint that the job has claimed is disposed of
-	fenced   bool        // another process has taken the job
-	released bool        // this process has given the job up
-	cleaning int         // as the coordinator knows it
-	trimming bool        // a trim of the journal runs or waits for its turn
-	outage   outage      // of the journal's store
-	timer    *time.Timer // calls tick; nil: not armed yet
+	disposed bool // the savepoint that the job has claimed is disposed of
+	fenced   bool // another process has taken the job
+	released bool // this process has given the job up
+	// suspending: a person suspends the job. Its workers are told to end, and it is released then. missed: not all had registered.
+	suspending, missed bool
+	cleaning           int         // as the coordinator knows it
+	trimming           bool        // a trim of the journal runs or waits for its turn
+	outage             outage      // of the journal's store
+	timer              *time.Timer // calls tick; nil: not armed yet
 	// onEnd is called at the job's end; forgetDaemon withdraws the call at the daemon's end.
 	onEnd        func()
 	forgetDaemon func() bool

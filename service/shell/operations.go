@@ -115,6 +115,8 @@ func (j *Job) passed(op owner.Op, outcome journal.Outcome) {
 		j.env.Step(StepCommit)
 	case journal.KindEnd:
 		j.env.Step(StepEnd)
+	case journal.KindRelease:
+		j.env.Step(StepReleased)
 	case journal.KindSavepoint:
 		switch all := op.Journal.Entry.Savepoints; all[len(all)-1].Outcome {
 		case journal.SavepointStarted:

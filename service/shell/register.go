@@ -102,6 +102,11 @@ func (j *Job) register(r registration) {
 	w := r.session
 	w.heard = time.Now()
 	j.workers.begin(w)
+	if j.suspending {
+		w.out.put(suspendCommand())
+		w.out.close()
+		return
+	}
 	// With the answer to this first ping, an older SDK repeats what it has reported to earlier owners.
 	w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Ping{Ping: &ckptdv1.Ping{}}})
 	j.coordinate(coordinator.WorkerUp{Worker: w.nonce})

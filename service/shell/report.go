@@ -65,6 +65,7 @@ func (j *Job) workerLeft() {
 	if j.sweeps.last() {
 		j.sweepIfDue()
 	}
+	j.suspendedLeft()
 }
 
 // reported handles the report of a registered worker.

@@ -108,7 +108,9 @@ func (j *Job) tellOwnership(op *owner.Op) {
 			j.log.Info("released")
 		}
 		j.coordinate(coordinator.Fenced{})
-		j.workers.send(0, &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
+		if !j.suspending { // else the workers are told to end
+			j.workers.send(0, &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
+		}
 		j.answerAll(op)
 		j.over = true
 	case owner.TellDegraded:

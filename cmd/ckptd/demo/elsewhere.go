@@ -36,7 +36,10 @@ func (d *Demo) elsewhere() []string {
 
 // savepointOf returns the job of which a savepoint was taken.
 func savepointOf(ctx context.Context, folder string) (job string, err error) {
-	parent, name := drivers.CutLast(folder)
+	parent, name, err := drivers.CutKey(folder)
+	if err != nil {
+		return "", err
+	}
 	opened, err := drivers.Open(ctx, parent, true)
 	if err != nil {
 		return "", err

@@ -137,7 +137,7 @@ func (d *Demo) goesOnFrom(from string) error {
 	root, job := drivers.CutLast(inJob)
 	if _, err := layout.ParseCheckpointDir(folder); err != nil || layout.ValidateJobID(job) != nil {
 		if d.savedJob, err = savepointOf(context.Background(), place); err != nil {
-			return exit.Usagef("demo: --restore-from %s: want ROOT/JOB/chk-42, as an earlier run has printed it, or the folder of a savepoint: %w", output.Argument(from), err)
+			return exit.Usagef("demo: --restore-from %s: want ROOT/JOB/chk-42, as an earlier run has printed it, or the folder of a savepoint: %w", output.Argument(place), err)
 		}
 		if root = DefaultRoot(); d.Config.Dir != "" {
 			root = d.Config.Dir

@@ -1,6 +1,10 @@
 package drivers
 
-import "strings"
+import (
+	"fmt"
+	"net/url"
+	"strings"
+)
 
 // CutLast cuts the last element off a normal URL. A query stays with the parent, because it belongs to the store. Of a name without
 // a parent, the parent is empty.
@@ -18,6 +22,15 @@ func CutLast(at string) (parent, last string) {
 		parent += "/"
 	}
 	return parent, last
+}
+
+// CutKey is CutLast for an object or a folder that is opened in the store of its parent: the name is not escaped any more.
+func CutKey(at string) (parent, name string, err error) {
+	parent, last := CutLast(at)
+	if name, err = url.PathUnescape(last); err != nil {
+		return "", "", fmt.Errorf("drivers: the last element of the URL: %w", err)
+	}
+	return parent, name, nil
 }
 
 // Below is the URL of the path below a root: the opposite of CutLast.

@@ -69,10 +69,13 @@ func Clean(s string) string {
 // wordForm is the form of words that hold no URL: names, hosts, ports.
 var wordForm = regexp.MustCompile(`^[A-Za-z0-9._*-]*(?::[0-9]*)?$`)
 
-// Argument quotes a wrong argument for an error. If the argument may be a URL, and so may hold a password, Argument does
+// pathForm is the form of absolute paths on this machine, and of their URLs: they hold no password.
+var pathForm = regexp.MustCompile(`^(?:file://)?/[^:@?&=#[:cntrl:]]*$`)
+
+// Argument quotes a wrong argument for an error. If the argument may be a URL of a server, and so may hold a password, Argument does
 // not repeat it.
 func Argument(s string) string {
-	if wordForm.MatchString(s) {
+	if wordForm.MatchString(s) || pathForm.MatchString(s) {
 		return strconv.Quote(s)
 	}
 	return "(not repeated: it may hold a password)"

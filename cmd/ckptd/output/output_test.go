@@ -39,7 +39,7 @@ func TestColumnsStayAlignedBelowEmptyCells(t *testing.T) {
 }
 
 func TestArgumentIsRepeatedIfItIsNoURL(t *testing.T) {
-	for _, s := range []string{"", "localhost", ":7420", "127.0.0.1:99999", "my-job_2"} {
+	for _, s := range []string{"", "localhost", ":7420", "127.0.0.1:99999", "my-job_2", "/tmp/my savepoint", "file:///tmp/chk-42"} {
 		if got := Argument(s); got != `"`+s+`"` {
 			t.Errorf("Argument(%q) = %s, want it quoted", s, got)
 		}

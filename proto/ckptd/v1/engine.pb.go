@@ -93,6 +93,8 @@ const (
 	JobStatus_JOB_STATUS_COPIED JobStatus = 6
 	// Removed.
 	JobStatus_JOB_STATUS_REMOVED JobStatus = 7
+	// A person suspended it: nobody owns it, nothing of it is deleted, and it goes on when its workers are started again.
+	JobStatus_JOB_STATUS_SUSPENDED JobStatus = 8
 )
 
 // Enum value maps for JobStatus.
@@ -106,6 +108,7 @@ var (
 		5: "JOB_STATUS_STOPPING",
 		6: "JOB_STATUS_COPIED",
 		7: "JOB_STATUS_REMOVED",
+		8: "JOB_STATUS_SUSPENDED",
 	}
 	JobStatus_value = map[string]int32{
 		"JOB_STATUS_UNSPECIFIED": 0,
@@ -116,6 +119,7 @@ var (
 		"JOB_STATUS_STOPPING":    5,
 		"JOB_STATUS_COPIED":      6,
 		"JOB_STATUS_REMOVED":     7,
+		"JOB_STATUS_SUSPENDED":   8,
 	}
 )
 
@@ -3481,7 +3485,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\tClaimMode\x12\x1a\n" +
 	"\x16CLAIM_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13CLAIM_MODE_NO_CLAIM\x10\x01\x12\x14\n" +
-	"\x10CLAIM_MODE_CLAIM\x10\x02*\xd0\x01\n" +
+	"\x10CLAIM_MODE_CLAIM\x10\x02*\xea\x01\n" +
 	"\tJobStatus\x12\x1a\n" +
 	"\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12JOB_STATUS_RUNNING\x10\x01\x12\x17\n" +
@@ -3490,7 +3494,8 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x13JOB_STATUS_FINISHED\x10\x04\x12\x17\n" +
 	"\x13JOB_STATUS_STOPPING\x10\x05\x12\x15\n" +
 	"\x11JOB_STATUS_COPIED\x10\x06\x12\x16\n" +
-	"\x12JOB_STATUS_REMOVED\x10\a2\xfe\x04\n" +
+	"\x12JOB_STATUS_REMOVED\x10\a\x12\x18\n" +
+	"\x14JOB_STATUS_SUSPENDED\x10\b2\xfe\x04\n" +
 	"\rEngineService\x12D\n" +
 	"\tAttachJob\x12\x1a.ckptd.v1.AttachJobRequest\x1a\x1b.ckptd.v1.AttachJobResponse\x12C\n" +
 	"\bRegister\x12\x19.ckptd.v1.RegisterRequest\x1a\x1a.ckptd.v1.RegisterResponse0\x01\x12G\n" +

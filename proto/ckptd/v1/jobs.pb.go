@@ -374,6 +374,8 @@ const (
 	JobEventKind_JOB_EVENT_KIND_IMPORTED JobEventKind = 25
 	// A savepoint is done, or came to nothing; text has its place.
 	JobEventKind_JOB_EVENT_KIND_SAVEPOINT JobEventKind = 30
+	// A person suspends the job: its workers are told to end.
+	JobEventKind_JOB_EVENT_KIND_SUSPENDED JobEventKind = 31
 )
 
 // Enum value maps for JobEventKind.
@@ -406,6 +408,7 @@ var (
 		24: "JOB_EVENT_KIND_GOODBYE",
 		25: "JOB_EVENT_KIND_IMPORTED",
 		30: "JOB_EVENT_KIND_SAVEPOINT",
+		31: "JOB_EVENT_KIND_SUSPENDED",
 	}
 	JobEventKind_value = map[string]int32{
 		"JOB_EVENT_KIND_UNSPECIFIED": 0,
@@ -435,6 +438,7 @@ var (
 		"JOB_EVENT_KIND_GOODBYE":     24,
 		"JOB_EVENT_KIND_IMPORTED":    25,
 		"JOB_EVENT_KIND_SAVEPOINT":   30,
+		"JOB_EVENT_KIND_SUSPENDED":   31,
 	}
 )
 
@@ -2360,6 +2364,103 @@ func (x *CancelJobResponse) GetRetained() []*CheckpointSummary {
 	return nil
 }
 
+type SuspendJobRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendJobRequest) Reset() {
+	*x = SuspendJobRequest{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendJobRequest) ProtoMessage() {}
+
+func (x *SuspendJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendJobRequest.ProtoReflect.Descriptor instead.
+func (*SuspendJobRequest) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SuspendJobRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+type SuspendJobResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Status JobStatus              `protobuf:"varint,1,opt,name=status,proto3,enum=ckptd.v1.JobStatus" json:"status,omitempty"`
+	// The complete checkpoint from which the job goes on; absent: it has none.
+	Checkpoint    *CheckpointSummary `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendJobResponse) Reset() {
+	*x = SuspendJobResponse{}
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendJobResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendJobResponse) ProtoMessage() {}
+
+func (x *SuspendJobResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendJobResponse.ProtoReflect.Descriptor instead.
+func (*SuspendJobResponse) Descriptor() ([]byte, []int) {
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *SuspendJobResponse) GetStatus() JobStatus {
+	if x != nil {
+		return x.Status
+	}
+	return JobStatus_JOB_STATUS_UNSPECIFIED
+}
+
+func (x *SuspendJobResponse) GetCheckpoint() *CheckpointSummary {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
 // ShowJournalResponse is a job's journal, for people: the last resort. No call answers it; `ckptd journal show` reads the storage.
 type ShowJournalResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2372,7 +2473,7 @@ type ShowJournalResponse struct {
 
 func (x *ShowJournalResponse) Reset() {
 	*x = ShowJournalResponse{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2485,7 @@ func (x *ShowJournalResponse) String() string {
 func (*ShowJournalResponse) ProtoMessage() {}
 
 func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[24]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2498,7 @@ func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowJournalResponse.ProtoReflect.Descriptor instead.
 func (*ShowJournalResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{24}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ShowJournalResponse) GetJobId() string {
@@ -2450,7 +2551,7 @@ type JournalEntry struct {
 
 func (x *JournalEntry) Reset() {
 	*x = JournalEntry{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[25]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2462,7 +2563,7 @@ func (x *JournalEntry) String() string {
 func (*JournalEntry) ProtoMessage() {}
 
 func (x *JournalEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[25]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2475,7 +2576,7 @@ func (x *JournalEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalEntry.ProtoReflect.Descriptor instead.
 func (*JournalEntry) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{25}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *JournalEntry) GetSlot() uint64 {
@@ -2629,7 +2730,7 @@ type JournalPin struct {
 
 func (x *JournalPin) Reset() {
 	*x = JournalPin{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[26]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2641,7 +2742,7 @@ func (x *JournalPin) String() string {
 func (*JournalPin) ProtoMessage() {}
 
 func (x *JournalPin) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[26]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2654,7 +2755,7 @@ func (x *JournalPin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalPin.ProtoReflect.Descriptor instead.
 func (*JournalPin) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{26}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *JournalPin) GetPin() string {
@@ -2712,7 +2813,7 @@ type UnlockReport struct {
 
 func (x *UnlockReport) Reset() {
 	*x = UnlockReport{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[27]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2724,7 +2825,7 @@ func (x *UnlockReport) String() string {
 func (*UnlockReport) ProtoMessage() {}
 
 func (x *UnlockReport) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[27]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2737,7 +2838,7 @@ func (x *UnlockReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockReport.ProtoReflect.Descriptor instead.
 func (*UnlockReport) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{27}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UnlockReport) GetJobId() string {
@@ -2779,7 +2880,7 @@ type PinReport struct {
 
 func (x *PinReport) Reset() {
 	*x = PinReport{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[28]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2791,7 +2892,7 @@ func (x *PinReport) String() string {
 func (*PinReport) ProtoMessage() {}
 
 func (x *PinReport) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[28]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2804,7 +2905,7 @@ func (x *PinReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinReport.ProtoReflect.Descriptor instead.
 func (*PinReport) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{28}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PinReport) GetPin() *JournalPin {
@@ -2864,7 +2965,7 @@ type WhoUsesResponse struct {
 
 func (x *WhoUsesResponse) Reset() {
 	*x = WhoUsesResponse{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[29]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2876,7 +2977,7 @@ func (x *WhoUsesResponse) String() string {
 func (*WhoUsesResponse) ProtoMessage() {}
 
 func (x *WhoUsesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[29]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2889,7 +2990,7 @@ func (x *WhoUsesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoUsesResponse.ProtoReflect.Descriptor instead.
 func (*WhoUsesResponse) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{29}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WhoUsesResponse) GetJobId() string {
@@ -2935,7 +3036,7 @@ type JournalCheckpoint struct {
 
 func (x *JournalCheckpoint) Reset() {
 	*x = JournalCheckpoint{}
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[30]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2947,7 +3048,7 @@ func (x *JournalCheckpoint) String() string {
 func (*JournalCheckpoint) ProtoMessage() {}
 
 func (x *JournalCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_ckptd_v1_jobs_proto_msgTypes[30]
+	mi := &file_ckptd_v1_jobs_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2960,7 +3061,7 @@ func (x *JournalCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalCheckpoint.ProtoReflect.Descriptor instead.
 func (*JournalCheckpoint) Descriptor() ([]byte, []int) {
-	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{30}
+	return file_ckptd_v1_jobs_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *JournalCheckpoint) GetSummary() *CheckpointSummary {
@@ -3179,7 +3280,14 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"y\n" +
 	"\x11CancelJobResponse\x12+\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x13.ckptd.v1.JobStatusR\x06status\x127\n" +
-	"\bretained\x18\x02 \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\bretained\"^\n" +
+	"\bretained\x18\x02 \x03(\v2\x1b.ckptd.v1.CheckpointSummaryR\bretained\"*\n" +
+	"\x11SuspendJobRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"~\n" +
+	"\x12SuspendJobResponse\x12+\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x13.ckptd.v1.JobStatusR\x06status\x12;\n" +
+	"\n" +
+	"checkpoint\x18\x02 \x01(\v2\x1b.ckptd.v1.CheckpointSummaryR\n" +
+	"checkpoint\"^\n" +
 	"\x13ShowJournalResponse\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
 	"\aentries\x18\x02 \x03(\v2\x16.ckptd.v1.JournalEntryR\aentries\"\x82\x06\n" +
@@ -3270,7 +3378,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x19PENDING_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PENDING_STATE_OPEN\x10\x01\x12\x19\n" +
 	"\x15PENDING_STATE_WRITING\x10\x02\x12\x1c\n" +
-	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xaa\x06\n" +
+	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xc8\x06\n" +
 	"\fJobEventKind\x12\x1e\n" +
 	"\x1aJOB_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_ATTACHED\x10\x01\x12\x1a\n" +
@@ -3299,7 +3407,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x16JOB_EVENT_KIND_CHANGED\x10\x17\x12\x1a\n" +
 	"\x16JOB_EVENT_KIND_GOODBYE\x10\x18\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_IMPORTED\x10\x19\x12\x1c\n" +
-	"\x18JOB_EVENT_KIND_SAVEPOINT\x10\x1e2\xe6\x03\n" +
+	"\x18JOB_EVENT_KIND_SAVEPOINT\x10\x1e\x12\x1c\n" +
+	"\x18JOB_EVENT_KIND_SUSPENDED\x10\x1f2\xaf\x04\n" +
 	"\n" +
 	"JobService\x12A\n" +
 	"\bListJobs\x12\x19.ckptd.v1.ListJobsRequest\x1a\x1a.ckptd.v1.ListJobsResponse\x12V\n" +
@@ -3307,7 +3416,9 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x0eShowCheckpoint\x12\x1f.ckptd.v1.ShowCheckpointRequest\x1a .ckptd.v1.ShowCheckpointResponse\x12D\n" +
 	"\tGetStatus\x12\x1a.ckptd.v1.GetStatusRequest\x1a\x1b.ckptd.v1.GetStatusResponse\x12\\\n" +
 	"\x11TriggerCheckpoint\x12\".ckptd.v1.TriggerCheckpointRequest\x1a#.ckptd.v1.TriggerCheckpointResponse\x12D\n" +
-	"\tCancelJob\x12\x1a.ckptd.v1.CancelJobRequest\x1a\x1b.ckptd.v1.CancelJobResponseB/Z-github.com/ckptd/ckptd/proto/ckptd/v1;ckptdv1b\x06proto3"
+	"\tCancelJob\x12\x1a.ckptd.v1.CancelJobRequest\x1a\x1b.ckptd.v1.CancelJobResponse\x12G\n" +
+	"\n" +
+	"SuspendJob\x12\x1b.ckptd.v1.SuspendJobRequest\x1a\x1c.ckptd.v1.SuspendJobResponseB/Z-github.com/ckptd/ckptd/proto/ckptd/v1;ckptdv1b\x06proto3"
 
 var (
 	file_ckptd_v1_jobs_proto_rawDescOnce sync.Once
@@ -3322,7 +3433,7 @@ func file_ckptd_v1_jobs_proto_rawDescGZIP() []byte {
 }
 
 var file_ckptd_v1_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_ckptd_v1_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_ckptd_v1_jobs_proto_goTypes = []any{
 	(CheckpointState)(0),              // 0: ckptd.v1.CheckpointState
 	(MatchedBy)(0),                    // 1: ckptd.v1.MatchedBy
@@ -3354,116 +3465,122 @@ var file_ckptd_v1_jobs_proto_goTypes = []any{
 	(*TriggerCheckpointResponse)(nil), // 27: ckptd.v1.TriggerCheckpointResponse
 	(*CancelJobRequest)(nil),          // 28: ckptd.v1.CancelJobRequest
 	(*CancelJobResponse)(nil),         // 29: ckptd.v1.CancelJobResponse
-	(*ShowJournalResponse)(nil),       // 30: ckptd.v1.ShowJournalResponse
-	(*JournalEntry)(nil),              // 31: ckptd.v1.JournalEntry
-	(*JournalPin)(nil),                // 32: ckptd.v1.JournalPin
-	(*UnlockReport)(nil),              // 33: ckptd.v1.UnlockReport
-	(*PinReport)(nil),                 // 34: ckptd.v1.PinReport
-	(*WhoUsesResponse)(nil),           // 35: ckptd.v1.WhoUsesResponse
-	(*JournalCheckpoint)(nil),         // 36: ckptd.v1.JournalCheckpoint
-	nil,                               // 37: ckptd.v1.JobSummary.LabelsEntry
-	nil,                               // 38: ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	nil,                               // 39: ckptd.v1.JournalEntry.LabelsEntry
-	(JobStatus)(0),                    // 40: ckptd.v1.JobStatus
-	(*timestamppb.Timestamp)(nil),     // 41: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 42: google.protobuf.Duration
-	(*Operator)(nil),                  // 43: ckptd.v1.Operator
-	(*Difference)(nil),                // 44: ckptd.v1.Difference
-	(*Plan)(nil),                      // 45: ckptd.v1.Plan
-	(*State)(nil),                     // 46: ckptd.v1.State
-	(*Subtask)(nil),                   // 47: ckptd.v1.Subtask
-	(*Segment)(nil),                   // 48: ckptd.v1.Segment
-	(*FileHandle)(nil),                // 49: ckptd.v1.FileHandle
-	(Scope)(0),                        // 50: ckptd.v1.Scope
-	(CheckpointKind)(0),               // 51: ckptd.v1.CheckpointKind
-	(*JobConfig)(nil),                 // 52: ckptd.v1.JobConfig
-	(ClaimMode)(0),                    // 53: ckptd.v1.ClaimMode
+	(*SuspendJobRequest)(nil),         // 30: ckptd.v1.SuspendJobRequest
+	(*SuspendJobResponse)(nil),        // 31: ckptd.v1.SuspendJobResponse
+	(*ShowJournalResponse)(nil),       // 32: ckptd.v1.ShowJournalResponse
+	(*JournalEntry)(nil),              // 33: ckptd.v1.JournalEntry
+	(*JournalPin)(nil),                // 34: ckptd.v1.JournalPin
+	(*UnlockReport)(nil),              // 35: ckptd.v1.UnlockReport
+	(*PinReport)(nil),                 // 36: ckptd.v1.PinReport
+	(*WhoUsesResponse)(nil),           // 37: ckptd.v1.WhoUsesResponse
+	(*JournalCheckpoint)(nil),         // 38: ckptd.v1.JournalCheckpoint
+	nil,                               // 39: ckptd.v1.JobSummary.LabelsEntry
+	nil,                               // 40: ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	nil,                               // 41: ckptd.v1.JournalEntry.LabelsEntry
+	(JobStatus)(0),                    // 42: ckptd.v1.JobStatus
+	(*timestamppb.Timestamp)(nil),     // 43: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 44: google.protobuf.Duration
+	(*Operator)(nil),                  // 45: ckptd.v1.Operator
+	(*Difference)(nil),                // 46: ckptd.v1.Difference
+	(*Plan)(nil),                      // 47: ckptd.v1.Plan
+	(*State)(nil),                     // 48: ckptd.v1.State
+	(*Subtask)(nil),                   // 49: ckptd.v1.Subtask
+	(*Segment)(nil),                   // 50: ckptd.v1.Segment
+	(*FileHandle)(nil),                // 51: ckptd.v1.FileHandle
+	(Scope)(0),                        // 52: ckptd.v1.Scope
+	(CheckpointKind)(0),               // 53: ckptd.v1.CheckpointKind
+	(*JobConfig)(nil),                 // 54: ckptd.v1.JobConfig
+	(ClaimMode)(0),                    // 55: ckptd.v1.ClaimMode
 }
 var file_ckptd_v1_jobs_proto_depIdxs = []int32{
 	8,  // 0: ckptd.v1.ListJobsResponse.jobs:type_name -> ckptd.v1.JobSummary
-	40, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
-	37, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
-	41, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
+	42, // 1: ckptd.v1.JobSummary.status:type_name -> ckptd.v1.JobStatus
+	39, // 2: ckptd.v1.JobSummary.labels:type_name -> ckptd.v1.JobSummary.LabelsEntry
+	43, // 3: ckptd.v1.JobSummary.latest_completed_at:type_name -> google.protobuf.Timestamp
 	11, // 4: ckptd.v1.JobSummary.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	41, // 5: ckptd.v1.JobSummary.ended_at:type_name -> google.protobuf.Timestamp
+	43, // 5: ckptd.v1.JobSummary.ended_at:type_name -> google.protobuf.Timestamp
 	11, // 6: ckptd.v1.ListCheckpointsResponse.checkpoints:type_name -> ckptd.v1.CheckpointSummary
-	41, // 7: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
-	42, // 8: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
+	43, // 7: ckptd.v1.CheckpointSummary.completed_at:type_name -> google.protobuf.Timestamp
+	44, // 8: ckptd.v1.CheckpointSummary.duration:type_name -> google.protobuf.Duration
 	11, // 9: ckptd.v1.ShowCheckpointResponse.summary:type_name -> ckptd.v1.CheckpointSummary
 	14, // 10: ckptd.v1.ShowCheckpointResponse.operators:type_name -> ckptd.v1.OperatorSummary
 	19, // 11: ckptd.v1.ShowCheckpointResponse.files:type_name -> ckptd.v1.FileSummary
-	38, // 12: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
-	41, // 13: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
+	40, // 12: ckptd.v1.ShowCheckpointResponse.labels:type_name -> ckptd.v1.ShowCheckpointResponse.LabelsEntry
+	43, // 13: ckptd.v1.ShowCheckpointResponse.triggered_at:type_name -> google.protobuf.Timestamp
 	0,  // 14: ckptd.v1.ShowCheckpointResponse.state:type_name -> ckptd.v1.CheckpointState
-	43, // 15: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
+	45, // 15: ckptd.v1.OperatorSummary.operator:type_name -> ckptd.v1.Operator
 	17, // 16: ckptd.v1.OperatorSummary.states:type_name -> ckptd.v1.StateSummary
 	16, // 17: ckptd.v1.PlanDiff.operators:type_name -> ckptd.v1.OperatorMatch
-	44, // 18: ckptd.v1.PlanDiff.differences:type_name -> ckptd.v1.Difference
-	45, // 19: ckptd.v1.PlanDiff.plan:type_name -> ckptd.v1.Plan
-	43, // 20: ckptd.v1.OperatorMatch.checkpoint:type_name -> ckptd.v1.Operator
-	43, // 21: ckptd.v1.OperatorMatch.plan:type_name -> ckptd.v1.Operator
+	46, // 18: ckptd.v1.PlanDiff.differences:type_name -> ckptd.v1.Difference
+	47, // 19: ckptd.v1.PlanDiff.plan:type_name -> ckptd.v1.Plan
+	45, // 20: ckptd.v1.OperatorMatch.checkpoint:type_name -> ckptd.v1.Operator
+	45, // 21: ckptd.v1.OperatorMatch.plan:type_name -> ckptd.v1.Operator
 	1,  // 22: ckptd.v1.OperatorMatch.matched_by:type_name -> ckptd.v1.MatchedBy
-	46, // 23: ckptd.v1.StateSummary.state:type_name -> ckptd.v1.State
-	47, // 24: ckptd.v1.PieceSummary.subtask:type_name -> ckptd.v1.Subtask
-	46, // 25: ckptd.v1.PieceSummary.state:type_name -> ckptd.v1.State
-	48, // 26: ckptd.v1.PieceSummary.segment:type_name -> ckptd.v1.Segment
-	49, // 27: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
-	50, // 28: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
+	48, // 23: ckptd.v1.StateSummary.state:type_name -> ckptd.v1.State
+	49, // 24: ckptd.v1.PieceSummary.subtask:type_name -> ckptd.v1.Subtask
+	48, // 25: ckptd.v1.PieceSummary.state:type_name -> ckptd.v1.State
+	50, // 26: ckptd.v1.PieceSummary.segment:type_name -> ckptd.v1.Segment
+	51, // 27: ckptd.v1.FileSummary.file:type_name -> ckptd.v1.FileHandle
+	52, // 28: ckptd.v1.FileSummary.scope:type_name -> ckptd.v1.Scope
 	2,  // 29: ckptd.v1.FileSummary.presence:type_name -> ckptd.v1.FilePresence
 	18, // 30: ckptd.v1.FileSummary.pieces:type_name -> ckptd.v1.PieceSummary
-	41, // 31: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	43, // 31: ckptd.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
 	22, // 32: ckptd.v1.GetStatusResponse.jobs:type_name -> ckptd.v1.JobState
 	8,  // 33: ckptd.v1.JobState.summary:type_name -> ckptd.v1.JobSummary
 	3,  // 34: ckptd.v1.JobState.phase:type_name -> ckptd.v1.JobPhase
 	23, // 35: ckptd.v1.JobState.pending:type_name -> ckptd.v1.PendingCheckpoint
 	24, // 36: ckptd.v1.JobState.workers:type_name -> ckptd.v1.WorkerState
 	25, // 37: ckptd.v1.JobState.events:type_name -> ckptd.v1.JobEvent
-	41, // 38: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
+	43, // 38: ckptd.v1.PendingCheckpoint.triggered_at:type_name -> google.protobuf.Timestamp
 	4,  // 39: ckptd.v1.PendingCheckpoint.state:type_name -> ckptd.v1.PendingState
-	47, // 40: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
-	41, // 41: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
-	41, // 42: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	49, // 40: ckptd.v1.WorkerState.subtasks:type_name -> ckptd.v1.Subtask
+	43, // 41: ckptd.v1.WorkerState.last_heard:type_name -> google.protobuf.Timestamp
+	43, // 42: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
 	5,  // 43: ckptd.v1.JobEvent.kind:type_name -> ckptd.v1.JobEventKind
 	11, // 44: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	51, // 45: ckptd.v1.TriggerCheckpointRequest.kind:type_name -> ckptd.v1.CheckpointKind
+	53, // 45: ckptd.v1.TriggerCheckpointRequest.kind:type_name -> ckptd.v1.CheckpointKind
 	11, // 46: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	40, // 47: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
+	42, // 47: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
 	11, // 48: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
-	31, // 49: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
-	40, // 50: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
-	45, // 51: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
-	52, // 52: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
-	39, // 53: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
-	36, // 54: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
-	41, // 55: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
-	32, // 56: ckptd.v1.JournalEntry.lent:type_name -> ckptd.v1.JournalPin
-	32, // 57: ckptd.v1.JournalEntry.borrowed:type_name -> ckptd.v1.JournalPin
-	53, // 58: ckptd.v1.JournalPin.mode:type_name -> ckptd.v1.ClaimMode
-	41, // 59: ckptd.v1.JournalPin.expires_at:type_name -> google.protobuf.Timestamp
-	34, // 60: ckptd.v1.UnlockReport.pins:type_name -> ckptd.v1.PinReport
-	32, // 61: ckptd.v1.PinReport.pin:type_name -> ckptd.v1.JournalPin
-	41, // 62: ckptd.v1.PinReport.since:type_name -> google.protobuf.Timestamp
-	0,  // 63: ckptd.v1.WhoUsesResponse.state:type_name -> ckptd.v1.CheckpointState
-	32, // 64: ckptd.v1.WhoUsesResponse.pins:type_name -> ckptd.v1.JournalPin
-	11, // 65: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
-	0,  // 66: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
-	6,  // 67: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
-	9,  // 68: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
-	12, // 69: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
-	20, // 70: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
-	26, // 71: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
-	28, // 72: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
-	7,  // 73: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
-	10, // 74: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
-	13, // 75: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
-	21, // 76: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
-	27, // 77: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
-	29, // 78: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
-	73, // [73:79] is the sub-list for method output_type
-	67, // [67:73] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	42, // 49: ckptd.v1.SuspendJobResponse.status:type_name -> ckptd.v1.JobStatus
+	11, // 50: ckptd.v1.SuspendJobResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	33, // 51: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
+	42, // 52: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
+	47, // 53: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
+	54, // 54: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
+	41, // 55: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
+	38, // 56: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
+	43, // 57: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
+	34, // 58: ckptd.v1.JournalEntry.lent:type_name -> ckptd.v1.JournalPin
+	34, // 59: ckptd.v1.JournalEntry.borrowed:type_name -> ckptd.v1.JournalPin
+	55, // 60: ckptd.v1.JournalPin.mode:type_name -> ckptd.v1.ClaimMode
+	43, // 61: ckptd.v1.JournalPin.expires_at:type_name -> google.protobuf.Timestamp
+	36, // 62: ckptd.v1.UnlockReport.pins:type_name -> ckptd.v1.PinReport
+	34, // 63: ckptd.v1.PinReport.pin:type_name -> ckptd.v1.JournalPin
+	43, // 64: ckptd.v1.PinReport.since:type_name -> google.protobuf.Timestamp
+	0,  // 65: ckptd.v1.WhoUsesResponse.state:type_name -> ckptd.v1.CheckpointState
+	34, // 66: ckptd.v1.WhoUsesResponse.pins:type_name -> ckptd.v1.JournalPin
+	11, // 67: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
+	0,  // 68: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
+	6,  // 69: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
+	9,  // 70: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
+	12, // 71: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
+	20, // 72: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
+	26, // 73: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
+	28, // 74: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
+	30, // 75: ckptd.v1.JobService.SuspendJob:input_type -> ckptd.v1.SuspendJobRequest
+	7,  // 76: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
+	10, // 77: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
+	13, // 78: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
+	21, // 79: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
+	27, // 80: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
+	29, // 81: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
+	31, // 82: ckptd.v1.JobService.SuspendJob:output_type -> ckptd.v1.SuspendJobResponse
+	76, // [76:83] is the sub-list for method output_type
+	69, // [69:76] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_jobs_proto_init() }
@@ -3479,7 +3596,7 @@ func file_ckptd_v1_jobs_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_jobs_proto_rawDesc), len(file_ckptd_v1_jobs_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -545,6 +545,8 @@ type JournalEntry struct {
 	// has to know both (least writer 2).
 	ReleasedAtMillis uint64 `protobuf:"varint,26,opt,name=released_at_millis,json=releasedAtMillis,proto3" json:"released_at_millis,omitempty"`
 	Settled          bool   `protobuf:"varint,27,opt,name=settled,proto3" json:"settled,omitempty"`
+	// The owner let the job go because a person suspended it, and no attempt has begun since. For people, never for decisions.
+	Suspended bool `protobuf:"varint,28,opt,name=suspended,proto3" json:"suspended,omitempty"`
 	// When and why the job ended; absent: it has not.
 	Ended         *JournalEnd `protobuf:"bytes,25,opt,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -752,6 +754,13 @@ func (x *JournalEntry) GetReleasedAtMillis() uint64 {
 func (x *JournalEntry) GetSettled() bool {
 	if x != nil {
 		return x.Settled
+	}
+	return false
+}
+
+func (x *JournalEntry) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
 	}
 	return false
 }
@@ -1554,7 +1563,7 @@ var File_ckptd_stored_v1_journal_proto protoreflect.FileDescriptor
 
 const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\n" +
-	"\x1dckptd/stored/v1/journal.proto\x12\x0fckptd.stored.v1\"\xe4\f\n" +
+	"\x1dckptd/stored/v1/journal.proto\x12\x0fckptd.stored.v1\"\x82\r\n" +
 	"\fJournalEntry\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\x04R\x04slot\x126\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\".ckptd.stored.v1.JournalEntry.KindR\x04kind\x12\x14\n" +
@@ -1585,7 +1594,8 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"copiedFrom\x12!\n" +
 	"\fpurge_wanted\x18\x18 \x01(\bR\vpurgeWanted\x12,\n" +
 	"\x12released_at_millis\x18\x1a \x01(\x04R\x10releasedAtMillis\x12\x18\n" +
-	"\asettled\x18\x1b \x01(\bR\asettled\x121\n" +
+	"\asettled\x18\x1b \x01(\bR\asettled\x12\x1c\n" +
+	"\tsuspended\x18\x1c \x01(\bR\tsuspended\x121\n" +
 	"\x05ended\x18\x19 \x01(\v2\x1b.ckptd.stored.v1.JournalEndR\x05ended\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

@@ -49,6 +49,8 @@ const (
 	JobServiceTriggerCheckpointProcedure = "/ckptd.v1.JobService/TriggerCheckpoint"
 	// JobServiceCancelJobProcedure is the fully-qualified name of the JobService's CancelJob RPC.
 	JobServiceCancelJobProcedure = "/ckptd.v1.JobService/CancelJob"
+	// JobServiceSuspendJobProcedure is the fully-qualified name of the JobService's SuspendJob RPC.
+	JobServiceSuspendJobProcedure = "/ckptd.v1.JobService/SuspendJob"
 )
 
 // JobServiceClient is a client for the ckptd.v1.JobService service.
@@ -65,6 +67,9 @@ type JobServiceClient interface {
 	TriggerCheckpoint(context.Context, *v1.TriggerCheckpointRequest) (*v1.TriggerCheckpointResponse, error)
 	// CancelJob ends a job; the retention of its configuration decides what is kept. Answers when the journal says so.
 	CancelJob(context.Context, *v1.CancelJobRequest) (*v1.CancelJobResponse, error)
+	// SuspendJob ends the work of a job's workers and of its owner, but not the job: whoever starts its workers again goes on from the
+	// last complete checkpoint. Answers when the journal says that nobody owns the job.
+	SuspendJob(context.Context, *v1.SuspendJobRequest) (*v1.SuspendJobResponse, error)
 }
 
 // NewJobServiceClient constructs a client for the ckptd.v1.JobService service. By default, it uses
@@ -114,6 +119,12 @@ func NewJobServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithSchema(jobServiceMethods.ByName("CancelJob")),
 			connect.WithClientOptions(opts...),
 		),
+		suspendJob: connect.NewClient[v1.SuspendJobRequest, v1.SuspendJobResponse](
+			httpClient,
+			baseURL+JobServiceSuspendJobProcedure,
+			connect.WithSchema(jobServiceMethods.ByName("SuspendJob")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -125,6 +136,7 @@ type jobServiceClient struct {
 	getStatus         *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 	triggerCheckpoint *connect.Client[v1.TriggerCheckpointRequest, v1.TriggerCheckpointResponse]
 	cancelJob         *connect.Client[v1.CancelJobRequest, v1.CancelJobResponse]
+	suspendJob        *connect.Client[v1.SuspendJobRequest, v1.SuspendJobResponse]
 }
 
 // ListJobs calls ckptd.v1.JobService.ListJobs.
@@ -181,6 +193,15 @@ func (c *jobServiceClient) CancelJob(ctx context.Context, req *v1.CancelJobReque
 	return nil, err
 }
 
+// SuspendJob calls ckptd.v1.JobService.SuspendJob.
+func (c *jobServiceClient) SuspendJob(ctx context.Context, req *v1.SuspendJobRequest) (*v1.SuspendJobResponse, error) {
+	response, err := c.suspendJob.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // JobServiceHandler is an implementation of the ckptd.v1.JobService service.
 type JobServiceHandler interface {
 	// ListJobs lists the jobs under the daemon's root.
@@ -195,6 +216,9 @@ type JobServiceHandler interface {
 	TriggerCheckpoint(context.Context, *v1.TriggerCheckpointRequest) (*v1.TriggerCheckpointResponse, error)
 	// CancelJob ends a job; the retention of its configuration decides what is kept. Answers when the journal says so.
 	CancelJob(context.Context, *v1.CancelJobRequest) (*v1.CancelJobResponse, error)
+	// SuspendJob ends the work of a job's workers and of its owner, but not the job: whoever starts its workers again goes on from the
+	// last complete checkpoint. Answers when the journal says that nobody owns the job.
+	SuspendJob(context.Context, *v1.SuspendJobRequest) (*v1.SuspendJobResponse, error)
 }
 
 // NewJobServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -240,6 +264,12 @@ func NewJobServiceHandler(svc JobServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithSchema(jobServiceMethods.ByName("CancelJob")),
 		connect.WithHandlerOptions(opts...),
 	)
+	jobServiceSuspendJobHandler := connect.NewUnaryHandlerSimple(
+		JobServiceSuspendJobProcedure,
+		svc.SuspendJob,
+		connect.WithSchema(jobServiceMethods.ByName("SuspendJob")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/ckptd.v1.JobService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case JobServiceListJobsProcedure:
@@ -254,6 +284,8 @@ func NewJobServiceHandler(svc JobServiceHandler, opts ...connect.HandlerOption) 
 			jobServiceTriggerCheckpointHandler.ServeHTTP(w, r)
 		case JobServiceCancelJobProcedure:
 			jobServiceCancelJobHandler.ServeHTTP(w, r)
+		case JobServiceSuspendJobProcedure:
+			jobServiceSuspendJobHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -285,4 +317,8 @@ func (UnimplementedJobServiceHandler) TriggerCheckpoint(context.Context, *v1.Tri
 
 func (UnimplementedJobServiceHandler) CancelJob(context.Context, *v1.CancelJobRequest) (*v1.CancelJobResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ckptd.v1.JobService.CancelJob is not implemented"))
+}
+
+func (UnimplementedJobServiceHandler) SuspendJob(context.Context, *v1.SuspendJobRequest) (*v1.SuspendJobResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ckptd.v1.JobService.SuspendJob is not implemented"))
 }
