@@ -129,6 +129,59 @@ func (Retention) EnumDescriptor() ([]byte, []int) {
 	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{1}
 }
 
+// Storage is Flink's execution.checkpointing.storage.
+type Storage int32
+
+const (
+	// As the daemon says, else FILESYSTEM.
+	Storage_STORAGE_UNSPECIFIED Storage = 0
+	// Below the daemon's root.
+	Storage_STORAGE_FILESYSTEM Storage = 1
+	// In the memory of the daemon that owns the job: lost with it.
+	Storage_STORAGE_JOBMANAGER Storage = 2
+)
+
+// Enum value maps for Storage.
+var (
+	Storage_name = map[int32]string{
+		0: "STORAGE_UNSPECIFIED",
+		1: "STORAGE_FILESYSTEM",
+		2: "STORAGE_JOBMANAGER",
+	}
+	Storage_value = map[string]int32{
+		"STORAGE_UNSPECIFIED": 0,
+		"STORAGE_FILESYSTEM":  1,
+		"STORAGE_JOBMANAGER":  2,
+	}
+)
+
+func (x Storage) Enum() *Storage {
+	p := new(Storage)
+	*p = x
+	return p
+}
+
+func (x Storage) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Storage) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_common_proto_enumTypes[2].Descriptor()
+}
+
+func (Storage) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_common_proto_enumTypes[2]
+}
+
+func (x Storage) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Storage.Descriptor instead.
+func (Storage) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{2}
+}
+
 // Scope says which checkpoints may refer to a file.
 type Scope int32
 
@@ -165,11 +218,11 @@ func (x Scope) String() string {
 }
 
 func (Scope) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[2].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[3].Descriptor()
 }
 
 func (Scope) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[2]
+	return &file_ckptd_v1_common_proto_enumTypes[3]
 }
 
 func (x Scope) Number() protoreflect.EnumNumber {
@@ -178,7 +231,7 @@ func (x Scope) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Scope.Descriptor instead.
 func (Scope) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{2}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{3}
 }
 
 // StateKind says what a piece of state is, in Flink's words.
@@ -244,11 +297,11 @@ func (x StateKind) String() string {
 }
 
 func (StateKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[3].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[4].Descriptor()
 }
 
 func (StateKind) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[3]
+	return &file_ckptd_v1_common_proto_enumTypes[4]
 }
 
 func (x StateKind) Number() protoreflect.EnumNumber {
@@ -257,7 +310,7 @@ func (x StateKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateKind.Descriptor instead.
 func (StateKind) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{3}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{4}
 }
 
 // DistributionMode says how list state is distributed to the subtasks of another parallelism.
@@ -298,11 +351,11 @@ func (x DistributionMode) String() string {
 }
 
 func (DistributionMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[4].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[5].Descriptor()
 }
 
 func (DistributionMode) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[4]
+	return &file_ckptd_v1_common_proto_enumTypes[5]
 }
 
 func (x DistributionMode) Number() protoreflect.EnumNumber {
@@ -311,7 +364,7 @@ func (x DistributionMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DistributionMode.Descriptor instead.
 func (DistributionMode) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{4}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{5}
 }
 
 type RestartStrategy_Type int32
@@ -356,11 +409,11 @@ func (x RestartStrategy_Type) String() string {
 }
 
 func (RestartStrategy_Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[5].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[6].Descriptor()
 }
 
 func (RestartStrategy_Type) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[5]
+	return &file_ckptd_v1_common_proto_enumTypes[6]
 }
 
 func (x RestartStrategy_Type) Number() protoreflect.EnumNumber {
@@ -811,7 +864,11 @@ type JobConfig struct {
 	// not at all.
 	Trash *durationpb.Duration `protobuf:"bytes,9,opt,name=trash,proto3" json:"trash,omitempty"`
 	// Below it savepoints of the job lie whose request names no directory: a URL. Empty: as the daemon says.
-	SavepointDir  string `protobuf:"bytes,20,opt,name=savepoint_dir,json=savepointDir,proto3" json:"savepoint_dir,omitempty"`
+	SavepointDir string `protobuf:"bytes,20,opt,name=savepoint_dir,json=savepointDir,proto3" json:"savepoint_dir,omitempty"`
+	// Where the checkpoints lie.
+	Storage Storage `protobuf:"varint,40,opt,name=storage,proto3,enum=ckptd.v1.Storage" json:"storage,omitempty"`
+	// With JOBMANAGER: the largest single piece of state in bytes. 0: 5 MiB.
+	MaxStateSize  uint64 `protobuf:"varint,41,opt,name=max_state_size,json=maxStateSize,proto3" json:"max_state_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -914,6 +971,20 @@ func (x *JobConfig) GetSavepointDir() string {
 		return x.SavepointDir
 	}
 	return ""
+}
+
+func (x *JobConfig) GetStorage() Storage {
+	if x != nil {
+		return x.Storage
+	}
+	return Storage_STORAGE_UNSPECIFIED
+}
+
+func (x *JobConfig) GetMaxStateSize() uint64 {
+	if x != nil {
+		return x.MaxStateSize
+	}
+	return 0
 }
 
 // FileHandle names a file of a job's state, or a segment of one. A worker gets it from PutState and hands it back in
@@ -1571,7 +1642,7 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x17reset_backoff_threshold\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x15resetBackoffThreshold\x12(\n" +
 	"\rjitter_factor\x18\x05 \x01(\x01H\x00R\fjitterFactor\x88\x01\x01\x12A\n" +
 	"\x1dattempts_before_reset_backoff\x18\x06 \x01(\rR\x1aattemptsBeforeResetBackoffB\x10\n" +
-	"\x0e_jitter_factor\"\x94\x04\n" +
+	"\x0e_jitter_factor\"\xe7\x04\n" +
 	"\tJobConfig\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.ckptd.v1.CheckpointingModeR\x04mode\x125\n" +
 	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
@@ -1582,7 +1653,9 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\fnum_retained\x18\a \x01(\rR\vnumRetained\x12D\n" +
 	"\x10restart_strategy\x18\b \x01(\v2\x19.ckptd.v1.RestartStrategyR\x0frestartStrategy\x12/\n" +
 	"\x05trash\x18\t \x01(\v2\x19.google.protobuf.DurationR\x05trash\x12#\n" +
-	"\rsavepoint_dir\x18\x14 \x01(\tR\fsavepointDir\"\xee\x01\n" +
+	"\rsavepoint_dir\x18\x14 \x01(\tR\fsavepointDir\x12+\n" +
+	"\astorage\x18( \x01(\x0e2\x11.ckptd.v1.StorageR\astorage\x12$\n" +
+	"\x0emax_state_size\x18) \x01(\x04R\fmaxStateSize\"\xee\x01\n" +
 	"\n" +
 	"FileHandle\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
@@ -1638,7 +1711,11 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x15RETENTION_UNSPECIFIED\x10\x00\x12)\n" +
 	"%RETENTION_NO_EXTERNALIZED_CHECKPOINTS\x10\x01\x12$\n" +
 	" RETENTION_DELETE_ON_CANCELLATION\x10\x02\x12$\n" +
-	" RETENTION_RETAIN_ON_CANCELLATION\x10\x03*E\n" +
+	" RETENTION_RETAIN_ON_CANCELLATION\x10\x03*R\n" +
+	"\aStorage\x12\x17\n" +
+	"\x13STORAGE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12STORAGE_FILESYSTEM\x10\x01\x12\x16\n" +
+	"\x12STORAGE_JOBMANAGER\x10\x02*E\n" +
 	"\x05Scope\x12\x15\n" +
 	"\x11SCOPE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSCOPE_EXCLUSIVE\x10\x01\x12\x10\n" +
@@ -1674,65 +1751,67 @@ func file_ckptd_v1_common_proto_rawDescGZIP() []byte {
 	return file_ckptd_v1_common_proto_rawDescData
 }
 
-var file_ckptd_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_ckptd_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_ckptd_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_ckptd_v1_common_proto_goTypes = []any{
 	(CheckpointingMode)(0),      // 0: ckptd.v1.CheckpointingMode
 	(Retention)(0),              // 1: ckptd.v1.Retention
-	(Scope)(0),                  // 2: ckptd.v1.Scope
-	(StateKind)(0),              // 3: ckptd.v1.StateKind
-	(DistributionMode)(0),       // 4: ckptd.v1.DistributionMode
-	(RestartStrategy_Type)(0),   // 5: ckptd.v1.RestartStrategy.Type
-	(*Subtask)(nil),             // 6: ckptd.v1.Subtask
-	(*Operator)(nil),            // 7: ckptd.v1.Operator
-	(*Plan)(nil),                // 8: ckptd.v1.Plan
-	(*RestartStrategy)(nil),     // 9: ckptd.v1.RestartStrategy
-	(*FailureRate)(nil),         // 10: ckptd.v1.FailureRate
-	(*ExponentialDelay)(nil),    // 11: ckptd.v1.ExponentialDelay
-	(*JobConfig)(nil),           // 12: ckptd.v1.JobConfig
-	(*FileHandle)(nil),          // 13: ckptd.v1.FileHandle
-	(*Segment)(nil),             // 14: ckptd.v1.Segment
-	(*Compression)(nil),         // 15: ckptd.v1.Compression
-	(*KeyGroupRange)(nil),       // 16: ckptd.v1.KeyGroupRange
-	(*State)(nil),               // 17: ckptd.v1.State
-	(*Offsets)(nil),             // 18: ckptd.v1.Offsets
-	(*Channel)(nil),             // 19: ckptd.v1.Channel
-	(*StateHandle)(nil),         // 20: ckptd.v1.StateHandle
-	(*durationpb.Duration)(nil), // 21: google.protobuf.Duration
+	(Storage)(0),                // 2: ckptd.v1.Storage
+	(Scope)(0),                  // 3: ckptd.v1.Scope
+	(StateKind)(0),              // 4: ckptd.v1.StateKind
+	(DistributionMode)(0),       // 5: ckptd.v1.DistributionMode
+	(RestartStrategy_Type)(0),   // 6: ckptd.v1.RestartStrategy.Type
+	(*Subtask)(nil),             // 7: ckptd.v1.Subtask
+	(*Operator)(nil),            // 8: ckptd.v1.Operator
+	(*Plan)(nil),                // 9: ckptd.v1.Plan
+	(*RestartStrategy)(nil),     // 10: ckptd.v1.RestartStrategy
+	(*FailureRate)(nil),         // 11: ckptd.v1.FailureRate
+	(*ExponentialDelay)(nil),    // 12: ckptd.v1.ExponentialDelay
+	(*JobConfig)(nil),           // 13: ckptd.v1.JobConfig
+	(*FileHandle)(nil),          // 14: ckptd.v1.FileHandle
+	(*Segment)(nil),             // 15: ckptd.v1.Segment
+	(*Compression)(nil),         // 16: ckptd.v1.Compression
+	(*KeyGroupRange)(nil),       // 17: ckptd.v1.KeyGroupRange
+	(*State)(nil),               // 18: ckptd.v1.State
+	(*Offsets)(nil),             // 19: ckptd.v1.Offsets
+	(*Channel)(nil),             // 20: ckptd.v1.Channel
+	(*StateHandle)(nil),         // 21: ckptd.v1.StateHandle
+	(*durationpb.Duration)(nil), // 22: google.protobuf.Duration
 }
 var file_ckptd_v1_common_proto_depIdxs = []int32{
-	7,  // 0: ckptd.v1.Plan.operators:type_name -> ckptd.v1.Operator
-	5,  // 1: ckptd.v1.RestartStrategy.type:type_name -> ckptd.v1.RestartStrategy.Type
-	21, // 2: ckptd.v1.RestartStrategy.delay:type_name -> google.protobuf.Duration
-	10, // 3: ckptd.v1.RestartStrategy.failure_rate:type_name -> ckptd.v1.FailureRate
-	11, // 4: ckptd.v1.RestartStrategy.exponential_delay:type_name -> ckptd.v1.ExponentialDelay
-	21, // 5: ckptd.v1.FailureRate.failure_rate_interval:type_name -> google.protobuf.Duration
-	21, // 6: ckptd.v1.FailureRate.delay:type_name -> google.protobuf.Duration
-	21, // 7: ckptd.v1.ExponentialDelay.initial_backoff:type_name -> google.protobuf.Duration
-	21, // 8: ckptd.v1.ExponentialDelay.max_backoff:type_name -> google.protobuf.Duration
-	21, // 9: ckptd.v1.ExponentialDelay.reset_backoff_threshold:type_name -> google.protobuf.Duration
+	8,  // 0: ckptd.v1.Plan.operators:type_name -> ckptd.v1.Operator
+	6,  // 1: ckptd.v1.RestartStrategy.type:type_name -> ckptd.v1.RestartStrategy.Type
+	22, // 2: ckptd.v1.RestartStrategy.delay:type_name -> google.protobuf.Duration
+	11, // 3: ckptd.v1.RestartStrategy.failure_rate:type_name -> ckptd.v1.FailureRate
+	12, // 4: ckptd.v1.RestartStrategy.exponential_delay:type_name -> ckptd.v1.ExponentialDelay
+	22, // 5: ckptd.v1.FailureRate.failure_rate_interval:type_name -> google.protobuf.Duration
+	22, // 6: ckptd.v1.FailureRate.delay:type_name -> google.protobuf.Duration
+	22, // 7: ckptd.v1.ExponentialDelay.initial_backoff:type_name -> google.protobuf.Duration
+	22, // 8: ckptd.v1.ExponentialDelay.max_backoff:type_name -> google.protobuf.Duration
+	22, // 9: ckptd.v1.ExponentialDelay.reset_backoff_threshold:type_name -> google.protobuf.Duration
 	0,  // 10: ckptd.v1.JobConfig.mode:type_name -> ckptd.v1.CheckpointingMode
-	21, // 11: ckptd.v1.JobConfig.interval:type_name -> google.protobuf.Duration
-	21, // 12: ckptd.v1.JobConfig.timeout:type_name -> google.protobuf.Duration
-	21, // 13: ckptd.v1.JobConfig.min_pause:type_name -> google.protobuf.Duration
+	22, // 11: ckptd.v1.JobConfig.interval:type_name -> google.protobuf.Duration
+	22, // 12: ckptd.v1.JobConfig.timeout:type_name -> google.protobuf.Duration
+	22, // 13: ckptd.v1.JobConfig.min_pause:type_name -> google.protobuf.Duration
 	1,  // 14: ckptd.v1.JobConfig.retention:type_name -> ckptd.v1.Retention
-	9,  // 15: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
-	21, // 16: ckptd.v1.JobConfig.trash:type_name -> google.protobuf.Duration
-	14, // 17: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
-	15, // 18: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
-	3,  // 19: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
-	18, // 20: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
-	19, // 21: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
-	4,  // 22: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
-	13, // 23: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
-	2,  // 24: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
-	16, // 25: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	17, // 26: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	10, // 15: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
+	22, // 16: ckptd.v1.JobConfig.trash:type_name -> google.protobuf.Duration
+	2,  // 17: ckptd.v1.JobConfig.storage:type_name -> ckptd.v1.Storage
+	15, // 18: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
+	16, // 19: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
+	4,  // 20: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
+	19, // 21: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
+	20, // 22: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
+	5,  // 23: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
+	14, // 24: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
+	3,  // 25: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
+	17, // 26: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	18, // 27: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_common_proto_init() }
@@ -1750,7 +1829,7 @@ func file_ckptd_v1_common_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_common_proto_rawDesc), len(file_ckptd_v1_common_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
