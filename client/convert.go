@@ -36,6 +36,7 @@ func toConfig(c *JobConfig) *ckptdv1.JobConfig {
 	out := &ckptdv1.JobConfig{
 		Mode: ckptdv1.CheckpointingMode(c.Mode), Interval: toDuration(c.Interval), Timeout: toDuration(c.Timeout), MinPause: toDuration(c.MinPause),
 		TolerableFailedCheckpoints: c.TolerableFailedCheckpoints, Retention: ckptdv1.Retention(c.Retention), NumRetained: c.NumRetained, Trash: toDelay(c.Trash), SavepointDir: c.SavepointDir,
+		Storage: ckptdv1.Storage(c.Storage), MaxStateSize: c.MaxStateSize,
 	}
 	if r := c.RestartStrategy; r != (RestartStrategy{}) {
 		out.RestartStrategy = &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_Type(r.Type), Attempts: r.Attempts, Delay: toDelay(r.Delay)}
@@ -69,6 +70,7 @@ func ConfigFrom(c *ckptdv1.JobConfig) *JobConfig {
 		Mode: CheckpointingMode(c.GetMode()), Interval: fromDuration(c.GetInterval()), Timeout: fromDuration(c.GetTimeout()),
 		MinPause: fromDuration(c.GetMinPause()), TolerableFailedCheckpoints: c.GetTolerableFailedCheckpoints(),
 		Retention: Retention(c.GetRetention()), NumRetained: c.GetNumRetained(), Trash: fromDelay(c.Trash), SavepointDir: c.GetSavepointDir(),
+		Storage: Storage(c.GetStorage()), MaxStateSize: c.GetMaxStateSize(),
 		RestartStrategy: RestartStrategy{
 			Type: RestartType(r.GetType()), Attempts: r.GetAttempts(), Delay: fromDelay(r.GetDelay()),
 			FailureRate: failureRateFrom(r.GetFailureRate()), ExponentialDelay: exponentialDelayFrom(r.GetExponentialDelay()),
@@ -258,17 +260,18 @@ func fromStart(s *ckptdv1.Start) Start {
 	return out
 }
 
-// epochOf is the epoch and the attempt that a command names; 0, 0: the command names none.
-func epochOf(c Command) (epoch, attempt uint64) {
+// numbersOf are the numbers that a command names: epoch, attempt and the largest checkpoint id. Epoch 0: the command names
+// none.
+func numbersOf(c Command) (epoch, attempt, checkpoint uint64) {
 	switch c := c.(type) {
 	case Start:
-		return c.Epoch, c.Attempt
+		return c.Epoch, c.Attempt, c.Restore
 	case Trigger:
-		return c.Epoch, c.Attempt
+		return c.Epoch, c.Attempt, c.Checkpoint
 	case Complete:
-		return c.Epoch, c.Attempt
+		return c.Epoch, c.Attempt, c.Checkpoint
 	case Abort:
-		return c.Epoch, c.Attempt
+		return c.Epoch, c.Attempt, c.Checkpoint
 	}
-	return 0, 0
+	return 0, 0, 0
 }

@@ -139,6 +139,10 @@ const (
 	EventImported JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_IMPORTED)
 	// EventSavepoint: a savepoint is done, or came to nothing; Text has its place.
 	EventSavepoint JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_SAVEPOINT)
+	// EventInMemory: the job's state is lost with the daemon that owns it.
+	EventInMemory JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_IN_MEMORY)
+	// EventBeginsAnew: the job's state was in the memory of a daemon that is gone.
+	EventBeginsAnew JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_BEGINS_ANEW)
 )
 
 // String is the value's name in the API, without its prefix.

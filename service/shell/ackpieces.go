@@ -31,6 +31,9 @@ func (j *Job) readPiece(id uint64, op *journal.Operator, h *ckptdv1.SnapshotHand
 		if len(s.Inline) > j.env.InlineCap {
 			return piece{}, j.inlineRefused(id)
 		}
+		if err := j.largeInline(id, len(s.Inline)); err != nil {
+			return piece{}, err
+		}
 		p.inline, length = s.Inline, uint64(len(s.Inline))
 	case *ckptdv1.SnapshotHandle_Known:
 		if s.Known == 0 {
