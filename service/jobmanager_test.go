@@ -389,7 +389,7 @@ func TestWorkersOfOneAttemptHaveOneDaemon(t *testing.T) {
 		s := b.status(t, "j")
 		return s.GetSubtasksMissing() == 1 && len(s.GetWorkers()) == 1
 	})
-	if err := a.trigger(t.Context(), "j"); err == nil {
+	if _, err := a.jobService().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: "j"}); err == nil {
 		t.Error("the first daemon completes a checkpoint without one of its workers")
 	}
 	if len(moved.commands) != 0 {
