@@ -429,4 +429,3 @@ func TestEndedJobsInMemoryDoNotLeak(t *testing.T) {
 		t.Errorf("%d bytes are left", used)
 	}
 }
-

@@ -284,6 +284,26 @@ func (s *Server) allJobs() []*shell.Job {
 	return jobs
 }
 
+// newMemoryJobs makes the environment of the jobs in memory. It differs from that of the other jobs in its store, and in what it
+// finds elsewhere. The audit log stays empty, because it lies in the root.
+func newMemoryJobs(s *Server, m *Memory) *memoryJobs {
+	if m == nil {
+		return nil
+	}
+	store, of := m.Opened.Store, &s.env
+	out := &memoryJobs{Memory: *m}
+	out.Opened.Facts.Location = "memory:" // unlike any root
+	out.env = shell.Env{
+		InMemory: true, Commit: store, Restore: store, Collect: store, Upload: store, Root: out.Opened, Facts: out.Opened.Facts, DaemonRoot: s.facts.Location,
+		Elsewhere: s.outOfMemory, Savepoints: of.Savepoints, URLs: of.URLs, Times: of.Times, InlineThreshold: of.InlineThreshold,
+		InlineCap: of.InlineCap, Metrics: of.Metrics, Step: of.Step, Owns: of.Owns, JobDefaults: of.JobDefaults, Log: of.Log, Context: of.Context,
+		Background: of.Background,
+		Audit:      func(context.Context, []*ckptdv1.AuditEntry) error { return nil },
+		Due:        func(job string) { s.beginIn(&out.env, job, true, false, journalio.Glance{}) },
+	}
+	return out
+}
+
 // jobsBelowRoot returns those of allJobs that are not in memory.
 func (s *Server) jobsBelowRoot() []*shell.Job {
 	return slices.DeleteFunc(s.allJobs(), (*shell.Job).InMemory)

@@ -149,6 +149,14 @@ func (j *Job) inlineFits(id uint64, a *acknowledgement) error {
 	return nil
 }
 
+// largeInline refuses an inline piece of state that memory does not take.
+func (j *Job) largeInline(id uint64, size int) error {
+	if j.life.max == 0 || uint64(size) <= j.life.max {
+		return nil
+	}
+	return api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STATE_TOO_LARGE}, "%s: %v", j.acknowledging(id), StateTooLarge(uint64(size), j.life.max))
+}
+
 // inlineRefused makes the error for inline state above the cap.
 func (j *Job) inlineRefused(id uint64) error {
 	left := j.env.InlineCap

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
-	"github.com/ckptd/ckptd/service/api"
 	"github.com/ckptd/ckptd/service/config"
 	"github.com/ckptd/ckptd/service/owner"
 )
@@ -81,12 +80,4 @@ func (l *memoryLife) warnings() []string {
 func StateTooLarge(size, limit uint64) error {
 	return fmt.Errorf("the size of the state is larger than the maximum permitted memory-backed state: size=%d, maxSize=%d: consider the storage filesystem, "+
 		"or raise ckptd.max-state-size", size, limit)
-}
-
-// largeInline refuses an inline piece of state that memory does not take.
-func (j *Job) largeInline(id uint64, size int) error {
-	if j.life.max == 0 || uint64(size) <= j.life.max {
-		return nil
-	}
-	return api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STATE_TOO_LARGE}, "%s: %v", j.acknowledging(id), StateTooLarge(uint64(size), j.life.max))
 }
