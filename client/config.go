@@ -66,6 +66,10 @@ type JobConfig struct {
 	Trash time.Duration
 	// SavepointDir is the URL below which savepoints lie whose request names no directory; empty: as the daemon says.
 	SavepointDir string
+	// Storage is where the checkpoints lie.
+	Storage Storage
+	// MaxStateSize is the largest piece of state in bytes of a job with JobManagerStorage; 0: 5 MiB.
+	MaxStateSize uint64
 }
 
 // DefaultConfig returns a new configuration: a checkpoint each interval, and the newest checkpoint kept after the job's
@@ -119,6 +123,22 @@ const (
 
 // String is Flink's name of the retention.
 func (r Retention) String() string { return flinks(ckptdv1.Retention(r).String(), "RETENTION_") }
+
+// Storage is Flink's execution.checkpointing.storage. The zero value is what the daemon says, else FilesystemStorage.
+type Storage int32
+
+// The values of Storage.
+const (
+	// FilesystemStorage: below the daemon's root.
+	FilesystemStorage Storage = Storage(ckptdv1.Storage_STORAGE_FILESYSTEM)
+	// JobManagerStorage: in the memory of the daemon that owns the job. The state is lost with the daemon.
+	JobManagerStorage Storage = Storage(ckptdv1.Storage_STORAGE_JOBMANAGER)
+)
+
+// String is Flink's name of the storage.
+func (s Storage) String() string {
+	return strings.ToLower(flinks(ckptdv1.Storage(s).String(), "STORAGE_"))
+}
 
 // RestartStrategy says when a failed job is restarted. The zero value is the daemon's default.
 type RestartStrategy struct {

@@ -39,6 +39,7 @@ func toConfig(c *JobConfig) *ckptdv1.JobConfig {
 		TolerableFailedCheckpoints: c.TolerableFailedCheckpoints, Retention: ckptdv1.Retention(c.Retention), NumRetained: c.NumRetained, Trash: toDelay(c.Trash), SavepointDir: c.SavepointDir,
 		IntervalDuringBacklog: toDelay(c.IntervalDuringBacklog), MaxConcurrentCheckpoints: c.MaxConcurrentCheckpoints,
 		CheckpointsAfterTasksFinish: c.CheckpointsAfterTasksFinish,
+		Storage: ckptdv1.Storage(c.Storage), MaxStateSize: c.MaxStateSize,
 	}
 	if r := c.RestartStrategy; r != (RestartStrategy{}) {
 		out.RestartStrategy = &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_Type(r.Type), Attempts: r.Attempts, Delay: toDelay(r.Delay)}
@@ -74,6 +75,7 @@ func ConfigFrom(c *ckptdv1.JobConfig) *JobConfig {
 		Retention: Retention(c.GetRetention()), NumRetained: c.GetNumRetained(), Trash: fromDelay(c.Trash), SavepointDir: c.GetSavepointDir(),
 		IntervalDuringBacklog: fromDelay(c.IntervalDuringBacklog), MaxConcurrentCheckpoints: c.GetMaxConcurrentCheckpoints(),
 		CheckpointsAfterTasksFinish: c.CheckpointsAfterTasksFinish,
+		Storage: Storage(c.GetStorage()), MaxStateSize: c.GetMaxStateSize(),
 		RestartStrategy: RestartStrategy{
 			Type: RestartType(r.GetType()), Attempts: r.GetAttempts(), Delay: fromDelay(r.GetDelay()),
 			FailureRate: failureRateFrom(r.GetFailureRate()), ExponentialDelay: exponentialDelayFrom(r.GetExponentialDelay()),
@@ -264,17 +266,18 @@ func fromStart(s *ckptdv1.Start) Start {
 	return out
 }
 
-// epochOf is the epoch and the attempt that a command names; 0, 0: the command names none.
-func epochOf(c Command) (epoch, attempt uint64) {
+// numbersOf are the numbers that a command names: epoch, attempt and the largest checkpoint id. Epoch 0: the command names
+// none.
+func numbersOf(c Command) (epoch, attempt, checkpoint uint64) {
 	switch c := c.(type) {
 	case Start:
-		return c.Epoch, c.Attempt
+		return c.Epoch, c.Attempt, c.Restore
 	case Trigger:
-		return c.Epoch, c.Attempt
+		return c.Epoch, c.Attempt, c.Checkpoint
 	case Complete:
-		return c.Epoch, c.Attempt
+		return c.Epoch, c.Attempt, c.Checkpoint
 	case Abort:
-		return c.Epoch, c.Attempt
+		return c.Epoch, c.Attempt, c.Checkpoint
 	}
-	return 0, 0
+	return 0, 0, 0
 }

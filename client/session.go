@@ -70,6 +70,7 @@ func (j *Job) Register(ctx context.Context, r Registration) (*Session, error) {
 	c.sessions[s] = struct{}{}
 	j.mu.Lock()
 	j.nonce, j.session = r.Nonce, s
+	j.number = max(j.number, r.Attempt)
 	j.mu.Unlock()
 	s.running.Go(func() {
 		defer s.cancel()
@@ -305,8 +306,8 @@ func (s *Session) handle(m *ckptdv1.RegisterResponse) error {
 	if c == nil {
 		return nil // a command of a newer daemon
 	}
-	if epoch, attempt := epochOf(c); epoch != 0 {
-		s.job.heard(epoch, attempt)
+	if epoch, attempt, checkpoint := numbersOf(c); epoch != 0 {
+		s.job.heard(epoch, attempt, checkpoint)
 	}
 	s.job.standing.hear(c)
 	if _, ended := c.(Cancel); ended {

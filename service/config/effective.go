@@ -38,6 +38,9 @@ type Job struct {
 	Trash *time.Duration
 	// SavepointDir is where savepoints lie whose request names no directory; empty: as the daemon says.
 	SavepointDir string
+	// InMemory: the checkpoints lie in the memory of the daemon. MaxState is then the largest piece of state in bytes; else 0.
+	InMemory bool
+	MaxState uint64
 	// Policy holds the values that the coordinator acts upon.
 	Policy coordinator.Policy
 }
@@ -62,6 +65,7 @@ func Effective(c *ckptdv1.JobConfig) (Job, error) {
 		Mode:        or(c.GetMode(), ckptdv1.CheckpointingMode_CHECKPOINTING_MODE_EXACTLY_ONCE),
 		Retention:   or(c.GetRetention(), ckptdv1.Retention_RETENTION_NO_EXTERNALIZED_CHECKPOINTS),
 		NumRetained: int(or(c.GetNumRetained(), 1)), SavepointDir: c.GetSavepointDir(),
+		InMemory: InMemory(c, nil),
 		Policy: coordinator.Policy{
 			Interval:          duration(keyInterval, c.GetInterval(), 0, 0, longestDuration),
 			Timeout:           duration(keyTimeout, c.GetTimeout(), coordinator.DefaultTimeout, leastDuration, longestDuration),
@@ -70,6 +74,12 @@ func Effective(c *ckptdv1.JobConfig) (Job, error) {
 			StopAfterFinish:   c != nil && c.CheckpointsAfterTasksFinish != nil && !*c.CheckpointsAfterTasksFinish,
 			TolerableFailures: int(c.GetTolerableFailedCheckpoints()),
 		},
+	}
+	if _, ok := ckptdv1.Storage_name[int32(c.GetStorage())]; !ok {
+		bad = append(bad, fmt.Errorf("config: %s: unknown value %d: a newer ckptd may know it", keyStorage, c.GetStorage()))
+	}
+	if j.InMemory {
+		j.MaxState = or(c.GetMaxStateSize(), defaultMaxState)
 	}
 	if c.GetTrash() != nil {
 		window := duration(keyTrash, c.GetTrash(), 0, 0, longestPause)
@@ -128,6 +138,9 @@ func (j Job) checkNumbers() error {
 	}
 	if n := len(j.SavepointDir); n > longestDir {
 		return fmt.Errorf("config: %s: %d bytes; allowed is %d", keySavepoints, n, longestDir)
+	}
+	if j.MaxState > mostState {
+		return fmt.Errorf("config: %s: %d is out of range; allowed is 1 to %d bytes", keyMaxState, j.MaxState, uint64(mostState))
 	}
 	if j.NumRetained > mostRetained {
 		return fmt.Errorf("config: %s: %d is out of range; allowed is 1 to %d", keyNumRetained, j.NumRetained, mostRetained)

@@ -25,8 +25,9 @@ const (
 	keyAfterFinish = "execution.checkpointing.checkpoints-after-tasks-finish"
 	keyDir         = "execution.checkpointing.dir"
 	keySavepoints  = "execution.checkpointing.savepoint-dir"
-	// keyTrash is ckptd's own.
-	keyTrash = "ckptd.trash"
+	// keyTrash and keyMaxState are ckptd's own. Flink sets the largest state in memory only by the constructor of its storage.
+	keyTrash    = "ckptd.trash"
+	keyMaxState = "ckptd.max-state-size"
 )
 
 // option is one key.
@@ -51,7 +52,10 @@ func checkpointing() []option {
 	return []option{
 		{key: keyStorage, old: []string{"state.checkpoint-storage"},
 			set: checkStorage,
-			get: func(string, Job) any { return fileSystem }},
+			get: func(_ string, j Job) any { return storageName(j.InMemory) }},
+		{key: keyMaxState,
+			set: func(f *File, v string) (err error) { f.Job.MaxStateSize, err = size(v, 1, mostState); return err },
+			get: func(_ string, j Job) any { return unless(!j.InMemory, j.MaxState) }},
 		{key: keyDir, old: []string{"state.checkpoints.dir", "state.backend.fs.checkpointdir"},
 			set: func(f *File, v string) error { f.Dir = v; return nil },
 			get: func(dir string, _ Job) any { return unless(dir == "", dir) }},
@@ -117,25 +121,6 @@ func unless(nothing bool, v any) any {
 		return nil
 	}
 	return v
-}
-
-// fileSystem is the only storage of Flink's that ckptd has. Its checkpoints lie below a root.
-const fileSystem = "filesystem"
-
-// isRoot reports whether a value of the storage key is a root. People write a root there and mean the filesystem
-// storage below it.
-func isRoot(storage string) bool { return strings.ContainsAny(storage, ":/") }
-
-// checkStorage accepts Flink's filesystem storage, or a root. settleDir sets Dir from the root.
-func checkStorage(_ *File, v string) error {
-	switch {
-	case isRoot(v), strings.EqualFold(v, fileSystem):
-		return nil
-	case strings.EqualFold(v, "jobmanager"):
-		return fmt.Errorf("ckptd keeps no checkpoints in a process's memory; allowed is %s, with %s: s3://my-bucket/ckptd or file:///var/lib/ckptd", fileSystem, keyDir)
-	default:
-		return fmt.Errorf("%q is unknown; allowed is %s, or a root like s3://my-bucket/ckptd or file:///var/lib/ckptd", v, fileSystem)
-	}
 }
 
 // setInterval accepts 0, which means no periodic checkpoints. To Flink, any value below 10 ms means that. Such a value

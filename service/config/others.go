@@ -56,10 +56,10 @@ func checkIncremental(_ *File, v string) error {
 }
 
 // checkBackend accepts the state backends whose place the engine's own state takes. The legacy names filesystem and
-// jobmanager also name a storage, and ckptd has only the first.
+// jobmanager also name a storage (settleBackend).
 func checkBackend(_ *File, v string) error {
 	switch strings.ToLower(v) {
-	case "hashmap", "rocksdb", fileSystem:
+	case "hashmap", "rocksdb", fileSystem, jobManager:
 		return nil
 	}
 	return fmt.Errorf("ckptd does not have the state backend %q; allowed is hashmap or rocksdb: the engine keeps its state by itself", v)

@@ -152,6 +152,9 @@ type Creation struct {
 	// Above is the largest epoch that a pin of the job in a lender's journal names. The job may have lived before, and its folder was
 	// emptied: then it begins above that epoch, so that its own pins replace the old ones.
 	Above uint64
+	// Life is the number above which all numbers of the job begin: epochs, attempts and checkpoint ids. A job whose journal is lost with
+	// its daemon begins anew above all that its workers and sinks have seen. 0: each begins at 1.
+	Life uint64
 }
 
 // Found is a file with the parts of its name: the epoch in which it was written and the checkpoint it was written for.

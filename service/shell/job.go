@@ -38,6 +38,7 @@ type Job struct {
 	sweeps   sweeps
 	audit    audit
 	awaited  []awaited
+	life     memoryLife
 	disposed bool // the savepoint that the job has claimed is disposed of
 	fenced   bool // another process has taken the job
 	released bool // this process has given the job up

@@ -66,6 +66,9 @@ func (e *Env) newFolder(job, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if _, below := api.BelowRoot(dir, e.DaemonRoot); e.InMemory && below {
+		return "", fmt.Errorf("%s lies in the daemon's root, which holds nothing of a job in memory: name another directory", dir)
+	}
 	if rel, ok := api.BelowRoot(dir, e.Facts.Location); ok {
 		if own := layout.SavepointsFolder(job); rel != own && !strings.HasPrefix(rel, own+"/") {
 			return "", fmt.Errorf("%s lies in the daemon's root, where a savepoint of job %s may lie below %s only", dir, job, own)

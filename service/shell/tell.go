@@ -23,7 +23,7 @@ func (j *Job) stepped() {
 		j.cleaning = n
 		j.coordinate(coordinator.Cleaning{Checkpoints: n})
 	}
-	now := &Rights{Epoch: head.Epoch, Attempt: head.Attempt, Reserved: head.Reserved, Owned: true, Borrowed: head.Borrowed}
+	now := &Rights{Epoch: head.Epoch, Attempt: head.Attempt, Reserved: head.Reserved, Owned: true, Borrowed: head.Borrowed, MaxState: j.life.max}
 	for _, p := range j.m.Pending() {
 		if p.State == owner.PendingOpen {
 			now.Open = append(now.Open, p.ID)
@@ -144,6 +144,7 @@ func (j *Job) attached(op *owner.Op) {
 	}
 	j.coord = coordinator.New(api.PolicyOf(head.Config), j.env.Times, rand.Uint64())
 	j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTACHED, &ckptdv1.JobEvent{Attempt: head.Attempt, Text: fmt.Sprintf("epoch %d", op.Epoch)})
+	j.attachedInMemory()
 	j.coordinate(coordinator.Attached{Attempt: head.Attempt})
 	j.sweeps.attached(time.Now())
 	if head.Status.Terminal() {

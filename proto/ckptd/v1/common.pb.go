@@ -186,6 +186,59 @@ func (CheckpointKind) EnumDescriptor() ([]byte, []int) {
 	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{2}
 }
 
+// Storage is Flink's execution.checkpointing.storage.
+type Storage int32
+
+const (
+	// As the daemon says, else FILESYSTEM.
+	Storage_STORAGE_UNSPECIFIED Storage = 0
+	// Below the daemon's root.
+	Storage_STORAGE_FILESYSTEM Storage = 1
+	// In the memory of the daemon that owns the job: lost with it.
+	Storage_STORAGE_JOBMANAGER Storage = 2
+)
+
+// Enum value maps for Storage.
+var (
+	Storage_name = map[int32]string{
+		0: "STORAGE_UNSPECIFIED",
+		1: "STORAGE_FILESYSTEM",
+		2: "STORAGE_JOBMANAGER",
+	}
+	Storage_value = map[string]int32{
+		"STORAGE_UNSPECIFIED": 0,
+		"STORAGE_FILESYSTEM":  1,
+		"STORAGE_JOBMANAGER":  2,
+	}
+)
+
+func (x Storage) Enum() *Storage {
+	p := new(Storage)
+	*p = x
+	return p
+}
+
+func (x Storage) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Storage) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_common_proto_enumTypes[3].Descriptor()
+}
+
+func (Storage) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_common_proto_enumTypes[3]
+}
+
+func (x Storage) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Storage.Descriptor instead.
+func (Storage) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{3}
+}
+
 // Scope says which checkpoints may refer to a file.
 type Scope int32
 
@@ -222,11 +275,11 @@ func (x Scope) String() string {
 }
 
 func (Scope) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[3].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[4].Descriptor()
 }
 
 func (Scope) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[3]
+	return &file_ckptd_v1_common_proto_enumTypes[4]
 }
 
 func (x Scope) Number() protoreflect.EnumNumber {
@@ -235,7 +288,7 @@ func (x Scope) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Scope.Descriptor instead.
 func (Scope) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{3}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{4}
 }
 
 // StateKind says what a piece of state is, in Flink's words.
@@ -301,11 +354,11 @@ func (x StateKind) String() string {
 }
 
 func (StateKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[4].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[5].Descriptor()
 }
 
 func (StateKind) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[4]
+	return &file_ckptd_v1_common_proto_enumTypes[5]
 }
 
 func (x StateKind) Number() protoreflect.EnumNumber {
@@ -314,7 +367,7 @@ func (x StateKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateKind.Descriptor instead.
 func (StateKind) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{4}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{5}
 }
 
 // DistributionMode says how list state is distributed to the subtasks of another parallelism.
@@ -355,11 +408,11 @@ func (x DistributionMode) String() string {
 }
 
 func (DistributionMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[5].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[6].Descriptor()
 }
 
 func (DistributionMode) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[5]
+	return &file_ckptd_v1_common_proto_enumTypes[6]
 }
 
 func (x DistributionMode) Number() protoreflect.EnumNumber {
@@ -368,7 +421,7 @@ func (x DistributionMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DistributionMode.Descriptor instead.
 func (DistributionMode) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{5}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{6}
 }
 
 type RestartStrategy_Type int32
@@ -413,11 +466,11 @@ func (x RestartStrategy_Type) String() string {
 }
 
 func (RestartStrategy_Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[6].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[7].Descriptor()
 }
 
 func (RestartStrategy_Type) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[6]
+	return &file_ckptd_v1_common_proto_enumTypes[7]
 }
 
 func (x RestartStrategy_Type) Number() protoreflect.EnumNumber {
@@ -875,8 +928,12 @@ type JobConfig struct {
 	IntervalDuringBacklog *durationpb.Duration `protobuf:"bytes,31,opt,name=interval_during_backlog,json=intervalDuringBacklog,proto3" json:"interval_during_backlog,omitempty"`
 	// False: no checkpoint begins in an attempt in which a subtask has finished. Absent: true.
 	CheckpointsAfterTasksFinish *bool `protobuf:"varint,32,opt,name=checkpoints_after_tasks_finish,json=checkpointsAfterTasksFinish,proto3,oneof" json:"checkpoints_after_tasks_finish,omitempty"`
-	unknownFields               protoimpl.UnknownFields
-	sizeCache                   protoimpl.SizeCache
+	// Where the checkpoints lie.
+	Storage Storage `protobuf:"varint,40,opt,name=storage,proto3,enum=ckptd.v1.Storage" json:"storage,omitempty"`
+	// With JOBMANAGER: the largest single piece of state in bytes. 0: 5 MiB.
+	MaxStateSize  uint64 `protobuf:"varint,41,opt,name=max_state_size,json=maxStateSize,proto3" json:"max_state_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobConfig) Reset() {
@@ -998,6 +1055,20 @@ func (x *JobConfig) GetCheckpointsAfterTasksFinish() bool {
 		return *x.CheckpointsAfterTasksFinish
 	}
 	return false
+}
+
+func (x *JobConfig) GetStorage() Storage {
+	if x != nil {
+		return x.Storage
+	}
+	return Storage_STORAGE_UNSPECIFIED
+}
+
+func (x *JobConfig) GetMaxStateSize() uint64 {
+	if x != nil {
+		return x.MaxStateSize
+	}
+	return 0
 }
 
 // FileHandle names a file of a job's state, or a segment of one. A worker gets it from PutState and hands it back in
@@ -1655,7 +1726,7 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x17reset_backoff_threshold\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x15resetBackoffThreshold\x12(\n" +
 	"\rjitter_factor\x18\x05 \x01(\x01H\x00R\fjitterFactor\x88\x01\x01\x12A\n" +
 	"\x1dattempts_before_reset_backoff\x18\x06 \x01(\rR\x1aattemptsBeforeResetBackoffB\x10\n" +
-	"\x0e_jitter_factor\"\x92\x06\n" +
+	"\x0e_jitter_factor\"\xe5\x06\n" +
 	"\tJobConfig\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.ckptd.v1.CheckpointingModeR\x04mode\x125\n" +
 	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
@@ -1669,7 +1740,9 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\rsavepoint_dir\x18\x14 \x01(\tR\fsavepointDir\x12<\n" +
 	"\x1amax_concurrent_checkpoints\x18\x1e \x01(\rR\x18maxConcurrentCheckpoints\x12Q\n" +
 	"\x17interval_during_backlog\x18\x1f \x01(\v2\x19.google.protobuf.DurationR\x15intervalDuringBacklog\x12H\n" +
-	"\x1echeckpoints_after_tasks_finish\x18  \x01(\bH\x00R\x1bcheckpointsAfterTasksFinish\x88\x01\x01B!\n" +
+	"\x1echeckpoints_after_tasks_finish\x18  \x01(\bH\x00R\x1bcheckpointsAfterTasksFinish\x88\x01\x01\x12+\n" +
+	"\astorage\x18( \x01(\x0e2\x11.ckptd.v1.StorageR\astorage\x12$\n" +
+	"\x0emax_state_size\x18) \x01(\x04R\fmaxStateSizeB!\n" +
 	"\x1f_checkpoints_after_tasks_finish\"\xee\x01\n" +
 	"\n" +
 	"FileHandle\x12\x10\n" +
@@ -1731,7 +1804,11 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x1bCHECKPOINT_KIND_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aCHECKPOINT_KIND_CONFIGURED\x10\x01\x12\x18\n" +
 	"\x14CHECKPOINT_KIND_FULL\x10\x02\x12\x1f\n" +
-	"\x1bCHECKPOINT_KIND_INCREMENTAL\x10\x03*E\n" +
+	"\x1bCHECKPOINT_KIND_INCREMENTAL\x10\x03*R\n" +
+	"\aStorage\x12\x17\n" +
+	"\x13STORAGE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12STORAGE_FILESYSTEM\x10\x01\x12\x16\n" +
+	"\x12STORAGE_JOBMANAGER\x10\x02*E\n" +
 	"\x05Scope\x12\x15\n" +
 	"\x11SCOPE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSCOPE_EXCLUSIVE\x10\x01\x12\x10\n" +
@@ -1767,67 +1844,69 @@ func file_ckptd_v1_common_proto_rawDescGZIP() []byte {
 	return file_ckptd_v1_common_proto_rawDescData
 }
 
-var file_ckptd_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_ckptd_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
 var file_ckptd_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_ckptd_v1_common_proto_goTypes = []any{
 	(CheckpointingMode)(0),      // 0: ckptd.v1.CheckpointingMode
 	(Retention)(0),              // 1: ckptd.v1.Retention
 	(CheckpointKind)(0),         // 2: ckptd.v1.CheckpointKind
-	(Scope)(0),                  // 3: ckptd.v1.Scope
-	(StateKind)(0),              // 4: ckptd.v1.StateKind
-	(DistributionMode)(0),       // 5: ckptd.v1.DistributionMode
-	(RestartStrategy_Type)(0),   // 6: ckptd.v1.RestartStrategy.Type
-	(*Subtask)(nil),             // 7: ckptd.v1.Subtask
-	(*Operator)(nil),            // 8: ckptd.v1.Operator
-	(*Plan)(nil),                // 9: ckptd.v1.Plan
-	(*RestartStrategy)(nil),     // 10: ckptd.v1.RestartStrategy
-	(*FailureRate)(nil),         // 11: ckptd.v1.FailureRate
-	(*ExponentialDelay)(nil),    // 12: ckptd.v1.ExponentialDelay
-	(*JobConfig)(nil),           // 13: ckptd.v1.JobConfig
-	(*FileHandle)(nil),          // 14: ckptd.v1.FileHandle
-	(*Segment)(nil),             // 15: ckptd.v1.Segment
-	(*Compression)(nil),         // 16: ckptd.v1.Compression
-	(*KeyGroupRange)(nil),       // 17: ckptd.v1.KeyGroupRange
-	(*State)(nil),               // 18: ckptd.v1.State
-	(*Offsets)(nil),             // 19: ckptd.v1.Offsets
-	(*Channel)(nil),             // 20: ckptd.v1.Channel
-	(*StateHandle)(nil),         // 21: ckptd.v1.StateHandle
-	(*durationpb.Duration)(nil), // 22: google.protobuf.Duration
+	(Storage)(0),                // 3: ckptd.v1.Storage
+	(Scope)(0),                  // 4: ckptd.v1.Scope
+	(StateKind)(0),              // 5: ckptd.v1.StateKind
+	(DistributionMode)(0),       // 6: ckptd.v1.DistributionMode
+	(RestartStrategy_Type)(0),   // 7: ckptd.v1.RestartStrategy.Type
+	(*Subtask)(nil),             // 8: ckptd.v1.Subtask
+	(*Operator)(nil),            // 9: ckptd.v1.Operator
+	(*Plan)(nil),                // 10: ckptd.v1.Plan
+	(*RestartStrategy)(nil),     // 11: ckptd.v1.RestartStrategy
+	(*FailureRate)(nil),         // 12: ckptd.v1.FailureRate
+	(*ExponentialDelay)(nil),    // 13: ckptd.v1.ExponentialDelay
+	(*JobConfig)(nil),           // 14: ckptd.v1.JobConfig
+	(*FileHandle)(nil),          // 15: ckptd.v1.FileHandle
+	(*Segment)(nil),             // 16: ckptd.v1.Segment
+	(*Compression)(nil),         // 17: ckptd.v1.Compression
+	(*KeyGroupRange)(nil),       // 18: ckptd.v1.KeyGroupRange
+	(*State)(nil),               // 19: ckptd.v1.State
+	(*Offsets)(nil),             // 20: ckptd.v1.Offsets
+	(*Channel)(nil),             // 21: ckptd.v1.Channel
+	(*StateHandle)(nil),         // 22: ckptd.v1.StateHandle
+	(*durationpb.Duration)(nil), // 23: google.protobuf.Duration
 }
 var file_ckptd_v1_common_proto_depIdxs = []int32{
-	8,  // 0: ckptd.v1.Plan.operators:type_name -> ckptd.v1.Operator
-	6,  // 1: ckptd.v1.RestartStrategy.type:type_name -> ckptd.v1.RestartStrategy.Type
-	22, // 2: ckptd.v1.RestartStrategy.delay:type_name -> google.protobuf.Duration
-	11, // 3: ckptd.v1.RestartStrategy.failure_rate:type_name -> ckptd.v1.FailureRate
-	12, // 4: ckptd.v1.RestartStrategy.exponential_delay:type_name -> ckptd.v1.ExponentialDelay
-	22, // 5: ckptd.v1.FailureRate.failure_rate_interval:type_name -> google.protobuf.Duration
-	22, // 6: ckptd.v1.FailureRate.delay:type_name -> google.protobuf.Duration
-	22, // 7: ckptd.v1.ExponentialDelay.initial_backoff:type_name -> google.protobuf.Duration
-	22, // 8: ckptd.v1.ExponentialDelay.max_backoff:type_name -> google.protobuf.Duration
-	22, // 9: ckptd.v1.ExponentialDelay.reset_backoff_threshold:type_name -> google.protobuf.Duration
+	9,  // 0: ckptd.v1.Plan.operators:type_name -> ckptd.v1.Operator
+	7,  // 1: ckptd.v1.RestartStrategy.type:type_name -> ckptd.v1.RestartStrategy.Type
+	23, // 2: ckptd.v1.RestartStrategy.delay:type_name -> google.protobuf.Duration
+	12, // 3: ckptd.v1.RestartStrategy.failure_rate:type_name -> ckptd.v1.FailureRate
+	13, // 4: ckptd.v1.RestartStrategy.exponential_delay:type_name -> ckptd.v1.ExponentialDelay
+	23, // 5: ckptd.v1.FailureRate.failure_rate_interval:type_name -> google.protobuf.Duration
+	23, // 6: ckptd.v1.FailureRate.delay:type_name -> google.protobuf.Duration
+	23, // 7: ckptd.v1.ExponentialDelay.initial_backoff:type_name -> google.protobuf.Duration
+	23, // 8: ckptd.v1.ExponentialDelay.max_backoff:type_name -> google.protobuf.Duration
+	23, // 9: ckptd.v1.ExponentialDelay.reset_backoff_threshold:type_name -> google.protobuf.Duration
 	0,  // 10: ckptd.v1.JobConfig.mode:type_name -> ckptd.v1.CheckpointingMode
-	22, // 11: ckptd.v1.JobConfig.interval:type_name -> google.protobuf.Duration
-	22, // 12: ckptd.v1.JobConfig.timeout:type_name -> google.protobuf.Duration
-	22, // 13: ckptd.v1.JobConfig.min_pause:type_name -> google.protobuf.Duration
+	23, // 11: ckptd.v1.JobConfig.interval:type_name -> google.protobuf.Duration
+	23, // 12: ckptd.v1.JobConfig.timeout:type_name -> google.protobuf.Duration
+	23, // 13: ckptd.v1.JobConfig.min_pause:type_name -> google.protobuf.Duration
 	1,  // 14: ckptd.v1.JobConfig.retention:type_name -> ckptd.v1.Retention
-	10, // 15: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
-	22, // 16: ckptd.v1.JobConfig.trash:type_name -> google.protobuf.Duration
-	22, // 17: ckptd.v1.JobConfig.interval_during_backlog:type_name -> google.protobuf.Duration
-	15, // 18: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
-	16, // 19: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
-	4,  // 20: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
-	19, // 21: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
-	20, // 22: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
-	5,  // 23: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
-	14, // 24: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
-	3,  // 25: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
-	17, // 26: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	18, // 27: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	11, // 15: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
+	23, // 16: ckptd.v1.JobConfig.trash:type_name -> google.protobuf.Duration
+	23, // 17: ckptd.v1.JobConfig.interval_during_backlog:type_name -> google.protobuf.Duration
+	3,  // 18: ckptd.v1.JobConfig.storage:type_name -> ckptd.v1.Storage
+	16, // 19: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
+	17, // 20: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
+	5,  // 21: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
+	20, // 22: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
+	21, // 23: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
+	6,  // 24: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
+	15, // 25: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
+	4,  // 26: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
+	18, // 27: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	19, // 28: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_common_proto_init() }
@@ -1846,7 +1925,7 @@ func file_ckptd_v1_common_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_common_proto_rawDesc), len(file_ckptd_v1_common_proto_rawDesc)),
-			NumEnums:      7,
+			NumEnums:      8,
 			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -180,6 +180,8 @@ const (
 	// The caller has found this daemon in a journal, but this daemon does not see the object that proves which root is meant: it serves
 	// another root. FAILED_PRECONDITION.
 	Refused_REASON_ANOTHER_ROOT Refused_Reason = 12
+	// A piece of state is larger than the job's storage JOBMANAGER takes. RESOURCE_EXHAUSTED.
+	Refused_REASON_STATE_TOO_LARGE Refused_Reason = 40
 )
 
 // Enum value maps for Refused_Reason.
@@ -198,6 +200,7 @@ var (
 		10: "REASON_CONFIG_MISMATCH",
 		11: "REASON_NEWER_FORMAT",
 		12: "REASON_ANOTHER_ROOT",
+		40: "REASON_STATE_TOO_LARGE",
 	}
 	Refused_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":     0,
@@ -213,6 +216,7 @@ var (
 		"REASON_CONFIG_MISMATCH": 10,
 		"REASON_NEWER_FORMAT":    11,
 		"REASON_ANOTHER_ROOT":    12,
+		"REASON_STATE_TOO_LARGE": 40,
 	}
 )
 
@@ -549,7 +553,10 @@ type AttachJobRequest struct {
 	AllowNonRestoredState bool `protobuf:"varint,8,opt,name=allow_non_restored_state,json=allowNonRestoredState,proto3" json:"allow_non_restored_state,omitempty"`
 	// restore_from by a label is carried out although a job with that label has not ended. The newest checkpoint of the jobs with
 	// the label may then soon be another one. Otherwise the call is refused.
-	AllowRunning  bool `protobuf:"varint,9,opt,name=allow_running,json=allowRunning,proto3" json:"allow_running,omitempty"`
+	AllowRunning bool `protobuf:"varint,9,opt,name=allow_running,json=allowRunning,proto3" json:"allow_running,omitempty"`
+	// The largest epoch, attempt or checkpoint id of the job that the caller has heard of; 0: none. A job that begins counts above it. A
+	// job with storage JOBMANAGER that begins although its callers have heard of it was in the memory of a daemon that is gone.
+	HeardNumber   uint64 `protobuf:"varint,40,opt,name=heard_number,json=heardNumber,proto3" json:"heard_number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -645,6 +652,13 @@ func (x *AttachJobRequest) GetAllowRunning() bool {
 		return x.AllowRunning
 	}
 	return false
+}
+
+func (x *AttachJobRequest) GetHeardNumber() uint64 {
+	if x != nil {
+		return x.HeardNumber
+	}
+	return 0
 }
 
 type AttachJobResponse struct {
@@ -3240,7 +3254,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\bNotOwner\x12\x1d\n" +
 	"\n" +
 	"owner_urls\x18\x01 \x03(\tR\townerUrls\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xb7\x04\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xd3\x04\n" +
 	"\aRefused\x120\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x18.ckptd.v1.Refused.ReasonR\x06reason\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
@@ -3248,7 +3262,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x06status\x18\x04 \x01(\x0e2\x13.ckptd.v1.JobStatusR\x06status\x12\x1f\n" +
 	"\vinline_left\x18\x05 \x01(\rR\n" +
 	"inlineLeft\x126\n" +
-	"\vdifferences\x18\x06 \x03(\v2\x14.ckptd.v1.DifferenceR\vdifferences\"\xc3\x02\n" +
+	"\vdifferences\x18\x06 \x03(\v2\x14.ckptd.v1.DifferenceR\vdifferences\"\xdf\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REASON_STALE_ATTEMPT\x10\x01\x12\x16\n" +
@@ -3263,12 +3277,13 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x16REASON_CONFIG_MISMATCH\x10\n" +
 	"\x12\x17\n" +
 	"\x13REASON_NEWER_FORMAT\x10\v\x12\x17\n" +
-	"\x13REASON_ANOTHER_ROOT\x10\f\"Q\n" +
+	"\x13REASON_ANOTHER_ROOT\x10\f\x12\x1a\n" +
+	"\x16REASON_STATE_TOO_LARGE\x10(\"Q\n" +
 	"\n" +
 	"Difference\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1b\n" +
 	"\tin_effect\x18\x02 \x01(\tR\binEffect\x12\x14\n" +
-	"\x05asked\x18\x03 \x01(\tR\x05asked\"\xc9\x03\n" +
+	"\x05asked\x18\x03 \x01(\tR\x05asked\"\xec\x03\n" +
 	"\x10AttachJobRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\"\n" +
 	"\x04plan\x18\x02 \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\x12+\n" +
@@ -3280,7 +3295,8 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\n" +
 	"claim_mode\x18\a \x01(\x0e2\x13.ckptd.v1.ClaimModeR\tclaimMode\x127\n" +
 	"\x18allow_non_restored_state\x18\b \x01(\bR\x15allowNonRestoredState\x12#\n" +
-	"\rallow_running\x18\t \x01(\bR\fallowRunning\x1a9\n" +
+	"\rallow_running\x18\t \x01(\bR\fallowRunning\x12!\n" +
+	"\fheard_number\x18( \x01(\x04R\vheardNumber\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x02\n" +

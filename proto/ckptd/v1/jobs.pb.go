@@ -376,6 +376,10 @@ const (
 	JobEventKind_JOB_EVENT_KIND_SAVEPOINT JobEventKind = 30
 	// A person suspends the job: its workers are told to end.
 	JobEventKind_JOB_EVENT_KIND_SUSPENDED JobEventKind = 31
+	// The job has storage JOBMANAGER: its state is lost with this daemon.
+	JobEventKind_JOB_EVENT_KIND_IN_MEMORY JobEventKind = 40
+	// The job's state was in the memory of a daemon that is gone.
+	JobEventKind_JOB_EVENT_KIND_BEGINS_ANEW JobEventKind = 41
 )
 
 // Enum value maps for JobEventKind.
@@ -409,6 +413,8 @@ var (
 		25: "JOB_EVENT_KIND_IMPORTED",
 		30: "JOB_EVENT_KIND_SAVEPOINT",
 		31: "JOB_EVENT_KIND_SUSPENDED",
+		40: "JOB_EVENT_KIND_IN_MEMORY",
+		41: "JOB_EVENT_KIND_BEGINS_ANEW",
 	}
 	JobEventKind_value = map[string]int32{
 		"JOB_EVENT_KIND_UNSPECIFIED": 0,
@@ -439,6 +445,8 @@ var (
 		"JOB_EVENT_KIND_IMPORTED":    25,
 		"JOB_EVENT_KIND_SAVEPOINT":   30,
 		"JOB_EVENT_KIND_SUSPENDED":   31,
+		"JOB_EVENT_KIND_IN_MEMORY":   40,
+		"JOB_EVENT_KIND_BEGINS_ANEW": 41,
 	}
 )
 
@@ -570,7 +578,9 @@ type JobSummary struct {
 	EndedAt   *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	EndReason string                 `protobuf:"bytes,13,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
 	// The checkpoint of another job that the job began from, as "<job id>/chk-N"; empty: it began without state.
-	RestoredFrom  string `protobuf:"bytes,14,opt,name=restored_from,json=restoredFrom,proto3" json:"restored_from,omitempty"`
+	RestoredFrom string `protobuf:"bytes,14,opt,name=restored_from,json=restoredFrom,proto3" json:"restored_from,omitempty"`
+	// The job has storage JOBMANAGER: journal and checkpoints lie in the memory of the daemon that answers, and are lost with it.
+	InMemory      bool `protobuf:"varint,40,opt,name=in_memory,json=inMemory,proto3" json:"in_memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -701,6 +711,13 @@ func (x *JobSummary) GetRestoredFrom() string {
 		return x.RestoredFrom
 	}
 	return ""
+}
+
+func (x *JobSummary) GetInMemory() bool {
+	if x != nil {
+		return x.InMemory
+	}
+	return false
 }
 
 type ListCheckpointsRequest struct {
@@ -1651,12 +1668,15 @@ func (x *GetStatusRequest) GetEventsAfter() uint64 {
 }
 
 type GetStatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	Root          string                 `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
-	Urls          []string               `protobuf:"bytes,3,rep,name=urls,proto3" json:"urls,omitempty"`
-	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	Jobs          []*JobState            `protobuf:"bytes,5,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Version   string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	Root      string                 `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
+	Urls      []string               `protobuf:"bytes,3,rep,name=urls,proto3" json:"urls,omitempty"`
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	Jobs      []*JobState            `protobuf:"bytes,5,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	// Of jobs with storage JOBMANAGER: the bytes that their state takes in the daemon's memory, and the bound; 0: there can be no such jobs.
+	MemoryUsed    uint64 `protobuf:"varint,40,opt,name=memory_used,json=memoryUsed,proto3" json:"memory_used,omitempty"`
+	MemoryLimit   uint64 `protobuf:"varint,41,opt,name=memory_limit,json=memoryLimit,proto3" json:"memory_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1726,6 +1746,20 @@ func (x *GetStatusResponse) GetJobs() []*JobState {
 	return nil
 }
 
+func (x *GetStatusResponse) GetMemoryUsed() uint64 {
+	if x != nil {
+		return x.MemoryUsed
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetMemoryLimit() uint64 {
+	if x != nil {
+		return x.MemoryLimit
+	}
+	return 0
+}
+
 // JobState is what an owner knows of a job at this moment.
 type JobState struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1756,8 +1790,10 @@ type JobState struct {
 	Subtasks uint32 `protobuf:"varint,15,opt,name=subtasks,proto3" json:"subtasks,omitempty"`
 	// Of them, how many have no worker registered.
 	SubtasksMissing uint32 `protobuf:"varint,16,opt,name=subtasks_missing,json=subtasksMissing,proto3" json:"subtasks_missing,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Of a job with storage JOBMANAGER: why it has begun anew; empty: it has not.
+	BeganAnew     string `protobuf:"bytes,40,opt,name=began_anew,json=beganAnew,proto3" json:"began_anew,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobState) Reset() {
@@ -1900,6 +1936,13 @@ func (x *JobState) GetSubtasksMissing() uint32 {
 		return x.SubtasksMissing
 	}
 	return 0
+}
+
+func (x *JobState) GetBeganAnew() string {
+	if x != nil {
+		return x.BeganAnew
+	}
+	return ""
 }
 
 type PendingCheckpoint struct {
@@ -3106,7 +3149,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x13ckptd/v1/jobs.proto\x12\bckptd.v1\x1a\x15ckptd/v1/common.proto\x1a\x15ckptd/v1/engine.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n" +
 	"\x0fListJobsRequest\"<\n" +
 	"\x10ListJobsResponse\x12(\n" +
-	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\xfe\x04\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\x9b\x05\n" +
 	"\n" +
 	"JobSummary\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12+\n" +
@@ -3125,7 +3168,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\bended_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
 	"\n" +
 	"end_reason\x18\r \x01(\tR\tendReason\x12#\n" +
-	"\rrestored_from\x18\x0e \x01(\tR\frestoredFrom\x1a9\n" +
+	"\rrestored_from\x18\x0e \x01(\tR\frestoredFrom\x12\x1b\n" +
+	"\tin_memory\x18( \x01(\bR\binMemory\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"/\n" +
@@ -3214,14 +3258,17 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x06pieces\x18\b \x03(\v2\x16.ckptd.v1.PieceSummaryR\x06pieces\"L\n" +
 	"\x10GetStatusRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12!\n" +
-	"\fevents_after\x18\x02 \x01(\x04R\veventsAfter\"\xb8\x01\n" +
+	"\fevents_after\x18\x02 \x01(\x04R\veventsAfter\"\xfc\x01\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\tR\x04root\x12\x12\n" +
 	"\x04urls\x18\x03 \x03(\tR\x04urls\x129\n" +
 	"\n" +
 	"started_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12&\n" +
-	"\x04jobs\x18\x05 \x03(\v2\x12.ckptd.v1.JobStateR\x04jobs\"\x96\x05\n" +
+	"\x04jobs\x18\x05 \x03(\v2\x12.ckptd.v1.JobStateR\x04jobs\x12\x1f\n" +
+	"\vmemory_used\x18( \x01(\x04R\n" +
+	"memoryUsed\x12!\n" +
+	"\fmemory_limit\x18) \x01(\x04R\vmemoryLimit\"\xb5\x05\n" +
 	"\bJobState\x12.\n" +
 	"\asummary\x18\x01 \x01(\v2\x14.ckptd.v1.JobSummaryR\asummary\x12(\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x12.ckptd.v1.JobPhaseR\x05phase\x12\x1a\n" +
@@ -3240,7 +3287,9 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"ownerNonce\x12*\n" +
 	"\x11waiting_for_store\x18\x0e \x01(\tR\x0fwaitingForStore\x12\x1a\n" +
 	"\bsubtasks\x18\x0f \x01(\rR\bsubtasks\x12)\n" +
-	"\x10subtasks_missing\x18\x10 \x01(\rR\x0fsubtasksMissing\"\xe5\x01\n" +
+	"\x10subtasks_missing\x18\x10 \x01(\rR\x0fsubtasksMissing\x12\x1d\n" +
+	"\n" +
+	"began_anew\x18( \x01(\tR\tbeganAnew\"\xe5\x01\n" +
 	"\x11PendingCheckpoint\x12#\n" +
 	"\rcheckpoint_id\x18\x01 \x01(\x04R\fcheckpointId\x12=\n" +
 	"\ftriggered_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vtriggeredAt\x12\"\n" +
@@ -3378,7 +3427,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x19PENDING_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PENDING_STATE_OPEN\x10\x01\x12\x19\n" +
 	"\x15PENDING_STATE_WRITING\x10\x02\x12\x1c\n" +
-	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xc8\x06\n" +
+	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\x86\a\n" +
 	"\fJobEventKind\x12\x1e\n" +
 	"\x1aJOB_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_ATTACHED\x10\x01\x12\x1a\n" +
@@ -3408,7 +3457,9 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x16JOB_EVENT_KIND_GOODBYE\x10\x18\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_IMPORTED\x10\x19\x12\x1c\n" +
 	"\x18JOB_EVENT_KIND_SAVEPOINT\x10\x1e\x12\x1c\n" +
-	"\x18JOB_EVENT_KIND_SUSPENDED\x10\x1f2\xaf\x04\n" +
+	"\x18JOB_EVENT_KIND_SUSPENDED\x10\x1f\x12\x1c\n" +
+	"\x18JOB_EVENT_KIND_IN_MEMORY\x10(\x12\x1e\n" +
+	"\x1aJOB_EVENT_KIND_BEGINS_ANEW\x10)2\xaf\x04\n" +
 	"\n" +
 	"JobService\x12A\n" +
 	"\bListJobs\x12\x19.ckptd.v1.ListJobsRequest\x1a\x1a.ckptd.v1.ListJobsResponse\x12V\n" +
