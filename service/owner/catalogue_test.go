@@ -167,6 +167,44 @@ func TestLateAndForeignAcknowledgements(t *testing.T) {
 	})
 }
 
+func TestTriggersThatAreGivenUp(t *testing.T) {
+	t.Run("CO-9", func(t *testing.T) {
+		d := running(t, 2)
+		d.do(Event{Kind: EventTrigger})
+		d.do(Event{Kind: EventFailover, Attempt: 1, Reason: ReasonFailover}) // a process ended before its trigger arrived
+		d.want(fmt.Sprintf("abort epoch=1 attempt=1 id=1 reason=%d", ReasonFailover))
+		d.wantPending()
+	})
+	t.Run("TR-8", func(t *testing.T) {
+		d := running(t, 1)
+		d.holds(OpJournal)
+		d.useUp() // ids have to be reserved first
+		d.want()
+		d.do(Event{Kind: EventNewAttempt, Attempt: 1})
+		for _, op := range d.said {
+			if op.Kind == TellTrigger {
+				t.Errorf("told %q, want no trigger: the attempt is over", d.told)
+			}
+		}
+		for _, told := range d.release() {
+			if told[:min(len(told), 8)] == "trigger " && told[:min(len(told), 16)] != "trigger refused " {
+				t.Errorf("told %q, want no trigger: the attempt is over", told)
+			}
+		}
+		d.wantPending()
+	})
+	t.Run("FT-6", func(t *testing.T) {
+		d := newDesk(t)
+		d.do(Event{Kind: EventAttach, Create: twoTasks(2)})
+		for i := range uint32(2) {
+			d.do(register(i+1, 0, Subtask(i)))
+		}
+		d.do(Event{Kind: EventRunning, Worker: 1, Subtasks: subtasks(0), Attempt: 1})
+		d.do(Event{Kind: EventTrigger, Caller: 5})
+		d.want(fmt.Sprintf("trigger refused caller=5 reason=%d", ReasonNotRunning))
+	})
+}
+
 // save wishes for a savepoint and returns its id.
 func (d *desk) save() uint64 {
 	d.t.Helper()
