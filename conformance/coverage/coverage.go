@@ -59,6 +59,8 @@ type Place struct {
 	Test string `json:"test"`
 	// Subtest is its name, as far as the source has it.
 	Subtest string `json:"subtest"`
+	// suite: tests of other packages run it.
+	suite bool
 }
 
 // Catalogue reads the catalogue.

@@ -37,7 +37,7 @@ func whole() ([]Row, *Found) {
 	found := &Found{Places: map[string][]Place{}, Tests: map[string]bool{"TestThere": true}}
 	for i := range rows {
 		rows[i].Verdict, rows[i].Reason = Shown, ""
-		found.Places[rows[i].ID] = []Place{{"service", "TestThere", rows[i].ID}}
+		found.Places[rows[i].ID] = []Place{{Package: "service", Test: "TestThere", Subtest: rows[i].ID}}
 	}
 	return rows, found
 }
@@ -90,6 +90,7 @@ func TestA(t *testing.T) {
 		"a/testdata/stories/x": "# CO-9\nsubtest CO-10\nsubtest end\n",
 		"b/suite.go":           "package b\nimport \"testing\"\nfunc suite(t *testing.T) { t.Run(\"CO-11\", nil) }",
 		"b/other.go":           "package b\nvar x = []string{\"CO-12\"}",
+		"c/c_test.go":          "package c\nimport _ \"github.com/ckptd/ckptd/b\"\nimport \"testing\"",
 		"bin/a_test.go":        "no Go",
 	} {
 		file := filepath.Join(root, filepath.FromSlash(name))
@@ -113,7 +114,7 @@ func TestA(t *testing.T) {
 	if len(found.Places) != 10 || !found.Tests["TestA"] || found.Tests["suite"] {
 		t.Errorf("found %+v", found)
 	}
-	if calls, want := Calls(found), [][]string{{"-json", "./a"}, {"-json", "./b"}}; !slices.EqualFunc(calls, want, slices.Equal) {
+	if calls, want := Calls(found), [][]string{{"-json", "./a"}, {"-json", "./c"}}; !slices.EqualFunc(calls, want, slices.Equal) {
 		t.Errorf("calls %q, want %q", calls, want)
 	}
 	delete(found.Places, "CO-10")

@@ -20,12 +20,17 @@ type Found struct {
 	Places map[string][]Place
 	// Tests are the names of all test functions.
 	Tests map[string]bool
+	// users of a package are the packages whose tests import it.
+	users map[string][]string
 }
+
+// module is the path that the packages' names begin with.
+const module = "github.com/ckptd/ckptd/"
 
 // Find searches the repository for subtests whose names begin with ids: names of t.Run, elements of tables, names of stories and of
 // their files.
 func Find(root string) (*Found, error) {
-	f := &Found{Places: map[string][]Place{}, Tests: map[string]bool{}}
+	f := &Found{Places: map[string][]Place{}, Tests: map[string]bool{}, users: map[string][]string{}}
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -90,11 +95,17 @@ func (f *Found) source(name, rel string) error {
 	if err != nil {
 		return fmt.Errorf("search %s for subtests: %w", rel, err)
 	}
+	isTest := strings.HasSuffix(rel, "_test.go")
+	for _, i := range file.Imports {
+		if of, ok := strings.CutPrefix(strings.Trim(i.Path.Value, `"`), module); ok && isTest {
+			f.users[of] = append(f.users[of], path.Dir(rel))
+		}
+	}
 	for _, d := range file.Decls {
-		p := Place{Package: path.Dir(rel)}
+		p := Place{Package: path.Dir(rel), suite: !isTest}
 		if fn, ok := d.(*ast.FuncDecl); ok {
 			p.Test = fn.Name.Name
-			if strings.HasSuffix(rel, "_test.go") && strings.HasPrefix(p.Test, "Test") {
+			if isTest && strings.HasPrefix(p.Test, "Test") {
 				f.Tests[p.Test] = true
 			}
 		}

@@ -11,16 +11,20 @@ import (
 )
 
 // Calls are the arguments of `go test` that run every subtest of the places: for each package its functions, or the whole package if a
-// story or a helper holds a subtest.
+// story or a helper holds a subtest. A suite runs in the first package, by name, whose tests import it.
 func Calls(found *Found) (calls [][]string) {
 	tests, whole := map[string]map[string]bool{}, map[string]bool{}
 	for _, places := range found.Places {
 		for _, p := range places {
-			if tests[p.Package] == nil {
-				tests[p.Package] = map[string]bool{}
+			pkg := p.Package
+			if users := found.users[pkg]; p.suite && len(users) > 0 {
+				pkg = slices.Min(users)
 			}
-			tests[p.Package][p.Test] = true
-			whole[p.Package] = whole[p.Package] || !found.Tests[p.Test]
+			if tests[pkg] == nil {
+				tests[pkg] = map[string]bool{}
+			}
+			tests[pkg][p.Test] = true
+			whole[pkg] = whole[pkg] || !found.Tests[p.Test]
 		}
 	}
 	for _, pkg := range slices.Sorted(maps.Keys(tests)) {
