@@ -47,13 +47,14 @@ func retained(t *testing.T, n uint32, keeps retention.Policy) *desk {
 
 func TestSimpleCheckpoint(t *testing.T) {
 	d := running(t, 2)
-	run := func(name string, f func(*testing.T)) { t.Run(name, func(t *testing.T) { d.t = t; f(t) }) }
-	run("CO-1", func(*testing.T) {
+	t.Run("CO-1", func(t *testing.T) {
+		d.t = t
 		d.do(Event{Kind: EventTrigger, Caller: 5})
 		d.want("trigger caller=5 epoch=1 attempt=1 id=1")
 		d.wantPending(1, 0)
 	})
-	run("CO-2", func(t *testing.T) {
+	t.Run("CO-2", func(t *testing.T) {
+		d.t = t
 		d.ack(1, 0, []incremental.File{1})
 		d.want("acked caller=9 id=1")
 		d.wantPending(1, 1)
@@ -61,13 +62,15 @@ func TestSimpleCheckpoint(t *testing.T) {
 			t.Errorf("pending %+v, want file 1 known under this id", d.m.Pending())
 		}
 	})
-	run("CO-3 and CO-23", func(*testing.T) {
+	t.Run("CO-3 and CO-23", func(t *testing.T) {
+		d.t = t
 		d.ack(1, 0, []incremental.File{1})
 		d.want("acked caller=9 id=1")
 		d.wantPending(1, 1)
 		d.wantFiles("a repetition deletes nothing", 1)
 	})
-	run("CO-4", func(*testing.T) {
+	t.Run("CO-4", func(t *testing.T) {
+		d.t = t
 		d.ack(1, 1, nil)
 		d.want("acked caller=9 id=1", "unresolved epoch=1 attempt=1 id=1", "complete epoch=1 attempt=1 id=1")
 		d.wantPending()
@@ -290,6 +293,77 @@ func TestSavepointsBesideCheckpoints(t *testing.T) {
 		}
 		d.wantRetained(second)
 		d.wantMetas("three savepoints push out no checkpoint", second)
+	})
+}
+
+func TestRetained(t *testing.T) {
+	t.Run("CS-4", func(t *testing.T) {
+		d := retained(t, 3, retention.Nothing)
+		d.checkpoint(1)
+		d.checkpoint(2)
+		d.checkpoint(3)
+		d.wantRetained(1, 2, 3)
+		d.wantMetas("three may stay", 1, 2, 3)
+		d.wantFiles("three may stay", 1, 2, 3)
+	})
+	t.Run("CS-7, CS-14, CS-15", func(t *testing.T) {
+		d := retained(t, 1, retention.Nothing)
+		for i := range incremental.File(4) {
+			d.ops = map[OpKind]int{}
+			id := d.checkpoint(i + 1)
+			d.wantRetained(id)
+			d.wantMetas("each completion deletes the one before", id)
+			d.wantFiles("each completion deletes the one before", i+1)
+			if got := d.m.Head().Newest(); got != id {
+				t.Errorf("the newest is %d, want %d", got, id)
+			}
+			if want := min(int(i), 1); d.ops[OpDeleteMetas] != want || d.ops[OpDeleteFiles] != want {
+				t.Errorf("%d and %d deletes at completion %d, want %d of each", d.ops[OpDeleteMetas], d.ops[OpDeleteFiles], id, want)
+			}
+		}
+	})
+	t.Run("CS-13", func(t *testing.T) {
+		d := running(t, 1)
+		if got := d.m.Head().Newest(); got != 0 || len(d.m.Head().Retained) != 0 {
+			t.Errorf("head %+v, want no checkpoint, and 0 as the newest", d.m.Head())
+		}
+	})
+	t.Run("CS-10", func(t *testing.T) {
+		d := retained(t, 2, retention.Nothing)
+		d.checkpoint(1)
+		d.checkpoint(2)
+		d.do(Event{Kind: EventStop})
+		d.want("released")
+		d.wantMetas("the daemon stops, the job does not", 1, 2)
+		d.wantFiles("the daemon stops, the job does not", 1, 2)
+		d.takeOver(2)
+		d.wantRetained(1, 2)
+	})
+	t.Run("CS-11", func(t *testing.T) {
+		for _, status := range []journal.Status{journal.StatusFinished, journal.StatusCanceled, journal.StatusFailed} {
+			d := running(t, 1)
+			d.do(Event{Kind: EventTrigger})
+			d.do(Event{Kind: EventEnd, Status: status})
+			d.ack(1, 0, nil)
+			d.want(fmt.Sprintf("acked caller=9 id=1 reason=%d", ReasonNotOpen))
+			d.wantRetained()
+		}
+	})
+	t.Run("CS-16", func(t *testing.T) {
+		d := retained(t, 2, retention.Nothing)
+		d.checkpoint(1)
+		d.checkpoint(2)
+		d.do(Event{Kind: EventEnd, Status: journal.StatusFinished})
+		d.wantRetained()
+		d.wantMetas("the job has finished")
+		d.wantFiles("the job has finished")
+	})
+	t.Run("CC-4", func(t *testing.T) {
+		d := running(t, 1)
+		d.checkpoint(1, 2)
+		d.checkpoint(3)
+		d.wantMetas("1 was subsumed", 2)
+		d.wantFiles("1 was subsumed", 3)
 	})
 }
 
