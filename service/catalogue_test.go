@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"context"
 	"io"
 	"strings"
 	"testing"
@@ -11,8 +12,10 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/storage"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service"
+	"github.com/ckptd/ckptd/service/coordinator"
 )
 
 // The subtests of this file have the ids of the catalogue of Flink's behaviours: conformance/coverage.
@@ -340,5 +343,65 @@ func TestRestoredStates(t *testing.T) {
 				t.Errorf("subtask %v has %d handles", s.GetSubtask(), len(s.GetHandles()))
 			}
 		}
+	})
+}
+
+// slowMetadata is a store on which a _metadata can be opened only when open is closed.
+type slowMetadata struct {
+	storage.Store
+	open chan struct{}
+}
+
+func (s slowMetadata) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if strings.HasSuffix(key, layout.MetadataName) {
+		select {
+		case <-s.open:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return s.Store.Open(ctx, key, offset, length)
+}
+
+func TestCallersOfASlowRecovery(t *testing.T) {
+	t.Run("CS-23", func(t *testing.T) {
+		root := newRoot()
+		d := startDaemon(t, root, "")
+		id := oneWorker(t, d, "j", nil).checkpoint(inlineState)
+		d.kill()
+		slow := slowMetadata{root.Store, make(chan struct{})}
+		d = startDaemon(t, storage.Opened{Store: slow, Facts: root.Facts, Close: root.Close}, "")
+		d.attach(t, "j", nil, nil)
+		if got := d.status(t, "j").GetSummary().GetLatestCheckpointId(); got != id {
+			t.Errorf("the latest checkpoint is %d, want %d, though its _metadata is not read yet", got, id)
+		}
+		_, err := d.jobService().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: "j"})
+		wantCode(t, err, connect.CodeOf(err), string(coordinator.ReasonNotAllRunning))
+		close(slow.open)
+		d.register(t, "j", "again", 0, subtask("count")).begin()
+	})
+	t.Run("SP-8", func(t *testing.T) {
+		root := newRoot()
+		d := startDaemonWith(t, root, "", service.Options{Savepoints: farSavepoints(newRoot())})
+		w := oneWorker(t, d, "j", nil) // no periodic checkpoints
+		id := d.savepoint(t, "j", "").GetCheckpointId()
+		w.mustAck(w.triggered(), inlineState(id)...)
+		eventually(t, "the savepoint", func() bool { return d.outcome(t, "j", id) == done })
+		for key := range contents(t, root.Store, layout.JobPrefix("j")) {
+			if !strings.HasPrefix(key, layout.JournalPrefix("j")) {
+				t.Errorf("%s is there, want the journal alone", key)
+			}
+		}
+	})
+	t.Run("SP-9", func(t *testing.T) {
+		root := newRoot()
+		places := farSavepoints(newRoot())
+		places.Default = root.Facts.Location + "/a/savepoints"
+		d := startDaemonWith(t, root, "", service.Options{Savepoints: places})
+		oneWorker(t, d, "a", nil)
+		unchanged(t, root.Store, func() {
+			_, err := d.engineService().AttachJob(t.Context(), restoreRequest("b", places.Default+"/savepoint-9-none"))
+			wantCode(t, err, connect.CodeNotFound, "savepoint-9-none")
+		})
 	})
 }

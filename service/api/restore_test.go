@@ -63,3 +63,15 @@ func TestMatch(t *testing.T) {
 		}
 	})
 }
+
+func TestSourceIn(t *testing.T) {
+	t.Run("FS-7", func(t *testing.T) {
+		const root = "file:///srv/root"
+		for _, from := range []string{"a/chk-7", "a/chk-7/", "a/chk-7/_metadata", root + "/a/chk-7", root + "/a/chk-7/", root + "/a/chk-7/_metadata", "/srv/root/a/chk-7/_metadata"} {
+			got, err := api.SourceIn(&ckptdv1.AttachJobRequest{JobId: "b", Plan: &ckptdv1.Plan{}, RestoreFrom: from}, root)
+			if err != nil || got.Source != root+"/a/chk-7" || got.Job != "a" || got.Checkpoint != 7 {
+				t.Errorf("%s is %+v, %v; want checkpoint 7 of job a", from, got, err)
+			}
+		}
+	})
+}

@@ -104,6 +104,18 @@ func TestLateAndForeignAcknowledgements(t *testing.T) {
 		d.wantFiles("the job has finished")
 		d.wantMetas("the job has finished")
 	})
+	t.Run("CO-15", func(t *testing.T) {
+		d := running(t, 2)
+		d.do(Event{Kind: EventTrigger})
+		d.do(Event{Kind: EventTrigger})
+		d.ack(1, 0, nil)
+		d.ack(2, 0, nil)
+		d.ack(1, 1, nil)
+		d.want("acked caller=9 id=1", "unresolved epoch=1 attempt=1 id=1", "complete epoch=1 attempt=1 id=1")
+		d.ack(2, 1, nil)
+		d.want("acked caller=9 id=2", "unresolved epoch=1 attempt=1 id=2", "complete epoch=1 attempt=1 id=2")
+		d.wantPending()
+	})
 	t.Run("CO-19", func(t *testing.T) {
 		d := running(t, 2)
 		d.do(Event{Kind: EventTrigger})
