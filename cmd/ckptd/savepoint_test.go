@@ -45,7 +45,7 @@ func folderOf(s *ckptdv1.Savepoint) string { return strings.TrimPrefix(s.GetPath
 // NO_CLAIM and CLAIM, and the counts of both jobs together are exact.
 func TestSavepointIsMovedAndRestored(t *testing.T) {
 	t.Parallel()
-	for name, claim := range map[string]bool{"SP-1 and SP-2 NO_CLAIM": false, "SP-1, SP-2, SP-3 CLAIM": true} {
+	for name, claim := range map[string]bool{"SP-1 and SP-2 NO_CLAIM": false, "SP-1 and SP-2 and SP-3 CLAIM": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r, dir := savepointRig(t)
