@@ -2,8 +2,11 @@ package service_test
 
 import (
 	"context"
+	"errors"
 	"io"
+	"path"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service"
 	"github.com/ckptd/ckptd/service/coordinator"
@@ -380,6 +384,9 @@ func TestCallersOfASlowRecovery(t *testing.T) {
 		close(slow.open)
 		d.register(t, "j", "again", 0, subtask("count")).begin()
 	})
+}
+
+func TestSavepointsOfTheCatalogue(t *testing.T) {
 	t.Run("SP-8", func(t *testing.T) {
 		root := newRoot()
 		d := startDaemonWith(t, root, "", service.Options{Savepoints: farSavepoints(newRoot())})
@@ -403,5 +410,89 @@ func TestCallersOfASlowRecovery(t *testing.T) {
 			_, err := d.engineService().AttachJob(t.Context(), restoreRequest("b", places.Default+"/savepoint-9-none"))
 			wantCode(t, err, connect.CodeNotFound, "savepoint-9-none")
 		})
+	})
+	stopped := func(t *testing.T, d *daemon, w *worker) *ckptdv1.Savepoint {
+		t.Helper()
+		res, err := d.savepoints().TriggerSavepoint(t.Context(), &ckptdv1.TriggerSavepointRequest{JobId: w.job, Stop: ckptdv1.SavepointStop_SAVEPOINT_STOP_SUSPEND})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := w.triggered(); got != res.GetSavepoint().GetCheckpointId() {
+			t.Fatalf("%d is triggered, want savepoint %d", got, res.GetSavepoint().GetCheckpointId())
+		}
+		return res.GetSavepoint()
+	}
+	runsOn := func(t *testing.T, d *daemon, w *worker, saved *ckptdv1.Savepoint) {
+		t.Helper()
+		eventually(t, "the end of the savepoint", func() bool { return d.outcome(t, w.job, saved.GetCheckpointId()) == cleaned })
+		if got := d.status(t, w.job).GetSummary().GetStatus(); got != ckptdv1.JobStatus_JOB_STATUS_RUNNING {
+			t.Errorf("the job is %v, want it to run on", got)
+		}
+		w.checkpoint(inlineState)
+	}
+	t.Run("SP-13 and SP-18", func(t *testing.T) {
+		far := newRoot()
+		d := startDaemonWith(t, newRoot(), "", service.Options{Savepoints: farSavepoints(far)})
+		w := oneWorker(t, d, "j", tolerant)
+		saved := stopped(t, d, w)
+		if err := w.decline(saved.GetCheckpointId(), "CHECKPOINT_ASYNC_EXCEPTION"); err != nil {
+			t.Fatal(err)
+		}
+		runsOn(t, d, w, saved)
+		for key := range contents(t, far.Store, "") {
+			if path.Base(key) != layout.MetadataName {
+				t.Errorf("%s is left of the savepoint, want a tombstone at most", key)
+			}
+		}
+	})
+	t.Run("SP-15", func(t *testing.T) {
+		var full atomic.Bool
+		full.Store(true)
+		far, _ := faulty(newRoot(), func(m mem.Mutation) mem.Outcome {
+			if full.Load() {
+				return mem.Failed()
+			}
+			return mem.Done()
+		})
+		d := startDaemonWith(t, newRoot(), "", service.Options{Savepoints: farSavepoints(far)})
+		w := oneWorker(t, d, "j", tolerant)
+		saved := stopped(t, d, w)
+		w.mustAck(saved.GetCheckpointId(), inlineState(saved.GetCheckpointId())...)
+		if got := expect[abort](w).Abort.GetCheckpointId(); got != saved.GetCheckpointId() {
+			t.Errorf("%d is aborted, want savepoint %d", got, saved.GetCheckpointId())
+		}
+		w.checkpoint(inlineState) // though nothing can be cleaned yet
+		full.Store(false)
+		runsOn(t, d, w, saved)
+	})
+	t.Run("SP-5", func(t *testing.T) {
+		root := newRoot()
+		d := startDaemon(t, root, "")
+		a := oneWorker(t, d, "a", nil)
+		a.checkpoint(a.ofAll)
+		from := a.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle { // incremental
+			n, err := a.ask(id, "i", "s", "shared of a")
+			if n == 0 || err != nil {
+				t.Fatalf("known as %d, %v; want it known", n, err)
+			}
+			return []*ckptdv1.SnapshotHandle{known("s", n), inline("n", "inline of a"), uploaded("i", "e", a.put(exclusive, id, "exclusive of a"))}
+		})
+		d.cancel(t, "a")
+		b, _ := restoring(t, d, "b", "a/"+layout.CheckpointDir(from))
+		wantStates(t, b, "a")
+		b.checkpoint(b.ofAll)
+		eventually(t, "the pin's return", func() bool { return len(head(t, root, "a").Lent) == 0 })
+		var all []string
+		for key := range contents(t, root.Store, layout.JobPrefix("a")) {
+			all = append(all, key)
+		}
+		if err := errors.Join(root.Store.Delete(t.Context(), all)...); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.engineService().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "b", Attempt: b.attempt}); err != nil {
+			t.Fatal(err)
+		}
+		b.begin()
+		wantStates(t, b, "b")
 	})
 }

@@ -120,7 +120,7 @@ func TestStoppedWithASavepoint(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{"", shell.StepSaved, shell.StepSavedMetadata, shell.StepSavepointDone, shell.StepEnd, runtime.StepBeforeCommit, runtime.StepAfterCommit,
 		runtime.StepAcknowledged} {
-		t.Run("SP-17 "+step, func(t *testing.T) {
+		t.Run("SP-11 and SP-17 "+step, func(t *testing.T) {
 			t.Parallel()
 			dir, struck := filepath.Join(t.TempDir(), "savepoints"), filepath.Join(t.TempDir(), "struck")
 			environment := []string{"CKPTD_SAVEPOINTS=" + dir}
