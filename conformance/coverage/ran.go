@@ -11,13 +11,15 @@ import (
 )
 
 // Calls are the arguments of `go test` that run every subtest of the places: for each package its functions, or the whole package if a
-// story or a helper holds a subtest. A suite runs in the first package, by name, whose tests import it.
+// story or a helper holds a subtest. A suite runs in the first other package, by name, whose
+// tests import it.
 func Calls(found *Found) (calls [][]string) {
 	tests, whole := map[string]map[string]bool{}, map[string]bool{}
 	for _, places := range found.Places {
 		for _, p := range places {
 			pkg := p.Package
-			if users := found.users[pkg]; p.suite && len(users) > 0 {
+			users := slices.DeleteFunc(slices.Clone(found.users[pkg]), func(user string) bool { return user == pkg })
+			if p.suite && len(users) > 0 {
 				pkg = slices.Min(users)
 			}
 			if tests[pkg] == nil {
