@@ -51,7 +51,7 @@ func Run(t *testing.T, s Subject, o *Options) {
 		{frozenDaemon, (*trial).frozen},
 		{"replies are lost", (*trial).repliesLost},
 		{"checkpoints are aborted", (*trial).aborted},
-		{"a file cannot be stored", (*trial).unstored},
+		{"E2E-5 a file cannot be stored", (*trial).unstored},
 	} {
 		if options.Quick && c.name == frozenDaemon {
 			continue
