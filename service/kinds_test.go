@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -152,4 +153,30 @@ func TestSeveralPendingCheckpoints(t *testing.T) {
 	if err := <-third; err != nil {
 		t.Error(err)
 	}
+}
+
+// While more old checkpoints wait to be deleted than may be pending, the next one waits, too.
+func TestCleaningHoldsCheckpointsUp(t *testing.T) {
+	t.Run("RD-4", func(t *testing.T) {
+		root := newRoot()
+		letGo := make(chan struct{})
+		release := sync.OnceFunc(func() { close(letGo) })
+		root.Store = slowDeletes{root.Store, letGo}
+		d := startDaemon(t, root, "")
+		t.Cleanup(release)
+		w := oneWorker(t, d, "j", nil)
+		for range 3 { // two of them are dropped
+			w.checkpoint(inlineState)
+		}
+		began := make(chan error, 1)
+		go func() { began <- d.trigger(t.Context(), "j") }()
+		if n := w.acksFor(quiet); n > 0 {
+			t.Errorf("%d checkpoints begin while two are being deleted, want none", n)
+		}
+		release()
+		w.mustAck(w.triggered(), inline("n", "4"))
+		if err := <-began; err != nil {
+			t.Error(err)
+		}
+	})
 }
