@@ -69,7 +69,7 @@ func TestKindsOfCheckpoints(t *testing.T) {
 		take(t, full, full, false)
 		take(t, incremental, incremental, true)
 	})
-	t.Run("TR-14", func(t *testing.T) {
+	t.Run("an unknown kind", func(t *testing.T) {
 		_, err := d.jobService().TriggerCheckpoint(t.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: "j", Kind: 9})
 		if connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), "allowed is CONFIGURED, FULL or INCREMENTAL") {
 			t.Errorf("an unknown kind: %v, want it refused", err)
