@@ -100,7 +100,7 @@ func happened(s *ckptdv1.JobState, kind ckptdv1.JobEventKind) (text string) {
 	return text
 }
 
-// TestJobManagerStorage: FS-28. Journal, _metadata and files of a job lie in the daemon's memory, and nothing of it in the
+// TestJobManagerStorage: journal, _metadata and files of a job lie in the daemon's memory, and nothing of it in the
 // root. An attempt restores from there. The job's end frees the memory, and refuses workers that come late.
 func TestJobManagerStorage(t *testing.T) {
 	t.Parallel()
@@ -138,7 +138,12 @@ func TestJobManagerStorage(t *testing.T) {
 	if got := again.restored(start.GetAttempt()); start.GetRestoreCheckpointId() != id || got != "the state" {
 		t.Errorf("attempt %d restores checkpoint %d with %q", start.GetAttempt(), start.GetRestoreCheckpointId(), got)
 	}
-	holdsNothing(t, root)
+	t.Run("FS-28 metadata and state are in memory, and nothing is in the root", func(t *testing.T) {
+		holdsNothing(t, root)
+		if keys := objects(t, memory); !slices.Contains(keys, layout.MetadataKey("j", id)) || !slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, layout.SharedPrefix("j")) }) {
+			t.Errorf("the memory holds %q", keys)
+		}
+	})
 
 	if left := d.cancel(t, "j").GetRetained(); len(left) != 0 {
 		t.Errorf("cancel retains %v, want nothing: it would be lost with the daemon", left)
@@ -228,7 +233,7 @@ func (w *worker) putSized(checkpoint uint64, size int) error {
 	return err
 }
 
-// TestLargestStateInMemory: FS-27. A piece of the limit's size is stored, one byte more is refused with Flink's words:
+// TestLargestStateInMemory: a piece of the limit's size is stored, one byte more is refused with Flink's words:
 // announced or not, as a file or inline. The refused piece leaves nothing behind.
 func TestLargestStateInMemory(t *testing.T) {
 	t.Parallel()
