@@ -40,6 +40,15 @@ type memoryJobs struct {
 	ended []string // ids of the ended jobs of which an entry is kept, oldest first; guarded by Server.mu
 }
 
+// usage returns the bytes that jobs in memory take, and their bound; 0, 0: there can be none.
+func (m *memoryJobs) usage() (used, limit uint64) {
+	if m == nil {
+		return 0, 0
+	}
+	u, l := m.Usage()
+	return uint64(u), uint64(l)
+}
+
 // inMemory tells whether the journal of a job lies in this daemon's memory.
 func (s *Server) inMemory(id string) bool { return s.memory != nil && s.memory.Holds(id) }
 

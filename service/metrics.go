@@ -112,6 +112,7 @@ type gauges struct {
 	jobPending, jobAge, jobFailures         *prometheus.Desc
 	verified, damaged, jobVerified          *prometheus.Desc
 	streams, running, waiting, allowed, how *prometheus.Desc
+	memory, memoryLimit                     *prometheus.Desc
 }
 
 func newGauges(s *Server, all func() []*shell.Job) *gauges {
@@ -138,6 +139,8 @@ func newGauges(s *Server, all func() []*shell.Job) *gauges {
 		damaged:     desc("ckptd_scrub_damaged_jobs", "Jobs whose newest checkpoint the last scrub found damaged; absent if the daemon does not scrub."),
 		jobVerified: desc("ckptd_job_verified_checkpoint_age_seconds", "Time since the completion of the job's newest checkpoint that a scrub has found whole.", "job"),
 		jobFailures: desc("ckptd_job_consecutive_failures", "Checkpoints of one job that have failed in a row.", "job"),
+		memory:      desc("ckptd_memory_state_bytes", "Bytes that jobs with storage jobmanager take in the daemon's memory."),
+		memoryLimit: desc("ckptd_memory_state_limit_bytes", "The most that they may take; 0 if there can be no such jobs."),
 		streams:     desc("ckptd_data_streams", "Files being received (put) and sent (get).", "direction"),
 		running:     desc("ckptd_store_running_requests", "Requests that the store is working on, by class of work.", "class"),
 		waiting:     desc("ckptd_store_waiting_requests", "Requests that wait for their turn, by class of work.", "class"),
@@ -202,6 +205,9 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 			gauge(g.verified, verified)
 		}
 	}
+	used, most := g.s.memory.usage()
+	gauge(g.memory, float64(used))
+	gauge(g.memoryLimit, float64(most))
 	puts, gets := g.s.data.InFlight()
 	gauge(g.streams, float64(puts), "put")
 	gauge(g.streams, float64(gets), "get")

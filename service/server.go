@@ -349,9 +349,6 @@ func (s *Server) status() *ckptdv1.GetStatusResponse {
 	res := &ckptdv1.GetStatusResponse{
 		Version: s.opts.Version, Root: s.facts.Location, Urls: s.opts.URLs, StartedAt: timestamppb.New(s.started),
 	}
-	if s.memory != nil {
-		used, limit := s.memory.Usage()
-		res.MemoryUsed, res.MemoryLimit = uint64(used), uint64(limit)
-	}
+	res.MemoryUsed, res.MemoryLimit = s.memory.usage()
 	return res
 }
