@@ -183,7 +183,7 @@ func TestSavepointsWaitForNoTurn(t *testing.T) {
 			eventually(t, "the savepoint", func() bool { return d.outcome(t, "j", id) == done })
 		}
 		w.mustAck(running, inlineState(running)...)
-		next := w.triggered()
+		next := w.triggered() // the checkpoint that waited, which every savepoint has overtaken
 		w.mustAck(next, inlineState(next)...)
 		if err := <-waits; err != nil {
 			t.Errorf("the checkpoint that waited: %v, want it complete", err)
@@ -325,13 +325,16 @@ func TestRestoredStates(t *testing.T) {
 			})
 		}
 	})
-	t.Run("RR-16, RR-24, RS-4", func(t *testing.T) {
+	t.Run("RR-16 and RR-24", func(t *testing.T) { // two operators without state are new, one has gone
 		root := newRoot()
 		d := startDaemon(t, root, "")
-		a := oneWorker(t, d, "a", nil)
-		from := "a/" + layout.CheckpointDir(a.checkpoint(a.ofAll))
-		req := restoreRequest("b", from)
-		req.Plan = &ckptdv1.Plan{Operators: append(twoPlan().GetOperators(), onePlan().GetOperators()...)} // two new ones before it
+		old := onePlan()
+		old.Operators = append([]*ckptdv1.Operator{{Id: "map", Parallelism: 3, MaxParallelism: 128}}, old.Operators...)
+		d.attach(t, "a", old, nil)
+		a := d.register(t, "a", "w-a", 0, subtask("count"), subtask("map"), &ckptdv1.Subtask{OperatorId: "map", Index: 1}, &ckptdv1.Subtask{OperatorId: "map", Index: 2})
+		a.begin()
+		req := restoreRequest("b", "a/"+layout.CheckpointDir(a.checkpoint(a.ofAll)))
+		req.Plan = &ckptdv1.Plan{Operators: append(twoPlan().GetOperators(), onePlan().GetOperators()...)}
 		if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
 			t.Fatal(err)
 		}
@@ -346,6 +349,29 @@ func TestRestoredStates(t *testing.T) {
 			if want := s.GetSubtask().GetOperatorId() == "count"; want != (len(s.GetHandles()) == 3) || !want && len(s.GetHandles()) != 0 {
 				t.Errorf("subtask %v has %d handles", s.GetSubtask(), len(s.GetHandles()))
 			}
+		}
+	})
+	t.Run("RS-4", func(t *testing.T) { // the order of the operators has changed, and one with state has gone
+		root := newRoot()
+		d := startDaemon(t, root, "")
+		a, b := twoWorkers(t, d, "a", nil)
+		id := a.open()
+		b.triggered()
+		a.mustAck(id, inline("n", "of the source"))
+		b.mustAck(id, inline("n", "of the sink"))
+		expect[complete](a)
+		req := restoreRequest("b", "a/"+layout.CheckpointDir(id))
+		req.Plan = &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: "sink", Parallelism: 1}, {Id: "new", Parallelism: 1}}}
+		_, err := d.engineService().AttachJob(t.Context(), req)
+		wantCode(t, err, connect.CodeFailedPrecondition, "operator source has state and is not in the plan")
+		req.AllowNonRestoredState = true
+		if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+		w := d.register(t, "b", "w-b", 0, subtask("new"), subtask("sink"))
+		w.begin()
+		if got := w.states(); len(got) != 1 || got["n"] != "of the sink" {
+			t.Errorf("restored %q, want the state of the sink alone", got)
 		}
 	})
 }
