@@ -351,6 +351,34 @@ func TestRestoredStates(t *testing.T) {
 			}
 		}
 	})
+	t.Run("PC-11, FT-9, RR-14", func(t *testing.T) { // the first subtask of two has finished, and the only one of the sink
+		root := newRoot()
+		d := startDaemon(t, root, "")
+		plan := twoPlan()
+		plan.Operators[0].Parallelism = 2
+		d.attach(t, "j", plan, nil)
+		all := []*ckptdv1.Subtask{subtask("source"), {OperatorId: "source", Index: 1}, subtask("sink")}
+		w := d.register(t, "j", "w", 0, all...)
+		w.begin()
+		id := w.open()
+		w.mustAckAll(id, &ckptdv1.SubtaskSnapshot{Subtask: all[0], Finished: true},
+			&ckptdv1.SubtaskSnapshot{Subtask: all[1], Handles: []*ckptdv1.SnapshotHandle{inline("n", "x")}}, &ckptdv1.SubtaskSnapshot{Subtask: all[2], Finished: true})
+		expect[complete](w)
+		if _, err := d.engineService().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: w.attempt}); err != nil {
+			t.Fatal(err)
+		}
+		w.begin()
+		res, err := d.engineService().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: w.attempt, Subtasks: all})
+		if err != nil || len(res.GetStates()) != 3 {
+			t.Fatalf("states %v, %v; want three", res.GetStates(), err)
+		}
+		for _, s := range res.GetStates() {
+			runs := s.GetSubtask().GetIndex() == 1
+			if s.GetFinished() == runs || len(s.GetHandles()) != map[bool]int{true: 1}[runs] {
+				t.Errorf("subtask %v: finished %v, %d handles; want it marked as it was acknowledged", s.GetSubtask(), s.GetFinished(), len(s.GetHandles()))
+			}
+		}
+	})
 	t.Run("RS-4", func(t *testing.T) { // the order of the operators has changed, and one with state has gone
 		root := newRoot()
 		d := startDaemon(t, root, "")
