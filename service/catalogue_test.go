@@ -202,7 +202,7 @@ func TestWhatLiesInTheStore(t *testing.T) {
 			}
 		}
 	})
-	t.Run("FS-4, FS-13, FS-14, FS-19", func(t *testing.T) {
+	t.Run("FS-4, FS-13, FS-19", func(t *testing.T) {
 		root := newRoot()
 		d := startDaemon(t, root, "")
 		w := oneWorker(t, d, "j", nil)
