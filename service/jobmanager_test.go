@@ -95,11 +95,9 @@ func happened(s *ckptdv1.JobState, kind ckptdv1.JobEventKind) (text string) {
 	return text
 }
 
-// TestJobManagerStorage: journal, _metadata and files of a job lie in the daemon's memory, and nothing of it in the
+// TestJobManagerStorage: FS-28. Journal, _metadata and files of a job lie in the daemon's memory, and nothing of it in the
 // root. An attempt restores from there. The job's end frees the memory, and refuses workers that come late.
-func TestJobManagerStorage(t *testing.T) { t.Run("FS-28", jobManagerStorage) }
-
-func jobManagerStorage(t *testing.T) {
+func TestJobManagerStorage(t *testing.T) {
 	t.Parallel()
 	root := newRoot()
 	d, memory := memoryDaemon(t, root, 1<<20)
