@@ -39,7 +39,7 @@ func toConfig(c *JobConfig) *ckptdv1.JobConfig {
 		TolerableFailedCheckpoints: c.TolerableFailedCheckpoints, Retention: ckptdv1.Retention(c.Retention), NumRetained: c.NumRetained, Trash: toDelay(c.Trash), SavepointDir: c.SavepointDir,
 		IntervalDuringBacklog: toDelay(c.IntervalDuringBacklog), MaxConcurrentCheckpoints: c.MaxConcurrentCheckpoints,
 		CheckpointsAfterTasksFinish: c.CheckpointsAfterTasksFinish,
-		Storage: ckptdv1.Storage(c.Storage), MaxStateSize: c.MaxStateSize,
+		Storage:                     ckptdv1.Storage(c.Storage), MaxStateSize: c.MaxStateSize,
 	}
 	if r := c.RestartStrategy; r != (RestartStrategy{}) {
 		out.RestartStrategy = &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_Type(r.Type), Attempts: r.Attempts, Delay: toDelay(r.Delay)}
@@ -75,7 +75,7 @@ func ConfigFrom(c *ckptdv1.JobConfig) *JobConfig {
 		Retention: Retention(c.GetRetention()), NumRetained: c.GetNumRetained(), Trash: fromDelay(c.Trash), SavepointDir: c.GetSavepointDir(),
 		IntervalDuringBacklog: fromDelay(c.IntervalDuringBacklog), MaxConcurrentCheckpoints: c.GetMaxConcurrentCheckpoints(),
 		CheckpointsAfterTasksFinish: c.CheckpointsAfterTasksFinish,
-		Storage: Storage(c.GetStorage()), MaxStateSize: c.GetMaxStateSize(),
+		Storage:                     Storage(c.GetStorage()), MaxStateSize: c.GetMaxStateSize(),
 		RestartStrategy: RestartStrategy{
 			Type: RestartType(r.GetType()), Attempts: r.GetAttempts(), Delay: fromDelay(r.GetDelay()),
 			FailureRate: failureRateFrom(r.GetFailureRate()), ExponentialDelay: exponentialDelayFrom(r.GetExponentialDelay()),
