@@ -73,6 +73,16 @@ func Newest(segments []*Segment) *Segment {
 	return slices.MaxFunc(segments, func(a, b *Segment) int { return later(a.Epoch, a.Sequence, b.Epoch, b.Sequence) })
 }
 
+// NewestOf is the position of the segment that knows most, by its name. There is one at least.
+func NewestOf(listed []Listed) (newest int) {
+	for i := range listed {
+		if n, m := listed[i].Name, listed[newest].Name; later(n.Epoch, n.Sequence, m.Epoch, m.Sequence) > 0 {
+			newest = i
+		}
+	}
+	return newest
+}
+
 // later compares two segments by when they were written.
 func later(epochA, sequenceA, epochB, sequenceB uint64) int {
 	return cmp.Or(cmp.Compare(epochA, epochB), cmp.Compare(sequenceA, sequenceB))

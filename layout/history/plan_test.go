@@ -129,7 +129,7 @@ func TestPlanDeletesNothingOfOthers(t *testing.T) {
 	if p := history.Plan(1, append(slices.Clone(all), counts)); slices.Contains(p.Drop, counts.Name) || len(p.Drop) < 98 {
 		t.Errorf("%d are dropped; the newest counts among them: %v", len(p.Drop), slices.Contains(p.Drop, counts.Name))
 	}
-	all[0].Name.Records, all[1].Name.Records = 100, 1 // an older full one stays, so a younger small one stays, too
+	all[0].Name.Records, all[1].Name.Records = 100, 1      // an older full one stays, so a younger small one stays, too
 	if p := history.Plan(1, all[:103]); len(p.Drop) != 0 { // without the first, 101 hundred and 1 are left
 		t.Errorf("%v are dropped, though the oldest stays", p.Drop)
 	}
