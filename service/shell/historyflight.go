@@ -21,6 +21,8 @@ type flight struct {
 	tail  history.Tail
 	// last is the newest segment of this epoch; the zero name: the newest one has to be looked for.
 	last layout.HistoryName
+	// stale are segments whose records lie in others, or will: they are deleted after the write.
+	stale []layout.HistoryName
 	// tidy: a plan is made after the write.
 	tidy bool
 	// before is a write that may still run; nil: none does. This one waits for it. If it fails, its tail is written, too.
@@ -33,8 +35,12 @@ type flight struct {
 
 // write writes the tail, and tidies up.
 func (f *flight) write(ctx context.Context, store storage.Store) {
-	if b := f.before; b != nil && b.err != nil {
-		f.tail.Before(&b.tail)
+	if b := f.before; b != nil {
+		f.stale = b.stale
+		if f.known = b.sequence; b.err != nil {
+			f.known = b.known
+			f.tail.Before(&b.tail)
+		}
 	}
 	if f.tail.Empty() {
 		return
@@ -45,19 +51,42 @@ func (f *flight) write(ctx context.Context, store storage.Store) {
 		return
 	}
 	segments := f.tail.Segments(f.job, f.epoch, f.sequence, base)
-	if f.err = f.put(ctx, store, segments); f.err == nil && f.tidy {
+	if f.err = f.put(ctx, store, segments); f.err != nil {
+		return
+	}
+	if f.tidy {
 		f.tidyErr = f.tidyUp(ctx, store, segments[len(segments)-1])
 	}
+	if len(f.stale) == 0 {
+		return
+	}
+	keys := make([]string, len(f.stale))
+	for i, name := range f.stale {
+		keys[i] = layout.HistoryKey(f.job, name)
+	}
+	if err := errors.Join(store.Delete(ctx, keys)...); err != nil {
+		f.tidyErr = errors.Join(f.tidyErr, err)
+		return
+	}
+	f.stale = nil
 }
 
-// put writes segments under fresh names. A name is never used twice, so what an earlier try may have written does no harm.
-func (f *flight) put(ctx context.Context, store storage.Store, segments []*history.Segment) error {
+// put writes segments under fresh names. If it fails, some may be there all the same. They are stale, since their records are written
+// again, or lie elsewhere.
+func (f *flight) put(ctx context.Context, store storage.Store, segments []*history.Segment) (err error) {
+	var names []layout.HistoryName
+	defer func() {
+		if err != nil {
+			f.stale = append(f.stale, names...)
+		}
+	}()
 	for _, s := range segments {
 		b, err := history.Encode(s)
 		if err != nil {
 			return err
 		}
 		name := s.Name()
+		names = append(names, name)
 		if err := f.create(ctx, store, layout.HistoryKey(f.job, name), b); err != nil {
 			return fmt.Errorf("history of job %s: write %s: %w", f.job, layout.HistoryKey(f.job, name), err)
 		}
@@ -113,7 +142,7 @@ func (f *flight) tidyUp(ctx context.Context, store storage.Store, like *history.
 		return err
 	}
 	plan := history.Plan(f.epoch, listed)
-	gone := plan.Drop
+	f.stale = append(f.stale, plan.Drop...)
 	if len(plan.Merge) > 0 {
 		small, unreadable, err := catalog.ReadHistory(ctx, store, f.job, plan.Merge)
 		if err != nil {
@@ -123,15 +152,8 @@ func (f *flight) tidyUp(ctx context.Context, store storage.Store, like *history.
 			if err := f.put(ctx, store, history.Merged(small, like)); err != nil {
 				return err
 			}
-			gone = append(gone, plan.Merge...)
+			f.stale = append(f.stale, plan.Merge...)
 		}
 	}
-	if len(gone) == 0 {
-		return nil
-	}
-	keys := make([]string, len(gone))
-	for i, name := range gone {
-		keys[i] = layout.HistoryKey(f.job, name)
-	}
-	return errors.Join(store.Delete(ctx, keys)...)
+	return nil
 }

@@ -23,11 +23,13 @@ type jobHistory struct {
 	// sequence numbers the writes of the epoch; known is the last one that has succeeded, and last its segment, if its name is known.
 	sequence, known uint64
 	last            layout.HistoryName
-	untidied        int  // segments written since the last plan
-	tidy            bool // a plan was made in this epoch
-	failures        int  // writes that have failed in a row
-	closed          bool // the job is being purged: nothing is written any more
-	seen            Seen
+	// stale are segments whose records lie in others, or will, and that could not be deleted yet.
+	stale    []layout.HistoryName
+	untidied int  // segments written since the last plan
+	tidy     bool // a plan was made in this epoch
+	failures int  // writes that have failed in a row
+	closed   bool // the job is being purged: nothing is written any more
+	seen     Seen
 }
 
 // Seen is what this daemon has seen of a job's checkpoints since it attached the job.
@@ -87,7 +89,7 @@ func (h *jobHistory) seal(n int) {
 // take makes a flight of all that is not written.
 func (h *jobHistory) take(job string) *flight {
 	h.seal(len(h.drafts))
-	f := &flight{job: job, epoch: h.epoch, sequence: h.sequence + 1, known: h.known, tail: h.tail, last: h.last, done: make(chan struct{})}
+	f := &flight{job: job, epoch: h.epoch, sequence: h.sequence + 1, known: h.known, stale: h.stale, tail: h.tail, last: h.last, done: make(chan struct{})}
 	h.tail, h.due = history.Tail{}, time.Time{}
 	return f
 }

@@ -109,7 +109,7 @@ func (j *Job) fly(f *flight, timeout time.Duration, then func()) {
 // historyWritten notes the end of a write. What could not be written is tried again later, with what has come since.
 func (j *Job) historyWritten(f *flight) {
 	h := j.history
-	h.flight, h.sequence = nil, f.sequence
+	h.flight, h.sequence, h.stale = nil, f.sequence, f.stale[max(0, len(f.stale)-history.MaxSegments):]
 	if f.err == nil {
 		h.known, h.last, h.failures = f.sequence, f.last, 0
 		if h.untidied++; f.tidy && f.tidyErr == nil {
