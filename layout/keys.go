@@ -117,6 +117,8 @@ type JobKey struct {
 	Checkpoint uint64
 	// File name of an exclusive or a shared file.
 	File FileName
+	// History is the name of a segment of the history.
+	History HistoryName
 }
 
 // String returns the key relative to the job's folder; it is the inverse of ParseJobKey. It is empty for places in
@@ -131,6 +133,8 @@ func (k JobKey) String() string {
 		return CheckpointDir(k.Checkpoint) + "/" + k.File.String()
 	case PlaceShared:
 		return sharedFolder + k.File.String()
+	case PlaceHistory:
+		return historyFolder + k.History.String()
 	default:
 		return ""
 	}
@@ -152,8 +156,8 @@ func ParseJobKey(relative string) JobKey {
 	case taskOwnedFolder:
 		return JobKey{Place: PlaceTaskOwned}
 	case historyFolder:
-		if _, ok := parseHistoryName(name); ok {
-			return JobKey{Place: PlaceHistory}
+		if segment, ok := parseHistoryName(name); ok {
+			return JobKey{Place: PlaceHistory, History: segment}
 		}
 		return JobKey{}
 	case journalFolder:

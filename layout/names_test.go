@@ -127,7 +127,7 @@ func TestParseJobKey(t *testing.T) {
 		"_journal/00000000000000000042":    {Place: layout.PlaceSlot, Slot: 42},
 		"_tmp/anything/at all":             {Place: layout.PlaceTemp},
 		"taskowned/x":                      {Place: layout.PlaceTaskOwned},
-		"_history/" + segment.String():     {Place: layout.PlaceHistory},
+		"_history/" + segment.String():     {Place: layout.PlaceHistory, History: segment},
 		"_history/x":                       {},
 		"_history/" + segment.String()[1:]: {},
 		"":                                 {},
@@ -184,7 +184,7 @@ func FuzzNames(f *testing.F) {
 		n := layout.FileName{Epoch: a, Checkpoint: b, Nonce: layout.NewNonce(), Sequence: c}
 		for _, k := range []layout.JobKey{
 			{Place: layout.PlaceShared, File: n}, {Place: layout.PlaceExclusive, Checkpoint: b, File: n},
-			{Place: layout.PlaceMetadata, Checkpoint: b}, {Place: layout.PlaceSlot, Slot: max(a, 1)},
+			{Place: layout.PlaceMetadata, Checkpoint: b}, {Place: layout.PlaceSlot, Slot: max(a, 1)}, {Place: layout.PlaceHistory, History: segment},
 		} {
 			if got := layout.ParseJobKey(k.String()); got != k {
 				t.Errorf("%+v parses back as %+v, want the same", k, got)

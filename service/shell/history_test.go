@@ -267,6 +267,7 @@ func TestLastWriteOfTheHistory(t *testing.T) {
 				})
 				j.Release()
 				<-j.Done()
+				synctest.Wait()
 				slow.gate <- struct{}{}
 				synctest.Wait()
 				slow.fail.Store(false)

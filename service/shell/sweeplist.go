@@ -30,6 +30,8 @@ func (j *Job) abortUnfinished(ctx context.Context, op owner.Op) {
 			return k.Slot <= op.Slot
 		case layout.PlaceMetadata:
 			return op.DeadTarget(op.Epoch, k.Checkpoint)
+		case layout.PlaceHistory:
+			return k.History.Epoch < op.Epoch
 		case layout.PlaceExclusive, layout.PlaceShared:
 			return op.DeadTarget(k.File.Epoch, k.File.Checkpoint)
 		}
