@@ -3,8 +3,11 @@ package history_test
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -125,6 +128,40 @@ func TestASegmentReadsAsItWasWritten(t *testing.T) {
 	name := got[0].Name()
 	if back, err := layout.ParseHistoryName(name.String()); err != nil || back != name || back.First != 1 || back.Last != 7 || back.Records != 5 {
 		t.Errorf("the name %s reads as %+v, %v", name, back, err)
+	}
+}
+
+var rewrite = flag.Bool("rewrite", false, "write the golden file anew: only while no release has written the format")
+
+// A reader of any version reads every older version: the golden file of version 1 stays here for ever.
+func TestGolden(t *testing.T) {
+	tail := tailOf(record(1, completed, periodic), record(2, failed, periodic), record(4, completed, savepoint))
+	tail.Totals.Refuse()
+	tail.Totals.Restore(&ckptdv1.RestoreRecord{CheckpointId: 1, Attempt: 2, RestoredAt: timestamppb.New(at)})
+	want := tail.Segments("job", 3, 4, &history.Totals{})[0]
+	b, err := history.Encode(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join("testdata", "v1")
+	if *rewrite {
+		if err := os.WriteFile(path, b, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(b, golden) {
+		t.Errorf("a segment has other bytes than those of version 1")
+	}
+	got, err := history.Decode(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.EqualFunc(got.Records, want.Records, func(a, b *ckptdv1.CheckpointRecord) bool { return proto.Equal(a, b) }) || got.Totals.Failed != 2 {
+		t.Errorf("the golden file reads as %+v", got)
 	}
 }
 

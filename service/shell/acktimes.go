@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"iter"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -32,15 +33,8 @@ func (a *ackTimes) add(subtasks owner.Subtasks, after time.Duration) {
 		a.last = make([]lastAck, len(a.plan.Operators))
 	}
 	fresh := subtasks.Minus(a.acked)
-	first := uint32(0)
-	for i := range a.plan.Operators {
-		n := a.plan.Operators[i].Parallelism
-		for s := range fresh.All() {
-			if uint32(s) >= first && uint32(s) < first+n {
-				a.last[i] = lastAck{uint32(s) - first, after, true}
-			}
-		}
-		first += n
+	for i, index := range perOperator(a.plan, fresh) {
+		a.last[i] = lastAck{index, after, true}
 	}
 	if !fresh.IsEmpty() {
 		a.acked, a.after = a.acked.Or(fresh), after
@@ -55,22 +49,34 @@ func (a *ackTimes) describe(r *ckptdv1.CheckpointRecord) {
 	r.Subtasks, r.Acknowledged, r.AcknowledgedAfter = a.plan.Subtasks(), uint32(a.acked.Len()), durationpb.New(a.after)
 	r.OperatorsOmitted = 0
 	r.Operators = make([]*ckptdv1.OperatorRecord, len(a.plan.Operators))
-	first := uint32(0)
 	for i := range a.plan.Operators {
 		op := &a.plan.Operators[i]
-		out := &ckptdv1.OperatorRecord{OperatorId: op.ID, Subtasks: op.Parallelism}
-		of := incremental.Range[owner.Subtask](first + op.Parallelism).Minus(incremental.Range[owner.Subtask](first))
-		missing := of.Minus(a.acked)
-		out.Acknowledged = op.Parallelism - uint32(missing.Len())
-		for s := range missing.All() {
-			index := uint32(s) - first
-			out.MissingSubtask = &index
-			break
-		}
+		out := &ckptdv1.OperatorRecord{OperatorId: op.ID, Subtasks: op.Parallelism, Acknowledged: op.Parallelism}
 		if a.last != nil && a.last[i].any {
 			out.SlowestSubtask, out.SlowestAfter = a.last[i].subtask, durationpb.New(a.last[i].after)
 		}
 		r.Operators[i] = out
-		first += op.Parallelism
+	}
+	for i, index := range perOperator(a.plan, incremental.Range[owner.Subtask](a.plan.Subtasks()).Minus(a.acked)) {
+		out := r.Operators[i]
+		if out.Acknowledged--; out.MissingSubtask == nil {
+			out.MissingSubtask = &index
+		}
+	}
+}
+
+// perOperator yields subtasks in ascending order: the position of the operator in the plan, and the index in the operator.
+func perOperator(plan *journal.Plan, subtasks owner.Subtasks) iter.Seq2[int, uint32] {
+	return func(yield func(int, uint32) bool) {
+		i, first := 0, uint32(0)
+		for s := range subtasks.All() {
+			for uint32(s)-first >= plan.Operators[i].Parallelism {
+				first += plan.Operators[i].Parallelism
+				i++
+			}
+			if !yield(i, uint32(s)-first) {
+				return
+			}
+		}
 	}
 }

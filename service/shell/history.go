@@ -62,8 +62,10 @@ func (j *Job) recordCompleted(id uint64, c *content) {
 	history.Clip(r)
 	h := j.memory()
 	if h.seen.Completed++; !history.IsSavepoint(r) {
+		operators := r.Operators
+		r.Operators = nil
 		h.seen.Last = proto.CloneOf(r)
-		h.seen.Last.Operators = nil
+		r.Operators = operators
 	}
 	h.tail.Add(r)
 	j.planHistory()
@@ -140,7 +142,6 @@ func (j *Job) unwritten() *history.Unwritten {
 		if c := j.contents[p.ID]; c != nil {
 			r := j.recordOf(p.ID, c, ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_IN_PROGRESS)
 			c.acks.describe(r)
-			r.StateBytes = j.stateBytes(c)
 			history.Clip(r)
 			u.Records = append(u.Records, r)
 		}

@@ -286,3 +286,33 @@ func TestLastWriteOfTheHistory(t *testing.T) {
 		})
 	}
 }
+
+// The history is written when the job has ended, not only when it is released: the release waits for the last sweep.
+func TestHistoryIsWrittenAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		root := mem.Open()
+		var ended atomic.Bool
+		root.Store = mem.NewFaults(root.Store, func(m mem.Mutation) mem.Outcome {
+			if ended.Load() && strings.Contains(m.Key, "/_journal/") {
+				return mem.Failed() // the release
+			}
+			return mem.Done()
+		})
+		env := environment(t, root)
+		env.Step = func(step string) { ended.Store(ended.Load() || step == StepEnd) }
+		j := attached(t, env)
+		j.do(func() { j.memory().addCompleted(1); j.planHistory() })
+		if _, err := j.Cancel(t.Context(), &ckptdv1.CancelJobRequest{JobId: "j", RequestId: "c"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		select {
+		case <-j.Done():
+			t.Fatal("the job was released")
+		default:
+		}
+		if got, _ := readBack(t, root.Store, &history.Unwritten{}); len(got.Records) != 1 {
+			t.Errorf("%d records are written", len(got.Records))
+		}
+	})
+}
