@@ -98,7 +98,7 @@ func TestConstantsAreWhole(t *testing.T) {
 			PhaseImporting},
 		ckptdv1.PendingState(0):      {PendingOpen, PendingWriting, PendingUnresolved},
 		ckptdv1.CheckpointState(0):   {CheckpointKept, CheckpointTrashed, CheckpointHidden, CheckpointNotRetained},
-		ckptdv1.CheckpointKind(0):    {KindCheckpoint, KindManual, KindSavepoint, KindStop},
+		ckptdv1.RecordKind(0):        {KindCheckpoint, KindManual, KindSavepoint, KindStop},
 		ckptdv1.CheckpointOutcome(0): {OutcomeInProgress, OutcomeCompleted, OutcomeFailed},
 		ckptdv1.FilePresence(0):      {FilePresent, FileMissing, FileWrongSize},
 		ckptdv1.JobEventKind(0): {EventAttached, EventAttempt, EventRunning, EventTriggered, EventCompleted, EventAborted, EventNotBegun,

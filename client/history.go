@@ -61,7 +61,7 @@ type RestoreRecord struct {
 // CheckpointRecord is what became of one checkpoint.
 type CheckpointRecord struct {
 	ID      uint64
-	Kind    CheckpointKind
+	Kind    RecordKind
 	Outcome CheckpointOutcome
 	// Epoch is that of the owner that saw it end.
 	Epoch, Attempt uint64
@@ -106,24 +106,24 @@ type Spread[T time.Duration | uint64] struct {
 	P50, P90, P95, P99, P999 T
 }
 
-// CheckpointKind says why a checkpoint was taken.
-type CheckpointKind int
+// RecordKind says why a checkpoint was taken.
+type RecordKind int
 
-// The values of CheckpointKind.
+// The values of RecordKind.
 const (
 	// KindCheckpoint: it was due.
-	KindCheckpoint CheckpointKind = CheckpointKind(ckptdv1.CheckpointKind_CHECKPOINT_KIND_CHECKPOINT)
+	KindCheckpoint RecordKind = RecordKind(ckptdv1.RecordKind_RECORD_KIND_CHECKPOINT)
 	// KindManual: a person asked for it.
-	KindManual CheckpointKind = CheckpointKind(ckptdv1.CheckpointKind_CHECKPOINT_KIND_MANUAL)
+	KindManual RecordKind = RecordKind(ckptdv1.RecordKind_RECORD_KIND_MANUAL)
 	// KindSavepoint: it is a savepoint.
-	KindSavepoint CheckpointKind = CheckpointKind(ckptdv1.CheckpointKind_CHECKPOINT_KIND_SAVEPOINT)
+	KindSavepoint RecordKind = RecordKind(ckptdv1.RecordKind_RECORD_KIND_SAVEPOINT)
 	// KindStop: it is a savepoint that stops the job.
-	KindStop CheckpointKind = CheckpointKind(ckptdv1.CheckpointKind_CHECKPOINT_KIND_STOP)
+	KindStop RecordKind = RecordKind(ckptdv1.RecordKind_RECORD_KIND_STOP)
 )
 
 // String is the value's name in the API, without its prefix.
-func (k CheckpointKind) String() string {
-	return flinks(ckptdv1.CheckpointKind(k).String(), "CHECKPOINT_KIND_")
+func (k RecordKind) String() string {
+	return flinks(ckptdv1.RecordKind(k).String(), "RECORD_KIND_")
 }
 
 // CheckpointOutcome says what became of a checkpoint.
@@ -183,7 +183,7 @@ func fromRestore(m *ckptdv1.RestoreRecord) RestoreRecord {
 
 func fromRecord(m *ckptdv1.CheckpointRecord) CheckpointRecord {
 	return CheckpointRecord{
-		ID: m.GetCheckpointId(), Kind: CheckpointKind(m.GetKind()), Outcome: CheckpointOutcome(m.GetOutcome()), Epoch: m.GetEpoch(), Attempt: m.GetAttempt(),
+		ID: m.GetCheckpointId(), Kind: RecordKind(m.GetKind()), Outcome: CheckpointOutcome(m.GetOutcome()), Epoch: m.GetEpoch(), Attempt: m.GetAttempt(),
 		StartedAt: fromTime(m.GetStartedAt()), EndedAt: fromTime(m.GetEndedAt()), AcknowledgedAfter: fromDuration(m.GetAcknowledgedAfter()),
 		Duration: fromDuration(m.GetDuration()), StateBytes: m.GetStateBytes(), NewBytes: m.GetNewBytes(), Reason: m.GetReason(), Cause: m.GetCause(),
 		Subtasks: m.GetSubtasks(), Acknowledged: m.GetAcknowledged(), Path: m.GetPath(), Retained: m.GetRetained(),

@@ -114,7 +114,7 @@ func TestHistory(t *testing.T) {
 		sink.mustAck(first)
 		expect[complete](source)
 		r = d.recordOf(t, first)
-		if r.GetOutcome() != completed || r.GetKind() != ckptdv1.CheckpointKind_CHECKPOINT_KIND_MANUAL || r.GetAcknowledged() != 2 || r.GetPath() != "j/chk-1" || !r.GetRetained() ||
+		if r.GetOutcome() != completed || r.GetKind() != ckptdv1.RecordKind_RECORD_KIND_MANUAL || r.GetAcknowledged() != 2 || r.GetPath() != "j/chk-1" || !r.GetRetained() ||
 			r.GetStateBytes() != 1 || r.GetNewBytes() != 1 || r.GetEpoch() != 1 || r.GetAttempt() != 1 || r.GetStartedAt() == nil || r.GetEndedAt().AsTime().Before(r.GetStartedAt().AsTime()) {
 			t.Errorf("complete: %v", r)
 		}
@@ -156,7 +156,7 @@ func TestHistory(t *testing.T) {
 		sink.mustAck(id)
 		eventually(t, "the savepoint", func() bool { return d.outcome(t, "j", id) == done })
 		r := d.recordOf(t, id)
-		if r.GetOutcome() != completed || r.GetKind() != ckptdv1.CheckpointKind_CHECKPOINT_KIND_SAVEPOINT || r.GetPath() != saved.GetPath() || r.GetStateBytes() != 5 || r.GetRetained() {
+		if r.GetOutcome() != completed || r.GetKind() != ckptdv1.RecordKind_RECORD_KIND_SAVEPOINT || r.GetPath() != saved.GetPath() || r.GetStateBytes() != 5 || r.GetRetained() {
 			t.Errorf("the savepoint: %v", r)
 		}
 		res := d.history(t, &ckptdv1.GetHistoryRequest{})
@@ -245,9 +245,10 @@ func TestHistoryOfFailures(t *testing.T) {
 	t.Run("CO-42: what failed after it had an id is listed", func(t *testing.T) {
 		root, f := faulty(newRoot(), nil)
 		d := startDaemon(t, root, "")
-		w := oneWorker(t, d, "j", func(c *ckptdv1.JobConfig) { c.TolerableFailedCheckpoints = 100 })
+		w := oneWorker(t, d, "j", nil)
+		var refused atomic.Bool
 		f.SetDecide(func(m mem.Mutation) mem.Outcome {
-			if strings.HasSuffix(m.Key, layout.MetadataName) {
+			if strings.HasSuffix(m.Key, layout.MetadataName) && !refused.Swap(true) {
 				return mem.Failed()
 			}
 			return mem.Done()
@@ -255,6 +256,9 @@ func TestHistoryOfFailures(t *testing.T) {
 		id := w.open()
 		w.mustAck(id, inlineState(id)...)
 		expect[abort](w)
+		if s := w.begin(); s.GetAttempt() != 2 {
+			t.Errorf("attempt %d begins, want the second: no failure is tolerated", s.GetAttempt())
+		}
 		r := d.recordOf(t, id)
 		if r.GetOutcome() != failed || r.GetReason() == "" || r.GetCause() == "" || r.GetAcknowledged() != 1 {
 			t.Errorf("the record is %v", r)
@@ -488,4 +492,19 @@ func TestDamagedHistory(t *testing.T) {
 		t.Errorf("after the next owner: %v", res)
 	}
 	wantCounts(t, res, 0, 2, 0, 1)
+}
+
+// TestHistoryInMemory: the history of a job in the daemon's memory lies there, also after the job's end.
+func TestHistoryInMemory(t *testing.T) {
+	root := newRoot()
+	d, store := memoryDaemon(t, root, 1<<20)
+	w := oneWorker(t, d, "j", inJobManager)
+	id := w.checkpoint(inlineState)
+	wantCounts(t, d.history(t, &ckptdv1.GetHistoryRequest{}), 0, 1, 0, 0)
+	d.cancel(t, "j")
+	d.waitReleased(t)
+	holdsNothing(t, root)
+	if res := d.history(t, &ckptdv1.GetHistoryRequest{}); !slices.Equal(listed(res), []uint64{id}) || len(segments(t, store)) != 1 {
+		t.Errorf("after the end %v are listed", listed(res))
+	}
 }

@@ -19,7 +19,7 @@ var _ ckptdv1connect.HistoryServiceHandler = historyService{}
 // GetHistory answers what became of a job's checkpoints. The owner adds what it has not written. Of a job that nobody owns, the storage
 // tells. For a job of another daemon, the error names that daemon.
 func (p historyService) GetHistory(ctx context.Context, req *ckptdv1.GetHistoryRequest) (*ckptdv1.GetHistoryResponse, error) {
-	history := catalog.New(p.s.stores.restore)
+	history := catalog.New(p.s.storeOf(req.GetJobId(), p.s.stores.restore))
 	j, err := p.s.job(req.GetJobId())
 	if err == nil {
 		u, askErr := j.Unwritten(ctx)

@@ -297,7 +297,7 @@ func newMemoryJobs(s *Server, m *Memory) *memoryJobs {
 	out.env = shell.Env{
 		InMemory: true, Commit: store, Restore: store, Collect: store, Upload: store, Root: out.Opened, Facts: out.Opened.Facts, DaemonRoot: s.facts.Location,
 		Elsewhere: s.outOfMemory, Savepoints: of.Savepoints, URLs: of.URLs, Times: of.Times, InlineThreshold: of.InlineThreshold,
-		InlineCap: of.InlineCap, Metrics: of.Metrics, Step: of.Step, Owns: of.Owns, JobDefaults: of.JobDefaults, Log: of.Log, Context: of.Context,
+		InlineCap: of.InlineCap, Metrics: of.Metrics, History: of.History, Step: of.Step, Owns: of.Owns, JobDefaults: of.JobDefaults, Log: of.Log, Context: of.Context,
 		Background: of.Background,
 		Audit:      func(context.Context, []*ckptdv1.AuditEntry) error { return nil },
 		Due:        func(job string) { s.beginIn(&out.env, job, true, false, journalio.Glance{}) },

@@ -239,10 +239,10 @@ func printRecord(w io.Writer, r *ckptdv1.CheckpointRecord) error {
 }
 
 func kindText(r *ckptdv1.CheckpointRecord) string {
-	if r.GetKind() == ckptdv1.CheckpointKind_CHECKPOINT_KIND_STOP {
+	if r.GetKind() == ckptdv1.RecordKind_RECORD_KIND_STOP {
 		return "stop with savepoint"
 	}
-	return output.Enum(r.GetKind(), "CHECKPOINT_KIND_")
+	return output.Enum(r.GetKind(), "RECORD_KIND_")
 }
 
 func outcomeText(r *ckptdv1.CheckpointRecord) string {

@@ -122,7 +122,7 @@ func fromStored(m *storedv1.HistorySegment) (*Segment, error) {
 
 func fromRecord(job string, m *storedv1.HistoryRecord, ids []string) (*ckptdv1.CheckpointRecord, error) {
 	r := &ckptdv1.CheckpointRecord{
-		CheckpointId: m.GetId(), Kind: ckptdv1.CheckpointKind(m.GetKind()), Outcome: ckptdv1.CheckpointOutcome(m.GetOutcome()), Epoch: m.GetEpoch(), Attempt: m.GetAttempt(),
+		CheckpointId: m.GetId(), Kind: ckptdv1.RecordKind(m.GetKind()), Outcome: ckptdv1.CheckpointOutcome(m.GetOutcome()), Epoch: m.GetEpoch(), Attempt: m.GetAttempt(),
 		StartedAt: fromMillis(m.GetStartedMillis()), EndedAt: fromMillis(m.GetEndedMillis()), AcknowledgedAfter: toDuration(m.GetAcknowledgedAfterMillis()),
 		Duration: toDuration(m.GetDurationMillis()), StateBytes: m.GetStateBytes(), NewBytes: m.GetNewBytes(), Reason: m.GetReason(), Cause: m.GetCause(),
 		Subtasks: m.GetSubtasks(), Acknowledged: m.GetAcknowledged(), OperatorsOmitted: m.GetOperatorsOmitted(),

@@ -14,6 +14,8 @@ package history
 const (
 	// Limit is how many checkpoints a history shows.
 	Limit = 10_000
+	// LimitInMemory is Limit for a job whose state lies in the memory of its daemon: its history does, too.
+	LimitInMemory = 1000
 	// SegmentRecords and SegmentBytes say when a segment is full.
 	SegmentRecords = 100
 	SegmentBytes   = 128 << 10

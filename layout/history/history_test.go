@@ -25,14 +25,14 @@ import (
 const (
 	completed = ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_COMPLETED
 	failed    = ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_FAILED
-	periodic  = ckptdv1.CheckpointKind_CHECKPOINT_KIND_CHECKPOINT
-	savepoint = ckptdv1.CheckpointKind_CHECKPOINT_KIND_SAVEPOINT
+	periodic  = ckptdv1.RecordKind_RECORD_KIND_CHECKPOINT
+	savepoint = ckptdv1.RecordKind_RECORD_KIND_SAVEPOINT
 )
 
 var at = time.Date(2026, 11, 21, 17, 0, 0, 0, time.UTC)
 
 // record is what became of a checkpoint.
-func record(id uint64, outcome ckptdv1.CheckpointOutcome, kind ckptdv1.CheckpointKind) *ckptdv1.CheckpointRecord {
+func record(id uint64, outcome ckptdv1.CheckpointOutcome, kind ckptdv1.RecordKind) *ckptdv1.CheckpointRecord {
 	r := &ckptdv1.CheckpointRecord{
 		CheckpointId: id, Kind: kind, Outcome: outcome, Epoch: 1, Attempt: 1, StartedAt: timestamppb.New(at), EndedAt: timestamppb.New(at.Add(time.Second)),
 		AcknowledgedAfter: durationpb.New(900 * time.Millisecond), Duration: durationpb.New(time.Duration(id) * time.Millisecond), StateBytes: 100 * id, NewBytes: id,

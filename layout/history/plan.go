@@ -22,8 +22,8 @@ type Tidying struct {
 }
 
 // Plan says what the owner of an epoch does with the segments of its job. The owner has written a segment just now, with the totals; that
-// one stays, or is merged. An owner that sees a segment of a later epoch is none any more: it does nothing.
-func Plan(epoch uint64, segments []Listed) Tidying {
+// one stays, or is merged. An owner that sees a segment of a later epoch is none any more: it does nothing. The last limit records are kept.
+func Plan(epoch uint64, segments []Listed, limit uint64) Tidying {
 	all := slices.Clone(segments)
 	slices.SortFunc(all, func(a, b Listed) int { // the oldest first
 		return cmp.Or(cmp.Compare(a.Name.Last, b.Name.Last), later(a.Name.Epoch, a.Name.Sequence, b.Name.Epoch, b.Name.Sequence),
@@ -43,7 +43,7 @@ func Plan(epoch uint64, segments []Listed) Tidying {
 	var rest []Listed
 	kept, tooMany := len(all), true
 	for i, l := range all {
-		tooMany = tooMany && (kept > MaxSegments || records >= Limit+spare+l.Name.Records) // no younger one goes before an older one
+		tooMany = tooMany && (kept > MaxSegments || records >= limit+spare+l.Name.Records) // no younger one goes before an older one
 		switch {
 		case tooMany && i != newest:
 			p.Drop, records, kept = append(p.Drop, l.Name), records-l.Name.Records, kept-1

@@ -49,7 +49,7 @@ func (s *shelf) all() (out []*history.Segment) {
 
 // tidy carries a plan out. It reports how many segments were read for it.
 func (s *shelf) tidy(epoch uint64) int {
-	p := history.Plan(epoch, s.listed())
+	p := history.Plan(epoch, s.listed(), history.Limit)
 	var small []*history.Segment
 	for _, n := range p.Merge {
 		small = append(small, s.segments[n])
@@ -122,18 +122,18 @@ func TestPlanDeletesNothingOfOthers(t *testing.T) {
 	for i := range uint64(200) {
 		all = append(all, name(100*i+1, 1, i, 100))
 	}
-	if p := history.Plan(1, all); len(p.Drop) != 200-102 || p.Drop[0].First != 1 || len(p.Merge) != 0 {
+	if p := history.Plan(1, all, history.Limit); len(p.Drop) != 200-102 || p.Drop[0].First != 1 || len(p.Merge) != 0 {
 		t.Errorf("%d are dropped, %d merged, want 98 and none", len(p.Drop), len(p.Merge))
 	}
 	counts := name(0, 1, 1000, 0)
-	if p := history.Plan(1, append(slices.Clone(all), counts)); slices.Contains(p.Drop, counts.Name) || len(p.Drop) < 98 {
+	if p := history.Plan(1, append(slices.Clone(all), counts), history.Limit); slices.Contains(p.Drop, counts.Name) || len(p.Drop) < 98 {
 		t.Errorf("%d are dropped; the newest counts among them: %v", len(p.Drop), slices.Contains(p.Drop, counts.Name))
 	}
-	all[0].Name.Records, all[1].Name.Records = 100, 1      // an older full one stays, so a younger small one stays, too
-	if p := history.Plan(1, all[:103]); len(p.Drop) != 0 { // without the first, 101 hundred and 1 are left
+	all[0].Name.Records, all[1].Name.Records = 100, 1                     // an older full one stays, so a younger small one stays, too
+	if p := history.Plan(1, all[:103], history.Limit); len(p.Drop) != 0 { // without the first, 101 hundred and 1 are left
 		t.Errorf("%v are dropped, though the oldest stays", p.Drop)
 	}
-	if p := history.Plan(1, append(slices.Clone(all), name(20_001, 2, 1, 1))); len(p.Drop)+len(p.Merge) > 0 {
+	if p := history.Plan(1, append(slices.Clone(all), name(20_001, 2, 1, 1)), history.Limit); len(p.Drop)+len(p.Merge) > 0 {
 		t.Errorf("an owner that is none any more drops %d and merges %d", len(p.Drop), len(p.Merge))
 	}
 }

@@ -82,5 +82,5 @@ func (t *Totals) Empty() bool { return t.Completed == 0 && t.Failed == 0 && t.Re
 // IsSavepoint tells whether a record is that of a savepoint.
 func IsSavepoint(r *ckptdv1.CheckpointRecord) bool {
 	k := r.GetKind()
-	return k == ckptdv1.CheckpointKind_CHECKPOINT_KIND_SAVEPOINT || k == ckptdv1.CheckpointKind_CHECKPOINT_KIND_STOP
+	return k == ckptdv1.RecordKind_RECORD_KIND_SAVEPOINT || k == ckptdv1.RecordKind_RECORD_KIND_STOP
 }

@@ -18,18 +18,18 @@ import (
 func History(t testing.TB, s storage.Store) {
 	t.Helper()
 	var first, second history.Tail
-	first.Add(record(38, ckptdv1.CheckpointKind_CHECKPOINT_KIND_CHECKPOINT))
-	saved := record(39, ckptdv1.CheckpointKind_CHECKPOINT_KIND_SAVEPOINT)
+	first.Add(record(38, ckptdv1.RecordKind_RECORD_KIND_CHECKPOINT))
+	saved := record(39, ckptdv1.RecordKind_RECORD_KIND_SAVEPOINT)
 	saved.Path = "file:///savepoints/savepoint-clicks-0a1b2c3d4e5f"
 	first.Add(saved)
-	failed, missing := record(40, ckptdv1.CheckpointKind_CHECKPOINT_KIND_MANUAL), uint32(1)
+	failed, missing := record(40, ckptdv1.RecordKind_RECORD_KIND_MANUAL), uint32(1)
 	failed.Outcome, failed.Reason, failed.Cause = ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_FAILED, "CHECKPOINT_EXPIRED", "no acknowledgement from sum[1]"
 	failed.Path, failed.Acknowledged, failed.Operators[0].Acknowledged, failed.Operators[0].MissingSubtask = "", 2, 1, &missing
 	first.Add(failed)
 	first.Totals.Refuse()
 	first.Totals.Restore(&ckptdv1.RestoreRecord{CheckpointId: 38, Attempt: 1, RestoredAt: timestamppb.New(At.Add(-2 * time.Minute))})
-	second.Add(record(Old, ckptdv1.CheckpointKind_CHECKPOINT_KIND_CHECKPOINT))
-	second.Add(record(New, ckptdv1.CheckpointKind_CHECKPOINT_KIND_CHECKPOINT))
+	second.Add(record(Old, ckptdv1.RecordKind_RECORD_KIND_CHECKPOINT))
+	second.Add(record(New, ckptdv1.RecordKind_RECORD_KIND_CHECKPOINT))
 	var totals history.Totals
 	for i, tail := range []*history.Tail{&first, &second} {
 		for _, segment := range tail.Segments(Running, 2, uint64(i+1), &totals) {
@@ -48,7 +48,7 @@ func History(t testing.TB, s storage.Store) {
 }
 
 // record is a checkpoint that has completed.
-func record(id uint64, kind ckptdv1.CheckpointKind) *ckptdv1.CheckpointRecord {
+func record(id uint64, kind ckptdv1.RecordKind) *ckptdv1.CheckpointRecord {
 	at := At.Add(time.Duration(int64(id)-Old) * time.Minute)
 	return &ckptdv1.CheckpointRecord{
 		CheckpointId: id, Kind: kind, Outcome: ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_COMPLETED, Epoch: 2, Attempt: 1,

@@ -26,7 +26,7 @@ type content struct {
 	// abort is why the coordinator aborted the checkpoint; empty: it did not.
 	abort      coordinator.Reason
 	abortCause string
-	kind       ckptdv1.CheckpointKind
+	kind       ckptdv1.RecordKind
 	acks       ackTimes
 	// unwritten is the store's error for the _metadata; nil: there was none.
 	unwritten error
@@ -50,7 +50,7 @@ func (p *piece) handle(file layout.FileRef) layout.Handle {
 	}
 }
 
-func newContent(now time.Time, plan *journal.Plan, kind ckptdv1.CheckpointKind) *content {
+func newContent(now time.Time, plan *journal.Plan, kind ckptdv1.RecordKind) *content {
 	return &content{
 		triggeredAt: now, kind: kind, acks: ackTimes{plan: plan}, pieces: map[uint32][]piece{}, finished: map[uint32]bool{}, described: map[incremental.File]incremental.Description{},
 	}

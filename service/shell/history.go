@@ -15,17 +15,17 @@ import (
 )
 
 // kindOf says why a checkpoint is taken.
-func (j *Job) kindOf(id uint64, manual bool) ckptdv1.CheckpointKind {
+func (j *Job) kindOf(id uint64, manual bool) ckptdv1.RecordKind {
 	saved, ok := j.m.Head().Savepoint(id)
 	switch {
 	case ok && saved.Stop != journal.StopNone:
-		return ckptdv1.CheckpointKind_CHECKPOINT_KIND_STOP
+		return ckptdv1.RecordKind_RECORD_KIND_STOP
 	case ok:
-		return ckptdv1.CheckpointKind_CHECKPOINT_KIND_SAVEPOINT
+		return ckptdv1.RecordKind_RECORD_KIND_SAVEPOINT
 	case manual:
-		return ckptdv1.CheckpointKind_CHECKPOINT_KIND_MANUAL
+		return ckptdv1.RecordKind_RECORD_KIND_MANUAL
 	}
-	return ckptdv1.CheckpointKind_CHECKPOINT_KIND_CHECKPOINT
+	return ckptdv1.RecordKind_RECORD_KIND_CHECKPOINT
 }
 
 // recordOf begins the record of a checkpoint that has a content.

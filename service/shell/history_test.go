@@ -46,6 +46,7 @@ func (h *jobHistory) addCompleted(id uint64) {
 // flown carries a write out, as the job's goroutine and its flight do together.
 func (h *jobHistory) flown(ctx context.Context, s storage.Store) error {
 	f := h.take("j")
+	f.limit = history.Limit
 	f.tidy = !h.tidy || h.untidied+1 >= history.MergeAt
 	f.write(ctx, s)
 	j := &Job{id: "j", env: &Env{Context: ctx}, history: h, log: slog.New(slog.DiscardHandler)}

@@ -23,6 +23,8 @@ type flight struct {
 	last layout.HistoryName
 	// stale are segments whose records lie in others, or will: they are deleted after the write.
 	stale []layout.HistoryName
+	// limit is how many records are kept.
+	limit uint64
 	// tidy: a plan is made after the write.
 	tidy bool
 	// before is a write that may still run; nil: none does. This one waits for it. If it fails, its tail is written, too.
@@ -141,7 +143,7 @@ func (f *flight) tidyUp(ctx context.Context, store storage.Store, like *history.
 	if err != nil {
 		return err
 	}
-	plan := history.Plan(f.epoch, listed)
+	plan := history.Plan(f.epoch, listed, f.limit)
 	f.stale = append(f.stale, plan.Drop...)
 	if len(plan.Merge) > 0 {
 		small, unreadable, err := catalog.ReadHistory(ctx, store, f.job, plan.Merge)

@@ -85,6 +85,9 @@ func (j *Job) writeLastHistory() {
 // fly writes a part of the history in a goroutine of its own, and calls then.
 func (j *Job) fly(f *flight, timeout time.Duration, then func()) {
 	env := j.env
+	if f.limit = history.Limit; env.InMemory {
+		f.limit = history.LimitInMemory
+	}
 	env.Background.Add(1)
 	env.crew.run(env.Context, func() {
 		defer env.Background.Done()

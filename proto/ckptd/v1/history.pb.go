@@ -25,62 +25,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// CheckpointKind says why a checkpoint was taken.
-type CheckpointKind int32
+// RecordKind says why a checkpoint was taken.
+type RecordKind int32
 
 const (
-	CheckpointKind_CHECKPOINT_KIND_UNSPECIFIED CheckpointKind = 0
+	RecordKind_RECORD_KIND_UNSPECIFIED RecordKind = 0
 	// It was due.
-	CheckpointKind_CHECKPOINT_KIND_CHECKPOINT CheckpointKind = 1
+	RecordKind_RECORD_KIND_CHECKPOINT RecordKind = 1
 	// A person asked for it.
-	CheckpointKind_CHECKPOINT_KIND_MANUAL    CheckpointKind = 2
-	CheckpointKind_CHECKPOINT_KIND_SAVEPOINT CheckpointKind = 3
+	RecordKind_RECORD_KIND_MANUAL    RecordKind = 2
+	RecordKind_RECORD_KIND_SAVEPOINT RecordKind = 3
 	// A savepoint that stops the job.
-	CheckpointKind_CHECKPOINT_KIND_STOP CheckpointKind = 4
+	RecordKind_RECORD_KIND_STOP RecordKind = 4
 )
 
-// Enum value maps for CheckpointKind.
+// Enum value maps for RecordKind.
 var (
-	CheckpointKind_name = map[int32]string{
-		0: "CHECKPOINT_KIND_UNSPECIFIED",
-		1: "CHECKPOINT_KIND_CHECKPOINT",
-		2: "CHECKPOINT_KIND_MANUAL",
-		3: "CHECKPOINT_KIND_SAVEPOINT",
-		4: "CHECKPOINT_KIND_STOP",
+	RecordKind_name = map[int32]string{
+		0: "RECORD_KIND_UNSPECIFIED",
+		1: "RECORD_KIND_CHECKPOINT",
+		2: "RECORD_KIND_MANUAL",
+		3: "RECORD_KIND_SAVEPOINT",
+		4: "RECORD_KIND_STOP",
 	}
-	CheckpointKind_value = map[string]int32{
-		"CHECKPOINT_KIND_UNSPECIFIED": 0,
-		"CHECKPOINT_KIND_CHECKPOINT":  1,
-		"CHECKPOINT_KIND_MANUAL":      2,
-		"CHECKPOINT_KIND_SAVEPOINT":   3,
-		"CHECKPOINT_KIND_STOP":        4,
+	RecordKind_value = map[string]int32{
+		"RECORD_KIND_UNSPECIFIED": 0,
+		"RECORD_KIND_CHECKPOINT":  1,
+		"RECORD_KIND_MANUAL":      2,
+		"RECORD_KIND_SAVEPOINT":   3,
+		"RECORD_KIND_STOP":        4,
 	}
 )
 
-func (x CheckpointKind) Enum() *CheckpointKind {
-	p := new(CheckpointKind)
+func (x RecordKind) Enum() *RecordKind {
+	p := new(RecordKind)
 	*p = x
 	return p
 }
 
-func (x CheckpointKind) String() string {
+func (x RecordKind) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (CheckpointKind) Descriptor() protoreflect.EnumDescriptor {
+func (RecordKind) Descriptor() protoreflect.EnumDescriptor {
 	return file_ckptd_v1_history_proto_enumTypes[0].Descriptor()
 }
 
-func (CheckpointKind) Type() protoreflect.EnumType {
+func (RecordKind) Type() protoreflect.EnumType {
 	return &file_ckptd_v1_history_proto_enumTypes[0]
 }
 
-func (x CheckpointKind) Number() protoreflect.EnumNumber {
+func (x RecordKind) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use CheckpointKind.Descriptor instead.
-func (CheckpointKind) EnumDescriptor() ([]byte, []int) {
+// Deprecated: Use RecordKind.Descriptor instead.
+func (RecordKind) EnumDescriptor() ([]byte, []int) {
 	return file_ckptd_v1_history_proto_rawDescGZIP(), []int{0}
 }
 
@@ -544,7 +544,7 @@ func (x *RestoreRecord) GetSavepoint() bool {
 type CheckpointRecord struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	CheckpointId uint64                 `protobuf:"varint,1,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
-	Kind         CheckpointKind         `protobuf:"varint,2,opt,name=kind,proto3,enum=ckptd.v1.CheckpointKind" json:"kind,omitempty"`
+	Kind         RecordKind             `protobuf:"varint,2,opt,name=kind,proto3,enum=ckptd.v1.RecordKind" json:"kind,omitempty"`
 	Outcome      CheckpointOutcome      `protobuf:"varint,3,opt,name=outcome,proto3,enum=ckptd.v1.CheckpointOutcome" json:"outcome,omitempty"`
 	// Of the owner that saw it end.
 	Epoch   uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -613,11 +613,11 @@ func (x *CheckpointRecord) GetCheckpointId() uint64 {
 	return 0
 }
 
-func (x *CheckpointRecord) GetKind() CheckpointKind {
+func (x *CheckpointRecord) GetKind() RecordKind {
 	if x != nil {
 		return x.Kind
 	}
-	return CheckpointKind_CHECKPOINT_KIND_UNSPECIFIED
+	return RecordKind_RECORD_KIND_UNSPECIFIED
 }
 
 func (x *CheckpointRecord) GetOutcome() CheckpointOutcome {
@@ -1146,10 +1146,10 @@ const file_ckptd_v1_history_proto_rawDesc = "" +
 	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12;\n" +
 	"\vrestored_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"restoredAt\x12\x1c\n" +
-	"\tsavepoint\x18\x04 \x01(\bR\tsavepoint\"\x80\x06\n" +
+	"\tsavepoint\x18\x04 \x01(\bR\tsavepoint\"\xfc\x05\n" +
 	"\x10CheckpointRecord\x12#\n" +
-	"\rcheckpoint_id\x18\x01 \x01(\x04R\fcheckpointId\x12,\n" +
-	"\x04kind\x18\x02 \x01(\x0e2\x18.ckptd.v1.CheckpointKindR\x04kind\x125\n" +
+	"\rcheckpoint_id\x18\x01 \x01(\x04R\fcheckpointId\x12(\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x14.ckptd.v1.RecordKindR\x04kind\x125\n" +
 	"\aoutcome\x18\x03 \x01(\x0e2\x1b.ckptd.v1.CheckpointOutcomeR\aoutcome\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aattempt\x18\x05 \x01(\x04R\aattempt\x129\n" +
@@ -1203,13 +1203,14 @@ const file_ckptd_v1_history_proto_rawDesc = "" +
 	"\x03p90\x18\x06 \x01(\x04R\x03p90\x12\x10\n" +
 	"\x03p95\x18\a \x01(\x04R\x03p95\x12\x10\n" +
 	"\x03p99\x18\b \x01(\x04R\x03p99\x12\x12\n" +
-	"\x04p999\x18\t \x01(\x04R\x04p999*\xa6\x01\n" +
-	"\x0eCheckpointKind\x12\x1f\n" +
-	"\x1bCHECKPOINT_KIND_UNSPECIFIED\x10\x00\x12\x1e\n" +
-	"\x1aCHECKPOINT_KIND_CHECKPOINT\x10\x01\x12\x1a\n" +
-	"\x16CHECKPOINT_KIND_MANUAL\x10\x02\x12\x1d\n" +
-	"\x19CHECKPOINT_KIND_SAVEPOINT\x10\x03\x12\x18\n" +
-	"\x14CHECKPOINT_KIND_STOP\x10\x04*\x9c\x01\n" +
+	"\x04p999\x18\t \x01(\x04R\x04p999*\x8e\x01\n" +
+	"\n" +
+	"RecordKind\x12\x1b\n" +
+	"\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16RECORD_KIND_CHECKPOINT\x10\x01\x12\x16\n" +
+	"\x12RECORD_KIND_MANUAL\x10\x02\x12\x19\n" +
+	"\x15RECORD_KIND_SAVEPOINT\x10\x03\x12\x14\n" +
+	"\x10RECORD_KIND_STOP\x10\x04*\x9c\x01\n" +
 	"\x11CheckpointOutcome\x12\"\n" +
 	"\x1eCHECKPOINT_OUTCOME_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eCHECKPOINT_OUTCOME_IN_PROGRESS\x10\x01\x12 \n" +
@@ -1234,7 +1235,7 @@ func file_ckptd_v1_history_proto_rawDescGZIP() []byte {
 var file_ckptd_v1_history_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_ckptd_v1_history_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_ckptd_v1_history_proto_goTypes = []any{
-	(CheckpointKind)(0),           // 0: ckptd.v1.CheckpointKind
+	(RecordKind)(0),               // 0: ckptd.v1.RecordKind
 	(CheckpointOutcome)(0),        // 1: ckptd.v1.CheckpointOutcome
 	(*GetHistoryRequest)(nil),     // 2: ckptd.v1.GetHistoryRequest
 	(*GetHistoryResponse)(nil),    // 3: ckptd.v1.GetHistoryResponse
@@ -1259,7 +1260,7 @@ var file_ckptd_v1_history_proto_depIdxs = []int32{
 	7,  // 6: ckptd.v1.HistoryLatest.failed:type_name -> ckptd.v1.CheckpointRecord
 	6,  // 7: ckptd.v1.HistoryLatest.restored:type_name -> ckptd.v1.RestoreRecord
 	12, // 8: ckptd.v1.RestoreRecord.restored_at:type_name -> google.protobuf.Timestamp
-	0,  // 9: ckptd.v1.CheckpointRecord.kind:type_name -> ckptd.v1.CheckpointKind
+	0,  // 9: ckptd.v1.CheckpointRecord.kind:type_name -> ckptd.v1.RecordKind
 	1,  // 10: ckptd.v1.CheckpointRecord.outcome:type_name -> ckptd.v1.CheckpointOutcome
 	12, // 11: ckptd.v1.CheckpointRecord.started_at:type_name -> google.protobuf.Timestamp
 	12, // 12: ckptd.v1.CheckpointRecord.ended_at:type_name -> google.protobuf.Timestamp

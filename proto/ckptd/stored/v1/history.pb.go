@@ -295,7 +295,7 @@ func (x *HistoryRestore) GetSavepoint() bool {
 type HistoryRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	// As CheckpointKind and CheckpointOutcome of the API.
+	// As RecordKind and CheckpointOutcome of the API.
 	Kind    uint32 `protobuf:"varint,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	Outcome uint32 `protobuf:"varint,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	Epoch   uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
