@@ -150,8 +150,8 @@ func TestJobManagerStorage(t *testing.T) {
 	}
 	again.leave()
 	d.waitReleased(t)
-	if keys := objects(t, memory); len(keys) != 1 || !strings.HasPrefix(keys[0], "j/_journal/") {
-		t.Errorf("after the end the memory holds %q, want the last entry", keys)
+	if keys := objects(t, memory); len(keys) != 2 || !strings.HasPrefix(keys[0], "j/_history/") || !strings.HasPrefix(keys[1], "j/_journal/") {
+		t.Errorf("after the end the memory holds %q, want the newest segment of the history and the last entry", keys)
 	}
 	if used, _ := memory.Usage(); used > 4<<10 {
 		t.Errorf("after the end %d bytes are taken", used)
