@@ -542,7 +542,7 @@ func TestRestoreIntoMemory(t *testing.T) {
 	into := func(r *ckptdv1.AttachJobRequest) { inJobManager(r.GetConfig()) }
 	refused("r1", "by-name/chk-1", func(*ckptdv1.AttachJobRequest) {}, "job by-name is in the memory of this daemon", "ckptd savepoint by-name DIR")
 	refused("r2", "name=clicks", into, "`ckptd latest` prints its name")
-	refused("r3", fmt.Sprintf("disk/chk-%d", id), func(r *ckptdv1.AttachJobRequest) { into(r); claiming(r) }, "its files are copied, so it cannot be claimed: use NO_CLAIM")
+	refused("r3", fmt.Sprintf("disk/chk-%d", id), func(r *ckptdv1.AttachJobRequest) { into(r); claiming(r) }, "its files are copied, so nothing there can be claimed: use NO_CLAIM")
 	refused("r4", "disk/chk-77", into, "job disk does not retain chk-77")
 	refused("r5", "nojob/chk-1", into, "job nojob")
 	refused("r6", "disk/shared", into, "is no checkpoint: want <job id>/chk-<number>")
