@@ -462,23 +462,26 @@ func TestSavepointOfAJobInMemory(t *testing.T) {
 	holdsNothing(t, root)
 	d.kill()
 
-	for name, change := range map[string]func(*ckptdv1.AttachJobRequest){
-		"in memory, NO_CLAIM":      func(r *ckptdv1.AttachJobRequest) { inJobManager(r.GetConfig()) },
-		"below the root, NO_CLAIM": func(*ckptdv1.AttachJobRequest) {},
-		"in memory, CLAIM":         func(r *ckptdv1.AttachJobRequest) { inJobManager(r.GetConfig()); claiming(r) },
+	for _, c := range []struct { // in this order: the last one disposes of the savepoint
+		name   string
+		change func(*ckptdv1.AttachJobRequest)
+	}{
+		{"in memory, NO_CLAIM", func(r *ckptdv1.AttachJobRequest) { inJobManager(r.GetConfig()) }},
+		{"below the root, NO_CLAIM", func(*ckptdv1.AttachJobRequest) {}},
+		{"in memory, CLAIM", func(r *ckptdv1.AttachJobRequest) { inJobManager(r.GetConfig()); claiming(r) }},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			before := objects(t, far.Store)
 			root := newRoot()
 			m, memory := memoryOf(1 << 20)
 			d := startDaemonWith(t, root, "", service.Options{Memory: m, Savepoints: farSavepoints(far), Elsewhere: farFolder(far)})
 			req := restoreRequest("b", saved.GetPath())
-			change(req)
+			c.change(req)
 			b, start := begun(t, d, req)
 			if got := b.restored(start.GetAttempt()); got != "abc" || start.GetRestoreCheckpointId() <= id {
 				t.Errorf("it restores checkpoint %d with %q, want one above %d", start.GetRestoreCheckpointId(), got, id)
 			}
-			if in := strings.HasPrefix(name, "in memory"); memory.Holds("b") != in || (len(objects(t, root.Store)) == 0) != in {
+			if in := strings.HasPrefix(c.name, "in memory"); memory.Holds("b") != in || (len(objects(t, root.Store)) == 0) != in {
 				t.Errorf("in memory: %v; the root holds %q", memory.Holds("b"), objects(t, root.Store))
 			}
 			if req.GetClaimMode() != ckptdv1.ClaimMode_CLAIM_MODE_CLAIM {
@@ -539,7 +542,7 @@ func TestRestoreIntoMemory(t *testing.T) {
 	into := func(r *ckptdv1.AttachJobRequest) { inJobManager(r.GetConfig()) }
 	refused("r1", "by-name/chk-1", func(*ckptdv1.AttachJobRequest) {}, "job by-name is in the memory of this daemon", "ckptd savepoint by-name DIR")
 	refused("r2", "name=clicks", into, "`ckptd latest` prints its name")
-	refused("r3", fmt.Sprintf("disk/chk-%d", id), func(r *ckptdv1.AttachJobRequest) { into(r); claiming(r) }, "its files are copied, so it cannot be claimed: use NO_CLAIM")
+	refused("r3", fmt.Sprintf("disk/chk-%d", id), func(r *ckptdv1.AttachJobRequest) { into(r); claiming(r) }, "its files are copied, so nothing there can be claimed: use NO_CLAIM")
 	refused("r4", "disk/chk-77", into, "job disk does not retain chk-77")
 	refused("r5", "nojob/chk-1", into, "job nojob")
 	refused("r6", "disk/shared", into, "is no checkpoint: want <job id>/chk-<number>")

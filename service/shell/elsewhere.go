@@ -100,7 +100,7 @@ func (j *Job) sourcedElsewhere(ctx context.Context, req *ckptdv1.AttachJobReques
 	diff, err := api.Match(req.GetPlan(), operators, req.GetAllowNonRestoredState())
 	if req.GetClaimMode() == ckptdv1.ClaimMode_CLAIM_MODE_CLAIM && err == nil {
 		if r.Header().Kind != layout.KindSavepoint {
-			return nil, source, nil, api.Invalidf("job %s: restore from %.200q: its files are copied, so it cannot be claimed: use NO_CLAIM", j.id, text)
+			return nil, source, nil, api.Invalidf("job %s: restore from %.200q: its files are copied, so nothing there can be claimed: use NO_CLAIM", j.id, text)
 		}
 		source.Mode = journal.Claim
 		err = j.claimSavepoint(ctx, source)
