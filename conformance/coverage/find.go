@@ -44,7 +44,7 @@ func Find(root string) (*Found, error) {
 		}
 		rel = filepath.ToSlash(rel)
 		switch {
-		case d.IsDir() && (rel == "bin" || rel == "tools" || rel == own || d.Name() != "." && strings.HasPrefix(d.Name(), ".")):
+		case d.IsDir() && (rel == "bin" || rel == "tools" || rel == own || rel != "." && strings.HasPrefix(d.Name(), ".")):
 			return fs.SkipDir
 		case d.IsDir():
 			return nil
