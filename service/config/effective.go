@@ -35,6 +35,8 @@ type Job struct {
 	Trash *time.Duration
 	// SavepointDir is where savepoints lie whose request names no directory; empty: as the daemon says.
 	SavepointDir string
+	// Periodic are the savepoints that the owner takes by itself.
+	Periodic PeriodicSavepoints
 	// Policy holds the values that the coordinator acts upon.
 	Policy coordinator.Policy
 }
@@ -76,6 +78,9 @@ func Effective(c *ckptdv1.JobConfig) (Job, error) {
 	}
 	bad = append(bad, j.checkNumbers(), j.checkEnums())
 	var err error
+	if j.Periodic, err = periodic(c.GetSavepointInterval(), c.GetSavepointKeep()); err != nil {
+		bad = append(bad, err)
+	}
 	j.Policy.Restart, err = restart(c.GetRestartStrategy(), j.Policy.Interval > 0, duration)
 	if err := errors.Join(append(bad, err)...); err != nil {
 		return Job{}, err

@@ -37,6 +37,7 @@ type Job struct {
 	events   eventLog
 	sweeps   sweeps
 	audit    audit
+	periodic periodic
 	awaited  []awaited
 	disposed bool // the savepoint that the job has claimed is disposed of
 	fenced   bool // another process has taken the job

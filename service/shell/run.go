@@ -75,6 +75,9 @@ func (j *Job) arm() {
 			next = at
 		}
 	}
+	if at := j.periodicDue(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+		next = at
+	}
 	wait := time.Hour
 	if !next.IsZero() {
 		wait = max(0, time.Until(next))
@@ -89,6 +92,7 @@ func (j *Job) arm() {
 // tick does what has become due.
 func (j *Job) tick() {
 	j.coordinate(coordinator.Tick{})
+	j.savePeriodically()
 	j.sweepIfDue()
 }
 

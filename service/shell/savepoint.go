@@ -1,7 +1,6 @@
 package shell
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -10,7 +9,6 @@ import (
 	"path"
 	"strings"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ckptd/ckptd/layout"
@@ -104,6 +102,18 @@ func (e *Env) openFolder(ctx context.Context, folder string, moved bool) (*savep
 	return &savepointFolder{place, name + "/", place.Opened.Close}, nil
 }
 
+// savepointPlace is the folder of a new savepoint. dir is what the caller wants; empty: as the job's configuration says, or the daemon.
+func (j *Job) savepointPlace(dir string) (string, error) {
+	if c, err := config.Interpret(j.m.Head().Config); dir == "" && err == nil {
+		dir = c.SavepointDir
+	}
+	at, err := j.env.newFolder(j.id, dir)
+	if err != nil {
+		return "", api.Invalidf("savepoint of job %s: %w", j.id, err)
+	}
+	return at, nil
+}
+
 // TriggerSavepoint begins a savepoint.
 func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepointRequest) (*ckptdv1.TriggerSavepointResponse, error) {
 	want := &journal.Savepoint{}
@@ -119,13 +129,9 @@ func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepoin
 			reply(nil, api.NotAttached(j.id))
 			return
 		}
-		dir := req.GetDirectory()
-		if c, err := config.Interpret(j.m.Head().Config); err == nil {
-			dir = cmp.Or(dir, c.SavepointDir)
-		}
 		var err error
-		if want.Path, err = j.env.newFolder(j.id, dir); err != nil {
-			reply(nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("savepoint of job %s: %w", j.id, err)))
+		if want.Path, err = j.savepointPlace(req.GetDirectory()); err != nil {
+			reply(nil, err)
 			return
 		}
 		caller := j.wait(func(op *owner.Op) {

@@ -811,7 +811,11 @@ type JobConfig struct {
 	// not at all.
 	Trash *durationpb.Duration `protobuf:"bytes,9,opt,name=trash,proto3" json:"trash,omitempty"`
 	// Below it savepoints of the job lie whose request names no directory: a URL. Empty: as the daemon says.
-	SavepointDir  string `protobuf:"bytes,20,opt,name=savepoint_dir,json=savepointDir,proto3" json:"savepoint_dir,omitempty"`
+	SavepointDir string `protobuf:"bytes,20,opt,name=savepoint_dir,json=savepointDir,proto3" json:"savepoint_dir,omitempty"`
+	// Time from the end of one periodic savepoint to the next. Absent or 0: the owner takes none by itself.
+	SavepointInterval *durationpb.Duration `protobuf:"bytes,30,opt,name=savepoint_interval,json=savepointInterval,proto3" json:"savepoint_interval,omitempty"`
+	// Which periodic savepoints stay, as the rules of the command forget: "last=3, daily=7". Empty: all.
+	SavepointKeep string `protobuf:"bytes,31,opt,name=savepoint_keep,json=savepointKeep,proto3" json:"savepoint_keep,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -912,6 +916,20 @@ func (x *JobConfig) GetTrash() *durationpb.Duration {
 func (x *JobConfig) GetSavepointDir() string {
 	if x != nil {
 		return x.SavepointDir
+	}
+	return ""
+}
+
+func (x *JobConfig) GetSavepointInterval() *durationpb.Duration {
+	if x != nil {
+		return x.SavepointInterval
+	}
+	return nil
+}
+
+func (x *JobConfig) GetSavepointKeep() string {
+	if x != nil {
+		return x.SavepointKeep
 	}
 	return ""
 }
@@ -1571,7 +1589,7 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x17reset_backoff_threshold\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x15resetBackoffThreshold\x12(\n" +
 	"\rjitter_factor\x18\x05 \x01(\x01H\x00R\fjitterFactor\x88\x01\x01\x12A\n" +
 	"\x1dattempts_before_reset_backoff\x18\x06 \x01(\rR\x1aattemptsBeforeResetBackoffB\x10\n" +
-	"\x0e_jitter_factor\"\x94\x04\n" +
+	"\x0e_jitter_factor\"\x85\x05\n" +
 	"\tJobConfig\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.ckptd.v1.CheckpointingModeR\x04mode\x125\n" +
 	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
@@ -1582,7 +1600,9 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\fnum_retained\x18\a \x01(\rR\vnumRetained\x12D\n" +
 	"\x10restart_strategy\x18\b \x01(\v2\x19.ckptd.v1.RestartStrategyR\x0frestartStrategy\x12/\n" +
 	"\x05trash\x18\t \x01(\v2\x19.google.protobuf.DurationR\x05trash\x12#\n" +
-	"\rsavepoint_dir\x18\x14 \x01(\tR\fsavepointDir\"\xee\x01\n" +
+	"\rsavepoint_dir\x18\x14 \x01(\tR\fsavepointDir\x12H\n" +
+	"\x12savepoint_interval\x18\x1e \x01(\v2\x19.google.protobuf.DurationR\x11savepointInterval\x12%\n" +
+	"\x0esavepoint_keep\x18\x1f \x01(\tR\rsavepointKeep\"\xee\x01\n" +
 	"\n" +
 	"FileHandle\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
@@ -1718,21 +1738,22 @@ var file_ckptd_v1_common_proto_depIdxs = []int32{
 	1,  // 14: ckptd.v1.JobConfig.retention:type_name -> ckptd.v1.Retention
 	9,  // 15: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
 	21, // 16: ckptd.v1.JobConfig.trash:type_name -> google.protobuf.Duration
-	14, // 17: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
-	15, // 18: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
-	3,  // 19: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
-	18, // 20: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
-	19, // 21: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
-	4,  // 22: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
-	13, // 23: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
-	2,  // 24: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
-	16, // 25: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	17, // 26: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	21, // 17: ckptd.v1.JobConfig.savepoint_interval:type_name -> google.protobuf.Duration
+	14, // 18: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
+	15, // 19: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
+	3,  // 20: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
+	18, // 21: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
+	19, // 22: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
+	4,  // 23: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
+	13, // 24: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
+	2,  // 25: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
+	16, // 26: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	17, // 27: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_common_proto_init() }

@@ -359,7 +359,9 @@ type Savepoint struct {
 	Acknowledged uint32 `protobuf:"varint,8,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	Subtasks     uint32 `protobuf:"varint,9,opt,name=subtasks,proto3" json:"subtasks,omitempty"`
 	// The daemon that answers takes it right now.
-	Pending       bool `protobuf:"varint,10,opt,name=pending,proto3" json:"pending,omitempty"`
+	Pending bool `protobuf:"varint,10,opt,name=pending,proto3" json:"pending,omitempty"`
+	// The owner took it by itself, by the job's configuration.
+	Periodic      bool `protobuf:"varint,11,opt,name=periodic,proto3" json:"periodic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -464,6 +466,13 @@ func (x *Savepoint) GetPending() bool {
 	return false
 }
 
+func (x *Savepoint) GetPeriodic() bool {
+	if x != nil {
+		return x.Periodic
+	}
+	return false
+}
+
 // DisposeReport says what the command dispose has deleted, or would delete.
 type DisposeReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -553,7 +562,7 @@ const file_ckptd_v1_savepoints_proto_rawDesc = "" +
 	"\n" +
 	"savepoints\x18\x01 \x03(\v2\x13.ckptd.v1.SavepointR\n" +
 	"savepoints\x12\x15\n" +
-	"\x06job_id\x18\x02 \x01(\tR\x05jobId\"\x88\x03\n" +
+	"\x06job_id\x18\x02 \x01(\tR\x05jobId\"\xa4\x03\n" +
 	"\tSavepoint\x12#\n" +
 	"\rcheckpoint_id\x18\x01 \x01(\x04R\fcheckpointId\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x124\n" +
@@ -565,7 +574,8 @@ const file_ckptd_v1_savepoints_proto_rawDesc = "" +
 	"\facknowledged\x18\b \x01(\rR\facknowledged\x12\x1a\n" +
 	"\bsubtasks\x18\t \x01(\rR\bsubtasks\x12\x18\n" +
 	"\apending\x18\n" +
-	" \x01(\bR\apending\"o\n" +
+	" \x01(\bR\apending\x12\x1a\n" +
+	"\bperiodic\x18\v \x01(\bR\bperiodic\"o\n" +
 	"\rDisposeReport\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1a\n" +
 	"\bexecuted\x18\x02 \x01(\bR\bexecuted\x12\x18\n" +
