@@ -34,6 +34,9 @@ type Trigger struct {
 	Time                       time.Time
 	// Stops: it is a savepoint that stops the job. Sources read nothing after its barrier until it is complete or aborted.
 	Stops bool
+	// Drains, with Stops: before its part of the savepoint, each subtask does its end-of-data work, as if all input were read, and emits
+	// what it holds. If the savepoint is aborted after that, the process reports ReportFailed.
+	Drains bool
 }
 
 // Complete says that a checkpoint is complete and durable. A worker that does not run that attempt ignores it. It may

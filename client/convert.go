@@ -233,7 +233,7 @@ func fromCommand(m *ckptdv1.RegisterResponse) Command {
 		return fromStart(c.Start)
 	case *ckptdv1.RegisterResponse_Trigger:
 		t := c.Trigger
-		return Trigger{Attempt: t.GetAttempt(), Epoch: t.GetEpoch(), Checkpoint: t.GetCheckpointId(), Time: t.GetTimestamp().AsTime(), Stops: t.GetStops()}
+		return Trigger{Attempt: t.GetAttempt(), Epoch: t.GetEpoch(), Checkpoint: t.GetCheckpointId(), Time: t.GetTimestamp().AsTime(), Stops: t.GetStops(), Drains: t.GetDrains()}
 	case *ckptdv1.RegisterResponse_Complete:
 		return Complete{Attempt: c.Complete.GetAttempt(), Epoch: c.Complete.GetEpoch(), Checkpoint: c.Complete.GetCheckpointId(), Ends: c.Complete.GetEnds()}
 	case *ckptdv1.RegisterResponse_Abort:

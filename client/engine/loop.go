@@ -140,7 +140,7 @@ func (l *loop) obey(ctx context.Context, c call) {
 		}
 	case client.Trigger:
 		if l.runs(a, cmd.Attempt) && a.begins(cmd.Checkpoint) {
-			l.snapshot(a, Checkpoint{ID: cmd.Checkpoint, Epoch: cmd.Epoch, Time: cmd.Time})
+			l.snapshot(a, Checkpoint{ID: cmd.Checkpoint, Epoch: cmd.Epoch, Time: cmd.Time, Stops: cmd.Stops, Drains: cmd.Drains})
 		}
 	case client.Complete:
 		if l.runs(a, cmd.Attempt) {

@@ -121,6 +121,8 @@ func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepoin
 	case ckptdv1.SavepointStop_SAVEPOINT_STOP_UNSPECIFIED:
 	case ckptdv1.SavepointStop_SAVEPOINT_STOP_SUSPEND:
 		want.Stop = journal.StopSuspend
+	case ckptdv1.SavepointStop_SAVEPOINT_STOP_DRAIN:
+		want.Stop = journal.StopDrain
 	default:
 		return nil, api.Invalidf("savepoint of job %s: unknown kind of stop %d: a newer ckptd may know it", j.id, req.GetStop())
 	}

@@ -1248,7 +1248,10 @@ type Trigger struct {
 	Timestamp    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
 	// A savepoint that stops the job: sources read nothing after its barrier, until it is complete or aborted. An engine may ignore it:
 	// what it reads is never committed if the savepoint completes.
-	Stops         bool `protobuf:"varint,5,opt,name=stops,proto3" json:"stops,omitempty"`
+	Stops bool `protobuf:"varint,5,opt,name=stops,proto3" json:"stops,omitempty"`
+	// With stops: before its part of the savepoint, each subtask does its end-of-data work, as if all input were read, and emits what it
+	// holds. If the savepoint is aborted after that, the attempt has to fail: report FAILED.
+	Drains        bool `protobuf:"varint,6,opt,name=drains,proto3" json:"drains,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1314,6 +1317,13 @@ func (x *Trigger) GetTimestamp() *timestamppb.Timestamp {
 func (x *Trigger) GetStops() bool {
 	if x != nil {
 		return x.Stops
+	}
+	return false
+}
+
+func (x *Trigger) GetDrains() bool {
+	if x != nil {
+		return x.Drains
 	}
 	return false
 }
@@ -3287,13 +3297,14 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\vRosterEntry\x12+\n" +
 	"\asubtask\x18\x01 \x01(\v2\x11.ckptd.v1.SubtaskR\asubtask\x12)\n" +
 	"\x10exchange_address\x18\x02 \x01(\tR\x0fexchangeAddress\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\tR\x05nonce\"\xae\x01\n" +
+	"\x05nonce\x18\x03 \x01(\tR\x05nonce\"\xc6\x01\n" +
 	"\aTrigger\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12#\n" +
 	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\x128\n" +
 	"\ttimestamp\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\ttimestamp\x12\x14\n" +
-	"\x05stops\x18\x05 \x01(\bR\x05stops\"s\n" +
+	"\x05stops\x18\x05 \x01(\bR\x05stops\x12\x16\n" +
+	"\x06drains\x18\x06 \x01(\bR\x06drains\"s\n" +
 	"\bComplete\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12#\n" +

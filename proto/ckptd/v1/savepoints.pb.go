@@ -32,6 +32,8 @@ const (
 	SavepointStop_SAVEPOINT_STOP_UNSPECIFIED SavepointStop = 0
 	// The job ends with the savepoint, and a new job can go on from it.
 	SavepointStop_SAVEPOINT_STOP_SUSPEND SavepointStop = 1
+	// As Flink's --drain: before the savepoint the job does its end-of-data work and emits all that it holds. It is finished for good.
+	SavepointStop_SAVEPOINT_STOP_DRAIN SavepointStop = 2
 )
 
 // Enum value maps for SavepointStop.
@@ -39,10 +41,12 @@ var (
 	SavepointStop_name = map[int32]string{
 		0: "SAVEPOINT_STOP_UNSPECIFIED",
 		1: "SAVEPOINT_STOP_SUSPEND",
+		2: "SAVEPOINT_STOP_DRAIN",
 	}
 	SavepointStop_value = map[string]int32{
 		"SAVEPOINT_STOP_UNSPECIFIED": 0,
 		"SAVEPOINT_STOP_SUSPEND":     1,
+		"SAVEPOINT_STOP_DRAIN":       2,
 	}
 )
 
@@ -580,10 +584,11 @@ const file_ckptd_v1_savepoints_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1a\n" +
 	"\bexecuted\x18\x02 \x01(\bR\bexecuted\x12\x18\n" +
 	"\aobjects\x18\x03 \x01(\x04R\aobjects\x12\x14\n" +
-	"\x05bytes\x18\x04 \x01(\x04R\x05bytes*K\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes*e\n" +
 	"\rSavepointStop\x12\x1e\n" +
 	"\x1aSAVEPOINT_STOP_UNSPECIFIED\x10\x00\x12\x1a\n" +
-	"\x16SAVEPOINT_STOP_SUSPEND\x10\x01*\x8f\x01\n" +
+	"\x16SAVEPOINT_STOP_SUSPEND\x10\x01\x12\x18\n" +
+	"\x14SAVEPOINT_STOP_DRAIN\x10\x02*\x8f\x01\n" +
 	"\x10SavepointOutcome\x12!\n" +
 	"\x1dSAVEPOINT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19SAVEPOINT_OUTCOME_STARTED\x10\x01\x12\x1a\n" +
