@@ -56,14 +56,17 @@ func (e *Env) newFolder(job, dir string) (string, error) {
 	if dir == "" {
 		return "", errNoDir
 	}
-	if e.Savepoints.Normal == nil {
-		return "", errors.New("this daemon takes no savepoints")
+	if e.Savepoints.Normal != nil {
+		var err error
+		if dir, err = e.Savepoints.Normal(dir, e.Facts.Location); err != nil {
+			return "", err
+		}
 	}
-	dir, err := e.Savepoints.Normal(dir, e.Facts.Location)
-	if err != nil {
-		return "", err
+	rel, below := api.BelowRoot(dir, e.Facts.Location)
+	if !below && e.Savepoints.Normal == nil {
+		return "", errors.New("this daemon takes no savepoints outside of its root")
 	}
-	if rel, ok := api.BelowRoot(dir, e.Facts.Location); ok {
+	if below {
 		if own := layout.SavepointsFolder(job); rel != own && !strings.HasPrefix(rel, own+"/") {
 			return "", fmt.Errorf("%s lies in the daemon's root, where a savepoint of job %s may lie below %s only", dir, job, own)
 		}
