@@ -52,7 +52,7 @@ func folderOf(s *ckptdv1.Savepoint) string { return strings.TrimPrefix(s.GetPath
 // NO_CLAIM and CLAIM, and the counts of both jobs together are exact (SP-1, SP-2, SP-3).
 func TestSavepointIsMovedAndRestored(t *testing.T) {
 	t.Parallel()
-	for name, claim := range modes {
+	for name, claim := range map[string]bool{"SP-2/NO_CLAIM": false, "SP-3/CLAIM": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r, dir := savepointRig(t)
@@ -127,21 +127,29 @@ func TestKilledAtEachStepOfASavepoint(t *testing.T) {
 // The nightly form repeats each kill, at other moments of the stop.
 func TestStoppedWithASavepoint(t *testing.T) {
 	t.Parallel()
-	const drain = "drain" // no kill
+	const drain, ended = "drain", "ended" // no kills
+	ids := map[string]string{
+		runtime.StepBeforeCommit: "SP-12/", runtime.StepAfterCommit: "SP-19/", runtime.StepUploading: "SP-13/", shell.StepSavedMetadata: "SP-14/",
+		ended: "SP-16/", "": "SP-17/",
+	}
 	rounds := 1
 	if os.Getenv("CKPTD_NIGHTLY") != "" {
 		rounds = 5
 	}
-	for _, step := range []string{"", drain, shell.StepSavepoint, shell.StepSaved, shell.StepSavedMetadata, shell.StepSavepointDone, shell.StepEnd, runtime.StepBeforeCommit, runtime.StepAfterCommit,
+	for _, step := range []string{"", drain, ended, runtime.StepUploading, shell.StepSavepoint, shell.StepSaved, shell.StepSavedMetadata, shell.StepSavepointDone, shell.StepEnd, runtime.StepBeforeCommit, runtime.StepAfterCommit,
 		runtime.StepAcknowledged} {
 		for round := range rounds {
-			t.Run(fmt.Sprintf("SP-17/%s/%d", cmp.Or(step, "undisturbed"), round), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s%s/%d", ids[step], cmp.Or(step, "undisturbed"), round), func(t *testing.T) {
 				t.Parallel()
 				args := []string{"--savepoint=", "--json"}
 				if step == drain {
 					args = append(args, "--drain")
 				}
-				stopKilled(t, strings.TrimPrefix(step, drain), args, uint64(1000+round*700))
+				records := uint64(1000 + round*700)
+				if step == ended { // all input is read
+					records = 30_000 - 1
+				}
+				stopKilled(t, strings.TrimPrefix(strings.TrimPrefix(step, drain), ended), args, records)
 			})
 		}
 	}
