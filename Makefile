@@ -9,10 +9,10 @@ export GOFLAGS := $(GOFLAGS) -tags=disable_grpc_modules
 RACE := GORACE=atexit_sleep_ms=50
 
 .DEFAULT_GOAL := help
-.PHONY: help build servers test quick search nightly bench bench-long fuzz generate lint linters mutate tools
+.PHONY: help build servers test quick search nightly bench bench-long fuzz generate lint linters mutate tools coverage-of-flink
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-17s %s\n", $$1, $$2}'
 
 build: ## build bin/ckptd
 	$(GO) build -o $(BIN)/ckptd ./cmd/ckptd
@@ -33,6 +33,9 @@ search: ## search the owner's machines with the larger bounds: up to half an hou
 nightly: test search fuzz ## everything, the long runs too: one to two hours on two cores
 	@scripts/install-packages nightly
 	CKPTD_NIGHTLY=1 CKPTD_TEST_FULL=1 $(shell scripts/privileges -q && echo CKPTD_PRIVILEGED=1) $(GO) test -p 1 -timeout 60m ./...
+
+coverage-of-flink: ## run the tests that show Flink's behaviours, and print each with its subtest, or why none can show it
+	$(GO) run ./conformance/coverage/cmd -run
 
 bench: servers build ## every benchmark beside its limit, in less than ten minutes, and the tables of docs/benchmarks.md
 	cd conformance/servers/s5cmd && $(GO) build -mod=readonly -ldflags='-s -w' -o $(BIN)/s5cmd github.com/peak/s5cmd/v2

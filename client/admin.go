@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // Admin makes the calls for people: look at jobs, take a checkpoint, end a job. A call about one job goes to the job's
@@ -45,7 +47,12 @@ func (a *Admin) Show(ctx context.Context, job string, checkpoint uint64) (Checkp
 
 // Trigger takes a checkpoint now. It returns when the checkpoint is complete or has failed.
 func (a *Admin) Trigger(ctx context.Context, job string) (CheckpointSummary, error) {
-	res, err := a.Messages().Trigger(ctx, job)
+	return a.TriggerKind(ctx, job, ConfiguredCheckpoint)
+}
+
+// TriggerKind is Trigger with a kind of checkpoint.
+func (a *Admin) TriggerKind(ctx context.Context, job string, kind CheckpointKind) (CheckpointSummary, error) {
+	res, err := a.Messages().TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: job, Kind: ckptdv1.CheckpointKind(kind)})
 	return fromCheckpoint(res.GetCheckpoint()), err
 }
 

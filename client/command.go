@@ -37,6 +37,11 @@ type Trigger struct {
 	// Drains, with Stops: before its part of the savepoint, each subtask does its end-of-data work, as if all input were read, and emits
 	// what it holds. If the savepoint is aborted after that, the process reports ReportFailed.
 	Drains bool
+	// Kind is what a person asked for; else ConfiguredCheckpoint. Of a FullCheckpoint the daemon knows no file, so that Snapshot sends
+	// all of them.
+	Kind CheckpointKind
+	// Savepoint: it is a savepoint. A later checkpoint that completes first does not end it.
+	Savepoint bool
 }
 
 // Complete says that a checkpoint is complete and durable. A worker that does not run that attempt ignores it. It may

@@ -48,6 +48,13 @@ type JobConfig struct {
 	Timeout time.Duration
 	// MinPause is the least time from a completion to the next periodic trigger.
 	MinPause time.Duration
+	// IntervalDuringBacklog is the time between periodic checkpoints while a source works off a backlog; not less than Interval. 0:
+	// Interval; NoInterval: no periodic checkpoints meanwhile.
+	IntervalDuringBacklog time.Duration
+	// MaxConcurrentCheckpoints is how many checkpoints may be pending at a time; 0: 1.
+	MaxConcurrentCheckpoints uint32
+	// CheckpointsAfterTasksFinish, if it points at false, begins no checkpoint in an attempt in which a subtask has finished; nil: true.
+	CheckpointsAfterTasksFinish *bool
 	// TolerableFailedCheckpoints is how many failures in a row do not fail the attempt.
 	TolerableFailedCheckpoints uint32
 	Retention                  Retention
@@ -63,6 +70,10 @@ type JobConfig struct {
 	SavepointInterval time.Duration
 	// SavepointKeep says which periodic savepoints stay, as "last=3, daily=7"; empty: all.
 	SavepointKeep string
+	// Storage is where the checkpoints lie.
+	Storage Storage
+	// MaxStateSize is the largest piece of state in bytes of a job with JobManagerStorage; 0: 5 MiB.
+	MaxStateSize uint64
 }
 
 // DefaultConfig returns a new configuration: a checkpoint each interval, and the newest checkpoint kept after the job's
@@ -85,6 +96,24 @@ func (m CheckpointingMode) String() string {
 	return flinks(ckptdv1.CheckpointingMode(m).String(), "CHECKPOINTING_MODE_")
 }
 
+// CheckpointKind says which state of earlier checkpoints a checkpoint that a person asks for may reuse.
+type CheckpointKind int32
+
+// The kinds of checkpoints.
+const (
+	// ConfiguredCheckpoint is taken as the engine takes it anyhow.
+	ConfiguredCheckpoint CheckpointKind = CheckpointKind(ckptdv1.CheckpointKind_CHECKPOINT_KIND_CONFIGURED)
+	// FullCheckpoint reuses no file of an earlier checkpoint.
+	FullCheckpoint CheckpointKind = CheckpointKind(ckptdv1.CheckpointKind_CHECKPOINT_KIND_FULL)
+	// IncrementalCheckpoint does not send again what an earlier checkpoint has.
+	IncrementalCheckpoint CheckpointKind = CheckpointKind(ckptdv1.CheckpointKind_CHECKPOINT_KIND_INCREMENTAL)
+)
+
+// String is Flink's name of the kind.
+func (k CheckpointKind) String() string {
+	return flinks(ckptdv1.CheckpointKind(k).String(), "CHECKPOINT_KIND_")
+}
+
 // Retention is Flink's execution.checkpointing.externalized-checkpoint-retention: what is kept when the job has ended.
 // The zero value is NoExternalizedCheckpoints.
 type Retention int32
@@ -99,6 +128,22 @@ const (
 // String is Flink's name of the retention.
 func (r Retention) String() string { return flinks(ckptdv1.Retention(r).String(), "RETENTION_") }
 
+// Storage is Flink's execution.checkpointing.storage. The zero value is what the daemon says, else FilesystemStorage.
+type Storage int32
+
+// The values of Storage.
+const (
+	// FilesystemStorage: below the daemon's root.
+	FilesystemStorage Storage = Storage(ckptdv1.Storage_STORAGE_FILESYSTEM)
+	// JobManagerStorage: in the memory of the daemon that owns the job. The state is lost with the daemon.
+	JobManagerStorage Storage = Storage(ckptdv1.Storage_STORAGE_JOBMANAGER)
+)
+
+// String is Flink's name of the storage.
+func (s Storage) String() string {
+	return strings.ToLower(flinks(ckptdv1.Storage(s).String(), "STORAGE_"))
+}
+
 // RestartStrategy says when a failed job is restarted. The zero value is the daemon's default.
 type RestartStrategy struct {
 	Type RestartType
@@ -112,10 +157,11 @@ type RestartStrategy struct {
 	ExponentialDelay ExponentialDelay
 }
 
-// NoDelay and NoJitter say that there is none, where 0 means the default.
+// NoInterval, NoDelay and NoJitter say that there is none, where 0 means the default.
 const (
-	NoDelay  time.Duration = -1
-	NoJitter float64       = -1
+	NoInterval time.Duration = -1
+	NoDelay    time.Duration = -1
+	NoJitter   float64       = -1
 )
 
 // FailureRate restarts a job until it fails too often within an interval. The zero value has Flink's defaults.

@@ -14,6 +14,7 @@ var reportKinds = map[ReportKind]ckptdv1.ReportRequest_Kind{
 	ReportEndOfData: ckptdv1.ReportRequest_KIND_END_OF_DATA,
 	ReportCommitted: ckptdv1.ReportRequest_KIND_COMMITTED,
 	ReportFinished:  ckptdv1.ReportRequest_KIND_FINISHED,
+	ReportBacklog:   ckptdv1.ReportRequest_KIND_BACKLOG,
 }
 
 func toPlan(p *Plan) *ckptdv1.Plan {
@@ -37,6 +38,9 @@ func toConfig(c *JobConfig) *ckptdv1.JobConfig {
 		Mode: ckptdv1.CheckpointingMode(c.Mode), Interval: toDuration(c.Interval), Timeout: toDuration(c.Timeout), MinPause: toDuration(c.MinPause),
 		TolerableFailedCheckpoints: c.TolerableFailedCheckpoints, Retention: ckptdv1.Retention(c.Retention), NumRetained: c.NumRetained, Trash: toDelay(c.Trash), SavepointDir: c.SavepointDir,
 		SavepointInterval: toDuration(c.SavepointInterval), SavepointKeep: c.SavepointKeep,
+		IntervalDuringBacklog: toDelay(c.IntervalDuringBacklog), MaxConcurrentCheckpoints: c.MaxConcurrentCheckpoints,
+		CheckpointsAfterTasksFinish: c.CheckpointsAfterTasksFinish,
+		Storage:                     ckptdv1.Storage(c.Storage), MaxStateSize: c.MaxStateSize,
 	}
 	if r := c.RestartStrategy; r != (RestartStrategy{}) {
 		out.RestartStrategy = &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_Type(r.Type), Attempts: r.Attempts, Delay: toDelay(r.Delay)}
@@ -71,6 +75,9 @@ func ConfigFrom(c *ckptdv1.JobConfig) *JobConfig {
 		MinPause: fromDuration(c.GetMinPause()), TolerableFailedCheckpoints: c.GetTolerableFailedCheckpoints(),
 		Retention: Retention(c.GetRetention()), NumRetained: c.GetNumRetained(), Trash: fromDelay(c.Trash), SavepointDir: c.GetSavepointDir(),
 		SavepointInterval: fromDuration(c.GetSavepointInterval()), SavepointKeep: c.GetSavepointKeep(),
+		IntervalDuringBacklog: fromDelay(c.IntervalDuringBacklog), MaxConcurrentCheckpoints: c.GetMaxConcurrentCheckpoints(),
+		CheckpointsAfterTasksFinish: c.CheckpointsAfterTasksFinish,
+		Storage:                     Storage(c.GetStorage()), MaxStateSize: c.GetMaxStateSize(),
 		RestartStrategy: RestartStrategy{
 			Type: RestartType(r.GetType()), Attempts: r.GetAttempts(), Delay: fromDelay(r.GetDelay()),
 			FailureRate: failureRateFrom(r.GetFailureRate()), ExponentialDelay: exponentialDelayFrom(r.GetExponentialDelay()),
@@ -233,7 +240,8 @@ func fromCommand(m *ckptdv1.RegisterResponse) Command {
 		return fromStart(c.Start)
 	case *ckptdv1.RegisterResponse_Trigger:
 		t := c.Trigger
-		return Trigger{Attempt: t.GetAttempt(), Epoch: t.GetEpoch(), Checkpoint: t.GetCheckpointId(), Time: t.GetTimestamp().AsTime(), Stops: t.GetStops(), Drains: t.GetDrains()}
+		return Trigger{Attempt: t.GetAttempt(), Epoch: t.GetEpoch(), Checkpoint: t.GetCheckpointId(), Time: t.GetTimestamp().AsTime(), Stops: t.GetStops(), Drains: t.GetDrains(),
+			Kind: max(CheckpointKind(t.GetKind()), ConfiguredCheckpoint), Savepoint: t.GetSavepoint()}
 	case *ckptdv1.RegisterResponse_Complete:
 		return Complete{Attempt: c.Complete.GetAttempt(), Epoch: c.Complete.GetEpoch(), Checkpoint: c.Complete.GetCheckpointId(), Ends: c.Complete.GetEnds()}
 	case *ckptdv1.RegisterResponse_Abort:
@@ -260,17 +268,18 @@ func fromStart(s *ckptdv1.Start) Start {
 	return out
 }
 
-// epochOf is the epoch and the attempt that a command names; 0, 0: the command names none.
-func epochOf(c Command) (epoch, attempt uint64) {
+// numbersOf are the numbers that a command names: epoch, attempt and the largest checkpoint id. Epoch 0: the command names
+// none.
+func numbersOf(c Command) (epoch, attempt, checkpoint uint64) {
 	switch c := c.(type) {
 	case Start:
-		return c.Epoch, c.Attempt
+		return c.Epoch, c.Attempt, c.Restore
 	case Trigger:
-		return c.Epoch, c.Attempt
+		return c.Epoch, c.Attempt, c.Checkpoint
 	case Complete:
-		return c.Epoch, c.Attempt
+		return c.Epoch, c.Attempt, c.Checkpoint
 	case Abort:
-		return c.Epoch, c.Attempt
+		return c.Epoch, c.Attempt, c.Checkpoint
 	}
-	return 0, 0
+	return 0, 0, 0
 }

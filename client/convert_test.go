@@ -103,7 +103,7 @@ func TestConstantsAreWhole(t *testing.T) {
 		ckptdv1.FilePresence(0):     {FilePresent, FileMissing, FileWrongSize},
 		ckptdv1.JobEventKind(0): {EventAttached, EventAttempt, EventRunning, EventTriggered, EventCompleted, EventAborted, EventNotBegun,
 			EventCommitted, EventTaskFailed, EventFailover, EventWorkerLost, EventReplaced, EventRefused, EventExpired, EventEndOfData, EventDegraded,
-			EventRecovered, EventStoreAway, EventStoreBack, EventCanceled, EventFailed, EventFinished, EventChanged, EventGoodbye, EventImported, EventSavepoint, EventSuspended},
+			EventRecovered, EventStoreAway, EventStoreBack, EventCanceled, EventFailed, EventFinished, EventChanged, EventGoodbye, EventImported, EventSavepoint, EventSuspended, EventInMemory, EventBeginsAnew},
 	}
 	for enum, constants := range has {
 		d := enum.Descriptor()

@@ -28,6 +28,7 @@ func fromTime(t *timestamppb.Timestamp) time.Time {
 func fromStatus(m *ckptdv1.GetStatusResponse) DaemonStatus {
 	return DaemonStatus{
 		Version: m.GetVersion(), Root: m.GetRoot(), URLs: m.GetUrls(), StartedAt: fromTime(m.GetStartedAt()), Jobs: all(m.GetJobs(), fromJobState),
+		MemoryUsed: m.GetMemoryUsed(), MemoryLimit: m.GetMemoryLimit(),
 	}
 }
 
@@ -38,7 +39,7 @@ func fromJobState(m *ckptdv1.JobState) JobState {
 		Records: m.GetRecords(), SourcesAtEnd: m.GetSourcesAtEnd(), Sources: m.GetSources(),
 		CommittedCheckpoint: m.GetCommittedCheckpointId(), ConsecutiveFailures: m.GetConsecutiveFailures(),
 		CondemnedFiles: m.GetCondemnedFiles(), OwnerNonce: m.GetOwnerNonce(), WaitingForStore: m.GetWaitingForStore(),
-		Subtasks: m.GetSubtasks(), SubtasksMissing: m.GetSubtasksMissing(),
+		Subtasks: m.GetSubtasks(), SubtasksMissing: m.GetSubtasksMissing(), BeganAnew: m.GetBeganAnew(),
 	}
 }
 
@@ -47,7 +48,7 @@ func fromJob(m *ckptdv1.JobSummary) JobSummary {
 		ID: m.GetJobId(), Status: JobStatus(m.GetStatus()), Labels: m.GetLabels(), Epoch: m.GetEpoch(), Attempt: m.GetAttempt(),
 		OwnerURLs: m.GetOwnerUrls(), Retained: m.GetRetained(), LatestCheckpoint: m.GetLatestCheckpointId(),
 		LatestCompletedAt: fromTime(m.GetLatestCompletedAt()), Error: m.GetError(), Checkpoints: all(m.GetCheckpoints(), fromCheckpoint),
-		EndedAt: fromTime(m.GetEndedAt()), EndReason: m.GetEndReason(), RestoredFrom: m.GetRestoredFrom(),
+		EndedAt: fromTime(m.GetEndedAt()), EndReason: m.GetEndReason(), RestoredFrom: m.GetRestoredFrom(), InMemory: m.GetInMemory(),
 	}
 }
 

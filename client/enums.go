@@ -141,6 +141,10 @@ const (
 	EventSavepoint JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_SAVEPOINT)
 	// EventSuspended: a person suspends the job; its workers are told to end.
 	EventSuspended JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_SUSPENDED)
+	// EventInMemory: the job's state is lost with the daemon that owns it.
+	EventInMemory JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_IN_MEMORY)
+	// EventBeginsAnew: the job's state was in the memory of a daemon that is gone.
+	EventBeginsAnew JobEventKind = JobEventKind(ckptdv1.JobEventKind_JOB_EVENT_KIND_BEGINS_ANEW)
 )
 
 // String is the value's name in the API, without its prefix.

@@ -53,6 +53,8 @@ var (
 	ErrUntrusted = errors.New("not trusted")
 	// ErrNoSpace: the store is full.
 	ErrNoSpace = errors.New("no space left")
+	// ErrStateTooLarge: a piece of state is larger than the job's storage in memory takes.
+	ErrStateTooLarge = errors.New("state too large for memory")
 	// ErrSource: a piece's source could not be read, or gave other bytes than before.
 	ErrSource = errors.New("source of state")
 	// ErrClosed: the client or session is closed.
@@ -75,6 +77,7 @@ var reasons = map[ckptdv1.Refused_Reason]error{
 	ckptdv1.Refused_REASON_CORRUPT:         ErrCorrupt,
 	ckptdv1.Refused_REASON_NEWER_FORMAT:    ErrNewerFormat,
 	ckptdv1.Refused_REASON_ANOTHER_ROOT:    ErrAnotherRoot,
+	ckptdv1.Refused_REASON_STATE_TOO_LARGE: ErrStateTooLarge,
 }
 
 // codes maps a code to its meaning if the error has no detail. A code that is absent here has no meaning.

@@ -33,10 +33,13 @@ type Job struct {
 	generation uint64
 	epoch      uint64
 	attempt    uint64
-	threshold  int
-	inlineCap  int
-	config     *JobConfig
-	nonce      string
+	// number is the largest epoch, attempt or checkpoint id that this process has heard of in the job's commands. A job that begins
+	// anew, as its state was in the memory of a daemon that is gone, counts above it.
+	number    uint64
+	threshold int
+	inlineCap int
+	config    *JobConfig
+	nonce     string
 	// session is the last registration of this process; nil: none.
 	session *Session
 	// over: this process was told Cancel. A call that is still under way must not begin a suspended job again.
@@ -219,6 +222,7 @@ func (j *Job) attach(ctx context.Context, generation uint64, silent bool) error 
 	req := &ckptdv1.AttachJobRequest{
 		JobId: j.spec.ID, Plan: toPlan(j.spec.Plan), Config: toConfig(j.spec.Config), Labels: j.spec.Labels, RequestId: newID(),
 		RestoreFrom: j.spec.RestoreFrom, ClaimMode: ckptdv1.ClaimMode(j.spec.ClaimMode) + 1, AllowNonRestoredState: j.spec.AllowNonRestoredState, AllowRunning: j.spec.AllowRunning,
+		HeardNumber: j.heardNumber(),
 	}
 	var errs []error
 	for r := (route{ahead: candidates}); ; {
@@ -255,6 +259,7 @@ func (j *Job) attachAt(ctx context.Context, url string, req *ckptdv1.AttachJobRe
 	j.owner = e
 	j.generation++
 	j.epoch = max(j.epoch, res.GetEpoch())
+	j.number = max(j.number, res.GetEpoch())
 	j.attempt = res.GetAttempt()
 	j.threshold = int(res.GetInlineThreshold())
 	j.inlineCap = int(res.GetInlineCap())
@@ -275,10 +280,18 @@ func (j *Job) isOver() bool {
 	return j.over
 }
 
-// heard notes the epoch and the attempt of a command.
-func (j *Job) heard(epoch, attempt uint64) {
+// heardNumber is the largest number of the job that this process has heard of; 0: none.
+func (j *Job) heardNumber() uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	return j.number
+}
+
+// heard notes the epoch, the attempt and the checkpoint of a command.
+func (j *Job) heard(epoch, attempt, checkpoint uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.number = max(j.number, epoch, attempt, checkpoint)
 	j.epoch = max(j.epoch, epoch)
 	j.attempt = max(j.attempt, attempt)
 }
@@ -288,7 +301,7 @@ func (j *Job) report(r Report) *ckptdv1.ReportRequest {
 	defer j.mu.Unlock()
 	return &ckptdv1.ReportRequest{
 		JobId: j.spec.ID, Epoch: j.epoch, Attempt: r.Attempt, Nonce: j.nonce, Kind: reportKinds[r.Kind],
-		Subtasks: toSubtasks(r.Subtasks), Cause: r.Cause, CheckpointId: r.Checkpoint,
+		Subtasks: toSubtasks(r.Subtasks), Cause: r.Cause, CheckpointId: r.Checkpoint, Backlog: r.Backlog,
 	}
 }
 

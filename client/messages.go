@@ -55,7 +55,14 @@ func (m *Messages) Show(ctx context.Context, job string, checkpoint uint64) (*ck
 
 // Trigger takes a checkpoint now. It returns when the checkpoint is complete or has failed.
 func (m *Messages) Trigger(ctx context.Context, job string) (*ckptdv1.TriggerCheckpointResponse, error) {
-	req := &ckptdv1.TriggerCheckpointRequest{JobId: job, RequestId: newID()}
+	return m.TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: job})
+}
+
+// TriggerCheckpoint is Trigger with a kind of checkpoint. A repeated call with the same request joins the first one.
+func (m *Messages) TriggerCheckpoint(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest) (*ckptdv1.TriggerCheckpointResponse, error) {
+	if req.GetRequestId() == "" {
+		req.RequestId = newID()
+	}
 	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.TriggerCheckpointResponse, error) {
 		return e.jobs.TriggerCheckpoint(ctx, req)
 	})

@@ -70,6 +70,7 @@ func (j *Job) Register(ctx context.Context, r Registration) (*Session, error) {
 	c.sessions[s] = struct{}{}
 	j.mu.Lock()
 	j.nonce, j.session = r.Nonce, s
+	j.number = max(j.number, r.Attempt)
 	j.mu.Unlock()
 	s.running.Go(func() {
 		defer s.cancel()
@@ -257,7 +258,7 @@ func (s *Session) listen(ctx context.Context, e *endpoint) (heard bool, err erro
 	stream, err := e.engine.Register(ctx, &ckptdv1.RegisterRequest{
 		JobId: s.job.spec.ID, Subtasks: toSubtasks(s.reg.Subtasks), ExchangeAddress: s.reg.ExchangeAddress,
 		Nonce: s.reg.Nonce, Attempt: attempt, Plan: toPlan(s.reg.Plan),
-		Reports: toStanding(reports), BegunCheckpointIds: s.job.standing.of(attempt),
+		Reports: toStanding(reports), BegunCheckpointIds: s.job.standing.of(attempt), Backlog: toSubtasks(backlogged(reports, s.reg.Subtasks)),
 	})
 	if err != nil {
 		return false, silenced(ctx, lost, err)
@@ -305,8 +306,8 @@ func (s *Session) handle(m *ckptdv1.RegisterResponse) error {
 	if c == nil {
 		return nil // a command of a newer daemon
 	}
-	if epoch, attempt := epochOf(c); epoch != 0 {
-		s.job.heard(epoch, attempt)
+	if epoch, attempt, checkpoint := numbersOf(c); epoch != 0 {
+		s.job.heard(epoch, attempt, checkpoint)
 	}
 	s.job.standing.hear(c)
 	if _, ended := c.(Cancel); ended {

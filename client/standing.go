@@ -106,9 +106,29 @@ func (s *standing) of(attempt uint64) []uint64 {
 
 // toStanding makes the reports of a registration.
 func toStanding(reports []Report) []*ckptdv1.StandingReport {
-	out := make([]*ckptdv1.StandingReport, len(reports))
-	for i, r := range reports {
-		out[i] = &ckptdv1.StandingReport{Kind: reportKinds[r.Kind], Subtasks: toSubtasks(r.Subtasks), CheckpointId: r.Checkpoint}
+	var out []*ckptdv1.StandingReport
+	for _, r := range reports {
+		if r.Kind != ReportBacklog {
+			out = append(out, &ckptdv1.StandingReport{Kind: reportKinds[r.Kind], Subtasks: toSubtasks(r.Subtasks), CheckpointId: r.Checkpoint})
+		}
 	}
 	return out
+}
+
+// backlogged are the subtasks of a process that work off a backlog.
+func backlogged(reports []Report, own []Subtask) (in []Subtask) {
+	for _, r := range reports {
+		about := r.Subtasks
+		if len(about) == 0 {
+			about = own
+		}
+		switch r.Kind {
+		case ReportBacklog, ReportEndOfData, ReportFinished:
+			in = slices.DeleteFunc(in, func(s Subtask) bool { return slices.Contains(about, s) })
+		}
+		if r.Kind == ReportBacklog && r.Backlog {
+			in = append(in, about...)
+		}
+	}
+	return in
 }

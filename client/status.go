@@ -11,6 +11,9 @@ type DaemonStatus struct {
 	URLs      []string
 	StartedAt time.Time
 	Jobs      []JobState
+	// MemoryUsed is how many bytes the state of jobs with JobManagerStorage takes, and MemoryLimit the bound; 0: there can be no
+	// such jobs.
+	MemoryUsed, MemoryLimit uint64
 }
 
 // JobState is the current state of a job, as its owner knows it.
@@ -40,6 +43,8 @@ type JobState struct {
 	WaitingForStore string
 	// Subtasks is the number of subtasks of the plan; SubtasksMissing of them have no worker.
 	Subtasks, SubtasksMissing uint32
+	// BeganAnew says why a job with JobManagerStorage has begun anew; empty: it has not.
+	BeganAnew string
 }
 
 // JobSummary describes a job in a list.
@@ -65,6 +70,8 @@ type JobSummary struct {
 	EndReason string
 	// RestoredFrom is the checkpoint of another job that the job began from, as "<job id>/chk-N"; empty: none.
 	RestoredFrom string
+	// InMemory: the job has JobManagerStorage; all that is kept of it is lost with its daemon.
+	InMemory bool
 }
 
 // CheckpointSummary describes a checkpoint in a list.

@@ -180,6 +180,9 @@ const (
 	// ReportFinished: the subtasks are finished for good. When all subtasks of the attempt are, the job is FINISHED. The
 	// process goes on until Cancel: if another process fails before, the next attempt runs all subtasks again.
 	ReportFinished
+	// ReportBacklog: the source subtasks work off a backlog, or do so no more: Backlog says which. It holds until the next such report,
+	// their ReportEndOfData or ReportFinished, or the end of the attempt.
+	ReportBacklog
 )
 
 // Report tells the owner the state of subtasks.
@@ -190,6 +193,7 @@ type Report struct {
 	Subtasks   []Subtask
 	Cause      string
 	Checkpoint uint64
+	Backlog    bool
 }
 
 // Decline says that subtasks could not take part in a checkpoint.

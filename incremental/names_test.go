@@ -72,13 +72,20 @@ func TestNames(t *testing.T) {
 
 // TestNewerUploadOfTheSameFile: the same file was sent twice under two names. Forgetting one must not lose the other.
 func TestNewerUploadOfTheSameFile(t *testing.T) {
-	n := NewNames()
-	first := intern(t, n, Description{Key: "shared/1", Instance: "x", Name: "f", Size: 1})
-	second := intern(t, n, Description{Key: "shared/2", Instance: "x", Name: "f", Size: 1})
-	n.Forget(FilesOf(first))
-	if f, ok := n.Lookup("x", "f", 1, ""); !ok || f != second {
-		t.Error("Lookup does not find the newer file, want it")
-	}
+	t.Run("SR-12", func(t *testing.T) {
+		n := NewNames()
+		first := intern(t, n, Description{Key: "shared/1", Instance: "x", Name: "1.sst", Size: 1})
+		second := intern(t, n, Description{Key: "shared/2", Instance: "x", Name: "1.sst", Size: 1})
+		a, aOK := n.Describe(first)
+		b, bOK := n.Describe(second)
+		if !aOK || !bOK || a.Key != "shared/1" || b.Key != "shared/2" {
+			t.Errorf("the files are %+v and %+v, want both kept apart", a, b)
+		}
+		n.Forget(FilesOf(first))
+		if f, ok := n.Lookup("x", "1.sst", 1, ""); !ok || f != second {
+			t.Error("Lookup does not find the newer file, want it")
+		}
+	})
 }
 
 // TestIntern: what is known of a file is its first full description.

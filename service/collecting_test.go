@@ -12,6 +12,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // slowDeletes is a store whose deletes wait until they are let go.
@@ -64,8 +65,9 @@ func TestDeletesDoNotPileUp(t *testing.T) {
 	root.Store = slowDeletes{under.Store, letGo}
 	d := startDaemon(t, root, "")
 	t.Cleanup(release)
-	w := oneWorker(t, d, "j", nil)
 	const checkpoints = 40
+	// Deletes that wait hold the next checkpoint up if more of them wait than checkpoints may be pending.
+	w := oneWorker(t, d, "j", func(c *ckptdv1.JobConfig) { c.MaxConcurrentCheckpoints = checkpoints })
 	for range checkpoints {
 		w.checkpoint(inlineState)
 	}

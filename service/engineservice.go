@@ -22,7 +22,7 @@ var _ ckptdv1connect.EngineServiceHandler = engineService{}
 // AttachJob makes this daemon the job's owner, or returns the URLs of the daemon that is.
 func (e engineService) AttachJob(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckptdv1.AttachJobResponse, error) {
 	for range attachTries {
-		j, err := e.s.open(req.GetJobId())
+		j, req, err := e.s.attaching(ctx, req)
 		if err != nil {
 			return nil, err
 		}

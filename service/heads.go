@@ -15,7 +15,7 @@ func (s *Server) readHead(ctx context.Context, id string) (*journal.Entry, journ
 	if err := layout.ValidateJobID(id); err != nil {
 		return nil, journal.ReadMore, err
 	}
-	return journalio.ReadHead(ctx, s.stores.commit, s.facts, id)
+	return journalio.ReadHead(ctx, s.storeOf(id, s.stores.commit), s.factsOf(id), id)
 }
 
 // errNoHead means that the journal is empty or corrupt.

@@ -25,18 +25,21 @@ var _ ckptdv1connect.JobServiceHandler = jobService{}
 // ListJobs lists the jobs under the root.
 func (p jobService) ListJobs(ctx context.Context, _ *ckptdv1.ListJobsRequest) (*ckptdv1.ListJobsResponse, error) {
 	res, err := catalog.New(p.s.stores.restore).Jobs(ctx)
+	if err == nil && p.s.memory != nil {
+		err = p.s.memory.listed(ctx, res)
+	}
 	return res, api.Error(err)
 }
 
 // ListCheckpoints lists a job's retained checkpoints.
 func (p jobService) ListCheckpoints(ctx context.Context, req *ckptdv1.ListCheckpointsRequest) (*ckptdv1.ListCheckpointsResponse, error) {
-	res, err := catalog.New(p.s.stores.restore).Checkpoints(ctx, req.GetJobId())
+	res, err := catalog.New(p.s.storeOf(req.GetJobId(), p.s.stores.restore)).Checkpoints(ctx, req.GetJobId())
 	return res, api.Error(err)
 }
 
 // ShowCheckpoint describes one checkpoint.
 func (p jobService) ShowCheckpoint(ctx context.Context, req *ckptdv1.ShowCheckpointRequest) (*ckptdv1.ShowCheckpointResponse, error) {
-	res, err := catalog.New(p.s.stores.restore).Show(ctx, req.GetJobId(), req.GetCheckpointId())
+	res, err := catalog.New(p.s.storeOf(req.GetJobId(), p.s.stores.restore)).Show(ctx, req.GetJobId(), req.GetCheckpointId())
 	return res, api.Error(err)
 }
 

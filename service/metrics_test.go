@@ -64,7 +64,9 @@ func (s samples) want(t *testing.T, want samples) {
 }
 
 // The daemon's metrics count what happened to a job.
-func TestMetrics(t *testing.T) {
+func TestMetrics(t *testing.T) { t.Run("MT-7", countedMetrics) }
+
+func countedMetrics(t *testing.T) {
 	d := startDaemonWith(t, newRoot(), "", service.Options{Version: "v1", JobMetrics: 1})
 	d.scrape(t).want(t, samples{`ckptd_jobs`: 0, `ckptd_checkpoints_total{outcome="completed",reason=""}`: 0, `ckptd_build_info{goversion="` + runtime.Version() + `",version="v1"}`: 1})
 	w := oneWorker(t, d, "a", nil)

@@ -209,18 +209,18 @@ func TestRestoreRefused(t *testing.T) {
 		code   connect.Code
 		words  []string
 	}{
-		"a job":            {"a", nil, connect.CodeInvalidArgument, []string{"<job id>/chk-<number>"}},
-		"another root":     {"s3://elsewhere/a/chk-1", nil, connect.CodeInvalidArgument, []string{"copy"}},
-		"a path upward":    {"../a/chk-1", nil, connect.CodeInvalidArgument, []string{"want"}},
-		"its own":          {"new/chk-1", nil, connect.CodeInvalidArgument, []string{"new job id"}},
-		"too long":         {strings.Repeat("x", 1025), nil, connect.CodeInvalidArgument, []string{"1024"}},
-		"no such job":      {"nobody/chk-1", nil, connect.CodeNotFound, []string{"there is no job nobody"}},
-		"not retained":     {"a/chk-999", nil, connect.CodeNotFound, []string{"does not retain checkpoint 999", "ckptd ls a"}},
-		"claim":            {from, claiming, connect.CodeFailedPrecondition, []string{"job a has not ended", "cancel the job first"}},
-		"unknown mode":     {from, func(r *ckptdv1.AttachJobRequest) { r.ClaimMode = 9 }, connect.CodeInvalidArgument, []string{"unknown"}},
-		"no plan":          {from, func(r *ckptdv1.AttachJobRequest) { r.Plan = nil }, connect.CodeInvalidArgument, []string{"needs a plan"}},
-		"no such operator": {from, plan(func(o *ckptdv1.Operator) { o.Id = "sum" }), connect.CodeFailedPrecondition, []string{"operator count has state and is not in the plan"}},
-		"rescaled":         {from, plan(func(o *ckptdv1.Operator) { o.Parallelism = 2 }), connect.CodeFailedPrecondition, []string{"operator count: parallelism was 1, the plan has 2"}},
+		"FS-8 a job":         {"a", nil, connect.CodeInvalidArgument, []string{"<job id>/chk-<number>"}},
+		"another root":       {"s3://elsewhere/a/chk-1", nil, connect.CodeInvalidArgument, []string{"copy"}},
+		"FS-8 a path upward": {"../a/chk-1", nil, connect.CodeInvalidArgument, []string{"want"}},
+		"its own":            {"new/chk-1", nil, connect.CodeInvalidArgument, []string{"new job id"}},
+		"too long":           {strings.Repeat("x", 1025), nil, connect.CodeInvalidArgument, []string{"1024"}},
+		"FS-8 no such job":   {"nobody/chk-1", nil, connect.CodeNotFound, []string{"there is no job nobody"}},
+		"FS-8 not retained":  {"a/chk-999", nil, connect.CodeNotFound, []string{"does not retain checkpoint 999", "ckptd ls a"}},
+		"claim":              {from, claiming, connect.CodeFailedPrecondition, []string{"job a has not ended", "cancel the job first"}},
+		"unknown mode":       {from, func(r *ckptdv1.AttachJobRequest) { r.ClaimMode = 9 }, connect.CodeInvalidArgument, []string{"unknown"}},
+		"no plan":            {from, func(r *ckptdv1.AttachJobRequest) { r.Plan = nil }, connect.CodeInvalidArgument, []string{"needs a plan"}},
+		"no such operator":   {from, plan(func(o *ckptdv1.Operator) { o.Id = "sum" }), connect.CodeFailedPrecondition, []string{"operator count has state and is not in the plan"}},
+		"RR-19 rescaled":     {from, plan(func(o *ckptdv1.Operator) { o.Parallelism = 2 }), connect.CodeFailedPrecondition, []string{"operator count: parallelism was 1, the plan has 2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := restoreRequest("new", test.from)

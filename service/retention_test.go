@@ -17,6 +17,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
+	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/ckptd/v1/ckptdv1connect"
 	"github.com/ckptd/ckptd/retention"
@@ -316,5 +317,39 @@ func (p *peopleModel) whole() {
 		if _, err := p.root.Store.Stat(p.t.Context(), key); err != nil && neededBy(p.t, p.root)[key] {
 			p.t.Fatalf("a listed checkpoint names %s: %v", key, err)
 		}
+	}
+}
+
+// TestACommandIsAnsweredThoughTheJobIsLetGo: the process is asked to stop while the entry of a command is published. The command is
+// answered with its entry, and what it condemned is left to the next daemon.
+func TestACommandIsAnsweredThoughTheJobIsLetGo(t *testing.T) {
+	root := newRoot()
+	d := startDaemon(t, root, "")
+	w := oneWorker(t, d, "j", keeping(2))
+	old := w.checkpoint(w.ofAll)
+	w.checkpoint(w.ofAll)
+	d.cancel(t, "j")
+	d.waitReleased(t)
+	own, faults := faulty(root, nil)
+	var entry *journal.Entry
+	err := newJanitor(t, own).Do(t.Context(), "j", false, func(ctx context.Context, j *shell.Job) (err error) {
+		faults.SetDecide(func(m mem.Mutation) mem.Outcome {
+			if layout.ParseJobKey(strings.TrimPrefix(m.Key, "j/")).Place == layout.PlaceSlot {
+				j.Release()
+			}
+			return mem.Done()
+		})
+		entry, err = j.Edit(ctx, "1", &owner.Edit{Kind: owner.EditRemove, IDs: []uint64{old}, Now: true}, &shell.Command{Who: "me", Command: "rm"})
+		return err
+	})
+	faults.SetDecide(nil)
+	if err != nil && connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("the command's error is %v", err)
+	}
+	if entry == nil {
+		t.Fatal("the command has no answer")
+	}
+	if _, kept := entry.Checkpoint(old); kept {
+		t.Errorf("the answer still has checkpoint %d", old)
 	}
 }

@@ -93,18 +93,22 @@ func TestSavepoint(t *testing.T) {
 	eventually(t, "the savepoint", func() bool { return d.outcome(t, "a", id) == done })
 	folder := path.Base(saved.GetPath()) + "/"
 	kept := contents(t, far.Store, folder)
-	if len(kept) != 3 {
-		t.Errorf("the folder has %q, want _metadata and two files", slices.Collect(maps.Keys(kept)))
-	}
-	for _, f := range filesOf(t, read(t, far.Store, folder+layout.MetadataName)) {
-		if !f.Beside() {
-			t.Errorf("the _metadata names %s, want a file beside it", f.Key)
+	t.Run("FS-1 and FS-6", func(t *testing.T) { // shared and exclusive files in one folder, in the store that its place names
+		if len(kept) != 3 {
+			t.Errorf("the folder has %q, want _metadata and two files", slices.Collect(maps.Keys(kept)))
 		}
-	}
-	e := head(t, root, "a")
-	if _, retained := e.Checkpoint(id); retained || len(e.Retained) != 1 {
-		t.Errorf("CO-31: retained %+v, want the checkpoint alone", e.Retained)
-	}
+		for _, f := range filesOf(t, read(t, far.Store, folder+layout.MetadataName)) {
+			if !f.Beside() {
+				t.Errorf("the _metadata names %s, want a file beside it", f.Key)
+			}
+		}
+	})
+	t.Run("CO-31", func(t *testing.T) {
+		e := head(t, root, "a")
+		if _, retained := e.Checkpoint(id); retained || len(e.Retained) != 1 {
+			t.Errorf("retained %+v, want the checkpoint alone", e.Retained)
+		}
+	})
 	w.checkpoint(inlineState)
 	eventually(t, "the deletion of what only the savepoint needed", func() bool {
 		return len(contents(t, root.Store, layout.SharedPrefix("a")))+len(contents(t, root.Store, layout.CheckpointPrefix("a", id))) == 0
@@ -117,14 +121,16 @@ func TestSavepoint(t *testing.T) {
 	if got := other.outcome(t, "a", id); got != done {
 		t.Errorf("after the daemon's death the savepoint is %v, want done", got)
 	}
-	t.Run("SP-6: an unknown job is not found, by its name", func(t *testing.T) {
+	t.Run("SP-6", func(t *testing.T) {
 		_, err := other.savepoints().TriggerSavepoint(t.Context(), &ckptdv1.TriggerSavepointRequest{JobId: "nojob"})
 		wantCode(t, err, connect.CodeNotFound, "nojob")
 	})
 }
 
-// TestSavepointBesideACheckpoint: CO-32: a checkpoint that completes later does not subsume an open savepoint.
-func TestSavepointBesideACheckpoint(t *testing.T) {
+// TestSavepointBesideACheckpoint: a checkpoint that completes later does not subsume an open savepoint.
+func TestSavepointBesideACheckpoint(t *testing.T) { t.Run("CO-32", savepointBesideACheckpoint) }
+
+func savepointBesideACheckpoint(t *testing.T) {
 	root, far := newRoot(), newRoot()
 	d := startDaemonWith(t, root, "", service.Options{Savepoints: farSavepoints(far)})
 	w := oneWorker(t, d, "a", nil)
@@ -134,8 +140,10 @@ func TestSavepointBesideACheckpoint(t *testing.T) {
 	eventually(t, "the savepoint", func() bool { return d.outcome(t, "a", saved.GetCheckpointId()) == done })
 }
 
-// TestSavepointRefused: FS-2: without a directory and a default a savepoint is refused; below the root it lies in the job's own folder.
-func TestSavepointRefused(t *testing.T) {
+// TestSavepointRefused: without a directory and a default a savepoint is refused; below the root it lies in the job's own folder.
+func TestSavepointRefused(t *testing.T) { t.Run("FS-2", savepointRefused) }
+
+func savepointRefused(t *testing.T) {
 	root := newRoot()
 	places := farSavepoints(newRoot())
 	places.Default = ""
@@ -201,8 +209,8 @@ func TestHalfWrittenSavepoint(t *testing.T) {
 // TestRestoreFromSavepoint: a new job begins from a savepoint below the root. With CLAIM the savepoint is disposed of when the job's policy
 // drops the import (SP-3), and a second claimant is refused before its import.
 func TestRestoreFromSavepoint(t *testing.T) {
-	for _, mode := range []ckptdv1.ClaimMode{ckptdv1.ClaimMode_CLAIM_MODE_NO_CLAIM, ckptdv1.ClaimMode_CLAIM_MODE_CLAIM} {
-		t.Run(mode.String(), func(t *testing.T) {
+	for name, mode := range map[string]ckptdv1.ClaimMode{"NO_CLAIM": ckptdv1.ClaimMode_CLAIM_MODE_NO_CLAIM, "SP-3 CLAIM": ckptdv1.ClaimMode_CLAIM_MODE_CLAIM} {
+		t.Run(name, func(t *testing.T) {
 			root := newRoot()
 			places := farSavepoints(newRoot())
 			places.Default = root.Facts.Location + "/a/savepoints"
@@ -234,8 +242,8 @@ func TestRestoreFromSavepoint(t *testing.T) {
 					t.Error("the refused claimant left something")
 				}
 			}
-			own := b.checkpoint(inlineState)
 			folder := "a/savepoints/" + path.Base(saved.GetPath()) + "/"
+			own := b.checkpoint(inlineState)
 			if mode == ckptdv1.ClaimMode_CLAIM_MODE_CLAIM {
 				eventually(t, "the disposal", func() bool { return len(contents(t, root.Store, folder)) == 0 })
 			} else if got := len(contents(t, root.Store, folder)); got != 2 {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,8 @@ type Options struct {
 	Trash time.Duration
 	// JobDefaults are the values of keys that a new job's configuration does not give; nil: Flink's defaults for all.
 	JobDefaults *ckptdv1.JobConfig
+	// Memory is where jobs with storage jobmanager keep their state; nil: such jobs are refused.
+	Memory *Memory
 	// Scrub says how often the newest checkpoints are verified; the zero value: never.
 	Scrub Scrub
 	// Collectors are further metrics of the process, which /metrics shows, too.
@@ -110,7 +113,8 @@ type Server struct {
 	started time.Time
 	log     *slog.Logger
 	probe   ownerProbe
-	env     shell.Env // what the jobs need of the server
+	env     shell.Env   // what the jobs need of the server
+	memory  *memoryJobs // nil: no job is in memory
 	unowned unownedRights
 	heads   headReads
 	scrub   *scrubber    // nil: this daemon does not scrub
@@ -155,6 +159,7 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 		return auditlog.Write(ctx, s.stores.collect, entries)
 	}
 	s.env.Due = func(job string) { s.begin(job, true, false, journalio.Glance{}) }
+	s.memory = newMemoryJobs(s, s.opts.Memory)
 	s.looking, s.stopLooking = context.WithCancel(s.ctx)
 	data, err := stream.New(countedStore{s.stores.restore, s.stores.upload, s}, s.nonce, authorizer{s}, &stream.Options{Puts: s.opts.Streams})
 	if err != nil {
@@ -162,7 +167,7 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	}
 	s.data = data
 	if s.opts.Scrub.Every > 0 {
-		s.scrub = &scrubber{Scrub: s.opts.Scrub, store: s.stores.restore, all: s.allJobs, log: s.log, jobs: map[string]scrubbed{}}
+		s.scrub = &scrubber{Scrub: s.opts.Scrub, store: s.stores.restore, all: s.jobsBelowRoot, log: s.log, jobs: map[string]scrubbed{}}
 	}
 	s.metrics.registry.MustRegister(newGauges(s, s.allJobs))
 	s.metrics.registry.MustRegister(s.opts.Collectors...)
@@ -220,8 +225,11 @@ func (s *Server) job(id string) (*shell.Job, error) {
 	return nil, api.NotAttached(id)
 }
 
-// open returns the job. If there is none, open begins it.
-func (s *Server) open(id string) (*shell.Job, error) {
+// open returns the job. If there is none, open begins it below the root.
+func (s *Server) open(id string) (*shell.Job, error) { return s.openIn(&s.env, id) }
+
+// openIn returns the job. If there is none, openIn begins it in the environment: below the root, or in memory.
+func (s *Server) openIn(env *shell.Env, id string) (*shell.Job, error) {
 	if err := layout.ValidateJobID(id); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
@@ -233,7 +241,7 @@ func (s *Server) open(id string) (*shell.Job, error) {
 	if j := s.jobs[id]; j != nil {
 		return j, nil
 	}
-	j := shell.New(&s.env, id)
+	j := shell.New(env, id)
 	s.jobs[id] = j
 	j.Begin(func() { s.forget(j) })
 	return j, nil
@@ -241,7 +249,11 @@ func (s *Server) open(id string) (*shell.Job, error) {
 
 // begin begins a job with an attach that no caller waits for. seen is what is known of its journal.
 func (s *Server) begin(id string, finish, due bool, seen journalio.Glance) {
-	j, err := s.open(id)
+	s.beginIn(&s.env, id, finish, due, seen)
+}
+
+func (s *Server) beginIn(env *shell.Env, id string, finish, due bool, seen journalio.Glance) {
+	j, err := s.openIn(env, id)
 	if err != nil {
 		s.log.Warn("cannot attach a job", "job", id, "error", err)
 		return
@@ -255,6 +267,9 @@ func (s *Server) forget(j *shell.Job) {
 	defer s.mu.Unlock()
 	if s.jobs[j.ID()] == j {
 		delete(s.jobs, j.ID())
+		if j.InMemory() {
+			s.memory.endedLocked(s, j.ID())
+		}
 	}
 }
 
@@ -269,6 +284,31 @@ func (s *Server) allJobs() []*shell.Job {
 	return jobs
 }
 
+// newMemoryJobs makes the environment of the jobs in memory. It differs from that of the other jobs in its store, and in what it
+// finds elsewhere. The audit log stays empty, because it lies in the root.
+func newMemoryJobs(s *Server, m *Memory) *memoryJobs {
+	if m == nil {
+		return nil
+	}
+	store, of := m.Opened.Store, &s.env
+	out := &memoryJobs{Memory: *m}
+	out.Opened.Facts.Location = "memory:" // unlike any root
+	out.env = shell.Env{
+		InMemory: true, Commit: store, Restore: store, Collect: store, Upload: store, Root: out.Opened, Facts: out.Opened.Facts, DaemonRoot: s.facts.Location,
+		Elsewhere: s.outOfMemory, Savepoints: of.Savepoints, URLs: of.URLs, Times: of.Times, InlineThreshold: of.InlineThreshold,
+		InlineCap: of.InlineCap, Metrics: of.Metrics, Step: of.Step, Owns: of.Owns, JobDefaults: of.JobDefaults, Log: of.Log, Context: of.Context,
+		Background: of.Background,
+		Audit:      func(context.Context, []*ckptdv1.AuditEntry) error { return nil },
+		Due:        func(job string) { s.beginIn(&out.env, job, true, false, journalio.Glance{}) },
+	}
+	return out
+}
+
+// jobsBelowRoot returns those of allJobs that are not in memory.
+func (s *Server) jobsBelowRoot() []*shell.Job {
+	return slices.DeleteFunc(s.allJobs(), (*shell.Job).InMemory)
+}
+
 // Shutdown releases every job, so that its workers register elsewhere at once. It waits until all releases are in the
 // journals, or until ctx ends. Calls that arrive meanwhile get errClosing.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -278,6 +318,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.ready.close()
 	s.stopLooking()
 	for _, j := range s.allJobs() {
+		if j.InMemory() {
+			s.log.Warn("a job's state is lost with this daemon: it begins anew elsewhere", "job", j.ID())
+		}
 		j.Release()
 	}
 	done := make(chan struct{})
@@ -303,7 +346,12 @@ func (s *Server) Close() {
 }
 
 func (s *Server) status() *ckptdv1.GetStatusResponse {
-	return &ckptdv1.GetStatusResponse{
+	res := &ckptdv1.GetStatusResponse{
 		Version: s.opts.Version, Root: s.facts.Location, Urls: s.opts.URLs, StartedAt: timestamppb.New(s.started),
 	}
+	if s.memory != nil {
+		used, limit := s.memory.Usage()
+		res.MemoryUsed, res.MemoryLimit = uint64(used), uint64(limit)
+	}
+	return res
 }

@@ -85,7 +85,7 @@ func (s *Server) deleteIfEnded(id, key string, committed error) error {
 	s.unowned.forget(id)
 	ctx, cancel := s.deleteContext()
 	defer cancel()
-	if err := errors.Join(s.stores.collect.Delete(ctx, []string{key})...); err != nil {
+	if err := errors.Join(s.storeOf(id, s.stores.collect).Delete(ctx, []string{key})...); err != nil {
 		s.log.Warn("cannot delete a file that was uploaded for an ended job", "key", key, "error", err)
 	}
 	return api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -121,7 +122,7 @@ func (s *Server) rightsOf(ctx context.Context, u stream.Upload) (*shell.Rights, 
 // countedStore is the data plane's store. It counts the files that are being written for each job, and refuses new
 // files for a job that has ended here.
 type countedStore struct {
-	storage.Store // for all calls but Create
+	storage.Store // for all calls but Create, of jobs below the root
 	uploads       storage.Store
 	s             *Server
 }
@@ -132,8 +133,9 @@ func (c countedStore) Create(ctx context.Context, key string, opts storage.Creat
 	c.s.mu.Lock()
 	j := c.s.jobs[id]
 	c.s.mu.Unlock()
+	uploads := c.s.storeOf(id, c.uploads)
 	if j == nil {
-		w, err := c.uploads.Create(ctx, key, opts)
+		w, err := uploads.Create(ctx, key, opts)
 		if err != nil {
 			return nil, err
 		}
@@ -142,13 +144,35 @@ func (c countedStore) Create(ctx context.Context, key string, opts storage.Creat
 	if !j.Uploads().Begin() {
 		return nil, api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL}, "job %s has ended: begin a new job id", id)
 	}
-	w, err := c.uploads.Create(ctx, key, opts)
+	w, err := limited(ctx, uploads, j, key, opts)
 	if err != nil {
 		j.Uploads().Ended(err)
 		j.Uploads().End()
 		return nil, err
 	}
 	return &countedWriter{Writer: w, s: c.s, j: j, key: key}, nil
+}
+
+// limited creates a file. It is refused if it is larger than the job's storage takes.
+func limited(ctx context.Context, store storage.Store, j *shell.Job, key string, opts storage.CreateOptions) (storage.Writer, error) {
+	r := j.Uploads().Rights()
+	if r == nil || r.MaxState == 0 {
+		return store.Create(ctx, key, opts)
+	}
+	if opts.HasSize && uint64(opts.Size) > r.MaxState {
+		return nil, tooLarge(j.ID(), uint64(opts.Size), r.MaxState)
+	}
+	w, err := store.Create(ctx, key, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &limitedWriter{Writer: w, id: j.ID(), limit: r.MaxState}, nil
+}
+
+// Open implements storage.Store.
+func (c countedStore) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	id, _, _ := strings.Cut(key, "/")
+	return c.s.storeOf(id, c.Store).Open(ctx, key, offset, length)
 }
 
 // countedWriter writes one file and counts as an upload until it ends.

@@ -41,7 +41,9 @@ type Attempt struct {
 	// failed is the first failure of the attempt.
 	failed *client.Report
 	over   bool
-	wg     sync.WaitGroup
+	// backlogs are reports of backlogs in their order. The goroutine that sends the first one sends all of them.
+	backlogs []client.Report
+	wg       sync.WaitGroup
 }
 
 // begun is a checkpoint under way, with its uploads.
@@ -49,6 +51,9 @@ type begun struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	// savepoint: no later checkpoint ends it while one of its uploads runs. uploads counts those.
+	savepoint bool
+	uploads   int
 }
 
 // Submit uploads and acknowledges the part that subtasks have of a checkpoint, in the background. The pieces are frozen
@@ -62,19 +67,21 @@ func (a *Attempt) Submit(c Checkpoint, parts []client.SubtaskSnapshot) {
 	if a.over {
 		return
 	}
-	b := a.beginLocked(c.ID)
-	b.wg.Add(1)
-	go func() {
-		defer b.wg.Done()
+	b := a.beginLocked(c.ID, c.Savepoint)
+	b.uploads++
+	b.wg.Go(func() {
 		a.upload(b.ctx, c, parts)
-	}()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		b.uploads--
+	})
 }
 
 // beginLocked returns the checkpoint under way. If there is none, it begins one.
-func (a *Attempt) beginLocked(id uint64) *begun {
+func (a *Attempt) beginLocked(id uint64, savepoint bool) *begun {
 	b := a.open[id]
 	if b == nil {
-		b = &begun{}
+		b = &begun{savepoint: savepoint}
 		b.ctx, b.cancel = context.WithCancel(a.ctx)
 		a.open[id] = b
 	}
@@ -82,13 +89,13 @@ func (a *Attempt) beginLocked(id uint64) *begun {
 }
 
 // begins tells whether a triggered checkpoint is new to the attempt.
-func (a *Attempt) begins(id uint64) bool {
+func (a *Attempt) begins(id uint64, savepoint bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, twice := a.open[id]; twice || !a.running || a.failed != nil {
 		return false
 	}
-	a.beginLocked(id)
+	a.beginLocked(id, savepoint)
 	return true
 }
 
@@ -115,16 +122,14 @@ func (a *Attempt) decline(ctx context.Context, c Checkpoint, subtasks []client.S
 	}
 }
 
-// end ends the uploads of a checkpoint (all: of earlier ones, too) and waits for them. It tells whether the checkpoint
-// was under way.
-func (a *Attempt) end(id uint64, all bool) (known bool) {
+// end ends the uploads of the checkpoints that over names, and waits for them. It tells which ones were under way.
+func (a *Attempt) end(over func(id uint64, b *begun) bool) (known []uint64) {
 	a.mu.Lock()
 	var ended []*begun
-	for n, b := range a.open {
-		if n == id || all && n < id {
-			known = known || n == id
-			ended = append(ended, b)
-			delete(a.open, n)
+	for id, b := range a.open {
+		if over(id, b) {
+			known, ended = append(known, id), append(ended, b)
+			delete(a.open, id)
 		}
 	}
 	a.mu.Unlock()
@@ -132,7 +137,20 @@ func (a *Attempt) end(id uint64, all bool) (known bool) {
 		b.cancel()
 		b.wg.Wait()
 	}
+	slices.Sort(known)
 	return known
+}
+
+// endOf ends one checkpoint, and tells whether it was under way.
+func (a *Attempt) endOf(checkpoint uint64) bool {
+	return len(a.end(func(id uint64, _ *begun) bool { return id == checkpoint })) > 0
+}
+
+// endUpTo ends a complete checkpoint, and the earlier ones with it. A savepoint goes on until all of it is sent. It returns those that were sent:
+// nobody reads their copies any more.
+func (a *Attempt) endUpTo(complete uint64) (sent []uint64) {
+	a.end(func(id uint64, b *begun) bool { return id == complete || id < complete && !b.savepoint })
+	return a.end(func(id uint64, b *begun) bool { return id < complete && b.uploads == 0 })
 }
 
 // Fail reports that subtasks broke while they processed; none: all of this process. The owner begins the next attempt,
@@ -152,6 +170,37 @@ func (a *Attempt) EndOfData(subtasks ...client.Subtask) {
 	a.send(client.Report{Kind: client.ReportEndOfData, Attempt: a.Number, Subtasks: subtasks})
 }
 
+// Backlog reports that source subtasks work off a backlog (on), or do so no more; none: all of this process. Meanwhile the job's
+// IntervalDuringBacklog applies. EndOfData ends the backlog, too. Each attempt begins without a backlog.
+func (a *Attempt) Backlog(on bool, subtasks ...client.Subtask) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return
+	}
+	a.backlogs = append(a.backlogs, client.Report{Kind: client.ReportBacklog, Attempt: a.Number, Subtasks: subtasks, Backlog: on})
+	if len(a.backlogs) == 1 {
+		a.wg.Go(a.sendBacklogs)
+	}
+}
+
+// sendBacklogs sends the reports of backlogs one after the other: the last one has to be heard last.
+func (a *Attempt) sendBacklogs() {
+	for {
+		a.mu.Lock()
+		r := a.backlogs[0]
+		a.mu.Unlock()
+		a.deliver(r)
+		a.mu.Lock()
+		a.backlogs = a.backlogs[1:]
+		done := len(a.backlogs) == 0
+		a.mu.Unlock()
+		if done {
+			return
+		}
+	}
+}
+
 // Finished reports that subtasks are finished for good; none: all of this process.
 func (a *Attempt) Finished(subtasks ...client.Subtask) {
 	a.send(client.Report{Kind: client.ReportFinished, Attempt: a.Number, Subtasks: subtasks})
@@ -165,23 +214,24 @@ func (a *Attempt) send(r client.Report) {
 	}
 }
 
-// sendLocked reports in the background. The session carries reports that hold to later owners. A failure is no such
-// report, so it is repeated until it is heard or the attempt is over.
+// sendLocked reports in the background.
 func (a *Attempt) sendLocked(r client.Report) {
-	a.wg.Add(1)
-	go func() {
-		defer a.wg.Done()
-		for {
-			err := a.Job.Report(a.ctx, r)
-			if err == nil || a.ctx.Err() != nil || overtaken(err) {
-				return
-			}
-			a.log.Warn("report not delivered", "attempt", a.Number, "error", err)
-			if r.Kind != client.ReportFailed || !errors.Is(err, client.ErrUnavailable) {
-				return
-			}
+	a.wg.Go(func() { a.deliver(r) })
+}
+
+// deliver sends a report. The session carries reports that hold to later owners. A failure is no such report, so it is repeated until it
+// is heard or the attempt is over.
+func (a *Attempt) deliver(r client.Report) {
+	for {
+		err := a.Job.Report(a.ctx, r)
+		if err == nil || a.ctx.Err() != nil || overtaken(err) {
+			return
 		}
-	}()
+		a.log.Warn("report not delivered", "attempt", a.Number, "error", err)
+		if r.Kind != client.ReportFailed || !errors.Is(err, client.ErrUnavailable) {
+			return
+		}
+	}
 }
 
 // again repeats what was reported about the attempt: the owner has sent its Start twice.
@@ -200,13 +250,9 @@ func (a *Attempt) again() {
 func (a *Attempt) close() {
 	a.mu.Lock()
 	a.over = true
-	var latest uint64
-	for id := range a.open {
-		latest = max(latest, id)
-	}
 	a.mu.Unlock()
 	a.stop()
-	a.end(latest, true)
+	a.end(func(uint64, *begun) bool { return true })
 	a.wg.Wait()
 }
 

@@ -18,11 +18,11 @@ type Engine interface {
 	// the checkpoint; the attempt continues. ctx ends when the attempt is over.
 	Snapshot(ctx context.Context, c Checkpoint) ([]client.SubtaskSnapshot, error)
 	// Committed says that the checkpoint is complete and durable. A sink commits everything that it has prepared for this
-	// checkpoint and for earlier ones, which end with it unless they have ended before. After an error the loop reports a
+	// checkpoint and for earlier ones. Earlier checkpoints end with it unless they have ended before; savepoints do not. After an error the loop reports a
 	// failure: the next attempt restores what was prepared, and commits it in Restore. ctx ends with Run's.
 	Committed(ctx context.Context, c Checkpoint) error
 	// Aborted says that the checkpoint will never be complete. The engine releases its copies. What a sink has prepared
-	// belongs to the next checkpoint and stays.
+	// belongs to the next checkpoint and stays. Of a savepoint it may also mean that it was sent: a sink commits nothing of it.
 	Aborted(ctx context.Context, c Checkpoint)
 	// Stopped ends the attempt. It is called once after each Restore, even a failed one. The engine stops processing
 	// before it returns. No upload reads its copies any more.
@@ -40,6 +40,11 @@ type Checkpoint struct {
 	// Drains, with Stops: Snapshot does the end-of-data work first, and emits what the subtasks hold. If the savepoint is aborted then, the
 	// engine fails the attempt.
 	Drains bool
+	// Kind is what a person asked for: client.ConfiguredCheckpoint, if nobody did. Of a client.FullCheckpoint everything is sent anew,
+	// whatever the engine does. It is unknown in Committed and Aborted, and where a barrier brought the checkpoint.
+	Kind client.CheckpointKind
+	// Savepoint: it is a savepoint. A later checkpoint that is complete does not end it.
+	Savepoint bool
 }
 
 // Stop says why an attempt is over.

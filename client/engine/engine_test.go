@@ -226,35 +226,37 @@ func TestFailures(t *testing.T) {
 
 // A checkpoint that the engine or the store cannot take is aborted, and the attempt goes on.
 func TestAborts(t *testing.T) {
-	d := daemontest.Start(t)
-	p := newProbe(t)
-	n := 0
-	p.snapshot = func(engine.Checkpoint) ([]client.SubtaskSnapshot, error) {
-		switch n++; n {
-		case 1:
-			return nil, errors.New("no room for a copy")
-		case 2: // the source breaks while it is uploaded
-			return []client.SubtaskSnapshot{{Subtask: counter.Subtasks()[0], Pieces: []client.Piece{{
-				Name: "x", InstanceNonce: "i", Scope: client.Shared, Size: 1,
-				Open: func() (io.ReadCloser, error) { return nil, errors.New("the file is gone") },
-			}}}}, nil
+	t.Run("SC-11", func(t *testing.T) {
+		d := daemontest.Start(t)
+		p := newProbe(t)
+		n := 0
+		p.snapshot = func(engine.Checkpoint) ([]client.SubtaskSnapshot, error) {
+			switch n++; n {
+			case 1:
+				return nil, errors.New("no room for a copy")
+			case 2: // the source breaks while it is uploaded
+				return []client.SubtaskSnapshot{{Subtask: counter.Subtasks()[0], Pieces: []client.Piece{{
+					Name: "x", InstanceNonce: "i", Scope: client.Shared, Size: 1,
+					Open: func() (io.ReadCloser, error) { return nil, errors.New("the file is gone") },
+				}}}}, nil
+			}
+			return part("x"), nil
 		}
-		return part("x"), nil
-	}
-	run(t, d, p)
-	p.await("restore 1", "snapshot", "aborted", "snapshot", "aborted", "snapshot", "committed")
-	d.SetStore(func(m mem.Mutation) mem.Outcome {
-		if m.Op == mem.OpCommit && strings.HasSuffix(m.Key, "_metadata") {
-			return mem.Failed()
+		run(t, d, p)
+		p.await("restore 1", "snapshot", "aborted", "snapshot", "aborted", "snapshot", "committed")
+		d.SetStore(func(m mem.Mutation) mem.Outcome {
+			if m.Op == mem.OpCommit && strings.HasSuffix(m.Key, "_metadata") {
+				return mem.Failed()
+			}
+			return mem.Done()
+		})
+		p.await("committed", "snapshot", "aborted")
+		d.SetStore(nil)
+		p.await("committed", "snapshot", "aborted", "snapshot", "committed")
+		if p.attempt.Number != 1 {
+			t.Errorf("attempt %d, want 1", p.attempt.Number)
 		}
-		return mem.Done()
 	})
-	p.await("committed", "snapshot", "aborted")
-	d.SetStore(nil)
-	p.await("committed", "snapshot", "aborted", "snapshot", "committed")
-	if p.attempt.Number != 1 {
-		t.Errorf("attempt %d, want 1", p.attempt.Number)
-	}
 }
 
 // What a barrier brings is submitted by any goroutine, after Snapshot has returned nothing.

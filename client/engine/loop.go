@@ -139,8 +139,8 @@ func (l *loop) obey(ctx context.Context, c call) {
 			a.again()
 		}
 	case client.Trigger:
-		if l.runs(a, cmd.Attempt) && a.begins(cmd.Checkpoint) {
-			l.snapshot(a, Checkpoint{ID: cmd.Checkpoint, Epoch: cmd.Epoch, Time: cmd.Time, Stops: cmd.Stops, Drains: cmd.Drains})
+		if l.runs(a, cmd.Attempt) && a.begins(cmd.Checkpoint, cmd.Savepoint) {
+			l.snapshot(a, Checkpoint{ID: cmd.Checkpoint, Epoch: cmd.Epoch, Time: cmd.Time, Kind: cmd.Kind, Savepoint: cmd.Savepoint, Stops: cmd.Stops, Drains: cmd.Drains})
 		}
 	case client.Complete:
 		if l.runs(a, cmd.Attempt) {
@@ -151,7 +151,7 @@ func (l *loop) obey(ctx context.Context, c call) {
 	case client.Abort:
 		if l.runs(a, cmd.Attempt) {
 			l.complete(ctx, a, Checkpoint{ID: cmd.LatestComplete, Epoch: cmd.Epoch})
-			if a.end(cmd.Checkpoint, false) {
+			if a.endOf(cmd.Checkpoint) {
 				l.engine.Aborted(ctx, Checkpoint{ID: cmd.Checkpoint, Epoch: cmd.Epoch})
 			}
 		}
@@ -211,13 +211,16 @@ func (l *loop) complete(ctx context.Context, a *Attempt, c Checkpoint) (committe
 		return true
 	}
 	l.committed = c.ID
-	a.end(c.ID, true)
+	sent := a.endUpTo(c.ID)
 	if err := l.engine.Committed(ctx, c); err != nil {
 		if ctx.Err() == nil {
 			l.Log.Warn("commit failed", "checkpoint", c.ID, "attempt", a.Number, "error", err)
 			a.Fail(fmt.Errorf("commit of checkpoint %d: %w", c.ID, err))
 		}
 		return false
+	}
+	for _, id := range sent {
+		l.engine.Aborted(ctx, Checkpoint{ID: id, Epoch: c.Epoch, Savepoint: true})
 	}
 	if len(l.Sinks) > 0 {
 		a.send(client.Report{Kind: client.ReportCommitted, Attempt: a.Number, Subtasks: l.Sinks, Checkpoint: c.ID})

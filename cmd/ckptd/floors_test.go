@@ -37,6 +37,7 @@ var floors = []struct {
 	{"runtime", []string{"client", "layout/keygroup", "proto/...", "runtime/..."}},
 	{"conformance", []string{"layout/storage", "client", "proto/..."}},
 	{"conformance/bench/manyjobs", []string{"client", "layout", "proto/..."}}, // names of files that a sweep finds; the request for a plan
+	{"conformance/coverage/cmd", []string{"conformance/coverage"}},
 	// The real service in a test: tests of an engine import it instead of a fake, so it reaches down to the service and the store.
 	{"conformance/daemontest", []string{"service", "service/coordinator", "layout/storage", "layout/storage/mem"}},
 	{"conformance/engines", []string{"conformance/daemontest", "layout/storage/mem", "client"}},

@@ -46,6 +46,7 @@ func TestForgetInterrupted(t *testing.T) {
 		{syscall.SIGKILL, func(uint64) bool { return shared(t, root) < orphans*3/4 }, -1},
 		{os.Interrupt, func(uint64) bool { return shared(t, root) < orphans/2 }, exit.Interrupted},
 	} {
+		plantOrphans(t, root, orphans) // some conditions want them, and the command before may have deleted them all
 		cmd := exec.Command(os.Args[0], forget...)
 		var said bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &said, &said
@@ -67,7 +68,8 @@ func TestForgetInterrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-ended
-		if code := cmd.ProcessState.ExitCode(); code != c.code {
+		finished := shared(t, root) == 1 // before the signal came; then the command was not interrupted
+		if code := cmd.ProcessState.ExitCode(); code != c.code && !(finished && code == exit.Done) {
 			t.Errorf("exit code %d after %v, want %d\n%s", code, c.signal, c.code, &said)
 		}
 		ckptd(t, exit.Done, "verify", root, "--read-data")

@@ -20,7 +20,7 @@ func TestRandomKills(t *testing.T) {
 		seeds = 10
 	}
 	for seed := range uint64(seeds) {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+		t.Run(fmt.Sprintf("E2E-4 seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, demo.Options{Seed: seed, Kills: 3, Records: 20_000, Rate: 3500})
 			r.must(r.Count(r.ctx))

@@ -105,6 +105,9 @@ func jobLine(j *ckptdv1.JobSummary) string {
 	} else if len(j.GetCheckpoints()) == 0 {
 		parts = append(parts, fmt.Sprintf("%s, the latest is chk-%d of %s", output.Count(j.GetRetained(), "checkpoint"), j.GetLatestCheckpointId(), output.Time(j.GetLatestCompletedAt())))
 	}
+	if j.GetInMemory() {
+		parts = append(parts, "in memory")
+	}
 	if labels := labelsText(j.GetLabels()); labels != "" {
 		parts = append(parts, output.Clean(labels))
 	}

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 		}))
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	if len(os.Args) > 1 && os.Args[1] == holdStreams {
 		os.Exit(holdAll(ctx, os.Args[2:]))
 	}
@@ -51,9 +51,7 @@ func TestMain(m *testing.M) {
 		os.Exit(takeNotes(ctx, os.Args[2:]))
 	}
 	kill, hold := atStep(os.Getenv(killVariable), killSelf), atStep(os.Getenv(holdVariable), awaitGo)
-	code := runSteps(ctx, os.Args[1:], os.Stdout, os.Stderr, func(step string) { kill(step); hold(step) })
-	stop()
-	os.Exit(code)
+	os.Exit(runSteps(ctx, os.Args[1:], os.Stdout, os.Stderr, func(step string) { kill(step); hold(step) }))
 }
 
 // atStep returns a function to be called at each named step. It acts at the step that spec names, STEP:N:FILE. With an

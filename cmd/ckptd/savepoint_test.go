@@ -49,10 +49,10 @@ func listedSavepoints(t *testing.T, args ...string) []*ckptdv1.Savepoint {
 func folderOf(s *ckptdv1.Savepoint) string { return strings.TrimPrefix(s.GetPath(), "file://") }
 
 // A savepoint is taken of a running job, its job is canceled, and its folder is moved and copied. A new job begins from the new place,
-// NO_CLAIM and CLAIM, and the counts of both jobs together are exact (SP-1, SP-2, SP-3).
+// NO_CLAIM and CLAIM, and the counts of both jobs together are exact.
 func TestSavepointIsMovedAndRestored(t *testing.T) {
 	t.Parallel()
-	for name, claim := range map[string]bool{"SP-2/NO_CLAIM": false, "SP-3/CLAIM": true} {
+	for name, claim := range map[string]bool{"SP-1 and SP-2 NO_CLAIM": false, "SP-1 and SP-2 and SP-3 CLAIM": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r, dir := savepointRig(t)
@@ -71,7 +71,7 @@ func TestSavepointIsMovedAndRestored(t *testing.T) {
 			next.finishExact()
 			switch _, err := os.Stat(filepath.Join(moved, layout.MetadataName)); {
 			case claim && !os.IsNotExist(err):
-				t.Errorf("SP-3: the claimed savepoint is there: %v", err)
+				t.Errorf("the claimed savepoint is there: %v", err)
 			case !claim && err != nil:
 				t.Errorf("the savepoint is gone: %v", err)
 			}
@@ -122,15 +122,15 @@ func TestKilledAtEachStepOfASavepoint(t *testing.T) {
 }
 
 // A job is stopped with a savepoint, while its daemon or a worker is killed at a step of it. Either it is FINISHED, or it runs on and
-// can be stopped again; a new job goes on from the savepoint, and the counts of both together are exact (SP-17).
+// can be stopped again; a new job goes on from the savepoint, and the counts of both together are exact.
 //
 // The nightly form repeats each kill, at other moments of the stop.
 func TestStoppedWithASavepoint(t *testing.T) {
 	t.Parallel()
 	const drain, ended = "drain", "ended" // no kills
 	ids := map[string]string{
-		runtime.StepBeforeCommit: "SP-12/", runtime.StepAfterCommit: "SP-19/", runtime.StepUploading: "SP-13/", shell.StepSavedMetadata: "SP-14/",
-		ended: "SP-16/", "": "SP-17/",
+		runtime.StepBeforeCommit: "SP-12 ", runtime.StepAfterCommit: "SP-19 ", runtime.StepUploading: "SP-13 ", shell.StepSavedMetadata: "SP-14 ",
+		ended: "SP-16 ", "": "SP-11 and SP-17 ",
 	}
 	rounds := 1
 	if os.Getenv("CKPTD_NIGHTLY") != "" {
@@ -139,7 +139,7 @@ func TestStoppedWithASavepoint(t *testing.T) {
 	for _, step := range []string{"", drain, ended, runtime.StepUploading, shell.StepSavepoint, shell.StepSaved, shell.StepSavedMetadata, shell.StepSavepointDone, shell.StepEnd, runtime.StepBeforeCommit, runtime.StepAfterCommit,
 		runtime.StepAcknowledged} {
 		for round := range rounds {
-			t.Run(fmt.Sprintf("%s%s/%d", ids[step], cmp.Or(step, "undisturbed"), round), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s%s %d", ids[step], cmp.Or(step, "undisturbed"), round), func(t *testing.T) {
 				t.Parallel()
 				args := []string{"--savepoint=", "--json"}
 				if step == drain {

@@ -40,6 +40,7 @@ type serveOptions struct {
 	streams      int
 	jobMetrics   int
 	trash        durationFlag
+	memoryState  sizeFlag
 	scrubEvery   time.Duration
 	scrubRate    int
 	budgets      limit.Budgets
@@ -108,6 +109,8 @@ func (o *serveOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&o.budgets.Collect, "deletes", 4, "how many requests that delete garbage (1 during a commit, and while the store throttles)")
 	f.IntVar(&o.jobMetrics, "metrics-jobs", 0, "how many jobs have series of their own in /metrics, labelled with their id")
 	f.Var(&o.trash, "trash", trashUsage)
+	o.memoryState = defaultMemoryState
+	f.Var(&o.memoryState, "memory-state", "how many bytes the state of all jobs with storage jobmanager may take in the daemon's memory: 64mb, 1gb; it is lost with the daemon; 0: no such jobs")
 	f.DurationVar(&o.scrubEvery, "scrub-every", 24*time.Hour, "how often the newest checkpoint of each job is read and compared with its sums; 0: never")
 	f.IntVar(&o.scrubRate, "scrub-rate", 20<<20, "how many bytes a second that reads at most; 0: no bound")
 	o.log.flags(f)
@@ -243,6 +246,7 @@ func serveOn(ctx context.Context, log *slog.Logger, opened storage.Opened, o ser
 	defer giveUp(nil)
 	so.Version, so.Streams, so.Budgets, so.JobMetrics, so.JobDefaults = version(), o.streams, o.budgets, o.jobMetrics, o.jobs
 	so.Log, so.Steps, so.Fatal, so.Trash = log, o.steps, giveUp, o.trash.value()
+	so.Memory = o.memoryState.store()
 	so.Scrub = service.Scrub{Every: o.scrubEvery, Rate: uint64(o.scrubRate)}
 	s, err := service.New(opened, &so)
 	if err != nil {

@@ -107,6 +107,7 @@ func printEnded(cmd *cobra.Command, daemon *ckptdv1.GetStatusResponse, j *ckptdv
 func printStatus(w io.Writer, res *ckptdv1.GetStatusResponse, events bool) error {
 	fmt.Fprintf(w, "daemon %s at %s, root %s, up %s\n", output.Clean(res.GetVersion()), output.Clean(strings.Join(res.GetUrls(), " ")), output.Clean(res.GetRoot()),
 		time.Since(res.GetStartedAt().AsTime()).Round(time.Second))
+	printMemory(w, res)
 	if len(res.GetJobs()) == 0 {
 		fmt.Fprintln(w, "owns no jobs")
 	}
@@ -124,6 +125,7 @@ func printJobState(w io.Writer, j *ckptdv1.JobState, events bool) error {
 	if ended := endedText(s); ended != "" {
 		fmt.Fprintf(w, "  %s\n", ended)
 	}
+	printInMemory(w, j)
 	if d := j.GetDegraded(); d != "" {
 		fmt.Fprintf(w, "  DEGRADED: %s\n", output.Clean(d))
 	}

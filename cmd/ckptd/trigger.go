@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -15,12 +17,18 @@ import (
 )
 
 func newTriggerCmd() *cobra.Command {
+	var kind checkpointKind
 	cmd := &cobra.Command{
-		Use:   "trigger JOB",
-		Short: "Take a checkpoint of a running job now",
-		Long:  "Take a checkpoint of a running job now, and wait until it is complete. Exit code 1 if it does not complete, with the reason.",
+		Use:     "trigger JOB",
+		Aliases: []string{"checkpoint"},
+		Short:   "Take a checkpoint of a running job now",
+		Long: `Take a checkpoint of a running job now, and wait until it is complete. Exit code 1 if it does not complete, with the reason.
+
+A full checkpoint reuses no file of an earlier checkpoint: all state is sent anew. An incremental one sends only what no earlier
+checkpoint has, and so does a configured one, unless the engine sends more by itself.`,
 		Example: `  ckptd trigger file:///var/lib/ckptd/clicks
-  ckptd trigger clicks --server unix:/run/ckptd.sock`,
+  ckptd trigger clicks --server unix:/run/ckptd.sock
+  ckptd checkpoint clicks --kind full --server unix:/run/ckptd.sock`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -28,7 +36,7 @@ func newTriggerCmd() *cobra.Command {
 			defer wait.stop()
 			return onOwner(cmd.Context(), daemonsOf(cmd), args[0], true, func(a *client.Admin, id string) error {
 				wait.on(a, id)
-				res, err := a.Messages().Trigger(cmd.Context(), id)
+				res, err := a.Messages().TriggerCheckpoint(cmd.Context(), &ckptdv1.TriggerCheckpointRequest{JobId: id, Kind: ckptdv1.CheckpointKind(kind)})
 				if wait.stop(); err != nil {
 					return wait.told(cmd.Context(), err)
 				}
@@ -36,9 +44,30 @@ func newTriggerCmd() *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().Var(&kind, "kind", "which state is sent: configured, full or incremental")
+	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(checkpointKinds, cobra.ShellCompDirectiveNoFileComp))
 	serverFlags(cmd)
 	jsonFlag(cmd, "TriggerCheckpointResponse")
 	return cmd
+}
+
+// checkpointKind is the value of --kind.
+type checkpointKind ckptdv1.CheckpointKind
+
+// checkpointKinds are the words for the kinds, in the order of their numbers, which count from 1.
+var checkpointKinds = []cobra.Completion{"configured", "full", "incremental"}
+
+func (k *checkpointKind) String() string { return checkpointKinds[max(0, *k-1)] }
+
+func (k *checkpointKind) Type() string { return "kind" }
+
+func (k *checkpointKind) Set(v string) error {
+	i := slices.Index(checkpointKinds, v)
+	if i < 0 {
+		return fmt.Errorf("want one of %s", strings.Join(checkpointKinds, ", "))
+	}
+	*k = checkpointKind(i + 1)
+	return nil
 }
 
 func newCancelCmd() *cobra.Command {

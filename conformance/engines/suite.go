@@ -55,7 +55,7 @@ func Run(t *testing.T, s Subject, o *Options) {
 		{frozenDaemon, (*trial).frozen, false},
 		{"replies are lost", (*trial).repliesLost, false},
 		{"checkpoints are aborted", (*trial).aborted, false},
-		{"a file cannot be stored", (*trial).unstored, false},
+		{"E2E-5 a file cannot be stored", (*trial).unstored, false},
 		{"the job stops with a savepoint", (*trial).stoppedWithSavepoint, true},
 		{"the engine is killed while the job stops", (*trial).killedWhileStopping, true},
 	} {

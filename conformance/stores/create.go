@@ -10,15 +10,15 @@ import (
 func creates() []check {
 	return []check{
 		{"create: the object is whole and durable once Commit returned nil", createWhole},
-		{"create: before Commit nothing is listed", createUnlisted},
-		{"create: Commit fails, not done, if another number of bytes was written", createSize},
+		{"FS-22 create: before Commit nothing is listed", createUnlisted},
+		{"FS-17 create: Commit fails, not done, if another number of bytes was written", createSize},
 		{"create: Commit fails, not done, if the bytes have another sum", createSum},
-		{"create: abort leaves nothing whole behind", createAbort},
+		{"FS-16 create: abort leaves nothing whole behind", createAbort},
 		{"create: abort after commit does nothing", createAbortAfterCommit},
-		{"create: commit after abort is an error", createCommitAfterAbort},
-		{"create: cancelling the context leaves nothing whole behind", createCancelled},
+		{"FS-18 create: commit after abort is an error", createCommitAfterAbort},
+		{"FS-21 create: cancelling the context leaves nothing whole behind", createCancelled},
 		{"create: giving up needs no context", createAbortCancelled},
-		{"create: with IfAbsent an existing object is kept", createIfAbsent},
+		{"FS-11 create: with IfAbsent an existing object is kept", createIfAbsent},
 		{"create: a key is never used twice", createTwice},
 	}
 }

@@ -12,7 +12,7 @@ import (
 func deletes() []check {
 	return []check{
 		{"delete: gone for every process", deleteGone},
-		{"delete: an absent object is fine", deleteAbsent},
+		{"FS-25 delete: an absent object is fine", deleteAbsent},
 		{"delete: one result per key, in order", deleteResults},
 		{"delete: many at once", deleteMany},
 		{"delete: an already cancelled context changes nothing", deleteCancelled},

@@ -32,7 +32,7 @@ func mutations() []mutation {
 		}},
 		{"create", "job/shared/f", nil, large, creating(large, false)},
 		{"create with IfAbsent", "job/chk-1/_metadata", nil, small, creating(small, true)},
-		{"delete", "job/chk-1/f", small, nil, func(ctx context.Context, s storage.Store, key string) error {
+		{"FS-26 delete", "job/chk-1/f", small, nil, func(ctx context.Context, s storage.Store, key string) error {
 			return remove(ctx, s, key)
 		}},
 		{"copy", "job/shared/copied", nil, []byte("b"), func(ctx context.Context, s storage.Store, key string) error {

@@ -94,53 +94,57 @@ func TestRangesOfSubtasks(t *testing.T) {
 
 // Every group lies in the range of the subtask that Subtask names, and in no other.
 func TestRangesAgreeWithSubtask(t *testing.T) {
-	for _, m := range []int{1, 2, 10, 13, 128, 1000, keygroup.MaxParallelism} {
-		for _, p := range []int{1, 2, 3, 7, 64, 127, 128, 999} {
-			if p > m {
-				continue
-			}
-			next := 0
-			for i := range p {
-				r := keygroup.RangeOf(m, p, i)
-				if int(r.Start) != next {
-					t.Fatalf("%d/%d: range %d begins at %d, want %d", m, p, i, r.Start, next)
+	t.Run("RR-1", func(t *testing.T) {
+		for _, m := range []int{1, 2, 10, 13, 128, 1000, keygroup.MaxParallelism} {
+			for _, p := range []int{1, 2, 3, 7, 64, 127, 128, 999} {
+				if p > m {
+					continue
 				}
-				next = int(r.End) + 1
-				for _, g := range []uint16{r.Start, r.End} {
-					if got := keygroup.Subtask(g, m, p); got != i {
-						t.Fatalf("%d/%d: Subtask of group %d is %d, want %d, whose range holds it", m, p, g, got, i)
+				next := 0
+				for i := range p {
+					r := keygroup.RangeOf(m, p, i)
+					if int(r.Start) != next {
+						t.Fatalf("%d/%d: range %d begins at %d, want %d", m, p, i, r.Start, next)
+					}
+					next = int(r.End) + 1
+					for _, g := range []uint16{r.Start, r.End} {
+						if got := keygroup.Subtask(g, m, p); got != i {
+							t.Fatalf("%d/%d: Subtask of group %d is %d, want %d, whose range holds it", m, p, g, got, i)
+						}
 					}
 				}
-			}
-			if next != m {
-				t.Fatalf("%d/%d: the ranges end at %d, want %d", m, p, next, m)
+				if next != m {
+					t.Fatalf("%d/%d: the ranges end at %d, want %d", m, p, next, m)
+				}
 			}
 		}
-	}
+	})
 }
 
 func TestRangeArithmetic(t *testing.T) {
-	a := keygroup.Range{Start: 10, End: 20}
-	for _, c := range []struct {
-		other, want keygroup.Range
-		ok          bool
-	}{
-		{keygroup.Range{Start: 0, End: 9}, keygroup.Range{}, false},
-		{keygroup.Range{Start: 0, End: 10}, keygroup.Range{Start: 10, End: 10}, true},
-		{keygroup.Range{Start: 12, End: 14}, keygroup.Range{Start: 12, End: 14}, true},
-		{keygroup.Range{Start: 15, End: 30}, keygroup.Range{Start: 15, End: 20}, true},
-		{keygroup.Range{Start: 21, End: 30}, keygroup.Range{}, false},
-	} {
-		if got, ok := a.Intersect(c.other); got != c.want || ok != c.ok {
-			t.Errorf("%v.Intersect(%v) = %v, %v; want %v, %v", a, c.other, got, ok, c.want, c.ok)
+	t.Run("RR-17", func(t *testing.T) {
+		a := keygroup.Range{Start: 10, End: 20}
+		for _, c := range []struct {
+			other, want keygroup.Range
+			ok          bool
+		}{
+			{keygroup.Range{Start: 0, End: 9}, keygroup.Range{}, false},
+			{keygroup.Range{Start: 0, End: 10}, keygroup.Range{Start: 10, End: 10}, true},
+			{keygroup.Range{Start: 12, End: 14}, keygroup.Range{Start: 12, End: 14}, true},
+			{keygroup.Range{Start: 15, End: 30}, keygroup.Range{Start: 15, End: 20}, true},
+			{keygroup.Range{Start: 21, End: 30}, keygroup.Range{}, false},
+		} {
+			if got, ok := a.Intersect(c.other); got != c.want || ok != c.ok {
+				t.Errorf("%v.Intersect(%v) = %v, %v; want %v, %v", a, c.other, got, ok, c.want, c.ok)
+			}
+			if got, ok := c.other.Intersect(a); got != c.want || ok != c.ok {
+				t.Errorf("%v.Intersect(%v) = %v, %v; want %v, %v", c.other, a, got, ok, c.want, c.ok)
+			}
 		}
-		if got, ok := c.other.Intersect(a); got != c.want || ok != c.ok {
-			t.Errorf("%v.Intersect(%v) = %v, %v; want %v, %v", c.other, a, got, ok, c.want, c.ok)
+		if a.Len() != 11 || !a.Contains(10) || !a.Contains(20) || a.Contains(9) || a.Contains(21) || a.String() != "10-20" {
+			t.Errorf("Len, Contains or String of %v is wrong, want 11 groups from 10 to 20", a)
 		}
-	}
-	if a.Len() != 11 || !a.Contains(10) || !a.Contains(20) || a.Contains(9) || a.Contains(21) || a.String() != "10-20" {
-		t.Errorf("Len, Contains or String of %v is wrong, want 11 groups from 10 to 20", a)
-	}
+	})
 }
 
 func BenchmarkOf(b *testing.B) {

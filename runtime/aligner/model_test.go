@@ -157,55 +157,57 @@ func TestMachineAgreesWithModel(t *testing.T) {
 // BA-16: random data on many channels, with barriers at random places; some are missing, some replaced by markers.
 // Each snapshot is a consistent cut, every record is delivered in order, and no channel stays blocked.
 func TestSnapshotsAreConsistentCuts(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		channels := rapid.IntRange(1, 6).Draw(t, "channels")
-		streams := make([][]item, channels)
-		for c := range streams {
-			streams[c] = drawStream(t, c)
-		}
-		m := New(channels)
-		read, position, blocked := make([]int, channels), make([]int, channels), make([]bool, channels)
-		for {
-			var ready []int
+	t.Run("BA-16", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			channels := rapid.IntRange(1, 6).Draw(t, "channels")
+			streams := make([][]item, channels)
 			for c := range streams {
-				if position[c] < len(streams[c]) && !blocked[c] {
-					ready = append(ready, c)
+				streams[c] = drawStream(t, c)
+			}
+			m := New(channels)
+			read, position, blocked := make([]int, channels), make([]int, channels), make([]bool, channels)
+			for {
+				var ready []int
+				for c := range streams {
+					if position[c] < len(streams[c]) && !blocked[c] {
+						ready = append(ready, c)
+					}
+				}
+				if len(ready) == 0 {
+					break
+				}
+				c := rapid.SampledFrom(ready).Draw(t, "next")
+				it := streams[c][position[c]]
+				position[c]++
+				var actions []Action
+				switch {
+				case it.end:
+					actions = m.Ended(c)
+				case it.marker:
+					actions = m.CancelMarker(c, it.barrier)
+				case it.barrier > 0:
+					actions = m.Barrier(c, it.barrier)
+				default:
+					if it.record != read[c] {
+						t.Fatalf("channel %d: record %d, want %d", c, it.record, read[c])
+					}
+					read[c]++
+				}
+				for _, a := range actions {
+					switch a.Kind {
+					case Block, Unblock:
+						blocked[a.Channel] = a.Kind == Block
+					case Snapshot:
+						checkCut(t, streams, read, a.Checkpoint)
+					}
 				}
 			}
-			if len(ready) == 0 {
-				break
-			}
-			c := rapid.SampledFrom(ready).Draw(t, "next")
-			it := streams[c][position[c]]
-			position[c]++
-			var actions []Action
-			switch {
-			case it.end:
-				actions = m.Ended(c)
-			case it.marker:
-				actions = m.CancelMarker(c, it.barrier)
-			case it.barrier > 0:
-				actions = m.Barrier(c, it.barrier)
-			default:
-				if it.record != read[c] {
-					t.Fatalf("channel %d: record %d, want %d", c, it.record, read[c])
-				}
-				read[c]++
-			}
-			for _, a := range actions {
-				switch a.Kind {
-				case Block, Unblock:
-					blocked[a.Channel] = a.Kind == Block
-				case Snapshot:
-					checkCut(t, streams, read, a.Checkpoint)
+			for c := range streams {
+				if position[c] != len(streams[c]) {
+					t.Fatalf("channel %d stayed blocked, want all of it read", c)
 				}
 			}
-		}
-		for c := range streams {
-			if position[c] != len(streams[c]) {
-				t.Fatalf("channel %d stayed blocked, want all of it read", c)
-			}
-		}
+		})
 	})
 }
 

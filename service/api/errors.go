@@ -29,6 +29,7 @@ var reasonCodes = map[ckptdv1.Refused_Reason]connect.Code{
 	ckptdv1.Refused_REASON_CORRUPT:         connect.CodeDataLoss,
 	ckptdv1.Refused_REASON_NEWER_FORMAT:    connect.CodeFailedPrecondition,
 	ckptdv1.Refused_REASON_ANOTHER_ROOT:    connect.CodeFailedPrecondition,
+	ckptdv1.Refused_REASON_STATE_TOO_LARGE: connect.CodeResourceExhausted,
 }
 
 // Refused makes an error with the detail that names its reason.

@@ -101,6 +101,9 @@ func BelowRoot(at, root string) (string, bool) {
 	return rel, rel != base(at)
 }
 
+// Below is the URL of what lies below a root.
+func Below(root, rel string) string { return base(root) + "/" + rel }
+
 // belowRoot is the part of a path or URL below the root, without _metadata. A text outside the root stays as it is.
 func belowRoot(text, root string) string {
 	text = strings.TrimSuffix(base(text), "/"+layout.MetadataName)

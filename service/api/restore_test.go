@@ -26,7 +26,7 @@ func TestMatch(t *testing.T) {
 		warns  int
 		refuse string
 	}{
-		{"the same uid", []*ckptdv1.Operator{op("a", "x"), op("b", "y")}, source("a", "y", "b", "x"), "b:UID a:UID", 0, ""},
+		{"RR-15 the same uid", []*ckptdv1.Operator{op("a", "x"), op("b", "y")}, source("a", "y", "b", "x"), "b:UID a:UID", 0, ""},
 		{"the same id and another uid", []*ckptdv1.Operator{op("a", "x")}, source("a", "y"), "-", 0, "operator a (y) has state and is not in the plan"},
 		{"no uid in the plan", []*ckptdv1.Operator{op("a", "")}, source("a", "y"), "a:ID", 1, ""},
 		{"no uid in the checkpoint", []*ckptdv1.Operator{op("a", "x")}, source("a", ""), "a:ID", 1, ""},
@@ -52,4 +52,26 @@ func TestMatch(t *testing.T) {
 			}
 		})
 	}
+	t.Run("RS-3", func(t *testing.T) {
+		keyed := source("a", "x")
+		keyed[0].Keyed = true
+		asked := op("a", "x")
+		asked.MaxParallelism = 128
+		diff, err := api.Match(&ckptdv1.Plan{Operators: []*ckptdv1.Operator{asked}}, keyed, false)
+		if want := "operator a (x): max parallelism was 64, the plan has 128"; err == nil || diff.GetWhy() != want {
+			t.Errorf("refused: %q (%v), want %q", diff.GetWhy(), err, want)
+		}
+	})
+}
+
+func TestSourceIn(t *testing.T) {
+	t.Run("FS-7", func(t *testing.T) {
+		const root = "file:///srv/root"
+		for _, from := range []string{"a/chk-7", "a/chk-7/", "a/chk-7/_metadata", root + "/a/chk-7", root + "/a/chk-7/", root + "/a/chk-7/_metadata", "/srv/root/a/chk-7/_metadata"} {
+			got, err := api.SourceIn(&ckptdv1.AttachJobRequest{JobId: "b", Plan: &ckptdv1.Plan{}, RestoreFrom: from}, root)
+			if err != nil || got.Source != root+"/a/chk-7" || got.Job != "a" || got.Checkpoint != 7 {
+				t.Errorf("%s is %+v, %v; want checkpoint 7 of job a", from, got, err)
+			}
+		}
+	})
 }

@@ -103,10 +103,10 @@ restart-strategy.fixed-delay.attempts: 10
 restart-strategy.fixed-delay.delay: 2s
 `, all()},
 		"the earliest spelling":     {"state.backend.fs.checkpointdir: /c", &config.File{Dir: "/c", Job: &ckptdv1.JobConfig{}}},
-		"the root as the storage":   {"execution.checkpointing.storage: s3a://b/c", &config.File{Dir: "s3a://b/c", Job: &ckptdv1.JobConfig{}}},
-		"a path as the storage":     {"state.checkpoint-storage: /c", &config.File{Dir: "/c", Job: &ckptdv1.JobConfig{}}},
-		"the same root twice":       {"execution.checkpointing: {storage: 's3://b/c', dir: 's3://b/c'}", &config.File{Dir: "s3://b/c", Job: &ckptdv1.JobConfig{}}},
-		"the storage and a root":    {"execution.checkpointing: {storage: FileSystem, dir: /c}", &config.File{Dir: "/c", Job: &ckptdv1.JobConfig{}}},
+		"the root as the storage":   {"execution.checkpointing.storage: s3a://b/c", &config.File{Dir: "s3a://b/c", Job: &ckptdv1.JobConfig{Storage: ckptdv1.Storage_STORAGE_FILESYSTEM}}},
+		"a path as the storage":     {"state.checkpoint-storage: /c", &config.File{Dir: "/c", Job: &ckptdv1.JobConfig{Storage: ckptdv1.Storage_STORAGE_FILESYSTEM}}},
+		"the same root twice":       {"execution.checkpointing: {storage: 's3://b/c', dir: 's3://b/c'}", &config.File{Dir: "s3://b/c", Job: &ckptdv1.JobConfig{Storage: ckptdv1.Storage_STORAGE_FILESYSTEM}}},
+		"the storage and a root":    {"execution.checkpointing: {storage: FileSystem, dir: /c}", &config.File{Dir: "/c", Job: &ckptdv1.JobConfig{Storage: ckptdv1.Storage_STORAGE_FILESYSTEM}}},
 		"empty":                     {"", &config.File{Job: &ckptdv1.JobConfig{}}},
 		"comments":                  {"# nothing\n", &config.File{Job: &ckptdv1.JobConfig{}}},
 		"null":                      {"null", &config.File{Job: &ckptdv1.JobConfig{}}},
@@ -128,38 +128,37 @@ restart-strategy.fixed-delay.delay: 2s
 
 func TestParseRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
-		"an unknown key":       {"execution.checkpointing.intervall: 3min", "line 1: execution.checkpointing.intervall is unknown; did you mean execution.checkpointing.interval?"},
-		"a bare key":           {"interval: 3min", "interval is unknown; did you mean execution.checkpointing.interval?"},
-		"no beginning":         {"checkpointing.interval: 3min", "checkpointing.interval is unknown; did you mean execution.checkpointing.interval?"},
-		"no beginning, either": {"fixed-delay.attempts: 3", "fixed-delay.attempts is unknown; did you mean restart-strategy.fixed-delay.attempts?"},
-		"a nested unknown key": {"execution:\n  checkpointing:\n    time-out: 3min", "line 3: execution.checkpointing.time-out is unknown; did you mean execution.checkpointing.timeout?"},
-		"a far-off key":        {"colour: blue", "colour is unknown"},
-		"Flink's other keys":   {"execution.checkpointing.file-merging.max-file-size: 32mb", "execution.checkpointing.file-merging.max-file-size is an option of Flink that ckptd does not have"},
-		"a short interval":     {"execution.checkpointing.interval: 9 ms", "execution.checkpointing.interval: 9 ms is out of range; allowed is 10 ms to"},
-		"a short timeout":      {"execution.checkpointing.timeout: 0", "execution.checkpointing.timeout: 0 ms is out of range; allowed is 10 ms to"},
-		"a long pause":         {"execution.checkpointing.min-pause: 366 d", "execution.checkpointing.min-pause: 366 d is out of range; allowed is 0 ms to 365 d"},
-		"no duration":          {"execution.checkpointing.timeout: soon", `execution.checkpointing.timeout: "soon" is not a duration`},
-		"a negative tolerance": {"execution.checkpointing.tolerable-failed-checkpoints: -1", "-1 is out of range; allowed is 0 to 2147483647"},
-		"a word for a number":  {"execution.checkpointing.num-retained: many", `"many" is not a whole number; allowed is 1 to 200`},
-		"none retained":        {"execution.checkpointing.num-retained: 0", "0 is out of range; allowed is 1 to 200"},
-		"too many retained":    {"execution.checkpointing.num-retained: 201", "201 is out of range; allowed is 1 to 200"},
-		"a number too large":   {"restart-strategy.fixed-delay.attempts: 99999999999999999999", "is not a whole number"},
-		"an unknown mode":      {"execution.checkpointing.mode: twice", `execution.checkpointing.mode: "twice" is unknown; allowed is AT_LEAST_ONCE or EXACTLY_ONCE`},
-		"no mode":              {"execution.checkpointing.mode: unspecified", "is unknown"},
-		"an unknown retention": {"execution.checkpointing.externalized-checkpoint-retention: forever", "allowed is DELETE_ON_CANCELLATION or NO_EXTERNALIZED_CHECKPOINTS or RETAIN_ON_CANCELLATION"},
-		"another storage":      {"execution.checkpointing.storage: jobmanager", "ckptd keeps no checkpoints in a process's memory; allowed is filesystem, with execution.checkpointing.dir: s3://"},
-		"an unknown storage":   {"execution.checkpointing.storage: hdfs", `"hdfs" is unknown; allowed is filesystem, or a root like s3://`},
-		"two roots":            {"execution.checkpointing.storage: s3://b/c\nstate.checkpoints.dir: /c", "line 1: execution.checkpointing.storage names another root than state.checkpoints.dir in line 2; say execution.checkpointing.storage: filesystem"},
-		"another strategy":     {"restart-strategy.type: sometimes", `"sometimes" is unknown; allowed is exponential-delay, fixed-delay, failure-rate or none`},
-		"a key twice":          {"execution.checkpointing.dir: a\nexecution:\n  checkpointing: {dir: b}", "line 3: execution.checkpointing.dir is given already, by execution.checkpointing.dir in line 1"},
-		"both spellings":       {"execution.checkpointing.dir: a\nstate.checkpoints.dir: b", "line 2: state.checkpoints.dir is given already, by execution.checkpointing.dir in line 1"},
-		"a list":               {"execution.checkpointing.dir: [a]", "execution.checkpointing.dir: a single value is expected"},
-		"no value":             {"execution.checkpointing.dir:", "execution.checkpointing.dir: a single value is expected"},
-		"an alias":             {"a: &x {b: 1}\nexecution: *x", "execution: a single value is expected"},
-		"a word":               {"hello", "keys and values are expected"},
-		"two documents":        {"execution.checkpointing.dir: a\n---\nexecution.checkpointing.dir: b", "more than one document"},
-		"broken YAML":          {"a:\n  b: [", "config: yaml: line 2"},
-		"broken JSON":          {`{"execution.checkpointing.dir": "a"`, "config: yaml: line 1"},
+		"an unknown key":           {"execution.checkpointing.intervall: 3min", "line 1: execution.checkpointing.intervall is unknown; did you mean execution.checkpointing.interval?"},
+		"a bare key":               {"interval: 3min", "interval is unknown; did you mean execution.checkpointing.interval?"},
+		"no beginning":             {"checkpointing.interval: 3min", "checkpointing.interval is unknown; did you mean execution.checkpointing.interval?"},
+		"no beginning, either":     {"fixed-delay.attempts: 3", "fixed-delay.attempts is unknown; did you mean restart-strategy.fixed-delay.attempts?"},
+		"a nested unknown key":     {"execution:\n  checkpointing:\n    time-out: 3min", "line 3: execution.checkpointing.time-out is unknown; did you mean execution.checkpointing.timeout?"},
+		"a far-off key":            {"colour: blue", "colour is unknown"},
+		"Flink's other keys":       {"execution.checkpointing.file-merging.max-file-size: 32mb", "execution.checkpointing.file-merging.max-file-size is an option of Flink that ckptd does not have"},
+		"a short interval":         {"execution.checkpointing.interval: 9 ms", "execution.checkpointing.interval: 9 ms is out of range; allowed is 10 ms to"},
+		"a short timeout":          {"execution.checkpointing.timeout: 0", "execution.checkpointing.timeout: 0 ms is out of range; allowed is 10 ms to"},
+		"a long pause":             {"execution.checkpointing.min-pause: 366 d", "execution.checkpointing.min-pause: 366 d is out of range; allowed is 0 ms to 365 d"},
+		"no duration":              {"execution.checkpointing.timeout: soon", `execution.checkpointing.timeout: "soon" is not a duration`},
+		"a negative tolerance":     {"execution.checkpointing.tolerable-failed-checkpoints: -1", "-1 is out of range; allowed is 0 to 2147483647"},
+		"a word for a number":      {"execution.checkpointing.num-retained: many", `"many" is not a whole number; allowed is 1 to 200`},
+		"CS-12 none retained":      {"execution.checkpointing.num-retained: 0", "0 is out of range; allowed is 1 to 200"},
+		"too many retained":        {"execution.checkpointing.num-retained: 201", "201 is out of range; allowed is 1 to 200"},
+		"a number too large":       {"restart-strategy.fixed-delay.attempts: 99999999999999999999", "is not a whole number"},
+		"an unknown mode":          {"execution.checkpointing.mode: twice", `execution.checkpointing.mode: "twice" is unknown; allowed is AT_LEAST_ONCE or EXACTLY_ONCE`},
+		"no mode":                  {"execution.checkpointing.mode: unspecified", "is unknown"},
+		"an unknown retention":     {"execution.checkpointing.externalized-checkpoint-retention: forever", "allowed is DELETE_ON_CANCELLATION or NO_EXTERNALIZED_CHECKPOINTS or RETAIN_ON_CANCELLATION"},
+		"FS-31 an unknown storage": {"execution.checkpointing.storage: hdfs", `"hdfs" is unknown; allowed is filesystem, jobmanager, or a root like s3://`},
+		"two roots":                {"execution.checkpointing.storage: s3://b/c\nstate.checkpoints.dir: /c", "line 1: execution.checkpointing.storage names another root than state.checkpoints.dir in line 2; say execution.checkpointing.storage: filesystem"},
+		"another strategy":         {"restart-strategy.type: sometimes", `"sometimes" is unknown; allowed is exponential-delay, fixed-delay, failure-rate or none`},
+		"a key twice":              {"execution.checkpointing.dir: a\nexecution:\n  checkpointing: {dir: b}", "line 3: execution.checkpointing.dir is given already, by execution.checkpointing.dir in line 1"},
+		"both spellings":           {"execution.checkpointing.dir: a\nstate.checkpoints.dir: b", "line 2: state.checkpoints.dir is given already, by execution.checkpointing.dir in line 1"},
+		"a list":                   {"execution.checkpointing.dir: [a]", "execution.checkpointing.dir: a single value is expected"},
+		"no value":                 {"execution.checkpointing.dir:", "execution.checkpointing.dir: a single value is expected"},
+		"an alias":                 {"a: &x {b: 1}\nexecution: *x", "execution: a single value is expected"},
+		"a word":                   {"hello", "keys and values are expected"},
+		"two documents":            {"execution.checkpointing.dir: a\n---\nexecution.checkpointing.dir: b", "more than one document"},
+		"broken YAML":              {"a:\n  b: [", "config: yaml: line 2"},
+		"broken JSON":              {`{"execution.checkpointing.dir": "a"`, "config: yaml: line 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := config.Parse([]byte(c.text))
@@ -251,16 +250,24 @@ func TestEffective(t *testing.T) {
 }
 
 func TestEffectiveRefuses(t *testing.T) {
+	minute := durationpb.New(time.Minute)
 	exponential := func(e *ckptdv1.ExponentialDelay) *ckptdv1.JobConfig {
 		return &ckptdv1.JobConfig{RestartStrategy: &ckptdv1.RestartStrategy{ExponentialDelay: e}}
 	}
 	for want, c := range map[string]*ckptdv1.JobConfig{
-		"execution.checkpointing.interval: -1s is out of range":            {Interval: durationpb.New(-time.Second)},
-		"execution.checkpointing.timeout: 1ms is out of range":             {Timeout: durationpb.New(time.Millisecond)},
-		"execution.checkpointing.timeout: not a duration":                  {Timeout: &durationpb.Duration{Nanos: -1, Seconds: 1}},
-		"execution.checkpointing.min-pause: 8784h0m0s is out of range":     {MinPause: durationpb.New(366 * 24 * time.Hour)},
-		"tolerable-failed-checkpoints: 4294967295 is out of range":         {TolerableFailedCheckpoints: 1<<32 - 1},
-		"num-retained: 201 is out of range; allowed is 1 to 200":           {NumRetained: 201},
+		"execution.checkpointing.interval: -1s is out of range":           {Interval: durationpb.New(-time.Second)},
+		"execution.checkpointing.timeout: 1ms is out of range":            {Timeout: durationpb.New(time.Millisecond)},
+		"execution.checkpointing.timeout: not a duration":                 {Timeout: &durationpb.Duration{Nanos: -1, Seconds: 1}},
+		"execution.checkpointing.min-pause: 8784h0m0s is out of range":    {MinPause: durationpb.New(366 * 24 * time.Hour)},
+		"tolerable-failed-checkpoints: 4294967295 is out of range":        {TolerableFailedCheckpoints: 1<<32 - 1},
+		"num-retained: 201 is out of range; allowed is 1 to 200":          {NumRetained: 201},
+		"max-concurrent-checkpoints: 4294967295 is out of range":          {MaxConcurrentCheckpoints: 1<<32 - 1},
+		"interval-during-backlog: 5 ms is out of range; allowed is 10 ms": {Interval: minute, IntervalDuringBacklog: durationpb.New(5 * time.Millisecond)},
+		"interval-during-backlog: -1s is out of range":                    {Interval: minute, IntervalDuringBacklog: durationpb.New(-time.Second)},
+		"interval-during-backlog: 1 s is shorter than execution.checkpointing.interval, 1 min; allowed is that or more, or 0": {
+			Interval: minute, IntervalDuringBacklog: durationpb.New(time.Second)},
+		"interval-during-backlog: 1 s cannot be, as the job has no execution.checkpointing.interval; allowed is 0, or no value": {
+			IntervalDuringBacklog: durationpb.New(time.Second)},
 		"execution.checkpointing.mode: unknown value 9":                    {Mode: 9},
 		"externalized-checkpoint-retention: unknown value 9":               {Retention: 9},
 		"restart-strategy.type: unknown value 9":                           {RestartStrategy: &ckptdv1.RestartStrategy{Type: 9}},
@@ -349,6 +356,8 @@ func ExampleShow() {
 	// execution.checkpointing.mode: EXACTLY_ONCE
 	// execution.checkpointing.timeout: 10 min
 	// execution.checkpointing.min-pause: 0 ms
+	// execution.checkpointing.max-concurrent-checkpoints: 1
+	// execution.checkpointing.checkpoints-after-tasks-finish: true
 	// execution.checkpointing.tolerable-failed-checkpoints: 0
 	// execution.checkpointing.externalized-checkpoint-retention: NO_EXTERNALIZED_CHECKPOINTS
 	// execution.checkpointing.num-retained: 1

@@ -61,7 +61,7 @@ func Parse(data []byte) (*File, error) {
 			bad = append(bad, fmt.Errorf("config: line %d: %w", p.line, err))
 		}
 	}
-	bad = append(bad, f.settleDir(given), f.settleStrategy(given))
+	bad = append(bad, f.settleDir(given), f.settleBackend(given), f.settleStrategy(given))
 	if err := errors.Join(bad...); err != nil {
 		return nil, err
 	}

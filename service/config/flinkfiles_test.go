@@ -44,7 +44,7 @@ execution:
 state.backend:
   type: RocksDB
 `, config.File{
-			Job: &ckptdv1.JobConfig{Interval: minute, Timeout: minute},
+			Job: &ckptdv1.JobConfig{Interval: minute, Timeout: minute, MaxConcurrentCheckpoints: 1},
 			PassedOver: []string{"env.java.opts.all", "jobmanager.bind-host", "jobmanager.execution.failover-strategy",
 				"classloader.parent-first-patterns.additional", "metrics.reporters", "execution.runtime-mode"},
 		}},
@@ -135,13 +135,15 @@ func TestFlinkKeysRefused(t *testing.T) {
 	lacks := func(key string) string { return key + " is an option of Flink that ckptd does not have" }
 	meant := func(key, instead string) string { return key + " is unknown; did you mean " + instead + "?" }
 	for line, want := range map[string]string{
-		c + "max-concurrent-checkpoints: 2":             c + `max-concurrent-checkpoints: ckptd does not have the value "2"; allowed is 1`,
+		c + "max-concurrent-checkpoints: 0":             c + `max-concurrent-checkpoints: 0 is out of range; allowed is 1 to 2147483647`,
+		c + "checkpoints-after-tasks-finish: maybe":     c + `checkpoints-after-tasks-finish: "maybe" is unknown; allowed is true or false`,
 		c + "unaligned: true":                           `ckptd does not have the value "true"; allowed is false`,
 		"state.backend.type: forst":                     `state.backend.type: ckptd does not have the state backend "forst"; allowed is hashmap or rocksdb`,
 		"state.changelog.enabled: true":                 `ckptd does not have the value "true"`,
 		c + "incremental: maybe":                        `"maybe" is unknown; allowed is true or false`,
 		c + "data-inline-threshold: 1mb":                `"1mb"; allowed is 20kb`,
-		c + "interval-during-backlog: 1min":             lacks(c + "interval-during-backlog"),
+		c + "interval-during-backlog: 1min":             c + "interval-during-backlog: 1 min cannot be, as the job has no " + c + "interval; allowed is 0",
+		c + "interval-during-backlog: 9ms":              c + "interval-during-backlog: 9 ms is out of range; allowed is 10 ms to",
 		"execution.state-recovery.claim-mode: LEGACY":   `execution.state-recovery.claim-mode: ckptd does not have the value "LEGACY"; allowed is NO_CLAIM`,
 		"execution.savepoint-restore-mode: mine":        `"mine" is unknown; allowed is NO_CLAIM`,
 		"execution.savepoint.ignore-unclaimed-state: 1": `"1" is unknown; allowed is true or false`,

@@ -20,10 +20,14 @@ const (
 	keyRetention   = "execution.checkpointing.externalized-checkpoint-retention"
 	keyNumRetained = "execution.checkpointing.num-retained"
 	keyStorage     = "execution.checkpointing.storage"
+	keyConcurrent  = "execution.checkpointing.max-concurrent-checkpoints"
+	keyBacklog     = "execution.checkpointing.interval-during-backlog"
+	keyAfterFinish = "execution.checkpointing.checkpoints-after-tasks-finish"
 	keyDir         = "execution.checkpointing.dir"
 	keySavepoints  = "execution.checkpointing.savepoint-dir"
-	// keyTrash is ckptd's own.
-	keyTrash = "ckptd.trash"
+	// keyTrash and keyMaxState are ckptd's own. Flink sets the largest state in memory only by the constructor of its storage.
+	keyTrash    = "ckptd.trash"
+	keyMaxState = "ckptd.max-state-size"
 )
 
 // option is one key.
@@ -48,13 +52,21 @@ func checkpointing() []option {
 	return []option{
 		{key: keyStorage, old: []string{"state.checkpoint-storage"},
 			set: checkStorage,
-			get: func(string, Job) any { return fileSystem }},
+			get: func(_ string, j Job) any { return storageName(j.InMemory) }},
+		{key: keyMaxState,
+			set: func(f *File, v string) (err error) { f.Job.MaxStateSize, err = size(v, 1, mostState); return err },
+			get: func(_ string, j Job) any { return unless(!j.InMemory, j.MaxState) }},
 		{key: keyDir, old: []string{"state.checkpoints.dir", "state.backend.fs.checkpointdir"},
 			set: func(f *File, v string) error { f.Dir = v; return nil },
 			get: func(dir string, _ Job) any { return unless(dir == "", dir) }},
 		{key: keyInterval,
 			set: setInterval,
 			get: func(_ string, j Job) any { return FormatDuration(j.Policy.Interval) }},
+		{key: keyBacklog,
+			set: setBacklog,
+			get: func(_ string, j Job) any {
+				return unless(j.Policy.BacklogInterval == 0, FormatDuration(max(0, j.Policy.BacklogInterval)))
+			}},
 		{key: keyMode,
 			set: func(f *File, v string) (err error) {
 				f.Job.Mode, err = enum[ckptdv1.CheckpointingMode](v, "CHECKPOINTING_MODE_", ckptdv1.CheckpointingMode_value)
@@ -70,6 +82,15 @@ func checkpointing() []option {
 		{key: keyMinPause,
 			set: func(f *File, v string) (err error) { f.Job.MinPause, err = between(v, 0, longestPause); return err },
 			get: func(_ string, j Job) any { return FormatDuration(j.Policy.MinPause) }},
+		{key: keyConcurrent,
+			set: func(f *File, v string) (err error) {
+				f.Job.MaxConcurrentCheckpoints, err = number(v, 1, mostConcurrent)
+				return err
+			},
+			get: func(_ string, j Job) any { return j.Policy.MaxConcurrent }},
+		{key: keyAfterFinish, old: []string{keyAfterFinish + ".enabled"},
+			set: setAfterFinish,
+			get: func(_ string, j Job) any { return !j.Policy.StopAfterFinish }},
 		{key: keyTolerable,
 			set: func(f *File, v string) (err error) {
 				f.Job.TolerableFailedCheckpoints, err = number(v, 0, coordinator.Never)
@@ -102,25 +123,6 @@ func unless(nothing bool, v any) any {
 	return v
 }
 
-// fileSystem is the only storage of Flink's that ckptd has. Its checkpoints lie below a root.
-const fileSystem = "filesystem"
-
-// isRoot reports whether a value of the storage key is a root. People write a root there and mean the filesystem
-// storage below it.
-func isRoot(storage string) bool { return strings.ContainsAny(storage, ":/") }
-
-// checkStorage accepts Flink's filesystem storage, or a root. settleDir sets Dir from the root.
-func checkStorage(_ *File, v string) error {
-	switch {
-	case isRoot(v), strings.EqualFold(v, fileSystem):
-		return nil
-	case strings.EqualFold(v, "jobmanager"):
-		return fmt.Errorf("ckptd keeps no checkpoints in a process's memory; allowed is %s, with %s: s3://my-bucket/ckptd or file:///var/lib/ckptd", fileSystem, keyDir)
-	default:
-		return fmt.Errorf("%q is unknown; allowed is %s, or a root like s3://my-bucket/ckptd or file:///var/lib/ckptd", v, fileSystem)
-	}
-}
-
 // setInterval accepts 0, which means no periodic checkpoints. To Flink, any value below 10 ms means that. Such a value
 // is a mistake, so setInterval refuses it.
 func setInterval(f *File, v string) (err error) {
@@ -130,6 +132,25 @@ func setInterval(f *File, v string) (err error) {
 	}
 	f.Job.Interval, err = between(v, 0, longestDuration)
 	return err
+}
+
+// setBacklog accepts 0, which means no periodic checkpoints during a backlog. Effective compares the value with the interval.
+func setBacklog(f *File, v string) (err error) {
+	if d, err := ParseDuration(v); err == nil && d > 0 && d < leastDuration {
+		return shortBacklog(d)
+	}
+	f.Job.IntervalDuringBacklog, err = between(v, 0, longestDuration)
+	return err
+}
+
+func setAfterFinish(f *File, v string) error {
+	switch strings.ToLower(v) {
+	case "true", "false":
+		after := strings.EqualFold(v, "true")
+		f.Job.CheckpointsAfterTasksFinish = &after
+		return nil
+	}
+	return fmt.Errorf("%q is unknown; allowed is true or false", v)
 }
 
 // enum parses one of Flink's constants. Upper and lower case are the same.

@@ -24,11 +24,9 @@ func constant() []option {
 	}
 	off := func(key, why string, old ...string) option { return only(key, "false", why, old...) }
 	return []option{
-		only(c+"max-concurrent-checkpoints", "1", "a job has one checkpoint in progress at a time"),
 		off(c+"unaligned.enabled", "the engine decides how its barriers align", c+"unaligned"),
 		off(c+"unaligned.forced", "the engine decides how its barriers align"),
 		only(c+"aligned-checkpoint-timeout", "0|0s|0ms|0min", "the engine decides how its barriers align", c+"alignment-timeout"),
-		only(c+"checkpoints-after-tasks-finish", "true", "checkpoints go on after some subtasks have finished", c+"checkpoints-after-tasks-finish.enabled"),
 		// Which files are sent depends on the engine: shared files that an earlier checkpoint has are not sent again.
 		{key: c + "incremental", old: []string{"state.backend.incremental"}, get: nothing, set: checkIncremental},
 		only(c+"create-subdir", "true", "each job has a folder of its own", "state.checkpoints.create-subdir"),
@@ -58,10 +56,10 @@ func checkIncremental(_ *File, v string) error {
 }
 
 // checkBackend accepts the state backends whose place the engine's own state takes. The legacy names filesystem and
-// jobmanager also name a storage, and ckptd has only the first.
+// jobmanager also name a storage (settleBackend).
 func checkBackend(_ *File, v string) error {
 	switch strings.ToLower(v) {
-	case "hashmap", "rocksdb", fileSystem:
+	case "hashmap", "rocksdb", fileSystem, jobManager:
 		return nil
 	}
 	return fmt.Errorf("ckptd does not have the state backend %q; allowed is hashmap or rocksdb: the engine keeps its state by itself", v)
@@ -72,7 +70,7 @@ func checkBackend(_ *File, v string) error {
 func lacking() []string {
 	const c = "execution.checkpointing."
 	return []string{
-		c + "interval-during-backlog", c + "unaligned", c + "cleaner", c + "local-backup", c + "file-merging",
+		c + "unaligned", c + "cleaner", c + "local-backup", c + "file-merging",
 		"execution.state-recovery", "execution.savepoint", "state.backend", "state.changelog", "state.checkpoint", "state.savepoints",
 		"state.storage", "state.latency-track", "state.size-track", "state.ttl", "savepoints.state.backend", "s3.entropy",
 		"taskmanager.state.local",

@@ -63,6 +63,10 @@ func policy(c *journal.Config, trash time.Duration) (owner.Policy, bool) {
 	if j.Trash != nil {
 		trash = *j.Trash
 	}
+	if j.InMemory {
+		// The end of the job frees its memory. What is retained beyond it would be lost with the daemon.
+		return owner.Policy{NumRetained: uint32(j.NumRetained)}, true
+	}
 	p := owner.Policy{NumRetained: uint32(j.NumRetained), Trash: uint64(trash.Milliseconds())}
 	switch j.Retention {
 	case ckptdv1.Retention_RETENTION_RETAIN_ON_CANCELLATION:

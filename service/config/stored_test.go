@@ -157,14 +157,28 @@ func drawn(t *rapid.T) *ckptdv1.JobConfig {
 		}
 		return durationpb.New(time.Duration(rapid.IntRange(least, most).Draw(t, label)) * time.Millisecond)
 	}
+	interval := ms("interval", 0, 1e9)
+	var backlog *durationpb.Duration
+	switch rapid.IntRange(0, 2).Draw(t, "backlog") {
+	case 1:
+		backlog = durationpb.New(0)
+	case 2:
+		if interval.AsDuration() >= 10*time.Millisecond {
+			backlog = durationpb.New(interval.AsDuration() + time.Duration(rapid.IntRange(0, 1e3).Draw(t, "longer"))*time.Millisecond)
+		}
+	}
 	return &ckptdv1.JobConfig{
-		Mode:                       ckptdv1.CheckpointingMode(rapid.IntRange(0, 2).Draw(t, "mode")),
-		Interval:                   ms("interval", 0, 1e9),
-		Timeout:                    ms("timeout", 10, 1e9),
-		MinPause:                   ms("pause", 0, 1e9),
-		TolerableFailedCheckpoints: rapid.Uint32Max(coordinator.Never).Draw(t, "tolerable"),
-		Retention:                  ckptdv1.Retention(rapid.IntRange(0, 3).Draw(t, "retention")),
-		NumRetained:                rapid.Uint32Max(200).Draw(t, "retained"),
+		Mode:                     ckptdv1.CheckpointingMode(rapid.IntRange(0, 2).Draw(t, "mode")),
+		Interval:                 interval,
+		IntervalDuringBacklog:    backlog,
+		MaxConcurrentCheckpoints: rapid.Uint32Max(9).Draw(t, "concurrent"),
+
+		CheckpointsAfterTasksFinish: rapid.SampledFrom([]*bool{nil, new(true), new(false)}).Draw(t, "after finish"),
+		Timeout:                     ms("timeout", 10, 1e9),
+		MinPause:                    ms("pause", 0, 1e9),
+		TolerableFailedCheckpoints:  rapid.Uint32Max(coordinator.Never).Draw(t, "tolerable"),
+		Retention:                   ckptdv1.Retention(rapid.IntRange(0, 3).Draw(t, "retention")),
+		NumRetained:                 rapid.Uint32Max(200).Draw(t, "retained"),
 		RestartStrategy: &ckptdv1.RestartStrategy{
 			Type:     ckptdv1.RestartStrategy_Type(rapid.IntRange(0, 4).Draw(t, "strategy")),
 			Attempts: rapid.Uint32Max(3).Draw(t, "attempts"),

@@ -32,6 +32,12 @@ func number(v string, least, most int64) (uint32, error) {
 	return uint32(n), nil
 }
 
+// shortBacklog is the error for an interval during a backlog below the shortest one.
+func shortBacklog(d time.Duration) error {
+	return fmt.Errorf("%s is out of range; allowed is %s to %s, and not less than %s, or 0 for no periodic checkpoints during a backlog",
+		FormatDuration(d), FormatDuration(leastDuration), FormatDuration(longestDuration), keyInterval)
+}
+
 // or returns v, or def if v is zero.
 func or[T comparable](v, def T) T {
 	var zero T

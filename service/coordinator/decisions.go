@@ -9,7 +9,11 @@ type Decision interface{ decision() }
 type Trigger struct {
 	// Manual says that a person asked for it.
 	Manual bool
+	Kind   Kind
 }
+
+// TriggerSavepoint: begin the savepoint that Caller wants. Answered by SavepointAnswered.
+type TriggerSavepoint struct{ Caller uint64 }
 
 // Abort: give a pending checkpoint up. The owner ignores it while the checkpoint is unresolved. Else the owner answers Aborted.
 type Abort struct {
@@ -25,7 +29,7 @@ type NotBegun struct {
 	Cause  string
 }
 
-// Answer tells a caller of Request how it went.
+// Answer tells a caller of Request how it went, or a caller of SavepointRequest why no savepoint begins.
 type Answer struct {
 	Caller uint64
 	// Checkpoint is the id, if there ever was one.
@@ -65,6 +69,7 @@ type WorkerLost struct {
 type RegistrationsExpired struct{ Attempt uint64 }
 
 func (Trigger) decision()              {}
+func (TriggerSavepoint) decision()     {}
 func (Abort) decision()                {}
 func (NotBegun) decision()             {}
 func (Answer) decision()               {}
@@ -74,3 +79,7 @@ func (FailJob) decision()              {}
 func (Ping) decision()                 {}
 func (WorkerLost) decision()           {}
 func (RegistrationsExpired) decision() {}
+
+func (m *Machine) decide(d Decision) { m.out = append(m.out, d) }
+
+func (m *Machine) reached(t time.Time) bool { return !t.IsZero() && !t.After(m.now) }

@@ -34,10 +34,38 @@ type AllRunning struct{ Attempt uint64 }
 // last output.
 type AllAtEnd struct{ Attempt uint64 }
 
+// Backlog: a source of the attempt works off a backlog, or none does any more.
+type Backlog struct {
+	Attempt uint64
+	On      bool
+}
+
+// SubtasksFinished: a subtask has finished for good, in Attempt.
+type SubtasksFinished struct{ Attempt uint64 }
+
+// Cleaning: so many checkpoints that left the job wait to be deleted. While a delete that failed is repeated, none counts.
+type Cleaning struct{ Checkpoints int }
+
 // Request: somebody wants a checkpoint now. It is answered by exactly one Answer that carries the same caller.
 type Request struct {
 	// Caller is the shell's number of the waiting caller, never 0.
 	Caller uint64
+	Kind   Kind
+}
+
+// SavepointRequest: somebody wants a savepoint now. It is answered by exactly one TriggerSavepoint or Answer that carries the same
+// caller.
+type SavepointRequest struct {
+	// Caller is the shell's number of the waiting caller, never 0.
+	Caller uint64
+	// Periodic: a clock wants it.
+	Periodic bool
+}
+
+// SavepointAnswered answers a TriggerSavepoint: the owner has begun a savepoint, or said why not.
+type SavepointAnswered struct {
+	// Checkpoint is the savepoint if it is pending now; 0: none is.
+	Checkpoint uint64
 }
 
 // TriggerAccepted answers a Trigger: the owner has begun the checkpoint.
@@ -60,7 +88,7 @@ type Declined struct {
 // Aborted follows.
 type Unresolved struct{ Checkpoint uint64 }
 
-// SavepointBegun: the owner has begun a savepoint. A person asked the owner for it; it waits for no turn.
+// SavepointBegun: the owner has begun a savepoint.
 type SavepointBegun struct{ Checkpoint uint64 }
 
 // SavepointAcknowledged: all subtasks have acknowledged a savepoint. Its files are being copied: that takes as long as it takes, and
@@ -129,7 +157,12 @@ func (NewAttempt) event()            {}
 func (Configured) event()            {}
 func (AllRunning) event()            {}
 func (AllAtEnd) event()              {}
+func (Backlog) event()               {}
+func (SubtasksFinished) event()      {}
+func (Cleaning) event()              {}
 func (Request) event()               {}
+func (SavepointRequest) event()      {}
+func (SavepointAnswered) event()     {}
 func (TriggerAccepted) event()       {}
 func (TriggerRefused) event()        {}
 func (Declined) event()              {}

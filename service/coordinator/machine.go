@@ -20,6 +20,10 @@ type Machine struct {
 	cause    string          // why the attempt before ended
 	roster   map[string]bool // the processes of the attempt
 	finished map[string]bool // those whose subtasks have all finished in the attempt
+	partly   bool            // a subtask has finished in the attempt
+	backlog  bool            // a source of the attempt works off a backlog
+	cleaning int             // checkpoints that wait to be deleted
+	held     time.Time       // until then nothing begins, because too many are; zero: it may begin
 	restarts restarts
 
 	schedule schedule
@@ -39,31 +43,6 @@ func New(p Policy, t Times, seed uint64) *Machine {
 	p = p.normalized()
 	return &Machine{policy: p, times: t.normalized(), random: *rand.NewPCG(seed, 0), failures: failures{tolerable: p.TolerableFailures},
 		finished: map[string]bool{}}
-}
-
-// phase is where the job stands between two attempts.
-type phase int
-
-const (
-	suspended phase = iota // no attempt runs here, and none is asked for
-	starting               // an attempt has begun; not all subtasks run
-	running                // all subtasks run: checkpoints are triggered
-	backoff                // the attempt failed; the next one begins at restartAt
-	asked                  // the next attempt is the owner's to begin
-	failing                // FailJob was decided: nothing begins any more, what is pending still comes to an end
-	ended                  // terminal, or another daemon's
-)
-
-func (p phase) String() string {
-	return [...]string{"suspended", "starting", "running", "backoff", "asked", "failing", "ended"}[p]
-}
-
-// waitsFor tells a caller who wants a checkpoint why none can begin in this phase.
-func (p phase) waitsFor() string {
-	return [...]string{
-		"no attempt has begun since this daemon took the job", "not all subtasks run yet", "", "it failed, and the next one begins after a delay",
-		"the next one waits for its workers", "the job fails", "the job has ended here",
-	}[p]
 }
 
 // Step takes an event that happened at now and returns the decisions. A time that goes back counts as no progress of time. The
@@ -110,9 +89,15 @@ func (m *Machine) handle(e Event) {
 			m.startTimer()
 		}
 	case AllAtEnd:
-		if m.phase == running && e.Attempt == m.attempt && m.policy.Interval > 0 {
+		if e.Attempt == m.attempt && m.policy.Interval > 0 && m.notAllRunning() == "" {
 			m.enqueue(request{})
 		}
+	case Backlog:
+		m.backlogChanged(e)
+	case SubtasksFinished:
+		m.partlyFinished(e)
+	case Cleaning:
+		m.cleaned(e.Checkpoints)
 	case WorkerUp:
 		m.workerUp(e.Worker)
 	case WorkerGone:
@@ -141,7 +126,11 @@ func (m *Machine) handle(e Event) {
 func (m *Machine) settle(e Event) {
 	switch e := e.(type) {
 	case Request:
-		m.requested(e.Caller)
+		m.requested(e)
+	case SavepointRequest:
+		m.savepointRequested(e)
+	case SavepointAnswered:
+		m.savepointAnswered(e)
 	case TriggerAccepted:
 		m.accepted(e.Checkpoint)
 	case TriggerRefused:
@@ -149,7 +138,7 @@ func (m *Machine) settle(e Event) {
 	case Declined:
 		m.declined(e)
 	case SavepointBegun:
-		m.pending = append(m.pending, pending{id: e.Checkpoint, savepoint: true, deadline: m.now.Add(m.policy.Timeout)})
+		m.savepointBegun(e.Checkpoint)
 	case SavepointAcknowledged:
 		if p := m.find(e.Checkpoint); p != nil {
 			p.copying = true
@@ -173,8 +162,12 @@ func (m *Machine) settle(e Event) {
 
 // afterEnd answers who comes too late.
 func (m *Machine) afterEnd(e Event) {
-	if r, ok := e.(Request); ok {
-		m.answer(r.Caller, 0, ReasonShutdown, "the job is not run from here any more")
+	const gone = "the job is not run from here any more"
+	switch e := e.(type) {
+	case Request:
+		m.answer(e.Caller, 0, ReasonShutdown, gone)
+	case SavepointRequest:
+		m.answer(e.Caller, 0, ReasonShutdown, gone)
 	}
 }
 
@@ -189,6 +182,9 @@ func (m *Machine) due() {
 	if m.reached(m.pingAt) {
 		m.pingAt = m.now.Add(m.times.Ping)
 		m.decide(Ping{})
+	}
+	if m.reached(m.held) {
+		m.held = time.Time{}
 	}
 	m.expire()
 	m.unanswered()
@@ -214,6 +210,7 @@ func (m *Machine) NextDeadline() (time.Time, bool) {
 	sooner(m.restartAt)
 	sooner(m.pingAt)
 	sooner(m.schedule.next)
+	sooner(m.held)
 	if t := m.schedule.triggering; t != nil {
 		sooner(t.deadline)
 	}
@@ -239,6 +236,7 @@ func (m *Machine) attemptStarting(e AttemptStarting) {
 	m.schedule.triggering = nil
 	if e.Attempt != m.attempt {
 		clear(m.finished)
+		m.partly, m.backlog = false, false
 	}
 	m.attempt, m.phase = e.Attempt, starting
 	m.restartAt, m.registrationAt = time.Time{}, time.Time{}
@@ -291,12 +289,8 @@ func (m *Machine) end(cause string) {
 	m.phase = ended
 	m.answerAll(ReasonShutdown, cause)
 	m.workers, m.roster, m.finished = nil, nil, nil
-	m.restartAt, m.registrationAt, m.pingAt = time.Time{}, time.Time{}, time.Time{}
+	m.restartAt, m.registrationAt, m.pingAt, m.held = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 }
-
-func (m *Machine) reached(t time.Time) bool { return !t.IsZero() && !t.After(m.now) }
-
-func (m *Machine) decide(d Decision) { m.out = append(m.out, d) }
 
 // State is what people may want to know of a machine.
 type State struct {

@@ -9,6 +9,9 @@ import (
 // Never is a number of tolerable failures or of restarts that is never used up (Flink: the largest int).
 const Never = math.MaxInt32
 
+// NoInterval is a BacklogInterval without periodic checkpoints.
+const NoInterval time.Duration = -1
+
 // DefaultTimeout is Flink's.
 const DefaultTimeout = 10 * time.Minute
 
@@ -23,6 +26,10 @@ type Policy struct {
 	MinPause time.Duration
 	// MaxConcurrent is how many checkpoints may be pending at a time; 0 means 1.
 	MaxConcurrent int
+	// BacklogInterval is the period while a source works off a backlog. 0: Interval; NoInterval: no periodic checkpoints meanwhile.
+	BacklogInterval time.Duration
+	// StopAfterFinish: no checkpoint begins in an attempt in which a subtask has finished.
+	StopAfterFinish bool
 	// TolerableFailures is how many consecutive counted failures are tolerated.
 	TolerableFailures int
 	// Restart says what follows a failed attempt.
@@ -59,6 +66,9 @@ func (p Policy) normalized() Policy {
 	}
 	if p.Interval > 0 && p.Interval < p.MinPause {
 		p.Interval = p.MinPause
+	}
+	if p.BacklogInterval > 0 {
+		p.BacklogInterval = max(p.BacklogInterval, p.Interval)
 	}
 	return p
 }

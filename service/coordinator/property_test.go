@@ -21,6 +21,8 @@ func TestPolicyProperties(t *testing.T) {
 			MinPause:          time.Duration(rapid.SampledFrom([]int{0, 0, 20, 200}).Draw(rt, "pause")) * time.Millisecond,
 			MaxConcurrent:     rapid.IntRange(1, 3).Draw(rt, "concurrent"),
 			TolerableFailures: rapid.IntRange(0, 3).Draw(rt, "tolerable"),
+			BacklogInterval:   rapid.SampledFrom([]time.Duration{0, NoInterval, time.Second}).Draw(rt, "backlog"),
+			StopAfterFinish:   rapid.Bool().Draw(rt, "stop after finish"),
 			Restart: Restart{
 				Strategy:   rapid.SampledFrom([]Strategy{NoRestart, FixedDelay, FailureRate, ExponentialDelay}).Draw(rt, "strategy"),
 				Interval:   100 * time.Millisecond,
@@ -56,7 +58,10 @@ type checked struct {
 	at  time.Time // the latest now
 
 	running, starting, over bool
-	given                   bool // FailJob or the end
+	backlog, finished       bool
+	cleaning, saving        int
+	cleanedAt               time.Time // when cleaning rose above the limit
+	given                   bool      // FailJob or the end
 	restartAt               time.Time
 	attempt                 uint64
 	triggering              bool
@@ -97,10 +102,11 @@ func (c *checked) draw() Event {
 	c.callers++
 	calm := []Event{
 		Tick{}, Request{Caller: c.callers}, Request{Caller: c.callers}, Alive{"w0"}, Alive{"w1"}, WorkerUp{w}, AllAtEnd{c.attempt},
+		SavepointRequest{Caller: c.callers}, Backlog{c.attempt, w == "w0"}, Cleaning{Checkpoints: int(c.callers % 5)}, SavepointAnswered{},
 		Declined{Checkpoint: id, Reason: reason}, Unresolved{id}, Completed{id}, Aborted{Checkpoint: id, Reason: reason},
 	}
 	rough := []Event{
-		WorkerGone{w}, WorkerDead{Worker: w}, WorkerLeft{w}, WorkerFinished{w, c.attempt}, WorkerFailed{Worker: w, Attempt: c.attempt}, NewAttempt{Attempt: c.attempt},
+		WorkerGone{w}, WorkerDead{Worker: w}, WorkerLeft{w}, SubtasksFinished{c.attempt}, WorkerFinished{w, c.attempt}, WorkerFailed{Worker: w, Attempt: c.attempt}, NewAttempt{Attempt: c.attempt},
 		Attached{Attempt: c.attempt}, AttemptStarting{Attempt: c.attempt + 1, Workers: []string{"w0", "w1"}}, AllRunning{Attempt: c.attempt},
 		Fenced{}, Terminal{},
 	}
@@ -144,7 +150,8 @@ func (c *checked) step(e Event) {
 	if ok && c.over {
 		c.t.Fatalf("a deadline after the end")
 	}
-	if c.running && c.p.Interval > 0 && c.m.State().NextPeriodic.IsZero() {
+	stopped := c.finished && c.p.StopAfterFinish || c.backlog && c.p.BacklogInterval == NoInterval
+	if c.running && c.p.Interval > 0 && c.m.State().NextPeriodic.IsZero() && !stopped {
 		c.t.Fatalf("running without a plan for the next checkpoint")
 	}
 }
@@ -154,8 +161,22 @@ func (c *checked) note(e Event) {
 	switch e := e.(type) {
 	case Request:
 		c.waiting[e.Caller] = true
+	case SavepointRequest:
+		c.waiting[e.Caller] = true
+	case SavepointAnswered:
+		c.saving = max(0, c.saving-1)
+	case Cleaning:
+		if e.Checkpoints > c.p.MaxConcurrent && c.cleaning <= c.p.MaxConcurrent {
+			c.cleanedAt = c.at
+		}
+		c.cleaning = e.Checkpoints
+	case Backlog:
+		c.backlog = e.On
+	case SubtasksFinished:
+		c.finished = true
 	case AttemptStarting:
 		if !c.given {
+			c.backlog, c.finished = false, false
 			c.attempt, c.starting, c.running = e.Attempt, true, false
 			c.triggering, c.restartAt = false, time.Time{}
 		}
@@ -192,6 +213,12 @@ func (c *checked) check(d Decision) {
 	switch d := d.(type) {
 	case Trigger:
 		c.checkTrigger(d)
+	case TriggerSavepoint:
+		if !c.waiting[d.Caller] || c.running && (c.triggering || c.held()) {
+			c.t.Fatalf("a savepoint for %d, triggering %v, %d are cleaned", d.Caller, c.triggering, c.cleaning)
+		}
+		delete(c.waiting, d.Caller)
+		c.saving++
 	case Abort:
 		r := c.pending[d.Checkpoint]
 		if r == nil || r.aborted || r.unresolved {
@@ -224,6 +251,11 @@ func (c *checked) check(d Decision) {
 	}
 }
 
+// held reports whether too many checkpoints are being deleted.
+func (c *checked) held() bool {
+	return c.cleaning > c.p.MaxConcurrent && c.at.Before(c.cleanedAt.Add(c.p.Timeout))
+}
+
 func (c *checked) asksForAttempt() bool {
 	switch c.log[len(c.log)-1].e.(type) {
 	case NewAttempt, WorkerLeft:
@@ -236,6 +268,12 @@ func (c *checked) checkTrigger(d Trigger) {
 	switch {
 	case !c.running:
 		c.t.Fatal("triggered while the attempt does not run")
+	case c.held():
+		c.t.Fatalf("triggered while %d checkpoints are cleaned", c.cleaning)
+	case c.finished && c.p.StopAfterFinish:
+		c.t.Fatal("triggered after a subtask has finished")
+	case c.saving > 0:
+		c.t.Fatal("triggered while a savepoint has no answer")
 	case c.triggering:
 		c.t.Fatal("triggered while another trigger has no answer")
 	case len(c.pending) >= c.p.MaxConcurrent:

@@ -1,17 +1,9 @@
 package coordinator
 
 import (
-	"math/rand/v2"
 	"slices"
 	"time"
 )
-
-// request is a checkpoint that somebody or something wants.
-type request struct {
-	periodic bool
-	caller   uint64    // 0: nobody waits
-	deadline time.Time // once Trigger was decided: until then the owner should have begun it; zero: no matter
-}
 
 // pending is a checkpoint that the owner has begun.
 type pending struct {
@@ -27,87 +19,11 @@ type pending struct {
 
 // schedule is what waits to be triggered.
 type schedule struct {
-	queue      []request // people's requests in their order, then periodic ones, at most as many as may run at a time
+	queue      []request // in the order of their turns
 	triggering *request  // Trigger was decided, the answer is awaited
+	saving     int       // how many TriggerSavepoint were decided whose answers are awaited
 	next       time.Time // of the periodic timer; zero: it does not run
 	completed  time.Time // of the newest completion; zero: none yet
-}
-
-// startTimer arms the periodic timer: the first time at random between the pause and the interval.
-func (m *Machine) startTimer() {
-	if m.policy.Interval <= 0 {
-		return
-	}
-	first := m.policy.MinPause
-	if span := m.policy.Interval - m.policy.MinPause; span > 0 {
-		first += time.Duration(rand.New(&m.random).Int64N(int64(span) + 1))
-	}
-	// At least one step of time, or the timer would be due in the Step that arms it.
-	m.schedule.next = m.now.Add(max(first, time.Millisecond))
-}
-
-// periodic queues a periodic request when the timer is due. The rate is fixed: the next time counts from the planned one, not
-// from now. Missed periods are skipped. If enough periodic requests wait already, no new one is added. So a checkpoint that
-// took ten intervals is not followed by ten checkpoints at once.
-func (m *Machine) periodic() {
-	late := m.now.Sub(m.schedule.next)
-	m.schedule.next = m.schedule.next.Add((late/m.policy.Interval + 1) * m.policy.Interval)
-	if len(m.schedule.queue)-m.schedule.people() < m.policy.MaxConcurrent {
-		m.enqueue(request{periodic: true})
-	}
-}
-
-// enqueue adds a request to the queue: requests of people come before periodic ones, then older before newer ones. In a full
-// queue a request of a person replaces the last periodic one.
-func (m *Machine) enqueue(r request) {
-	s := &m.schedule
-	at := len(s.queue)
-	if !r.periodic {
-		at = s.people()
-	}
-	if at >= maxQueued {
-		m.answer(r.caller, 0, ReasonTooManyRequests, "")
-		return
-	}
-	s.queue = slices.Insert(s.queue, at, r)
-	s.queue = s.queue[:min(len(s.queue), maxQueued)]
-}
-
-// people is how many requests before the periodic ones there are.
-func (s *schedule) people() int {
-	if i := slices.IndexFunc(s.queue, func(r request) bool { return r.periodic }); i >= 0 {
-		return i
-	}
-	return len(s.queue)
-}
-
-// trigger starts what may start now.
-func (m *Machine) trigger() {
-	s := &m.schedule
-	for len(s.queue) > 0 && m.mayTrigger() {
-		head := s.queue[0]
-		s.queue = slices.Delete(s.queue, 0, 1)
-		if head.periodic && m.pauseEnd().After(m.now) {
-			s.next = m.pauseEnd() // dropped; the timer starts anew from here
-			continue
-		}
-		head.deadline = m.now.Add(m.policy.Timeout)
-		s.triggering = &head
-		m.decide(Trigger{Manual: head.caller != 0})
-	}
-}
-
-// mayTrigger reports whether another checkpoint may begin. While one is unresolved none does: nobody knows yet which one the
-// next would follow.
-func (m *Machine) mayTrigger() bool {
-	open := 0
-	for i := range m.pending {
-		if !m.pending[i].copying {
-			open++
-		}
-	}
-	return m.phase == running && m.schedule.triggering == nil && open < m.policy.MaxConcurrent &&
-		!slices.ContainsFunc(m.pending, func(p pending) bool { return p.unresolved })
 }
 
 // pauseEnd is when the pause after the newest completion is over.
@@ -116,14 +32,6 @@ func (m *Machine) pauseEnd() time.Time {
 		return time.Time{}
 	}
 	return m.schedule.completed.Add(m.policy.MinPause)
-}
-
-func (m *Machine) requested(caller uint64) {
-	if m.phase != running {
-		m.answer(caller, 0, ReasonNotAllRunning, "the attempt is not running: "+m.phase.waitsFor())
-		return
-	}
-	m.enqueue(request{caller: caller})
 }
 
 // unanswered counts a failure when the owner could not begin a checkpoint within one checkpoint timeout, because the store does
@@ -142,6 +50,20 @@ func (m *Machine) unanswered() {
 	t.caller, t.deadline = 0, m.now.Add(m.policy.Timeout)
 	m.decide(NotBegun{Reason: ReasonExpired, Cause: cause})
 	m.failed(0, ReasonExpired, cause)
+}
+
+// savepointAnswered takes the owner's answer to a TriggerSavepoint.
+func (m *Machine) savepointAnswered(e SavepointAnswered) {
+	m.schedule.saving = max(0, m.schedule.saving-1)
+	if e.Checkpoint != 0 {
+		m.savepointBegun(e.Checkpoint)
+	}
+}
+
+func (m *Machine) savepointBegun(id uint64) {
+	if m.find(id) == nil {
+		m.pending = append(m.pending, pending{id: id, savepoint: true, deadline: m.now.Add(m.policy.Timeout)})
+	}
 }
 
 func (m *Machine) accepted(id uint64) {
@@ -218,10 +140,7 @@ func (m *Machine) suspend(cause string) {
 		m.answer(s.triggering.caller, 0, ReasonSuspend, cause)
 		s.triggering = &request{} // its answer may still come: it must not begin a checkpoint unseen
 	}
-	for _, r := range s.queue {
-		m.answer(r.caller, 0, ReasonSuspend, cause)
-	}
-	s.queue = nil
+	m.answerQueue(ReasonSuspend, cause)
 	for i := range m.pending {
 		m.abort(&m.pending[i], ReasonFailover, cause)
 	}
@@ -235,10 +154,16 @@ func (m *Machine) answerAll(r Reason, cause string) {
 	if t := m.schedule.triggering; t != nil {
 		m.answer(t.caller, 0, r, cause)
 	}
+	m.answerQueue(r, cause)
+	m.pending, m.schedule = nil, schedule{}
+}
+
+// answerQueue drops what waits for its turn.
+func (m *Machine) answerQueue(r Reason, cause string) {
 	for _, q := range m.schedule.queue {
 		m.answer(q.caller, 0, r, cause)
 	}
-	m.pending, m.schedule = nil, schedule{}
+	m.schedule.queue = nil
 }
 
 func (m *Machine) answer(caller, id uint64, r Reason, cause string) {

@@ -38,6 +38,7 @@ type checkpoint struct {
 	id         uint64
 	acked      []string
 	unresolved bool
+	savepoint  bool
 }
 
 const tasks = "abcde"
@@ -70,6 +71,8 @@ func (w *world) carryOut(d Decision) {
 	switch d := d.(type) {
 	case Trigger:
 		w.trigger(d)
+	case TriggerSavepoint:
+		w.savepoint(d)
 	case Abort:
 		w.printf("abort %d: %s%s", d.Checkpoint, d.Reason, because(d.Cause))
 		if !w.late {
@@ -122,6 +125,14 @@ func (w *world) trigger(d Trigger) {
 	default:
 		w.accept(d.Manual)
 	}
+}
+
+// savepoint begins a savepoint.
+func (w *world) savepoint(d TriggerSavepoint) {
+	w.lastID++
+	w.printf("savepoint %d for %d", w.lastID, d.Caller)
+	w.open = append(w.open, &checkpoint{id: w.lastID, savepoint: true})
+	w.events = append(w.events, SavepointAnswered{Checkpoint: w.lastID}, SavepointBegun{Checkpoint: w.lastID})
 }
 
 func (w *world) accept(manual bool) {
@@ -183,9 +194,13 @@ func (w *world) ack(id uint64, task string) {
 func (w *world) complete(c *checkpoint) {
 	w.printf("  owner: %d is complete", c.id)
 	w.close(c)
+	if c.savepoint {
+		w.step(SavepointDone{Checkpoint: c.id})
+		return
+	}
 	w.events = append(w.events, Completed{Checkpoint: c.id})
 	for _, o := range slices.Clone(w.open) {
-		if o.id < c.id {
+		if o.id < c.id && !o.savepoint {
 			w.printf("  owner: %d is subsumed", o.id)
 			w.abort(o.id, ReasonSubsumed, "")
 		}

@@ -104,7 +104,7 @@ func (s *step) appendAttach() {
 	if create := s.creation(); s.head == nil || s.head.Status == journal.StatusRemoved && create != nil {
 		// The ids of the job lie above that of the checkpoint that it begins from.
 		e = journal.Entry{Status: journal.StatusRunning, Plan: create.Plan, Config: create.Config, About: create.About,
-			Import: create.Import, Reserved: create.Import.Checkpoint, Epoch: create.Above}
+			Import: create.Import, Reserved: max(create.Import.Checkpoint, create.Life), Epoch: max(create.Above, create.Life), Attempt: create.Life}
 		if s.head != nil { // a removed job begins anew: no epoch and no id is used twice
 			e.Epoch, e.Reserved = max(e.Epoch, s.head.Epoch), max(e.Reserved, s.head.Reserved)
 		}

@@ -60,8 +60,14 @@ func (s *step) catchUp(worker uint32) {
 	say := func(kind OpKind, id, last uint64) {
 		op := again
 		op.Kind, op.ID, op.Last = kind, id, last
-		if kind == TellAbort {
+		switch kind {
+		case TellAbort:
 			op.Reason = ReasonOther
+		case TellTrigger:
+			_, p := s.find(id)
+			if op.Checkpoint = p.Kind; p.Savepoint() {
+				op.Savepoint = &p.Saved
+			}
 		}
 		s.emit(op)
 	}

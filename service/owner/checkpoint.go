@@ -19,9 +19,10 @@ func (s *step) open(ev *Event) (int, Pending, Reason) {
 	return i, p, ReasonNone
 }
 
-// begin answers BeginSnapshot. The owner promises to keep the files that it knows until the checkpoint ends.
+// begin answers BeginSnapshot. The owner promises to keep the files that it knows until the checkpoint ends. Of a full checkpoint it
+// knows none, so everything is sent anew.
 func (s *step) begin(ev *Event) {
-	_, _, why := s.open(ev)
+	_, p, why := s.open(ev)
 	if why == ReasonNotOpen && s.cfg.off.guard {
 		why = ReasonNone
 	}
@@ -30,6 +31,9 @@ func (s *step) begin(ev *Event) {
 		return
 	}
 	known := s.index.Promisable(ev.Files).Minus(s.leaving())
+	if p.Kind == CheckpointFull {
+		known = incremental.Files{}
+	}
 	if s.cfg.off.condemns {
 		known = known.Or(ev.Files.And(s.foreignFiles("")))
 	}

@@ -76,11 +76,13 @@ func (s *step) metasDeleted(r *Result) {
 		gone = s.deletingMetas
 	}
 	all := s.deletingMetas
+	s.deletesFail = false
 	s.metas = without(s.metas, func(id uint64) bool { return slices.Contains(gone, id) })
 	s.deletingMetas = nil
 	if !slices.ContainsFunc(all, func(id uint64) bool { return !slices.Contains(gone, id) }) {
 		return
 	}
+	s.deletesFail = true
 	s.deleteMetas(journal.WaitBackoff)
 }
 
@@ -95,6 +97,7 @@ func (s *step) filesDeleted(r *Result) {
 	all := s.deleting.In(gone)
 	s.index.Gone(gone)
 	s.deleting = incremental.Files{}
+	s.deletesFail = !all
 	switch {
 	case all:
 	case len(s.metas) > 0: // condemned meanwhile; a _metadata is deleted before the files that it names

@@ -56,7 +56,7 @@ const (
 	// nothing changes. A second caller is refused meanwhile (ReasonBusy).
 	EventNewAttempt
 
-	// EventTrigger: begin a checkpoint. Caller. Answered by TellTrigger or TellTriggerRefused. The trigger waits for an
+	// EventTrigger: begin a checkpoint. Caller, Checkpoint. Answered by TellTrigger or TellTriggerRefused. The trigger waits for an
 	// append under way, and for a reservation of ids.
 	EventTrigger
 	// EventBegin: BeginSnapshot. Caller, Epoch, Attempt, ID, Files (those of the worker's files that Names knows).
@@ -117,11 +117,26 @@ type Event struct {
 	// Due: EventFinish: the caller has found that a pin on one of the job's checkpoints has leaked, or that the store's time has
 	// come for something (journal.Entry.DueAt).
 	Due bool
+	// Checkpoint is the kind of checkpoint that EventTrigger begins.
+	Checkpoint CheckpointKind
 	// Suspend: EventStop: a person suspends the job.
 	Suspend bool
 	// TakeOver: EventJanitor: the job is taken from an owner that does not answer.
 	TakeOver bool
 }
+
+// CheckpointKind says which state of earlier checkpoints a checkpoint may reuse.
+type CheckpointKind uint8
+
+// The kinds of checkpoints.
+const (
+	// CheckpointConfigured: as the engine does it anyhow.
+	CheckpointConfigured CheckpointKind = iota
+	// CheckpointFull: no file of another checkpoint is reused.
+	CheckpointFull
+	// CheckpointIncremental: files that an earlier checkpoint has are not sent again.
+	CheckpointIncremental
+)
 
 // Subtask is a subtask, by its number in the plan of the journal (journal.Plan.Number).
 type Subtask uint32
@@ -139,6 +154,9 @@ type Creation struct {
 	// Above is the largest epoch that a pin of the job in a lender's journal names. The job may have lived before, and its folder was
 	// emptied: then it begins above that epoch, so that its own pins replace the old ones.
 	Above uint64
+	// Life is the number above which all numbers of the job begin: epochs, attempts and checkpoint ids. A job whose journal is lost with
+	// its daemon begins anew above all that its workers and sinks have seen. 0: each begins at 1.
+	Life uint64
 }
 
 // Found is a file with the parts of its name: the epoch in which it was written and the checkpoint it was written for.

@@ -11,7 +11,7 @@ import (
 // TestKeySeesEveryField changes each field in turn and wants another key.
 func (m *Machine) appendKey(b []byte) []byte {
 	b = append(b, byte(m.phase), byte(m.doing), byte(m.attempt), bits(m.stop, m.silent, m.suspends),
-		bits(m.trigger.wanted, m.sweep.terminal, m.sweep.done, m.recheckHead), byte(m.sweep.stage))
+		bits(m.trigger.wanted, m.sweep.terminal, m.sweep.done, m.recheckHead), bits(m.deletesFail), byte(m.trigger.kind), byte(m.sweep.stage))
 	b = uints(b, uint64(m.life), uint64(m.count), m.doingID, m.first, m.next, m.missingMeta, m.trigger.caller, m.sweep.caller)
 	b = m.reader.AppendKey(b)
 	b = m.app.AppendKey(b)
@@ -28,7 +28,7 @@ func (m *Machine) appendKey(b []byte) []byte {
 	}
 	b = uints(b, uint64(len(m.pending)))
 	for _, p := range m.pending {
-		b = sets(sets(uints(append(b, byte(p.State)), p.ID), p.Acked), p.Named)
+		b = sets(sets(uints(append(b, byte(p.State), byte(p.Kind)), p.ID), p.Acked), p.Named)
 		b = savepoint(checkpoint(b, p.Meta), p.Saved)
 	}
 	b = uints(b, uint64(len(m.promises)))

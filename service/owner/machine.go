@@ -141,6 +141,8 @@ type Machine struct {
 	// metas are the checkpoints whose _metadata is to be deleted, before the condemned files. deletingMetas and
 	// deleting are those whose delete is under way.
 	metas []uint64
+	// deletesFail is true while a delete that failed is repeated.
+	deletesFail bool
 	// left are the checkpoints whose _metadata could not be condemned yet.
 	left          []uint64
 	deletingMetas []uint64
@@ -211,6 +213,7 @@ type ending struct {
 type triggerWish struct {
 	wanted bool
 	caller uint64
+	kind   CheckpointKind
 }
 
 // promise is the owner's promise to keep files while a checkpoint is pending.
@@ -256,14 +259,18 @@ func (s *step) policy() Policy {
 }
 
 // fenced handles the loss of the job to another owner. This owner announces nothing, deletes nothing and forgets all.
-func (s *step) fenced() {
-	s.forget()
-	s.emit(Op{Kind: TellFenced})
-}
+func (s *step) fenced() { s.disown(TellFenced) }
 
-func (s *step) released() {
+func (s *step) released() { s.disown(TellReleased) }
+
+// disown ends ownership. The Tell carries the head, because other Tells of this Step may speak of it.
+func (s *step) disown(how OpKind) {
+	var head *journal.Entry
+	if s.phase == PhaseOwning {
+		head = s.head
+	}
 	s.forget()
-	s.emit(Op{Kind: TellReleased})
+	s.emit(Op{Kind: how, Head: head})
 }
 
 // replaced is a copy of the slice with another element at i.

@@ -173,7 +173,10 @@ type Op struct {
 	Worker      uint32
 	Status      journal.Status
 	Reason      Reason
-	// Head, Plan and Config: see TellChangeRefused and TellChange.
+	// Checkpoint: TellTrigger: the kind of the checkpoint.
+	Checkpoint CheckpointKind
+	// Head, Plan and Config: see TellChangeRefused and TellChange. TellFenced and TellReleased carry the head that the other Tells of
+	// the same Step speak of; nil: the machine did not own the job.
 	Head   *journal.Entry
 	Plan   *journal.Plan
 	Config *journal.Config

@@ -10,7 +10,7 @@ func (s *step) wantTrigger(ev *Event) {
 		s.emit(Op{Kind: TellTriggerRefused, Caller: ev.Caller, Reason: ReasonBusy})
 		return
 	}
-	s.trigger = triggerWish{true, ev.Caller}
+	s.trigger = triggerWish{true, ev.Caller, ev.Checkpoint}
 	if why := s.mayTrigger(); why != ReasonNone {
 		s.refuseTrigger(why)
 	}
@@ -74,9 +74,9 @@ func (s *step) settleTrigger() {
 		s.append(e, 0)
 		return
 	}
-	p := Pending{ID: s.next}
+	p := Pending{ID: s.next, Kind: s.trigger.kind}
 	s.next++
 	s.pending = with(s.pending, p)
-	s.emit(Op{Kind: TellTrigger, ID: p.ID, Attempt: s.head.Attempt, Epoch: s.head.Epoch, Caller: s.trigger.caller})
+	s.emit(Op{Kind: TellTrigger, ID: p.ID, Attempt: s.head.Attempt, Epoch: s.head.Epoch, Caller: s.trigger.caller, Checkpoint: p.Kind})
 	s.trigger = triggerWish{}
 }

@@ -53,6 +53,18 @@ func (m *Machine) Degraded() (Reason, uint64) { return m.unread() }
 // Condemned is how many files and _metadata wait to be deleted.
 func (m *Machine) Condemned() int { return m.index.Condemned.Len() + len(m.metas) }
 
+// Cleaning is how many checkpoints that left the job are being deleted: those whose _metadata waits, or one whose files do. It is 0
+// while a delete that failed is repeated. A store that does not delete must not keep a job from its checkpoints.
+func (m *Machine) Cleaning() int {
+	if m.phase != PhaseOwning || m.deletesFail {
+		return 0
+	}
+	if len(m.metas) == 0 && !m.index.Condemned.IsEmpty() {
+		return 1
+	}
+	return len(m.metas)
+}
+
 // Files is the files that a retained checkpoint names; ok is false if its _metadata is unreadable or not yet read.
 func (m *Machine) Files(checkpoint uint64) (files incremental.Files, ok bool) {
 	i := slices.IndexFunc(m.held, func(h held) bool { return h.id == checkpoint })
@@ -108,6 +120,7 @@ const (
 type Pending struct {
 	ID    uint64
 	State PendingState
+	Kind  CheckpointKind
 	// Acked are the subtasks that have acknowledged, Named the files that their acknowledgements name.
 	Acked Subtasks
 	Named incremental.Files

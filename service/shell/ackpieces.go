@@ -31,6 +31,9 @@ func (j *Job) readPiece(id uint64, op *journal.Operator, h *ckptdv1.SnapshotHand
 		if len(s.Inline) > j.env.InlineCap {
 			return piece{}, j.inlineRefused(id)
 		}
+		if err := j.largeInline(id, len(s.Inline)); err != nil {
+			return piece{}, err
+		}
 		p.inline, length = s.Inline, uint64(len(s.Inline))
 	case *ckptdv1.SnapshotHandle_Known:
 		if s.Known == 0 {
@@ -144,6 +147,14 @@ func (j *Job) inlineFits(id uint64, a *acknowledgement) error {
 		return j.inlineRefused(id)
 	}
 	return nil
+}
+
+// largeInline refuses an inline piece of state that memory does not take.
+func (j *Job) largeInline(id uint64, size int) error {
+	if j.life.max == 0 || uint64(size) <= j.life.max {
+		return nil
+	}
+	return api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_STATE_TOO_LARGE}, "%s: %v", j.acknowledging(id), StateTooLarge(uint64(size), j.life.max))
 }
 
 // inlineRefused makes the error for inline state above the cap.

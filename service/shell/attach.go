@@ -36,7 +36,7 @@ func (j *Job) attachAs(ctx context.Context, req *ckptdv1.AttachJobRequest) (*ckp
 	for _, w := range warnings {
 		j.log.Warn("state is found by the id of an operator", "source", source.Source, "why", w)
 	}
-	res.Warnings = warnings
+	res.Warnings = append(warnings, res.Warnings...)
 	return res, nil
 }
 
@@ -45,6 +45,9 @@ func (j *Job) attachFrom(ctx context.Context, req *ckptdv1.AttachJobRequest, sou
 	create, err := api.CreationIn(req, j.env.JobDefaults, j.env.URLs)
 	if err != nil {
 		return nil, err
+	}
+	if create != nil {
+		j.numberLife(create, req.GetHeardNumber())
 	}
 	if create != nil && !source.Nonce.IsZero() {
 		create.Import = source
@@ -58,7 +61,7 @@ func (j *Job) attachFrom(ctx context.Context, req *ckptdv1.AttachJobRequest, sou
 	}
 	if wanted != nil && j.env.JobDefaults != nil {
 		// The keys that the caller leaves out stay as they are in effect, which only an attached job knows.
-		res, err := j.attach(ctx, source, owner.Event{Create: create})
+		res, err := j.attach(ctx, source, req.GetHeardNumber(), owner.Event{Create: create})
 		if err != nil {
 			return nil, err
 		}
@@ -66,24 +69,31 @@ func (j *Job) attachFrom(ctx context.Context, req *ckptdv1.AttachJobRequest, sou
 			return nil, err
 		}
 	}
-	return j.attach(ctx, source, owner.Event{Create: create, Plan: plan, Config: wanted})
+	return j.attach(ctx, source, req.GetHeardNumber(), owner.Event{Create: create, Plan: plan, Config: wanted})
 }
 
-// attach feeds the machine one attach and waits for its answer.
-func (j *Job) attach(ctx context.Context, source journal.Import, ev owner.Event) (*ckptdv1.AttachJobResponse, error) {
+// attach feeds the machine one attach and waits for its answer. heard is the largest number of the job that the caller has heard
+// of.
+func (j *Job) attach(ctx context.Context, source journal.Import, heard uint64, ev owner.Event) (*ckptdv1.AttachJobResponse, error) {
 	return ask(ctx, j, func(reply func(*ckptdv1.AttachJobResponse, error)) {
 		caller := j.wait(func(op *owner.Op) {
 			if op.Kind != owner.TellAttached {
 				reply(nil, j.refusal(op))
 				return
 			}
-			head := j.m.Head()
+			head := j.told()
 			if err := sameSource(j.id, head, source); err != nil {
 				reply(nil, err)
 				return
 			}
+			var warnings []string
+			if j.env.InMemory {
+				j.heardOf(heard)
+				warnings = j.life.warnings()
+			}
 			reply(&ckptdv1.AttachJobResponse{
-				Epoch: head.Epoch, Attempt: head.Attempt, Status: catalog.Status(head.Status),
+				Warnings: warnings,
+				Epoch:    head.Epoch, Attempt: head.Attempt, Status: catalog.Status(head.Status),
 				InlineThreshold: uint32(j.env.InlineThreshold), InlineCap: uint32(j.env.InlineCap), Config: api.ConfigOut(head.Config),
 			}, nil)
 		})

@@ -36,7 +36,7 @@ func (j *Job) Cancel(ctx context.Context, req *ckptdv1.CancelJobRequest) (*ckptd
 				reply(nil, err)
 				return
 			}
-			head := j.m.Head()
+			head := j.told()
 			reply(&ckptdv1.CancelJobResponse{Status: catalog.Status(head.Status), Retained: api.RetainedOut(head)}, nil)
 		})
 		j.feed(owner.Event{

@@ -11,10 +11,12 @@ type callers struct {
 	last     uint64
 	waiters  map[uint64]func(*owner.Op)
 	requests map[uint64]func(coordinator.Answer)
+	// savepoints are what begins the savepoints that wait for their turn.
+	savepoints map[uint64]func()
 }
 
 func newCallers() callers {
-	return callers{waiters: map[uint64]func(*owner.Op){}, requests: map[uint64]func(coordinator.Answer){}}
+	return callers{waiters: map[uint64]func(*owner.Op){}, requests: map[uint64]func(coordinator.Answer){}, savepoints: map[uint64]func(){}}
 }
 
 // wait registers f for the one Tell that answers a caller, and returns the caller's number.
@@ -46,6 +48,16 @@ func (c *callers) request(f func(coordinator.Answer)) uint64 {
 	c.last++
 	c.requests[c.last] = f
 	return c.last
+}
+
+// inTurn registers a savepoint that waits for its turn, and returns the caller's number. Either begin or refuse is called.
+func (c *callers) inTurn(begin func(), refuse func(coordinator.Answer)) uint64 {
+	n := c.request(func(a coordinator.Answer) {
+		delete(c.savepoints, a.Caller)
+		refuse(a)
+	})
+	c.savepoints[n] = begin
+	return n
 }
 
 // answerRequest passes the coordinator's answer to the caller that waits for it.

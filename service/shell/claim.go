@@ -21,8 +21,8 @@ import (
 // When the job has a checkpoint of its own, and its policy has dropped the one that was made of the savepoint, the savepoint is
 // disposed of.
 
-// openElsewhere opens a savepoint below the daemon's root, or what the daemon's operator has allowed outside of it.
-func (e *Env) openElsewhere(ctx context.Context, text string) (*Elsewhere, error) {
+// OpenElsewhere opens a savepoint below the daemon's root, or what the daemon's operator has allowed outside of it.
+func (e *Env) OpenElsewhere(ctx context.Context, text string) (*Elsewhere, error) {
 	rel, ok := api.BelowRoot(text, e.Facts.Location)
 	if !ok || layout.CheckSavepointFolder(path.Base(rel)) != nil {
 		if e.Elsewhere == nil {

@@ -14,7 +14,13 @@ import (
 func (j *Job) decide(d coordinator.Decision) {
 	switch d := d.(type) {
 	case coordinator.Trigger:
-		j.feed(owner.Event{Kind: owner.EventTrigger})
+		j.feed(owner.Event{Kind: owner.EventTrigger, Checkpoint: api.KindOwned(d.Kind)})
+	case coordinator.TriggerSavepoint:
+		if begin := j.savepoints[d.Caller]; begin != nil {
+			delete(j.savepoints, d.Caller)
+			delete(j.requests, d.Caller)
+			begin()
+		}
 	case coordinator.Abort:
 		if c := j.contents[d.Checkpoint]; c != nil {
 			c.abort, c.abortCause = d.Reason, d.Cause

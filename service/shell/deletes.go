@@ -35,7 +35,7 @@ type left func(context.Context) (bool, error)
 // object that was dropped from the copy the same name again, and a process that was suspended would delete the new one. In other jobs
 // no name is used twice: there the answer is no, without a read.
 func (j *Job) leftCopy() left {
-	head := j.m.Head()
+	head := j.told()
 	if head == nil || head.CopiedFrom == (journal.Origin{}) {
 		return func(context.Context) (bool, error) { return false, nil }
 	}

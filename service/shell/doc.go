@@ -13,7 +13,8 @@
 //	attach.go, register.go, report.go, snapshot.go, acknowledge.go,   a method of Job for each call of the API
 //	ackpieces.go, assignment.go, attempt.go, trigger.go, status.go
 //	janitor.go, collect.go                                            what a process does that owns a job for one thing only
-//	edit.go                                                           what people change: remove, bring back, tag, purge
+//	edit.go, suspend.go                                               what people change: remove, bring back, tag, purge; suspend
+//	inmemory.go                                                       a job whose state lies in the daemon's memory
 //	savepoint.go, claim.go                                            what lies in a savepoint's own folder; who claims it
 //	source.go, sourcerecords.go, damage.go, elsewhere.go, import.go   where a job begins from: another job, or another root
 //	run.go                                                            the goroutine: calls, the clock

@@ -34,7 +34,7 @@ func (j *Job) Edit(ctx context.Context, request string, e *owner.Edit, by *Comma
 			if j.sweeps.last() && !j.env.Janitor {
 				j.sweeps.soon(time.Now())
 			}
-			reply(j.m.Head(), nil)
+			reply(j.told(), nil)
 		})
 		j.feed(owner.Event{Kind: owner.EventEdit, Edit: e, Caller: caller, Request: journal.RequestOf(request)})
 	})
@@ -61,7 +61,7 @@ func (j *Job) filesOf(head *journal.Entry, e *owner.Edit) map[uint64]incremental
 
 // auditEdit notes which objects a command has condemned. Their deletes have not begun yet.
 func (j *Job) auditEdit(before map[uint64]incremental.Files, by *Command) {
-	if by == nil {
+	if by == nil || j.m.Head() == nil { // without ownership nobody here knows what is still needed, and nothing here deletes
 		return
 	}
 	for id, files := range before {

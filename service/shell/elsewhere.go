@@ -79,7 +79,7 @@ func (j *Job) sourcedElsewhere(ctx context.Context, req *ckptdv1.AttachJobReques
 		api.KeepMax(req.GetPlan(), plan)
 		return req, source, nil, nil
 	}
-	e, err := j.env.openElsewhere(ctx, text)
+	e, err := j.env.OpenElsewhere(ctx, text)
 	if err != nil {
 		return nil, source, nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: restore from %.200q: %w", j.id, text, err))
 	}
@@ -100,7 +100,7 @@ func (j *Job) sourcedElsewhere(ctx context.Context, req *ckptdv1.AttachJobReques
 	diff, err := api.Match(req.GetPlan(), operators, req.GetAllowNonRestoredState())
 	if req.GetClaimMode() == ckptdv1.ClaimMode_CLAIM_MODE_CLAIM && err == nil {
 		if r.Header().Kind != layout.KindSavepoint {
-			return nil, source, nil, api.Invalidf("job %s: restore from %.200q: files of another root are copied, so nothing there can be claimed: use NO_CLAIM", j.id, text)
+			return nil, source, nil, api.Invalidf("job %s: restore from %.200q: its files are copied, so it cannot be claimed: use NO_CLAIM", j.id, text)
 		}
 		source.Mode = journal.Claim
 		err = j.claimSavepoint(ctx, source)
@@ -111,7 +111,7 @@ func (j *Job) sourcedElsewhere(ctx context.Context, req *ckptdv1.AttachJobReques
 // createElsewhere copies the files of an import from elsewhere, and writes the _metadata that names the copies. The last
 // sweep of an ended job waits until the copies have ended.
 func (j *Job) createElsewhere(op owner.Op) func(context.Context) {
-	plan := j.m.Head().Plan
+	plan := j.told().Plan
 	return func(ctx context.Context) {
 		r := op.Result(journal.NotDone)
 		if !j.uploads.Begin() {
@@ -145,7 +145,7 @@ func (j *Job) createElsewhere(op owner.Op) func(context.Context) {
 // fromElsewhere is write for a source outside of the root. Its files are copied while the _metadata is written, and are
 // durable before it is.
 func (w *importWriter) fromElsewhere(ctx context.Context, env *Env, op *owner.Op) (meta journal.Checkpoint, readErr, err error) {
-	e, err := env.openElsewhere(ctx, w.source.Source)
+	e, err := env.OpenElsewhere(ctx, w.source.Source)
 	if err != nil {
 		return meta, err, nil
 	}

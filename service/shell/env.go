@@ -20,6 +20,10 @@ type Env struct {
 	// Upload is the class of files that come from elsewhere. Root is the driver, for copies within one store.
 	Upload storage.Store
 	Root   storage.Opened
+	// InMemory: the store is this daemon's memory. DaemonRoot is then the location of the daemon's root, which holds nothing of these
+	// jobs.
+	InMemory   bool
+	DaemonRoot string
 	// Elsewhere opens checkpoints of other roots; nil: none are allowed.
 	Elsewhere OpenElsewhere
 	// Savepoints are the places where savepoints may be written.

@@ -16,7 +16,7 @@ import (
 
 // createImport writes the _metadata of an import. It reads the job's plan now.
 func (j *Job) createImport(op owner.Op) func(context.Context) {
-	plan := j.m.Head().Plan
+	plan := j.told().Plan
 	return func(ctx context.Context) {
 		r := op.Result(journal.Done)
 		w := &importWriter{job: j.id, plan: plan, source: op.Source}
@@ -200,10 +200,10 @@ func (w *importWriter) rest() error {
 func (j *Job) tellImport(op *owner.Op) {
 	switch op.Kind {
 	case owner.TellImported:
-		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_IMPORTED, &ckptdv1.JobEvent{CheckpointId: op.ID, Text: "begins from " + j.m.Head().Import.Source})
+		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_IMPORTED, &ckptdv1.JobEvent{CheckpointId: op.ID, Text: "begins from " + j.told().Import.Source})
 	case owner.TellImportFailed:
 		j.feed(owner.Event{Kind: owner.EventEnd, Status: journal.StatusFailed, Ended: endedNow(fmt.Sprintf(
-			"cannot begin from checkpoint %d of job %s: %s; begin a new job id from another one", op.ID, cmp.Or(op.Job, j.m.Head().Import.Source), api.ReasonText(op.Reason)))})
+			"cannot begin from checkpoint %d of job %s: %s; begin a new job id from another one", op.ID, cmp.Or(op.Job, j.told().Import.Source), api.ReasonText(op.Reason)))})
 	case owner.TellPinStuck:
 		j.log.Warn("cannot return a pin; the next sweep tries again", "lender", op.Job, "why", api.ReasonText(op.Reason))
 	}

@@ -39,11 +39,13 @@ type Job struct {
 	audit    audit
 	periodic periodic
 	awaited  []awaited
+	life     memoryLife
 	disposed bool // the savepoint that the job has claimed is disposed of
 	fenced   bool // another process has taken the job
 	released bool // this process has given the job up
 	// suspending: a person suspends the job. Its workers are told to end, and it is released then. missed: not all had registered.
 	suspending, missed bool
+	cleaning           int         // as the coordinator knows it
 	trimming           bool        // a trim of the journal runs or waits for its turn
 	outage             outage      // of the journal's store
 	timer              *time.Timer // calls tick; nil: not armed yet

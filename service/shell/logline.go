@@ -22,6 +22,7 @@ var levels = map[ckptdv1.JobEventKind]slog.Level{
 	ckptdv1.JobEventKind_JOB_EVENT_KIND_DEGRADED:    slog.LevelWarn,
 	ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY:  slog.LevelWarn,
 	ckptdv1.JobEventKind_JOB_EVENT_KIND_NOT_BEGUN:   slog.LevelWarn,
+	ckptdv1.JobEventKind_JOB_EVENT_KIND_BEGINS_ANEW: slog.LevelWarn,
 	ckptdv1.JobEventKind_JOB_EVENT_KIND_ABORTED:     slog.LevelWarn,
 	ckptdv1.JobEventKind_JOB_EVENT_KIND_TRIGGERED:   slog.LevelDebug,
 	ckptdv1.JobEventKind_JOB_EVENT_KIND_COMMITTED:   slog.LevelDebug,

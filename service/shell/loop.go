@@ -3,6 +3,7 @@ package shell
 import (
 	"time"
 
+	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/service/coordinator"
 	"github.com/ckptd/ckptd/service/owner"
 )
@@ -13,9 +14,10 @@ type loop struct {
 	cfg      *owner.Config
 	coord    *coordinator.Machine // nil: not attached
 	hand     hand
-	queue    []input // events for both machines; empty unless stepping
-	stepping bool    // step is on the stack
-	over     bool    // the job's goroutine ends, and the owner machine takes no event any more
+	queue    []input        // events for both machines; empty unless stepping
+	stepping bool           // step is on the stack
+	over     bool           // the job's goroutine ends, and the owner machine takes no event any more
+	left     *journal.Entry // the head when ownership ended; nil: this daemon owns the job, or never did
 }
 
 // hand carries out what the machines want. Its methods may feed the loop: the events are handled afterwards.
@@ -79,6 +81,12 @@ func (l *loop) step(in input) {
 // here; its result returns as an event.
 func (l *loop) stepOwner(ev *owner.Event) {
 	ops := l.m.Step(l.cfg, ev, nil)
+	l.left = nil
+	for i := range ops {
+		if ops[i].Kind == owner.TellFenced || ops[i].Kind == owner.TellReleased {
+			l.left = ops[i].Head
+		}
+	}
 	l.hand.stepped()
 	for i := range ops {
 		if op := &ops[i]; op.Kind.IsTell() {
@@ -87,6 +95,15 @@ func (l *loop) stepOwner(ev *owner.Event) {
 			l.hand.start(op)
 		}
 	}
+}
+
+// told is the entry that the machines' messages speak of: the journal's head, or the last one that this daemon owned. A Step can
+// report an entry and end ownership at once, so a handler of a message must not rely on Head.
+func (l *loop) told() *journal.Entry {
+	if head := l.m.Head(); head != nil {
+		return head
+	}
+	return l.left
 }
 
 // epoch returns the epoch of the journal's head; 0: this daemon does not own the job.

@@ -10,6 +10,7 @@ import (
 type progress struct {
 	attempt uint64
 	ended   owner.Subtasks    // subtasks at the end of their input
+	backlog owner.Subtasks    // sources that work off a backlog
 	told    bool              // the coordinator knows that all sources are at the end of their input
 	commits map[uint32]uint64 // by subtask: the newest checkpoint that it has committed
 	// announced is the newest checkpoint that all sinks have committed, as the last event said.
@@ -37,6 +38,18 @@ func (p *progress) atEnd(attempt uint64, subtasks owner.Subtasks) {
 	if attempt == p.attempt {
 		p.ended = p.ended.Or(subtasks)
 	}
+}
+
+// backlogged notes that subtasks work off a backlog (on), or do so no more. It reports whether that makes a difference.
+func (p *progress) backlogged(attempt uint64, subtasks owner.Subtasks, on bool) bool {
+	if attempt != p.attempt {
+		return false
+	}
+	before := p.backlog.IsEmpty()
+	if p.backlog = p.backlog.Minus(subtasks); on {
+		p.backlog = p.backlog.Or(subtasks.Minus(p.ended))
+	}
+	return p.backlog.IsEmpty() != before
 }
 
 // commit notes that subtasks have committed a checkpoint.

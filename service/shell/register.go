@@ -18,6 +18,7 @@ type registration struct {
 	plan    *journal.Plan
 	set     owner.Subtasks // numbers of the worker's subtasks
 	reports []*ckptdv1.StandingReport
+	backlog owner.Subtasks
 }
 
 // Register registers a worker process and sends its commands, until the worker leaves or its session ends.
@@ -73,6 +74,10 @@ func (j *Job) checkRegistration(req *ckptdv1.RegisterRequest, w *session) (regis
 	if err != nil {
 		return registration{}, err
 	}
+	backlog, err := api.NumbersIn(plan, req.GetBacklog())
+	if err != nil {
+		return registration{}, err
+	}
 	for _, r := range req.GetReports() {
 		switch _, err := api.NumbersIn(plan, r.GetSubtasks()); {
 		case err != nil:
@@ -83,7 +88,7 @@ func (j *Job) checkRegistration(req *ckptdv1.RegisterRequest, w *session) (regis
 			return registration{}, api.Invalidf("register with job %s: %v is no report that still holds: want one of %v", j.id, r.GetKind(), standingKinds)
 		}
 	}
-	return registration{session: w, plan: plan, set: set, reports: req.GetReports()}, nil
+	return registration{session: w, plan: plan, set: set, reports: req.GetReports(), backlog: backlog}, nil
 }
 
 // standingKinds are the reports that a registration can carry.
@@ -110,6 +115,8 @@ func (j *Job) register(r registration) {
 	for _, s := range r.reports {
 		j.reported(&ckptdv1.ReportRequest{Kind: s.GetKind(), Attempt: attempt, Subtasks: s.GetSubtasks(), CheckpointId: s.GetCheckpointId()}, w)
 	}
+	j.backlog(attempt, r.set.Minus(r.backlog), false)
+	j.backlog(attempt, r.backlog, true)
 }
 
 // left notes that a session's stream has ended.

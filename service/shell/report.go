@@ -17,7 +17,7 @@ import (
 func (j *Job) Report(ctx context.Context, req *ckptdv1.ReportRequest) (*ckptdv1.ReportResponse, error) {
 	if req.GetKind() == ckptdv1.ReportRequest_KIND_UNSPECIFIED {
 		return nil, api.Invalidf("report of job %s: it has no kind: say KIND_ALIVE, KIND_RUNNING, KIND_FAILED, KIND_END_OF_DATA, KIND_COMMITTED, "+
-			"KIND_FINISHED or KIND_GOODBYE", j.id)
+			"KIND_FINISHED, KIND_GOODBYE or KIND_BACKLOG", j.id)
 	}
 	return ask(ctx, j, func(reply func(*ckptdv1.ReportResponse, error)) {
 		reply(&ckptdv1.ReportResponse{}, j.report(req))
@@ -93,14 +93,31 @@ func (j *Job) reported(req *ckptdv1.ReportRequest, w *session) {
 	case ckptdv1.ReportRequest_KIND_FINISHED:
 		j.feed(owner.Event{Kind: owner.EventFinished, Worker: w.number, Subtasks: set, Attempt: req.GetAttempt(),
 			Ended: endedNow("all subtasks have finished")})
+		j.coordinate(coordinator.SubtasksFinished{Attempt: req.GetAttempt()})
+		j.backlog(req.GetAttempt(), set, false)
 	case ckptdv1.ReportRequest_KIND_END_OF_DATA:
 		j.progress.hear(req.GetAttempt(), head)
 		j.progress.atEnd(req.GetAttempt(), set)
+		j.backlog(req.GetAttempt(), set, false)
 		j.allAtEnd()
+	case ckptdv1.ReportRequest_KIND_BACKLOG:
+		j.backlog(req.GetAttempt(), set, req.GetBacklog())
 	case ckptdv1.ReportRequest_KIND_COMMITTED:
 		j.progress.hear(req.GetAttempt(), head)
 		j.progress.commit(req.GetAttempt(), set, req.GetCheckpointId())
 		j.announceCommitted()
+	}
+}
+
+// backlog tells the coordinator when the first source begins to work off a backlog, and when the last one has ended that.
+func (j *Job) backlog(attempt uint64, subtasks owner.Subtasks, on bool) {
+	head := j.m.Head()
+	if head == nil {
+		return
+	}
+	j.progress.hear(attempt, head)
+	if j.progress.backlogged(attempt, subtasks, on) {
+		j.coordinate(coordinator.Backlog{Attempt: attempt, On: !j.progress.backlog.IsEmpty()})
 	}
 }
 

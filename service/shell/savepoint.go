@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -65,6 +66,9 @@ func (e *Env) newFolder(job, dir string) (string, error) {
 	rel, below := api.BelowRoot(dir, e.Facts.Location)
 	if !below && e.Savepoints.Normal == nil {
 		return "", errors.New("this daemon takes no savepoints outside of its root")
+	}
+	if _, below := api.BelowRoot(dir, e.DaemonRoot); e.InMemory && below {
+		return "", fmt.Errorf("%s lies in the daemon's root, which holds nothing of a job in memory: name another directory", dir)
 	}
 	if below {
 		if own := layout.SavepointsFolder(job); rel != own && !strings.HasPrefix(rel, own+"/") {
@@ -139,16 +143,28 @@ func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepoin
 			reply(nil, err)
 			return
 		}
-		caller := j.wait(func(op *owner.Op) {
-			if err := j.refusal(op); err != nil {
-				reply(nil, err)
-				return
-			}
-			saved, _ := j.m.Head().Savepoint(op.ID)
-			reply(&ckptdv1.TriggerSavepointResponse{Savepoint: j.savepoint(&saved)}, nil)
-		})
-		j.feed(owner.Event{Kind: owner.EventSavepoint, Caller: caller, Request: journal.RequestOf(req.GetRequestId()), Savepoint: want})
+		begin := func() { j.beginSavepoint(req, want, reply) }
+		refuse := func(a coordinator.Answer) { reply(nil, noCheckpoint(j.id, "savepoint", a)) }
+		j.coordinate(coordinator.SavepointRequest{Caller: j.inTurn(begin, refuse)})
 	})
+}
+
+// beginSavepoint asks the owner machine for a savepoint whose turn has come, and tells the coordinator what the owner has answered.
+func (j *Job) beginSavepoint(req *ckptdv1.TriggerSavepointRequest, want *journal.Savepoint, reply func(*ckptdv1.TriggerSavepointResponse, error)) {
+	caller := j.wait(func(op *owner.Op) {
+		begun := coordinator.SavepointAnswered{}
+		if slices.ContainsFunc(j.m.Pending(), func(p owner.Pending) bool { return p.ID == op.ID && p.State == owner.PendingOpen }) {
+			begun.Checkpoint = op.ID
+		}
+		j.coordinate(begun)
+		if err := j.refusal(op); err != nil {
+			reply(nil, err)
+			return
+		}
+		saved, _ := j.told().Savepoint(op.ID)
+		reply(&ckptdv1.TriggerSavepointResponse{Savepoint: j.savepoint(&saved)}, nil)
+	})
+	j.feed(owner.Event{Kind: owner.EventSavepoint, Caller: caller, Request: journal.RequestOf(req.GetRequestId()), Savepoint: want})
 }
 
 // Savepoints lists the last savepoints of the job.
@@ -172,7 +188,7 @@ func (j *Job) savepoint(p *journal.Savepoint) *ckptdv1.Savepoint {
 	out := catalog.Savepoint(p)
 	for _, q := range j.m.Pending() {
 		if q.ID == p.ID {
-			out.Pending, out.Acknowledged, out.Subtasks = true, uint32(q.Acked.Len()), j.m.Head().Plan.Subtasks()
+			out.Pending, out.Acknowledged, out.Subtasks = true, uint32(q.Acked.Len()), j.told().Plan.Subtasks()
 		}
 	}
 	return out
@@ -184,7 +200,7 @@ func (j *Job) tellSavepoint(op *owner.Op) {
 		j.answer(op)
 		return
 	}
-	saved, _ := j.m.Head().Savepoint(op.ID)
+	saved, _ := j.told().Savepoint(op.ID)
 	text := "done: " + saved.Path
 	if op.Reason != owner.ReasonNone {
 		text = "came to nothing, and is deleted: " + saved.Path

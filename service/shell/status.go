@@ -33,6 +33,7 @@ func (j *Job) state(req *ckptdv1.GetStatusRequest) *ckptdv1.JobState {
 		return s
 	}
 	s.Summary, s.OwnerNonce, s.Subtasks = catalog.Job(head), head.Owner.String(), head.Plan.Subtasks()
+	s.Summary.InMemory, s.BeganAnew = j.env.InMemory, j.life.anew
 	if reason, id := j.m.Degraded(); reason == owner.ReasonDegraded {
 		s.Degraded = fmt.Sprintf("checkpoint %d: %s", id, api.ReasonText(reason))
 	}

@@ -19,7 +19,11 @@ func (j *Job) stepped() {
 		j.uploads.allow(nil)
 		return
 	}
-	now := &Rights{Epoch: head.Epoch, Attempt: head.Attempt, Reserved: head.Reserved, Owned: true, Borrowed: head.Borrowed}
+	if n := j.m.Cleaning(); n != j.cleaning {
+		j.cleaning = n
+		j.coordinate(coordinator.Cleaning{Checkpoints: n})
+	}
+	now := &Rights{Epoch: head.Epoch, Attempt: head.Attempt, Reserved: head.Reserved, Owned: true, Borrowed: head.Borrowed, MaxState: j.life.max}
 	for _, p := range j.m.Pending() {
 		if p.State == owner.PendingOpen {
 			now.Open = append(now.Open, p.ID)
@@ -134,13 +138,14 @@ func (j *Job) committing() (n int) {
 // attached makes the coordinator with the journal's configuration and plans the first sweep. A janitor serves no workers,
 // and sweeps when its command wants.
 func (j *Job) attached(op *owner.Op) {
-	head := j.m.Head()
+	head := j.told()
 	if j.env.Janitor {
 		j.log.Debug("attached as janitor", "epoch", op.Epoch)
 		return
 	}
 	j.coord = coordinator.New(api.PolicyOf(head.Config), j.env.Times, rand.Uint64())
 	j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTACHED, &ckptdv1.JobEvent{Attempt: head.Attempt, Text: fmt.Sprintf("epoch %d", op.Epoch)})
+	j.attachedInMemory()
 	j.coordinate(coordinator.Attached{Attempt: head.Attempt})
 	j.sweeps.attached(time.Now())
 	if head.Status.Terminal() {
@@ -180,7 +185,7 @@ func (j *Job) tellAttempt(op *owner.Op) {
 // attempt tells events, metrics and the coordinator that an attempt has begun or was adopted.
 func (j *Job) attempt(op *owner.Op) {
 	j.env.Metrics.Attempt()
-	if c, ok := j.m.Head().Checkpoint(op.ID); ok && !op.Adopted {
+	if c, ok := j.told().Checkpoint(op.ID); ok && !op.Adopted {
 		j.env.Metrics.Restored(&c)
 	}
 	j.progress.begin(op.Attempt)
@@ -196,7 +201,7 @@ func (j *Job) attempt(op *owner.Op) {
 		j.workers.adopted(op.Attempt)
 	}
 	j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT, &ckptdv1.JobEvent{Attempt: op.Attempt, CheckpointId: op.ID, Text: verb})
-	j.coordinate(coordinator.Configured{Policy: api.PolicyOf(j.m.Head().Config)})
+	j.coordinate(coordinator.Configured{Policy: api.PolicyOf(j.told().Config)})
 	j.coordinate(coordinator.AttemptStarting{Attempt: op.Attempt, Workers: nonces})
 }
 
@@ -218,7 +223,7 @@ func (j *Job) ended(op *owner.Op) {
 	if op.Reason != owner.ReasonNone || op.Caller != 0 {
 		return
 	}
-	cause := j.m.Head().Ended.Why
+	cause := j.told().Ended.Why
 	cancel := &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Cancel{Cancel: &ckptdv1.Cancel{
 		Status: catalog.Status(op.Status), Reason: cause,
 	}}}

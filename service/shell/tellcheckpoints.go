@@ -55,13 +55,13 @@ func (j *Job) tellCheckpoint(op *owner.Op) {
 
 // stopsWith tells how a savepoint stops the job when it is done.
 func (j *Job) stopsWith(id uint64) journal.Stop {
-	saved, _ := j.m.Head().Savepoint(id)
+	saved, _ := j.told().Savepoint(id)
 	return saved.Stop
 }
 
 // endsWith tells whether the job stops with a savepoint that is done.
 func (j *Job) endsWith(id uint64) bool {
-	head := j.m.Head()
+	head := j.told()
 	return head.Status == journal.StatusStopping && head.Restorable() == id
 }
 
@@ -76,7 +76,7 @@ func (j *Job) completed(op *owner.Op) {
 	content := j.contents[op.ID]
 	delete(j.contents, op.ID)
 	j.uploads.forget(op.ID)
-	if c, ok := j.m.Head().Checkpoint(op.ID); ok {
+	if c, ok := j.told().Checkpoint(op.ID); ok {
 		if content != nil {
 			// The entry was written before it was won. Only now is the time known that the commit took.
 			c.DurationMillis = max(c.DurationMillis, uint64(time.Since(content.triggeredAt).Milliseconds()))

@@ -20,7 +20,7 @@ func (j *Job) tellWorker(op *owner.Op) {
 	case owner.TellStart:
 		w.attempt, w.running = op.Attempt, false
 		w.out.put(&ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Start{Start: &ckptdv1.Start{
-			Attempt: op.Attempt, Epoch: j.epoch(), RestoreCheckpointId: op.ID, Roster: j.roster(), Config: api.ConfigOut(j.m.Head().Config),
+			Attempt: op.Attempt, Epoch: j.epoch(), RestoreCheckpointId: op.ID, Roster: j.roster(), Config: api.ConfigOut(j.told().Config),
 			Ends: j.endsWith(op.ID),
 		}}})
 		return
@@ -45,7 +45,7 @@ func (j *Job) replaced(nonce string) {
 
 // roster lists where each subtask of the attempt runs.
 func (j *Job) roster() []*ckptdv1.RosterEntry {
-	plan := j.m.Head().Plan
+	plan := j.told().Plan
 	var entries []*ckptdv1.RosterEntry
 	for _, r := range j.m.Registrations() {
 		w := j.workers.numbered(r.Worker)

@@ -32,12 +32,17 @@ func (j *Job) Trigger(ctx context.Context, req *ckptdv1.TriggerCheckpointRequest
 			reply(nil, api.NotAttached(j.id))
 			return
 		}
-		j.trigger(req.GetRequestId(), reply)
+		kind, err := api.KindIn(req.GetKind())
+		if err != nil {
+			reply(nil, api.Invalidf("trigger of job %s: %w", j.id, err))
+			return
+		}
+		j.trigger(req.GetRequestId(), kind, reply)
 	})
 }
 
 // trigger asks the coordinator for a checkpoint, unless a call with this request id is remembered.
-func (j *Job) trigger(request string, reply func(*ckptdv1.TriggerCheckpointResponse, error)) {
+func (j *Job) trigger(request string, kind coordinator.Kind, reply func(*ckptdv1.TriggerCheckpointResponse, error)) {
 	for _, c := range j.triggers {
 		switch {
 		case request == "" || c.request != request:
@@ -54,18 +59,23 @@ func (j *Job) trigger(request string, reply func(*ckptdv1.TriggerCheckpointRespo
 		j.triggers = append([]*triggerCall(nil), j.triggers[1:]...)
 	}
 	caller := j.request(func(a coordinator.Answer) { j.triggered(c, a) })
-	j.coordinate(coordinator.Request{Caller: caller})
+	j.coordinate(coordinator.Request{Caller: caller, Kind: kind})
+}
+
+// noCheckpoint is the error for a person who asked for a checkpoint or savepoint in vain.
+func noCheckpoint(job, what string, a coordinator.Answer) error {
+	return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: no %s: %s: %s", job, what, a.Reason, a.Cause))
 }
 
 // triggered answers all callers that wait for a call's checkpoint.
 func (j *Job) triggered(c *triggerCall, a coordinator.Answer) {
 	var err error
 	if a.Reason != "" {
-		err = connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("job %s: no checkpoint: %s: %s", j.id, a.Reason, a.Cause))
+		err = noCheckpoint(j.id, "checkpoint", a)
 		j.triggers = slices.DeleteFunc(j.triggers, func(x *triggerCall) bool { return x == c })
 	} else {
 		c.res = &ckptdv1.TriggerCheckpointResponse{Checkpoint: &ckptdv1.CheckpointSummary{CheckpointId: a.Checkpoint}}
-		if k, ok := j.m.Head().Checkpoint(a.Checkpoint); ok {
+		if k, ok := j.told().Checkpoint(a.Checkpoint); ok {
 			c.res.Checkpoint = catalog.Checkpoint(j.id, &k)
 		}
 	}

@@ -37,6 +37,8 @@ type Rights struct {
 	Open []uint64
 	// Borrowed are the job's pins in other jobs, whose files it may read.
 	Borrowed []journal.Borrowed
+	// MaxState is the largest file in bytes; 0: there is no limit.
+	MaxState uint64
 }
 
 // Borrows tells whether the job may read files in the folder of another one.
@@ -46,7 +48,7 @@ func (r *Rights) Borrows(lender string) bool {
 
 func (r *Rights) equal(o *Rights) bool {
 	return r.Epoch == o.Epoch && r.Attempt == o.Attempt && r.Reserved == o.Reserved && r.Owned == o.Owned && slices.Equal(r.Open, o.Open) &&
-		slices.Equal(r.Borrowed, o.Borrowed)
+		slices.Equal(r.Borrowed, o.Borrowed) && r.MaxState == o.MaxState
 }
 
 // Rights are the current rules; nil: this daemon does not own the job, or the job has ended.

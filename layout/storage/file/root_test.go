@@ -130,6 +130,23 @@ func TestOpenWritesNothingIntoForeignRoots(t *testing.T) {
 	}
 }
 
+func TestUnwritableFolder(t *testing.T) {
+	t.Run("FS-20", func(t *testing.T) {
+		root := t.TempDir()
+		sys := realSystem()
+		s := openAt(t, root, sys).Store
+		publish(t, s, "a/f")
+		before := everything(t, root)
+		sys.link = func(*os.File, string, *os.File, string) error { return unix.EACCES }
+		if err := s.Publish(t.Context(), "a/g", []byte("x")); !errors.Is(err, unix.EACCES) || errors.Is(err, storage.ErrUnknown) {
+			t.Errorf("publish into a folder that cannot be written: %v, want an error that is not unknown", err)
+		}
+		if after := everything(t, root); !slices.Equal(before, after) {
+			t.Errorf("there is %v, was %v; want no change", after, before)
+		}
+	})
+}
+
 func TestReadOnly(t *testing.T) {
 	root := t.TempDir()
 	publish(t, openAt(t, root, realSystem()).Store, "a/f")

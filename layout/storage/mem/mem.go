@@ -1,6 +1,7 @@
-// Package mem keeps objects in memory: for tests, and for benchmarks of everything above a store.
+// Package mem keeps objects in memory: of jobs whose state is lost with their daemon, for tests, and for benchmarks of
+// everything above a store.
 //
-// It owns a Store made of maps, and two decorators that work over any store. Faults makes mutations fail in each way
+// It owns a Store made of maps, which Bounded limits, and two decorators that work over any store. Faults makes mutations fail in each way
 // that a real store may. Transcript writes down the calls. The package must not know what the objects mean.
 package mem
 
@@ -11,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +23,7 @@ import (
 type Store struct {
 	mu   sync.RWMutex
 	root folder
+	room *room // nil: there is no limit
 }
 
 var _ storage.Store = (*Store)(nil)
@@ -65,9 +66,17 @@ func (s *Store) Create(ctx context.Context, key string, opts storage.CreateOptio
 		return nil, &storage.Error{Op: "create", Key: key, Err: err}
 	}
 	w := &writer{store: s, ctx: ctx, key: key, verifier: storage.NewVerifier(opts)}
+	size := int64(0)
 	if opts.HasSize && opts.Size > 0 {
-		w.data = make([]byte, 0, min(opts.Size, 64<<20))
+		size = opts.Size
+		if s.room == nil { // else the limit bounds it
+			size = min(size, 64<<20)
+		}
 	}
+	if err := w.take(Cost(key, size)); err != nil {
+		return nil, &storage.Error{Op: "create", Key: key, Err: err}
+	}
+	w.data = make([]byte, 0, size)
 	return w, nil
 }
 
@@ -75,7 +84,14 @@ func (s *Store) Create(ctx context.Context, key string, opts storage.CreateOptio
 func (s *Store) Publish(ctx context.Context, key string, data []byte) error {
 	err := begin(ctx, key)
 	if err == nil {
-		err = s.put(key, bytes.Clone(data))
+		cost := Cost(key, int64(len(data)))
+		if err = s.room.take(cost, true); err == nil {
+			copied := make([]byte, len(data)) // bytes.Clone would take more than it says
+			copy(copied, data)
+			if err = s.put(key, copied); err != nil {
+				s.room.give(cost)
+			}
+		}
 	}
 	if err != nil {
 		return &storage.Error{Op: "publish", Key: key, Err: err}
@@ -239,7 +255,10 @@ func (s *Store) remove(key string) {
 	if at == nil {
 		return
 	}
-	delete(at.objects, name)
+	if o, ok := at.objects[name]; ok {
+		s.room.give(Cost(key, int64(cap(o.data))))
+		delete(at.objects, name)
+	}
 	for dir != "" && len(at.objects) == 0 && len(at.folders) == 0 {
 		dir, name = split(dir)
 		at = s.findLocked(dir, false)
@@ -273,6 +292,7 @@ type writer struct {
 	ctx      context.Context // the context of Create; it also ends the writer
 	key      string
 	data     []byte
+	taken    int64 // of the store's room
 	verifier storage.Verifier
 	err      error // why no more can be written; errDone after Commit or Abort
 }
@@ -289,12 +309,56 @@ func (w *writer) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, &storage.Error{Op: "write", Key: w.key, Err: w.err}
 	}
-	if free := cap(w.data) - len(w.data); free < len(p) {
-		// The capacity is doubled, because append grows large slices only by a quarter.
-		w.data = slices.Grow(w.data, max(len(p), len(w.data)))
+	if err := w.grow(len(p)); err != nil {
+		w.err = err
+		return 0, &storage.Error{Op: "write", Key: w.key, Err: err}
 	}
 	w.data = append(w.data, p...)
 	return len(p), nil
+}
+
+// grow makes room for n more bytes. The capacity is doubled if the store has so much room, because append grows large
+// slices only by a quarter.
+func (w *writer) grow(n int) error {
+	if cap(w.data)-len(w.data) >= n {
+		return nil
+	}
+	size := len(w.data) + max(n, len(w.data))
+	if err := w.take(int64(size)); err != nil {
+		size = len(w.data) + n
+		if err := w.take(int64(size)); err != nil {
+			return err
+		}
+	}
+	w.move(size)
+	return nil
+}
+
+// move moves the bytes into a slice of this capacity, for which the room is taken.
+func (w *writer) move(size int) {
+	larger := make([]byte, len(w.data), size)
+	copy(larger, w.data)
+	w.give(int64(cap(w.data)))
+	w.data = larger
+}
+
+func (w *writer) take(n int64) error {
+	err := w.store.room.take(n, false)
+	if err == nil {
+		w.taken += n
+	}
+	return err
+}
+
+func (w *writer) give(n int64) {
+	w.store.room.give(n)
+	w.taken -= n
+}
+
+// end ends the writer, and gives back what it still has taken.
+func (w *writer) end() {
+	w.give(w.taken)
+	w.data, w.err = nil, errDone
 }
 
 func (w *writer) Commit() error {
@@ -305,14 +369,19 @@ func (w *writer) Commit() error {
 	if err == nil {
 		err = w.verifier.Check()
 	}
-	if err == nil {
-		err = w.store.put(w.key, w.data)
+	if err == nil && len(w.data) < cap(w.data) && w.take(int64(len(w.data))) == nil { // the object keeps no spare bytes
+		w.move(len(w.data))
 	}
-	w.data, w.err = nil, errDone
+	if err == nil {
+		if err = w.store.put(w.key, w.data); err == nil {
+			w.taken = 0 // the object has it
+		}
+	}
+	w.end()
 	if err != nil {
 		return &storage.Error{Op: "commit", Key: w.key, Err: err}
 	}
 	return nil
 }
 
-func (w *writer) Abort() { w.data, w.err = nil, errDone }
+func (w *writer) Abort() { w.end() }

@@ -129,6 +129,116 @@ func (Retention) EnumDescriptor() ([]byte, []int) {
 	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{1}
 }
 
+// CheckpointKind says which state of earlier checkpoints a checkpoint may reuse, in Flink's words.
+type CheckpointKind int32
+
+const (
+	// CONFIGURED.
+	CheckpointKind_CHECKPOINT_KIND_UNSPECIFIED CheckpointKind = 0
+	// As the engine does it anyhow.
+	CheckpointKind_CHECKPOINT_KIND_CONFIGURED CheckpointKind = 1
+	// No file of an earlier checkpoint is reused: BeginSnapshot knows none.
+	CheckpointKind_CHECKPOINT_KIND_FULL CheckpointKind = 2
+	// Files that an earlier checkpoint has are not sent again.
+	CheckpointKind_CHECKPOINT_KIND_INCREMENTAL CheckpointKind = 3
+)
+
+// Enum value maps for CheckpointKind.
+var (
+	CheckpointKind_name = map[int32]string{
+		0: "CHECKPOINT_KIND_UNSPECIFIED",
+		1: "CHECKPOINT_KIND_CONFIGURED",
+		2: "CHECKPOINT_KIND_FULL",
+		3: "CHECKPOINT_KIND_INCREMENTAL",
+	}
+	CheckpointKind_value = map[string]int32{
+		"CHECKPOINT_KIND_UNSPECIFIED": 0,
+		"CHECKPOINT_KIND_CONFIGURED":  1,
+		"CHECKPOINT_KIND_FULL":        2,
+		"CHECKPOINT_KIND_INCREMENTAL": 3,
+	}
+)
+
+func (x CheckpointKind) Enum() *CheckpointKind {
+	p := new(CheckpointKind)
+	*p = x
+	return p
+}
+
+func (x CheckpointKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CheckpointKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_common_proto_enumTypes[2].Descriptor()
+}
+
+func (CheckpointKind) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_common_proto_enumTypes[2]
+}
+
+func (x CheckpointKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CheckpointKind.Descriptor instead.
+func (CheckpointKind) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{2}
+}
+
+// Storage is Flink's execution.checkpointing.storage.
+type Storage int32
+
+const (
+	// As the daemon says, else FILESYSTEM.
+	Storage_STORAGE_UNSPECIFIED Storage = 0
+	// Below the daemon's root.
+	Storage_STORAGE_FILESYSTEM Storage = 1
+	// In the memory of the daemon that owns the job: lost with it.
+	Storage_STORAGE_JOBMANAGER Storage = 2
+)
+
+// Enum value maps for Storage.
+var (
+	Storage_name = map[int32]string{
+		0: "STORAGE_UNSPECIFIED",
+		1: "STORAGE_FILESYSTEM",
+		2: "STORAGE_JOBMANAGER",
+	}
+	Storage_value = map[string]int32{
+		"STORAGE_UNSPECIFIED": 0,
+		"STORAGE_FILESYSTEM":  1,
+		"STORAGE_JOBMANAGER":  2,
+	}
+)
+
+func (x Storage) Enum() *Storage {
+	p := new(Storage)
+	*p = x
+	return p
+}
+
+func (x Storage) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Storage) Descriptor() protoreflect.EnumDescriptor {
+	return file_ckptd_v1_common_proto_enumTypes[3].Descriptor()
+}
+
+func (Storage) Type() protoreflect.EnumType {
+	return &file_ckptd_v1_common_proto_enumTypes[3]
+}
+
+func (x Storage) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Storage.Descriptor instead.
+func (Storage) EnumDescriptor() ([]byte, []int) {
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{3}
+}
+
 // Scope says which checkpoints may refer to a file.
 type Scope int32
 
@@ -165,11 +275,11 @@ func (x Scope) String() string {
 }
 
 func (Scope) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[2].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[4].Descriptor()
 }
 
 func (Scope) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[2]
+	return &file_ckptd_v1_common_proto_enumTypes[4]
 }
 
 func (x Scope) Number() protoreflect.EnumNumber {
@@ -178,7 +288,7 @@ func (x Scope) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Scope.Descriptor instead.
 func (Scope) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{2}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{4}
 }
 
 // StateKind says what a piece of state is, in Flink's words.
@@ -244,11 +354,11 @@ func (x StateKind) String() string {
 }
 
 func (StateKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[3].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[5].Descriptor()
 }
 
 func (StateKind) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[3]
+	return &file_ckptd_v1_common_proto_enumTypes[5]
 }
 
 func (x StateKind) Number() protoreflect.EnumNumber {
@@ -257,7 +367,7 @@ func (x StateKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateKind.Descriptor instead.
 func (StateKind) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{3}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{5}
 }
 
 // DistributionMode says how list state is distributed to the subtasks of another parallelism.
@@ -298,11 +408,11 @@ func (x DistributionMode) String() string {
 }
 
 func (DistributionMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[4].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[6].Descriptor()
 }
 
 func (DistributionMode) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[4]
+	return &file_ckptd_v1_common_proto_enumTypes[6]
 }
 
 func (x DistributionMode) Number() protoreflect.EnumNumber {
@@ -311,7 +421,7 @@ func (x DistributionMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DistributionMode.Descriptor instead.
 func (DistributionMode) EnumDescriptor() ([]byte, []int) {
-	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{4}
+	return file_ckptd_v1_common_proto_rawDescGZIP(), []int{6}
 }
 
 type RestartStrategy_Type int32
@@ -356,11 +466,11 @@ func (x RestartStrategy_Type) String() string {
 }
 
 func (RestartStrategy_Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_ckptd_v1_common_proto_enumTypes[5].Descriptor()
+	return file_ckptd_v1_common_proto_enumTypes[7].Descriptor()
 }
 
 func (RestartStrategy_Type) Type() protoreflect.EnumType {
-	return &file_ckptd_v1_common_proto_enumTypes[5]
+	return &file_ckptd_v1_common_proto_enumTypes[7]
 }
 
 func (x RestartStrategy_Type) Number() protoreflect.EnumNumber {
@@ -813,9 +923,19 @@ type JobConfig struct {
 	// Below it savepoints of the job lie whose request names no directory: a URL. Empty: as the daemon says.
 	SavepointDir string `protobuf:"bytes,20,opt,name=savepoint_dir,json=savepointDir,proto3" json:"savepoint_dir,omitempty"`
 	// Time from the end of one periodic savepoint to the next. Absent or 0: the owner takes none by itself.
-	SavepointInterval *durationpb.Duration `protobuf:"bytes,30,opt,name=savepoint_interval,json=savepointInterval,proto3" json:"savepoint_interval,omitempty"`
+	SavepointInterval *durationpb.Duration `protobuf:"bytes,21,opt,name=savepoint_interval,json=savepointInterval,proto3" json:"savepoint_interval,omitempty"`
 	// Which periodic savepoints stay, as the rules of the command forget: "last=3, daily=7". Empty: all.
-	SavepointKeep string `protobuf:"bytes,31,opt,name=savepoint_keep,json=savepointKeep,proto3" json:"savepoint_keep,omitempty"`
+	SavepointKeep string `protobuf:"bytes,22,opt,name=savepoint_keep,json=savepointKeep,proto3" json:"savepoint_keep,omitempty"`
+	// How many checkpoints may be pending at a time; 0 means 1.
+	MaxConcurrentCheckpoints uint32 `protobuf:"varint,30,opt,name=max_concurrent_checkpoints,json=maxConcurrentCheckpoints,proto3" json:"max_concurrent_checkpoints,omitempty"`
+	// The period while a source works off a backlog: at least interval. Absent: interval; 0: no periodic checkpoints meanwhile.
+	IntervalDuringBacklog *durationpb.Duration `protobuf:"bytes,31,opt,name=interval_during_backlog,json=intervalDuringBacklog,proto3" json:"interval_during_backlog,omitempty"`
+	// False: no checkpoint begins in an attempt in which a subtask has finished. Absent: true.
+	CheckpointsAfterTasksFinish *bool `protobuf:"varint,32,opt,name=checkpoints_after_tasks_finish,json=checkpointsAfterTasksFinish,proto3,oneof" json:"checkpoints_after_tasks_finish,omitempty"`
+	// Where the checkpoints lie.
+	Storage Storage `protobuf:"varint,40,opt,name=storage,proto3,enum=ckptd.v1.Storage" json:"storage,omitempty"`
+	// With JOBMANAGER: the largest single piece of state in bytes. 0: 5 MiB.
+	MaxStateSize  uint64 `protobuf:"varint,41,opt,name=max_state_size,json=maxStateSize,proto3" json:"max_state_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -932,6 +1052,41 @@ func (x *JobConfig) GetSavepointKeep() string {
 		return x.SavepointKeep
 	}
 	return ""
+}
+
+func (x *JobConfig) GetMaxConcurrentCheckpoints() uint32 {
+	if x != nil {
+		return x.MaxConcurrentCheckpoints
+	}
+	return 0
+}
+
+func (x *JobConfig) GetIntervalDuringBacklog() *durationpb.Duration {
+	if x != nil {
+		return x.IntervalDuringBacklog
+	}
+	return nil
+}
+
+func (x *JobConfig) GetCheckpointsAfterTasksFinish() bool {
+	if x != nil && x.CheckpointsAfterTasksFinish != nil {
+		return *x.CheckpointsAfterTasksFinish
+	}
+	return false
+}
+
+func (x *JobConfig) GetStorage() Storage {
+	if x != nil {
+		return x.Storage
+	}
+	return Storage_STORAGE_UNSPECIFIED
+}
+
+func (x *JobConfig) GetMaxStateSize() uint64 {
+	if x != nil {
+		return x.MaxStateSize
+	}
+	return 0
 }
 
 // FileHandle names a file of a job's state, or a segment of one. A worker gets it from PutState and hands it back in
@@ -1589,7 +1744,7 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x17reset_backoff_threshold\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x15resetBackoffThreshold\x12(\n" +
 	"\rjitter_factor\x18\x05 \x01(\x01H\x00R\fjitterFactor\x88\x01\x01\x12A\n" +
 	"\x1dattempts_before_reset_backoff\x18\x06 \x01(\rR\x1aattemptsBeforeResetBackoffB\x10\n" +
-	"\x0e_jitter_factor\"\x85\x05\n" +
+	"\x0e_jitter_factor\"\xd6\a\n" +
 	"\tJobConfig\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.ckptd.v1.CheckpointingModeR\x04mode\x125\n" +
 	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
@@ -1601,8 +1756,14 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x10restart_strategy\x18\b \x01(\v2\x19.ckptd.v1.RestartStrategyR\x0frestartStrategy\x12/\n" +
 	"\x05trash\x18\t \x01(\v2\x19.google.protobuf.DurationR\x05trash\x12#\n" +
 	"\rsavepoint_dir\x18\x14 \x01(\tR\fsavepointDir\x12H\n" +
-	"\x12savepoint_interval\x18\x1e \x01(\v2\x19.google.protobuf.DurationR\x11savepointInterval\x12%\n" +
-	"\x0esavepoint_keep\x18\x1f \x01(\tR\rsavepointKeep\"\xee\x01\n" +
+	"\x12savepoint_interval\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\x11savepointInterval\x12%\n" +
+	"\x0esavepoint_keep\x18\x16 \x01(\tR\rsavepointKeep\x12<\n" +
+	"\x1amax_concurrent_checkpoints\x18\x1e \x01(\rR\x18maxConcurrentCheckpoints\x12Q\n" +
+	"\x17interval_during_backlog\x18\x1f \x01(\v2\x19.google.protobuf.DurationR\x15intervalDuringBacklog\x12H\n" +
+	"\x1echeckpoints_after_tasks_finish\x18  \x01(\bH\x00R\x1bcheckpointsAfterTasksFinish\x88\x01\x01\x12+\n" +
+	"\astorage\x18( \x01(\x0e2\x11.ckptd.v1.StorageR\astorage\x12$\n" +
+	"\x0emax_state_size\x18) \x01(\x04R\fmaxStateSizeB!\n" +
+	"\x1f_checkpoints_after_tasks_finish\"\xee\x01\n" +
 	"\n" +
 	"FileHandle\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
@@ -1658,7 +1819,16 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x15RETENTION_UNSPECIFIED\x10\x00\x12)\n" +
 	"%RETENTION_NO_EXTERNALIZED_CHECKPOINTS\x10\x01\x12$\n" +
 	" RETENTION_DELETE_ON_CANCELLATION\x10\x02\x12$\n" +
-	" RETENTION_RETAIN_ON_CANCELLATION\x10\x03*E\n" +
+	" RETENTION_RETAIN_ON_CANCELLATION\x10\x03*\x8c\x01\n" +
+	"\x0eCheckpointKind\x12\x1f\n" +
+	"\x1bCHECKPOINT_KIND_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aCHECKPOINT_KIND_CONFIGURED\x10\x01\x12\x18\n" +
+	"\x14CHECKPOINT_KIND_FULL\x10\x02\x12\x1f\n" +
+	"\x1bCHECKPOINT_KIND_INCREMENTAL\x10\x03*R\n" +
+	"\aStorage\x12\x17\n" +
+	"\x13STORAGE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12STORAGE_FILESYSTEM\x10\x01\x12\x16\n" +
+	"\x12STORAGE_JOBMANAGER\x10\x02*E\n" +
 	"\x05Scope\x12\x15\n" +
 	"\x11SCOPE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSCOPE_EXCLUSIVE\x10\x01\x12\x10\n" +
@@ -1694,66 +1864,70 @@ func file_ckptd_v1_common_proto_rawDescGZIP() []byte {
 	return file_ckptd_v1_common_proto_rawDescData
 }
 
-var file_ckptd_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_ckptd_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
 var file_ckptd_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_ckptd_v1_common_proto_goTypes = []any{
 	(CheckpointingMode)(0),      // 0: ckptd.v1.CheckpointingMode
 	(Retention)(0),              // 1: ckptd.v1.Retention
-	(Scope)(0),                  // 2: ckptd.v1.Scope
-	(StateKind)(0),              // 3: ckptd.v1.StateKind
-	(DistributionMode)(0),       // 4: ckptd.v1.DistributionMode
-	(RestartStrategy_Type)(0),   // 5: ckptd.v1.RestartStrategy.Type
-	(*Subtask)(nil),             // 6: ckptd.v1.Subtask
-	(*Operator)(nil),            // 7: ckptd.v1.Operator
-	(*Plan)(nil),                // 8: ckptd.v1.Plan
-	(*RestartStrategy)(nil),     // 9: ckptd.v1.RestartStrategy
-	(*FailureRate)(nil),         // 10: ckptd.v1.FailureRate
-	(*ExponentialDelay)(nil),    // 11: ckptd.v1.ExponentialDelay
-	(*JobConfig)(nil),           // 12: ckptd.v1.JobConfig
-	(*FileHandle)(nil),          // 13: ckptd.v1.FileHandle
-	(*Segment)(nil),             // 14: ckptd.v1.Segment
-	(*Compression)(nil),         // 15: ckptd.v1.Compression
-	(*KeyGroupRange)(nil),       // 16: ckptd.v1.KeyGroupRange
-	(*State)(nil),               // 17: ckptd.v1.State
-	(*Offsets)(nil),             // 18: ckptd.v1.Offsets
-	(*Channel)(nil),             // 19: ckptd.v1.Channel
-	(*StateHandle)(nil),         // 20: ckptd.v1.StateHandle
-	(*durationpb.Duration)(nil), // 21: google.protobuf.Duration
+	(CheckpointKind)(0),         // 2: ckptd.v1.CheckpointKind
+	(Storage)(0),                // 3: ckptd.v1.Storage
+	(Scope)(0),                  // 4: ckptd.v1.Scope
+	(StateKind)(0),              // 5: ckptd.v1.StateKind
+	(DistributionMode)(0),       // 6: ckptd.v1.DistributionMode
+	(RestartStrategy_Type)(0),   // 7: ckptd.v1.RestartStrategy.Type
+	(*Subtask)(nil),             // 8: ckptd.v1.Subtask
+	(*Operator)(nil),            // 9: ckptd.v1.Operator
+	(*Plan)(nil),                // 10: ckptd.v1.Plan
+	(*RestartStrategy)(nil),     // 11: ckptd.v1.RestartStrategy
+	(*FailureRate)(nil),         // 12: ckptd.v1.FailureRate
+	(*ExponentialDelay)(nil),    // 13: ckptd.v1.ExponentialDelay
+	(*JobConfig)(nil),           // 14: ckptd.v1.JobConfig
+	(*FileHandle)(nil),          // 15: ckptd.v1.FileHandle
+	(*Segment)(nil),             // 16: ckptd.v1.Segment
+	(*Compression)(nil),         // 17: ckptd.v1.Compression
+	(*KeyGroupRange)(nil),       // 18: ckptd.v1.KeyGroupRange
+	(*State)(nil),               // 19: ckptd.v1.State
+	(*Offsets)(nil),             // 20: ckptd.v1.Offsets
+	(*Channel)(nil),             // 21: ckptd.v1.Channel
+	(*StateHandle)(nil),         // 22: ckptd.v1.StateHandle
+	(*durationpb.Duration)(nil), // 23: google.protobuf.Duration
 }
 var file_ckptd_v1_common_proto_depIdxs = []int32{
-	7,  // 0: ckptd.v1.Plan.operators:type_name -> ckptd.v1.Operator
-	5,  // 1: ckptd.v1.RestartStrategy.type:type_name -> ckptd.v1.RestartStrategy.Type
-	21, // 2: ckptd.v1.RestartStrategy.delay:type_name -> google.protobuf.Duration
-	10, // 3: ckptd.v1.RestartStrategy.failure_rate:type_name -> ckptd.v1.FailureRate
-	11, // 4: ckptd.v1.RestartStrategy.exponential_delay:type_name -> ckptd.v1.ExponentialDelay
-	21, // 5: ckptd.v1.FailureRate.failure_rate_interval:type_name -> google.protobuf.Duration
-	21, // 6: ckptd.v1.FailureRate.delay:type_name -> google.protobuf.Duration
-	21, // 7: ckptd.v1.ExponentialDelay.initial_backoff:type_name -> google.protobuf.Duration
-	21, // 8: ckptd.v1.ExponentialDelay.max_backoff:type_name -> google.protobuf.Duration
-	21, // 9: ckptd.v1.ExponentialDelay.reset_backoff_threshold:type_name -> google.protobuf.Duration
+	9,  // 0: ckptd.v1.Plan.operators:type_name -> ckptd.v1.Operator
+	7,  // 1: ckptd.v1.RestartStrategy.type:type_name -> ckptd.v1.RestartStrategy.Type
+	23, // 2: ckptd.v1.RestartStrategy.delay:type_name -> google.protobuf.Duration
+	12, // 3: ckptd.v1.RestartStrategy.failure_rate:type_name -> ckptd.v1.FailureRate
+	13, // 4: ckptd.v1.RestartStrategy.exponential_delay:type_name -> ckptd.v1.ExponentialDelay
+	23, // 5: ckptd.v1.FailureRate.failure_rate_interval:type_name -> google.protobuf.Duration
+	23, // 6: ckptd.v1.FailureRate.delay:type_name -> google.protobuf.Duration
+	23, // 7: ckptd.v1.ExponentialDelay.initial_backoff:type_name -> google.protobuf.Duration
+	23, // 8: ckptd.v1.ExponentialDelay.max_backoff:type_name -> google.protobuf.Duration
+	23, // 9: ckptd.v1.ExponentialDelay.reset_backoff_threshold:type_name -> google.protobuf.Duration
 	0,  // 10: ckptd.v1.JobConfig.mode:type_name -> ckptd.v1.CheckpointingMode
-	21, // 11: ckptd.v1.JobConfig.interval:type_name -> google.protobuf.Duration
-	21, // 12: ckptd.v1.JobConfig.timeout:type_name -> google.protobuf.Duration
-	21, // 13: ckptd.v1.JobConfig.min_pause:type_name -> google.protobuf.Duration
+	23, // 11: ckptd.v1.JobConfig.interval:type_name -> google.protobuf.Duration
+	23, // 12: ckptd.v1.JobConfig.timeout:type_name -> google.protobuf.Duration
+	23, // 13: ckptd.v1.JobConfig.min_pause:type_name -> google.protobuf.Duration
 	1,  // 14: ckptd.v1.JobConfig.retention:type_name -> ckptd.v1.Retention
-	9,  // 15: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
-	21, // 16: ckptd.v1.JobConfig.trash:type_name -> google.protobuf.Duration
-	21, // 17: ckptd.v1.JobConfig.savepoint_interval:type_name -> google.protobuf.Duration
-	14, // 18: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
-	15, // 19: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
-	3,  // 20: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
-	18, // 21: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
-	19, // 22: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
-	4,  // 23: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
-	13, // 24: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
-	2,  // 25: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
-	16, // 26: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	17, // 27: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	11, // 15: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
+	23, // 16: ckptd.v1.JobConfig.trash:type_name -> google.protobuf.Duration
+	23, // 17: ckptd.v1.JobConfig.savepoint_interval:type_name -> google.protobuf.Duration
+	23, // 18: ckptd.v1.JobConfig.interval_during_backlog:type_name -> google.protobuf.Duration
+	3,  // 19: ckptd.v1.JobConfig.storage:type_name -> ckptd.v1.Storage
+	16, // 20: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
+	17, // 21: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
+	5,  // 22: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
+	20, // 23: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
+	21, // 24: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
+	6,  // 25: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
+	15, // 26: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
+	4,  // 27: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
+	18, // 28: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	19, // 29: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_common_proto_init() }
@@ -1762,6 +1936,7 @@ func file_ckptd_v1_common_proto_init() {
 		return
 	}
 	file_ckptd_v1_common_proto_msgTypes[5].OneofWrappers = []any{}
+	file_ckptd_v1_common_proto_msgTypes[6].OneofWrappers = []any{}
 	file_ckptd_v1_common_proto_msgTypes[14].OneofWrappers = []any{
 		(*StateHandle_Inline)(nil),
 		(*StateHandle_File)(nil),
@@ -1771,7 +1946,7 @@ func file_ckptd_v1_common_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ckptd_v1_common_proto_rawDesc), len(file_ckptd_v1_common_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      8,
 			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -180,6 +180,8 @@ const (
 	// The caller has found this daemon in a journal, but this daemon does not see the object that proves which root is meant: it serves
 	// another root. FAILED_PRECONDITION.
 	Refused_REASON_ANOTHER_ROOT Refused_Reason = 12
+	// A piece of state is larger than the job's storage JOBMANAGER takes. RESOURCE_EXHAUSTED.
+	Refused_REASON_STATE_TOO_LARGE Refused_Reason = 40
 )
 
 // Enum value maps for Refused_Reason.
@@ -198,6 +200,7 @@ var (
 		10: "REASON_CONFIG_MISMATCH",
 		11: "REASON_NEWER_FORMAT",
 		12: "REASON_ANOTHER_ROOT",
+		40: "REASON_STATE_TOO_LARGE",
 	}
 	Refused_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":     0,
@@ -213,6 +216,7 @@ var (
 		"REASON_CONFIG_MISMATCH": 10,
 		"REASON_NEWER_FORMAT":    11,
 		"REASON_ANOTHER_ROOT":    12,
+		"REASON_STATE_TOO_LARGE": 40,
 	}
 )
 
@@ -263,6 +267,9 @@ const (
 	// The process stops in peace and does not come back. Its subtasks go on in the next attempt, as soon as they have
 	// another process. It is no failure: no restart strategy counts it. The attempt and the subtasks do not matter.
 	ReportRequest_KIND_GOODBYE ReportRequest_Kind = 7
+	// The (source) subtasks work off a backlog, or do so no more: backlog says which. Meanwhile the interval of the configuration for
+	// backlogs applies. It holds until the next such report, their end of data, or the end of the attempt.
+	ReportRequest_KIND_BACKLOG ReportRequest_Kind = 8
 )
 
 // Enum value maps for ReportRequest_Kind.
@@ -276,6 +283,7 @@ var (
 		5: "KIND_COMMITTED",
 		6: "KIND_FINISHED",
 		7: "KIND_GOODBYE",
+		8: "KIND_BACKLOG",
 	}
 	ReportRequest_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -286,6 +294,7 @@ var (
 		"KIND_COMMITTED":   5,
 		"KIND_FINISHED":    6,
 		"KIND_GOODBYE":     7,
+		"KIND_BACKLOG":     8,
 	}
 )
 
@@ -544,7 +553,10 @@ type AttachJobRequest struct {
 	AllowNonRestoredState bool `protobuf:"varint,8,opt,name=allow_non_restored_state,json=allowNonRestoredState,proto3" json:"allow_non_restored_state,omitempty"`
 	// restore_from by a label is carried out although a job with that label has not ended. The newest checkpoint of the jobs with
 	// the label may then soon be another one. Otherwise the call is refused.
-	AllowRunning  bool `protobuf:"varint,9,opt,name=allow_running,json=allowRunning,proto3" json:"allow_running,omitempty"`
+	AllowRunning bool `protobuf:"varint,9,opt,name=allow_running,json=allowRunning,proto3" json:"allow_running,omitempty"`
+	// The largest epoch, attempt or checkpoint id of the job that the caller has heard of; 0: none. A job that begins counts above it. A
+	// job with storage JOBMANAGER that begins although its callers have heard of it was in the memory of a daemon that is gone.
+	HeardNumber   uint64 `protobuf:"varint,40,opt,name=heard_number,json=heardNumber,proto3" json:"heard_number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,6 +652,13 @@ func (x *AttachJobRequest) GetAllowRunning() bool {
 		return x.AllowRunning
 	}
 	return false
+}
+
+func (x *AttachJobRequest) GetHeardNumber() uint64 {
+	if x != nil {
+		return x.HeardNumber
+	}
+	return 0
 }
 
 type AttachJobResponse struct {
@@ -757,8 +776,10 @@ type RegisterRequest struct {
 	// The checkpoints that the process has begun in that attempt, and whose end it has not heard. An owner that continues
 	// the attempt sends Abort for those that are not complete.
 	BegunCheckpointIds []uint64 `protobuf:"varint,8,rep,packed,name=begun_checkpoint_ids,json=begunCheckpointIds,proto3" json:"begun_checkpoint_ids,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// The (source) subtasks that work off a backlog in that attempt.
+	Backlog       []*Subtask `protobuf:"bytes,20,rep,name=backlog,proto3" json:"backlog,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RegisterRequest) Reset() {
@@ -843,6 +864,13 @@ func (x *RegisterRequest) GetReports() []*StandingReport {
 func (x *RegisterRequest) GetBegunCheckpointIds() []uint64 {
 	if x != nil {
 		return x.BegunCheckpointIds
+	}
+	return nil
+}
+
+func (x *RegisterRequest) GetBacklog() []*Subtask {
+	if x != nil {
+		return x.Backlog
 	}
 	return nil
 }
@@ -1251,7 +1279,11 @@ type Trigger struct {
 	Stops bool `protobuf:"varint,5,opt,name=stops,proto3" json:"stops,omitempty"`
 	// With stops: before its part of the savepoint, each subtask does its end-of-data work, as if all input were read, and emits what it
 	// holds. If the savepoint is aborted after that, the attempt has to fail: report FAILED.
-	Drains        bool `protobuf:"varint,6,opt,name=drains,proto3" json:"drains,omitempty"`
+	Drains bool `protobuf:"varint,6,opt,name=drains,proto3" json:"drains,omitempty"`
+	// What a person asked for; else CONFIGURED.
+	Kind CheckpointKind `protobuf:"varint,8,opt,name=kind,proto3,enum=ckptd.v1.CheckpointKind" json:"kind,omitempty"`
+	// A savepoint: a later checkpoint that completes first does not end it.
+	Savepoint     bool `protobuf:"varint,9,opt,name=savepoint,proto3" json:"savepoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1324,6 +1356,20 @@ func (x *Trigger) GetStops() bool {
 func (x *Trigger) GetDrains() bool {
 	if x != nil {
 		return x.Drains
+	}
+	return false
+}
+
+func (x *Trigger) GetKind() CheckpointKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CheckpointKind_CHECKPOINT_KIND_UNSPECIFIED
+}
+
+func (x *Trigger) GetSavepoint() bool {
+	if x != nil {
+		return x.Savepoint
 	}
 	return false
 }
@@ -1855,7 +1901,9 @@ type ReportRequest struct {
 	Cause        string     `protobuf:"bytes,7,opt,name=cause,proto3" json:"cause,omitempty"`
 	CheckpointId uint64     `protobuf:"varint,8,opt,name=checkpoint_id,json=checkpointId,proto3" json:"checkpoint_id,omitempty"`
 	// With ALIVE: records that this process's sources have read since the attempt's start, restored offsets included.
-	Records       uint64 `protobuf:"varint,9,opt,name=records,proto3" json:"records,omitempty"`
+	Records uint64 `protobuf:"varint,9,opt,name=records,proto3" json:"records,omitempty"`
+	// With BACKLOG.
+	Backlog       bool `protobuf:"varint,10,opt,name=backlog,proto3" json:"backlog,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1951,6 +1999,13 @@ func (x *ReportRequest) GetRecords() uint64 {
 		return x.Records
 	}
 	return 0
+}
+
+func (x *ReportRequest) GetBacklog() bool {
+	if x != nil {
+		return x.Backlog
+	}
+	return false
 }
 
 type ReportResponse struct {
@@ -3209,7 +3264,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\bNotOwner\x12\x1d\n" +
 	"\n" +
 	"owner_urls\x18\x01 \x03(\tR\townerUrls\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xb7\x04\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xd3\x04\n" +
 	"\aRefused\x120\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x18.ckptd.v1.Refused.ReasonR\x06reason\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
@@ -3217,7 +3272,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x06status\x18\x04 \x01(\x0e2\x13.ckptd.v1.JobStatusR\x06status\x12\x1f\n" +
 	"\vinline_left\x18\x05 \x01(\rR\n" +
 	"inlineLeft\x126\n" +
-	"\vdifferences\x18\x06 \x03(\v2\x14.ckptd.v1.DifferenceR\vdifferences\"\xc3\x02\n" +
+	"\vdifferences\x18\x06 \x03(\v2\x14.ckptd.v1.DifferenceR\vdifferences\"\xdf\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REASON_STALE_ATTEMPT\x10\x01\x12\x16\n" +
@@ -3232,12 +3287,13 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x16REASON_CONFIG_MISMATCH\x10\n" +
 	"\x12\x17\n" +
 	"\x13REASON_NEWER_FORMAT\x10\v\x12\x17\n" +
-	"\x13REASON_ANOTHER_ROOT\x10\f\"Q\n" +
+	"\x13REASON_ANOTHER_ROOT\x10\f\x12\x1a\n" +
+	"\x16REASON_STATE_TOO_LARGE\x10(\"Q\n" +
 	"\n" +
 	"Difference\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1b\n" +
 	"\tin_effect\x18\x02 \x01(\tR\binEffect\x12\x14\n" +
-	"\x05asked\x18\x03 \x01(\tR\x05asked\"\xc9\x03\n" +
+	"\x05asked\x18\x03 \x01(\tR\x05asked\"\xec\x03\n" +
 	"\x10AttachJobRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\"\n" +
 	"\x04plan\x18\x02 \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\x12+\n" +
@@ -3249,7 +3305,8 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\n" +
 	"claim_mode\x18\a \x01(\x0e2\x13.ckptd.v1.ClaimModeR\tclaimMode\x127\n" +
 	"\x18allow_non_restored_state\x18\b \x01(\bR\x15allowNonRestoredState\x12#\n" +
-	"\rallow_running\x18\t \x01(\bR\fallowRunning\x1a9\n" +
+	"\rallow_running\x18\t \x01(\bR\fallowRunning\x12!\n" +
+	"\fheard_number\x18( \x01(\x04R\vheardNumber\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x02\n" +
@@ -3261,7 +3318,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\n" +
 	"inline_cap\x18\x05 \x01(\rR\tinlineCap\x12+\n" +
 	"\x06config\x18\x06 \x01(\v2\x13.ckptd.v1.JobConfigR\x06config\x12\x1a\n" +
-	"\bwarnings\x18\a \x03(\tR\bwarnings\"\xbc\x02\n" +
+	"\bwarnings\x18\a \x03(\tR\bwarnings\"\xe9\x02\n" +
 	"\x0fRegisterRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12-\n" +
 	"\bsubtasks\x18\x02 \x03(\v2\x11.ckptd.v1.SubtaskR\bsubtasks\x12)\n" +
@@ -3270,7 +3327,8 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\aattempt\x18\x05 \x01(\x04R\aattempt\x12\"\n" +
 	"\x04plan\x18\x06 \x01(\v2\x0e.ckptd.v1.PlanR\x04plan\x122\n" +
 	"\areports\x18\a \x03(\v2\x18.ckptd.v1.StandingReportR\areports\x120\n" +
-	"\x14begun_checkpoint_ids\x18\b \x03(\x04R\x12begunCheckpointIds\"\x96\x01\n" +
+	"\x14begun_checkpoint_ids\x18\b \x03(\x04R\x12begunCheckpointIds\x12+\n" +
+	"\abacklog\x18\x14 \x03(\v2\x11.ckptd.v1.SubtaskR\abacklog\"\x96\x01\n" +
 	"\x0eStandingReport\x120\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1c.ckptd.v1.ReportRequest.KindR\x04kind\x12-\n" +
 	"\bsubtasks\x18\x02 \x03(\v2\x11.ckptd.v1.SubtaskR\bsubtasks\x12#\n" +
@@ -3297,14 +3355,16 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\vRosterEntry\x12+\n" +
 	"\asubtask\x18\x01 \x01(\v2\x11.ckptd.v1.SubtaskR\asubtask\x12)\n" +
 	"\x10exchange_address\x18\x02 \x01(\tR\x0fexchangeAddress\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\tR\x05nonce\"\xc6\x01\n" +
+	"\x05nonce\x18\x03 \x01(\tR\x05nonce\"\x92\x02\n" +
 	"\aTrigger\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12#\n" +
 	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\x128\n" +
 	"\ttimestamp\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\ttimestamp\x12\x14\n" +
 	"\x05stops\x18\x05 \x01(\bR\x05stops\x12\x16\n" +
-	"\x06drains\x18\x06 \x01(\bR\x06drains\"s\n" +
+	"\x06drains\x18\x06 \x01(\bR\x06drains\x12,\n" +
+	"\x04kind\x18\b \x01(\x0e2\x18.ckptd.v1.CheckpointKindR\x04kind\x12\x1c\n" +
+	"\tsavepoint\x18\t \x01(\bR\tsavepoint\"s\n" +
 	"\bComplete\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12#\n" +
@@ -3338,7 +3398,7 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\fSubtaskState\x12+\n" +
 	"\asubtask\x18\x01 \x01(\v2\x11.ckptd.v1.SubtaskR\asubtask\x12/\n" +
 	"\ahandles\x18\x02 \x03(\v2\x15.ckptd.v1.StateHandleR\ahandles\x12\x1a\n" +
-	"\bfinished\x18\x03 \x01(\bR\bfinished\"\xc3\x03\n" +
+	"\bfinished\x18\x03 \x01(\bR\bfinished\"\xef\x03\n" +
 	"\rReportRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
@@ -3348,7 +3408,9 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\bsubtasks\x18\x06 \x03(\v2\x11.ckptd.v1.SubtaskR\bsubtasks\x12\x14\n" +
 	"\x05cause\x18\a \x01(\tR\x05cause\x12#\n" +
 	"\rcheckpoint_id\x18\b \x01(\x04R\fcheckpointId\x12\x18\n" +
-	"\arecords\x18\t \x01(\x04R\arecords\"\x9e\x01\n" +
+	"\arecords\x18\t \x01(\x04R\arecords\x12\x18\n" +
+	"\abacklog\x18\n" +
+	" \x01(\bR\abacklog\"\xb0\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -3358,7 +3420,8 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\x10KIND_END_OF_DATA\x10\x04\x12\x12\n" +
 	"\x0eKIND_COMMITTED\x10\x05\x12\x11\n" +
 	"\rKIND_FINISHED\x10\x06\x12\x10\n" +
-	"\fKIND_GOODBYE\x10\a\"\x10\n" +
+	"\fKIND_GOODBYE\x10\a\x12\x10\n" +
+	"\fKIND_BACKLOG\x10\b\"\x10\n" +
 	"\x0eReportResponse\"}\n" +
 	"\tLocalFile\x12%\n" +
 	"\x0einstance_nonce\x18\x01 \x01(\tR\rinstanceNonce\x12\x12\n" +
@@ -3540,12 +3603,13 @@ var file_ckptd_v1_engine_proto_goTypes = []any{
 	(*JobConfig)(nil),             // 46: ckptd.v1.JobConfig
 	(*Subtask)(nil),               // 47: ckptd.v1.Subtask
 	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
-	(*StateHandle)(nil),           // 49: ckptd.v1.StateHandle
-	(*FileHandle)(nil),            // 50: ckptd.v1.FileHandle
-	(*KeyGroupRange)(nil),         // 51: ckptd.v1.KeyGroupRange
-	(*State)(nil),                 // 52: ckptd.v1.State
-	(*Segment)(nil),               // 53: ckptd.v1.Segment
-	(Scope)(0),                    // 54: ckptd.v1.Scope
+	(CheckpointKind)(0),           // 49: ckptd.v1.CheckpointKind
+	(*StateHandle)(nil),           // 50: ckptd.v1.StateHandle
+	(*FileHandle)(nil),            // 51: ckptd.v1.FileHandle
+	(*KeyGroupRange)(nil),         // 52: ckptd.v1.KeyGroupRange
+	(*State)(nil),                 // 53: ckptd.v1.State
+	(*Segment)(nil),               // 54: ckptd.v1.Segment
+	(Scope)(0),                    // 55: ckptd.v1.Scope
 }
 var file_ckptd_v1_engine_proto_depIdxs = []int32{
 	2,  // 0: ckptd.v1.Refused.reason:type_name -> ckptd.v1.Refused.Reason
@@ -3560,68 +3624,70 @@ var file_ckptd_v1_engine_proto_depIdxs = []int32{
 	47, // 9: ckptd.v1.RegisterRequest.subtasks:type_name -> ckptd.v1.Subtask
 	45, // 10: ckptd.v1.RegisterRequest.plan:type_name -> ckptd.v1.Plan
 	10, // 11: ckptd.v1.RegisterRequest.reports:type_name -> ckptd.v1.StandingReport
-	3,  // 12: ckptd.v1.StandingReport.kind:type_name -> ckptd.v1.ReportRequest.Kind
-	47, // 13: ckptd.v1.StandingReport.subtasks:type_name -> ckptd.v1.Subtask
-	12, // 14: ckptd.v1.RegisterResponse.start:type_name -> ckptd.v1.Start
-	14, // 15: ckptd.v1.RegisterResponse.trigger:type_name -> ckptd.v1.Trigger
-	15, // 16: ckptd.v1.RegisterResponse.complete:type_name -> ckptd.v1.Complete
-	16, // 17: ckptd.v1.RegisterResponse.abort:type_name -> ckptd.v1.Abort
-	17, // 18: ckptd.v1.RegisterResponse.cancel:type_name -> ckptd.v1.Cancel
-	18, // 19: ckptd.v1.RegisterResponse.reregister:type_name -> ckptd.v1.Reregister
-	19, // 20: ckptd.v1.RegisterResponse.replaced:type_name -> ckptd.v1.Replaced
-	20, // 21: ckptd.v1.RegisterResponse.ping:type_name -> ckptd.v1.Ping
-	13, // 22: ckptd.v1.Start.roster:type_name -> ckptd.v1.RosterEntry
-	46, // 23: ckptd.v1.Start.config:type_name -> ckptd.v1.JobConfig
-	47, // 24: ckptd.v1.RosterEntry.subtask:type_name -> ckptd.v1.Subtask
-	48, // 25: ckptd.v1.Trigger.timestamp:type_name -> google.protobuf.Timestamp
-	1,  // 26: ckptd.v1.Cancel.status:type_name -> ckptd.v1.JobStatus
-	47, // 27: ckptd.v1.AssignmentRequest.subtasks:type_name -> ckptd.v1.Subtask
-	23, // 28: ckptd.v1.AssignmentResponse.states:type_name -> ckptd.v1.SubtaskState
-	47, // 29: ckptd.v1.SubtaskState.subtask:type_name -> ckptd.v1.Subtask
-	49, // 30: ckptd.v1.SubtaskState.handles:type_name -> ckptd.v1.StateHandle
-	3,  // 31: ckptd.v1.ReportRequest.kind:type_name -> ckptd.v1.ReportRequest.Kind
-	47, // 32: ckptd.v1.ReportRequest.subtasks:type_name -> ckptd.v1.Subtask
-	47, // 33: ckptd.v1.BeginSnapshotRequest.subtasks:type_name -> ckptd.v1.Subtask
-	26, // 34: ckptd.v1.BeginSnapshotRequest.files:type_name -> ckptd.v1.LocalFile
-	50, // 35: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
-	51, // 36: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	52, // 37: ckptd.v1.SnapshotHandle.state:type_name -> ckptd.v1.State
-	53, // 38: ckptd.v1.SnapshotHandle.segment:type_name -> ckptd.v1.Segment
-	47, // 39: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
-	29, // 40: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
-	30, // 41: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
-	47, // 42: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
-	54, // 43: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
-	39, // 44: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
-	50, // 45: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
-	50, // 46: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
-	7,  // 47: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
-	9,  // 48: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
-	21, // 49: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
-	24, // 50: ckptd.v1.EngineService.Report:input_type -> ckptd.v1.ReportRequest
-	27, // 51: ckptd.v1.EngineService.BeginSnapshot:input_type -> ckptd.v1.BeginSnapshotRequest
-	31, // 52: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
-	33, // 53: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
-	35, // 54: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
-	37, // 55: ckptd.v1.EngineService.Owns:input_type -> ckptd.v1.OwnsRequest
-	40, // 56: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
-	42, // 57: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
-	8,  // 58: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
-	11, // 59: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
-	22, // 60: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
-	25, // 61: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
-	28, // 62: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
-	32, // 63: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
-	34, // 64: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
-	36, // 65: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
-	38, // 66: ckptd.v1.EngineService.Owns:output_type -> ckptd.v1.OwnsResponse
-	41, // 67: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
-	43, // 68: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
-	58, // [58:69] is the sub-list for method output_type
-	47, // [47:58] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	47, // 12: ckptd.v1.RegisterRequest.backlog:type_name -> ckptd.v1.Subtask
+	3,  // 13: ckptd.v1.StandingReport.kind:type_name -> ckptd.v1.ReportRequest.Kind
+	47, // 14: ckptd.v1.StandingReport.subtasks:type_name -> ckptd.v1.Subtask
+	12, // 15: ckptd.v1.RegisterResponse.start:type_name -> ckptd.v1.Start
+	14, // 16: ckptd.v1.RegisterResponse.trigger:type_name -> ckptd.v1.Trigger
+	15, // 17: ckptd.v1.RegisterResponse.complete:type_name -> ckptd.v1.Complete
+	16, // 18: ckptd.v1.RegisterResponse.abort:type_name -> ckptd.v1.Abort
+	17, // 19: ckptd.v1.RegisterResponse.cancel:type_name -> ckptd.v1.Cancel
+	18, // 20: ckptd.v1.RegisterResponse.reregister:type_name -> ckptd.v1.Reregister
+	19, // 21: ckptd.v1.RegisterResponse.replaced:type_name -> ckptd.v1.Replaced
+	20, // 22: ckptd.v1.RegisterResponse.ping:type_name -> ckptd.v1.Ping
+	13, // 23: ckptd.v1.Start.roster:type_name -> ckptd.v1.RosterEntry
+	46, // 24: ckptd.v1.Start.config:type_name -> ckptd.v1.JobConfig
+	47, // 25: ckptd.v1.RosterEntry.subtask:type_name -> ckptd.v1.Subtask
+	48, // 26: ckptd.v1.Trigger.timestamp:type_name -> google.protobuf.Timestamp
+	49, // 27: ckptd.v1.Trigger.kind:type_name -> ckptd.v1.CheckpointKind
+	1,  // 28: ckptd.v1.Cancel.status:type_name -> ckptd.v1.JobStatus
+	47, // 29: ckptd.v1.AssignmentRequest.subtasks:type_name -> ckptd.v1.Subtask
+	23, // 30: ckptd.v1.AssignmentResponse.states:type_name -> ckptd.v1.SubtaskState
+	47, // 31: ckptd.v1.SubtaskState.subtask:type_name -> ckptd.v1.Subtask
+	50, // 32: ckptd.v1.SubtaskState.handles:type_name -> ckptd.v1.StateHandle
+	3,  // 33: ckptd.v1.ReportRequest.kind:type_name -> ckptd.v1.ReportRequest.Kind
+	47, // 34: ckptd.v1.ReportRequest.subtasks:type_name -> ckptd.v1.Subtask
+	47, // 35: ckptd.v1.BeginSnapshotRequest.subtasks:type_name -> ckptd.v1.Subtask
+	26, // 36: ckptd.v1.BeginSnapshotRequest.files:type_name -> ckptd.v1.LocalFile
+	51, // 37: ckptd.v1.SnapshotHandle.uploaded:type_name -> ckptd.v1.FileHandle
+	52, // 38: ckptd.v1.SnapshotHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	53, // 39: ckptd.v1.SnapshotHandle.state:type_name -> ckptd.v1.State
+	54, // 40: ckptd.v1.SnapshotHandle.segment:type_name -> ckptd.v1.Segment
+	47, // 41: ckptd.v1.SubtaskSnapshot.subtask:type_name -> ckptd.v1.Subtask
+	29, // 42: ckptd.v1.SubtaskSnapshot.handles:type_name -> ckptd.v1.SnapshotHandle
+	30, // 43: ckptd.v1.AcknowledgeRequest.snapshots:type_name -> ckptd.v1.SubtaskSnapshot
+	47, // 44: ckptd.v1.DeclineRequest.subtasks:type_name -> ckptd.v1.Subtask
+	55, // 45: ckptd.v1.PutStateHeader.scope:type_name -> ckptd.v1.Scope
+	39, // 46: ckptd.v1.PutStateRequest.header:type_name -> ckptd.v1.PutStateHeader
+	51, // 47: ckptd.v1.PutStateResponse.file:type_name -> ckptd.v1.FileHandle
+	51, // 48: ckptd.v1.GetStateRequest.file:type_name -> ckptd.v1.FileHandle
+	7,  // 49: ckptd.v1.EngineService.AttachJob:input_type -> ckptd.v1.AttachJobRequest
+	9,  // 50: ckptd.v1.EngineService.Register:input_type -> ckptd.v1.RegisterRequest
+	21, // 51: ckptd.v1.EngineService.Assignment:input_type -> ckptd.v1.AssignmentRequest
+	24, // 52: ckptd.v1.EngineService.Report:input_type -> ckptd.v1.ReportRequest
+	27, // 53: ckptd.v1.EngineService.BeginSnapshot:input_type -> ckptd.v1.BeginSnapshotRequest
+	31, // 54: ckptd.v1.EngineService.Acknowledge:input_type -> ckptd.v1.AcknowledgeRequest
+	33, // 55: ckptd.v1.EngineService.Decline:input_type -> ckptd.v1.DeclineRequest
+	35, // 56: ckptd.v1.EngineService.NewAttempt:input_type -> ckptd.v1.NewAttemptRequest
+	37, // 57: ckptd.v1.EngineService.Owns:input_type -> ckptd.v1.OwnsRequest
+	40, // 58: ckptd.v1.StateService.PutState:input_type -> ckptd.v1.PutStateRequest
+	42, // 59: ckptd.v1.StateService.GetState:input_type -> ckptd.v1.GetStateRequest
+	8,  // 60: ckptd.v1.EngineService.AttachJob:output_type -> ckptd.v1.AttachJobResponse
+	11, // 61: ckptd.v1.EngineService.Register:output_type -> ckptd.v1.RegisterResponse
+	22, // 62: ckptd.v1.EngineService.Assignment:output_type -> ckptd.v1.AssignmentResponse
+	25, // 63: ckptd.v1.EngineService.Report:output_type -> ckptd.v1.ReportResponse
+	28, // 64: ckptd.v1.EngineService.BeginSnapshot:output_type -> ckptd.v1.BeginSnapshotResponse
+	32, // 65: ckptd.v1.EngineService.Acknowledge:output_type -> ckptd.v1.AcknowledgeResponse
+	34, // 66: ckptd.v1.EngineService.Decline:output_type -> ckptd.v1.DeclineResponse
+	36, // 67: ckptd.v1.EngineService.NewAttempt:output_type -> ckptd.v1.NewAttemptResponse
+	38, // 68: ckptd.v1.EngineService.Owns:output_type -> ckptd.v1.OwnsResponse
+	41, // 69: ckptd.v1.StateService.PutState:output_type -> ckptd.v1.PutStateResponse
+	43, // 70: ckptd.v1.StateService.GetState:output_type -> ckptd.v1.GetStateResponse
+	60, // [60:71] is the sub-list for method output_type
+	49, // [49:60] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_engine_proto_init() }

@@ -376,6 +376,10 @@ const (
 	JobEventKind_JOB_EVENT_KIND_SAVEPOINT JobEventKind = 30
 	// A person suspends the job: its workers are told to end.
 	JobEventKind_JOB_EVENT_KIND_SUSPENDED JobEventKind = 31
+	// The job has storage JOBMANAGER: its state is lost with this daemon.
+	JobEventKind_JOB_EVENT_KIND_IN_MEMORY JobEventKind = 40
+	// The job's state was in the memory of a daemon that is gone.
+	JobEventKind_JOB_EVENT_KIND_BEGINS_ANEW JobEventKind = 41
 )
 
 // Enum value maps for JobEventKind.
@@ -409,6 +413,8 @@ var (
 		25: "JOB_EVENT_KIND_IMPORTED",
 		30: "JOB_EVENT_KIND_SAVEPOINT",
 		31: "JOB_EVENT_KIND_SUSPENDED",
+		40: "JOB_EVENT_KIND_IN_MEMORY",
+		41: "JOB_EVENT_KIND_BEGINS_ANEW",
 	}
 	JobEventKind_value = map[string]int32{
 		"JOB_EVENT_KIND_UNSPECIFIED": 0,
@@ -439,6 +445,8 @@ var (
 		"JOB_EVENT_KIND_IMPORTED":    25,
 		"JOB_EVENT_KIND_SAVEPOINT":   30,
 		"JOB_EVENT_KIND_SUSPENDED":   31,
+		"JOB_EVENT_KIND_IN_MEMORY":   40,
+		"JOB_EVENT_KIND_BEGINS_ANEW": 41,
 	}
 )
 
@@ -570,7 +578,9 @@ type JobSummary struct {
 	EndedAt   *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	EndReason string                 `protobuf:"bytes,13,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
 	// The checkpoint of another job that the job began from, as "<job id>/chk-N"; empty: it began without state.
-	RestoredFrom  string `protobuf:"bytes,14,opt,name=restored_from,json=restoredFrom,proto3" json:"restored_from,omitempty"`
+	RestoredFrom string `protobuf:"bytes,14,opt,name=restored_from,json=restoredFrom,proto3" json:"restored_from,omitempty"`
+	// The job has storage JOBMANAGER: journal and checkpoints lie in the memory of the daemon that answers, and are lost with it.
+	InMemory      bool `protobuf:"varint,40,opt,name=in_memory,json=inMemory,proto3" json:"in_memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -701,6 +711,13 @@ func (x *JobSummary) GetRestoredFrom() string {
 		return x.RestoredFrom
 	}
 	return ""
+}
+
+func (x *JobSummary) GetInMemory() bool {
+	if x != nil {
+		return x.InMemory
+	}
+	return false
 }
 
 type ListCheckpointsRequest struct {
@@ -1651,12 +1668,15 @@ func (x *GetStatusRequest) GetEventsAfter() uint64 {
 }
 
 type GetStatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	Root          string                 `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
-	Urls          []string               `protobuf:"bytes,3,rep,name=urls,proto3" json:"urls,omitempty"`
-	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	Jobs          []*JobState            `protobuf:"bytes,5,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Version   string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	Root      string                 `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
+	Urls      []string               `protobuf:"bytes,3,rep,name=urls,proto3" json:"urls,omitempty"`
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	Jobs      []*JobState            `protobuf:"bytes,5,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	// Of jobs with storage JOBMANAGER: the bytes that their state takes in the daemon's memory, and the bound; 0: there can be no such jobs.
+	MemoryUsed    uint64 `protobuf:"varint,40,opt,name=memory_used,json=memoryUsed,proto3" json:"memory_used,omitempty"`
+	MemoryLimit   uint64 `protobuf:"varint,41,opt,name=memory_limit,json=memoryLimit,proto3" json:"memory_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1726,6 +1746,20 @@ func (x *GetStatusResponse) GetJobs() []*JobState {
 	return nil
 }
 
+func (x *GetStatusResponse) GetMemoryUsed() uint64 {
+	if x != nil {
+		return x.MemoryUsed
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetMemoryLimit() uint64 {
+	if x != nil {
+		return x.MemoryLimit
+	}
+	return 0
+}
+
 // JobState is what an owner knows of a job at this moment.
 type JobState struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1756,8 +1790,10 @@ type JobState struct {
 	Subtasks uint32 `protobuf:"varint,15,opt,name=subtasks,proto3" json:"subtasks,omitempty"`
 	// Of them, how many have no worker registered.
 	SubtasksMissing uint32 `protobuf:"varint,16,opt,name=subtasks_missing,json=subtasksMissing,proto3" json:"subtasks_missing,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Of a job with storage JOBMANAGER: why it has begun anew; empty: it has not.
+	BeganAnew     string `protobuf:"bytes,40,opt,name=began_anew,json=beganAnew,proto3" json:"began_anew,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobState) Reset() {
@@ -1900,6 +1936,13 @@ func (x *JobState) GetSubtasksMissing() uint32 {
 		return x.SubtasksMissing
 	}
 	return 0
+}
+
+func (x *JobState) GetBeganAnew() string {
+	if x != nil {
+		return x.BeganAnew
+	}
+	return ""
 }
 
 type PendingCheckpoint struct {
@@ -2159,6 +2202,7 @@ type TriggerCheckpointRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Kind          CheckpointKind         `protobuf:"varint,3,opt,name=kind,proto3,enum=ckptd.v1.CheckpointKind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2205,6 +2249,13 @@ func (x *TriggerCheckpointRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *TriggerCheckpointRequest) GetKind() CheckpointKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CheckpointKind_CHECKPOINT_KIND_UNSPECIFIED
 }
 
 type TriggerCheckpointResponse struct {
@@ -3098,7 +3149,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x13ckptd/v1/jobs.proto\x12\bckptd.v1\x1a\x15ckptd/v1/common.proto\x1a\x15ckptd/v1/engine.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n" +
 	"\x0fListJobsRequest\"<\n" +
 	"\x10ListJobsResponse\x12(\n" +
-	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\xfe\x04\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x14.ckptd.v1.JobSummaryR\x04jobs\"\x9b\x05\n" +
 	"\n" +
 	"JobSummary\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12+\n" +
@@ -3117,7 +3168,8 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\bended_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
 	"\n" +
 	"end_reason\x18\r \x01(\tR\tendReason\x12#\n" +
-	"\rrestored_from\x18\x0e \x01(\tR\frestoredFrom\x1a9\n" +
+	"\rrestored_from\x18\x0e \x01(\tR\frestoredFrom\x12\x1b\n" +
+	"\tin_memory\x18( \x01(\bR\binMemory\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"/\n" +
@@ -3206,14 +3258,17 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x06pieces\x18\b \x03(\v2\x16.ckptd.v1.PieceSummaryR\x06pieces\"L\n" +
 	"\x10GetStatusRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12!\n" +
-	"\fevents_after\x18\x02 \x01(\x04R\veventsAfter\"\xb8\x01\n" +
+	"\fevents_after\x18\x02 \x01(\x04R\veventsAfter\"\xfc\x01\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\tR\x04root\x12\x12\n" +
 	"\x04urls\x18\x03 \x03(\tR\x04urls\x129\n" +
 	"\n" +
 	"started_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12&\n" +
-	"\x04jobs\x18\x05 \x03(\v2\x12.ckptd.v1.JobStateR\x04jobs\"\x96\x05\n" +
+	"\x04jobs\x18\x05 \x03(\v2\x12.ckptd.v1.JobStateR\x04jobs\x12\x1f\n" +
+	"\vmemory_used\x18( \x01(\x04R\n" +
+	"memoryUsed\x12!\n" +
+	"\fmemory_limit\x18) \x01(\x04R\vmemoryLimit\"\xb5\x05\n" +
 	"\bJobState\x12.\n" +
 	"\asummary\x18\x01 \x01(\v2\x14.ckptd.v1.JobSummaryR\asummary\x12(\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x12.ckptd.v1.JobPhaseR\x05phase\x12\x1a\n" +
@@ -3232,7 +3287,9 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"ownerNonce\x12*\n" +
 	"\x11waiting_for_store\x18\x0e \x01(\tR\x0fwaitingForStore\x12\x1a\n" +
 	"\bsubtasks\x18\x0f \x01(\rR\bsubtasks\x12)\n" +
-	"\x10subtasks_missing\x18\x10 \x01(\rR\x0fsubtasksMissing\"\xe5\x01\n" +
+	"\x10subtasks_missing\x18\x10 \x01(\rR\x0fsubtasksMissing\x12\x1d\n" +
+	"\n" +
+	"began_anew\x18( \x01(\tR\tbeganAnew\"\xe5\x01\n" +
 	"\x11PendingCheckpoint\x12#\n" +
 	"\rcheckpoint_id\x18\x01 \x01(\x04R\fcheckpointId\x12=\n" +
 	"\ftriggered_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vtriggeredAt\x12\"\n" +
@@ -3256,11 +3313,12 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x04text\x18\x06 \x01(\tR\x04text\x12;\n" +
 	"\n" +
 	"checkpoint\x18\a \x01(\v2\x1b.ckptd.v1.CheckpointSummaryR\n" +
-	"checkpoint\"P\n" +
+	"checkpoint\"~\n" +
 	"\x18TriggerCheckpointRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\tR\trequestId\"X\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12,\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x18.ckptd.v1.CheckpointKindR\x04kind\"X\n" +
 	"\x19TriggerCheckpointResponse\x12;\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\v2\x1b.ckptd.v1.CheckpointSummaryR\n" +
@@ -3369,7 +3427,7 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x19PENDING_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PENDING_STATE_OPEN\x10\x01\x12\x19\n" +
 	"\x15PENDING_STATE_WRITING\x10\x02\x12\x1c\n" +
-	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\xc8\x06\n" +
+	"\x18PENDING_STATE_UNRESOLVED\x10\x03*\x86\a\n" +
 	"\fJobEventKind\x12\x1e\n" +
 	"\x1aJOB_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_ATTACHED\x10\x01\x12\x1a\n" +
@@ -3399,7 +3457,9 @@ const file_ckptd_v1_jobs_proto_rawDesc = "" +
 	"\x16JOB_EVENT_KIND_GOODBYE\x10\x18\x12\x1b\n" +
 	"\x17JOB_EVENT_KIND_IMPORTED\x10\x19\x12\x1c\n" +
 	"\x18JOB_EVENT_KIND_SAVEPOINT\x10\x1e\x12\x1c\n" +
-	"\x18JOB_EVENT_KIND_SUSPENDED\x10\x1f2\xaf\x04\n" +
+	"\x18JOB_EVENT_KIND_SUSPENDED\x10\x1f\x12\x1c\n" +
+	"\x18JOB_EVENT_KIND_IN_MEMORY\x10(\x12\x1e\n" +
+	"\x1aJOB_EVENT_KIND_BEGINS_ANEW\x10)2\xaf\x04\n" +
 	"\n" +
 	"JobService\x12A\n" +
 	"\bListJobs\x12\x19.ckptd.v1.ListJobsRequest\x1a\x1a.ckptd.v1.ListJobsResponse\x12V\n" +
@@ -3479,8 +3539,9 @@ var file_ckptd_v1_jobs_proto_goTypes = []any{
 	(*Segment)(nil),                   // 50: ckptd.v1.Segment
 	(*FileHandle)(nil),                // 51: ckptd.v1.FileHandle
 	(Scope)(0),                        // 52: ckptd.v1.Scope
-	(*JobConfig)(nil),                 // 53: ckptd.v1.JobConfig
-	(ClaimMode)(0),                    // 54: ckptd.v1.ClaimMode
+	(CheckpointKind)(0),               // 53: ckptd.v1.CheckpointKind
+	(*JobConfig)(nil),                 // 54: ckptd.v1.JobConfig
+	(ClaimMode)(0),                    // 55: ckptd.v1.ClaimMode
 }
 var file_ckptd_v1_jobs_proto_depIdxs = []int32{
 	8,  // 0: ckptd.v1.ListJobsResponse.jobs:type_name -> ckptd.v1.JobSummary
@@ -3528,48 +3589,49 @@ var file_ckptd_v1_jobs_proto_depIdxs = []int32{
 	43, // 42: ckptd.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
 	5,  // 43: ckptd.v1.JobEvent.kind:type_name -> ckptd.v1.JobEventKind
 	11, // 44: ckptd.v1.JobEvent.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	11, // 45: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	42, // 46: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
-	11, // 47: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
-	42, // 48: ckptd.v1.SuspendJobResponse.status:type_name -> ckptd.v1.JobStatus
-	11, // 49: ckptd.v1.SuspendJobResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
-	33, // 50: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
-	42, // 51: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
-	47, // 52: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
-	53, // 53: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
-	41, // 54: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
-	38, // 55: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
-	43, // 56: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
-	34, // 57: ckptd.v1.JournalEntry.lent:type_name -> ckptd.v1.JournalPin
-	34, // 58: ckptd.v1.JournalEntry.borrowed:type_name -> ckptd.v1.JournalPin
-	54, // 59: ckptd.v1.JournalPin.mode:type_name -> ckptd.v1.ClaimMode
-	43, // 60: ckptd.v1.JournalPin.expires_at:type_name -> google.protobuf.Timestamp
-	36, // 61: ckptd.v1.UnlockReport.pins:type_name -> ckptd.v1.PinReport
-	34, // 62: ckptd.v1.PinReport.pin:type_name -> ckptd.v1.JournalPin
-	43, // 63: ckptd.v1.PinReport.since:type_name -> google.protobuf.Timestamp
-	0,  // 64: ckptd.v1.WhoUsesResponse.state:type_name -> ckptd.v1.CheckpointState
-	34, // 65: ckptd.v1.WhoUsesResponse.pins:type_name -> ckptd.v1.JournalPin
-	11, // 66: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
-	0,  // 67: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
-	6,  // 68: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
-	9,  // 69: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
-	12, // 70: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
-	20, // 71: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
-	26, // 72: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
-	28, // 73: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
-	30, // 74: ckptd.v1.JobService.SuspendJob:input_type -> ckptd.v1.SuspendJobRequest
-	7,  // 75: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
-	10, // 76: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
-	13, // 77: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
-	21, // 78: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
-	27, // 79: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
-	29, // 80: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
-	31, // 81: ckptd.v1.JobService.SuspendJob:output_type -> ckptd.v1.SuspendJobResponse
-	75, // [75:82] is the sub-list for method output_type
-	68, // [68:75] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	53, // 45: ckptd.v1.TriggerCheckpointRequest.kind:type_name -> ckptd.v1.CheckpointKind
+	11, // 46: ckptd.v1.TriggerCheckpointResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	42, // 47: ckptd.v1.CancelJobResponse.status:type_name -> ckptd.v1.JobStatus
+	11, // 48: ckptd.v1.CancelJobResponse.retained:type_name -> ckptd.v1.CheckpointSummary
+	42, // 49: ckptd.v1.SuspendJobResponse.status:type_name -> ckptd.v1.JobStatus
+	11, // 50: ckptd.v1.SuspendJobResponse.checkpoint:type_name -> ckptd.v1.CheckpointSummary
+	33, // 51: ckptd.v1.ShowJournalResponse.entries:type_name -> ckptd.v1.JournalEntry
+	42, // 52: ckptd.v1.JournalEntry.status:type_name -> ckptd.v1.JobStatus
+	47, // 53: ckptd.v1.JournalEntry.plan:type_name -> ckptd.v1.Plan
+	54, // 54: ckptd.v1.JournalEntry.config:type_name -> ckptd.v1.JobConfig
+	41, // 55: ckptd.v1.JournalEntry.labels:type_name -> ckptd.v1.JournalEntry.LabelsEntry
+	38, // 56: ckptd.v1.JournalEntry.retained:type_name -> ckptd.v1.JournalCheckpoint
+	43, // 57: ckptd.v1.JournalEntry.ended_at:type_name -> google.protobuf.Timestamp
+	34, // 58: ckptd.v1.JournalEntry.lent:type_name -> ckptd.v1.JournalPin
+	34, // 59: ckptd.v1.JournalEntry.borrowed:type_name -> ckptd.v1.JournalPin
+	55, // 60: ckptd.v1.JournalPin.mode:type_name -> ckptd.v1.ClaimMode
+	43, // 61: ckptd.v1.JournalPin.expires_at:type_name -> google.protobuf.Timestamp
+	36, // 62: ckptd.v1.UnlockReport.pins:type_name -> ckptd.v1.PinReport
+	34, // 63: ckptd.v1.PinReport.pin:type_name -> ckptd.v1.JournalPin
+	43, // 64: ckptd.v1.PinReport.since:type_name -> google.protobuf.Timestamp
+	0,  // 65: ckptd.v1.WhoUsesResponse.state:type_name -> ckptd.v1.CheckpointState
+	34, // 66: ckptd.v1.WhoUsesResponse.pins:type_name -> ckptd.v1.JournalPin
+	11, // 67: ckptd.v1.JournalCheckpoint.summary:type_name -> ckptd.v1.CheckpointSummary
+	0,  // 68: ckptd.v1.JournalCheckpoint.state:type_name -> ckptd.v1.CheckpointState
+	6,  // 69: ckptd.v1.JobService.ListJobs:input_type -> ckptd.v1.ListJobsRequest
+	9,  // 70: ckptd.v1.JobService.ListCheckpoints:input_type -> ckptd.v1.ListCheckpointsRequest
+	12, // 71: ckptd.v1.JobService.ShowCheckpoint:input_type -> ckptd.v1.ShowCheckpointRequest
+	20, // 72: ckptd.v1.JobService.GetStatus:input_type -> ckptd.v1.GetStatusRequest
+	26, // 73: ckptd.v1.JobService.TriggerCheckpoint:input_type -> ckptd.v1.TriggerCheckpointRequest
+	28, // 74: ckptd.v1.JobService.CancelJob:input_type -> ckptd.v1.CancelJobRequest
+	30, // 75: ckptd.v1.JobService.SuspendJob:input_type -> ckptd.v1.SuspendJobRequest
+	7,  // 76: ckptd.v1.JobService.ListJobs:output_type -> ckptd.v1.ListJobsResponse
+	10, // 77: ckptd.v1.JobService.ListCheckpoints:output_type -> ckptd.v1.ListCheckpointsResponse
+	13, // 78: ckptd.v1.JobService.ShowCheckpoint:output_type -> ckptd.v1.ShowCheckpointResponse
+	21, // 79: ckptd.v1.JobService.GetStatus:output_type -> ckptd.v1.GetStatusResponse
+	27, // 80: ckptd.v1.JobService.TriggerCheckpoint:output_type -> ckptd.v1.TriggerCheckpointResponse
+	29, // 81: ckptd.v1.JobService.CancelJob:output_type -> ckptd.v1.CancelJobResponse
+	31, // 82: ckptd.v1.JobService.SuspendJob:output_type -> ckptd.v1.SuspendJobResponse
+	76, // [76:83] is the sub-list for method output_type
+	69, // [69:76] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_jobs_proto_init() }
