@@ -45,6 +45,14 @@ func (a *Admin) Show(ctx context.Context, job string, checkpoint uint64) (Checkp
 	return fromDetails(res), err
 }
 
+// History answers what became of a job's checkpoints, also after the job has ended.
+func (a *Admin) History(ctx context.Context, job string, q HistoryQuery) (History, error) {
+	res, err := a.Messages().History(ctx, &ckptdv1.GetHistoryRequest{
+		JobId: job, PageSize: q.PageSize, Before: q.Before, Failed: q.Failed, CheckpointId: q.Checkpoint,
+	})
+	return fromHistory(res), err
+}
+
 // Trigger takes a checkpoint now. It returns when the checkpoint is complete or has failed.
 func (a *Admin) Trigger(ctx context.Context, job string) (CheckpointSummary, error) {
 	return a.TriggerKind(ctx, job, ConfiguredCheckpoint)

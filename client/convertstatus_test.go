@@ -33,6 +33,14 @@ func TestAnswersAreWhole(t *testing.T) {
 		{&ckptdv1.PendingCheckpoint{}, func(m proto.Message) any { return fromPending(m.(*ckptdv1.PendingCheckpoint)) }},
 		{&ckptdv1.WorkerState{}, func(m proto.Message) any { return fromWorker(m.(*ckptdv1.WorkerState)) }},
 		{&ckptdv1.JobEvent{}, func(m proto.Message) any { return fromEvent(m.(*ckptdv1.JobEvent)) }},
+		{&ckptdv1.GetHistoryResponse{}, func(m proto.Message) any { return fromHistory(m.(*ckptdv1.GetHistoryResponse)) }},
+		{&ckptdv1.HistoryCounts{}, func(m proto.Message) any { return fromCounts(m.(*ckptdv1.HistoryCounts)) }},
+		{&ckptdv1.HistoryLatest{}, func(m proto.Message) any { return fromLatest(m.(*ckptdv1.HistoryLatest)) }},
+		{&ckptdv1.RestoreRecord{}, func(m proto.Message) any { return fromRestore(m.(*ckptdv1.RestoreRecord)) }},
+		{&ckptdv1.CheckpointRecord{}, func(m proto.Message) any { return fromRecord(m.(*ckptdv1.CheckpointRecord)) }},
+		{&ckptdv1.OperatorRecord{}, func(m proto.Message) any { return fromOperatorRecord(m.(*ckptdv1.OperatorRecord)) }},
+		{&ckptdv1.DurationSummary{}, func(m proto.Message) any { return fromDurations(m.(*ckptdv1.DurationSummary)) }},
+		{&ckptdv1.ByteSummary{}, func(m proto.Message) any { return fromBytes(m.(*ckptdv1.ByteSummary)) }},
 		{&ckptdv1.CancelJobResponse{}, func(m proto.Message) any { return fromCanceled(m.(*ckptdv1.CancelJobResponse)) }},
 	} {
 		name := c.message.ProtoReflect().Descriptor().Name()
@@ -62,6 +70,7 @@ func namedAlike(message, field protoreflect.Name, name string) bool {
 	other, ok := map[string]string{
 		"JobSummary.job_id":               "ID",
 		"CheckpointSummary.checkpoint_id": "ID",
+		"CheckpointRecord.checkpoint_id":  "ID",
 		"Operator.uid":                    "Name",
 		"JobEvent.checkpoint":             "Completed",
 	}[fmt.Sprint(message, ".", field)]

@@ -21,6 +21,7 @@ type endpoint struct {
 	collect ckptdv1connect.CollectServiceClient
 	retain  ckptdv1connect.RetentionServiceClient
 	saves   ckptdv1connect.SavepointServiceClient
+	history ckptdv1connect.HistoryServiceClient
 	// chunk is the best size of chunks for data sent to this daemon.
 	chunk      int
 	transports [2]*http.Transport
@@ -45,6 +46,7 @@ func newEndpoint(at address.Address, credentials *address.Credentials, rootProof
 	e.collect = ckptdv1connect.NewCollectServiceClient(calls, at.BaseURL(), proven)
 	e.retain = ckptdv1connect.NewRetentionServiceClient(calls, at.BaseURL(), proven)
 	e.saves = ckptdv1connect.NewSavepointServiceClient(calls, at.BaseURL(), proven)
+	e.history = ckptdv1connect.NewHistoryServiceClient(calls, at.BaseURL(), proven)
 	e.state = ckptdv1connect.NewStateServiceClient(data.Doer{Client: at.Client(bulk, credentials)}, at.BaseURL(), data.ClientOptions())
 	return e
 }

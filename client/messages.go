@@ -53,6 +53,11 @@ func (m *Messages) Show(ctx context.Context, job string, checkpoint uint64) (*ck
 	})
 }
 
+// History answers what became of a job's checkpoints: a page of the list, and the counts.
+func (m *Messages) History(ctx context.Context, req *ckptdv1.GetHistoryRequest) (*ckptdv1.GetHistoryResponse, error) {
+	return callDaemon(ctx, m.admin, func(e *endpoint) (*ckptdv1.GetHistoryResponse, error) { return e.history.GetHistory(ctx, req) })
+}
+
 // Trigger takes a checkpoint now. It returns when the checkpoint is complete or has failed.
 func (m *Messages) Trigger(ctx context.Context, job string) (*ckptdv1.TriggerCheckpointResponse, error) {
 	return m.TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: job})

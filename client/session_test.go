@@ -119,7 +119,7 @@ func TestSessionOutlivesDaemons(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := next(t, s), (Trigger{Attempt: 2, Epoch: 1, Checkpoint: 1, Time: time.Unix(0, 0).UTC()}); got != want {
+	if got, want := next(t, s), (Trigger{Attempt: 2, Epoch: 1, Checkpoint: 1, Time: time.Unix(0, 0).UTC(), Kind: ConfiguredCheckpoint}); got != want {
 		t.Fatalf("got %v", got)
 	}
 	if err := job.Report(t.Context(), Report{Kind: ReportRunning, Attempt: 2}); err != nil {

@@ -151,6 +151,31 @@ func TestInlineCap(t *testing.T) {
 	}
 }
 
+// TestInlineThreshold: the daemon of these tests says 20 KiB.
+func TestInlineThreshold(t *testing.T) {
+	t.Run("FS-14", func(t *testing.T) {
+		c := newCluster(t)
+		_, job := c.client([]string{c.start(daemonOptions{}).url})
+		sizes := []int{0, 1, 20<<10 - 1, 20 << 10, 20<<10 + 1, 576446}
+		var pieces []Piece
+		for i, n := range sizes {
+			pieces = append(pieces, piece(fmt.Sprint(i), Exclusive, randomBytes(byte(i), n)))
+		}
+		if err := job.Snapshot(t.Context(), snapshotOf(pieces...)); err != nil {
+			t.Fatal(err)
+		}
+		for i, h := range c.lastAck() {
+			got, file := h.GetInline(), h.GetUploaded() != nil
+			if file {
+				got = c.stored(h.GetUploaded())
+			}
+			if want := sizes[i] > 20<<10; file != want || !bytes.Equal(got, randomBytes(byte(i), sizes[i])) {
+				t.Errorf("%d bytes: a file %v, want %v, with equal contents", sizes[i], file, want)
+			}
+		}
+	})
+}
+
 // limitedConn breaks after so many bytes have been read; flippedConn damages one byte. Both only do it once per test.
 type limitedConn struct {
 	net.Conn

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"math"
+	"slices"
 )
 
 // Description is what is known of a file, beside its number.
@@ -34,11 +35,13 @@ type Compression struct {
 //
 // A file in another job's folder is found by the name that its backend gave it, or by the key that it was restored from.
 type Names struct {
-	next    File
-	files   map[File]*file
-	keys    map[string]File // by key; of a file in another job's folder, by the job and the key
-	abroad  map[string]File // files in other jobs' folders, by key alone
-	locals  map[uint64]File
+	next   File
+	files  map[File]*file
+	keys   map[string]File // by key; of a file in another job's folder, by the job and the key
+	abroad map[string]File // files in other jobs' folders, by key alone
+	locals map[uint64]File
+	// older are files that share the name of their backend with a newer one: a full checkpoint sends again what is there already.
+	older   map[uint64][]File
 	nonces  map[string]uint32
 	nonceOf []string
 	seed    maphash.Seed
@@ -60,7 +63,7 @@ var ErrNamesFull = errors.New("incremental: all file numbers are used up")
 
 // NewNames returns a Names without files.
 func NewNames() *Names {
-	return &Names{files: make(map[File]*file), keys: make(map[string]File), abroad: map[string]File{}, locals: make(map[uint64]File),
+	return &Names{files: make(map[File]*file), keys: make(map[string]File), abroad: map[string]File{}, locals: make(map[uint64]File), older: map[uint64][]File{},
 		nonces: map[string]uint32{"": 0}, nonceOf: []string{""}, seed: maphash.MakeSeed()}
 }
 
@@ -86,7 +89,11 @@ func (n *Names) Intern(d Description) (File, error) {
 		f.name, f.blocks, f.frames, f.size, f.crc, f.instance = d.Name, d.Blocks, d.Compression, d.Size, d.CRC, n.nonce(d.Instance)
 		n.bytes += d.Size
 		if d.Instance != "" {
-			n.locals[n.local(d.Instance, d.Name, d.Size)] = number
+			local := n.local(d.Instance, d.Name, d.Size)
+			if before, twice := n.locals[local]; twice {
+				n.older[local] = append(n.older[local], before)
+			}
+			n.locals[local] = number
 		}
 	}
 	return number, nil
@@ -134,13 +141,25 @@ func (n *Names) Forget(files Files) {
 		if !ok {
 			continue
 		}
-		local := n.local(n.nonceOf[f.instance], f.name, f.size)
-		if n.locals[local] == number {
-			delete(n.locals, local)
-		}
+		n.unname(n.local(n.nonceOf[f.instance], f.name, f.size), number)
 		delete(n.keys, qualified(f.job, f.key))
 		delete(n.files, number)
 		n.bytes -= f.size
+	}
+}
+
+// unname forgets the backend's name of a file. If an older file has the same name, the name is that file's again.
+func (n *Names) unname(local uint64, number File) {
+	older := slices.DeleteFunc(n.older[local], func(o File) bool { return o == number })
+	if n.locals[local] == number {
+		delete(n.locals, local)
+		if last := len(older) - 1; last >= 0 {
+			n.locals[local] = older[last]
+			older = older[:last]
+		}
+	}
+	if n.older[local] = older; len(older) == 0 {
+		delete(n.older, local)
 	}
 }
 

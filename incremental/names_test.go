@@ -206,3 +206,32 @@ func TestFilesOfOtherJobs(t *testing.T) {
 		t.Error("files of two jobs have one number")
 	}
 }
+
+// TestNamesTwice: a full checkpoint sends a file again. The newest one has the backend's name, and when it is gone, the one before.
+func TestNamesTwice(t *testing.T) {
+	for name, c := range map[string]struct {
+		forget []int
+		want   int
+	}{
+		"the newest": {nil, 2}, "the newest is gone": {[]int{2}, 1}, "the oldest is gone": {[]int{0}, 2}, "the middle and the newest are gone": {[]int{1, 2}, 0},
+		"the newest two, one by one": {[]int{2, 1}, 0}, "all but the middle": {[]int{0, 2}, 1}, "all": {[]int{2, 0, 1}, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := NewNames()
+			var all []File
+			for i := range 3 {
+				all = append(all, intern(t, n, Description{Key: fmt.Sprintf("shared/%d", i), Instance: "x", Name: "1.sst", Size: 10}))
+			}
+			for _, i := range c.forget {
+				n.Forget(FilesOf(all[i]))
+			}
+			switch got, ok := n.Lookup("x", "1.sst", 10, ""); {
+			case ok != (c.want >= 0), ok && got != all[c.want]:
+				t.Errorf("found %v: %v, want the one numbered %d from the oldest", got, ok, c.want)
+			}
+			if len(c.forget) == 3 && len(n.older)+len(n.locals) > 0 {
+				t.Errorf("%d names are left, want none", len(n.older)+len(n.locals))
+			}
+		})
+	}
+}

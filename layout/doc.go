@@ -16,6 +16,7 @@
 //	    chk-<N>/<file>                  ExclusiveKey: state of checkpoint N alone
 //	    shared/<file>                   SharedKey: state that several checkpoints refer to
 //	    taskowned/<file>                reserved
+//	    _history/<segment>              HistoryKey: what became of checkpoints, for people (package history)
 //
 // A file is <2 hex>-<epoch>-<checkpoint>-<nonce>-<sequence>: see FileName. Inside a job, keys are relative to its
 // folder ("shared/<file>", "chk-3/<file>"): see ParseJobKey.

@@ -26,6 +26,7 @@ const (
 	journalFolder    = "_journal/"
 	sharedFolder     = "shared/"
 	taskOwnedFolder  = "taskowned/"
+	historyFolder    = "_history/"
 	checkpointPrefix = "chk-"
 	savepointPrefix  = "savepoint-"
 	slotDigits       = 20
@@ -104,6 +105,7 @@ const (
 	PlaceShared
 	PlaceTaskOwned
 	PlaceTemp
+	PlaceHistory
 )
 
 // JobKey is a parsed key, relative to a job's folder.
@@ -115,6 +117,8 @@ type JobKey struct {
 	Checkpoint uint64
 	// File name of an exclusive or a shared file.
 	File FileName
+	// History is the name of a segment of the history.
+	History HistoryName
 }
 
 // String returns the key relative to the job's folder; it is the inverse of ParseJobKey. It is empty for places in
@@ -129,6 +133,8 @@ func (k JobKey) String() string {
 		return CheckpointDir(k.Checkpoint) + "/" + k.File.String()
 	case PlaceShared:
 		return sharedFolder + k.File.String()
+	case PlaceHistory:
+		return historyFolder + k.History.String()
 	default:
 		return ""
 	}
@@ -140,8 +146,8 @@ func IsShared(relative string) bool { return strings.HasPrefix(relative, sharedF
 // ParseJobKey parses a key relative to a job's folder: "shared/<file>", "chk-3/<file>", "chk-3/_metadata",
 // "_journal/<slot>".
 //
-// Keys in the folders of temporaries and of task-owned files are PlaceTemp and PlaceTaskOwned. Any other key is
-// PlaceUnknown.
+// Keys in the folders of temporaries and of task-owned files are PlaceTemp and PlaceTaskOwned. A segment of the history is
+// PlaceHistory. Any other key is PlaceUnknown.
 func ParseJobKey(relative string) JobKey {
 	folder, name, _ := strings.Cut(relative, "/")
 	switch folder + "/" {
@@ -149,6 +155,11 @@ func ParseJobKey(relative string) JobKey {
 		return JobKey{Place: PlaceTemp}
 	case taskOwnedFolder:
 		return JobKey{Place: PlaceTaskOwned}
+	case historyFolder:
+		if segment, ok := parseHistoryName(name); ok {
+			return JobKey{Place: PlaceHistory, History: segment}
+		}
+		return JobKey{}
 	case journalFolder:
 		if slot, err := ParseSlot(name); err == nil {
 			return JobKey{Place: PlaceSlot, Slot: slot}

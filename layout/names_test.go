@@ -119,26 +119,30 @@ func TestKeys(t *testing.T) {
 
 func TestParseJobKey(t *testing.T) {
 	file := layout.FileName{Epoch: 1, Checkpoint: 7, Nonce: nonceA, Sequence: 12}
+	segment := layout.HistoryName{First: 1, Last: 100, Records: 99, Epoch: 2, Sequence: 3, Nonce: nonceA}
 	for key, want := range map[string]layout.JobKey{
-		"shared/" + file.String():        {Place: layout.PlaceShared, File: file},
-		"chk-7/" + file.String():         {Place: layout.PlaceExclusive, Checkpoint: 7, File: file},
-		"chk-7/_metadata":                {Place: layout.PlaceMetadata, Checkpoint: 7},
-		"_journal/00000000000000000042":  {Place: layout.PlaceSlot, Slot: 42},
-		"_tmp/anything/at all":           {Place: layout.PlaceTemp},
-		"taskowned/x":                    {Place: layout.PlaceTaskOwned},
-		"":                               {},
-		"shared":                         {},
-		"shared/":                        {},
-		"shared/x":                       {},
-		"shared/" + file.String() + "/x": {},
-		"chk-7":                          {},
-		"chk-7/":                         {},
-		"chk-7/x":                        {},
-		"chk-07/_metadata":               {},
-		"chk-7/_metadata/":               {},
-		"_journal/42":                    {},
-		"other/" + file.String():         {},
-		"/shared/" + file.String():       {},
+		"shared/" + file.String():          {Place: layout.PlaceShared, File: file},
+		"chk-7/" + file.String():           {Place: layout.PlaceExclusive, Checkpoint: 7, File: file},
+		"chk-7/_metadata":                  {Place: layout.PlaceMetadata, Checkpoint: 7},
+		"_journal/00000000000000000042":    {Place: layout.PlaceSlot, Slot: 42},
+		"_tmp/anything/at all":             {Place: layout.PlaceTemp},
+		"taskowned/x":                      {Place: layout.PlaceTaskOwned},
+		"_history/" + segment.String():     {Place: layout.PlaceHistory, History: segment},
+		"_history/x":                       {},
+		"_history/" + segment.String()[1:]: {},
+		"":                                 {},
+		"shared":                           {},
+		"shared/":                          {},
+		"shared/x":                         {},
+		"shared/" + file.String() + "/x":   {},
+		"chk-7":                            {},
+		"chk-7/":                           {},
+		"chk-7/x":                          {},
+		"chk-07/_metadata":                 {},
+		"chk-7/_metadata/":                 {},
+		"_journal/42":                      {},
+		"other/" + file.String():           {},
+		"/shared/" + file.String():         {},
 	} {
 		got := layout.ParseJobKey(key)
 		if got != want {
@@ -153,7 +157,8 @@ func TestParseJobKey(t *testing.T) {
 // A text that parses is printed unchanged, and a name that is printed parses back to the same.
 func FuzzNames(f *testing.F) {
 	file := layout.FileName{Epoch: 1, Checkpoint: 7, Nonce: nonceA, Sequence: 12}.String()
-	for _, s := range []string{file, "chk-7", "00000000000000000042", "shared/" + file, "chk-7/" + file, "chk-7/_metadata", "_journal/00000000000000000042"} {
+	for _, s := range []string{file, "chk-7", "00000000000000000042", "shared/" + file, "chk-7/" + file, "chk-7/_metadata", "_journal/00000000000000000042",
+		layout.HistoryName{First: 1, Last: 2, Records: 2, Epoch: 1, Nonce: nonceA}.String()} {
 		f.Add(s, uint64(1), uint64(7), uint64(12))
 	}
 	f.Fuzz(func(t *testing.T, s string, a, b, c uint64) {
@@ -169,10 +174,17 @@ func FuzzNames(f *testing.F) {
 		if k := layout.ParseJobKey(s); k.String() != "" && k.String() != s {
 			t.Errorf("key %q prints as %q, want the same", s, k)
 		}
+		if h, err := layout.ParseHistoryName(s); err == nil && h.String() != s {
+			t.Errorf("segment %q prints as %q, want the same", s, h)
+		}
+		segment := layout.HistoryName{First: a, Last: b, Records: c, Epoch: b, Sequence: a, Nonce: layout.NewNonce()}
+		if got, err := layout.ParseHistoryName(segment.String()); got != segment {
+			t.Errorf("%+v parses back as %+v, %v, want the same", segment, got, err)
+		}
 		n := layout.FileName{Epoch: a, Checkpoint: b, Nonce: layout.NewNonce(), Sequence: c}
 		for _, k := range []layout.JobKey{
 			{Place: layout.PlaceShared, File: n}, {Place: layout.PlaceExclusive, Checkpoint: b, File: n},
-			{Place: layout.PlaceMetadata, Checkpoint: b}, {Place: layout.PlaceSlot, Slot: max(a, 1)},
+			{Place: layout.PlaceMetadata, Checkpoint: b}, {Place: layout.PlaceSlot, Slot: max(a, 1)}, {Place: layout.PlaceHistory, History: segment},
 		} {
 			if got := layout.ParseJobKey(k.String()); got != k {
 				t.Errorf("%+v parses back as %+v, want the same", k, got)

@@ -144,6 +144,9 @@ func runOverRealDaemon(t *testing.T, seed uint64, rates mem.Rates) {
 			t.Log(logged.String())
 		}
 	}()
+	several := seed%2 == 1 // checkpoints are pending at once
+	var manual sync.WaitGroup
+	defer manual.Wait()
 	d := startDaemon(t, log.With("who", "daemon"), seed, rates)
 	engine := lsm.New(nil)
 	defer engine.Close()
@@ -161,6 +164,9 @@ func runOverRealDaemon(t *testing.T, seed uint64, rates mem.Rates) {
 			config := client.DefaultConfig(50 * time.Millisecond)
 			config.RestartStrategy = client.RestartStrategy{Attempts: 100, Delay: 10 * time.Millisecond}
 			config.TolerableFailedCheckpoints = 100
+			if several {
+				config.Interval, config.MaxConcurrentCheckpoints = 10*time.Millisecond, 3
+			}
 			attached, err := cl.AttachJob(ctx, client.JobSpec{ID: "clicks", Plan: job.Plan(), Config: config})
 			if err != nil {
 				return nil, err
@@ -190,6 +196,12 @@ func runOverRealDaemon(t *testing.T, seed uint64, rates mem.Rates) {
 				log.Info("TEST kills a worker")
 				l.Kill(rng.IntN(2))
 			}
+		}
+		if several && rng.IntN(4) == 0 {
+			kind := ckptdv1.CheckpointKind(1 + rng.IntN(3))
+			manual.Go(func() { // it may fail: the job is attacked
+				_, _ = people.TriggerCheckpoint(ctx, &ckptdv1.TriggerCheckpointRequest{JobId: "clicks", Kind: kind})
+			})
 		}
 		s := jobState(ctx, people)
 		if s == nil || s.GetSources() == 0 || s.GetSourcesAtEnd() < s.GetSources() || kills < 3 {

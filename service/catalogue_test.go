@@ -183,7 +183,7 @@ func TestSavepointsWaitForNoTurn(t *testing.T) {
 			eventually(t, "the savepoint", func() bool { return d.outcome(t, "j", id) == done })
 		}
 		w.mustAck(running, inlineState(running)...)
-		next := w.triggered()
+		next := w.triggered() // the checkpoint that waited, which every savepoint has overtaken
 		w.mustAck(next, inlineState(next)...)
 		if err := <-waits; err != nil {
 			t.Errorf("the checkpoint that waited: %v, want it complete", err)
@@ -202,7 +202,7 @@ func TestWhatLiesInTheStore(t *testing.T) {
 			}
 		}
 	})
-	t.Run("FS-4, FS-13, FS-14, FS-19", func(t *testing.T) {
+	t.Run("FS-4, FS-13, FS-19", func(t *testing.T) {
 		root := newRoot()
 		d := startDaemon(t, root, "")
 		w := oneWorker(t, d, "j", nil)
@@ -325,13 +325,16 @@ func TestRestoredStates(t *testing.T) {
 			})
 		}
 	})
-	t.Run("RR-16, RR-24, RS-4", func(t *testing.T) {
+	t.Run("RR-16 and RR-24", func(t *testing.T) { // two operators without state are new, one has gone
 		root := newRoot()
 		d := startDaemon(t, root, "")
-		a := oneWorker(t, d, "a", nil)
-		from := "a/" + layout.CheckpointDir(a.checkpoint(a.ofAll))
-		req := restoreRequest("b", from)
-		req.Plan = &ckptdv1.Plan{Operators: append(twoPlan().GetOperators(), onePlan().GetOperators()...)} // two new ones before it
+		old := onePlan()
+		old.Operators = append([]*ckptdv1.Operator{{Id: "map", Parallelism: 3, MaxParallelism: 128}}, old.Operators...)
+		d.attach(t, "a", old, nil)
+		a := d.register(t, "a", "w-a", 0, subtask("count"), subtask("map"), &ckptdv1.Subtask{OperatorId: "map", Index: 1}, &ckptdv1.Subtask{OperatorId: "map", Index: 2})
+		a.begin()
+		req := restoreRequest("b", "a/"+layout.CheckpointDir(a.checkpoint(a.ofAll)))
+		req.Plan = &ckptdv1.Plan{Operators: append(twoPlan().GetOperators(), onePlan().GetOperators()...)}
 		if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
 			t.Fatal(err)
 		}
@@ -346,6 +349,57 @@ func TestRestoredStates(t *testing.T) {
 			if want := s.GetSubtask().GetOperatorId() == "count"; want != (len(s.GetHandles()) == 3) || !want && len(s.GetHandles()) != 0 {
 				t.Errorf("subtask %v has %d handles", s.GetSubtask(), len(s.GetHandles()))
 			}
+		}
+	})
+	t.Run("PC-11, FT-9, RR-14", func(t *testing.T) { // the first subtask of two has finished, and the only one of the sink
+		root := newRoot()
+		d := startDaemon(t, root, "")
+		plan := twoPlan()
+		plan.Operators[0].Parallelism = 2
+		d.attach(t, "j", plan, nil)
+		all := []*ckptdv1.Subtask{subtask("source"), {OperatorId: "source", Index: 1}, subtask("sink")}
+		w := d.register(t, "j", "w", 0, all...)
+		w.begin()
+		id := w.open()
+		w.mustAckAll(id, &ckptdv1.SubtaskSnapshot{Subtask: all[0], Finished: true},
+			&ckptdv1.SubtaskSnapshot{Subtask: all[1], Handles: []*ckptdv1.SnapshotHandle{inline("n", "x")}}, &ckptdv1.SubtaskSnapshot{Subtask: all[2], Finished: true})
+		expect[complete](w)
+		if _, err := d.engineService().NewAttempt(t.Context(), &ckptdv1.NewAttemptRequest{JobId: "j", Attempt: w.attempt}); err != nil {
+			t.Fatal(err)
+		}
+		w.begin()
+		res, err := d.engineService().Assignment(t.Context(), &ckptdv1.AssignmentRequest{JobId: "j", Attempt: w.attempt, Subtasks: all})
+		if err != nil || len(res.GetStates()) != 3 {
+			t.Fatalf("states %v, %v; want three", res.GetStates(), err)
+		}
+		for _, s := range res.GetStates() {
+			runs := s.GetSubtask().GetIndex() == 1
+			if s.GetFinished() == runs || len(s.GetHandles()) != map[bool]int{true: 1}[runs] {
+				t.Errorf("subtask %v: finished %v, %d handles; want it marked as it was acknowledged", s.GetSubtask(), s.GetFinished(), len(s.GetHandles()))
+			}
+		}
+	})
+	t.Run("RS-4", func(t *testing.T) { // the order of the operators has changed, and one with state has gone
+		root := newRoot()
+		d := startDaemon(t, root, "")
+		a, b := twoWorkers(t, d, "a", nil)
+		id := a.open()
+		b.triggered()
+		a.mustAck(id, inline("n", "of the source"))
+		b.mustAck(id, inline("n", "of the sink"))
+		expect[complete](a)
+		req := restoreRequest("b", "a/"+layout.CheckpointDir(id))
+		req.Plan = &ckptdv1.Plan{Operators: []*ckptdv1.Operator{{Id: "sink", Parallelism: 1}, {Id: "new", Parallelism: 1}}}
+		_, err := d.engineService().AttachJob(t.Context(), req)
+		wantCode(t, err, connect.CodeFailedPrecondition, "operator source has state and is not in the plan")
+		req.AllowNonRestoredState = true
+		if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+		w := d.register(t, "b", "w-b", 0, subtask("new"), subtask("sink"))
+		w.begin()
+		if got := w.states(); len(got) != 1 || got["n"] != "of the sink" {
+			t.Errorf("restored %q, want the state of the sink alone", got)
 		}
 	})
 }

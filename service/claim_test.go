@@ -119,7 +119,7 @@ func TestClaim(t *testing.T) {
 			t.Errorf("of the claimed checkpoint %v is left", left)
 		}
 	})
-	t.Run("SR-16: the claimed checkpoint counts as one of the job's", func(t *testing.T) {
+	t.Run("the claimed checkpoint counts as one of the job's", func(t *testing.T) {
 		root := newRoot()
 		d := startDaemon(t, root, "")
 		b, _, _ := heir(t, root, d, twoRetained)

@@ -13,6 +13,7 @@ import (
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/layouttest"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
+	"github.com/ckptd/ckptd/service"
 )
 
 // fileRecord is the tag of the record of a file in a _metadata. jobOfFile is the field with the job in whose folder the file lies.
@@ -111,7 +112,7 @@ func TestRestoreFromHostileMetadata(t *testing.T) {
 // (subtest ids: Flink's forced full checkpoint).
 func TestTheFirstCheckpointIsFull(t *testing.T) {
 	root := newRoot()
-	d := startDaemon(t, root, "")
+	d := startDaemonWith(t, root, "", service.Options{Savepoints: farSavepoints(newRoot())})
 	a := oneWorker(t, d, "a", nil)
 	first := a.checkpoint(a.ofAll)
 	req := restoreRequest("b", "a/"+layout.CheckpointDir(first))
@@ -130,7 +131,10 @@ func TestTheFirstCheckpointIsFull(t *testing.T) {
 			return b.ofAll(id)
 		})
 	}
-	t.Run("TR-10: a checkpoint that does not complete does not count", func(t *testing.T) {
+	t.Run("TR-10: neither a savepoint nor a checkpoint that does not complete counts", func(t *testing.T) {
+		saved := d.savepoint(t, "b", "").GetCheckpointId()
+		b.mustAck(b.triggered(), b.ofAll(saved)...)
+		eventually(t, "the savepoint", func() bool { return d.outcome(t, "b", saved) == done })
 		id := b.open()
 		if n := b.restoredAs(id, b.sharedOf("s")); n != 0 {
 			t.Errorf("the foreign file is known as %d, want it unknown", n)

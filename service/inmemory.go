@@ -3,9 +3,11 @@ package service
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/history"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -18,7 +20,7 @@ import (
 // daemon's own, in its memory. No other daemon sees that store, so nothing there is lent to a job below the root, and nothing is
 // borrowed from one: an import copies.
 //
-// When such a job has ended, all of it is deleted but the last entry of its journal. That entry refuses workers that come late, which
+// When such a job has ended, all of it is deleted but the last entry of its journal, and the newest segment of its history. The entry refuses workers that come late, which
 // would begin the job anew.
 
 // Memory is a store in the daemon's memory for jobs with storage jobmanager.
@@ -30,7 +32,8 @@ type Memory struct {
 	Usage func() (used, limit int64)
 }
 
-// endedInMemory is how many last entries of ended jobs are kept in memory. An entry takes about 1 KiB.
+// endedInMemory is how many last entries of ended jobs are kept in memory, each with the newest segment of the job's history. An entry
+// takes about 1 KiB, a segment up to 20 KiB as a rule.
 const endedInMemory = 1000
 
 // memoryJobs are the jobs of this daemon with storage jobmanager.
@@ -38,6 +41,15 @@ type memoryJobs struct {
 	Memory
 	env   shell.Env
 	ended []string // ids of the ended jobs of which an entry is kept, oldest first; guarded by Server.mu
+}
+
+// usage returns the bytes that jobs in memory take, and their bound; 0, 0: there can be none.
+func (m *memoryJobs) usage() (used, limit uint64) {
+	if m == nil {
+		return 0, 0
+	}
+	u, l := m.Usage()
+	return uint64(u), uint64(l)
 }
 
 // inMemory tells whether the journal of a job lies in this daemon's memory.
@@ -66,13 +78,13 @@ func (m *memoryJobs) endedLocked(s *Server, id string) {
 	if head == nil {
 		return
 	}
-	m.free(id, layout.SlotKey(id, head.Slot))
+	m.free(id, layout.SlotKey(id, head.Slot), m.lastOfHistory(id))
 	m.ended = append(m.ended, id)
 	for len(m.ended) > endedInMemory {
 		first := m.ended[0]
 		m.ended = m.ended[1:]
 		if s.jobs[first] == nil && m.lastEntry(first) != nil {
-			m.free(first, "")
+			m.free(first)
 		}
 	}
 }
@@ -86,12 +98,21 @@ func (m *memoryJobs) lastEntry(id string) *journal.Entry {
 	return head
 }
 
-// free deletes all objects of a job but one.
-func (m *memoryJobs) free(id, keep string) {
+// lastOfHistory is the key of the newest segment of a job's history: it has the counts, and the last checkpoints. Empty: there is none.
+func (m *memoryJobs) lastOfHistory(id string) string {
+	all, err := catalog.ListHistory(context.Background(), m.Opened.Store, id)
+	if err != nil || len(all) == 0 {
+		return ""
+	}
+	return layout.HistoryKey(id, all[history.NewestOf(all)].Name)
+}
+
+// free deletes the objects of a job but some.
+func (m *memoryJobs) free(id string, keep ...string) {
 	ctx := context.Background() // nothing in memory waits
 	var keys []string
 	for info, err := range m.Opened.Store.List(ctx, layout.JobPrefix(id)) {
-		if err == nil && info.Key != keep {
+		if err == nil && !slices.Contains(keep, info.Key) {
 			keys = append(keys, info.Key)
 		}
 	}

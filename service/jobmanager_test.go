@@ -1,10 +1,12 @@
 package service_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -14,11 +16,14 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/copying"
 	"github.com/ckptd/ckptd/layout/storage"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/proto/data"
 	"github.com/ckptd/ckptd/service"
+	"github.com/ckptd/ckptd/service/shell"
 )
 
 // memoryOf is a store for jobs in memory with a bound.
@@ -95,7 +100,7 @@ func happened(s *ckptdv1.JobState, kind ckptdv1.JobEventKind) (text string) {
 	return text
 }
 
-// TestJobManagerStorage: FS-28. Journal, _metadata and files of a job lie in the daemon's memory, and nothing of it in the
+// TestJobManagerStorage: journal, _metadata and files of a job lie in the daemon's memory, and nothing of it in the
 // root. An attempt restores from there. The job's end frees the memory, and refuses workers that come late.
 func TestJobManagerStorage(t *testing.T) {
 	t.Parallel()
@@ -133,15 +138,20 @@ func TestJobManagerStorage(t *testing.T) {
 	if got := again.restored(start.GetAttempt()); start.GetRestoreCheckpointId() != id || got != "the state" {
 		t.Errorf("attempt %d restores checkpoint %d with %q", start.GetAttempt(), start.GetRestoreCheckpointId(), got)
 	}
-	holdsNothing(t, root)
+	t.Run("FS-28 metadata and state are in memory, and nothing is in the root", func(t *testing.T) {
+		holdsNothing(t, root)
+		if keys := objects(t, memory); !slices.Contains(keys, layout.MetadataKey("j", id)) || !slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, layout.SharedPrefix("j")) }) {
+			t.Errorf("the memory holds %q", keys)
+		}
+	})
 
 	if left := d.cancel(t, "j").GetRetained(); len(left) != 0 {
 		t.Errorf("cancel retains %v, want nothing: it would be lost with the daemon", left)
 	}
 	again.leave()
 	d.waitReleased(t)
-	if keys := objects(t, memory); len(keys) != 1 || !strings.HasPrefix(keys[0], "j/_journal/") {
-		t.Errorf("after the end the memory holds %q, want the last entry", keys)
+	if keys := objects(t, memory); len(keys) != 2 || !strings.HasPrefix(keys[0], "j/_history/") || !strings.HasPrefix(keys[1], "j/_journal/") {
+		t.Errorf("after the end the memory holds %q, want the newest segment of the history and the last entry", keys)
 	}
 	if used, _ := memory.Usage(); used > 4<<10 {
 		t.Errorf("after the end %d bytes are taken", used)
@@ -223,7 +233,7 @@ func (w *worker) putSized(checkpoint uint64, size int) error {
 	return err
 }
 
-// TestLargestStateInMemory: FS-27. A piece of the limit's size is stored, one byte more is refused with Flink's words:
+// TestLargestStateInMemory: a piece of the limit's size is stored, one byte more is refused with Flink's words:
 // announced or not, as a file or inline. The refused piece leaves nothing behind.
 func TestLargestStateInMemory(t *testing.T) {
 	t.Parallel()
@@ -427,5 +437,152 @@ func TestEndedJobsInMemoryDoNotLeak(t *testing.T) {
 	}
 	if used, _ := memory.Usage(); used > 2<<20 {
 		t.Errorf("%d bytes are left", used)
+	}
+}
+
+// TestSavepointOfAJobInMemory: a savepoint goes to a real store, which is the way out of the memory: another daemon's job, in
+// memory or below a root, begins from it.
+func TestSavepointOfAJobInMemory(t *testing.T) {
+	t.Parallel()
+	root, far := newRoot(), newRoot()
+	m, _ := memoryOf(1 << 20)
+	d := startDaemonWith(t, root, "", service.Options{Memory: m, Savepoints: farSavepoints(far)})
+	w := oneWorker(t, d, "a", inJobManager)
+	w.checkpoint(w.fileOf("abc"))
+	_, err := d.savepoints().TriggerSavepoint(t.Context(), &ckptdv1.TriggerSavepointRequest{JobId: "a", Directory: root.Facts.Location + "/a/savepoints"})
+	wantCode(t, err, connect.CodeInvalidArgument, "lies in the daemon's root, which holds nothing of a job in memory")
+	saved := d.savepoint(t, "a", "r")
+	id := w.triggered()
+	n, err := w.ask(id, "i", "f", "abc")
+	if n == 0 || err != nil {
+		t.Fatalf("the file in memory is known as %d, %v", n, err)
+	}
+	w.mustAck(id, known("f", n))
+	eventually(t, "the savepoint", func() bool { return d.outcome(t, "a", id) == done })
+	holdsNothing(t, root)
+	d.kill()
+
+	for name, change := range map[string]func(*ckptdv1.AttachJobRequest){
+		"in memory, NO_CLAIM":      func(r *ckptdv1.AttachJobRequest) { inJobManager(r.GetConfig()) },
+		"below the root, NO_CLAIM": func(*ckptdv1.AttachJobRequest) {},
+		"in memory, CLAIM":         func(r *ckptdv1.AttachJobRequest) { inJobManager(r.GetConfig()); claiming(r) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := objects(t, far.Store)
+			root := newRoot()
+			m, memory := memoryOf(1 << 20)
+			d := startDaemonWith(t, root, "", service.Options{Memory: m, Savepoints: farSavepoints(far), Elsewhere: farFolder(far)})
+			req := restoreRequest("b", saved.GetPath())
+			change(req)
+			b, start := begun(t, d, req)
+			if got := b.restored(start.GetAttempt()); got != "abc" || start.GetRestoreCheckpointId() <= id {
+				t.Errorf("it restores checkpoint %d with %q, want one above %d", start.GetRestoreCheckpointId(), got, id)
+			}
+			if in := strings.HasPrefix(name, "in memory"); memory.Holds("b") != in || (len(objects(t, root.Store)) == 0) != in {
+				t.Errorf("in memory: %v; the root holds %q", memory.Holds("b"), objects(t, root.Store))
+			}
+			if req.GetClaimMode() != ckptdv1.ClaimMode_CLAIM_MODE_CLAIM {
+				if after := objects(t, far.Store); !slices.Equal(after, before) {
+					t.Errorf("the savepoint is %q, was %q", after, before)
+				}
+				return
+			}
+			b.checkpoint(inlineState)
+			eventually(t, "the end of the claimed savepoint", func() bool { return len(objects(t, far.Store)) == 0 })
+		})
+	}
+}
+
+// TestRestoreIntoMemory: a job in memory begins from a checkpoint below the daemon's root, whose files are copied and count for
+// the bound; from a job in the same memory it borrows. A job below the root begins from no job in memory.
+func TestRestoreIntoMemory(t *testing.T) {
+	t.Parallel()
+	root := newRoot()
+	root.Facts.Location = "mem://root" // as a real one
+	d, memory := memoryDaemon(t, root, 1<<20)
+	large := strings.Repeat("x", 100_000)
+	disk := oneWorker(t, d, "disk", nil)
+	id := disk.checkpoint(disk.fileOf(large))
+	for name, from := range map[string]string{
+		"by name": fmt.Sprintf("disk/chk-%d", id), "by URL": fmt.Sprintf("%s/disk/chk-%d", root.Facts.Location, id), "the latest": "disk/latest",
+	} {
+		t.Run(name, func(t *testing.T) {
+			job := strings.ReplaceAll(name, " ", "-")
+			before, _ := memory.Usage()
+			req := restoreRequest(job, from)
+			inJobManager(req.GetConfig())
+			w, start := begun(t, d, req)
+			if got := w.restored(start.GetAttempt()); got != large {
+				t.Errorf("%d bytes are restored, want %d", len(got), len(large))
+			}
+			if used, _ := memory.Usage(); used < before+int64(len(large)) {
+				t.Errorf("%d bytes are taken, were %d: the copy does not count", used, before)
+			}
+			if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
+				t.Error("attach again:", err)
+			}
+			if pins := head(t, root, "disk").Lent; len(pins) != 0 {
+				t.Errorf("the root's job lends %v to one in memory", pins)
+			}
+		})
+	}
+	refused := func(job, from string, change func(*ckptdv1.AttachJobRequest), words ...string) {
+		t.Helper()
+		req := restoreRequest(job, from)
+		change(req)
+		_, err := d.engineService().AttachJob(t.Context(), req)
+		if err == nil {
+			t.Fatalf("%s from %s is not refused, want %q", job, from, words)
+		}
+		wantCode(t, err, connect.CodeOf(err), words...)
+	}
+	into := func(r *ckptdv1.AttachJobRequest) { inJobManager(r.GetConfig()) }
+	refused("r1", "by-name/chk-1", func(*ckptdv1.AttachJobRequest) {}, "job by-name is in the memory of this daemon", "ckptd savepoint by-name DIR")
+	refused("r2", "name=clicks", into, "`ckptd latest` prints its name")
+	refused("r3", fmt.Sprintf("disk/chk-%d", id), func(r *ckptdv1.AttachJobRequest) { into(r); claiming(r) }, "its files are copied, so it cannot be claimed: use NO_CLAIM")
+	refused("r4", "disk/chk-77", into, "job disk does not retain chk-77")
+	refused("r5", "nojob/chk-1", into, "job nojob")
+	refused("r6", "disk/shared", into, "is no checkpoint: want <job id>/chk-<number>")
+
+	own := oneWorker(t, d, "own", inJobManager)
+	from := own.checkpoint(own.fileOf("small"))
+	req := restoreRequest("heir", fmt.Sprintf("own/chk-%d", from))
+	inJobManager(req.GetConfig())
+	w, start := begun(t, d, req)
+	if got := d.status(t, "own"); got.GetSummary().GetRetained() != 1 || start.GetRestoreCheckpointId() <= from {
+		t.Errorf("job own is %v, its heir restores %d", got, start.GetRestoreCheckpointId())
+	}
+	w.checkpoint(inlineState)
+
+	tight, small := memoryDaemon(t, root, 100_000)
+	req = restoreRequest("tight", fmt.Sprintf("disk/chk-%d", id))
+	inJobManager(req.GetConfig())
+	if _, err := tight.engineService().AttachJob(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	used, limit := small.Usage()
+	if phase := tight.status(t, "tight").GetPhase(); phase != ckptdv1.JobPhase_JOB_PHASE_IMPORTING || used > limit {
+		t.Errorf("a copy that does not fit: %v, %d of %d bytes; want that it waits for room", phase, used, limit)
+	}
+}
+
+// begun attaches a job with a request, and begins its first attempt.
+func begun(t testing.TB, d *daemon, req *ckptdv1.AttachJobRequest) (*worker, *ckptdv1.Start) {
+	t.Helper()
+	if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	w := d.register(t, req.GetJobId(), "w-"+req.GetJobId(), 0, subtask("count"))
+	return w, w.begin()
+}
+
+// farFolder opens savepoints that farSavepoints wrote.
+func farFolder(store storage.Opened) shell.OpenElsewhere {
+	return func(_ context.Context, text string) (*shell.Elsewhere, error) {
+		folder := path.Base(text)
+		return &shell.Elsewhere{
+			From: copying.Place{Store: store.Store, Opened: store, Facts: store.Facts}, URL: text, Metadata: folder + "/" + layout.MetadataName,
+			Locate: func(f *layout.File, _ layout.Header) string { return folder + "/" + f.Key }, Close: func() error { return nil },
+		}, nil
 	}
 }

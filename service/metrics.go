@@ -28,6 +28,8 @@ type metrics struct {
 	ended                     *prometheus.CounterVec
 	restores, restoredBytes   prometheus.Counter
 	fencedJobs, fencedCommits prometheus.Counter
+	history                   *prometheus.CounterVec
+	historyFailed             prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -52,6 +54,10 @@ func newMetrics() *metrics {
 	m.fencedJobs = counter("ckptd_jobs_fenced_total", "Jobs that another daemon took over while this daemon owned them.").WithLabelValues()
 	m.fencedCommits = counter("ckptd_commits_fenced_total",
 		"Commits under way at this daemon when another daemon took over their job.").WithLabelValues()
+	m.history = counter("ckptd_history_records_total", "Checkpoints of the jobs' histories: written to a segment, or lost.", "outcome")
+	m.history.WithLabelValues("written")
+	m.history.WithLabelValues("lost")
+	m.historyFailed = counter("ckptd_history_write_failures_total", "Writes of a job's history that have failed.").WithLabelValues()
 	m.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "ckptd_checkpoint_duration_seconds", Help: "From a completed checkpoint's trigger to the end of its commit.",
 		Buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 150, 300, 600},
@@ -101,7 +107,21 @@ func (m *metrics) Fenced(commits int) {
 	m.fencedCommits.Add(float64(commits))
 }
 
-var _ shell.Metrics = (*metrics)(nil)
+// HistoryWritten counts checkpoints that are in a segment of their job's history.
+func (m *metrics) HistoryWritten(records int) {
+	m.history.WithLabelValues("written").Add(float64(records))
+}
+
+// HistoryFailed counts a write of a job's history that has failed.
+func (m *metrics) HistoryFailed() { m.historyFailed.Inc() }
+
+// HistoryLost counts checkpoints that were dropped from a job's history before they were written.
+func (m *metrics) HistoryLost(records int) { m.history.WithLabelValues("lost").Add(float64(records)) }
+
+var (
+	_ shell.Metrics        = (*metrics)(nil)
+	_ shell.HistoryMetrics = (*metrics)(nil)
+)
 
 // gauges are the metrics that are computed when they are collected.
 type gauges struct {
@@ -111,7 +131,9 @@ type gauges struct {
 	away, failures, retained, condemned     *prometheus.Desc
 	jobPending, jobAge, jobFailures         *prometheus.Desc
 	verified, damaged, jobVerified          *prometheus.Desc
+	seen                                    seenGauges
 	streams, running, waiting, allowed, how *prometheus.Desc
+	memory, memoryLimit                     *prometheus.Desc
 }
 
 func newGauges(s *Server, all func() []*shell.Job) *gauges {
@@ -119,7 +141,7 @@ func newGauges(s *Server, all func() []*shell.Job) *gauges {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &gauges{
-		s: s, all: all,
+		s: s, all: all, seen: newSeenGauges(),
 		jobs: desc("ckptd_jobs", "Jobs that this daemon owns and that have not ended."),
 		pending: desc("ckptd_checkpoints_pending",
 			"Checkpoints triggered and neither completed nor aborted, over all jobs."),
@@ -138,6 +160,8 @@ func newGauges(s *Server, all func() []*shell.Job) *gauges {
 		damaged:     desc("ckptd_scrub_damaged_jobs", "Jobs whose newest checkpoint the last scrub found damaged; absent if the daemon does not scrub."),
 		jobVerified: desc("ckptd_job_verified_checkpoint_age_seconds", "Time since the completion of the job's newest checkpoint that a scrub has found whole.", "job"),
 		jobFailures: desc("ckptd_job_consecutive_failures", "Checkpoints of one job that have failed in a row.", "job"),
+		memory:      desc("ckptd_memory_state_bytes", "Bytes that jobs with storage jobmanager take in the daemon's memory."),
+		memoryLimit: desc("ckptd_memory_state_limit_bytes", "The most that they may take; 0 if there can be no such jobs."),
 		streams:     desc("ckptd_data_streams", "Files being received (put) and sent (get).", "direction"),
 		running:     desc("ckptd_store_running_requests", "Requests that the store is working on, by class of work.", "class"),
 		waiting:     desc("ckptd_store_waiting_requests", "Requests that wait for their turn, by class of work.", "class"),
@@ -174,6 +198,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 			gauge(g.jobPending, float64(v.Pending), j.ID())
 			gauge(g.jobAge, age, j.ID())
 			gauge(g.jobFailures, float64(v.Failures), j.ID())
+			g.seen.collect(out, j.ID(), &v.Seen)
 		}
 		if g.s.scrub != nil {
 			of := g.s.scrub.of(j.ID())
@@ -202,6 +227,9 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 			gauge(g.verified, verified)
 		}
 	}
+	used, most := g.s.memory.usage()
+	gauge(g.memory, float64(used))
+	gauge(g.memoryLimit, float64(most))
 	puts, gets := g.s.data.InFlight()
 	gauge(g.streams, float64(puts), "put")
 	gauge(g.streams, float64(gets), "get")

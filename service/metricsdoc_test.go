@@ -95,6 +95,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	w.checkpoint(func(id uint64) []*ckptdv1.SnapshotHandle {
 		return []*ckptdv1.SnapshotHandle{uploaded("i", "1.sst", w.put(shared, id, "abc"))}
 	})
+	w.report(ckptdv1.ReportRequest_KIND_FAILED, nil)
+	w.begin() // it restores the checkpoint
 	res, err := d.web.Get(d.http.URL + "/metrics")
 	if err != nil {
 		t.Fatal(err)

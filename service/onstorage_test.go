@@ -113,6 +113,7 @@ func atRest(t testing.TB, root storage.Opened, id string) *journal.Entry {
 		switch {
 		case strings.HasPrefix(key, layout.JournalPrefix(id)):
 			slot++
+		case ofHistory(e, key):
 		case !want[key]:
 			t.Errorf("%s is there, but the journal does not reach it; want it deleted", key)
 		}
@@ -121,6 +122,11 @@ func atRest(t testing.TB, root storage.Opened, id string) *journal.Entry {
 		t.Errorf("%d slots", slot)
 	}
 	return e
+}
+
+// ofHistory tells whether an object is of the history of a job, which stays until the job is purged.
+func ofHistory(e *journal.Entry, key string) bool {
+	return e.Status != journal.StatusRemoved && strings.HasPrefix(key, layout.HistoryPrefix(e.About.Job))
 }
 
 // filesOf returns the table of files of a _metadata.

@@ -152,7 +152,7 @@ func New(root storage.Opened, opts *Options) (*Server, error) {
 	s.env = shell.Env{
 		Commit: s.stores.commit, Restore: s.stores.restore, Collect: s.stores.collect, Upload: s.stores.upload, Root: root,
 		Elsewhere: s.opts.Elsewhere, Savepoints: s.opts.Savepoints, Facts: s.facts, URLs: s.opts.URLs, Times: s.opts.Times,
-		InlineThreshold: s.opts.InlineThreshold, InlineCap: s.opts.InlineCap, Metrics: s.metrics, Step: s.opts.Steps, Owns: s.probe.owns,
+		InlineThreshold: s.opts.InlineThreshold, InlineCap: s.opts.InlineCap, Metrics: s.metrics, History: s.metrics, Step: s.opts.Steps, Owns: s.probe.owns,
 		JobDefaults: s.opts.JobDefaults, Trash: s.opts.Trash, Log: s.log, Context: s.ctx, Background: &s.wg,
 	}
 	s.env.Audit = func(ctx context.Context, entries []*ckptdv1.AuditEntry) error {
@@ -186,10 +186,11 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle(ckptdv1connect.NewEngineServiceHandler(engineService{s}, options))
 	mux.Handle(ckptdv1connect.NewJobServiceHandler(jobService{s}, options))
 	mux.Handle(ckptdv1connect.NewSavepointServiceHandler(savepointService{s}, options))
+	mux.Handle(ckptdv1connect.NewHistoryServiceHandler(historyService{s}, options))
 	mux.Handle(ckptdv1connect.NewCollectServiceHandler(collectService{s}, options))
 	mux.Handle(ckptdv1connect.NewRetentionServiceHandler(retentionService{s}, options))
 	mux.Handle(s.data.Handler())
-	names := []string{ckptdv1connect.CollectServiceName, ckptdv1connect.EngineServiceName, ckptdv1connect.JobServiceName, ckptdv1connect.RetentionServiceName,
+	names := []string{ckptdv1connect.CollectServiceName, ckptdv1connect.EngineServiceName, ckptdv1connect.HistoryServiceName, ckptdv1connect.JobServiceName, ckptdv1connect.RetentionServiceName,
 		ckptdv1connect.StateServiceName}
 	mux.Handle(grpchealth.NewHandler(&healthChecker{s.ready, names}))
 	reflector := grpcreflect.NewStaticReflector(names...)
@@ -296,7 +297,7 @@ func newMemoryJobs(s *Server, m *Memory) *memoryJobs {
 	out.env = shell.Env{
 		InMemory: true, Commit: store, Restore: store, Collect: store, Upload: store, Root: out.Opened, Facts: out.Opened.Facts, DaemonRoot: s.facts.Location,
 		Elsewhere: s.outOfMemory, Savepoints: of.Savepoints, URLs: of.URLs, Times: of.Times, InlineThreshold: of.InlineThreshold,
-		InlineCap: of.InlineCap, Metrics: of.Metrics, Step: of.Step, Owns: of.Owns, JobDefaults: of.JobDefaults, Log: of.Log, Context: of.Context,
+		InlineCap: of.InlineCap, Metrics: of.Metrics, History: of.History, Step: of.Step, Owns: of.Owns, JobDefaults: of.JobDefaults, Log: of.Log, Context: of.Context,
 		Background: of.Background,
 		Audit:      func(context.Context, []*ckptdv1.AuditEntry) error { return nil },
 		Due:        func(job string) { s.beginIn(&out.env, job, true, false, journalio.Glance{}) },
@@ -349,9 +350,6 @@ func (s *Server) status() *ckptdv1.GetStatusResponse {
 	res := &ckptdv1.GetStatusResponse{
 		Version: s.opts.Version, Root: s.facts.Location, Urls: s.opts.URLs, StartedAt: timestamppb.New(s.started),
 	}
-	if s.memory != nil {
-		used, limit := s.memory.Usage()
-		res.MemoryUsed, res.MemoryLimit = uint64(used), uint64(limit)
-	}
+	res.MemoryUsed, res.MemoryLimit = s.memory.usage()
 	return res
 }

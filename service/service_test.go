@@ -109,7 +109,7 @@ func TestCheckpointsOfOneWorker(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasPrefix(info.Key, layout.JournalPrefix("one")) {
+		if !strings.HasPrefix(info.Key, layout.JournalPrefix("one")) && !strings.HasPrefix(info.Key, layout.HistoryPrefix("one")) {
 			keys = append(keys, info.Key)
 		}
 	}

@@ -326,3 +326,57 @@ func TestDaemonRestarts(t *testing.T) {
 		}
 	}
 }
+
+// What the engine reports of backlogs reaches the owner in its order.
+func TestBacklog(t *testing.T) {
+	d := daemontest.Start(t)
+	c, err := client.New([]string{d.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProbe(t)
+	p.restore = func(_ context.Context, a *engine.Attempt) error {
+		for range 20 {
+			a.Backlog(false, counter.Subtasks()...)
+			a.Backlog(true)
+		}
+		return nil
+	}
+	config := client.DefaultConfig(50 * time.Millisecond)
+	config.IntervalDuringBacklog, config.MaxConcurrentCheckpoints = client.NoInterval, 3
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := engine.Run(ctx, engine.Options{Client: c, Spec: client.JobSpec{ID: "j", Plan: counter, Config: config}}, p)
+		done <- err
+	}()
+	t.Cleanup(func() { stop(); <-done; c.Close() })
+	count := func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.calls)
+	}
+	p.await("restore 1")
+	for before, tries := -1, 0; count() != before; tries++ { // until all is heard, and what was planned before is over
+		if tries == 50 {
+			t.Fatal("checkpoints go on during the backlog")
+		}
+		before = count()
+		time.Sleep(200 * time.Millisecond)
+	}
+	kinds := make(chan client.CheckpointKind, 100)
+	p.snapshot = func(c engine.Checkpoint) ([]client.SubtaskSnapshot, error) {
+		kinds <- c.Kind
+		return part("x"), nil
+	}
+	if _, err := c.Admin().TriggerKind(ctx, "j", client.FullCheckpoint); err != nil {
+		t.Fatal(err)
+	}
+	if kind := <-kinds; kind != client.FullCheckpoint {
+		t.Errorf("the engine is told a checkpoint of kind %v, want FULL", kind)
+	}
+	p.attempt.Backlog(false)
+	if kind := <-kinds; kind != client.ConfiguredCheckpoint {
+		t.Errorf("the engine is told a checkpoint of kind %v, want CONFIGURED", kind)
+	}
+}

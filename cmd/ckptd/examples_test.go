@@ -13,6 +13,7 @@ import (
 
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/layouttest"
 	"github.com/ckptd/ckptd/layout/storage/file"
 )
 
@@ -49,6 +50,7 @@ var notRun = []string{"serve", "worker", "demo", "doctor", "trigger", "cancel", 
 // Every example of a help text is a command that can be parsed, and those that look at a root or a daemon work.
 func TestExamples(t *testing.T) {
 	v := newVerbs(t)
+	layouttest.History(t, v.opened(t))
 	server, root := v.replace.Replace("SERVER"), v.replace.Replace("ROOT")
 	t.Setenv("CKPTD_SERVER", server)
 	show := strings.NewReplacer("file:///var/lib/ckptd", root, "./data", root, "./backup", root+"/clicks", "./copies", v.dir+"/copies", "./alone", v.dir+"/alone", "unix:/run/ckptd.sock", server, "http://127.0.0.1:7420", server)

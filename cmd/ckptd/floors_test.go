@@ -87,7 +87,7 @@ var (
 )
 
 // machines are values without I/O, goroutines or a clock.
-var machines = []string{"layout/journal", "layout/keygroup", "service/owner", "service/coordinator", "runtime/aligner", "retention", "incremental"}
+var machines = []string{"layout/journal", "layout/history", "layout/keygroup", "service/owner", "service/coordinator", "runtime/aligner", "retention", "incremental"}
 
 // notInMachines are the imports that would bring them in.
 var notInMachines = []string{"context", "log", "log/slog", "math/rand", "net", "net/http", "os", "sync", "sync/atomic", "syscall"}

@@ -39,6 +39,7 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		newWorkerCmd(steps),
 		newDemoCmd(),
 		newStatusCmd(),
+		newHistoryCmd(),
 		newTriggerCmd(),
 		newSavepointCmd(),
 		newStopCmd(),

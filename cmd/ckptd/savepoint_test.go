@@ -188,6 +188,9 @@ func stopKilled(t *testing.T, step string, args []string, records uint64) {
 		t.Errorf("the job is %v, want FINISHED", got)
 	}
 	r.must(r.Stop(r.ctx))
+	if of := r.written().GetLatest().GetSavepoint(); step == "" && (of.GetKind() != ckptdv1.RecordKind_RECORD_KIND_STOP || of.GetPath() != saved.Path) {
+		t.Errorf("the history has %v, want the savepoint that stopped the job", of)
+	}
 	next := newRig(t, demo.Options{Root: r.Root, Output: r.Params.Output, From: saved.Path, Records: r.Params.Records, Rate: 10_000})
 	next.begin()
 	next.finishExact()

@@ -63,6 +63,8 @@ The root is a folder for ckptd alone. An empty folder becomes a root; a folder t
 daemons may serve one root; at any time one of them owns a job. At SIGTERM the daemon releases all jobs, so that another daemon
 can take them at once. A daemon that was killed takes its jobs back when it is started again at the same address.
 
+The state of jobs with storage jobmanager lies in the memory of the daemon, within --memory-state, and is lost with it.
+
 Each flag may also stand in the file of --config (listen: 127.0.0.1:7420) or in the environment (CKPTD_LISTEN). A flag wins over the
 environment, and the environment over the file. Flink's keys below jobs: in the file are defaults for new jobs. ` + "`ckptd config`" + ` prints
 what is in effect.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
 	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/history"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/layouttest"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -38,6 +40,7 @@ import (
 //	mv FILE FILE       moves one
 //	lend JOB ID HOLDER puts a pin of the job HOLDER on a checkpoint; the holder's next owner may list it
 //	end JOB            ends a job whose owner is gone
+//	history            writes the history of the job clicks
 //
 // DIR, ROOT and SERVER in the input stand for what they are here. A time that the root's builder did not write is shown as NOW.
 type verbs struct {
@@ -83,6 +86,8 @@ func (v *verbs) do(t *testing.T, d *datadriven.TestData) string {
 			d.Fatalf(t, "%v", err)
 		}
 		v.lend(t, d.CmdArgs[0].Key, id, d.CmdArgs[2].Key)
+	case "history":
+		layouttest.History(t, v.opened(t))
 	case "end":
 		v.end(t, d.CmdArgs[0].Key)
 	case "write":
@@ -146,8 +151,11 @@ type fakeDaemon struct {
 }
 
 func newFakeDaemon(t *testing.T, s storage.Store, root string) *httptest.Server {
-	_, handler := ckptdv1connect.NewJobServiceHandler(&fakeDaemon{catalog: catalog.New(s), root: root})
-	server := httptest.NewServer(handler)
+	fake := &fakeDaemon{catalog: catalog.New(s), root: root}
+	mux := http.NewServeMux()
+	mux.Handle(ckptdv1connect.NewJobServiceHandler(fake))
+	mux.Handle(ckptdv1connect.NewHistoryServiceHandler(fake))
+	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return server
 }
@@ -170,6 +178,11 @@ func (f *fakeDaemon) ShowCheckpoint(ctx context.Context, r *ckptdv1.ShowCheckpoi
 		return nil, connect.NewError(connect.CodeNotFound, err)
 	}
 	return show, api.Error(err)
+}
+
+func (f *fakeDaemon) GetHistory(ctx context.Context, r *ckptdv1.GetHistoryRequest) (*ckptdv1.GetHistoryResponse, error) {
+	res, err := f.catalog.History(ctx, r, &history.Unwritten{})
+	return res, api.Error(err)
 }
 
 func (f *fakeDaemon) GetStatus(context.Context, *ckptdv1.GetStatusRequest) (*ckptdv1.GetStatusResponse, error) {

@@ -178,6 +178,8 @@ func needOf(n *verify.Needs, k layout.JobKey) (ckptdv1.FileNeed, string) {
 	switch k.Place {
 	case layout.PlaceSlot:
 		return ckptdv1.FileNeed_FILE_NEED_NEEDED, "the job's journal"
+	case layout.PlaceHistory:
+		return ckptdv1.FileNeed_FILE_NEED_NEEDED, "of the job's history: kept for the last 10,000 checkpoints, until `ckptd purge` removes the job"
 	case layout.PlaceTaskOwned:
 		return ckptdv1.FileNeed_FILE_NEED_NEEDED, "task-owned: only its task releases it, or the removal of the job"
 	case layout.PlaceMetadata:

@@ -23,7 +23,8 @@ import (
 func TestEveryProcedureHasARole(t *testing.T) {
 	seen := map[string]bool{}
 	for _, file := range []protoreflect.FileDescriptor{ckptdv1.File_ckptd_v1_engine_proto, ckptdv1.File_ckptd_v1_jobs_proto,
-		ckptdv1.File_ckptd_v1_collect_proto, ckptdv1.File_ckptd_v1_retention_proto, ckptdv1.File_ckptd_v1_savepoints_proto} {
+		ckptdv1.File_ckptd_v1_collect_proto, ckptdv1.File_ckptd_v1_retention_proto, ckptdv1.File_ckptd_v1_savepoints_proto,
+		ckptdv1.File_ckptd_v1_history_proto} {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)
 			for j := range service.Methods().Len() {

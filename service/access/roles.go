@@ -81,6 +81,8 @@ var needed = map[string]Roles{
 	ckptdv1connect.SavepointServiceTriggerSavepointProcedure: Run,
 	ckptdv1connect.SavepointServiceListSavepointsProcedure:   Read,
 
+	ckptdv1connect.HistoryServiceGetHistoryProcedure: Read,
+
 	ckptdv1connect.CollectServiceCollectProcedure: Delete,
 
 	ckptdv1connect.RetentionServiceRemoveCheckpointsProcedure:   Delete,

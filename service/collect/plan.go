@@ -139,6 +139,10 @@ func Unfinished(ctx context.Context, s storage.Store, job string, view owner.Vie
 			if k.Checkpoint < view.Floor {
 				n++
 			}
+		case layout.PlaceHistory:
+			if k.History.Epoch < view.Epoch {
+				n++
+			}
 		case layout.PlaceExclusive, layout.PlaceShared:
 			if k.File.Epoch < view.Epoch || k.File.Epoch == view.Epoch && k.File.Checkpoint < view.Floor {
 				n++

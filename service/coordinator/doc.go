@@ -13,6 +13,9 @@
 // says goodbye is no failure. The next attempt is then begun at once, and waits for another process. An attempt does not need a
 // process whose subtasks have all finished.
 //
+// What waits for its turn is in requests.go, the clock of periodic checkpoints in timer.go, and what is triggered or pending in
+// schedule.go.
+//
 // It must not know storage, journals, the API's messages, or how a decision is carried out.
 //
 //	suspended --AttemptStarting--> starting --AllRunning--> running     only here checkpoints are triggered

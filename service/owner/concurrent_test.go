@@ -504,3 +504,41 @@ func compare(s *duo, m *model) {
 		s.t.Errorf("%d requests wait, want %d", got, len(m.waiting))
 	}
 }
+
+// TestCleaning counts the checkpoints that are being deleted. A delete that fails does not count: a store that deletes nothing must not keep
+// the job from its checkpoints.
+func TestCleaning(t *testing.T) {
+	d := running(t, 1)
+	want := func(n int, why string) {
+		t.Helper()
+		if got := d.m.Cleaning(); got != n {
+			t.Errorf("%d checkpoints are being deleted, want %d: %s", got, n, why)
+		}
+	}
+	want(0, "nothing is complete")
+	d.checkpoint(1)
+	d.holds(OpDeleteMetas)
+	for i := range 3 {
+		d.checkpoint(incremental.File(2 + i))
+		want(1+i, "each completion drops the one before")
+	}
+	ops := d.takeHeld()
+	d.reply(ops[0], journal.Unknown, nil)
+	want(0, "the delete failed and is repeated")
+	d.checkpoint(7)
+	want(0, "it is still being repeated")
+	d.holds(OpDeleteFiles)
+	ops = d.takeHeld()
+	d.reply(ops[0], journal.Done, nil)
+	want(1, "the newest _metadata waits for its turn, or the files do")
+	d.release()
+	want(0, "all are deleted")
+	d.holds(OpDeleteFiles)
+	d.checkpoint(8)
+	want(1, "the _metadata is deleted, and the files are not")
+	d.reply(d.takeHeld()[0], journal.Unknown, nil)
+	want(0, "the delete of the files failed")
+	d.release()
+	d.do(Event{Kind: EventStop})
+	want(0, "the job is another's")
+}

@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"time"
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout/journal"
@@ -53,6 +54,9 @@ func (j *Job) acknowledge(req *ckptdv1.AcknowledgeRequest, done func(error)) err
 			done(nil) // a repeated call: the caller lost the first answer
 			return nil
 		}
+		if j.contents[id] == nil {
+			j.history.lateAck(a, id, req.GetAttempt())
+		}
 		if err := j.readAck(head, req, a); err != nil {
 			j.names.Forget(a.fresh.Set())
 			return err
@@ -83,6 +87,7 @@ func (j *Job) accept(id uint64, c *content, a *acknowledgement, subtasks owner.S
 			c.described[n] = d
 		}
 	}
+	c.acks.add(subtasks, time.Since(c.triggeredAt))
 	for n := range subtasks.All() {
 		c.pieces[uint32(n)] = a.pieces[uint32(n)]
 		c.inline += a.inline[uint32(n)]

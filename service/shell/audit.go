@@ -24,6 +24,8 @@ type commanded struct {
 type audit struct {
 	files map[incremental.File]commanded
 	metas map[uint64]commanded
+	// history is who has purged the job, with its history.
+	history commanded
 }
 
 // file notes that a person's command has condemned a file. why is for the log.

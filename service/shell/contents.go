@@ -5,7 +5,9 @@ import (
 
 	"github.com/ckptd/ckptd/incremental"
 	"github.com/ckptd/ckptd/layout"
+	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/keygroup"
+	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/coordinator"
 )
 
@@ -24,6 +26,8 @@ type content struct {
 	// abort is why the coordinator aborted the checkpoint; empty: it did not.
 	abort      coordinator.Reason
 	abortCause string
+	kind       ckptdv1.RecordKind
+	acks       ackTimes
 	// unwritten is the store's error for the _metadata; nil: there was none.
 	unwritten error
 }
@@ -46,8 +50,8 @@ func (p *piece) handle(file layout.FileRef) layout.Handle {
 	}
 }
 
-func newContent(now time.Time) *content {
+func newContent(now time.Time, plan *journal.Plan, kind ckptdv1.RecordKind) *content {
 	return &content{
-		triggeredAt: now, pieces: map[uint32][]piece{}, finished: map[uint32]bool{}, described: map[incremental.File]incremental.Description{},
+		triggeredAt: now, kind: kind, acks: ackTimes{plan: plan}, pieces: map[uint32][]piece{}, finished: map[uint32]bool{}, described: map[incremental.File]incremental.Description{},
 	}
 }

@@ -14,6 +14,7 @@ import (
 func (j *Job) decide(d coordinator.Decision) {
 	switch d := d.(type) {
 	case coordinator.Trigger:
+		j.manual = d.Manual
 		j.feed(owner.Event{Kind: owner.EventTrigger, Checkpoint: api.KindOwned(d.Kind)})
 	case coordinator.TriggerSavepoint:
 		if begin := j.savepoints[d.Caller]; begin != nil {
@@ -31,6 +32,7 @@ func (j *Job) decide(d coordinator.Decision) {
 		j.feed(owner.Event{Kind: owner.EventAbort, ID: d.Checkpoint, Reason: api.ReasonIn(d.Reason)})
 	case coordinator.NotBegun:
 		j.env.Metrics.Refused(d.Reason)
+		j.recordRefused()
 		j.eventf(ckptdv1.JobEventKind_JOB_EVENT_KIND_NOT_BEGUN, "%s: %s", d.Reason, d.Cause)
 	case coordinator.Answer:
 		j.answerRequest(d)

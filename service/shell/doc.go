@@ -24,6 +24,8 @@
 //	loop.go                                                           the queue and the loop that steps both machines
 //	numbers.go, audit.go, awaited.go                                  numbers of files; the record before deletes; who waits for rest
 //	uploads.go, workers.go, session.go, callers.go, contents.go,      one thing each, with its own fields
+//	history.go, historywrite.go, historytail.go, historyflight.go,    what became of checkpoints, for people; its way to the store
+//	acktimes.go
 //	acks.go, sweeps.go, outage.go, progress.go, events.go, inbox.go, turns.go
 //	logline.go, waited.go, yield.go                                   how loud an event is; what an expired checkpoint waited
 //	                                                                  for; how collecting yields to checkpoints

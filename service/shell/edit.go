@@ -14,6 +14,9 @@ import (
 // whyRemoved is the audit log's reason for what a person's command deletes.
 const whyRemoved = "a person removed the checkpoint"
 
+// whyPurged is its reason for the segments of the history.
+const whyPurged = "a person purged the job"
+
 // Edit carries a person's command out, and returns the entry that did it. An edit with a request that was carried out before changes
 // nothing. If the job is released or taken over meanwhile, the error does not tell whether the command was carried out: the same
 // request finds out.
@@ -31,6 +34,9 @@ func (j *Job) Edit(ctx context.Context, request string, e *owner.Edit, by *Comma
 				return
 			}
 			j.auditEdit(files, by)
+			if e.Kind == owner.EditPurge {
+				j.audit.history = commanded{by, whyPurged}
+			}
 			if j.sweeps.last() && !j.env.Janitor {
 				j.sweeps.soon(time.Now())
 			}

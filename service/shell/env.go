@@ -36,6 +36,8 @@ type Env struct {
 	// InlineThreshold and InlineCap limit the inline state of an acknowledgement and of a checkpoint, in bytes.
 	InlineThreshold, InlineCap int
 	Metrics                    Metrics
+	// History counts the records of histories; nil: nobody does.
+	History HistoryMetrics
 	// Step is called after each named step of a commit.
 	Step func(step string)
 	// Owns asks the daemons at the URLs whether one of them owns the job under the nonce.

@@ -38,6 +38,8 @@ type Job struct {
 	sweeps   sweeps
 	audit    audit
 	periodic periodic
+	history  *jobHistory // nil: there is nothing to write yet
+	manual   bool        // the trigger that is not answered yet is a person's
 	awaited  []awaited
 	life     memoryLife
 	disposed bool // the savepoint that the job has claimed is disposed of
@@ -67,6 +69,8 @@ type Vitals struct {
 	Failures int
 	// Condemned counts the files and _metadata that wait to be deleted.
 	Condemned int
+	// Seen is what has become of checkpoints here.
+	Seen Seen
 	// Bytes is the size of the files on the store that the owner knows, with all retained _metadata.
 	Bytes uint64
 }

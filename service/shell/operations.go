@@ -100,7 +100,7 @@ func (j *Job) work(op owner.Op) func(context.Context) {
 	case owner.OpAbortUnfinished:
 		return func(ctx context.Context) { j.abortUnfinished(ctx, op) }
 	case owner.OpSweep:
-		return func(ctx context.Context) { j.list(ctx, op) }
+		return j.sweepList(op)
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func (j *Job) end() {
 // Release asks the owner machine to release the job.
 func (j *Job) Release() { j.do(func() { j.feed(owner.Event{Kind: owner.EventStop}) }) }
 
-// arm sets the timer to the next deadline of the sweeps or the coordinator.
+// arm sets the timer to the next deadline of the sweeps, the coordinator or the history.
 func (j *Job) arm() {
 	next := j.sweeps.next()
 	if j.coord != nil {
@@ -76,6 +76,9 @@ func (j *Job) arm() {
 		}
 	}
 	if at := j.periodicDue(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+		next = at
+	}
+	if at := j.nextHistory(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
 		next = at
 	}
 	wait := time.Hour
@@ -94,6 +97,7 @@ func (j *Job) tick() {
 	j.coordinate(coordinator.Tick{})
 	j.savePeriodically()
 	j.sweepIfDue()
+	j.writeHistoryIfDue(time.Now())
 }
 
 // sweepIfDue begins a sweep if one is due. The last sweep of an ended job waits until no upload runs, and the workers

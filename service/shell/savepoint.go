@@ -205,6 +205,11 @@ func (j *Job) tellSavepoint(op *owner.Op) {
 	if op.Reason != owner.ReasonNone {
 		text = "came to nothing, and is deleted: " + saved.Path
 	}
+	if c := j.contents[op.ID]; op.Reason == owner.ReasonNone {
+		j.recordCompleted(op.ID, c)
+	} else if c != nil {
+		j.recordFailed(op.ID, c, api.ReasonOut(op.Reason), api.ReasonText(op.Reason))
+	}
 	delete(j.contents, op.ID)
 	j.uploads.forget(op.ID)
 	j.coordinate(coordinator.SavepointDone{Checkpoint: op.ID})

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/history"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/api"
 	"github.com/ckptd/ckptd/service/owner"
@@ -15,6 +16,17 @@ import (
 // Status describes the job: what it is doing, and what it waits for.
 func (j *Job) Status(ctx context.Context, req *ckptdv1.GetStatusRequest) (*ckptdv1.JobState, error) {
 	return ask(ctx, j, func(reply func(*ckptdv1.JobState, error)) { reply(j.state(req), nil) })
+}
+
+// Unwritten is what the segments of the job's history lack.
+func (j *Job) Unwritten(ctx context.Context) (*history.Unwritten, error) {
+	return ask(ctx, j, func(reply func(*history.Unwritten, error)) {
+		if j.m.Head() == nil {
+			reply(nil, api.NotAttached(j.id))
+			return
+		}
+		reply(j.unwritten(), nil)
+	})
 }
 
 // state describes the job for the status.

@@ -30,6 +30,8 @@ func (j *Job) abortUnfinished(ctx context.Context, op owner.Op) {
 			return k.Slot <= op.Slot
 		case layout.PlaceMetadata:
 			return op.DeadTarget(op.Epoch, k.Checkpoint)
+		case layout.PlaceHistory:
+			return k.History.Epoch < op.Epoch
 		case layout.PlaceExclusive, layout.PlaceShared:
 			return op.DeadTarget(k.File.Epoch, k.File.Checkpoint)
 		}
@@ -61,6 +63,23 @@ func lists(ctx context.Context, store storage.Store, prefix string) bool {
 // sweepPage is how many objects of a sweep's list go to the owner machine at a time. The job's goroutine is busy with
 // a page for less than a millisecond.
 const sweepPage = 250
+
+// sweepList lists the job's folder for a sweep. Before it lists that of a job that is purged, it deletes the history: after the sweep
+// comes the tombstone, and nobody lists the folder then.
+func (j *Job) sweepList(op owner.Op) func(context.Context) {
+	if head := j.m.Head(); !head.PurgeWanted && head.Status != journal.StatusRemoved {
+		return func(ctx context.Context) { j.list(ctx, op) }
+	}
+	purge := j.closeHistory()
+	return func(ctx context.Context) {
+		if err := purge(ctx); err != nil {
+			j.warn(ctx, "cannot delete the history", "error", err)
+			j.result(op.Result(journal.Unknown))
+			return
+		}
+		j.list(ctx, op)
+	}
+}
 
 // list lists the job's folder for a sweep, page by page. It goes on when the job has taken a page: pages in the job's
 // queue would keep its checkpoints waiting behind them.

@@ -47,6 +47,9 @@ func (j *Job) settled() {
 	v := Vitals{
 		Pending: len(j.contents), Failures: j.coord.State().ConsecutiveFailures, Condemned: j.m.Condemned(), Bytes: j.names.Bytes(),
 	}
+	if j.history != nil {
+		v.Seen = j.history.seen
+	}
 	for i := range head.Retained {
 		v.Bytes += head.Retained[i].Size
 	}
@@ -112,6 +115,7 @@ func (j *Job) tellOwnership(op *owner.Op) {
 		if !j.suspending { // else the workers are told to end
 			j.workers.send(0, &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Reregister{Reregister: &ckptdv1.Reregister{}}})
 		}
+		j.writeLastHistory()
 		j.answerAll(op)
 		j.over = true
 	case owner.TellDegraded:
@@ -188,6 +192,9 @@ func (j *Job) attempt(op *owner.Op) {
 	if c, ok := j.told().Checkpoint(op.ID); ok && !op.Adopted {
 		j.env.Metrics.Restored(&c)
 	}
+	if op.ID != 0 && !op.Adopted {
+		j.recordRestored(op.ID, op.Attempt)
+	}
 	j.progress.begin(op.Attempt)
 	var nonces []string
 	for _, r := range j.m.Registrations() {
@@ -239,6 +246,7 @@ func (j *Job) ended(op *owner.Op) {
 	j.coordinate(coordinator.Terminal{})
 	j.workers.send(0, cancel)
 	j.workers.close()
+	j.writeHistoryNow()
 	j.jobEnded()
 }
 

@@ -23,7 +23,7 @@ func (j *Job) tellCheckpoint(op *owner.Op) {
 			return
 		}
 		now := time.Now()
-		j.contents[op.ID] = newContent(now)
+		j.contents[op.ID] = newContent(now, j.m.Head().Plan, j.kindOf(op.ID, j.manual))
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_TRIGGERED, &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt})
 		j.workers.send(op.Worker, api.TriggerOut(op, now, j.stopsWith(op.ID)))
 		j.answer(op)
@@ -34,6 +34,7 @@ func (j *Job) tellCheckpoint(op *owner.Op) {
 		}
 	case owner.TellTriggerRefused:
 		j.env.Metrics.Refused(api.ReasonOut(op.Reason))
+		j.recordRefused()
 		j.log.Log(j.ops, levelOfAbort(api.ReasonOut(op.Reason)), "a checkpoint was refused", "reason", api.ReasonOut(op.Reason), "text", api.ReasonText(op.Reason))
 		j.answer(op)
 		j.coordinate(coordinator.TriggerRefused{Reason: api.ReasonOut(op.Reason), Cause: api.ReasonText(op.Reason)})
@@ -74,6 +75,7 @@ func (j *Job) completed(op *owner.Op) {
 		return
 	}
 	content := j.contents[op.ID]
+	j.recordCompleted(op.ID, content)
 	delete(j.contents, op.ID)
 	j.uploads.forget(op.ID)
 	if c, ok := j.told().Checkpoint(op.ID); ok {
@@ -96,6 +98,9 @@ func (j *Job) aborted(op *owner.Op, id uint64) {
 		reason, cause = c.abort, c.abortCause
 	} else if c != nil && c.unwritten != nil {
 		cause = fmt.Sprintf("%s: %v", cause, c.unwritten)
+	}
+	if c := j.contents[id]; !op.Repeated && c != nil || op.Repeated && op.Worker == 0 { // repeated: an earlier owner has triggered it
+		j.recordFailed(id, c, reason, cause)
 	}
 	delete(j.contents, id)
 	j.uploads.forget(id)

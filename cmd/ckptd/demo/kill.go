@@ -26,14 +26,14 @@ const amidPatience = 1500 * time.Millisecond
 
 // planKills spreads the kills over the middle of the input: it divides the middle into equal stretches and puts one
 // kill at a random point of each. Workers and the daemon take turns. Two of each four kills wait for a checkpoint in
-// progress, because checkpoints are short and chance would rarely hit one.
-func planKills(n int, total, seed uint64) []Kill {
+// progress, because checkpoints are short and chance would rarely hit one. Without daemonToo only workers are killed.
+func planKills(n int, total, seed uint64, daemonToo bool) []Kill {
 	const first, last = 0.08, 0.88 // of the input
 	rng := rand.New(rand.NewPCG(seed, 0x6b696c6c))
 	kills := make([]Kill, n)
 	for i := range kills {
 		at := first + (float64(i)+rng.Float64())*(last-first)/float64(n)
-		kills[i] = Kill{daemon: i%2 == 1, worker: rng.IntN(NumWorkers), After: uint64(at * float64(total)), amid: i%4 < 2}
+		kills[i] = Kill{daemon: daemonToo && i%2 == 1, worker: rng.IntN(NumWorkers), After: uint64(at * float64(total)), amid: i%4 < 2}
 	}
 	return kills
 }

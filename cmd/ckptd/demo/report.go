@@ -43,7 +43,7 @@ func (d *Demo) Verdict() (exact bool, err error) {
 	}
 	n.line("  %s of %s clicks were by users logged in%s", grouped(d.want.Total()), grouped(d.total), unparsable(d.skipped))
 	d.saySkipped("  ")
-	n.line("  %d of %s; %s, %s", d.Struck, output.Count(len(d.Kills), "kill"), output.Count(d.Watch.Attempt, "attempt"), output.Count(d.Watch.Epoch, "epoch"))
+	n.line("  %d of %s; %s, %s", d.Struck, output.Count(len(d.Kills), "kill"), output.Count(d.Watch.Attempt-d.Watch.before, "attempt"), output.Count(d.Watch.Epoch-d.Watch.before, "epoch"))
 	if d.Struck < len(d.Kills) {
 		n.line("  the input ended before the other kills could count: give them more time with a smaller --rate, or a shorter --interval")
 	}
@@ -116,6 +116,11 @@ func begun(ctx context.Context, root, job string) (from string, err error) {
 
 // checkpoints prints which checkpoints are kept, and the commands that show them.
 func (d *Demo) checkpoints(ctx context.Context) {
+	if d.inMemory() {
+		d.say.line("")
+		d.say.line("no checkpoint is kept: the job's state was in the memory of the daemon")
+		return
+	}
 	kept, err := d.kept(ctx)
 	n := d.say
 	n.line("")

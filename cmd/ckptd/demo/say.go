@@ -59,7 +59,11 @@ func (d *Demo) introduce() {
 	if d.o.From != "" {
 		n.line("from    %s", d.o.From)
 	}
-	n.line("state   %s", drivers.Below(d.Root, d.ID))
+	if d.inMemory() {
+		n.line("state   in the memory of the daemon, which is not killed: the state would be lost with it")
+	} else {
+		n.line("state   %s", drivers.Below(d.Root, d.ID))
+	}
 	n.line("logs    %s", output.ShellWord(filepath.Join(d.Tmp, "logs")))
 	n.line("watch   %s status %s --server %s", program(), d.ID, output.ShellWord(d.URL))
 	n.line("")

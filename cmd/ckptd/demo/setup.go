@@ -123,6 +123,9 @@ func New(o Options, out io.Writer) (*Demo, error) {
 	return d, nil
 }
 
+// inMemory tells whether the job's state is lost with the daemon.
+func (d *Demo) inMemory() bool { return config.InMemory(d.Config.Job, nil) }
+
 // goesOnFrom takes the root from a checkpoint of an earlier run, unless another root is named: then the checkpoint's files
 // are copied there.
 func (d *Demo) goesOnFrom(from string) error {
@@ -172,7 +175,7 @@ func (d *Demo) Count(ctx context.Context) error {
 	if d.Params.Rate == 0 {
 		d.Params.Rate = max(1, float64(d.total)/d.length.Seconds()/float64(d.o.Parallelism))
 	}
-	d.Kills = planKills(d.o.Kills, d.total, d.o.Seed)
+	d.Kills = planKills(d.o.Kills, d.total, d.o.Seed, !d.inMemory())
 	return nil
 }
 

@@ -36,6 +36,8 @@ type Watch struct {
 	Running bool
 	Epoch   uint64
 	Attempt uint64
+	// before is the number above which those of a job in memory begin; 0: they begin at 1.
+	before uint64
 	// begun is the attempt in the last event that begins one.
 	begun uint64
 	// Newest is the newest complete checkpoint; fresh tells whether it completed after the last kill.
@@ -70,6 +72,9 @@ func (d *Demo) Poll(ctx context.Context) *ckptdv1.JobState {
 	s := res.GetJobs()[0]
 	w.owner = s.GetOwnerNonce()
 	w.Running = s.GetPhase() == PhaseRunning
+	if w.before == 0 && s.GetSummary().GetInMemory() {
+		w.before = s.GetSummary().GetEpoch() - 1
+	}
 	w.Epoch, w.Attempt = s.GetSummary().GetEpoch(), s.GetSummary().GetAttempt()
 	if status := s.GetSummary().GetStatus(); status > ckptdv1.JobStatus_JOB_STATUS_RUNNING && status != ckptdv1.JobStatus_JOB_STATUS_STOPPING {
 		w.ended = status
@@ -95,7 +100,7 @@ func (d *Demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 	w := &d.Watch
 	switch e.GetKind() {
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTACHED:
-		if epoch := s.GetSummary().GetEpoch(); epoch > 1 && d.strike == nil { // else it is said with the kill
+		if epoch := s.GetSummary().GetEpoch(); epoch > 1 && d.strike == nil && !s.GetSummary().GetInMemory() { // else it is said with the kill
 			d.say.event("the daemon was gone; the next one owns the job: epoch %d", epoch)
 		}
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT:
@@ -127,7 +132,8 @@ func (d *Demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 		if w.Blamed != e.GetAttempt() { // else this failure is a consequence of the first one
 			w.cause, w.Blamed = e.GetText(), e.GetAttempt()
 		}
-	case ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY, ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, ckptdv1.JobEventKind_JOB_EVENT_KIND_NOT_BEGUN:
+	case ckptdv1.JobEventKind_JOB_EVENT_KIND_IN_MEMORY, ckptdv1.JobEventKind_JOB_EVENT_KIND_BEGINS_ANEW, ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY,
+		ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, ckptdv1.JobEventKind_JOB_EVENT_KIND_NOT_BEGUN:
 		d.say.event("%s", e.GetText())
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_END_OF_DATA:
 		w.atEnd = true
