@@ -34,6 +34,9 @@ type Trigger struct {
 	Time                       time.Time
 	// Stops: it is a savepoint that stops the job. Sources read nothing after its barrier until it is complete or aborted.
 	Stops bool
+	// Drains, with Stops: before its part of the savepoint, each subtask does its end-of-data work, as if all input were read, and emits
+	// what it holds. If the savepoint is aborted after that, the process reports ReportFailed.
+	Drains bool
 	// Kind is what a person asked for; else ConfiguredCheckpoint. Of a FullCheckpoint the daemon knows no file, so that Snapshot sends
 	// all of them.
 	Kind CheckpointKind

@@ -66,6 +66,10 @@ type JobConfig struct {
 	Trash time.Duration
 	// SavepointDir is the URL below which savepoints lie whose request names no directory; empty: as the daemon says.
 	SavepointDir string
+	// SavepointInterval is the time from the end of one periodic savepoint to the next; 0: the owner takes none by itself.
+	SavepointInterval time.Duration
+	// SavepointKeep says which periodic savepoints stay, as "last=3, daily=7"; empty: all.
+	SavepointKeep string
 	// Storage is where the checkpoints lie.
 	Storage Storage
 	// MaxStateSize is the largest piece of state in bytes of a job with JobManagerStorage; 0: 5 MiB.

@@ -37,6 +37,7 @@ func toConfig(c *JobConfig) *ckptdv1.JobConfig {
 	out := &ckptdv1.JobConfig{
 		Mode: ckptdv1.CheckpointingMode(c.Mode), Interval: toDuration(c.Interval), Timeout: toDuration(c.Timeout), MinPause: toDuration(c.MinPause),
 		TolerableFailedCheckpoints: c.TolerableFailedCheckpoints, Retention: ckptdv1.Retention(c.Retention), NumRetained: c.NumRetained, Trash: toDelay(c.Trash), SavepointDir: c.SavepointDir,
+		SavepointInterval: toDuration(c.SavepointInterval), SavepointKeep: c.SavepointKeep,
 		IntervalDuringBacklog: toDelay(c.IntervalDuringBacklog), MaxConcurrentCheckpoints: c.MaxConcurrentCheckpoints,
 		CheckpointsAfterTasksFinish: c.CheckpointsAfterTasksFinish,
 		Storage:                     ckptdv1.Storage(c.Storage), MaxStateSize: c.MaxStateSize,
@@ -73,6 +74,7 @@ func ConfigFrom(c *ckptdv1.JobConfig) *JobConfig {
 		Mode: CheckpointingMode(c.GetMode()), Interval: fromDuration(c.GetInterval()), Timeout: fromDuration(c.GetTimeout()),
 		MinPause: fromDuration(c.GetMinPause()), TolerableFailedCheckpoints: c.GetTolerableFailedCheckpoints(),
 		Retention: Retention(c.GetRetention()), NumRetained: c.GetNumRetained(), Trash: fromDelay(c.Trash), SavepointDir: c.GetSavepointDir(),
+		SavepointInterval: fromDuration(c.GetSavepointInterval()), SavepointKeep: c.GetSavepointKeep(),
 		IntervalDuringBacklog: fromDelay(c.IntervalDuringBacklog), MaxConcurrentCheckpoints: c.GetMaxConcurrentCheckpoints(),
 		CheckpointsAfterTasksFinish: c.CheckpointsAfterTasksFinish,
 		Storage:                     Storage(c.GetStorage()), MaxStateSize: c.GetMaxStateSize(),
@@ -238,7 +240,7 @@ func fromCommand(m *ckptdv1.RegisterResponse) Command {
 		return fromStart(c.Start)
 	case *ckptdv1.RegisterResponse_Trigger:
 		t := c.Trigger
-		return Trigger{Attempt: t.GetAttempt(), Epoch: t.GetEpoch(), Checkpoint: t.GetCheckpointId(), Time: t.GetTimestamp().AsTime(), Stops: t.GetStops(),
+		return Trigger{Attempt: t.GetAttempt(), Epoch: t.GetEpoch(), Checkpoint: t.GetCheckpointId(), Time: t.GetTimestamp().AsTime(), Stops: t.GetStops(), Drains: t.GetDrains(),
 			Kind: max(CheckpointKind(t.GetKind()), ConfiguredCheckpoint), Savepoint: t.GetSavepoint()}
 	case *ckptdv1.RegisterResponse_Complete:
 		return Complete{Attempt: c.Complete.GetAttempt(), Epoch: c.Complete.GetEpoch(), Checkpoint: c.Complete.GetCheckpointId(), Ends: c.Complete.GetEnds()}

@@ -101,6 +101,8 @@ func TestConstantsAreWhole(t *testing.T) {
 		ckptdv1.RecordKind(0):        {KindCheckpoint, KindManual, KindSavepoint, KindStop},
 		ckptdv1.CheckpointOutcome(0): {OutcomeInProgress, OutcomeCompleted, OutcomeFailed},
 		ckptdv1.FilePresence(0):      {FilePresent, FileMissing, FileWrongSize},
+		ckptdv1.SavepointOutcome(0):  {SavepointStarted, SavepointDone, SavepointCleaned},
+		ckptdv1.SavepointStop(0):     {StopSuspend, StopDrain},
 		ckptdv1.JobEventKind(0): {EventAttached, EventAttempt, EventRunning, EventTriggered, EventCompleted, EventAborted, EventNotBegun,
 			EventCommitted, EventTaskFailed, EventFailover, EventWorkerLost, EventReplaced, EventRefused, EventExpired, EventEndOfData, EventDegraded,
 			EventRecovered, EventStoreAway, EventStoreBack, EventCanceled, EventFailed, EventFinished, EventChanged, EventGoodbye, EventImported, EventSavepoint, EventSuspended, EventInMemory, EventBeginsAnew},

@@ -103,6 +103,7 @@ class Engine:
         self.nonce = uuid.uuid4().hex  # of this process
         self.attempt = 0  # the one that runs here; 0: none
         self.begun = set()  # checkpoints under way
+        self.ends = False  # the job stops with a savepoint, and this attempt has committed it
         self.lock, self.count, self.history = threading.Lock(), 0, b""
 
     def attach(self):
@@ -149,7 +150,8 @@ class Engine:
         while True:
             request = {"jobId": self.job, "subtasks": [SUBTASK], "nonce": self.nonce}
             if self.attempt:  # what this process does: a new owner continues the attempt
-                request.update(attempt=self.attempt, reports=[{"kind": "KIND_RUNNING"}], begunCheckpointIds=sorted(self.begun))
+                kinds = ["KIND_RUNNING"] + ["KIND_FINISHED"] * self.ends
+                request.update(attempt=self.attempt, reports=[{"kind": k} for k in kinds], begunCheckpointIds=sorted(self.begun))
             try:
                 self.attach()
                 for command in stream(self.url, "EngineService/Register", [request]):
@@ -197,6 +199,8 @@ class Engine:
         elif kind == "complete":
             self.begun = {n for n in self.begun if n > checkpoint}
             say("checkpoint %d is complete" % checkpoint)
+            if c.get("ends"):
+                self.finish()
         elif kind == "abort":
             self.begun.discard(checkpoint)
         return False
@@ -207,16 +211,23 @@ class Engine:
             if attempt != self.attempt:
                 with self.lock:
                     self.attempt = 0
-                self.begun = set()
+                self.begun, self.ends = set(), False
                 count, history = self.restore(c["epoch"], attempt)
                 say("attempt %d restored checkpoint %s: %d" % (attempt, c.get("restoreCheckpointId", 0), count))
                 with self.lock:
                     self.attempt, self.count, self.history = attempt, count, history
             self.call("EngineService/Report", kind="KIND_RUNNING", nonce=self.nonce, attempt=attempt)
+            if c.get("ends"):  # of an attempt that restores the savepoint with which the job stops
+                self.finish()
         except Refused as refused:
             if refused.reason not in ("REASON_STALE_ATTEMPT", "REASON_STALE_EPOCH"):
                 raise  # else a newer Start follows, or the session registers again
             self.attempt = 0
+
+    def finish(self):
+        """Says that the subtask has finished for good, because the job stops with a savepoint. Cancel follows."""
+        self.ends = True
+        self.call("EngineService/Report", kind="KIND_FINISHED", nonce=self.nonce, attempt=self.attempt)
 
     def restore(self, epoch, attempt):
         """Calls 3 and 4: what has this subtask to restore? Fetch it."""

@@ -18,6 +18,9 @@ func (t *task) letters() error {
 			if l.trigger >= t.machine.Current() {
 				t.epoch = l.epoch
 			}
+			if l.drains {
+				t.drains = l.trigger
+			}
 			if err = t.act(t.machine.Trigger(l.trigger)); l.stops {
 				t.holds = l.trigger
 			}
@@ -39,13 +42,19 @@ func (t *task) letters() error {
 func (t *task) act(actions []aligner.Action) error {
 	var err error
 	for _, a := range actions {
+		barrier := exchange.Barrier
+		if a.Checkpoint == t.drains && t.drains != 0 && (a.Kind == aligner.Forward || a.Kind == aligner.Snapshot) {
+			if barrier, err = exchange.Drain, t.drain(); err != nil {
+				return err
+			}
+		}
 		switch a.Kind {
 		case aligner.Block:
 			t.gate.Block(a.Channel)
 		case aligner.Unblock:
 			t.gate.Unblock(a.Channel)
 		case aligner.Forward:
-			err = t.broadcast(exchange.Barrier, a.Checkpoint)
+			err = t.broadcast(barrier, a.Checkpoint)
 		case aligner.Snapshot:
 			err = t.snapshot(a.Checkpoint)
 		case aligner.Decline:
@@ -56,6 +65,23 @@ func (t *task) act(actions []aligner.Action) error {
 			err = t.broadcast(exchange.End, 0)
 		}
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drain does the end-of-data work of all operators of the chain, once. What they emit belongs to the savepoint.
+func (t *task) drain() error {
+	if t.drained == t.drains {
+		return nil
+	}
+	t.drained = t.drains
+	for i, o := range t.chain {
+		if o.atEnd == nil {
+			continue
+		}
+		if err := o.failed(o.atEnd(link(t.chain, i+1, t.tail))); err != nil {
 			return err
 		}
 	}
@@ -113,7 +139,11 @@ func (t *task) finishes() {
 	t.callbacks.report(client.Report{Kind: client.ReportFinished, Subtasks: t.subtasks})
 }
 
+// aborted gives a checkpoint up. What a task has emitted as its end-of-data work cannot be taken back, so the attempt fails then.
 func (t *task) aborted(checkpoint uint64) error {
+	if t.drained == checkpoint && checkpoint != 0 {
+		return fmt.Errorf("savepoint %d was aborted after the end-of-data work for it", checkpoint)
+	}
 	if t.holds == checkpoint {
 		t.holds = 0
 	}

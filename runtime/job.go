@@ -61,6 +61,16 @@ type Subtask struct {
 	Restored uint64
 	// Dir is an empty folder for this subtask and attempt; it is removed when the attempt ends.
 	Dir string
+
+	operator *operator
+}
+
+// AtEndOfData sets what a Process or a Keyed operator does when the job is drained, before its last snapshot: it emits what it holds, as the
+// results of windows that are still open.
+func (s Subtask) AtEndOfData(f func(emit Emit) error) {
+	if s.operator != nil {
+		s.operator.atEnd = f
+	}
 }
 
 // Emit passes a record to the next operator. The caller may change or reuse the record as soon as Emit has returned.

@@ -12,6 +12,8 @@ type letter struct {
 	epoch                    uint64
 	// stops: sources hold after the barrier of the checkpoint to trigger. ends: the task has finished once the checkpoint is committed.
 	stops, ends bool
+	// drains: the task does its end-of-data work before the barrier of the checkpoint to trigger.
+	drains bool
 }
 
 // mailbox holds the commands to a task until its goroutine handles them. It is unbounded, because the worker must

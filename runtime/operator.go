@@ -28,6 +28,8 @@ type operator struct {
 	backend state.Backend
 	groups  keygroup.Range
 	sink    state.Sink
+	// atEnd is the operator's end-of-data work; nil: it has none.
+	atEnd func(emit Emit) error
 }
 
 // link returns the function that runs the chain from operator i on; out receives what the last operator emits.

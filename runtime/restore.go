@@ -84,7 +84,7 @@ func (r *restorer) operator(ctx context.Context, o *operator, t *task) error {
 	if err := os.MkdirAll(own, 0o777); err != nil {
 		return err
 	}
-	sub := Subtask{Index: t.index, Parallelism: t.spec.Parallelism, Attempt: start.Attempt, Restored: start.Restore, Dir: own}
+	sub := Subtask{Index: t.index, Parallelism: t.spec.Parallelism, Attempt: start.Attempt, Restored: start.Restore, Dir: own, operator: o}
 	var err error
 	switch {
 	case o.spec.Source != nil:

@@ -38,9 +38,11 @@ type task struct {
 	epoch     uint64
 	committed uint64
 	// holds is the savepoint that stops the job: a source reads nothing more until it is aborted; 0: there is none.
-	holds   uint64
-	flushed time.Time
-	timer   *time.Timer
+	holds uint64
+	// drains is the savepoint before which the task does its end-of-data work, drained the one before which it has done it; 0: none.
+	drains, drained uint64
+	flushed         time.Time
+	timer           *time.Timer
 }
 
 // callbacks is what a task needs of its attempt. All functions are safe for concurrent use and do not block.
@@ -230,9 +232,12 @@ func (t *task) frame(ch int, f *exchange.Frame, head func(uint16, state.Record) 
 			}
 		}
 		return nil
-	case exchange.Barrier:
+	case exchange.Barrier, exchange.Drain:
 		if f.Checkpoint >= t.machine.Current() {
 			t.epoch = f.Epoch
+		}
+		if f.Kind == exchange.Drain {
+			t.drains = f.Checkpoint
 		}
 		return t.act(t.machine.Barrier(ch, f.Checkpoint))
 	case exchange.Cancel:

@@ -132,7 +132,7 @@ func (w *worker) obey(ctx context.Context, cmd client.Command) (done bool, err e
 		w.start(ctx, cmd)
 	case client.Trigger:
 		if a := w.running(cmd.Attempt); a != nil {
-			a.post(letter{trigger: cmd.Checkpoint, epoch: cmd.Epoch, stops: cmd.Stops}, func(t *task) bool { return t.gate == nil })
+			a.post(letter{trigger: cmd.Checkpoint, epoch: cmd.Epoch, stops: cmd.Stops, drains: cmd.Drains}, func(t *task) bool { return t.gate == nil })
 		}
 	case client.Complete:
 		if a := w.running(cmd.Attempt); a != nil && cmd.Ends {

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -242,15 +243,44 @@ func TestRestoreFromSavepoint(t *testing.T) {
 				}
 			}
 			folder := "a/savepoints/" + path.Base(saved.GetPath()) + "/"
-			b.checkpoint(inlineState)
+			own := b.checkpoint(inlineState)
 			if mode == ckptdv1.ClaimMode_CLAIM_MODE_CLAIM {
 				eventually(t, "the disposal", func() bool { return len(contents(t, root.Store, folder)) == 0 })
 			} else if got := len(contents(t, root.Store, folder)); got != 2 {
 				t.Errorf("NO_CLAIM: %d objects of the savepoint are left, want 2", got)
 			}
+			t.Run("SP-5: the source is deleted, and a failover recovers", func(t *testing.T) {
+				if err := layout.DeleteSavepoint(t.Context(), root.Store, folder); err != nil {
+					t.Fatal(err)
+				}
+				b.report(ckptdv1.ReportRequest_KIND_FAILED, func(r *ckptdv1.ReportRequest) { r.Cause = "a test" })
+				if got := b.begin().GetRestoreCheckpointId(); got != own {
+					t.Errorf("the next attempt restores %d, want %d", got, own)
+				}
+				if got := b.states()["n"]; got != fmt.Sprint(own) {
+					t.Errorf("it restores %q", got)
+				}
+			})
 			if e := head(t, root, "b"); e.Import.State == journal.ImportWanted || !strings.Contains(e.Import.Source, "savepoint-") {
 				t.Errorf("import %+v", e.Import)
 			}
 		})
 	}
+}
+
+// TestSavepointAlone: a job without periodic checkpoints takes a savepoint, and has no files of checkpoints.
+func TestSavepointAlone(t *testing.T) {
+	t.Run("SP-8", func(t *testing.T) {
+		root, far := newRoot(), newRoot()
+		d := startDaemonWith(t, root, "", service.Options{Savepoints: farSavepoints(far)})
+		w := oneWorker(t, d, "a", nil)
+		saved := d.savepoint(t, "a", "")
+		w.mustAck(w.triggered(), inline("n", "inline"))
+		eventually(t, "the savepoint", func() bool { return d.outcome(t, "a", saved.GetCheckpointId()) == done })
+		for key := range contents(t, root.Store, layout.JobPrefix("a")) {
+			if !strings.Contains(key, "/_journal/") {
+				t.Errorf("the job's folder has %s", key)
+			}
+		}
+	})
 }

@@ -34,6 +34,12 @@ type Checkpoint struct {
 	ID, Epoch uint64
 	// Time is when the checkpoint was triggered; zero in Committed and Aborted.
 	Time time.Time
+	// Stops: it is a savepoint that stops the job. Sources read nothing more until Committed or Aborted; what they read nevertheless is
+	// never committed. It is set in Snapshot.
+	Stops bool
+	// Drains, with Stops: Snapshot does the end-of-data work first, and emits what the subtasks hold. If the savepoint is aborted then, the
+	// engine fails the attempt.
+	Drains bool
 	// Kind is what a person asked for: client.ConfiguredCheckpoint, if nobody did. Of a client.FullCheckpoint everything is sent anew,
 	// whatever the engine does. It is unknown in Committed and Aborted, and where a barrier brought the checkpoint.
 	Kind client.CheckpointKind

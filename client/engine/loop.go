@@ -140,7 +140,7 @@ func (l *loop) obey(ctx context.Context, c call) {
 		}
 	case client.Trigger:
 		if l.runs(a, cmd.Attempt) && a.begins(cmd.Checkpoint, cmd.Savepoint) {
-			l.snapshot(a, Checkpoint{ID: cmd.Checkpoint, Epoch: cmd.Epoch, Time: cmd.Time, Kind: cmd.Kind, Savepoint: cmd.Savepoint})
+			l.snapshot(a, Checkpoint{ID: cmd.Checkpoint, Epoch: cmd.Epoch, Time: cmd.Time, Kind: cmd.Kind, Savepoint: cmd.Savepoint, Stops: cmd.Stops, Drains: cmd.Drains})
 		}
 	case client.Complete:
 		if l.runs(a, cmd.Attempt) {

@@ -193,5 +193,8 @@ func printSavepoint(w io.Writer, s *ckptdv1.Savepoint) {
 			how = fmt.Sprintf("begun, %d of %s acknowledged", s.GetAcknowledged(), output.Count(s.GetSubtasks(), "subtask"))
 		}
 	}
+	if s.GetPeriodic() {
+		how += ", periodic"
+	}
 	fmt.Fprintf(w, "savepoint %d %s: %s\n", s.GetCheckpointId(), how, output.Clean(s.GetPath()))
 }

@@ -56,7 +56,7 @@ func TestSavepointsOnStores(t *testing.T) {
 		{root: servers.MinIO, saves: "gcs", next: "hdfs", when: "CKPTD_NIGHTLY"},
 	}
 	for _, row := range rows {
-		t.Run(strings.Join([]string{row.root, row.saves, row.next}, " to "), func(t *testing.T) {
+		t.Run("SP-1/"+strings.Join([]string{row.root, row.saves, row.next}, " to "), func(t *testing.T) {
 			if row.when != "" && os.Getenv(row.when) == "" {
 				t.Skip(row.when + " is not set")
 			}

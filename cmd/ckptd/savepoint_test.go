@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -122,49 +123,75 @@ func TestKilledAtEachStepOfASavepoint(t *testing.T) {
 
 // A job is stopped with a savepoint, while its daemon or a worker is killed at a step of it. Either it is FINISHED, or it runs on and
 // can be stopped again; a new job goes on from the savepoint, and the counts of both together are exact.
+//
+// The nightly form repeats each kill, at other moments of the stop.
 func TestStoppedWithASavepoint(t *testing.T) {
 	t.Parallel()
-	for _, step := range []string{"", shell.StepSaved, shell.StepSavedMetadata, shell.StepSavepointDone, shell.StepEnd, runtime.StepBeforeCommit, runtime.StepAfterCommit,
+	const drain, ended = "drain", "ended" // no kills
+	ids := map[string]string{
+		runtime.StepBeforeCommit: "SP-12 ", runtime.StepAfterCommit: "SP-19 ", runtime.StepUploading: "SP-13 ", shell.StepSavedMetadata: "SP-14 ",
+		ended: "SP-16 ", "": "SP-11 and SP-17 ",
+	}
+	rounds := 1
+	if os.Getenv("CKPTD_NIGHTLY") != "" {
+		rounds = 5
+	}
+	for _, step := range []string{"", drain, ended, runtime.StepUploading, shell.StepSavepoint, shell.StepSaved, shell.StepSavedMetadata, shell.StepSavepointDone, shell.StepEnd, runtime.StepBeforeCommit, runtime.StepAfterCommit,
 		runtime.StepAcknowledged} {
-		t.Run("SP-11 and SP-17 "+step, func(t *testing.T) {
-			t.Parallel()
-			dir, struck := filepath.Join(t.TempDir(), "savepoints"), filepath.Join(t.TempDir(), "struck")
-			environment := []string{"CKPTD_SAVEPOINTS=" + dir}
-			if step != "" {
-				environment = append(environment, fmt.Sprintf("%s=%s:1:%s", killVariable, step, struck))
-			}
-			r := newRig(t, demo.Options{Interval: "1h", Records: 30_000, Rate: 5000}, environment...)
-			r.begin()
-			r.await("records flow", func(s *ckptdv1.JobState) bool { return r.Watch.Running && s.GetRecords() > 1000 })
-			var out, errs bytes.Buffer
-			code := exit.Failed
-			for range 3 {
-				out.Reset()
-				if code = run(r.ctx, []string{"stop", r.ID, "--savepoint=", "--server", r.URL, "--json"}, &out, &errs); code == exit.Done {
-					break
+		for round := range rounds {
+			t.Run(fmt.Sprintf("%s%s %d", ids[step], cmp.Or(step, "undisturbed"), round), func(t *testing.T) {
+				t.Parallel()
+				args := []string{"--savepoint=", "--json"}
+				if step == drain {
+					args = append(args, "--drain")
 				}
-				r.await("the job runs again", func(s *ckptdv1.JobState) bool {
-					all := r.savepoints()
-					return r.Watch.Running && s.GetPhase() == ckptdv1.JobPhase_JOB_PHASE_RUNNING && all[len(all)-1].GetOutcome() != ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_STARTED
-				})
-			}
-			if _, err := os.Stat(struck); step != "" && err != nil {
-				t.Errorf("the step was not struck: %v", err)
-			}
-			var saved struct{ Path string }
-			if err := json.Unmarshal(out.Bytes(), &saved); err != nil || code != exit.Done {
-				t.Fatalf("exit code %d: %v\n%s%s", code, err, &out, &errs)
-			}
-			if got := r.head().GetStatus(); got != ckptdv1.JobStatus_JOB_STATUS_FINISHED {
-				t.Errorf("the job is %v, want FINISHED", got)
-			}
-			r.must(r.Stop(r.ctx))
-			if of := r.written().GetLatest().GetSavepoint(); step == "" && (of.GetKind() != ckptdv1.RecordKind_RECORD_KIND_STOP || of.GetPath() != saved.Path) {
-				t.Errorf("the history has %v, want the savepoint that stopped the job", of)
-			}
-			next := newRig(t, demo.Options{Root: r.Root, Output: r.Params.Output, From: saved.Path, Records: r.Params.Records, Rate: 10_000})
-			next.begin()
-			next.finishExact()
+				records := uint64(1000 + round*700)
+				if step == ended { // all input is read
+					records = 30_000 - 1
+				}
+				stopKilled(t, strings.TrimPrefix(strings.TrimPrefix(step, drain), ended), args, records)
+			})
+		}
+	}
+}
+
+// stopKilled stops a job after so many records, while a process is killed at the step; empty: none is.
+func stopKilled(t *testing.T, step string, args []string, records uint64) {
+	dir, struck := filepath.Join(t.TempDir(), "savepoints"), filepath.Join(t.TempDir(), "struck")
+	environment := []string{"CKPTD_SAVEPOINTS=" + dir}
+	if step != "" {
+		environment = append(environment, fmt.Sprintf("%s=%s:1:%s", killVariable, step, struck))
+	}
+	r := newRig(t, demo.Options{Interval: "1h", Records: 30_000, Rate: 5000}, environment...)
+	r.begin()
+	r.await("records flow", func(s *ckptdv1.JobState) bool { return r.Watch.Running && s.GetRecords() > records })
+	var out, errs bytes.Buffer
+	code := exit.Failed
+	for range 3 {
+		out.Reset()
+		if code = run(r.ctx, append([]string{"stop", r.ID, "--server", r.URL}, args...), &out, &errs); code == exit.Done {
+			break
+		}
+		r.await("the job runs again", func(s *ckptdv1.JobState) bool {
+			all := r.savepoints()
+			return r.Watch.Running && s.GetPhase() == ckptdv1.JobPhase_JOB_PHASE_RUNNING && all[len(all)-1].GetOutcome() != ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_STARTED
 		})
 	}
+	if _, err := os.Stat(struck); step != "" && err != nil {
+		t.Errorf("the step was not struck: %v", err)
+	}
+	var saved struct{ Path string }
+	if err := json.Unmarshal(out.Bytes(), &saved); err != nil || code != exit.Done {
+		t.Fatalf("exit code %d: %v\n%s%s", code, err, &out, &errs)
+	}
+	if got := r.head().GetStatus(); got != ckptdv1.JobStatus_JOB_STATUS_FINISHED {
+		t.Errorf("the job is %v, want FINISHED", got)
+	}
+	r.must(r.Stop(r.ctx))
+	if of := r.written().GetLatest().GetSavepoint(); step == "" && (of.GetKind() != ckptdv1.RecordKind_RECORD_KIND_STOP || of.GetPath() != saved.Path) {
+		t.Errorf("the history has %v, want the savepoint that stopped the job", of)
+	}
+	next := newRig(t, demo.Options{Root: r.Root, Output: r.Params.Output, From: saved.Path, Records: r.Params.Records, Rate: 10_000})
+	next.begin()
+	next.finishExact()
 }

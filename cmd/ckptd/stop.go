@@ -20,22 +20,30 @@ import (
 
 func newStopCmd() *cobra.Command {
 	var dir, request string
+	var drain bool
 	cmd := &cobra.Command{
-		Use:   "stop JOB --savepoint DIR",
+		Use:   "stop JOB --savepoint DIR [--drain]",
 		Short: "Take a savepoint of a job, commit its sinks, and end the job as FINISHED",
 		Long: `Take a savepoint of a job, and stop the job exactly there: its sources read nothing more, its sinks commit what the savepoint holds, and the
 job is FINISHED. A new job goes on from the savepoint (-s FOLDER), and no record is lost or counted twice.
 
 DIR is as for ` + "`ckptd savepoint`" + `. --savepoint= takes the daemon's default.
 
+With --drain the job first does its end-of-data work, as if all input were read: windows emit what they hold. Such a job has ended for good,
+and a new one should not go on from its savepoint.
+
 Once the savepoint is done, the job is STOPPING: whatever dies then, every later attempt restores the savepoint, commits and ends. If no
 savepoint comes to be, the job runs on, and the exit code is 1; the error names what exists.`,
 		Example: `  ckptd stop clicks --savepoint file:///var/lib/savepoints --server unix:/run/ckptd.sock
-  ckptd stop file:///var/lib/ckptd/clicks --savepoint=`,
+  ckptd stop file:///var/lib/ckptd/clicks --savepoint=
+  ckptd stop clicks --savepoint= --drain`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := &ckptdv1.TriggerSavepointRequest{RequestId: request, Stop: ckptdv1.SavepointStop_SAVEPOINT_STOP_SUSPEND}
+			if drain {
+				req.Stop = ckptdv1.SavepointStop_SAVEPOINT_STOP_DRAIN
+			}
 			if dir != "" {
 				place, err := drivers.Normal(dir)
 				if err != nil {
@@ -47,6 +55,7 @@ savepoint comes to be, the job runs on, and the exit code is 1; the error names 
 		},
 	}
 	cmd.Flags().StringVarP(&dir, "savepoint", "p", "", "`directory` below which the savepoint's folder is made")
+	cmd.Flags().BoolVarP(&drain, "drain", "d", false, "do the end-of-data work first: the job has ended for good")
 	cmd.Flags().StringVar(&request, "request-id", "", "`name` of this wish: a repeated command with the same name takes no second savepoint")
 	cobra.CheckErr(cmd.MarkFlagRequired("savepoint"))
 	serverFlags(cmd)

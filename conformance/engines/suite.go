@@ -23,6 +23,9 @@ type Options struct {
 	Patience time.Duration
 }
 
+// jobID is the id of the engine's job.
+const jobID = "conformance"
+
 const frozenDaemon = "the daemon is frozen"
 
 // Run runs the engine through every fault, each in a subtest with daemons of its own. The engine has to configure its
@@ -42,16 +45,19 @@ func Run(t *testing.T, s Subject, o *Options) {
 	for _, c := range []struct {
 		name string
 		run  func(*trial)
+		ends bool // the job is over afterwards
 	}{
-		{"the engine is killed", (*trial).killed},
-		{"the engine is stopped", (*trial).stopped},
-		{"the daemon is killed", (*trial).daemonKilled},
-		{"the engine is restarted while the daemon is down", (*trial).bothDown},
-		{"another daemon takes over", (*trial).takenOver},
-		{frozenDaemon, (*trial).frozen},
-		{"replies are lost", (*trial).repliesLost},
-		{"checkpoints are aborted", (*trial).aborted},
-		{"E2E-5 a file cannot be stored", (*trial).unstored},
+		{"the engine is killed", (*trial).killed, false},
+		{"the engine is stopped", (*trial).stopped, false},
+		{"the daemon is killed", (*trial).daemonKilled, false},
+		{"the engine is restarted while the daemon is down", (*trial).bothDown, false},
+		{"another daemon takes over", (*trial).takenOver, false},
+		{frozenDaemon, (*trial).frozen, false},
+		{"replies are lost", (*trial).repliesLost, false},
+		{"checkpoints are aborted", (*trial).aborted, false},
+		{"E2E-5 a file cannot be stored", (*trial).unstored, false},
+		{"the job stops with a savepoint", (*trial).stoppedWithSavepoint, true},
+		{"the engine is killed while the job stops", (*trial).killedWhileStopping, true},
 	} {
 		if options.Quick && c.name == frozenDaemon {
 			continue
@@ -66,8 +72,10 @@ func Run(t *testing.T, s Subject, o *Options) {
 			x.start()
 			x.progress()
 			c.run(x)
-			x.progress()
-			x.process.Kill()
+			if !c.ends {
+				x.progress()
+				x.process.Kill()
+			}
 			x.judge()
 		})
 	}
@@ -90,7 +98,7 @@ func (x *trial) start() {
 	for _, d := range x.daemons {
 		urls = append(urls, d.URL())
 	}
-	x.process = x.subject(x.t, urls, "conformance", x.out)
+	x.process = x.subject(x.t, urls, jobID, x.out)
 }
 
 // progress waits until a checkpoint is complete that was not before. The engine must be alive meanwhile.

@@ -21,11 +21,9 @@ func Savepoints(head *journal.Entry) *ckptdv1.ListSavepointsResponse {
 // Savepoint describes a savepoint as the journal has it.
 func Savepoint(p *journal.Savepoint) *ckptdv1.Savepoint {
 	out := &ckptdv1.Savepoint{
-		CheckpointId: p.ID, Path: p.Path, Outcome: ckptdv1.SavepointOutcome(p.Outcome + 1), MetadataBytes: p.Size, MetadataCrc32C: p.CRC,
+		CheckpointId: p.ID, Path: p.Path, Outcome: ckptdv1.SavepointOutcome(p.Outcome + 1), MetadataBytes: p.Size, MetadataCrc32C: p.CRC, Periodic: p.Periodic,
 	}
-	if p.Stop != journal.StopNone {
-		out.Stop = ckptdv1.SavepointStop_SAVEPOINT_STOP_SUSPEND
-	}
+	out.Stop = ckptdv1.SavepointStop(p.Stop) // they have the same numbers
 	if p.EndedAt > 0 {
 		out.EndedAt = timestamppb.New(time.UnixMilli(int64(p.EndedAt)))
 	}

@@ -73,7 +73,7 @@ func checkpointToProto(c *Checkpoint) *storedv1.JournalCheckpoint {
 func savepointToProto(s *Savepoint) *storedv1.JournalSavepoint {
 	m := &storedv1.JournalSavepoint{
 		Id: s.ID, Path: s.Path, Outcome: storedv1.JournalSavepoint_Outcome(s.Outcome + 1), Stop: storedv1.JournalSavepoint_Stop(s.Stop + 1),
-		MetadataNonce: s.Nonce.String(), MetadataSize: s.Size, MetadataCrc32C: s.CRC, EndedAtMillis: s.EndedAt,
+		MetadataNonce: s.Nonce.String(), MetadataSize: s.Size, MetadataCrc32C: s.CRC, EndedAtMillis: s.EndedAt, Periodic: s.Periodic,
 	}
 	if s.Request != (Request{}) {
 		m.Request = s.Request[:]
@@ -209,7 +209,7 @@ func (p *parser) savepoint(s *storedv1.JournalSavepoint) Savepoint {
 	out := Savepoint{
 		ID: s.Id, Path: s.Path, Outcome: SavepointOutcome(p.given("outcome of savepoint", int32(s.Outcome), int32(SavepointCleaned)+1) - 1),
 		Stop:  Stop(p.given("kind of stop", int32(s.Stop), int32(StopDrain)+1) - 1),
-		Nonce: p.nonce(s.MetadataNonce), Size: s.MetadataSize, CRC: s.MetadataCrc32C, EndedAt: s.EndedAtMillis,
+		Nonce: p.nonce(s.MetadataNonce), Size: s.MetadataSize, CRC: s.MetadataCrc32C, EndedAt: s.EndedAtMillis, Periodic: s.Periodic,
 	}
 	if len(s.Request) > 0 {
 		out.Request = p.request(s.Request)

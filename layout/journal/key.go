@@ -90,7 +90,7 @@ func (h *fnv) checkpoint(c *Checkpoint) {
 }
 
 func (h *fnv) savepoint(s *Savepoint) {
-	h.uint(s.ID, uint64(s.Outcome), uint64(s.Stop), s.Size, uint64(s.CRC), s.EndedAt)
+	h.uint(s.ID, uint64(s.Outcome), uint64(s.Stop), s.Size, uint64(s.CRC), s.EndedAt, uint64(bit(s.Periodic)))
 	h.nonces(s.Nonce)
 	h.text(s.Path)
 	h.requests(s.Request)

@@ -172,7 +172,13 @@ type Savepoint struct {
 	Request Request
 	// EndedAt is the time when the savepoint was done or cleaned, by the store's clock (milliseconds since 1970).
 	EndedAt uint64
+	// Periodic is true if the owner took the savepoint by itself, by the job's configuration. Only such a savepoint is ever
+	// disposed of by an owner.
+	Periodic bool
 }
+
+// Disposable tells whether an owner may dispose of the savepoint by itself.
+func (s *Savepoint) Disposable() bool { return s.Periodic && s.Outcome == SavepointDone }
 
 // SavepointOutcome says how a savepoint ended.
 type SavepointOutcome uint8

@@ -20,6 +20,8 @@ const (
 	Cancel
 	// End says that nothing follows.
 	End
+	// Drain is the Barrier of a savepoint before which the job does its end-of-data work.
+	Drain
 )
 
 const (
@@ -42,7 +44,7 @@ var (
 // releases it.
 type Frame struct {
 	Kind Kind
-	// Checkpoint and Epoch are set for Barrier and Cancel.
+	// Checkpoint and Epoch are set for Barrier, Drain and Cancel.
 	Checkpoint, Epoch uint64
 	// bytes begins with room for the header, so that one call writes the whole frame.
 	bytes []byte
@@ -95,7 +97,7 @@ func readFrame(r io.Reader) (*Frame, error) {
 	f.Kind = Kind(f.bytes[4])
 	f.Checkpoint = binary.LittleEndian.Uint64(f.bytes[5:])
 	f.Epoch = binary.LittleEndian.Uint64(f.bytes[13:])
-	if f.Kind < Data || f.Kind > End || n > maxBody || (f.Kind != Data && n > 0) {
+	if f.Kind < Data || f.Kind > Drain || n > maxBody || (f.Kind != Data && n > 0) {
 		return nil, fmt.Errorf("%w: kind %d, %d bytes", errFrame, f.Kind, n)
 	}
 	if need := headerSize + int(n); need > cap(f.bytes) {

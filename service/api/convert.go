@@ -254,9 +254,9 @@ func EndKind(s journal.Status) ckptdv1.JobEventKind {
 }
 
 // TriggerOut makes the Trigger command for workers.
-func TriggerOut(op *owner.Op, at time.Time, stops bool) *ckptdv1.RegisterResponse {
+func TriggerOut(op *owner.Op, at time.Time, stop journal.Stop) *ckptdv1.RegisterResponse {
 	return &ckptdv1.RegisterResponse{Command: &ckptdv1.RegisterResponse_Trigger{Trigger: &ckptdv1.Trigger{
-		Attempt: op.Attempt, Epoch: op.Epoch, CheckpointId: op.ID, Timestamp: timestamppb.New(at), Stops: stops, Savepoint: op.Savepoint != nil,
+		Attempt: op.Attempt, Epoch: op.Epoch, CheckpointId: op.ID, Timestamp: timestamppb.New(at), Stops: stop != journal.StopNone, Drains: stop == journal.StopDrain, Savepoint: op.Savepoint != nil,
 		Kind: ckptdv1.CheckpointKind_CHECKPOINT_KIND_CONFIGURED + ckptdv1.CheckpointKind(op.Checkpoint),
 	}}}
 }

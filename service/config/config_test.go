@@ -382,3 +382,41 @@ func TestSavepointDirectory(t *testing.T) {
 		}
 	}
 }
+
+// TestPeriodicSavepoints: the keys of periodic savepoints, as the journal keeps them, and values that are refused by key, value and what is
+// allowed, from a file and from the API.
+func TestPeriodicSavepoints(t *testing.T) {
+	f, err := config.Parse([]byte("ckptd.savepoint.interval: 1h\nckptd.savepoint.keep: last=3, daily=7\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := config.Encode(f.Job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := config.Interpret(stored)
+	if err != nil || j.Periodic.Every != time.Hour || j.Periodic.Rules.Last != 3 || j.Periodic.Rules.Daily != 7 {
+		t.Errorf("%+v, %v", j.Periodic, err)
+	}
+	for text, words := range map[string][]string{
+		"ckptd.savepoint.interval: 5ms":                                         {"ckptd.savepoint.interval", "5 ms", "allowed is 10 ms"},
+		"ckptd.savepoint.interval: often":                                       {"ckptd.savepoint.interval", "often"},
+		"ckptd.savepoint.interval: 1h\nckptd.savepoint.keep: last":              {"ckptd.savepoint.keep", `"last"`, "allowed is last"},
+		"ckptd.savepoint.interval: 1h\nckptd.savepoint.keep: daily=20, last=20": {"ckptd.savepoint.keep", "keeps 40", "24 together at most"},
+		"ckptd.savepoint.keep: last=3":                                          {"ckptd.savepoint.keep", "last=3", "set ckptd.savepoint.interval"},
+	} {
+		f, err := config.Parse([]byte(text))
+		if err == nil {
+			_, err = config.Effective(f.Job)
+		}
+		for _, w := range words {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("%q: %v, want %q in it", text, err, w)
+			}
+		}
+	}
+	_, err = config.Effective(&ckptdv1.JobConfig{SavepointInterval: durationpb.New(time.Hour), SavepointKeep: "x=1"})
+	if err == nil || !strings.Contains(err.Error(), "ckptd.savepoint.keep") || !strings.Contains(err.Error(), "x=1") {
+		t.Errorf("by the API: %v", err)
+	}
+}

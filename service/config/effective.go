@@ -38,6 +38,8 @@ type Job struct {
 	Trash *time.Duration
 	// SavepointDir is where savepoints lie whose request names no directory; empty: as the daemon says.
 	SavepointDir string
+	// Periodic are the savepoints that the owner takes by itself.
+	Periodic PeriodicSavepoints
 	// InMemory: the checkpoints lie in the memory of the daemon. MaxState is then the largest piece of state in bytes; else 0.
 	InMemory bool
 	MaxState uint64
@@ -97,6 +99,9 @@ func Effective(c *ckptdv1.JobConfig) (Job, error) {
 	}
 	bad = append(bad, j.checkNumbers(), j.checkEnums())
 	var err error
+	if j.Periodic, err = periodic(c.GetSavepointInterval(), c.GetSavepointKeep()); err != nil {
+		bad = append(bad, err)
+	}
 	j.Policy.Restart, err = restart(c.GetRestartStrategy(), j.Policy.Interval > 0, duration)
 	if err := errors.Join(append(bad, err)...); err != nil {
 		return Job{}, err

@@ -44,7 +44,7 @@ func (o option) named(key string) bool { return o.key == key || slices.Contains(
 // options returns all keys, in the order in which they are printed. The table is made once: each attach asks for it several times.
 // Nobody changes it.
 var options = sync.OnceValue(func() []option {
-	return slices.Concat(checkpointing(), restarting(), recovering(), constant(), s3Keys())
+	return slices.Concat(checkpointing(), saving(), restarting(), recovering(), constant(), s3Keys())
 })
 
 // checkpointing returns the keys about checkpoints.

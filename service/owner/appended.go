@@ -41,9 +41,9 @@ func (s *step) effect(head, next *journal.Entry) bool {
 		c, ok := head.Checkpoint(s.doingID)
 		return ok && c.Nonce == mine.Nonce
 	case journal.KindSavepoint:
-		mine, _ := next.Savepoint(s.doingID)
+		mine, stays := next.Savepoint(s.doingID)
 		now, ok := head.Savepoint(s.doingID)
-		return ok && now.Outcome == mine.Outcome && now.Nonce == mine.Nonce
+		return ok == stays && now.Outcome == mine.Outcome && now.Nonce == mine.Nonce
 	case journal.KindReserve:
 		return head.Reserved >= next.Reserved
 	case journal.KindAttempt:

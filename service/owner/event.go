@@ -79,6 +79,8 @@ const (
 	// EventSavepoint: a person wants a savepoint. Savepoint, Caller, Request. Answered by TellSavepoint when the savepoint has begun,
 	// or was refused. A Request that has begun one is answered again. TellSaved says how it ends.
 	EventSavepoint
+	// EventDisposed: the shell has disposed of the periodic savepoint ID, which is done. Its entry goes.
+	EventDisposed
 	// EventCollect: a person's command has listed files and _metadata of the job. The owner condemns those that are dead now.
 	// Uploads: the files, with the parts of their names; IDs: the checkpoints whose _metadata was listed.
 	EventCollect

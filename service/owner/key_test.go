@@ -44,10 +44,10 @@ func (m *Machine) appendKey(b []byte) []byte {
 	for _, e := range m.edits {
 		b = e.key(b)
 	}
-	b = uints(append(list(list(list(b, m.unansweredSaves), m.uncleaned), m.relists), byte(m.cleaning.stage)), m.cleaning.id, m.cleaning.size, uint64(m.cleaning.crc),
+	b = uints(append(list(list(list(list(b, m.unansweredSaves), m.uncleaned), m.relists), m.goneSaves), byte(m.cleaning.stage)), m.cleaning.id, m.cleaning.size, uint64(m.cleaning.crc),
 		uint64(len(m.saving)))
 	for _, w := range m.saving {
-		b = savepoint(uints(b, w.caller), journal.Savepoint{ID: w.id, Path: w.path, Stop: w.stop, Nonce: w.nonce, Request: w.request})
+		b = savepoint(uints(b, w.caller), journal.Savepoint{ID: w.id, Path: w.path, Stop: w.stop, Nonce: w.nonce, Request: w.request, Periodic: w.periodic})
 	}
 	return m.abroadKey(m.wish.key(b))
 }
@@ -121,7 +121,7 @@ func checkpoint(b []byte, c journal.Checkpoint) []byte {
 }
 
 func savepoint(b []byte, p journal.Savepoint) []byte {
-	b = uints(append(b, byte(p.Outcome), byte(p.Stop)), p.ID, p.Size, uint64(p.CRC), p.EndedAt, uint64(len(p.Path)))
+	b = uints(append(b, byte(p.Outcome), byte(p.Stop), bits(p.Periodic)), p.ID, p.Size, uint64(p.CRC), p.EndedAt, uint64(len(p.Path)))
 	return nonce(append(append(b, p.Path...), p.Request[:]...), p.Nonce)
 }
 

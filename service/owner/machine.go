@@ -128,6 +128,8 @@ type Machine struct {
 
 	// saving are the savepoints that wait for their first entry.
 	saving []savepointWish
+	// goneSaves are the periodic savepoints that were disposed of, and that are still on record.
+	goneSaves []uint64
 	// unansweredSaves are aborted savepoints that are still being written: the store has not answered yet.
 	unansweredSaves []uint64
 	// cleaning is the unfinished savepoint that is being cleaned. uncleaned are those whose store could not be reached, until the

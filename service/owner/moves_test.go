@@ -462,6 +462,8 @@ func (r *runner) own(w *world, i int, visit func(*world, move)) {
 			n.left.edit(ev.Edit.Kind)
 		case EventSavepoint:
 			n.left.saves--
+		case EventDisposed:
+			n.left.disposals--
 		}
 		r.run(&n, i, ev)
 		if !r.refused || n.bad != "" {

@@ -21,6 +21,8 @@ type off struct {
 	reserveMax bool
 	// reserved: it triggers checkpoints with ids above the reserved ones.
 	reserved bool
+	// asked: a savepoint that a person asked for can be disposed of.
+	asked bool
 	// suspended: the entry of an attempt leaves a suspended job suspended.
 	suspended bool
 	// metadata: it appends the entry of a checkpoint before the _metadata is durable.

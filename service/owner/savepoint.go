@@ -13,12 +13,13 @@ import (
 // savepointWish is a savepoint whose first entry is not won.
 type savepointWish struct {
 	// id is 0 until the entry is appended for the first time.
-	id      uint64
-	nonce   journal.Nonce
-	path    string
-	stop    journal.Stop
-	caller  uint64
-	request journal.Request
+	id       uint64
+	nonce    journal.Nonce
+	path     string
+	stop     journal.Stop
+	periodic bool
+	caller   uint64
+	request  journal.Request
 }
 
 // wantSavepoint takes the wish for a savepoint. The wish waits while another entry is being appended.
@@ -40,7 +41,7 @@ func (s *step) wantSavepoint(ev *Event) {
 		s.emit(answer)
 		return
 	}
-	s.saving = with(s.saving, savepointWish{path: ev.Savepoint.Path, stop: ev.Savepoint.Stop, caller: ev.Caller, request: ev.Request})
+	s.saving = with(s.saving, savepointWish{path: ev.Savepoint.Path, stop: ev.Savepoint.Stop, periodic: ev.Savepoint.Periodic, caller: ev.Caller, request: ev.Request})
 }
 
 // maySave says why no savepoint may begin, apart from an append under way.
@@ -54,17 +55,46 @@ func (s *step) maySave(stop journal.Stop) Reason {
 	return ReasonNone
 }
 
-// room is the list of savepoints with room for one more. The oldest that is done or cleaned leaves a full list.
+// room is the list of savepoints with room for one more. The oldest that is done or cleaned leaves a full list. A periodic one that is
+// done stays while there is another: once it is off the list, nobody disposes of it.
 func (s *step) room() ([]journal.Savepoint, bool) {
 	all := s.head.Savepoints
 	if len(all) < s.cfg.MaxSavepoints {
 		return all, true
 	}
-	i := slices.IndexFunc(all, func(p journal.Savepoint) bool { return p.Outcome != journal.SavepointStarted || s.cfg.off.listed })
+	ended := func(p journal.Savepoint) bool { return p.Outcome != journal.SavepointStarted || s.cfg.off.listed }
+	i := slices.IndexFunc(all, func(p journal.Savepoint) bool { return ended(p) && !p.Disposable() })
+	if i < 0 {
+		i = slices.IndexFunc(all, ended)
+	}
 	if i < 0 {
 		return nil, false
 	}
 	return slices.Delete(with(all), i, i+1), true
+}
+
+// wantDisposed notes that a periodic savepoint was disposed of. The entry about it waits until another append has ended.
+func (s *step) wantDisposed(id uint64) {
+	if p, ok := s.head.Savepoint(id); ok && (p.Disposable() || s.cfg.off.asked && p.Outcome == journal.SavepointDone) && !slices.Contains(s.goneSaves, id) {
+		s.goneSaves = with(s.goneSaves, id)
+	}
+}
+
+// disposedNow appends the entry about a savepoint that was disposed of. It answers whether it did.
+func (s *step) disposedNow() bool {
+	for len(s.goneSaves) > 0 {
+		id := s.goneSaves[0]
+		if _, ok := s.head.Savepoint(id); !ok {
+			s.goneSaves = s.goneSaves[1:]
+			continue
+		}
+		e := *s.head
+		e.Kind = journal.KindSavepoint
+		e.Savepoints = without(e.Savepoints, func(p journal.Savepoint) bool { return p.ID == id })
+		s.append(e, id)
+		return true
+	}
+	return false
 }
 
 // settleSavepoint appends the first entry of the savepoint that waits the longest. The same entry reserves ids.
@@ -91,7 +121,7 @@ func (s *step) settleSavepoint() {
 		}
 		e := *s.head
 		e.Kind = journal.KindSavepoint
-		e.Savepoints = with(list, journal.Savepoint{ID: w.id, Path: w.path, Stop: w.stop, Nonce: w.nonce, Request: w.request})
+		e.Savepoints = with(list, journal.Savepoint{ID: w.id, Path: w.path, Stop: w.stop, Nonce: w.nonce, Request: w.request, Periodic: w.periodic})
 		if w.id > e.Reserved {
 			e.Reserved += s.cfg.Reserve
 		}
@@ -110,8 +140,10 @@ func (s *step) refuseSavepoints(why Reason) {
 
 // savepointWon acts on an entry about a savepoint.
 func (s *step) savepointWon(id uint64) {
-	saved, _ := s.head.Savepoint(id)
+	saved, ok := s.head.Savepoint(id)
 	switch i, p := s.find(id); {
+	case !ok: // it was disposed of
+		s.goneSaves = without(s.goneSaves, func(d uint64) bool { return d == id })
 	case saved.Outcome == journal.SavepointStarted:
 		s.savepointBegun(saved)
 	case saved.Outcome == journal.SavepointDone && i >= 0:

@@ -1,6 +1,9 @@
 package owner
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // savepointStories are searched like those of small and fast; each has savepoints.
 var savepointStories = []story{
@@ -20,6 +23,14 @@ var savepointStories = []story{
 	{name: "a stop with a savepoint, a lost reply", daemons: 1, attaches: 1, files: 1, saves: 1, lost: 1, stopping: true, begun: true, progress: true},
 }
 
+// periodicStories are searched like those of savepoints; in each the owner takes one by itself.
+var periodicStories = []story{
+	{name: "a periodic savepoint is disposed of, a crash", daemons: 1, attaches: 2, saves: 1, disposals: 1, crashes: 1, periodic: true, begun: true, progress: true},
+	{name: "a periodic savepoint and one that was asked for, room for one", daemons: 1, attaches: 1, saves: 2, disposals: 1, maxSavepoints: 1, periodic: true, begun: true},
+	{name: "a periodic savepoint is disposed of beside another owner", daemons: 2, attaches: 1, saves: 1, disposals: 1, periodic: true, begun: true},
+	{name: "a periodic savepoint is disposed of, a lost reply", daemons: 1, attaches: 1, saves: 1, disposals: 2, lost: 1, periodic: true, begun: true, progress: true},
+}
+
 // suspendStories are searched like those of savepoints; in each a person suspends a job.
 var suspendStories = []story{
 	{name: "a job is suspended and goes on, a crash", daemons: 1, attaches: 2, triggers: 1, files: 1, stops: 1, crashes: 1, suspends: true, begun: true, progress: true},
@@ -32,7 +43,7 @@ var suspendStories = []story{
 // TestSearchSavepoints is TestSearch with savepoints.
 func TestSearchSavepoints(t *testing.T) {
 	if !raced && !testing.Short() {
-		exhaust(t, append(suspendStories, savepointStories...), limits{})
+		exhaust(t, slices.Concat(suspendStories, periodicStories, savepointStories), limits{})
 	}
 }
 
@@ -42,6 +53,7 @@ var savepointTeeth = []tooth{
 	{"an unfinished savepoint stays on record", story{daemons: 1, attaches: 1, saves: 2, maxSavepoints: 1}, func(s *story) { s.off.listed = true }, "S4"},
 	{"a stopping job restores its savepoint", story{daemons: 1, attaches: 1, saves: 1, failovers: 1, stopping: true, workers: true, begun: true},
 		func(s *story) { s.off.stopping = true }, "I16"},
+	{"only its own savepoints are disposed of", story{daemons: 1, attaches: 1, saves: 1, disposals: 1, begun: true}, func(s *story) { s.off.asked = true }, "S7"},
 	{"an attempt ends the suspension", story{daemons: 1, attaches: 2, stops: 1, failovers: 1, suspends: true, workers: true, begun: true}, func(s *story) { s.off.suspended = true }, "S6"},
 }
 

@@ -65,10 +65,15 @@ func (w *world) readSaved(id uint64, res *Result) {
 
 // savepoints visits the wishes for savepoints that an owner may get.
 func (r *runner) savepoints(w *world, d *daemon, spend func(Event, func(*daemon), move)) {
+	for i := range d.m.head.Savepoints { // of any one: a shell that is wrong must not make a savepoint vanish that somebody asked for
+		if id := d.m.head.Savepoints[i].ID; w.left.disposals > 0 {
+			spend(Event{Kind: EventDisposed, ID: id}, func(*daemon) {}, move{what: "disposed", a: id})
+		}
+	}
 	if w.left.saves == 0 || !d.m.Live() || len(d.m.saving) > 0 {
 		return
 	}
-	want := &journal.Savepoint{Path: "s"}
+	want := &journal.Savepoint{Path: "s", Periodic: r.s.periodic && w.left.saves == r.s.saves}
 	if r.s.stopping {
 		want.Stop = journal.StopSuspend
 	}
@@ -97,7 +102,11 @@ func (s *story) wholeSaves(w *world, head *journal.Entry) {
 
 // savepointed checks how the list of savepoints changes: only by an entry about one of them, and only forward.
 func (s *story) savepointed(w *world, was, e *journal.Entry) {
-	changed := 0
+	changed, begun := 0, false
+	if n := len(e.Savepoints); n > 0 {
+		_, had := was.Savepoint(e.Savepoints[n-1].ID)
+		begun = !had // it makes room in a full list
+	}
 	for _, p := range e.Savepoints {
 		before, had := was.Savepoint(p.ID)
 		switch {
@@ -116,6 +125,10 @@ func (s *story) savepointed(w *world, was, e *journal.Entry) {
 	for _, p := range was.Savepoints {
 		if _, kept := e.Savepoint(p.ID); !kept && p.Outcome == journal.SavepointStarted {
 			w.fail(fmt.Sprintf("S4: savepoint %d leaves the list unfinished", p.ID))
+		} else if !kept && !begun {
+			if changed++; !p.Periodic || p.Outcome != journal.SavepointDone {
+				w.fail(fmt.Sprintf("S7: savepoint %d, which nobody may dispose of, leaves the list", p.ID))
+			}
 		}
 	}
 	if want := e.Kind == journal.KindSavepoint; want != (changed == 1) {

@@ -58,6 +58,8 @@ func (s *step) owning(ev *Event) {
 		s.wantEdit(ev)
 	case EventSavepoint:
 		s.wantSavepoint(ev)
+	case EventDisposed:
+		s.wantDisposed(ev.ID)
 	case EventCollect:
 		s.page(ev.Uploads, ev.IDs)
 	}
@@ -137,7 +139,7 @@ func (s *step) result(r *Result) {
 // first.
 func (s *step) settle() {
 	s.answerAttachers()
-	if s.ask() && !s.commitNext() && !s.endNow() && !s.editNow() && !s.tidyNow() && !s.cleanedNow() && !s.relistNow() && !s.releaseNow() && !s.settleImport() {
+	if s.ask() && !s.commitNext() && !s.endNow() && !s.editNow() && !s.tidyNow() && !s.cleanedNow() && !s.disposedNow() && !s.relistNow() && !s.releaseNow() && !s.settleImport() {
 		s.clock = 0 // what needs the time has it now, or asks again
 		s.settleAttempt()
 		s.settleSavepoint()

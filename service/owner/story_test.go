@@ -45,8 +45,11 @@ type story struct {
 	// removes, undeletes and purges are commands of people, days the times that a day passes.
 	removes, undeletes, purges, days uint8
 	// saves are wishes for savepoints; stopping: they stop the job. maxSavepoints on record; 0 means 2.
-	saves    uint8
-	stopping bool
+	saves uint8
+	// periodic: the first savepoint is one that the owner takes by itself. disposals are the savepoints that a shell says it has disposed of.
+	periodic  bool
+	disposals uint8
+	stopping  bool
 	// suspends: the graceful stops are those of a person who suspends the job.
 	suspends      bool
 	maxSavepoints int
@@ -165,7 +168,7 @@ func (s *story) prepare() {
 func (s *story) start() *world {
 	w := &world{left: budget{lost: s.lost, crashes: s.crashes, kills: s.kills, faults: s.faults, ends: s.ends, stops: s.stops,
 		lends: s.lends, returns: s.returns, refusals: s.refusals, failures: s.failures, failovers: s.failovers, breaks: s.breaks, finishes: s.finishes,
-		removes: s.removes, undeletes: s.undeletes, purges: s.purges, days: s.days, saves: s.saves}, now: 1000}
+		removes: s.removes, undeletes: s.undeletes, purges: s.purges, days: s.days, saves: s.saves, disposals: s.disposals}, now: 1000}
 	if s.faults == 0 {
 		w.left.faults = 255
 	}

@@ -71,15 +71,15 @@ type metaObject struct {
 
 // budget counts the events that may still happen in a story.
 type budget struct {
-	crashes, lost, kills, faults, ends, stops     uint8
-	lends, returns, refusals, failures, failovers uint8
-	breaks, finishes                              uint8
-	removes, undeletes, purges, days, saves       uint8
+	crashes, lost, kills, faults, ends, stops          uint8
+	lends, returns, refusals, failures, failovers      uint8
+	breaks, finishes                                   uint8
+	removes, undeletes, purges, days, saves, disposals uint8
 }
 
 func (l budget) key(b []byte) []byte {
 	return append(b, l.crashes, l.lost, l.kills, l.faults, l.ends, l.stops, l.lends, l.returns, l.refusals, l.failures, l.failovers, l.breaks, l.finishes,
-		l.removes, l.undeletes, l.purges, l.days, l.saves)
+		l.removes, l.undeletes, l.purges, l.days, l.saves, l.disposals)
 }
 
 // flight is an operation that was issued.

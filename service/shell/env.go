@@ -95,6 +95,8 @@ const (
 	StepSavedMetadata = "savepoint-metadata-written"
 	StepSavepointDone = "savepoint-done"
 	StepTombstone     = "savepoint-tombstone-written"
+	// StepDisposed is when a periodic savepoint is deleted, and still on record.
+	StepDisposed = "savepoint-disposed"
 )
 
 // StepSuspended is when the workers of a job that is being suspended are told to end; StepReleased, when its owner has released it.

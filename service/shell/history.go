@@ -53,7 +53,7 @@ func (j *Job) recordCompleted(id uint64, c *content) {
 	r := j.recordOf(id, c, ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_COMPLETED)
 	ended(r, time.Now())
 	c.acks.describe(r)
-	if saved, ok := j.m.Head().Savepoint(id); ok {
+	if saved, ok := j.m.Head().Savepoint(id); ok { // one that stops the job is retained, too
 		bytes := j.stateBytes(c)
 		r.Path, r.StateBytes, r.NewBytes = saved.Path, bytes, bytes // a savepoint brings all its state
 	} else if k, ok := j.m.Head().Checkpoint(id); ok {

@@ -37,6 +37,7 @@ type Job struct {
 	events   eventLog
 	sweeps   sweeps
 	audit    audit
+	periodic periodic
 	history  *jobHistory // nil: there is nothing to write yet
 	manual   bool        // the trigger that is not answered yet is a person's
 	awaited  []awaited

@@ -75,6 +75,9 @@ func (j *Job) arm() {
 			next = at
 		}
 	}
+	if at := j.periodicDue(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+		next = at
+	}
 	if at := j.nextHistory(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
 		next = at
 	}
@@ -92,6 +95,7 @@ func (j *Job) arm() {
 // tick does what has become due.
 func (j *Job) tick() {
 	j.coordinate(coordinator.Tick{})
+	j.savePeriodically()
 	j.sweepIfDue()
 	j.writeHistoryIfDue(time.Now())
 }

@@ -1,7 +1,6 @@
 package shell
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ckptd/ckptd/layout"
@@ -59,17 +57,20 @@ func (e *Env) newFolder(job, dir string) (string, error) {
 	if dir == "" {
 		return "", errNoDir
 	}
-	if e.Savepoints.Normal == nil {
-		return "", errors.New("this daemon takes no savepoints")
+	if e.Savepoints.Normal != nil {
+		var err error
+		if dir, err = e.Savepoints.Normal(dir, e.Facts.Location); err != nil {
+			return "", err
+		}
 	}
-	dir, err := e.Savepoints.Normal(dir, e.Facts.Location)
-	if err != nil {
-		return "", err
+	rel, below := api.BelowRoot(dir, e.Facts.Location)
+	if !below && e.Savepoints.Normal == nil {
+		return "", errors.New("this daemon takes no savepoints outside of its root")
 	}
 	if _, below := api.BelowRoot(dir, e.DaemonRoot); e.InMemory && below {
 		return "", fmt.Errorf("%s lies in the daemon's root, which holds nothing of a job in memory: name another directory", dir)
 	}
-	if rel, ok := api.BelowRoot(dir, e.Facts.Location); ok {
+	if below {
 		if own := layout.SavepointsFolder(job); rel != own && !strings.HasPrefix(rel, own+"/") {
 			return "", fmt.Errorf("%s lies in the daemon's root, where a savepoint of job %s may lie below %s only", dir, job, own)
 		}
@@ -108,6 +109,18 @@ func (e *Env) openFolder(ctx context.Context, folder string, moved bool) (*savep
 	return &savepointFolder{place, name + "/", place.Opened.Close}, nil
 }
 
+// savepointPlace is the folder of a new savepoint. dir is what the caller wants; empty: as the job's configuration says, or the daemon.
+func (j *Job) savepointPlace(dir string) (string, error) {
+	if c, err := config.Interpret(j.m.Head().Config); dir == "" && err == nil {
+		dir = c.SavepointDir
+	}
+	at, err := j.env.newFolder(j.id, dir)
+	if err != nil {
+		return "", api.Invalidf("savepoint of job %s: %w", j.id, err)
+	}
+	return at, nil
+}
+
 // TriggerSavepoint begins a savepoint.
 func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepointRequest) (*ckptdv1.TriggerSavepointResponse, error) {
 	want := &journal.Savepoint{}
@@ -115,6 +128,8 @@ func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepoin
 	case ckptdv1.SavepointStop_SAVEPOINT_STOP_UNSPECIFIED:
 	case ckptdv1.SavepointStop_SAVEPOINT_STOP_SUSPEND:
 		want.Stop = journal.StopSuspend
+	case ckptdv1.SavepointStop_SAVEPOINT_STOP_DRAIN:
+		want.Stop = journal.StopDrain
 	default:
 		return nil, api.Invalidf("savepoint of job %s: unknown kind of stop %d: a newer ckptd may know it", j.id, req.GetStop())
 	}
@@ -123,13 +138,9 @@ func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepoin
 			reply(nil, api.NotAttached(j.id))
 			return
 		}
-		dir := req.GetDirectory()
-		if c, err := config.Interpret(j.m.Head().Config); err == nil {
-			dir = cmp.Or(dir, c.SavepointDir)
-		}
 		var err error
-		if want.Path, err = j.env.newFolder(j.id, dir); err != nil {
-			reply(nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("savepoint of job %s: %w", j.id, err)))
+		if want.Path, err = j.savepointPlace(req.GetDirectory()); err != nil {
+			reply(nil, err)
 			return
 		}
 		begin := func() { j.beginSavepoint(req, want, reply) }

@@ -75,6 +75,7 @@ func (j *Job) tell(op *owner.Op) {
 		j.tellAttempt(op)
 	case owner.TellSavepoint, owner.TellSaved:
 		j.tellSavepoint(op)
+		j.disposePeriodic()
 	case owner.TellTrigger, owner.TellTriggerRefused, owner.TellUnresolved, owner.TellComplete, owner.TellAbort:
 		j.tellCheckpoint(op)
 	case owner.TellImported, owner.TellImportFailed, owner.TellPinStuck:
@@ -253,6 +254,7 @@ func (j *Job) ended(op *owner.Op) {
 // the next sweep begins when the job has recovered.
 func (j *Job) swept(op *owner.Op) {
 	j.disposeClaimed()
+	j.disposePeriodic()
 	if op.Caller != 0 { // a person's sweep
 		return
 	}

@@ -54,10 +54,10 @@ func (j *Job) tellCheckpoint(op *owner.Op) {
 	}
 }
 
-// stopsWith tells whether a savepoint stops the job when it is done.
-func (j *Job) stopsWith(id uint64) bool {
-	saved, ok := j.told().Savepoint(id)
-	return ok && saved.Stop != journal.StopNone
+// stopsWith tells how a savepoint stops the job when it is done.
+func (j *Job) stopsWith(id uint64) journal.Stop {
+	saved, _ := j.told().Savepoint(id)
+	return saved.Stop
 }
 
 // endsWith tells whether the job stops with a savepoint that is done.

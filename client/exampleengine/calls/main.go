@@ -97,6 +97,9 @@ func (e *engine) obey(ctx context.Context, cmd client.Command) (done bool, err e
 		e.snapshot(ctx, cmd)
 	case client.Complete:
 		fmt.Fprintf(e.out, "checkpoint %d is complete\n", cmd.Checkpoint)
+		if cmd.Ends && cmd.Attempt == e.attempt { // the job stops with this savepoint
+			return false, e.job.Report(ctx, client.Report{Kind: client.ReportFinished, Attempt: cmd.Attempt, Subtasks: mine})
+		}
 	case client.Cancel:
 		fmt.Fprintf(e.out, "the job is over: %s\n", cmd.Status)
 		return true, nil
@@ -132,7 +135,11 @@ func (e *engine) start(ctx context.Context, cmd client.Start) error {
 	}
 	fmt.Fprintf(e.out, "attempt %d restored checkpoint %d: %d\n", cmd.Attempt, cmd.Restore, e.count)
 	e.attempt = cmd.Attempt
-	return e.job.Report(ctx, running) // call 5: I run
+	err = e.job.Report(ctx, running) // call 5: I run
+	if err == nil && cmd.Ends {      // an earlier attempt died before it could finish with the savepoint
+		err = e.job.Report(ctx, client.Report{Kind: client.ReportFinished, Attempt: cmd.Attempt, Subtasks: mine})
+	}
+	return err
 }
 
 // snapshot makes the count durable. A checkpoint that fails is no reason to stop: it is declined, and there will be

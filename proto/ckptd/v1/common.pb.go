@@ -922,6 +922,10 @@ type JobConfig struct {
 	Trash *durationpb.Duration `protobuf:"bytes,9,opt,name=trash,proto3" json:"trash,omitempty"`
 	// Below it savepoints of the job lie whose request names no directory: a URL. Empty: as the daemon says.
 	SavepointDir string `protobuf:"bytes,20,opt,name=savepoint_dir,json=savepointDir,proto3" json:"savepoint_dir,omitempty"`
+	// Time from the end of one periodic savepoint to the next. Absent or 0: the owner takes none by itself.
+	SavepointInterval *durationpb.Duration `protobuf:"bytes,21,opt,name=savepoint_interval,json=savepointInterval,proto3" json:"savepoint_interval,omitempty"`
+	// Which periodic savepoints stay, as the rules of the command forget: "last=3, daily=7". Empty: all.
+	SavepointKeep string `protobuf:"bytes,22,opt,name=savepoint_keep,json=savepointKeep,proto3" json:"savepoint_keep,omitempty"`
 	// How many checkpoints may be pending at a time; 0 means 1.
 	MaxConcurrentCheckpoints uint32 `protobuf:"varint,30,opt,name=max_concurrent_checkpoints,json=maxConcurrentCheckpoints,proto3" json:"max_concurrent_checkpoints,omitempty"`
 	// The period while a source works off a backlog: at least interval. Absent: interval; 0: no periodic checkpoints meanwhile.
@@ -1032,6 +1036,20 @@ func (x *JobConfig) GetTrash() *durationpb.Duration {
 func (x *JobConfig) GetSavepointDir() string {
 	if x != nil {
 		return x.SavepointDir
+	}
+	return ""
+}
+
+func (x *JobConfig) GetSavepointInterval() *durationpb.Duration {
+	if x != nil {
+		return x.SavepointInterval
+	}
+	return nil
+}
+
+func (x *JobConfig) GetSavepointKeep() string {
+	if x != nil {
+		return x.SavepointKeep
 	}
 	return ""
 }
@@ -1726,7 +1744,7 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\x17reset_backoff_threshold\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x15resetBackoffThreshold\x12(\n" +
 	"\rjitter_factor\x18\x05 \x01(\x01H\x00R\fjitterFactor\x88\x01\x01\x12A\n" +
 	"\x1dattempts_before_reset_backoff\x18\x06 \x01(\rR\x1aattemptsBeforeResetBackoffB\x10\n" +
-	"\x0e_jitter_factor\"\xe5\x06\n" +
+	"\x0e_jitter_factor\"\xd6\a\n" +
 	"\tJobConfig\x12/\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.ckptd.v1.CheckpointingModeR\x04mode\x125\n" +
 	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
@@ -1737,7 +1755,9 @@ const file_ckptd_v1_common_proto_rawDesc = "" +
 	"\fnum_retained\x18\a \x01(\rR\vnumRetained\x12D\n" +
 	"\x10restart_strategy\x18\b \x01(\v2\x19.ckptd.v1.RestartStrategyR\x0frestartStrategy\x12/\n" +
 	"\x05trash\x18\t \x01(\v2\x19.google.protobuf.DurationR\x05trash\x12#\n" +
-	"\rsavepoint_dir\x18\x14 \x01(\tR\fsavepointDir\x12<\n" +
+	"\rsavepoint_dir\x18\x14 \x01(\tR\fsavepointDir\x12H\n" +
+	"\x12savepoint_interval\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\x11savepointInterval\x12%\n" +
+	"\x0esavepoint_keep\x18\x16 \x01(\tR\rsavepointKeep\x12<\n" +
 	"\x1amax_concurrent_checkpoints\x18\x1e \x01(\rR\x18maxConcurrentCheckpoints\x12Q\n" +
 	"\x17interval_during_backlog\x18\x1f \x01(\v2\x19.google.protobuf.DurationR\x15intervalDuringBacklog\x12H\n" +
 	"\x1echeckpoints_after_tasks_finish\x18  \x01(\bH\x00R\x1bcheckpointsAfterTasksFinish\x88\x01\x01\x12+\n" +
@@ -1890,23 +1910,24 @@ var file_ckptd_v1_common_proto_depIdxs = []int32{
 	1,  // 14: ckptd.v1.JobConfig.retention:type_name -> ckptd.v1.Retention
 	11, // 15: ckptd.v1.JobConfig.restart_strategy:type_name -> ckptd.v1.RestartStrategy
 	23, // 16: ckptd.v1.JobConfig.trash:type_name -> google.protobuf.Duration
-	23, // 17: ckptd.v1.JobConfig.interval_during_backlog:type_name -> google.protobuf.Duration
-	3,  // 18: ckptd.v1.JobConfig.storage:type_name -> ckptd.v1.Storage
-	16, // 19: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
-	17, // 20: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
-	5,  // 21: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
-	20, // 22: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
-	21, // 23: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
-	6,  // 24: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
-	15, // 25: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
-	4,  // 26: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
-	18, // 27: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
-	19, // 28: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	23, // 17: ckptd.v1.JobConfig.savepoint_interval:type_name -> google.protobuf.Duration
+	23, // 18: ckptd.v1.JobConfig.interval_during_backlog:type_name -> google.protobuf.Duration
+	3,  // 19: ckptd.v1.JobConfig.storage:type_name -> ckptd.v1.Storage
+	16, // 20: ckptd.v1.FileHandle.segment:type_name -> ckptd.v1.Segment
+	17, // 21: ckptd.v1.FileHandle.compression:type_name -> ckptd.v1.Compression
+	5,  // 22: ckptd.v1.State.kind:type_name -> ckptd.v1.StateKind
+	20, // 23: ckptd.v1.State.offsets:type_name -> ckptd.v1.Offsets
+	21, // 24: ckptd.v1.State.channel:type_name -> ckptd.v1.Channel
+	6,  // 25: ckptd.v1.Offsets.mode:type_name -> ckptd.v1.DistributionMode
+	15, // 26: ckptd.v1.StateHandle.file:type_name -> ckptd.v1.FileHandle
+	4,  // 27: ckptd.v1.StateHandle.scope:type_name -> ckptd.v1.Scope
+	18, // 28: ckptd.v1.StateHandle.key_groups:type_name -> ckptd.v1.KeyGroupRange
+	19, // 29: ckptd.v1.StateHandle.state:type_name -> ckptd.v1.State
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_ckptd_v1_common_proto_init() }

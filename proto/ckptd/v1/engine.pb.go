@@ -1277,6 +1277,9 @@ type Trigger struct {
 	// A savepoint that stops the job: sources read nothing after its barrier, until it is complete or aborted. An engine may ignore it:
 	// what it reads is never committed if the savepoint completes.
 	Stops bool `protobuf:"varint,5,opt,name=stops,proto3" json:"stops,omitempty"`
+	// With stops: before its part of the savepoint, each subtask does its end-of-data work, as if all input were read, and emits what it
+	// holds. If the savepoint is aborted after that, the attempt has to fail: report FAILED.
+	Drains bool `protobuf:"varint,6,opt,name=drains,proto3" json:"drains,omitempty"`
 	// What a person asked for; else CONFIGURED.
 	Kind CheckpointKind `protobuf:"varint,8,opt,name=kind,proto3,enum=ckptd.v1.CheckpointKind" json:"kind,omitempty"`
 	// A savepoint: a later checkpoint that completes first does not end it.
@@ -1346,6 +1349,13 @@ func (x *Trigger) GetTimestamp() *timestamppb.Timestamp {
 func (x *Trigger) GetStops() bool {
 	if x != nil {
 		return x.Stops
+	}
+	return false
+}
+
+func (x *Trigger) GetDrains() bool {
+	if x != nil {
+		return x.Drains
 	}
 	return false
 }
@@ -3345,13 +3355,14 @@ const file_ckptd_v1_engine_proto_rawDesc = "" +
 	"\vRosterEntry\x12+\n" +
 	"\asubtask\x18\x01 \x01(\v2\x11.ckptd.v1.SubtaskR\asubtask\x12)\n" +
 	"\x10exchange_address\x18\x02 \x01(\tR\x0fexchangeAddress\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\tR\x05nonce\"\xfa\x01\n" +
+	"\x05nonce\x18\x03 \x01(\tR\x05nonce\"\x92\x02\n" +
 	"\aTrigger\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12#\n" +
 	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\x128\n" +
 	"\ttimestamp\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\ttimestamp\x12\x14\n" +
-	"\x05stops\x18\x05 \x01(\bR\x05stops\x12,\n" +
+	"\x05stops\x18\x05 \x01(\bR\x05stops\x12\x16\n" +
+	"\x06drains\x18\x06 \x01(\bR\x06drains\x12,\n" +
 	"\x04kind\x18\b \x01(\x0e2\x18.ckptd.v1.CheckpointKindR\x04kind\x12\x1c\n" +
 	"\tsavepoint\x18\t \x01(\bR\tsavepoint\"s\n" +
 	"\bComplete\x12\x18\n" +

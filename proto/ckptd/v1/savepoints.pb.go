@@ -32,6 +32,8 @@ const (
 	SavepointStop_SAVEPOINT_STOP_UNSPECIFIED SavepointStop = 0
 	// The job ends with the savepoint, and a new job can go on from it.
 	SavepointStop_SAVEPOINT_STOP_SUSPEND SavepointStop = 1
+	// As Flink's --drain: before the savepoint the job does its end-of-data work and emits all that it holds. It is finished for good.
+	SavepointStop_SAVEPOINT_STOP_DRAIN SavepointStop = 2
 )
 
 // Enum value maps for SavepointStop.
@@ -39,10 +41,12 @@ var (
 	SavepointStop_name = map[int32]string{
 		0: "SAVEPOINT_STOP_UNSPECIFIED",
 		1: "SAVEPOINT_STOP_SUSPEND",
+		2: "SAVEPOINT_STOP_DRAIN",
 	}
 	SavepointStop_value = map[string]int32{
 		"SAVEPOINT_STOP_UNSPECIFIED": 0,
 		"SAVEPOINT_STOP_SUSPEND":     1,
+		"SAVEPOINT_STOP_DRAIN":       2,
 	}
 )
 
@@ -359,7 +363,9 @@ type Savepoint struct {
 	Acknowledged uint32 `protobuf:"varint,8,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	Subtasks     uint32 `protobuf:"varint,9,opt,name=subtasks,proto3" json:"subtasks,omitempty"`
 	// The daemon that answers takes it right now.
-	Pending       bool `protobuf:"varint,10,opt,name=pending,proto3" json:"pending,omitempty"`
+	Pending bool `protobuf:"varint,10,opt,name=pending,proto3" json:"pending,omitempty"`
+	// The owner took it by itself, by the job's configuration.
+	Periodic      bool `protobuf:"varint,11,opt,name=periodic,proto3" json:"periodic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -464,6 +470,13 @@ func (x *Savepoint) GetPending() bool {
 	return false
 }
 
+func (x *Savepoint) GetPeriodic() bool {
+	if x != nil {
+		return x.Periodic
+	}
+	return false
+}
+
 // DisposeReport says what the command dispose has deleted, or would delete.
 type DisposeReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -553,7 +566,7 @@ const file_ckptd_v1_savepoints_proto_rawDesc = "" +
 	"\n" +
 	"savepoints\x18\x01 \x03(\v2\x13.ckptd.v1.SavepointR\n" +
 	"savepoints\x12\x15\n" +
-	"\x06job_id\x18\x02 \x01(\tR\x05jobId\"\x88\x03\n" +
+	"\x06job_id\x18\x02 \x01(\tR\x05jobId\"\xa4\x03\n" +
 	"\tSavepoint\x12#\n" +
 	"\rcheckpoint_id\x18\x01 \x01(\x04R\fcheckpointId\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x124\n" +
@@ -565,15 +578,17 @@ const file_ckptd_v1_savepoints_proto_rawDesc = "" +
 	"\facknowledged\x18\b \x01(\rR\facknowledged\x12\x1a\n" +
 	"\bsubtasks\x18\t \x01(\rR\bsubtasks\x12\x18\n" +
 	"\apending\x18\n" +
-	" \x01(\bR\apending\"o\n" +
+	" \x01(\bR\apending\x12\x1a\n" +
+	"\bperiodic\x18\v \x01(\bR\bperiodic\"o\n" +
 	"\rDisposeReport\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1a\n" +
 	"\bexecuted\x18\x02 \x01(\bR\bexecuted\x12\x18\n" +
 	"\aobjects\x18\x03 \x01(\x04R\aobjects\x12\x14\n" +
-	"\x05bytes\x18\x04 \x01(\x04R\x05bytes*K\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes*e\n" +
 	"\rSavepointStop\x12\x1e\n" +
 	"\x1aSAVEPOINT_STOP_UNSPECIFIED\x10\x00\x12\x1a\n" +
-	"\x16SAVEPOINT_STOP_SUSPEND\x10\x01*\x8f\x01\n" +
+	"\x16SAVEPOINT_STOP_SUSPEND\x10\x01\x12\x18\n" +
+	"\x14SAVEPOINT_STOP_DRAIN\x10\x02*\x8f\x01\n" +
 	"\x10SavepointOutcome\x12!\n" +
 	"\x1dSAVEPOINT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19SAVEPOINT_OUTCOME_STARTED\x10\x01\x12\x1a\n" +

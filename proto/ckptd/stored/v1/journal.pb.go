@@ -1462,6 +1462,8 @@ type JournalSavepoint struct {
 	Request []byte `protobuf:"bytes,8,opt,name=request,proto3" json:"request,omitempty"`
 	// When it was done or cleaned, by the store's clock.
 	EndedAtMillis uint64 `protobuf:"varint,9,opt,name=ended_at_millis,json=endedAtMillis,proto3" json:"ended_at_millis,omitempty"`
+	// The owner took it by itself, by the job's configuration. Only such a savepoint is ever disposed of by an owner.
+	Periodic      bool `protobuf:"varint,10,opt,name=periodic,proto3" json:"periodic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1557,6 +1559,13 @@ func (x *JournalSavepoint) GetEndedAtMillis() uint64 {
 		return x.EndedAtMillis
 	}
 	return 0
+}
+
+func (x *JournalSavepoint) GetPeriodic() bool {
+	if x != nil {
+		return x.Periodic
+	}
+	return false
 }
 
 var File_ckptd_stored_v1_journal_proto protoreflect.FileDescriptor
@@ -1699,7 +1708,7 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\x03pin\x18\x01 \x01(\tR\x03pin\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12#\n" +
 	"\rcheckpoint_id\x18\x03 \x01(\x04R\fcheckpointId\x120\n" +
-	"\x04mode\x18\x04 \x01(\x0e2\x1c.ckptd.stored.v1.JournalModeR\x04mode\"\x9d\x04\n" +
+	"\x04mode\x18\x04 \x01(\x0e2\x1c.ckptd.stored.v1.JournalModeR\x04mode\"\xb9\x04\n" +
 	"\x10JournalSavepoint\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12C\n" +
@@ -1709,7 +1718,9 @@ const file_ckptd_stored_v1_journal_proto_rawDesc = "" +
 	"\rmetadata_size\x18\x06 \x01(\x04R\fmetadataSize\x12'\n" +
 	"\x0fmetadata_crc32c\x18\a \x01(\aR\x0emetadataCrc32c\x12\x18\n" +
 	"\arequest\x18\b \x01(\fR\arequest\x12&\n" +
-	"\x0fended_at_millis\x18\t \x01(\x04R\rendedAtMillis\"^\n" +
+	"\x0fended_at_millis\x18\t \x01(\x04R\rendedAtMillis\x12\x1a\n" +
+	"\bperiodic\x18\n" +
+	" \x01(\bR\bperiodic\"^\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fOUTCOME_STARTED\x10\x01\x12\x10\n" +
