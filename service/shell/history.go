@@ -16,7 +16,7 @@ import (
 
 // kindOf says why a checkpoint is taken.
 func (j *Job) kindOf(id uint64, manual bool) ckptdv1.RecordKind {
-	saved, ok := j.m.Head().Savepoint(id)
+	saved, ok := j.told().Savepoint(id)
 	switch {
 	case ok && saved.Stop != journal.StopNone:
 		return ckptdv1.RecordKind_RECORD_KIND_STOP
@@ -30,7 +30,7 @@ func (j *Job) kindOf(id uint64, manual bool) ckptdv1.RecordKind {
 
 // recordOf begins the record of a checkpoint that has a content.
 func (j *Job) recordOf(id uint64, c *content, outcome ckptdv1.CheckpointOutcome) *ckptdv1.CheckpointRecord {
-	head := j.m.Head()
+	head := j.told()
 	return &ckptdv1.CheckpointRecord{
 		CheckpointId: id, Kind: c.kind, Outcome: outcome, Epoch: head.Epoch, Attempt: head.Attempt, StartedAt: timestamppb.New(c.triggeredAt),
 	}
@@ -53,10 +53,10 @@ func (j *Job) recordCompleted(id uint64, c *content) {
 	r := j.recordOf(id, c, ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_COMPLETED)
 	ended(r, time.Now())
 	c.acks.describe(r)
-	if saved, ok := j.m.Head().Savepoint(id); ok { // one that stops the job is retained, too
+	if saved, ok := j.told().Savepoint(id); ok { // one that stops the job is retained, too
 		bytes := j.stateBytes(c)
 		r.Path, r.StateBytes, r.NewBytes = saved.Path, bytes, bytes // a savepoint brings all its state
-	} else if k, ok := j.m.Head().Checkpoint(id); ok {
+	} else if k, ok := j.told().Checkpoint(id); ok {
 		r.Path, r.StateBytes, r.NewBytes = layout.JobPrefix(j.id)+layout.CheckpointDir(id), k.StateBytes, k.NewBytes
 	}
 	history.Clip(r)
@@ -95,7 +95,7 @@ func (j *Job) recordFailed(id uint64, c *content, reason coordinator.Reason, cau
 		d.record = j.recordOf(id, c, ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_FAILED)
 		d.record.StateBytes = j.stateBytes(c)
 	} else {
-		head := j.m.Head()
+		head := j.told()
 		d.record = &ckptdv1.CheckpointRecord{CheckpointId: id, Kind: j.kindOf(id, false), Outcome: ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_FAILED,
 			Epoch: head.Epoch, Attempt: head.Attempt}
 	}
@@ -122,7 +122,7 @@ func (j *Job) recordRefused() {
 func (j *Job) recordRestored(id, attempt uint64) {
 	h := j.memory()
 	h.seen.Restored = time.Now()
-	_, savepoint := j.m.Head().Savepoint(id)
+	_, savepoint := j.told().Savepoint(id)
 	h.tail.Totals.Restore(&ckptdv1.RestoreRecord{CheckpointId: id, Attempt: attempt, RestoredAt: timestamppb.New(h.seen.Restored), Savepoint: savepoint})
 	j.planHistory()
 }

@@ -39,7 +39,7 @@ func (j *Job) numberLife(create *owner.Creation, heard uint64) {
 
 // attachedInMemory says at an attach that the state is lost with the daemon.
 func (j *Job) attachedInMemory() {
-	head := j.m.Head()
+	head := j.told()
 	j.life = memoryLife{}
 	if !j.env.InMemory {
 		return

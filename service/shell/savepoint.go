@@ -111,7 +111,7 @@ func (e *Env) openFolder(ctx context.Context, folder string, moved bool) (*savep
 
 // savepointPlace is the folder of a new savepoint. dir is what the caller wants; empty: as the job's configuration says, or the daemon.
 func (j *Job) savepointPlace(dir string) (string, error) {
-	if c, err := config.Interpret(j.m.Head().Config); dir == "" && err == nil {
+	if c, err := config.Interpret(j.told().Config); dir == "" && err == nil {
 		dir = c.SavepointDir
 	}
 	at, err := j.env.newFolder(j.id, dir)

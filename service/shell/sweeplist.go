@@ -67,7 +67,7 @@ const sweepPage = 250
 // sweepList lists the job's folder for a sweep. Before it lists that of a job that is purged, it deletes the history: after the sweep
 // comes the tombstone, and nobody lists the folder then.
 func (j *Job) sweepList(op owner.Op) func(context.Context) {
-	if head := j.m.Head(); !head.PurgeWanted && head.Status != journal.StatusRemoved {
+	if head := j.told(); !head.PurgeWanted && head.Status != journal.StatusRemoved {
 		return func(ctx context.Context) { j.list(ctx, op) }
 	}
 	purge := j.closeHistory()

@@ -23,7 +23,7 @@ func (j *Job) tellCheckpoint(op *owner.Op) {
 			return
 		}
 		now := time.Now()
-		j.contents[op.ID] = newContent(now, j.m.Head().Plan, j.kindOf(op.ID, j.manual))
+		j.contents[op.ID] = newContent(now, j.told().Plan, j.kindOf(op.ID, j.manual))
 		j.event(ckptdv1.JobEventKind_JOB_EVENT_KIND_TRIGGERED, &ckptdv1.JobEvent{CheckpointId: op.ID, Attempt: op.Attempt})
 		j.workers.send(op.Worker, api.TriggerOut(op, now, j.stopsWith(op.ID)))
 		j.answer(op)
