@@ -143,3 +143,18 @@ func TestPassed(t *testing.T) {
 		t.Error("half an answer is read without an error")
 	}
 }
+
+// TestCatalogue: each behaviour has a subtest, or a reason.
+func TestCatalogue(t *testing.T) {
+	rows, err := Catalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := Find("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range Check(rows, found) {
+		t.Error(p)
+	}
+}
