@@ -2,6 +2,7 @@ package stream
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 
 	"github.com/ckptd/ckptd/runtime"
@@ -20,14 +21,21 @@ func (s Stream[T]) KeyBy(key func(T) string) Keyed[T] {
 	return s.KeyByBytes(func(dst []byte, v T) ([]byte, error) { return append(dst, key(v)...), nil })
 }
 
-// KeyByBytes is KeyBy with a function that appends the bytes of the key to dst. Its error fails the job's attempt.
+// ErrLeftOut is what the functions of KeyByBytes and of an Aggregator return for a record that changes nothing.
+var ErrLeftOut = errors.New("stream: the record is left out")
+
+// KeyByBytes is KeyBy with a function that appends the bytes of the key to dst. Its error fails the job's attempt, except
+// ErrLeftOut.
 func (s Stream[T]) KeyByBytes(key func(dst []byte, v T) ([]byte, error)) Keyed[T] {
 	at := s.at.then("keyBy")
 	at.process = func(sub runtime.Subtask) (runtime.Process, error) {
 		var k, value []byte
 		var emit runtime.Emit
 		run, err := s.head(sub, func(v T) (err error) {
-			if k, err = key(k[:0], v); err != nil {
+			switch k, err = key(k[:0], v); {
+			case errors.Is(err, ErrLeftOut):
+				return nil
+			case err != nil:
 				return err
 			}
 			if value, err = s.codec.Append(value[:0], v); err != nil {
@@ -99,7 +107,10 @@ func (r *reducer[T, A, U]) take(rec state.Record, kept *runtime.Value, emit runt
 		return fmt.Errorf("stream: decode a record: %w", err)
 	}
 	a, err := r.add(v, kept)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrLeftOut):
+		return nil
+	case err != nil:
 		return err
 	}
 	if r.stored, err = r.State.Append(r.stored[:0], a); err != nil {

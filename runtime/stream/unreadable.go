@@ -65,17 +65,26 @@ func (d *decoding[T]) Next(rec *state.Record) (state.Readiness, error) {
 }
 
 func (d *decoding[T]) skip(rec *state.Record, cause error) error {
-	switch d.unreadable.OnError {
-	case Skip:
-	case DeadLetter:
-		if err := appendLine(d.unreadable.File, rec.Value); err != nil {
-			return fmt.Errorf("stream: write a record that cannot be read to the dead-letter file: %w", err)
-		}
-	default:
-		return fmt.Errorf("stream: record %d of the source cannot be read: %w: %s. on-error skip or dead-letter leaves such records out", d.Source.Progress().Records, cause, short(rec.Value))
+	if err := d.unreadable.LeaveOut(rec.Value, cause); err != nil {
+		return fmt.Errorf("stream: record %d of the source cannot be read: %w", d.Source.Progress().Records, err)
 	}
 	d.skipped.Add(1)
 	return nil
+}
+
+// LeaveOut returns nil if a record is to be left out, after it was written to the dead-letter file, if there is one.
+// Otherwise it returns the cause, with the record.
+func (u Unreadable) LeaveOut(record []byte, cause error) error {
+	switch u.OnError {
+	case Skip:
+		return nil
+	case DeadLetter:
+		if err := appendLine(u.File, record); err != nil {
+			return fmt.Errorf("write it to the dead-letter file: %w", err)
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: %s. on-error: skip, or dead-letter, leaves such records out", cause, short(record))
 }
 
 // short is the beginning of a record, for people.
@@ -119,4 +128,23 @@ func (d *decoding[T]) Seek(position []byte) error {
 	}
 	d.skipped.Store(n)
 	return d.Source.Seek(position[size:])
+}
+
+// Committed passes on that a checkpoint is complete, with the position of the source itself.
+func (d *decoding[T]) Committed(checkpoint uint64, position []byte) error {
+	source, ok := d.Source.(interface {
+		Committed(checkpoint uint64, position []byte) error
+	})
+	_, size := binary.Uvarint(position)
+	if !ok || size <= 0 {
+		return nil
+	}
+	return source.Committed(checkpoint, position[size:])
+}
+
+// Interrupt passes on that a waiting source has to return.
+func (d *decoding[T]) Interrupt() {
+	if source, ok := d.Source.(interface{ Interrupt() }); ok {
+		source.Interrupt()
+	}
 }
