@@ -46,10 +46,11 @@ func constant() []option {
 
 func nothing(string, Job) any { return nil }
 
-// checkIncremental accepts both values, because they mean the same to ckptd.
-func checkIncremental(_ *File, v string) error {
+// checkIncremental accepts both values. They mean the same to the daemon; a worker of the bundled runtime follows them.
+func checkIncremental(f *File, v string) error {
 	switch strings.ToLower(v) {
 	case "true", "false":
+		f.Engine.WholeSnapshots = strings.EqualFold(v, "false")
 		return nil
 	}
 	return fmt.Errorf("%q is unknown; allowed is true or false: they mean the same to ckptd", v)
@@ -57,9 +58,13 @@ func checkIncremental(_ *File, v string) error {
 
 // checkBackend accepts the state backends whose place the engine's own state takes. The legacy names filesystem and
 // jobmanager also name a storage (settleBackend).
-func checkBackend(_ *File, v string) error {
+func checkBackend(f *File, v string) error {
 	switch strings.ToLower(v) {
-	case "hashmap", "rocksdb", fileSystem, jobManager:
+	case "rocksdb":
+		f.Engine.Backend = "rocksdb"
+		return nil
+	case "hashmap", fileSystem, jobManager:
+		f.Engine.Backend = "hashmap"
 		return nil
 	}
 	return fmt.Errorf("ckptd does not have the state backend %q; allowed is hashmap or rocksdb: the engine keeps its state by itself", v)
