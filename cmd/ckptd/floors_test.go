@@ -33,6 +33,7 @@ var floors = []struct {
 	{"cmd/ckptd/drivers", []string{"cmd/ckptd/exit", "cmd/ckptd/output", "layout/storage", "layout/storage/retry", "layout/storage/file", "layout/storage/s3", "layout/storage/gcs",
 		"layout/storage/hdfs"}},
 	{"cmd/ckptd/exit", nil},
+	{"cmd/ckptd/jobfile", []string{"runtime/...", "service/config"}},
 	{"cmd/ckptd/output", []string{"proto/..."}},
 	{"runtime", []string{"client", "layout/keygroup", "proto/...", "runtime/..."}},
 	{"conformance", []string{"layout/storage", "client", "proto/..."}},
