@@ -35,6 +35,18 @@ type Engine struct {
 	WholeSnapshots bool
 }
 
+// Keys returns the keys, one a line, as Parse reads them.
+func (e Engine) Keys() string {
+	var keys string
+	if e.Backend != "" {
+		keys += keyBackend + ": " + e.Backend + "\n"
+	}
+	if e.WholeSnapshots {
+		keys += keyIncremental + ": false\n"
+	}
+	return keys
+}
+
 // shownKeys is how many keys Note names.
 const shownKeys = 3
 

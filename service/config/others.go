@@ -9,6 +9,9 @@ import (
 // keyBackend is the key of Flink's state backend.
 const keyBackend = "state.backend.type"
 
+// keyIncremental is the key that says whether snapshots share files.
+const keyIncremental = "execution.checkpointing.incremental"
+
 // constant returns the keys of which ckptd has only one value: Flink's default, or what ckptd does anyhow. Files often
 // give them. They change nothing, so nothing prints them.
 func constant() []option {
@@ -28,7 +31,7 @@ func constant() []option {
 		off(c+"unaligned.forced", "the engine decides how its barriers align"),
 		only(c+"aligned-checkpoint-timeout", "0|0s|0ms|0min", "the engine decides how its barriers align", c+"alignment-timeout"),
 		// Which files are sent depends on the engine: shared files that an earlier checkpoint has are not sent again.
-		{key: c + "incremental", old: []string{"state.backend.incremental"}, get: nothing, set: checkIncremental},
+		{key: keyIncremental, old: []string{"state.backend.incremental"}, get: nothing, set: checkIncremental},
 		only(c+"create-subdir", "true", "each job has a folder of its own", "state.checkpoints.create-subdir"),
 		only(c+"data-inline-threshold", "20kb|20k|20480|20480b|20480bytes|20kibibytes", "larger pieces of state become files",
 			"state.storage.fs.memory-threshold", "state.backend.fs.memory-threshold"),
