@@ -34,9 +34,11 @@ var floors = []struct {
 		"layout/storage/hdfs"}},
 	{"cmd/ckptd/exit", nil},
 	{"cmd/ckptd/launch", []string{"cmd/ckptd/exit", "cmd/ckptd/output", "proto/...", "runtime/launcher"}},
+	{"cmd/ckptd/runner", []string{"cmd/ckptd/exit", "cmd/ckptd/launch", "cmd/ckptd/output", "client", "proto/...", "runtime/launcher", "service/config"}},
 	{"cmd/ckptd/jobfile", []string{"runtime/...", "service/config"}},
 	{"cmd/ckptd/output", []string{"proto/..."}},
 	{"runtime", []string{"client", "layout/keygroup", "proto/...", "runtime/..."}},
+	{"examples", []string{"runtime/..."}},
 	{"conformance", []string{"layout/storage", "client", "proto/..."}},
 	{"conformance/bench/manyjobs", []string{"client", "layout", "proto/..."}}, // names of files that a sweep finds; the request for a plan
 	{"conformance/coverage/cmd", []string{"conformance/coverage"}},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,14 @@ import (
 type jobFileParams struct {
 	// Folder is what relative paths in the file are below; empty: the file's own folder.
 	Folder string `json:"folder,omitempty"`
+	// Name is the file's name for people, if the file is a copy.
+	Name string `json:"name,omitempty"`
+}
+
+// paramsOfFile is the parameters of a worker as its flag.
+func paramsOfFile(folder, name string) (string, error) {
+	p, err := json.Marshal(jobFileParams{Folder: folder, Name: name})
+	return string(p), err
 }
 
 // backendFlag adds --backend.
@@ -42,17 +51,15 @@ func isJobFile(name string) bool {
 	return slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(name))
 }
 
-// readJobFile reads a job. Relative paths in it are below folder, or below the file's own.
-func readJobFile(name, folder string) (*jobfile.File, error) {
-	data, err := os.ReadFile(name)
+// readJobFile reads a job.
+func readJobFile(path string, p jobFileParams) (*jobfile.File, error) {
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	if folder == "" {
-		folder = filepath.Dir(name)
-	}
+	folder := cmp.Or(p.Folder, filepath.Dir(path))
 	if folder, err = filepath.Abs(folder); err != nil {
 		return nil, err
 	}
-	return jobfile.Parse(name, folder, data)
+	return jobfile.Parse(cmp.Or(p.Name, path), folder, data)
 }

@@ -32,6 +32,8 @@ type workerOptions struct {
 	servers            []string
 	credentials        address.CredentialFiles
 	config             string
+	backend            string
+	whole              bool
 	dir, exchange      string
 	log                logOptions
 	restore            restoreOptions
@@ -68,6 +70,8 @@ fails. With -s, a new job id begins from a checkpoint of another job, under the 
 	credentialFlags(cmd)
 	f.StringVar(&o.config, "config", "", "file with Flink's keys, for a job that does not exist yet; CKPTD_JOB_CONFIG by default")
 	cobra.CheckErr(f.SetAnnotation("config", variableAnnotation, []string{variablePrefix + "JOB_CONFIG"}))
+	backendFlag(cmd, &o.backend)
+	f.BoolVar(&o.whole, "whole-snapshots", false, "send all files of the state with each checkpoint (execution.checkpointing.incremental: false)")
 	o.restore.flags(f)
 	f.StringVar(&o.dir, "dir", "", "folder for local state, which is lost with the worker (default: a temporary one)")
 	f.StringVar(&o.exchange, "exchange", "127.0.0.1", "host name under which other workers reach this one, or unix:DIR for sockets in a folder")
@@ -93,12 +97,15 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	if err != nil {
 		return exit.Usagef("worker: --config: %w", err)
 	}
+	if err := useBackend(cfg, o.backend); err != nil {
+		return exit.Usagef("worker: %w", err)
+	}
 	dir, err := os.MkdirTemp(o.dir, fmt.Sprintf("slot-%d-", o.slot))
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	factory, release, err := backend.Open(backend.Options{Type: cfg.Engine.Backend, WholeSnapshots: cfg.Engine.WholeSnapshots})
+	factory, release, err := backend.Open(backend.Options{Type: cfg.Engine.Backend, WholeSnapshots: o.whole || cfg.Engine.WholeSnapshots})
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
@@ -187,7 +194,7 @@ func (o workerOptions) graphOfFile() (func(state.Factory) (*runtime.Job, error),
 			return nil, exit.Usagef("worker: --params: %w", err)
 		}
 	}
-	f, err := readJobFile(o.job, p.Folder)
+	f, err := readJobFile(o.job, p)
 	if err != nil {
 		return nil, exit.Usagef("worker: --job: %w", err)
 	}
