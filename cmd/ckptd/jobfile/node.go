@@ -120,7 +120,12 @@ func (p *parser) scalar(m *mapping, key string, into any) {
 
 // decode decodes a value, and says what is wanted if it cannot be decoded.
 func (p *parser) decode(node *yaml.Node, what string, into any) {
-	if node.Tag == "!!null" || node.Decode(into) != nil {
+	err := node.Decode(into)
+	_, own := into.(yaml.Unmarshaler)
+	switch {
+	case err != nil && own: // the type says best what it wants
+		p.problem(node, "%s: %s", what, plain(err))
+	case err != nil, node.Tag == "!!null":
 		p.problem(node, "%s is %s; want %s", what, shape(node), wanted(reflect.TypeOf(into).Elem()))
 	}
 }
@@ -152,16 +157,8 @@ func wanted(t reflect.Type) string {
 
 // options decodes a mapping into the fields of a struct, by their tags.
 func (p *parser) options(node *yaml.Node, what string, into any) {
-	v := reflect.ValueOf(into).Elem()
 	fields := map[string]reflect.Value{}
-	var allowed []string
-	for i := range v.NumField() {
-		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
-		if name != "" && name != "-" {
-			fields[name] = v.Field(i)
-			allowed = append(allowed, name)
-		}
-	}
+	allowed := fieldsOf(reflect.ValueOf(into).Elem(), fields)
 	if len(allowed) == 0 {
 		if node.Tag != "!!null" && len(node.Content) > 0 {
 			p.problem(node, "%s has no options", what)
@@ -178,4 +175,20 @@ func (p *parser) options(node *yaml.Node, what string, into any) {
 	for _, name := range m.names {
 		p.decode(m.get(name), name, fields[name].Addr().Interface())
 	}
+}
+
+// fieldsOf finds the fields of a struct by their tags, also those of structs that it embeds. It returns the names in order.
+func fieldsOf(v reflect.Value, fields map[string]reflect.Value) (names []string) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		switch {
+		case f.Anonymous && name == "" && v.Field(i).Kind() == reflect.Struct:
+			names = append(names, fieldsOf(v.Field(i), fields)...)
+		case name != "" && name != "-":
+			fields[name] = v.Field(i)
+			names = append(names, name)
+		}
+	}
+	return names
 }
