@@ -1,6 +1,8 @@
 // Command files is the job of every tutorial as a Go program, from a file to files: clicks of logged-in users, counted by
 // user. examples/files.yaml is the same job.
 //
+// It owns the graph. It must not know daemons or checkpoints.
+//
 //	go build -o files ./examples/files
 //	ckptd run ./files
 package main

@@ -13,7 +13,7 @@ import (
 type embedded struct {
 	Topic string        `yaml:"topic"`
 	Wait  time.Duration `yaml:"wait"`
-	Names nameList        `yaml:"names"`
+	Names nameList      `yaml:"names"`
 	Not   int           `yaml:"-"`
 }
 
