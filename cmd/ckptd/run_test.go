@@ -247,3 +247,35 @@ func TestRunOfAJobThatFails(t *testing.T) {
 		}
 	}
 }
+
+// With --server the job runs at a daemon that is there already, with whole snapshots if the keys say so.
+func TestRunAtADaemonThatRuns(t *testing.T) {
+	t.Parallel()
+	j := newJobRun(t, "  execution.checkpointing.incremental: false\n")
+	at := "unix:" + filepath.Join(socketDir(t), "d.sock")
+	daemon, said := demoProcess(t, t.TempDir())
+	daemon.Args = []string{daemon.Path, "serve", "--root", filepath.Join(j.dir, "other"), "--listen", at}
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := daemon.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		_ = daemon.Wait() // how it ends is another test's matter
+	}()
+	said.await(t, "listening")
+	cmd, out := j.start("--server", at, "--workers", "3")
+	j.ended(cmd, out, exit.Done)
+	j.exact()
+	if strings.Contains(out.String(), "root    ") {
+		t.Errorf("it started a daemon of its own:\n%s", out)
+	}
+	// Without shared files nothing is reused, whatever the checkpoint.
+	for _, m := range regexp.MustCompile(`(\S+ \S+) reused`).FindAllStringSubmatch(out.String(), -1) {
+		if m[1] != "0 B" {
+			t.Errorf("a checkpoint reused %s, want nothing:\n%s", m[1], out)
+			break
+		}
+	}
+}
