@@ -44,6 +44,8 @@ type attempt struct {
 	// tasks is set once the tasks run.
 	tasks  []*task
 	failed bool
+	// finished counts the tasks that have finished.
+	finished int
 }
 
 // begin starts an attempt in the background.
@@ -227,10 +229,11 @@ func (a *attempt) records() (n uint64, ok bool) {
 
 func (a *attempt) callbacks() callbacks {
 	return callbacks{
-		send:    func(s taskSnapshot) { a.uploads.add(s) },
-		decline: a.decline,
-		report:  a.reporter.set,
-		step:    a.worker.step,
+		send:     func(s taskSnapshot) { a.uploads.add(s) },
+		decline:  a.decline,
+		report:   a.reporter.set,
+		step:     a.worker.step,
+		finished: a.taskFinished,
 	}
 }
 

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/runtime/aligner"
@@ -27,6 +26,9 @@ func (t *task) letters() error {
 		case l.complete > 0:
 			if err = t.commit(l.complete); err == nil && l.ends {
 				t.finishes()
+			}
+			if err == nil {
+				t.covered(l.complete)
 			}
 		case l.abort > 0:
 			err = t.aborted(l.abort)
@@ -113,6 +115,7 @@ func (t *task) snapshot(checkpoint uint64) error {
 			t.callbacks.step(StepAfterPreCommit)
 		}
 	}
+	t.taken(checkpoint)
 	t.callbacks.send(p)
 	return nil
 }
@@ -131,12 +134,6 @@ func (t *task) commit(checkpoint uint64) error {
 	t.callbacks.step(StepAfterCommit)
 	t.callbacks.report(client.Report{Kind: client.ReportCommitted, Subtasks: []client.Subtask{last.subtask}, Checkpoint: checkpoint})
 	return nil
-}
-
-// finishes reports that the task has finished for good. It reads nothing more, and waits for the end of the job.
-func (t *task) finishes() {
-	t.holds = math.MaxUint64
-	t.callbacks.report(client.Report{Kind: client.ReportFinished, Subtasks: t.subtasks})
 }
 
 // aborted gives a checkpoint up. What a task has emitted as its end-of-data work cannot be taken back, so the attempt fails then.

@@ -15,6 +15,10 @@ type Job struct {
 	Name string
 	// Tasks in the direction of the stream: a task stands after its inputs.
 	Tasks []Task
+	// Finishes is true if the job is FINISHED once all of its sources are at their end and a checkpoint after that is
+	// complete. Otherwise the job goes on with checkpoints of the same state. End-of-data work (Subtask.AtEndOfData) is
+	// done by a drain only: after a failure between that checkpoint and FINISHED, it would be done twice.
+	Finishes bool
 }
 
 // Task is a chain of operators that run together, in Parallelism subtasks.
@@ -54,6 +58,8 @@ type Operator struct {
 
 // Subtask tells an operator's constructor which parallel instance it makes.
 type Subtask struct {
+	// Job is the job's id, Operator the operator's.
+	Job, Operator string
 	// 0 <= Index < Parallelism.
 	Index, Parallelism int
 	Attempt            uint64
@@ -61,6 +67,9 @@ type Subtask struct {
 	Restored uint64
 	// Dir is an empty folder for this subtask and attempt; it is removed when the attempt ends.
 	Dir string
+	// Chain carries values from the constructor of an operator to those of the operators behind it in the same chain.
+	// The constructors of a chain are called one after the other.
+	Chain map[string]any
 
 	operator *operator
 }

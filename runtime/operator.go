@@ -3,8 +3,6 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/layout/keygroup"
@@ -104,11 +102,10 @@ func pieces(s *state.Snapshot, groups keygroup.Range) []client.Piece {
 		if f.Shared {
 			scope = client.Shared
 		}
-		path := f.Path
 		out[i] = client.Piece{
 			Name: f.Name, InstanceNonce: s.InstanceNonce, Scope: scope, Size: f.Size, RestoredKey: f.RestoredKey,
 			KeyGroups: &client.KeyGroups{Start: uint32(groups.Start), End: uint32(groups.End)},
-			Open:      func() (io.ReadCloser, error) { return os.Open(path) },
+			Open:      f.Reader,
 		}
 	}
 	return out

@@ -41,7 +41,7 @@ func (a *attempt) restore() ([]*task, error) {
 			if workerOf(index, w.Workers) != w.Number {
 				continue
 			}
-			t := &task{spec: spec, index: index, subtasks: spec.subtasks(index), mail: newMailbox(), callbacks: a.callbacks()}
+			t := &task{spec: spec, index: index, subtasks: spec.subtasks(index), mail: newMailbox(), callbacks: a.callbacks(), end: ending{finishes: w.Job.Finishes}}
 			tasks = append(tasks, t)
 			group.Go(func() error {
 				if err := a.restoreTask(ctx, t, handles); err != nil {
@@ -55,6 +55,7 @@ func (a *attempt) restore() ([]*task, error) {
 }
 
 func (a *attempt) restoreTask(ctx context.Context, t *task, handles map[client.Subtask][]client.Handle) error {
+	chain := map[string]any{}
 	for i := range t.spec.Operators {
 		o := &operator{spec: &t.spec.Operators[i], subtask: t.subtasks[i]}
 		o.groups = keygroup.RangeOf(t.spec.maxParallelism(), t.spec.Parallelism, t.index)
@@ -63,6 +64,7 @@ func (a *attempt) restoreTask(ctx context.Context, t *task, handles map[client.S
 			attempt: a,
 			dir:     filepath.Join(a.dir, t.spec.Name+"-"+strconv.Itoa(t.index), strconv.Itoa(i)),
 			handles: handles[o.subtask],
+			chain:   chain,
 		}
 		if err := r.operator(ctx, o, t); err != nil {
 			return o.failed(err)
@@ -76,6 +78,8 @@ type restorer struct {
 	attempt *attempt
 	dir     string
 	handles []client.Handle
+	// chain is Subtask.Chain of all operators of the chain.
+	chain map[string]any
 }
 
 func (r *restorer) operator(ctx context.Context, o *operator, t *task) error {
@@ -84,7 +88,10 @@ func (r *restorer) operator(ctx context.Context, o *operator, t *task) error {
 	if err := os.MkdirAll(own, 0o777); err != nil {
 		return err
 	}
-	sub := Subtask{Index: t.index, Parallelism: t.spec.Parallelism, Attempt: start.Attempt, Restored: start.Restore, Dir: own, operator: o}
+	sub := Subtask{
+		Job: r.attempt.worker.JobID, Operator: o.spec.ID, Index: t.index, Parallelism: t.spec.Parallelism, Attempt: start.Attempt,
+		Restored: start.Restore, Dir: own, Chain: r.chain, operator: o,
+	}
 	var err error
 	switch {
 	case o.spec.Source != nil:

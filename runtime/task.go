@@ -37,6 +37,7 @@ type task struct {
 	// epoch of the newest barrier.
 	epoch     uint64
 	committed uint64
+	end       ending
 	// holds is the savepoint that stops the job: a source reads nothing more until it is aborted; 0: there is none.
 	holds uint64
 	// drains is the savepoint before which the task does its end-of-data work, drained the one before which it has done it; 0: none.
@@ -54,6 +55,8 @@ type callbacks struct {
 	// report records a report that the coordinator must receive.
 	report func(client.Report)
 	step   func(name string)
+	// finished says that a complete checkpoint holds all that the task will ever do.
+	finished func()
 }
 
 func (t *task) name() string { return fmt.Sprintf("%s/%d", t.spec.Name, t.index) }
@@ -131,6 +134,9 @@ func (t *task) runSource(ctx context.Context) error {
 // atEnd takes part in checkpoints after the input's last record.
 func (t *task) atEnd(ctx context.Context) error {
 	t.callbacks.report(client.Report{Kind: client.ReportEndOfData, Subtasks: t.subtasks[:1]})
+	if err := t.endOfData(); err != nil {
+		return err
+	}
 	return t.idle(ctx, func() bool { return false })
 }
 
@@ -245,6 +251,8 @@ func (t *task) frame(ch int, f *exchange.Frame, head func(uint16, state.Record) 
 			t.epoch = f.Epoch
 		}
 		return t.act(t.machine.CancelMarker(ch, f.Checkpoint))
+	case exchange.EndOfData:
+		return t.inputAtEnd()
 	default:
 		return t.act(t.machine.Ended(ch))
 	}

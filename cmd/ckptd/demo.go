@@ -23,6 +23,7 @@ type demoOptions struct {
 	demo.Options
 	restore restoreOptions
 	config  string
+	backend string
 	clean   bool
 }
 
@@ -34,7 +35,7 @@ func newDemoCmd() *cobra.Command {
 		Long: `Run a streaming job end to end, kill its processes in the middle, and check that the result is exact.
 
 The demo starts a daemon and two workers, which count clicks: source -> filter -> map -> keyBy + sum -> sink, with exactly-once
-checkpoints and an incremental LSM state backend. It kills workers and daemon (SIGKILL) while records flow. When the input is read,
+checkpoints and an incremental LSM state backend (--backend hashmap: state in memory). It kills workers and daemon (SIGKILL) while records flow. When the input is read,
 every count is compared with a plain recount, by code that the job does not use. Exit code 0 means that all are exact, 4 that they
 are not, 1 that no line of --input is a click.
 
@@ -76,6 +77,9 @@ on from any of the checkpoints: "ckptd demo -s ROOT/JOB/chk-42" begins a new job
 			if o.Root, err = reachS3(cmp.Or(o.Root, o.Config.Dir), o.Config.S3); err != nil {
 				return err
 			}
+			if err := useBackend(o.Config, o.backend); err != nil {
+				return exit.Usagef("demo: %w", err)
+			}
 			return demo.Run(ctx, o.Options, &watched{cmd.OutOrStdout(), cancel})
 		},
 	}
@@ -91,6 +95,7 @@ on from any of the checkpoints: "ckptd demo -s ROOT/JOB/chk-42" begins a new job
 	f.StringVar(&o.Interval, "interval", "", "time between checkpoints, as Flink spells it: 500ms, 1s, 3min (default 1s)")
 	f.IntVar(&o.Parallelism, "parallelism", demo.NumWorkers, "subtasks of each operator, spread over the two workers")
 	f.StringVar(&o.config, "config", "", "YAML or JSON `file` with Flink's keys; flags win over it")
+	backendFlag(cmd, &o.backend)
 	f.StringVar(&o.Savepoints, "savepoints", "", "`directory` for savepoints of the job, which ckptd savepoint and ckptd stop take")
 	f.StringVarP(&o.From, "restore-from", "s", "", "`checkpoint` of an earlier run to go on from, ROOT/JOB/chk-42, with the same input; that run was one with --keep or --output")
 	o.restore.claimFlag(f)

@@ -41,7 +41,7 @@ func exitCode(ctx context.Context, err error) int {
 // the demo say by themselves what they tried.
 func inFull(cmd *cobra.Command, err error) string {
 	text, verb := err.Error(), strings.TrimPrefix(cmd.CommandPath(), "ckptd ")
-	if slices.Contains([]string{"serve", "worker", "demo"}, verb) {
+	if slices.Contains([]string{"serve", "worker", "demo", "run"}, verb) {
 		return text
 	}
 	if said := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ':' || r == '\n' }); !slices.Contains(said, cmd.Name()) {

@@ -27,14 +27,18 @@ var floors = []struct {
 	may []string
 }{
 	{"cmd/ckptd", []string{"..."}},
-	{"cmd/ckptd/demo", []string{"cmd/ckptd/demo/recount", "cmd/ckptd/drivers", "cmd/ckptd/exit", "cmd/ckptd/output", "client", "runtime/clickjob",
+	{"cmd/ckptd/demo", []string{"cmd/ckptd/demo/recount", "cmd/ckptd/drivers", "cmd/ckptd/exit", "cmd/ckptd/launch", "cmd/ckptd/output", "client", "runtime/clickjob",
 		"runtime/filesink", "runtime/launcher", "layout", "layout/catalog", "layout/storage", "service/config", "proto/..."}},
 	{"cmd/ckptd/demo/recount", nil}, // nothing of the job that it checks
 	{"cmd/ckptd/drivers", []string{"cmd/ckptd/exit", "cmd/ckptd/output", "layout/storage", "layout/storage/retry", "layout/storage/file", "layout/storage/s3", "layout/storage/gcs",
 		"layout/storage/hdfs"}},
 	{"cmd/ckptd/exit", nil},
+	{"cmd/ckptd/launch", []string{"cmd/ckptd/exit", "cmd/ckptd/output", "proto/...", "runtime/launcher"}},
+	{"cmd/ckptd/runner", []string{"cmd/ckptd/exit", "cmd/ckptd/launch", "cmd/ckptd/output", "client", "proto/...", "runtime/launcher", "service/config"}},
+	{"cmd/ckptd/jobfile", []string{"runtime/...", "service/config"}},
 	{"cmd/ckptd/output", []string{"proto/..."}},
 	{"runtime", []string{"client", "layout/keygroup", "proto/...", "runtime/..."}},
+	{"examples", []string{"runtime/..."}},
 	{"conformance", []string{"layout/storage", "client", "proto/..."}},
 	{"conformance/bench/manyjobs", []string{"client", "layout", "proto/..."}}, // names of files that a sweep finds; the request for a plan
 	{"conformance/coverage/cmd", []string{"conformance/coverage"}},

@@ -38,6 +38,7 @@ A CHECKPOINT is <job>/chk-<number>: file:///var/lib/ckptd/clicks/chk-42; or the 
 		newConfigCmd(),
 		newWorkerCmd(steps),
 		newDemoCmd(),
+		newRunCmd(),
 		newStatusCmd(),
 		newHistoryCmd(),
 		newTriggerCmd(),

@@ -18,10 +18,11 @@ import (
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/proto/address"
 	"github.com/ckptd/ckptd/runtime"
+	"github.com/ckptd/ckptd/runtime/backend"
 	"github.com/ckptd/ckptd/runtime/clickjob"
 	"github.com/ckptd/ckptd/runtime/exchange"
 	"github.com/ckptd/ckptd/runtime/launcher"
-	"github.com/ckptd/ckptd/runtime/lsm"
+	"github.com/ckptd/ckptd/runtime/state"
 )
 
 // workerOptions are the flags of worker.
@@ -31,6 +32,8 @@ type workerOptions struct {
 	servers            []string
 	credentials        address.CredentialFiles
 	config             string
+	backend            string
+	whole              bool
 	dir, exchange      string
 	log                logOptions
 	restore            restoreOptions
@@ -40,7 +43,7 @@ type workerOptions struct {
 func newWorkerCmd(steps func(string)) *cobra.Command {
 	o := workerOptions{steps: steps}
 	cmd := &cobra.Command{
-		Use:   "worker --job-id ID --server URL --params JSON",
+		Use:   "worker --job-id ID --server URL",
 		Short: "Run one worker of a job of the bundled runtime",
 		Long: `Run one worker of a job of the bundled runtime. Worker number --slot runs the subtasks whose index modulo --of is that number.
 
@@ -59,19 +62,21 @@ fails. With -s, a new job id begins from a checkpoint of another job, under the 
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.jobID, "job-id", "", "the job (required)")
-	f.StringVar(&o.job, "job", clickjob.Name, "the graph; there is "+clickjob.Name)
-	f.StringVar(&o.params, "params", "", "the graph's parameters, as JSON (required)")
+	f.StringVar(&o.job, "job", clickjob.Name, "the graph: "+clickjob.Name+", or the `file` of a job (JOB.yaml)")
+	f.StringVar(&o.params, "params", "", "the graph's parameters, as JSON (required for "+clickjob.Name+")")
 	f.IntVar(&o.slot, "slot", 0, "number of the worker, from 0")
 	f.IntVar(&o.of, "of", 1, "how many workers the job has")
 	f.StringArrayVar(&o.servers, "server", nil, "address of a daemon: "+address.Forms+" (repeatable; required)")
 	credentialFlags(cmd)
 	f.StringVar(&o.config, "config", "", "file with Flink's keys, for a job that does not exist yet; CKPTD_JOB_CONFIG by default")
 	cobra.CheckErr(f.SetAnnotation("config", variableAnnotation, []string{variablePrefix + "JOB_CONFIG"}))
+	backendFlag(cmd, &o.backend)
+	f.BoolVar(&o.whole, "whole-snapshots", false, "send all files of the state with each checkpoint (execution.checkpointing.incremental: false)")
 	o.restore.flags(f)
 	f.StringVar(&o.dir, "dir", "", "folder for local state, which is lost with the worker (default: a temporary one)")
 	f.StringVar(&o.exchange, "exchange", "127.0.0.1", "host name under which other workers reach this one, or unix:DIR for sockets in a folder")
 	o.log.flags(f)
-	for _, name := range []string{"job-id", "params", "server"} {
+	for _, name := range []string{"job-id", "server"} {
 		cobra.CheckErr(cmd.MarkFlagRequired(name))
 	}
 	return cmd
@@ -84,7 +89,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
-	params, err := o.parameters()
+	graph, err := o.graph()
 	if err != nil {
 		return err
 	}
@@ -92,14 +97,23 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	if err != nil {
 		return exit.Usagef("worker: --config: %w", err)
 	}
+	if err := useBackend(cfg, o.backend); err != nil {
+		return exit.Usagef("worker: %w", err)
+	}
 	dir, err := os.MkdirTemp(o.dir, fmt.Sprintf("slot-%d-", o.slot))
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	tree := lsm.New(nil)
-	defer tree.Close()
-	job := clickjob.New(params, tree.Open)
+	factory, release, err := backend.Open(backend.Options{Type: cfg.Engine.Backend, WholeSnapshots: o.whole || cfg.Engine.WholeSnapshots})
+	if err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	defer release()
+	job, err := graph(factory)
+	if err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
 	c, err := newClient(o.servers, o.credentials, client.WithPatience(0))
 	if err != nil {
 		return err
@@ -163,19 +177,51 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
+// graph returns the function that makes the job with its state backend.
+func (o workerOptions) graph() (func(state.Factory) (*runtime.Job, error), error) {
+	if isJobFile(o.job) {
+		return o.graphOfFile()
+	}
+	p, err := o.parameters()
+	return func(f state.Factory) (*runtime.Job, error) { return clickjob.New(p, f), nil }, err
+}
+
+// graphOfFile is graph for a job in YAML. Its params say below which folder relative paths are.
+func (o workerOptions) graphOfFile() (func(state.Factory) (*runtime.Job, error), error) {
+	var p jobFileParams
+	if o.params != "" {
+		if err := strictly(o.params, &p); err != nil {
+			return nil, exit.Usagef("worker: --params: %w", err)
+		}
+	}
+	f, err := readJobFile(o.job, p)
+	if err != nil {
+		return nil, exit.Usagef("worker: --job: %w", err)
+	}
+	return f.Job.Build, nil
+}
+
 func (o workerOptions) parameters() (p clickjob.Params, err error) {
 	if o.job != clickjob.Name {
-		return p, exit.Usagef("worker: there is no job %s, only %q", output.Argument(o.job), clickjob.Name)
+		return p, exit.Usagef("worker: there is no job %s, only %q, and files of jobs (JOB.yaml)", output.Argument(o.job), clickjob.Name)
 	}
-	d := json.NewDecoder(bytes.NewReader([]byte(o.params)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
+	if o.params == "" {
+		return p, exit.Usagef("worker: --params is missing: the parameters of the job %s, as JSON", clickjob.Name)
+	}
+	if err := strictly(o.params, &p); err != nil {
 		return p, exit.Usagef("worker: --params: %w", err)
 	}
 	if err := p.Validate(); err != nil {
 		return p, exit.Usagef("worker: --params: %w", err)
 	}
 	return p, nil
+}
+
+// strictly decodes JSON without unknown fields.
+func strictly(text string, into any) error {
+	d := json.NewDecoder(bytes.NewReader([]byte(text)))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
 }
 
 func (o workerOptions) network() exchange.Network {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 
+	"github.com/ckptd/ckptd/runtime/lines"
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
@@ -18,7 +19,7 @@ const (
 // generator is a log whose record g is a function of (seed, g), so that reading can begin at any record. A subtask's
 // share is every parallelism-th record.
 type generator struct {
-	counters
+	lines.Counters
 	input        string
 	seed         uint64
 	first, step  uint64
@@ -55,23 +56,23 @@ func (g *generator) Next(rec *state.Record) (state.Readiness, error) {
 	g.user = strconv.AppendUint(append(g.user[:0], "user-"...), g.zipf.Uint64(), 10)
 	rec.Key = g.user
 	g.next++
-	g.records.Add(1)
+	g.Records.Add(1)
 	return state.Ready, nil
 }
 
 // Position implements state.Source.
 func (g *generator) Position() []byte {
-	return position{Input: g.input, Next: g.next, Records: g.records.Load()}.encode()
+	return lines.Position{Input: g.input, Next: g.next, Records: g.Records.Load()}.Encode()
 }
 
 // Seek implements state.Source.
 func (g *generator) Seek(p []byte) error {
-	to, err := decodePosition(p, g.input, g.shares)
+	to, err := lines.DecodePosition(p, g.input, g.shares)
 	if err != nil {
 		return err
 	}
 	g.next = to.Next
-	g.set(to)
+	g.Set(to)
 	return nil
 }
 

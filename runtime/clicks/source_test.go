@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ckptd/ckptd/runtime/lines"
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
@@ -64,15 +65,15 @@ func all(t testing.TB, s state.Source) (records []string) {
 
 // mixedLog returns a log with both formats, garbage, empty and long lines, lines of every length, and perhaps no
 // newline at its end.
-func mixedLog(r *rand.Rand, lines int) (content string, records []string, unparsable uint64) {
+func mixedLog(r *rand.Rand, count int) (content string, records []string, unparsable uint64) {
 	var b strings.Builder
-	for i := range lines {
+	for i := range count {
 		switch r.IntN(8) {
 		case 0:
 			b.WriteString(strings.Repeat("x", r.IntN(40)))
 			unparsable++
 		case 1:
-			b.WriteString(strings.Repeat("y", maxLine+r.IntN(2*maxLine)))
+			b.WriteString(strings.Repeat("y", lines.MaxLine+r.IntN(2*lines.MaxLine)))
 			unparsable++
 		case 2, 3, 4:
 			fmt.Fprintf(&b, `10.0.0.%d - - [x] "%s" 200 1`, i, strings.Repeat("/", r.IntN(60)))
@@ -84,11 +85,11 @@ func mixedLog(r *rand.Rand, lines int) (content string, records []string, unpars
 		if r.IntN(5) == 0 {
 			b.WriteByte('\r')
 		}
-		if i < lines-1 || r.IntN(2) == 0 {
+		if i < count-1 || r.IntN(2) == 0 {
 			b.WriteByte('\n')
 		}
 	}
-	if s := b.String(); strings.HasSuffix(s, "\n") || s == "" || lines == 0 {
+	if s := b.String(); strings.HasSuffix(s, "\n") || s == "" || count == 0 {
 		return s, records, unparsable
 	}
 	return b.String() + "\n", records, unparsable
@@ -144,7 +145,7 @@ func TestByteOrderMark(t *testing.T) {
 // TestSeekGoesOnExactly stops at every call of Next, at NotNow too, and continues in a new source.
 func TestSeekGoesOnExactly(t *testing.T) {
 	content, _, _ := mixedLog(rand.New(rand.NewPCG(9, 9)), 60)
-	content += strings.Repeat("z", 3*maxRead) + "\n" + `{"user":"last","logged_in":true}` + "\n"
+	content += strings.Repeat("z", 3*lines.MaxRead) + "\n" + `{"user":"last","logged_in":true}` + "\n"
 	for name, o := range map[string]Options{
 		"file":      {Input: input(t, content)},
 		"share":     {Input: input(t, content), Subtask: 1, Parallelism: 3},
@@ -244,7 +245,7 @@ func TestAFileThatGrowsKeepsItsShares(t *testing.T) {
 }
 
 func TestNextIsPatientForAMomentOnly(t *testing.T) {
-	s := open(t, Options{Input: input(t, strings.Repeat("x", 5*maxRead)+"\n")})
+	s := open(t, Options{Input: input(t, strings.Repeat("x", 5*lines.MaxRead)+"\n")})
 	calls := 0
 	for {
 		var rec state.Record

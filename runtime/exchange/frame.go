@@ -22,6 +22,8 @@ const (
 	End
 	// Drain is the Barrier of a savepoint before which the job does its end-of-data work.
 	Drain
+	// EndOfData says that no record follows. Barriers do.
+	EndOfData
 )
 
 const (
@@ -97,7 +99,7 @@ func readFrame(r io.Reader) (*Frame, error) {
 	f.Kind = Kind(f.bytes[4])
 	f.Checkpoint = binary.LittleEndian.Uint64(f.bytes[5:])
 	f.Epoch = binary.LittleEndian.Uint64(f.bytes[13:])
-	if f.Kind < Data || f.Kind > Drain || n > maxBody || (f.Kind != Data && n > 0) {
+	if f.Kind < Data || f.Kind > EndOfData || n > maxBody || (f.Kind != Data && n > 0) {
 		return nil, fmt.Errorf("%w: kind %d, %d bytes", errFrame, f.Kind, n)
 	}
 	if need := headerSize + int(n); need > cap(f.bytes) {

@@ -75,7 +75,7 @@ func (w *Writer) Flush() error {
 	return nil
 }
 
-// Broadcast sends Barrier, Drain, Cancel or End to every subtask, after all records written so far.
+// Broadcast sends Barrier, Drain, Cancel, End or EndOfData to every subtask, after all records written so far.
 func (w *Writer) Broadcast(kind Kind, checkpoint, epoch uint64) error {
 	if err := w.Flush(); err != nil {
 		return err

@@ -6,6 +6,8 @@
 //	<dir>/<name>-<subtask>-<checkpoint>-<attempt>.csv          published: one subtask between two checkpoints
 //	<dir>/.pending/<name>-<subtask>-<attempt>-<sequence>.csv   a part that is being written, or pre-committed
 //
+// Files of JSON lines end in .jsonl.
+//
 // # One part
 //
 //	Write      create the part (O_EXCL), on its first record only: an empty part is never made

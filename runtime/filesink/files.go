@@ -32,7 +32,7 @@ func (s *Sink) begin() error {
 // create opens the next part. O_EXCL: if two sinks take themselves for this attempt's subtask, one of them fails.
 func (s *Sink) create() error {
 	s.sequence++
-	part := &openPart{staged: staged{Name: s.o.Name, Subtask: s.o.Subtask, Attempt: s.attempt, Sequence: s.sequence}}
+	part := &openPart{staged: staged{Name: s.o.Name, Subtask: s.o.Subtask, Attempt: s.attempt, Sequence: s.sequence, Form: s.o.Form}}
 	path := part.pending(s.o.Dir)
 	if err := s.step("create", path); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package filesink
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,16 +24,31 @@ type Part struct {
 	Checkpoint uint64
 	// Attempt that wrote the part; a later attempt may have published it.
 	Attempt uint64
+	// Form of the lines.
+	Form Form
 }
 
+// Form is the form of a file's lines.
+type Form string
+
+const (
+	// CSV lines are `key,value`.
+	CSV Form = ""
+	// JSONLines are the values alone.
+	JSONLines Form = "jsonl"
+)
+
+// ending is the end of a file's name.
+func (f Form) ending() string { return cmp.Or(string(f), "csv") }
+
 var (
-	partName  = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9._-]{0,127})-([0-9]{4,10})-([0-9]{10,20})-([0-9]{4,20})\.csv$`)
+	partName  = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9._-]{0,127})-([0-9]{4,10})-([0-9]{10,20})-([0-9]{4,20})\.(csv|jsonl)$`)
 	validName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 )
 
 // String returns the file's name. For usual numbers, the files of one subtask sort by checkpoint.
 func (p Part) String() string {
-	return fmt.Sprintf("%s-%04d-%010d-%04d.csv", p.Name, p.Subtask, p.Checkpoint, p.Attempt)
+	return fmt.Sprintf("%s-%04d-%010d-%04d.%s", p.Name, p.Subtask, p.Checkpoint, p.Attempt, p.Form.ending())
 }
 
 // ParsePart is the inverse of String.
@@ -44,11 +60,19 @@ func ParsePart(file string) (Part, error) {
 	subtask, err1 := strconv.ParseUint(m[2], 10, 32)
 	checkpoint, err2 := strconv.ParseUint(m[3], 10, 64)
 	attempt, err3 := strconv.ParseUint(m[4], 10, 64)
-	p := Part{Name: m[1], Subtask: uint32(subtask), Checkpoint: checkpoint, Attempt: attempt}
+	p := Part{Name: m[1], Subtask: uint32(subtask), Checkpoint: checkpoint, Attempt: attempt, Form: form(m[5])}
 	if err1 != nil || err2 != nil || err3 != nil || p.String() != file {
 		return Part{}, fmt.Errorf("filesink: %q is not the name of a part", file)
 	}
 	return p, nil
+}
+
+// form is the inverse of ending.
+func form(ending string) Form {
+	if ending == CSV.ending() {
+		return CSV
+	}
+	return Form(ending)
 }
 
 // Parts lists the published parts under a name, by subtask and checkpoint. It ignores files of other names. An absent
@@ -87,10 +111,11 @@ type staged struct {
 	Checkpoint uint64 `json:"checkpoint"`
 	// Size in bytes.
 	Size int64 `json:"size"`
+	Form Form  `json:"form,omitempty"`
 }
 
 func (s staged) file() string {
-	return fmt.Sprintf("%s-%04d-%d-%d.csv", s.Name, s.Subtask, s.Attempt, s.Sequence)
+	return fmt.Sprintf("%s-%04d-%d-%d.%s", s.Name, s.Subtask, s.Attempt, s.Sequence, s.Form.ending())
 }
 
 // parseStaged is the inverse of file, for parts of one subtask.
@@ -100,10 +125,12 @@ func parseStaged(file, name string, subtask uint32) (staged, bool) {
 	if len(file) < len(prefix) || file[:len(prefix)] != prefix {
 		return staged{}, false
 	}
-	if _, err := fmt.Sscanf(file[len(prefix):], "%d-%d.csv", &s.Attempt, &s.Sequence); err != nil || s.file() != file {
+	var ending string
+	if _, err := fmt.Sscanf(file[len(prefix):], "%d-%d.%s", &s.Attempt, &s.Sequence, &ending); err != nil {
 		return staged{}, false
 	}
-	return s, true
+	s.Form = form(ending)
+	return s, (s.Form == CSV || s.Form == JSONLines) && s.file() == file
 }
 
 func (s staged) pending(dir string) string {
@@ -111,5 +138,5 @@ func (s staged) pending(dir string) string {
 }
 
 func (s staged) final(dir string) string {
-	return filepath.Join(dir, Part{Name: s.Name, Subtask: s.Subtask, Checkpoint: s.Checkpoint, Attempt: s.Attempt}.String())
+	return filepath.Join(dir, Part{Name: s.Name, Subtask: s.Subtask, Checkpoint: s.Checkpoint, Attempt: s.Attempt, Form: s.Form}.String())
 }

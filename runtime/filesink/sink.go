@@ -21,12 +21,14 @@ type Options struct {
 	Name string
 	// Subtask is the index of the sink's subtask.
 	Subtask uint32
+	// Form is the form of the lines.
+	Form Form
 	// Step, if not nil, is called before each system call that changes something, with the call's name and file. An
 	// error of Step replaces the call. It is for tests.
 	Step func(call, path string) error
 }
 
-// Sink implements state.Sink. Its lines are `key,value`, both as CSV fields, quoted where necessary.
+// Sink implements state.Sink. Its lines are `key,value`, both as CSV fields, quoted where necessary, or the values alone.
 type Sink struct {
 	o       Options
 	attempt uint64
@@ -90,7 +92,11 @@ func (s *Sink) Write(rec state.Record) error {
 			return fmt.Errorf("filesink: write: %w", err)
 		}
 	}
-	s.line = AppendLine(s.line[:0], rec.Key, rec.Value)
+	if s.o.Form == JSONLines {
+		s.line = append(append(s.line[:0], rec.Value...), '\n')
+	} else {
+		s.line = AppendLine(s.line[:0], rec.Key, rec.Value)
+	}
 	n, err := s.open.out.Write(s.line)
 	s.open.Size += int64(n)
 	if err != nil {

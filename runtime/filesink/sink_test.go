@@ -287,7 +287,7 @@ func TestWhatIsNotThisPartIsRefused(t *testing.T) {
 }
 
 func TestNamesAreInverse(t *testing.T) {
-	for _, p := range []Part{{"a", 0, 1, 1}, {"job-1", 12345, 9, 12345}, {"x-0001-0000000001-0001", 1, ^uint64(0), ^uint64(0)}} {
+	for _, p := range []Part{{"a", 0, 1, 1, CSV}, {"job-1", 12345, 9, 12345, JSONLines}, {"x-0001-0000000001-0001", 1, ^uint64(0), ^uint64(0), CSV}} {
 		got, err := ParsePart(p.String())
 		if err != nil || got != p {
 			t.Errorf("%+v prints as %q, which parses as %+v, %v; want the same", p, p.String(), got, err)
@@ -307,8 +307,8 @@ func TestNamesAreInverse(t *testing.T) {
 
 func TestPartsAreInOrder(t *testing.T) {
 	dir := t.TempDir()
-	wantParts := []Part{{"a", 0, 9, 1}, {"a", 0, 10, 2}, {"a", 1, 1, 1}}
-	for _, p := range append(slices.Clone(wantParts), Part{"b", 0, 1, 1}) {
+	wantParts := []Part{{"a", 0, 9, 1, CSV}, {"a", 0, 10, 2, JSONLines}, {"a", 1, 1, 1, CSV}}
+	for _, p := range append(slices.Clone(wantParts), Part{"b", 0, 1, 1, CSV}) {
 		check(t, os.WriteFile(filepath.Join(dir, p.String()), nil, 0o666))
 	}
 	got, err := Parts(dir, "a")

@@ -41,7 +41,7 @@ const (
 type Child struct {
 	// Name is shown to users, and is the name of the log file.
 	Name string
-	// Command returns the command for each start. If its Stdout and Stderr are nil, its output goes to the log file.
+	// Command returns the command for each start. What of its Stdout and Stderr is nil goes to the log file.
 	Command func() *exec.Cmd
 	Restart Restart
 	// Exited, if not nil, is called after each end of the process; err is the result of exec.Cmd.Wait.
@@ -195,13 +195,18 @@ func (p *Process) launch() (*run, error) {
 	}
 	cmd := p.child.Command()
 	var log *os.File
-	if cmd.Stdout == nil && cmd.Stderr == nil {
+	if cmd.Stdout == nil || cmd.Stderr == nil {
 		var err error
 		if log, err = os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666); err != nil {
 			return nil, err
 		}
 		defer log.Close()
-		cmd.Stdout, cmd.Stderr = log, log
+		if cmd.Stdout == nil {
+			cmd.Stdout = log
+		}
+		if cmd.Stderr == nil {
+			cmd.Stderr = log
+		}
 	}
 	theirs, ours, err := os.Pipe()
 	if err != nil {

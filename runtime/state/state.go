@@ -10,6 +10,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"io"
+	"os"
 
 	"github.com/ckptd/ckptd/layout/keygroup"
 )
@@ -53,8 +55,11 @@ type File struct {
 	// that holds it. No other file of the instance ever gets this name. An exclusive file's name is unique only
 	// within its snapshot.
 	Name string
-	// Path is where the file can be read until Release.
+	// Path is where the file can be read until Release; empty if Open opens it.
 	Path string
+	// Open opens the file until Release, and waits until its bytes are written; nil if Path is a file already. The bytes
+	// are those of the moment of the snapshot. Any goroutine may call it.
+	Open func() (io.ReadCloser, error)
 	// Size in bytes.
 	Size int64
 	// Shared says that later snapshots may hold the same file, so that it need not be sent again. An exclusive file
@@ -63,6 +68,14 @@ type File struct {
 	// RestoredKey is the key of the handle that the file was restored from, unchanged; empty if this instance made
 	// the file.
 	RestoredKey string
+}
+
+// Reader opens the file.
+func (f File) Reader() (io.ReadCloser, error) {
+	if f.Open != nil {
+		return f.Open()
+	}
+	return os.Open(f.Path)
 }
 
 // RestoredFile is one file of the snapshot to restore; it was fetched already.

@@ -21,8 +21,30 @@ type File struct {
 	S3 S3
 	// Recovery says which checkpoint a new job begins from.
 	Recovery Recovery
+	// Engine says how workers of the bundled runtime keep their state. The daemon does not look at it.
+	Engine Engine
 	// PassedOver are keys of other parts of Flink, in the file's order. They say nothing to ckptd.
 	PassedOver []string
+}
+
+// Engine is what the keys about Flink's state backends say.
+type Engine struct {
+	// Backend is hashmap or rocksdb; empty: the file does not say.
+	Backend string
+	// WholeSnapshots: each snapshot has all files anew (execution.checkpointing.incremental: false).
+	WholeSnapshots bool
+}
+
+// Keys returns the keys, one a line, as Parse reads them.
+func (e Engine) Keys() string {
+	var keys string
+	if e.Backend != "" {
+		keys += keyBackend + ": " + e.Backend + "\n"
+	}
+	if e.WholeSnapshots {
+		keys += keyIncremental + ": false\n"
+	}
+	return keys
 }
 
 // shownKeys is how many keys Note names.

@@ -44,7 +44,8 @@ execution:
 state.backend:
   type: RocksDB
 `, config.File{
-			Job: &ckptdv1.JobConfig{Interval: minute, Timeout: minute, MaxConcurrentCheckpoints: 1},
+			Job:    &ckptdv1.JobConfig{Interval: minute, Timeout: minute, MaxConcurrentCheckpoints: 1},
+			Engine: config.Engine{Backend: "rocksdb"},
 			PassedOver: []string{"env.java.opts.all", "jobmanager.bind-host", "jobmanager.execution.failover-strategy",
 				"classloader.parent-first-patterns.additional", "metrics.reporters", "execution.runtime-mode"},
 		}},
@@ -62,7 +63,7 @@ restart-strategy: failurerate
 restart-strategy.failure-rate.max-failures-per-interval: 4
 restart-strategy.fixed-delay.delay: 7 s
 `, config.File{
-			Dir: "file:///data/flink",
+			Dir: "file:///data/flink", Engine: config.Engine{Backend: "hashmap"},
 			Job: &ckptdv1.JobConfig{Interval: minute, RestartStrategy: &ckptdv1.RestartStrategy{Type: ckptdv1.RestartStrategy_TYPE_FAILURE_RATE,
 				FailureRate: &ckptdv1.FailureRate{MaxFailuresPerInterval: 4}, Delay: durationpb.New(7 * time.Second)}},
 			PassedOver: []string{"taskmanager.host", "security.kerberos.login.principal"},

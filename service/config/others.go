@@ -9,6 +9,9 @@ import (
 // keyBackend is the key of Flink's state backend.
 const keyBackend = "state.backend.type"
 
+// keyIncremental is the key that says whether snapshots share files.
+const keyIncremental = "execution.checkpointing.incremental"
+
 // constant returns the keys of which ckptd has only one value: Flink's default, or what ckptd does anyhow. Files often
 // give them. They change nothing, so nothing prints them.
 func constant() []option {
@@ -28,7 +31,7 @@ func constant() []option {
 		off(c+"unaligned.forced", "the engine decides how its barriers align"),
 		only(c+"aligned-checkpoint-timeout", "0|0s|0ms|0min", "the engine decides how its barriers align", c+"alignment-timeout"),
 		// Which files are sent depends on the engine: shared files that an earlier checkpoint has are not sent again.
-		{key: c + "incremental", old: []string{"state.backend.incremental"}, get: nothing, set: checkIncremental},
+		{key: keyIncremental, old: []string{"state.backend.incremental"}, get: nothing, set: checkIncremental},
 		only(c+"create-subdir", "true", "each job has a folder of its own", "state.checkpoints.create-subdir"),
 		only(c+"data-inline-threshold", "20kb|20k|20480|20480b|20480bytes|20kibibytes", "larger pieces of state become files",
 			"state.storage.fs.memory-threshold", "state.backend.fs.memory-threshold"),
@@ -46,10 +49,11 @@ func constant() []option {
 
 func nothing(string, Job) any { return nil }
 
-// checkIncremental accepts both values, because they mean the same to ckptd.
-func checkIncremental(_ *File, v string) error {
+// checkIncremental accepts both values. They mean the same to the daemon; a worker of the bundled runtime follows them.
+func checkIncremental(f *File, v string) error {
 	switch strings.ToLower(v) {
 	case "true", "false":
+		f.Engine.WholeSnapshots = strings.EqualFold(v, "false")
 		return nil
 	}
 	return fmt.Errorf("%q is unknown; allowed is true or false: they mean the same to ckptd", v)
@@ -57,9 +61,13 @@ func checkIncremental(_ *File, v string) error {
 
 // checkBackend accepts the state backends whose place the engine's own state takes. The legacy names filesystem and
 // jobmanager also name a storage (settleBackend).
-func checkBackend(_ *File, v string) error {
+func checkBackend(f *File, v string) error {
 	switch strings.ToLower(v) {
-	case "hashmap", "rocksdb", fileSystem, jobManager:
+	case "rocksdb":
+		f.Engine.Backend = "rocksdb"
+		return nil
+	case "hashmap", fileSystem, jobManager:
+		f.Engine.Backend = "hashmap"
 		return nil
 	}
 	return fmt.Errorf("ckptd does not have the state backend %q; allowed is hashmap or rocksdb: the engine keeps its state by itself", v)

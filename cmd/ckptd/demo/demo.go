@@ -96,8 +96,8 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 		if !errors.Is(err, errStoppedThere) {
 			return err
 		}
-		d.say.line("")
-		d.say.line("the job was stopped with a savepoint: demo -s FOLDER goes on from it, with the same input")
+		d.say.Line("")
+		d.say.Line("the job was stopped with a savepoint: demo -s FOLDER goes on from it, with the same input")
 		return nil
 	}
 	if !o.Keep {

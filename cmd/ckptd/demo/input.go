@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 )
 
@@ -252,7 +253,7 @@ func lines(n uint64) string {
 	if n == 1 {
 		return "1 line"
 	}
-	return grouped(n) + " lines"
+	return launch.Grouped(n) + " lines"
 }
 
 // firstSkipped shows one line that is no click, and why.
@@ -262,7 +263,7 @@ func (d *Demo) firstSkipped() string {
 	if runes := []rune(text); len(runes) > shown {
 		text = string(runes[:shown]) + "…"
 	}
-	return fmt.Sprintf("Line %s: %v: %s", grouped(d.first.Number), d.first.Why, output.Clean(text))
+	return fmt.Sprintf("Line %s: %v: %s", launch.Grouped(d.first.Number), d.first.Why, output.Clean(text))
 }
 
 // Many skipped lines are a warning: a hundredth may be noise, a twentieth is another format.
@@ -274,5 +275,5 @@ func (d *Demo) warning() string {
 	if d.skipped*manySkipped <= all || d.skipped == 0 {
 		return ""
 	}
-	return fmt.Sprintf("WARNING: %s of %s (%d%%) are no clicks and are counted for nobody", grouped(d.skipped), lines(all), max(1, d.skipped*100/all))
+	return fmt.Sprintf("WARNING: %s of %s (%d%%) are no clicks and are counted for nobody", launch.Grouped(d.skipped), lines(all), max(1, d.skipped*100/all))
 }

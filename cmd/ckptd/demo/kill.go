@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime/launcher"
@@ -115,8 +116,8 @@ func (d *Demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
 	d.Struck++
 	d.dueSince = time.Time{}
 	d.Watch.stand(read)
-	d.say.event("KILL %d of %d: %s (process %d) by SIGKILL, at about record %s of %s", d.Struck, len(d.Kills), whom, pid, grouped(read), grouped(d.total))
-	d.say.more("%s", progress)
+	d.say.Event("KILL %d of %d: %s (process %d) by SIGKILL, at about record %s of %s", d.Struck, len(d.Kills), whom, pid, launch.Grouped(read), launch.Grouped(d.total))
+	d.say.More("%s", progress)
 	if k.daemon {
 		return d.readJournal(ctx, p, pid)
 	}
@@ -127,13 +128,13 @@ func (d *Demo) kill(ctx context.Context, s *ckptdv1.JobState) error {
 // the store cannot be read at this moment, the job has not failed.
 func (d *Demo) readJournal(ctx context.Context, p *launcher.Process, pid int) error {
 	for p.PID() == pid {
-		if !sleep(ctx, time.Millisecond) {
+		if !launch.Sleep(ctx, time.Millisecond) {
 			return context.Cause(ctx)
 		}
 	}
 	kept, err := d.kept(ctx)
 	if err != nil {
-		d.say.more("the journal cannot be read now: %v", err)
+		d.say.More("the journal cannot be read now: %v", err)
 		return nil
 	}
 	newest := uint64(0)
@@ -149,7 +150,7 @@ func (d *Demo) readJournal(ctx context.Context, p *launcher.Process, pid int) er
 	default:
 		k.fate = "it has no entry in the journal: the next owner gives it up"
 	}
-	d.say.more("the journal's newest checkpoint is %d", newest)
+	d.say.More("the journal's newest checkpoint is %d", newest)
 	return nil
 }
 
@@ -163,16 +164,16 @@ func (d *Demo) recovered() {
 	w.stand(w.Records)
 	switch {
 	case k.daemon && w.Attempt == k.attempt:
-		d.say.event("recovered in %.1f s: epoch %d, still attempt %d: no worker restored, records flowed on", took, w.Epoch, w.Attempt)
+		d.say.Event("recovered in %.1f s: epoch %d, still attempt %d: no worker restored, records flowed on", took, w.Epoch, w.Attempt)
 	default:
-		d.say.event("recovered in %.1f s: epoch %d, attempt %d%s", took, w.Epoch, w.Attempt, from(k.restored))
+		d.say.Event("recovered in %.1f s: epoch %d, attempt %d%s", took, w.Epoch, w.Attempt, from(k.restored))
 	}
 	if k.pending != 0 {
 		fate := k.fate
 		if fate == "" {
 			fate = "no event tells what became of it"
 		}
-		d.say.more("checkpoint %d: %s", k.pending, fate)
+		d.say.More("checkpoint %d: %s", k.pending, fate)
 	}
 	d.strike = nil
 }

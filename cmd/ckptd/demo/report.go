@@ -15,6 +15,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/demo/recount"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
@@ -36,25 +37,25 @@ func (d *Demo) Verdict() (exact bool, err error) {
 		return false, err
 	}
 	n := d.say
-	n.line("")
-	n.line("%s", v)
+	n.Line("")
+	n.Line("%s", v)
 	for _, p := range v.Problems {
-		n.line("  %s", p)
+		n.Line("  %s", p)
 	}
-	n.line("  %s of %s clicks were by users logged in%s", grouped(d.want.Total()), grouped(d.total), unparsable(d.skipped))
+	n.Line("  %s of %s clicks were by users logged in%s", launch.Grouped(d.want.Total()), launch.Grouped(d.total), unparsable(d.skipped))
 	d.saySkipped("  ")
-	n.line("  %d of %s; %s, %s", d.Struck, output.Count(len(d.Kills), "kill"), output.Count(d.Watch.Attempt-d.Watch.before, "attempt"), output.Count(d.Watch.Epoch-d.Watch.before, "epoch"))
+	n.Line("  %d of %s; %s, %s", d.Struck, output.Count(len(d.Kills), "kill"), output.Count(d.Watch.Attempt-d.Watch.before, "attempt"), output.Count(d.Watch.Epoch-d.Watch.before, "epoch"))
 	if d.Struck < len(d.Kills) {
-		n.line("  the input ended before the other kills could count: give them more time with a smaller --rate, or a shorter --interval")
+		n.Line("  the input ended before the other kills could count: give them more time with a smaller --rate, or a shorter --interval")
 	}
 	if d.o.Output != "" {
-		n.line("  counts: %s-*.csv", output.ShellWord(filepath.Join(d.Params.Output, d.Params.OutputName)))
+		n.Line("  counts: %s-*.csv", output.ShellWord(filepath.Join(d.Params.Output, d.Params.OutputName)))
 	}
-	n.line("")
-	n.line("most clicks")
-	t := output.NewTable(n.out)
+	n.Line("")
+	n.Line("most clicks")
+	t := output.NewTable(n.Out())
 	for _, u := range d.want.Top(topUsers) {
-		t.Row("", grouped(u.Count), u.User)
+		t.Row("", launch.Grouped(u.Count), u.User)
 	}
 	return v.Exact(), t.Flush()
 }
@@ -117,44 +118,44 @@ func begun(ctx context.Context, root, job string) (from string, err error) {
 // checkpoints prints which checkpoints are kept, and the commands that show them.
 func (d *Demo) checkpoints(ctx context.Context) {
 	if d.inMemory() {
-		d.say.line("")
-		d.say.line("no checkpoint is kept: the job's state was in the memory of the daemon")
+		d.say.Line("")
+		d.say.Line("no checkpoint is kept: the job's state was in the memory of the daemon")
 		return
 	}
 	kept, err := d.kept(ctx)
 	n := d.say
-	n.line("")
+	n.Line("")
 	switch {
 	case err != nil:
-		n.line("which checkpoints are kept cannot be read now: %v", err)
+		n.Line("which checkpoints are kept cannot be read now: %v", err)
 	case len(kept) == 0:
-		n.line("no checkpoint is kept, as the configuration says")
+		n.Line("no checkpoint is kept, as the configuration says")
 	default:
-		n.line("checkpoints kept")
-		t := output.NewTable(n.out)
+		n.Line("checkpoints kept")
+		t := output.NewTable(n.Out())
 		for _, c := range kept {
 			t.Row("", drivers.Below(d.Root, c.GetPath()), output.Bytes(c.GetStateBytes()), output.Bytes(c.GetNewBytes())+" new", output.Time(c.GetCompletedAt()))
 		}
 		_ = t.Flush() // errors are ignored as for other lines: the job has not failed if the terminal is gone
 	}
-	n.line("")
-	n.line("look at the job")
-	n.line("  %s ls %s", program(), output.ShellWord(drivers.Below(d.Root, d.ID)))
+	n.Line("")
+	n.Line("look at the job")
+	n.Line("  %s ls %s", launch.Program(), output.ShellWord(drivers.Below(d.Root, d.ID)))
 	if len(kept) > 0 {
 		last := output.ShellWord(drivers.Below(d.Root, kept[len(kept)-1].GetPath()))
-		n.line("  %s show %s", program(), last)
-		n.line("  %s files %s", program(), last)
+		n.Line("  %s show %s", launch.Program(), last)
+		n.Line("  %s files %s", launch.Program(), last)
 	}
-	n.line("  %s journal show %s", program(), output.ShellWord(drivers.Below(d.Root, d.ID)))
+	n.Line("  %s journal show %s", launch.Program(), output.ShellWord(drivers.Below(d.Root, d.ID)))
 	if len(kept) > 0 && d.o.Keep {
-		n.line("")
-		n.line("go on from a checkpoint, as a new job")
-		n.line("  %s demo -s %s%s", program(), output.ShellWord(drivers.Below(d.Root, kept[len(kept)-1].GetPath())), d.sameInput())
+		n.Line("")
+		n.Line("go on from a checkpoint, as a new job")
+		n.Line("  %s demo -s %s%s", launch.Program(), output.ShellWord(drivers.Below(d.Root, kept[len(kept)-1].GetPath())), d.sameInput())
 	}
 	if usual, err := drivers.Normal(DefaultRoot()); err == nil && d.Root == usual {
-		n.line("")
-		n.line("remove the checkpoints of all demos")
-		n.line("  %s demo --clean", program())
+		n.Line("")
+		n.Line("remove the checkpoints of all demos")
+		n.Line("  %s demo --clean", launch.Program())
 	}
 }
 
@@ -198,7 +199,7 @@ func (d *Demo) end(ctx context.Context, err error) error {
 	case ctx.Err() != nil && (d.final == 0 || !d.o.Keep):
 		err = exit.With(exit.Interrupted, d.interrupted(context.WithoutCancel(ctx)))
 	case err != nil && d.launch != nil:
-		return errors.Join(fmt.Errorf("%w\nkept for a look: %s", err, output.ShellWord(d.Tmp)), d.keepScratch(), d.lock.Close())
+		return errors.Join(fmt.Errorf("%w\nkept for a look: %s", err, output.ShellWord(d.Tmp)), launch.KeepScratch(d.Tmp), d.lock.Close())
 	}
 	if d.Tmp == "" {
 		return err
@@ -230,8 +231,7 @@ func (d *Demo) interrupted(ctx context.Context) error {
 
 // Clean removes the default root, and what killed and failed runs have left.
 func Clean(ctx context.Context, out io.Writer) error {
-	clearScratch(lockName)
-	clearScratch(keptName)
+	launch.ClearAll()
 	dir := DefaultRoot()
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		_, err := fmt.Fprintf(out, "nothing to remove: there is no %s\n", output.Clean(dir))

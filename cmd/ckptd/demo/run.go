@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -43,10 +44,10 @@ func (d *Demo) Follow(ctx context.Context) error {
 				if failures++; failures == lastCheckpointTries {
 					return fmt.Errorf("demo: the last checkpoint: %w", err)
 				}
-				sleep(ctx, min(pollEvery<<failures, sayEvery)) // the store may not answer for a moment
+				launch.Sleep(ctx, min(pollEvery<<failures, sayEvery)) // the store may not answer for a moment
 			}
 		}
-		if !sleep(ctx, d.pause()) {
+		if !launch.Sleep(ctx, d.pause()) {
 			return context.Cause(ctx)
 		}
 	}
@@ -70,7 +71,7 @@ func (d *Demo) broken() error {
 		select {
 		case <-w.Done():
 			if w.Err() != nil {
-				return fmt.Errorf("demo: a worker does not run any more: %w: %s", w.Err(), lastLine(w.Log()))
+				return fmt.Errorf("demo: a worker does not run any more: %w: %s", w.Err(), launch.LastLine(w.Log()))
 			}
 		default:
 		}
@@ -94,14 +95,14 @@ func (d *Demo) lastCheckpoint(ctx context.Context) (done bool, err error) {
 		switch {
 		case s != nil && s.GetCommittedCheckpointId() >= id:
 			d.final = id
-			d.say.event("every sink has committed checkpoint %d", id)
+			d.say.Event("every sink has committed checkpoint %d", id)
 			return true, nil
 		case s != nil && (d.Watch.Epoch != epoch || d.Watch.Attempt != attempt || !d.Watch.Running):
 			return false, nil
 		case try.Err() != nil:
 			return false, fmt.Errorf("not every sink has committed checkpoint %d: %w", id, context.Cause(try))
 		}
-		if !sleep(ctx, pollEvery) {
+		if !launch.Sleep(ctx, pollEvery) {
 			return false, context.Cause(ctx)
 		}
 	}
@@ -116,7 +117,7 @@ func (d *Demo) Cancel(ctx context.Context) error {
 		if err == nil {
 			break
 		}
-		if !sleep(try, pollEvery) {
+		if !launch.Sleep(try, pollEvery) {
 			return fmt.Errorf("demo: cancel: %w", err)
 		}
 	}
@@ -132,12 +133,12 @@ func (d *Demo) AwaitLetGo(ctx context.Context) error {
 		select {
 		case <-w.Done():
 		case <-try.Done():
-			return fmt.Errorf("demo: a worker does not end: %s", lastLine(w.Log()))
+			return fmt.Errorf("demo: a worker does not end: %s", launch.LastLine(w.Log()))
 		}
 	}
 	for !d.released(try) {
-		if !sleep(try, pollEvery) {
-			return fmt.Errorf("demo: the daemon does not let the job go: %s", lastLine(d.Daemon.Log()))
+		if !launch.Sleep(try, pollEvery) {
+			return fmt.Errorf("demo: the daemon does not let the job go: %s", launch.LastLine(d.Daemon.Log()))
 		}
 	}
 	return nil
@@ -169,13 +170,13 @@ func Owned(ctx context.Context, s storage.Store, job string) bool {
 
 // goOn leaves the job running until somebody cancels it, or ctx ends: then it cancels the job.
 func (d *Demo) goOn(ctx context.Context) error {
-	d.say.line("")
-	d.say.line("the job goes on; end it by Ctrl-C, or from another terminal by")
-	d.say.line("  %s cancel %s --server %s", program(), d.ID, output.ShellWord(d.URL))
-	d.say.line("")
+	d.say.Line("")
+	d.say.Line("the job goes on; end it by Ctrl-C, or from another terminal by")
+	d.say.Line("  %s cancel %s --server %s", launch.Program(), d.ID, output.ShellWord(d.URL))
+	d.say.Line("")
 	for d.Watch.ended == ckptdv1.JobStatus_JOB_STATUS_UNSPECIFIED {
 		d.Poll(ctx)
-		if !sleep(ctx, pollEvery) {
+		if !launch.Sleep(ctx, pollEvery) {
 			return d.Cancel(context.WithoutCancel(ctx))
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/demo/recount"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -48,7 +49,7 @@ type Demo struct {
 	Struck int
 
 	o   Options
-	say *narrator
+	say *launch.Narrator
 	// savedJob is the job of the savepoint from which this run goes on.
 	savedJob string
 	// want is the result of the plain recount. total and skipped are the numbers of its clicks and of other lines; first
@@ -79,7 +80,7 @@ type Admin interface {
 
 // New prepares a run with these options. The demo prints to out for people.
 func New(o Options, out io.Writer) (*Demo, error) {
-	d := &Demo{o: o, say: newNarrator(out), ID: layout.NewJobID(), Config: o.Config}
+	d := &Demo{o: o, say: launch.NewNarrator(out), ID: layout.NewJobID(), Config: o.Config}
 	var err error
 	if d.Config == nil {
 		if d.Config, err = config.Parse(nil); err != nil {
@@ -162,7 +163,7 @@ func (d *Demo) goesOnFrom(from string) error {
 // records.
 func (d *Demo) Count(ctx context.Context) error {
 	var err error
-	if d.Tmp, d.lock, err = newScratch(); err != nil {
+	if d.Tmp, d.lock, err = launch.NewScratch(); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
 	counted, err := d.recount(ctx)

@@ -4,18 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/ckptd/ckptd/client"
-	"github.com/ckptd/ckptd/cmd/ckptd/exit"
-	"github.com/ckptd/ckptd/cmd/ckptd/output"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/proto/address"
 	"github.com/ckptd/ckptd/runtime/clickjob"
 	"github.com/ckptd/ckptd/runtime/launcher"
@@ -49,7 +44,10 @@ func (d *Demo) StartDaemon(ctx context.Context) (err error) {
 	if d.Daemon, err = d.Child("daemon", launcher.Always, args...); err != nil {
 		return err
 	}
-	return d.awaitDaemon(ctx)
+	if err := launch.AwaitDaemon(ctx, d.Admin, d.Daemon); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	return nil
 }
 
 // StartJob creates the job and starts the workers.
@@ -63,37 +61,7 @@ func (d *Demo) StartJob(ctx context.Context) error {
 
 // Child starts this program in another role. If the process ends, it is started again.
 func (d *Demo) Child(name string, restart launcher.Restart, args ...string) (*launcher.Process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("demo: %w", err)
-	}
-	return d.launch.Start(launcher.Child{Name: name, Restart: restart, Command: func() *exec.Cmd {
-		cmd := exec.Command(self, args...)
-		cmd.Env = append(os.Environ(), d.Environment...)
-		return cmd
-	}})
-}
-
-// awaitDaemon waits until the daemon answers or has failed.
-func (d *Demo) awaitDaemon(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, fmt.Errorf("demo: the daemon does not answer; its log is %s", output.ShellWord(d.Daemon.Log())))
-	defer cancel()
-	for {
-		_, err := d.Admin.Status(ctx)
-		if err == nil {
-			return nil
-		}
-		if d.Daemon.Starts() > 1 {
-			err := fmt.Errorf("demo: the daemon does not start: %s", lastLine(d.Daemon.Log()))
-			if ended, ok := errors.AsType[*exec.ExitError](d.Daemon.Err()); ok {
-				return exit.With(ended.ExitCode(), err)
-			}
-			return err
-		}
-		if !sleep(ctx, 20*time.Millisecond) {
-			return context.Cause(ctx)
-		}
-	}
+	return launch.Self(d.launch, launcher.Child{Name: name, Restart: restart}, d.Environment, args...)
 }
 
 // attach creates the job. If the configuration is wrong, the demo prints the error; otherwise it would only be in a
@@ -119,6 +87,7 @@ func (d *Demo) startWorkers() error {
 	if err := config.Show(&keys, d.Root, effective); err != nil {
 		return err
 	}
+	keys.WriteString(d.Config.Engine.Keys())
 	if err := os.WriteFile(d.keys(), keys.Bytes(), 0o666); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
@@ -149,32 +118,4 @@ func (d *Demo) Worker(name string, slot int, params clickjob.Params) (*launcher.
 		args = append(args, "--server", url)
 	}
 	return d.Child(name, launcher.OnFailure, args...)
-}
-
-// sleep waits for the given time. It returns false if ctx ends first.
-func sleep(ctx context.Context, t time.Duration) bool {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// lastLine is the last error that a process has logged before it ended, or else the last line of its log.
-func lastLine(path string) string {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return errors.Join(fmt.Errorf("its log is %s", output.ShellWord(path)), err).Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	last := lines[len(lines)-1]
-	for _, line := range lines {
-		if words, ok := strings.CutPrefix(line, "ckptd: "); ok {
-			last = words
-		}
-	}
-	return fmt.Sprintf("%s (its log is %s)", last, output.ShellWord(path))
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/client"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
@@ -89,8 +90,8 @@ func (d *Demo) Poll(ctx context.Context) *ckptdv1.JobState {
 		w.seen = e.GetSequence()
 		d.tell(s, e)
 	}
-	if w.Running && d.say.silent() > sayEvery {
-		d.say.event("%s%s", d.progress(), waiting(s))
+	if w.Running && d.say.Silent() > sayEvery {
+		d.say.Event("%s%s", d.progress(), waiting(s))
 	}
 	return s
 }
@@ -101,12 +102,12 @@ func (d *Demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 	switch e.GetKind() {
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTACHED:
 		if epoch := s.GetSummary().GetEpoch(); epoch > 1 && d.strike == nil && !s.GetSummary().GetInMemory() { // else it is said with the kill
-			d.say.event("the daemon was gone; the next one owns the job: epoch %d", epoch)
+			d.say.Event("the daemon was gone; the next one owns the job: epoch %d", epoch)
 		}
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT:
 		w.atEnd, w.begun = false, e.GetAttempt()
 		if d.strike == nil && !strings.HasPrefix(e.GetText(), "adopted") {
-			d.say.event("attempt %d begins%s", e.GetAttempt(), from(e.GetCheckpointId()))
+			d.say.Event("attempt %d begins%s", e.GetAttempt(), from(e.GetCheckpointId()))
 		}
 		if d.strike != nil {
 			d.strike.restored = e.GetCheckpointId()
@@ -114,32 +115,32 @@ func (d *Demo) tell(s *ckptdv1.JobState, e *ckptdv1.JobEvent) {
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_COMPLETED:
 		c := e.GetCheckpoint()
 		w.Newest, w.fresh = e.GetCheckpointId(), true
-		d.say.event("checkpoint %d complete in %s: %s new, %s reused%s", c.GetCheckpointId(), output.Duration(c.GetDuration()),
+		d.say.Event("checkpoint %d complete in %s: %s new, %s reused%s", c.GetCheckpointId(), output.Duration(c.GetDuration()),
 			output.Bytes(c.GetNewBytes()), output.Bytes(c.GetReusedBytes()), d.position())
 		d.strike.settle(e)
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_ABORTED:
 		w.Failed++
 		if !d.strike.settle(e) { // else recovered prints it when the job has recovered
-			d.say.event("checkpoint %d aborted: %s", e.GetCheckpointId(), e.GetText())
+			d.say.Event("checkpoint %d aborted: %s", e.GetCheckpointId(), e.GetText())
 		}
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_TASK_FAILED:
 		if e.GetAttempt() < w.begun {
 			return // a consequence: this worker's channels broke because the others had been given up
 		}
 		if d.strike == nil {
-			d.say.event("a task failed: %s", e.GetText())
+			d.say.Event("a task failed: %s", e.GetText())
 		}
 		if w.Blamed != e.GetAttempt() { // else this failure is a consequence of the first one
 			w.cause, w.Blamed = e.GetText(), e.GetAttempt()
 		}
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_IN_MEMORY, ckptdv1.JobEventKind_JOB_EVENT_KIND_BEGINS_ANEW, ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_AWAY,
 		ckptdv1.JobEventKind_JOB_EVENT_KIND_STORE_BACK, ckptdv1.JobEventKind_JOB_EVENT_KIND_NOT_BEGUN:
-		d.say.event("%s", e.GetText())
+		d.say.Event("%s", e.GetText())
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_END_OF_DATA:
 		w.atEnd = true
-		d.say.event("all of the input is read; barriers go on")
+		d.say.Event("all of the input is read; barriers go on")
 	case ckptdv1.JobEventKind_JOB_EVENT_KIND_FAILED, ckptdv1.JobEventKind_JOB_EVENT_KIND_CANCELED:
-		d.say.event("the job is %s%s", output.Event(e.GetKind()), because(e.GetText()))
+		d.say.Event("the job is %s%s", output.Event(e.GetKind()), because(e.GetText()))
 		if e.GetText() != "" {
 			w.cause = e.GetText()
 		}
@@ -184,7 +185,7 @@ func (d *Demo) estimate() uint64 {
 
 func (d *Demo) progress() string {
 	n := d.estimate()
-	return fmt.Sprintf("about %s of %s records (%d%%)", grouped(n), grouped(d.total), 100*n/max(1, d.total))
+	return fmt.Sprintf("about %s of %s records (%d%%)", launch.Grouped(n), launch.Grouped(d.total), 100*n/max(1, d.total))
 }
 
 func (d *Demo) position() string {

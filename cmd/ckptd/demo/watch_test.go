@@ -4,12 +4,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
 // What the tasks of an attempt say that was given up is not why the job failed, nor is what others say after the first.
 func TestCauseOfAFailure(t *testing.T) {
-	d := &Demo{say: newNarrator(t.Output())}
+	d := &Demo{say: launch.NewNarrator(t.Output())}
 	for _, e := range []*ckptdv1.JobEvent{
 		{Kind: ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT, Attempt: 1}, {Kind: ckptdv1.JobEventKind_JOB_EVENT_KIND_TASK_FAILED, Attempt: 1, Text: "poison"},
 		{Kind: ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTEMPT, Attempt: 2}, {Kind: ckptdv1.JobEventKind_JOB_EVENT_KIND_TASK_FAILED, Attempt: 1, Text: "channel lost"},
@@ -36,7 +37,7 @@ func TestNextOwnerIsSaid(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var said strings.Builder
-			d := &Demo{say: newNarrator(&said), strike: c.strike}
+			d := &Demo{say: launch.NewNarrator(&said), strike: c.strike}
 			d.tell(&ckptdv1.JobState{Summary: &ckptdv1.JobSummary{Epoch: c.epoch}}, &ckptdv1.JobEvent{Kind: ckptdv1.JobEventKind_JOB_EVENT_KIND_ATTACHED})
 			if got := strings.Contains(said.String(), "epoch 2"); got != c.want {
 				t.Errorf("said %q; want the epoch in it: %t", said.String(), c.want)

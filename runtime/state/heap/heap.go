@@ -1,6 +1,12 @@
-// Package heap is a state backend in a map, whose snapshot is one exclusive file. It owns the format of that file. It
-// is the reference for other backends, and is enough for small state. It knows no tasks, handles or outcomes of
-// checkpoints.
+// Package heap is a state backend in memory, whose snapshot is one exclusive file. It owns the format of that file, and
+// the copy on write beside a snapshot. It knows no tasks, handles or outcomes of checkpoints.
+//
+// # A snapshot
+//
+// Entries lie in one slice, in the order of their first put; a map finds them by their keys. Snapshot only notes how many
+// entries there are. A goroutine then writes them to the file, in their order, while puts go on. A put that replaces a
+// value which the goroutine has not reached yet leaves it the old value first. So the time of a snapshot does not
+// depend on the size of the state, and its memory only on what is put meanwhile.
 package heap
 
 import (
@@ -34,13 +40,25 @@ var magic = []byte("ckptd-heap-1\n")
 
 // Backend implements state.Backend.
 type Backend struct {
-	dir      string
-	groups   keygroup.Range
-	nonce    string
-	values   map[string][]byte
+	dir    string
+	groups keygroup.Range
+	nonce  string
+	// index finds an entry by its key group and key.
+	index   map[string]int
+	entries []entry
+	// size is the number of bytes of all entries in a file.
+	size int64
+	// dumps are the snapshots that may still need old values.
+	dumps    []*dump
 	sequence int
 	closed   bool
 	scratch  []byte
+}
+
+// entry is a key, with its key group in front, and its value.
+type entry struct {
+	key   string
+	value []byte
 }
 
 var (
@@ -56,7 +74,7 @@ func Open(ctx context.Context, dir string, groups keygroup.Range, restore []stat
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("heap: open %s: %w", dir, err)
 	}
-	b := &Backend{dir: dir, groups: groups, nonce: state.NewInstance(), values: map[string][]byte{}}
+	b := &Backend{dir: dir, groups: groups, nonce: state.NewInstance(), index: map[string]int{}}
 	if len(restore) == 0 {
 		return b, nil
 	}
@@ -75,7 +93,10 @@ func (b *Backend) Get(keyGroup uint16, key []byte) ([]byte, error) {
 		return nil, err
 	}
 	b.scratch = appendKey(b.scratch[:0], keyGroup, key)
-	return b.values[string(b.scratch)], nil
+	if i, ok := b.index[string(b.scratch)]; ok {
+		return b.entries[i].value, nil
+	}
+	return nil, nil
 }
 
 // Put implements state.Backend.
@@ -84,8 +105,50 @@ func (b *Backend) Put(keyGroup uint16, key, value []byte) error {
 		return err
 	}
 	b.scratch = appendKey(b.scratch[:0], keyGroup, key)
-	b.values[string(b.scratch)] = append([]byte{}, value...)
+	i, ok := b.index[string(b.scratch)]
+	if !ok {
+		b.add(string(b.scratch), append([]byte{}, value...))
+		return nil
+	}
+	e := &b.entries[i]
+	b.size += int64(len(value) - len(e.value))
+	if len(b.dumps) > 0 {
+		b.replace(i, value)
+		return nil
+	}
+	e.value = append(e.value[:0], value...)
 	return nil
+}
+
+// add adds an entry for a key that has none.
+func (b *Backend) add(key string, value []byte) {
+	b.index[key] = len(b.entries)
+	b.entries = append(b.entries, entry{key, value})
+	b.size += int64(len(key)+len(value)) + 8
+}
+
+// replace sets the value of an entry while there are dumps. The old value is left to those that need it.
+func (b *Backend) replace(i int, value []byte) {
+	left := b.dumps[:0]
+	for _, d := range b.dumps {
+		if d.save(i, b.entries[i].value) {
+			left = append(left, d)
+		}
+	}
+	clear(b.dumps[len(left):])
+	b.dumps = left
+	b.set(i, append(make([]byte, 0, len(value)), value...))
+}
+
+// set publishes a value that dumps may read: each reads under its own lock.
+func (b *Backend) set(i int, value []byte) {
+	for _, d := range b.dumps {
+		d.mu.Lock()
+	}
+	b.entries[i].value = value
+	for _, d := range b.dumps {
+		d.mu.Unlock()
+	}
 }
 
 // Snapshot implements state.Backend.
@@ -94,22 +157,22 @@ func (b *Backend) Snapshot(checkpoint uint64) (*state.Snapshot, error) {
 		return nil, errors.New("heap: snapshot: the backend is closed")
 	}
 	b.sequence++
-	path := filepath.Join(b.dir, fmt.Sprintf("%d-%d", checkpoint, b.sequence))
-	size, err := b.store(path)
-	if err != nil {
-		os.Remove(path)
-		return nil, fmt.Errorf("heap: snapshot %d: %w", checkpoint, err)
+	d := &dump{
+		path: filepath.Join(b.dir, fmt.Sprintf("%d-%d", checkpoint, b.sequence)), groups: b.groups, entries: b.entries[:len(b.entries):len(b.entries)],
+		saved: map[int][]byte{}, done: make(chan struct{}), released: make(chan struct{}),
 	}
+	b.dumps = append(b.dumps, d)
+	go d.write()
 	return &state.Snapshot{
 		InstanceNonce: b.nonce,
-		Files:         []state.File{{Name: FileName, Path: path, Size: size}},
-		Release:       sync.OnceFunc(func() { os.Remove(path) }),
+		Files:         []state.File{{Name: FileName, Size: overhead + b.size, Open: d.open}},
+		Release:       sync.OnceFunc(d.release),
 	}, nil
 }
 
 // Close implements state.Backend.
 func (b *Backend) Close() error {
-	b.closed, b.values = true, nil
+	b.closed, b.index, b.entries, b.dumps = true, nil, nil, nil
 	return nil
 }
 
@@ -125,33 +188,6 @@ func (b *Backend) check(keyGroup uint16) error {
 
 func appendKey(dst []byte, keyGroup uint16, key []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(dst, keyGroup), key...)
-}
-
-func (b *Backend) store(path string) (size int64, err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	sum := crc32c.New()
-	w := bufio.NewWriter(io.MultiWriter(f, sum))
-	w.Write(magic)
-	w.Write(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, b.groups.Start), b.groups.End))
-	w.Write(binary.BigEndian.AppendUint64(nil, uint64(len(b.values))))
-	size = int64(len(magic)) + 4 + 8 + 4
-	for k, v := range b.values {
-		w.WriteString(k[:2])
-		w.Write(binary.BigEndian.AppendUint32(nil, uint32(len(k)-2)))
-		w.WriteString(k[2:])
-		w.Write(binary.BigEndian.AppendUint32(nil, uint32(len(v))))
-		w.Write(v)
-		size += int64(len(k) + len(v) + 8)
-	}
-	if err := w.Flush(); err != nil { // Flush returns the first error of all writes
-		return 0, err
-	}
-	_, err = f.Write(binary.BigEndian.AppendUint32(nil, sum.Sum32()))
-	return size, err
 }
 
 func (b *Backend) load(path string) error {
@@ -205,7 +241,7 @@ func (b *Backend) loadEntry(r *reader) {
 		return
 	}
 	if g := binary.BigEndian.Uint16(group); g >= b.groups.Start && g <= b.groups.End {
-		b.values[string(group)+string(key)] = value
+		b.add(string(group)+string(key), value)
 	}
 }
 

@@ -48,8 +48,7 @@ func Fetch(t tb, s *state.Snapshot, prefix string) []state.RestoredFile {
 	dir := tempDir(t)
 	var files []state.RestoredFile
 	for i, f := range s.Files {
-		p, err := os.ReadFile(f.Path)
-		check(t, err)
+		p := content(t, f)
 		if int64(len(p)) != f.Size {
 			t.Fatalf("%s has %d bytes, want the announced %d", f.Name, len(p), f.Size)
 		}
@@ -62,6 +61,17 @@ func Fetch(t tb, s *state.Snapshot, prefix string) []state.RestoredFile {
 		files = append(files, state.RestoredFile{Name: f.Name, Path: path, RestoredKey: key})
 	}
 	return files
+}
+
+// content returns the bytes of a file of a snapshot.
+func content(t tb, f state.File) []byte {
+	t.Helper()
+	r, err := f.Reader()
+	check(t, err)
+	p, err := io.ReadAll(r)
+	check(t, err)
+	check(t, r.Close())
+	return p
 }
 
 func lastPut(t *testing.T, open state.Factory) {
@@ -139,8 +149,7 @@ func sameBytes(t *testing.T, open state.Factory) {
 			if !f.Shared {
 				continue
 			}
-			p, err := os.ReadFile(f.Path)
-			check(t, err)
+			p := content(t, f)
 			sum := sha256.Sum256(p)
 			if old, ok := seen[f.Name]; ok && old != sum {
 				t.Fatalf("snapshot %d: %s changed, want the same bytes", n, f.Name)
@@ -170,8 +179,9 @@ func releases(t *testing.T, open state.Factory) {
 	one, two := snapshot(t, b, 1), snapshot(t, b, 1)
 	one.Release()
 	for _, f := range one.Files {
-		if _, err := os.Stat(f.Path); err == nil {
-			t.Errorf("%s is still there, want it removed", f.Path)
+		if r, err := f.Reader(); err == nil {
+			r.Close()
+			t.Errorf("%s is still there, want it removed", f.Name)
 		}
 	}
 	want(t, openIn(t, open, everything, Fetch(t, two, "")), 1, "k", []byte("v"))

@@ -1,4 +1,4 @@
-package demo
+package launch
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// lockName is the file in a temporary folder that its demo has locked. The system unlocks it when the demo dies.
+	// lockName is the file in a temporary folder that its launcher has locked. The system unlocks it when the launcher dies.
 	lockName = "lock"
 	// keptName is the same file in the folder of a run that has failed, which is kept for a look.
 	keptName = "kept"
@@ -21,14 +21,14 @@ const (
 // scratchForm is the form of the names of temporary folders.
 var scratchForm = regexp.MustCompile(`^ckptd-[0-9]+$`)
 
-// newScratch makes a temporary folder whose path is short enough for sockets, and locks it. The lock lasts until the file
-// is closed. Before that, newScratch removes the folders of demos that were killed.
-func newScratch() (dir string, lock *os.File, err error) {
+// NewScratch makes a temporary folder whose path is short enough for sockets, and locks it. The lock lasts until the file
+// is closed. Before that, NewScratch removes the folders of launchers that were killed.
+func NewScratch() (dir string, lock *os.File, err error) {
 	clearScratch(lockName)
 	if dir, err = os.MkdirTemp(scratchParent(), "ckptd-"); err != nil {
 		return "", nil, err
 	}
-	// The file gets its name when it is locked: another demo must not take the new folder for one that nobody owns.
+	// The file gets its name when it is locked: another launcher must not take the new folder for one that nobody owns.
 	unnamed := filepath.Join(dir, lockName+".new")
 	lock, err = os.Create(unnamed)
 	if err == nil {
@@ -81,7 +81,13 @@ func unlocked(path string) bool {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
 }
 
-// keepScratch has later demos leave the folder alone. Clean removes it.
-func (d *Demo) keepScratch() error {
-	return os.Rename(filepath.Join(d.Tmp, lockName), filepath.Join(d.Tmp, keptName))
+// KeepScratch has later launchers leave the folder alone. ClearAll removes it.
+func KeepScratch(dir string) error {
+	return os.Rename(filepath.Join(dir, lockName), filepath.Join(dir, keptName))
+}
+
+// ClearAll removes the temporary folders of launchers that do not run any more, also those that were kept.
+func ClearAll() {
+	clearScratch(lockName)
+	clearScratch(keptName)
 }

@@ -1,4 +1,6 @@
-package clicks
+// Package lines reads a file line by line, each subtask a share of its bytes. It owns the shares and the form of a
+// position. It must not know what a line means: its caller parses the lines.
+package lines
 
 import (
 	"bufio"
@@ -13,20 +15,34 @@ import (
 )
 
 const (
-	// maxLine is the longest line that is parsed; a longer one counts as one unparsable line.
-	maxLine = 64 << 10
-	// maxRead is the number of bytes that Next reads for one record before it returns NotNow: they take less than a
+	// MaxLine is the longest line that is parsed; a longer one counts as one unparsable line.
+	MaxLine = 64 << 10
+	// MaxRead is the number of bytes that Next reads for one record before it returns NotNow: they take less than a
 	// millisecond.
-	maxRead = 1 << 20
+	MaxRead = 1 << 20
 	// byteOrderMark is what some programs write before the first line of UTF-8.
 	byteOrderMark = "\xef\xbb\xbf"
 	// headSize is the size of the beginning of a file that tells it from other files.
 	headSize = 4 << 10
 )
 
-// file is a share of a file: the lines that begin in [begin, end).
-type file struct {
-	counters
+// Options say which file to read, and which share of it.
+type Options struct {
+	Path string
+	// Size is the number of bytes to read; 0 means the size of the file when Open is called. The subtasks' shares depend
+	// on Size. For a file that may grow, all subtasks must be given the same Size.
+	Size int64
+	// Subtask, 0 <= Subtask < Parallelism, is the share to read.
+	Subtask, Parallelism int
+	// Parse fills rec from a line, without its end. It is false for a line that is no record. Such a line is counted as
+	// unparsable.
+	Parse func(line []byte, rec *state.Record) bool
+}
+
+// File is a share of a file: the lines that begin in [begin, end).
+type File struct {
+	Counters
+	parse      func(line []byte, rec *state.Record) bool
 	input      string
 	f          *os.File
 	size       int64
@@ -37,14 +53,15 @@ type file struct {
 	lines    *bufio.Reader
 }
 
-var _ state.Source = (*file)(nil)
+var _ state.Source = (*File)(nil)
 
-func openFile(o Options) (*file, error) {
-	f, err := os.Open(o.Input)
+// Open opens a share of a file at its beginning.
+func Open(o Options) (*File, error) {
+	f, err := os.Open(o.Path)
 	if err != nil {
 		return nil, err
 	}
-	s := &file{f: f, size: o.Size, lines: bufio.NewReaderSize(nil, maxLine)}
+	s := &File{f: f, parse: o.Parse, size: o.Size, lines: bufio.NewReaderSize(nil, MaxLine)}
 	if err := s.measure(o); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -52,7 +69,7 @@ func openFile(o Options) (*file, error) {
 	return s, nil
 }
 
-func (s *file) measure(o Options) error {
+func (s *File) measure(o Options) error {
 	info, err := s.f.Stat()
 	if err != nil {
 		return err
@@ -82,7 +99,7 @@ func share(size int64, i, of int) int64 {
 }
 
 // rewind goes to the share's beginning: the first line that begins in the share.
-func (s *file) rewind() {
+func (s *File) rewind() {
 	if s.begin == 0 {
 		s.seek(0, false)
 	} else {
@@ -90,14 +107,14 @@ func (s *file) rewind() {
 	}
 }
 
-func (s *file) seek(to int64, skipping bool) {
+func (s *File) seek(to int64, skipping bool) {
 	s.next, s.skipping = to, skipping
 	s.lines.Reset(io.NewSectionReader(s.f, to, s.size-to))
 }
 
 // Next implements state.Source.
-func (s *file) Next(rec *state.Record) (state.Readiness, error) {
-	for read := 0; read < maxRead; {
+func (s *File) Next(rec *state.Record) (state.Readiness, error) {
+	for read := 0; read < MaxRead; {
 		if s.next >= s.end { // also while skipping, because the next line begins beyond the end
 			return state.End, nil
 		}
@@ -107,14 +124,14 @@ func (s *file) Next(rec *state.Record) (state.Readiness, error) {
 		switch {
 		case err == bufio.ErrBufferFull:
 			if !s.skipping {
-				s.unparsable.Add(1)
+				s.Unparsable.Add(1)
 			}
 			s.skipping = true
 			continue
 		case err != nil && err != io.EOF:
-			return state.NotNow, fmt.Errorf("clicks: read %s at %d: %w", s.f.Name(), s.next, err)
+			return state.NotNow, fmt.Errorf("lines: read %s at %d: %w", s.f.Name(), s.next, err)
 		case err == io.EOF && s.next < s.size:
-			return state.NotNow, fmt.Errorf("clicks: read %s: the file has become shorter than %d bytes", s.f.Name(), s.size)
+			return state.NotNow, fmt.Errorf("lines: read %s: the file has become shorter than %d bytes", s.f.Name(), s.size)
 		}
 		if s.skipping {
 			s.skipping = false
@@ -123,43 +140,38 @@ func (s *file) Next(rec *state.Record) (state.Readiness, error) {
 		if int64(len(line)) == s.next { // the first line of the file
 			line = bytes.TrimPrefix(line, []byte(byteOrderMark))
 		}
-		user, in, ok := parse(bytes.TrimRight(line, "\r\n"))
-		if !ok {
-			s.unparsable.Add(1)
+		if !s.parse(bytes.TrimRight(line, "\r\n"), rec) {
+			s.Unparsable.Add(1)
 			continue
 		}
-		s.records.Add(1)
-		rec.Key, rec.Value = user, notLoggedIn
-		if in {
-			rec.Value = loggedIn
-		}
+		s.Records.Add(1)
 		return state.Ready, nil
 	}
 	return state.NotNow, nil
 }
 
 // Position implements state.Source.
-func (s *file) Position() []byte {
-	return position{
-		Input: s.input, Next: uint64(s.next), Skipping: s.skipping, Records: s.records.Load(), Unparsable: s.unparsable.Load(),
-	}.encode()
+func (s *File) Position() []byte {
+	return Position{
+		Input: s.input, Next: uint64(s.next), Skipping: s.skipping, Records: s.Records.Load(), Unparsable: s.Unparsable.Load(),
+	}.Encode()
 }
 
 // Seek implements state.Source.
-func (s *file) Seek(p []byte) error {
-	to, err := decodePosition(p, s.input, uint64(s.size))
+func (s *File) Seek(p []byte) error {
+	to, err := DecodePosition(p, s.input, uint64(s.size))
 	if err != nil {
 		return err
 	}
 	s.seek(int64(to.Next), to.Skipping)
-	s.set(to)
+	s.Set(to)
 	return nil
 }
 
 // Close implements state.Source.
-func (s *file) Close() error {
+func (s *File) Close() error {
 	if err := s.f.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-		return fmt.Errorf("clicks: close: %w", err)
+		return fmt.Errorf("lines: close: %w", err)
 	}
 	return nil
 }
