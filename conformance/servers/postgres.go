@@ -141,11 +141,11 @@ func (p *Postgres) attributes() *syscall.SysProcAttr {
 	return a
 }
 
-// Start starts the server, again on the same address and data after Stop or Crash.
-func (p *Postgres) Start() error {
+// Start starts the server, again on the same address and data after Stop or Crash; more settings hold until the next start.
+func (p *Postgres) Start(more ...string) error {
 	host, port := split(p.Address)
 	args := []string{"-D", filepath.Join(p.dir, "data"), "-k", p.dir, "-h", host, "-p", port}
-	for _, s := range append([]string{"shared_buffers=64MB", "max_prepared_transactions=64"}, p.settings...) {
+	for _, s := range slices.Concat([]string{"shared_buffers=64MB", "max_prepared_transactions=64"}, p.settings, more) {
 		args = append(args, "-c", s)
 	}
 	cmd := exec.Command(filepath.Join(p.programs, "postgres"), args...)
@@ -199,9 +199,14 @@ func (p *Postgres) RequirePasswords() error {
 }
 
 // Crash ends the server at once, without a checkpoint: its next start recovers from the log.
-func (p *Postgres) Crash() {
+func (p *Postgres) Crash() { p.end(syscall.SIGQUIT) }
+
+// Stop ends the server in peace. The next start may have fewer of the settings that its log needs.
+func (p *Postgres) Stop() { p.end(syscall.SIGINT) }
+
+func (p *Postgres) end(signal syscall.Signal) {
 	if p.process.running() {
-		_ = p.process.cmd.Process.Signal(syscall.SIGQUIT)
+		_ = p.process.cmd.Process.Signal(signal)
 		<-p.process.done
 	}
 }

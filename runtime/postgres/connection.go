@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -164,10 +166,17 @@ func sqlState(err error) string {
 	return ""
 }
 
-// lost reports whether the connection broke, so that the result of the statement is unknown.
+// lost reports whether the connection broke, or there was none, so that the result of the statement is unknown.
 func lost(err error) bool {
-	code := sqlState(err)
-	return err != nil && (code == "" || strings.HasPrefix(code, "57P") || strings.HasPrefix(code, "08"))
+	switch code := sqlState(err); {
+	case code != "":
+		return strings.HasPrefix(code, "57P") || strings.HasPrefix(code, "08")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, pgconn.ErrConnClosed), pgconn.Timeout(err):
+		return true
+	}
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	_, network := errors.AsType[net.Error](err)
+	return connecting || network
 }
 
 // transient reports whether a later try may succeed.

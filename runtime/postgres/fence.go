@@ -247,7 +247,11 @@ func (f *fence) replaced(newest uint64) error {
 
 // fenced explains why the server refused a statement that reads the fence.
 func (f *fence) fenced(ctx context.Context) error {
-	newest, err := f.newest(ctx)
+	var newest uint64
+	err := f.retry(ctx, func() (err error) {
+		newest, err = f.newest(ctx)
+		return err
+	})
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w; which one is unknown: %w", ErrReplaced, err)

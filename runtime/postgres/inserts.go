@@ -97,13 +97,14 @@ func (w *inserts) preCommit(ctx context.Context, f *fence, t transaction) (bool,
 	}
 	what := "prepare the transaction " + t.gid()
 	own := append(f.row(), f.attempt, t.Checkpoint)
-	result, err := w.batchOn(ctx, w.conn,
+	if w.conn.TxStatus() != 'T' {
+		return false, fmt.Errorf("%s: the session's transaction has ended; the job goes on from its last checkpoint", what)
+	}
+	_, err := w.batchOn(ctx, w.conn,
 		statement{"INSERT INTO " + f.table() + " VALUES ($1, $2, $3, $5, (SELECT attempt FROM " + f.table() + " WHERE " + ofSubtask +
 			" AND checkpoint = 0 AND attempt = $4 FOR SHARE))", own},
 		statement{"PREPARE TRANSACTION " + quoteLiteral(t.gid()), nil})
 	switch {
-	case err == nil && result.CommandTag.String() != "PREPARE TRANSACTION":
-		return false, fmt.Errorf("%s: the server answers %s: the transaction had ended before", what, result.CommandTag)
 	case err == nil:
 		w.begun = false
 		return true, nil

@@ -174,3 +174,9 @@ type tb interface {
 	Helper()
 	Fatalf(format string, args ...any)
 }
+
+// ownServer returns a server that the test may harm. It keeps what it has promised.
+func ownServer(t testing.TB, settings ...string) *servers.Postgres {
+	t.Helper()
+	return servers.StartPostgres(t, append(settings, "fsync=on")...)
+}
