@@ -22,19 +22,11 @@ type connection struct {
 	conn    *pgconn.PgConn
 }
 
-// sessionSettings returns the parameters of the sink's sessions. The server notices a client whose machine is gone
-// within a minute: until then the client's locks would stay.
-func sessionSettings(o *Options, application string) map[string]string {
-	return map[string]string{
-		"application_name":        application,
-		"lock_timeout":            milliseconds(o.LockTimeout),
-		"statement_timeout":       milliseconds(o.StatementTimeout),
-		"tcp_keepalives_idle":     "20",
-		"tcp_keepalives_interval": "10",
-		"tcp_keepalives_count":    "4",
-		"client_encoding":         "UTF8",
-	}
-}
+// settings are the parameters of the sink's sessions. The server notices a client whose machine is gone within a minute: until then
+// the client's locks would stay. A role may have synchronous_commit off: what was flushed for a checkpoint must survive a crash.
+const settings = `SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $2, false), set_config('tcp_keepalives_idle', '20', false),
+	set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '4', false),
+	set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)`
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
@@ -49,9 +41,8 @@ func (c *connection) open(ctx context.Context) (*pgconn.PgConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A role may have synchronous_commit off. What was flushed for a checkpoint must survive a crash of the server.
-	const durable = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-	if _, err := conn.Exec(ctx, durable).ReadAll(); err != nil {
+	params := parameters([]any{milliseconds(c.options.LockTimeout), milliseconds(c.options.StatementTimeout)})
+	if err := conn.ExecParams(ctx, settings, params, nil, nil, nil).Read().Err; err != nil {
 		conn.Close(ctx)
 		return nil, err
 	}

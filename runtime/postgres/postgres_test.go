@@ -14,7 +14,7 @@ import (
 	"github.com/ckptd/ckptd/runtime/state"
 )
 
-// shared is the server that tests use which do not harm it.
+// shared is the server of all tests. A test that harms it starts it again.
 var shared struct {
 	sync.Mutex
 	server *servers.Postgres
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// server returns the shared server.
+// server returns the shared server. fsync is off: only a crash of the machine would lose what it has promised.
 func server(t testing.TB) *servers.Postgres {
 	t.Helper()
 	shared.Lock()
@@ -66,6 +66,7 @@ func (p *place) dial(t testing.TB) {
 		t.Fatal(err)
 	}
 	p.conn = conn
+	p.exec(t, "SET lock_timeout = '20s'") // nothing waits for a transaction that a failed test left
 	t.Cleanup(func() { conn.Close(context.Background()) })
 }
 
@@ -173,10 +174,4 @@ func (p *place) wantLeftOver(t testing.TB, n int) {
 type tb interface {
 	Helper()
 	Fatalf(format string, args ...any)
-}
-
-// ownServer returns a server that the test may harm. It keeps what it has promised.
-func ownServer(t testing.TB, settings ...string) *servers.Postgres {
-	t.Helper()
-	return servers.StartPostgres(t, append(settings, "fsync=on")...)
 }

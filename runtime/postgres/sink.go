@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
+	"io"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -63,7 +63,8 @@ func NewSink(o Options, subtask Subtask) (*Sink, error) {
 // connection returns a connection that nothing uses yet.
 func (s *Sink) connection(attempt uint64) connection {
 	config := s.config.Copy()
-	maps.Copy(config.RuntimeParams, sessionSettings(&s.o, applicationName(s.subtask, attempt)))
+	config.RuntimeParams["application_name"] = applicationName(s.subtask, attempt)
+	config.RuntimeParams["client_encoding"] = "UTF8"
 	return connection{config: config, options: &s.o}
 }
 
@@ -170,6 +171,9 @@ func (s *Sink) Commit(checkpoint uint64) error {
 // Abort implements state.Sink.
 func (s *Sink) Abort(uint64) {}
 
+// Interrupt ends what waits for the server: that method and all later ones but Close fail. Any goroutine may call it.
+func (s *Sink) Interrupt() { s.cancel() }
+
 // Close implements state.Sink.
 func (s *Sink) Close() error {
 	if s.closed {
@@ -221,6 +225,9 @@ func decodeState(p []byte, restored uint64) ([]transaction, error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&saved); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("state: something follows it")
 	}
 	if saved.Version != 1 {
 		return nil, fmt.Errorf("state of version %d; this program reads version 1", saved.Version)

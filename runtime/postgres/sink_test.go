@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ckptd/ckptd/runtime/state"
 )
@@ -124,7 +125,7 @@ func TestRestoreAgain(t *testing.T) {
 
 func TestState(t *testing.T) {
 	for _, c := range []struct{ state, why string }{
-		{"{", "unexpected EOF"}, {`{"version":2}`, "version 2"}, {`{"version":1,"x":1}`, "unknown field"},
+		{"{", "unexpected EOF"}, {`{"version":1}x`, "follows"}, {`{"version":2}`, "version 2"}, {`{"version":1,"x":1}`, "unknown field"},
 		{`{"version":1,"transactions":[{"job":"j","operator":"o","attempt":1,"checkpoint":9}]}`, "after checkpoint"},
 		{`{"version":1,"transactions":[{"job":"j","operator":"o","attempt":1,"checkpoint":0}]}`, "after checkpoint"},
 		{`{"version":1,"transactions":[{"job":"","operator":"o","attempt":1,"checkpoint":1}]}`, "after checkpoint"},
@@ -204,4 +205,30 @@ func TestBadRows(t *testing.T) {
 			p.wantLeftOver(t, 0)
 		}
 	}
+}
+
+// Interrupt ends a method that waits for the server.
+func TestInterrupt(t *testing.T) {
+	p := newPlace(t, server(t))
+	s := p.begin(t, 1, 0, nil)
+	write(t, s, 1)
+	p.exec(t, "BEGIN; LOCK "+p.options.Table)
+	result := make(chan error)
+	go func() {
+		_, err := s.PreCommit(1)
+		result <- err
+	}()
+	for len(p.rows(t, "SELECT FROM pg_locks WHERE NOT granted AND relation = '"+p.options.Table+"'::regclass")) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s.Interrupt()
+	if err := <-result; err == nil {
+		t.Error("pre-commit: no error")
+	}
+	p.exec(t, "ROLLBACK")
+	if err := s.Write(record(1)); err == nil {
+		t.Error("write after Interrupt: no error")
+	}
+	check(t, s.Close())
+	p.wantLeftOver(t, 0)
 }
