@@ -141,7 +141,8 @@ func (p *Postgres) attributes() *syscall.SysProcAttr {
 	return a
 }
 
-// Start starts the server, again on the same address and data after Stop or Crash; more settings hold until the next start.
+// Start starts the server, again on the same address and data after Stop or Crash; more settings hold until the next
+// start.
 func (p *Postgres) Start(more ...string) error {
 	host, port := split(p.Address)
 	args := []string{"-D", filepath.Join(p.dir, "data"), "-k", p.dir, "-h", host, "-p", port}

@@ -12,8 +12,8 @@ import (
 // benchKeys is the number of different rows that the benchmarks write.
 const benchKeys = 100_000
 
-// BenchmarkRows writes rows to a real server: by a bare COPY of lines that are made already, by COPY through the sink, from JSON and with a
-// checkpoint every 200,000 rows, and by key. An operation is a million rows.
+// BenchmarkRows writes rows to a real server: by a bare COPY of lines that are made already, by COPY through the sink,
+// from JSON and with a checkpoint every 200,000 rows, and by key. An operation is a million rows.
 func BenchmarkRows(b *testing.B) {
 	p := newPlace(b, server(b))
 	rows, lines := make([]state.Record, benchKeys), make([][]byte, benchKeys)

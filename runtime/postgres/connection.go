@@ -22,8 +22,9 @@ type connection struct {
 	conn    *pgconn.PgConn
 }
 
-// settings are the parameters of the sink's sessions. The server notices a client whose machine is gone within a minute: until then
-// the client's locks would stay. A role may have synchronous_commit off: what was flushed for a checkpoint must survive a crash.
+// settings are the parameters of the sink's sessions. The server notices a client whose machine is gone within a
+// minute: until then the client's locks would stay. A role may have synchronous_commit off: what was flushed for a
+// checkpoint must survive a crash.
 const settings = `SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $2, false), set_config('tcp_keepalives_idle', '20', false),
 	set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '4', false),
 	set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)`

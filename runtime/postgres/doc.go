@@ -38,7 +38,8 @@
 //  1. refuse, if the fence has a newer attempt than B
 //  2. commit the transactions that the restored state names
 //  3. roll back all other prepared transactions of this subtask's older attempts
-//  4. raise the fence to B; this waits for locks on the row, but only a moment: then end the sessions of older attempts, and go to 2
+//  4. raise the fence to B; this waits a moment for locks on the row: if they stay, end the sessions of older
+//     attempts, and go to 1
 //  5. end the sessions of older attempts: their open transactions may hold locks that B needs
 //
 // A prepared transaction keeps its lock on the fence's row. So step 4 succeeds only if no transaction of an older
@@ -53,13 +54,14 @@
 // The coordinator guarantees three facts. No checkpoint of A completes once B has begun. A process receives Complete
 // only for checkpoints of its own attempt. An attempt never has more than one process for a subtask. Then:
 //
-//   - Before step 4, A may prepare a transaction. B finds it in step 3, because step 4 waits for it. A may also commit transactions that R's
-//     state names. B does the same; the second one finds no transaction, and the fence says that it is committed.
-//   - After step 4, A prepares nothing and upserts nothing. A COMMIT PREPARED of A finds nothing: it succeeds if the fence says that B or A
-//     committed the transaction, and is ErrReplaced otherwise.
+//   - Before step 4, A may prepare a transaction. B finds it in step 3, because step 4 waits for it. A may also commit
+//     transactions that R's state names. B does the same; the second one finds no transaction, and the fence says that
+//     it is committed.
+//   - After step 4, A prepares nothing and upserts nothing. A COMMIT PREPARED of A finds nothing: it succeeds if the
+//     fence says that B or A committed the transaction, and is ErrReplaced otherwise.
 //   - The rows that A wrote and did not prepare are rolled back when its session ends: in step 5, or earlier.
-//   - A's own Restore, if it is late, stops in step 1, or in step 4 if B raises the fence meanwhile. Until then it touches only attempts below A. Their
-//     transactions are in R's state, or will never be committed by anybody.
+//   - A's own Restore, if it is late, stops in step 1, or in step 4 if B raises the fence meanwhile. Until then it
+//     touches only attempts below A. Their transactions are in R's state, or will never be committed by anybody.
 //
 // Transactions of other jobs, operators, subtasks, later attempts and other databases are not touched. Rescaling is not
 // supported: the subtask that wrote a state restores it.

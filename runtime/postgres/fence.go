@@ -87,14 +87,14 @@ func (f *fence) newest(ctx context.Context) (uint64, error) {
 
 // takeOver resolves what older attempts left, and shuts them out. The package comment says why this order is safe.
 func (f *fence) takeOver(ctx context.Context, named []transaction) error {
-	newest, err := f.newest(ctx)
-	if err != nil {
-		return err
-	}
-	if newest > f.attempt {
-		return f.replaced(newest)
-	}
 	for end := time.Now().Add(f.options.LockTimeout); ; {
+		newest, err := f.newest(ctx)
+		if err != nil {
+			return err
+		}
+		if newest > f.attempt {
+			return f.replaced(newest)
+		}
 		for _, t := range named {
 			if err := f.commit(ctx, t); err != nil {
 				return err
@@ -103,8 +103,7 @@ func (f *fence) takeOver(ctx context.Context, named []transaction) error {
 		if err := f.rollBackOlder(ctx); err != nil {
 			return err
 		}
-		err := f.raise(ctx)
-		if err == nil {
+		if err = f.raise(ctx); err == nil {
 			return f.endOlderSessions(ctx)
 		}
 		if sqlState(err) != lockNotAvailable || time.Now().After(end) {

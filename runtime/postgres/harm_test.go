@@ -24,8 +24,8 @@ func stride() int {
 	return 4
 }
 
-// Each message to the server is lost, or its reply is, or the connection breaks while the server works on it. The process goes on or
-// is dead.
+// Each message to the server is lost, or its reply is, or the connection breaks while the server works on it. The
+// process goes on or is dead.
 func TestCutAtEachMessage(t *testing.T) {
 	p := newPlace(t, server(t))
 	variants := []string{"lost request", "lost reply", "cut"}
@@ -59,7 +59,8 @@ func TestCutAtEachMessage(t *testing.T) {
 	}
 }
 
-// A process is suspended before each message, or after it. Meanwhile its attempt is replaced. When it wakes, it changes nothing.
+// A process is suspended before each message, or after it. Meanwhile its attempt is replaced. When it wakes, it changes
+// nothing.
 func TestSuspendedAtEachMessage(t *testing.T) {
 	p := newPlace(t, server(t))
 	for at, ended := 0, false; !ended; at += stride() {
@@ -152,8 +153,9 @@ func TestZombies(t *testing.T) {
 	}
 }
 
-// A new attempt takes over while the old one prepares and commits: at each message of the new one the old one does so, before the
-// message, after it, or beside it. Once the fence is raised, nothing of the old attempt is left, and nothing comes.
+// A new attempt takes over while the old one prepares and commits: at each message of the new one the old one does so,
+// before the message, after it, or beside it. Once the fence is raised, nothing of the old attempt is left, and nothing
+// comes.
 func TestTakeOverRace(t *testing.T) {
 	p := newPlace(t, server(t))
 	stopped, rounds := 0, 0
@@ -208,7 +210,8 @@ func TestTakeOverRace(t *testing.T) {
 	}
 }
 
-// The server crashes at a message of the sink, and starts again: with the same settings, without prepared transactions, or with too few.
+// The server crashes at a message of the sink, and starts again: with the same settings, without prepared transactions,
+// or with too few.
 func TestServerRestarts(t *testing.T) {
 	s := server(t)
 	defer func() {

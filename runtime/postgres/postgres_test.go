@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -47,15 +49,21 @@ type place struct {
 	conn    *pgconn.PgConn
 }
 
+// places counts the schemas of this process.
+var places atomic.Int64
+
+// unusual are the characters that a name without quotes may not have.
+var unusual = regexp.MustCompile(`[^a-z0-9]+`)
+
 // newPlace makes a schema with the table t (n bigint, s text).
 func newPlace(t testing.TB, server *servers.Postgres) *place {
 	t.Helper()
-	p := &place{server: server, job: strings.ToLower(strings.NewReplacer("/", "_", "#", "_", "-", "_").Replace(t.Name()))}
+	p := &place{server: server, job: fmt.Sprintf("%.30s_%d", unusual.ReplaceAllString(strings.ToLower(t.Name()), "_"), places.Add(1))}
 	p.options = Options{
 		DSN: server.DSN("ckptd", "postgres", ""), Table: p.job + ".t", Columns: Columns{{Name: "n"}, {Name: "s"}}, FenceTable: p.job + ".ckptd_fence",
 	}
 	p.dial(t)
-	p.exec(t, fmt.Sprintf("DROP SCHEMA IF EXISTS %s CASCADE; CREATE SCHEMA %[1]s; CREATE TABLE %[1]s.t (n bigint, s text)", p.job))
+	p.exec(t, fmt.Sprintf("CREATE SCHEMA %s; CREATE TABLE %[1]s.t (n bigint, s text)", p.job))
 	return p
 }
 

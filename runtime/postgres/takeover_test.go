@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// An old worker that does nothing any more may hold locks that the new attempt needs: of rows that it wrote into its open transaction.
+// An old worker that does nothing any more may hold locks that the new attempt needs: of rows that it wrote into its
+// open transaction.
 func TestOldSessionHoldsRows(t *testing.T) {
 	p := newPlace(t, server(t))
 	p.exec(t, "ALTER TABLE "+p.options.Table+" ADD UNIQUE (n)")
@@ -73,4 +74,10 @@ func TestLateRestore(t *testing.T) {
 		t.Errorf("restore of the older attempt again: %v, want that it was replaced", err)
 	}
 	p.begin(t, 3, 1, saved)
+	// A session that nobody has ended yet is at the raise already.
+	f := fence{connection: late.connection(2), subtask: p.subtask(), attempt: 2}
+	defer f.close()
+	if err := f.raise(t.Context()); !errors.Is(err, ErrReplaced) {
+		t.Errorf("raise of the older attempt: %v, want that it was replaced", err)
+	}
 }

@@ -99,7 +99,8 @@ func (w *world) finish(r *run) {
 	}
 }
 
-// story is a run that includes an aborted checkpoint and a lost Complete. It ends at the first error. With a nil attempt it never ends early.
+// story is a run that includes an aborted checkpoint and a lost Complete. It ends at the first error. With a nil
+// attempt it never ends early.
 func (w *world) story(r *run, mu *sync.Mutex) error {
 	mu.Lock()
 	defer mu.Unlock()
@@ -177,7 +178,8 @@ type wire struct {
 	at int
 	// message, if not empty, tells the message instead of at: the first one that has this text.
 	message string
-	// harm is "lost request", "lost reply", "cut" after the message was sent, or "hold" before or "hold reply" after it.
+	// harm is "lost request", "lost reply", "cut" after the message was sent, or "hold" before or "hold reply" after
+	// it.
 	harm string
 	// dead is true if the process dies: it never connects again.
 	dead bool
