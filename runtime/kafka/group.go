@@ -13,6 +13,9 @@ type groupOffsets struct {
 	topic topic
 	group string
 
+	// idle holds a value when a request has ended and none follows.
+	idle chan struct{}
+
 	mu      sync.Mutex
 	busy    bool
 	waiting []partitionOffset // the newest offsets that no request carries yet
@@ -33,6 +36,25 @@ func (g *groupOffsets) commit(ctx context.Context, wg *sync.WaitGroup, limit tim
 	return err
 }
 
+// finish waits, for a while, until the offsets are committed.
+func (g *groupOffsets) finish(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, abortWait)
+	defer cancel()
+	for {
+		g.mu.Lock()
+		busy := g.busy
+		g.mu.Unlock()
+		if !busy {
+			return
+		}
+		select {
+		case <-g.idle:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 func (g *groupOffsets) run(ctx context.Context, limit time.Duration) {
 	for {
 		g.mu.Lock()
@@ -40,6 +62,10 @@ func (g *groupOffsets) run(ctx context.Context, limit time.Duration) {
 		g.waiting, g.busy = nil, offsets != nil
 		g.mu.Unlock()
 		if offsets == nil {
+			select {
+			case g.idle <- struct{}{}:
+			default:
+			}
 			return
 		}
 		if err := g.send(ctx, limit, offsets); err != nil && ctx.Err() == nil {

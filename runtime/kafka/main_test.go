@@ -69,7 +69,16 @@ func (b *brokers) topic(t testing.TB, partitions int32) string {
 func (b *brokers) send(t testing.TB, topic string, partition int32, keys ...string) {
 	t.Helper()
 	for _, k := range keys {
-		check(t, b.client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Partition: partition, Key: []byte(k), Value: []byte("1")}).FirstErr())
+		var err error
+		eventually(t, "a record to be written", func() bool {
+			err = b.client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Partition: partition, Key: []byte(k), Value: []byte("1")}).FirstErr()
+			unknown := err != nil && strings.Contains(err.Error(), "invalid record partitioning") // the partition is new
+			if unknown {
+				b.client.ForceMetadataRefresh()
+			}
+			return !unknown
+		})
+		check(t, err)
 	}
 }
 

@@ -68,7 +68,7 @@ func OpenSource(ctx context.Context, o SourceOptions, subtask Subtask) (*Source,
 	s := &Source{o: o, subtask: subtask, settings: settings, control: client, found: make(chan map[int32]int64)}
 	s.topic = topic{admin: kadm.NewClient(client), name: o.Topic, servers: o.BootstrapServers}
 	s.ctx, s.interrupt = context.WithCancelCause(context.WithoutCancel(ctx))
-	s.group = groupOffsets{topic: s.topic, group: o.Group}
+	s.group = groupOffsets{topic: s.topic, group: o.Group, idle: make(chan struct{}, 1)}
 	stop := context.AfterFunc(ctx, func() { s.interrupt(context.Cause(ctx)) })
 	defer stop()
 	if err := s.begin(); err != nil {
@@ -222,6 +222,7 @@ func (s *Source) Interrupt() { s.interrupt(errInterrupted) }
 func (s *Source) Close() error {
 	if !s.closed {
 		s.closed = true
+		s.group.finish(s.ctx)
 		s.interrupt(errInterrupted)
 		s.wg.Wait()
 		s.control.Close()

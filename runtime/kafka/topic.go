@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -28,6 +29,8 @@ func (t topic) advice(err error) error {
 		return fmt.Errorf("the user may not do that with topic %q; docs/connectors.md lists the permissions: %w", t.name, err)
 	case errors.Is(err, kerr.SaslAuthenticationFailed), err != nil && strings.Contains(err.Error(), "SASL_AUTHENTICATION_FAILED"):
 		return fmt.Errorf("the brokers at %s refuse the user or the password; correct the properties sasl.*: %w", t.servers, err)
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("the brokers at %s close the connection; check security.protocol, and user and password (the properties sasl.*): %w", t.servers, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the brokers at %s did not answer in time; check bootstrap-servers and security.protocol: %w", t.servers, err)
 	case err != nil:
