@@ -65,7 +65,11 @@ func NewKafka(dir string, settings map[string]string) (*Kafka, error) {
 	k := &Kafka{dir: dir, jars: filepath.Join(jars, "jars", "*")}
 	for try := range 3 { // another process may take a port first
 		k.dir = filepath.Join(dir, fmt.Sprint("kafka-", try))
-		if err = k.begin(settings); err == nil {
+		ports, portsErr := freePorts(2)
+		if portsErr != nil {
+			return nil, portsErr
+		}
+		if err = k.begin(ports, settings); err == nil {
 			return k, nil
 		}
 		k.Close()
@@ -73,11 +77,32 @@ func NewKafka(dir string, settings map[string]string) (*Kafka, error) {
 	return nil, err
 }
 
-func (k *Kafka) begin(settings map[string]string) error {
+// StartKafkaBehindProxy starts a broker that sends its clients to a proxy. They begin at the proxy's address.
+func StartKafkaBehindProxy(t testing.TB, settings map[string]string) (*Kafka, *Proxy) {
+	t.Helper()
+	if err := HaveKafka(); err != nil && !InCI() {
+		t.Skipf("NOT RUN: %s needs Kafka: %v", t.Name(), err)
+	}
+	jars, err := find(KafkaJars)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ports, err := freePorts(2)
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
+	proxy := StartProxy(t, ports[0])
+	all := map[string]string{"advertised.listeners": "PLAINTEXT://" + proxy.Address}
+	maps.Copy(all, settings)
+	k := &Kafka{dir: t.TempDir(), jars: filepath.Join(jars, "jars", "*")}
+	if err := k.begin(ports, all); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	return k, proxy
+}
+
+func (k *Kafka) begin(ports []string, settings map[string]string) error {
 	k.Address = ports[0]
 	if err := os.MkdirAll(k.dir, 0o777); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -23,7 +24,7 @@ const secret = `pass "word" \ 7`
 func through(t testing.TB, address string, p Properties) error {
 	t.Helper()
 	p = maps.Clone(p)
-	p["default.api.timeout.ms"] = "5000"
+	p["default.api.timeout.ms"] = cmp.Or(p["default.api.timeout.ms"], "5000")
 	s, err := NewSink(SinkOptions{Topic: "t", BootstrapServers: address, Properties: p}, Subtask{Job: "j", Operator: "o"})
 	if err != nil {
 		return err
@@ -65,7 +66,8 @@ func TestSASL(t *testing.T) {
 			})
 		}
 		t.Run(mechanism+", wrong password", func(t *testing.T) {
-			err := through(t, address, Properties{"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": mechanism, "sasl.username": "ann", "sasl.password": "wrong-1"})
+			err := through(t, address, Properties{"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": mechanism, "sasl.username": "ann", "sasl.password": "wrong-1",
+				"default.api.timeout.ms": "200"})
 			refused(t, err, address, "password", "sasl.")
 			noSecret(t, err.Error(), "wrong-1")
 		})
