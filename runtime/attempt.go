@@ -231,6 +231,7 @@ func (a *attempt) callbacks() callbacks {
 		decline: a.decline,
 		report:  a.reporter.set,
 		step:    a.worker.step,
+		warn:    a.worker.Log.With("attempt", a.start.Attempt).Warn,
 	}
 }
 

@@ -176,10 +176,10 @@ func (w *worker) running(attempt uint64) *attempt {
 	return nil
 }
 
-// complete lets the sinks commit a checkpoint. The checkpoint that the attempt restored is committed already.
+// complete lets the sinks commit a checkpoint, and tells the sources that want to know. The checkpoint that the attempt restored is committed already.
 func (w *worker) complete(attempt, checkpoint uint64) {
 	if a := w.running(attempt); a != nil && checkpoint > a.start.Restore {
-		a.post(letter{complete: checkpoint}, func(t *task) bool { return t.chain[len(t.chain)-1].sink != nil })
+		a.post(letter{complete: checkpoint}, (*task).hearsComplete)
 	}
 }
 

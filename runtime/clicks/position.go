@@ -1,7 +1,6 @@
 package clicks
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"sync/atomic"
@@ -34,9 +33,7 @@ func (p position) encode() []byte {
 // decodePosition refuses a position of another input, or one beyond limit.
 func decodePosition(b []byte, input string, limit uint64) (position, error) {
 	var p position
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
+	if err := state.UnmarshalStrict(b, &p); err != nil {
 		return p, fmt.Errorf("clicks: seek: %w", err)
 	}
 	switch {
