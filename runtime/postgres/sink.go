@@ -32,7 +32,10 @@ type Sink struct {
 	pending []transaction
 }
 
-var _ state.Sink = (*Sink)(nil)
+var (
+	_ state.Sink        = (*Sink)(nil)
+	_ state.Interrupter = (*Sink)(nil)
+)
 
 // A writer brings decoded rows to the table.
 type writer interface {
@@ -171,7 +174,7 @@ func (s *Sink) Commit(checkpoint uint64) error {
 // Abort implements state.Sink.
 func (s *Sink) Abort(uint64) {}
 
-// Interrupt ends what waits for the server: that method and all later ones but Close fail. Any goroutine may call it.
+// Interrupt implements state.Interrupter.
 func (s *Sink) Interrupt() { s.cancel() }
 
 // Close implements state.Sink.
