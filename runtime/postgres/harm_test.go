@@ -13,16 +13,24 @@ import (
 
 const storyRows = 16
 
-// full reports whether a test tries everything, instead of a part.
-func full() bool { return os.Getenv("CKPTD_TEST_FULL") == "1" || os.Getenv("CKPTD_NIGHTLY") == "1" }
+// nightly reports whether a test tries everything, which takes minutes; full, whether it tries more than a few.
+func nightly() bool { return os.Getenv("CKPTD_NIGHTLY") == "1" }
+
+func full() bool { return os.Getenv("CKPTD_TEST_FULL") == "1" || nightly() }
+
+// count returns the number of the three that fits the run: plain, full or nightly.
+func count(plain, more, all int) int {
+	switch {
+	case nightly():
+		return all
+	case full():
+		return more
+	}
+	return plain
+}
 
 // stride leaves messages out.
-func stride() int {
-	if full() {
-		return 1
-	}
-	return 4
-}
+func stride() int { return count(4, 1, 1) }
 
 // Each message to the server is lost, or its reply is, or the connection breaks while the server works on it. The
 // process goes on or is dead.
@@ -33,7 +41,7 @@ func TestCutAtEachMessage(t *testing.T) {
 	for at, ended := 0, false; !ended; at += stride() {
 		ended = true
 		for v := range 2 * len(variants) {
-			if !full() && v != at/stride()%(2*len(variants)) {
+			if !nightly() && v != at/stride()%(2*len(variants)) {
 				continue // one variant for each message
 			}
 			w := newWorld(t, p)
@@ -66,7 +74,7 @@ func TestSuspendedAtEachMessage(t *testing.T) {
 	for at, ended := 0, false; !ended; at += stride() {
 		ended = true
 		for v, harm := range []string{"hold", "hold reply"} {
-			if !full() && v != at/stride()%2 {
+			if !nightly() && v != at/stride()%2 {
 				continue
 			}
 			w := newWorld(t, p)
@@ -107,11 +115,7 @@ func TestSuspendedAtEachMessage(t *testing.T) {
 // Any number of attempts live at once, and act in any order that the facts allow.
 func TestZombies(t *testing.T) {
 	p := newPlace(t, server(t))
-	seeds := 3
-	if full() {
-		seeds = 100
-	}
-	for seed := range seeds {
+	for seed := range count(3, 10, 100) {
 		random := rand.New(rand.NewPCG(uint64(seed), 1))
 		w := newWorld(t, p)
 		w.assign(t, nil)
@@ -162,7 +166,7 @@ func TestTakeOverRace(t *testing.T) {
 	for at, ended := 0, false; !ended; at++ {
 		ended = true
 		for v, harm := range []string{"hold", "hold reply", "pass"} {
-			if !full() && v != at%3 {
+			if !nightly() && v != at%3 {
 				continue
 			}
 			w := newWorld(t, p)
@@ -222,7 +226,7 @@ func TestServerRestarts(t *testing.T) {
 	ats := []int{20}
 	if full() {
 		ats = nil
-		for at := range 40 {
+		for at := 0; at < 40; at += count(0, 7, 1) {
 			ats = append(ats, at)
 		}
 	}

@@ -62,6 +62,7 @@ func newPlace(t testing.TB, server *servers.Postgres) *place {
 	p.options = Options{
 		DSN: server.DSN("ckptd", "postgres", ""), Table: p.job + ".t", Columns: Columns{{Name: "n"}, {Name: "s"}}, FenceTable: p.job + ".ckptd_fence",
 	}
+	t.Cleanup(func() { p.rollBack(t) })
 	p.dial(t)
 	p.exec(t, fmt.Sprintf("CREATE SCHEMA %s; CREATE TABLE %[1]s.t (n bigint, s text)", p.job))
 	return p
@@ -76,6 +77,19 @@ func (p *place) dial(t testing.TB) {
 	p.conn = conn
 	p.exec(t, "SET lock_timeout = '20s'") // nothing waits for a transaction that a failed test left
 	t.Cleanup(func() { conn.Close(context.Background()) })
+}
+
+// rollBack removes what the test has prepared: the server could not start with room for less.
+func (p *place) rollBack(t testing.TB) {
+	conn, err := pgconn.Connect(context.Background(), p.options.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	p.conn = conn
+	for _, gid := range p.leftOver(t) {
+		p.exec(t, "ROLLBACK PREPARED "+quoteLiteral(gid))
+	}
 }
 
 func (p *place) exec(t testing.TB, sql string) {
