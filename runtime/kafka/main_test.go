@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -115,6 +116,7 @@ func (b *brokers) visible(t testing.TB, topic string) (keys []string) {
 			}
 		})
 	}
+	slices.Sort(keys)
 	return keys
 }
 

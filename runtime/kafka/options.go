@@ -36,8 +36,6 @@ type Subtask struct {
 	Restored uint64
 }
 
-func (s Subtask) String() string { return fmt.Sprintf("%s/%d", s.Operator, s.Index) }
-
 // SourceOptions say what a source reads. Topic and BootstrapServers are required.
 type SourceOptions struct {
 	Topic string `yaml:"topic"`

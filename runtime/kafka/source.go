@@ -318,7 +318,8 @@ func (s *Source) fetch() kgo.Fetches {
 		}
 		return nil
 	}
-	if fetches := s.fetcher.PollRecords(nil, maxPoll); len(fetches) > 0 { // nil: what is there
+	var dontWait context.Context // nil: PollRecords returns what is there
+	if fetches := s.fetcher.PollRecords(dontWait, maxPoll); len(fetches) > 0 {
 		return fetches
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, wait)
