@@ -15,7 +15,7 @@
 //	janitor.go, collect.go                                            what a process does that owns a job for one thing only
 //	edit.go, suspend.go                                               what people change: remove, bring back, tag, purge; suspend
 //	inmemory.go                                                       a job whose state lies in the daemon's memory
-//	savepoint.go, claim.go                                            what lies in a savepoint's own folder; who claims it
+//	savepoint.go, claim.go, periodic.go                               what lies in a savepoint's own folder; who claims it; by the clock
 //	source.go, sourcerecords.go, damage.go, elsewhere.go, import.go   where a job begins from: another job, or another root
 //	run.go                                                            the goroutine: calls, the clock
 //	decide.go, tell.go, tellworkers.go, tellcheckpoints.go            what the machines want from workers and callers
