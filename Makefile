@@ -62,12 +62,12 @@ mutate: ## change the pure packages in one place at a time: do the tests notice?
 	cd tools/mutate && $(GO) test . && $(GO) build -o $(BIN)/ . github.com/go-gremlins/gremlins/cmd/gremlins
 	$(BIN)/mutate -gremlins $(BIN)/gremlins -base $(BASE) $(if $(ALL),-all) $(if $(AGAIN),-again) -only '$(PKG)' -minutes $(MINUTES)
 
-servers: ## build the servers that tests start (versitygw, MinIO, gofakes3, fake-gcs-server, toxiproxy) into bin/, from modules of their own, and fetch Hadoop
+servers: ## build the servers that tests start (versitygw, MinIO, gofakes3, fake-gcs-server, toxiproxy) into bin/, from modules of their own, and fetch Hadoop and Kafka
 	@set -e; while read -r name package; do \
 	  (cd conformance/servers/$$name && $(GO) build -mod=readonly -ldflags='-s -w' -o $(BIN)/$$name $$package); \
 	done < conformance/servers/packages
 	@scripts/install-packages
-	@scripts/hadoop
+	@scripts/jars hadoop kafka
 
 tools: ## build buf and the generators into bin/
 	cd tools && $(GO) build -o $(BIN)/ github.com/bufbuild/buf/cmd/buf google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go

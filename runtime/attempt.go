@@ -234,6 +234,7 @@ func (a *attempt) callbacks() callbacks {
 		report:   a.reporter.set,
 		step:     a.worker.step,
 		finished: a.taskFinished,
+		warn:     a.worker.Log.With("attempt", a.start.Attempt).Warn,
 	}
 }
 

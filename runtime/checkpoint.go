@@ -6,6 +6,7 @@ import (
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/runtime/aligner"
 	"github.com/ckptd/ckptd/runtime/exchange"
+	"github.com/ckptd/ckptd/runtime/state"
 )
 
 // letters carries out the commands in the mailbox.
@@ -111,6 +112,9 @@ func (t *task) snapshot(checkpoint uint64) error {
 			return o.failed(fmt.Errorf("snapshot of checkpoint %d: %w", checkpoint, err))
 		}
 		p.snapshots = append(p.snapshots, s)
+		if _, wants := o.source.(state.Committed); wants {
+			t.positions = append(t.positions, positionOf{checkpoint, s.Pieces[0].Inline})
+		}
 		if o.sink != nil {
 			t.callbacks.step(StepAfterPreCommit)
 		}
@@ -120,8 +124,30 @@ func (t *task) snapshot(checkpoint uint64) error {
 	return nil
 }
 
-// commit makes visible the sink's transactions up to a complete checkpoint.
+// hearsComplete reports whether the task does something when a checkpoint is complete.
+func (t *task) hearsComplete() bool {
+	_, wants := t.chain[0].source.(state.Committed)
+	return wants || t.chain[len(t.chain)-1].sink != nil
+}
+
+// tell tells the source that a checkpoint is complete.
+func (t *task) tell(checkpoint uint64) {
+	source, wants := t.chain[0].source.(state.Committed)
+	var newest *positionOf
+	for len(t.positions) > 0 && t.positions[0].checkpoint <= checkpoint {
+		newest, t.positions = &t.positions[0], t.positions[1:]
+	}
+	if !wants || newest == nil || newest.checkpoint != checkpoint {
+		return
+	}
+	if err := source.Committed(checkpoint, newest.position); err != nil {
+		t.callbacks.warn("the source could not pass on a complete checkpoint", "task", t.name(), "checkpoint", checkpoint, "error", err)
+	}
+}
+
+// commit tells the source of a complete checkpoint, and makes visible the sink's transactions up to it.
 func (t *task) commit(checkpoint uint64) error {
+	t.tell(checkpoint)
 	last := t.chain[len(t.chain)-1]
 	if last.sink == nil || checkpoint <= t.committed {
 		return nil

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -28,6 +29,20 @@ type operator struct {
 	sink    state.Sink
 	// atEnd is the operator's end-of-data work; nil: it has none.
 	atEnd func(emit Emit) error
+	// deaf makes the source or sink deaf to the end of the attempt; nil if it has no Interrupt.
+	deaf func() bool
+}
+
+// interruptible lets the end of the attempt interrupt a source or sink that waits for a server. The end of the job does not: the sink then
+// commits its last checkpoint.
+func (o *operator) interruptible(attempt context.Context, connector any) {
+	if i, ok := connector.(state.Interrupter); ok {
+		o.deaf = context.AfterFunc(attempt, func() {
+			if context.Cause(attempt) != errJobEnded {
+				i.Interrupt()
+			}
+		})
+	}
 }
 
 // link returns the function that runs the chain from operator i on; out receives what the last operator emits.
@@ -114,6 +129,9 @@ func pieces(s *state.Snapshot, groups keygroup.Range) []client.Piece {
 // close releases what the operator holds.
 func (o *operator) close() error {
 	var errs []error
+	if o.deaf != nil {
+		o.deaf()
+	}
 	if o.source != nil {
 		errs = append(errs, o.source.Close())
 	}

@@ -98,6 +98,7 @@ func (r *restorer) operator(ctx context.Context, o *operator, t *task) error {
 		if o.source, err = o.spec.Source(sub); err != nil {
 			return err
 		}
+		o.interruptible(r.attempt.ctx, o.source)
 		return r.seek(ctx, o.source)
 	case o.spec.Process != nil:
 		o.process, err = o.spec.Process(sub)
@@ -112,6 +113,7 @@ func (r *restorer) operator(ctx context.Context, o *operator, t *task) error {
 		if o.sink, err = o.spec.Sink(sub); err != nil {
 			return err
 		}
+		o.interruptible(r.attempt.ctx, o.sink)
 		var pending []byte
 		if h, ok := r.find(pieceTransactions); ok {
 			if pending, err = r.read(ctx, h); err != nil {

@@ -38,6 +38,8 @@ type task struct {
 	epoch     uint64
 	committed uint64
 	end       ending
+	// positions are those of the checkpoints that may still complete, ascending, if the source wants to know.
+	positions []positionOf
 	// holds is the savepoint that stops the job: a source reads nothing more until it is aborted; 0: there is none.
 	holds uint64
 	// drains is the savepoint before which the task does its end-of-data work, drained the one before which it has done it; 0: none.
@@ -57,6 +59,14 @@ type callbacks struct {
 	step   func(name string)
 	// finished says that a complete checkpoint holds all that the task will ever do.
 	finished func()
+	// warn logs what fails nothing.
+	warn func(message string, args ...any)
+}
+
+// positionOf is the source's position in a checkpoint.
+type positionOf struct {
+	checkpoint uint64
+	position   []byte
 }
 
 func (t *task) name() string { return fmt.Sprintf("%s/%d", t.spec.Name, t.index) }

@@ -44,6 +44,7 @@ var floors = []struct {
 	{"conformance/coverage/cmd", []string{"conformance/coverage"}},
 	// The real service in a test: tests of an engine import it instead of a fake, so it reaches down to the service and the store.
 	{"conformance/daemontest", []string{"service", "service/coordinator", "layout/storage", "layout/storage/mem"}},
+	{"conformance/connectors", []string{"runtime/state"}},
 	{"conformance/engines", []string{"conformance/daemontest", "layout/storage/mem", "client"}},
 	{"client", []string{"proto/..."}},
 	{"client/engine", []string{"client"}},

@@ -1,5 +1,5 @@
 // Package servers starts real servers for tests: S3 servers (versitygw, MinIO, gofakes3), one of Google Cloud
-// Storage (fake-gcs-server), and toxiproxy, a proxy that adds faults.
+// Storage (fake-gcs-server), PostgreSQL, and toxiproxy, a proxy that adds faults.
 //
 // It owns the paths of their binaries: bin/, built by `make servers` from modules below this folder. It also owns
 // how each server is started, and how a test learns that it is ready.
@@ -87,10 +87,16 @@ type process struct {
 
 // start starts a server that ends at the latest with this process.
 func start(path string, env []string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command(path, args...), done: make(chan struct{}), log: &tail{}}
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	cmd := exec.Command(path, args...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	cmd.SysProcAttr = tied()
+	return startCommand(cmd)
+}
+
+// startCommand starts a command whose end is its owner's affair.
+func startCommand(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, done: make(chan struct{}), log: &tail{}}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.SysProcAttr = tied()
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // Pdeathsig depends on the thread that starts the process

@@ -2,7 +2,6 @@ package filesink
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -179,9 +178,7 @@ func decodeState(p []byte, restored uint64) ([]staged, error) {
 		return nil, nil
 	}
 	var saved savedState
-	d := json.NewDecoder(bytes.NewReader(p))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&saved); err != nil {
+	if err := state.UnmarshalStrict(p, &saved); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
 	if saved.Version != 1 {

@@ -1,7 +1,6 @@
 package lines
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"sync/atomic"
@@ -35,9 +34,7 @@ func (p Position) Encode() []byte {
 // DecodePosition refuses a position of another input, or one beyond limit.
 func DecodePosition(b []byte, input string, limit uint64) (Position, error) {
 	var p Position
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
+	if err := state.UnmarshalStrict(b, &p); err != nil {
 		return p, fmt.Errorf("lines: seek: %w", err)
 	}
 	switch {
