@@ -109,6 +109,83 @@ func TestOutcomeFromTheLog(t *testing.T) {
 	refused(t, fails.Restore(3, 1, saved), "does not show", "retention", "lost-transactions")
 }
 
+// A transactional id that the newest checkpoint can name is not used again, so that its restore need not read the log.
+func TestNewestCheckpointNeedsNoLog(t *testing.T) {
+	b := fake(t)
+	_, o, job := output(t, b, ExactlyOnce)
+	s := begin(t, o, job, 1, 0, nil)
+	write(t, s, "a")
+	preCommit(t, s, 1)
+	write(t, s, "b")
+	saved := preCommit(t, s, 2)
+	check(t, s.Commit(1))
+	for n := range uint64(2) {
+		write(t, s, "c")
+		preCommit(t, s, n+3)
+	}
+	for n, end := range b.offsets(t, o.Topic, b.admin.ListEndOffsets) {
+		b.deletePartition(t, o.Topic, n, end)
+	}
+	begin(t, o, job, 2, 2, saved)
+}
+
+// Several attempts can restore a checkpoint, though retention has deleted its records.
+func TestRestoreAgainNeedsNoLog(t *testing.T) {
+	b := fake(t)
+	_, o, job := output(t, b, ExactlyOnce)
+	s := begin(t, o, job, 1, 0, nil)
+	write(t, s, "a")
+	saved := preCommit(t, s, 1)
+	begin(t, o, job, 2, 1, saved)
+	for n, end := range b.offsets(t, o.Topic, b.admin.ListEndOffsets) {
+		b.deletePartition(t, o.Topic, n, end)
+	}
+	begin(t, o, job, 3, 1, saved)
+}
+
+// A zombie begins a transaction after the next attempt has looked for leftovers. The attempt after that one aborts it.
+func TestLateZombie(t *testing.T) {
+	b := fake(t, kfake.MaxVersions(kversion.V3_6_0()))
+	_, o, job := output(t, b, ExactlyOnce)
+	zombie := begin(t, o, job, 1, 0, nil)
+	s := begin(t, o, job, 2, 0, nil)
+	write(t, s, "a")
+	saved := preCommit(t, s, 1)
+	write(t, zombie, "zombie")
+	preCommit(t, zombie, 1)
+	begin(t, o, job, 3, 1, saved)
+	same(t, "visible", b.visible(t, o.Topic), "a")
+	if n := b.unfinished(t, job); n != 0 {
+		t.Errorf("%d transactions are left over, want none", n)
+	}
+}
+
+// The transactional id of an older checkpoint holds an open transaction now. A restore of that checkpoint must not commit it, but abort it.
+func TestReusedID(t *testing.T) {
+	b := fake(t, kfake.MaxVersions(kversion.V3_6_0()))
+	_, o, job := output(t, b, ExactlyOnce)
+	s := begin(t, o, job, 1, 0, nil)
+	write(t, s, "a")
+	saved := preCommit(t, s, 1)
+	id := s.pending[0].ID
+	check(t, s.Commit(1))
+	want := []string{"a"}
+	for n := uint64(2); ; n++ {
+		write(t, s, "b")
+		if s.open.id == id {
+			check(t, s.open.flush(t.Context()))
+			break
+		}
+		want = append(want, "b")
+		check2(t, s, n)
+	}
+	begin(t, o, job, 2, 1, saved)
+	if n := b.unfinished(t, job); n != 0 {
+		t.Errorf("%d transactions are left over, want none", n)
+	}
+	same(t, "visible", b.visible(t, o.Topic), want...)
+}
+
 // The broker commits, and its answer is lost.
 func TestLostAnswer(t *testing.T) {
 	for name, version := range map[string]*kversion.Versions{"newer brokers": kversion.Stable(), "older brokers": kversion.V3_6_0()} {

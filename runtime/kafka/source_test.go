@@ -182,8 +182,11 @@ func TestIsolation(t *testing.T) {
 	}
 	check(t, writer.BeginTransaction())
 	check(t, writer.ProduceSync(t.Context(), kgo.StringRecord("open")).FirstErr())
-	for level, want := range map[string]int{"read_committed": 1, "read_uncommitted": 3} {
+	for level, want := range map[string]int{"": 1, "read_committed": 1, "read_uncommitted": 3} {
 		o := SourceOptions{Topic: topic, BootstrapServers: b.address, Bounded: true, Properties: Properties{"isolation.level": level}}
+		if level == "" {
+			o.Properties = nil
+		}
 		s := source(t, o, Subtask{})
 		n := 0
 		for r := state.NotNow; r != state.End; {
