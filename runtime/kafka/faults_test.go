@@ -206,7 +206,7 @@ func TestRealFaults(t *testing.T) {
 	var faulty sync.WaitGroup
 	defer faulty.Wait()
 	c.step = func() error {
-		if steps++; steps%25 == 0 {
+		if steps++; steps%50 == 0 {
 			faulty.Wait()
 			fault := faults[next%len(faults)]
 			next++
