@@ -225,6 +225,9 @@ func TestRestoreFromSavepoint(t *testing.T) {
 			if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
 				t.Fatal(err)
 			}
+			if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
+				t.Fatal("another worker of the job:", err)
+			}
 			b := d.register(t, "b", "b-0", 0, subtask("count"))
 			start := b.begin()
 			if start.GetRestoreCheckpointId() <= id {
