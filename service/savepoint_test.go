@@ -246,11 +246,20 @@ func TestRestoreFromSavepoint(t *testing.T) {
 				}
 			}
 			folder := "a/savepoints/" + path.Base(saved.GetPath()) + "/"
+			besides := []string{folder + "notes.txt", folder + "savepoint-a-0f4a5b6c7d8e/" + layout.MetadataName}
+			for _, key := range besides {
+				writeObject(t, root.Store, key, "mine")
+			}
 			own := b.checkpoint(inlineState)
 			if mode == ckptdv1.ClaimMode_CLAIM_MODE_CLAIM {
-				eventually(t, "the disposal", func() bool { return len(contents(t, root.Store, folder)) == 0 })
-			} else if got := len(contents(t, root.Store, folder)); got != 2 {
-				t.Errorf("NO_CLAIM: %d objects of the savepoint are left, want 2", got)
+				eventually(t, "the disposal", func() bool { return len(contents(t, root.Store, folder)) <= len(besides) })
+			} else if got := len(contents(t, root.Store, folder)); got != 2+len(besides) {
+				t.Errorf("NO_CLAIM: %d objects of the savepoint are left, want 2", got-len(besides))
+			}
+			for _, key := range besides {
+				if read(t, root.Store, key) != "mine" {
+					t.Errorf("%s, which lay beside the savepoint, is gone", key)
+				}
 			}
 			t.Run("SP-5: the source is deleted, and a failover recovers", func(t *testing.T) {
 				if err := layout.DeleteSavepoint(t.Context(), root.Store, folder); err != nil {

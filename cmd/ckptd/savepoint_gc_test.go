@@ -45,7 +45,8 @@ func TestGCCleansAHalfWrittenSavepoint(t *testing.T) {
 			contains(t, ckptd(t, exit.Damage, "show", half), "half-written savepoint, cleaned by gc")
 			contains(t, ckptd(t, exit.Done, "show", whole), "savepoint")
 			before := namesBelow(t, whole)
-			r.must(os.WriteFile(filepath.Join(half, "late"), []byte("a zombie's upload"), 0o666))
+			late := layout.FileName{Epoch: 1, Checkpoint: 2, Nonce: layout.NewNonce(), Sequence: 1}.String()
+			r.must(os.WriteFile(filepath.Join(half, late), []byte("a zombie's upload"), 0o666))
 			ckptd(t, exit.Done, "gc", r.Root, "--yes")
 			onlyTombstone(t, half)
 			if got := namesBelow(t, whole); got != before || got == "" {

@@ -61,6 +61,8 @@ func (j *Job) claimSavepoint(ctx context.Context, source journal.Import) error {
 	switch {
 	case readErr == nil && string(by) == j.id:
 		return nil
+	case readErr == nil && string(by) == layout.DisposeClaim:
+		return refuse("`ckptd dispose` is deleting the savepoint: name another one")
 	case readErr == nil:
 		return refuse("job %s has claimed the savepoint: use NO_CLAIM, or name another one", by)
 	}

@@ -284,17 +284,18 @@ func create(ctx context.Context, store storage.Store, key string, b []byte) erro
 	return w.Commit()
 }
 
-// cleanFolder deletes all objects of a savepoint that came to nothing, but its tombstone.
+// cleanFolder deletes all files of a savepoint that came to nothing. Its tombstone stays, and so does what ckptd has not put there.
 func (j *Job) cleanFolder(op owner.Op) func(context.Context) {
 	return j.onFolder(op, func(ctx context.Context, f *savepointFolder, r *owner.Result) error {
-		_, err := f.place.Store.AbortUnfinished(ctx, f.prefix, func(key string) bool { return key != f.metadata() })
+		ours := func(key string) bool { return layout.IsSavepointFile(key[len(f.prefix):]) }
+		_, err := f.place.Store.AbortUnfinished(ctx, f.prefix, ours)
 		var keys []string
 		for info, e := range f.place.Store.List(ctx, f.prefix) {
 			if e != nil {
 				err = e
 				break
 			}
-			if info.Key != f.metadata() {
+			if ours(info.Key) {
 				keys = append(keys, info.Key)
 			}
 		}
