@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -295,4 +296,32 @@ func TestSavepointAlone(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestClaimWhereNothingMayBeWritten: a savepoint in a place that the daemon may read, but not write, cannot be claimed: the daemon would
+// delete it there. Nothing is written there.
+func TestClaimWhereNothingMayBeWritten(t *testing.T) {
+	root, far := newRoot(), newRoot()
+	places := farSavepoints(far)
+	d := startDaemonWith(t, root, "", service.Options{Savepoints: places, Elsewhere: farFolder(far)})
+	w := oneWorker(t, d, "a", nil)
+	saved := d.savepoint(t, "a", "")
+	w.mustAck(w.triggered(), inline("n", "inline"))
+	eventually(t, "the savepoint", func() bool { return d.outcome(t, "a", saved.GetCheckpointId()) == done })
+	before := contents(t, far.Store, "")
+	d.kill()
+
+	places.Normal = func(string, string) (string, error) { return "", errors.New("this daemon may not write there") }
+	d = startDaemonWith(t, root, "", service.Options{Savepoints: places, Elsewhere: farFolder(far)})
+	req := restoreRequest("b", saved.GetPath())
+	claiming(req)
+	_, err := d.engineService().AttachJob(t.Context(), req)
+	wantCode(t, err, connect.CodeFailedPrecondition, "may not write there", "NO_CLAIM")
+	if after := contents(t, far.Store, ""); !maps.Equal(after, before) {
+		t.Error("the refused claim left something beside the savepoint")
+	}
+	req.ClaimMode = ckptdv1.ClaimMode_CLAIM_MODE_UNSPECIFIED
+	if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
+		t.Error("NO_CLAIM:", err)
+	}
 }

@@ -47,6 +47,11 @@ func (j *Job) claimSavepoint(ctx context.Context, source journal.Import) error {
 	refuse := func(format string, args ...any) error {
 		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("restore from %s with CLAIM: %s", source.Source, fmt.Sprintf(format, args...)))
 	}
+	if normal := j.env.Savepoints.Normal; normal != nil { // what may be read only cannot be claimed: a claimed savepoint is deleted later
+		if _, err := normal(source.Source, j.env.Facts.Location); err != nil {
+			return refuse("%v; or use NO_CLAIM", err)
+		}
+	}
 	f, err := j.env.openFolder(ctx, source.Source, true)
 	if err != nil {
 		return refuse("%v: name the place by --savepoints of the daemon, or use NO_CLAIM", err)

@@ -105,7 +105,9 @@ func (j *Job) sourcedElsewhere(ctx context.Context, req *ckptdv1.AttachJobReques
 		if r.Header().Kind != layout.KindSavepoint {
 			return nil, source, nil, api.Invalidf("job %s: restore from %.200q: its files are copied, so nothing there can be claimed: use NO_CLAIM", j.id, text)
 		}
-		err = j.claimSavepoint(ctx, source)
+		if _, err = api.CreationIn(req, j.env.JobDefaults, j.env.URLs); err == nil { // a job that cannot begin claims nothing
+			err = j.claimSavepoint(ctx, source)
+		}
 	}
 	return req, source, diff.GetWarnings(), err
 }
