@@ -122,6 +122,10 @@ func TestSavepoint(t *testing.T) {
 	if got := other.outcome(t, "a", id); got != done {
 		t.Errorf("after the daemon's death the savepoint is %v, want done", got)
 	}
+	poor := startDaemonWith(t, root, "", service.Options{})
+	if got := poor.savepoint(t, "a", "r1"); got.GetCheckpointId() != id || got.GetOutcome() != done {
+		t.Errorf("a daemon without a place for savepoints answers the request with %v, want %d, done", got, id)
+	}
 	t.Run("SP-6", func(t *testing.T) {
 		_, err := other.savepoints().TriggerSavepoint(t.Context(), &ckptdv1.TriggerSavepointRequest{JobId: "nojob"})
 		wantCode(t, err, connect.CodeNotFound, "nojob")
@@ -323,5 +327,21 @@ func TestClaimWhereNothingMayBeWritten(t *testing.T) {
 	req.ClaimMode = ckptdv1.ClaimMode_CLAIM_MODE_UNSPECIFIED
 	if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
 		t.Error("NO_CLAIM:", err)
+	}
+}
+
+// TestSavepointWithoutItsPlace: a place that cannot be opened is refused before a savepoint begins.
+func TestSavepointWithoutItsPlace(t *testing.T) {
+	places := farSavepoints(newRoot())
+	places.Open = func(context.Context, string) (copying.Place, string, error) {
+		return copying.Place{}, "", errors.New("it is no folder")
+	}
+	root := newRoot()
+	d := startDaemonWith(t, root, "", service.Options{Savepoints: places})
+	oneWorker(t, d, "a", nil)
+	_, err := d.savepoints().TriggerSavepoint(t.Context(), &ckptdv1.TriggerSavepointRequest{JobId: "a"})
+	wantCode(t, err, connect.CodeFailedPrecondition, "it is no folder", "nothing has begun")
+	if all := head(t, root, "a").Savepoints; len(all) != 0 {
+		t.Errorf("the journal has %+v", all)
 	}
 }
