@@ -109,7 +109,7 @@ func takeSavepoint(cmd *cobra.Command, job string, req *ckptdv1.TriggerSavepoint
 var errSavepoint = errors.New("no savepoint was taken")
 
 // errIdle is in the chain of the error for a savepoint that is neither done nor cleaned.
-var errIdle = fmt.Errorf("no owner of the job has gone on with it, or could delete it, for %v; the daemon's log says why", pollsIdle*savepointPoll)
+var errIdle = fmt.Errorf("no owner of the job has gone on with it, or could delete it, for %v; the daemon's log says why, and `ckptd gc` tries again", pollsIdle*savepointPoll)
 
 // savedBefore is the savepoint that a request id means, of a job that err says nobody owns.
 func savedBefore(err error, request string) (saved *ckptdv1.Savepoint, head *journal.Entry) {

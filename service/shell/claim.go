@@ -122,8 +122,20 @@ func (e *Env) dispose(ctx context.Context, folder string, nonce journal.Nonce, j
 	if err != nil || string(by) != job {
 		return err
 	}
-	if found, _, _, err := readSavepoint(ctx, f); err == nil && found != nonce {
-		return fmt.Errorf("shell: %s has another nonce than the savepoint that job %s has claimed", folder, job)
+	if err := f.holds(ctx, nonce); err != nil {
+		return err
 	}
 	return layout.DeleteSavepoint(ctx, f.place.Store, f.prefix)
+}
+
+// holds returns an error if the folder has, or may have, another savepoint than the one with that nonce. Its _metadata may be gone, or damaged.
+func (f *savepointFolder) holds(ctx context.Context, nonce journal.Nonce) error {
+	found, _, _, err := readSavepoint(ctx, f)
+	switch {
+	case err == nil && found != nonce:
+		return fmt.Errorf("shell: %s is that of another savepoint: nothing there is deleted", f.metadata())
+	case errors.Is(err, storage.ErrNotFound), errors.Is(err, layout.ErrCorrupt):
+		return nil
+	}
+	return err
 }
