@@ -192,6 +192,7 @@ func stopKilled(t *testing.T, step string, args []string, records uint64) {
 	}
 	if step == "" {
 		contains(t, ckptd(t, exit.Done, append([]string{"stop", r.ID, "--server", r.URL}, args...)...), saved.Path)
+		contains(t, ckptd(t, exit.Failed, "stop", r.ID, "--server", r.URL, "--savepoint="), "is finished")
 		contains(t, ckptd(t, exit.Done, append([]string{"stop", r.Root + "/" + r.ID}, args...)...), saved.Path)
 		contains(t, ckptd(t, exit.Done, "savepoint", r.Root+"/"+r.ID, "--request-id", "once"), saved.Path)
 	}

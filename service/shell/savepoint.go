@@ -164,6 +164,11 @@ func (j *Job) placeSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepointR
 			reply(nil, api.NotAttached(j.id))
 			return
 		}
+		if head.Status.Terminal() { // its last sweep has not ended
+			reply(nil, api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
+				"job %s is %s%s", j.id, api.StatusWord(head.Status), api.EndedText(head.Ended)))
+			return
+		}
 		var err error
 		want.Path, err = j.savepointPlace(req.GetDirectory())
 		reply(nil, err)
