@@ -47,13 +47,35 @@ func SavepointsFolder(job string) string { return JobPrefix(job) + "savepoints" 
 // ClaimName is the name of the object in a savepoint's folder that names the job which has claimed the savepoint.
 const ClaimName = "_claim"
 
-// DeleteSavepoint deletes a savepoint: first its _metadata, so that nothing looks whole that is not; the claim last. In a folder with
-// another name than SavepointFolder makes, only what the _metadata names is deleted: other things may lie beside it.
+// DisposeClaim is the claim of a person's command that disposes of a savepoint. No job has such an id.
+const DisposeClaim = "(dispose)"
+
+// IsSavepointFile tells whether ckptd gives such a name to a file in the folder of a savepoint: the name of a state file, after the id
+// of its job if another job has lent it.
+func IsSavepointFile(name string) bool {
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		if ValidateJobID(name[:i]) != nil {
+			return false
+		}
+		name = name[i+1:]
+	}
+	_, ok := parseFileName(name)
+	return ok
+}
+
+// DeleteSavepoint deletes a savepoint: first its _metadata, so that nothing looks whole that is not; the claim last. What else lies in
+// the folder stays.
 func DeleteSavepoint(ctx context.Context, store storage.Store, prefix string) error {
-	metadata, claim := prefix+MetadataName, prefix+ClaimName
-	keys, err := savepointKeys(ctx, store, prefix)
+	objects, err := SavepointObjects(ctx, store, prefix)
 	if err != nil {
 		return err
+	}
+	metadata, claim := prefix+MetadataName, prefix+ClaimName
+	var keys []string
+	for _, o := range objects {
+		if o.Key != metadata && o.Key != claim {
+			keys = append(keys, o.Key)
+		}
 	}
 	if err := errors.Join(store.Delete(ctx, []string{metadata})...); err != nil {
 		return err
@@ -66,36 +88,49 @@ func DeleteSavepoint(ctx context.Context, store storage.Store, prefix string) er
 	return errors.Join(store.Delete(ctx, []string{claim})...)
 }
 
-// savepointKeys lists the objects of a savepoint but for its _metadata and its claim.
-func savepointKeys(ctx context.Context, store storage.Store, prefix string) (keys []string, err error) {
-	if CheckSavepointFolder(path.Base(prefix)) == nil {
-		for info, err := range store.List(ctx, prefix) {
-			if err != nil {
-				return nil, err
-			}
-			if name := info.Key[len(prefix):]; name != MetadataName && name != ClaimName {
-				keys = append(keys, info.Key)
-			}
-		}
-		return keys, nil
+// SavepointObjects lists what belongs to a savepoint: its _metadata, its claim, the files that its _metadata names, and those that ckptd
+// has named. In a folder with another name than SavepointFolder makes, the last only count if the _metadata is gone or damaged.
+func SavepointObjects(ctx context.Context, store storage.Store, prefix string) (all []storage.Info, err error) {
+	named, err := besideFiles(ctx, store, prefix)
+	lost := errors.Is(err, storage.ErrNotFound) || errors.Is(err, ErrCorrupt)
+	if err != nil && !lost {
+		return nil, err
 	}
+	byName := lost || CheckSavepointFolder(path.Base(prefix)) == nil
+	for info, err := range store.List(ctx, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		name := info.Key[len(prefix):]
+		if name == MetadataName || name == ClaimName || named[name] || byName && IsSavepointFile(name) {
+			all = append(all, info)
+		}
+	}
+	return all, nil
+}
+
+// besideFiles reads which files beside it the _metadata of a savepoint names.
+func besideFiles(ctx context.Context, store storage.Store, prefix string) (map[string]bool, error) {
 	body, err := store.Open(ctx, prefix+MetadataName, 0, -1)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
 	r, err := NewMetadataReader(body)
-	for err == nil {
-		var record Record
-		if record, err = r.Next(); err != nil {
-			break
+	if err != nil {
+		return nil, err
+	}
+	named := map[string]bool{}
+	for {
+		record, err := r.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return named, nil
+		case err != nil:
+			return named, err
 		}
 		if f, ok := record.(*File); ok && f.Beside() {
-			keys = append(keys, prefix+f.Key)
+			named[f.Key] = true
 		}
 	}
-	if errors.Is(err, ErrTombstone) || errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return keys, err
 }

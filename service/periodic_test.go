@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"errors"
 	"path"
 	"strings"
 	"testing"
@@ -52,7 +53,7 @@ func writeObject(t *testing.T, store storage.Store, key, contents string) {
 }
 
 // TestPeriodicSavepoints: the owner takes savepoints by itself, and disposes of what the schedule does not keep: only its own, and none
-// that a job has claimed.
+// that a job has claimed. What lies in the place of one by now is not touched, and the later ones go nevertheless.
 func TestPeriodicSavepoints(t *testing.T) {
 	root, far := newRoot(), newRoot()
 	d := startDaemonWith(t, root, "", service.Options{Savepoints: farSavepoints(far)})
@@ -61,29 +62,39 @@ func TestPeriodicSavepoints(t *testing.T) {
 	eventually(t, "the first savepoint", func() bool { return d.outcome(t, "a", first) == done })
 	claimedOne := head(t, root, "a").Savepoints[0]
 	writeObject(t, far.Store, path.Base(claimedOne.Path)+"/"+layout.ClaimName, "another")
-	ids := []uint64{first}
+	ids, replaced := []uint64{first}, ""
 	for len(ids) < 6 {
 		id := w.ackSavepoint()
 		eventually(t, "the savepoint", func() bool { return d.outcome(t, "a", id) == done })
 		ids = append(ids, id)
+		if len(ids) == 2 {
+			replaced = path.Base(head(t, root, "a").Savepoints[1].Path) + "/"
+			if err := errors.Join(far.Store.Delete(t.Context(), []string{replaced + layout.MetadataName})...); err != nil {
+				t.Fatal(err)
+			}
+			writeObject(t, far.Store, replaced+layout.MetadataName, read(t, far.Store, path.Base(claimedOne.Path)+"/"+layout.MetadataName))
+		}
 	}
 	last := w.triggered() // from now on no other one begins
 	eventually(t, "the disposal of all but the newest two, and the one that is claimed", func() bool {
 		list := head(t, root, "a").Savepoints
-		return len(list) == 4 && list[0].ID == first && list[1].ID == ids[4] && list[2].ID == ids[5] && list[3].ID == last
+		return len(list) == 5 && list[0].ID == first && list[1].ID == ids[1] && list[2].ID == ids[4] && list[3].ID == ids[5] && list[4].ID == last
 	})
 	folders := map[string]bool{}
 	for key := range contents(t, far.Store, "") {
 		folder, _, _ := strings.Cut(key, "/")
 		folders[folder] = true
 	}
-	for _, p := range head(t, root, "a").Savepoints[:3] {
+	for _, p := range head(t, root, "a").Savepoints[:4] {
 		if !p.Periodic || !folders[path.Base(p.Path)] {
 			t.Errorf("savepoint %+v: it is not periodic, or not there", p)
 		}
 	}
-	if len(folders) != 3 {
-		t.Errorf("the store has %d savepoints, want 3", len(folders))
+	if len(folders) != 4 {
+		t.Errorf("the store has %d savepoints, want 4", len(folders))
+	}
+	if got := contents(t, far.Store, replaced); len(got) != 2 {
+		t.Errorf("in the place of a savepoint that was replaced: %d objects, want its _metadata and a file", len(got))
 	}
 }
 

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -121,6 +122,10 @@ func TestSavepoint(t *testing.T) {
 	if got := other.outcome(t, "a", id); got != done {
 		t.Errorf("after the daemon's death the savepoint is %v, want done", got)
 	}
+	poor := startDaemonWith(t, root, "", service.Options{})
+	if got := poor.savepoint(t, "a", "r1"); got.GetCheckpointId() != id || got.GetOutcome() != done {
+		t.Errorf("a daemon without a place for savepoints answers the request with %v, want %d, done", got, id)
+	}
 	t.Run("SP-6", func(t *testing.T) {
 		_, err := other.savepoints().TriggerSavepoint(t.Context(), &ckptdv1.TriggerSavepointRequest{JobId: "nojob"})
 		wantCode(t, err, connect.CodeNotFound, "nojob")
@@ -225,6 +230,9 @@ func TestRestoreFromSavepoint(t *testing.T) {
 			if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
 				t.Fatal(err)
 			}
+			if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
+				t.Fatal("another worker of the job:", err)
+			}
 			b := d.register(t, "b", "b-0", 0, subtask("count"))
 			start := b.begin()
 			if start.GetRestoreCheckpointId() <= id {
@@ -243,11 +251,20 @@ func TestRestoreFromSavepoint(t *testing.T) {
 				}
 			}
 			folder := "a/savepoints/" + path.Base(saved.GetPath()) + "/"
+			besides := []string{folder + "notes.txt", folder + "savepoint-a-0f4a5b6c7d8e/" + layout.MetadataName}
+			for _, key := range besides {
+				writeObject(t, root.Store, key, "mine")
+			}
 			own := b.checkpoint(inlineState)
 			if mode == ckptdv1.ClaimMode_CLAIM_MODE_CLAIM {
-				eventually(t, "the disposal", func() bool { return len(contents(t, root.Store, folder)) == 0 })
-			} else if got := len(contents(t, root.Store, folder)); got != 2 {
-				t.Errorf("NO_CLAIM: %d objects of the savepoint are left, want 2", got)
+				eventually(t, "the disposal", func() bool { return len(contents(t, root.Store, folder)) <= len(besides) })
+			} else if got := len(contents(t, root.Store, folder)); got != 2+len(besides) {
+				t.Errorf("NO_CLAIM: %d objects of the savepoint are left, want 2", got-len(besides))
+			}
+			for _, key := range besides {
+				if read(t, root.Store, key) != "mine" {
+					t.Errorf("%s, which lay beside the savepoint, is gone", key)
+				}
 			}
 			t.Run("SP-5: the source is deleted, and a failover recovers", func(t *testing.T) {
 				if err := layout.DeleteSavepoint(t.Context(), root.Store, folder); err != nil {
@@ -283,4 +300,48 @@ func TestSavepointAlone(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestClaimWhereNothingMayBeWritten: a savepoint in a place that the daemon may read, but not write, cannot be claimed: the daemon would
+// delete it there. Nothing is written there.
+func TestClaimWhereNothingMayBeWritten(t *testing.T) {
+	root, far := newRoot(), newRoot()
+	places := farSavepoints(far)
+	d := startDaemonWith(t, root, "", service.Options{Savepoints: places, Elsewhere: farFolder(far)})
+	w := oneWorker(t, d, "a", nil)
+	saved := d.savepoint(t, "a", "")
+	w.mustAck(w.triggered(), inline("n", "inline"))
+	eventually(t, "the savepoint", func() bool { return d.outcome(t, "a", saved.GetCheckpointId()) == done })
+	before := contents(t, far.Store, "")
+	d.kill()
+
+	places.Normal = func(string, string) (string, error) { return "", errors.New("this daemon may not write there") }
+	d = startDaemonWith(t, root, "", service.Options{Savepoints: places, Elsewhere: farFolder(far)})
+	req := restoreRequest("b", saved.GetPath())
+	claiming(req)
+	_, err := d.engineService().AttachJob(t.Context(), req)
+	wantCode(t, err, connect.CodeFailedPrecondition, "may not write there", "NO_CLAIM")
+	if after := contents(t, far.Store, ""); !maps.Equal(after, before) {
+		t.Error("the refused claim left something beside the savepoint")
+	}
+	req.ClaimMode = ckptdv1.ClaimMode_CLAIM_MODE_UNSPECIFIED
+	if _, err := d.engineService().AttachJob(t.Context(), req); err != nil {
+		t.Error("NO_CLAIM:", err)
+	}
+}
+
+// TestSavepointWithoutItsPlace: a place that cannot be opened is refused before a savepoint begins.
+func TestSavepointWithoutItsPlace(t *testing.T) {
+	places := farSavepoints(newRoot())
+	places.Open = func(context.Context, string) (copying.Place, string, error) {
+		return copying.Place{}, "", errors.New("it is no folder")
+	}
+	root := newRoot()
+	d := startDaemonWith(t, root, "", service.Options{Savepoints: places})
+	oneWorker(t, d, "a", nil)
+	_, err := d.savepoints().TriggerSavepoint(t.Context(), &ckptdv1.TriggerSavepointRequest{JobId: "a"})
+	wantCode(t, err, connect.CodeFailedPrecondition, "it is no folder", "nothing has begun")
+	if all := head(t, root, "a").Savepoints; len(all) != 0 {
+		t.Errorf("the journal has %+v", all)
+	}
 }

@@ -18,17 +18,21 @@ type savepointService struct{ s *Server }
 
 var _ ckptdv1connect.SavepointServiceHandler = savepointService{}
 
-// TriggerSavepoint begins a savepoint at the job's owner.
+// TriggerSavepoint begins a savepoint at the job's owner. What a request id means stays known when the job has no owner any more.
 func (p savepointService) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepointRequest) (*ckptdv1.TriggerSavepointResponse, error) {
 	j, err := p.s.job(req.GetJobId())
-	if err != nil {
-		return nil, jobService(p).elsewhere(ctx, req.GetJobId(), err)
+	if err == nil {
+		var res *ckptdv1.TriggerSavepointResponse
+		if res, err = j.TriggerSavepoint(ctx, req); !api.IsNotAttached(err) {
+			return res, err
+		}
 	}
-	res, err := j.TriggerSavepoint(ctx, req)
-	if api.IsNotAttached(err) {
-		return nil, jobService(p).elsewhere(ctx, j.ID(), err)
+	if head, how, rerr := p.s.readHead(ctx, req.GetJobId()); rerr == nil && how == journal.ReadDone {
+		if saved, ok := head.Requested(req.GetRequestId()); ok {
+			return &ckptdv1.TriggerSavepointResponse{Savepoint: catalog.Savepoint(&saved)}, nil
+		}
 	}
-	return res, err
+	return nil, jobService(p).elsewhere(ctx, req.GetJobId(), err)
 }
 
 // ListSavepoints lists a job's savepoints: with their progress if this daemon owns the job, else as the journal has them.

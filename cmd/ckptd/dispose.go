@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +22,8 @@ func newDisposeCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dispose SAVEPOINT",
 		Short: "Delete a savepoint for good",
-		Long: `Delete a savepoint for good: first its _metadata, then its files. Without --yes the command says what it would delete.
+		Long: `Delete a savepoint for good: first its _metadata, then its files. Without --yes the command says what it would delete. What else lies
+in the folder stays. A command that was interrupted can be repeated.
 
 SAVEPOINT is the path or URL of its folder, or of its _metadata. What is no savepoint is refused (exit code 4): checkpoints go by ` + "`ckptd rm`" + `.
 No daemon is asked. A job that is beginning from the savepoint right now fails.`,
@@ -59,19 +62,16 @@ func dispose(cmd *cobra.Command, arg string, yes bool) (err error) {
 	if err := isSavepoint(cmd, look.Store, name); err != nil {
 		return fmt.Errorf("dispose %s: %w", output.Argument(place), err)
 	}
-	for info, err := range look.Store.List(ctx, name+"/") {
-		if err != nil {
-			return err
-		}
+	objects, err := layout.SavepointObjects(ctx, look.Store, name+"/")
+	if err != nil {
+		return fmt.Errorf("dispose %s: %w", output.Argument(place), err)
+	}
+	for _, o := range objects {
 		report.Objects++
-		report.Bytes += uint64(info.Size)
+		report.Bytes += uint64(o.Size)
 	}
 	if yes {
-		opened, err := drivers.Open(ctx, parent, false)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(layout.DeleteSavepoint(ctx, opened.Store, name+"/"), opened.Close()); err != nil {
+		if err := disposeNow(ctx, parent, name+"/"); err != nil {
 			return fmt.Errorf("dispose %s: %w", output.Argument(place), err)
 		}
 	}
@@ -86,10 +86,35 @@ func dispose(cmd *cobra.Command, arg string, yes bool) (err error) {
 	return nil
 }
 
-// isSavepoint refuses what is no savepoint, nor the tombstone of one.
+// disposeNow deletes a savepoint. It claims the savepoint first, so that no job can, and a command that was killed can be repeated.
+func disposeNow(ctx context.Context, parent, prefix string) (err error) {
+	opened, err := drivers.Open(ctx, parent, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	w, err := opened.Store.Create(ctx, prefix+layout.ClaimName, storage.CreateOptions{IfAbsent: true})
+	if err == nil {
+		_, err = io.WriteString(w, layout.DisposeClaim)
+		if err == nil {
+			err = w.Commit()
+		}
+		w.Abort()
+	}
+	if err != nil && !errors.Is(err, storage.ErrExists) {
+		return err
+	}
+	return layout.DeleteSavepoint(ctx, opened.Store, prefix)
+}
+
+// isSavepoint refuses what is no savepoint, nor the tombstone of one, nor the rest of one that is being disposed of: a claim comes when
+// there is a _metadata, and goes last.
 func isSavepoint(cmd *cobra.Command, store storage.Store, folder string) error {
 	body, err := store.Open(cmd.Context(), folder+"/"+layout.MetadataName, 0, -1)
 	if errors.Is(err, storage.ErrNotFound) {
+		if _, err := store.Stat(cmd.Context(), folder+"/"+layout.ClaimName); err == nil {
+			return nil
+		}
 		return fmt.Errorf("%w: there is no _metadata in it", catalog.ErrNoCheckpoint)
 	}
 	if err != nil {

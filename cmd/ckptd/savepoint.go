@@ -22,6 +22,9 @@ import (
 // savepointPoll is the time between two looks at a savepoint that is being taken.
 const savepointPoll = 100 * time.Millisecond
 
+// pollsIdle is after how many looks in a row a savepoint is given up that no owner goes on with.
+const pollsIdle = 300
+
 // pollsWithoutDaemon is after how many looks in a row a daemon that does not answer is given up.
 const pollsWithoutDaemon = 300
 
@@ -85,6 +88,12 @@ func takeSavepoint(cmd *cobra.Command, job string, req *ckptdv1.TriggerSavepoint
 		return err
 	})
 	wait.stop()
+	if before, head := savedBefore(err, req.GetRequestId()); before != nil {
+		saved, req.JobId, err = before, head.About.Job, nil
+		if before.GetOutcome() == ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_STARTED && !detached {
+			err = errIdle
+		}
+	}
 	switch {
 	case err != nil && saved != nil:
 		return fmt.Errorf("savepoint %s: not known to be done; `ckptd savepoint %s --list` says: %w", saved.GetPath(), output.ShellWord(job), err)
@@ -99,9 +108,25 @@ func takeSavepoint(cmd *cobra.Command, job string, req *ckptdv1.TriggerSavepoint
 // errSavepoint is in the chain of the error for a savepoint that came to nothing.
 var errSavepoint = errors.New("no savepoint was taken")
 
+// errIdle is in the chain of the error for a savepoint that is neither done nor cleaned.
+var errIdle = fmt.Errorf("no owner of the job has gone on with it, or could delete it, for %v; the daemon's log says why, and `ckptd gc` tries again", pollsIdle*savepointPoll)
+
+// savedBefore is the savepoint that a request id means, of a job that err says nobody owns.
+func savedBefore(err error, request string) (saved *ckptdv1.Savepoint, head *journal.Entry) {
+	unowned, ok := errors.AsType[*unownedError](err)
+	if !ok {
+		return nil, nil
+	}
+	s, ok := unowned.head.Requested(request)
+	if !ok {
+		return nil, nil
+	}
+	return catalog.Savepoint(&s), unowned.head
+}
+
 // awaitSavepoint asks for a savepoint until it has ended. A daemon that is away is asked again: its successor knows the savepoint.
 func awaitSavepoint(ctx context.Context, a *client.Admin, job, arg string, saved *ckptdv1.Savepoint) (*ckptdv1.Savepoint, error) {
-	for away := 0; saved.GetOutcome() == ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_STARTED; away++ {
+	for away, idle := 0, 0; saved.GetOutcome() == ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_STARTED; away++ {
 		select {
 		case <-ctx.Done():
 			return saved, context.Cause(ctx)
@@ -124,6 +149,12 @@ func awaitSavepoint(ctx context.Context, a *client.Admin, job, arg string, saved
 			if s.GetCheckpointId() == saved.GetCheckpointId() {
 				saved = s
 			}
+		}
+		if idle++; err != nil || saved.GetPending() {
+			idle = 0
+		}
+		if idle >= pollsIdle {
+			return saved, errIdle
 		}
 	}
 	return saved, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,7 +46,8 @@ func TestGCCleansAHalfWrittenSavepoint(t *testing.T) {
 			contains(t, ckptd(t, exit.Damage, "show", half), "half-written savepoint, cleaned by gc")
 			contains(t, ckptd(t, exit.Done, "show", whole), "savepoint")
 			before := namesBelow(t, whole)
-			r.must(os.WriteFile(filepath.Join(half, "late"), []byte("a zombie's upload"), 0o666))
+			late := layout.FileName{Epoch: 1, Checkpoint: 2, Nonce: layout.NewNonce(), Sequence: 1}.String()
+			r.must(os.WriteFile(filepath.Join(half, late), []byte("a zombie's upload"), 0o666))
 			ckptd(t, exit.Done, "gc", r.Root, "--yes")
 			onlyTombstone(t, half)
 			if got := namesBelow(t, whole); got != before || got == "" {
@@ -80,5 +82,22 @@ func TestDisposeNamesPlainPaths(t *testing.T) {
 		if said := ckptd(t, exit.Usage, "dispose", at); strings.Contains(said, "secret") {
 			t.Errorf("dispose %s says %s", at, said)
 		}
+	}
+}
+
+// A dispose that was killed after the _metadata can be repeated. A savepoint that is being written has no claim, and is refused.
+func TestDisposeAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "savepoint-clicks-0f4a5b6c7d8e")
+	file := filepath.Join(dir, layout.FileName{Epoch: 1, Checkpoint: 2, Nonce: layout.NewNonce(), Sequence: 1}.String())
+	if err := errors.Join(os.Mkdir(dir, 0o777), os.WriteFile(file, []byte("state"), 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, ckptd(t, exit.Failed, "dispose", dir, "--yes"), "there is no _metadata in it")
+	if err := os.WriteFile(filepath.Join(dir, layout.ClaimName), []byte(layout.DisposeClaim), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, ckptd(t, exit.Done, "dispose", dir, "--yes"), "deleted", "2 objects")
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the folder is left: %v", err)
 	}
 }

@@ -167,6 +167,9 @@ func stopKilled(t *testing.T, step string, args []string, records uint64) {
 	r.await("records flow", func(s *ckptdv1.JobState) bool { return r.Watch.Running && s.GetRecords() > records })
 	var out, errs bytes.Buffer
 	code := exit.Failed
+	if step == "" {
+		args = append(args, "--request-id", "once")
+	}
 	for range 3 {
 		out.Reset()
 		if code = run(r.ctx, append([]string{"stop", r.ID, "--server", r.URL}, args...), &out, &errs); code == exit.Done {
@@ -186,6 +189,12 @@ func stopKilled(t *testing.T, step string, args []string, records uint64) {
 	}
 	if got := r.head().GetStatus(); got != ckptdv1.JobStatus_JOB_STATUS_FINISHED {
 		t.Errorf("the job is %v, want FINISHED", got)
+	}
+	if step == "" {
+		contains(t, ckptd(t, exit.Done, append([]string{"stop", r.ID, "--server", r.URL}, args...)...), saved.Path)
+		contains(t, ckptd(t, exit.Failed, "stop", r.ID, "--server", r.URL, "--savepoint="), "is finished")
+		contains(t, ckptd(t, exit.Done, append([]string{"stop", r.Root + "/" + r.ID}, args...)...), saved.Path)
+		contains(t, ckptd(t, exit.Done, "savepoint", r.Root+"/"+r.ID, "--request-id", "once"), saved.Path)
 	}
 	r.must(r.Stop(r.ctx))
 	if of := r.written().GetLatest().GetSavepoint(); step == "" && (of.GetKind() != ckptdv1.RecordKind_RECORD_KIND_STOP || of.GetPath() != saved.Path) {

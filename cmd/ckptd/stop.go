@@ -15,6 +15,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
+	"github.com/ckptd/ckptd/layout/journal"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
 
@@ -81,12 +82,17 @@ func stopJob(cmd *cobra.Command, job string, req *ckptdv1.TriggerSavepointReques
 		switch {
 		case saved.GetOutcome() == ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_CLEANED:
 			return fmt.Errorf("job %s runs on, and nothing is left of its savepoint: `ckptd status %s` says why: %w", id, output.ShellWord(job), errSavepoint)
+		case saved.GetStop() == ckptdv1.SavepointStop_SAVEPOINT_STOP_UNSPECIFIED && req.GetRequestId() != "":
+			return fmt.Errorf("the savepoint of this --request-id is whole, and did not stop job %s: it was not asked to, or its owner died before: stop the job under another name", id)
 		case saved.GetStop() == ckptdv1.SavepointStop_SAVEPOINT_STOP_UNSPECIFIED:
 			return fmt.Errorf("job %s runs on: its owner died before it could stop; the savepoint is whole and did not stop the job", id)
 		}
 		return awaitFinished(ctx, a, id, job)
 	})
 	wait.stop()
+	if before, head := savedBefore(err, req.GetRequestId()); before.GetOutcome() == ckptdv1.SavepointOutcome_SAVEPOINT_OUTCOME_DONE && head.Status == journal.StatusFinished {
+		saved, req.JobId, err = before, head.About.Job, nil
+	}
 	switch {
 	case err != nil && saved.GetPath() != "":
 		return fmt.Errorf("stop: savepoint %s: %w", saved.GetPath(), err)

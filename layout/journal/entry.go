@@ -152,6 +152,17 @@ func (e *Entry) Savepoint(id uint64) (Savepoint, bool) {
 	return Savepoint{}, false
 }
 
+// Requested returns the savepoint that a caller's request id means; none if the id is empty.
+func (e *Entry) Requested(id string) (Savepoint, bool) {
+	request := RequestOf(id)
+	for i := range e.Savepoints {
+		if id != "" && e.Savepoints[i].Request == request {
+			return e.Savepoints[i], true
+		}
+	}
+	return Savepoint{}, false
+}
+
 // Restorable is the id of the checkpoint that a new attempt restores: the newest, or that of the savepoint that stops the job.
 // 0: none.
 func (e *Entry) Restorable() uint64 {

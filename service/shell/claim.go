@@ -47,6 +47,11 @@ func (j *Job) claimSavepoint(ctx context.Context, source journal.Import) error {
 	refuse := func(format string, args ...any) error {
 		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("restore from %s with CLAIM: %s", source.Source, fmt.Sprintf(format, args...)))
 	}
+	if normal := j.env.Savepoints.Normal; normal != nil { // what may be read only cannot be claimed: a claimed savepoint is deleted later
+		if _, err := normal(source.Source, j.env.Facts.Location); err != nil {
+			return refuse("%v; or use NO_CLAIM", err)
+		}
+	}
 	f, err := j.env.openFolder(ctx, source.Source, true)
 	if err != nil {
 		return refuse("%v: name the place by --savepoints of the daemon, or use NO_CLAIM", err)
@@ -61,6 +66,8 @@ func (j *Job) claimSavepoint(ctx context.Context, source journal.Import) error {
 	switch {
 	case readErr == nil && string(by) == j.id:
 		return nil
+	case readErr == nil && string(by) == layout.DisposeClaim:
+		return refuse("`ckptd dispose` is deleting the savepoint: name another one")
 	case readErr == nil:
 		return refuse("job %s has claimed the savepoint: use NO_CLAIM, or name another one", by)
 	}
@@ -115,8 +122,20 @@ func (e *Env) dispose(ctx context.Context, folder string, nonce journal.Nonce, j
 	if err != nil || string(by) != job {
 		return err
 	}
-	if found, _, _, err := readSavepoint(ctx, f); err == nil && found != nonce {
-		return fmt.Errorf("shell: %s has another nonce than the savepoint that job %s has claimed", folder, job)
+	if err := f.holds(ctx, nonce); err != nil {
+		return err
 	}
 	return layout.DeleteSavepoint(ctx, f.place.Store, f.prefix)
+}
+
+// holds returns an error if the folder has, or may have, another savepoint than the one with that nonce. Its _metadata may be gone, or damaged.
+func (f *savepointFolder) holds(ctx context.Context, nonce journal.Nonce) error {
+	found, _, _, err := readSavepoint(ctx, f)
+	switch {
+	case err == nil && found != nonce:
+		return fmt.Errorf("shell: %s is that of another savepoint: nothing there is deleted", f.metadata())
+	case errors.Is(err, storage.ErrNotFound), errors.Is(err, layout.ErrCorrupt):
+		return nil
+	}
+	return err
 }

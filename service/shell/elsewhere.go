@@ -60,6 +60,9 @@ func (e *Elsewhere) open(ctx context.Context, nonce journal.Nonce) (body interfa
 func (j *Job) sourcedElsewhere(ctx context.Context, req *ckptdv1.AttachJobRequest) (_ *ckptdv1.AttachJobRequest, source journal.Import, warnings []string, err error) {
 	text := req.GetRestoreFrom()
 	source = journal.Import{State: journal.ImportWanted, Request: text}
+	if req.GetClaimMode() == ckptdv1.ClaimMode_CLAIM_MODE_CLAIM {
+		source.Mode = journal.Claim
+	}
 	switch {
 	case len(text) > journal.MaxPath:
 		return nil, source, nil, api.Invalidf("job %s: restore from %.200q: more than %d bytes", j.id, text, journal.MaxPath)
@@ -98,12 +101,13 @@ func (j *Job) sourcedElsewhere(ctx context.Context, req *ckptdv1.AttachJobReques
 	}
 	source.Source, source.Checkpoint = e.URL, r.Header().Checkpoint
 	diff, err := api.Match(req.GetPlan(), operators, req.GetAllowNonRestoredState())
-	if req.GetClaimMode() == ckptdv1.ClaimMode_CLAIM_MODE_CLAIM && err == nil {
+	if source.Mode == journal.Claim && err == nil {
 		if r.Header().Kind != layout.KindSavepoint {
 			return nil, source, nil, api.Invalidf("job %s: restore from %.200q: its files are copied, so nothing there can be claimed: use NO_CLAIM", j.id, text)
 		}
-		source.Mode = journal.Claim
-		err = j.claimSavepoint(ctx, source)
+		if _, err = api.CreationIn(req, j.env.JobDefaults, j.env.URLs); err == nil { // a job that cannot begin claims nothing
+			err = j.claimSavepoint(ctx, source)
+		}
 	}
 	return req, source, diff.GetWarnings(), err
 }

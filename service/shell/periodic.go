@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ckptd/ckptd/layout"
@@ -28,9 +29,10 @@ type periodic struct {
 	says config.PeriodicSavepoints
 	// notBefore puts the next one off after one that could not begin.
 	notBefore time.Time
-	// disposing: a savepoint is being disposed of. settled are those that were, and those that another job has claimed.
-	disposing bool
-	settled   []uint64
+	// disposing: a savepoint is being disposed of. settled are those that were, and those that another job has claimed. failed are those
+	// that could not be, and are tried again the next time.
+	disposing       bool
+	settled, failed []uint64
 }
 
 // schedule is what the job's configuration says about periodic savepoints.
@@ -94,11 +96,18 @@ func (j *Job) savePeriodically() {
 // disposePeriodic disposes of the oldest periodic savepoint that the schedule does not keep, then of the next one. It is called when a
 // savepoint is done, and after sweeps; what fails is tried again after the next one.
 func (j *Job) disposePeriodic() {
+	if !j.periodic.disposing {
+		j.periodic.failed = nil
+		j.disposeNextPeriodic()
+	}
+}
+
+func (j *Job) disposeNextPeriodic() {
 	head := j.m.Head()
 	if head == nil || j.coord == nil || j.suspending || head.Status != journal.StatusRunning || j.periodic.disposing {
 		return
 	}
-	saved, ok := j.periodic.schedule(head.Config).Dropped(head, j.periodic.settled)
+	saved, ok := j.periodic.schedule(head.Config).Dropped(head, slices.Concat(j.periodic.settled, j.periodic.failed))
 	if !ok {
 		return
 	}
@@ -122,10 +131,12 @@ func (j *Job) periodicDisposed(saved *journal.Savepoint, err error) {
 		j.feed(owner.Event{Kind: owner.EventDisposed, ID: saved.ID})
 	case !errors.Is(err, errClaimed):
 		j.warn(j.ops, "cannot dispose of a periodic savepoint", "folder", saved.Path, "error", err)
+		j.periodic.failed = append(j.periodic.failed, saved.ID)
+		j.disposeNextPeriodic()
 		return
 	}
 	j.periodic.settled = append(j.periodic.settled, saved.ID)
-	j.disposePeriodic()
+	j.disposeNextPeriodic()
 }
 
 // errClaimed is the error for a savepoint that belongs to another job.
@@ -136,6 +147,9 @@ func (e *Env) disposeOwn(ctx context.Context, folder string, nonce journal.Nonce
 	f, err := e.openFolder(ctx, folder, false)
 	if err != nil {
 		return err
+	}
+	if err := f.holds(ctx, nonce); err != nil { // another savepoint is not claimed, either
+		return errors.Join(err, f.close())
 	}
 	key := f.prefix + layout.ClaimName
 	if err = create(ctx, f.place.Store, key, []byte(job)); err != nil {

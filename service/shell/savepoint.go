@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ckptd/ckptd/layout"
@@ -133,20 +134,56 @@ func (j *Job) TriggerSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepoin
 	default:
 		return nil, api.Invalidf("savepoint of job %s: unknown kind of stop %d: a newer ckptd may know it", j.id, req.GetStop())
 	}
+	known, err := j.placeSavepoint(ctx, req, want)
+	if known != nil || err != nil {
+		return known, err
+	}
 	return ask(ctx, j, func(reply func(*ckptdv1.TriggerSavepointResponse, error)) {
 		if j.coord == nil || j.m.Head() == nil {
 			reply(nil, api.NotAttached(j.id))
-			return
-		}
-		var err error
-		if want.Path, err = j.savepointPlace(req.GetDirectory()); err != nil {
-			reply(nil, err)
 			return
 		}
 		begin := func() { j.beginSavepoint(req, want, reply) }
 		refuse := func(a coordinator.Answer) { reply(nil, noCheckpoint(j.id, "savepoint", a)) }
 		j.coordinate(coordinator.SavepointRequest{Caller: j.inTurn(begin, refuse)})
 	})
+}
+
+// placeSavepoint chooses the folder of a savepoint, and opens its place: one that cannot be opened is refused before anything has begun.
+// If the journal knows the request, the answer is the savepoint that it means.
+func (j *Job) placeSavepoint(ctx context.Context, req *ckptdv1.TriggerSavepointRequest, want *journal.Savepoint) (*ckptdv1.TriggerSavepointResponse, error) {
+	known, err := ask(ctx, j, func(reply func(*ckptdv1.TriggerSavepointResponse, error)) {
+		head := j.m.Head()
+		if head != nil {
+			if saved, ok := head.Requested(req.GetRequestId()); ok {
+				reply(&ckptdv1.TriggerSavepointResponse{Savepoint: j.savepoint(&saved)}, nil)
+				return
+			}
+		}
+		if j.coord == nil || head == nil {
+			reply(nil, api.NotAttached(j.id))
+			return
+		}
+		if head.Status.Terminal() { // its last sweep has not ended
+			reply(nil, api.Refused(&ckptdv1.Refused{Reason: ckptdv1.Refused_REASON_JOB_TERMINAL, Status: catalog.Status(head.Status)},
+				"job %s is %s%s", j.id, api.StatusWord(head.Status), api.EndedText(head.Ended)))
+			return
+		}
+		var err error
+		want.Path, err = j.savepointPlace(req.GetDirectory())
+		reply(nil, err)
+	})
+	if known != nil || err != nil {
+		return known, err
+	}
+	f, err := j.env.openFolder(ctx, want.Path, false)
+	if err == nil {
+		err = f.close()
+	}
+	if err != nil {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("savepoint of job %s: the daemon cannot write to its place, nothing has begun: name another directory: %w", j.id, err))
+	}
+	return nil, nil
 }
 
 // beginSavepoint asks the owner machine for a savepoint whose turn has come, and tells the coordinator what the owner has answered.
@@ -284,17 +321,18 @@ func create(ctx context.Context, store storage.Store, key string, b []byte) erro
 	return w.Commit()
 }
 
-// cleanFolder deletes all objects of a savepoint that came to nothing, but its tombstone.
+// cleanFolder deletes all files of a savepoint that came to nothing. Its tombstone stays, and so does what ckptd has not put there.
 func (j *Job) cleanFolder(op owner.Op) func(context.Context) {
 	return j.onFolder(op, func(ctx context.Context, f *savepointFolder, r *owner.Result) error {
-		_, err := f.place.Store.AbortUnfinished(ctx, f.prefix, func(key string) bool { return key != f.metadata() })
+		ours := func(key string) bool { return layout.IsSavepointFile(key[len(f.prefix):]) }
+		_, err := f.place.Store.AbortUnfinished(ctx, f.prefix, ours)
 		var keys []string
 		for info, e := range f.place.Store.List(ctx, f.prefix) {
 			if e != nil {
 				err = e
 				break
 			}
-			if info.Key != f.metadata() {
+			if ours(info.Key) {
 				keys = append(keys, info.Key)
 			}
 		}
