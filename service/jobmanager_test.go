@@ -29,7 +29,7 @@ import (
 // memoryOf is a store for jobs in memory with a bound.
 func memoryOf(limit int64) (*service.Memory, *mem.Store) {
 	s := mem.Bounded(limit)
-	return &service.Memory{Opened: s.Opened(), Holds: s.Holds, Usage: s.Usage}, s
+	return &service.Memory{Opened: s.Opened(), Holds: s.Holds, Usage: s.Usage, Cost: mem.Cost}, s
 }
 
 // memoryDaemon is a daemon over a root that keeps jobs in memory, too.
@@ -441,6 +441,34 @@ func TestEndedJobsInMemoryDoNotLeak(t *testing.T) {
 }
 
 // TestSavepointOfAJobInMemory: a savepoint goes to a real store, which is the way out of the memory: another daemon's job, in
+// TestEndedJobsLeaveRoomInMemory: what is left of ended jobs takes an eighth of the memory at most. The job that ended last is still
+// refused, and still has its history; the first ones are forgotten.
+func TestEndedJobsLeaveRoomInMemory(t *testing.T) {
+	const limit = 192 << 10
+	d, memory := memoryDaemon(t, newRoot(), limit)
+	const jobs = 40
+	id := func(i int) string { return fmt.Sprintf("j%d", i) }
+	for i := range jobs {
+		w := oneWorker(t, d, id(i), inJobManager)
+		w.checkpoint(inlineState)
+		d.cancel(t, id(i))
+		d.waitReleased(t)
+		if used, _ := memory.Usage(); used > limit/8 {
+			t.Fatalf("%d bytes of %d are taken after %d jobs have ended", used, limit, i+1)
+		}
+	}
+	if _, err := d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: id(jobs - 1), Plan: onePlan()}); err == nil {
+		t.Error("the job that ended last began anew")
+	}
+	keys := objects(t, memory)
+	has := func(job, folder string) bool {
+		return slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, job+"/"+folder) })
+	}
+	if last := id(jobs - 1); !has(last, "_journal") || !has(last, "_history") || has(id(0), "") {
+		t.Errorf("left are %q", keys)
+	}
+}
+
 // memory or below a root, begins from it.
 func TestSavepointOfAJobInMemory(t *testing.T) {
 	t.Parallel()
