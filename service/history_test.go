@@ -352,7 +352,8 @@ func TestHistoryOverOwners(t *testing.T) {
 	eventually(t, "the checkpoint that the dead owner began is recorded", func() bool {
 		return d.history(t, &ckptdv1.GetHistoryRequest{}).GetLatest().GetFailed().GetCheckpointId() == open
 	})
-	if r := d.recordOf(t, open); r.GetOutcome() != failed || r.GetStartedAt() != nil || r.GetEpoch() != 3 {
+	if r := d.recordOf(t, open); r.GetOutcome() != failed || r.GetStartedAt() != nil || r.GetEpoch() != 3 ||
+		r.GetCause() != "the daemon that took it lost the job before it was complete" {
 		t.Errorf("what the dead owner began: %v", r)
 	}
 	b := w.checkpoint(inlineState)

@@ -355,3 +355,27 @@ func TestUnwrittenCountsOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestBetterKnowsTheBegin: of two owners that have seen a checkpoint fail, the one that triggered it knows more than a later one, which
+// has seen only that it came to nothing.
+func TestBetterKnowsTheBegin(t *testing.T) {
+	failed := func(epoch uint64, begun bool) *ckptdv1.CheckpointRecord {
+		r := &ckptdv1.CheckpointRecord{CheckpointId: 7, Outcome: ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_FAILED, Epoch: epoch}
+		if begun {
+			r.StartedAt = timestamppb.New(time.Unix(1, 0))
+		}
+		return r
+	}
+	for _, c := range []struct {
+		name         string
+		better, less *ckptdv1.CheckpointRecord
+	}{
+		{"begun wins over later", failed(1, true), failed(2, false)},
+		{"later wins if both have begun it", failed(2, true), failed(1, true)},
+		{"later wins if none has", failed(2, false), failed(1, false)},
+	} {
+		if history.Better(c.better, c.less) != c.better || history.Better(c.less, c.better) != c.better {
+			t.Errorf("%s: it does not", c.name)
+		}
+	}
+}
