@@ -379,3 +379,17 @@ func TestBetterKnowsTheBegin(t *testing.T) {
 		}
 	}
 }
+
+// TestForgetOperators: a reader that lists ten thousand records holds the operators of the one that it shows.
+func TestForgetOperators(t *testing.T) {
+	record := func(id uint64) *ckptdv1.CheckpointRecord {
+		return &ckptdv1.CheckpointRecord{CheckpointId: id, Operators: []*ckptdv1.OperatorRecord{{OperatorId: "a"}}, OperatorsOmitted: 1}
+	}
+	s := &history.Segment{Records: []*ckptdv1.CheckpointRecord{record(1), record(2)}, Totals: history.Totals{LatestFailed: record(1), LatestCompleted: record(2)}}
+	s.ForgetOperators(2)
+	for _, r := range append(slices.Clone(s.Records), s.Totals.LatestFailed, s.Totals.LatestCompleted) {
+		if n := uint64(len(r.GetOperators())); n != r.GetCheckpointId()-1 || uint64(r.GetOperatorsOmitted()) != n {
+			t.Errorf("checkpoint %d has %d operators", r.GetCheckpointId(), n)
+		}
+	}
+}
