@@ -114,3 +114,14 @@ func TestStoppedOutOfTheMemory(t *testing.T) {
 	next.begin()
 	next.finishExact()
 }
+
+// TestNoMemoryForTheDefaultStorage: a daemon without memory for state cannot have jobs in memory by default. Else such jobs would lie below
+// the root, unasked.
+func TestNoMemoryForTheDefaultStorage(t *testing.T) {
+	for size, refused := range map[sizeFlag]bool{"0": true, "0mb": true, "1mb": false} {
+		o := serveOptions{listen: "127.0.0.1:0", memoryState: size, jobs: &ckptdv1.JobConfig{Storage: ckptdv1.Storage_STORAGE_JOBMANAGER}}
+		if err := o.check(t.Context()); (err != nil) != refused || refused && !strings.Contains(err.Error(), "--memory-state is 0") {
+			t.Errorf("--memory-state %s: %v", size, err)
+		}
+	}
+}
