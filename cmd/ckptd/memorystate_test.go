@@ -48,6 +48,9 @@ func TestWorkersOfAJobInMemoryKilled(t *testing.T) {
 	r.must(r.Follow(r.ctx))
 	contains(t, ckptd(t, exit.Done, "status", "--server", r.URL), "taken by the state of jobs with storage jobmanager, which is lost with the daemon", "IN MEMORY: the state is lost with this daemon")
 	contains(t, ckptd(t, exit.Done, "ls", "--server", r.URL), r.ID+": running", "in memory")
+	for _, verb := range []string{"gc", "verify", "rm", "trash"} { // no such job would be a lie
+		contains(t, ckptd(t, exit.Failed, verb, r.ID, "--server", r.URL), "lies in the memory of this daemon", "ckptd savepoint "+r.ID)
+	}
 	r.must(r.Cancel(r.ctx))
 	exact, err := r.Verdict()
 	r.must(err)
