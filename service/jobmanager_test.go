@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
@@ -318,6 +319,31 @@ func TestMemoryIsBounded(t *testing.T) {
 		_, err = d.engineService().AttachJob(t.Context(), &ckptdv1.AttachJobRequest{JobId: "more", Plan: onePlan(), Config: cfg})
 		wantCode(t, err, connect.CodeResourceExhausted, "job more: the memory for state is full")
 	}
+}
+
+// TestAbortedCheckpointsLeaveTheMemory: what checkpoints have sent that came to nothing goes soon, not with an hourly sweep. Else a memory
+// that is full once stays full, and no checkpoint of any job completes.
+func TestAbortedCheckpointsLeaveTheMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 1 << 20
+		m, memory := memoryOf(limit)
+		d := startDaemonWith(t, newRoot(), inMemory, service.Options{Memory: m})
+		w := oneWorker(t, d, "j", func(c *ckptdv1.JobConfig) { inJobManager(c); c.TolerableFailedCheckpoints = 100 })
+		time.Sleep(time.Minute) // the first sweep is over
+		for full := false; !full; {
+			id := w.open()
+			full = w.putSized(id, limit/4) != nil
+			if err := w.decline(id, "IO_EXCEPTION"); err != nil {
+				t.Fatal(err)
+			}
+			expect[abort](w)
+		}
+		time.Sleep(10 * time.Second)
+		if used, _ := memory.Usage(); used > limit/4 {
+			t.Errorf("%d of %d bytes are taken, and nothing needs them", used, limit)
+		}
+		w.checkpoint(w.fileOf(strings.Repeat("x", limit/2)))
+	})
 }
 
 // TestNoJobMovesToAnotherStorage: a job stays where it began; only when it has ended in memory, its id is free for the root.
