@@ -304,6 +304,9 @@ func TestStatistics(t *testing.T) {
 		if s.GetStateBytes().GetP90() != 90_000 || s.GetNewBytes().GetMax() != 1000 || d.GetCount() != 1000 {
 			t.Errorf("summary %v", s)
 		}
+		if d := history.Summary(some(1, 3)).GetDuration(); d.GetP50().AsDuration() != 2*time.Millisecond || d.GetP90().AsDuration() != 3*time.Millisecond {
+			t.Errorf("of three, p50 is %v and p90 %v; want the second and the third", d.GetP50().AsDuration(), d.GetP90().AsDuration())
+		}
 		if s := history.Summary([]*ckptdv1.CheckpointRecord{record(1, failed, periodic)}); s != nil {
 			t.Errorf("failed ones are summed up: %v", s)
 		}
