@@ -129,6 +129,7 @@ func (s *Server) forgetEnded(id string) bool {
 	if s.jobs[id] != nil || s.memory.lastEntry(id) == nil {
 		return false
 	}
-	s.memory.free(id, "")
+	s.memory.free(id)
+	s.memory.forgetLocked(id)
 	return true
 }

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for an event before it fails.
-const patience = 20 * time.Second
+const patience = 90 * time.Second
 
 // daemon is a server with a listener of its own.
 type daemon struct {

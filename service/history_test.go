@@ -352,7 +352,8 @@ func TestHistoryOverOwners(t *testing.T) {
 	eventually(t, "the checkpoint that the dead owner began is recorded", func() bool {
 		return d.history(t, &ckptdv1.GetHistoryRequest{}).GetLatest().GetFailed().GetCheckpointId() == open
 	})
-	if r := d.recordOf(t, open); r.GetOutcome() != failed || r.GetStartedAt() != nil || r.GetEpoch() != 3 {
+	if r := d.recordOf(t, open); r.GetOutcome() != failed || r.GetStartedAt() != nil || r.GetEpoch() != 3 ||
+		r.GetCause() != "the daemon that took it lost the job before it was complete" {
 		t.Errorf("what the dead owner began: %v", r)
 	}
 	b := w.checkpoint(inlineState)
@@ -399,6 +400,19 @@ func TestHistoryOfAFencedOwner(t *testing.T) {
 	}
 }
 
+// hangingHistory is a store in which a write of a history waits until it is let go.
+type hangingHistory struct {
+	storage.Store
+	letGo chan struct{}
+}
+
+func (s hangingHistory) Create(ctx context.Context, key string, o storage.CreateOptions) (storage.Writer, error) {
+	if strings.Contains(key, "/_history/") {
+		<-s.letGo
+	}
+	return s.Store.Create(ctx, key, o)
+}
+
 // TestHistoryNeverDelaysACheckpoint: while a store takes nothing of the history, checkpoints complete and the job ends (MT-9). A
 // thousand records make ten objects.
 func TestHistoryNeverDelaysACheckpoint(t *testing.T) {
@@ -426,6 +440,23 @@ func TestHistoryNeverDelaysACheckpoint(t *testing.T) {
 		if s := d.scrape(t); s[`ckptd_history_write_failures_total`] == 0 || len(segments(t, root.Store)) != 0 {
 			t.Errorf("%v writes have failed", s[`ckptd_history_write_failures_total`])
 		}
+	})
+	t.Run("MT-9: a write that hangs holds nothing up", func(t *testing.T) {
+		root, letGo := newRoot(), make(chan struct{})
+		root.Store = hangingHistory{root.Store, letGo}
+		release := sync.OnceFunc(func() { close(letGo) })
+		d := startDaemon(t, root, "")
+		t.Cleanup(release)
+		w := oneWorker(t, d, "j", nil)
+		for range history.SegmentRecords + 50 {
+			w.checkpoint(func(uint64) []*ckptdv1.SnapshotHandle { return nil })
+		}
+		if res := d.history(t, &ckptdv1.GetHistoryRequest{PageSize: 1000}); len(res.GetCheckpoints()) != 150 || res.GetCounts().GetCompleted() != 150 {
+			t.Errorf("%d are listed, %v, while they are being written", len(res.GetCheckpoints()), res.GetCounts())
+		}
+		d.cancel(t, "j")
+		d.waitReleased(t)
+		release()
 	})
 	t.Run("a hundred records make an object", func(t *testing.T) {
 		root, f := faulty(newRoot(), nil)

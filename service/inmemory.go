@@ -20,8 +20,8 @@ import (
 // daemon's own, in its memory. No other daemon sees that store, so nothing there is lent to a job below the root, and nothing is
 // borrowed from one: an import copies.
 //
-// When such a job has ended, all of it is deleted but the last entry of its journal, and the newest segment of its history. The entry refuses workers that come late, which
-// would begin the job anew.
+// When such a job has ended, all of it is deleted but the last entry of its journal, and the newest segment of its history. The entry
+// refuses workers that come late, which would begin the job anew.
 
 // Memory is a store in the daemon's memory for jobs with storage jobmanager.
 type Memory struct {
@@ -30,17 +30,24 @@ type Memory struct {
 	Holds func(folder string) bool
 	// Usage returns the bytes that the store takes, and its bound.
 	Usage func() (used, limit int64)
+	// Cost is what an object counts.
+	Cost func(key string, size int64) int64
 }
 
 // endedInMemory is how many last entries of ended jobs are kept in memory, each with the newest segment of the job's history. An entry
 // takes about 1 KiB, a segment up to 20 KiB as a rule.
 const endedInMemory = 1000
 
+// endedShare is the part of the memory that the entries may take, and so may the histories: a sixteenth. The rest is for jobs that run.
+const endedShare = 16
+
 // memoryJobs are the jobs of this daemon with storage jobmanager.
 type memoryJobs struct {
 	Memory
 	env   shell.Env
-	ended []string // ids of the ended jobs of which an entry is kept, oldest first; guarded by Server.mu
+	ended []endedJob // the ended jobs of which an entry is kept, oldest first; guarded by Server.mu
+	// entries and histories are the bytes that those count; guarded by Server.mu.
+	entries, histories int64
 }
 
 // usage returns the bytes that jobs in memory take, and their bound; 0, 0: there can be none.
@@ -71,22 +78,68 @@ func (s *Server) factsOf(id string) storage.Facts {
 	return s.facts
 }
 
-// endedLocked frees the memory of a job whose goroutine ends, if the job has ended and was released. The last entry stays; that of the
-// job that ended first goes if there are many.
+// endedJob is what stays in memory of a job that has ended and was released.
+type endedJob struct {
+	id      string
+	history string // the key of its newest segment; empty: there is none any more
+	// entryCost and historyCost are the bytes that they count.
+	entryCost, historyCost int64
+}
+
+// endedLocked frees the memory of a job whose goroutine ends, if the job has ended and was released. The last entry and the newest
+// segment of its history stay, while there are few of them.
 func (m *memoryJobs) endedLocked(s *Server, id string) {
 	head := m.lastEntry(id)
 	if head == nil {
 		return
 	}
-	m.free(id, layout.SlotKey(id, head.Slot), m.lastOfHistory(id))
-	m.ended = append(m.ended, id)
-	for len(m.ended) > endedInMemory {
-		first := m.ended[0]
-		m.ended = m.ended[1:]
-		if s.jobs[first] == nil && m.lastEntry(first) != nil {
-			m.free(first)
+	m.forgetLocked(id)
+	e := endedJob{id: id, history: m.lastOfHistory(id)}
+	m.free(id, layout.SlotKey(id, head.Slot), e.history)
+	for info, err := range m.Opened.Store.List(context.Background(), layout.JobPrefix(id)) {
+		switch {
+		case err != nil:
+		case info.Key == e.history:
+			e.historyCost = m.Cost(info.Key, info.Size)
+		default:
+			e.entryCost += m.Cost(info.Key, info.Size)
 		}
 	}
+	m.ended, m.entries, m.histories = append(m.ended, e), m.entries+e.entryCost, m.histories+e.historyCost
+	m.trimLocked(s)
+}
+
+// trimLocked drops what is left of the jobs that ended first, if that takes too much of the memory, or is of too many jobs.
+func (m *memoryJobs) trimLocked(s *Server) {
+	_, limit := m.Usage()
+	gone := func(id string) bool { return s.jobs[id] == nil && m.lastEntry(id) != nil }
+	for i := range m.ended {
+		e := &m.ended[i]
+		if m.histories <= limit/endedShare {
+			break
+		}
+		if e.history != "" && gone(e.id) {
+			_ = m.Opened.Store.Delete(context.Background(), []string{e.history})
+		}
+		m.histories -= e.historyCost
+		e.history, e.historyCost = "", 0
+	}
+	for len(m.ended) > endedInMemory || len(m.ended) > 0 && m.entries > limit/endedShare {
+		if first := m.ended[0].id; gone(first) {
+			m.free(first)
+		}
+		m.forgetLocked(m.ended[0].id)
+	}
+}
+
+// forgetLocked ends the account of an ended job.
+func (m *memoryJobs) forgetLocked(id string) {
+	m.ended = slices.DeleteFunc(m.ended, func(e endedJob) bool {
+		if e.id == id {
+			m.entries, m.histories = m.entries-e.entryCost, m.histories-e.historyCost
+		}
+		return e.id == id
+	})
 }
 
 // lastEntry is the head of a job that has ended and was released; nil: it is none.

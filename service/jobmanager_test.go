@@ -29,7 +29,7 @@ import (
 // memoryOf is a store for jobs in memory with a bound.
 func memoryOf(limit int64) (*service.Memory, *mem.Store) {
 	s := mem.Bounded(limit)
-	return &service.Memory{Opened: s.Opened(), Holds: s.Holds, Usage: s.Usage}, s
+	return &service.Memory{Opened: s.Opened(), Holds: s.Holds, Usage: s.Usage, Cost: mem.Cost}, s
 }
 
 // memoryDaemon is a daemon over a root that keeps jobs in memory, too.

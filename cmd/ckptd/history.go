@@ -145,7 +145,11 @@ func printHistory(w io.Writer, res *ckptdv1.GetHistoryResponse, req *ckptdv1.Get
 	t := output.NewTable(w)
 	t.Row("ID", "KIND", "OUTCOME", "STARTED", "DURATION", "ACKNOWLEDGED", "NEW", "STATE", "CAUSE")
 	for _, r := range res.GetCheckpoints() {
-		t.Row(r.GetCheckpointId(), kindText(r), outcomeText(r), output.Time(r.GetStartedAt()), output.Duration(r.GetDuration()), ackedText(r),
+		took := r.GetDuration()
+		if r.GetStartedAt() == nil {
+			took = nil // not known
+		}
+		t.Row(r.GetCheckpointId(), kindText(r), outcomeText(r), output.Time(r.GetStartedAt()), output.Duration(took), ackedText(r),
 			output.Bytes(r.GetNewBytes()), output.Bytes(r.GetStateBytes()), causeText(r))
 	}
 	return t.Flush()
@@ -205,11 +209,16 @@ func printSpread(w io.Writer, s *ckptdv1.HistorySummary) error {
 func printRecord(w io.Writer, r *ckptdv1.CheckpointRecord) error {
 	t := output.NewTable(w)
 	t.Row("checkpoint", fmt.Sprintf("%d: %s, %s", r.GetCheckpointId(), kindText(r), outcomeText(r)))
-	t.Row("taken by", fmt.Sprintf("attempt %d, in epoch %d", r.GetAttempt(), r.GetEpoch()))
-	t.Row("started", output.Time(r.GetStartedAt()))
-	t.Row("ended", fmt.Sprintf("%s, after %s", output.Time(r.GetEndedAt()), output.Duration(r.GetDuration())))
-	t.Row("acknowledged", fmt.Sprintf("%s subtasks, the last after %s", ackedText(r), output.Duration(r.GetAcknowledgedAfter())))
-	t.Row("state", fmt.Sprintf("%s, %s new", output.Bytes(r.GetStateBytes()), output.Bytes(r.GetNewBytes())))
+	if r.GetStartedAt() == nil { // only that it failed is known
+		t.Row("taken by", fmt.Sprintf("attempt %d, under an earlier owner", r.GetAttempt()))
+		t.Row("ended", fmt.Sprintf("%s, as the owner of epoch %d noted", output.Time(r.GetEndedAt()), r.GetEpoch()))
+	} else {
+		t.Row("taken by", fmt.Sprintf("attempt %d, in epoch %d", r.GetAttempt(), r.GetEpoch()))
+		t.Row("started", output.Time(r.GetStartedAt()))
+		t.Row("ended", endText(r))
+		t.Row("acknowledged", fmt.Sprintf("%s subtasks, the last after %s", ackedText(r), output.Duration(r.GetAcknowledgedAfter())))
+		t.Row("state", fmt.Sprintf("%s, %s new", output.Bytes(r.GetStateBytes()), output.Bytes(r.GetNewBytes())))
+	}
 	if r.GetPath() != "" {
 		t.Row("place", r.GetPath())
 	}
@@ -243,6 +252,14 @@ func kindText(r *ckptdv1.CheckpointRecord) string {
 		return "stop with savepoint"
 	}
 	return output.Enum(r.GetKind(), "RECORD_KIND_")
+}
+
+// endText is when a checkpoint ended; it may be in progress.
+func endText(r *ckptdv1.CheckpointRecord) string {
+	if r.GetEndedAt() == nil {
+		return "not yet"
+	}
+	return fmt.Sprintf("%s, after %s", output.Time(r.GetEndedAt()), output.Duration(r.GetDuration()))
 }
 
 func outcomeText(r *ckptdv1.CheckpointRecord) string {

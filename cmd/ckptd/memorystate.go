@@ -50,7 +50,7 @@ func (f *sizeFlag) store() *service.Memory {
 		return nil
 	}
 	s := mem.Bounded(limit)
-	return &service.Memory{Opened: s.Opened(), Holds: s.Holds, Usage: s.Usage}
+	return &service.Memory{Opened: s.Opened(), Holds: s.Holds, Usage: s.Usage, Cost: mem.Cost}
 }
 
 // printMemory says how much memory the state of jobs in memory takes, if there are such jobs.

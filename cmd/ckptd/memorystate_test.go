@@ -48,6 +48,9 @@ func TestWorkersOfAJobInMemoryKilled(t *testing.T) {
 	r.must(r.Follow(r.ctx))
 	contains(t, ckptd(t, exit.Done, "status", "--server", r.URL), "taken by the state of jobs with storage jobmanager, which is lost with the daemon", "IN MEMORY: the state is lost with this daemon")
 	contains(t, ckptd(t, exit.Done, "ls", "--server", r.URL), r.ID+": running", "in memory")
+	for _, verb := range []string{"gc", "verify", "rm", "trash"} { // no such job would be a lie
+		contains(t, ckptd(t, exit.Failed, verb, r.ID, "--server", r.URL), "lies in the memory of this daemon", "ckptd savepoint "+r.ID)
+	}
 	r.must(r.Cancel(r.ctx))
 	exact, err := r.Verdict()
 	r.must(err)
@@ -113,4 +116,15 @@ func TestStoppedOutOfTheMemory(t *testing.T) {
 	next := newRig(t, demo.Options{Root: r.Root, Output: r.Params.Output, From: strings.TrimPrefix(saved.Path, "file://"), Records: r.Params.Records, Rate: 10_000}, "CKPTD_SAVEPOINTS="+dir)
 	next.begin()
 	next.finishExact()
+}
+
+// TestNoMemoryForTheDefaultStorage: a daemon without memory for state cannot have jobs in memory by default. Else such jobs would lie below
+// the root, unasked.
+func TestNoMemoryForTheDefaultStorage(t *testing.T) {
+	for size, refused := range map[sizeFlag]bool{"0": true, "0mb": true, "1mb": false} {
+		o := serveOptions{listen: "127.0.0.1:0", memoryState: size, jobs: &ckptdv1.JobConfig{Storage: ckptdv1.Storage_STORAGE_JOBMANAGER}}
+		if err := o.check(t.Context()); (err != nil) != refused || refused && !strings.Contains(err.Error(), "--memory-state is 0") {
+			t.Errorf("--memory-state %s: %v", size, err)
+		}
+	}
 }

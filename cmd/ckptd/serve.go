@@ -157,6 +157,10 @@ func (o *serveOptions) check(ctx context.Context) error {
 		}
 		o.advertise[i] = at
 	}
+	if o.memoryState.bytes() == 0 && o.jobs.GetStorage() == ckptdv1.Storage_STORAGE_JOBMANAGER {
+		return exit.Usagef("serve: --memory-state is 0, so no job can have storage jobmanager, and jobs: in --config makes that the default; " +
+			"want a size, or another default")
+	}
 	if err := allowed(o.savepoints).check("savepoints"); err != nil {
 		return err
 	}

@@ -50,6 +50,12 @@ func (t *target) onStorage(ctx context.Context) (*target, error) {
 	if err = errors.Join(err, t.close()); err != nil {
 		return nil, err
 	}
+	for _, j := range status.GetJobs() {
+		if s := j.GetSummary(); s.GetJobId() == t.job && s.GetInMemory() {
+			return nil, fmt.Errorf("job %s lies in the memory of this daemon, and nothing of it in the root: `ckptd savepoint %s DIR` copies its state to a store, "+
+				"`ckptd cancel %s` ends it", t.job, t.job, t.job)
+		}
+	}
 	bare, err := openBareRoot(ctx, status.GetRoot())
 	if err != nil {
 		return nil, err

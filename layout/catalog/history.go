@@ -24,6 +24,9 @@ const (
 	historyPageMax = 1000
 )
 
+// listings is how often the segments of a history are listed, if some of them go meanwhile.
+const listings = 5
+
 // History answers what became of a job's checkpoints. u is what the owner has not written; nil: the answer is not the owner's.
 func (c *Catalog) History(ctx context.Context, req *ckptdv1.GetHistoryRequest, u *history.Unwritten) (*ckptdv1.GetHistoryResponse, error) {
 	res, err := c.history(ctx, req, u)
@@ -41,11 +44,7 @@ func (c *Catalog) history(ctx context.Context, req *ckptdv1.GetHistoryRequest, u
 	if err != nil {
 		return nil, err
 	}
-	listed, err := ListHistory(ctx, c.store, req.GetJobId())
-	if err != nil {
-		return nil, err
-	}
-	segments, unreadable, err := ReadHistory(ctx, c.store, req.GetJobId(), namesOf(listed))
+	segments, unreadable, err := c.segments(ctx, req.GetJobId(), req.GetCheckpointId())
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +77,22 @@ func (c *Catalog) history(ctx context.Context, req *ckptdv1.GetHistoryRequest, u
 		return nil, fmt.Errorf("%w: the history does not name checkpoint %d", ErrNoCheckpoint, one)
 	}
 	return res, nil
+}
+
+// segments reads all segments of a job's history. If one went between the list and its read, its owner has merged it into another one,
+// which the list lacks: the history is listed again. Of the operators, which take most of the memory, those of checkpoint one are kept.
+func (c *Catalog) segments(ctx context.Context, job string, one uint64) (segments []*history.Segment, unreadable []string, err error) {
+	for range listings {
+		listed, err := ListHistory(ctx, c.store, job)
+		if err != nil {
+			return nil, nil, err
+		}
+		segments, unreadable, err = readHistory(ctx, c.store, job, namesOf(listed), func(s *history.Segment) { s.ForgetOperators(one) })
+		if err != nil || len(segments)+len(unreadable) == len(listed) {
+			return segments, unreadable, err
+		}
+	}
+	return segments, unreadable, nil // a store that lists what is gone
 }
 
 // historyPageOf is a part of a history.
@@ -151,12 +166,21 @@ func namesOf(listed []history.Listed) (out []layout.HistoryName) {
 // ReadHistory reads segments of a job's history. One that was dropped meanwhile is left out. One that cannot be read is left out, too,
 // and unreadable says so. err is that of a store that does not answer.
 func ReadHistory(ctx context.Context, s storage.Store, job string, names []layout.HistoryName) (segments []*history.Segment, unreadable []string, err error) {
+	return readHistory(ctx, s, job, names, func(*history.Segment) {})
+}
+
+// readHistory is ReadHistory that calls each with a segment as soon as it is read.
+func readHistory(ctx context.Context, s storage.Store, job string, names []layout.HistoryName, each func(*history.Segment)) (
+	segments []*history.Segment, unreadable []string, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	var mu sync.Mutex
 	for _, name := range names {
 		g.Go(func() error {
 			segment, err := readSegment(ctx, s, job, name)
+			if err == nil {
+				each(segment)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			switch {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -47,6 +48,15 @@ func (s *Segment) Name() layout.HistoryName {
 		n.First, n.Last = s.Records[0].GetCheckpointId(), s.Records[len(s.Records)-1].GetCheckpointId()
 	}
 	return n
+}
+
+// ForgetOperators drops the operators of all records but those of one checkpoint. They take far more memory than all the rest.
+func (s *Segment) ForgetOperators(but uint64) {
+	for _, r := range append(slices.Clone(s.Records), s.Totals.LatestCompleted, s.Totals.LatestSavepoint, s.Totals.LatestFailed) {
+		if r != nil && r.GetCheckpointId() != but {
+			r.Operators, r.OperatorsOmitted = nil, 0
+		}
+	}
 }
 
 // Encode encodes a segment. Its records have passed Clip.

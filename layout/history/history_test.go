@@ -304,6 +304,9 @@ func TestStatistics(t *testing.T) {
 		if s.GetStateBytes().GetP90() != 90_000 || s.GetNewBytes().GetMax() != 1000 || d.GetCount() != 1000 {
 			t.Errorf("summary %v", s)
 		}
+		if d := history.Summary(some(1, 3)).GetDuration(); d.GetP50().AsDuration() != 2*time.Millisecond || d.GetP90().AsDuration() != 3*time.Millisecond {
+			t.Errorf("of three, p50 is %v and p90 %v; want the second and the third", d.GetP50().AsDuration(), d.GetP90().AsDuration())
+		}
 		if s := history.Summary([]*ckptdv1.CheckpointRecord{record(1, failed, periodic)}); s != nil {
 			t.Errorf("failed ones are summed up: %v", s)
 		}
@@ -352,6 +355,44 @@ func TestUnwrittenCountsOnce(t *testing.T) {
 	for _, all := range [][]*history.Segment{base, slices.Concat(base, landed), slices.Concat(base, landed, written(t, tail, 2, 3, &landed[0].Totals))} {
 		if h := history.Merge(all, u, history.Limit); len(h.Records) != 10 || h.Totals.Completed != 10 || h.Totals.LatestCompleted.GetCheckpointId() != 10 {
 			t.Errorf("with %d segments: %d are listed, totals %+v", len(all), len(h.Records), h.Totals)
+		}
+	}
+}
+
+// TestBetterKnowsTheBegin: of two owners that have seen a checkpoint fail, the one that triggered it knows more than a later one, which
+// has seen only that it came to nothing.
+func TestBetterKnowsTheBegin(t *testing.T) {
+	failed := func(epoch uint64, begun bool) *ckptdv1.CheckpointRecord {
+		r := &ckptdv1.CheckpointRecord{CheckpointId: 7, Outcome: ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_FAILED, Epoch: epoch}
+		if begun {
+			r.StartedAt = timestamppb.New(time.Unix(1, 0))
+		}
+		return r
+	}
+	for _, c := range []struct {
+		name         string
+		better, less *ckptdv1.CheckpointRecord
+	}{
+		{"begun wins over later", failed(1, true), failed(2, false)},
+		{"later wins if both have begun it", failed(2, true), failed(1, true)},
+		{"later wins if none has", failed(2, false), failed(1, false)},
+	} {
+		if history.Better(c.better, c.less) != c.better || history.Better(c.less, c.better) != c.better {
+			t.Errorf("%s: it does not", c.name)
+		}
+	}
+}
+
+// TestForgetOperators: a reader that lists ten thousand records holds the operators of the one that it shows.
+func TestForgetOperators(t *testing.T) {
+	record := func(id uint64) *ckptdv1.CheckpointRecord {
+		return &ckptdv1.CheckpointRecord{CheckpointId: id, Operators: []*ckptdv1.OperatorRecord{{OperatorId: "a"}}, OperatorsOmitted: 1}
+	}
+	s := &history.Segment{Records: []*ckptdv1.CheckpointRecord{record(1), record(2)}, Totals: history.Totals{LatestFailed: record(1), LatestCompleted: record(2)}}
+	s.ForgetOperators(2)
+	for _, r := range append(slices.Clone(s.Records), s.Totals.LatestFailed, s.Totals.LatestCompleted) {
+		if n := uint64(len(r.GetOperators())); n != r.GetCheckpointId()-1 || uint64(r.GetOperatorsOmitted()) != n {
+			t.Errorf("checkpoint %d has %d operators", r.GetCheckpointId(), n)
 		}
 	}
 }

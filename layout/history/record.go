@@ -52,7 +52,7 @@ func pathOf(job string, r *ckptdv1.CheckpointRecord, recorded string) string {
 }
 
 // Better chooses between two records of one checkpoint, which two owners have written. A checkpoint that one of them has seen complete
-// is complete: the other one was suspended, or died. Else the later owner knows more.
+// is complete: the other one was suspended, or died. Else an owner that has seen it begin knows more, and then the later one.
 func Better(a, b *ckptdv1.CheckpointRecord) *ckptdv1.CheckpointRecord {
 	rank := func(r *ckptdv1.CheckpointRecord) int {
 		switch r.GetOutcome() {
@@ -63,7 +63,13 @@ func Better(a, b *ckptdv1.CheckpointRecord) *ckptdv1.CheckpointRecord {
 		}
 		return 0
 	}
-	if cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.GetEpoch(), b.GetEpoch())) >= 0 {
+	begun := func(r *ckptdv1.CheckpointRecord) int {
+		if r.GetStartedAt() == nil {
+			return 0
+		}
+		return 1
+	}
+	if cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(begun(a), begun(b)), cmp.Compare(a.GetEpoch(), b.GetEpoch())) >= 0 {
 		return a
 	}
 	return b

@@ -87,7 +87,8 @@ func (j *Job) stateBytes(c *content) uint64 {
 	return bytes
 }
 
-// recordFailed records a checkpoint that has failed. c is nil if another owner triggered it.
+// recordFailed records a checkpoint that has failed. c is nil if an earlier owner triggered it. If that one has left a record, it knows
+// more (history.Better).
 func (j *Job) recordFailed(id uint64, c *content, reason coordinator.Reason, cause string) {
 	d := &draft{}
 	if c != nil {
@@ -98,6 +99,7 @@ func (j *Job) recordFailed(id uint64, c *content, reason coordinator.Reason, cau
 		head := j.told()
 		d.record = &ckptdv1.CheckpointRecord{CheckpointId: id, Kind: j.kindOf(id, false), Outcome: ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_FAILED,
 			Epoch: head.Epoch, Attempt: head.Attempt}
+		cause = "the daemon that took it lost the job before it was complete"
 	}
 	d.record.Reason, d.record.Cause = string(reason), cause
 	ended(d.record, time.Now())

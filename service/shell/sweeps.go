@@ -11,6 +11,9 @@ const (
 	sweepEvery = time.Hour              // between sweeps
 	leaveTime  = 5 * time.Second        // how long the workers of an ended job are waited for
 	lookAgain  = 100 * time.Millisecond // between two looks whether they have left
+	// memorySweep is from an abort to a sweep in memory. What an aborted checkpoint has sent lies there until then, and a memory that is full
+	// of it lets no checkpoint complete, of any job.
+	memorySweep = time.Second
 	// yields is how often a sweep is put off by firstSweep because the daemon still takes jobs back.
 	yields = 5
 )
@@ -63,6 +66,13 @@ func (s *sweeps) attached(now time.Time) { s.due = now.Add(firstSweep) }
 
 // soon plans a sweep for now.
 func (s *sweeps) soon(now time.Time) { s.due = now }
+
+// within plans the next sweep for that time at the latest, if one is planned.
+func (s *sweeps) within(at time.Time) {
+	if !s.due.IsZero() && s.due.After(at) {
+		s.due = at
+	}
+}
 
 // jobEnded plans the last sweep, for when the workers have left.
 func (s *sweeps) jobEnded(now time.Time) { s.leaveBy, s.due = now.Add(leaveTime), now }

@@ -111,6 +111,9 @@ func (j *Job) aborted(op *owner.Op, id uint64) {
 	if op.Repeated {
 		return
 	}
+	if j.env.InMemory {
+		j.sweeps.within(time.Now().Add(memorySweep))
+	}
 	j.env.Metrics.Aborted(reason)
 	j.eventAt(levelOfAbort(reason), ckptdv1.JobEventKind_JOB_EVENT_KIND_ABORTED, &ckptdv1.JobEvent{CheckpointId: id, Attempt: op.Attempt, Text: fmt.Sprintf("%s: %s", reason, cause)})
 	j.coordinate(coordinator.Aborted{Checkpoint: id, Reason: reason, Cause: cause})
