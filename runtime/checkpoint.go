@@ -124,12 +124,6 @@ func (t *task) snapshot(checkpoint uint64) error {
 	return nil
 }
 
-// hearsComplete reports whether the task does something when a checkpoint is complete.
-func (t *task) hearsComplete() bool {
-	_, wants := t.chain[0].source.(state.Committed)
-	return wants || t.chain[len(t.chain)-1].sink != nil
-}
-
 // tell tells the source that a checkpoint is complete.
 func (t *task) tell(checkpoint uint64) {
 	source, wants := t.chain[0].source.(state.Committed)

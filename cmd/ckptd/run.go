@@ -85,6 +85,7 @@ A job without execution.checkpointing.interval takes a checkpoint every ` + conf
 	f.StringVar(&o.plan, "plan", "", "print the graph, as text or json, and end; show --diff-plan reads the json")
 	f.Lookup("plan").NoOptDefVal = "text"
 	o.restore.flags(f)
+	commandLineOnly(f, "job", "root", "config") // other verbs mean other things by these variables
 	return cmd
 }
 

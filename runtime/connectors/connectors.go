@@ -3,6 +3,8 @@
 package connectors
 
 import (
+	"time"
+
 	"github.com/ckptd/ckptd/runtime"
 	"github.com/ckptd/ckptd/runtime/state"
 )
@@ -40,11 +42,19 @@ type Rebaser interface {
 	Rebase(folder string)
 }
 
+// Paced is what options implement that depend on the interval between checkpoints.
+type Paced interface {
+	// CheckpointEvery says the interval, before Validate.
+	CheckpointEvery(interval time.Duration)
+}
+
 // All returns the table.
 func All() []Connector {
 	return []Connector{
 		{Name: "files", Source: func() Source { return &FileSource{} }, Sink: func() Sink { return &FileSink{} }},
 		{Name: "generator", Source: func() Source { return &Generator{Records: 1_000_000, Users: 10_000, Seed: 1} }},
+		{Name: "kafka", Source: func() Source { return &KafkaSource{} }, Sink: func() Sink { return &KafkaSink{} }},
+		{Name: "postgres", Sink: func() Sink { return &PostgresSink{} }},
 		{Name: "stdout", Sink: func() Sink { return &Stdout{} }},
 	}
 }

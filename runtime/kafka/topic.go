@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 
@@ -33,6 +34,8 @@ func (t topic) advice(err error) error {
 		return fmt.Errorf("the brokers at %s close the connection; check security.protocol, and user and password (the properties sasl.*): %w", t.servers, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the brokers at %s did not answer in time; check bootstrap-servers and security.protocol: %w", t.servers, err)
+	case errors.As(err, new(*net.OpError)):
+		return fmt.Errorf("the brokers at %s cannot be reached; check that they run, and bootstrap-servers: %w", t.servers, err)
 	case err != nil:
 		return fmt.Errorf("brokers at %s: %w", t.servers, err)
 	}

@@ -124,7 +124,7 @@ func (p *parser) decode(node *yaml.Node, what string, into any) {
 	_, own := into.(yaml.Unmarshaler)
 	switch {
 	case err != nil && own: // the type says best what it wants
-		p.problem(node, "%s: %s", what, plain(err))
+		p.problem(node, "%s: %s", what, strings.TrimPrefix(plain(err), what+": "))
 	case err != nil, node.Tag == "!!null":
 		p.problem(node, "%s is %s; want %s", what, shape(node), wanted(reflect.TypeOf(into).Elem()))
 	}

@@ -62,11 +62,14 @@ func (p *parser) open(c *connector, what string) {
 	if len(p.problems) > before {
 		return
 	}
-	if err := options.Validate(); err != nil {
-		p.problem(node, "%s: %v", c.name, err)
-	}
 	if r, ok := options.(connectors.Rebaser); ok {
 		r.Rebase(p.folder)
+	}
+	if paced, ok := options.(connectors.Paced); ok {
+		paced.CheckpointEvery(p.out.Config.Job.GetInterval().AsDuration())
+	}
+	if err := options.Validate(); err != nil {
+		p.problem(node, "%s: %s", c.name, strings.TrimPrefix(err.Error(), c.name+": "))
 	}
 }
 
