@@ -188,7 +188,7 @@ func (j *tutorial) awaitRows(n int, out *buffer) {
 	j.t.Helper()
 	var got []int
 	var err error
-	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end) && !strings.Contains(out.String(), " is FAILED"); time.Sleep(20 * time.Millisecond) {
 		if got, err = ask[int](j.t, j.dsn, "SELECT count(*) FROM counts"); err == nil && got[0] >= n {
 			return
 		}
