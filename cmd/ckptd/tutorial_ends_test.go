@@ -53,6 +53,27 @@ func TestTutorialEnds(t *testing.T) {
 	j.tidy()
 }
 
+// The lines of the README: one job writes the clicks of a file to Kafka, and the next one counts them into PostgreSQL.
+func TestTutorialOfTheReadme(t *testing.T) {
+	t.Parallel()
+	j := newTutorial(t, 1, fakeKafka(t), tableOfCounts(t, servers.StartPostgres(t), "readme"))
+	for _, name := range []string{"fill.yaml", "clicks.jsonl"} {
+		b, err := os.ReadFile(filepath.Join("../../examples", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.write(name, strings.ReplaceAll(string(b), "localhost:9092", j.brokers))
+	}
+	j.command = []string{filepath.Join(j.dir, "fill.yaml"), "--root", filepath.Join(j.dir, "root")}
+	cmd, out := j.run()
+	j.ended(cmd, out, exit.Done)
+	j.file("start: earliest", "bounded: true")
+	cmd, out = j.run()
+	j.ended(cmd, out, exit.Done)
+	j.want = wantCounts(t)
+	j.exact()
+}
+
 // What a job asks for and what is not there ends it: FAILED, with a cause that says what to do, in the output and in
 // status. No password is shown.
 func TestTutorialWithBadInput(t *testing.T) {

@@ -20,7 +20,9 @@ func TestTutorialIsExactWhenServersCrash(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			kafka, postgres := servers.StartKafka(t, nil), servers.StartPostgres(t)
+			// A broker that is started again waits until its session of before is over.
+			kafka := servers.StartKafka(t, map[string]string{"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"})
+			postgres := servers.StartPostgres(t)
 			j := newTutorial(t, seed, kafka.Address, tableOfCounts(t, postgres, "crashes"))
 			j.file("delay: 10ms", "delay: 300ms") // it restarts all the time that a server is away
 			cmd, out := j.run()

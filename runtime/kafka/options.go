@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -62,6 +63,8 @@ type SinkOptions struct {
 	BootstrapServers string `yaml:"bootstrap-servers"`
 	// Mode is ExactlyOnce (the default) or AtLeastOnce.
 	Mode string `yaml:"mode"`
+	// Partitions creates the topic with so many partitions if it does not exist. 0, the default, creates nothing.
+	Partitions int `yaml:"partitions"`
 	// LostTransactions says what a restore does if a transaction of its checkpoint was aborted: "fail" (the default) or "ignore".
 	LostTransactions string     `yaml:"lost-transactions"`
 	Properties       Properties `yaml:"properties"`
@@ -188,6 +191,9 @@ type sinkSettings struct {
 func (o SinkOptions) client() (s sinkSettings, err error) {
 	if err := errors.Join(oneOf("mode", o.Mode, ExactlyOnce, AtLeastOnce), oneOf("lost-transactions", o.LostTransactions, "fail", "ignore")); err != nil {
 		return s, err
+	}
+	if o.Partitions < 0 || o.Partitions > math.MaxInt32 {
+		return s, fmt.Errorf("kafka: sink of topic %q: option partitions is %d; want 1 or more, or 0 to create no topic", o.Topic, o.Partitions)
 	}
 	p := o.Properties
 	s.exactly = o.Mode != AtLeastOnce

@@ -80,7 +80,11 @@ func (s *Sink) Restore(attempt, restored uint64, saved []byte) error {
 func (s *Sink) begin(named []transaction) error {
 	ctx, cancel := context.WithTimeout(s.ctx, s.settings.api)
 	defer cancel()
-	if _, _, err := s.topic.partitions(ctx, 0, 1); err != nil {
+	_, _, err := s.topic.partitions(ctx, 0, 1)
+	if s.o.Partitions > 0 && errors.Is(err, kerr.UnknownTopicOrPartition) {
+		err = s.topic.create(ctx, s.o.Partitions)
+	}
+	if err != nil {
 		return err
 	}
 	if s.settings.exactly {

@@ -316,3 +316,24 @@ func (b *brokers) deletePartition(t testing.TB, topic string, partition int32, b
 		check(t, shard.Err)
 	}
 }
+
+// With the option partitions a sink creates a topic that does not exist, and leaves one that exists as it is.
+func TestSinkCreatesTopic(t *testing.T) {
+	b := fake(t)
+	o := SinkOptions{Topic: "new", BootstrapServers: b.address, Partitions: 3}
+	for attempt, partitions := range []int{3, 5} {
+		o.Partitions = partitions
+		s := begin(t, o, "creates", uint64(attempt+1), 0, nil)
+		write(t, s, fmt.Sprint("k", attempt))
+		preCommit(t, s, uint64(attempt+1))
+		check(t, s.Commit(uint64(attempt+1)))
+		check(t, s.Close())
+	}
+	if ends := b.offsets(t, "new", b.admin.ListEndOffsets); len(ends) != 3 {
+		t.Errorf("the topic has %d partitions, want 3", len(ends))
+	}
+	same(t, "records", b.visible(t, "new"), "k0", "k1")
+	o.Partitions = -1
+	_, err := NewSink(o, Subtask{Job: "j", Operator: "o"})
+	refused(t, err, "partitions is -1", "want 1 or more")
+}

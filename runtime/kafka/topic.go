@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -64,6 +65,28 @@ func (t topic) partitions(ctx context.Context, index, parallelism int) (own []in
 		id = details[t.name].ID.String()
 	}
 	return own, id, nil
+}
+
+// create creates the topic with the brokers' defaults, and waits until they know its partitions. Another subtask may create it first.
+func (t topic) create(ctx context.Context, partitions int) error {
+	made, err := t.admin.CreateTopic(ctx, int32(partitions), -1, nil, t.name)
+	if err == nil {
+		err = made.Err
+	}
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return t.advice(fmt.Errorf("create topic %q: %w", t.name, err))
+	}
+	for {
+		_, _, err := t.partitions(ctx, 0, 1)
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return t.advice(ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // offsets is one of kadm's listings, for this topic's partitions.
