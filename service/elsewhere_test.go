@@ -94,7 +94,7 @@ func TestRestoreFromElsewhereRefused(t *testing.T) {
 	}
 	wantCode(t, attach(startDaemon(t, newRoot(), ""), "b", url, 0), connect.CodeInvalidArgument, "another root")
 	wantCode(t, attach(d, "b", "file:///etc/passwd", 0), connect.CodeFailedPrecondition, "may not read there")
-	wantCode(t, attach(d, "b", url, ckptdv1.ClaimMode_CLAIM_MODE_CLAIM), connect.CodeInvalidArgument, "its files are copied, so it cannot be claimed")
+	wantCode(t, attach(d, "b", url, ckptdv1.ClaimMode_CLAIM_MODE_CLAIM), connect.CodeInvalidArgument, "its files are copied, so nothing there can be claimed")
 	t.Run("SP-9: an unknown path is not found", func(t *testing.T) {
 		wantCode(t, attach(d, "b", "far://other/a/chk-77", 0), connect.CodeNotFound)
 	})
