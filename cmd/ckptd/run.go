@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,7 +166,13 @@ func (j *runJob) askProgram(ctx context.Context, name string) (err error) {
 		err = nil
 	}
 	if err != nil {
-		return fmt.Errorf("%s is no file of a job (.yaml, .yml, .json), and no program: %w", output.Argument(name), err)
+		if e, ok := errors.AsType[*exec.Error](err); ok {
+			err = e.Err // without the name, which may hold a password
+		}
+		if e, ok := errors.AsType[*fs.PathError](err); ok {
+			err = e.Err
+		}
+		return exit.Usagef("run: %s is no file of a job (.yaml, .yml, .json), and no program: %w", output.Argument(name), err)
 	}
 	if path, err = filepath.Abs(path); err != nil {
 		return err
@@ -213,7 +220,7 @@ func (o *runOptions) options(j *runJob, arg string) (runner.Options, error) {
 	}
 	r.Spec = client.JobSpec{ID: cmp.Or(o.job, layout.NewJobID()), Plan: j.plan, Config: client.ConfigFrom(j.config.Job), Labels: map[string]string{"name": j.name}}
 	if err := layout.ValidateJobID(r.Spec.ID); err != nil {
-		return r, exit.Usagef("run: --job: %w; a right one is clicks-1", err)
+		return r, exit.Usagef("run: --job: %s; a right one is clicks-1", withoutPasswords(err.Error(), []string{r.Spec.ID}))
 	}
 	if err := o.restore.apply(&r.Spec, j.config.Recovery); err != nil {
 		return r, fmt.Errorf("run: %w", err)

@@ -23,6 +23,10 @@ var leaky = []string{
 
 // No verb repeats a password out of a URL that it cannot parse, wherever the URL stands.
 func TestNoVerbRepeatsAPassword(t *testing.T) {
+	job, err := filepath.Abs("../../examples/files.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	t.Chdir(dir)
 	t.Setenv("TMPDIR", dir)
@@ -49,7 +53,7 @@ func TestNoVerbRepeatsAPassword(t *testing.T) {
 			{"worker", "--job-id", "j", "--server", "http://127.0.0.1:1", "--slot", "0", "--of", "1", "--params", at, "--dir", "d"},
 			{"worker", "--job-id", "j", "--server", "http://127.0.0.1:1", "--slot", "0", "--of", "1", "--params", "{}", "--exchange", at},
 			{"worker", "--job", at, "--job-id", "j", "--server", "http://127.0.0.1:1", "--params", "{}"}, {"version", at},
-			{"completion", at},
+			{"completion", at}, {"run", at}, {"run", job, at}, {"run", job, "--job", at}, {"run", job, "--server", at}, {"run", job, "--root", at},
 		} {
 			line := make([]string, len(args))
 			for i, a := range args {

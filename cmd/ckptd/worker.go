@@ -148,7 +148,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 // check refuses invalid flags before the worker attaches a job.
 func (o *workerOptions) check() error {
 	if err := layout.ValidateJobID(o.jobID); err != nil {
-		return exit.Usagef("worker: --job-id: %w; a right one is clicks-1", err)
+		return exit.Usagef("worker: --job-id: %s; a right one is clicks-1", withoutPasswords(err.Error(), []string{o.jobID}))
 	}
 	if o.of < 1 || o.slot < 0 || o.slot >= o.of {
 		return exit.Usagef("worker: --slot %d --of %d: workers are numbered from 0, as --slot 0 --of 2 and --slot 1 --of 2", o.slot, o.of)
