@@ -269,8 +269,8 @@ func TestLargestStateInMemory(t *testing.T) {
 	})
 }
 
-// TestMemoryIsBounded: what would exceed the bound of the daemon is refused with the cause, the checkpoint fails and is
-// counted, and what a newer checkpoint makes unnecessary frees its room. Streams that race for the last bytes never exceed it.
+// TestMemoryIsBounded: what would exceed the bound of the daemon is refused with the cause. The checkpoint fails and is
+// counted. What a newer checkpoint makes unnecessary frees its room. Streams that race for the last bytes never exceed it.
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20

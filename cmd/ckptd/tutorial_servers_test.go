@@ -8,8 +8,8 @@ import (
 	"github.com/ckptd/ckptd/conformance/servers"
 )
 
-// The job of every tutorial is exact with a real broker, although the broker is killed with SIGKILL, PostgreSQL crashes, and a
-// worker and the daemon are killed meanwhile.
+// The job of every tutorial is exact with a real broker. The broker is killed with SIGKILL, and PostgreSQL crashes. A worker and
+// the daemon are killed meanwhile.
 func TestTutorialIsExactWhenServersCrash(t *testing.T) {
 	seeds := uint64(1)
 	switch {

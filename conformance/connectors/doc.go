@@ -11,7 +11,7 @@
 //		})
 //	}
 //
-// The suite calls the create function once for each subtest, so that every subtest has an input or output of its own. It plays the crash of a
+// The suite calls the create function once for each subtest. So every subtest has an input or output of its own. It plays the crash of a
 // worker by leaving a sink without Close, and a suspended worker by calling an old sink after a new one.
 //
 // It owns no server and knows no connector.

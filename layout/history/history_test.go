@@ -359,8 +359,8 @@ func TestUnwrittenCountsOnce(t *testing.T) {
 	}
 }
 
-// TestBetterKnowsTheBegin: of two owners that have seen a checkpoint fail, the one that triggered it knows more than a later one, which
-// has seen only that it came to nothing.
+// TestBetterKnowsTheBegin: two owners have seen a checkpoint fail. The one that triggered it knows more; the later one has seen only that
+// it came to nothing.
 func TestBetterKnowsTheBegin(t *testing.T) {
 	failed := func(epoch uint64, begun bool) *ckptdv1.CheckpointRecord {
 		r := &ckptdv1.CheckpointRecord{CheckpointId: 7, Outcome: ckptdv1.CheckpointOutcome_CHECKPOINT_OUTCOME_FAILED, Epoch: epoch}

@@ -1,6 +1,6 @@
 // Package kafka reads records from a topic of Apache Kafka and writes records to one: a state.Source and a state.Sink.
 //
-// It owns the options in Kafka's words, the position of a source, the names of transactions, and the rules by which a
+// It owns the options in Kafka's words, the position of a source, and the names of transactions. It decides whether a
 // transaction of a dead attempt is committed or aborted. It knows no daemon: its caller tells it the attempt, and when a
 // checkpoint is complete. The client is franz-go.
 //
@@ -14,10 +14,10 @@
 //
 //	Write      begins a transaction with the first record after a barrier
 //	PreCommit  waits until the brokers have all records; the transaction stays open. Its transactional id, producer id
-//	           and epoch go into the checkpoint's state
-//	Commit     ends the transaction
-//	Restore    commits each transaction that the state names, by a request with its producer id and epoch; then it aborts
-//	           the transactions of lower attempts
+//	           and epoch go into the checkpoint's state.
+//	Commit     ends the transaction.
+//	Restore    commits each transaction that the state names, by a request with its producer id and epoch. Then it aborts
+//	           the transactions of lower attempts.
 //
 // The transactional id is ckptd/JOB/OPERATOR/SUBTASK/ATTEMPT/NUMBER. NUMBER counts the producers of one attempt; a sink
 // uses a producer again once no newer checkpoint can name its transaction. No two transactions have the same

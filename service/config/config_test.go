@@ -383,8 +383,8 @@ func TestSavepointDirectory(t *testing.T) {
 	}
 }
 
-// TestPeriodicSavepoints: the keys of periodic savepoints, as the journal keeps them, and values that are refused by key, value and what is
-// allowed, from a file and from the API.
+// TestPeriodicSavepoints: the keys of periodic savepoints, as the journal keeps them. Wrong values are refused, from a file and from the
+// API: the error names the key, the value and what is allowed.
 func TestPeriodicSavepoints(t *testing.T) {
 	f, err := config.Parse([]byte("ckptd.savepoint.interval: 1h\nckptd.savepoint.keep: last=3, daily=7\n"))
 	if err != nil {
