@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime/clicks"
 	"github.com/ckptd/ckptd/service/coordinator"
@@ -30,7 +31,7 @@ func TestWorkerOfAnotherPlanIsRefused(t *testing.T) {
 	w, err := r.Worker("other", 0, other)
 	r.must(err)
 	for w.Err() == nil {
-		if !sleep(r.ctx, pollEvery) {
+		if !launch.Sleep(r.ctx, pollEvery) {
 			t.Fatal("the worker does not end")
 		}
 	}

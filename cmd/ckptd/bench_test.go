@@ -18,6 +18,7 @@ import (
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/crc32c"
 	"github.com/ckptd/ckptd/layout"
@@ -194,7 +195,7 @@ func (w *benchWorker) snapshot(b *testing.B) time.Duration {
 				done <- err
 				return
 			}
-			sleep(b.Context(), time.Millisecond)
+			launch.Sleep(b.Context(), time.Millisecond)
 		}
 	}()
 	t := nextCommand[client.Trigger](b, w)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime/launcher"
@@ -99,11 +100,11 @@ func twoDaemons(t *testing.T, server *servers.S3, seed uint64, harms int) {
 			_, _ = victim.Kill() // it may just be dead
 			long /= 10
 		} else if _, err := victim.Pause(); err == nil {
-			sleep(r.ctx, long)
+			launch.Sleep(r.ctx, long)
 			_, err := victim.Resume()
 			r.must(err)
 		}
-		sleep(r.ctx, long/4)
+		launch.Sleep(r.ctx, long/4)
 	}
 	r.must(<-followed)
 	r.end()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/cmd/ckptd/output"
 )
 
@@ -33,7 +34,7 @@ func (b *buffer) await(t *testing.T, text string) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for !strings.Contains(b.String(), text) {
-		if !sleep(ctx, pollEvery) {
+		if !launch.Sleep(ctx, pollEvery) {
 			t.Fatalf("it never says %q:\n%s", text, b.String())
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 )
 
 // life is a process of which a test reads what it says.
@@ -178,7 +179,7 @@ func awaitServer(ctx context.Context, t *testing.T, url string) {
 		if _, err := admin.Status(ctx); err == nil {
 			return
 		}
-		if !sleep(ctx, pollEvery) {
+		if !launch.Sleep(ctx, pollEvery) {
 			t.Fatal("the daemon does not answer")
 		}
 	}

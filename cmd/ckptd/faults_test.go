@@ -17,6 +17,7 @@ import (
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/demo/recount"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/storage/mem"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -187,7 +188,7 @@ func faulty(t *testing.T, seed uint64) {
 	}
 	checkCounts(t, params)
 	for demo.Owned(ctx, l.store, "job") {
-		if !sleep(ctx, pollEvery) {
+		if !launch.Sleep(ctx, pollEvery) {
 			t.Fatal("the daemon does not let the job go")
 		}
 	}
@@ -239,7 +240,7 @@ func commitAll(ctx context.Context, admin *client.Admin, disturb func() (enough 
 		}
 		return res.GetJobs()[0]
 	}
-	for sleep(ctx, 10*time.Millisecond) {
+	for launch.Sleep(ctx, 10*time.Millisecond) {
 		enough, s := disturb(), state()
 		if !enough || s.GetPhase() != demo.PhaseRunning || s.GetSources() == 0 || s.GetSourcesAtEnd() < s.GetSources() {
 			continue
@@ -251,7 +252,7 @@ func commitAll(ctx context.Context, admin *client.Admin, disturb func() (enough 
 			if s.GetCommittedCheckpointId() >= res.ID {
 				return true
 			}
-			sleep(ctx, 5*time.Millisecond)
+			launch.Sleep(ctx, 5*time.Millisecond)
 		}
 	}
 	return false

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/conformance/servers"
 )
 
@@ -47,7 +48,7 @@ func jobOverProxy(t *testing.T, seed uint64, harms int) {
 		before := r.completed()
 		h.once()
 		for len(followed) == 0 && r.completed() == before { // each harm meets another checkpoint
-			if !sleep(r.ctx, pollEvery) {
+			if !launch.Sleep(r.ctx, pollEvery) {
 				t.Fatal("no checkpoint completes any more")
 			}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 )
@@ -99,7 +100,7 @@ func TestHDFSHarmedAgainAndAgain(t *testing.T) {
 		r.awaitCheckpoints(2)
 		t.Log(harm.what)
 		r.must(harm.away())
-		sleep(r.ctx, harm.long)
+		launch.Sleep(r.ctx, harm.long)
 		r.must(harm.back())
 		r.must(cluster.Await(2))
 	}
@@ -109,7 +110,7 @@ func TestHDFSHarmedAgainAndAgain(t *testing.T) {
 	r.must(admin("-safemode", "enter"))
 	ended := make(chan error, 1)
 	go func() { ended <- r.Cancel(r.ctx) }()
-	sleep(r.ctx, 5*time.Second)
+	launch.Sleep(r.ctx, 5*time.Second)
 	r.must(admin("-safemode", "leave"))
 	r.must(<-ended)
 	r.ended()

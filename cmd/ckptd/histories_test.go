@@ -22,6 +22,7 @@ import (
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
 	"github.com/ckptd/ckptd/layout/journalio"
@@ -281,7 +282,7 @@ func (s *scene) attach(ctx context.Context, daemon int) {
 	transport := at.Transport(&address.Options{})
 	defer transport.CloseIdleConnections()
 	engine := ckptdv1connect.NewEngineServiceClient(at.Client(transport, nil), at.BaseURL())
-	for sleep(ctx, pollEvery) {
+	for launch.Sleep(ctx, pollEvery) {
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)
 		call := monotonic()
 		if res, err := engine.AttachJob(try, &ckptdv1.AttachJobRequest{JobId: s.ID}); err == nil {
@@ -294,7 +295,7 @@ func (s *scene) attach(ctx context.Context, daemon int) {
 // lend pins the checkpoint that was the newest a moment ago, looks whether its files are there, and gives the pin back.
 func (s *scene) lend(ctx context.Context, lender int) {
 	var last uint64
-	for sleep(ctx, pollEvery/time.Duration(5*(lender+1))) {
+	for launch.Sleep(ctx, pollEvery/time.Duration(5*(lender+1))) {
 		id := last
 		head, err := catalog.Head(ctx, s.opened.Store, s.ID)
 		if err == nil {
@@ -317,7 +318,7 @@ func (s *scene) lend(ctx context.Context, lender int) {
 		if refused {
 			continue
 		}
-		sleep(ctx, pollEvery)
+		launch.Sleep(ctx, pollEvery)
 		s.whole(id)
 		call = monotonic()
 		s.check(pin.Return(context.WithoutCancel(ctx)))
@@ -354,7 +355,7 @@ func (s *scene) until(what string, is func(*journal.Entry) bool) *journal.Entry 
 		if err == nil && is(head) {
 			return head
 		}
-		if !sleep(s.ctx, pollEvery/5) {
+		if !launch.Sleep(s.ctx, pollEvery/5) {
 			s.t.Fatalf("never: %s: %+v, %v", what, head, err)
 		}
 	}
@@ -402,7 +403,7 @@ func (s *scene) harm(n int) {
 	case 3:
 		_, err := worker.Pause()
 		s.must(err)
-		sleep(s.ctx, 5*pollEvery)
+		launch.Sleep(s.ctx, 5*pollEvery)
 		_, err = worker.Resume()
 		s.must(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/conformance/gcsfake"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
@@ -146,7 +147,7 @@ func manyFiles(t *testing.T, root string, create func(key string) error, n int) 
 	}
 	defer opened.Close()
 	for demo.Owned(ctx, opened.Store, countingJob) {
-		if !sleep(ctx, pollEvery) {
+		if !launch.Sleep(ctx, pollEvery) {
 			t.Fatal("the job is not let go")
 		}
 	}
@@ -203,7 +204,7 @@ func deleted(ctx context.Context, t *testing.T, root, nonce string) {
 		return false
 	}
 	for some() {
-		if !sleep(ctx, pollEvery) {
+		if !launch.Sleep(ctx, pollEvery) {
 			t.Fatal("the files are not deleted")
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 )
 
 const (
@@ -50,7 +52,7 @@ func keepSmall(ctx context.Context) {
 		if idle.gives(now) {
 			debug.FreeOSMemory()
 		}
-		if !sleep(ctx, lookAtMemory) {
+		if !launch.Sleep(ctx, lookAtMemory) {
 			debug.SetMemoryLimit(math.MaxInt64)
 			debug.SetGCPercent(100)
 			return
@@ -105,16 +107,4 @@ func percentFor(live uint64) int {
 		return 50
 	}
 	return 100
-}
-
-// sleep waits for t. It returns false if ctx ends first.
-func sleep(ctx context.Context, t time.Duration) bool {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

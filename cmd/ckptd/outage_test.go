@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/conformance/servers"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/service/shell"
@@ -60,7 +61,7 @@ func TestServerAway(t *testing.T) {
 		if s := r.Poll(r.ctx); s != nil {
 			failures, most = max(failures, s.GetConsecutiveFailures()), max(most, s.GetRecords())
 		}
-		sleep(r.ctx, pollEvery)
+		launch.Sleep(r.ctx, pollEvery)
 	}
 	t.Logf("away for %s: %d checkpoints in a row failed, %d records were read meanwhile", time.Since(left), failures, most-records)
 	if r.Watch.Newest != newest {
@@ -90,7 +91,7 @@ func TestDaemonRestartsWhileServerIsAway(t *testing.T) {
 	_, err := r.Daemon.Kill()
 	r.must(err)
 	for r.Daemon.Starts() < 3 {
-		if !sleep(r.ctx, pollEvery) {
+		if !launch.Sleep(r.ctx, pollEvery) {
 			t.Fatal("the daemon is not started again")
 		}
 	}
@@ -99,7 +100,7 @@ func TestDaemonRestartsWhileServerIsAway(t *testing.T) {
 	if !strings.Contains(string(log), "ckptd: s3: open "+r.Root) || !strings.Contains(string(log), "connection refused") {
 		t.Error("the daemon does not say why it cannot start")
 	}
-	sleep(r.ctx, away-time.Since(left))
+	launch.Sleep(r.ctx, away-time.Since(left))
 	r.must(server.Start())
 	r.await("the job runs again", func(*ckptdv1.JobState) bool { return r.Watch.Running && r.Watch.Epoch == 2 })
 	r.awaitCheckpoints(1)
@@ -159,9 +160,9 @@ func TestServerKilledAgainAndAgain(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(kills), 0))
 			for range kills {
 				r.awaitCheckpoints(2)
-				sleep(r.ctx, time.Duration(rng.IntN(40))*time.Millisecond)
+				launch.Sleep(r.ctx, time.Duration(rng.IntN(40))*time.Millisecond)
 				server.Kill()
-				sleep(r.ctx, time.Duration(rng.IntN(300))*time.Millisecond)
+				launch.Sleep(r.ctx, time.Duration(rng.IntN(300))*time.Millisecond)
 				r.must(server.Start())
 			}
 			r.finish()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/storage"
@@ -147,7 +148,7 @@ func (r *rig) await(what string, is func(*ckptdv1.JobState) bool) {
 		if s := r.Poll(r.ctx); s != nil && is(s) {
 			return
 		}
-		if !sleep(r.ctx, pollEvery/5) {
+		if !launch.Sleep(r.ctx, pollEvery/5) {
 			r.t.Fatalf("never: %s", what)
 		}
 	}

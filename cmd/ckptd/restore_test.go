@@ -13,6 +13,7 @@ import (
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/layout"
 	"github.com/ckptd/ckptd/layout/catalog"
 	"github.com/ckptd/ckptd/layout/journal"
@@ -145,7 +146,7 @@ func (r *rig) settled(opened storage.Opened, job string) *journal.Entry {
 		if head.Owner.IsZero() && !head.Due() {
 			return head
 		}
-		if !sleep(r.ctx, pollEvery/5) {
+		if !launch.Sleep(r.ctx, pollEvery/5) {
 			r.t.Fatalf("job %s is still owned, or something of it is due: %+v", job, head)
 		}
 	}

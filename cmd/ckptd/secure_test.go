@@ -19,6 +19,7 @@ import (
 
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/conformance/certs"
 	"github.com/ckptd/ckptd/proto/address"
 )
@@ -110,7 +111,7 @@ func (s *secured) daemon(name string) string {
 		if m := listening.FindStringSubmatch(s.log(name)); m != nil {
 			return m[1]
 		}
-		if !sleep(s.ctx, pollEvery) {
+		if !launch.Sleep(s.ctx, pollEvery) {
 			s.t.Fatalf("%s does not listen", name)
 		}
 	}
@@ -210,12 +211,12 @@ func TestSecuredDaemons(t *testing.T) {
 		return append(at(url, args...), "--client-cert", opsCert, "--client-key", opsKey)
 	}
 	for !strings.Contains(s.run(exit.Done, reader(one, "ls")...), "clicks") { // the worker attaches the job
-		if !sleep(s.ctx, pollEvery) {
+		if !launch.Sleep(s.ctx, pollEvery) {
 			t.Fatal("the worker does not attach the job")
 		}
 	}
 	for !strings.Contains(s.run(exit.Done, reader(one, "status", "clicks", "--json")...), `"JOB_PHASE_RUNNING"`) {
-		if !sleep(s.ctx, pollEvery) {
+		if !launch.Sleep(s.ctx, pollEvery) {
 			t.Fatal("the job does not run")
 		}
 	}
@@ -327,7 +328,7 @@ func TestExposedDaemons(t *testing.T) {
 	} {
 		cmd := s.start(name, nil, append([]string{"serve", "--root", s.root}, args...)...)
 		for !listening.MatchString(s.log(name)) {
-			if !sleep(s.ctx, pollEvery) {
+			if !launch.Sleep(s.ctx, pollEvery) {
 				t.Fatalf("the daemon %s does not listen", name)
 			}
 		}

@@ -27,6 +27,7 @@ import (
 	"github.com/ckptd/ckptd/client"
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/drivers"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	"github.com/ckptd/ckptd/conformance/servers"
 	"github.com/ckptd/ckptd/layout"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
@@ -302,7 +303,7 @@ func (l *loaded) calmDown(goroutines int, heap float64) {
 
 func (l *loaded) pause(why string) {
 	l.t.Helper()
-	if !sleep(l.ctx, 5*time.Millisecond) {
+	if !launch.Sleep(l.ctx, 5*time.Millisecond) {
 		l.t.Fatalf("%s: %d goroutines, %.0f bytes", why, l.goroutines(), l.heap())
 	}
 }

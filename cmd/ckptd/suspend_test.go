@@ -12,6 +12,7 @@ import (
 
 	"github.com/ckptd/ckptd/cmd/ckptd/demo"
 	"github.com/ckptd/ckptd/cmd/ckptd/exit"
+	"github.com/ckptd/ckptd/cmd/ckptd/launch"
 	ckptdv1 "github.com/ckptd/ckptd/proto/ckptd/v1"
 	"github.com/ckptd/ckptd/runtime"
 	"github.com/ckptd/ckptd/service/shell"
@@ -58,7 +59,7 @@ func (r *rig) suspend() {
 	r.t.Helper()
 	var out, errs bytes.Buffer
 	for code := exit.Failed; code != exit.Done; {
-		if code = run(r.ctx, []string{"suspend", r.ID, "--server", r.URL}, &out, &errs); code != exit.Done && !sleep(r.ctx, 50*time.Millisecond) {
+		if code = run(r.ctx, []string{"suspend", r.ID, "--server", r.URL}, &out, &errs); code != exit.Done && !launch.Sleep(r.ctx, 50*time.Millisecond) {
 			r.t.Fatalf("never suspended: %s%s", &out, &errs)
 		}
 	}

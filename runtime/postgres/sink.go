@@ -1,12 +1,10 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -224,13 +222,8 @@ func decodeState(p []byte, restored uint64) ([]transaction, error) {
 		return nil, nil
 	}
 	var saved savedState
-	d := json.NewDecoder(bytes.NewReader(p))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&saved); err != nil {
+	if err := state.UnmarshalStrict(p, &saved); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("state: something follows it")
 	}
 	if saved.Version != 1 {
 		return nil, fmt.Errorf("state of version %d; this program reads version 1", saved.Version)
